@@ -1,0 +1,114 @@
+"""The engine contract: text in, text out.
+
+Backends: `vllm` (in process, CPU or GPU), `endpoint` (any OpenAI-compatible server), `scripted`
+(deterministic, with a latency model). They differ in speed, never in meaning: the same chat,
+sampling parameters and seed ask for the same samples.
+
+Invariant: a crash, a lost connection or a malformed reply is `EngineFailed`, never an empty text;
+a reply has exactly `n` completions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from storage.records import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Messages and the beginning of the assistant's turn that the model must continue."""
+
+    messages: tuple[Message, ...]
+    prefill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. `seed` is the seed of the request: with `n` > 1 sample i uses seed + i."""
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    """-1: off."""
+    max_tokens: int = 2048
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False
+    """Keep the stop string at the end of the text."""
+    seed: int = 0
+    logprobs: int = 0
+    """Number of top log-probabilities wanted per generated token; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One generated token with the most likely alternatives at its position."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled continuation; `text` does not include the prefill."""
+
+    text: str
+    finish_reason: str
+    """`stop` (end of turn or a stop string) or `length` (cut at the token limit)."""
+    stop_string: str | None
+    """The stop string that ended it; None for the end of the turn."""
+    tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an engine answers to one request."""
+
+    completions: tuple[Completion, ...]
+    prompt_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Which model, where and how it is run."""
+
+    kind: str = "vllm"
+    """`vllm`, `endpoint` or `scripted`."""
+    model: str = ""
+    """Model folder or hub name; for `endpoint`, the name that the server knows."""
+    url: str | None = None
+    """Base URL of an OpenAI-compatible server (`endpoint` only), e.g. http://host:8000/v1."""
+    tokenizer: str | None = None
+    """Folder or name of the tokenizer, where it is not the model's own."""
+    api_key_env: str | None = None
+    """Environment variable that holds the server's key (`endpoint` only)."""
+    max_model_len: int | None = None
+    """Context length in tokens; None: the model's own."""
+    max_in_flight: int = 512
+    """Sequences in flight on one engine at once."""
+    tensor_parallel: int = 1
+    gpu_memory: float = 0.9
+    """Share of GPU memory that the engine may take (GPU only)."""
+    kv_cache_gib: int = 1
+    """KV cache in GiB (CPU only)."""
+    dtype: str = "auto"
+    options: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """Further engine arguments, handed through to vLLM."""
+
+
+class Engine(Protocol):
+    """Text in, text out."""
+
+    async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
+        """Continue `chat`. Raises EngineFailed; raises ItemError('too_long') for a prompt
+        that leaves no room in the context."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine and everything it started."""
+        ...

@@ -1,0 +1,105 @@
+"""What a stage is: one shard of records in, one shard of records and counted drops out.
+
+Invariant: every item of the input is either the origin of output rows or a drop with a reason; an
+item's own trouble never fails its shard, and the infrastructure's trouble always does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from storage.errors import InfrastructureError, ItemError, UserError
+from storage.records import (
+    Agreement,
+    Example,
+    Path,
+    PathLabels,
+    Problem,
+    Rationale,
+    StateRollouts,
+)
+
+Row = Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
+Item = TypeVar("Item")
+Out = TypeVar("Out", bound=Row)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An item that ends here, and why."""
+
+    item: str
+    """problem_id or path_id."""
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """The committed rows of one shard that a stage reads; what it doesn't read is empty."""
+
+    problems: tuple[Problem, ...] = ()
+    paths: tuple[Path, ...] = ()
+    rollouts: tuple[StateRollouts, ...] = ()
+    labels: tuple[PathLabels, ...] = ()
+    rationales: tuple[Rationale, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult(Generic[Out]):
+    """What a stage makes of a shard, in the order of its input."""
+
+    rows: tuple[Out, ...]
+    drops: tuple[Drop, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    """Further sums for the commit, e.g. `tokens`, `rollouts`, `selected`."""
+
+
+class Stage(Protocol):
+    """Turns one shard of records into one shard of records."""
+
+    async def run(self, rows: ShardRows) -> ShardResult[Row]:
+        """Process a shard. Raises InfrastructureError only."""
+        ...
+
+    async def close(self) -> None:
+        """Release engines, sandboxes and processes."""
+        ...
+
+
+async def process_items(
+    items: Iterable[Item],
+    name: Callable[[Item], str],
+    process: Callable[[Item], Awaitable[list[Out]]],
+) -> tuple[list[Out], list[Drop]]:
+    """Run `process` on all items at once; keep the order; turn an item's own trouble into a drop.
+
+    Raises the first InfrastructureError or UserError after cancelling what is still under way.
+    """
+    pending = list(items)
+    outcomes: list[list[Out] | Drop] = [[] for _ in pending]
+
+    async def one(position: int, item: Item) -> None:
+        try:
+            outcomes[position] = await process(item)
+        except ItemError as error:
+            outcomes[position] = Drop(name(item), error.reason, error.detail)
+        except (InfrastructureError, UserError):
+            raise
+        except Exception as error:  # the item's family is decided here: a bug on one item
+            outcomes[position] = Drop(name(item), "exception", f"{type(error).__name__}: {error}")
+
+    tasks = [asyncio.create_task(one(i, item)) for i, item in enumerate(pending)]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    rows = [row for outcome in outcomes if isinstance(outcome, list) for row in outcome]
+    return rows, [outcome for outcome in outcomes if isinstance(outcome, Drop)]

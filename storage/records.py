@@ -1,0 +1,187 @@
+"""The rows that flow between stages: one frozen dataclass per kind.
+
+Every stage stores what it saw (texts, counts, answers, votes, executions), never only what it
+concluded, so that labels, filters and exports can be derived again without spending a token.
+
+Invariant: a field is added, never renamed or given another meaning; `storage.schemas` derives the
+Arrow schema of each kind from its annotations, and the schema's version is part of a run's spec.
+Step and state indices are 0-based: state t is the solution after its first t steps, so a path of
+T steps has states 0..T and step t leads from state t to state t+1. A `first_error` of None means
+that no step is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A math problem with a known answer. One row of the input and of stage `problems`."""
+
+    problem_id: str
+    problem: str
+    answer: str
+    level: str | None = None
+    subject: str | None = None
+    source: str | None = None
+    reference_solution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One sampled solution (stage `sample`); every sample is stored, also those not selected."""
+
+    path_id: str
+    """`{problem_id}#{index}`."""
+    problem_id: str
+    index: int
+    """0-based index of the sample within its problem; with the run's seed it gives `seed`."""
+    round: int
+    """0 for the first round, whose size is fixed before anything is seen."""
+    text: str
+    """The policy's whole text, the forced prefix included."""
+    steps: list[str]
+    """Text of each step, headers stripped."""
+    finish_reason: str
+    answer: str | None
+    """Content of the last box, as compared; None where there is none."""
+    correct: bool
+    valid: bool
+    invalid_reason: str | None
+    """`truncated`, `one_step`, `no_box`; None for a valid path. Invalid is not incorrect."""
+    duplicate_of: str | None
+    """path_id of the first sample with exactly this text."""
+    selected: bool
+    tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCount:
+    """How often one answer (None: no boxed answer) ended the rollouts of a state."""
+
+    answer: str | None
+    count: int
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateRollouts:
+    """Rollouts from one state of a path (stage `estimate`); MC(s) = c / n, equation 7."""
+
+    path_id: str
+    problem_id: str
+    state: int
+    """t of state t, 0..T-1; the last state is graded by its own answer and has no row."""
+    round: int
+    n: int
+    """Rollouts made."""
+    c: int
+    """Rollouts that ended in the right answer."""
+    answers: list[AnswerCount]
+    truncated: int
+    """Rollouts cut at the token limit; they count as wrong."""
+    stop_rule: str
+    """How n was chosen: `exact`, `exact_zero_stop`, ...; ratio labels refuse some rules."""
+    shared: bool
+    """True where the row repeats counts paid for by another row of the same problem (state 0)."""
+    model: str
+    seed: int
+    tokens: int
+    """Generated tokens that this row paid for: 0 where `shared`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathLabels:
+    """What Monte-Carlo estimation says of a path (stage `label`); pure in rows and settings."""
+
+    path_id: str
+    problem_id: str
+    mc: list[float]
+    """MC of states 0..T (T+1 values); after the first 0 every value is 0."""
+    n: list[int]
+    """Rollouts behind each value of `mc`; 0 where it was implied or graded."""
+    value: list[float]
+    """T values: the ratio, difference or MC that was compared with the threshold."""
+    labels: list[bool]
+    """T values: True where the step is labelled right."""
+    first_error: int | None
+    form: str
+    threshold: float
+    policy_pass_at_1: float
+    """Share of right paths in the first (fixed-size) round: unbiased by the stopping rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRun:
+    """One executed block of Python of a rationale."""
+
+    step: int
+    code: str
+    output: str
+    """What was fed back to the model as `[Code Output]`."""
+    verdict: str
+    wall_s: float
+    queued_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rationale:
+    """A written verification of every step (stage `rationalize`); knows no answer, no label."""
+
+    path_id: str
+    problem_id: str
+    analyses: list[str]
+    """T texts, content of each `<analyze>`."""
+    verifications: list[str]
+    """T texts, content of each `<verify>`: code, outputs and commentary."""
+    executions: list[CodeRun]
+    votes: list[int | None]
+    """The judge's first-error indices, 0-based; -1 says that no step is wrong, None is unreadable."""
+    text: str
+    """The whole assistant text, code outputs included."""
+    code_rounds: int
+    finish_reason: str
+    model: str
+    seed: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Whether judge and labels agree on a path (stage `consensus`), and if not, why."""
+
+    path_id: str
+    problem_id: str
+    kept: bool
+    reason: str | None
+    """`index_mismatch`, `non_monotone`, `judge_unreadable`, `judge_split`...; None where kept."""
+    label_first_error: int | None
+    judge_first_error: int | None
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A training conversation (stage `export`) with where it came from."""
+
+    conversations: list[Message]
+    problem_id: str
+    path_id: str
+    labels: list[bool]
+    first_error: int | None
+    mc: list[float]
+    executions: list[CodeRun]
+    policy: str
+    completer: str
+    rationale_writer: str
+    run: str
