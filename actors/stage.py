@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from storage.errors import InfrastructureError, ItemError, UserError
 from storage.records import (
     Agreement,
+    Drop,
     Example,
     Path,
     PathLabels,
@@ -25,16 +27,6 @@ from storage.records import (
 Row = Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
 Item = TypeVar("Item")
 Out = TypeVar("Out", bound=Row)
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """An item that ends here, and why."""
-
-    item: str
-    """problem_id or path_id."""
-    reason: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,18 @@ class Stage(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Meter:
+    """How far a shard has come; read by whoever shows progress, never by the data's road."""
+
+    total: int = 0
+    done: int = 0
+
+
+shard_meter: ContextVar[Meter | None] = ContextVar("shard_meter", default=None)
+"""The meter of the shard that the current task works on."""
+
+
 async def process_items(
     items: Iterable[Item],
     name: Callable[[Item], str],
@@ -82,6 +86,8 @@ async def process_items(
     """
     pending = list(items)
     outcomes: list[list[Out] | Drop] = [[] for _ in pending]
+    meter = shard_meter.get() or Meter()
+    meter.total += len(pending)
 
     async def one(position: int, item: Item) -> None:
         try:
@@ -90,8 +96,9 @@ async def process_items(
             outcomes[position] = Drop(name(item), error.reason, error.detail)
         except (InfrastructureError, UserError):
             raise
-        except Exception as error:  # the item's family is decided here: a bug on one item
+        except Exception as error:  # noqa: BLE001 - the item's family is decided here: a bug on one item
             outcomes[position] = Drop(name(item), "exception", f"{type(error).__name__}: {error}")
+        meter.done += 1
 
     tasks = [asyncio.create_task(one(i, item)) for i, item in enumerate(pending)]
     try:

@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`. Both set up what is missing first.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint setup sandbox clean
+
+setup: $(READY) sandbox
+
+# The lock pins every package; torch stands in the same call, so that no other package can bring
+# another build of it.
+$(READY): requirements.lock pyproject.toml
+	@echo "== installing the pinned environment into $(VENV) (some minutes, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# A container engine (or bubblewrap) and the image that model-written code runs in.
+sandbox: $(READY)
+	@$(BIN)/python -m actors.sandbox.prepare
+
+demo: setup
+	@$(BIN)/python -m demo.problems_file
+	@$(BIN)/stepmill build configs/demo.yaml
+	@$(BIN)/stepmill download demo .stepmill/demo-dataset
+	@$(BIN)/python -m demo.truth demo
+
+test: setup lint
+	@$(BIN)/pytest -m "not slow"
+
+test-all: setup lint
+	@$(BIN)/pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf .stepmill

@@ -1,0 +1,108 @@
+"""A worker: it reads a shard's rows from the store, runs the stage, commits what came out.
+
+Nothing of a shard passes through the driver: a task comes in, a receipt goes out. Several shards
+are in flight at once, so that an engine never drains between them.
+
+Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.stage import Meter, ShardRows, Stage, shard_meter
+from storage.commits import Receipt
+from storage.runs import Run
+
+OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
+
+FIELD_OF: Mapping[str, str] = {
+    "problems": "problems",
+    "sample": "paths",
+    "estimate": "rollouts",
+    "label": "labels",
+    "rationalize": "rationales",
+    "consensus": "agreements",
+}
+"""Which field of ShardRows holds the rows of a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """How far one shard in flight has come."""
+
+    stage: str
+    shard: int
+    done: int
+    total: int
+
+
+class ShardWorker:
+    """Works on shards of the stages of one role."""
+
+    def __init__(
+        self,
+        run: Run,
+        reads: Mapping[str, tuple[str, ...]],
+        open_stages: OpenStages,
+        writer: str,
+    ) -> None:
+        """`reads` says which stages' rows each stage needs; `writer` names this worker."""
+        self._run = run
+        self._reads = reads
+        self._open_stages = open_stages
+        self._writer = writer
+        self._stages: Mapping[str, Stage] = {}
+        self._meters: dict[tuple[str, int], Meter] = {}
+
+    async def open(self) -> None:
+        """Load models and start what the stages need."""
+        self._stages = await self._open_stages()
+
+    async def work(self, stage: str, shard: int, attempt: int) -> Receipt:
+        """Make and commit one shard. Raises InfrastructureError and UserError only."""
+        meter = Meter()
+        self._meters[stage, shard] = meter
+        shard_meter.set(meter)
+        try:
+            started = time.monotonic()
+            rows = await self._rows(stage, shard)
+            result = await self._stages[stage].run(rows)
+            return await asyncio.to_thread(
+                self._run.publish,
+                stage,
+                shard,
+                result.rows,
+                drops=result.drops,
+                counts=result.counts,
+                seconds=time.monotonic() - started,
+                attempt=attempt,
+                writer=self._writer,
+            )
+        finally:
+            self._meters.pop((stage, shard), None)
+
+    async def _rows(self, stage: str, shard: int) -> ShardRows:
+        needed = self._reads[stage]
+        parts = await asyncio.gather(
+            *(asyncio.to_thread(self._run.read_rows, name, shard) for name in needed)
+        )
+        fields: dict[str, Any] = {
+            FIELD_OF[name]: tuple(rows) for name, rows in zip(needed, parts, strict=True)
+        }
+        return ShardRows(**fields)
+
+    def progress(self) -> list[ShardProgress]:
+        """How far the shards in flight have come."""
+        return [
+            ShardProgress(stage, shard, meter.done, meter.total)
+            for (stage, shard), meter in self._meters.items()
+        ]
+
+    async def close(self) -> None:
+        """Release models and sandboxes."""
+        await asyncio.gather(*(stage.close() for stage in self._stages.values()))

@@ -1,0 +1,140 @@
+"""The schedule, driven by a simulated cluster: seeded, without clock, Ray or rows."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
+from workflows.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
+
+ROLES: Mapping[str, RolePlan] = {
+    **{role: RolePlan(slots=1, parallel=4, most=8) for role in MODEL_ROLES},
+    "cpu": RolePlan(slots=0, parallel=4, most=1),
+}
+
+
+class Simulation:
+    """Applies decisions, finishes running tasks in random order, fails or kills some."""
+
+    def __init__(self, schedule: Schedule, seed: int, slots: int = 10**9) -> None:
+        self.schedule = schedule
+        self.random = random.Random(seed)
+        self.slots = slots
+        self.roles: dict[int, str] = {}
+        self.running: list[tuple[int, Task]] = []
+        self.done: Counter[tuple[str, int]] = Counter()
+        self.started: Counter[str] = Counter()
+        self.most_waiting: Counter[str] = Counter()
+        self.opened: list[str] = []
+
+    def step(self, fail: float = 0.0, kill: float = 0.0) -> None:
+        for action in self.schedule.decide():
+            match action:
+                case Open(role, worker):
+                    self.roles[worker] = role
+                    self.opened.append(role)
+                    used = sum(ROLES[r].slots for r in self.roles.values())
+                    assert used <= self.slots, "more engines opened than there are slots"
+                    self.schedule.opened(worker)
+                case Close(worker):
+                    assert not any(w == worker for w, _ in self.running), "closed while busy"
+                    del self.roles[worker]
+                    self.schedule.closed(worker)
+                case Run(worker, task):
+                    assert self.roles[worker] == next(s.role for s in ROAD if s.name == task.stage)
+                    self.running.append((worker, task))
+                    self.started[task.stage] += 1
+        for stage, (ready, running) in self.schedule.queued().items():
+            self.most_waiting[stage] = max(self.most_waiting[stage], ready + running)
+        if not self.running:
+            return
+        worker, task = self.running.pop(self.random.randrange(len(self.running)))
+        if self.random.random() < kill:
+            self.running = [(w, t) for w, t in self.running if w != worker]
+            del self.roles[worker]
+            self.schedule.lost(worker, "killed")
+        elif self.random.random() < fail:
+            self.schedule.failed(worker, task, "failed")
+        else:
+            self.done[task.stage, task.shard] += 1
+            self.schedule.committed(worker, task)
+
+    def finish(self, fail: float = 0.0, kill: float = 0.0) -> None:
+        for _ in range(1_000_000):
+            if self.schedule.finished:
+                return
+            self.step(fail, kill)
+        raise AssertionError("the schedule does not end")
+
+
+def make(shards: int, slots: int, window: int = 8, attempts: int = 3, **done: range) -> Schedule:
+    return Schedule(ROAD, shards, done, ROLES, slots=slots, window=window, attempts=attempts)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 8])
+def test_every_shard_passes_every_stage_exactly_once(slots: int) -> None:
+    simulation = Simulation(make(40, slots), seed=slots, slots=slots)
+    simulation.finish()
+    assert simulation.done == Counter({(s, i): 1 for s in STAGE_NAMES for i in range(40)})
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_failures_and_lost_workers_lose_and_double_nothing(seed: int) -> None:
+    print(f"seed {seed}")
+    simulation = Simulation(make(20, 2, attempts=10**6), seed, slots=2)
+    simulation.finish(fail=0.2, kill=0.05)
+    assert simulation.done == Counter({(s, i): 1 for s in STAGE_NAMES for i in range(20)})
+
+
+def test_what_is_committed_is_never_started_again() -> None:
+    schedule = make(10, 1, sample=range(10), estimate=range(7), label=range(5))
+    simulation = Simulation(schedule, seed=0, slots=1)
+    simulation.finish()
+    assert simulation.started["sample"] == 0
+    assert simulation.started["estimate"] == 3
+    assert simulation.started["label"] == 5
+    assert simulation.started["rationalize"] == 10
+
+
+def test_a_finished_run_starts_nothing() -> None:
+    schedule = Schedule(ROAD, 5, {s: range(5) for s in STAGE_NAMES}, ROLES, slots=1, window=8)
+    assert schedule.finished
+    assert schedule.decide() == []
+
+
+def test_with_one_slot_models_are_switched_as_rarely_as_the_window_allows() -> None:
+    everything_at_once = Simulation(make(32, 1, window=64), seed=1, slots=1)
+    everything_at_once.finish()
+    assert [r for r in everything_at_once.opened if r != "cpu"] == list(MODEL_ROLES)
+    in_batches = Simulation(make(32, 1, window=8), seed=1, slots=1)
+    in_batches.finish()
+    assert in_batches.schedule.switches <= 3 * (32 // 8) + 3
+
+
+def test_a_slow_stage_stops_the_one_before_it() -> None:
+    simulation = Simulation(make(100, 1, window=8), seed=3, slots=1)
+    simulation.finish()
+    for stage in STAGE_NAMES[1:]:
+        assert simulation.most_waiting[stage] <= 8, stage
+
+
+def test_a_shard_that_always_fails_stops_the_run_after_its_tries() -> None:
+    simulation = Simulation(make(1, 1), seed=0, slots=1)
+    with pytest.raises(ShardExhausted, match="shard 0 of sample failed 3 times"):
+        simulation.finish(fail=1.0)
+
+
+def test_a_late_reply_of_a_lost_worker_changes_nothing() -> None:
+    schedule = make(1, 1)
+    [opening] = schedule.decide()
+    assert isinstance(opening, Open)
+    schedule.opened(opening.worker)
+    [run] = [a for a in schedule.decide() if isinstance(a, Run)]
+    schedule.lost(run.worker, "killed")
+    schedule.committed(run.worker, run.task)
+    assert schedule.queued()["sample"] == (1, 0)
+    assert not schedule.finished

@@ -1,0 +1,117 @@
+"""Problems in: read a file of problems, check every one, cut it into the shards of the plan.
+
+Invariant: the plan (which problem is in which shard) is a pure function of the file and the shard
+size; a file with one bad line is refused whole, before anything is written, with the line's
+number and what to change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import InputError
+from storage.records import Problem
+
+REQUIRED = ("problem_id", "problem", "answer")
+_OPTIONAL = tuple(f.name for f in fields(Problem) if f.name not in REQUIRED)
+
+
+def read_problems(path: Path) -> Iterator[Problem]:
+    """The problems of a JSON lines or Parquet file, one at a time, in the file's order.
+
+    Unknown columns are ignored. Raises InputError naming the file and line (1-based).
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of problems")
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    return (_problem(row, f"{path}, {where}") for where, row in rows)
+
+
+def checked_problems(
+    path: Path, limit: int | None, check_answer: Callable[[str], None]
+) -> tuple[list[Problem], str]:
+    """All problems of a file, checked, and their digest (sha256 over ids, texts and answers).
+
+    Problems are small (some hundred bytes), so holding them once on the driver is what makes
+    "nothing half-written" possible. `check_answer` raises InputError for an answer that can't be
+    compared. Raises InputError for an empty file, a duplicate problem_id or an empty field.
+    """
+    seen: dict[str, int] = {}
+    digest = hashlib.sha256()
+    problems: list[Problem] = []
+    for number, problem in enumerate(islice(read_problems(path), limit), start=1):
+        where = f"{path}, problem {number}"
+        if problem.problem_id in seen:
+            raise InputError(
+                f"{where}: problem_id {problem.problem_id!r} stands also at problem "
+                f"{seen[problem.problem_id]}; make the ids unique"
+            )
+        seen[problem.problem_id] = number
+        try:
+            check_answer(problem.answer)
+        except InputError as error:
+            raise InputError(f"{where} ({problem.problem_id}): {error}") from None
+        digest.update("\x1f".join(_identity(problem)).encode() + b"\x1e")
+        problems.append(problem)
+    if not problems:
+        raise InputError(f"{path}: no problems in it")
+    return problems, digest.hexdigest()
+
+
+def shards_of(problems: list[Problem], shard_size: int) -> list[list[Problem]]:
+    """The shard plan: consecutive runs of `shard_size` problems."""
+    return [problems[i : i + shard_size] for i in range(0, len(problems), shard_size)]
+
+
+def _identity(problem: Problem) -> tuple[str, ...]:
+    return tuple(getattr(problem, f.name) or "" for f in fields(Problem))
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield f"line {number}", json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        number = 0
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: can't be read as Parquet: {error}") from None
+
+
+def _problem(row: Any, where: str) -> Problem:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: must be an object with {', '.join(REQUIRED)}")
+    for name in REQUIRED:
+        value = row.get(name)
+        if value is None:
+            raise InputError(f"{where}: `{name}` is missing")
+        if not isinstance(value, str):
+            raise InputError(f"{where}: `{name}` must be text, not {type(value).__name__}")
+        if not value.strip():
+            raise InputError(f"{where}: `{name}` is empty")
+    optional = {name: row.get(name) for name in _OPTIONAL}
+    for name, value in optional.items():
+        if value is not None and not isinstance(value, str):
+            optional[name] = str(value)
+    return Problem(**{name: row[name] for name in REQUIRED}, **optional)
