@@ -13,6 +13,8 @@
         ├── CommitUnknown            a commit could neither be confirmed nor excluded
         ├── ObjectCorrupt            bytes differ from the digest that was committed
         ├── EngineFailed             a model engine crashed or answered with something else
+        ├── WorkerLost               the process of a worker died, with everything that ran in it
+        ├── RunStopped               a run can't go on here and now; resuming continues it
         ├── SandboxUnavailable       no sandbox can be had
         └── SandboxLost              a sandbox died under a run, through no act of that run
 
@@ -82,6 +84,14 @@ class ObjectCorrupt(InfrastructureError):
 
 class EngineFailed(InfrastructureError):
     """A model engine crashed, or its server answered with something that is not a reply."""
+
+
+class WorkerLost(InfrastructureError):
+    """The process of a worker died, with everything that ran in it."""
+
+
+class RunStopped(InfrastructureError):
+    """A run can't go on here and now; what is committed stays, and resuming continues it."""
 
 
 class SandboxUnavailable(InfrastructureError):

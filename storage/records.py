@@ -16,6 +16,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """An item that ends at a stage, and why. Kept in the shard's commit, not in its rows."""
+
+    item: str
+    """problem_id or path_id."""
+    reason: str
+    """One snake_case word that is counted."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A math problem with a known answer. One row of the input and of stage `problems`."""
 

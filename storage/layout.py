@@ -1,0 +1,87 @@
+"""Where everything of a run lies in its store, and the road of its stages.
+
+    runs/{run}/spec.json
+    runs/{run}/{stage}/data/{shard}-{digest}.parquet
+    runs/{run}/{stage}/commits/{shard}.json
+    runs/{run}/_SUCCESS.json
+    runs/{run}/dataset/...
+
+Invariant: a key is a pure function of run, stage, shard and digest; shards are numbered from 0
+and shard i of every stage descends from shard i of the problems.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from storage import records
+from storage.errors import ConfigurationError
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+ROAD: dict[str, type[Any]] = {
+    "problems": records.Problem,
+    "sample": records.Path,
+    "estimate": records.StateRollouts,
+    "label": records.PathLabels,
+    "rationalize": records.Rationale,
+    "consensus": records.Agreement,
+    "export": records.Example,
+}
+"""Stage -> the kind of its rows, in the order of the road."""
+
+
+def check_run_name(run: str) -> str:
+    """The name itself, if it can be a folder and part of a URL."""
+    if not RUN_NAME.fullmatch(run) or run.endswith("."):
+        raise ConfigurationError(
+            f"run name {run!r}: use at most 100 letters, digits and ._- after a letter or digit"
+        )
+    return run
+
+
+def run_prefix(run: str) -> str:
+    """Every key of a run starts with this."""
+    return f"runs/{run}/"
+
+
+def spec_key(run: str) -> str:
+    """What the run is."""
+    return f"runs/{run}/spec.json"
+
+
+def success_key(run: str) -> str:
+    """That the run is finished."""
+    return f"runs/{run}/_SUCCESS.json"
+
+
+def data_prefix(run: str, stage: str) -> str:
+    """All data of a stage, committed or not."""
+    return f"runs/{run}/{stage}/data/"
+
+
+def data_key(run: str, stage: str, shard: int, sha256: str) -> str:
+    """One attempt's rows."""
+    return f"{data_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
+
+
+def commit_prefix(run: str, stage: str) -> str:
+    """All commits of a stage."""
+    return f"runs/{run}/{stage}/commits/"
+
+
+def commit_key(run: str, stage: str, shard: int) -> str:
+    """The commit point of a shard."""
+    return f"{commit_prefix(run, stage)}{shard:06d}.json"
+
+
+def dataset_prefix(run: str) -> str:
+    """The finished dataset."""
+    return f"runs/{run}/dataset/"
+
+
+def shard_of(key: str) -> int | None:
+    """The shard that a data or commit key belongs to; None for a foreign object."""
+    match = re.match(r"(\d{6,})(-[0-9a-f]{64}\.parquet|\.json)$", key.rpartition("/")[2])
+    return int(match.group(1)) if match else None

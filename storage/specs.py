@@ -1,0 +1,155 @@
+"""What a run is: frozen configuration, input, shard plan, schemas, models and image.
+
+Invariant: two specs with the same fingerprint ask for the same rows, and where two differ, the
+difference can be said field by field. Nothing of a particular machine, cluster or moment is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from storage.commits import canonical_json
+from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
+from storage.layout import ROAD
+from storage.records import Problem
+from storage.schemas import schema_versions
+
+FORMAT = 1
+"""Version of the run's layout and of spec.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """How the input is cut: a pure function of its length and one setting, never of workers."""
+
+    items: int
+    items_per_shard: int
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that cuts nothing."""
+        if self.items < 1 or self.items_per_shard < 1:
+            raise ConfigurationError("a run needs at least one problem, and one per shard")
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.items // self.items_per_shard)
+
+    def size(self, shard: int) -> int:
+        """Number of problems in a shard."""
+        return min(self.items_per_shard, self.items - shard * self.items_per_shard)
+
+    def cut(self, problems: Iterable[Problem]) -> Iterator[tuple[int, list[Problem]]]:
+        """The shards of the input, one in memory at a time."""
+        held: list[Problem] = []
+        shard = 0
+        for problem in problems:
+            held.append(problem)
+            if len(held) == self.items_per_shard:
+                yield shard, held
+                shard, held = shard + 1, []
+        if held:
+            yield shard, held
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Everything a run's result depends on."""
+
+    configuration: dict[str, Any]
+    """Plain JSON: the settings as they were validated, defaults included."""
+    input_digest: str
+    plan: ShardPlan
+    models: dict[str, str] = field(default_factory=dict)
+    """Role -> name, revision or digest of the model."""
+    image_digest: str | None = None
+    """The sandbox's image."""
+    stages: tuple[str, ...] = tuple(ROAD)
+    schemas: dict[str, int] = field(default_factory=schema_versions)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Bring the configuration into the shape in which it is stored."""
+        try:
+            plain = json.loads(canonical_json(self.configuration))
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"the configuration is not plain JSON: {error}") from None
+        object.__setattr__(self, "configuration", plain)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the whole spec."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """The bytes of spec.json."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, key: str, data: bytes) -> Spec:
+        """The spec that `to_json` wrote."""
+        try:
+            body: dict[str, Any] = json.loads(data)
+            if body["format"] != FORMAT:
+                raise ConfigurationError(
+                    f"{key} has format {body['format']}, this program knows {FORMAT}"
+                )
+            plan = ShardPlan(**body.pop("plan"))
+            return cls(**body | {"plan": plan, "stages": tuple(body["stages"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ObjectCorrupt(f"{key} is no spec: {error}") from error
+
+
+class Difference(NamedTuple):
+    """One field in which two specs differ."""
+
+    name: str
+    stored: str
+    asked: str
+
+    def __str__(self) -> str:
+        """`configuration.sample.cap: stored 2048, asked for 64`."""
+        return f"{self.name}: stored {self.stored}, asked for {self.asked}"
+
+
+def differences(stored: Spec, asked: Spec) -> list[Difference]:
+    """Every field in which two specs differ, by its dotted name."""
+    left, right = (dict(_leaves("", json.loads(spec.to_json()))) for spec in (stored, asked))
+    absent = "nothing"
+    return [
+        Difference(name, left.get(name, absent), right.get(name, absent))
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name, absent) != right.get(name, absent)
+    ]
+
+
+def check_same(run: str, stored: Spec, asked: Spec) -> None:
+    """Raise SpecMismatch that lists what differs."""
+    found = differences(stored, asked)
+    if found:
+        lines = "".join(f"\n  {difference}" for difference in found)
+        raise SpecMismatch(
+            f"run {run!r} was started with other settings or input; take another run name, or "
+            f"change back:{lines}"
+        )
+
+
+def input_digest(problems: Iterable[Problem]) -> str:
+    """Digest of the input, read once, none of it kept."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(canonical_json(asdict(problem)) + b"\n")
+    return digest.hexdigest()
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(dotted name, JSON) of every leaf; an empty mapping is a leaf, a list is one leaf."""
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _leaves(f"{name}.{key}" if name else key, part)
+    else:
+        yield name, json.dumps(value, ensure_ascii=False)
