@@ -1,0 +1,93 @@
+"""Whether a store keeps the one promise that safety rests on: an object is created once.
+
+A store that ignores the condition would lose rows silently, so it is refused before a run starts:
+one key is created twice, then sixteen writers race for another, for only a race shows a store that
+checks first and writes afterwards.
+
+Invariant: a store that passes had exactly one winner, whose bytes stand; the probe's own objects
+are removed whatever it finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from storage.errors import InfrastructureError, NothingFound, StoreRefused, StoreUnavailable
+from storage.stores import ObjectStore, Put
+
+WRITERS = 16
+RACES = 2
+RACE_BYTES = 65_536
+
+
+def probe_store(store: ObjectStore) -> None:
+    """Raise StoreRefused for a store that can't hold a run, with what it did wrong."""
+    folder = f".probe/{uuid.uuid4().hex}"
+    try:
+        _create_twice(store, f"{folder}/twice")
+        for race in range(RACES):
+            _race(store, f"{folder}/race-{race}")
+    finally:
+        for name in ("twice", *(f"race-{race}" for race in range(RACES))):
+            with contextlib.suppress(InfrastructureError):
+                store.delete(f"{folder}/{name}")
+
+
+def _create_twice(store: ObjectStore, key: str) -> None:
+    first = _decided(store, lambda: store.put_new(key, b"first"), key)
+    if first is not Put.CREATED and _stands(store, key) != b"first":
+        raise _refused(store, "it says that a new object exists already")
+    second = _decided(store, lambda: store.put_new(key, b"second"), key)
+    found = _stands(store, key)
+    if found == b"second":
+        raise _refused(store, "it replaces an object that must only be created")
+    if found != b"first":
+        raise _refused(store, f"it returned {len(found)} other bytes than were written")
+    if second is Put.CREATED:
+        raise _refused(store, "it reports a second creation of the same object")
+
+
+def _race(store: ObjectStore, key: str) -> None:
+    start = threading.Barrier(WRITERS)
+
+    def write(writer: int) -> Put:
+        start.wait()
+        return store.put_new(key, bytes([writer]) * RACE_BYTES)
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        outcomes = list(writers.map(write, range(WRITERS)))
+    winners = [writer for writer, outcome in enumerate(outcomes) if outcome is Put.CREATED]
+    if len(winners) > 1:
+        raise _refused(store, f"{len(winners)} of {WRITERS} racing writers were told they won")
+    if not winners and Put.UNKNOWN not in outcomes:
+        raise _refused(store, f"none of {WRITERS} racing writers was told it won")
+    found = _stands(store, key)
+    winner = winners[0] if winners else found[0]
+    if found != bytes([winner]) * RACE_BYTES:
+        raise _refused(store, "the bytes that stand after a race are not the winner's")
+
+
+def _decided(store: ObjectStore, put: Callable[[], Put], key: str) -> Put:
+    """A few tries until the store decides; a lost reply here proves nothing about it."""
+    for _ in range(5):
+        outcome = put()
+        if outcome is not Put.UNKNOWN:
+            return outcome
+    raise StoreUnavailable(f"{store.url}: no clear answer to PUT {key} in 5 tries")
+
+
+def _stands(store: ObjectStore, key: str) -> bytes:
+    try:
+        return store.get(key)
+    except NothingFound:
+        raise _refused(store, "it does not show an object that it acknowledged") from None
+
+
+def _refused(store: ObjectStore, what: str) -> StoreRefused:
+    return StoreRefused(
+        f"{store.url} can't hold a run: {what}; use a store whose PUT honours `If-None-Match: *`"
+    )

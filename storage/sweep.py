@@ -1,0 +1,68 @@
+"""Removing what no commit names, and nothing that one names or may still name.
+
+A shard's commit can be created only once. So where it exists, every other data object of that
+shard is garbage for ever, whoever still holds it; where it is absent or can't be read, nothing of
+the shard is touched. This needs no clock, no grace period and no knowledge of who is alive.
+
+Invariant: an object that a commit names, now or ever after, is never deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from storage import layout
+from storage.errors import NothingFound, ObjectCorrupt
+from storage.local_store import LocalStore
+from storage.runs import Run
+from storage.stores import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed, and what it left because its shard is not settled."""
+
+    objects: int = 0
+    bytes: int = 0
+    unsettled: int = 0
+
+
+def sweep(run: Run, *, dry_run: bool = False) -> Swept:
+    """Delete the garbage of a run, at any time, also beside its writers."""
+    objects = size = unsettled = 0
+    for stage in run.spec.stages:
+        for entry, garbage in _data(run, stage):
+            if garbage is None:
+                unsettled += 1
+            elif garbage:
+                objects += 1
+                size += entry.size
+                if not dry_run:
+                    run.store.delete(entry.key)
+    if isinstance(run.store, LocalStore) and not dry_run:
+        run.store.sweep_partial()
+    return Swept(objects, size, unsettled)
+
+
+def _data(run: Run, stage: str) -> Iterator[tuple[Entry, bool | None]]:
+    """Every data object of a stage, and whether it is garbage: True, False, None for unsettled."""
+    named = _named_keys(run, stage)
+    for entry in run.store.list(layout.data_prefix(run.name, stage)):
+        shard = layout.shard_of(entry.key)
+        key = None if shard is None else named(shard)
+        yield entry, None if key is None else entry.key != key
+
+
+def _named_keys(run: Run, stage: str) -> Callable[[int], str | None]:
+    """Shard -> the data key its commit names, remembered for the shards just seen."""
+
+    @lru_cache(maxsize=1024)
+    def named(shard: int) -> str | None:
+        try:
+            return run.commit(stage, shard).data_key
+        except (NothingFound, ObjectCorrupt):
+            return None
+
+    return named

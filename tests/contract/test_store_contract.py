@@ -1,0 +1,138 @@
+"""One contract, every store: whole or absent, created once, never replaced, listed completely."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from storage import probe
+from storage.errors import NothingFound
+from storage.stores import ObjectStore, Put
+from tests.contract.store_backends import BACKENDS
+
+SIZES = [0, 1, 65_536, 9 * 1024 * 1024]
+
+
+@pytest.fixture(params=BACKENDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    with BACKENDS[request.param](tmp_path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_object_reads_back_as_it_was_written(store: ObjectStore, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert store.put_new("runs/a/data/x.parquet", data) is Put.CREATED
+    assert store.get("runs/a/data/x.parquet") == data
+
+
+def test_a_second_put_says_exists_and_changes_nothing(store: ObjectStore) -> None:
+    assert store.put_new("a/b", b"first") is Put.CREATED
+    assert store.put_new("a/b", b"second") is Put.EXISTS
+    assert store.put_new("a/b", b"first") is Put.EXISTS
+    assert store.get("a/b") == b"first"
+
+
+def test_an_empty_object_is_created_once_too(store: ObjectStore) -> None:
+    assert [store.put_new("a", b""), store.put_new("a", b"")] == [Put.CREATED, Put.EXISTS]
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_sixteen_racing_writers_have_one_winner_whose_bytes_stand(
+    store: ObjectStore, size: int
+) -> None:
+    start = threading.Barrier(16)
+
+    def write(writer: int) -> Put:
+        start.wait()
+        return store.put_new("race/one", bytes([writer]) * size)
+
+    with ThreadPoolExecutor(16) as writers:
+        outcomes = list(writers.map(write, range(16)))
+    stands = store.get("race/one")
+    assert stands == stands[:1] * size
+    won = [writer for writer, outcome in enumerate(outcomes) if outcome is Put.CREATED]
+    assert len(won) <= 1
+    if Put.UNKNOWN not in outcomes:
+        assert won == [stands[0]]
+
+
+def test_a_reader_beside_a_writer_never_sees_a_part(store: ObjectStore) -> None:
+    data = os.urandom(2 * 1024 * 1024)
+    seen: set[bytes] = set()
+    written = threading.Event()
+
+    def read() -> None:
+        while True:
+            last = written.is_set()
+            try:
+                seen.add(store.get("big"))
+            except NothingFound:
+                if last:
+                    raise
+            if last:
+                return
+
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(read) for _ in range(2)]
+        store.put_new("big", data)
+        written.set()
+        for reader in reading:
+            reader.result()
+    assert seen == {data}
+
+
+@pytest.mark.parametrize("key", ["nothing", "runs/none/spec.json", "a"])
+def test_what_is_not_there_is_nothing_found(store: ObjectStore, key: str) -> None:
+    store.put_new("a/b", b"x")
+    with pytest.raises(NothingFound, match=key):
+        store.get(key)
+
+
+def test_a_listing_gives_every_key_under_its_prefix_and_no_other(store: ObjectStore) -> None:
+    sizes = {"runs/a/1": 1, "runs/a/b/2": 2, "runs/ab/3": 3, "runs/b/4": 4, "other/5": 5}
+    for key, size in sizes.items():
+        store.put_new(key, b"x" * size)
+    for prefix in ["", "runs/", "runs/a/", "runs/a", "runs/a/b/2", "nothing/", "runs/zz"]:
+        expected = {key: size for key, size in sizes.items() if key.startswith(prefix)}
+        assert dict(store.list(prefix)) == expected, prefix
+
+
+def test_a_listing_of_more_than_a_thousand_is_complete(store: ObjectStore) -> None:
+    keys = [f"runs/a/commits/{number:06d}.json" for number in range(2_345)]
+    with ThreadPoolExecutor(16) as writers:
+        list(writers.map(lambda key: store.put_new(key, b"{}"), keys))
+    listed = [entry.key for entry in store.list("runs/a/commits/")]
+    assert sorted(listed) == keys
+
+
+def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(store: ObjectStore) -> None:
+    store.put_new("a/b", b"x")
+    store.delete("a/b")
+    store.delete("a/b")
+    assert list(store.list("")) == []
+    with pytest.raises(NothingFound):
+        store.get("a/b")
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a/", "a//b", "../a", "a/../../b", ".", "a/./b", "a\\b", "a b", "a\0b", "ä"]
+)
+def test_a_key_that_could_leave_the_root_is_refused(store: ObjectStore, key: str) -> None:
+    with pytest.raises(ValueError, match="not an object key"):
+        store.put_new(key, b"x")
+    with pytest.raises(ValueError, match="not an object key"):
+        store.get(key)
+    with pytest.raises(ValueError, match="not an object key"):
+        store.delete(key)
+
+
+def test_the_probe_accepts_the_store_and_leaves_nothing_behind(store: ObjectStore) -> None:
+    probe.probe_store(store)
+    assert list(store.list("")) == []
