@@ -1,7 +1,8 @@
 """What a stage is: one shard of records in, one shard of records and counted drops out.
 
-Invariant: every item of the input is either the origin of output rows or a drop with a reason; an
-item's own trouble never fails its shard, and the infrastructure's trouble always does.
+Invariant: every item of the input is the origin of output rows or a drop with a reason, or both
+where what was seen of a dropped item is stored; an item's own trouble never fails its shard, and
+the infrastructure's trouble always does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from storage.records import (
 Row = Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
 Item = TypeVar("Item")
 Out = TypeVar("Out", bound=Row)
+Made = TypeVar("Made", bound=Row, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,10 @@ class ShardRows:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardResult(Generic[Out]):
+class ShardResult(Generic[Made]):
     """What a stage makes of a shard, in the order of its input."""
 
-    rows: tuple[Out, ...]
+    rows: tuple[Made, ...]
     drops: tuple[Drop, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     """Further sums for the commit, e.g. `tokens`, `rollouts`, `selected`."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from actors.stage import Meter, ShardRows, Stage, shard_meter
 from storage.commits import Receipt
+from storage.layout import ROAD
 from storage.runs import Run
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
@@ -63,7 +64,7 @@ class ShardWorker:
         """Load models and start what the stages need."""
         self._stages = await self._open_stages()
 
-    async def work(self, stage: str, shard: int, attempt: int) -> Receipt:
+    async def work(self, stage: str, shard: int) -> Receipt:
         """Make and commit one shard. Raises InfrastructureError and UserError only."""
         meter = Meter()
         self._meters[stage, shard] = meter
@@ -76,12 +77,12 @@ class ShardWorker:
                 self._run.publish,
                 stage,
                 shard,
+                ROAD[stage],
                 result.rows,
                 drops=result.drops,
                 counts=result.counts,
                 seconds=time.monotonic() - started,
-                attempt=attempt,
-                writer=self._writer,
+                role=self._writer,
             )
         finally:
             self._meters.pop((stage, shard), None)
@@ -89,7 +90,7 @@ class ShardWorker:
     async def _rows(self, stage: str, shard: int) -> ShardRows:
         needed = self._reads[stage]
         parts = await asyncio.gather(
-            *(asyncio.to_thread(self._run.read_rows, name, shard) for name in needed)
+            *(asyncio.to_thread(self._run.read_rows, name, shard, ROAD[name]) for name in needed)
         )
         fields: dict[str, Any] = {
             FIELD_OF[name]: tuple(rows) for name, rows in zip(needed, parts, strict=True)

@@ -1,86 +1,24 @@
-"""The configuration of a build: YAML in, validated frozen values out.
+"""A configuration file: YAML in, validated frozen values out.
 
-Every field is documented where it is defined. An unknown key, a missing field or a value out of
-bounds is one line that names the key and says what to change.
+Every field is documented where it is defined (`workflows.configuration`, `workflows.settings`).
 
-Invariant: `binding(config)` is what the result depends on (it is frozen into the run's spec and
-may never differ on resuming); everything else only says where and how fast the work is done.
+Invariant: an unknown key, a missing field or a value out of bounds is one line that names the key
+and says what to change; nothing is started with a configuration that was not wholly understood.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from actors.engine import EngineSettings
-from actors.sandbox.contract import SandboxSettings
 from storage.errors import ConfigurationError
-from workflows.settings import STRICT, Positive, StageSettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """The three models of a build."""
-
-    __pydantic_config__ = STRICT
-
-    policy: EngineSettings
-    """Samples the solutions."""
-    completer: EngineSettings
-    """Rolls out from every step."""
-    rationale: EngineSettings
-    """Writes analyses and code, and judges."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterSettings:
-    """Where and how fast the work is done; never changes what is made."""
-
-    __pydantic_config__ = STRICT
-
-    engine_slots: int | None = None
-    """Engines that may run at once, counted in GPUs; None: all GPUs of the cluster, or 1."""
-    workers_per_role: Positive = 64
-    """Most workers of one model role."""
-    parallel_shards: Positive = 4
-    """Shards in flight on one worker, so that its engine never drains between shards."""
-    window: Positive = 32
-    """Most shards that wait before a stage; a slow stage stops the one before it."""
-    attempts: Positive = 3
-    """Tries of a shard before the run stops."""
-    sandbox_actors: Positive = 1
-    """Actors that run code; each has `sandbox.slots` slots."""
-    ray_address: str | None = None
-    """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildConfig:
-    """Everything a build needs."""
-
-    __pydantic_config__ = STRICT
-
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    """Name of the run: letters, digits, dot, dash, underscore."""
-    problems: str
-    """JSON lines or Parquet file with problem_id, problem, answer; relative to this file."""
-    limit: Positive | None = None
-    """Take only the first so many problems."""
-    store: str = "file:.stepmill/store"
-    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
-    shard_size: Positive = 64
-    """Problems in one shard: the unit of work, of commit and of what a crash can cost."""
-    models: ModelSettings
-    stages: StageSettings = field(default_factory=StageSettings)
-    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
-    format: Literal[1] = 1
-    """Version of this file's format."""
+from workflows.configuration import BuildConfig
 
 
 _ADAPTER: TypeAdapter[BuildConfig] = TypeAdapter(BuildConfig)
@@ -155,22 +93,3 @@ def store_url(text: str) -> str:
     if "://" in text:
         return text
     return f"file://{os.path.abspath(text)}"
-
-
-def plain(config: BuildConfig) -> dict[str, Any]:
-    """The whole configuration as plain JSON values."""
-    return asdict(config)
-
-
-def binding(config: BuildConfig) -> dict[str, Any]:
-    """The part of the configuration that the result depends on.
-
-    Models count by the names that were written and the digests of their files, not by where a
-    clone of the project happens to lie; the caller adds both.
-    """
-    return {
-        "shard_size": config.shard_size,
-        "limit": config.limit,
-        "stages": asdict(config.stages),
-        "sandbox_limits": asdict(config.sandbox.limits),
-    }

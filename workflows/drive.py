@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from storage.commits import Receipt
-from storage.errors import EngineFailed, InfrastructureError, StoreRefused, UserError
+from storage.errors import (
+    EngineFailed,
+    RunStopped,
+    StoreRefused,
+    UserError,
+    WorkerLost,
+)
 from workflows.schedule import Action, Close, Open, Run, Schedule, ShardExhausted, Task
-
-
-class WorkerLost(InfrastructureError):
-    """The process of a worker died, with everything that ran in it."""
 
 
 class Cluster(Protocol):
@@ -30,17 +32,13 @@ class Cluster(Protocol):
         """Start a worker; raises WorkerLost or a UserError."""
         ...
 
-    async def run(self, worker: int, task: Task) -> Receipt:
+    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit one shard."""
         ...
 
     async def close(self, worker: int) -> None:
         """Stop a worker; never raises."""
         ...
-
-
-class RunStopped(InfrastructureError):
-    """The run can't go on here and now; what is committed stays, and resuming continues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class Driver:
                 work = self._cluster.close(worker)
             case Run(worker, task):
                 self._watch(Happened("started", self._roles[worker], task))
-                work = self._cluster.run(worker, task)
+                work = self._cluster.run(worker, task.stage, task.shard)
         self._under_way[asyncio.create_task(work)] = action
 
     async def _settle(self, action: Action, finished: asyncio.Task[Receipt | None]) -> None:

@@ -1,13 +1,11 @@
-"""Problems in: read a file of problems, check every one, cut it into the shards of the plan.
+"""Problems in: read a file of problems and check every one.
 
-Invariant: the plan (which problem is in which shard) is a pure function of the file and the shard
-size; a file with one bad line is refused whole, before anything is written, with the line's
+Invariant: a file with one bad line is refused whole, before anything is written, with the line's
 number and what to change.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -38,15 +36,14 @@ def read_problems(path: Path) -> Iterator[Problem]:
 
 def checked_problems(
     path: Path, limit: int | None, check_answer: Callable[[str], None]
-) -> tuple[list[Problem], str]:
-    """All problems of a file, checked, and their digest (sha256 over ids, texts and answers).
+) -> list[Problem]:
+    """All problems of a file, checked.
 
     Problems are small (some hundred bytes), so holding them once on the driver is what makes
     "nothing half-written" possible. `check_answer` raises InputError for an answer that can't be
     compared. Raises InputError for an empty file, a duplicate problem_id or an empty field.
     """
     seen: dict[str, int] = {}
-    digest = hashlib.sha256()
     problems: list[Problem] = []
     for number, problem in enumerate(islice(read_problems(path), limit), start=1):
         where = f"{path}, problem {number}"
@@ -60,20 +57,10 @@ def checked_problems(
             check_answer(problem.answer)
         except InputError as error:
             raise InputError(f"{where} ({problem.problem_id}): {error}") from None
-        digest.update("\x1f".join(_identity(problem)).encode() + b"\x1e")
         problems.append(problem)
     if not problems:
         raise InputError(f"{path}: no problems in it")
-    return problems, digest.hexdigest()
-
-
-def shards_of(problems: list[Problem], shard_size: int) -> list[list[Problem]]:
-    """The shard plan: consecutive runs of `shard_size` problems."""
-    return [problems[i : i + shard_size] for i in range(0, len(problems), shard_size)]
-
-
-def _identity(problem: Problem) -> tuple[str, ...]:
-    return tuple(getattr(problem, f.name) or "" for f in fields(Problem))
+    return problems
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,224 @@
+"""The Ray wrappers: workers and code executors as actors, placed by custom resources.
+
+The only module, beside the executor's own wrapper, that imports Ray. Everything it wraps runs and
+is tested without it.
+
+Invariant: an actor that died is `WorkerLost`, whoever killed it; an error of the work itself comes
+out as the error that was raised; actor tasks are never repeated by Ray (the schedule repeats).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from actors.sandbox.contract import Sandbox
+from actors.sandbox.executor import CodeExecutor, RemoteSandbox
+from actors.sandbox.contract import SandboxSettings
+from actors.worker import ShardProgress, ShardWorker
+from storage.commits import Receipt
+from storage.errors import InfrastructureError, WorkerLost
+
+CLOSE_SECONDS = 30.0
+MANY = 1000
+"""Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
+
+MakeWorker = Callable[[str, Sandbox | None], ShardWorker]
+"""Makes a worker of one role, inside its actor, from the worker's name and a sandbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What one worker of a role takes of a node."""
+
+    gpus: float = 0
+    cpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
+    needs_sandbox: bool = False
+
+
+class WorkerActor:
+    """One worker in its own process."""
+
+    def __init__(self, make: MakeWorker, name: str, executors: Sequence[ActorHandle]) -> None:
+        sandbox = RemoteSandbox(executors) if executors else None
+        self._worker = make(name, sandbox)
+
+    async def open(self) -> int:
+        """Load what the role needs; returns the process id."""
+        await self._worker.open()
+        return os.getpid()
+
+    async def work(self, stage: str, shard: int) -> Receipt:
+        """Make and commit one shard."""
+        return await self._worker.work(stage, shard)
+
+    async def progress(self) -> list[ShardProgress]:
+        """How far the shards in flight have come."""
+        return self._worker.progress()
+
+    async def close(self) -> None:
+        """Release everything."""
+        await self._worker.close()
+
+
+@contextlib.contextmanager
+def classified(what: str) -> Iterator[None]:
+    """Give an error that crossed Ray its own type again; a dead actor is WorkerLost."""
+    try:
+        yield
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, Exception) else error) from None
+    except RayActorError as error:
+        reason = str(error).strip().splitlines()
+        raise WorkerLost(f"{what}: {reason[0] if reason else 'its process died'}") from None
+    except RayError as error:
+        raise InfrastructureError(f"{what}: {error}") from None
+
+
+class RayCluster:
+    """Workers as Ray actors. Fulfils the driver's cluster protocol."""
+
+    def __init__(
+        self,
+        makers: Mapping[str, MakeWorker],
+        placements: Mapping[str, Placement],
+        sandbox: SandboxSettings,
+        sandbox_actors: int,
+    ) -> None:
+        """`makers` and `placements` are by role; `sandbox_actors` executors start when needed."""
+        self._makers = dict(makers)
+        self._placements = dict(placements)
+        self._sandbox = sandbox
+        self._sandbox_actors = sandbox_actors
+        self._workers: dict[int, ActorHandle] = {}
+        self._executors: list[ActorHandle] = []
+        self._pids: dict[int, int] = {}
+
+    async def open(self, worker: int, role: str) -> None:
+        """Start a worker; raises WorkerLost, another InfrastructureError or a UserError."""
+        place = self._placements[role]
+        executors = self._open_executors() if place.needs_sandbox else []
+        actor = (
+            ray.remote(WorkerActor)
+            .options(
+                num_cpus=place.cpus,
+                num_gpus=place.gpus,
+                resources=place.resources,
+                max_concurrency=MANY,
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            .remote(self._makers[role], f"{role}-{worker}", executors)
+        )
+        self._workers[worker] = actor
+        with classified(f"worker {role}-{worker}"):
+            self._pids[worker] = await actor.open.remote()
+
+    def _open_executors(self) -> list[ActorHandle]:
+        while len(self._executors) < self._sandbox_actors:
+            self._executors.append(
+                ray.remote(CodeExecutor)
+                .options(
+                    num_cpus=0,
+                    resources={"sandbox": 1},
+                    max_concurrency=MANY,
+                    max_restarts=-1,
+                    max_task_retries=0,
+                )
+                .remote(self._sandbox)
+            )
+        return self._executors
+
+    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
+        """Make and commit one shard."""
+        actor = self._workers.get(worker)
+        if actor is None:
+            raise WorkerLost(f"worker {worker} is closed")
+        with classified(f"worker {worker}"):
+            receipt: Receipt = await actor.work.remote(stage, shard)
+        return receipt
+
+    async def progress(self) -> list[ShardProgress]:
+        """How far all shards in flight have come; workers that don't answer are left out."""
+        calls = [actor.progress.remote() for actor in list(self._workers.values())]
+        answers: Sequence[Any] = await asyncio.gather(*calls, return_exceptions=True)
+        return [part for answer in answers if isinstance(answer, list) for part in answer]
+
+    async def close(self, worker: int) -> None:
+        """Stop a worker, gently first; never raises."""
+        actor = self._workers.pop(worker, None)
+        self._pids.pop(worker, None)
+        if actor is None:
+            return
+        with contextlib.suppress(RayError, InfrastructureError, TimeoutError):
+            await asyncio.wait_for(_gentle_close(actor), CLOSE_SECONDS)
+        with contextlib.suppress(RayError):
+            ray.kill(actor)
+
+    async def shutdown(self) -> None:
+        """Stop every worker and executor."""
+        await asyncio.gather(*(self.close(worker) for worker in list(self._workers)))
+        for actor in self._executors:
+            with contextlib.suppress(RayError, TimeoutError):
+                await asyncio.wait_for(_gentle_close(actor), CLOSE_SECONDS)
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+        self._executors.clear()
+
+
+async def _gentle_close(actor: ActorHandle) -> None:
+    await actor.close.remote()
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, sandbox_actors: int) -> Iterator[int]:
+    """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
+
+    Yields the number of GPUs of the cluster. A private cluster listens for this user only (token
+    authentication), has its own folder, and ends with this process, however it ends.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    address = address or os.environ.get("RAY_ADDRESS")
+    folder = None if address else _private_folder()
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        else:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=128 * 1024 * 1024,
+                resources={"sandbox": float(sandbox_actors)},
+                _temp_dir=str(folder),
+            )
+        yield int(ray.cluster_resources().get("GPU", 0))
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _private_folder() -> Path:
+    """A new short folder (unix sockets lie in it); folders of dead processes are removed."""
+    root = Path(tempfile.gettempdir())
+    for old in root.glob("stepmill-ray-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"stepmill-ray-{os.getpid()}-", dir=root))

@@ -1,0 +1,110 @@
+"""The verbs `build` and `resume`: preflight, cluster, progress, and the summary at the end.
+
+Invariant: nothing is written before preflight has passed; Ctrl-C and SIGTERM stop the work, close
+every worker and leave a run that the same command continues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from actors.ray_cluster import RayCluster, ray_session
+from launch.config import validate
+from launch.preflight import require
+from launch.progress import BuildProgress
+from launch.status import run_status, show_status
+from storage.runs import Run
+from storage.stores import open_store
+from workflows.build import (
+    continue_run,
+    finish,
+    standing,
+    start_run,
+    stored_configuration,
+)
+from workflows.configuration import BuildConfig
+from workflows.road import STAGE_NAMES
+from workflows.stages import makers, placements
+
+METERS_EVERY_SECONDS = 1.0
+
+
+def build_run(config: BuildConfig, address: str | None) -> None:
+    """Start or continue the run of a configuration, to its end."""
+    image = require(config, address)
+    _work(start_run(config, open_store(config.store), image), config, address)
+
+
+def resume_run(name: str, store: str, address: str | None) -> None:
+    """Continue a run from its store alone."""
+    opened = open_store(store)
+    run = Run.open(opened, name)
+    config = validate(
+        {**stored_configuration(opened, name), "store": store, "run": name}, f"run {name}"
+    )
+    require(config, address, input_too=False)
+    run.check_problems()
+    _work(run, config, address)
+
+
+def _work(run: Run, config: BuildConfig, address: str | None) -> None:
+    if run.success() is None:
+        if not standing(run).finished:
+            with _terminable():
+                _build(run, config, address)
+        finish(run)
+    show_status(run_status(run))
+    Console(stderr=True).print(
+        f"run {run.name} is finished: `stepmill download {run.name} FOLDER` copies its dataset",
+        highlight=False,
+    )
+
+
+def _build(run: Run, config: BuildConfig, address: str | None) -> None:
+    sandbox_actors = config.cluster.sandbox_actors
+    with ray_session(address or config.cluster.ray_address, sandbox_actors) as gpus:
+        slots = config.cluster.engine_slots or max(1, gpus)
+        cluster = RayCluster(
+            makers(run, config), placements(config, gpus), config.sandbox, sandbox_actors
+        )
+        found = standing(run)
+        before = {stage: len(shards) for stage, shards in found.done.items()}
+        with BuildProgress(run.name, STAGE_NAMES, found.shards, before) as progress:
+            asyncio.run(_drive(run, config, cluster, slots, progress))
+
+
+async def _drive(
+    run: Run, config: BuildConfig, cluster: RayCluster, slots: int, progress: BuildProgress
+) -> None:
+    async def watch_meters() -> None:
+        while True:
+            await asyncio.sleep(METERS_EVERY_SECONDS)
+            progress.meters(await cluster.progress())
+
+    watching = asyncio.create_task(watch_meters())
+    try:
+        await continue_run(run, config, cluster, slots, progress.happened)
+    finally:
+        watching.cancel()
+        await cluster.shutdown()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM stop the work as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sys.stderr.flush()

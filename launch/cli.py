@@ -1,0 +1,206 @@
+"""`stepmill VERB`: how a person starts everything.
+
+Exit codes: 0 done; 2 the user's error, one line that says what to change; 3 infrastructure,
+resumable; 130 interrupted, resumable.
+
+Invariant: a verb only reads its arguments, calls one function and shows the result; every error
+family ends here as one message and one exit code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from launch.config import store_url
+from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
+from storage.runs import Run
+from storage.stores import open_store
+
+app = typer.Typer(
+    name="stepmill",
+    help="Process-supervision datasets: every step labelled, explained, executed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DEFAULT_STORE = "file:.stepmill/store"
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="STEPMILL_STORE", help="Object store: file:FOLDER or s3://BUCKET/PREFIX."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    problems: Annotated[
+        str | None, typer.Option("--problems", help="File of problems instead of the one named.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
+    ] = None,
+) -> None:
+    """Start a run, or continue it: the same command after a crash finishes the rest."""
+    from launch.building import build_run
+    from launch.config import load
+
+    overrides = {
+        "run": run,
+        "store": store,
+        "limit": limit,
+        "problems": str(Path(problems).resolve()) if problems else None,
+    }
+    build_run(load(config, overrides), address)
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    address: Annotated[str | None, typer.Option("--address", help="Ray cluster to join.")] = None,
+) -> None:
+    """Continue a run from what its store holds; no configuration file is needed."""
+    from launch.building import resume_run
+
+    resume_run(run, store_url(store), address)
+
+
+@app.command()
+def status(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Shards, rows, drops and tokens of every stage, from commits alone."""
+    from launch.status import run_status, show_status
+
+    found = run_status(_open(run, store))
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        show_status(found)
+
+
+@app.command()
+def audit(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Re-read every committed object and check it; exit code 3 where something is wrong."""
+    from launch.status import audit_run
+
+    if not audit_run(_open(run, store), as_json):
+        raise typer.Exit(3)
+
+
+@app.command()
+def sweep(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Remove data that no commit names, from a finished run."""
+    from launch.status import sweep_run
+
+    sweep_run(_open(run, store), as_json)
+
+
+@app.command()
+def download(
+    run: RunArgument,
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
+    store: StoreOption = DEFAULT_STORE,
+    view: Annotated[str, typer.Option("--view", help="genprm, cot, code or direct.")] = "genprm",
+    formats: Annotated[str, typer.Option("--format", help="parquet, jsonl or both.")] = "parquet",
+) -> None:
+    """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
+    from launch.downloading import download_run
+
+    download_run(_open(run, store), dest, view, formats.split(","))
+
+
+@app.command(name="exec")
+def execute(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
+    as_json: JsonOption = False,
+    wall: Annotated[float | None, typer.Option("--wall", help="Seconds it may take.")] = None,
+    memory: Annotated[int | None, typer.Option("--memory", help="MiB it may use.")] = None,
+) -> None:
+    """Run one script in the sandbox and say what happened."""
+    from launch.executing import execute_file
+
+    raise typer.Exit(execute_file(file, as_json, wall, memory))
+
+
+@app.command()
+def grade() -> None:
+    """Compare answers: JSON lines from standard input to standard output."""
+    from launch.grade import grade_stream
+
+    grade_stream(sys.stdin, sys.stdout)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Also check what this build needs.")
+    ] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check store, sandbox, engine, GPU, disk and Ray: what works and what to do."""
+    from launch.doctor import examine
+
+    if not examine(config, sandbox, as_json):
+        raise typer.Exit(2)
+
+
+def _open(run: str, store: str) -> Run:
+    return Run.open(open_store(store_url(store)), run)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point of the `stepmill` command."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one verb; every error becomes one message and an exit code."""
+    try:
+        outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.NoArgsIsHelpError:
+        return 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (UserError, ItemError) as error:
+        return _failed(error, 2)
+    except InfrastructureError as error:
+        return _failed(error, 3)
+    except StepmillError as error:
+        return _failed(error, 3)
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("\nstepmill: interrupted; the same command continues the run", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _failed(error: StepmillError, code: int) -> int:
+    again = "" if code == 2 else " (what is committed stays; the same command continues)"
+    typer.echo(f"stepmill: {error}{again}", err=True)
+    return code

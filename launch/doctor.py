@@ -1,0 +1,125 @@
+"""The verb `doctor`: what works on this machine, what does not, and what to do about it.
+
+Invariant: a check that fails says what is missing and one thing to do; nothing is changed beyond
+what `build` itself would prepare (the sandbox's engine and image).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from actors.sandbox.contract import Request
+from actors.sandbox.pool import open_sandbox
+from actors.sandbox.preparation import prepare_sandbox
+from actors.sandbox.self_check import self_check
+from actors.sandbox.contract import SandboxSettings
+from launch.config import load, store_url
+from launch.preflight import Finding, attempt, check_build, check_vllm, gpus_here
+from storage.errors import StepmillError, StoreRefused
+from storage.stores import Put, open_store
+from workflows.configuration import BuildConfig
+
+LITTLE_DISK_GIB = 5
+
+
+def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> bool:
+    """Look at everything and print a table; True where nothing is missing."""
+    config = load(config_file) if config_file else None
+    settings = config.sandbox if config else SandboxSettings(slots=1)
+    findings = list(_look(config, settings))
+    if sandbox_contract:
+        findings += asyncio.run(_contract(settings))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        _show(findings)
+    return all(finding.ok for finding in findings)
+
+
+def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Finding]:
+    yield _disk()
+    yield check_vllm()
+    gpus = gpus_here()
+    yield Finding("gpu", True, f"{gpus} here" if gpus else "none here; tiny models run on the CPU")
+    yield _ray()
+    store = config.store if config else store_url("file:.stepmill/store")
+    yield attempt("store", lambda: _store_keeps_its_word(store), "see `store` in the README")
+    yield attempt("sandbox", lambda: asyncio.run(_sandbox_answers(settings)), "install docker.io or bubblewrap")
+    if config:
+        yield from (f for f in check_build(config, None, True) if f.what != "store")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(tempfile.gettempdir()).free / 1024**3
+    enough = free >= LITTLE_DISK_GIB
+    return Finding(
+        "disk",
+        enough,
+        f"{free:.0f} GiB free for temporary files",
+        "" if enough else f"free at least {LITTLE_DISK_GIB} GiB",
+    )
+
+
+def _ray() -> Finding:
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        return Finding("ray", True, f"$RAY_ADDRESS is {address}")
+    return Finding("ray", True, "a private cluster is started on this machine when needed")
+
+
+def _store_keeps_its_word(url: str) -> str:
+    """Create an object twice under a throw-away key: the second time must be refused."""
+    store = open_store(url)
+    key = f"doctor/{uuid.uuid4().hex}"
+    try:
+        first, second = store.put_new(key, b"1"), store.put_new(key, b"2")
+        if (first, second) != (Put.CREATED, Put.EXISTS) or store.get(key) != b"1":
+            raise StoreRefused(f"{url} replaces objects: it can't hold a run")
+    finally:
+        store.delete(key)
+    return f"{store.url} creates once and never replaces"
+
+
+async def _sandbox_answers(settings: SandboxSettings) -> str:
+    image = await prepare_sandbox(settings)
+    sandbox = open_sandbox(settings)
+    try:
+        execution = await sandbox.run(Request("print(1 + 1)"))
+    finally:
+        await sandbox.close()
+    if execution.stdout != "2\n":
+        raise StepmillError(f"1 + 1 gave {execution.stdout!r} ({execution.verdict})")
+    return f"{execution.sandbox_id.split(':')[0]}, image {image[:19]}"
+
+
+async def _contract(settings: SandboxSettings) -> list[Finding]:
+    sandbox = open_sandbox(settings)
+    try:
+        results = await self_check(sandbox)
+    finally:
+        await sandbox.close()
+    return [
+        Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results
+    ]
+
+
+def _show(findings: list[Finding]) -> None:
+    table = Table(title="stepmill doctor", title_justify="left")
+    for name in ("", "what", "found", "what to do"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
+        table.add_row(mark, finding.what, finding.said, finding.remedy)
+    Console().print(table)

@@ -1,0 +1,64 @@
+"""The verb `exec`: one script in the sandbox, and what happened.
+
+Invariant: with `--json` exactly one object is printed, the fields of the contract's Execution; the
+exit code of the command is 0 where the verdict is `ok`, 1 for any other verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from actors.sandbox.contract import Execution, Limits, Request, Verdict
+from actors.sandbox.pool import open_sandbox
+from actors.sandbox.contract import SandboxSettings
+from storage.errors import InputError
+
+FIELDS = (
+    "verdict", "exit_code", "signal", "stdout", "stderr", "stdout_truncated",
+    "stderr_truncated", "wall_s", "cpu_s", "peak_memory_kb", "queued_s",
+)  # fmt: skip
+
+
+def execute_file(file: Path, as_json: bool, wall: float | None, memory: int | None) -> int:
+    """Run a script and print the result. Raises InputError for a file that can't be read."""
+    try:
+        code = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: can't be read: {error}") from None
+    limits = Limits()
+    if wall is not None:
+        limits = replace(limits, wall_s=wall, cpu_s=wall)
+    if memory is not None:
+        limits = replace(limits, memory_mb=memory)
+    execution = asyncio.run(_run(code, limits))
+    if as_json:
+        whole = asdict(execution)
+        print(json.dumps({name: whole[name] for name in FIELDS}, ensure_ascii=False))
+    else:
+        sys.stdout.write(execution.stdout)
+        sys.stderr.write(execution.stderr)
+        print(f"[{_summary(execution)}]", file=sys.stderr)
+    return 0 if execution.verdict is Verdict.OK else 1
+
+
+async def _run(code: str, limits: Limits) -> Execution:
+    sandbox = open_sandbox(SandboxSettings(slots=1, limits=limits))
+    try:
+        return await sandbox.run(Request(code), limits)
+    finally:
+        await sandbox.close()
+
+
+def _summary(execution: Execution) -> str:
+    parts = [str(execution.verdict), f"{execution.wall_s:.2f} s", f"{execution.cpu_s:.2f} s CPU"]
+    if execution.exit_code is not None:
+        parts.append(f"exit code {execution.exit_code}")
+    if execution.signal is not None:
+        parts.append(f"signal {execution.signal}")
+    if execution.stdout_truncated or execution.stderr_truncated:
+        parts.append("output cut")
+    return ", ".join(parts)

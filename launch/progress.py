@@ -1,0 +1,165 @@
+"""Live progress of a build: one bar per stage, with rate and time left; plain lines elsewhere.
+
+On a terminal a display that is redrawn; in a log (or under `ray job submit`) one line per commit
+batch, at most every few seconds. It watches receipts and meters; nothing waits for it.
+
+Invariant: what it shows is derived from commits (exact) and meters (what is under way); it holds a
+few numbers per stage whatever the size of the build.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from actors.worker import ShardProgress
+from workflows.drive import Happened
+
+LOG_EVERY_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _StageNumbers:
+    done: int = 0
+    before: int = 0
+    """Shards that were committed before this process started."""
+    rows: int = 0
+    tokens: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    started: float | None = None
+    under_way: float = 0.0
+    """Sum over shards in flight of the share that is done."""
+
+
+class BuildProgress:
+    """Shows a build. Use as a context manager; give it to the driver as its watch."""
+
+    def __init__(
+        self, run: str, stages: Sequence[str], shards: int, before: Mapping[str, int]
+    ) -> None:
+        """`before`: shards of each stage that are committed already."""
+        self._run = run
+        self._shards = shards
+        self._stages = {
+            name: _StageNumbers(done=before.get(name, 0), before=before.get(name, 0))
+            for name in stages
+        }
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+        self._message = ""
+        self._last_line = 0.0
+
+    def __enter__(self) -> BuildProgress:
+        """Start showing."""
+        if self._console.is_terminal:
+            self._live = Live(self._table(), console=self._console, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Show the last state and stop."""
+        self._show(force=True)
+        if self._live is not None:
+            self._live.stop()
+
+    def happened(self, event: Happened) -> None:
+        """Take note of one thing that happened."""
+        match event.what:
+            case "opening":
+                self._say(f"starting {event.role}")
+            case "opened":
+                self._say(f"{event.role} is up")
+            case "failed" | "lost":
+                self._say(f"{event.role}: {event.what}, will be tried again: {event.cause}")
+            case "started" if event.task is not None:
+                stage = self._stages[event.task.stage]
+                stage.started = stage.started or time.monotonic()
+            case "committed" if event.receipt is not None:
+                stage = self._stages[event.receipt.stage]
+                stage.done += 1
+                stage.rows += event.receipt.rows
+                stage.tokens += event.receipt.counts.get("tokens", 0)
+                stage.drops.update(event.receipt.drops)
+            case _:
+                return
+        self._show()
+
+    def meters(self, parts: Sequence[ShardProgress]) -> None:
+        """Take note of how far the shards in flight have come."""
+        for stage in self._stages.values():
+            stage.under_way = 0.0
+        for part in parts:
+            if part.total and part.stage in self._stages:
+                self._stages[part.stage].under_way += part.done / part.total
+        self._show()
+
+    def _say(self, message: str) -> None:
+        self._message = message
+        if self._live is None:
+            self._console.print(f"[{self._run}] {message}", markup=False, highlight=False)
+
+    def _show(self, force: bool = False) -> None:
+        if self._live is not None:
+            self._live.update(self._table())
+            return
+        now = time.monotonic()
+        if force or now - self._last_line >= LOG_EVERY_SECONDS:
+            self._last_line = now
+            parts = [
+                f"{name} {stage.done}/{self._shards}{_left(stage, self._shards)}"
+                for name, stage in self._stages.items()
+                if stage.started or force
+            ]
+            line = f"[{self._run}] " + " · ".join(parts)
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(title=f"run {self._run}", title_justify="left", expand=False)
+        for name in ("stage", "", "shards", "rows", "tokens/s", "left", "drops"):
+            table.add_column(name, justify="left" if name in ("stage", "", "drops") else "right")
+        for name, stage in self._stages.items():
+            table.add_row(
+                name,
+                _bar((stage.done + stage.under_way) / max(1, self._shards)),
+                f"{stage.done}/{self._shards}",
+                f"{stage.rows:,}",
+                _rate(stage),
+                _left(stage, self._shards).strip(" ()"),
+                ", ".join(f"{reason} {n}" for reason, n in stage.drops.most_common(3)),
+            )
+        table.caption = self._message
+        table.caption_justify = "left"
+        return table
+
+
+def _bar(share: float, width: int = 20) -> Text:
+    full = round(min(1.0, share) * width)
+    return Text("━" * full, style="green") + Text("━" * (width - full), style="grey37")
+
+
+def _rate(stage: _StageNumbers) -> str:
+    if not stage.started or not stage.tokens:
+        return ""
+    return f"{stage.tokens / max(1e-9, time.monotonic() - stage.started):,.0f}"
+
+
+def _left(stage: _StageNumbers, shards: int) -> str:
+    """Time left for the stage, from what this process made of it so far."""
+    made = stage.done - stage.before + stage.under_way
+    if not stage.started or made <= 0 or stage.done >= shards:
+        return ""
+    seconds = (time.monotonic() - stage.started) / made * (shards - stage.done - stage.under_way)
+    return f" ({seconds:.0f} s left)" if seconds < 120 else f" ({seconds / 60:.0f} min left)"

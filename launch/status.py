@@ -1,0 +1,120 @@
+"""`status`, `audit` and `sweep`: what a run is and whether it is whole, for people and scripts.
+
+Invariant: status is computed from the spec and the commits alone, so that it says the same while
+a build runs, after it crashed and after it ended.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from storage.audit import audit
+from storage.runs import Run
+from storage.sweep import sweep
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage of a run."""
+
+    stage: str
+    shards_done: int
+    shards: int
+    rows: int
+    drops: dict[str, int]
+    counts: dict[str, int]
+    seconds: float
+    """Work on the committed shards, summed."""
+    committed: list[int]
+    """Numbers of the committed shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run, stage by stage."""
+
+    run: str
+    store: str
+    finished: bool
+    problems: int
+    shards: int
+    models: dict[str, str]
+    stages: list[StageStatus]
+
+
+def run_status(run: Run) -> RunStatus:
+    """Read the commits of every stage."""
+    shards = run.spec.plan.shards
+    stages = []
+    for name in run.spec.stages:
+        committed = sorted(run.shards_of(name))
+        totals = run.totals(name)
+        stages.append(
+            StageStatus(
+                stage=name,
+                shards_done=totals.shards,
+                shards=shards,
+                rows=totals.rows,
+                drops=totals.drops,
+                counts=totals.counts,
+                seconds=totals.seconds,
+                committed=committed,
+            )
+        )
+    return RunStatus(
+        run=run.name,
+        store=run.store.url,
+        finished=run.success() is not None,
+        problems=run.spec.plan.items,
+        shards=shards,
+        models=run.spec.models,
+        stages=stages,
+    )
+
+
+def show_status(status: RunStatus) -> None:
+    """Print a run as a table."""
+    state = "finished" if status.finished else "unfinished"
+    table = Table(
+        title=f"run {status.run} · {status.problems:,} problems · {state}", title_justify="left"
+    )
+    for name in ("stage", "shards", "rows", "tokens", "tokens/s of work", "dropped"):
+        table.add_column(name, justify="left" if name in ("stage", "dropped") else "right")
+    for stage in status.stages:
+        tokens = stage.counts.get("tokens", 0)
+        table.add_row(
+            stage.stage,
+            f"{stage.shards_done}/{stage.shards}",
+            f"{stage.rows:,}",
+            f"{tokens:,}" if tokens else "",
+            f"{tokens / stage.seconds:,.0f}" if tokens and stage.seconds else "",
+            ", ".join(f"{reason} {n:,}" for reason, n in sorted(stage.drops.items())),
+        )
+    Console().print(table)
+
+
+def audit_run(run: Run, as_json: bool) -> bool:
+    """Audit a run and print the findings; True where there is none."""
+    found = audit(run)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+    else:
+        for finding in found.findings:
+            typer.echo(str(finding))
+        state = "clean" if not found.findings else f"{len(found.findings)} findings"
+        typer.echo(f"audit of {run.name}: {found.objects:,} objects, {found.rows:,} rows: {state}")
+    return not found.findings
+
+
+def sweep_run(run: Run, as_json: bool) -> None:
+    """Remove what no commit names and say what was removed."""
+    removed = sweep(run)
+    if as_json:
+        typer.echo(json.dumps(asdict(removed), ensure_ascii=False))
+    else:
+        typer.echo(f"sweep of {run.name}: removed {len(removed.keys)} objects")

@@ -1,0 +1,127 @@
+"""Build: from problems to a finished dataset, started, continued or found finished.
+
+    start_run     configuration and problems into the store, once
+    continue_run  whatever is not committed yet, on a cluster
+    finish        `_SUCCESS.json` and the dataset's folder
+
+Invariant: everything that decides the result is in the run's spec before any work starts; what is
+left to do is found by listing commits, so that starting, continuing and repeating are one path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.models import model_identity
+from storage.commits import canonical_json
+from storage.dataset import assemble
+from storage.errors import NothingFound
+from storage.runs import Run, Success
+from storage.specs import ShardPlan, Spec, input_digest
+from storage.stores import ObjectStore
+from workflows.answers import check_reference
+from workflows.configuration import BuildConfig, binding
+from workflows.drive import Cluster, Driver, Watch
+from workflows.ingest import checked_problems
+from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
+from workflows.schedule import RolePlan, Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run is: committed shards per stage, and the length of the plan."""
+
+    shards: int
+    done: Mapping[str, frozenset[int]]
+
+    @property
+    def finished(self) -> bool:
+        """Every shard of every stage is committed."""
+        return all(len(shards) == self.shards for shards in self.done.values())
+
+
+def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:
+    """Create the run of `config`, or open it where it exists with the same spec.
+
+    Raises InputError for a bad file of problems and SpecMismatch, with the fields that differ.
+    """
+    problems = checked_problems(Path(config.problems), config.limit, check_reference)
+    spec = Spec(
+        configuration=binding(config),
+        input_digest=input_digest(problems),
+        plan=ShardPlan(len(problems), config.shard_size),
+        models={role: model_identity(getattr(config.models, role)) for role in MODEL_ROLES},
+        image_digest=image_digest,
+    )
+    run = Run.start(store, config.run, spec)
+    store.put_new(_launch_key(config.run), canonical_json(asdict(config)))
+    run.store_problems(problems)
+    return run
+
+
+def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
+    """The configuration that the run was first started with, as plain values."""
+    try:
+        data: dict[str, Any] = json.loads(store.get(_launch_key(run)))
+    except NothingFound:
+        raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
+    return data
+
+
+def _launch_key(run: str) -> str:
+    return f"runs/{run}/launch.json"
+
+
+def standing(run: Run) -> Standing:
+    """What is committed, by one listing per stage."""
+    done = {stage: frozenset(run.shards_of(stage)) for stage in STAGE_NAMES}
+    return Standing(run.spec.plan.shards, done)
+
+
+def schedule_for(config: BuildConfig, found: Standing, slots: int) -> Schedule:
+    """The schedule of what is left, for a cluster with `slots` engine slots."""
+    cluster = config.cluster
+    roles = {
+        role: RolePlan(
+            slots=engine_slots(config, role),
+            parallel=cluster.parallel_shards,
+            most=cluster.workers_per_role,
+        )
+        for role in MODEL_ROLES
+    }
+    roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
+    return Schedule(
+        ROAD,
+        found.shards,
+        found.done,
+        roles,
+        slots=slots,
+        window=cluster.window,
+        attempts=cluster.attempts,
+    )
+
+
+def engine_slots(config: BuildConfig, role: str) -> int:
+    """Engine slots (GPUs) of one worker of a model role; a server elsewhere needs none here."""
+    settings = getattr(config.models, role)
+    return settings.tensor_parallel if settings.kind == "vllm" else 0
+
+
+async def continue_run(
+    run: Run, config: BuildConfig, cluster: Cluster, slots: int, watch: Watch
+) -> None:
+    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped."""
+    await Driver(schedule_for(config, standing(run), slots), cluster, watch).drive()
+
+
+def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Success:
+    """Seal the run and lay out its dataset. Repeating it changes nothing."""
+    on_step("sealing the run")
+    success = run.finish()
+    on_step("writing the dataset")
+    assemble(run)
+    return success
