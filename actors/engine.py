@@ -10,10 +10,14 @@ a reply has exactly `n` completions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from storage.records import Message
+
+SEED_SPACE = 1 << 31
+"""Seeds of samples lie in [0, SEED_SPACE), as `storage.seeds.request_seed` makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,10 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample. `seed` is the seed of the request: with `n` > 1 sample i uses seed + i."""
+    """How to sample.
+
+    `seed` is the seed of the request: with `n` > 1 sample i uses (seed + i) mod SEED_SPACE.
+    """
 
     n: int = 1
     temperature: float = 1.0
@@ -40,6 +47,19 @@ class Sampling:
     seed: int = 0
     logprobs: int = 0
     """Number of top log-probabilities wanted per generated token; 0: none."""
+
+    def parts(self, size: int) -> Iterator[Sampling]:
+        """This request cut into requests of at most `size` samples, with unchanged seeds.
+
+        Small parts keep an engine's queue balanced; a part never runs over the end of the seed
+        space, so that an engine may simply add i to the seed of a part.
+        """
+        done = 0
+        while done < self.n:
+            seed = (self.seed + done) % SEED_SPACE
+            count = min(size, self.n - done, SEED_SPACE - seed)
+            yield replace(self, n=count, seed=seed)
+            done += count
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +110,20 @@ class EngineSettings:
     max_model_len: int | None = None
     """Context length in tokens; None: the model's own."""
     max_in_flight: int = 512
-    """Sequences in flight on one engine at once."""
+    """Sequences that one engine works on at once; a few more wait inside it."""
+    part: int = 16
+    """Most samples of one request inside the engine; larger requests are cut into parts."""
     tensor_parallel: int = 1
     gpu_memory: float = 0.9
     """Share of GPU memory that the engine may take (GPU only)."""
     kv_cache_gib: int = 1
     """KV cache in GiB (CPU only)."""
+    cpu_threads: int | None = None
+    """Threads of the engine's arithmetic (CPU only); None: all cores but one."""
+    timeout_s: float = 600.0
+    """Longest wait for one reply of a server (`endpoint` only)."""
+    retries: int = 6
+    """Tries after the first one before a server counts as failed (`endpoint` only)."""
     dtype: str = "auto"
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further engine arguments, handed through to vLLM."""
@@ -105,8 +133,11 @@ class Engine(Protocol):
     """Text in, text out."""
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
-        """Continue `chat`. Raises EngineFailed; raises ItemError('too_long') for a prompt
-        that leaves no room in the context."""
+        """Continue `chat`; cancelling the call withdraws the request from the engine.
+
+        Raises EngineFailed; raises ItemError('too_long') for a prompt that leaves no room for a
+        token in the context.
+        """
         ...
 
     async def close(self) -> None:
