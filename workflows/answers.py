@@ -1,0 +1,118 @@
+r"""Whether an answer is the reference: the box of a solution, and equality that can't be fooled.
+
+Two answers are equal where they have the same shape (brackets included) and equal values in it.
+Values are equal by text, by exact arithmetic, or by algebra (math-verify on sympy). `quick`
+decides without algebra and runs anywhere in tens of microseconds; `equal` may think for ever, so
+whoever runs it sets a time limit (`actors.grader`).
+
+Readings that matter: a percent sign is a unit (50 % is 50, and 0.5 only where told so); a unit is
+ignored where only one side states it, and two different known units are different answers; a
+decimal is exactly what it spells (0.5 = 1/2, 0.333 is not 1/3); values without brackets have no
+order; an answer may name what it computes (x = 5 for 5).
+
+Invariant: `quick` is `equal` wherever it is not None, and neither ever raises.
+"""
+
+from __future__ import annotations
+
+from storage.errors import InputError
+from workflows.answer_algebra import algebra, parsed
+from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
+from workflows.answer_shapes import Leaf, Matrix, Relation, Shape, read
+from workflows.answer_text import clean, closing_brace, key, last_box, split_unit, without_text
+from workflows.answer_values import worth
+from workflows.settings import AnswerSettings
+
+__all__ = ["check_reference", "equal", "last_box", "normal", "quick", "read_answer"]
+
+_MOST_CHARS = 2000
+_DEEPEST = 40
+
+
+def read_answer(solution: str) -> str | None:
+    """The answer of a solution as it is compared; None where no closed box holds one."""
+    boxed = last_box(solution)
+    return normal(boxed) or None if boxed is not None else None
+
+
+def normal(answer: str) -> str:
+    r"""An answer as it is compared and stored: `10{,}000` is `10000`, `\dfrac12` is `\frac12`."""
+    return clean(answer)
+
+
+def quick(reference: str, answer: str, settings: AnswerSettings) -> bool | None:
+    """Equality as far as text and exact arithmetic decide it; None: ask `equal`."""
+    return _equal(reference, answer, settings, None)
+
+
+def equal(reference: str, answer: str, settings: AnswerSettings) -> bool:
+    """Whether `answer` is `reference`; may run without bound inside of algebra."""
+    return bool(_equal(reference, answer, settings, algebra))
+
+
+def check_reference(answer: str) -> None:
+    """Raise InputError for a reference that no answer could ever be compared with."""
+    text = clean(answer)
+    if not text:
+        raise InputError("the answer is empty")
+    if not _balanced(text):
+        raise InputError(f"the answer {answer!r} has unbalanced braces")
+    for leaf in _leaves(read(text)):
+        if not _readable(leaf):
+            raise InputError(f"the answer {answer!r} can't be parsed at {leaf!r}")
+
+
+def _equal(
+    reference: str, answer: str, settings: AnswerSettings, decide: Algebra | None
+) -> bool | None:
+    if reference == answer:
+        return bool(answer.strip())
+    wanted, given = clean(reference), clean(answer)
+    if not wanted or not given:
+        return False
+    if key(wanted) == key(given):
+        return True
+    if any(len(text) > _MOST_CHARS or _depth(text) > _DEEPEST for text in (wanted, given)):
+        return False  # no answer of a person looks like this: only the same text equals it
+    verdict = same(read(wanted), read(given), settings, decide)
+    if verdict is False:
+        listed, list_given = clean(reference, False), clean(answer, False)
+        if (listed, list_given) != (wanted, given):  # 100,200 may be a list of two
+            return same(read(listed), read(list_given), settings, decide)
+    return verdict
+
+
+def _leaves(shape: Shape) -> list[str]:
+    match shape:
+        case Leaf(text):
+            return [text]
+        case Relation():
+            return list(shape.parts)
+        case Matrix(rows):
+            return [leaf for row in rows for cell in row for leaf in _leaves(cell)]
+        case _:
+            return [leaf for item in shape.items for leaf in _leaves(item)]
+
+
+def _readable(leaf: str) -> bool:
+    quantity = split_unit(leaf)
+    body = body_of(quantity.body)
+    return (
+        is_text(leaf, body)
+        or worth(body) is not None
+        or BASED.fullmatch(body) is not None
+        or COLONS.fullmatch(without_text(leaf)) is not None
+        or bool(parsed(body))
+    )
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _balanced(text: str) -> bool:
+    return closing_brace(text + "}", 0) == len(text)
