@@ -1,6 +1,6 @@
 """Thousands of seeded worlds: the protocol holds, and each thing it relies on is shown to matter.
 
-One seed again: `STEPMILL_SEED=17 python -m pytest tests/faults/test_protocol_simulation.py -k world`
+One seed again: `STEPMILL_SEED=17 python -m pytest tests/faults -k no_seeded_world`
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def play(seeds: Iterable[int]) -> None:
             Simulation(seed).play()
         except Violation as violation:
             raise Violation(
-                f"seed {seed}: {violation}\nagain: STEPMILL_SEED={seed} python -m pytest "
-                "tests/faults/test_protocol_simulation.py -k world"
+                f"seed {seed}: {violation}\n"
+                f"again: STEPMILL_SEED={seed} python -m pytest tests/faults -k no_seeded_world"
             ) from violation
 
 

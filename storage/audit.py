@@ -1,0 +1,197 @@
+"""Reading everything a run has committed, and saying what is not as it should be.
+
+Shard by shard, down the road: each commit, the digest of its data, kind and number of rows, the
+schema, and the items (`storage.accounting`); at the end `_SUCCESS.json` against the commits, and
+the dataset against its checksums.
+
+Invariant: an audit changes nothing, trusts nothing that it can read again, and holds one shard per
+reader, plus eight bytes per problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from storage import layout
+from storage.accounting import account_of, unaccounted
+from storage.commits import Commit, Receipt, read_commit, receipt_of
+from storage.dataset import check_dataset
+from storage.errors import InputError, NothingFound, ObjectCorrupt
+from storage.runs import NAMED, Run, Success, sum_receipts
+
+READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    kind: str
+    """`commit_unreadable`, `data_damaged` (or gone), `wrong_rows`, `foreign_commit`,
+    `commit_without_source`, `plan`, `row_twice`, `problem_twice`, `dropped_twice`,
+    `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `success`, `dataset`."""
+    detail: str
+    stage: str = ""
+    shard: int | None = None
+
+    def __str__(self) -> str:
+        """`estimate/3: data_damaged: ...`."""
+        place = f"{self.stage}/{self.shard}: " if self.stage else ""
+        return f"{place}{self.kind}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit read and found."""
+
+    findings: tuple[Finding, ...]
+    objects: int
+    rows: int
+    bytes: int
+    finished: bool
+
+
+@dataclass(slots=True)
+class _ShardAudit:
+    """One shard, all stages."""
+
+    shard: int
+    findings: list[Finding] = field(default_factory=list)
+    commits: dict[str, Commit] = field(default_factory=dict)
+    objects: int = 0
+    problems: frozenset[int] = frozenset()
+    """Eight-byte digests of its problem_ids."""
+
+
+def audit(run: Run) -> Audit:
+    """Read everything again. Raises StoreUnavailable and StoreRefused only."""
+    findings: list[Finding] = []
+    objects = rows = size = 0
+    problems: set[int] = set()
+    success = _success(run, findings)
+    receipts: dict[str, list[Receipt]] = {stage: [] for stage in run.spec.stages}
+    for found in _shards(run):
+        findings += found.findings
+        objects += found.objects
+        rows += sum(commit.rows for commit in found.commits.values())
+        size += sum(commit.bytes for commit in found.commits.values())
+        if problems & found.problems:
+            findings.append(
+                Finding("problem_twice", "a problem of another shard", "problems", found.shard)
+            )
+        problems |= found.problems
+        for stage, commit in found.commits.items():
+            receipts[stage].append(receipt_of(commit))
+        if success is not None:
+            findings += _against_success(run, success, found)
+    if success is not None:
+        for stage in run.spec.stages:
+            if success.totals.get(stage) != sum_receipts(receipts[stage]):
+                findings.append(Finding("success", f"the totals of {stage} differ from commits"))
+        findings += [Finding("dataset", detail) for detail in check_dataset(run)]
+    return Audit(tuple(findings), objects, rows, size, success is not None)
+
+
+def _success(run: Run, findings: list[Finding]) -> Success | None:
+    try:
+        success = run.success()
+    except ObjectCorrupt as error:
+        findings.append(Finding("success", str(error)))
+        return None
+    if success is not None and success.spec != run.spec.fingerprint:
+        findings.append(Finding("success", "it was written for another spec"))
+    return success
+
+
+def _shards(run: Run) -> Iterator[_ShardAudit]:
+    """Every shard of the plan, in order, a few read at once."""
+    shards = iter(range(run.spec.plan.shards))
+    with ThreadPoolExecutor(READERS) as readers:
+        reading: deque[Future[_ShardAudit]] = deque(
+            readers.submit(_audit_shard, run, shard) for shard in islice(shards, READERS)
+        )
+        while reading:
+            yield reading.popleft().result()
+            reading.extend(readers.submit(_audit_shard, run, shard) for shard in islice(shards, 1))
+
+
+def _audit_shard(run: Run, shard: int) -> _ShardAudit:
+    found = _ShardAudit(shard)
+    entered: frozenset[str] | None = None
+    previous = ""
+    for stage in run.spec.stages:
+        commit = _commit(run, stage, found)
+        if commit is not None and previous and previous not in found.commits:
+            found.findings.append(
+                Finding("commit_without_source", f"{previous} is not committed", stage, shard)
+            )
+        previous = stage
+        entered = None if commit is None else _audit_rows(run, commit, found, entered)
+    return found
+
+
+def _commit(run: Run, stage: str, found: _ShardAudit) -> Commit | None:
+    key = layout.commit_key(run.name, stage, found.shard)
+    try:
+        commit = read_commit(run.store, key)
+    except NothingFound:
+        return None
+    except ObjectCorrupt as error:
+        found.findings.append(Finding("commit_unreadable", str(error), stage, found.shard))
+        return None
+    found.objects += 1
+    if (commit.stage, commit.shard, commit.spec) != (stage, found.shard, run.spec.fingerprint):
+        found.findings.append(
+            Finding(
+                "foreign_commit", f"{key} is of another stage, shard or spec", stage, found.shard
+            )
+        )
+    found.commits[stage] = commit
+    return commit
+
+
+def _audit_rows(
+    run: Run, commit: Commit, found: _ShardAudit, entered: frozenset[str] | None
+) -> frozenset[str] | None:
+    """Check one committed object; return the items that go on, None where that is unknown."""
+
+    def note(kind: str, detail: str) -> None:
+        found.findings.append(Finding(kind, detail, commit.stage, found.shard))
+
+    try:
+        rows = run.rows_of(commit, layout.ROAD[commit.stage])
+    except (ObjectCorrupt, InputError) as error:
+        note("data_damaged", str(error))
+        return None
+    found.objects += 1
+    if len(rows) != commit.rows:
+        note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
+    account = account_of(commit.stage, rows, commit.drops)
+    if commit.stage == "problems":
+        if len(rows) != run.spec.plan.size(found.shard):
+            note("plan", f"{len(rows)} problems, planned {run.spec.plan.size(found.shard)}")
+        found.problems = frozenset(map(_short_digest, account.seen))
+        entered = account.seen
+    if entered is not None:
+        for kind, item in unaccounted(commit.stage, entered, account, commit.drops):
+            note(kind, item)
+    return account.through
+
+
+def _short_digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big")
+
+
+def _against_success(run: Run, success: Success, found: _ShardAudit) -> Iterator[Finding]:
+    for stage in run.spec.stages:
+        named = success.commits.get(stage, [])
+        entry = named[found.shard] if found.shard < len(named) else None
+        commit = found.commits.get(stage)
+        stands = None if commit is None else {name: getattr(commit, name) for name in NAMED}
+        if entry != stands:
+            yield Finding("success", "it names another commit than is stored", stage, found.shard)

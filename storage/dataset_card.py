@@ -1,0 +1,157 @@
+"""The README.md of a dataset: what it is, what made it, how much was dropped and what it is not.
+
+Invariant: a pure function of the run's spec and totals, so that the card says nothing that the
+store does not.
+"""
+
+from __future__ import annotations
+
+import json
+
+from storage.runs import StageTotals, Success
+from storage.specs import Spec
+from storage.views import View
+
+LIMITS = """\
+- Step labels are Monte-Carlo estimates made with one completion model. A step that this model
+  recovers from can be labelled right although it is wrong, and the other way round where it fails.
+- Analyses and code are written by a model. Every code output is real (the code was run), but a
+  model may have checked something other than the step.
+- Only steps on which labels and the written judgement agree under the consensus rule are kept:
+  hard and unusual steps are rarer here than among the sampled solutions.
+- A problem for which the policy found only right or only wrong solutions is not in the dataset.
+- Answers are compared by rules and computer algebra; an equal answer in an unusual form can count
+  as wrong."""
+
+
+def dataset_card(run: str, spec: Spec, success: Success, view: View, rows: int) -> str:
+    """The card, with the front matter that `datasets` reads."""
+    return "\n".join(
+        [
+            *_front_matter(view, rows),
+            f"# {run}",
+            "",
+            f"{view.title} {rows:,} rows, made by Stepmill from {spec.plan.items:,} problems.",
+            "",
+            "```python",
+            "from datasets import load_dataset",
+            'dataset = load_dataset("path/to/this/folder", split="train")',
+            "```",
+            "",
+            "Check the files with `sha256sum -c SHA256SUMS`.",
+            "",
+            "## Models",
+            "",
+            *_table(("role", "model"), sorted(spec.models.items())),
+            "",
+            "## Stages",
+            "",
+            *_table(("stage", "rows", "dropped items", "tokens"), _stage_rows(spec, success)),
+            "",
+            "## What passed each filter",
+            "",
+            *_table(("paths", "number", "of those before"), _filter_rows(success)),
+            "",
+            "## What was dropped, and why",
+            "",
+            *_table(("stage", "reason", "items"), _drop_rows(spec, success)),
+            "",
+            "## Counts",
+            "",
+            *_table(("stage", "count", "sum"), _count_rows(spec, success)),
+            "",
+            "## Limits",
+            "",
+            LIMITS,
+            "",
+            "## Settings",
+            "",
+            f"Input sha256 `{spec.input_digest}`, sandbox image `{spec.image_digest}`, "
+            f"spec `{success.spec}`.",
+            "",
+            "```json",
+            json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
+            "```",
+            "",
+        ]
+    )
+
+
+def _front_matter(view: View, rows: int) -> list[str]:
+    steps = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")]
+    size = next((name for most, name in steps if rows < most), "100K<n<1M")
+    return [
+        "---",
+        "language:",
+        "- en",
+        "tags:",
+        "- math",
+        "- process-supervision",
+        "- process-reward-model",
+        "size_categories:",
+        f"- {size if rows < 1_000_000 else 'n>1M'}",
+        "configs:",
+        f"- config_name: {view.name}",
+        "  data_files:",
+        "  - split: train",
+        "    path: data/*.parquet",
+        "---",
+        "",
+    ]
+
+
+def _stage_rows(spec: Spec, success: Success) -> list[tuple[str, ...]]:
+    lines: list[tuple[str, ...]] = []
+    for stage in spec.stages:
+        totals = success.totals[stage]
+        tokens = totals.counts.get("tokens")
+        lines.append(
+            (
+                stage,
+                f"{totals.rows:,}",
+                f"{sum(totals.drops.values()):,}",
+                "" if tokens is None else f"{tokens:,}",
+            )
+        )
+    return lines
+
+
+def _filter_rows(success: Success) -> list[tuple[str, ...]]:
+    """The stages that have a row per path, in their order."""
+    names = {
+        "sample": "sampled",
+        "label": "selected, estimated and labelled",
+        "rationalize": "with a readable rationale",
+        "export": "kept by consensus",
+    }
+    lines: list[tuple[str, ...]] = []
+    before = 0
+    for stage, name in names.items():
+        rows = success.totals.get(stage, StageTotals()).rows
+        lines.append((name, f"{rows:,}", f"{rows / before:.1%}" if before else ""))
+        before = rows
+    return lines
+
+
+def _drop_rows(spec: Spec, success: Success) -> list[tuple[str, ...]]:
+    return [
+        (stage, reason, f"{count:,}")
+        for stage in spec.stages
+        for reason, count in sorted(success.totals[stage].drops.items())
+    ]
+
+
+def _count_rows(spec: Spec, success: Success) -> list[tuple[str, ...]]:
+    return [
+        (stage, name, f"{count:,}")
+        for stage in spec.stages
+        for name, count in sorted(success.totals[stage].counts.items())
+    ]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A Markdown table; a pipe in a cell would break it."""
+    if not rows:
+        return ["None."]
+    lines = [head, tuple("---" for _ in head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -1,0 +1,34 @@
+"""The shapes in which a run's examples can be handed out: a view maps examples to rows.
+
+Invariant: a view is a pure function of one shard's examples, so that a dataset in another shape
+costs no token; its name is the name of its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage.records import Example
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One shape of the dataset."""
+
+    name: str
+    title: str
+    """One sentence for the dataset card."""
+    row_type: type[Any]
+    """A dataclass of the kind that `storage.schemas` understands."""
+    rows: Callable[[Sequence[Example]], Sequence[Any]]
+
+
+GENPRM = View(
+    name="genprm",
+    title="Conversations in GenPRM's format: a user turn per solution step, an assistant turn "
+    "that analyses it, verifies it with executed Python and judges it with a boxed Yes or No.",
+    row_type=Example,
+    rows=lambda examples: examples,
+)
