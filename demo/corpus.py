@@ -1,0 +1,107 @@
+"""Training documents: a prompt that is given, a reply that is learnt.
+
+Invariant: every problem comes from the training split, and loss falls on the reply alone; a wrong
+step that a completer must continue from stands in the prompt.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from demo import check, rationales, world
+from demo.families import FAMILIES, LEVELS
+from demo.problem import Problem
+from demo.solutions import Habits, write
+from demo.tokenizer import END, START
+from workflows import prompts, steps
+
+POLICY = Habits(slip=0.22, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
+COMPLETER = Habits(check=0.06, swap=0.15)
+STUMBLER = Habits(slip=0.3, repair=0.25, check=0.06, swap=0.15)
+"""Whose slips the completer learns to continue from."""
+AUTHOR = Habits(slip=0.25, repair=0.03, check=0.05, swap=0.12, boxless=0.01)
+"""Whose wrong solutions the rationale writer learns to verify, beside the policy's own."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One conversation: what is given, and what the model writes (end of turn included)."""
+
+    prompt: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class Path:
+    """A solution that a trained model wrote."""
+
+    problem_id: str
+    steps: tuple[str, ...]
+
+
+def render(chat: prompts.Chat) -> str:
+    """The chat as the models' template renders it, the prefill appended."""
+    turns = "".join(f"{START}{turn['role']}\n{turn['content']}{END}\n" for turn in chat.messages())
+    return f"{turns}{START}assistant\n{chat.prefill}"
+
+
+def training_problems(rng: random.Random) -> Iterator[Problem]:
+    """Endless problems of the training split; higher levels a little more often."""
+    families = tuple(FAMILIES)
+    while True:
+        level = rng.choices(LEVELS, (3, 4, 5, 6, 6))[0]
+        found = world.problem(f"{rng.choice(families)}/{level}/{rng.randrange(10**6):06d}")
+        if world.split_of(found.text) == "train":
+            yield found
+
+
+def policy_documents(rng: random.Random, habits: Habits = POLICY) -> Iterator[Document]:
+    """Whole solutions by a writer of these habits."""
+    for problem in training_problems(rng):
+        yield _document(problem, write(problem, habits, rng).steps, 0)
+
+
+def completer_documents(rng: random.Random, wrong_share: float = 0.35) -> Iterator[Document]:
+    """Clean solutions, and the rest of solutions in which the given prefix ends with a slip."""
+    for problem in training_problems(rng):
+        if rng.random() >= wrong_share:
+            yield _document(problem, write(problem, COMPLETER, rng).steps, 0)
+            continue
+        found = write(problem, STUMBLER, rng)
+        if any(found.slips):
+            last = max(index for index, slipped in enumerate(found.slips) if slipped)
+            yield _document(problem, found.steps, last + 1)
+
+
+def rationale_documents(
+    rng: random.Random, sampled: Sequence[Path] = (), share: float = 0.5
+) -> Iterator[Document]:
+    """Verifications of right and wrong solutions, half and half.
+
+    ``sampled`` are solutions that the policy itself wrote, by problem id; ``share`` of the
+    documents are about them.
+    """
+    for problem in training_problems(rng):
+        wrong = rng.random() < 0.5
+        for _ in range(20):
+            if sampled and rng.random() < share:
+                path = rng.choice(sampled)
+                problem, solution = world.problem(path.problem_id), path.steps
+            else:
+                solution = write(problem, AUTHOR if wrong else COMPLETER, rng).steps
+            if (check.first_error(problem, solution) is not None) != wrong:
+                continue
+            verified = rationales.verify(problem, solution)
+            if verified is not None:
+                chat = prompts.rationale_chat(problem.text, solution)
+                yield Document(render(chat), verified.reply + END)
+                break
+
+
+def _document(problem: Problem, solution: tuple[str, ...], given: int) -> Document:
+    chat = prompts.completion_chat(problem.text, solution[:given])
+    whole = steps.join(solution)
+    opened = len(chat.prefill)
+    if not whole.startswith(chat.prefill):
+        raise AssertionError(f"{chat.prefill!r} does not open {whole!r}")
+    return Document(render(chat), whole[opened:] + END)
