@@ -1,0 +1,267 @@
+r"""Training conversations in GenPRM's format, and the views of them that `download` hands out.
+
+A user turn per step, an assistant turn per verification: `<analyze>`, `<verify>`, `<output>` in
+this order, the judgement boxed. The writer's text must not be able to break that structure:
+
+- A box in its prose is opened (`\boxed{5}` becomes `5`), so that the only box a reader of the
+  turn can find is the judgement; boxes in code stay, since code is exactly what was run.
+- A text that quotes one of the tags, leaves a code block open, or has code that prints a boxed
+  Yes or No is dropped with a reason: escaping it would train on text that no model wrote.
+
+Invariant: every example passes `check_example`, and every judgement equals its label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+from actors.stage import ShardResult, ShardRows, process_items
+from storage.errors import ItemError
+from storage.records import Agreement, Example, Message, Path, PathLabels, Problem, Rationale
+from storage.views import View
+from workflows import prompts
+from workflows.answer_text import closing_brace
+from workflows.labels import first_error
+from workflows.settings import ConsensusSettings
+
+
+class Reason(StrEnum):
+    """Why a kept path can't be exported; closed."""
+
+    TAG_IN_TEXT = "tag_in_text"
+    """The analysis or verification holds one of the format's tags."""
+    OPEN_CODE_BLOCK = "open_code_block"
+    """A fence is never closed: it would swallow the judgement."""
+    JUDGEMENT_IN_CODE = "judgement_in_code"
+    """Code or its output holds a boxed Yes or No."""
+    BAD_FORMAT = "bad_format"
+    """The finished example fails its check."""
+
+
+_TAG = re.compile(r"</?\s*(?:analyze|verify|output)\s*>", re.IGNORECASE)
+_FENCED = re.compile(r"(^```[^\n]*\n.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```", re.MULTILINE)
+_BOX = re.compile(r"\\boxed\s*\{")
+_VERDICT = re.compile(r"(?:yes|no)\W*\}", re.IGNORECASE)
+_TURN = re.compile(
+    rf"(?:{prompts.ANALYZE_OPEN}\n(?P<analysis>.*?)\n{prompts.ANALYZE_CLOSE}\n)?"
+    rf"(?:{prompts.VERIFY_OPEN}\n(?P<verification>.*?)\n{prompts.VERIFY_CLOSE}\n)?"
+    rf"{prompts.OUTPUT_OPEN}\n\*\*Judgement\*\*: \$\\boxed\{{(?P<verdict>Yes|No)\}}\$\n"
+    rf"{prompts.OUTPUT_CLOSE}",
+    re.DOTALL,
+)
+QUESTION = "Question: "
+
+
+def clean_text(text: str) -> str:
+    """A part of a rationale as it may stand in a turn. Raises ItemError with a Reason."""
+    if _TAG.search(text):
+        raise ItemError(Reason.TAG_IN_TEXT)
+    pieces = _FENCED.split(text.strip())
+    for position, piece in enumerate(pieces):
+        fenced = position % 2 == 1
+        if fenced and _BOX.search(piece) and _VERDICT.search(piece):
+            raise ItemError(Reason.JUDGEMENT_IN_CODE)
+        if not fenced:
+            if _FENCE.search(piece):
+                raise ItemError(Reason.OPEN_CODE_BLOCK)
+            pieces[position] = _open_boxes(piece)
+    return "".join(pieces)
+
+
+def _open_boxes(text: str) -> str:
+    while match := _BOX.search(text):
+        end = closing_brace(text, match.end())
+        inner = text[match.end() : end] if end is not None else text[match.end() :]
+        rest = text[end + 1 :] if end is not None else ""
+        text = text[: match.start()] + inner + rest
+    return text
+
+
+def analyze_part(number: int, analysis: str) -> str:
+    """The `<analyze>` block of paragraph `number` (from 1), its lead-in not said twice."""
+    lead_in = prompts.analyze_lead_in(number)
+    body = clean_text(analysis).removeprefix(lead_in.strip()).lstrip()
+    return f"{prompts.ANALYZE_OPEN}\n{lead_in}{body}\n{prompts.ANALYZE_CLOSE}\n"
+
+
+def verify_part(verification: str) -> str:
+    """The `<verify>` block, its lead-in not said twice."""
+    body = clean_text(verification).removeprefix(prompts.VERIFY_LEAD_IN).lstrip()
+    return f"{prompts.VERIFY_OPEN}\n{prompts.VERIFY_LEAD_IN}\n{body}\n{prompts.VERIFY_CLOSE}\n"
+
+
+def output_part(right: bool) -> str:
+    """The `<output>` block."""
+    verdict = "Yes" if right else "No"
+    judgement = f"**Judgement**: $\\boxed{{{verdict}}}$"
+    return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}"
+
+
+def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list[bool]:
+    """The labels of the turns: under `first_error` with `monotone_labels`, wrong from there on."""
+    if settings.rule == "first_error" and settings.monotone_labels:
+        start = first_error(labels)
+        return [start is None or step < start for step in range(len(labels))]
+    return list(labels)
+
+
+def example_of(
+    problem: Problem,
+    path: Path,
+    labels: PathLabels,
+    rationale: Rationale,
+    settings: ConsensusSettings,
+    models: Mapping[str, str],
+    run: str,
+) -> Example:
+    """The training conversation of a kept path.
+
+    `models` names the model of each role: policy, completer, rationale. Raises ItemError with
+    one of `Reason`.
+    """
+    judged = exported_labels(labels.labels, settings)
+    turns = [Message("system", prompts.CRITIC_SYSTEM)]
+    parts = zip(path.steps, rationale.analyses, rationale.verifications, judged, strict=True)
+    for number, (step, analysis, verification, right) in enumerate(parts, start=1):
+        asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
+        answer = analyze_part(number, analysis) + verify_part(verification) + output_part(right)
+        turns += [Message("user", asked), Message("assistant", answer)]
+    example = Example(
+        conversations=turns,
+        problem_id=path.problem_id,
+        path_id=path.path_id,
+        labels=judged,
+        first_error=first_error(judged),
+        mc=labels.mc,
+        executions=rationale.executions,
+        policy=models["policy"],
+        completer=models["completer"],
+        rationale_writer=models["rationale"],
+        run=run,
+    )
+    check_example(example)
+    return example
+
+
+def check_example(example: Example) -> None:
+    """Raise ItemError `bad_format` where a full conversation is not GenPRM's format to the letter.
+
+    Checked: turns and their order, `Question: `, lead-ins with the paragraph's number, the three
+    parts in order and nothing else, one boxed Yes or No per turn that equals its label.
+    """
+    turns, labels = example.conversations, example.labels
+    roles = [turn.role for turn in turns]
+    if not labels or roles != ["system", *["user", "assistant"] * len(labels)]:
+        raise _bad(example, f"roles {roles} for {len(labels)} labels")
+    if turns[0].content != prompts.CRITIC_SYSTEM:
+        raise _bad(example, "another system text")
+    if not re.match(rf"{QUESTION}.*\S.*\n\n.*\S", turns[1].content, re.DOTALL):
+        raise _bad(example, "the first user turn is not the question and a step")
+    for number, (turn, right) in enumerate(zip(turns[2::2], labels, strict=True), start=1):
+        match = _TURN.fullmatch(turn.content)
+        if match is None or match["analysis"] is None or match["verification"] is None:
+            raise _bad(example, f"turn {number} does not have the three parts in order")
+        if len(_TAG.findall(turn.content)) != 6:
+            raise _bad(example, f"turn {number} quotes a tag")
+        if not match["analysis"].startswith(prompts.analyze_lead_in(number)):
+            raise _bad(example, f"turn {number} has another lead-in to its analysis")
+        if not match["verification"].startswith(prompts.VERIFY_LEAD_IN + "\n"):
+            raise _bad(example, f"turn {number} has another lead-in to its verification")
+        written = match["analysis"] + match["verification"]
+        if _BOX.search(_FENCED.sub("", written)) or len(_FENCE.findall(written)) % 2:
+            raise _bad(example, f"turn {number} has another box, or an open code block")
+        if (match["verdict"] == "Yes") != right:
+            raise _bad(example, f"turn {number} does not say its label")
+    if any(not turn.content.strip() for turn in turns):
+        raise _bad(example, "an empty turn")
+    if example.first_error != first_error(labels) or len(example.mc) != len(labels) + 1:
+        raise _bad(example, "first_error or mc does not belong to the labels")
+
+
+def _bad(example: Example, what: str) -> ItemError:
+    return ItemError(Reason.BAD_FORMAT, f"{example.path_id}: {what}")
+
+
+class ExportStage:
+    """Stage `export`: thin around `example_of`."""
+
+    def __init__(self, settings: ConsensusSettings, run: str, models: Mapping[str, str]) -> None:
+        """`models`: the identity of the model of each role (policy, completer, rationale)."""
+        self._settings = settings
+        self._run = run
+        self._models = models
+
+    async def run(self, rows: ShardRows) -> ShardResult[Example]:
+        """An example per kept path."""
+        problems = {row.problem_id: row for row in rows.problems}
+        paths = {row.path_id: row for row in rows.paths}
+        labels = {row.path_id: row for row in rows.labels}
+        rationales = {row.path_id: row for row in rows.rationales}
+
+        async def export(kept: Agreement) -> list[Example]:
+            name = kept.path_id
+            return [
+                example_of(
+                    problems[kept.problem_id], paths[name], labels[name], rationales[name],
+                    self._settings, self._models, self._run,
+                )
+            ]  # fmt: skip
+
+        kept = [row for row in rows.agreements if row.kept]
+        examples, drops = await process_items(kept, lambda row: row.path_id, export)
+        steps = sum(len(example.labels) for example in examples)
+        return ShardResult(tuple(examples), tuple(drops), {"steps": steps})
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def _with_turns(
+    example: Example, rewrite: Callable[[re.Match[str]], str], system: str | None = None
+) -> Example:
+    turns = [
+        replace(turn, content=_TURN.sub(rewrite, turn.content)) if turn.role == "assistant"
+        else replace(turn, content=system) if system is not None and turn.role == "system"
+        else turn
+        for turn in example.conversations
+    ]  # fmt: skip
+    return replace(example, conversations=turns)
+
+
+def _without(text: str, opening: str, closing: str) -> str:
+    start = text.index(opening)
+    return text[:start] + text[text.index(closing, start) + len(closing) + 1 :]
+
+
+def cot_only(example: Example) -> Example:
+    """Analysis and judgement, no code."""
+    return _with_turns(
+        example, lambda turn: _without(turn[0], prompts.VERIFY_OPEN, prompts.VERIFY_CLOSE)
+    )
+
+
+def code_only(example: Example) -> Example:
+    """Code and judgement, no analysis."""
+    return _with_turns(
+        example, lambda turn: _without(turn[0], prompts.ANALYZE_OPEN, prompts.ANALYZE_CLOSE)
+    )
+
+
+def direct(example: Example) -> Example:
+    """The judgement alone, asked for by the system text of direct mode."""
+    return _with_turns(
+        example, lambda turn: output_part(turn["verdict"] == "Yes"), prompts.DIRECT_SYSTEM
+    )
+
+
+def _view(name: str, title: str, of: Callable[[Example], Example]) -> View:
+    return View(name, title, Example, lambda examples: [of(example) for example in examples])
+
+
+COT = _view("cot", "GenPRM's conversations with the written analysis only.", cot_only)
+CODE = _view("code", "GenPRM's conversations with the executed Python only.", code_only)
+DIRECT = _view("direct", "GenPRM's conversations with nothing but the judgement.", direct)
