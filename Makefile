@@ -20,10 +20,10 @@ $(READY): requirements.lock pyproject.toml
 
 # A container engine (or bubblewrap) and the image that model-written code runs in.
 sandbox: $(READY)
-	@$(BIN)/python -m actors.sandbox.prepare
+	@$(BIN)/python -m actors.sandbox.image >/dev/null
 
 demo: setup
-	@$(BIN)/python -m demo.problems_file
+	@test -s .stepmill/demo-problems.jsonl || $(BIN)/python -m demo.world --out .stepmill/demo-problems.jsonl --problems 96 --seed 1
 	@$(BIN)/stepmill build configs/demo.yaml
 	@$(BIN)/stepmill download demo .stepmill/demo-dataset
 	@$(BIN)/python -m demo.truth demo

@@ -25,9 +25,11 @@ from actors.sandbox.pool import open_sandbox
 from actors.sandbox.preparation import prepare_sandbox
 from actors.sandbox.self_check import self_check
 from actors.sandbox.contract import SandboxSettings
+from actors.sandbox.opening import open_sandbox
+from actors.sandbox.self_check import self_check
 from launch.config import load, store_url
-from launch.preflight import Finding, attempt, check_build, check_vllm, gpus_here
-from storage.errors import StepmillError, StoreRefused
+from launch.preflight import Finding, attempt, check_build, check_sandbox, check_vllm, gpus_here
+from storage.errors import StoreRefused
 from storage.stores import Put, open_store
 from workflows.configuration import BuildConfig
 
@@ -56,7 +58,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield _ray()
     store = config.store if config else store_url("file:.stepmill/store")
     yield attempt("store", lambda: _store_keeps_its_word(store), "see `store` in the README")
-    yield attempt("sandbox", lambda: asyncio.run(_sandbox_answers(settings)), "install docker.io or bubblewrap")
+    yield check_sandbox(settings)
     if config:
         yield from (f for f in check_build(config, None, True) if f.what != "store")
 
@@ -90,18 +92,6 @@ def _store_keeps_its_word(url: str) -> str:
     finally:
         store.delete(key)
     return f"{store.url} creates once and never replaces"
-
-
-async def _sandbox_answers(settings: SandboxSettings) -> str:
-    image = await prepare_sandbox(settings)
-    sandbox = open_sandbox(settings)
-    try:
-        execution = await sandbox.run(Request("print(1 + 1)"))
-    finally:
-        await sandbox.close()
-    if execution.stdout != "2\n":
-        raise StepmillError(f"1 + 1 gave {execution.stdout!r} ({execution.verdict})")
-    return f"{execution.sandbox_id.split(':')[0]}, image {image[:19]}"
 
 
 async def _contract(settings: SandboxSettings) -> list[Finding]:

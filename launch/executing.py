@@ -12,10 +12,8 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from actors.sandbox.contract import Execution, Limits, Request, Verdict
-from actors.sandbox.pool import open_sandbox
-from actors.sandbox.contract import SandboxSettings
-from storage.errors import InputError
+from actors.sandbox.contract import Execution, Limits, SandboxSettings, Verdict
+from actors.sandbox.opening import run_file
 
 FIELDS = (
     "verdict", "exit_code", "signal", "stdout", "stderr", "stdout_truncated",
@@ -25,16 +23,12 @@ FIELDS = (
 
 def execute_file(file: Path, as_json: bool, wall: float | None, memory: int | None) -> int:
     """Run a script and print the result. Raises InputError for a file that can't be read."""
-    try:
-        code = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: can't be read: {error}") from None
     limits = Limits()
     if wall is not None:
         limits = replace(limits, wall_s=wall, cpu_s=wall)
     if memory is not None:
         limits = replace(limits, memory_mb=memory)
-    execution = asyncio.run(_run(code, limits))
+    execution = asyncio.run(run_file(file, SandboxSettings(slots=1, limits=limits)))
     if as_json:
         whole = asdict(execution)
         print(json.dumps({name: whole[name] for name in FIELDS}, ensure_ascii=False))
@@ -43,14 +37,6 @@ def execute_file(file: Path, as_json: bool, wall: float | None, memory: int | No
         sys.stderr.write(execution.stderr)
         print(f"[{_summary(execution)}]", file=sys.stderr)
     return 0 if execution.verdict is Verdict.OK else 1
-
-
-async def _run(code: str, limits: Limits) -> Execution:
-    sandbox = open_sandbox(SandboxSettings(slots=1, limits=limits))
-    try:
-        return await sandbox.run(Request(code), limits)
-    finally:
-        await sandbox.close()
 
 
 def _summary(execution: Execution) -> str:

@@ -12,13 +12,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engine import EngineSettings
-from actors.engines import check_engine
-from actors.sandbox.preparation import prepare_sandbox
-from storage.errors import ConfigurationError, StepmillError
+from actors.model_folder import check_model
+from actors.sandbox.contract import Request, SandboxSettings
+from actors.sandbox.image.rootfs import build_root, state_dir
+from actors.sandbox.opening import open_sandbox
+from storage.errors import ConfigurationError, SandboxUnavailable, StepmillError
 from storage.stores import open_store
 from workflows.configuration import BuildConfig
 from workflows.road import MODEL_ROLES
@@ -61,6 +63,11 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, False, str(error), remedy)
 
 
+def is_remote(config: BuildConfig, address: str | None) -> bool:
+    """Whether the work is done on a cluster that this machine only joins."""
+    return bool(address or config.cluster.ray_address or os.environ.get("RAY_ADDRESS"))
+
+
 def check_build(config: BuildConfig, address: str | None, input_too: bool) -> Iterator[Finding]:
     """Everything that a build of `config` needs, except the sandbox."""
     if input_too:
@@ -72,7 +79,7 @@ def check_build(config: BuildConfig, address: str | None, input_too: bool) -> It
             "" if found else "write it (problem_id, problem, answer) or set `problems`",
         )
     yield attempt("store", lambda: open_store(config.store).url)
-    remote = address or config.cluster.ray_address or os.environ.get("RAY_ADDRESS")
+    remote = is_remote(config, address)
     gpus = 0 if remote else gpus_here()
     for role in MODEL_ROLES:
         settings: EngineSettings = getattr(config.models, role)
@@ -82,7 +89,10 @@ def check_build(config: BuildConfig, address: str | None, input_too: bool) -> It
 
 
 def _check_model(settings: EngineSettings) -> str:
-    check_engine(settings)
+    if settings.kind == "vllm":
+        check_model(settings)
+    elif settings.kind == "endpoint" and not settings.url:
+        raise ConfigurationError("`kind: endpoint` needs the `url` of a server")
     return settings.model
 
 
@@ -113,12 +123,37 @@ def check_vllm() -> Finding:
     )
 
 
+async def sandbox_answers(settings: SandboxSettings) -> str:
+    """Run 1 + 1; returns which sandbox answered. Raises SandboxUnavailable."""
+    sandbox = open_sandbox(settings)
+    try:
+        execution = await sandbox.run(Request("print(1 + 1)"))
+    finally:
+        await sandbox.close()
+    if execution.stdout != "2\n":
+        raise SandboxUnavailable(f"1 + 1 gave {execution.stdout!r} ({execution.verdict})")
+    return sandbox.source.name
+
+
+def check_sandbox(settings: SandboxSettings) -> Finding:
+    """Whether model-written code can be run on this machine, and in what."""
+    one = replace(settings, slots=1)
+    return attempt(
+        "sandbox",
+        lambda: asyncio.run(sandbox_answers(one)),
+        "install docker.io or bubblewrap and run `make sandbox`",
+    )
+
+
 def require(config: BuildConfig, address: str | None, input_too: bool = True) -> str:
-    """Check everything, prepare the sandbox; returns the digest of the sandbox's image.
+    """Check everything; returns the digest of the folder that model-written code runs in.
 
     Raises ConfigurationError with one line per thing that is missing.
     """
-    missing = [found for found in check_build(config, address, input_too) if not found.ok]
+    findings = list(check_build(config, address, input_too))
+    if not is_remote(config, address):
+        findings.append(check_sandbox(config.sandbox))
+    missing = [found for found in findings if not found.ok]
     if missing:
         raise ConfigurationError("\n  ".join(["this build can't start:", *map(str, missing)]))
-    return asyncio.run(prepare_sandbox(config.sandbox))
+    return build_root(state_dir(config.sandbox.state_dir)).digest

@@ -83,7 +83,7 @@ def show_status(status: RunStatus) -> None:
     table = Table(
         title=f"run {status.run} · {status.problems:,} problems · {state}", title_justify="left"
     )
-    for name in ("stage", "shards", "rows", "tokens", "tokens/s of work", "dropped"):
+    for name in ("stage", "shards", "rows", "tokens", "dropped"):
         table.add_column(name, justify="left" if name in ("stage", "dropped") else "right")
     for stage in status.stages:
         tokens = stage.counts.get("tokens", 0)
@@ -92,7 +92,6 @@ def show_status(status: RunStatus) -> None:
             f"{stage.shards_done}/{stage.shards}",
             f"{stage.rows:,}",
             f"{tokens:,}" if tokens else "",
-            f"{tokens / stage.seconds:,.0f}" if tokens and stage.seconds else "",
             ", ".join(f"{reason} {n:,}" for reason, n in sorted(stage.drops.items())),
         )
     Console().print(table)
@@ -117,4 +116,4 @@ def sweep_run(run: Run, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(removed), ensure_ascii=False))
     else:
-        typer.echo(f"sweep of {run.name}: removed {len(removed.keys)} objects")
+        typer.echo(f"sweep of {run.name}: removed {removed.objects:,} objects, {removed.bytes:,} bytes")

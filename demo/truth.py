@@ -1,0 +1,177 @@
+"""What a demo run is worth: labels before and after consensus against the world's exact truth.
+
+`python -m demo.truth RUN` prints the table and one example in full.
+
+Invariant: truth is computed from the texts of the stored paths by `demo.check`; nothing that a
+model said enters it. Wrong steps are the class that is looked for: precision, recall and F1 are of
+"this step is wrong". After the first wrong step every step counts as wrong, as in the labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from demo import check, world
+from launch.config import store_url
+from storage.records import Agreement, Example, Path, PathLabels
+from storage.runs import Run
+from storage.stores import open_store
+
+
+@dataclass(slots=True)
+class Scores:
+    """Counts of labelled steps against the truth; positive means wrong step."""
+
+    paths: int = 0
+    whole: int = 0
+    """Paths whose every label is true."""
+    first: int = 0
+    """Paths whose first error is true."""
+    steps: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    """(labelled wrong, is wrong) -> steps."""
+
+    def add(self, labels: Sequence[bool], truth: int | None) -> None:
+        """Compare one path."""
+        is_wrong = [truth is not None and i >= truth for i in range(len(labels))]
+        said_wrong = [not label for label in labels]
+        self.steps.update(zip(said_wrong, is_wrong, strict=True))
+        self.paths += 1
+        self.whole += said_wrong == is_wrong
+        self.first += (said_wrong.index(True) if True in said_wrong else None) == truth
+
+    @property
+    def precision(self) -> float:
+        """Of the steps labelled wrong, the share that is."""
+        return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[True, False])
+
+    @property
+    def recall(self) -> float:
+        """Of the wrong steps, the share labelled so."""
+        return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[False, True])
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Scores of one run."""
+
+    before: Scores
+    after: Scores
+    dropped: Scores
+    """The labels of the paths that consensus threw away."""
+
+
+def measure(run: Run) -> Worth:
+    """Read a run shard by shard and compare its labels with the truth."""
+    worth = Worth(Scores(), Scores(), Scores())
+    for shard in range(run.spec.plan.shards):
+        paths = {p.path_id: p for p in run.read_rows("sample", shard, Path) if p.selected}
+        kept = {a.path_id for a in run.read_rows("consensus", shard, Agreement) if a.kept}
+        for labels in run.read_rows("label", shard, PathLabels):
+            path = paths[labels.path_id]
+            truth = check.first_error(world.problem(path.problem_id), path.steps)
+            worth.before.add(labels.labels, truth)
+            (worth.after if labels.path_id in kept else worth.dropped).add(labels.labels, truth)
+    return worth
+
+
+def first_example(run: Run) -> Example | None:
+    """An example with a wrong step, the most instructive kind, or the first there is."""
+    found: Example | None = None
+    for shard in range(run.spec.plan.shards):
+        for example in run.read_rows("export", shard, Example):
+            if example.first_error is not None:
+                return example
+            found = found or example
+    return found
+
+
+def show(run: Run, console: Console) -> None:
+    """Print what the run got, what it is worth, and one example."""
+    counts, drops = Counter[str](), Counter[str]()
+    rows: dict[str, int] = {}
+    for stage in run.spec.stages:
+        totals = run.totals(stage)
+        rows[stage] = totals.rows
+        counts.update({f"{stage}.{name}": n for name, n in totals.counts.items()})
+        drops.update({f"{stage}: {reason}": n for reason, n in totals.drops.items()})
+    worth = measure(run)
+    made = Table(title="what the run made", title_justify="left", show_header=False)
+    for name, value in (
+        ("problems", rows["problems"]),
+        ("sampled paths", rows["sample"]),
+        ("selected paths", counts["sample.selected"]),
+        ("rollouts", counts["estimate.rollouts"]),
+        ("labelled paths", rows["label"]),
+        ("written rationales", rows["rationalize"]),
+        ("kept examples", rows["export"]),
+        *((f"dropped at {reason}", n) for reason, n in sorted(drops.items())),
+    ):
+        made.add_row(name, f"{value:,}")
+    console.print(made)
+    console.print(_table(("all labels", worth.before), ("kept", worth.after), ("not kept", worth.dropped)))
+    _show_example(first_example(run), console)
+
+
+def _table(*rows: tuple[str, Scores]) -> Table:
+    table = Table(title="labels against the truth (class: wrong step)", title_justify="left")
+    for name in ("", "paths", "steps", "precision", "recall", "F1", "first error true", "all true"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, scores in rows:
+        table.add_row(
+            name,
+            f"{scores.paths:,}",
+            f"{scores.steps.total():,}",
+            f"{scores.precision:.3f}",
+            f"{scores.recall:.3f}",
+            f"{scores.f1:.3f}",
+            f"{scores.first / max(1, scores.paths):.3f}",
+            f"{scores.whole / max(1, scores.paths):.3f}",
+        )
+    return table
+
+
+def _show_example(example: Example | None, console: Console) -> None:
+    if example is None:
+        console.print("no example was kept")
+        return
+    console.rule(f"one example: {example.path_id}, first error {example.first_error}")
+    for turn in example.conversations:
+        console.print(f"[bold]{turn.role}[/bold]")
+        console.print(escape(turn.content), highlight=False)
+    console.rule()
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Print the table of a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run")
+    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--json", action="store_true", help="only the figures, as JSON")
+    chosen = parser.parse_args(None if arguments is None else list(arguments))
+    run = Run.open(open_store(store_url(chosen.store)), chosen.run)
+    if chosen.json:
+        worth = measure(run)
+        figures = {
+            name: {"precision": s.precision, "recall": s.recall, "f1": s.f1, "paths": s.paths}
+            for name, s in (("all", worth.before), ("kept", worth.after))
+        }
+        Console().print_json(data=figures)
+    else:
+        show(run, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The whole road with scripted models: problems in, dataset out, nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.local_cluster import LocalCluster
+from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+
+from actors.stage import Stage
+from launch.config import load
+from storage.audit import audit
+from storage.errors import SpecMismatch
+from storage.records import Agreement, Example, Path as SampledPath, PathLabels, Problem
+from storage.runs import Run
+from storage.stores import open_store
+from workflows.build import continue_run, finish, standing, start_run
+from workflows.configuration import BuildConfig
+from workflows.exports import check_example
+from workflows.prompts import rationale_chat
+from workflows.road import STAGE_NAMES
+from workflows.stages import StageMaker
+
+PROBLEMS = world_problems(14)
+SCRIPTED = {"kind": "scripted", "model": "scripted"}
+CONFIG: dict[str, Any] = {
+    "run": "r",
+    "problems": "problems.jsonl",
+    "shard_size": 4,
+    "models": {"policy": SCRIPTED, "completer": SCRIPTED, "rationale": SCRIPTED},
+    "stages": {
+        "seed": 3,
+        "sample": {"cap": 64},
+        "estimate": {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8},
+    },
+}
+
+
+def configure(folder: Path, **change: Any) -> BuildConfig:
+    folder.mkdir(exist_ok=True)
+    write_problems(PROBLEMS, folder / "problems.jsonl")
+    (folder / "build.yaml").write_text(json.dumps(CONFIG | change))
+    return load(folder / "build.yaml", {"store": f"file:{folder}/store"})
+
+
+class Build:
+    """One configured build with its scripted world."""
+
+    def __init__(self, config: BuildConfig) -> None:
+        self.config = config
+        self.world = ScriptedWorld(PROBLEMS)
+        self.run = start_run(config, open_store(config.store), None)
+        self.cluster = LocalCluster(self.run, self._stages)
+
+    def _stages(self, role: str) -> Mapping[str, Stage]:
+        maker = StageMaker(self.config, self.run.name)
+        if role == "cpu":
+            return maker.pure()
+        return maker.around(role, self.world.engine(role), InProcessSandbox())
+
+    async def work(self) -> None:
+        await continue_run(self.run, self.config, self.cluster, 2, lambda event: None)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    build = Build(configure(tmp_path_factory.mktemp("built")))
+    asyncio.run(build.work())
+    finish(build.run)
+    return build
+
+
+def rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
+    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(stage, shard, kind)]
+
+
+async def test_a_finished_build_audits_clean(built: Build) -> None:
+    assert standing(built.run).finished
+    assert audit(built.run).findings == ()
+
+
+async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
+    problems = rows(built.run, "problems", Problem)
+    assert [p.problem_id for p in problems] == [p.problem_id for p in PROBLEMS]
+    selected = {p.path_id for p in rows(built.run, "sample", SampledPath) if p.selected}
+    labelled = {row.path_id for row in rows(built.run, "label", PathLabels)}
+    judged = rows(built.run, "consensus", Agreement)
+    kept = {row.path_id for row in judged if row.kept}
+    dropped = {
+        stage: {drop.item for c in built.run.commits(stage) for drop in c.drops}
+        for stage in STAGE_NAMES
+    }
+    assert selected == labelled | dropped["estimate"] | dropped["label"]
+    assert labelled == {row.path_id for row in judged} | dropped["rationalize"]
+    assert all(row.reason for row in judged if not row.kept)
+    exported = [row.path_id for row in rows(built.run, "export", Example)]
+    assert len(exported) == len(set(exported))
+    assert set(exported) | dropped["export"] == kept
+    assert len(kept) > 10
+
+
+async def test_every_example_has_the_papers_form_and_judgements_equal_to_its_labels(
+    built: Build,
+) -> None:
+    for example in rows(built.run, "export", Example):
+        check_example(example)
+        boxes = [
+            re.findall(r"\\boxed\{(Yes|No)\}", turn.content)[-1]
+            for turn in example.conversations
+            if turn.role == "assistant"
+        ]
+        assert [box == "Yes" for box in boxes] == example.labels
+
+
+async def test_what_the_rationale_writer_is_asked_follows_from_problem_and_steps_alone(
+    built: Build,
+) -> None:
+    texts = {problem.problem_id: problem.text for problem in PROBLEMS}
+    allowed = {
+        rationale_chat(texts[path.problem_id], path.steps).user
+        for path in rows(built.run, "sample", SampledPath)
+    }
+    asked = [c for c in built.world.prompts if "[Math Problem]" in c.messages[1].content]
+    assert asked
+    assert all(chat.messages[1].content in allowed for chat in asked)
+
+
+async def test_two_builds_of_one_configuration_agree_byte_for_byte(
+    built: Build, tmp_path: Path
+) -> None:
+    again = Build(configure(tmp_path / "again"))
+    await again.work()
+    for stage in STAGE_NAMES:
+        first = {c.shard: c.sha256 for c in built.run.commits(stage)}
+        second = {c.shard: c.sha256 for c in again.run.commits(stage)}
+        assert first == second, stage
+
+
+async def test_continuing_repeats_no_committed_shard(built: Build, tmp_path: Path) -> None:
+    partial = Build(configure(tmp_path / "partial"))
+
+    class Stopped(Exception):
+        pass
+
+    committed = 0
+
+    def stop(event: Any) -> None:
+        nonlocal committed
+        committed += event.what == "committed"
+        if committed == 6:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        await continue_run(partial.run, partial.config, partial.cluster, 2, stop)
+    before = {stage: partial.run.shards_of(stage) for stage in STAGE_NAMES}
+    rest = Build(partial.config)
+    await rest.work()
+    repeated = [(s, i) for s, i in rest.cluster.worked if i in before[s]]
+    assert repeated == []
+    for stage in STAGE_NAMES:
+        assert {c.shard: c.sha256 for c in rest.run.commits(stage)} == {
+            c.shard: c.sha256 for c in built.run.commits(stage)
+        }
+
+
+async def test_other_settings_are_refused_with_the_fields_that_differ(built: Build) -> None:
+    stages = dataclasses.replace(
+        built.config.stages, label=dataclasses.replace(built.config.stages.label, threshold=0.5)
+    )
+    other = dataclasses.replace(built.config, stages=stages)
+    with pytest.raises(SpecMismatch, match=r"label\.threshold: stored 0\.8, asked for 0\.5"):
+        start_run(other, open_store(other.store), None)
+
+
+async def test_another_cluster_may_continue_a_run(built: Build) -> None:
+    cluster = dataclasses.replace(built.config.cluster, window=1, parallel_shards=1)
+    other = dataclasses.replace(built.config, cluster=cluster)
+    assert standing(start_run(other, open_store(other.store), None)).finished

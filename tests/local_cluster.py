@@ -1,0 +1,48 @@
+"""The driver's cluster in one process: real workers, real store, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from actors.stage import Stage
+from actors.worker import ShardWorker
+from storage.commits import Receipt
+from storage.errors import WorkerLost
+from storage.runs import Run
+from workflows.stages import reads
+
+MakeStages = Callable[[str], Mapping[str, Stage]]
+
+
+class LocalCluster:
+    """Workers as plain objects."""
+
+    def __init__(self, run: Run, make_stages: MakeStages) -> None:
+        self._run = run
+        self._make_stages = make_stages
+        self._workers: dict[int, ShardWorker] = {}
+        self.worked: list[tuple[str, int]] = []
+        """Every shard that was started, for tests of what is repeated."""
+
+    async def open(self, worker: int, role: str) -> None:
+        """Make a worker."""
+
+        async def stages() -> Mapping[str, Stage]:
+            return self._make_stages(role)
+
+        made = ShardWorker(self._run, reads(), stages, f"{role}-{worker}")
+        await made.open()
+        self._workers[worker] = made
+
+    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
+        """Make and commit a shard."""
+        if worker not in self._workers:
+            raise WorkerLost("closed")
+        self.worked.append((stage, shard))
+        return await self._workers[worker].work(stage, shard)
+
+    async def close(self, worker: int) -> None:
+        """Release a worker."""
+        made = self._workers.pop(worker, None)
+        if made is not None:
+            await made.close()

@@ -1,0 +1,119 @@
+"""The demo world with scripted models and an interpreter in process: a whole build in seconds.
+
+For tests of the road itself. What the scripts write is a pure function of the chat and the seed,
+so that two builds of the same configuration must agree byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from actors.engine import Chat, EngineSettings
+from actors.sandbox.contract import Execution, Limits, Request, Verdict
+from actors.scripted_engine import ScriptedEngine
+from demo import check, rationales, solutions, world
+from demo.problem import Problem
+from workflows import prompts, steps
+
+SLOPPY = solutions.Habits(slip=0.15)
+
+
+class ScriptedWorld:
+    """Three scripts that know the problems by their texts."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self._by_text = {problem.text: problem for problem in problems}
+        self.prompts: list[Chat] = []
+        """Every chat that was asked, for tests of what enters a prompt."""
+
+    def engine(self, role: str) -> ScriptedEngine:
+        """An engine that plays one role."""
+        script = {"policy": self.policy, "completer": self.completer, "rationale": self.rationale}
+        return ScriptedEngine(script[role], EngineSettings(kind="scripted", model=role))
+
+    def policy(self, chat: Chat, seed: int) -> str:
+        """A solution that slips now and then."""
+        self.prompts.append(chat)
+        written = solutions.write(self._problem(chat), SLOPPY, random.Random(seed))
+        return steps.join(written.steps).removeprefix(steps.header(1))
+
+    def completer(self, chat: Chat, seed: int) -> str:
+        """The right answer nine times in ten from right steps, else one time in ten."""
+        self.prompts.append(chat)
+        problem = self._problem(chat)
+        done = steps.split(chat.prefill)[:-1]
+        right = check.first_error(problem, done) is None
+        answer = problem.answer
+        if random.Random(seed).random() > (0.9 if right else 0.1):
+            answer = "1" + answer
+        return f"Thus.\n\n{steps.header(len(done) + 2)}The answer is \\boxed{{{answer}}}."
+
+    def rationale(self, chat: Chat, seed: int) -> str:
+        """The verification that the world's own writer gives; none where it misses the truth."""
+        self.prompts.append(chat)
+        shown = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_\d+>", chat.messages[1].content)
+        verified = rationales.verify(self._problem(chat), shown)
+        if verified is None:
+            return "I can't say.</verify>\n</think>"
+        opened = prompts.rationale_chat("", shown).prefill
+        whole = opened + verified.reply
+        if chat.prefill.endswith(prompts.CONCLUSION):
+            return f"{verified.index}" + "}"
+        return whole.removeprefix(chat.prefill)
+
+    def _problem(self, chat: Chat) -> Problem:
+        text = chat.messages[1].content
+        found = re.search(r"\[Math Problem\]\n\n(.*?)\n\n\[Solution\]", text, re.DOTALL)
+        return self._by_text[found[1] if found else text]
+
+
+class InProcessSandbox:
+    """Runs the world's own code in this process; it is never given a stranger's."""
+
+    @asynccontextmanager
+    async def session(self, key: str) -> AsyncIterator[InProcessSession]:
+        """One namespace across blocks."""
+        yield InProcessSession()
+
+    async def run(self, request: Request, limits: Limits | None = None) -> Execution:
+        """One block in a fresh namespace."""
+        return await InProcessSession().run(request.code, limits)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+class InProcessSession:
+    """A namespace."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, object] = {}
+
+    async def run(self, code: str, limits: Limits | None = None) -> Execution:
+        """Execute one block."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, self._names)
+        return Execution(
+            Verdict.OK, 0, None, printed.getvalue(), "", False, False, 0.0, 0.0, 0, 0.0, "here"
+        )
+
+
+def world_problems(count: int, seed: int = 0) -> list[Problem]:
+    """Different problems of the demo world."""
+    return list(world.sample(count, seed, "train", levels=(1, 2, 3)))
+
+
+def write_problems(problems: Sequence[Problem], file: Path) -> Path:
+    """The problems as the JSON lines that a build reads."""
+    import json
+
+    rows: list[Mapping[str, object]] = [world.row(problem) for problem in problems]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file

@@ -1,0 +1,190 @@
+"""The wiring: which collaborators and which meanings make up each stage, role by role.
+
+This is the one place where rules, prompts, graders, engines and sandboxes meet.
+
+Invariant: what is wired here follows from the run's configuration alone, so that a worker on any
+node makes the same stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from actors.completer import Completer
+from actors.engine import Chat, Engine, EngineSettings, Sampling
+from actors.engines import open_engine
+from actors.models import model_identity
+from actors.rationale_writer import Budget, RationaleWriter
+from actors.ray_cluster import MakeWorker, Placement
+from actors.sampler import PolicySampler
+from actors.sandbox.contract import Sandbox
+from actors.stage import Stage
+from actors.worker import ShardWorker
+from storage.records import Message, Problem
+from storage.runs import Run
+from storage.stores import open_store
+from workflows import prompts, steps
+from workflows.answers import read_answer
+from workflows.configuration import BuildConfig
+from workflows.consensus import ConsensusStage
+from workflows.estimators import FixedBudget
+from workflows.exports import ExportStage
+from workflows.grading import grader
+from workflows.labels import LabelStage
+from workflows.rationales import PaperForm
+from workflows.road import MODEL_ROLES, ROAD
+from workflows.sampling import QuotaRule
+
+
+@dataclass(frozen=True, slots=True)
+class StageMaker:
+    """Makes the stages of a run from its configuration."""
+
+    config: BuildConfig
+    run_name: str
+
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+        """Open engines and build the stages of one role.
+
+        Raises UserError for a model that can't be used and InfrastructureError.
+        """
+        if role == "cpu":
+            return self.pure()
+        engine = await open_engine(self.engine_settings(role))
+        return self.around(role, engine, sandbox)
+
+    def engine_settings(self, role: str) -> EngineSettings:
+        """The engine of a model role."""
+        settings: EngineSettings = getattr(self.config.models, role)
+        return settings
+
+    def around(self, role: str, engine: Engine, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+        """The stages of a model role around an engine that is open already."""
+        if role == "policy":
+            return {"sample": self._sample(engine)}
+        if role == "completer":
+            return {"estimate": self._estimate(engine)}
+        if sandbox is None:
+            raise ValueError("the rationale writer needs a sandbox")
+        return {"rationalize": self._rationalize(engine, sandbox)}
+
+    def pure(self) -> Mapping[str, Stage]:
+        """The stages that need no model."""
+        settings = self.config.stages
+        return {
+            "label": LabelStage(settings.label),
+            "consensus": ConsensusStage(settings.consensus),
+            "export": ExportStage(
+                settings.consensus,
+                run=self.run_name,
+                models={role: model_identity(self.engine_settings(role)) for role in MODEL_ROLES},
+            ),
+        }
+
+    def _sample(self, engine: Engine) -> Stage:
+        wanted = self.config.stages.sample
+        return PolicySampler(
+            engine,
+            grader(self.config.stages.answers),
+            chat=partial(policy_chat, wanted.system),
+            split=steps.split,
+            read_answer=read_answer,
+            rule=QuotaRule(wanted),
+            sampling=Sampling(
+                temperature=wanted.temperature,
+                top_p=wanted.top_p,
+                top_k=wanted.top_k,
+                max_tokens=wanted.max_tokens,
+            ),
+            seed=self.config.stages.seed,
+        )
+
+    def _estimate(self, engine: Engine) -> Stage:
+        wanted = self.config.stages.estimate
+        return Completer(
+            engine,
+            grader(self.config.stages.answers),
+            chat=partial(completion_chat, self.config.stages.sample.system),
+            read_answer=read_answer,
+            budget=FixedBudget(wanted),
+            sampling=Sampling(
+                temperature=wanted.temperature,
+                top_p=wanted.top_p,
+                top_k=wanted.top_k,
+                max_tokens=wanted.max_tokens,
+            ),
+            model=model_identity(self.engine_settings("completer")),
+            seed=self.config.stages.seed,
+        )
+
+    def _rationalize(self, engine: Engine, sandbox: Sandbox) -> Stage:
+        wanted = self.config.stages.rationalize
+        return RationaleWriter(
+            engine,
+            sandbox,
+            form=PaperForm(wanted.output_chars),
+            sampling=Sampling(
+                temperature=wanted.temperature,
+                top_p=wanted.top_p,
+                top_k=wanted.top_k,
+                max_tokens=wanted.max_tokens,
+            ),
+            budget=Budget(
+                total_tokens=wanted.total_tokens,
+                code_rounds=wanted.code_rounds,
+                execute=wanted.execute,
+                votes=wanted.votes,
+                attempts=wanted.attempts,
+            ),
+            limits=self.config.sandbox.limits,
+            model=model_identity(self.engine_settings("rationale")),
+            seed=self.config.stages.seed,
+        )
+
+
+def policy_chat(system: str, problem: Problem) -> Chat:
+    """The chat that forces the first step header."""
+    return completion_chat(system, problem, ())
+
+
+def completion_chat(system: str, problem: Problem, prefix: tuple[str, ...]) -> Chat:
+    """The chat that continues a solution after `prefix`."""
+    asked = prompts.completion_chat(problem.problem, prefix)
+    return Chat((Message("system", system), Message("user", problem.problem)), asked.prefill)
+
+
+def reads() -> dict[str, tuple[str, ...]]:
+    """Which stages' rows each stage needs."""
+    return {stage.name: stage.reads for stage in ROAD}
+
+
+def make_worker(
+    store: str, run: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
+) -> ShardWorker:
+    """A worker of one role; called inside its actor."""
+    opened = Run.open(open_store(store), run)
+    return ShardWorker(opened, reads(), partial(maker.stages, role, sandbox), name)
+
+
+def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
+    """How a worker of each role is made, wherever it runs."""
+    maker = StageMaker(config, run.name)
+    return {
+        role: partial(make_worker, run.store.url, run.name, maker, role)
+        for role in (*MODEL_ROLES, "cpu")
+    }
+
+
+def placements(config: BuildConfig, gpus: int) -> dict[str, Placement]:
+    """What a worker of each role takes of a node: GPUs where the cluster has any."""
+
+    def gpu_share(role: str) -> float:
+        settings: EngineSettings = getattr(config.models, role)
+        return settings.tensor_parallel if gpus and settings.kind == "vllm" else 0
+
+    placed = {role: Placement(gpus=gpu_share(role)) for role in MODEL_ROLES}
+    placed["rationale"] = Placement(gpus=gpu_share("rationale"), needs_sandbox=True)
+    placed["cpu"] = Placement()
+    return placed
