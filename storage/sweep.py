@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from storage import layout
+from storage.dataset import dataset_files, dataset_views
 from storage.errors import NothingFound, ObjectCorrupt
 from storage.local_store import LocalStore
 from storage.runs import Run
@@ -32,15 +34,15 @@ class Swept:
 def sweep(run: Run, *, dry_run: bool = False) -> Swept:
     """Delete the garbage of a run, at any time, also beside its writers."""
     objects = size = unsettled = 0
-    for stage in run.spec.stages:
-        for entry, garbage in _data(run, stage):
-            if garbage is None:
-                unsettled += 1
-            elif garbage:
-                objects += 1
-                size += entry.size
-                if not dry_run:
-                    run.store.delete(entry.key)
+    parts = [_data(run, stage) for stage in run.spec.stages]
+    for entry, garbage in chain(*parts, _dataset(run)):
+        if garbage is None:
+            unsettled += 1
+        elif garbage:
+            objects += 1
+            size += entry.size
+            if not dry_run:
+                run.store.delete(entry.key)
     if isinstance(run.store, LocalStore) and not dry_run:
         run.store.sweep_partial()
     return Swept(objects, size, unsettled)
@@ -53,6 +55,18 @@ def _data(run: Run, stage: str) -> Iterator[tuple[Entry, bool | None]]:
         shard = layout.shard_of(entry.key)
         key = None if shard is None else named(shard)
         yield entry, None if key is None else entry.key != key
+
+
+def _dataset(run: Run) -> Iterator[tuple[Entry, bool | None]]:
+    """Every Parquet file of the laid out datasets, by the same rule: SHA256SUMS is their commit."""
+    for view in dataset_views(run):
+        prefix = f"{layout.dataset_prefix(run.name)}{view}/"
+        try:
+            named = {prefix + file.path for file in dataset_files(run, view)}
+        except (NothingFound, ObjectCorrupt):
+            named = None
+        for entry in run.store.list(f"{prefix}data/"):
+            yield entry, None if named is None else entry.key not in named
 
 
 def _named_keys(run: Run, stage: str) -> Callable[[int], str | None]:

@@ -1,0 +1,286 @@
+"""A run is started once, continued from its store alone, and finished only when it is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path as Folder
+
+import pytest
+
+from storage import layout
+from storage.errors import (
+    ConfigurationError,
+    InputError,
+    NothingFound,
+    ObjectCorrupt,
+    SpecMismatch,
+    StoreUnavailable,
+)
+from storage.local_store import LocalStore
+from storage.memory_store import MemoryStore
+from storage.records import Path, Problem
+from storage.runs import Run, run_names
+from storage.specs import ShardPlan, Spec, differences, input_digest
+from storage.stores import ObjectStore, Put, open_store
+from tests.unit.storage.whole_run import QUICK, finished, problems, started, work_shard
+
+SPEC = Spec({"sample": {"cap": 64, "rounds": (1, 2)}}, "digest", ShardPlan(7, 3))
+
+
+@pytest.mark.parametrize(
+    ("items", "per_shard", "sizes"),
+    [(7, 3, [3, 3, 1]), (6, 3, [3, 3]), (1, 100, [1]), (3, 1, [1, 1, 1])],
+)
+def test_a_plan_cuts_the_input_into_shards_of_its_order(
+    items: int, per_shard: int, sizes: list[int]
+) -> None:
+    plan = ShardPlan(items, per_shard)
+    given = problems(items)
+    cut = dict(plan.cut(iter(given)))
+    assert [len(cut[shard]) for shard in range(plan.shards)] == sizes
+    assert [plan.size(shard) for shard in range(plan.shards)] == sizes
+    assert [problem for shard in range(plan.shards) for problem in cut[shard]] == given
+
+
+@pytest.mark.parametrize(("items", "per_shard"), [(0, 3), (3, 0), (-1, 1)])
+def test_a_plan_without_work_is_refused(items: int, per_shard: int) -> None:
+    with pytest.raises(ConfigurationError, match="at least one"):
+        ShardPlan(items, per_shard)
+
+
+def test_a_spec_reads_back_equal_and_keeps_its_fingerprint() -> None:
+    back = Spec.from_json("k", SPEC.to_json())
+    assert (back, back.fingerprint) == (SPEC, SPEC.fingerprint)
+    assert len(SPEC.fingerprint) == 64
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, object()])
+def test_a_configuration_that_is_not_plain_json_is_refused(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="plain JSON"):
+        Spec({"x": value}, "digest", ShardPlan(1, 1))
+
+
+def test_every_differing_field_is_named_and_no_other() -> None:
+    asked = dataclasses.replace(
+        SPEC,
+        configuration={"sample": {"cap": 65, "rounds": [1, 2]}, "seed": None},
+        plan=ShardPlan(7, 4),
+        models={"policy": "m"},
+        image_digest="sha256:1",
+    )
+    assert [str(found) for found in differences(SPEC, asked)] == [
+        "configuration.sample.cap: stored 64, asked for 65",
+        "configuration.seed: stored nothing, asked for null",
+        'image_digest: stored null, asked for "sha256:1"',
+        "models: stored {}, asked for nothing",
+        'models.policy: stored nothing, asked for "m"',
+        "plan.items_per_shard: stored 3, asked for 4",
+    ]
+    assert differences(SPEC, dataclasses.replace(SPEC)) == []
+
+
+def test_the_input_digest_sees_order_and_every_field() -> None:
+    one, two = problems(2)
+    digests = {
+        input_digest(given)
+        for given in [
+            [one, two],
+            [two, one],
+            [one],
+            [one, dataclasses.replace(two, level="Level 1")],
+            [one, dataclasses.replace(two, problem_id="x")],
+        ]
+    }
+    assert len(digests) == 5
+    assert input_digest(iter([one, two])) == input_digest([one, two])
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", "-a", ".a", "a b", "a.", "ä", "a" * 101, "a\n", "a\0"]
+)
+def test_a_run_name_that_can_not_be_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="run name"):
+        Run.start(MemoryStore(), name, SPEC)
+    with pytest.raises(ConfigurationError, match="run name"):
+        Run.open(MemoryStore(), name)
+
+
+def test_starting_again_continues_and_another_spec_is_refused_with_its_fields() -> None:
+    store = MemoryStore()
+    first = Run.start(store, "a", SPEC)
+    assert Run.start(store, "a", SPEC) == first == Run.open(store, "a")
+    with pytest.raises(SpecMismatch, match="input_digest: stored") as caught:
+        Run.start(store, "a", dataclasses.replace(SPEC, input_digest="other"))
+    assert "another run name" in str(caught.value)
+
+
+def test_a_run_that_is_not_there_is_nothing_found() -> None:
+    with pytest.raises(NothingFound, match="no run 'a' in memory://"):
+        Run.open(MemoryStore(), "a")
+
+
+def test_a_spec_of_another_format_or_of_garbage_is_refused() -> None:
+    store = MemoryStore()
+    Run.start(store, "a", SPEC)
+    key = layout.spec_key("a")
+    whole = store.objects[key]
+    store.objects[key] = whole.replace(b'"format":1', b'"format":9')
+    with pytest.raises(ConfigurationError, match="format 9, this program knows 1"):
+        Run.open(store, "a")
+    for garbage in (b"", b"[]", b"{}", whole[:-5], whole.replace(b'"plan"', b'"plum"')):
+        store.objects[key] = garbage
+        with pytest.raises(ObjectCorrupt, match=key):
+            Run.open(store, "a")
+
+
+def test_a_run_resumes_from_its_store_alone() -> None:
+    store = MemoryStore()
+    started(store)
+    run = Run.open(store, "whole")
+    run.check_problems()
+    given = [row for shard in range(3) for row in run.read_rows("problems", shard, Problem)]
+    assert given == problems()
+
+
+def test_problems_that_were_stored_in_part_are_completed_or_reported() -> None:
+    store = MemoryStore()
+    run = started(store)
+    before = run.commit("problems", 0)
+    store.delete(layout.commit_key("whole", "problems", 2))
+    with pytest.raises(InputError, match="1 of 3 missing"):
+        run.check_problems()
+    run.store_problems(problems())
+    assert run.commit("problems", 0) == before
+    assert run.shards_of("problems") == {0, 1, 2}
+
+
+def test_what_is_committed_is_found_by_listing_in_the_order_of_shards() -> None:
+    store = MemoryStore()
+    run = started(store, count=150, per_shard=1)
+    assert list(run.committed("problems")) == list(range(150))
+    assert run.receipts("problems")[149].rows == 1
+    assert run.totals("problems").rows == 150
+    assert run.committed("export") == {}
+    store.objects["runs/whole/problems/commits/notes.txt"] = b"a foreign object"
+    assert len(run.shards_of("problems")) == 150
+
+
+def test_a_stage_or_shard_outside_of_the_plan_is_refused() -> None:
+    run = started(MemoryStore())
+    with pytest.raises(ConfigurationError, match="no stage 'nonsense'"):
+        run.shards_of("nonsense")
+    with pytest.raises(ValueError, match="shard 3 is not in the plan of 3"):
+        run.publish("sample", 3, Path, [])
+
+
+def test_bytes_that_differ_are_read_once_more_then_refused() -> None:
+    run = finished(MemoryStore())
+    commit = run.commit("sample", 1)
+
+    class Flaky:
+        def __init__(self, bad: int) -> None:
+            self.bad = bad
+
+        def get(self, key: str) -> bytes:
+            data = run.store.get(key)
+            if key == commit.data_key and self.bad > 0:
+                self.bad -= 1
+                return data[:-1]
+            return data
+
+    class Reader(Flaky):
+        url = "memory://flaky"
+        put_new = run.store.put_new
+        list = run.store.list
+        delete = run.store.delete
+
+    once: ObjectStore = Reader(1)
+    assert len(dataclasses.replace(run, store=once).read_rows("sample", 1, Path)) == commit.rows
+    twice: ObjectStore = Reader(2)
+    with pytest.raises(ObjectCorrupt, match=commit.sha256):
+        dataclasses.replace(run, store=twice).read_rows("sample", 1, Path)
+
+
+def test_rows_whose_object_is_gone_are_corrupt_and_uncommitted_rows_are_not_found() -> None:
+    run = finished(MemoryStore())
+    run.store.delete(run.commit("sample", 1).data_key)
+    with pytest.raises(ObjectCorrupt, match="is gone: committed as sha256"):
+        run.read_rows("sample", 1, Path)
+    run.store.delete(layout.commit_key("whole", "sample", 0))
+    with pytest.raises(NothingFound):
+        run.read_rows("sample", 0, Path)
+
+
+def test_success_is_written_once_everything_is_committed_and_not_before() -> None:
+    run = started(MemoryStore())
+    for shard in range(2):
+        work_shard(run, shard)
+    with pytest.raises(NothingFound, match="not finished: sample has 2 of 3 shards"):
+        run.finish()
+    assert run.success() is None
+    work_shard(run, 2)
+    success = run.finish()
+    assert run.finish() == success == run.success()
+    assert success.totals["sample"].drops == {"no_correct_path": 2}
+    assert success.totals["sample"].counts == {"tokens": 12 * 28}
+    assert [entry["rows"] for entry in success.commits["problems"]] == [3, 3, 1]
+
+
+def test_a_success_that_names_other_commits_is_reported() -> None:
+    store = MemoryStore()
+    run = finished(store)
+    key = layout.success_key("whole")
+    store.objects[key] = store.objects[key].replace(b'"rows":3', b'"rows":4', 1)
+    with pytest.raises(ObjectCorrupt, match="names other commits"):
+        run.finish()
+    store.objects[key] = b"{}"
+    with pytest.raises(ObjectCorrupt, match="not what `finish` writes"):
+        run.success()
+
+
+def test_a_store_that_never_answers_stops_the_start() -> None:
+    class Down(MemoryStore):
+        def put_new(self, key: str, data: bytes) -> Put:
+            return Put.UNKNOWN
+
+    with pytest.raises(StoreUnavailable, match=r"spec\.json could not be stored"):
+        Run.start(Down(), "a", SPEC, QUICK)
+
+
+def test_the_runs_of_a_store_are_listed() -> None:
+    store = MemoryStore()
+    started(store, "b")
+    started(store, "a")
+    store.put_new("runs/half/problems/commits/000000.json", b"{}")
+    assert run_names(store) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "empty"),
+        ("ftp://host/x", "ftp:// is not known"),
+        ("file://host/x", "file:/// and an absolute folder"),
+        ("gs://bucket", "gs:// is not known"),
+    ],
+)
+def test_a_store_url_that_means_nothing_says_what_to_write(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        open_store(url)
+
+
+def test_a_folder_and_its_url_open_the_same_store(
+    tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = open_store("a folder")
+    assert named == open_store(named.url) == LocalStore.at(tmp_path / "a folder")
+    assert "%20" in named.url
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigurationError, match="is a file: name a folder"):
+        open_store("file")
+
+
+def test_a_memory_store_is_the_same_by_its_name() -> None:
+    assert open_store("memory://one") is open_store("memory://one")
+    assert open_store("memory://one") is not open_store("memory://two")
