@@ -1,0 +1,163 @@
+"""Finds a Docker Engine, or starts a private one where a root process may.
+
+Invariant: an engine that answers is used as it is; a private engine is shared by all processes of
+this machine (one at a time starts it), touches no network, no firewall and no other engine's
+state, and comes back in about a second after it was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from actors.sandbox.engine_api import EngineApi
+from actors.sandbox.image.rootfs import state_dir
+from storage.errors import SandboxUnavailable
+
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+START_S = 60.0
+QUIET_NETWORK = (
+    "--bridge=none",
+    "--iptables=false",
+    "--ip6tables=false",
+    "--ip-forward=false",
+    "--ip-masq=false",
+    "--userland-proxy=false",
+)
+
+
+async def find_engine(state: Path, docker_host: str = "") -> EngineApi:
+    """Return an engine that answers.
+
+    A `docker_host`, or DOCKER_HOST, is used or nothing is. Raises SandboxUnavailable.
+    """
+    if named := docker_host or os.environ.get("DOCKER_HOST", ""):
+        engine = EngineApi(named)
+        await _ping(engine)
+        return engine
+    private = EngineApi(f"unix://{_folder(state)}/docker.sock")
+    for engine in (EngineApi(DEFAULT_SOCKET), private):
+        with contextlib.suppress(SandboxUnavailable):
+            await _ping(engine)
+            return engine
+    await asyncio.to_thread(start_private, state)
+    await _ping(private)
+    return private
+
+
+async def _ping(engine: EngineApi) -> None:
+    await engine.call("GET", "/_ping", timeout_s=10.0)
+
+
+def _folder(state: Path) -> Path:
+    return state / "engine"
+
+
+def start_private(state: Path) -> None:
+    """Start the private engine, unless another process just did. Blocks; about a second."""
+    program = shutil.which("dockerd") or shutil.which("dockerd", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise SandboxUnavailable("no Docker Engine answers and dockerd is not installed")
+    if os.geteuid() != 0:
+        raise SandboxUnavailable("no Docker Engine answers, and only root can start one")
+    folder = _folder(state)
+    if len(str(folder)) > 70:
+        raise SandboxUnavailable(f"{folder} is too long for the engine's sockets")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _answers(folder):
+            return
+        _forget_dead(folder)
+        with (folder / "dockerd.log").open("w") as log:
+            process = subprocess.Popen(
+                [program, *_arguments(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        give_up = time.monotonic() + START_S
+        while not _answers(folder):
+            if process.poll() is not None or time.monotonic() > give_up:
+                tail = (folder / "dockerd.log").read_text(errors="replace")[-400:].strip()
+                raise SandboxUnavailable(f"dockerd did not start: {tail}")
+            time.sleep(0.05)
+
+
+def _arguments(folder: Path) -> list[str]:
+    return [
+        "-H",
+        f"unix://{folder}/docker.sock",
+        "--data-root",
+        str(folder / "data"),
+        "--exec-root",
+        str(folder / "exec"),
+        "--pidfile",
+        str(folder / "pid"),
+        "--log-level",
+        "error",
+        "--log-driver",
+        "none",
+        *QUIET_NETWORK,
+        *(("--add-runtime", f"runsc={_gvisor(folder)}") if shutil.which("runsc") else ()),
+    ]
+
+
+def _gvisor(folder: Path) -> str:
+    """Write the wrapper that runs gVisor where there is no /dev/kvm to use."""
+    wrapper = folder / "runsc"
+    wrapper.write_text(
+        f"#!/bin/sh\nexec {shutil.which('runsc')} --platform=ptrace "
+        '--network=none --ignore-cgroups=false "$@"\n'
+    )
+    wrapper.chmod(0o700)
+    return str(wrapper)
+
+
+def _answers(folder: Path) -> bool:
+    async def ask() -> bool:
+        with contextlib.suppress(SandboxUnavailable):
+            await _ping(EngineApi(f"unix://{folder}/docker.sock"))
+            return True
+        return False
+
+    return asyncio.run(ask())
+
+
+def _forget_dead(folder: Path) -> None:
+    """Remove the pid file of an engine that was killed: its number may be another's by now."""
+    path = folder / "pid"
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(path.read_text())
+        if "dockerd" not in Path(f"/proc/{pid}/cmdline").read_text():
+            path.unlink()
+    with contextlib.suppress(OSError):
+        if path.exists() and not Path(f"/proc/{int(path.read_text() or 0)}").exists():
+            path.unlink()
+
+
+def stop_private(state: Path) -> bool:
+    """Stop the private engine, if one runs."""
+    try:
+        pid = int((_folder(state) / "pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["stop"]:
+        print("stopping" if stop_private(state_dir()) else "none runs")
+    else:
+        print(asyncio.run(find_engine(state_dir())).address)

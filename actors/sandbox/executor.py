@@ -1,0 +1,205 @@
+"""The sandbox as Ray actors: one executor per node with the `sandbox` resource, and its client.
+
+Invariant: a rationale writer can't tell `RemoteSandbox` from a local sandbox; an executor that
+died is the sandbox's own trouble (SandboxLost in a session, another executor for a run, then
+SandboxUnavailable). A caller that is silent for `SILENCE_S` loses its sessions, so that no slot
+is held by the dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Session
+from actors.sandbox.opening import open_sandbox
+from actors.sandbox.pool import caller as current_caller
+from storage.errors import InfrastructureError, SandboxLost, SandboxUnavailable
+
+Result = TypeVar("Result")
+SILENCE_S = 60.0
+ALIVE_EVERY_S = 10.0
+
+
+@dataclass
+class HeldSession:
+    """A session that a caller on another process holds."""
+
+    caller: str
+    stack: AsyncExitStack
+    session: Session
+
+
+class CodeExecutor:
+    """An asynchronous actor: `ray.remote(CodeExecutor).options(max_concurrency=…)`."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._sandbox = open_sandbox(settings)
+        self._held: dict[str, HeldSession] = {}
+        self._heard: dict[str, float] = {}
+        self._expiry: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Open all boxes; return this process's number."""
+        await self._sandbox.start()
+        return os.getpid()
+
+    async def pid(self) -> int:
+        """Return this process's number."""
+        return os.getpid()
+
+    async def alive(self, caller: str) -> None:
+        """Hear that a caller lives."""
+        self._hear(caller)
+
+    async def run(self, caller: str, request: Request, limits: Limits | None) -> Execution:
+        """Run one script for a caller."""
+        self._hear(caller)
+        current_caller.set(caller)
+        return await self._sandbox.run(request, limits)
+
+    async def open_session(self, caller: str, key: str) -> str:
+        """Wait for a slot and hold it; return the session's id."""
+        self._hear(caller)
+        current_caller.set(caller)
+        stack = AsyncExitStack()
+        session = await stack.enter_async_context(self._sandbox.session(key))
+        identity = f"{key}-{secrets.token_hex(4)}"
+        self._held[identity] = HeldSession(caller, stack, session)
+        return identity
+
+    async def run_block(self, identity: str, code: str, limits: Limits | None) -> Execution:
+        """Run one block of a session."""
+        held = self._held.get(identity)
+        if held is None:
+            raise SandboxLost(f"session {identity} is not known here: its executor restarted")
+        self._hear(held.caller)
+        return await held.session.run(code, limits)
+
+    async def close_session(self, identity: str) -> None:
+        """Free the session's slot. Idempotent."""
+        held = self._held.pop(identity, None)
+        if held is not None:
+            await held.stack.aclose()
+
+    async def close(self) -> None:
+        """Remove every box."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        await self._sandbox.close()
+
+    def _hear(self, caller: str) -> None:
+        self._heard[caller] = time.monotonic()
+        if self._expiry is None:
+            self._expiry = asyncio.create_task(self._expire_for_ever())
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(ALIVE_EVERY_S)
+            now = time.monotonic()
+            silent = {name for name, heard in self._heard.items() if now - heard > SILENCE_S}
+            for identity, held in list(self._held.items()):
+                if held.caller in silent:
+                    await self.close_session(identity)
+            for name in silent:
+                del self._heard[name]
+
+
+async def classified(call: Awaitable[Result], what: str) -> Result:
+    """Await a remote call; its own errors come out as they were raised, Ray's as SandboxLost."""
+    try:
+        return await call
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, Exception) else error) from None
+    except RayActorError as error:
+        raise SandboxLost(f"{what}: the executor died: {str(error).strip()[:200]}") from None
+    except RayError as error:
+        raise SandboxLost(f"{what}: {error}") from None
+
+
+class RemoteSandbox:
+    """The sandbox protocol over executors; each call goes to the one with the least of our work."""
+
+    def __init__(self, executors: Sequence[ActorHandle[Any]], attempts: int = 3) -> None:
+        if not executors:
+            raise SandboxUnavailable("no executor was given")
+        self._executors = list(executors)
+        self._load = [0] * len(self._executors)
+        self._attempts = attempts
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._living: asyncio.Task[None] | None = None
+
+    async def run(self, request: Request, limits: Limits | None = None) -> Execution:
+        """Run one script on some executor; on another where the first one dies."""
+        self._live()
+        lost: InfrastructureError | None = None
+        for _ in range(self._attempts):
+            with self._chosen() as executor:
+                try:
+                    return await classified(executor.run.remote(self._name, request, limits), "run")
+                except SandboxLost as error:
+                    lost = error
+        raise SandboxUnavailable(f"{self._attempts} executors were tried: {lost}") from lost
+
+    @asynccontextmanager
+    async def session(self, key: str) -> AsyncIterator[Session]:
+        """Hold one interpreter on one executor."""
+        self._live()
+        with self._chosen() as executor:
+            identity = await classified(executor.open_session.remote(self._name, key), key)
+            try:
+                yield RemoteSession(executor, identity)
+            finally:
+                with contextlib.suppress(InfrastructureError):
+                    closing = classified(executor.close_session.remote(identity), key)
+                    await asyncio.shield(closing)
+
+    @contextlib.contextmanager
+    def _chosen(self) -> Any:
+        position = min(range(len(self._load)), key=self._load.__getitem__)
+        self._load[position] += 1
+        try:
+            yield self._executors[position]
+        finally:
+            self._load[position] -= 1
+
+    def _live(self) -> None:
+        if self._living is None:
+            self._living = asyncio.create_task(self._say_alive())
+
+    async def _say_alive(self) -> None:
+        while True:
+            for executor in self._executors:
+                with contextlib.suppress(InfrastructureError, RayError):
+                    await classified(executor.alive.remote(self._name), "alive")
+            await asyncio.sleep(ALIVE_EVERY_S)
+
+    async def close(self) -> None:
+        """Stop speaking for this process; the executors belong to whoever started them."""
+        if self._living is not None:
+            self._living.cancel()
+
+
+class RemoteSession:
+    """One interpreter at the far end of an actor call."""
+
+    def __init__(self, executor: ActorHandle[Any], identity: str) -> None:
+        self._executor = executor
+        self._identity = identity
+
+    async def run(self, code: str, limits: Limits | None = None) -> Execution:
+        """Run one block."""
+        call = self._executor.run_block.remote(self._identity, code, limits)
+        return await classified(call, f"session {self._identity}")

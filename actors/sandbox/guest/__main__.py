@@ -1,0 +1,5 @@
+"""Entry of a sandbox: its first process."""
+
+from .supervisor import main
+
+raise SystemExit(main())

@@ -1,0 +1,226 @@
+"""A forked interpreter: what runs between the fork and the end of strangers' code.
+
+Invariant: nothing here decides a verdict. What this process says about itself (its exit status,
+"the block is done") can be forged by the code it runs, and forging it only ends that code's own
+run the way it could have ended it anyway.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import linecache
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import NoReturn, TextIO
+
+from .confinement import (
+    Ceiling,
+    Scratch,
+    become_nobody,
+    become_user,
+    drop_capabilities,
+    enter_namespaces,
+    install_filter,
+    keep_descriptors,
+    reset_signals,
+    yield_to_others,
+)
+from .frames import Decoder, Frame, encode
+
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "TMPDIR": "/tmp",
+}
+
+_exit, _write, _print_exception = os._exit, os.write, traceback.print_exception
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What a forked interpreter becomes."""
+
+    uid: int
+    namespaces: bool
+    hard: Ceiling
+    soft: Ceiling
+    scratch: Scratch
+    filter: bytes
+    cpus: int
+
+
+def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
+    """Give up everything; from here on the process is the solution's."""
+    reset_signals()
+    os.setsid()
+    keep_descriptors(*descriptors)
+    yield_to_others()
+    if how.namespaces:
+        enter_namespaces(how.scratch)
+        become_nobody()
+        drop_capabilities()
+    else:
+        become_user(how.uid)
+    os.umask(0o077)
+    os.chdir("/tmp")
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT)
+    os.cpu_count = lambda: how.cpus
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()  # or every fork draws the same numbers
+    how.soft.apply(how.hard)
+    install_filter(how.filter)
+
+
+def run_script(
+    how: Confinement, descriptors: tuple[int, int, int], code: bytes, files: Mapping[str, bytes]
+) -> NoReturn:
+    """Be a fresh interpreter that runs one script and ends as `python script.py` would."""
+    status = 1
+    try:
+        confine(how, descriptors)
+        out, err = _open_streams()
+        _write_files(files)
+        status = _execute(code, "<solution>", _main_module())
+        status = _finalize(status, out, err)
+    except BaseException as error:  # noqa: BLE001 - nothing may reach the supervisor's frames
+        _last_words(error)
+    finally:
+        _exit(status)
+
+
+def serve_blocks(how: Confinement, descriptors: tuple[int, int, int, int]) -> NoReturn:
+    """Be one interpreter for many blocks, asked for over descriptor 3."""
+    try:
+        confine(how, descriptors)
+        _open_streams()
+        channel = socket.socket(fileno=3)
+        decoder, module, number = Decoder(), _main_module(), 0
+        while data := channel.recv(1 << 16):
+            for frame in decoder.feed(data):
+                number += 1
+                _ceiling(frame).apply(how.hard)
+                failed = _execute(frame.blobs[0], f"<block {number}>", module) != 0
+                _flush(sys.stdout, sys.stderr)
+                reply = {"nonce": frame.fields["nonce"], "failed": failed}
+                channel.sendall(encode(Frame("done", reply)))
+    except BaseException as error:  # noqa: BLE001 - nothing may reach the supervisor's frames
+        _last_words(error)
+    finally:
+        _exit(1)
+
+
+def _ceiling(frame: Frame) -> Ceiling:
+    names = ("memory_bytes", "pids", "open_files", "file_bytes", "cpu_s")
+    return Ceiling(*(frame.integer(name) for name in names))
+
+
+def _open_streams() -> tuple[TextIO, TextIO]:
+    # Line by line, so that what was printed before a kill is there; a character that can't be
+    # encoded is shown, not raised.
+    sys.stdin = io.TextIOWrapper(io.FileIO(0), "utf-8", "surrogateescape")
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(
+            io.BufferedWriter(io.FileIO(number, "w")),
+            "utf-8",
+            "backslashreplace",
+            line_buffering=True,
+        )
+        for number in (1, 2)
+    )
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+    return sys.stdout, sys.stderr
+
+
+def _write_files(files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        folder = os.path.dirname(name)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        with open(name, "wb") as file:
+            file.write(content)
+
+
+def _main_module() -> ModuleType:
+    module = ModuleType("__main__")
+    sys.modules["__main__"] = module
+    sys.argv = ["solution.py"]
+    sys.path.insert(0, "/tmp")
+    return module
+
+
+def _execute(code: bytes, name: str, module: ModuleType) -> int:
+    """Run code in the module; return the exit status a script would have."""
+    try:
+        source = code.decode("utf-8-sig")
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit as stop:
+        return _status_of(stop)
+    except MemoryError as error:
+        error.__traceback__ = None  # its frames hold what filled the memory
+        _last_words(error)
+        return 1
+    except BaseException as error:  # noqa: BLE001 - the program's own error, shown as Python would
+        _show(error)
+        return 1
+    return 0
+
+
+def _show(error: BaseException) -> None:
+    traces = error.__traceback__
+    # The first frame is ours, and so is the second where the code did not compile.
+    own = traces.tb_next if traces is not None else None
+    try:
+        _print_exception(type(error), error, own, file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - its stderr or its exception is broken: say the least
+        _last_words(error)
+
+
+def _status_of(stop: SystemExit) -> int:
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return stop.code & 0xFF
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def _finalize(status: int, out: TextIO, err: TextIO) -> int:
+    """Do what the end of an interpreter does, without taking the shared modules apart."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    module = sys.modules.get("__main__")
+    if isinstance(module, ModuleType):
+        module.__dict__.clear()
+    gc.collect()
+    _flush(sys.stdout, sys.stderr, out, err)
+    return status
+
+
+def _flush(*streams: TextIO) -> None:
+    for stream in streams:
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue  # closed or replaced by the program: its own loss
+
+
+def _last_words(error: BaseException) -> None:
+    try:
+        _write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "backslashreplace"))
+    except BaseException:  # noqa: BLE001 - nowhere left to say it
+        return

@@ -1,0 +1,76 @@
+"""Opens the sandbox that the settings ask for.
+
+Invariant: opening does no I/O, so that a configuration can be checked anywhere; which backend
+`auto` means is decided at the first run, once, and said in `source.name`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from actors.sandbox.box import Box
+from actors.sandbox.bubblewrap_box import BubblewrapBoxes
+from actors.sandbox.contract import Backend, Execution, Request, SandboxSettings
+from actors.sandbox.docker_box import DockerBoxes
+from actors.sandbox.pool import BoxSource, Pool
+from storage.errors import ConfigurationError, InputError, SandboxUnavailable
+
+
+class AutomaticBoxes:
+    """Containers where an engine can be had, bubblewrap elsewhere."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self.name = "auto"
+        self._settings = settings
+        self._chosen: BoxSource | None = None
+        self._lock = asyncio.Lock()
+
+    async def open(self) -> Box:
+        """Open a box; the first one decides."""
+        async with self._lock:
+            if self._chosen is None:
+                return await self._choose()
+        return await self._chosen.open()
+
+    async def _choose(self) -> Box:
+        reasons = []
+        for source in (DockerBoxes(self._settings), BubblewrapBoxes(self._settings)):
+            try:
+                box = await source.open()
+            except SandboxUnavailable as error:
+                reasons.append(f"{source.name}: {error}")
+                continue
+            self._chosen, self.name = source, source.name
+            return box
+        raise SandboxUnavailable("; ".join(reasons))
+
+    async def reap(self) -> int:
+        """Remove what dead owners left."""
+        return await self._chosen.reap() if self._chosen is not None else 0
+
+
+def open_sandbox(settings: SandboxSettings) -> Pool:
+    """Return the sandbox; boxes start when they are first needed (or with `start`)."""
+    if settings.slots < 1 or settings.attempts < 1 or settings.reaper_period_s <= 0:
+        raise ConfigurationError("sandbox: slots, attempts and reaper_period_s must be above 0")
+    sources: dict[Backend, Callable[[SandboxSettings], BoxSource]] = {
+        Backend.DOCKER: DockerBoxes,
+        Backend.BUBBLEWRAP: BubblewrapBoxes,
+        Backend.AUTO: AutomaticBoxes,
+    }
+    return Pool(settings, sources[Backend(settings.backend)](settings))
+
+
+async def run_file(path: Path, settings: SandboxSettings, stdin: bytes = b"") -> Execution:
+    """Run one script file. Raises InputError where it can't be read."""
+    try:
+        code = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    sandbox = open_sandbox(settings)
+    try:
+        return await sandbox.run(Request(code, stdin))
+    finally:
+        await sandbox.close()

@@ -1,0 +1,212 @@
+"""A sandbox of several slots: each slot holds one box, opened when it is first needed.
+
+Invariant: a lost box is replaced and its run tried again, at most `attempts` times; a block of a
+session is never tried again, because its variables are gone with the box. When `close` returns no
+box is left. A run that is cancelled frees its slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from actors.sandbox.box import GRACE_S, Box
+from actors.sandbox.contract import (
+    Execution,
+    Limits,
+    Request,
+    SandboxSettings,
+    Session,
+    SessionDead,
+)
+from actors.sandbox.guest.frames import Frame, FrameError
+from actors.sandbox.requests import block_frame, open_frame, run_frame
+from actors.sandbox.turnstile import Turnstile
+from actors.sandbox.verdicts import execution
+from storage.errors import SandboxLost, SandboxUnavailable
+
+caller: ContextVar[str] = ContextVar("caller", default="")
+"""On whose behalf the current task asks: slots are shared fairly between callers."""
+
+
+class BoxSource(Protocol):
+    """Where boxes come from."""
+
+    name: str
+
+    async def open(self) -> Box:
+        """Start a box. Raises SandboxUnavailable or SandboxLost."""
+        ...
+
+    async def reap(self) -> int:
+        """Remove what dead owners left; return how much."""
+        ...
+
+
+class Place:
+    """One slot and the box in it."""
+
+    def __init__(self) -> None:
+        self.box: Box | None = None
+
+    @property
+    def coldness(self) -> int:
+        """0 where a box is ready."""
+        return 0 if self.box is not None and self.box.alive else 1
+
+
+class Pool:
+    """The sandbox protocol over boxes of one source."""
+
+    def __init__(self, settings: SandboxSettings, source: BoxSource) -> None:
+        self.settings = settings
+        self.source = source
+        self._places = [Place() for _ in range(settings.slots)]
+        self._turnstile = Turnstile(self._places, lambda place: place.coldness)
+        self._reaper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        """Open every slot's box now instead of at its first run."""
+        self._watch()
+        await asyncio.gather(*(self._box(place) for place in self._places))
+
+    async def run(self, request: Request, limits: Limits | None = None) -> Execution:
+        """Run one script in a fresh interpreter."""
+        limits = limits or self.settings.limits
+        frame = run_frame(request, limits, self.settings)
+        async with self._slot() as (place, queued):
+            tried = 0
+            while True:
+                try:
+                    box = await self._box(place)
+                    result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
+                    return execution(result, queued, box.id)
+                except (SandboxLost, FrameError) as error:
+                    tried += 1
+                    await self._drop(place, str(error))
+                    if tried == self.settings.attempts:
+                        raise SandboxUnavailable(f"{tried} boxes were lost: {error}") from error
+
+    @asynccontextmanager
+    async def session(self, key: str) -> AsyncIterator[Session]:
+        """Hold one slot and one interpreter; `key` names the solution in messages."""
+        async with self._slot() as (place, queued):
+            held = PoolSession(self, place, key, queued)
+            try:
+                yield held
+            finally:
+                await asyncio.shield(held.close())
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[tuple[Place, float]]:
+        self._refuse_if_closed()
+        self._watch()
+        asked = time.monotonic()
+        place = await self._turnstile.enter(caller.get())
+        try:
+            yield place, time.monotonic() - asked
+        finally:
+            self._turnstile.leave(place)
+
+    async def _box(self, place: Place) -> Box:
+        self._refuse_if_closed()
+        if place.box is None or not place.box.alive:
+            box = await self.source.open()
+            place.box = box
+            if self._closed:
+                await self._drop(place, "closed")
+            self._refuse_if_closed()
+            return box
+        return place.box
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise SandboxUnavailable("the sandbox is closed")
+
+    async def _drop(self, place: Place, why: str) -> None:
+        if place.box is not None:
+            await place.box.close(why)
+            place.box = None
+
+    def _watch(self) -> None:
+        if self._reaper is None:
+            self._reaper = asyncio.create_task(self._reap_for_ever())
+
+    async def _reap_for_ever(self) -> None:
+        while True:
+            # An engine that is away for a while is no reason to stop looking.
+            with contextlib.suppress(SandboxUnavailable):
+                await self.source.reap()
+            await asyncio.sleep(self.settings.reaper_period_s)
+
+    async def close(self) -> None:
+        """End every run and remove every box. Idempotent."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        await asyncio.gather(*(self._drop(place, "closed") for place in self._places))
+
+
+class PoolSession:
+    """One interpreter, opened by its first block."""
+
+    def __init__(self, pool: Pool, place: Place, key: str, queued_s: float) -> None:
+        self._pool = pool
+        self._place = place
+        self._key = key
+        self._queued_s = queued_s
+        self._box: Box | None = None
+        self._ended = ""
+
+    async def run(self, code: str, limits: Limits | None = None) -> Execution:
+        """Run one block. After SandboxLost the session is of no further use."""
+        limits = limits or self._pool.settings.limits
+        frame = block_frame(code, limits, self._pool.settings)
+        if self._ended:
+            raise SessionDead(f"{self._key}: {self._ended}")
+        box = self._box or await self._open(limits)
+        try:
+            answer = await box.ask(frame, "result", "gone", limits.wall_s + GRACE_S)
+            if answer.kind == "gone":
+                self._ended = "its interpreter ended between two blocks"
+                raise SessionDead(f"{self._key}: {self._ended}")
+            done = execution(answer, self._queued_s, box.id)
+            if not answer.flag("alive"):
+                self._ended = f"its interpreter ended with verdict {done.verdict}"
+        except (SandboxLost, FrameError) as error:
+            self._ended = f"its sandbox was lost: {error}"
+            await self._pool._drop(self._place, self._ended)
+            raise SandboxLost(f"session {self._key}: {error}") from error
+        except asyncio.CancelledError:
+            self._ended = "a block was cancelled"
+            raise
+        self._queued_s = 0.0
+        return done
+
+    async def _open(self, limits: Limits) -> Box:
+        tried = 0
+        while True:
+            try:
+                box = await self._pool._box(self._place)
+                await box.ask(open_frame(limits, self._pool.settings), "opened", GRACE_S)
+            except SandboxLost as error:
+                tried += 1
+                await self._pool._drop(self._place, str(error))
+                if tried == self._pool.settings.attempts:
+                    raise SandboxUnavailable(f"session {self._key}: {error}") from error
+            else:
+                self._box = box
+                return box
+
+    async def close(self) -> None:
+        """End the interpreter; the slot's box is clean, or gone, afterwards."""
+        self._ended = self._ended or "closed"
+        if self._box is not None and self._box.alive:
+            with contextlib.suppress(SandboxLost):
+                await self._box.ask(Frame("shut"), "shut", GRACE_S)
