@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -43,7 +44,10 @@ def unequal_pairs(answers: Sequence[str], count: int, rng: random.Random) -> lis
 
 def respelled_pairs(answers: Sequence[str]) -> list[Pair]:
     """Every answer against itself in another spelling: equal, and never the same text."""
-    return [(answer, f"\\left( {answer} \\right)".replace("frac", "dfrac")) for answer in answers]
+    return [
+        (answer, re.sub(r"\\[dt]?frac", r"\\cfrac", f"\\left( {answer} \\right)"))
+        for answer in answers
+    ]
 
 
 def algebra_pairs(count: int, rng: random.Random) -> list[Pair]:

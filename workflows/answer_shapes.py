@@ -190,7 +190,7 @@ def _group(text: str) -> Shape | None:
     if depth != 0 or closing not in _CLOSING:
         return None
     inside = text[tokens[0][2] : tokens[-1][1]].strip()
-    items = _split(inside, {",", ";"}, connectives=opening == "\\{")
+    items = _split(inside, {",", ";"}, connectives=True)
     if opening == "(" and closing == ")" and len(items) == 1:
         return read(items[0])  # (A) is A, (x+1) is x+1
     return Group(opening, closing, tuple(read(item) for item in items))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _BOX = re.compile(r"\\boxed\s*\{")
+_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -33,6 +34,42 @@ def closing_brace(text: str, start: int) -> int | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Box:
+    r"""One closed `\boxed{...}`: where the command, its content and its closing brace begin."""
+
+    start: int
+    content: int
+    end: int
+
+
+def closed_boxes(text: str) -> list[Box]:
+    """All closed boxes, inner ones before the box that holds them; one pass."""
+    boxes: list[Box] = []
+    opened: list[tuple[int, int] | None] = []
+    for match in _BOX_OR_BRACE.finditer(text):
+        if match[0] == "}":
+            box = opened.pop() if opened else None
+            if box is not None:
+                boxes.append(Box(*box, match.start()))
+        elif match[0] == "{":
+            opened.append(None)
+        elif match[0].endswith("{") and match[0] != "\\{":
+            opened.append((match.start(), match.end()))
+    return boxes
+
+
+def open_boxes(text: str) -> str:
+    """The text with the content of every closed box in its place, the boxes gone."""
+    cuts = [(box.start, box.content) for box in closed_boxes(text)]
+    cuts += [(box.end, box.end + 1) for box in closed_boxes(text)]
+    kept, at = [], 0
+    for start, end in sorted(cuts):
+        kept.append(text[at:start])
+        at = end
+    return "".join([*kept, text[at:]])
+
+
 def last_box(text: str) -> str | None:
     r"""Content of the last `\boxed{...}`, stripped; None where there is none.
 
@@ -40,28 +77,16 @@ def last_box(text: str) -> str | None:
     belongs to the outer one, whose content is returned without the inner command. `\fbox` is no
     answer: models draw frames with it.
     """
-    spans = [(match.start(), match.end()) for match in _BOX.finditer(text)]
-    if not spans:
+    last = text.rfind("\\boxed")
+    while last >= 0 and not _BOX.match(text, last):  # "\boxed5" has no box to close
+        last = text.rfind("\\boxed", 0, last)
+    holding = (
+        [box for box in closed_boxes(text) if box.start <= last < box.end] if last >= 0 else []
+    )
+    if not any(box.start == last for box in holding):
         return None
-    start, content = spans.pop()
-    end = closing_brace(text, content)
-    if end is None:
-        return None
-    while spans:  # climb to the outermost box that holds the last one
-        outer, outer_content = spans.pop()
-        outer_end = closing_brace(text, outer_content)
-        if outer_end is not None and outer_end > start:
-            start, content, end = outer, outer_content, outer_end
-    return _unboxed(text[content:end]).strip() or None
-
-
-def _unboxed(text: str) -> str:
-    while match := _BOX.search(text):
-        end = closing_brace(text, match.end())
-        if end is None:
-            return text
-        text = text[: match.start()] + text[match.end() : end] + text[end + 1 :]
-    return text
+    outermost = holding[-1]
+    return open_boxes(text[outermost.content : outermost.end]).strip() or None
 
 
 _SYMBOLS = str.maketrans(
@@ -191,6 +216,7 @@ _UNITS: dict[str, str] = {
     }.items()
     for alias in aliases.split()
 }
+_MOST_CHARS = 200
 _VAGUE = {"unit", "units", "per"}
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _UNIT_TEXT = re.compile(
@@ -221,7 +247,7 @@ def split_unit(text: str) -> Quantity:
     Words in `\text` after a value are always a unit (`14\text{ right triangles}`); bare words only
     where all of them are known units (`2xy` is a product) or are words after a number (`5 apples`).
     """
-    match = _UNIT_TEXT.match(text)
+    match = _UNIT_TEXT.match(text) if len(text) <= _MOST_CHARS else None
     if match is None or not (body := match["body"].strip()):
         return Quantity(text, None, False)
     raw = match["unit"]

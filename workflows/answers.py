@@ -25,7 +25,7 @@ from workflows.settings import AnswerSettings
 
 __all__ = ["check_reference", "equal", "last_box", "normal", "quick", "read_answer"]
 
-_MOST_CHARS = 2000
+_MOST_CHARS = 1000
 _DEEPEST = 40
 
 
@@ -55,6 +55,8 @@ def check_reference(answer: str) -> None:
     text = clean(answer)
     if not text:
         raise InputError("the answer is empty")
+    if len(text) > _MOST_CHARS or _depth(text) > _DEEPEST:
+        raise InputError(f"the answer {answer[:40]!r}... is too long or nested too deeply")
     if not _balanced(text):
         raise InputError(f"the answer {answer!r} has unbalanced braces")
     for leaf in _leaves(read(text)):

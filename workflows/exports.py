@@ -23,7 +23,7 @@ from storage.errors import ItemError
 from storage.records import Agreement, Example, Message, Path, PathLabels, Problem, Rationale
 from storage.views import View
 from workflows import prompts
-from workflows.answer_text import closing_brace
+from workflows.answer_text import open_boxes
 from workflows.labels import first_error
 from workflows.settings import ConsensusSettings
 
@@ -68,17 +68,8 @@ def clean_text(text: str) -> str:
         if not fenced:
             if _FENCE.search(piece):
                 raise ItemError(Reason.OPEN_CODE_BLOCK)
-            pieces[position] = _open_boxes(piece)
+            pieces[position] = _BOX.sub("", open_boxes(piece))
     return "".join(pieces)
-
-
-def _open_boxes(text: str) -> str:
-    while match := _BOX.search(text):
-        end = closing_brace(text, match.end())
-        inner = text[match.end() : end] if end is not None else text[match.end() :]
-        rest = text[end + 1 :] if end is not None else ""
-        text = text[: match.start()] + inner + rest
-    return text
 
 
 def analyze_part(number: int, analysis: str) -> str:
