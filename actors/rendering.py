@@ -1,0 +1,86 @@
+"""From a chat to the tokens of its prompt: the model's own chat template, then the prefill.
+
+Invariant: a prompt is tokenized as one text without further special tokens, so that there is
+never a second beginning-of-text token and the prefill joins the template as it did in training.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from actors.engine import Chat, EngineSettings
+from storage.errors import InputError
+
+REMEMBERED = 512
+"""Rendered prompts kept: parts and rounds of a request render once."""
+THINK = ("<think>\n", "<think>")
+
+
+class ChatRenderer:
+    """A tokenizer with a chat template, and a thread of its own to use it in."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._remembered: OrderedDict[Chat, tuple[int, ...]] = OrderedDict()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+
+    @classmethod
+    def load(cls, settings: EngineSettings) -> ChatRenderer:
+        """Load the tokenizer of a model. Raises InputError where there is none to be had."""
+        from transformers import AutoTokenizer
+
+        name = settings.tokenizer or settings.model
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise InputError(f"no tokenizer can be loaded from {name!r}: {first}") from error
+        if not tokenizer.chat_template:
+            raise InputError(
+                f"the tokenizer of {name!r} has no chat template: add chat_template.jinja, or "
+                "name a tokenizer that has one"
+            )
+        return cls(tokenizer)
+
+    def text(self, chat: Chat) -> str:
+        """The prompt as text.
+
+        Where the template opens the model's thinking by itself, a prefill that opens it too does
+        not open it twice.
+        """
+        turns = [{"role": turn.role, "content": turn.content} for turn in chat.messages]
+        opened: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
+        for think in THINK:
+            if opened.endswith(think) and chat.prefill.startswith(think):
+                return opened + chat.prefill.removeprefix(think)
+        return opened + chat.prefill
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def tokens(self, chat: Chat) -> tuple[int, ...]:
+        """The prompt as token ids; blocks for up to milliseconds."""
+        return tuple(self._tokenizer(self.text(chat), add_special_tokens=False)["input_ids"])
+
+    async def prompt(self, chat: Chat) -> tuple[int, ...]:
+        """The prompt as token ids, rendered off the event loop and remembered for a while."""
+        tokens = self._remembered.get(chat)
+        if tokens is not None:
+            self._remembered.move_to_end(chat)
+            return tokens
+        loop = asyncio.get_running_loop()
+        tokens = await loop.run_in_executor(self._thread, self.tokens, chat)
+        self._remembered[chat] = tokens
+        if len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
+        return tokens
+
+    def close(self) -> None:
+        """Give the thread back."""
+        self._thread.shutdown(wait=False)
