@@ -50,9 +50,9 @@ def path_labels(
     forbids.
     """
     refuse_unsupported({row.stop_rule for row in rollouts}, settings)
+    if (tried := tries_from_the_problem(rollouts)) and not any(row.c for row in tried):
+        raise ItemError("mc_zero_start", f"0 of {sum(row.n for row in tried)} rollouts are right")
     n, measured = state_values(path, rollouts)
-    if measured[0] == 0:
-        raise ItemError("mc_zero_start", f"0 of {n[0]} rollouts are right")
     zero = settings.after_first_zero == "zero"
     mc = zero_after_first_zero(measured) if zero else measured
     value = [step_value(before, after, settings.form) for before, after in pairwise(mc)]
@@ -86,6 +86,11 @@ def refuse_unsupported(stop_rules: set[str], settings: LabelSettings) -> None:
                 f"`after_first_zero: keep` needs every state's rollouts, and {rule!r} makes none "
                 "after the first MC = 0: estimate with `mc_budget: exact`"
             )
+
+
+def tries_from_the_problem(rollouts: Sequence[StateRollouts]) -> list[StateRollouts]:
+    """The rows of state 0, which is the bare problem."""
+    return [row for row in rollouts if row.state == 0]
 
 
 def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[int], list[float]]:
