@@ -26,7 +26,8 @@ def path(steps: int, correct: bool, index: int = 0, round_: int = 0) -> Path:
     return Path(
         path_id=f"p#{index}", problem_id="p", index=index, round=round_, text="",
         finish_reason="stop", steps=[f"step {number}" for number in range(steps)], answer="1",
-        correct=correct, valid=True, invalid_reason=None, duplicate_of=None, selected=True, tokens=1, seed=0,
+        correct=correct, valid=True, invalid_reason=None, duplicate_of=None, selected=True,
+        tokens=1, seed=0,
     )  # fmt: skip
 
 
