@@ -19,18 +19,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Ray reads these when it is imported: a private cluster answers this user's token only.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from actors.sandbox.contract import Sandbox
+from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import CodeExecutor, RemoteSandbox
-from actors.sandbox.contract import SandboxSettings
 from actors.worker import ShardProgress, ShardWorker
 from storage.commits import Receipt
 from storage.errors import InfrastructureError, WorkerLost
 
 CLOSE_SECONDS = 30.0
+OBJECT_STORE_BYTES = 128 * 1024 * 1024
+"""Rows never pass through Ray, so its object store holds next to nothing."""
 MANY = 1000
 """Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
 
@@ -190,23 +195,22 @@ def ray_session(address: str | None, sandbox_actors: int) -> Iterator[int]:
     Yields the number of GPUs of the cluster. A private cluster listens for this user only (token
     authentication), has its own folder, and ends with this process, however it ends.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     address = address or os.environ.get("RAY_ADDRESS")
     folder = None if address else _private_folder()
+    local: dict[str, Any] = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "resources": {"sandbox": float(sandbox_actors)},
+        "_temp_dir": str(folder),
+    }
     try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        else:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=128 * 1024 * 1024,
-                resources={"sandbox": float(sandbox_actors)},
-                _temp_dir=str(folder),
-            )
+        try:
+            where = {"address": address} if address else local
+            ray.init(**where, log_to_driver=False, logging_level="ERROR")
+        except (RuntimeError, ConnectionError, RayError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise InfrastructureError(f"Ray at {address or 'this machine'}: {line}") from error
         yield int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()

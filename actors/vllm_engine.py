@@ -74,7 +74,7 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         loop = asyncio.get_running_loop()
-        sockets = Path(tempfile.mkdtemp(prefix="stepmill-vllm-"))
+        sockets = _socket_folder()
         try:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
             llm = await loop.run_in_executor(thread, _start, settings, sockets)
@@ -178,6 +178,15 @@ def _logprobs(output: Any, top: int) -> tuple[TokenLogprob, ...]:
     return tuple(rows)
 
 
+def _socket_folder() -> Path:
+    """A folder for vLLM's sockets, removed with the engine (vLLM leaves them behind).
+
+    A socket's path may have 107 bytes, which a long TMPDIR alone can use up.
+    """
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="stepmill-vllm-", dir=usual if len(usual) < 40 else "/tmp"))
+
+
 def _start(settings: EngineSettings, sockets: Path) -> Any:
     """Start vLLM; blocks."""
     try:
@@ -227,6 +236,9 @@ def _arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
     }
     if on_cpu:
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib << 30
+        # A prompt that is prefilled in parts makes vLLM rewind the request's random generator,
+        # which torch's CPU generator can't do: the whole engine core would die.
+        arguments["enable_chunked_prefill"] = False
     else:
         arguments["gpu_memory_utilization"] = settings.gpu_memory
     return arguments | settings.options

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from launch.config import store_url
@@ -181,10 +180,8 @@ def run_command(arguments: list[str]) -> int:
     try:
         outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
-    except click.exceptions.NoArgsIsHelpError:
-        return 0
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        typer.echo(f"stepmill: {error.format_message()}", err=True)
         return 2
     except (UserError, ItemError) as error:
         return _failed(error, 2)
@@ -192,7 +189,7 @@ def run_command(arguments: list[str]) -> int:
         return _failed(error, 3)
     except StepmillError as error:
         return _failed(error, 3)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("\nstepmill: interrupted; the same command continues the run", err=True)
         return 130
     except BrokenPipeError:

@@ -20,7 +20,6 @@ from actors.engine import EngineSettings
 from storage.errors import ConfigurationError
 from workflows.configuration import BuildConfig
 
-
 _ADAPTER: TypeAdapter[BuildConfig] = TypeAdapter(BuildConfig)
 
 

@@ -20,10 +20,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from actors.sandbox.contract import Request
-from actors.sandbox.pool import open_sandbox
-from actors.sandbox.preparation import prepare_sandbox
-from actors.sandbox.self_check import self_check
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check

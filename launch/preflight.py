@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from actors.engine import EngineSettings
@@ -83,7 +84,7 @@ def check_build(config: BuildConfig, address: str | None, input_too: bool) -> It
     gpus = 0 if remote else gpus_here()
     for role in MODEL_ROLES:
         settings: EngineSettings = getattr(config.models, role)
-        yield attempt(f"models.{role}", lambda settings=settings: _check_model(settings))
+        yield attempt(f"models.{role}", partial(_check_model, settings))
         if settings.kind == "vllm" and not remote:
             yield _check_room(role, settings, gpus)
 

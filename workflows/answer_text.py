@@ -135,7 +135,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:]|\\cr)+$")
-_GROUPED = re.compile(r"(?<![\d,.])(?<!\d )\d{1,3}([, ])\d{3}(?:\1\d{3})*(?![\d,]| \d)")
+_GROUPED = re.compile(r"(?<![\d,.])(?<!\d )[1-9]\d{0,2}([, ])\d{3}(?:\1\d{3})*(?![\d,]| \d)")
 _MIXED = re.compile(r"(?<![\d.}])(\d+) (\d+)/(\d+)")
 _BRACKETED = re.compile(r"[(\[]|\\\{")
 

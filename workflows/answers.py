@@ -15,6 +15,8 @@ Invariant: `quick` is `equal` wherever it is not None, and neither ever raises.
 
 from __future__ import annotations
 
+import re
+
 from storage.errors import InputError
 from workflows.answer_algebra import algebra, parsed
 from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
@@ -25,6 +27,7 @@ from workflows.settings import AnswerSettings
 
 __all__ = ["check_reference", "equal", "last_box", "normal", "quick", "read_answer"]
 
+_TIGHT = re.compile(r"(?<=\d),\s+(?=\d{3}(?!\d))")
 _MOST_CHARS = 1000
 _DEEPEST = 40
 
@@ -81,6 +84,8 @@ def _equal(
         listed, list_given = clean(reference, False), clean(answer, False)
         if (listed, list_given) != (wanted, given):  # 100,200 may be a list of two
             return same(read(listed), read(list_given), settings, decide)
+        # A stored answer "100200" may have been the list "100,200" in its solution.
+        return key(clean(_TIGHT.sub(",", reference))) == key(given)
     return verdict
 
 

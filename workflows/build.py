@@ -85,7 +85,7 @@ def standing(run: Run) -> Standing:
 def schedule_for(config: BuildConfig, found: Standing, slots: int) -> Schedule:
     """The schedule of what is left, for a cluster with `slots` engine slots."""
     cluster = config.cluster
-    roles = {
+    roles: dict[str, RolePlan] = {
         role: RolePlan(
             slots=engine_slots(config, role),
             parallel=cluster.parallel_shards,

@@ -97,8 +97,5 @@ def _problem(row: Any, where: str) -> Problem:
             raise InputError(f"{where}: `{name}` must be text, not {type(value).__name__}")
         if not value.strip():
             raise InputError(f"{where}: `{name}` is empty")
-    optional = {name: row.get(name) for name in _OPTIONAL}
-    for name, value in optional.items():
-        if value is not None and not isinstance(value, str):
-            optional[name] = str(value)
-    return Problem(**{name: row[name] for name in REQUIRED}, **optional)
+    optional = {name: None if row.get(name) is None else str(row[name]) for name in _OPTIONAL}
+    return Problem(row["problem_id"], row["problem"], row["answer"], **optional)

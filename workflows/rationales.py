@@ -129,7 +129,7 @@ def _ending(execution: Execution, limits: Limits) -> str | None:
 class PaperForm:
     """The paper's prompt and form, for `actors.rationale_writer.RationaleWriter`."""
 
-    stops = prompts.RATIONALE_STOPS
+    stops: tuple[str, ...] = prompts.RATIONALE_STOPS
     thinking_stop = prompts.THINK_CLOSE
     vote_stop = prompts.INDEX_STOP
 

@@ -53,7 +53,7 @@ class EstimateSettings:
     __pydantic_config__ = STRICT
 
     mc_budget: Literal["exact", "exact_zero_stop"] = "exact_zero_stop"
-    """`exact` rolls out every state; `exact_zero_stop` none after the first MC = 0 (same labels)."""
+    """`exact`: every state; `exact_zero_stop`: none after the first MC = 0 (same labels)."""
     k_hard: Positive = 128
     """Rollouts per state where MC(s1) < `hard_below`."""
     k_medium: Positive = 64
@@ -78,7 +78,7 @@ class LabelSettings:
     __pydantic_config__ = STRICT
 
     form: Literal["ratio", "difference", "hard", "soft"] = "ratio"
-    """`ratio`: MC after / MC before; `difference`: MC after - MC before; `hard`, `soft`: MC after."""
+    """`ratio`: MC after / MC before; `difference`: their difference; `hard`, `soft`: MC after."""
     threshold: float = 0.8
     """A step is right where its value >= threshold (`hard`: where MC after > threshold)."""
     after_first_zero: Literal["zero", "keep"] = "zero"

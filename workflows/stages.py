@@ -184,7 +184,7 @@ def placements(config: BuildConfig, gpus: int) -> dict[str, Placement]:
         settings: EngineSettings = getattr(config.models, role)
         return settings.tensor_parallel if gpus and settings.kind == "vllm" else 0
 
-    placed = {role: Placement(gpus=gpu_share(role)) for role in MODEL_ROLES}
+    placed: dict[str, Placement] = {role: Placement(gpus=gpu_share(role)) for role in MODEL_ROLES}
     placed["rationale"] = Placement(gpus=gpu_share("rationale"), needs_sandbox=True)
     placed["cpu"] = Placement()
     return placed

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 
 from actors.stage import Stage
 from launch.config import load
 from storage.audit import audit
 from storage.errors import SpecMismatch
-from storage.records import Agreement, Example, Path as SampledPath, PathLabels, Problem
+from storage.records import Agreement, Example, PathLabels, Problem
+from storage.records import Path as SampledPath
 from storage.runs import Run
 from storage.stores import open_store
+from tests.local_cluster import LocalCluster
+from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from workflows.build import continue_run, finish, standing, start_run
 from workflows.configuration import BuildConfig
 from workflows.exports import check_example
