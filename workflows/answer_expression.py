@@ -309,8 +309,8 @@ def _root(value: Value, degree: int) -> Value:
         top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
         if top * top == value.numerator and bottom * bottom == value.denominator:
             return Fraction(top, bottom)
-    if isinstance(value, Fraction) and value < 0 and degree % 2:
-        return -(complex(-value) ** (1 / degree))
+    if degree % 2 and not complex(value).imag and complex(value).real < 0:
+        return -(complex(-value) ** (1 / degree))  # the real root of a negative number
     return complex(value) ** (1 / degree)
 
 

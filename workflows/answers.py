@@ -85,7 +85,7 @@ def _equal(
         if (listed, list_given) != (wanted, given):  # 100,200 may be a list of two
             return same(read(listed), read(list_given), settings, decide)
         # A stored answer "100200" may have been the list "100,200" in its solution.
-        return key(clean(_TIGHT.sub(",", reference))) == key(given)
+        return key(clean(_TIGHT.sub(",", listed))) == key(given)
     return verdict
 
 

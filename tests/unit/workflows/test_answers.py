@@ -33,6 +33,14 @@ BOXES = [
 ]
 
 EQUAL = [
+    (r"0,180", r"180, 0"),
+    (r"-\frac{1}{2}", r"\frac{1}{-2}"),
+    (r"-2, 1 + i \sqrt{3}, 1 - i \sqrt{3}", r"1 - \sqrt{3}i, 1 + \sqrt{3}i, -2"),
+    (r"1+2i", r"2i+1"),
+    (r"\frac{\sqrt{2}}{2}", r"\sqrt{2}/2"),
+    (r"\text{Evelyn}", r"Evelyn"),
+    (r"137.5\text{ degrees}", r"137.5^\circ"),
+    (r"2^{4950}", r"4^{2475}"),
     (r"10{,}000", r"10000"),
     (r"10{,}000", r"10,000"),
     (r"10,\!000", r"10000"),
@@ -281,6 +289,17 @@ def test_a_percent_sign_is_a_unit_unless_told_otherwise(
 ) -> None:
     assert equal(reference, answer, SETTINGS) is strict
     assert equal(reference, answer, PERCENT) is lenient
+
+
+@pytest.mark.parametrize("reference", ["100,200", "100, 200", r"100,\ 200"])
+@pytest.mark.parametrize("written", ["100,200", "100, 200", r"100,\, 200"])
+def test_a_list_of_three_digit_numbers_is_not_lost_in_a_thousand(
+    reference: str, written: str
+) -> None:
+    answer = read_answer(rf"\boxed{{{written}}}")
+    assert answer is not None
+    assert equal(reference, answer, SETTINGS)
+    assert not equal(reference, "100, 201", SETTINGS)
 
 
 @pytest.mark.parametrize(
