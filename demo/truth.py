@@ -121,7 +121,8 @@ def show(run: Run, console: Console) -> None:
     ):
         made.add_row(name, f"{value:,}")
     console.print(made)
-    console.print(_table(("all labels", worth.before), ("kept", worth.after), ("not kept", worth.dropped)))
+    parts = (("all labels", worth.before), ("kept", worth.after), ("not kept", worth.dropped))
+    console.print(_table(*parts))
     _show_example(first_example(run), console)
 
 

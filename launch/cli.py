@@ -82,7 +82,9 @@ def resume(
 
 
 @app.command()
-def status(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def status(
+    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
     """Shards, rows, drops and tokens of every stage, from commits alone."""
     from launch.status import run_status, show_status
 
@@ -94,7 +96,9 @@ def status(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOp
 
 
 @app.command()
-def audit(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def audit(
+    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
     """Re-read every committed object and check it; exit code 3 where something is wrong."""
     from launch.status import audit_run
 
@@ -103,7 +107,9 @@ def audit(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOpt
 
 
 @app.command()
-def sweep(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def sweep(
+    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
     """Remove data that no commit names, from a finished run."""
     from launch.status import sweep_run
 

@@ -55,6 +55,7 @@ class BuildProgress:
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._message = ""
+        self._line = ""
         self._last_line = 0.0
 
     def __enter__(self) -> BuildProgress:
@@ -124,7 +125,9 @@ class BuildProgress:
                 if stage.started or force
             ]
             line = f"[{self._run}] " + " · ".join(parts)
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            if parts and line != self._line:
+                self._line = line
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(title=f"run {self._run}", title_justify="left", expand=False)

@@ -116,4 +116,5 @@ def sweep_run(run: Run, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(removed), ensure_ascii=False))
     else:
-        typer.echo(f"sweep of {run.name}: removed {removed.objects:,} objects, {removed.bytes:,} bytes")
+        size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
+        typer.echo(f"sweep of {run.name}: removed {size}")

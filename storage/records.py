@@ -149,7 +149,7 @@ class Rationale:
     """T texts, content of each `<verify>`: code, outputs and commentary."""
     executions: list[CodeRun]
     votes: list[int | None]
-    """The judge's first-error indices, 0-based; -1 says that no step is wrong, None is unreadable."""
+    """The judge's first-error indices, 0-based; -1: no step is wrong, None: unreadable."""
     text: str
     """The whole assistant text, code outputs included."""
     code_rounds: int
