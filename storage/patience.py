@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
+def jitter() -> float:
+    """`random.random` by name: pickled itself, it would give every worker the same pauses."""
+    return random.random()
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """A retry budget."""
@@ -23,7 +28,7 @@ class Patience:
     """No try begins later than this: tries that are slow themselves must not add up to hours."""
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-    random: Callable[[], float] = field(default=random.random, repr=False)
+    random: Callable[[], float] = field(default=jitter, repr=False)
     """Jitter: clients that failed together do not come back together."""
 
     def attempts(self) -> Iterator[int]:

@@ -13,22 +13,24 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from storage.errors import InfrastructureError, NothingFound, StoreRefused, StoreUnavailable
+from storage.patience import Patience
 from storage.stores import ObjectStore, Put
 
 WRITERS = 16
 RACES = 2
 RACE_BYTES = 65_536
+BRIEF = Patience(tries=6, first_s=0.2, deadline_s=20.0)
+"""Nobody waits minutes to learn that a URL is wrong."""
 
 
-def probe_store(store: ObjectStore) -> None:
+def probe_store(store: ObjectStore, patience: Patience = BRIEF) -> None:
     """Raise StoreRefused for a store that can't hold a run, with what it did wrong."""
     folder = f".probe/{uuid.uuid4().hex}"
     try:
-        _create_twice(store, f"{folder}/twice")
+        _create_twice(store, f"{folder}/twice", patience)
         for race in range(RACES):
             _race(store, f"{folder}/race-{race}")
     finally:
@@ -37,11 +39,11 @@ def probe_store(store: ObjectStore) -> None:
                 store.delete(f"{folder}/{name}")
 
 
-def _create_twice(store: ObjectStore, key: str) -> None:
-    first = _decided(store, lambda: store.put_new(key, b"first"), key)
+def _create_twice(store: ObjectStore, key: str, patience: Patience) -> None:
+    first = _decided(store, key, b"first", patience)
     if first is not Put.CREATED and _stands(store, key) != b"first":
         raise _refused(store, "it says that a new object exists already")
-    second = _decided(store, lambda: store.put_new(key, b"second"), key)
+    second = _decided(store, key, b"second", patience)
     found = _stands(store, key)
     if found == b"second":
         raise _refused(store, "it replaces an object that must only be created")
@@ -71,13 +73,13 @@ def _race(store: ObjectStore, key: str) -> None:
         raise _refused(store, "the bytes that stand after a race are not the winner's")
 
 
-def _decided(store: ObjectStore, put: Callable[[], Put], key: str) -> Put:
+def _decided(store: ObjectStore, key: str, data: bytes, patience: Patience) -> Put:
     """A few tries until the store decides; a lost reply here proves nothing about it."""
-    for _ in range(5):
-        outcome = put()
+    for _ in patience.attempts():
+        outcome = store.put_new(key, data)
         if outcome is not Put.UNKNOWN:
             return outcome
-    raise StoreUnavailable(f"{store.url}: no clear answer to PUT {key} in 5 tries")
+    raise StoreUnavailable(f"{store.url}: no clear answer to PUT {key} in {patience.tries} tries")
 
 
 def _stands(store: ObjectStore, key: str) -> bytes:

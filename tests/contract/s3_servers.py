@@ -1,0 +1,151 @@
+"""Real S3 servers on this machine, started by the tests that need them.
+
+`ministack` keeps the promise that a run needs; `pys3local` overwrites and is to be refused. Both
+are installed into `.stepmill/test-servers` on first use; `python -m tests.contract.s3_servers`
+does only that. A server dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import boto3
+
+ROOT = Path(__file__).parents[2]
+HOME = ROOT / ".stepmill" / "test-servers"
+PINS = Path(__file__).with_name("servers.txt")
+BUCKET = "stepmill-tests"
+KEY, SECRET = "AKIDSTEPMILLTESTS", "secret-of-the-tests-0123456789"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server."""
+
+    endpoint: str
+    process: subprocess.Popen[bytes]
+
+    def url(self, prefix: str, endpoint: str | None = None) -> str:
+        """A store URL; through another endpoint (a proxy) if one is named."""
+        return f"s3://{BUCKET}/{prefix}?endpoint={endpoint or self.endpoint}"
+
+    def stop(self) -> None:
+        """Kill it, as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+
+def install() -> Path:
+    """The folder of the servers' programs, made if it is not there or its pins changed."""
+    mark = HOME / "installed.txt"
+    HOME.mkdir(parents=True, exist_ok=True)
+    with open(HOME.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not mark.exists() or mark.read_text() != PINS.read_text():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOME)], check=True)
+            pip = [str(HOME / "bin" / "pip"), "install", "--quiet", "--requirement", str(PINS)]
+            subprocess.run(pip, check=True)
+            mark.write_text(PINS.read_text())
+    return HOME / "bin"
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def start_ministack(data: Path, port: int | None = None) -> S3Server:
+    """A server that creates an object once; it keeps its objects in `data` over a restart."""
+    port = port or free_port()
+    settings = {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "SERVICES": "s3",
+        "S3_PERSIST": "1",
+        "PERSIST_STATE": "1",
+        "S3_DATA_DIR": str(data / "s3"),
+        "STATE_DIR": str(data / "state"),
+        "IOT_MTLS_ENABLED": "0",
+        "HOME": str(data),
+    }
+    return _started([str(install() / "ministack")], settings, port, data)
+
+
+def start_pys3local(data: Path) -> S3Server:
+    """A server that ignores `If-None-Match` and overwrites."""
+    port = free_port()
+    command = [
+        str(install() / "pys3local"), "serve", "--path", str(data / "s3"), "--listen",
+        f"127.0.0.1:{port}", "--access-key-id", KEY, "--secret-access-key", SECRET,
+        "--allow-bucket-creation",
+    ]  # fmt: skip
+    return _started(command, {"HOME": str(data)}, port, data)
+
+
+@cache
+def shared_ministack() -> S3Server:
+    """One server for all tests of this process; each test takes a prefix of its own."""
+    data = tempfile.TemporaryDirectory(prefix="stepmill-s3-")
+    server = start_ministack(Path(data.name))
+    atexit.register(data.cleanup)
+    atexit.register(server.stop)
+    return server
+
+
+def _started(command: list[str], settings: dict[str, str], port: int, data: Path) -> S3Server:
+    data.mkdir(parents=True, exist_ok=True)
+    log = open(data / "server.log", "ab")  # noqa: SIM115 - the server's for as long as it lives
+    process = subprocess.Popen(
+        command,
+        env={"PATH": os.environ["PATH"], **settings},
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent,
+    )
+    log.close()
+    server = S3Server(f"http://127.0.0.1:{port}", process)
+    while not _answers(server.endpoint):
+        if process.poll() is not None:
+            raise RuntimeError((data / "server.log").read_text()[-2000:])
+    os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+    os.environ.pop("AWS_SESSION_TOKEN", None)
+    client = boto3.client("s3", endpoint_url=server.endpoint, region_name="us-east-1")
+    if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=BUCKET)
+    return server
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        urllib.request.urlopen(endpoint, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _die_with_parent() -> None:
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    print(install())

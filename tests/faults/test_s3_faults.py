@@ -1,0 +1,323 @@
+"""The S3 store over real HTTP, through a proxy that does to its requests what networks do.
+
+One weather again: `STEPMILL_SEED=3 python -m pytest tests/faults/test_s3_faults.py -k weather`
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path as Folder
+
+import pytest
+
+from storage import s3_store
+from storage.audit import audit
+from storage.download import download
+from storage.errors import (
+    CommitUnknown,
+    ConfigurationError,
+    InfrastructureError,
+    ObjectCorrupt,
+    StoreRefused,
+    StoreUnavailable,
+)
+from storage.local_store import LocalStore
+from storage.patience import Patience
+from storage.probe import probe_store
+from storage.records import Path
+from storage.runs import Run
+from storage.s3_store import S3Store
+from storage.stores import Put
+from storage.sweep import sweep
+from tests.contract.s3_servers import KEY, SECRET, free_port, shared_ministack, start_pys3local
+from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.unit.storage.whole_run import finished, path, problems, started, work_shard
+
+QUICK = Patience(tries=6, sleep=lambda _: None)
+SEEDS = [int(os.environ["STEPMILL_SEED"])] if "STEPMILL_SEED" in os.environ else range(6)
+
+
+@pytest.fixture
+def prefix() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultProxy]:
+    with fault_proxy(shared_ministack().endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def store(proxy: FaultProxy, prefix: str) -> S3Store:
+    return S3Store.at(shared_ministack().url(prefix, proxy.endpoint), QUICK)
+
+
+@pytest.fixture
+def truth(prefix: str) -> S3Store:
+    """The same objects, without the proxy."""
+    return S3Store.at(shared_ministack().url(prefix), QUICK)
+
+
+PUT_FAULTS = ["lost request", "lost reply", "500 after apply", "503", "409", "twice"]
+
+
+@pytest.mark.parametrize("where", ["/data/", "/commits/"])
+@pytest.mark.parametrize("kind", PUT_FAULTS)
+def test_a_fault_of_one_put_costs_a_request_and_nothing_else(
+    store: S3Store, truth: S3Store, proxy: FaultProxy, kind: str, where: str
+) -> None:
+    run = started(store)
+    proxy.requests.clear()
+    proxy.faults = [Fault(kind, "PUT", where)]
+    receipt = run.publish("sample", 1, Path, [path("train/3", 0)])
+    assert receipt.won
+    assert proxy.faults[0].times == 0
+    assert proxy.count("PUT", where) <= 2
+    assert Run.open(truth, "whole").commit("sample", 1).attempt == receipt.attempt
+    assert len(list(truth.list("runs/whole/sample/"))) == 2
+
+
+def test_a_put_that_was_thought_lost_and_arrives_late_changes_nothing(
+    store: S3Store, truth: S3Store, proxy: FaultProxy
+) -> None:
+    run = started(store)
+    proxy.faults = [
+        Fault("late request", "PUT", "/commits/"),
+        Fault("late request", "PUT", "/data/"),
+    ]
+    first = run.publish("sample", 1, Path, [path("train/3", 0)])
+    before = Run.open(truth, "whole").commit("sample", 1)
+    second = run.publish("sample", 1, Path, [path("train/3", 1)])
+    proxy.deliver()
+    assert (first.won, second.won) == (True, False)
+    assert Run.open(truth, "whole").commit("sample", 1) == before
+    assert len(run.read_rows("sample", 1, Path)) == 1
+
+
+def test_a_late_commit_of_a_twin_that_gave_up_is_adopted_by_the_next(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    run = started(store)
+    proxy.faults = [
+        Fault("late request", "PUT", "/sample/commits/", times=6),
+        Fault("503", "GET", "/sample/commits/", times=1_000),
+    ]
+    with pytest.raises(CommitUnknown):
+        run.publish("sample", 1, Path, [path("train/3", 0)])
+    proxy.faults.clear()
+    proxy.deliver()
+    receipt = run.publish("sample", 1, Path, [path("train/3", 1)])
+    assert not receipt.won
+    assert run.read_rows("sample", 1, Path) == [path("train/3", 0)]
+    assert sweep(run).objects == 1
+
+
+@pytest.mark.parametrize("kind", ["lost request", "lost reply", "503", "cut", "short", "altered"])
+def test_a_get_that_fails_twice_is_repeated(store: S3Store, proxy: FaultProxy, kind: str) -> None:
+    data = os.urandom(100_000)
+    store.put_new("a/b", data)
+    proxy.faults = [Fault(kind, "GET", "a/b", times=2)]
+    assert store.get("a/b") == data
+    assert proxy.count("GET", "a/b") == 3
+
+
+@pytest.mark.parametrize("kind", ["altered", "short"])
+def test_bytes_that_never_come_right_name_the_key_and_both_digests(
+    store: S3Store, proxy: FaultProxy, kind: str
+) -> None:
+    run = finished(store)
+    key = run.commit("sample", 1).data_key
+    proxy.faults = [Fault(kind, "GET", "/sample/data/000001", times=10_000)]
+    with pytest.raises(ObjectCorrupt, match=rf"{key} is damaged: committed as sha256 \w+, read"):
+        run.read_rows("sample", 1, Path)
+
+
+@pytest.mark.parametrize("kind", ["lost request", "503", "cut"])
+def test_a_listing_of_many_pages_survives_the_loss_of_some(
+    store: S3Store, truth: S3Store, proxy: FaultProxy, kind: str
+) -> None:
+    with ThreadPoolExecutor(16) as writers:
+        list(writers.map(lambda n: truth.put_new(f"a/{n:05d}", b"x"), range(2_100)))
+    proxy.faults = [Fault(kind, "GET", "list-type=2", times=2)]
+    assert sorted(entry.key for entry in store.list("a/")) == [f"a/{n:05d}" for n in range(2_100)]
+    assert proxy.count("GET", "list-type=2") == 3 + 2
+
+
+def test_a_burst_of_refusals_costs_time_only(store: S3Store, proxy: FaultProxy) -> None:
+    slept: list[float] = []
+    patient = S3Store(
+        store.bucket, store.prefix, store.options, Patience(sleep=slept.append), store.client
+    )
+    run = started(patient)
+    proxy.faults = [Fault("503", times=8)]
+    assert len(run.read_rows("problems", 0, type(problems(1)[0]))) == 3
+    assert len(slept) == 8
+    assert max(slept) > 4 * slept[0]
+
+
+def test_a_store_that_is_down_for_ever_ends_within_the_budget(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    run = started(store)
+    proxy.faults = [Fault("503", times=10_000)]
+    proxy.requests.clear()
+    with pytest.raises(StoreUnavailable, match="503"):
+        store.get("a/b")
+    assert len(proxy.requests) == QUICK.tries
+    with pytest.raises(StoreUnavailable, match="in 3 tries"):
+        run.publish("sample", 1, Path, [path("train/3", 0)])
+    assert len(proxy.requests) < 5 * QUICK.tries
+
+
+def test_a_port_that_nobody_listens_on_is_unavailable(prefix: str) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    store = S3Store.at(shared_ministack().url(prefix, nobody), QUICK)
+    with pytest.raises(StoreUnavailable, match="EndpointConnectionError"):
+        store.get("a")
+    assert store.put_new("a", b"x") is Put.UNKNOWN
+    with pytest.raises(StoreUnavailable, match="no clear answer"):
+        probe_store(store, QUICK)
+
+
+def test_a_server_that_stands_still_is_given_up_on(
+    prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_store, "READ_S", 0.3)
+    store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), QUICK)
+    store.put_new("a", b"x")
+    proxy.faults = [Fault("stalled", times=3)]
+    assert store.put_new("b", b"x") is Put.UNKNOWN
+    assert store.get("a") == b"x"
+
+
+def test_a_refusal_is_never_repeated_and_tells_no_secret(store: S3Store, proxy: FaultProxy) -> None:
+    run = started(store)
+    proxy.faults = [Fault("403", times=10_000)]
+    for request in (
+        lambda: store.get("runs/x"),
+        lambda: store.put_new("runs/x", b"y"),
+        lambda: list(store.list("runs/")),
+        lambda: store.delete("runs/x"),
+        lambda: run.publish("sample", 1, Path, [path("train/3", 0)]),
+    ):
+        proxy.requests.clear()
+        with pytest.raises(
+            StoreRefused, match=r"was refused: AccessDenied \(403\); check"
+        ) as caught:
+            request()
+        assert len(proxy.requests) == 1
+        assert caught.value.__cause__ is None
+        assert "runs/" in str(caught.value)
+        assert KEY not in str(caught.value)
+        assert SECRET not in str(caught.value)
+
+
+def test_a_proxy_that_takes_the_condition_away_is_found_by_the_probe(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    proxy.faults = [Fault("stripped", "PUT", times=10_000)]
+    with pytest.raises(StoreRefused, match="can't hold a run: it replaces an object"):
+        probe_store(store)
+    assert list(store.list("")) == []
+
+
+def test_a_server_that_overwrites_is_refused(tmp_path: Folder, prefix: str) -> None:
+    server = start_pys3local(tmp_path)
+    try:
+        with pytest.raises(StoreRefused, match="can't hold a run: it replaces an object"):
+            probe_store(S3Store.at(server.url(prefix), QUICK))
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_in_any_weather_a_build_by_four_ends_as_on_a_clear_day(
+    prefix: str, truth: S3Store, tmp_path: Folder, seed: int
+) -> None:
+    with fault_proxy(shared_ministack().endpoint, seed) as proxy:
+        patient = Patience(tries=12, sleep=lambda _: None)
+        store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), patient)
+
+        def build(worker: int) -> None:
+            for _ in range(20):
+                try:
+                    run = started(store)
+                    for shard in range(run.spec.plan.shards):
+                        work_shard(run, (shard + worker) % run.spec.plan.shards)
+                    run.finish()
+                    return
+                except InfrastructureError:
+                    continue
+            raise AssertionError(f"seed {seed}: no end in 20 tries")
+
+        with ThreadPoolExecutor(4) as workers:
+            list(workers.map(build, range(4)))
+        proxy.deliver()
+        assert len(proxy.requests) > 100
+    quiet = finished(LocalStore.at(tmp_path / "quiet"))
+    run = Run.open(truth, "whole", QUICK)
+    for stage in run.spec.stages:
+        built = [(commit.data_key, commit.drops) for commit in run.commits(stage)]
+        expected = [(commit.data_key, commit.drops) for commit in quiet.commits(stage)]
+        assert built == expected, f"seed {seed}"
+    sweep(run)
+    result = audit(run)
+    assert (result.findings, result.finished) == ((), True), f"seed {seed}"
+    download(run, tmp_path / "out")
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://", "names no bucket"),
+        ("s3:///prefix", "names no bucket"),
+        ("s3://b", "names no bucket"),
+        ("s3://key:secret@bucket/x", "no credentials in the URL"),
+        ("s3://bucket/a/../b", "not a plain path"),
+        ("s3://bucket/a b", "not a plain path"),
+        ("s3://bucket?endpont=http://x", "option 'endpont' is none of endpoint, region, style"),
+        ("s3://bucket?style=round", "style 'round' is not path or virtual"),
+        ("s3://bucket?endpoint=nonsense", "nonsense"),
+    ],
+)
+def test_a_url_that_can_not_be_meant_says_what_is_wrong(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        S3Store.at(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_a_persons_error(proxy: FaultProxy) -> None:
+    store = S3Store.at(f"s3://no-such-bucket/x?endpoint={proxy.endpoint}", QUICK)
+    with pytest.raises(ConfigurationError, match="there is no bucket 'no-such-bucket'"):
+        store.put_new("a", b"x")
+    with pytest.raises(ConfigurationError, match="there is no bucket 'no-such-bucket'"):
+        list(store.list(""))
+
+
+def test_without_credentials_the_store_says_which_are_missing(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Folder
+) -> None:
+    url = shared_ministack().url(prefix)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(StoreRefused, match="no credentials; set AWS_ACCESS_KEY_ID"):
+        S3Store.at(url, QUICK).put_new("a", b"x")
+
+
+def test_the_endpoint_may_come_from_the_environment(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", shared_ministack().endpoint)
+    store = S3Store.at(f"s3://stepmill-tests/{prefix}", QUICK)
+    assert store.put_new("a", b"x") is Put.CREATED
+    assert store.url == f"s3://stepmill-tests/{prefix}"
+    assert S3Store.at(shared_ministack().url(prefix)).get("a") == b"x"
