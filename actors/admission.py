@@ -45,14 +45,15 @@ class Admission:
             self.in_flight += count
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
+        waiter = (count, turn)
+        self._waiting.append(waiter)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.in_flight -= count  # admitted and cancelled in the same tick
-            else:
-                self._waiting.remove((count, turn))
+            elif waiter in self._waiting:  # not if one cancelled with us has cleared the queue
+                self._waiting.remove(waiter)
             self._admit()
             raise
 

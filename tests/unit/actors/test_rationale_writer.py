@@ -60,7 +60,7 @@ class FakeSession:
         with contextlib.redirect_stdout(out):
             try:
                 exec(code, self.names)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as an interpreter does
                 stderr = f"Traceback …\n{type(error).__name__}: {error}\n"
                 return execution(Verdict.ERROR, out.getvalue(), stderr)
         return execution(stdout=out.getvalue())
@@ -328,8 +328,9 @@ async def test_an_unreadable_rationale_is_tried_again_with_other_seeds() -> None
 
 
 @pytest.mark.parametrize(
-    ("vote", "index"), [("-1}", -1), ("1}", 0), (" 2 }", 1), ("3}", None), ("0}", None), ("?", None)]
-)  # fmt: skip
+    ("vote", "index"),
+    [("-1}", -1), ("1}", 0), (" 2 }", 1), ("3}", None), ("0}", None), ("?", None)],
+)
 async def test_votes_are_zero_based_or_none_where_unreadable(vote: str, index: int | None) -> None:
     stage = writer(writer_script(["print(1)", "print(2)"], vote), votes=3)
     (row,) = (await write(stage)).rows
