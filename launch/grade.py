@@ -4,16 +4,19 @@ A line is {"response": a whole solution, or "answer": a bare answer or null, "re
 result is {"correct", "answer", "reference"} with both answers as they were compared.
 
 Invariant: every line before the first bad one has its result printed, in order; memory is bounded
-by one block of input.
+by a few blocks of input.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TextIO
@@ -25,6 +28,8 @@ from workflows.grading import grader as make_grader
 from workflows.settings import AnswerSettings
 
 _BLOCK = 64 * 1024
+_AHEAD = 4
+"""Blocks between what was read and what was printed."""
 _PROGRESS_AFTER_S = 2.0
 
 
@@ -60,11 +65,52 @@ async def _grade(
 ) -> GradeTotals:
     totals = GradeTotals()
     progress = _Progress(sys.stderr)
+    blocks: asyncio.Queue[list[bytes] | None] = asyncio.Queue()
+    asked: asyncio.Queue[_Asked | None] = asyncio.Queue()
+    room = threading.Semaphore(_AHEAD)
+    feed = (source, asyncio.get_running_loop(), blocks, room)
+    # A daemon: a read that waits for a terminal must not keep Ctrl-C from ending the command.
+    threading.Thread(target=_feed, args=feed, name="grade-input", daemon=True).start()
     grader = make_grader(settings, workers)
-    blocks = _blocks(source)
+    asking = asyncio.create_task(_ask(blocks, asked, grader))
+    try:
+        while (block := await asked.get()) is not None:
+            for question, correct in zip(block.questions, await block.verdicts, strict=True):
+                result = {
+                    "correct": correct, "answer": question.answer, "reference": question.reference
+                }  # fmt: skip
+                sink.write(json.dumps(result) + "\n")
+                totals.lines += 1
+                totals.correct += correct
+            sink.flush()
+            room.release()
+            progress.show(totals.lines)
+            if block.bad is not None:
+                raise block.bad
+        await asking
+    finally:
+        asking.cancel()
+        progress.end()
+        await grader.close()
+    return totals
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A block whose questions were given to the grader."""
+
+    questions: list[Question]
+    verdicts: asyncio.Task[list[bool]]
+    bad: InputError | None
+
+
+async def _ask(
+    blocks: asyncio.Queue[list[bytes] | None], asked: asyncio.Queue[_Asked | None], grader: Grader
+) -> None:
+    """Give every block to the grader, up to the first bad line."""
     number = 0
     try:
-        while block := await asyncio.to_thread(next, blocks, None):
+        while (block := await blocks.get()) is not None:
             questions: list[Question] = []
             bad: InputError | None = None
             for line in block:
@@ -76,30 +122,19 @@ async def _grade(
                 except InputError as error:  # the user's: named, after what stands before it
                     bad = InputError(f"line {number}: {error}")
                     break
-            await _answer(questions, sink, grader, totals)
-            progress.show(totals.lines)
+            verdicts = asyncio.create_task(_verdicts(questions, grader))
+            asked.put_nowait(_Asked(questions, verdicts, bad))
             if bad is not None:
-                raise bad
+                return
     finally:
-        progress.end()
-        await grader.close()
-    return totals
+        asked.put_nowait(None)
 
 
-async def _answer(
-    questions: list[Question], sink: TextIO, grader: Grader, totals: GradeTotals
-) -> None:
-    verdicts = await asyncio.gather(
+async def _verdicts(questions: list[Question], grader: Grader) -> list[bool]:
+    graded = await asyncio.gather(
         *(grader.grade(question.reference, [question.answer]) for question in questions)
     )
-    for question, (correct,) in zip(questions, verdicts, strict=True):
-        result = {
-            "correct": correct, "answer": question.answer, "reference": question.reference
-        }  # fmt: skip
-        sink.write(json.dumps(result) + "\n")
-        totals.lines += 1
-        totals.correct += correct
-    sink.flush()
+    return [correct for (correct,) in graded]
 
 
 def read_question(line: bytes) -> Question:
@@ -128,15 +163,25 @@ def _reference(text: str) -> str:
     return normal(text)
 
 
+def _feed(
+    source: TextIO,
+    loop: asyncio.AbstractEventLoop,
+    blocks: asyncio.Queue[list[bytes] | None],
+    room: threading.Semaphore,
+) -> None:
+    """Read ahead by at most `_AHEAD` blocks, in a thread of its own."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants more
+        for block in _blocks(source):
+            room.acquire()
+            loop.call_soon_threadsafe(blocks.put_nowait, block)
+        loop.call_soon_threadsafe(blocks.put_nowait, None)
+
+
 def _blocks(source: TextIO) -> Iterator[list[bytes]]:
     """Lines in blocks, each as soon as the stream has it; a slow pipe gives one line at a time."""
-    raw = getattr(source, "buffer", None)
-    if raw is None or not hasattr(raw, "read1"):  # a stream of text, such as StringIO
-        while lines := source.readlines(_BLOCK):
-            yield [line.encode() for line in lines]
-        return
+    read = _reader(source)
     rest: list[bytes] = []
-    while chunk := raw.read1(_BLOCK):
+    while chunk := read():
         *lines, last = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join([*rest, lines[0]])
@@ -146,6 +191,18 @@ def _blocks(source: TextIO) -> Iterator[list[bytes]]:
             rest.append(last)
     if whole := b"".join(rest):
         yield [whole]
+
+
+def _reader(source: TextIO) -> Callable[[], bytes]:
+    """Whatever bytes there are, empty at the end; a file is read below Python's buffers.
+
+    A thread that waits inside of a buffered reader would hold its lock while Python ends.
+    """
+    try:
+        descriptor = source.fileno()
+    except OSError:  # no file: StringIO
+        return lambda: source.read(_BLOCK).encode()
+    return lambda: os.read(descriptor, _BLOCK)
 
 
 class _Progress:

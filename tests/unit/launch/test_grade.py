@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,18 +75,23 @@ def test_a_bad_line_is_named_and_what_stands_before_it_is_printed(bad: str, says
     assert len(sink.getvalue().splitlines()) == 2
 
 
-def test_bytes_that_are_not_utf8_are_a_bad_line() -> None:
-    source = io.TextIOWrapper(io.BytesIO(GOOD.encode() + b'{"answer": "\xff"}\n'))
-    with pytest.raises(InputError, match="line 2: not JSON"):
+def test_bytes_that_are_not_utf8_are_a_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(GOOD.encode() + b'{"answer": "\xff"}\n')
+    with path.open() as source, pytest.raises(InputError, match="line 2: not JSON"):
         grade_stream(source, io.StringIO())
 
 
 def test_lines_longer_than_a_block_are_read_whole() -> None:
     long = line(response="x" * 300_000 + r"\boxed{7}", reference="7")
-    source = io.TextIOWrapper(io.BytesIO((long + GOOD + long).encode()))
-    sink = io.StringIO()
-    totals = grade_stream(source, sink)
+    totals = grade_stream(io.StringIO(long + GOOD + long), io.StringIO())
     assert (totals.lines, totals.correct) == (3, 3)
+
+
+def test_many_blocks_come_out_in_order() -> None:
+    numbers = range(20_000)
+    text = "".join(line(answer=str(number), reference=str(number % 7)) for number in numbers)
+    assert [found["answer"] for found in graded(text)] == [str(number) for number in numbers]
 
 
 def test_an_answer_is_printed_while_the_stream_is_still_open() -> None:
