@@ -24,3 +24,7 @@ class Grading(Protocol):
         Raises InfrastructureError; an answer that takes too long to compare is not equal.
         """
         ...
+
+    async def close(self) -> None:
+        """End the processes that compare. Idempotent."""
+        ...

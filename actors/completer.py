@@ -126,8 +126,11 @@ class Completer:
         )
 
     async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
+        """Stop the engine and the grader."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._grader.close()
 
     async def roll(self, problem: Problem, prefix: tuple[str, ...], start: int, n: int) -> Rollouts:
         """Rollouts `start` to `start + n - 1` of the state that `prefix` leads to."""

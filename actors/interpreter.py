@@ -9,6 +9,7 @@ session is given back on every way out.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -17,11 +18,16 @@ from actors.sandbox.contract import Execution, Limits, Sandbox, Session, Session
 
 
 class Interpreter:
-    """A session of a sandbox that is opened late and replaced when it is dead."""
+    """A session of a sandbox that is opened late and replaced when it is dead.
 
-    def __init__(self, sandbox: Sandbox, key: str) -> None:
+    `turns` bounds the sessions that are open at once: whoever waits for one waits here, as long
+    as it takes, and not in the sandbox, which gives up after a while.
+    """
+
+    def __init__(self, sandbox: Sandbox, key: str, turns: asyncio.Semaphore) -> None:
         self._sandbox = sandbox
         self._key = key
+        self._turns = turns
         self._opened = 0
         self._held = AsyncExitStack()
         self._session: Session | None = None
@@ -49,6 +55,7 @@ class Interpreter:
         key = self._key if self._opened == 0 else f"{self._key}/{self._opened}"
         self._opened += 1
         self._held = AsyncExitStack()
+        await self._held.enter_async_context(self._turns)
         session = await self._held.enter_async_context(self._sandbox.session(key))
         self._session = session
         return await session.run(code, limits)

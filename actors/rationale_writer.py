@@ -10,6 +10,7 @@ with the same seeds, and never becomes a code output.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -97,6 +98,9 @@ class Budget:
     votes: int = 4
     attempts: int = 1
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
+    sessions: int = 64
+    """Sandbox sessions open at once: at most the sandbox's slots, since a solution keeps its
+    session while the model writes on. Solutions beyond them wait at their first block."""
     sandbox_attempts: int = 3
     """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
 
@@ -156,6 +160,7 @@ class RationaleWriter:
         self._limits = limits
         self._model = model
         self._seed = seed
+        self._turns = asyncio.Semaphore(budget.sessions)
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
@@ -212,7 +217,8 @@ class RationaleWriter:
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = _Draft(self._form.chat(solution.problem, solution.steps))
         try:
-            async with Interpreter(self._sandbox, f"{solution.path_id}/{attempt}") as interpreter:
+            key = f"{solution.path_id}/{attempt}"
+            async with Interpreter(self._sandbox, key, self._turns) as interpreter:
                 await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
             analyses, verifications = self._form.paragraphs(draft.text, len(solution.steps))
             votes = await self._votes(draft, solution, attempt)

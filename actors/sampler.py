@@ -89,8 +89,11 @@ class PolicySampler:
         return ShardResult(paths, tuple(drops), counts(paths, drops))
 
     async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
+        """Stop the engine and the grader."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._grader.close()
 
     async def _draw(self, problem: Problem, paths: list[Path]) -> None:
         """Append rounds of paths until the rule has enough."""

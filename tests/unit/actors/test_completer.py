@@ -26,6 +26,9 @@ class ExactGrader:
         await asyncio.sleep(0)
         return [answer == reference for answer in answers]
 
+    async def close(self) -> None:
+        pass
+
 
 class CountingEngine(ScriptedEngine):
     """Remembers the prefill and size of every request, in order."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ class FakeSession:
     dead: bool = False
 
     async def run(self, code: str, limits: Limits | None = None) -> Execution:
+        await asyncio.sleep(0)
         if self.dead:
             raise SessionDead
         self.owner.ran.append(code)
@@ -73,6 +75,8 @@ class FakeSandbox:
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     unavailable: bool = False
+    open_now: int = 0
+    most_open: int = 0
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
         raise AssertionError("a rationale runs its code in a session")
@@ -85,9 +89,12 @@ class FakeSandbox:
         if self.unavailable:
             raise SandboxUnavailable("no slot")
         self.opened.append(key)
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
         try:
             yield FakeSession(self)
         finally:
+            self.open_now -= 1
             self.closed.append(key)
 
     async def close(self) -> None:
@@ -338,6 +345,24 @@ async def test_votes_are_zero_based_or_none_where_unreadable(vote: str, index: i
     chat, sampling = asked(stage)[-1]
     assert chat.prefill.endswith("</verify>" + prompts.CONCLUSION)
     assert (sampling.n, sampling.stop) == (3, ("}",))
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+async def test_no_more_sessions_are_open_than_the_sandbox_has_slots(sessions: int) -> None:
+    sandbox = FakeSandbox()
+    one = rows()
+    shard = ShardRows(
+        problems=one.problems,
+        paths=tuple(replace(one.paths[0], path_id=f"p#{i}") for i in range(9)),
+        labels=tuple(replace(one.labels[0], path_id=f"p#{i}") for i in range(9)),
+    )
+    # The second block kills its interpreter: the fresh one must not wait for its own turn.
+    bodies = ["print(1)", "die = 1", "print(3)"]
+    shard = replace(shard, paths=tuple(replace(p, steps=[*STEPS, "third"]) for p in shard.paths))
+    result = await write(writer(writer_script(bodies), sandbox, sessions=sessions), shard)
+    assert len(result.rows) == 9
+    assert sandbox.most_open == sessions
+    assert sandbox.open_now == 0
 
 
 async def test_close_ends_engine_and_sandbox() -> None:

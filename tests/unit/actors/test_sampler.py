@@ -36,6 +36,9 @@ class ExactGrader:
         await asyncio.sleep(0)
         return [answer == reference for answer in answers]
 
+    async def close(self) -> None:
+        pass
+
 
 def problem(name: str = "p") -> Problem:
     return Problem(problem_id=name, problem=f"{name}: 2 + 3?", answer="5")
