@@ -137,6 +137,7 @@ class StageMaker:
                 execute=wanted.execute,
                 votes=wanted.votes,
                 attempts=wanted.attempts,
+                sessions=self.config.sandbox.slots * self.config.cluster.sandbox_actors,
             ),
             limits=self.config.sandbox.limits,
             model=model_identity(self.engine_settings("rationale")),
