@@ -9,8 +9,11 @@ from pathlib import Path
 
 from storage.local_store import LocalStore
 from storage.memory_store import MemoryStore
+from storage.patience import Patience
+from storage.s3_store import S3Store
 from storage.stores import ObjectStore, open_store
 from tests.contract.s3_servers import shared_ministack
+from tests.faults.fault_proxy import fault_proxy
 
 OpenBackend = Callable[[Path], AbstractContextManager[ObjectStore]]
 
@@ -33,4 +36,22 @@ def s3(folder: Path) -> Iterator[ObjectStore]:
     yield open_store(shared_ministack().url(uuid.uuid4().hex))
 
 
-BACKENDS: dict[str, OpenBackend] = {"memory": memory, "local": local, "s3": s3}
+@contextmanager
+def stormy_s3(folder: Path) -> Iterator[ObjectStore]:
+    """The same behind a proxy that loses, delays, cuts, alters and refuses three of ten requests.
+
+    PUTs are spared: a PUT without an answer is UNKNOWN by contract, and the tests of the commit
+    (`tests/faults/test_s3_faults.py`) are about nothing else.
+    """
+    server = shared_ministack()
+    with fault_proxy(server.endpoint, seed=7, spared=("PUT",)) as proxy:
+        patience = Patience(tries=30, sleep=lambda _: None)
+        yield S3Store.at(server.url(uuid.uuid4().hex, proxy.endpoint), patience)
+
+
+BACKENDS: dict[str, OpenBackend] = {
+    "memory": memory,
+    "local": local,
+    "s3": s3,
+    "stormy_s3": stormy_s3,
+}

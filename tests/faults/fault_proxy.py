@@ -66,6 +66,8 @@ class FaultProxy:
     faults: list[Fault] = field(default_factory=list)
     chance: random.Random | None = None
     """With a seed: three of ten requests meet some weather."""
+    spared: tuple[str, ...] = ()
+    """Methods that no weather meets."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     endpoint: str = ""
     _late: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
@@ -91,7 +93,8 @@ class FaultProxy:
                 if fault.strikes(request):
                     fault.times -= 1
                     return fault.kind
-            if self.chance is not None and self.chance.random() < 0.3:
+            spared = self.chance is None or request.method in self.spared
+            if self.chance is not None and not spared and self.chance.random() < 0.3:
                 kind = self.chance.choice(WEATHER)
                 if request.method == "PUT" or kind not in ("late request", "twice"):
                     return kind
@@ -168,9 +171,12 @@ class FaultProxy:
 
 
 @contextmanager
-def fault_proxy(upstream: str, seed: int | None = None) -> Iterator[FaultProxy]:
+def fault_proxy(
+    upstream: str, seed: int | None = None, spared: tuple[str, ...] = ()
+) -> Iterator[FaultProxy]:
     """A proxy in a thread of its own."""
-    proxy = FaultProxy(upstream, chance=None if seed is None else random.Random(seed))
+    chance = None if seed is None else random.Random(seed)
+    proxy = FaultProxy(upstream, chance=chance, spared=spared)
     ready, stop = threading.Event(), asyncio.Event()
     serving = proxy._serve(ready, stop)
     thread = threading.Thread(target=proxy._loop.run_until_complete, args=(serving,), daemon=True)

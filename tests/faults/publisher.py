@@ -2,6 +2,7 @@
 
 python -m tests.faults.publisher STORE shard SHARD TEXT    publish a shard of `sample`, say who won
 python -m tests.faults.publisher STORE build               start the run, do all of it, finish
+python -m tests.faults.publisher STORE work SEED           each shard of `sample`, in any order
 python -m tests.faults.publisher STORE write               objects for ever, one line each
 python -m tests.faults.publisher STORE full                a shard larger than any file may be
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import resource
 import sys
 from itertools import count
@@ -39,6 +41,13 @@ def main(url: str, verb: str, *args: str) -> None:
                     print("worked", shard, flush=True)
                     break
         run.finish()
+    elif verb == "work":
+        chance = random.Random(int(args[0]))
+        run = Run.open(store, "whole")
+        for shard in chance.sample(range(run.spec.plan.shards), run.spec.plan.shards):
+            noise = chance.randrange(1_000_000)  # no two attempts sample the same
+            receipt = run.publish("sample", shard, Path, [path(f"train/{shard}", noise)])
+            print(shard, receipt.attempt, receipt.sha256, flush=True)
     elif verb == "write":
         for number in count():
             data = os.urandom(1 << 20)
