@@ -15,7 +15,7 @@ import struct
 from actors.sandbox import seccomp
 from actors.sandbox.box import Box, Hello
 from actors.sandbox.contract import SandboxSettings
-from actors.sandbox.dockerd import find_engine
+from actors.sandbox.dockerd import find_engine, trim_log
 from actors.sandbox.engine_api import EngineApi
 from actors.sandbox.image.importing import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
@@ -196,4 +196,7 @@ class DockerBoxes:
 
     async def reap(self) -> int:
         """Remove the containers of dead owners."""
-        return await remove_orphans(self._engine) if self._engine is not None else 0
+        if self._engine is None:
+            return 0
+        trim_log(state_dir(self._settings.state_dir))
+        return await remove_orphans(self._engine)

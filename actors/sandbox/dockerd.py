@@ -24,6 +24,7 @@ from storage.errors import SandboxUnavailable
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 START_S = 60.0
+LARGEST_LOG = 4 << 20
 QUIET_NETWORK = (
     "--bridge=none",
     "--iptables=false",
@@ -77,7 +78,9 @@ def start_private(state: Path) -> None:
         if _answers(folder):
             return
         _forget_dead(folder)
-        with (folder / "dockerd.log").open("w") as log:
+        (folder / "dockerd.log").unlink(missing_ok=True)
+        # Appended to, so that `trim_log` may cut it while the engine writes.
+        with (folder / "dockerd.log").open("a") as log:
             process = subprocess.Popen(
                 [program, *_arguments(folder)],
                 stdin=subprocess.DEVNULL,
@@ -144,6 +147,14 @@ def _forget_dead(folder: Path) -> None:
     with contextlib.suppress(OSError):
         if path.exists() and not Path(f"/proc/{int(path.read_text() or 0)}").exists():
             path.unlink()
+
+
+def trim_log(state: Path) -> None:
+    """Keep the private engine's log from growing for ever."""
+    log = _folder(state) / "dockerd.log"
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        if log.stat().st_size > LARGEST_LOG:
+            os.truncate(log, 0)
 
 
 def stop_private(state: Path) -> bool:

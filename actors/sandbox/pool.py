@@ -27,7 +27,7 @@ from actors.sandbox.contract import (
 from actors.sandbox.guest.frames import Frame, FrameError
 from actors.sandbox.requests import block_frame, open_frame, run_frame
 from actors.sandbox.turnstile import Turnstile
-from actors.sandbox.verdicts import execution
+from actors.sandbox.verdicts import execution, is_starved
 from storage.errors import SandboxLost, SandboxUnavailable
 
 caller: ContextVar[str] = ContextVar("caller", default="")
@@ -80,12 +80,19 @@ class Pool:
         """Run one script in a fresh interpreter."""
         limits = limits or self.settings.limits
         frame = run_frame(request, limits, self.settings)
-        async with self._slot() as (place, queued):
+        asked = time.monotonic()
+        async with self._slot() as place:
             tried = 0
             while True:
                 try:
                     box = await self._box(place)
+                    queued = time.monotonic() - asked
                     result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
+                    # On a machine that is too busy a deadline says nothing about the code; but
+                    # the last word is a verdict, or a program could choose to have none.
+                    if is_starved(result) and tried + 1 < self.settings.attempts:
+                        tried += 1
+                        continue
                     return execution(result, queued, box.id)
                 except (SandboxLost, FrameError) as error:
                     tried += 1
@@ -96,21 +103,21 @@ class Pool:
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
         """Hold one slot and one interpreter; `key` names the solution in messages."""
-        async with self._slot() as (place, queued):
-            held = PoolSession(self, place, key, queued)
+        asked = time.monotonic()
+        async with self._slot() as place:
+            held = PoolSession(self, place, key, asked)
             try:
                 yield held
             finally:
                 await asyncio.shield(held.close())
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[tuple[Place, float]]:
+    async def _slot(self) -> AsyncIterator[Place]:
         self._refuse_if_closed()
         self._watch()
-        asked = time.monotonic()
         place = await self._turnstile.enter(caller.get())
         try:
-            yield place, time.monotonic() - asked
+            yield place
         finally:
             self._turnstile.leave(place)
 
@@ -156,11 +163,12 @@ class Pool:
 class PoolSession:
     """One interpreter, opened by its first block."""
 
-    def __init__(self, pool: Pool, place: Place, key: str, queued_s: float) -> None:
+    def __init__(self, pool: Pool, place: Place, key: str, asked: float) -> None:
         self._pool = pool
         self._place = place
         self._key = key
-        self._queued_s = queued_s
+        self._asked = asked
+        self._queued_s = 0.0
         self._box: Box | None = None
         self._ended = ""
 
@@ -201,7 +209,7 @@ class PoolSession:
                 if tried == self._pool.settings.attempts:
                     raise SandboxUnavailable(f"session {self._key}: {error}") from error
             else:
-                self._box = box
+                self._box, self._queued_s = box, time.monotonic() - self._asked
                 return box
 
     async def close(self) -> None:

@@ -24,6 +24,17 @@ OUT_OF_MEMORY = re.compile(r"^(\w+\.)*_?\w*MemoryError(:|$)")
 """Python's own, and numpy's `_ArrayMemoryError`."""
 
 
+STARVED_SHARE = 0.5
+"""Of the wall time: ready to run, and not let."""
+
+
+def is_starved(result: Frame) -> bool:
+    """True where a deadline was missed because the machine gave the code no processor."""
+    wall, delayed = result.number("wall_s"), result.number("delayed_s")
+    idle = result.number("cpu_s") < 0.25 * wall
+    return result.text("end") == "timeout" and idle and delayed > STARVED_SHARE * wall
+
+
 def execution(result: Frame, queued_s: float, sandbox_id: str) -> Execution:
     """Read a `result`. Raises FrameError where it is not one."""
     if len(result.blobs) != 2:

@@ -109,6 +109,7 @@ class Solution:
     alive: bool = True
     cpu_reaped: float = 0.0
     cpu_before: float = 0.0
+    delayed_before: float = 0.0
     peak_kb: int = 0
     status: int | None = None
     oom_before: int = 0
@@ -156,6 +157,7 @@ class Solution:
         self.out.restart()
         self.err.restart()
         self.cpu_before = self.cpu_reaped + watch.usage().cpu_s
+        self.delayed_before = watch.delayed_s(self.pid)
         soft = _ceiling(frame, self.desk.warm_virtual)
         fields: dict[str, object] = {
             "nonce": self.nonce,
@@ -184,6 +186,7 @@ class Solution:
                 selector.register(source, selectors.EVENT_READ)
             end = self._wait(terms, deadline, selector, inlet, hear)
         wall = time.monotonic() - self.started
+        delayed = watch.delayed_s(self.pid) if end == "timeout" else 0.0
         live = watch.usage().cpu_s if end in ("done", "failed") else 0.0
         if end not in ("done", "failed"):
             self.end()
@@ -200,6 +203,7 @@ class Solution:
             "end": end,
             "status": self.status if end == "exit" else None,
             "wall_s": wall,
+            "delayed_s": max(0.0, delayed - self.delayed_before),
             "cpu_s": max(0.0, self.cpu_reaped + live - self.cpu_before),
             "peak_kb": max(self.peak_kb, watch.peak_kb(self.pid)) if self.alive else self.peak_kb,
             "stdout_truncated": self.out.truncated,
