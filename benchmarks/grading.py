@@ -1,8 +1,8 @@
 """How many distinct pairs of answers are graded per second, nothing cached.
 
-Three mixes of the 7,500 answers of MATH (or any JSON lines file with "answer"): answers against
-answers (most unequal, as rollouts of hard problems), the same with references rewritten into equal
-answers of another spelling, and pairs that only algebra can decide.
+Mixes: the answers of MATH (or of any JSON lines file with "answer") against each other, the same
+against themselves in another spelling, constants in different forms, and identities of functions,
+the only ones that need algebra in a worker process.
 
     python benchmarks/grading.py --data ../shared/data/math_problems.jsonl
 """
@@ -50,10 +50,15 @@ def respelled_pairs(answers: Sequence[str]) -> list[Pair]:
     ]
 
 
-def algebra_pairs(count: int, rng: random.Random) -> list[Pair]:
-    """Equal surds that only algebra can show to be equal: a sqrt(b) against sqrt(a^2 b)."""
+def surd_pairs(count: int, rng: random.Random) -> list[Pair]:
+    """Equal constants of different forms: a sqrt(b) against sqrt(a^2 b)."""
     chosen = rng.sample([(a, b) for a in range(2, 60) for b in (2, 3, 5, 6, 7, 10, 11, 13)], count)
     return [(f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{a * a * b}}}") for a, b in chosen]
+
+
+def identity_pairs(count: int) -> list[Pair]:
+    """Equal functions, which nothing but algebra can show to be equal."""
+    return [(f"{a}\\sin x\\cos x", f"\\frac{{{a}}}{{2}}\\sin(2x)") for a in range(3, 3 + count)]
 
 
 async def measure(pairs: Sequence[Pair], workers: int) -> dict[str, float]:
@@ -61,7 +66,7 @@ async def measure(pairs: Sequence[Pair], workers: int) -> dict[str, float]:
     pool = grader(AnswerSettings(), workers)
     try:
         await asyncio.gather(
-            *(pool.grade("\\sqrt{8}", [f"{k}\\sqrt{{2}}/{k / 2:g}"]) for k in (2, 4, 6, 8))
+            *(pool.grade("\\cos x", [f"\\sin({k}\\pi + x)"]) for k in range(2 * workers))
         )
         before = asdict(pool.counts)
         wall, cpu = time.perf_counter(), time.process_time()
@@ -102,7 +107,8 @@ def main() -> None:
     mixes = {
         "answers against answers": unequal_pairs(answers, chosen.pairs, rng),
         "another spelling": respelled_pairs(answers),
-        "algebra alone": algebra_pairs(300, rng),
+        "surds": surd_pairs(400, rng),
+        "identities": identity_pairs(200),
     }
     found = {name: asyncio.run(measure(pairs, chosen.workers)) for name, pairs in mixes.items()}
     if chosen.json:

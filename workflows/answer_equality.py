@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from workflows.answer_shapes import Group, Leaf, Listing, Matrix, Relation, Shape, Union, read
 from workflows.answer_text import key, split_unit, without_text
-from workflows.answer_values import ratio, same_value, worth
+from workflows.answer_values import ratio, same_digits, same_value, worth
 from workflows.settings import AnswerSettings
 
 Algebra = Callable[[str, str], bool]
@@ -159,8 +159,11 @@ def _equation(a: Relation, b: Relation, decide: Algebra | None) -> bool | None:
     """Equations are the same where the difference of their sides is, up to a constant factor."""
     if len(a.parts) == len(b.parts) == 2:
         sides = [worth(f"({relation.parts[0]})-({relation.parts[1]})") for relation in (a, b)]
-        if sides[0] is not None and sides[1] is not None and ratio(sides[0], sides[1]):
-            return True
+        if sides[0] is not None and sides[1] is not None:
+            if sides[0].variables != sides[1].variables:
+                return False
+            if ratio(sides[0], sides[1]):
+                return True
     return _ask(decide, a.text, b.text)
 
 
@@ -169,7 +172,7 @@ def _relation_and_value(
 ) -> bool | None:
     if set(a.signs) == {"="} and _NAME.fullmatch(a.parts[0]):
         return same(read(a.parts[-1]), b, settings, decide)
-    if isinstance(b, Group | Union):
+    if isinstance(b, Group | Union) and "=" not in a.signs:  # an inequality for an interval
         return _ask(decide, a.text, _text(b))
     return False
 
@@ -203,6 +206,8 @@ def _same_leaf(
     a, b = worth(body), worth(other)
     if a is not None and b is not None:
         verdict = same_value(a, b)
+        if verdict is None and len(a.values) == len(b.values) == 1:
+            verdict = same_digits(body, other)
         if verdict is not None:
             return verdict
     return _ask(decide, body, other)

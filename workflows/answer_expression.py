@@ -9,12 +9,13 @@ would take long: numbers are bounded by their bits before they are computed.
 
 from __future__ import annotations
 
-import cmath
 import hashlib
 import math
 import re
 from fractions import Fraction
 from functools import lru_cache
+
+from workflows.answer_numbers import FLOATS, Numbers, Value
 
 _MAX_BITS = 65536
 
@@ -22,12 +23,6 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d*\.\d+(?:\\overline\{\d+\})?|\d+\.(?:\\overline\{\d+\})?|\d+)"
     r"|(?P<command>\\[a-zA-Z]+)|(?P<letter>[a-zA-Z])|(?P<sign>[-+*/^(){}!|_\[\]°]))"
 )
-_FUNCTIONS = {
-    "\\sin": cmath.sin, "\\cos": cmath.cos, "\\tan": cmath.tan, "\\ln": cmath.log,
-    "\\exp": cmath.exp, "\\arcsin": cmath.asin, "\\arccos": cmath.acos, "\\arctan": cmath.atan,
-    "\\sinh": cmath.sinh, "\\cosh": cmath.cosh, "\\tanh": cmath.tanh,
-}  # fmt: skip
-_RECIPROCALS = {"\\sec": cmath.cos, "\\csc": cmath.sin, "\\cot": cmath.tan}
 _GREEK = frozenset(
     f"\\{name}"
     for name in (
@@ -37,7 +32,8 @@ _GREEK = frozenset(
     )
 )  # fmt: skip
 
-Value = Fraction | complex
+_RECIPROCALS = {"\\sec": "cos", "\\csc": "sin", "\\cot": "tan"}
+_MADE_OF = {**_RECIPROCALS, "\\log": "ln"}
 
 
 class Unreadable(ValueError):
@@ -47,13 +43,14 @@ class Unreadable(ValueError):
 class Expression:
     """Recursive descent over one expression at one point."""
 
-    def __init__(self, text: str, point: int) -> None:
+    def __init__(self, text: str, point: int = 0, numbers: Numbers = FLOATS) -> None:
+        self.numbers = numbers
         self.tokens: list[str] = []
         self.kinds: list[str] = []
         self.at = 0
         self.point = point
         self.scale = 0.0
-        self.variables = False
+        self.variables: set[str] = set()
         end = 0
         for match in _TOKEN.finditer(text):
             if match.start() != end:
@@ -87,7 +84,7 @@ class Expression:
             if value.numerator.bit_length() - value.denominator.bit_length() < 900:
                 self.scale = max(self.scale, abs(float(value)))
         else:
-            self.scale = max(self.scale, abs(value))
+            self.scale = max(self.scale, float(abs(value)))
         return value
 
     def sum(self) -> Value:
@@ -95,7 +92,7 @@ class Expression:
         while self.peek() in ("+", "-"):
             sign = self.take()
             term = self.product()
-            value = self.note(_add(value, term if sign == "+" else -term))
+            value = self.note(self.add(value, term if sign == "+" else -term))
         return value
 
     def product(self) -> Value:
@@ -106,14 +103,13 @@ class Expression:
         while token := self.peek():
             if token in ("*", "/"):
                 self.take()
-                factor_sign = -1 if self.peek() == "-" else 1
+                negative = self.peek() == "-"
                 if self.peek() in ("+", "-"):
                     self.take()
-                factor = self.power()
-                factor = -factor if factor_sign < 0 else factor
-                value = self.note(_multiply(value, factor if token == "*" else _inverse(factor)))
+                factor = -self.power() if negative else self.power()
+                value = self.note(self.multiply(value, factor if token == "*" else (1 / factor)))
             elif self.starts_factor():
-                value = self.note(_multiply(value, self.power()))
+                value = self.note(self.multiply(value, self.power()))
             else:
                 break
         return -value if sign < 0 else value
@@ -131,7 +127,7 @@ class Expression:
         while (token := self.peek()) in ("^", "!", "°"):
             self.take()
             if token == "°":
-                value = _multiply(value, complex(math.pi / 180))
+                value = self.multiply(value, self.numbers.pi / 180)
             elif token == "!":
                 value = self.note(Fraction(math.factorial(_small(value))))
             else:
@@ -146,11 +142,12 @@ class Expression:
                     raise Unreadable("too large")
                 return Fraction(base**exponent.numerator)
             if exponent.denominator == 2 and abs(exponent.numerator) == 1:
-                root = _root(base, 2)
-                return root if exponent > 0 else _inverse(root)
-        if not complex(base).imag and complex(base).real < 0:
+                root = self.root(base, 2)
+                return root if exponent > 0 else (1 / root)
+        number = self.numbers.of(base)
+        if not number.imag and number.real < 0:
             raise Unreadable("which root of a negative number is meant")
-        return complex(base) ** complex(exponent)
+        return number ** self.numbers.of(exponent)
 
     def argument(self) -> Value:
         r"""A braced group, or as in TeX a single digit, letter or command (`\frac12`, `x^2`)."""
@@ -189,7 +186,7 @@ class Expression:
         if token == "|":
             value = self.sum()
             self.take("|")
-            return abs(value) if isinstance(value, Fraction) else complex(abs(value))
+            return abs(value) if isinstance(value, Fraction) else self.numbers.of(abs(value))
         raise Unreadable(token)
 
     def mixed(self, number: Fraction) -> Value:
@@ -198,11 +195,11 @@ class Expression:
             return number
         self.take()
         top, bottom = self.argument(), self.argument()
-        fraction = _multiply(top, _inverse(bottom))
+        fraction = self.multiply(top, (1 / bottom))
         whole = isinstance(top, Fraction) and isinstance(bottom, Fraction)
-        if whole and top.denominator == bottom.denominator == 1 and 0 < top < bottom:  # type: ignore[union-attr,operator]
-            return _add(number, fraction)
-        return _multiply(number, fraction)
+        if whole and top.denominator == bottom.denominator == 1 and 0 < top < bottom:
+            return self.add(number, fraction)
+        return self.multiply(number, fraction)
 
     def symbol(self, name: str) -> Value:
         if self.peek() == "_":
@@ -216,29 +213,29 @@ class Expression:
                 subscript = "".join(parts)
             name = f"{name}_{subscript}"
         if name == "i":
-            return 1j
+            return self.numbers.i
         if name == "e":
-            return complex(math.e)
-        self.variables = True
+            return self.numbers.e
+        self.variables.add(name)
         return self.note(_at(name, self.point))
 
     def command(self, name: str) -> Value:
         if name == "\\frac":
             numerator = self.argument()
-            return self.note(_multiply(numerator, _inverse(self.argument())))
+            return self.note(self.multiply(numerator, (1 / self.argument())))
         if name == "\\sqrt":
             degree = 2
             if self.peek() == "[":
                 self.take()
                 degree = int(self.take())
                 self.take("]")
-            return self.note(_root(self.argument(), degree))
+            return self.note(self.root(self.argument(), degree))
         if name == "\\pi":
-            return self.note(complex(math.pi))
+            return self.note(self.numbers.pi)
         if name == "\\binom":
             top, bottom = self.argument(), self.argument()
             return self.note(Fraction(math.comb(_small(top), _small(bottom))))
-        if name in _FUNCTIONS or name in _RECIPROCALS:
+        if name[1:] in self.numbers.functions or name in _MADE_OF:
             return self.note(self.function(name))
         if name in _GREEK:
             return self.symbol(name)
@@ -246,6 +243,10 @@ class Expression:
 
     def function(self, name: str) -> Value:
         exponent: Value = Fraction(1)
+        base: Value = Fraction(10)  # of a bare \\log, as math-verify reads it
+        if name == "\\log" and self.peek() == "_":
+            self.take()
+            base = self.argument()
         if self.peek() == "^":
             self.take()
             exponent = self.argument()
@@ -262,11 +263,33 @@ class Expression:
             while self.peek() and (
                 self.kinds[self.at] == "letter" or self.peek() in _GREEK or self.peek() == "\\pi"
             ):
-                value = _multiply(value, self.power())
-        argument = complex(value)
-        if name in _RECIPROCALS:
-            return (1 / _RECIPROCALS[name](argument)) ** complex(exponent)
-        return _FUNCTIONS[name](argument) ** complex(exponent)
+                value = self.multiply(value, self.power())
+        result = self.numbers.functions[_MADE_OF.get(name, name[1:])](self.numbers.of(value))
+        if name == "\\log":
+            result /= self.numbers.functions["ln"](self.numbers.of(base))
+        return (1 / result if name in _RECIPROCALS else result) ** self.numbers.of(exponent)
+
+    def add(self, a: Value, b: Value) -> Value:
+        if isinstance(a, Fraction) and isinstance(b, Fraction):
+            return a + b
+        return self.numbers.of(a) + self.numbers.of(b)
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        if isinstance(a, Fraction) and isinstance(b, Fraction):
+            return a * b
+        return self.numbers.of(a) * self.numbers.of(b)
+
+    def root(self, value: Value, degree: int) -> Value:
+        if not 1 < degree < 100:
+            raise Unreadable("root")
+        if isinstance(value, Fraction) and value >= 0 and degree == 2:
+            top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
+            if top * top == value.numerator and bottom * bottom == value.denominator:
+                return Fraction(top, bottom)
+        number, exponent = self.numbers.of(value), self.numbers.of(Fraction(1, degree))
+        if degree % 2 and not number.imag and number.real < 0:
+            return -((-number) ** exponent)  # the real root of a negative number
+        return number**exponent
 
 
 def _number(token: str) -> Fraction:
@@ -286,36 +309,9 @@ def _small(value: Value) -> int:
     return value.numerator
 
 
-def _add(a: Value, b: Value) -> Value:
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a + b
-    return complex(a) + complex(b)
-
-
-def _multiply(a: Value, b: Value) -> Value:
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a * b
-    return complex(a) * complex(b)
-
-
-def _inverse(value: Value) -> Value:
-    return 1 / value
-
-
-def _root(value: Value, degree: int) -> Value:
-    if not 1 < degree < 100:
-        raise Unreadable("root")
-    if isinstance(value, Fraction) and value >= 0 and degree == 2:
-        top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
-        if top * top == value.numerator and bottom * bottom == value.denominator:
-            return Fraction(top, bottom)
-    if degree % 2 and not complex(value).imag and complex(value).real < 0:
-        return -(complex(-value) ** (1 / degree))  # the real root of a negative number
-    return complex(value) ** (1 / degree)
-
-
 @lru_cache(maxsize=1024)
 def _at(variable: str, point: int) -> Fraction:
     digest = hashlib.sha256(f"{variable}@{point}".encode()).digest()
     numerator = 1 + int.from_bytes(digest[:4], "big") % 999_983
-    return Fraction(numerator if digest[5] % 2 else -numerator, 1 + digest[4])
+    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats.
+    return Fraction(numerator if digest[5] % 2 else -numerator, 131_071)

@@ -106,7 +106,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, replacement in (
         (r"\\\\(?:\s*\[[^\]]*\])?", r"\\cr "),  # rows of a matrix
         (r"\\(?:phantom|hphantom|vphantom)\s*(?:\{[^{}]*\}|\\?.)", ""),
-        (r"\{\s*,\s*\}", ","),  # 10{,}000
+        (r"(?<=\d)(?:\{\s*,\s*\}|,\s*\\!)\s*(?=\d{3}(?!\d))", ""),  # 10{,}000, 10,\!000
+        (r"\{\s*,\s*\}", ","),
         (r"\\!", ""),
         (r"\\(?:[,;: ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|enspace(?![a-zA-Z]))|~", " "),
         (r"\\(?:left|right|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?", ""),

@@ -3,7 +3,9 @@ r"""What an answer is worth: a small evaluator of LaTeX expressions, exact where
 It decides most comparisons in tens of microseconds. Rational expressions are evaluated with
 `Fraction`, so equal and unequal are both certain; a decimal is the fraction it spells (0.333 is
 not 1/3). Where a root, pi or a function enters, the value is a complex float: clearly different
-values are unequal, close ones are left to algebra. Variables get fixed random rationals.
+values are unequal, close constants are compared by 40 digits, the rest is left to algebra.
+Variables get fixed random rationals, so that equal polynomials are equal but for a chance of less
+than one in a million.
 
 Invariant: `same_value` never says True on floats, and says None wherever it can't be sure.
 """
@@ -15,11 +17,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from workflows.answer_expression import Expression, Unreadable, Value
+from workflows.answer_expression import Expression, Unreadable
+from workflows.answer_numbers import Value, long_numbers
 
 POINTS = 2
 _MAX_CHARS = 1000
 _CLOSE = 1e-9
+_SAME = 1e-40
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Worth:
     values: tuple[Value, ...]
     scale: float
     """Largest magnitude met on the way: what floats may have lost is relative to it."""
+    variables: frozenset[str]
 
 
 @lru_cache(maxsize=16384)
@@ -49,7 +54,7 @@ def worth(text: str) -> Worth | None:
             return None
     except (Unreadable, ArithmeticError, ValueError, RecursionError):
         return None  # not a failure: whatever is not read here is left to algebra
-    return Worth(tuple(values), scale)
+    return Worth(tuple(values), scale, frozenset(first.variables))
 
 
 def same_value(one: Worth, other: Worth) -> bool | None:
@@ -72,6 +77,22 @@ def same_value(one: Worth, other: Worth) -> bool | None:
             except OverflowError:  # beyond the range of floats: algebra decides
                 return None
     return True if exact else None
+
+
+def same_digits(one: str, other: str) -> bool | None:
+    """Whether two constants agree to 40 digits; None where one can't be read or has variables.
+
+    Different closed forms of the size of an answer do not agree that far.
+    """
+    try:
+        numbers = long_numbers()
+        first, second = Expression(one, numbers=numbers), Expression(other, numbers=numbers)
+        a, b = numbers.of(first.whole()), numbers.of(second.whole())
+    except (Unreadable, ArithmeticError, ValueError, RecursionError):
+        return None
+    if first.variables or second.variables:
+        return None
+    return bool(abs(a - b) <= _SAME * max(first.scale, second.scale))
 
 
 def ratio(one: Worth, other: Worth) -> bool:

@@ -20,7 +20,7 @@ import re
 from storage.errors import InputError
 from workflows.answer_algebra import algebra, parsed
 from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
-from workflows.answer_shapes import Leaf, Matrix, Relation, Shape, read
+from workflows.answer_shapes import Leaf, Listing, Matrix, Relation, Shape, read
 from workflows.answer_text import clean, closing_brace, key, last_box, split_unit, without_text
 from workflows.answer_values import worth
 from workflows.settings import AnswerSettings
@@ -82,8 +82,9 @@ def _equal(
     verdict = same(read(wanted), read(given), settings, decide)
     if verdict is False:
         listed, list_given = clean(reference, False), clean(answer, False)
-        if (listed, list_given) != (wanted, given):  # 100,200 may be a list of two
-            return same(read(listed), read(list_given), settings, decide)
+        shapes = read(listed), read(list_given)
+        if (listed, list_given) != (wanted, given) and Listing in map(type, shapes):
+            return same(*shapes, settings, decide)  # 100,200 may be a list of two
         # A stored answer "100200" may have been the list "100,200" in its solution.
         return key(clean(_TIGHT.sub(",", listed))) == key(given)
     return verdict

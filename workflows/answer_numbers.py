@@ -1,0 +1,57 @@
+"""The inexact numbers that an expression is evaluated with: machine floats, or 60 digits.
+
+Invariant: both compute the same functions, so that a text means the same with either.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+Value = Any
+"""A Fraction where the value is exact, else a number of the expression's `Numbers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The inexact numbers of an evaluation: machine floats, or as many digits as wanted."""
+
+    of: Callable[[Value], Any]
+    pi: Any
+    e: Any
+    i: Any
+    functions: Mapping[str, Callable[[Any], Any]]
+
+
+FLOATS = Numbers(
+    complex, complex(math.pi), complex(math.e), 1j,
+    {"sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan, "ln": cmath.log, "exp": cmath.exp,
+     "arcsin": cmath.asin, "arccos": cmath.acos, "arctan": cmath.atan, "sinh": cmath.sinh,
+     "cosh": cmath.cosh, "tanh": cmath.tanh},
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def long_numbers() -> Numbers:
+    """Numbers of 60 digits."""
+    import mpmath  # type: ignore[import-untyped]  # loaded late: only close values need it
+
+    many = mpmath.MPContext()
+    many.dps = 60
+
+    def of(value: Value) -> Any:
+        if isinstance(value, Fraction):
+            return many.mpc(many.mpf(value.numerator) / value.denominator)
+        return many.mpc(value)
+
+    return Numbers(
+        of, many.mpc(many.pi), many.mpc(many.e), many.mpc(0, 1),
+        {"sin": many.sin, "cos": many.cos, "tan": many.tan, "ln": many.ln, "exp": many.exp,
+         "arcsin": many.asin, "arccos": many.acos, "arctan": many.atan, "sinh": many.sinh,
+         "cosh": many.cosh, "tanh": many.tanh},
+    )  # fmt: skip
