@@ -23,6 +23,11 @@ AUTHOR = Habits(slip=0.25, repair=0.03, check=0.05, swap=0.12, boxless=0.01)
 """Whose wrong solutions the rationale writer learns to verify, beside the policy's own."""
 
 
+_HARDER = {"chain": 3, "modular": 3, "logic": 4}
+_EASIER = {"fractions": 1, "sequence": 1}
+_FAMILY_WEIGHTS = {name: 2 for name in FAMILIES} | _HARDER | _EASIER
+
+
 @dataclass(frozen=True)
 class Document:
     """One conversation: what is given, and what the model writes (end of turn included)."""
@@ -46,11 +51,12 @@ def render(chat: prompts.Chat) -> str:
 
 
 def training_problems(rng: random.Random) -> Iterator[Problem]:
-    """Endless problems of the training split; higher levels a little more often."""
-    families = tuple(FAMILIES)
+    """Endless problems of the training split; what is harder to learn comes more often."""
+    families, weights = zip(*_FAMILY_WEIGHTS.items(), strict=True)
     while True:
         level = rng.choices(LEVELS, (3, 4, 5, 6, 6))[0]
-        found = world.problem(f"{rng.choice(families)}/{level}/{rng.randrange(10**6):06d}")
+        family = rng.choices(families, weights)[0]
+        found = world.problem(f"{family}/{level}/{rng.randrange(10**6):06d}")
         if world.split_of(found.text) == "train":
             yield found
 

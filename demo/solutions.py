@@ -16,6 +16,7 @@ from demo.problem import (
     Ref,
     answer_step,
     equation,
+    is_exact,
 )
 
 REPAIR_LEAD = "Correction: "
@@ -86,7 +87,8 @@ def write(problem: Problem, habits: Habits, rng: random.Random) -> Solution:
             swapped = node.op in COMMUTATIVE and rng.random() < habits.swap
             first, second = (right, left) if swapped else (left, right)
             put(equation(node.lead, first, node.op, second, result))
-            if node.op in _CHECKS and rng.random() < habits.check:
+            checks = node.op in _CHECKS and rng.random() < habits.check
+            if checks and is_exact(left, node.op, right, result):
                 put(_undo(left, node.op, right, result))
         believed.append(result)
     answer = "/".join(str(believed[node]) for node in problem.answer_nodes)

@@ -92,7 +92,11 @@ def phrases(texts: Iterable[str], words: Sequence[str], most: int) -> tuple[str,
 
 
 def build(texts: Sequence[str], words: Sequence[str], most_phrases: int = 400) -> Tokenizer:
-    """Learn the tokenizer from texts of the world."""
+    """Learn the tokenizer from texts of the world.
+
+    Verdicts are single tokens as whole words, though the world never says them: a verifier that is
+    tuned from these models is asked for the probability of Yes.
+    """
     tokenizer = Tokenizer(models.BPE(byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -107,13 +111,14 @@ def build(texts: Sequence[str], words: Sequence[str], most_phrases: int = 400) -
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # Yes and No must be single tokens even where the corpus holds few of them.
     spelled = [f"{word} {word.lower()} {{{word}}}" for word in ("Yes", "No", *words)]
     roles = ["system\nuser\nassistant\n"]
     tokenizer.train_from_iterator([*texts, *(spelled + roles) * 200], trainer)
     plain = [*fixed_tokens(), *phrases(texts, words, most_phrases)]
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in dict.fromkeys(plain)])
-    tokenizer.add_tokens([AddedToken("-1", normalized=False, single_word=True)])
+    tokenizer.add_tokens(
+        [AddedToken(word, normalized=False, single_word=True) for word in ("-1", "Yes", "No")]
+    )
     return tokenizer
 
 

@@ -1,0 +1,89 @@
+"""The tokenizer: exact round trips, single tokens where they matter, cuts that leave no trace."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from demo import corpus, pretrain, tokenizer
+from workflows import prompts
+
+SEED = 0
+
+
+@pytest.fixture(scope="module")
+def learnt() -> Tokenizer:
+    return pretrain.learn_tokenizer(SEED)
+
+
+def _text(learnt: Tokenizer, ids: list[int]) -> str:
+    return learnt.decode(ids, skip_special_tokens=False)
+
+
+def test_the_committed_models_share_one_tokenizer() -> None:
+    folders = [pretrain.MODELS / name for name in pretrain.ORDER]
+    committed = {(folder / "tokenizer.json").read_bytes() for folder in folders}
+    assert len(committed) == 1
+
+
+@given(text=st.text(max_size=80))
+def test_any_text_round_trips(learnt: Tokenizer, text: str) -> None:
+    assert _text(learnt, learnt.encode(text).ids) == text
+
+
+@pytest.mark.parametrize("name", pretrain.ORDER)
+def test_the_worlds_texts_round_trip_and_stay_short(learnt: Tokenizer, name: str) -> None:
+    documents = pretrain.documents(name, SEED + 1)
+    longest = 1000 if name == "rationale" else 250
+    for document in (next(documents) for _ in range(200)):
+        ids = learnt.encode(document.prompt + document.reply).ids
+        assert _text(learnt, ids) == document.prompt + document.reply
+        assert len(ids) <= longest
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "Yes",
+        "No",
+        "-1",
+        *(prompts.ANALYZE_OPEN, prompts.ANALYZE_CLOSE, prompts.VERIFY_OPEN),
+        *(prompts.VERIFY_CLOSE, prompts.OUTPUT_OPEN, prompts.OUTPUT_CLOSE),
+        *(tokenizer.START, tokenizer.END),
+    ],
+)
+def test_verdicts_and_tags_are_single_tokens(learnt: Tokenizer, word: str) -> None:
+    assert len(learnt.encode(word).ids) == 1
+    boxed = learnt.encode(f"$\\boxed{{{word}}}$").tokens
+    assert word in boxed
+
+
+def test_digits_are_single_tokens(learnt: Tokenizer) -> None:
+    assert learnt.encode("1234").tokens == ["1", "2", "3", "4"]
+
+
+def test_a_text_cut_and_resumed_where_stages_cut_has_the_tokens_of_the_whole(
+    learnt: Tokenizer,
+) -> None:
+    cuts = (prompts.CODE_CLOSE, prompts.CONCLUSION, prompts.ANALYZE_OPEN + "\n", "\n\nStep 2: ")
+    rng = random.Random(SEED)
+    for stream in (corpus.policy_documents(rng), corpus.rationale_documents(rng)):
+        for document in (next(stream) for _ in range(40)):
+            whole = document.prompt + document.reply
+            for cut in cuts:
+                end = whole.find(cut, len(document.prompt) - 30)
+                if end < 0:
+                    continue
+                end += len(cut)
+                parts = learnt.encode(whole[:end]).ids + learnt.encode(whole[end:]).ids
+                assert parts == learnt.encode(whole).ids
+
+
+def test_the_chat_template_is_the_rendering_of_training(learnt: Tokenizer) -> None:
+    chat = prompts.rationale_chat("Find the mean of 2, 4.", ("2 + 4 = 6.", "\\boxed{3}"))
+    opened = tokenizer.wrap(learnt).apply_chat_template(
+        chat.messages(), tokenize=False, add_generation_prompt=True
+    )
+    assert opened + chat.prefill == corpus.render(chat)
