@@ -114,11 +114,11 @@ def main() -> None:
     if chosen.json:
         print(json.dumps({"seed": chosen.seed, "cores": os.cpu_count(), "mixes": found}))
         return
-    print(f"{'mix':26}{'pairs':>8}{'equal':>8}{'by algebra':>12}{'pairs/s':>12}")
+    print(f"{'mix':26}{'pairs':>8}{'equal':>8}{'by algebra':>12}{'pairs/s':>10}{'caller us':>11}")
     for name, row in found.items():
         print(
             f"{name:26}{row['pairs']:>8,}{row['equal']:>8,}{row['compared']:>12,}"
-            f"{row['pairs_per_s']:>12,.0f}"
+            f"{row['pairs_per_s']:>10,.0f}{row['caller_cpu_us_per_pair']:>11,.0f}"
         )
 
 

@@ -128,6 +128,8 @@ def _any_order(
 def _same_relation(
     a: Relation, b: Relation, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
+    if key(a.text) == key(b.text):
+        return True
     if set(a.signs) == set(b.signs) == {"="}:
         named = [_NAME.fullmatch(relation.parts[0]) for relation in (a, b)]
         if all(named):
@@ -172,6 +174,10 @@ def _relation_and_value(
 ) -> bool | None:
     if set(a.signs) == {"="} and _NAME.fullmatch(a.parts[0]):
         return same(read(a.parts[-1]), b, settings, decide)
+    values = [worth(split_unit(part).body) for part in a.parts]
+    if set(a.signs) == {"="} and all(value and not value.variables for value in values):
+        verdicts = [same(read(part), b, settings, decide) for part in a.parts]  # 0.56 = 56 %
+        return True if True in verdicts else None if None in verdicts else False
     if isinstance(b, Group | Union) and "=" not in a.signs:  # an inequality for an interval
         return _ask(decide, a.text, _text(b))
     return False
