@@ -1,68 +1,51 @@
-"""What to start next: a pure state machine over committed shards, workers and engine slots.
+"""What to start next: a pure state machine over committed shards, workers and slots.
 
 It is told what happened (`opened`, `committed`, `failed`, `lost`, `resized`) and answers
-`decide()` with actions. It knows no clock, no Ray and no rows; its memory is a few numbers per
-shard, and a decision costs the same whatever the number of shards.
+`decide()` with actions. It knows no Ray and no rows, and no clock but the one it is given.
 
 Rules, in the order in which they win:
-  1. A shard enters a stage when it is committed in the one before; within a stage first come,
-     first served, shards that failed first.
+  1. A shard enters a stage when it is committed in the one before; the stage furthest down the
+     road goes first, within a stage first come, first served, shards that were lost first.
   2. At most `window` shards wait before a stage: a slow stage stops the one before it.
-  3. Where engine slots are fewer than model roles, roles take turns by backlog: a worker is
-     closed only when it has nothing to do and another role waits for its slots, so that models
-     are switched as rarely as the window allows.
+  3. A shard that is late gets a twin on another worker, if one has room: the first commit wins,
+     the other reply is ignored. A worker that was overtaken, or on which everything is late and
+     which has not been heard of, is replaced.
+  4. Shards that died with their worker are taken more and more carefully (`workflows.shards`);
+     slots go to roles by turns or by shares (`workflows.placement`).
 
-Invariant: every (stage, shard) of the plan is in exactly one of: not yet reached, ready, running,
-done; a shard that fails `attempts` times stops the run, it is never skipped.
+Invariant: every (stage, shard) of the plan is in exactly one of: not yet reached, waiting,
+running, done; none is skipped. A decision costs the same whatever the number of shards, and of
+workers.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from workflows.deadlines import Deadlines, Late
+from workflows.placement import (
+    ENGINES,
+    Close,
+    Crew,
+    Need,
+    Open,
+    RolePlan,
+    Worker,
+    Workforce,
+)
 from workflows.road import StageSpec
+from workflows.shards import ShardExhausted, Shards, Task
+
+__all__ = ["Action", "Close", "Open", "RolePlan", "Run", "Schedule", "ShardExhausted", "Task"]
+
+OPEN_PAUSE = 5.0
+"""Seconds before another worker of a role is opened where one did not come up."""
 
 
-@dataclass(frozen=True, slots=True)
-class RolePlan:
-    """How the workers of one role may be placed."""
-
-    slots: int
-    """Engine slots (GPUs) that one worker takes; 0: needs none."""
-    parallel: int
-    """Shards in flight on one worker, so that its engine never drains between shards."""
-    most: int
-    """Most workers of this role."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One try of one shard in one stage."""
-
-    stage: str
-    shard: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Start a worker of `role`."""
-
-    role: str
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Stop an idle worker."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Give `task` to `worker`."""
 
     worker: int
@@ -70,23 +53,6 @@ class Run:
 
 
 Action = Open | Close | Run
-
-
-class ShardExhausted(Exception):
-    """A shard failed in every try it had."""
-
-    def __init__(self, task: Task, cause: str) -> None:
-        super().__init__(f"shard {task.shard} of {task.stage} failed {task.attempt} times: {cause}")
-        self.task = task
-        self.cause = cause
-
-
-@dataclass(slots=True)
-class _Worker:
-    role: str
-    ready: bool = False
-    closing: bool = False
-    running: set[Task] = field(default_factory=set)
 
 
 class Schedule:
@@ -98,192 +64,291 @@ class Schedule:
         shards: int,
         done: Mapping[str, Iterable[int]],
         roles: Mapping[str, RolePlan],
-        slots: int,
+        slots: int | Mapping[str, int],
         window: int,
         attempts: int = 3,
+        *,
+        pause: float = 0.0,
+        deadlines: Deadlines | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Plan `shards` shards over `road`; `done` says what is committed already."""
         self._road = tuple(road)
         self._position = {stage.name: i for i, stage in enumerate(self._road)}
-        self._roles = dict(roles)
-        self._slots = slots
-        self._window = window
-        self._attempts = attempts
-        self._ready: list[deque[Task]] = [deque() for _ in self._road]
-        self._running = [0] * len(self._road)
-        self._held = [0] * len(self._road)
-        """Shards that are between stage i and i+1: ready or running in i+1."""
-        self._workers: dict[int, _Worker] = {}
-        self._next_worker = 0
-        self._left = 0
-        self.switches = 0
-        """Workers closed to make room for another role."""
-        self._enter(shards, done)
-
-    def _enter(self, shards: int, done: Mapping[str, Iterable[int]]) -> None:
-        committed = [frozenset(done.get(stage.name, ())) for stage in self._road]
-        for shard in range(shards):
-            first = next((i for i, have in enumerate(committed) if shard not in have), None)
-            if first is None:
-                continue
-            self._left += len(self._road) - first
-            self._ready[first].append(Task(self._road[first].name, shard, 1))
-            if first:
-                self._held[first - 1] += 1
+        self._stages_of = {
+            role: [i for i, stage in enumerate(self._road) if stage.role == role] for role in roles
+        }
+        self._shards = Shards(
+            road, shards, done, window=window, attempts=attempts, pause=pause
+        )
+        self._staff = Workforce(roles, _pools(slots))
+        self._pause = pause
+        self._deadlines = deadlines or Deadlines()
+        self._clock = clock
+        self._where: dict[Task, Worker] = {}
+        """Every try that can still win."""
+        self._pairs: dict[Task, Task] = {}
+        """A try and its twin, both ways."""
+        self._twins: list[deque[Task]] = [deque() for _ in road]
+        """Late tries that wait for a worker to run their twin."""
+        self._stopping: list[Worker] = []
+        """Workers to close with the next decision."""
+        self.replaced = 0
+        """Workers closed because they hung or were overtaken."""
 
     # ---------------------------------------------------------------- what happened
 
-    def opened(self, worker: int) -> None:
+    def opened(self, number: int) -> None:
         """The worker is up."""
-        self._workers[worker].ready = True
+        worker = self._staff.workers.get(number)
+        if worker is not None and not worker.closing:
+            self._staff.up(worker, self._clock())
 
-    def closed(self, worker: int) -> None:
+    def closed(self, number: int) -> None:
         """The worker has stopped, as asked."""
-        self._workers.pop(worker, None)
+        self.lost(number, "closed")
 
-    def lost(self, worker: int, cause: str) -> None:
-        """The worker died: what ran on it goes to the front of its queue."""
-        gone = self._workers.pop(worker, None)
-        for task in sorted(gone.running, key=lambda t: t.shard) if gone else ():
-            self._retry(task, cause)
-
-    def resized(self, slots: int) -> None:
-        """The cluster has this many engine slots now; running workers are left alone."""
-        self._slots = slots
-
-    def committed(self, worker: int, task: Task) -> None:
-        """The shard is committed: it moves on."""
-        if not self._take_off(worker, task):
+    def lost(self, number: int, cause: str) -> None:
+        """The worker died: what ran on it waits again. Raises ShardExhausted."""
+        worker = self._staff.remove(number)
+        if worker is None:
             return
-        position = self._position[task.stage]
-        self._left -= 1
-        if position:
-            self._held[position - 1] -= 1
-        if position + 1 < len(self._road):
-            self._held[position] += 1
-            self._ready[position + 1].append(Task(self._road[position + 1].name, task.shard, 1))
+        if not (worker.ready or worker.closing) and self._pause:
+            self._staff.crews[worker.role].not_before = self._clock() + OPEN_PAUSE
+        self._orphan(worker, cause)
 
-    def failed(self, worker: int, task: Task, cause: str) -> None:
-        """The try failed by infrastructure. Raises ShardExhausted after the last try."""
-        if self._take_off(worker, task):
-            self._retry(task, cause, counted_off=True)
+    def _orphan(self, worker: Worker, cause: str) -> None:
+        tasks, worker.running = sorted(worker.running, reverse=True), set()
+        for task in tasks:
+            if not self._end(task, committed=False):
+                self._shards.die(self._position[task.stage], task, cause)
 
-    def _take_off(self, worker: int, task: Task) -> bool:
-        """Whether the task was still this worker's; a late reply of a lost worker is not."""
-        owner = self._workers.get(worker)
-        if owner is None or task not in owner.running:
+    def knows(self, number: int) -> bool:
+        """Whether the worker is one of ours that was not asked to stop."""
+        worker = self._staff.workers.get(number)
+        return worker is not None and not worker.closing
+
+    def resized(self, slots: int | Mapping[str, int], window: int | None = None) -> None:
+        """The cluster has so many slots now. Workers that are up are left alone."""
+        self._staff.slots = _pools(slots)
+        self._shards.window = window or self._shards.window
+        self._stopping += self._staff.never_coming()
+
+    def committed(self, number: int, task: Task) -> bool:
+        """The shard is committed: it moves on. False for a reply that no longer counts."""
+        worker = self._heard(number)
+        if not self._take_off(worker, task):
             return False
-        owner.running.remove(task)
-        self._running[self._position[task.stage]] -= 1
+        position = self._position[task.stage]
+        twin = self._pairs.get(task)
+        self._end(task, committed=True)
+        if twin is not None and (slower := self._where.pop(twin, None)) is not None:
+            self._deadlines.end(twin, self._clock(), committed=False)
+            slower.running.discard(twin)
+            slower.overtaken += 1
+            if twin.attempt < task.attempt:
+                self._staff.retire(slower)
+                self.replaced += 1
+                self._stop_when_idle(slower)
+        self._shards.commit(position, task.shard)
         return True
 
-    def _retry(self, task: Task, cause: str, counted_off: bool = False) -> None:
-        position = self._position[task.stage]
-        if not counted_off:
-            self._running[position] -= 1
-        if task.attempt >= self._attempts:
-            raise ShardExhausted(task, cause)
-        self._ready[position].appendleft(Task(task.stage, task.shard, task.attempt + 1))
+    def failed(self, number: int, task: Task, cause: str, suspect: bool = False) -> bool:
+        """The try failed; `suspect`: perhaps through what the shard holds. False if it no longer
+        counts. Raises ShardExhausted after the last try."""
+        worker = self._heard(number)
+        if not self._take_off(worker, task):
+            return False
+        if not self._end(task, committed=False):
+            position = self._position[task.stage]
+            if suspect:
+                self._shards.die(position, task, cause)
+            else:
+                self._shards.fail(position, task, cause, self._clock())
+        return True
+
+    def _heard(self, number: int) -> Worker | None:
+        worker = self._staff.workers.get(number)
+        if worker is not None:
+            worker.heard = self._clock()
+        return worker
+
+    def _take_off(self, worker: Worker | None, task: Task) -> bool:
+        """Whether the try was still this worker's; a late reply of a lost worker is not."""
+        if worker is None:
+            return False
+        crew = self._staff.crews[worker.role]
+        counts = task in worker.running
+        if counts or worker.overtaken:
+            crew.leave(worker)
+            if counts:
+                worker.running.remove(task)
+            else:
+                worker.overtaken -= 1
+            if not worker.load and crew.clearing is not worker:
+                worker.alone = False
+            crew.enter(worker)
+            self._stop_when_idle(worker)
+        return counts
+
+    def _stop_when_idle(self, worker: Worker) -> None:
+        if worker.leaving and not worker.closing and not worker.running:
+            self._stopping.append(worker)
+
+    def _end(self, task: Task, committed: bool) -> bool:
+        """The try can't win any more; True where its twin still can."""
+        self._where.pop(task, None)
+        self._deadlines.end(task, self._clock(), committed)
+        twin = self._pairs.pop(task, None)
+        if twin is None:
+            return False
+        self._pairs.pop(twin, None)
+        self._shards.forget_twin(self._position[task.stage], task.shard)
+        return True
 
     # ---------------------------------------------------------------- what to do
 
     @property
     def finished(self) -> bool:
         """Every shard of every stage is committed."""
-        return self._left == 0
+        return self._shards.finished
+
+    @property
+    def switches(self) -> int:
+        """Workers closed to make room for another role."""
+        return self._staff.switches
 
     def backlog(self, role: str) -> int:
-        """Shards that a worker of `role` could start now."""
+        """Shards that another worker of `role` could start now."""
         return sum(
-            self._startable(i) for i, stage in enumerate(self._road) if stage.role == role
+            self._shards.startable(i) + self._shards.careful(i) + len(self._twins[i])
+            for i in self._stages_of[role]
         )
 
     def queued(self) -> dict[str, tuple[int, int]]:
-        """Per stage: (ready, running)."""
+        """Per stage: (waiting, running)."""
         return {
-            stage.name: (len(self._ready[i]), self._running[i])
+            stage.name: (self._shards.waiting(i), self._shards.running[i])
             for i, stage in enumerate(self._road)
         }
 
-    def _startable(self, position: int) -> int:
-        """Ready shards whose output there is still room for."""
-        if position + 1 == len(self._road):
-            return len(self._ready[position])
-        room = self._window - self._held[position] - self._running[position]
-        return max(0, min(len(self._ready[position]), room))
+    @property
+    def wake_at(self) -> float | None:
+        """When to decide again although nothing happened, by the schedule's clock."""
+        times = [self._shards.wakes_at, self._deadlines.due_at]
+        now = self._clock()
+        times += [crew.not_before for crew in self._staff.crews.values() if crew.not_before > now]
+        return min((at for at in times if at is not None), default=None)
 
     def decide(self) -> list[Action]:
         """What to start or stop now. Applying it is the driver's; the state already counts it."""
-        actions: list[Action] = [*self._assign(), *self._place()]
+        now = self._clock()
+        self._shards.wake(now)
+        actions: list[Action] = [*self._overdue(now), *self._assign(now), *self._stop()]
+        actions += self._staff.place(self._needs(), now)
         return actions
 
-    def _assign(self) -> Iterable[Action]:
-        for number, worker in self._workers.items():
-            if not worker.ready or worker.closing:
-                continue
-            while len(worker.running) < self._roles[worker.role].parallel:
-                position = self._next_stage(worker.role)
-                if position is None:
+    def _assign(self, now: float) -> Iterator[Action]:
+        for position in range(len(self._road) - 1, -1, -1):
+            crew = self._staff.crews[self._road[position].role]
+            while self._shards.careful(position) and (worker := _alone(crew)) is not None:
+                yield self._start(worker, self._shards.take_careful(position), now)
+            while self._shards.startable(position):
+                free = crew.freest()
+                if free is None:
                     break
-                task = self._ready[position].popleft()
-                worker.running.add(task)
-                self._running[position] += 1
-                yield Run(number, task)
+                yield self._start(free, self._shards.take(position), now)
+            if self._twins[position]:
+                yield from self._assign_twins(position, crew, now)
 
-    def _next_stage(self, role: str) -> int | None:
-        """The stage furthest down the road that has something startable: it frees room."""
-        for i in range(len(self._road) - 1, -1, -1):
-            if self._road[i].role == role and self._startable(i):
-                return i
+    def _assign_twins(self, position: int, crew: Crew, now: float) -> Iterator[Action]:
+        waiting = self._twins[position]
+        for _ in range(len(waiting)):
+            late = waiting.popleft()
+            owner = self._where.get(late)
+            if owner is None:
+                self._shards.forget_twin(position, late.shard)
+                continue
+            free = crew.freest(but=owner.number)
+            if free is None:
+                waiting.append(late)
+                continue
+            twin = self._shards.take_twin(position, late.shard)
+            self._pairs[late], self._pairs[twin] = twin, late
+            yield self._start(free, twin, now)
+
+    def _start(self, worker: Worker, task: Task, now: float) -> Run:
+        crew = self._staff.crews[worker.role]
+        crew.leave(worker)
+        worker.running.add(task)
+        worker.alone = task.care != "shared"
+        crew.enter(worker)
+        self._where[task] = worker
+        self._deadlines.start(task, now)
+        return Run(worker.number, task)
+
+    def _overdue(self, now: float) -> Iterator[Close]:
+        for late in self._deadlines.late(now):
+            worker = self._where.get(late.task)
+            if worker is None:
+                continue
+            position = self._position[late.task.stage]
+            if late.times > 1 and self._hangs(worker, late, now):
+                self.replaced += 1
+                yield self._staff.close(worker)
+                self._orphan(worker, f"no reply in {late.seconds:.0f} s")
+            elif self._may_have_twin(late.task) and self._shards.ask_twin(position, late.task):
+                self._twins[position].append(late.task)
+
+    def _may_have_twin(self, task: Task) -> bool:
+        """Not where it has one, nor where two would blame each other's items."""
+        return task not in self._pairs and task.care == "shared"
+
+    def _hangs(self, worker: Worker, late: Late, now: float) -> bool:
+        """Whether everything on a worker is late and it has been silent as long as that."""
+        silent = now - worker.heard >= self._deadlines.limit(late.task.stage)
+        return silent and all(self._deadlines.is_late(task) for task in worker.running)
+
+    def _stop(self) -> Iterator[Close]:
+        stopping, self._stopping = self._stopping, []
+        for worker in stopping:
+            if worker.number in self._staff.workers and not worker.closing:
+                yield self._staff.close(worker)
+
+    def _needs(self) -> dict[str, Need]:
+        known = [self._deadlines.median(stage.name) for stage in self._road]
+        told = [seconds for seconds in known if seconds]
+        usual = sum(told) / len(told) if told else 1.0
+        return {
+            role: self._need(role, [seconds or usual for seconds in known])
+            for role in self._staff.crews
+        }
+
+    def _need(self, role: str, seconds: Sequence[float]) -> Need:
+        parallel = self._staff.crews[role].plan.parallel
+        backlog, left, furthest = 0, 0.0, -1
+        for i in self._stages_of[role]:
+            here = self._shards.startable(i) + self._shards.careful(i) + len(self._twins[i])
+            if here:
+                backlog, furthest = backlog + here, i
+            left += self._shards.left[i] * seconds[i] / parallel
+        return Need(backlog, left, furthest)
+
+
+def _alone(crew: Crew) -> Worker | None:
+    """A worker without any other work; where there is none, the freest is kept clear for it."""
+    if crew.clearing is None:
+        if (idle := crew.idle()) is not None:
+            return idle
+        if (busy := crew.freest()) is not None:
+            crew.leave(busy)
+            busy.alone, crew.clearing = True, busy
         return None
+    if crew.clearing.load:
+        return None
+    worker, crew.clearing = crew.clearing, None
+    return worker
 
-    def _place(self) -> Iterable[Action]:
-        """Open workers where shards wait, closing idle ones where slots are short."""
-        waiting = sorted(
-            (role for role in self._roles if self._wants_worker(role)),
-            key=self._furthest,
-            reverse=True,
-        )
-        for role in waiting:
-            plan = self._roles[role]
-            while self._wants_worker(role):
-                missing = plan.slots - self._free_slots()
-                if missing > 0 and plan.slots:
-                    yield from self._make_room(role, missing)
-                    break  # it opens once the closed workers are gone
-                yield Open(role, self._add(role))
 
-    def _wants_worker(self, role: str) -> bool:
-        mine = [w for w in self._workers.values() if w.role == role and not w.closing]
-        coming = sum(not w.ready for w in mine) * self._roles[role].parallel
-        return len(mine) < self._roles[role].most and self.backlog(role) > coming
-
-    def _furthest(self, role: str) -> int:
-        return max(
-            (i for i, s in enumerate(self._road) if s.role == role and self._startable(i)),
-            default=-1,
-        )
-
-    def _free_slots(self) -> int:
-        return self._slots - sum(self._roles[w.role].slots for w in self._workers.values())
-
-    def _make_room(self, role: str, missing: int) -> Iterable[Action]:
-        leaving = sum(
-            self._roles[w.role].slots for w in self._workers.values() if w.closing
-        )
-        for number, worker in self._workers.items():
-            if leaving >= missing:
-                return
-            cost = self._roles[worker.role].slots
-            idle = worker.ready and not worker.running and not worker.closing
-            if cost and idle and worker.role != role and not self.backlog(worker.role):
-                worker.closing = True
-                leaving += cost
-                self.switches += 1
-                yield Close(number)
-
-    def _add(self, role: str) -> int:
-        number = self._next_worker
-        self._next_worker += 1
-        self._workers[number] = _Worker(role)
-        return number
+def _pools(slots: int | Mapping[str, int]) -> dict[str, int]:
+    return {ENGINES: slots} if isinstance(slots, int) else dict(slots)

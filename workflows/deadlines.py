@@ -1,0 +1,124 @@
+"""How long a shard may take: a multiple of its stage's median, by a clock that is given.
+
+A task is late when its limit has passed, again at twice that, four times, and so on; what follows
+from it is the schedule's to decide. Without enough finished shards to know a median, the limit is
+`UNKNOWN` floors.
+
+Invariant: nothing here is safety: a limit that is too short costs work, never a row. Asking costs
+the same whatever runs: only the oldest task of each (stage, times late) is looked at.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from workflows.shards import Task
+
+REMEMBERED = 63
+"""Finished shards whose seconds make up the median of a stage."""
+ENOUGH = 3
+UNKNOWN = 10
+"""Floors that a shard may take while its stage's median is not known."""
+
+
+class Late(NamedTuple):
+    """A task that runs past its limit for the `times`-th time."""
+
+    task: Task
+    times: int
+    seconds: float
+    """Since it was started."""
+
+
+class Pace:
+    """The median seconds of the last shards of one stage."""
+
+    def __init__(self) -> None:
+        self._order: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def note(self, seconds: float) -> None:
+        """A shard took this long."""
+        self._order.append(seconds)
+        insort(self._sorted, seconds)
+        if len(self._order) > REMEMBERED:
+            del self._sorted[bisect_left(self._sorted, self._order.popleft())]
+
+    @property
+    def median(self) -> float | None:
+        """None while too few are known."""
+        known = len(self._sorted)
+        return self._sorted[known // 2] if known >= ENOUGH else None
+
+
+class Deadlines:
+    """The clock's side of the tasks that run."""
+
+    def __init__(self, floor: float = 600.0, factor: float = 5.0) -> None:
+        """A limit is `factor` medians, and never less than `floor` seconds."""
+        self._floor = floor
+        self._factor = factor
+        self._paces: dict[str, Pace] = {}
+        self._running: dict[tuple[str, int], OrderedDict[Task, float]] = {}
+        self._times: dict[Task, int] = {}
+        """How often a task has been late; most never are."""
+
+    def start(self, task: Task, now: float) -> None:
+        """The task runs from now on."""
+        self._queue(task.stage, 0)[task] = now
+
+    def end(self, task: Task, now: float, committed: bool) -> None:
+        """The task runs no longer."""
+        times = self._times.pop(task, 0) if self._times else 0
+        started = self._queue(task.stage, times).pop(task, None)
+        if committed and started is not None:
+            self._paces.setdefault(task.stage, Pace()).note(now - started)
+
+    def median(self, stage: str) -> float | None:
+        """Median seconds of the stage's last shards; None while too few are known."""
+        pace = self._paces.get(stage)
+        return pace.median if pace else None
+
+    def limit(self, stage: str) -> float:
+        """Seconds that a shard of the stage may take."""
+        median = self.median(stage)
+        if median is None:
+            return self._floor * UNKNOWN
+        return max(self._floor, self._factor * median)
+
+    def is_late(self, task: Task) -> bool:
+        """Whether the task has run past its limit."""
+        return task in self._times
+
+    def late(self, now: float) -> Iterator[Late]:
+        """Tasks that became late since the last question."""
+        for (stage, times), queue in list(self._running.items()):
+            while queue:
+                task, started = next(iter(queue.items()))
+                if started + self.limit(stage) * 2**times > now:
+                    break
+                del queue[task]
+                self._times[task] = times + 1
+                self._queue(stage, times + 1)[task] = started
+                yield Late(task, times + 1, now - started)
+
+    @property
+    def due_at(self) -> float | None:
+        """When the next task may become late."""
+        return min(
+            (
+                next(iter(queue.values())) + self.limit(stage) * 2**times
+                for (stage, times), queue in self._running.items()
+                if queue
+            ),
+            default=None,
+        )
+
+    def _queue(self, stage: str, times: int) -> OrderedDict[Task, float]:
+        queue = self._running.get((stage, times))
+        if queue is None:
+            queue = self._running[stage, times] = OrderedDict()
+        return queue
