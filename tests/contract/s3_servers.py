@@ -1,7 +1,8 @@
 """Real S3 servers on this machine, started by the tests that need them.
 
-`ministack` keeps the promise that a run needs; `pys3local` overwrites and is to be refused. Both
-are installed into `.stepmill/test-servers` on first use; `python -m tests.contract.s3_servers`
+`ministack` keeps the promise that a run needs; `pys3local` overwrites and is to be refused, and so
+is Swift (`swift_server`), whose racing writers win together. All are
+installed into `.stepmill/test-servers` on first use; `python -m tests.contract.s3_servers`
 does only that. A server dies with the process that started it.
 """
 
@@ -109,27 +110,36 @@ def shared_ministack() -> S3Server:
 
 
 def _started(command: list[str], settings: dict[str, str], port: int, data: Path) -> S3Server:
-    data.mkdir(parents=True, exist_ok=True)
-    log = open(data / "server.log", "ab")  # noqa: SIM115 - the server's for as long as it lives
-    process = subprocess.Popen(
-        command,
-        env={"PATH": os.environ["PATH"], **settings},
-        stdout=log,
-        stderr=log,
-        stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,
-    )
-    log.close()
+    process = spawn(command, settings, data / "server.log")
     server = S3Server(f"http://127.0.0.1:{port}", process)
-    while not _answers(server.endpoint):
-        if process.poll() is not None:
-            raise RuntimeError((data / "server.log").read_text()[-2000:])
+    wait_until_it_answers(server.endpoint, process, data / "server.log")
     os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
     os.environ.pop("AWS_SESSION_TOKEN", None)
     client = boto3.client("s3", endpoint_url=server.endpoint, region_name="us-east-1")
     if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket=BUCKET)
     return server
+
+
+def spawn(command: list[str], settings: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """A process with an environment of its own that does not outlive this one."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as out:
+        return subprocess.Popen(
+            command,
+            env={"PATH": os.environ["PATH"], **settings},
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )
+
+
+def wait_until_it_answers(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Ask until any HTTP answer comes; RuntimeError with its last words if it ended instead."""
+    while not _answers(endpoint):
+        if process.poll() is not None:
+            raise RuntimeError(log.read_text()[-2000:])
 
 
 def _answers(endpoint: str) -> bool:

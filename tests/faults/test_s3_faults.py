@@ -33,6 +33,7 @@ from storage.runs import Run
 from storage.s3_store import S3Store
 from storage.stores import Put
 from storage.sweep import sweep
+from tests.contract import swift_server
 from tests.contract.s3_servers import KEY, SECRET, free_port, shared_ministack, start_pys3local
 from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.unit.storage.whole_run import finished, path, problems, started, work_shard
@@ -233,6 +234,18 @@ def test_a_server_that_overwrites_is_refused(tmp_path: Folder, prefix: str) -> N
             probe_store(S3Store.at(server.url(prefix), QUICK))
     finally:
         server.stop()
+
+
+def test_a_server_whose_racing_writers_win_together_is_refused(
+    tmp_path: Folder, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", swift_server.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with swift_server.swift(tmp_path) as endpoint:
+        store = S3Store.at(f"s3://{swift_server.BUCKET}/{prefix}?endpoint={endpoint}", QUICK)
+        assert [store.put_new("a", b"1"), store.put_new("a", b"2")] == [Put.CREATED, Put.EXISTS]
+        with pytest.raises(StoreRefused, match="of 16 racing writers were told they won"):
+            probe_store(store)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
