@@ -77,12 +77,14 @@ class VllmEngine:
         sockets = _socket_folder()
         try:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
-            llm = await loop.run_in_executor(thread, _start, settings, sockets)
+            # In a list that is emptied: futures and frames keep what they returned, and vLLM's
+            # engine must be gone before the interpreter ends.
+            started = await loop.run_in_executor(thread, lambda: [_start(settings, sockets)])
         except BaseException:
             thread.shutdown(wait=False)
             shutil.rmtree(sockets, ignore_errors=True)
             raise
-        return cls(llm, renderer, settings, thread, sockets)
+        return cls(started.pop(), renderer, settings, thread, sockets)
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says."""
@@ -192,6 +194,7 @@ def _start(settings: EngineSettings, sockets: Path) -> Any:
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise ConfigurationError(
@@ -200,8 +203,9 @@ def _start(settings: EngineSettings, sockets: Path) -> Any:
 
     on_cpu = current_platform.is_cpu()
     try:
-        arguments = AsyncEngineArgs(**_arguments(settings, on_cpu))
-        config = arguments.create_engine_config()
+        arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu))
+        # The offline context: vLLM's defaults for throughput, not for latency.
+        config = arguments.create_engine_config(UsageContext.LLM_CLASS)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"vLLM refuses its arguments: {_line(error)}") from error
     except OSError as error:  # the hub's way of saying that there is no such model
@@ -220,7 +224,8 @@ def _stop(llm: Any, sockets: Path) -> None:
     shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
+def engine_arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
+    """The arguments of vLLM's engine that settings stand for."""
     arguments: dict[str, Any] = {
         "model": settings.model,
         "tokenizer": settings.tokenizer or settings.model,
@@ -236,6 +241,9 @@ def _arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
     }
     if on_cpu:
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib << 30
+        # A prompt cut into chunks takes its request's random generator back by an offset, which
+        # generators of the CPU do not have: with seeds, the engine would crash.
+        arguments["enable_chunked_prefill"] = False
         # A prompt that is prefilled in parts makes vLLM rewind the request's random generator,
         # which torch's CPU generator can't do: the whole engine core would die.
         arguments["enable_chunked_prefill"] = False

@@ -104,6 +104,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
                 "--served-model-name",
                 "tiny",
                 "--enforce-eager",
+                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.vllm_engine
             ],
             env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -267,6 +268,14 @@ async def test_many_chats_in_flight_each_get_their_own_reply(backend: Backend) -
     alone = [await texts(backend.engine, one, GREEDY) for one in asked[::6]]
     at_once = await asyncio.gather(*(texts(backend.engine, one, GREEDY) for one in asked))
     assert at_once[::6] == alone
+
+
+async def test_more_seeded_prompt_tokens_than_a_step_takes_do_no_harm(backend: Backend) -> None:
+    """Cut into chunks, a seeded prompt would crash vLLM on a CPU."""
+    asked = [chat(f"{i} " + "long " * 80) for i in range(24)]
+    wanted = Sampling(n=2, max_tokens=8, seed=3)
+    at_once = await asyncio.gather(*(texts(backend.engine, one, wanted) for one in asked))
+    assert at_once[5] == await texts(backend.engine, asked[5], wanted)
 
 
 async def test_a_cancelled_caller_leaves_room_for_the_others(backend: Backend) -> None:

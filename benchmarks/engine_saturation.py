@@ -1,0 +1,204 @@
+"""Does the sample stage keep vLLM busy? Its generated tokens per second over those of a raw call.
+
+Raw: one `vllm.LLM.generate` call with all prompts and all samples, seeds included. Stage: a
+`PolicySampler` on the same prompts, sampling parameters and seeds, in its own engine with the same
+arguments, with prompts rendered, steps split, answers read and graded, rows made. One round of a
+fixed size, so that both generate the same samples; both run in one process in turns, in swapped
+order from pair to pair, so that drift of the machine hits both. The ratio is the median over
+pairs. `adaptive` is the stage with its default rounds, which end in a tail that a single call
+does not have: for information.
+
+    python benchmarks/engine_saturation.py --model demo/models/policy
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from actors.engine import EngineSettings, Sampling
+from actors.rendering import ChatRenderer
+from actors.sampler import PolicySampler
+from actors.stage import ShardRows
+from actors.vllm_engine import LOGGING, VllmEngine, engine_arguments
+from demo.world import row, sample
+from storage.records import Problem
+from storage.seeds import request_seed
+from workflows import steps
+from workflows.answers import read_answer
+from workflows.grading import grader
+from workflows.sampling import QuotaRule
+from workflows.settings import AnswerSettings, SampleSettings
+from workflows.stages import policy_chat
+
+TARGET = 0.9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run over all problems."""
+
+    tokens: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Generated tokens per second."""
+        return self.tokens / self.seconds
+
+
+class Bench:
+    """The same prompts for a raw engine and for the stage's."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.settings = EngineSettings(
+            model=str(arguments.model),
+            max_in_flight=arguments.in_flight,
+            dtype=arguments.dtype,
+            gpu_memory=0.4,  # two engines share the device
+            options={"enforce_eager": True} if arguments.eager else {},
+        )
+        self.sampling = Sampling(temperature=0.7, max_tokens=arguments.max_tokens)
+        fields = Problem.__slots__
+        self.problems = tuple(
+            Problem(**{name: value for name, value in found.items() if name in fields})
+            for found in map(row, sample(arguments.problems, 0, "heldout"))
+        )
+        self.chat = partial(policy_chat, SampleSettings().system)
+
+    def raw_engine(self) -> Any:
+        """vLLM's own synchronous front end."""
+        from vllm import LLM
+        from vllm.platforms import current_platform
+
+        return LLM(**engine_arguments(self.settings, current_platform.is_cpu()))
+
+    def raw(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
+        """One call; prompts are rendered beforehand, texts are left unread."""
+        from vllm import SamplingParams, TokensPrompt
+
+        prompts = [
+            TokensPrompt(prompt_token_ids=list(renderer.tokens(self.chat(problem))))
+            for problem in self.problems
+        ]
+        wanted = [
+            SamplingParams(
+                n=self.arguments.samples,
+                temperature=self.sampling.temperature,
+                max_tokens=self.sampling.max_tokens,
+                seed=request_seed(seed, "sample", problem.problem_id, 0),
+            )
+            for problem in self.problems
+        ]
+        started = time.perf_counter()
+        outputs = llm.generate(prompts, wanted, use_tqdm=False)
+        seconds = time.perf_counter() - started
+        tokens = sum(len(done.token_ids) for output in outputs for done in output.outputs)
+        return Measured(tokens, seconds)
+
+    async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
+        """The sample stage over one shard of all problems."""
+        grading = grader(AnswerSettings())
+        sampler = PolicySampler(
+            engine,
+            grading,
+            chat=self.chat,
+            split=steps.split,
+            read_answer=read_answer,
+            rule=QuotaRule(settings),
+            sampling=self.sampling,
+            seed=seed,
+        )
+        try:
+            started = time.perf_counter()
+            result = await sampler.run(ShardRows(problems=self.problems))
+            return Measured(result.counts["tokens"], time.perf_counter() - started)
+        finally:
+            await grading.close()
+
+    async def run(self) -> dict[str, Any]:
+        """Measure in turns; `ratio` is the median of the pairs' ratios."""
+        samples = self.arguments.samples
+        fixed = SampleSettings(first_round=samples, cap=samples)
+        engine = await VllmEngine.open(self.settings)
+        llm = await asyncio.to_thread(self.raw_engine)
+        renderer = ChatRenderer.load(self.settings)
+        raws, stages = [], []
+        try:
+            await self.stage(engine, -1, fixed)  # warm: kernels, caches, grader's imports
+            await asyncio.to_thread(self.raw, llm, renderer, -1)
+            for pair in range(self.arguments.pairs):
+                if pair % 2:
+                    stages.append(await self.stage(engine, pair, fixed))
+                raws.append(await asyncio.to_thread(self.raw, llm, renderer, pair))
+                if not pair % 2:
+                    stages.append(await self.stage(engine, pair, fixed))
+            adaptive = await self.stage(engine, 0, SampleSettings(cap=8 * samples))
+        finally:
+            await engine.close()
+            renderer.close()
+        ratios = [stage.rate / raw.rate for stage, raw in zip(stages, raws, strict=True)]
+        return {
+            "model": str(self.arguments.model),
+            "problems": len(self.problems),
+            "samples": samples,
+            "in_flight": self.arguments.in_flight,
+            "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
+            "stage": [asdict(one) | {"tokens_per_s": one.rate} for one in stages],
+            "adaptive": asdict(adaptive) | {"tokens_per_s": adaptive.rate},
+            "ratios": ratios,
+            "ratio": statistics.median(ratios),
+            "target": TARGET,
+        }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The measurement for people."""
+    lines = [
+        f"{found['problems']} problems x {found['samples']} samples, "
+        f"{found['in_flight']} in flight, {found['model']}",
+        f"{'pair':>5} {'raw tok/s':>10} {'stage tok/s':>12} {'ratio':>6}",
+    ]
+    for number, (raw, stage, ratio) in enumerate(
+        zip(found["raw"], found["stage"], found["ratios"], strict=True)
+    ):
+        lines.append(
+            f"{number:>5} {raw['tokens_per_s']:>10.0f} {stage['tokens_per_s']:>12.0f} {ratio:>6.3f}"
+        )
+    lines.append(f"median ratio {found['ratio']:.3f} (target {found['target']})")
+    lines.append(f"adaptive rounds: {found['adaptive']['tokens_per_s']:.0f} tok/s")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the table to standard error and JSON to standard output; 1 below the target."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", type=Path, default=Path("demo/models/policy"))
+    parser.add_argument("--problems", type=int, default=96)
+    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
+    arguments = parser.parse_args()
+    for name, value in LOGGING.items():
+        os.environ.setdefault(name, value)
+    found = asyncio.run(Bench(arguments).run())
+    print(table(found), file=sys.stderr)
+    print(json.dumps(found, indent=2))
+    return 0 if found["ratio"] >= TARGET else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
