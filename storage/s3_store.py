@@ -56,6 +56,15 @@ Answer = TypeVar("Answer")
 OPTIONS = ("endpoint", "region", "style")
 """What may follow the bucket in the URL: `?endpoint=http://host:port&region=…&style=path`."""
 
+ADVICE = {
+    "RequestTimeTooSkewed": "; this machine's clock differs from the server's",
+    "ExpiredToken": "; the credentials have expired",
+    "501": "; this store can't create objects conditionally, so it can't hold a run",
+    "403": "; check the credentials and their permissions for this prefix",
+    "401": "; check the credentials and their permissions for this prefix",
+}
+"""What a person can do about a refusal, by its code or status."""
+
 STYLES: dict[str, Literal["path", "virtual", "auto"]] = {
     "path": "path",
     "virtual": "virtual",
@@ -222,14 +231,10 @@ class S3Store:
         raise trouble
 
     def _refused(self, verb: str, key: str, code: str, status: int) -> StepmillError:
-        """What a person can do about a refusal; the server's own words may hold secrets."""
+        """An error without the server's own words, which may hold secrets."""
         if code == "NoSuchBucket":
             return ConfigurationError(f"{self.url}: there is no bucket {self.bucket!r}")
-        advice = {
-            501: "; this store can't create objects conditionally, so it can't hold a run",
-            403: "; check the credentials and their permissions for this prefix",
-            401: "; check the credentials and their permissions for this prefix",
-        }.get(status, "")
+        advice = ADVICE.get(code) or ADVICE.get(str(status), "")
         return StoreRefused(f"{self.url}: {verb} {key} was refused: {code} ({status}){advice}")
 
     def _unusable(self, error: BotoCoreError) -> StepmillError:

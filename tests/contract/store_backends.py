@@ -45,7 +45,7 @@ def stormy_s3(folder: Path) -> Iterator[ObjectStore]:
     """
     server = shared_ministack()
     with fault_proxy(server.endpoint, seed=7, spared=("PUT",)) as proxy:
-        patience = Patience(tries=30, sleep=lambda _: None)
+        patience = Patience(tries=30, first_s=0.0)
         yield S3Store.at(server.url(uuid.uuid4().hex, proxy.endpoint), patience)
 
 

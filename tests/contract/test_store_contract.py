@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 
 from storage import probe
 from storage.errors import NothingFound
-from storage.stores import ObjectStore, Put
+from storage.memory_store import MemoryStore
+from storage.stores import ObjectStore, Put, open_store
 from tests.contract.store_backends import BACKENDS
 
 SIZES = [0, 1, 65_536, 9 * 1024 * 1024]
@@ -136,3 +138,12 @@ def test_a_key_that_could_leave_the_root_is_refused(store: ObjectStore, key: str
 def test_the_probe_accepts_the_store_and_leaves_nothing_behind(store: ObjectStore) -> None:
     probe.probe_store(store)
     assert list(store.list("")) == []
+
+
+def test_the_store_opens_again_by_its_url_and_in_another_process(store: ObjectStore) -> None:
+    if isinstance(store, MemoryStore):
+        pytest.skip("ends with its process")
+    store.put_new("a/b", b"x")
+    assert open_store(store.url).get("a/b") == b"x"
+    travelled: ObjectStore = pickle.loads(pickle.dumps(store))
+    assert (travelled.get("a/b"), travelled.url) == (b"x", store.url)
