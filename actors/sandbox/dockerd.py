@@ -20,6 +20,7 @@ from pathlib import Path
 
 from actors.sandbox.engine_api import EngineApi
 from actors.sandbox.image.rootfs import state_dir
+from actors.sandbox.owners import started_at
 from storage.errors import SandboxUnavailable
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -138,14 +139,24 @@ def _answers(folder: Path) -> bool:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Remove the pid file of an engine that was killed: its number may be another's by now."""
-    path = folder / "pid"
-    with contextlib.suppress(OSError, ValueError):
-        pid = int(path.read_text())
-        if "dockerd" not in Path(f"/proc/{pid}/cmdline").read_text():
-            path.unlink()
-    with contextlib.suppress(OSError):
-        if path.exists() and not Path(f"/proc/{int(path.read_text() or 0)}").exists():
+    """Clear away what an engine that was killed left: a pid file whose number may be another's by
+    now, and its containerd, which a new engine would wait for while it dies."""
+    for path, program in (
+        (folder / "pid", "dockerd"),
+        (folder / "exec" / "containerd" / "containerd.pid", "containerd"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(path.read_text())
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists():
+                words = command.read_text()
+                if program not in words or str(folder) not in words:
+                    path.unlink()
+                    continue
+                os.kill(pid, signal.SIGKILL)
+                give_up = time.monotonic() + 5.0
+                while started_at(pid) is not None and time.monotonic() < give_up:
+                    time.sleep(0.02)
             path.unlink()
 
 

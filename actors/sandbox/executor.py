@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -137,6 +137,8 @@ class RemoteSandbox:
             raise SandboxUnavailable("no executor was given")
         self._executors = list(executors)
         self._load = [0] * len(self._executors)
+        self._lost = [0] * len(self._executors)
+        """Calls lost since the executor last said that it lives: the others are tried first."""
         self._attempts = attempts
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._living: asyncio.Task[None] | None = None
@@ -146,11 +148,11 @@ class RemoteSandbox:
         self._live()
         lost: InfrastructureError | None = None
         for _ in range(self._attempts):
-            with self._chosen() as executor:
-                try:
+            try:
+                with self._chosen() as executor:
                     return await classified(executor.run.remote(self._name, request, limits), "run")
-                except SandboxLost as error:
-                    lost = error
+            except SandboxLost as error:
+                lost = error
         raise SandboxUnavailable(f"{self._attempts} executors were tried: {lost}") from lost
 
     @asynccontextmanager
@@ -167,11 +169,14 @@ class RemoteSandbox:
                     await asyncio.shield(closing)
 
     @contextlib.contextmanager
-    def _chosen(self) -> Any:
-        position = min(range(len(self._load)), key=self._load.__getitem__)
+    def _chosen(self) -> Iterator[ActorHandle[Any]]:
+        position = min(range(len(self._load)), key=lambda i: (self._lost[i], self._load[i]))
         self._load[position] += 1
         try:
             yield self._executors[position]
+        except SandboxLost:
+            self._lost[position] += 1
+            raise
         finally:
             self._load[position] -= 1
 
@@ -181,9 +186,10 @@ class RemoteSandbox:
 
     async def _say_alive(self) -> None:
         while True:
-            for executor in self._executors:
+            for position, executor in enumerate(self._executors):
                 with contextlib.suppress(InfrastructureError, RayError):
                     await classified(executor.alive.remote(self._name), "alive")
+                    self._lost[position] = 0
             await asyncio.sleep(ALIVE_EVERY_S)
 
     async def close(self) -> None:

@@ -94,11 +94,11 @@ class Pool:
                         tried += 1
                         continue
                     return execution(result, queued, box.id)
-                except (SandboxLost, FrameError) as error:
+                except (SandboxLost, SandboxUnavailable, FrameError) as error:
                     tried += 1
                     await self._drop(place, str(error))
-                    if tried == self.settings.attempts:
-                        raise SandboxUnavailable(f"{tried} boxes were lost: {error}") from error
+                    if self._closed or tried == self.settings.attempts:
+                        raise SandboxUnavailable(f"tried {tried} boxes: {error}") from error
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
@@ -203,10 +203,10 @@ class PoolSession:
             try:
                 box = await self._pool._box(self._place)
                 await box.ask(open_frame(limits, self._pool.settings), "opened", GRACE_S)
-            except SandboxLost as error:
+            except (SandboxLost, SandboxUnavailable) as error:
                 tried += 1
                 await self._pool._drop(self._place, str(error))
-                if tried == self._pool.settings.attempts:
+                if self._pool._closed or tried == self._pool.settings.attempts:
                     raise SandboxUnavailable(f"session {self._key}: {error}") from error
             else:
                 self._box, self._queued_s = box, time.monotonic() - self._asked

@@ -48,10 +48,21 @@ CASES = (
         print(sorted(seen))
         """,
         ("ok",),
-        lambda e: set(eval(e.stdout)) <= {
-            "HOME", "HOSTNAME", "LANG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH", "PWD",
-            "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "TMPDIR",
-        },
+        lambda e: (
+            set(eval(e.stdout))
+            <= {
+                "HOME",
+                "HOSTNAME",
+                "LANG",
+                "OMP_NUM_THREADS",
+                "OPENBLAS_NUM_THREADS",
+                "PATH",
+                "PWD",
+                "PYTHONDONTWRITEBYTECODE",
+                "PYTHONHASHSEED",
+                "TMPDIR",
+            }
+        ),
     ),
     Case(
         30,

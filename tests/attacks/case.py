@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from actors.sandbox import Execution, Limits, Request, Verdict
 
 TABLE_LIMITS = Limits(
-    wall_s=1.5, cpu_s=1.5, memory_mb=192, pids=24, scratch_mb=8, scratch_files=256, open_files=64,
+    wall_s=1.5,
+    cpu_s=1.5,
+    memory_mb=192,
+    pids=24,
+    scratch_mb=8,
+    scratch_files=256,
+    open_files=64,
     file_mb=4,
 )
 

@@ -55,8 +55,9 @@ async def test_runs_that_end_at_their_deadline_get_one_verdict_and_never_hang(ar
     async def one() -> Verdict:
         code = f"import time; time.sleep({0.2 + chance.uniform(-0.05, 0.05)}); print('end')"
         began = time.monotonic()
-        seen = await arena.crowd.run(Request(code), Limits(wall_s=0.2, memory_mb=64, pids=8,
-                                     scratch_mb=8, file_mb=4))
+        seen = await arena.crowd.run(
+            Request(code), Limits(wall_s=0.2, memory_mb=64, pids=8, scratch_mb=8, file_mb=4)
+        )
         assert (seen.stdout == "end\n") or seen.verdict is Verdict.TIMEOUT
         assert time.monotonic() - began - seen.queued_s < 1.2
         return seen.verdict
@@ -69,7 +70,18 @@ async def test_runs_that_end_at_their_deadline_get_one_verdict_and_never_hang(ar
     "request_",
     [
         pytest.param(Request("", files={name: b""}), id=repr(name)[:30])
-        for name in ("/etc/x", "../x", "a/../../x", "", "a\0b", "a//b", "./a", "a/", "\ud800", "n" * 256)
+        for name in (
+            "/etc/x",
+            "../x",
+            "a/../../x",
+            "",
+            "a\0b",
+            "a//b",
+            "./a",
+            "a/",
+            "\ud800",
+            "n" * 256,
+        )
     ]
     + [
         pytest.param(Request("", files={f"f{i}": b"" for i in range(10_000)}), id="10,000 files"),
@@ -201,7 +213,9 @@ async def _no_growth(arena: Arena, runs: int) -> None:
     after = await Surroundings.now()
     assert after.memory - before.memory < 16 << 20
     assert (after.boxes, after.mounts, after.temporary) == (
-        before.boxes, before.mounts, before.temporary,
+        before.boxes,
+        before.mounts,
+        before.temporary,
     )
     probe = "import os\nprint(sum(int(open('/proc/1/statm').read().split()[1]) for _ in [0]))"
     pages = [int((await arena.crowd.run(Request(probe))).stdout or 0) for _ in range(2)]

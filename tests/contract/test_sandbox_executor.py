@@ -1,0 +1,133 @@
+"""The sandbox behind Ray actors: a writer can't tell the difference, and a dead executor harms none.
+
+One local Ray cluster of its own for the module; every test gets a fresh executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from actors.sandbox import (
+    Backend,
+    Limits,
+    Request,
+    RequestRejected,
+    SandboxSettings,
+    SessionDead,
+    Verdict,
+    self_check,
+)
+from storage.errors import SandboxLost, SandboxUnavailable
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+ray = pytest.importorskip("ray")
+
+from actors.sandbox import executor as executor_module  # noqa: E402
+from actors.sandbox.executor import CodeExecutor, RemoteSandbox  # noqa: E402
+
+pytestmark = [pytest.mark.container, pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]
+SETTINGS = SandboxSettings(
+    Backend.AUTO, slots=2, limits=Limits(wall_s=5, memory_mb=256), reaper_period_s=5.0
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        ray.init(
+            address="local",
+            _temp_dir=folder,
+            num_cpus=2,
+            resources={"sandbox": 4},
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
+
+
+def _executor(restarts: int = 0) -> Any:
+    options = {"num_cpus": 0, "resources": {"sandbox": 1}, "max_concurrency": 100}
+    return ray.remote(CodeExecutor).options(**options, max_restarts=restarts).remote(SETTINGS)
+
+
+@pytest.fixture
+def executor() -> Iterator[Any]:
+    actor = _executor(restarts=-1)
+    yield actor
+    ray.get(actor.close.remote())
+    ray.kill(actor)
+
+
+async def test_the_self_check_passes_through_the_actor(executor: Any) -> None:
+    remote = RemoteSandbox([executor])
+    failed = [result for result in await self_check(remote) if not result.passed]
+    assert failed == []
+    await remote.close()
+
+
+async def test_many_writers_run_at_once_and_errors_keep_their_type(executor: Any) -> None:
+    writers = [RemoteSandbox([executor]) for _ in range(3)]
+    runs = [writer.run(Request(f"print({i})")) for i, writer in enumerate(writers * 5)]
+    assert [seen.stdout for seen in await asyncio.gather(*runs)] == [f"{i}\n" for i in range(15)]
+    with pytest.raises(RequestRejected):
+        await writers[0].run(Request("", files={"/x": b""}))
+    async with writers[1].session("s") as session:
+        assert (await session.run("import os; os._exit(1)")).verdict is Verdict.ERROR
+        with pytest.raises(SessionDead):
+            await session.run("print(1)")
+    for writer in writers:
+        await writer.close()
+
+
+async def test_a_killed_executor_loses_sessions_and_repeats_runs(executor: Any) -> None:
+    remote = RemoteSandbox([executor])
+    async with remote.session("s") as session:
+        assert (await session.run("x = 1")).verdict is Verdict.OK
+        running = asyncio.create_task(
+            remote.run(Request("import time\ntime.sleep(1)\nprint('done')"))
+        )
+        await asyncio.sleep(0.3)
+        os.kill(await executor.pid.remote(), signal.SIGKILL)
+        with pytest.raises(SandboxLost):
+            await session.run("print(x)")
+    assert (await running).stdout == "done\n"
+    await remote.close()
+
+
+async def test_an_executor_that_stays_dead_is_unavailable_not_a_verdict() -> None:
+    actor = _executor()
+    remote = RemoteSandbox([actor])
+    await remote.run(Request("print(1)"))
+    ray.kill(actor)
+    with pytest.raises(SandboxUnavailable):
+        await remote.run(Request("print(1)"))
+    await remote.close()
+
+
+async def test_a_second_executor_takes_over_from_a_dead_one(executor: Any) -> None:
+    dead = _executor()
+    await dead.pid.remote()
+    ray.kill(dead)
+    remote = RemoteSandbox([dead, executor])
+    seen = await asyncio.gather(*(remote.run(Request("print(1)")) for _ in range(4)))
+    assert all(one.stdout == "1\n" for one in seen)
+    await remote.close()
+
+
+async def test_the_sessions_of_a_silent_caller_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "SILENCE_S", 0.5)
+    monkeypatch.setattr(executor_module, "ALIVE_EVERY_S", 0.1)
+    here = CodeExecutor(SETTINGS)
+    sessions = [await here.open_session("dead", f"s{i}") for i in range(SETTINGS.slots)]
+    assert (await here.run("living", Request("print(1)"), None)).stdout == "1\n"
+    with pytest.raises(SandboxLost):
+        await here.run_block(sessions[0], "print(1)", None)
+    await here.close()

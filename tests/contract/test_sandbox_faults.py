@@ -1,0 +1,222 @@
+"""What is killed from outside: the right exception, the run repeated, nothing left after a period."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from actors.sandbox import Backend, Limits, Request, SandboxSettings, Verdict, open_sandbox
+from actors.sandbox.bubblewrap_box import MARK, kill_orphans
+from actors.sandbox.docker_box import LABEL, DockerBoxes
+from actors.sandbox.dockerd import find_engine, stop_private
+from actors.sandbox.image.rootfs import build_root, state_dir
+from actors.sandbox.owners import Owner
+from storage.errors import SandboxLost, SandboxUnavailable
+
+pytestmark = [pytest.mark.container, pytest.mark.fault]
+PERIOD_S = 5.0
+LIMITS = Limits(wall_s=5, memory_mb=128)
+SETTINGS = SandboxSettings(slots=1, limits=LIMITS, reaper_period_s=PERIOD_S)
+ROOT = Path(__file__).resolve().parents[2]
+
+OWNER = """
+import asyncio, sys
+from actors.sandbox import *
+async def main():
+    settings = SandboxSettings(Backend(sys.argv[1]), slots=1, reaper_period_s=float(sys.argv[2]))
+    sandbox = open_sandbox(settings)
+    await sandbox.start()
+    run = asyncio.create_task(sandbox.run(Request("while True: pass"), Limits(wall_s=100)))
+    await asyncio.sleep(0.3)
+    print("running", flush=True)
+    await run
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(params=[Backend.DOCKER, Backend.BUBBLEWRAP])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param is Backend.BUBBLEWRAP and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    return Backend(request.param)
+
+
+async def _boxes_of(owner: int) -> list[str]:
+    """Containers and processes that are marked with an owner's number."""
+    found = []
+    try:
+        engine = await find_engine(state_dir())
+        query = {"all": "1", "filters": f'{{"label":["{LABEL}"]}}'}
+        listed = (await engine.call("GET", "/containers/json", query)).json()
+        assert isinstance(listed, list)
+        found += [c["Id"] for c in listed if f"|{owner}|" in c["Labels"][LABEL]]
+    except SandboxUnavailable:
+        pass
+    for process in psutil.process_iter(["cmdline"]):
+        first = (process.info["cmdline"] or [""])[0]
+        if first.startswith(MARK) and f"|{owner}|" in first:
+            found.append(str(process.pid))
+    return found
+
+
+async def _gone(owner: int, within_s: float) -> bool:
+    give_up = time.monotonic() + within_s
+    while await _boxes_of(owner):
+        if time.monotonic() > give_up:
+            return False
+        await asyncio.sleep(0.1)
+    return True
+
+
+async def test_a_killed_owner_leaves_nothing_after_one_period(backend: Backend) -> None:
+    command = [sys.executable, "-c", OWNER, backend, str(PERIOD_S)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as owner:
+        assert owner.stdout is not None
+        assert await asyncio.to_thread(owner.stdout.readline) == b"running\n"
+        assert await _boxes_of(owner.pid)
+        owner.kill()
+        assert await _gone(owner.pid, PERIOD_S)
+
+
+async def test_a_stopped_owner_loses_its_boxes_after_one_period(backend: Backend) -> None:
+    # A frozen owner holds its stream open: only the supervisor's own patience ends the box.
+    command = [sys.executable, "-c", OWNER, backend, "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as owner:
+        assert owner.stdout is not None
+        assert await asyncio.to_thread(owner.stdout.readline) == b"running\n"
+        supervisors = [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if "stepmill_guest" in (p.info["cmdline"] or [])
+        ]
+        assert supervisors
+        owner.kill()
+        assert await _gone(owner.pid, 4)
+
+
+async def test_a_box_killed_from_outside_is_replaced_and_no_verdict_is_made(
+    backend: Backend,
+) -> None:
+    sandbox = open_sandbox(replace(SETTINGS, backend=backend))
+    try:
+        first = await sandbox.run(Request("print(1)"))
+        code = "import time\nprint('in', flush=True)\ntime.sleep(1)\nprint('out')"
+        run = asyncio.create_task(sandbox.run(Request(code)))
+        await asyncio.sleep(0.3)
+        await _kill_boxes(backend)
+        done = await run
+        assert (done.verdict, done.stdout) == (Verdict.OK, "in\nout\n")
+        assert done.sandbox_id != first.sandbox_id
+        async with sandbox.session("s") as session:
+            await session.run("x = 1")
+            await _kill_boxes(backend)
+            with pytest.raises(SandboxLost):
+                await session.run("print(x)")
+        assert len(await _boxes_of(os.getpid())) <= 1
+        assert (await sandbox.run(Request("print(2)"))).stdout == "2\n"
+    finally:
+        await sandbox.close()
+    assert await _gone(os.getpid(), PERIOD_S)
+
+
+async def _kill_boxes(backend: Backend) -> None:
+    for name in await _boxes_of(os.getpid()):
+        if backend is Backend.BUBBLEWRAP:
+            os.kill(int(name), signal.SIGKILL)
+        else:
+            engine = await find_engine(state_dir())
+            await engine.call("POST", f"/containers/{name}/kill", {"signal": "KILL"})
+
+
+async def test_the_reaper_removes_only_what_belongs_to_the_dead(backend: Backend) -> None:
+    sandbox = open_sandbox(replace(SETTINGS, backend=backend))
+    try:
+        await sandbox.start()
+        assert await sandbox.source.reap() == 0 or await _boxes_of(os.getpid())
+        assert (await sandbox.run(Request("print(1)"))).stdout == "1\n"
+        me = Owner.me()
+        assert not me.is_dead()
+        assert replace(me, start=me.start - 1).is_dead()
+        assert not replace(me, host="elsewhere", start=0).is_dead()
+        assert Owner.parse(str(me)) == me
+        assert Owner.parse("nonsense") is None
+    finally:
+        await sandbox.close()
+
+
+def test_a_process_marked_with_a_dead_owner_is_killed() -> None:
+    me = Owner.me()
+    dead = replace(me, start=me.start - 1)
+    with subprocess.Popen([f"{MARK}{dead}", "60"], executable=shutil.which("sleep")) as orphan:
+        assert kill_orphans() >= 1
+        assert orphan.wait(5) == -signal.SIGKILL
+
+
+@pytest.fixture
+def private_state() -> Iterator[Path]:
+    """An engine of the test's own, so that it may be killed, with the root folders of the real."""
+    if os.geteuid() != 0 or shutil.which("dockerd", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("needs root and dockerd")
+    build_root(state_dir())
+    with tempfile.TemporaryDirectory(prefix="sm-", dir="/tmp") as folder:
+        (Path(folder) / "roots").symlink_to(state_dir() / "roots")
+        yield Path(folder)
+        stop_private(Path(folder))
+        give_up = time.monotonic() + 20
+        while (Path(folder) / "engine" / "pid").exists() and time.monotonic() < give_up:
+            time.sleep(0.05)
+        # An engine that was killed never unmounts what it had mounted.
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for mount in sorted((m for m in mounts if m.startswith(folder)), reverse=True):
+            subprocess.run(["umount", "-l", mount], check=True)
+
+
+async def test_a_killed_engine_is_started_again_and_the_run_repeated(
+    private_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sandbox.dockerd.DEFAULT_SOCKET", "unix:///nowhere.sock")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    settings = replace(SETTINGS, backend=Backend.DOCKER, state_dir=str(private_state))
+    sandbox = open_sandbox(settings)
+    try:
+        first = await sandbox.run(Request("print(1)"))
+        assert isinstance(sandbox.source, DockerBoxes)
+        engine = await find_engine(private_state)
+        container = first.sandbox_id.split("-")[0]
+        described = (await engine.call("GET", f"/containers/{container}/json")).json()
+        assert isinstance(described, dict)
+        supervisor = psutil.Process(described["State"]["Pid"])
+        run = asyncio.create_task(
+            sandbox.run(Request("import time\ntime.sleep(1)\nprint('done')"), LIMITS)
+        )
+        await asyncio.sleep(0.3)
+        os.kill(int((private_state / "engine" / "pid").read_text()), signal.SIGKILL)
+        assert (await run).stdout == "done\n"
+        give_up = time.monotonic() + PERIOD_S + 1
+        while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < give_up, "the killed engine's container lives on"
+            await asyncio.sleep(0.1)
+    finally:
+        await sandbox.close()
+
+
+async def test_an_engine_that_does_not_exist_is_unavailable_not_a_verdict() -> None:
+    settings = replace(
+        SETTINGS, backend=Backend.DOCKER, docker_host="unix:///tmp/no-engine-here.sock"
+    )
+    sandbox = open_sandbox(settings)
+    with pytest.raises(SandboxUnavailable, match="no Docker Engine"):
+        await sandbox.run(Request("print(1)"))
+    await sandbox.close()
