@@ -71,6 +71,10 @@ class WorkerActor:
         """Make and commit one shard."""
         return await self._worker.work(stage, shard)
 
+    async def isolate(self, stage: str, shard: int) -> Receipt:
+        """Make and commit one shard, item by item."""
+        return await self._worker.work_apart(stage, shard)
+
     async def progress(self) -> list[ShardProgress]:
         """How far the shards in flight have come."""
         return self._worker.progress()
@@ -113,6 +117,8 @@ class RayCluster:
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
         self._pids: dict[int, int] = {}
+        self._asked: dict[int, asyncio.Task[None]] = {}
+        self._said: dict[int, list[ShardProgress]] = {}
 
     async def open(self, worker: int, role: str) -> None:
         """Start a worker; raises WorkerLost, another InfrastructureError or a UserError."""
@@ -151,18 +157,40 @@ class RayCluster:
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit one shard."""
+        return await self._call(worker, "work", stage, shard)
+
+    async def isolate(self, worker: int, stage: str, shard: int) -> Receipt:
+        """Make and commit one shard, item by item."""
+        return await self._call(worker, "isolate", stage, shard)
+
+    async def _call(self, worker: int, method: str, stage: str, shard: int) -> Receipt:
         actor = self._workers.get(worker)
         if actor is None:
             raise WorkerLost(f"worker {worker} is closed")
         with classified(f"worker {worker}"):
-            receipt: Receipt = await actor.work.remote(stage, shard)
+            receipt: Receipt = await getattr(actor, method).remote(stage, shard)
         return receipt
 
     async def progress(self) -> list[ShardProgress]:
-        """How far all shards in flight have come; workers that don't answer are left out."""
-        calls = [actor.progress.remote() for actor in list(self._workers.values())]
-        answers: Sequence[Any] = await asyncio.gather(*calls, return_exceptions=True)
-        return [part for answer in answers if isinstance(answer, list) for part in answer]
+        """How far all shards in flight have come, as of each worker's last answer.
+
+        A worker that does not answer is not asked again before it has.
+        """
+        for worker, actor in list(self._workers.items()):
+            if worker in self._pids and worker not in self._asked:
+                self._asked[worker] = asyncio.create_task(self._ask(worker, actor))
+        await asyncio.sleep(0)
+        for worker in self._said.keys() - self._workers.keys():
+            del self._said[worker]
+        return [part for parts in self._said.values() for part in parts]
+
+    async def _ask(self, worker: int, actor: ActorHandle) -> None:
+        try:
+            self._said[worker] = await actor.progress.remote()
+        except RayError:
+            self._said.pop(worker, None)  # its death is told by what runs on it
+        finally:
+            self._asked.pop(worker, None)
 
     async def close(self, worker: int) -> None:
         """Stop a worker, gently first; never raises."""
@@ -177,6 +205,8 @@ class RayCluster:
 
     async def shutdown(self) -> None:
         """Stop every worker and executor."""
+        for asking in list(self._asked.values()):
+            asking.cancel()
         await asyncio.gather(*(self.close(worker) for worker in list(self._workers)))
         for actor in self._executors:
             with contextlib.suppress(RayError, TimeoutError):

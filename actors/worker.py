@@ -14,12 +14,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.stage import Meter, ShardRows, Stage, shard_meter
+from actors.isolation import Notes, entered, parts_of, run_apart
+from actors.metrics import count
+from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
 from storage.commits import Receipt
 from storage.layout import ROAD
 from storage.runs import Run
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
+MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Row]]]
 
 FIELD_OF: Mapping[str, str] = {
     "problems": "problems",
@@ -66,26 +69,51 @@ class ShardWorker:
 
     async def work(self, stage: str, shard: int) -> Receipt:
         """Make and commit one shard. Raises InfrastructureError and UserError only."""
+        return await self._publish(stage, shard, self._stages[stage].run)
+
+    async def work_apart(self, stage: str, shard: int) -> Receipt:
+        """The same item by item: one that kills for the third time is dropped as `poison`."""
+        notes = Notes(self._run, stage, shard)
+        items = await asyncio.to_thread(entered, self._run, stage, shard)
+
+        async def apart(rows: ShardRows) -> ShardResult[Row]:
+            return await run_apart(parts_of(stage, rows, items), self._stages[stage].run, notes)
+
+        receipt = await self._publish(stage, shard, apart)
+        await asyncio.to_thread(notes.clear)
+        return receipt
+
+    async def _publish(self, stage: str, shard: int, make: MakeRows) -> Receipt:
         meter = Meter()
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
         try:
             started = time.monotonic()
-            rows = await self._rows(stage, shard)
-            result = await self._stages[stage].run(rows)
-            return await asyncio.to_thread(
+            result = await make(await self._rows(stage, shard))
+            receipt = await asyncio.to_thread(
                 self._run.publish,
                 stage,
                 shard,
                 ROAD[stage],
                 result.rows,
                 drops=result.drops,
-                counts=result.counts,
+                counts=result.counts | {"items": max(meter.total, len(result.drops))},
                 seconds=time.monotonic() - started,
                 role=self._writer,
             )
         finally:
             self._meters.pop((stage, shard), None)
+        if receipt.won:
+            self._show(receipt)
+        return receipt
+
+    def _show(self, receipt: Receipt) -> None:
+        of = {"run": self._run.name, "stage": receipt.stage}
+        count("stepmill_shards", of)
+        count("stepmill_rows", of, receipt.rows)
+        count("stepmill_tokens", of, receipt.counts.get("tokens", 0))
+        for reason, number in receipt.drops.items():
+            count("stepmill_drops", of | {"reason": reason}, number)
 
     async def _rows(self, stage: str, shard: int) -> ShardRows:
         needed = self._reads[stage]

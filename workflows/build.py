@@ -24,11 +24,16 @@ from storage.runs import Run, Success
 from storage.specs import ShardPlan, Spec, input_digest
 from storage.stores import ObjectStore
 from workflows.answers import check_reference
+from workflows.budgets import check_budget
 from workflows.configuration import BuildConfig, binding
-from workflows.drive import Cluster, Driver, Watch
+from workflows.deadlines import Deadlines
+from workflows.drive import Cluster, Driver, SlotsNow, Watch
 from workflows.ingest import checked_problems
+from workflows.pilot import fitted_chain, store_chain
+from workflows.placement import ENGINES
 from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
 from workflows.schedule import RolePlan, Schedule
+from workflows.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,10 @@ class Standing:
 def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:
     """Create the run of `config`, or open it where it exists with the same spec.
 
-    Raises InputError for a bad file of problems and SpecMismatch, with the fields that differ.
+    Raises InputError for a bad file of problems, SpecMismatch, with the fields that differ, and
+    ConfigurationError for a budget that can't give the labels or whose pilot says no.
     """
+    check_budget(config.stages.estimate, config.stages.label)
     problems = checked_problems(Path(config.problems), config.limit, check_reference)
     spec = Spec(
         configuration=binding(config),
@@ -57,8 +64,10 @@ def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None)
         models={role: model_identity(getattr(config.models, role)) for role in MODEL_ROLES},
         image_digest=image_digest,
     )
+    chain = fitted_chain(store, config.run, spec.models["completer"], config.stages)
     run = Run.start(store, config.run, spec)
     store.put_new(_launch_key(config.run), canonical_json(asdict(config)))
+    store_chain(run, chain)
     run.store_problems(problems)
     return run
 
@@ -82,14 +91,21 @@ def standing(run: Run) -> Standing:
     return Standing(run.spec.plan.shards, done)
 
 
-def schedule_for(config: BuildConfig, found: Standing, slots: int) -> Schedule:
-    """The schedule of what is left, for a cluster with `slots` engine slots."""
+def schedule_for(
+    config: BuildConfig, found: Standing, slots: int | Mapping[str, int]
+) -> Schedule:
+    """The schedule of what is left, for a cluster with so many engine slots, or so many per pool.
+
+    A model role takes its slots from the pool of its own name where the cluster has one.
+    """
+    pools = {ENGINES: slots} if isinstance(slots, int) else slots
     cluster = config.cluster
     roles: dict[str, RolePlan] = {
         role: RolePlan(
             slots=engine_slots(config, role),
             parallel=cluster.parallel_shards,
             most=cluster.workers_per_role,
+            pool=role if role in pools else ENGINES,
         )
         for role in MODEL_ROLES
     }
@@ -99,9 +115,11 @@ def schedule_for(config: BuildConfig, found: Standing, slots: int) -> Schedule:
         found.shards,
         found.done,
         roles,
-        slots=slots,
+        slots=pools,
         window=cluster.window,
         attempts=cluster.attempts,
+        pause=cluster.retry_pause_s,
+        deadlines=Deadlines(cluster.deadline_floor_s, cluster.deadline_factor),
     )
 
 
@@ -112,10 +130,26 @@ def engine_slots(config: BuildConfig, role: str) -> int:
 
 
 async def continue_run(
-    run: Run, config: BuildConfig, cluster: Cluster, slots: int, watch: Watch
+    run: Run,
+    config: BuildConfig,
+    cluster: Cluster,
+    slots: int | Mapping[str, int],
+    watch: Watch,
+    slots_now: SlotsNow | None = None,
 ) -> None:
-    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped."""
-    await Driver(schedule_for(config, standing(run), slots), cluster, watch).drive()
+    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped.
+
+    `slots_now` says how many slots the cluster has at any later moment.
+    """
+    driver = Driver(
+        schedule_for(config, standing(run), slots),
+        cluster,
+        watch,
+        slots_now=slots_now,
+        tolerance=Tolerance(config.cluster.trouble_share, config.cluster.trouble_after),
+        run=run.name,
+    )
+    await driver.drive()
 
 
 def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Success:

@@ -46,7 +46,17 @@ class ClusterSettings:
     window: Positive = 32
     """Most shards that wait before a stage; a slow stage stops the one before it."""
     attempts: Positive = 3
-    """Tries of a shard before the run stops."""
+    """Tries of a shard before the run stops, or before one that kills its worker is taken apart."""
+    retry_pause_s: Annotated[float, Field(ge=0)] = 5.0
+    """Pause before what failed is tried again; three times as long each time."""
+    deadline_floor_s: Annotated[float, Field(gt=0)] = 600.0
+    """No shard is late before so many seconds."""
+    deadline_factor: Annotated[float, Field(ge=1)] = 5.0
+    """A shard is late after so many medians of its stage, and gets a twin where there is room."""
+    trouble_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
+    trouble_after: Positive = 50
+    """Items of a stage before that share means anything."""
     sandbox_actors: Positive = 1
     """Actors that run code; each has `sandbox.slots` slots."""
     ray_address: str | None = None

@@ -106,6 +106,20 @@ class Crew:
         """A worker that has nothing to do."""
         return next(iter(self._free[0].values()), None)
 
+    def clear(self) -> Worker | None:
+        """A worker without any other work; where there is none, the freest is kept clear."""
+        if self.clearing is None:
+            if (idle := self.idle()) is not None:
+                return idle
+            if (busy := self.freest()) is not None:
+                self.leave(busy)
+                busy.alone, self.clearing = True, busy
+            return None
+        if self.clearing.load:
+            return None
+        worker, self.clearing = self.clearing, None
+        return worker
+
     def enter(self, worker: Worker) -> None:
         """Make the worker available, if it is."""
         takes = worker.ready and not (worker.closing or worker.leaving or worker.alone)
@@ -207,6 +221,16 @@ class Workforce:
                 over[plan.pool] -= plan.slots
                 found.append(worker)
         return found
+
+    def in_flight(self) -> int:
+        """Shards that may have to be between two stages, so that no slot of a large pool waits."""
+        most = 0
+        for pool, total in self.slots.items():
+            plans = [c.plan for c in self.crews.values() if c.plan.pool == pool and c.plan.slots]
+            if plans and total >= FEW * sum(plan.slots for plan in plans):
+                workers = total // min(plan.slots for plan in plans)
+                most = max(most, 3 * workers * max(plan.parallel for plan in plans))
+        return most
 
     # ---------------------------------------------------------------- what to do
 

@@ -41,9 +41,6 @@ from workflows.shards import ShardExhausted, Shards, Task
 
 __all__ = ["Action", "Close", "Open", "RolePlan", "Run", "Schedule", "ShardExhausted", "Task"]
 
-OPEN_PAUSE = 5.0
-"""Seconds before another worker of a role is opened where one did not come up."""
-
 
 class Run(NamedTuple):
     """Give `task` to `worker`."""
@@ -72,7 +69,10 @@ class Schedule:
         deadlines: Deadlines | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Plan `shards` shards over `road`; `done` says what is committed already."""
+        """Plan `shards` shards over `road`; `done` says what is committed already.
+
+        `pause`: seconds before trying again what failed, longer each time.
+        """
         self._road = tuple(road)
         self._position = {stage.name: i for i, stage in enumerate(self._road)}
         self._stages_of = {
@@ -83,6 +83,8 @@ class Schedule:
         )
         self._staff = Workforce(roles, _pools(slots))
         self._pause = pause
+        self._window = window
+        self._shards.window = max(window, self._staff.in_flight())
         self._deadlines = deadlines or Deadlines()
         self._clock = clock
         self._where: dict[Task, Worker] = {}
@@ -91,7 +93,7 @@ class Schedule:
         """A try and its twin, both ways."""
         self._twins: list[deque[Task]] = [deque() for _ in road]
         """Late tries that wait for a worker to run their twin."""
-        self._stopping: list[Worker] = []
+        self._closings: list[Close] = []
         """Workers to close with the next decision."""
         self.replaced = 0
         """Workers closed because they hung or were overtaken."""
@@ -105,17 +107,26 @@ class Schedule:
             self._staff.up(worker, self._clock())
 
     def closed(self, number: int) -> None:
-        """The worker has stopped, as asked."""
+        """The worker is gone, as asked."""
         self.lost(number, "closed")
 
     def lost(self, number: int, cause: str) -> None:
-        """The worker died: what ran on it waits again. Raises ShardExhausted."""
+        """The worker is gone: what ran on it waits again. Raises ShardExhausted."""
         worker = self._staff.remove(number)
-        if worker is None:
-            return
-        if not (worker.ready or worker.closing) and self._pause:
-            self._staff.crews[worker.role].not_before = self._clock() + OPEN_PAUSE
+        if worker is not None:
+            self._orphan(worker, cause)
+
+    def broken(self, number: int, cause: str) -> bool:
+        """The worker is of no use: what runs on it waits again, and what is left of the worker is
+        closed. False where that is known. Raises ShardExhausted."""
+        worker = self._staff.workers.get(number)
+        if worker is None or worker.closing:
+            return False
+        if not worker.ready and self._pause:
+            self._staff.crews[worker.role].not_before = self._clock() + self._pause
+        self._closings.append(self._staff.close(worker))
         self._orphan(worker, cause)
+        return True
 
     def _orphan(self, worker: Worker, cause: str) -> None:
         tasks, worker.running = sorted(worker.running, reverse=True), set()
@@ -123,16 +134,11 @@ class Schedule:
             if not self._end(task, committed=False):
                 self._shards.die(self._position[task.stage], task, cause)
 
-    def knows(self, number: int) -> bool:
-        """Whether the worker is one of ours that was not asked to stop."""
-        worker = self._staff.workers.get(number)
-        return worker is not None and not worker.closing
-
-    def resized(self, slots: int | Mapping[str, int], window: int | None = None) -> None:
+    def resized(self, slots: int | Mapping[str, int]) -> None:
         """The cluster has so many slots now. Workers that are up are left alone."""
         self._staff.slots = _pools(slots)
-        self._shards.window = window or self._shards.window
-        self._stopping += self._staff.never_coming()
+        self._shards.window = max(self._window, self._staff.in_flight())
+        self._closings += [self._staff.close(worker) for worker in self._staff.never_coming()]
 
     def committed(self, number: int, task: Task) -> bool:
         """The shard is committed: it moves on. False for a reply that no longer counts."""
@@ -193,7 +199,7 @@ class Schedule:
 
     def _stop_when_idle(self, worker: Worker) -> None:
         if worker.leaving and not worker.closing and not worker.running:
-            self._stopping.append(worker)
+            self._closings.append(self._staff.close(worker))
 
     def _end(self, task: Task, committed: bool) -> bool:
         """The try can't win any more; True where its twin still can."""
@@ -225,6 +231,15 @@ class Schedule:
             for i in self._stages_of[role]
         )
 
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """Slots of each pool."""
+        return self._staff.slots
+
+    def staff(self) -> dict[str, int]:
+        """Workers of each role that are up or coming."""
+        return {role: crew.size for role, crew in self._staff.crews.items()}
+
     def queued(self) -> dict[str, tuple[int, int]]:
         """Per stage: (waiting, running)."""
         return {
@@ -233,25 +248,28 @@ class Schedule:
         }
 
     @property
-    def wake_at(self) -> float | None:
-        """When to decide again although nothing happened, by the schedule's clock."""
+    def wake_in(self) -> float | None:
+        """Seconds after which to decide again although nothing happened."""
         times = [self._shards.wakes_at, self._deadlines.due_at]
         now = self._clock()
         times += [crew.not_before for crew in self._staff.crews.values() if crew.not_before > now]
-        return min((at for at in times if at is not None), default=None)
+        first = min((at for at in times if at is not None), default=None)
+        return None if first is None else max(0.0, first - now)
 
     def decide(self) -> list[Action]:
         """What to start or stop now. Applying it is the driver's; the state already counts it."""
         now = self._clock()
         self._shards.wake(now)
-        actions: list[Action] = [*self._overdue(now), *self._assign(now), *self._stop()]
+        self._overdue(now)
+        actions: list[Action] = [*self._assign(now), *self._closings]
+        self._closings.clear()
         actions += self._staff.place(self._needs(), now)
         return actions
 
     def _assign(self, now: float) -> Iterator[Action]:
         for position in range(len(self._road) - 1, -1, -1):
             crew = self._staff.crews[self._road[position].role]
-            while self._shards.careful(position) and (worker := _alone(crew)) is not None:
+            while self._shards.careful(position) and (worker := crew.clear()) is not None:
                 yield self._start(worker, self._shards.take_careful(position), now)
             while self._shards.startable(position):
                 free = crew.freest()
@@ -287,7 +305,7 @@ class Schedule:
         self._deadlines.start(task, now)
         return Run(worker.number, task)
 
-    def _overdue(self, now: float) -> Iterator[Close]:
+    def _overdue(self, now: float) -> None:
         for late in self._deadlines.late(now):
             worker = self._where.get(late.task)
             if worker is None:
@@ -295,8 +313,7 @@ class Schedule:
             position = self._position[late.task.stage]
             if late.times > 1 and self._hangs(worker, late, now):
                 self.replaced += 1
-                yield self._staff.close(worker)
-                self._orphan(worker, f"no reply in {late.seconds:.0f} s")
+                self.broken(worker.number, f"no reply in {late.seconds:.0f} s")
             elif self._may_have_twin(late.task) and self._shards.ask_twin(position, late.task):
                 self._twins[position].append(late.task)
 
@@ -308,12 +325,6 @@ class Schedule:
         """Whether everything on a worker is late and it has been silent as long as that."""
         silent = now - worker.heard >= self._deadlines.limit(late.task.stage)
         return silent and all(self._deadlines.is_late(task) for task in worker.running)
-
-    def _stop(self) -> Iterator[Close]:
-        stopping, self._stopping = self._stopping, []
-        for worker in stopping:
-            if worker.number in self._staff.workers and not worker.closing:
-                yield self._staff.close(worker)
 
     def _needs(self) -> dict[str, Need]:
         known = [self._deadlines.median(stage.name) for stage in self._road]
@@ -333,21 +344,6 @@ class Schedule:
                 backlog, furthest = backlog + here, i
             left += self._shards.left[i] * seconds[i] / parallel
         return Need(backlog, left, furthest)
-
-
-def _alone(crew: Crew) -> Worker | None:
-    """A worker without any other work; where there is none, the freest is kept clear for it."""
-    if crew.clearing is None:
-        if (idle := crew.idle()) is not None:
-            return idle
-        if (busy := crew.freest()) is not None:
-            crew.leave(busy)
-            busy.alone, crew.clearing = True, busy
-        return None
-    if crew.clearing.load:
-        return None
-    worker, crew.clearing = crew.clearing, None
-    return worker
 
 
 def _pools(slots: int | Mapping[str, int]) -> dict[str, int]:
