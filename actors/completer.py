@@ -56,8 +56,13 @@ class RolloutBudget(Protocol):
         """K, from the probe."""
         ...
 
-    def wants(self, steps: int, k: int, counts: Mapping[int, Count]) -> Sequence[Want]:
-        """What a path of `steps` steps needs next; empty: done. May ask for a state again."""
+    def wants(
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
+    ) -> Sequence[Want]:
+        """What a path of `steps` steps needs next; empty: done. May ask for a state again.
+
+        `correct`: whether the path's own answer is right, which some budgets take as evidence.
+        """
         ...
 
 
@@ -220,7 +225,7 @@ class _Shard:
             raise ItemError("mc_zero_start", f"0 of {first.n} rollouts are right")
         counts = {0: first}
         rounds = {0: 1}
-        while wants := budget.wants(len(path.steps), k, counts):
+        while wants := budget.wants(len(path.steps), k, counts, path.correct):
             for want in wants:  # submitted before any is awaited, left to right
                 self._start(path, want.state, counts.get(want.state, Count(0, 0)).n, want.n)
             for want in wants:

@@ -47,11 +47,15 @@ class FixedBudget:
         """K from the counts of the probe at state 0."""
         return rollouts_per_state(monte_carlo(probed.c, probed.n), self._settings)
 
-    def wants(self, steps: int, k: int, counts: Mapping[int, Count]) -> tuple[Want, ...]:
+    def wants(
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
+    ) -> tuple[Want, ...]:
         """Rollouts to make next for a path of `steps` steps, given the counts per state so far.
 
-        Empty when the path is done. State 0 is in `counts` already.
+        Empty when the path is done. State 0 is in `counts` already. The path's own answer decides
+        nothing here.
         """
+        del correct
         missing = [state for state in range(1, steps) if state not in counts]
         if self.stop_rule == "exact":
             return tuple(Want(state, k) for state in missing)

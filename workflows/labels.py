@@ -21,18 +21,32 @@ from actors.stage import ShardResult, ShardRows, process_items
 from storage.errors import ConfigurationError, ItemError
 from storage.records import Path, PathLabels, StateRollouts
 from workflows.estimators import monte_carlo
+from workflows.label_rule import first_error as first_error
+from workflows.label_rule import is_right, step_value
+from workflows.posterior import Chain
 from workflows.sampling import pass_at_1
 from workflows.settings import LabelSettings
+from workflows.smoothed_labels import counted, smooth, unexplained
 
 ALL_FORMS = frozenset({"ratio", "difference", "hard", "soft"})
-PERMITTED_FORMS: Mapping[str, frozenset[str]] = {
-    "exact": ALL_FORMS,
-    "exact_zero_stop": ALL_FORMS,
+PERMITTED_FORMS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "counts": {
+        "exact": ALL_FORMS,
+        "exact_zero_stop": ALL_FORMS,
+        "first_success": frozenset({"hard"}),
+    },
+    "posterior": {
+        "exact": ALL_FORMS,
+        "exact_zero_stop": ALL_FORMS,
+        "two_round": ALL_FORMS,
+        "adaptive": ALL_FORMS,
+    },
 }
-"""stop_rule -> forms of label that its counts support. A rule that stops at the first success
-knows only whether MC > 0, so it would permit `hard` with threshold 0 alone."""
+"""estimate -> stop_rule -> forms of label that such rows support. A rule that stops at the first
+success knows only whether MC > 0; rules that go on where a label is in doubt leave too few
+rollouts elsewhere for counts alone."""
 
-_STOPS_AT_ZERO = frozenset({"exact_zero_stop"})
+_STOPS_AT_ZERO = frozenset({"exact_zero_stop", "first_success"})
 
 
 def path_labels(
@@ -40,9 +54,12 @@ def path_labels(
     rollouts: Sequence[StateRollouts],
     settings: LabelSettings,
     policy_pass_at_1: float,
+    chain: Chain | None = None,
 ) -> PathLabels:
     """Labels of the T steps of `path` from the rows of its states (equations 7, 9 and 10).
 
+    With `estimate: posterior` MC values are what `chain` and the rows say together
+    (`workflows.smoothed_labels`).
     `policy_pass_at_1` is the share of right samples in the problem's first round (see
     `workflows.sampling.pass_at_1`: unbiased, invalid paths counted as not right).
     Raises ItemError `mc_zero_start` (no rollout from the problem itself is right: equation 9 has
@@ -52,13 +69,13 @@ def path_labels(
     refuse_unsupported({row.stop_rule for row in rollouts}, settings)
     if (tried := tries_from_the_problem(rollouts)) and not any(row.c for row in tried):
         raise ItemError("mc_zero_start", f"0 of {sum(row.n for row in tried)} rollouts are right")
-    n, measured = state_values(path, rollouts)
-    zero = settings.after_first_zero == "zero"
-    mc = zero_after_first_zero(measured) if zero else measured
-    value = [step_value(before, after, settings.form) for before, after in pairwise(mc)]
-    labels = [
-        is_right(value[t], settings) and not (zero and mc[t + 1] == 0) for t in range(len(value))
-    ]
+    if settings.estimate == "posterior":
+        if chain is None:
+            raise ConfigurationError("`label.estimate: posterior` needs a chain: see `pilot`")
+        n, mc, value, labels = smooth(path, rollouts, settings, chain)
+    else:
+        n, measured = state_values(path, rollouts)
+        mc, value, labels = labels_of(measured, settings)
     return PathLabels(
         path_id=path.path_id,
         problem_id=path.problem_id,
@@ -73,19 +90,43 @@ def path_labels(
     )
 
 
+def labels_of(
+    measured: Sequence[float], settings: LabelSettings
+) -> tuple[list[float], list[float], list[bool]]:
+    """(mc, value, labels) from the T + 1 measured MC values of a path (equations 9 and 10)."""
+    zero = settings.after_first_zero == "zero"
+    mc = zero_after_first_zero(measured) if zero else list(measured)
+    value = [step_value(before, after, settings.form) for before, after in pairwise(mc)]
+    labels = [
+        is_right(value[t], settings) and not (zero and mc[t + 1] == 0) for t in range(len(value))
+    ]
+    return mc, value, labels
+
+
 def refuse_unsupported(stop_rules: set[str], settings: LabelSettings) -> None:
     """Raise ConfigurationError where labels of this form can't be made from such rollouts."""
     for rule in sorted(stop_rules):
-        if settings.form not in PERMITTED_FORMS.get(rule, frozenset()):
+        if settings.form not in PERMITTED_FORMS[settings.estimate].get(rule, frozenset()):
             raise ConfigurationError(
-                f"labels of form {settings.form!r} can't be made from rollouts that were stopped "
-                f"by {rule!r}: choose another form, or estimate with `mc_budget: exact`"
+                f"labels of form {settings.form!r} can't be made by {settings.estimate} from "
+                f"rollouts that were stopped by {rule!r}: choose another form or `estimate`, or "
+                "estimate with `mc_budget: exact`"
+            )
+        if rule == "first_success" and settings.threshold != 0:
+            raise ConfigurationError(
+                "rollouts that were stopped at the first success know only whether MC > 0: "
+                f"`threshold` can't be {settings.threshold}, only 0"
             )
         if settings.after_first_zero == "keep" and rule in _STOPS_AT_ZERO:
             raise ConfigurationError(
                 f"`after_first_zero: keep` needs every state's rollouts, and {rule!r} makes none "
                 "after the first MC = 0: estimate with `mc_budget: exact`"
             )
+    if settings.after_first_zero == "keep" and settings.estimate == "posterior":
+        raise ConfigurationError(
+            "`after_first_zero: keep` asks what follows a MC of 0, and a posterior's chain never "
+            "leaves 0: label with `estimate: counts`"
+        )
 
 
 def tries_from_the_problem(rollouts: Sequence[StateRollouts]) -> list[StateRollouts]:
@@ -99,15 +140,13 @@ def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[in
     State T is graded by the path's own answer; states after a zero at which the rollouts stopped
     have MC 0. Both have n = 0. Raises ItemError `rollouts_missing`.
     """
-    made: dict[int, list[StateRollouts]] = defaultdict(list)
-    for row in rollouts:
-        made[row.state].append(row)
+    made = counted(rollouts)
     n: list[int] = []
     mc: list[float] = []
     for state in range(len(path.steps)):
-        if rows := made.get(state):
-            n.append(sum(row.n for row in rows))
-            mc.append(monte_carlo(sum(row.c for row in rows), n[-1]))
+        if found := made.get(state):
+            n.append(found.n)
+            mc.append(monte_carlo(found.c, found.n))
         elif 0 in mc and all(row.stop_rule in _STOPS_AT_ZERO for row in rollouts):
             n.append(0)
             mc.append(0.0)
@@ -124,35 +163,13 @@ def zero_after_first_zero(mc: Sequence[float]) -> list[float]:
     return [*mc[:first], *[0.0] * (len(mc) - first)]
 
 
-def step_value(before: float, after: float, form: str) -> float:
-    """What is compared with the threshold, for a step from MC `before` to MC `after`.
-
-    `ratio`: relative progress P_t = MC(s_t, a_t) / MC(s_t) (equation 9), 0 / 0 being 0; a step
-    out of a state with MC 0 (only with `after_first_zero: keep`) lost nothing and counts as 1.
-    `difference`: MC(s_t, a_t) - MC(s_t). `hard`, `soft`: MC(s_t, a_t) itself.
-    """
-    if form == "ratio":
-        if before == 0:
-            return 1.0 if after > 0 else 0.0
-        return after / before
-    return after - before if form == "difference" else after
-
-
-def is_right(value: float, settings: LabelSettings) -> bool:
-    """Equation 10: right where the value reaches the threshold; `hard`: where it exceeds it."""
-    return value > settings.threshold if settings.form == "hard" else value >= settings.threshold
-
-
-def first_error(labels: Sequence[bool]) -> int | None:
-    """0-based index of the first wrong step; None where all are right."""
-    return next((t for t, right in enumerate(labels) if not right), None)
-
-
 class LabelStage:
     """Stage `label`: thin around `path_labels`."""
 
-    def __init__(self, settings: LabelSettings) -> None:
+    def __init__(self, settings: LabelSettings, chain: Chain | None = None) -> None:
+        """`chain` is what `estimate: posterior` needs; counts have no use for it."""
         self._settings = settings
+        self._chain = chain if settings.estimate == "posterior" else None
 
     async def run(self, rows: ShardRows) -> ShardResult[PathLabels]:
         """Label the selected paths that stage `estimate` finished.
@@ -169,10 +186,12 @@ class LabelStage:
         shares = {problem: pass_at_1(paths) for problem, paths in samples.items()}
 
         async def label(path: Path) -> list[PathLabels]:
-            return [path_labels(path, made[path.path_id], self._settings, shares[path.problem_id])]
+            rows = made[path.path_id]
+            share = shares[path.problem_id]
+            return [path_labels(path, rows, self._settings, share, self._chain)]
 
         selected = [path for path in rows.paths if path.selected]
-        finished = [path for path in selected if _finished(path, made[path.path_id])]
+        finished = [path for path in selected if _finished(path, made[path.path_id], self._chain)]
         labelled, drops = await process_items(finished, lambda path: path.path_id, label)
         return ShardResult(
             tuple(labelled),
@@ -188,9 +207,15 @@ class LabelStage:
         """Nothing to release."""
 
 
-def _finished(path: Path, rollouts: Sequence[StateRollouts]) -> bool:
-    try:
-        _, mc = state_values(path, rollouts)
-    except ItemError:  # stage `estimate` gave the path up, and counted it
+def _finished(path: Path, rollouts: Sequence[StateRollouts], chain: Chain | None) -> bool:
+    """False where stage `estimate` gave the path up, and counted it."""
+    made = counted(rollouts)
+    if 0 not in made or made[0].c == 0:
         return False
-    return mc[0] > 0
+    if chain is not None:
+        return unexplained(path, rollouts, chain) is None
+    try:
+        state_values(path, rollouts)
+    except ItemError:
+        return False
+    return True

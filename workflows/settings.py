@@ -52,8 +52,24 @@ class EstimateSettings:
 
     __pydantic_config__ = STRICT
 
-    mc_budget: Literal["exact", "exact_zero_stop"] = "exact_zero_stop"
-    """`exact`: every state; `exact_zero_stop`: none after the first MC = 0 (same labels)."""
+    mc_budget: Literal["exact", "exact_zero_stop", "two_round", "adaptive", "first_success"] = (
+        "exact_zero_stop"
+    )
+    """`exact`: every state; `exact_zero_stop`: none after the first MC = 0 (same labels);
+    `two_round`: K/4, then K where a label is uncertain; `adaptive`: batches until each label is
+    decided; `first_success`: until one rollout is right (hard labels only)."""
+    pilot: str | None = None
+    """A finished run of the same store, estimated with `exact`: its rollouts give the chain that
+    `two_round`, `adaptive` and `label.estimate: posterior` need."""
+    pilot_paths: Positive = 300
+    """Most paths of the pilot that are read, in the order of its shards."""
+    delta: Share | None = None
+    """A label is decided once the chance of its being wrong is at most this; None: 0.1 under
+    `adaptive`, 0.25 under `two_round`, whose second round goes to K at once."""
+    batch: Positive = 8
+    """Rollouts per state and turn of `adaptive` and `first_success`."""
+    cap: Annotated[float, Field(gt=0)] = 1.0
+    """Most rollouts per state under `adaptive`, in multiples of K."""
     k_hard: Positive = 128
     """Rollouts per state where MC(s1) < `hard_below`."""
     k_medium: Positive = 64
@@ -73,7 +89,7 @@ class EstimateSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSettings:
-    """Stage `label`: labels from MC values (equations 8 and 9)."""
+    """Stage `label`: labels from MC values (equations 9 and 10)."""
 
     __pydantic_config__ = STRICT
 
@@ -83,6 +99,9 @@ class LabelSettings:
     """A step is right where its value >= threshold (`hard`: where MC after > threshold)."""
     after_first_zero: Literal["zero", "keep"] = "zero"
     """`zero`: after the first MC = 0 every label is wrong (the paper)."""
+    estimate: Literal["counts", "posterior"] = "counts"
+    """What stands for MC(s): `counts`: c / n (the paper); `posterior`: what a chain fitted to a
+    pilot believes of a path's states together; a label is right where that is likelier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,14 @@ from storage.runs import Run
 from storage.stores import open_store
 from workflows import prompts, steps
 from workflows.answers import read_answer
+from workflows.budgets import budget_of
 from workflows.configuration import BuildConfig
 from workflows.consensus import ConsensusStage
-from workflows.estimators import FixedBudget
 from workflows.exports import ExportStage
 from workflows.grading import grader
 from workflows.labels import LabelStage
+from workflows.pilot import stored_chain
+from workflows.posterior import Chain
 from workflows.rationales import PaperForm
 from workflows.road import MODEL_ROLES, ROAD
 from workflows.sampling import QuotaRule
@@ -44,6 +46,8 @@ class StageMaker:
 
     config: BuildConfig
     run_name: str
+    chain: Chain | None = None
+    """What the run's budget and labels need of its pilot; see `workflows.pilot`."""
 
     async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
         """Open engines and build the stages of one role.
@@ -74,7 +78,7 @@ class StageMaker:
         """The stages that need no model."""
         settings = self.config.stages
         return {
-            "label": LabelStage(settings.label),
+            "label": LabelStage(settings.label, self.chain),
             "consensus": ConsensusStage(settings.consensus),
             "export": ExportStage(
                 settings.consensus,
@@ -108,7 +112,7 @@ class StageMaker:
             grader(self.config.stages.answers),
             chat=partial(completion_chat, self.config.stages.sample.system),
             read_answer=read_answer,
-            budget=FixedBudget(wanted),
+            budget=budget_of(wanted, self.config.stages.label, self.chain),
             sampling=Sampling(
                 temperature=wanted.temperature,
                 top_p=wanted.top_p,
@@ -171,7 +175,7 @@ def make_worker(
 
 def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
-    maker = StageMaker(config, run.name)
+    maker = StageMaker(config, run.name, stored_chain(run, config.stages))
     return {
         role: partial(make_worker, run.store.url, run.name, maker, role)
         for role in (*MODEL_ROLES, "cpu")

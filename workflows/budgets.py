@@ -1,0 +1,185 @@
+"""Rollouts where labels are in doubt: allocation by the posterior of each label.
+
+    two_round      K/4 in every state, then up to K in the states of uncertain labels
+    adaptive       a batch in every state, then a batch at a time in the states of uncertain
+                   labels, until each label is decided or its states have cap * K
+    first_success  batches until one rollout is right or K are made: for hard labels only
+
+A label is decided once the chance of its being the wrong one is at most `delta`. States are
+entered from left to right, and none after a state that is certainly dead (`CERTAINLY_DEAD`):
+labels beyond it are wrong whatever more rollouts said. State 0 has its K rollouts before any of
+this, since all paths of a problem share them.
+
+Invariant: what is asked next is pure in the chain, the settings and the counts so far, so that a
+repeated shard asks for the same rollouts. `decide` is the rule for many paths at once; a budget
+asks it about one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from actors.completer import Count, RolloutBudget, Want
+from storage.errors import ConfigurationError
+from workflows.estimators import FixedBudget, monte_carlo, rollouts_per_state
+from workflows.posterior import (
+    CERTAINLY_DEAD,
+    Beliefs,
+    Chain,
+    Flags,
+    Integers,
+    Observed,
+    believe,
+)
+from workflows.settings import EstimateSettings, LabelSettings
+
+SMOOTHED = frozenset({"two_round", "adaptive"})
+"""Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
+
+
+DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}
+"""What `delta` is where it is not set, chosen on `benchmarks/label_worlds.py`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What B paths need next."""
+
+    n: Integers
+    """(B, S) further rollouts per state; a path whose row is 0 is done."""
+
+
+def decide(
+    beliefs: Beliefs, k: Integers, settings: EstimateSettings, labels: LabelSettings
+) -> Decision:
+    """What each path needs next under `two_round` or `adaptive`; `k` is (B,).
+
+    A path that has still to enter a state enters one. Otherwise each uncertain label t has one of
+    its states t and t + 1 topped up: of those that may have more, the one whose success
+    probability is known worse relative to itself, since that is what a ratio feels.
+    """
+    seen = beliefs.seen
+    there = np.arange(seen.n.shape[1]) < seen.steps[:, None]
+    two_round = settings.mc_budget == "two_round"
+    first = -(-k // 4) if two_round else np.minimum(k, settings.batch)
+    most = k if two_round else np.ceil(k * settings.cap).astype(np.int64)
+    entered = _next_state(beliefs, there)
+    uncertain = (beliefs.error(labels) > delta_of(settings)) & there
+    left = np.where(there & (seen.n > 0), np.maximum(most[:, None] - seen.n, 0), 0)
+    doubt = np.where(left > 0, beliefs.relative_deviation, -1.0)
+    after = np.zeros_like(uncertain)
+    after[:, :-1] = doubt[:, 1:] > doubt[:, :-1]
+    touched = uncertain & ~after
+    touched[:, 1:] |= (uncertain & after)[:, :-1]
+    touched &= ~entered.any(axis=1, keepdims=True)
+    more = left if two_round else np.minimum(left, settings.batch)
+    return Decision(np.where(entered, first[:, None], 0) + np.where(touched, more, 0))
+
+
+def delta_of(settings: EstimateSettings) -> float:
+    """The chance of being wrong that a decided label may have."""
+    return DELTA[settings.mc_budget] if settings.delta is None else settings.delta
+
+
+def _next_state(beliefs: Beliefs, there: Flags) -> Flags:
+    """(B, S): the first state without rollouts, unless the one before it is certainly dead."""
+    missing: Flags = (beliefs.seen.n == 0) & there
+    first: Flags = missing & (np.cumsum(missing, axis=1) == 1)
+    first[:, 1:] &= beliefs.dead[:, :-1] < CERTAINLY_DEAD
+    return first
+
+
+class PosteriorBudget:
+    """`two_round` and `adaptive`."""
+
+    def __init__(self, settings: EstimateSettings, labels: LabelSettings, chain: Chain) -> None:
+        """`labels` says which labels have to be decided."""
+        self._settings = settings
+        self._labels = labels
+        self._chain = chain
+        self.stop_rule: str = settings.mc_budget
+        self.probe = settings.probe
+
+    def per_state(self, probed: Count) -> int:
+        """K from the counts of the probe at state 0."""
+        return rollouts_per_state(monte_carlo(probed.c, probed.n), self._settings)
+
+    def wants(
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
+    ) -> tuple[Want, ...]:
+        """Rollouts to make next for a path; its own end is evidence about its last state."""
+        beliefs = believe(self._chain, Observed.of([(steps, correct, counts)]))
+        asked = decide(beliefs, np.array([k]), self._settings, self._labels).n[0]
+        return tuple(Want(state, int(n)) for state, n in enumerate(asked) if n)
+
+
+class FirstSuccess:
+    """`first_success`: what hard labels need, and no more: whether MC(s) > 0 in K rollouts."""
+
+    def __init__(self, settings: EstimateSettings) -> None:
+        self._settings = settings
+        self.stop_rule: str = settings.mc_budget
+        self.probe = settings.probe
+
+    def per_state(self, probed: Count) -> int:
+        """K from the counts of the probe at state 0."""
+        return rollouts_per_state(monte_carlo(probed.c, probed.n), self._settings)
+
+    def wants(
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
+    ) -> tuple[Want, ...]:
+        """The next batch of the first state that has no success yet; none after a MC of 0."""
+        del correct
+        for state in range(1, steps):
+            made = counts.get(state, Count(0, 0))
+            if made.c == 0:
+                batch = min(self._settings.batch, k - made.n)
+                return (Want(state, batch),) if batch > 0 else ()
+        return ()
+
+
+def budget_of(
+    settings: EstimateSettings, labels: LabelSettings, chain: Chain | None
+) -> RolloutBudget:
+    """The budget that settings name. Raises ConfigurationError where it lacks its chain."""
+    if settings.mc_budget == "first_success":
+        return FirstSuccess(settings)
+    if settings.mc_budget not in SMOOTHED:
+        return FixedBudget(settings)
+    if chain is None:
+        raise ConfigurationError(
+            f"`mc_budget: {settings.mc_budget}` needs the chain of a pilot: name a finished run "
+            "of the same store as `estimate.pilot`"
+        )
+    return PosteriorBudget(settings, labels, chain)
+
+
+def check_budget(settings: EstimateSettings, labels: LabelSettings) -> None:
+    """Refuse, before any work, a budget whose rollouts could not give the labels asked for.
+
+    Raises ConfigurationError.
+    """
+    budget = settings.mc_budget
+    if budget in SMOOTHED and labels.estimate != "posterior":
+        raise ConfigurationError(
+            f"`mc_budget: {budget}` leaves most states with few rollouts, from which counts give "
+            "worse labels than `exact`: set `label.estimate: posterior`"
+        )
+    if (budget in SMOOTHED or labels.estimate == "posterior") and settings.pilot is None:
+        raise ConfigurationError(
+            "posteriors need a chain fitted to a pilot: name a finished run of the same store, "
+            "built with `mc_budget: exact`, as `estimate.pilot`"
+        )
+    if budget == "first_success" and (
+        labels.form != "hard" or labels.threshold != 0 or labels.estimate != "counts"
+    ):
+        raise ConfigurationError(
+            "`mc_budget: first_success` knows only whether MC > 0: set `label.form: hard` and "
+            "`label.threshold: 0`, or estimate with another budget"
+        )
+    if not math.isfinite(settings.cap) or settings.cap <= 0:
+        raise ConfigurationError(f"`estimate.cap` is a multiple of K above 0, not {settings.cap}")
