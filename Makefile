@@ -14,12 +14,18 @@ setup: $(READY) sandbox
 $(READY): requirements.lock pyproject.toml
 	@echo "== installing the pinned environment into $(VENV) (some minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-# A container engine (or bubblewrap) and the image that model-written code runs in.
+# A container engine (or bubblewrap) and the image that model-written code runs in. Where neither
+# is installed and this is root on Debian, they are.
 sandbox: $(READY)
+	@command -v dockerd bwrap >/dev/null || test -n "$$DOCKER_HOST" || test -S /var/run/docker.sock || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    echo "== installing docker.io and bubblewrap (once)" && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	      docker.io bubblewrap >/dev/null; } || true
 	@$(BIN)/python -m actors.sandbox.image >/dev/null
 
 demo: setup
