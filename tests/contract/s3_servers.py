@@ -19,7 +19,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -34,19 +35,39 @@ KEY, SECRET = "AKIDSTEPMILLTESTS", "secret-of-the-tests-0123456789"
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running server."""
+    """A server, of one process or several, that keeps its objects in `data`."""
 
     endpoint: str
-    process: subprocess.Popen[bytes]
+    commands: Sequence[Sequence[str]]
+    settings: Mapping[str, str]
+    data: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def url(self, prefix: str, endpoint: str | None = None) -> str:
         """A store URL; through another endpoint (a proxy) if one is named."""
         return f"s3://{BUCKET}/{prefix}?endpoint={endpoint or self.endpoint}"
 
+    def start(self) -> None:
+        """Start every process, wait for an answer, and see to it that the bucket is there."""
+        self.run()
+        wait_until_it_answers(self.endpoint, self.processes[-1], self.data / "server.log")
+        os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+        os.environ.pop("AWS_SESSION_TOKEN", None)
+        client = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1")
+        if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=BUCKET)
+
+    def run(self) -> None:
+        """Start every process, and no more."""
+        log = self.data / "server.log"
+        self.processes[:] = [spawn(command, self.settings, log) for command in self.commands]
+
     def stop(self) -> None:
         """Kill it, as a power cut would."""
-        self.process.kill()
-        self.process.wait()
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
 
 
 def install() -> Path:
@@ -71,9 +92,9 @@ def free_port() -> int:
         return port
 
 
-def start_ministack(data: Path, port: int | None = None) -> S3Server:
-    """A server that creates an object once; it keeps its objects in `data` over a restart."""
-    port = port or free_port()
+def ministack(data: Path) -> S3Server:
+    """A server that creates an object once."""
+    port = free_port()
     settings = {
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
@@ -85,10 +106,11 @@ def start_ministack(data: Path, port: int | None = None) -> S3Server:
         "IOT_MTLS_ENABLED": "0",
         "HOME": str(data),
     }
-    return _started([str(install() / "ministack")], settings, port, data)
+    command = [str(install() / "ministack")]
+    return S3Server(f"http://127.0.0.1:{port}", [command], settings, data)
 
 
-def start_pys3local(data: Path) -> S3Server:
+def pys3local(data: Path) -> S3Server:
     """A server that ignores `If-None-Match` and overwrites."""
     port = free_port()
     command = [
@@ -96,32 +118,23 @@ def start_pys3local(data: Path) -> S3Server:
         f"127.0.0.1:{port}", "--access-key-id", KEY, "--secret-access-key", SECRET,
         "--allow-bucket-creation",
     ]  # fmt: skip
-    return _started(command, {"HOME": str(data)}, port, data)
+    return S3Server(f"http://127.0.0.1:{port}", [command], {"HOME": str(data)}, data)
 
 
 @cache
 def shared_ministack() -> S3Server:
     """One server for all tests of this process; each test takes a prefix of its own."""
     data = tempfile.TemporaryDirectory(prefix="stepmill-s3-")
-    server = start_ministack(Path(data.name))
+    server = ministack(Path(data.name))
+    server.start()
     atexit.register(data.cleanup)
     atexit.register(server.stop)
     return server
 
 
-def _started(command: list[str], settings: dict[str, str], port: int, data: Path) -> S3Server:
-    process = spawn(command, settings, data / "server.log")
-    server = S3Server(f"http://127.0.0.1:{port}", process)
-    wait_until_it_answers(server.endpoint, process, data / "server.log")
-    os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
-    os.environ.pop("AWS_SESSION_TOKEN", None)
-    client = boto3.client("s3", endpoint_url=server.endpoint, region_name="us-east-1")
-    if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket=BUCKET)
-    return server
-
-
-def spawn(command: list[str], settings: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], settings: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
     """A process with an environment of its own that does not outlive this one."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as out:

@@ -12,6 +12,7 @@ from storage.memory_store import MemoryStore
 from storage.patience import Patience
 from storage.s3_store import S3Store
 from storage.stores import ObjectStore, open_store
+from tests.contract.ceph_server import shared_ceph
 from tests.contract.s3_servers import shared_ministack
 from tests.faults.fault_proxy import fault_proxy
 
@@ -37,6 +38,12 @@ def s3(folder: Path) -> Iterator[ObjectStore]:
 
 
 @contextmanager
+def ceph_s3(folder: Path) -> Iterator[ObjectStore]:
+    """The same on Ceph's gateway, which checks credentials and syncs what it acknowledges."""
+    yield open_store(shared_ceph().url(uuid.uuid4().hex))
+
+
+@contextmanager
 def stormy_s3(folder: Path) -> Iterator[ObjectStore]:
     """The same behind a proxy that loses, delays, cuts, alters and refuses three of ten requests.
 
@@ -54,4 +61,5 @@ BACKENDS: dict[str, OpenBackend] = {
     "local": local,
     "s3": s3,
     "stormy_s3": stormy_s3,
+    "ceph": ceph_s3,
 }

@@ -21,7 +21,15 @@ from tests.contract.store_backends import BACKENDS
 SIZES = [0, 1, 65_536, 9 * 1024 * 1024]
 
 
-@pytest.fixture(params=BACKENDS)
+SLOW = {"ceph"}
+"""Backends that take half a minute to start and are no part of `make test`."""
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BACKENDS
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
     with BACKENDS[request.param](tmp_path) as opened:
         yield opened

@@ -34,7 +34,7 @@ from storage.s3_store import S3Store
 from storage.stores import Put
 from storage.sweep import sweep
 from tests.contract import swift_server
-from tests.contract.s3_servers import KEY, SECRET, free_port, shared_ministack, start_pys3local
+from tests.contract.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
 from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.unit.storage.whole_run import finished, path, problems, started, work_shard
 
@@ -228,7 +228,8 @@ def test_a_proxy_that_takes_the_condition_away_is_found_by_the_probe(
 
 
 def test_a_server_that_overwrites_is_refused(tmp_path: Folder, prefix: str) -> None:
-    server = start_pys3local(tmp_path)
+    server = pys3local(tmp_path)
+    server.start()
     try:
         with pytest.raises(StoreRefused, match="can't hold a run: it replaces an object"):
             probe_store(S3Store.at(server.url(prefix), QUICK))

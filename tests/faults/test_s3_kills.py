@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path as Folder
 
 import pytest
@@ -19,7 +20,8 @@ from storage.records import Path
 from storage.runs import Run
 from storage.s3_store import S3Store
 from storage.sweep import sweep
-from tests.contract.s3_servers import free_port, start_ministack
+from tests.contract.ceph_server import ceph
+from tests.contract.s3_servers import S3Server, ministack
 from tests.unit.storage.whole_run import started
 
 ROOT = Folder(__file__).parents[2]
@@ -28,14 +30,14 @@ SHARDS, WRITERS, KILLS, CUTS = 120, 3, 9, 2
 
 
 def test_a_server_that_was_down_is_waited_for(tmp_path: Folder) -> None:
-    port = free_port()
-    server = start_ministack(tmp_path, port)
+    server = ministack(tmp_path)
+    server.start()
     down: list[float] = []
 
     def wait(seconds: float) -> None:
         down.append(seconds)
         if len(down) == 5:
-            start_ministack(tmp_path, port)
+            server.start()
 
     store = S3Store.at(server.url("x"), Patience(sleep=wait))
     run = started(store)
@@ -44,16 +46,18 @@ def test_a_server_that_was_down_is_waited_for(tmp_path: Folder) -> None:
     assert receipt.won
     assert sum(down) > 1
     assert run.commit("sample", 0).attempt == receipt.attempt
+    server.stop()
 
 
 @pytest.mark.fault
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [ministack, ceph])
 def test_writers_and_server_killed_at_random_lose_nothing_that_was_acknowledged(
-    tmp_path: Folder,
+    kind: Callable[[Folder], S3Server], tmp_path: Folder
 ) -> None:
     chance = random.Random(SEED)
-    port = free_port()
-    server = start_ministack(tmp_path, port)
+    server = kind(tmp_path)
+    server.start()
     run = started(S3Store.at(server.url("x")), count=SHARDS, per_shard=1)
     acknowledged: dict[int, set[tuple[str, str]]] = {}
 
@@ -78,7 +82,7 @@ def test_writers_and_server_killed_at_random_lose_nothing_that_was_acknowledged(
             take(one.stdout.readline())
         if kill in cuts:
             server.stop()
-            server = start_ministack(tmp_path, port)
+            server.start()
         victim = writers.pop(chance.randrange(WRITERS))
         victim.kill()
         for line in victim.communicate()[0].splitlines(keepends=True):
