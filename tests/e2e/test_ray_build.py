@@ -1,0 +1,112 @@
+"""A whole scripted build on real Ray actors of one machine, with a worker and a driver killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from launch.config import load
+from storage.audit import audit
+from storage.fault_points import VARIABLE
+from storage.runs import Run
+from storage.stores import open_store
+from tests.e2e.test_scripted_build import Build, configure
+from workflows.build import start_run
+from workflows.road import STAGE_NAMES
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.fault]
+
+
+class Ended(NamedTuple):
+    """What a driver process did."""
+
+    code: int
+    events: list[tuple[str, str, int | None, str]]
+
+    def shards(self, what: str) -> list[tuple[str, int | None]]:
+        return [(stage, shard) for said, stage, shard, _ in self.events if said == what]
+
+
+def drive(config: Path, *args: str, fault: str = "") -> Ended:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.ray_process", str(config), *args],
+        cwd=ROOT,
+        env=os.environ | {VARIABLE: fault, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=240,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    return Ended(done.returncode, [tuple(json.loads(line)) for line in lines])
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, str]]:
+    """Digests of a build in one process, without Ray and without trouble."""
+    build = Build(configure(tmp_path_factory.mktemp("quiet")))
+    asyncio.run(build.work())
+    return digests(build.run)
+
+
+def digests(run: Run) -> dict[str, dict[int, str]]:
+    return {stage: {c.shard: c.sha256 for c in run.commits(stage)} for stage in STAGE_NAMES}
+
+
+def started(folder: Path) -> tuple[Run, Path]:
+    store = f"file:{folder}/store"
+    config = configure(folder, store=store, cluster={"retry_pause_s": 0.5})
+    return start_run(config, open_store(config.store), None), folder / "build.yaml"
+
+
+def test_a_worker_killed_between_data_and_commit_is_replaced_and_only_its_shards_are_redone(
+    tmp_path: Path, quiet: dict[str, dict[int, str]]
+) -> None:
+    run, config = started(tmp_path / "run")
+    ended = drive(config, fault=f"after_data@estimate/1=kill-once:{tmp_path / 'killed'}")
+    assert ended.code == 0
+    assert (tmp_path / "killed").exists()
+    assert ended.shards("lost") == [("estimate", ended.shards("lost")[0][1])]
+    committed = ended.shards("committed")
+    assert sorted(committed) == sorted((s, i) for s in STAGE_NAMES for i in quiet["sample"])
+    for before, shard in enumerate(committed):
+        assert shard not in [
+            (stage, number)
+            for said, stage, number, _ in ended.events[_at(ended, before) :]
+            if said == "started"
+        ], "a committed shard was started again"
+    assert digests(run) == quiet
+    result = audit(run)
+    assert (result.findings, result.finished) == ((), True)
+
+
+def _at(ended: Ended, number: int) -> int:
+    """Where the `number`-th commit stands among the events."""
+    commits = [i for i, event in enumerate(ended.events) if event[0] == "committed"]
+    return commits[number]
+
+
+def test_a_driver_killed_in_the_middle_is_continued_with_the_same_bytes_and_nothing_repeated(
+    tmp_path: Path, quiet: dict[str, dict[int, str]]
+) -> None:
+    run, config = started(tmp_path / "run")
+    first = drive(config, "--die-after", "9")
+    assert first.code == -signal.SIGKILL
+    assert len(first.shards("committed")) == 9
+    stands = {(stage, shard) for stage in STAGE_NAMES for shard in run.shards_of(stage)}
+    assert set(first.shards("committed")) <= stands
+    second = drive(config)
+    assert second.code == 0
+    assert not set(second.shards("started")) & set(first.shards("committed"))
+    assert digests(run) == quiet
+    result = audit(run)
+    assert (result.findings, result.finished) == ((), True)
+    assert load(config).run == run.name
