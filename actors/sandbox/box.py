@@ -46,14 +46,13 @@ class Hello:
 
     filter: bytes
     namespaces: bool
-    warm: bool = True
 
     def frame(self, settings: SandboxSettings) -> Frame:
         """Put it in a frame."""
         most = settings.limits
         fields: dict[str, object] = {
             "patience": settings.reaper_period_s,
-            "warm": self.warm,
+            "warm": list(settings.warm),
             "namespaces": self.namespaces,
             "cpus": max(1, round(settings.cpus)),
             "scratch_bytes": most.scratch_mb << 20,

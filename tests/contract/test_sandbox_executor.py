@@ -1,4 +1,4 @@
-"""The sandbox behind Ray actors: a writer can't tell the difference, and a dead executor harms none.
+"""The sandbox behind Ray actors: no writer can tell, and a dead executor harms nobody.
 
 One local Ray cluster of its own for the module; every test gets a fresh executor.
 """

@@ -1,4 +1,4 @@
-"""What is killed from outside: the right exception, the run repeated, nothing left after a period."""
+"""What is killed from outside: the right exception, the run repeated, nothing left in the end."""
 
 from __future__ import annotations
 

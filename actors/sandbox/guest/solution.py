@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 from . import watch
 from .capture import Capture
-from .confinement import CLONE_NEWPID, Ceiling, Scratch, check, libc
+from .confinement import CLONE_NEWPID, check, libc
+from .desk import Desk, Terms, ceiling
 from .frames import Decoder, Frame, FrameError, encode
 from .interpreter import Confinement, run_script, serve_blocks
 from .sweep import sweep
@@ -32,67 +33,6 @@ FIRST_UID, UIDS = 1 << 20, 1 << 28
 
 class BoxBroken(Exception):
     """The box can't be brought back to its first state."""
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What all solutions of this box have in common."""
-
-    filter: bytes
-    namespaces: bool
-    cpus: int
-    scratch: Scratch
-    hard: Ceiling
-    warm_virtual: int
-    warm_resident: int
-    wake: tuple[int, int]
-
-    @classmethod
-    def of(cls, frame: Frame) -> Desk:
-        """Read the host's hello; from now on a child's end wakes the supervisor."""
-        wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, stack: None)
-        return cls(
-            filter=frame.blobs[0],
-            namespaces=frame.flag("namespaces"),
-            cpus=frame.integer("cpus", 1),
-            scratch=Scratch(frame.integer("scratch_bytes"), frame.integer("scratch_files")),
-            hard=_ceiling(frame, watch.virtual_bytes()),
-            warm_virtual=watch.virtual_bytes(),
-            warm_resident=watch.resident_bytes(),
-            wake=wake,
-        )
-
-
-def _ceiling(frame: Frame, warm_virtual: int) -> Ceiling:
-    return Ceiling(
-        memory_bytes=frame.integer("memory_bytes") + warm_virtual,
-        pids=frame.integer("pids"),
-        open_files=frame.integer("open_files"),
-        file_bytes=frame.integer("file_bytes"),
-        cpu_s=int(frame.number("cpu_s")) + 2,
-    )
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The limits that the supervisor itself watches over."""
-
-    wall_s: float
-    cpu_s: float
-    memory_bytes: int
-    output_bytes: int
-
-    @classmethod
-    def of(cls, frame: Frame) -> Terms:
-        """Read them from a `run` or a `block`."""
-        return cls(
-            frame.number("wall_s"),
-            frame.number("cpu_s"),
-            frame.integer("memory_bytes"),
-            frame.integer("output_bytes"),
-        )
 
 
 @dataclass
@@ -120,7 +60,7 @@ class Solution:
     def start(cls, desk: Desk, frame: Frame, blocks: bool) -> Solution:
         """Fork an interpreter that runs a script, or waits for blocks."""
         uid = FIRST_UID + secrets.randbelow(UIDS)
-        soft = _ceiling(frame, desk.warm_virtual)
+        soft = ceiling(frame, desk.warm_virtual)
         # A session's limits change by block: the box's own stay its hard limits.
         how = Confinement(
             uid,
@@ -158,7 +98,7 @@ class Solution:
         self.err.restart()
         self.cpu_before = self.cpu_reaped + watch.usage().cpu_s
         self.delayed_before = watch.delayed_s(self.pid)
-        soft = _ceiling(frame, self.desk.warm_virtual)
+        soft = ceiling(frame, self.desk.warm_virtual)
         fields: dict[str, object] = {
             "nonce": self.nonce,
             "memory_bytes": soft.memory_bytes,

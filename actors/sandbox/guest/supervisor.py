@@ -17,8 +17,9 @@ import signal
 import sys
 import time
 
+from .desk import Desk, Terms
 from .frames import Decoder, Frame, FrameError, encode
-from .solution import BoxBroken, Desk, Solution, Terms
+from .solution import BoxBroken, Solution
 from .warmth import warm_up
 
 WRITE_TIMEOUT = 30.0
@@ -63,7 +64,7 @@ class Supervisor:
 
     def _hello(self, frame: Frame) -> None:
         self._patience = frame.number("patience")
-        missing = warm_up(frame.flag("warm"))
+        missing = warm_up(frame.names("warm"))
         self._desk = Desk.of(frame)
         fields = {"python": sys.version.split()[0], "missing": missing, "pid": os.getpid()}
         self._send(Frame("ready", fields))

@@ -1,0 +1,222 @@
+"""The pure parts: verdicts, the fair queue, the requests, the seccomp program, the sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pickle
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.sandbox import seccomp
+from actors.sandbox.contract import (
+    Execution,
+    Limits,
+    Request,
+    RequestRejected,
+    SandboxSettings,
+    SessionDead,
+    Verdict,
+)
+from actors.sandbox.guest.frames import Frame
+from actors.sandbox.guest.supervisor import main
+from actors.sandbox.guest.sweep import remove_below
+from actors.sandbox.requests import run_frame
+from actors.sandbox.turnstile import Turnstile
+from actors.sandbox.verdicts import execution, is_starved
+
+FIELDS: dict[str, object] = {
+    "end": "exit",
+    "status": 0,
+    "wall_s": 1.0,
+    "cpu_s": 0.1,
+    "peak_kb": 1,
+    "delayed_s": 0.0,
+    "stdout_truncated": False,
+    "stderr_truncated": False,
+    "alive": False,
+}
+
+
+def _seen(stderr: bytes = b"", **changes: object) -> Execution:
+    return execution(Frame("result", {**FIELDS, **changes}, (b"", stderr)), 0.0, "box")
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "exit_code", "signal"),
+    [
+        ({"status": 0}, "ok", 0, None),
+        ({"status": 3 << 8}, "error", 3, None),
+        ({"status": 15}, "killed", None, 15),
+        ({"status": 11 | 0x80}, "killed", None, 11),
+        ({"status": 24}, "cpu_time", None, 24),
+        ({"end": "timeout", "status": None}, "timeout", None, 9),
+        ({"end": "memory", "status": None}, "memory", None, 9),
+        ({"end": "output", "status": None}, "output", None, 9),
+        ({"end": "done", "status": None}, "ok", None, None),
+        ({"end": "failed", "status": None}, "error", None, None),
+    ],
+)
+def test_what_the_supervisor_saw_decides_the_verdict(
+    changes: dict[str, object], verdict: str, exit_code: int | None, signal: int | None
+) -> None:
+    seen = _seen(**changes)
+    assert (seen.verdict, seen.exit_code, seen.signal) == (Verdict(verdict), exit_code, signal)
+
+
+@pytest.mark.parametrize(
+    ("last_line", "verdict"),
+    [
+        (b"MemoryError\n", "memory"),
+        (b"MemoryError: \n", "memory"),
+        (b"numpy._core._exceptions._ArrayMemoryError: Unable to allocate\n", "memory"),
+        (b"ValueError: not a MemoryError\n", "error"),
+        (b"MemoryError\nValueError: then this\n", "error"),
+    ],
+)
+def test_an_uncaught_memory_error_is_memory(last_line: bytes, verdict: str) -> None:
+    assert _seen(b"Traceback\n" + last_line, status=1 << 8).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "starved"),
+    [
+        ({"end": "timeout", "cpu_s": 0.05, "delayed_s": 0.9}, True),
+        ({"end": "timeout", "cpu_s": 0.05, "delayed_s": 0.1}, False),
+        ({"end": "timeout", "cpu_s": 0.60, "delayed_s": 0.9}, False),
+        ({"end": "exit", "cpu_s": 0.05, "delayed_s": 0.9}, False),
+    ],
+)
+def test_a_deadline_missed_for_want_of_a_processor_is_known(
+    changes: dict[str, object], starved: bool
+) -> None:
+    assert is_starved(Frame("result", {**FIELDS, **changes}, (b"", b""))) is starved
+
+
+async def test_callers_take_turns_and_each_is_served_in_order() -> None:
+    turnstile = Turnstile([0], lambda slot: slot)
+    held = await turnstile.enter("first")
+    order: list[str] = []
+
+    async def one(caller: str, number: int) -> None:
+        slot = await turnstile.enter(caller)
+        order.append(f"{caller}{number}")
+        turnstile.leave(slot)
+
+    waiting = [asyncio.create_task(one("a", i)) for i in range(3)]
+    waiting += [asyncio.create_task(one("b", i)) for i in range(2)]
+    await asyncio.sleep(0)
+    turnstile.leave(held)
+    await asyncio.gather(*waiting)
+    assert order == ["a0", "b0", "a1", "b1", "a2"]
+
+
+async def test_a_waiter_cancelled_as_it_is_served_gives_the_slot_on() -> None:
+    turnstile = Turnstile(["slot"], lambda slot: 0)
+    held = await turnstile.enter()
+    first, second = (asyncio.create_task(turnstile.enter()) for _ in range(2))
+    await asyncio.sleep(0)
+    turnstile.leave(held)
+    first.cancel()
+    assert await asyncio.wait_for(second, 1) == "slot"
+    assert turnstile.waiting == 0
+
+
+def test_limits_beyond_the_sandboxs_are_rejected_by_name() -> None:
+    settings = SandboxSettings()
+    with pytest.raises(RequestRejected, match="memory_mb"):
+        run_frame(Request(""), replace(Limits(), memory_mb=1 << 20), settings)
+    frame = run_frame(Request("x", files={"a/b": b"1"}), Limits(), settings)
+    assert frame.names("files") == ["a/b"] and frame.blobs == (b"x", b"", b"1")
+
+
+@pytest.mark.parametrize("error", [SessionDead("why"), RequestRejected("what")])
+def test_errors_survive_the_road_between_processes(error: SessionDead | RequestRejected) -> None:
+    twin = pickle.loads(pickle.dumps(error))
+    assert (type(twin), twin.reason, twin.detail) == (type(error), error.reason, error.detail)
+
+
+def _judge(number: int, *arguments: int, arch: int = seccomp.AUDIT_ARCH_X86_64) -> int:
+    """Run the seccomp program as the kernel would."""
+    padded = [*arguments, 0, 0, 0, 0, 0, 0][:6]
+    data = struct.pack("<IIQ6Q", number, arch, 0, *(value & (1 << 64) - 1 for value in padded))
+    steps = list(struct.iter_unpack("<HBBI", seccomp.program()))
+    at = register = 0
+    while True:
+        code, then, otherwise, value = steps[at]
+        at += 1
+        if code == seccomp.LOAD:
+            register = struct.unpack_from("<I", data, value)[0]
+        elif code == seccomp.AND:
+            register &= value
+        elif code == seccomp.RETURN:
+            return int(value)
+        else:
+            true = {
+                seccomp.JEQ: register == value,
+                seccomp.JGE: register >= value,
+                seccomp.JSET: bool(register & value),
+            }[code]
+            at += then if true else otherwise
+
+
+@pytest.mark.parametrize(
+    ("call", "action"),
+    [
+        ((0,), seccomp.ALLOW),
+        ((59,), seccomp.ALLOW),
+        ((56, 0x01200011), seccomp.ALLOW),
+        ((56, 0x10000011), seccomp.EPERM),
+        ((41, 1, 1), seccomp.ALLOW),
+        ((41, 2, 1), seccomp.refuse(errno.EAFNOSUPPORT)),
+        ((72, 0, 1), seccomp.ALLOW),
+        ((72, 0, 6), seccomp.refuse(errno.ENOLCK)),
+        ((302, 0, 7), seccomp.ALLOW),
+        ((302, 1, 7), seccomp.EPERM),
+        ((133, 0, 0o10644), seccomp.ALLOW),
+        ((133, 0, 0o60644), seccomp.EPERM),
+        ((435,), seccomp.refuse(errno.ENOSYS)),
+        ((100_000,), seccomp.refuse(errno.ENOSYS)),
+        ((0x40000000,), seccomp.KILL_PROCESS),
+        *(((number,), seccomp.EPERM) for number in (101, 165, 272, 321, 425, 250, 319, 29, 240)),
+    ],
+)
+def test_the_filter_allows_what_is_listed_and_nothing_else(
+    call: tuple[int, ...], action: int
+) -> None:
+    assert _judge(*call) == action
+
+
+def test_another_architectures_calls_kill() -> None:
+    assert _judge(0, arch=0x40000003) == seccomp.KILL_PROCESS
+
+
+def test_a_tree_deeper_than_a_path_may_be_long_is_removed(tmp_path: Path) -> None:
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1500):
+            os.mkdir("d" * 50)
+            os.chdir("d" * 50)
+        os.mkfifo("fifo")
+        os.symlink("/etc/passwd", "link")
+        os.chmod(".", 0)
+        remove_below(str(tmp_path))
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    assert list(tmp_path.iterdir()) == []
+    assert Path("/etc/passwd").exists()
+
+
+def test_a_supervisor_refuses_to_be_anything_but_process_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # It kills whatever it sees: outside a namespace of its own that would be the whole machine.
+    assert os.getpid() != 1
+    assert main() == 64
+    assert "process 1" in capsys.readouterr().err
