@@ -51,6 +51,7 @@ def test_a_server_that_was_down_is_waited_for(tmp_path: Folder) -> None:
 
 @pytest.mark.fault
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)  # a dozen process starts on a busy machine
 @pytest.mark.parametrize("kind", [ministack, ceph])
 def test_writers_and_server_killed_at_random_lose_nothing_that_was_acknowledged(
     kind: Callable[[Folder], S3Server], tmp_path: Folder
