@@ -8,7 +8,8 @@ shard: workers read it there. Nothing waits for anything in the middle of a run.
 The gate: the pilot's rollouts are split into halves. Labels by counts of one half against labels by
 counts of the other is the noise floor; labels by counts of one half against what budget and
 posterior make of the other, with a chain fitted to other paths, must not be above it by more than
-`TOLERANCE`. It is the mean of several splits.
+`TOLERANCE`. It is the mean of several splits. A pilot built with twice the run's K has halves
+that are runs; with less, counts of a half see more states without success than the run would.
 
 Invariant: pure in the pilot's rows and the settings; the shuffles are seeded.
 """
@@ -92,7 +93,8 @@ def fitted_chain(
         raise ConfigurationError(
             f"on pilot {name!r} labels of {stages.estimate.mc_budget} differ by {gate.differs:.1%} "
             f"from those of an exact run, two exact runs by {gate.floor:.1%} ({gate.labels} "
-            "labels): take a larger pilot, a smaller `delta`, or `mc_budget: exact_zero_stop`"
+            "labels): take a pilot with more paths or twice the rollouts per state, a smaller "
+            "`delta`, or `mc_budget: exact_zero_stop`"
         )
     chain = fit(seen)
     return canonical_json(
