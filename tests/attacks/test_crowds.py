@@ -167,21 +167,21 @@ async def test_two_hundred_runs_on_four_slots_a_third_of_them_hostile(arena: Are
     print(f"seed {seed}")
     chance = random.Random(seed)
     before = await Surroundings.now()
-    answered: list[int] = []
+    waited: dict[int, float] = {}
 
     async def one(number: int) -> None:
         code = chance.choice(HOSTILE) if number % 3 == 0 else f"print({number} * 2)"
         seen = await arena.crowd.run(Request(code), with_limits(wall_s=0.5))
-        answered.append(number)
-        assert seen.queued_s >= 0
+        waited[number] = seen.queued_s
         if number % 3:
             assert (seen.verdict, seen.stdout) == (Verdict.OK, f"{number * 2}\n"), seen
 
     await asyncio.gather(*(one(number) for number in range(200)))
-    assert len(answered) == 200
-    # Four slots: nobody is overtaken by more than those who were served beside him.
-    late = [answered.index(number) - number for number in range(200)]
-    assert max(map(abs, late)) < 40, late
+    assert len(waited) == 200
+    # All asked at once, so the waiting times tell in which order they were served.
+    honest = [number for number in range(200) if number % 3]
+    served = sorted(honest, key=waited.__getitem__)
+    assert max(abs(served.index(number) - place) for place, number in enumerate(honest)) < 12
     after = await Surroundings.now()
     assert after.boxes <= max(before.boxes, 5)
 

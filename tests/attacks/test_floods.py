@@ -63,7 +63,7 @@ async def test_the_container_has_no_log_and_no_writable_layer(arena: Arena) -> N
     assert seen["HostConfig"]["NetworkMode"] == "none" and host["PidsLimit"] < 64
 
 
-def test_the_engines_own_log_is_cut(tmp_path: Path) -> None:
+async def test_the_engines_own_log_is_cut(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     log = tmp_path / "engine" / "dockerd.log"
     log.write_bytes(bytes(LARGEST_LOG + 1))

@@ -104,7 +104,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
                 "--served-model-name",
                 "tiny",
                 "--enforce-eager",
-                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.vllm_engine
+                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.vllm_core
             ],
             env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -133,19 +133,21 @@ async def healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None
     raise AssertionError(f"vllm serve did not start:\n{log.read_text()[-3000:]}")
 
 
+def endpoint_settings(server: str, model: Path) -> EngineSettings:
+    return EngineSettings(
+        kind="endpoint",
+        model="tiny",
+        url=server,
+        tokenizer=str(model),
+        part=3,
+        max_in_flight=32,
+        retries=1,
+    )
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def endpoint_engine(server: str, model: Path) -> AsyncIterator[EndpointEngine]:
-    engine = await EndpointEngine.open(
-        EngineSettings(
-            kind="endpoint",
-            model="tiny",
-            url=server,
-            tokenizer=str(model),
-            part=3,
-            max_in_flight=32,
-            retries=1,
-        )
-    )
+    engine = await EndpointEngine.open(endpoint_settings(server, model))
     yield engine
     await engine.close()
 
@@ -350,13 +352,20 @@ async def test_a_cancelled_request_is_withdrawn_from_the_engine(vllm_engine: Vll
     assert vllm_engine._admission.in_flight == 0
 
 
-async def test_a_closed_engine_refuses_and_closes_twice(backend: Backend) -> None:
-    if isinstance(backend.engine, VllmEngine):
-        pytest.skip("kept for the crash below")
-    await backend.engine.close()
-    await backend.engine.close()
+async def test_a_closed_scripted_engine_refuses_and_closes_twice() -> None:
+    await refuses_when_closed(ScriptedEngine(script))
+
+
+@pytest.mark.engine
+async def test_a_closed_endpoint_engine_refuses_and_closes_twice(server: str, model: Path) -> None:
+    await refuses_when_closed(await EndpointEngine.open(endpoint_settings(server, model)))
+
+
+async def refuses_when_closed(engine: Engine) -> None:
+    await engine.close()
+    await engine.close()
     with pytest.raises(EngineFailed):
-        await backend.engine.generate(chat("after the end"), GREEDY)
+        await engine.generate(chat("after the end"), GREEDY)
 
 
 @pytest.mark.engine
@@ -376,6 +385,7 @@ async def test_a_killed_engine_core_fails_everything_in_flight_and_after(
     assert [type(outcome) for outcome in outcomes] == [EngineFailed] * 8
     with pytest.raises(EngineFailed):
         await vllm_engine.generate(chat(), GREEDY)
+    await refuses_when_closed(vllm_engine)
 
 
 OWNER = """

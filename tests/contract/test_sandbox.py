@@ -165,3 +165,16 @@ async def test_a_script_file_is_run_and_a_missing_one_is_the_users_error(
     assert (await run_file(path, sandbox.settings, b"said\n")).stdout == "said\n"
     with pytest.raises(InputError):
         await run_file(path.with_name("none.py"), sandbox.settings)
+
+
+async def test_numpy_sympy_scipy_threads_and_processes_run_under_the_filter(sandbox: Pool) -> None:
+    code = (Path(__file__).parent / "sandbox_workload.py").read_text()
+    roomy = Limits(wall_s=60, cpu_s=60, memory_mb=256)
+    seen = await sandbox.run(Request(code), roomy)
+    assert (seen.verdict, seen.stdout) == (Verdict.OK, "all of it\n"), seen
+
+
+async def test_two_solutions_do_not_draw_the_same_random_numbers(sandbox: Pool) -> None:
+    code = "import random, numpy\nprint(random.random(), numpy.random.rand())"
+    drawn = [(await sandbox.run(Request(code))).stdout for _ in range(2)]
+    assert len(set(" ".join(drawn).split())) == 4

@@ -220,3 +220,11 @@ def test_a_supervisor_refuses_to_be_anything_but_process_one(
     assert os.getpid() != 1
     assert main() == 64
     assert "process 1" in capsys.readouterr().err
+
+
+def test_no_part_of_the_sandbox_reads_the_time_of_day() -> None:
+    # A clock that is stepped by an hour in the middle of a run must change nothing.
+    package = Path(seccomp.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        assert "time.time(" not in text and "datetime.now" not in text, path
