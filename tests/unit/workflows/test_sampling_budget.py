@@ -1,0 +1,121 @@
+"""The sampling budget: its formula by hand, its limits, and quota filled against a blind cap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflows.sampling_budget import (
+    SamplingBudget,
+    Tally,
+    expected_gain,
+    is_hopeless,
+    is_open,
+    plan,
+    split,
+)
+
+BUDGET = SamplingBudget()
+FLAT = SamplingBudget(right=1, wrong=1, prior=(1.0, 1.0, 0.0))
+tallies = st.lists(
+    st.builds(Tally, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), max_size=12
+)
+
+
+def test_the_expected_gain_by_hand() -> None:
+    """Beta(1, 1): P(no right one of n) = 1 / (n + 1), so one missing path gains n / (n + 1)."""
+    for n in (1, 2, 9):
+        assert expected_gain(Tally(), n, FLAT) == pytest.approx(2 * n / (n + 1))
+    assert expected_gain(Tally(right=1), 1, FLAT) == pytest.approx(1 / 3), "Beta(1, 2) of wrong"
+    two = SamplingBudget(right=2, wrong=0, prior=(1.0, 1.0, 0.0))
+    assert expected_gain(Tally(), 2, two) == pytest.approx(1.0), "X is uniform on 0, 1, 2"
+    assert expected_gain(Tally(right=4, wrong=4), 100, BUDGET) == 0
+
+
+def test_the_formula_agrees_with_drawing() -> None:
+    print("seed 0")
+    rng = np.random.default_rng(0)
+    tally, n = Tally(right=1, wrong=20, other=4), 48
+    share = rng.beta(1 + 0.4, 24 + 0.6, 200_000)
+    drawn = np.minimum(rng.binomial(n, share), 3).mean()
+    assert expected_gain(tally, n, BUDGET) == pytest.approx(drawn, rel=0.01)
+
+
+@given(tallies, st.integers(0, 500))
+def test_no_more_is_planned_than_is_left_and_nothing_for_a_full_problem(
+    given_tallies: list[Tally], left: int
+) -> None:
+    asked = plan(given_tallies, left, BUDGET)
+    shares = split(given_tallies, left, BUDGET)
+    assert sum(asked) <= left and sum(shares) <= left
+    for tally, batch, share in zip(given_tallies, asked, shares, strict=True):
+        assert batch <= min(share, BUDGET.round)
+        assert share == 0 or is_open(tally, BUDGET)
+
+
+@given(tallies)
+def test_each_further_batch_gains_less(given_tallies: list[Tally]) -> None:
+    for tally in given_tallies:
+        gains = [expected_gain(tally, n, BUDGET) for n in range(0, 200, 16)]
+        assert all(np.diff(gains) >= -1e-9)
+        assert all(np.diff(gains, 2) <= 1e-9)
+
+
+def test_samples_go_where_they_fill_most() -> None:
+    nearly, rare, full = Tally(4, 3, 0), Tally(30, 0, 2), Tally(4, 4, 0)
+    assert split([nearly, rare, full], 16, BUDGET) == [16, 0, 0]
+    assert split([full], 100, BUDGET) == [0]
+
+
+def test_a_problem_is_given_up_once_its_missing_class_will_hardly_show() -> None:
+    budget = SamplingBudget(cap=256)
+    assert not is_hopeless(Tally(right=32), budget)
+    assert is_hopeless(Tally(right=250), budget), "six samples are left"
+    assert not is_hopeless(Tally(right=250, wrong=1), budget), "it was seen"
+    assert not is_open(Tally(right=250), budget)
+
+
+def blind(p: np.ndarray, cap: int, first: int, rng: np.random.Generator) -> tuple[int, int]:
+    """(filled, samples) of the blind cap: rounds until both classes are full or the cap is met."""
+    filled = samples = 0
+    for share in p:
+        right = wrong = made = 0
+        while made < cap and (right < 4 or wrong < 4):
+            batch = min(16 if made else first, cap - made)
+            hits = int(rng.binomial(batch, share))
+            right, wrong, made = right + hits, wrong + batch - hits, made + batch
+        filled += min(right, 4) + min(wrong, 4)
+        samples += made
+    return filled, samples
+
+
+def planned(p: np.ndarray, left: int, rng: np.random.Generator) -> tuple[int, int]:
+    """(filled, samples) of the plan: every problem is tried 32 times, then by gain."""
+    made = [Tally() for _ in p]
+    spent, asked = 0, [32] * len(p)
+    while sum(asked):
+        for index, batch in enumerate(asked):
+            hits = int(rng.binomial(batch, p[index]))
+            old = made[index]
+            made[index] = Tally(old.right + hits, old.wrong + batch - hits)
+        spent += sum(asked)
+        asked = plan(made, left - spent, BUDGET)
+    return sum(min(t.right, 4) + min(t.wrong, 4) for t in made), spent
+
+
+@pytest.mark.parametrize("cap", [64, 128, 512])
+@pytest.mark.parametrize(
+    ("world", "a", "b"), [("hard", 0.3, 1.2), ("mixed", 0.5, 0.5), ("easy", 1.5, 0.3)]
+)
+def test_the_plan_fills_more_quota_than_a_blind_cap_at_equal_samples(
+    world: str, a: float, b: float, cap: int
+) -> None:
+    rng = np.random.default_rng(cap)
+    p = rng.beta(a, b, 300)
+    filled, samples = blind(p, cap, 32, rng)
+    ours, spent = planned(p, samples, rng)
+    print(f"{world}, cap {cap}, seed {cap}: {filled} of 2400 with {samples}, {ours} with {spent}")
+    assert spent <= samples
+    assert ours >= filled
