@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from math import inf
 from typing import NamedTuple
 
 from workflows.shards import Task
@@ -65,10 +66,15 @@ class Deadlines:
         self._running: dict[tuple[str, int], OrderedDict[Task, float]] = {}
         self._times: dict[Task, int] = {}
         """How often a task has been late; most never are."""
+        self._next = inf
+        """Nothing is late before."""
 
     def start(self, task: Task, now: float) -> None:
         """The task runs from now on."""
-        self._queue(task.stage, 0)[task] = now
+        queue = self._queue(task.stage, 0)
+        if not queue:
+            self._next = min(self._next, now + self.limit(task.stage))
+        queue[task] = now
 
     def end(self, task: Task, now: float, committed: bool) -> None:
         """The task runs no longer."""
@@ -95,6 +101,8 @@ class Deadlines:
 
     def late(self, now: float) -> Iterator[Late]:
         """Tasks that became late since the last question."""
+        if now < self._next:
+            return
         for (stage, times), queue in list(self._running.items()):
             while queue:
                 task, started = next(iter(queue.items()))
@@ -104,17 +112,21 @@ class Deadlines:
                 self._times[task] = times + 1
                 self._queue(stage, times + 1)[task] = started
                 yield Late(task, times + 1, now - started)
+        self._next = self._first_due()
 
     @property
     def due_at(self) -> float | None:
-        """When the next task may become late."""
+        """When to ask again; nothing is late before, and perhaps not then."""
+        return None if self._next == inf else self._next
+
+    def _first_due(self) -> float:
         return min(
             (
                 next(iter(queue.values())) + self.limit(stage) * 2**times
                 for (stage, times), queue in self._running.items()
                 if queue
             ),
-            default=None,
+            default=inf,
         )
 
     def _queue(self, stage: str, times: int) -> OrderedDict[Task, float]:

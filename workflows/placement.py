@@ -76,7 +76,6 @@ class Worker:
 
     @property
     def load(self) -> int:
-        """Tries that run here."""
         return len(self.running) + self.overtaken
 
 
@@ -154,6 +153,9 @@ class Workforce:
         self.freeing: dict[str, int] = dict.fromkeys(self.used, 0)
         """Slots of workers that are closing or leaving."""
         self._next = 0
+        self._changed = True
+        """Workers came, went or ran dry since the last placing."""
+        self._asked = 0
         self.switches = 0
         """Workers closed to make room for another role."""
 
@@ -175,10 +177,12 @@ class Workforce:
         crew = self.crews[worker.role]
         crew.opening -= not worker.ready
         worker.ready, worker.heard = True, now
+        self._changed = True
         crew.enter(worker)
 
     def remove(self, number: int) -> Worker | None:
         """It is gone; its slots are free."""
+        self._changed = True
         worker = self.workers.pop(number, None)
         if worker is None:
             return None
@@ -234,8 +238,19 @@ class Workforce:
 
     # ---------------------------------------------------------------- what to do
 
+    def wants_placing(self) -> bool:
+        """After a change, where a worker is idle or a role has none, else now and then."""
+        self._asked -= 1
+        return (
+            self._changed
+            or self._asked <= 0
+            or any(not c.size or (c.plan.slots and c.idle()) for c in self.crews.values())
+        )
+
     def place(self, needs: Mapping[str, Need], now: float) -> Iterator[Open | Close]:
         """Open workers where shards wait, closing others where slots are short."""
+        self._changed = False
+        self._asked = sum(self.slots.values()) // 16
         waiting = [role for role in needs if self._is_short(role, needs[role], now)]
         waiting.sort(key=lambda role: needs[role].furthest, reverse=True)
         for role in waiting:
@@ -274,7 +289,7 @@ class Workforce:
         """Close idle workers of roles that have no backlog."""
         for other, crew in self.crews.items():
             if other == role or crew.plan.pool != pool or not crew.plan.slots:
-                continue
+                continue  # it holds nothing that would help
             while missing > self.freeing[pool] and not needs[other].backlog:
                 idle = crew.idle()
                 if idle is None:

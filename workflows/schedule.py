@@ -160,8 +160,7 @@ class Schedule:
         return True
 
     def failed(self, number: int, task: Task, cause: str, suspect: bool = False) -> bool:
-        """The try failed; `suspect`: perhaps through what the shard holds. False if it no longer
-        counts. Raises ShardExhausted after the last try."""
+        """The try failed; `suspect`: perhaps by what the shard holds. Raises ShardExhausted."""
         worker = self._heard(number)
         if not self._take_off(worker, task):
             return False
@@ -263,7 +262,8 @@ class Schedule:
         self._overdue(now)
         actions: list[Action] = [*self._assign(now), *self._closings]
         self._closings.clear()
-        actions += self._staff.place(self._needs(), now)
+        if self._staff.wants_placing():
+            actions += self._staff.place(self._needs(), now)
         return actions
 
     def _assign(self, now: float) -> Iterator[Action]:

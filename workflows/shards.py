@@ -82,6 +82,8 @@ class Shards:
         self.running = [0] * len(road)
         self._ready: list[deque[int]] = [deque() for _ in road]
         self._careful: list[deque[int]] = [deque() for _ in road]
+        self._unproved: list[deque[int]] = [deque() for _ in road]
+        """Killers, it seems, that wait for another shard of their stage to get through."""
         self._resting: list[tuple[float, int, int]] = []
         self._held = [0] * len(road)
         """Shards between stage i and i + 1: ready or running in i + 1."""
@@ -107,7 +109,8 @@ class Shards:
 
     def waiting(self, position: int) -> int:
         """Shards that wait before a stage."""
-        return len(self._ready[position]) + len(self._careful[position])
+        queues = (self._ready, self._careful, self._unproved)
+        return sum(len(queue[position]) for queue in queues)
 
     def startable(self, position: int) -> int:
         """Ready shards whose output there is still room for."""
@@ -119,6 +122,8 @@ class Shards:
 
     def careful(self, position: int) -> int:
         """Shards that wait for a worker of their own."""
+        if self._unproved[position] and not (self._ready[position] or self.running[position]):
+            self._release(position)  # nobody else is left to ask
         return len(self._careful[position])
 
     def take(self, position: int) -> Task:
@@ -142,12 +147,12 @@ class Shards:
 
     def _again(self, position: int, shard: int, trouble: _Trouble) -> Task:
         trouble.attempt += 1
-        return Task(self._names[position], shard, trouble.attempt, self._care(trouble))
+        return Task(self._names[position], shard, trouble.attempt, self._care(position, trouble))
 
-    def _care(self, trouble: _Trouble) -> Care:
-        if trouble.deaths >= self._attempts:
+    def _care(self, position: int, trouble: _Trouble) -> Care:
+        if trouble.deaths >= self._attempts and self._others_pass(position, trouble):
             return "isolated"
-        return "alone" if trouble.deaths and trouble.deaths == self._attempts - 1 else "shared"
+        return "alone" if trouble.deaths and trouble.deaths >= self._attempts - 1 else "shared"
 
     def ask_twin(self, position: int, task: Task) -> bool:
         """Whether a twin of a running task should be started: one at a time."""
@@ -167,6 +172,7 @@ class Shards:
         self.left[position] -= 1
         if self._trouble:
             self._trouble.pop((position, shard), None)
+            self._release(position)
         if position:
             self._held[position - 1] -= 1
         if position + 1 < len(self._names):
@@ -191,12 +197,17 @@ class Shards:
         trouble = self._in_trouble(position, task)
         self.running[position] -= 1
         trouble.deaths += 1
-        if trouble.deaths >= self._attempts and not self._others_pass(position, trouble):
-            if trouble.deaths >= 2 * self._attempts:
-                raise ShardExhausted(task, trouble.deaths, cause)
-        elif trouble.deaths >= ISOLATED_TRIES:
+        proved = self._others_pass(position, trouble)
+        if trouble.deaths >= (ISOLATED_TRIES if proved else 2 * self._attempts):
             raise ShardExhausted(task, trouble.deaths, cause)
-        self._wait(position, task.shard, trouble)
+        if trouble.deaths >= self._attempts and not proved:
+            self._unproved[position].append(task.shard)
+        else:
+            self._wait(position, task.shard, trouble)
+
+    def _release(self, position: int) -> None:
+        self._careful[position].extend(self._unproved[position])
+        self._unproved[position].clear()
 
     def _others_pass(self, position: int, trouble: _Trouble) -> bool:
         """Whether the stage works for others, as far as there are any to ask."""
@@ -211,7 +222,7 @@ class Shards:
         return trouble
 
     def _wait(self, position: int, shard: int, trouble: _Trouble) -> None:
-        if self._care(trouble) == "shared":
+        if self._care(position, trouble) == "shared":
             self._ready[position].appendleft(shard)
         else:
             self._careful[position].append(shard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 
 import pytest
@@ -20,6 +21,7 @@ from storage.errors import (
 from workflows.drive import Driver, Happened
 from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
 from workflows.schedule import RolePlan, Schedule
+from workflows.tolerance import Tolerance
 
 ROLES = {
     **{role: RolePlan(slots=1, parallel=3, most=4) for role in MODEL_ROLES},
@@ -117,3 +119,97 @@ async def test_a_role_that_needs_more_slots_than_there_are_is_said_so() -> None:
     driver, _ = make(FakeCluster(), slots=0)
     with pytest.raises(RunStopped, match="more engine slots"):
         await driver.drive()
+
+
+async def test_a_role_may_fail_to_come_up_now_and_then_in_a_run_of_days() -> None:
+    cluster = FakeCluster(seed=1, share=0.2, error=WorkerLost("node gone"))
+    opened: Counter[str] = Counter()
+
+    async def open_or_not(worker: int, role: str) -> None:
+        opened[role] += 1
+        if opened[role] % 2:
+            raise WorkerLost("no room")
+        cluster.alive.add(worker)
+
+    cluster.open = open_or_not  # type: ignore[method-assign]
+    driver, _ = make(cluster, attempts=10**6)
+    await driver.drive()
+    assert max(opened.values()) > 3
+    assert set(cluster.committed) == {(s, i) for s in STAGE_NAMES for i in range(12)}
+
+
+async def test_a_shard_that_kills_every_worker_is_made_item_by_item_and_the_run_goes_on() -> None:
+    cluster = FakeCluster()
+    isolated: list[tuple[str, int]] = []
+    run = cluster.run
+
+    async def kill(worker: int, stage: str, shard: int) -> Receipt:
+        if (stage, shard) == ("estimate", 3):
+            cluster.alive.discard(worker)
+            raise WorkerLost("out of memory")
+        return await run(worker, stage, shard)
+
+    async def isolate(worker: int, stage: str, shard: int) -> Receipt:
+        isolated.append((stage, shard))
+        return await run(worker, stage, shard)
+
+    cluster.run = kill  # type: ignore[method-assign]
+    cluster.isolate = isolate  # type: ignore[attr-defined]
+    driver, events = make(cluster)
+    await driver.drive()
+    assert isolated == [("estimate", 3)]
+    assert sum(event.what == "lost" for event in events) == 3
+    assert cluster.committed == Counter({(s, i): 1 for s in STAGE_NAMES for i in range(12)})
+
+
+async def test_a_run_stops_when_trouble_drops_more_than_its_share_of_items() -> None:
+    cluster = FakeCluster()
+
+    async def drop(worker: int, stage: str, shard: int) -> Receipt:
+        drops = {"exception": 3, "all_correct": 3} if stage == "sample" else {}
+        return Receipt(stage, shard, 4, 1, "d", "a", True, drops, {"items": 10})
+
+    cluster.run = drop  # type: ignore[method-assign]
+    schedule = Schedule(ROAD, 12, {}, ROLES, slots=2, window=6)
+    driver = Driver(schedule, cluster, lambda event: None, tolerance=Tolerance(0.25, 50))
+    with pytest.raises(RunStopped, match=r"15 of 50 items of sample .*exception"):
+        await driver.drive()
+    driver, _ = make(FakeCluster())
+    await driver.drive()
+
+
+async def test_a_cluster_that_gets_its_slots_later_is_waited_for() -> None:
+    cluster = FakeCluster()
+    schedule = Schedule(ROAD, 12, {}, ROLES, slots=0, window=6)
+    await Driver(schedule, cluster, lambda event: None, slots_now=lambda: {"engines": 2}).drive()
+    assert set(cluster.committed) == {(s, i) for s in STAGE_NAMES for i in range(12)}
+
+
+async def test_a_run_that_is_cancelled_closes_every_worker_and_keeps_what_is_committed() -> None:
+    cluster = FakeCluster()
+    schedule = Schedule(ROAD, 12, {}, ROLES, slots=2, window=6)
+    running = asyncio.Event()
+
+    def watch(event: Happened) -> None:
+        if event.what == "committed":
+            running.set()
+
+    driving = asyncio.create_task(Driver(schedule, cluster, watch).drive())
+    await running.wait()
+    driving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await driving
+    assert not cluster.alive
+    assert cluster.committed
+
+
+async def test_one_event_costs_the_same_however_much_is_under_way() -> None:
+    cluster = FakeCluster()
+    roles = {"policy": RolePlan(slots=1, parallel=64, most=64)}
+    schedule = Schedule(ROAD[:1], 4_000, {}, roles, slots=64, window=10**6)
+    started = time.process_time()
+    await Driver(schedule, cluster, lambda event: None).drive()
+    cost = (time.process_time() - started) / 4_000
+    print(f"{1e6 * cost:.0f} microseconds per shard")
+    assert sum(cluster.committed.values()) == 4_000
+    assert cost < 2e-3

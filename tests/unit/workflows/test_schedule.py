@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping
 
 import pytest
 
+from tests.simulated_cluster import SimulatedCluster, VirtualClock
+from workflows.deadlines import Deadlines
 from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
 from workflows.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
 
@@ -138,3 +141,236 @@ def test_a_late_reply_of_a_lost_worker_changes_nothing() -> None:
     schedule.committed(run.worker, run.task)
     assert schedule.queued()["sample"] == (1, 0)
     assert not schedule.finished
+
+
+# ------------------------------------------------------------------ late, hung and poisoned
+
+
+def ready(schedule: Schedule) -> list[Run]:
+    """Decide until there is nothing to open or close; the tasks that were started."""
+    started: list[Run] = []
+    while actions := schedule.decide():
+        for action in actions:
+            if isinstance(action, Open):
+                schedule.opened(action.worker)
+            elif isinstance(action, Close):
+                schedule.closed(action.worker)
+            else:
+                started.append(action)
+    return started
+
+
+def timed(clock: VirtualClock, shards: int = 2, slots: int = 3, parallel: int = 1) -> Schedule:
+    roles = {"policy": RolePlan(slots=1, parallel=parallel, most=8)}
+    return Schedule(
+        ROAD[:1], shards, {}, roles, slots, window=8, deadlines=Deadlines(floor=10), clock=clock
+    )
+
+
+def test_a_late_shard_gets_a_twin_on_another_worker_and_the_first_commit_wins() -> None:
+    clock = VirtualClock()
+    schedule = timed(clock, shards=1, slots=2)
+    [first] = ready(schedule)
+    clock.now = 99
+    assert ready(schedule) == []
+    clock.now = 100  # ten floors, since no median is known
+    [twin] = ready(schedule)
+    assert (twin.task.shard, twin.worker == first.worker) == (0, False)
+    assert schedule.committed(twin.worker, twin.task)
+    assert schedule.finished
+    assert not schedule.committed(first.worker, first.task), "the loser's reply is ignored"
+    assert Close(first.worker) in schedule.decide(), "the worker that was overtaken is replaced"
+
+
+def test_the_first_try_may_still_win_and_then_nobody_is_suspected() -> None:
+    clock = VirtualClock()
+    schedule = timed(clock, shards=1, slots=2)
+    [first] = ready(schedule)
+    clock.now = 100
+    [twin] = ready(schedule)
+    assert schedule.committed(first.worker, first.task)
+    assert not schedule.failed(twin.worker, twin.task, "too late to matter")
+    assert schedule.decide() == []
+
+
+def test_a_worker_on_which_everything_is_late_and_that_says_nothing_is_replaced() -> None:
+    clock = VirtualClock()
+    schedule = timed(clock, shards=2, slots=1, parallel=2)
+    hung = ready(schedule)
+    assert len(hung) == 2
+    clock.now = 100
+    assert schedule.decide() == [], "late, but there is no room for a twin"
+    clock.now = 200
+    again = ready(schedule)
+    assert [run.task.shard for run in again] == [0, 1]
+    assert {run.worker for run in again} != {hung[0].worker}
+
+
+def test_a_deadline_is_a_multiple_of_the_median_with_a_floor() -> None:
+    deadlines = Deadlines(floor=10, factor=3)
+    assert deadlines.limit("sample") == 100
+    for shard, seconds in enumerate([4, 100, 5, 6, 200]):
+        task = Task("sample", shard, 1)
+        deadlines.start(task, 0)
+        deadlines.end(task, seconds, committed=True)
+    assert deadlines.limit("sample") == 3 * 6
+    assert deadlines.limit("estimate") == 100
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_shard_that_kills_its_worker_ends_up_alone_then_item_by_item(seed: int) -> None:
+    print(f"seed {seed}")
+    roles = {"policy": RolePlan(slots=1, parallel=4, most=2)}
+    schedule = Schedule(ROAD[:1], 40, {}, roles, 2, window=8)
+    poison, rand = 7, random.Random(seed)
+    running: list[Run] = []
+    cares: list[str] = []
+    deaths: Counter[int] = Counter()
+    for _ in range(10_000):
+        running += ready(schedule)
+        if schedule.finished:
+            break
+        run = running.pop(rand.randrange(len(running)))
+        if run.task.shard == poison:
+            cares.append(run.task.care)
+        if run.task.shard == poison and run.task.care != "isolated":
+            deaths.update(r.task.shard for r in [run, *running] if r.worker == run.worker)
+            running = [r for r in running if r.worker != run.worker]
+            assert schedule.broken(run.worker, "killed")
+        else:
+            assert schedule.committed(run.worker, run.task)
+    assert schedule.finished
+    assert cares == ["shared", "shared", "alone", "isolated"]
+    assert deaths.pop(poison) == 3
+    assert max(deaths.values(), default=0) <= 2, "the innocent died with it, but not to the end"
+
+
+def test_an_engine_that_is_broken_for_everybody_stops_the_run_and_blames_no_item() -> None:
+    roles = {"policy": RolePlan(slots=1, parallel=2, most=1)}
+    schedule = Schedule(ROAD[:1], 4, {}, roles, 1, window=8)
+    seen: set[str] = set()
+    with pytest.raises(ShardExhausted, match="failed 6 times: the engine is broken"):
+        for _ in range(100):
+            for run in ready(schedule):
+                seen.add(run.task.care)
+                schedule.broken(run.worker, "the engine is broken")
+    assert "isolated" not in seen
+
+
+def test_a_failed_try_rests_longer_each_time() -> None:
+    clock = VirtualClock()
+    roles = {"policy": RolePlan(slots=1, parallel=1, most=1)}
+    schedule = Schedule(ROAD[:1], 1, {}, roles, 1, window=8, pause=5.0, clock=clock)
+    [run] = ready(schedule)
+    schedule.failed(run.worker, run.task, "the store was away")
+    assert ready(schedule) == []
+    assert schedule.wake_in == 5
+    clock.now = 5
+    [run] = ready(schedule)
+    schedule.failed(run.worker, run.task, "the store was away")
+    assert schedule.wake_in == 15
+
+
+# ------------------------------------------------------------------ slots
+
+
+def test_many_slots_are_shared_by_the_work_that_is_left_and_not_taken_by_the_first_role() -> None:
+    cluster = simulated(shards=2_000, slots=96)
+    while cluster.committed["export"] < 20:
+        cluster.step()
+    staff = cluster.schedule.staff()
+    assert 4 <= staff["policy"] <= 48
+    assert staff["completer"] > staff["policy"], "rollouts are most of the work"
+    while cluster.step():
+        assert cluster.slots_up + cluster.slots_loading <= 96
+    assert cluster.committed == Counter(dict.fromkeys(STAGE_NAMES, 2_000))
+    assert cluster.schedule.switches < 2 * 96
+
+
+def test_pools_of_their_own_bound_each_role() -> None:
+    roles = {
+        **{role: RolePlan(slots=1, parallel=2, most=99, pool=role) for role in MODEL_ROLES},
+        "cpu": RolePlan(slots=0, parallel=8, most=1),
+    }
+    pools = {"policy": 1, "completer": 3, "rationale": 2}
+    clock = VirtualClock()
+    schedule = Schedule(ROAD, 60, {}, roles, pools, window=16, clock=clock)
+    cluster = SimulatedCluster(schedule, clock, roles, work)
+    most: Counter[str] = Counter()
+    while cluster.step():
+        for role, size in schedule.staff().items():
+            most[role] = max(most[role], size)
+    assert {role: most[role] for role in MODEL_ROLES} == pools
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_cluster_that_grows_shrinks_and_loses_nodes_loses_and_doubles_nothing(seed: int) -> None:
+    print(f"seed {seed}")
+    cluster = simulated(shards=150, slots=12, seed=seed, die=0.02, fail=0.05)
+    events = 0
+    while cluster.step():
+        events += 1
+        if events % 50 == 0:
+            cluster.schedule.resized(cluster.random.choice([4, 8, 12, 40]))
+    assert cluster.committed == Counter(dict.fromkeys(STAGE_NAMES, 150))
+
+
+def test_workers_that_were_coming_on_slots_that_are_gone_are_given_up() -> None:
+    schedule = make(40, 8, window=64)
+    opening = [action.worker for action in schedule.decide() if isinstance(action, Open)]
+    assert len(opening) > 2
+    schedule.resized(2)
+    closed = [action.worker for action in schedule.decide() if isinstance(action, Close)]
+    assert len(closed) == len(opening) - 2
+
+
+# ------------------------------------------------------------------ size
+
+SECONDS = {"sample": 300, "estimate": 1500, "rationalize": 400}
+BIG: Mapping[str, RolePlan] = {
+    "policy": RolePlan(slots=1, parallel=4, most=10**6),
+    "completer": RolePlan(slots=1, parallel=4, most=10**6),
+    "rationale": RolePlan(slots=4, parallel=4, most=10**6),
+    "cpu": RolePlan(slots=0, parallel=16, most=4),
+}
+
+
+def work(task: Task, rand: random.Random) -> float:
+    return SECONDS.get(task.stage, 1) * rand.uniform(0.7, 1.6)
+
+
+def simulated(
+    shards: int, slots: int, seed: int = 0, die: float = 0.0, fail: float = 0.0
+) -> SimulatedCluster:
+    clock = VirtualClock()
+    schedule = Schedule(
+        ROAD, shards, {}, BIG, slots, window=64, attempts=50, clock=clock, pause=1.0
+    )
+    return SimulatedCluster(schedule, clock, BIG, work, die=die, fail=die + fail, seed=seed)
+
+
+def cost_per_event(cluster: SimulatedCluster) -> float:
+    """Processor seconds per event, the simulation's own included."""
+    started = time.process_time()
+    while cluster.step():
+        pass
+    assert set(cluster.committed.values()) == {cluster.committed["sample"]}
+    return (time.process_time() - started) / cluster.events
+
+
+def test_a_decision_costs_the_same_whatever_the_number_of_shards_and_workers() -> None:
+    small = cost_per_event(simulated(shards=2_000, slots=40))
+    large = cost_per_event(simulated(shards=12_000, slots=1_000))
+    print(f"{1e6 * small:.0f} and {1e6 * large:.0f} microseconds per event")
+    assert large < 3 * small
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_million_shards_on_a_thousand_gpus() -> None:
+    cluster = simulated(shards=1_000_000, slots=1_000)
+    cost = cost_per_event(cluster)
+    print(f"{1e6 * cost:.0f} microseconds per event, {cluster.schedule.switches} switches")
+    assert cluster.committed["export"] == 1_000_000
+    assert cost < 500e-6
+    assert cluster.schedule.switches < 20 * 1_000
