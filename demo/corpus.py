@@ -15,7 +15,7 @@ from demo.solutions import Habits, write
 from demo.tokenizer import END, START
 from workflows import prompts, steps
 
-POLICY = Habits(slip=0.22, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
+POLICY = Habits(slip=0.25, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
 COMPLETER = Habits(check=0.06, swap=0.15)
 STUMBLER = Habits(slip=0.3, repair=0.25, check=0.06, swap=0.15)
 """Whose slips the completer learns to continue from."""
@@ -23,7 +23,7 @@ AUTHOR = Habits(slip=0.25, repair=0.03, check=0.05, swap=0.12, boxless=0.01)
 """Whose wrong solutions the rationale writer learns to verify, beside the policy's own."""
 
 
-_HARDER = {"chain": 3, "modular": 3, "logic": 4}
+_HARDER = {"chain": 3, "divisors": 3, "linear": 3, "modular": 5, "logic": 6}
 _EASIER = {"fractions": 1, "sequence": 1}
 _FAMILY_WEIGHTS = {name: 2 for name in FAMILIES} | _HARDER | _EASIER
 

@@ -3,7 +3,8 @@
 Invariant: everything follows from the seed and the schedule; nothing is downloaded, and no text of
 the held-out split is ever read. A trunk learns to solve; policy and completer grow out of it, the
 policy towards slips, the completer towards carrying on and repairing. The rationale writer learns
-from noisy writers and from what the trained policy itself wrote, the exact checker being the truth.
+from noisy writers first, then also from what the trained policy itself wrote; the exact checker
+tells it the truth.
 """
 
 import argparse
@@ -38,11 +39,20 @@ class Recipe:
 
 
 RECIPES = {
-    "trunk": Recipe(SMALL, Schedule(steps=8000, minutes=30, rate=4e-3, batch_tokens=4000)),
-    "policy": Recipe(SMALL, Schedule(steps=1000, minutes=4, rate=1e-3), "trunk"),
-    "completer": Recipe(SMALL, Schedule(steps=2500, minutes=10, rate=2e-3), "trunk"),
-    "rationale": Recipe(LARGE, Schedule(steps=12000, minutes=60, rate=3e-3)),
+    "trunk": Recipe(SMALL, Schedule(steps=3000, minutes=35, rate=4e-3, batch_tokens=4000)),
+    "policy": Recipe(
+        SMALL, Schedule(steps=150, minutes=5, rate=1.5e-3, batch_tokens=4000), "trunk"
+    ),
+    "completer": Recipe(
+        SMALL, Schedule(steps=1000, minutes=15, rate=2.5e-3, batch_tokens=4000), "trunk"
+    ),
+    "draft": Recipe(LARGE, Schedule(steps=1500, minutes=30, rate=3e-3, batch_tokens=5000)),
+    "rationale": Recipe(
+        LARGE, Schedule(steps=800, minutes=15, rate=2e-3, batch_tokens=5000), "draft"
+    ),
 }
+"""Draft and rationale are the same writer, before and after it sees what the policy wrote."""
+
 ORDER = ("policy", "completer", "rationale")
 
 
@@ -51,7 +61,7 @@ def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iter
     rng = random.Random(f"stepmill demo corpus/{name}/{seed}")
     if name == "policy":
         return corpus.policy_documents(rng)
-    if name == "rationale":
+    if name in {"draft", "rationale"}:
         return corpus.rationale_documents(rng, sampled)
     return corpus.completer_documents(rng)
 
@@ -121,15 +131,15 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train all three models, or those of ``--only``."""
     parser = argparse.ArgumentParser(prog="python -m demo.pretrain", description=__doc__)
-    parser.add_argument("--only", choices=(*ORDER, "trunk"), nargs="+", default=list(ORDER))
+    parser.add_argument("--only", choices=ORDER, nargs="+", default=list(ORDER))
     parser.add_argument("--minutes", type=float, default=100, help="for all three together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--work", type=Path, default=Path(".stepmill/pretrain"))
     chosen = parser.parse_args(arguments)
     for name in chosen.only:
-        folder = chosen.work if name == "trunk" else chosen.out
-        pretrain(name, chosen.seed, chosen.minutes / 100, folder, chosen.work)
+        work = chosen.work / f"seed-{chosen.seed}-minutes-{chosen.minutes:g}"
+        pretrain(name, chosen.seed, chosen.minutes / 100, chosen.out, work)
     return 0
 
 

@@ -142,7 +142,7 @@ def _examine_answer(problem: Problem, step: str, progress: _Progress) -> _Findin
     if len(claimed) != len(names):
         return _Finding(f"It gives {text} as the answer.", "print(False)", True)
     tests = " and ".join(
-        f"{name} == {number.strip()}" for name, number in zip(names, claimed, strict=True)
+        f"{name} == {int(number)}" for name, number in zip(names, claimed, strict=True)
     )
     code = "\n".join((*lines, f"print({', '.join(names)}, {tests})"))
     return _Finding(f"It gives {text} as the answer.", code, False)

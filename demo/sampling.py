@@ -18,7 +18,7 @@ from workflows import prompts, steps
 
 
 def policy_paths(
-    model: Qwen2ForCausalLM, tokenizer: Tokenizer, seed: int, count: int = 12000, batch: int = 400
+    model: Qwen2ForCausalLM, tokenizer: Tokenizer, seed: int, count: int = 6000, batch: int = 400
 ) -> list[Path]:
     """``count`` solutions of different draws of training problems at temperature 0.8."""
     rng = random.Random(f"stepmill demo paths/{seed}")

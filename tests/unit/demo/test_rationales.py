@@ -55,3 +55,11 @@ def test_the_text_resumes_exactly_where_a_stage_cuts_it() -> None:
 
 def test_code_that_divides_by_zero_prints_its_error() -> None:
     assert rationales.run("print(1 % 0)", {}).startswith("Code execute Error: ZeroDivisionError: ")
+
+
+def test_an_answer_with_a_leading_zero_is_still_checked() -> None:
+    problem = next(world.sample(1, 6, "train", families=("mean",)))
+    steps = (*problem.reference_solution[:-1], f"The answer is \\boxed{{0{problem.answer}}}.")
+    verified = rationales.verify(problem, steps)
+    assert verified is not None
+    assert verified.index == -1
