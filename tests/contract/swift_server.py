@@ -37,7 +37,7 @@ user = {user}
 swift_dir = {folder}
 devices = {folder}/srv
 mount_check = false
-workers = 1
+workers = 0
 log_level = WARNING
 """
 

@@ -30,7 +30,7 @@ FAULTS = {
     "twice": "the request is applied twice, the second answer is returned",
     "cut": "half of the reply, then the connection breaks",
     "short": "half of the reply, passed off as all of it",
-    "altered": "one byte of the reply differs",
+    "altered": "one byte of the object differs (a listing has no digest to tell)",
     "stalled": "no answer at all, until the client gives up",
     "stripped": "the condition If-None-Match is taken away",
 }
@@ -137,7 +137,8 @@ class FaultProxy:
             return _broken(request)
         if kind == "500 after apply":
             return _error(500, "InternalError")
-        if kind == "altered" and data and request.method == "GET" and status == 200:
+        object_read = request.method == "GET" and "list-type" not in request.raw_path
+        if kind == "altered" and data and object_read and status == 200:
             middle = len(data) // 2
             data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         if kind == "short" and request.method == "GET" and status == 200:
