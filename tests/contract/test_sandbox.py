@@ -72,7 +72,7 @@ async def test_a_failing_block_keeps_its_output_and_the_session_lives_on(sandbox
 
 async def test_each_block_has_limits_of_its_own(sandbox: Pool) -> None:
     async with sandbox.session("s3") as session:
-        small = Limits(memory_mb=32, output_bytes=10)
+        small = Limits(memory_mb=32, output_bytes=50)
         assert (await session.run("x = bytearray(100 << 20)", small)).verdict is Verdict.MEMORY
         assert (await session.run("x = bytearray(100 << 20)", LIMITS)).verdict is Verdict.OK
         flood = await session.run("print('y' * 100)", small)
