@@ -146,7 +146,7 @@ class RayCluster:
                 ray.remote(CodeExecutor)
                 .options(
                     num_cpus=0,
-                    resources={"sandbox": 1},
+                    resources={"sandbox": 1} if "sandbox" in ray.cluster_resources() else {},
                     max_concurrency=MANY,
                     max_restarts=-1,
                     max_task_retries=0,
@@ -218,6 +218,14 @@ class RayCluster:
 
 async def _gentle_close(actor: ActorHandle) -> None:
     await actor.close.remote()
+
+
+def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
+    """Engine slots as the cluster has them now: its GPUs, or 1 where it has none; and apart from
+    them those that nodes keep for a role, as a custom resource of the role's name."""
+    there = ray.cluster_resources()
+    kept = {role: int(there[role]) for role in roles if role in there}
+    return {"engines": max(1, int(there.get("GPU", 0)))} | kept
 
 
 @contextlib.contextmanager

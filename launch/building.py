@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
-from actors.ray_cluster import RayCluster, ray_session
+from actors.ray_cluster import RayCluster, ray_session, slots_of_cluster
 from launch.config import validate
-from launch.preflight import require
+from launch.preflight import is_remote, require
 from launch.progress import BuildProgress
 from launch.status import run_status, show_status
 from storage.runs import Run
@@ -29,7 +29,9 @@ from workflows.build import (
     stored_configuration,
 )
 from workflows.configuration import BuildConfig
-from workflows.road import STAGE_NAMES
+from workflows.drive import SlotsNow
+from workflows.placement import ENGINES
+from workflows.road import MODEL_ROLES, STAGE_NAMES
 from workflows.stages import makers, placements
 
 METERS_EVERY_SECONDS = 1.0
@@ -69,27 +71,46 @@ def _work(run: Run, config: BuildConfig, address: str | None) -> None:
 def _build(run: Run, config: BuildConfig, address: str | None) -> None:
     sandbox_actors = config.cluster.sandbox_actors
     with ray_session(address or config.cluster.ray_address, sandbox_actors) as gpus:
-        slots = config.cluster.engine_slots or max(1, gpus)
+        fixed = config.cluster.engine_slots
+        slots = {ENGINES: fixed} if fixed else slots_of_cluster(MODEL_ROLES)
         cluster = RayCluster(
-            makers(run, config), placements(config, gpus), config.sandbox, sandbox_actors
+            makers(run, config), placements(config, gpus, slots), config.sandbox, sandbox_actors
         )
         found = standing(run)
         before = {stage: len(shards) for stage, shards in found.done.items()}
+        later = None if fixed or not is_remote(config, address) else slots_now
         with BuildProgress(run.name, STAGE_NAMES, found.shards, before) as progress:
-            asyncio.run(_drive(run, config, cluster, slots, progress))
+            try:
+                asyncio.run(_drive(run, config, cluster, slots, later, progress))
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+
+
+def slots_now() -> Mapping[str, int]:
+    """The slots of the cluster that was joined."""
+    return slots_of_cluster(MODEL_ROLES)
 
 
 async def _drive(
-    run: Run, config: BuildConfig, cluster: RayCluster, slots: int, progress: BuildProgress
+    run: Run,
+    config: BuildConfig,
+    cluster: RayCluster,
+    slots: Mapping[str, int],
+    later: SlotsNow | None,
+    progress: BuildProgress,
 ) -> None:
     async def watch_meters() -> None:
         while True:
             await asyncio.sleep(METERS_EVERY_SECONDS)
             progress.meters(await cluster.progress())
 
+    here = asyncio.current_task()
+    assert here is not None
+    # Ray set a handler of its own, which would end the process before its workers are closed.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
     watching = asyncio.create_task(watch_meters())
     try:
-        await continue_run(run, config, cluster, slots, progress.happened)
+        await continue_run(run, config, cluster, slots, progress.happened, later)
     finally:
         watching.cancel()
         await cluster.shutdown()

@@ -82,6 +82,21 @@ def resume(
 
 
 @app.command()
+def submit(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    address: Annotated[
+        str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="http://HEAD:8265")
+    ] = "http://127.0.0.1:8265",
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+) -> None:
+    """Build as a job of a Ray cluster, following its log; Ctrl-C ends the following only."""
+    from launch.submitting import submit as submit_job
+
+    raise typer.Exit(submit_job(config, address, run, store))
+
+
+@app.command()
 def status(
     run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:

@@ -8,7 +8,7 @@ node makes the same stages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -182,14 +182,20 @@ def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     }
 
 
-def placements(config: BuildConfig, gpus: int) -> dict[str, Placement]:
-    """What a worker of each role takes of a node: GPUs where the cluster has any."""
+def placements(
+    config: BuildConfig, gpus: int, kept: Collection[str] = ()
+) -> dict[str, Placement]:
+    """What a worker of each role takes of a node: GPUs where the cluster has any, on the nodes
+    that are `kept` for its role where there are such."""
 
-    def gpu_share(role: str) -> float:
+    def place(role: str) -> Placement:
         settings: EngineSettings = getattr(config.models, role)
-        return settings.tensor_parallel if gpus and settings.kind == "vllm" else 0
+        size = settings.tensor_parallel if settings.kind == "vllm" else 0
+        return Placement(
+            gpus=size if gpus else 0,
+            resources={role: size} if role in kept and size else {},
+            needs_sandbox=role == "rationale",
+        )
 
-    placed: dict[str, Placement] = {role: Placement(gpus=gpu_share(role)) for role in MODEL_ROLES}
-    placed["rationale"] = Placement(gpus=gpu_share("rationale"), needs_sandbox=True)
-    placed["cpu"] = Placement()
-    return placed
+    placed: dict[str, Placement] = {role: place(role) for role in MODEL_ROLES}
+    return placed | {"cpu": Placement()}
