@@ -16,6 +16,7 @@ import pytest
 
 from actors.completer import Count, RolloutBudget
 from actors.stage import Stage
+from demo import check
 from launch.config import load
 from storage.audit import audit
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
@@ -28,8 +29,10 @@ from workflows.budgets import FirstSuccess, PosteriorBudget, budget_of, check_bu
 from workflows.build import continue_run, finish, start_run
 from workflows.chain_fit import fit
 from workflows.configuration import BuildConfig
+from workflows.labels import labels_of
 from workflows.pilot import Gate, chain_in, gate_of, stored_gate
 from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe
+from workflows.relabel import relabel
 from workflows.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 from workflows.stages import StageMaker
@@ -348,6 +351,29 @@ def test_a_two_round_build_is_finished_audited_and_cheaper(exact: Build, two_rou
     assert gate.passed
 
 
+def test_a_two_round_build_has_no_more_false_labels_than_an_exact_one(
+    exact: Build, two_round: Build
+) -> None:
+    """True success probabilities of the scripted completer: 0.9 before the first slip, then 0.1."""
+    by_text = {problem.problem_id: problem for problem in PROBLEMS}
+    truth: dict[str, list[bool]] = {}
+    for path in all_rows(exact.run, "sample", Path):
+        slip = check.first_error(by_text[path.problem_id], path.steps)
+        q = [0.9 if slip is None or t <= slip else 0.1 for t in range(len(path.steps))]
+        truth[path.path_id] = labels_of([*q, float(path.correct)], LabelSettings())[2]
+
+    def false_share(build: Build) -> float:
+        pairs = [
+            said == true
+            for row in build.labels()
+            for said, true in zip(row.labels, truth[row.path_id], strict=True)
+        ]
+        return 1 - sum(pairs) / len(pairs)
+
+    print(f"false labels: exact {false_share(exact):.1%}, two rounds {false_share(two_round):.1%}")
+    assert false_share(two_round) <= false_share(exact)
+
+
 def test_every_label_of_a_two_round_build_was_decided_or_has_its_states_at_k(
     two_round: Build,
 ) -> None:
@@ -371,6 +397,32 @@ def test_every_label_of_a_two_round_build_was_decided_or_has_its_states_at_k(
             assert error <= 0.25 or all(n[s][0] >= k for s in asked), (path.path_id, t)
         if len(n) < len(path.steps):
             assert beliefs.dead[0, len(n) - 1] >= CERTAINLY_DEAD
+
+
+async def _hard(run: Run) -> dict[str, list[bool]]:
+    return {row.path_id: row.labels for row in (await relabel(run, HARD)).labels}
+
+
+def test_first_success_gives_the_hard_labels_of_exact_on_the_same_seeds_for_a_few_rollouts(
+    folder: File, exact: Build
+) -> None:
+    first = Build(folder, "first", {"mc_budget": "first_success"}, form="hard", threshold=0).work()
+    saved = 1 - first.rollouts / exact.rollouts
+    print(f"run seed 3: {exact.rollouts} rollouts exact, {first.rollouts}: {saved:.1%} saved")
+    assert {row.path_id: row.labels for row in first.labels()} == asyncio.run(_hard(exact.run))
+    assert saved > 0.5
+
+
+def test_an_adaptive_build_asks_in_batches_and_audits_clean(folder: File, exact: Build) -> None:
+    built = Build(
+        folder, "adaptive", {"mc_budget": "adaptive", "pilot": "exact"}, estimate="posterior"
+    ).work()
+    made: list[StateRollouts] = all_rows(built.run, "estimate", StateRollouts)
+    print(f"{exact.rollouts} rollouts exact, {built.rollouts} adaptive")
+    assert audit(built.run).findings == ()
+    assert {row.n for row in made if row.state > 0} == {8}
+    assert {r.path_id for r in built.labels()} == {r.path_id for r in exact.labels()}
+    assert built.rollouts < 0.5 * exact.rollouts
 
 
 def test_repeating_a_two_round_build_gives_the_same_bytes(
