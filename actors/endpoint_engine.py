@@ -96,6 +96,8 @@ class EndpointEngine:
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says."""
+        if self._session.closed:
+            raise EngineFailed("the engine is closed")
         tokens = await self._renderer.prompt(chat)
         room = sampling.max_tokens
         if self._context is not None:

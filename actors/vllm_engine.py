@@ -10,11 +10,8 @@ EngineFailed; a caller that is cancelled withdraws its request; no engine core o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -23,19 +20,14 @@ from typing import Any
 
 from actors.admission import Admission, admitted
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
-from actors.lifeline import die_with_parent
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
-from storage.errors import ConfigurationError, EngineFailed, InputError, ItemError
+from actors.vllm_core import LOGGING, one_line, socket_folder, start, stop
+from storage.errors import ConfigurationError, EngineFailed, ItemError
 
 AHEAD = 0.25
 """Share of sequences beyond `max_in_flight` that wait inside the engine, so that a finished one
 is replaced in the next step and not a trip through the event loop later."""
-
-SHUTDOWN_S = 30.0
-"""The engine core's time to release shared memory and sockets before it is killed."""
-LOGGING = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
-"""vLLM's own log, unless the environment says otherwise: standard output belongs to results."""
 
 
 class VllmEngine:
@@ -74,12 +66,12 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         loop = asyncio.get_running_loop()
-        sockets = _socket_folder()
+        sockets = socket_folder()
         try:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
-            started = await loop.run_in_executor(thread, lambda: [_start(settings, sockets)])
+            started = await loop.run_in_executor(thread, lambda: [start(settings, sockets)])
         except BaseException:
             thread.shutdown(wait=False)
             shutil.rmtree(sockets, ignore_errors=True)
@@ -112,7 +104,7 @@ class VllmEngine:
             llm.output_handler.cancel()  # before the core goes, or its end reads as a crash
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, partial(_stop, llm, self._sockets))
+            await loop.run_in_executor(self._thread, partial(stop, llm, self._sockets))
         finally:
             self._renderer.close()
             self._thread.shutdown(wait=False)
@@ -139,9 +131,9 @@ class VllmEngine:
         try:
             received = [output async for output in outputs]  # FINAL_ONLY: exactly one
         except VLLMClientError as error:
-            raise ConfigurationError(f"vLLM refuses the sampling: {_line(error)}") from error
+            raise ConfigurationError(f"vLLM refuses the sampling: {one_line(error)}") from error
         except Exception as error:
-            raise EngineFailed(f"vLLM: {type(error).__name__}: {_line(error)}") from error
+            raise EngineFailed(f"vLLM: {type(error).__name__}: {one_line(error)}") from error
         if len(received) != 1:
             raise EngineFailed(f"vLLM sent {len(received)} outputs where one was asked for")
         final = received[0]
@@ -178,121 +170,3 @@ def _logprobs(output: Any, top: int) -> tuple[TokenLogprob, ...]:
             )
         )
     return tuple(rows)
-
-
-def _socket_folder() -> Path:
-    """A folder for vLLM's sockets, removed with the engine (vLLM leaves them behind).
-
-    A socket's path may have 107 bytes, which a long TMPDIR alone can use up.
-    """
-    usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="stepmill-vllm-", dir=usual if len(usual) < 40 else "/tmp"))
-
-
-def _start(settings: EngineSettings, sockets: Path) -> Any:
-    """Start vLLM; blocks."""
-    try:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.platforms import current_platform
-        from vllm.usage.usage_lib import UsageContext
-        from vllm.v1.engine.async_llm import AsyncLLM
-    except ImportError as error:
-        raise ConfigurationError(
-            f"vLLM is not installed ({error}): install stepmill[gpu] or stepmill[cpu]"
-        ) from error
-
-    on_cpu = current_platform.is_cpu()
-    try:
-        arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu))
-        # The offline context: vLLM's defaults for throughput, not for latency.
-        config = arguments.create_engine_config(UsageContext.LLM_CLASS)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"vLLM refuses its arguments: {_line(error)}") from error
-    except OSError as error:  # the hub's way of saying that there is no such model
-        raise InputError(f"model {settings.model} can't be loaded: {_line(error)}") from error
-    _guard_cores()
-    with _environment(settings, on_cpu, sockets):
-        try:
-            return AsyncLLM.from_vllm_config(config, disable_log_stats=True)
-        except Exception as error:
-            raise EngineFailed(f"vLLM did not start: {_line(error)}") from error
-
-
-def _stop(llm: Any, sockets: Path) -> None:
-    """Stop vLLM; blocks."""
-    llm.shutdown(timeout=SHUTDOWN_S)
-    shutil.rmtree(sockets, ignore_errors=True)
-
-
-def engine_arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
-    """The arguments of vLLM's engine that settings stand for."""
-    arguments: dict[str, Any] = {
-        "model": settings.model,
-        "tokenizer": settings.tokenizer or settings.model,
-        "dtype": settings.dtype,
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_in_flight,
-        "tensor_parallel_size": settings.tensor_parallel,
-        "enable_prefix_caching": True,
-        # The sampling parameters are ours alone; a model folder's own defaults never mix in.
-        "generation_config": "vllm",
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
-    }
-    if on_cpu:
-        arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib << 30
-        # A prompt cut into chunks takes its request's random generator back by an offset, which
-        # generators of the CPU do not have: with seeds, the engine would crash.
-        arguments["enable_chunked_prefill"] = False
-        # A prompt that is prefilled in parts makes vLLM rewind the request's random generator,
-        # which torch's CPU generator can't do: the whole engine core would die.
-        arguments["enable_chunked_prefill"] = False
-    else:
-        arguments["gpu_memory_utilization"] = settings.gpu_memory
-    return arguments | settings.options
-
-
-@contextlib.contextmanager
-def _environment(settings: EngineSettings, on_cpu: bool, sockets: Path) -> Iterator[None]:
-    """What an engine core must find in its environment, and our other children must not."""
-    wanted = {"VLLM_RPC_BASE_PATH": str(sockets)}
-    if on_cpu:
-        threads = settings.cpu_threads or max(1, (os.cpu_count() or 2) - 1)
-        wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
-    before = {name: os.environ.get(name) for name in (*wanted, "LD_PRELOAD")}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-_unguarded: Callable[..., None] | None = None
-
-
-def _guard_cores() -> None:
-    """Engine cores started from now on die with this process, also when it is killed."""
-    global _unguarded
-    from vllm.v1.engine.core import EngineCoreProc
-
-    if EngineCoreProc.run_engine_core is not run_guarded_core:
-        _unguarded = EngineCoreProc.run_engine_core
-        EngineCoreProc.run_engine_core = staticmethod(run_guarded_core)
-
-
-def run_guarded_core(*arguments: Any, **named: Any) -> None:
-    """Entry point of an engine core's process, forked (patched as here) or spawned (fresh)."""
-    die_with_parent()
-    from vllm.v1.engine.core import EngineCoreProc
-
-    run = _unguarded or EngineCoreProc.run_engine_core
-    run(*arguments, **named)
-
-
-def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:300] or type(error).__name__

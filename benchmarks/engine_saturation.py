@@ -1,12 +1,14 @@
 """Does the sample stage keep vLLM busy? Its generated tokens per second over those of a raw call.
 
-Raw: one `vllm.LLM.generate` call with all prompts and all samples, seeds included. Stage: a
-`PolicySampler` on the same prompts, sampling parameters and seeds, in its own engine with the same
-arguments, with prompts rendered, steps split, answers read and graded, rows made. One round of a
-fixed size, so that both generate the same samples; both run in one process in turns, in swapped
-order from pair to pair, so that drift of the machine hits both. The ratio is the median over
-pairs. `adaptive` is the stage with its default rounds, which end in a tail that a single call
-does not have: for information.
+Raw: all prompts and all samples at once, seeds included, nothing done with the texts; either one
+`vllm.LLM.generate` call in an engine of its own with the same arguments (`--raw offline`), or the
+same requests handed straight to the engine that the stage uses (`--raw engine`: nothing but our
+part differs). Stage: a `PolicySampler` on the same prompts, sampling parameters and seeds, with
+prompts rendered, steps split, answers read and graded, rows made. One round of a fixed size, so
+that both generate the same samples; both run in turns in one process, in swapped order from pair
+to pair, so that drift of the machine hits both. The ratio is the median over pairs. `adaptive` is
+the stage with its default rounds, which end in a tail that a single call does not have: for
+information.
 
     python benchmarks/engine_saturation.py --model demo/models/policy
 """
@@ -29,7 +31,8 @@ from actors.engine import EngineSettings, Sampling
 from actors.rendering import ChatRenderer
 from actors.sampler import PolicySampler
 from actors.stage import ShardRows
-from actors.vllm_engine import LOGGING, VllmEngine, engine_arguments
+from actors.vllm_core import LOGGING, engine_arguments
+from actors.vllm_engine import VllmEngine
 from demo.world import row, sample
 from storage.records import Problem
 from storage.seeds import request_seed
@@ -76,20 +79,21 @@ class Bench:
         )
         self.chat = partial(policy_chat, SampleSettings().system)
 
-    def raw_engine(self) -> Any:
+    def offline_engine(self) -> Any:
         """vLLM's own synchronous front end."""
         from vllm import LLM
         from vllm.platforms import current_platform
 
         return LLM(**engine_arguments(self.settings, current_platform.is_cpu()))
 
-    def raw(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
-        """One call; prompts are rendered beforehand, texts are left unread."""
-        from vllm import SamplingParams, TokensPrompt
+    def requests(self, renderer: ChatRenderer, seed: int) -> tuple[list[Any], list[Any]]:
+        """Rendered prompts and sampling parameters of all problems."""
+        from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind
 
         prompts = [
-            TokensPrompt(prompt_token_ids=list(renderer.tokens(self.chat(problem))))
-            for problem in self.problems
+            tokens_input(list(renderer.tokens(self.chat(problem)))) for problem in self.problems
         ]
         wanted = [
             SamplingParams(
@@ -97,14 +101,31 @@ class Bench:
                 temperature=self.sampling.temperature,
                 max_tokens=self.sampling.max_tokens,
                 seed=request_seed(seed, "sample", problem.problem_id, 0),
+                output_kind=RequestOutputKind.FINAL_ONLY,
             )
             for problem in self.problems
         ]
+        return prompts, wanted
+
+    def raw_offline(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
+        """One `LLM.generate` call."""
+        prompts, wanted = self.requests(renderer, seed)
         started = time.perf_counter()
         outputs = llm.generate(prompts, wanted, use_tqdm=False)
         seconds = time.perf_counter() - started
-        tokens = sum(len(done.token_ids) for output in outputs for done in output.outputs)
-        return Measured(tokens, seconds)
+        return Measured(sum(map(_tokens, outputs)), seconds)
+
+    async def raw_engine(self, engine: VllmEngine, renderer: ChatRenderer, seed: int) -> Measured:
+        """The same requests, straight to the stage's own engine."""
+        prompts, wanted = self.requests(renderer, seed)
+
+        async def one(number: int) -> int:
+            sent = engine._llm.generate(prompts[number], wanted[number], f"raw-{seed}-{number}")
+            return sum([_tokens(output) async for output in sent])
+
+        started = time.perf_counter()
+        counted = await asyncio.gather(*map(one, range(len(prompts))))
+        return Measured(sum(counted), time.perf_counter() - started)
 
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
         """The sample stage over one shard of all problems."""
@@ -131,16 +152,23 @@ class Bench:
         samples = self.arguments.samples
         fixed = SampleSettings(first_round=samples, cap=samples)
         engine = await VllmEngine.open(self.settings)
-        llm = await asyncio.to_thread(self.raw_engine)
         renderer = ChatRenderer.load(self.settings)
+        offline = self.arguments.raw == "offline"
+        llm = await asyncio.to_thread(self.offline_engine) if offline else None
+
+        async def raw(seed: int) -> Measured:
+            if offline:
+                return await asyncio.to_thread(self.raw_offline, llm, renderer, seed)
+            return await self.raw_engine(engine, renderer, seed)
+
         raws, stages = [], []
         try:
             await self.stage(engine, -1, fixed)  # warm: kernels, caches, grader's imports
-            await asyncio.to_thread(self.raw, llm, renderer, -1)
+            await raw(-1)
             for pair in range(self.arguments.pairs):
                 if pair % 2:
                     stages.append(await self.stage(engine, pair, fixed))
-                raws.append(await asyncio.to_thread(self.raw, llm, renderer, pair))
+                raws.append(await raw(pair))
                 if not pair % 2:
                     stages.append(await self.stage(engine, pair, fixed))
             adaptive = await self.stage(engine, 0, SampleSettings(cap=8 * samples))
@@ -153,6 +181,7 @@ class Bench:
             "problems": len(self.problems),
             "samples": samples,
             "in_flight": self.arguments.in_flight,
+            "raw_is": self.arguments.raw,
             "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
             "stage": [asdict(one) | {"tokens_per_s": one.rate} for one in stages],
             "adaptive": asdict(adaptive) | {"tokens_per_s": adaptive.rate},
@@ -160,6 +189,10 @@ class Bench:
             "ratio": statistics.median(ratios),
             "target": TARGET,
         }
+
+
+def _tokens(output: Any) -> int:
+    return sum(len(done.token_ids) for done in output.outputs)
 
 
 def table(found: dict[str, Any]) -> str:
@@ -189,6 +222,7 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--raw", choices=["offline", "engine"], default="offline")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()

@@ -1,0 +1,145 @@
+"""Starting and stopping vLLM: its arguments, its environment, and its engine core's life.
+
+Invariant: an engine core dies with the process that started it, also when that is killed; what a
+core needs in its environment is there while it starts and is not left to our other children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from actors.engine import EngineSettings
+from actors.lifeline import die_with_parent
+from storage.errors import ConfigurationError, EngineFailed, InputError
+
+SHUTDOWN_S = 10.0
+"""The engine core's time to release shared memory and sockets before it is killed."""
+LOGGING = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
+"""vLLM's own log, unless the environment says otherwise: standard output belongs to results."""
+
+
+def socket_folder() -> Path:
+    """A folder for vLLM's sockets, removed with the engine (vLLM leaves them behind).
+
+    A socket's path may have 107 bytes, which a long TMPDIR alone can use up.
+    """
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="stepmill-vllm-", dir=usual if len(usual) < 40 else "/tmp"))
+
+
+def start(settings: EngineSettings, sockets: Path) -> Any:
+    """Start vLLM; blocks. Raises ConfigurationError, InputError or EngineFailed."""
+    try:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        raise ConfigurationError(
+            f"vLLM is not installed ({error}): install stepmill[gpu] or stepmill[cpu]"
+        ) from error
+
+    on_cpu = current_platform.is_cpu()
+    with _environment(settings, on_cpu, sockets):
+        try:
+            arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu))
+            # The offline context: vLLM's defaults for throughput, not for latency.
+            config = arguments.create_engine_config(UsageContext.LLM_CLASS)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"vLLM refuses its arguments: {one_line(error)}") from error
+        except OSError as error:  # the hub's way of saying that there is no such model
+            raise InputError(f"model {settings.model}: {one_line(error)}") from error
+        if on_cpu and settings.tensor_parallel == 1:
+            # vLLM puts a CPU worker into a third process because it binds threads by environment;
+            # ours are not bound, and the engine core is spawned with the environment it needs.
+            config.parallel_config.distributed_executor_backend = "uni"
+        _guard_cores()
+        try:
+            return AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        except Exception as error:
+            raise EngineFailed(f"vLLM did not start: {one_line(error)}") from error
+
+
+def stop(llm: Any, sockets: Path) -> None:
+    """Stop vLLM; blocks."""
+    llm.shutdown(timeout=SHUTDOWN_S)
+    shutil.rmtree(sockets, ignore_errors=True)
+
+
+def engine_arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
+    """The arguments of vLLM's engine that settings stand for."""
+    arguments: dict[str, Any] = {
+        "model": settings.model,
+        "tokenizer": settings.tokenizer or settings.model,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_in_flight,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "enable_prefix_caching": True,
+        # The sampling parameters are ours alone; a model folder's own defaults never mix in.
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if on_cpu:
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib << 30
+        # A prompt cut into chunks takes its request's random generator back by an offset, which
+        # generators of the CPU do not have: with seeds, the engine would crash.
+        arguments["enable_chunked_prefill"] = False
+    else:
+        arguments["gpu_memory_utilization"] = settings.gpu_memory
+    return arguments | settings.options
+
+
+@contextlib.contextmanager
+def _environment(settings: EngineSettings, on_cpu: bool, sockets: Path) -> Iterator[None]:
+    """What an engine core must find in its environment, and our other children must not."""
+    wanted = {"VLLM_RPC_BASE_PATH": str(sockets)}
+    if on_cpu:
+        threads = settings.cpu_threads or max(1, (os.cpu_count() or 2) - 1)
+        wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+    # vLLM preloads its allocator by LD_PRELOAD, which no sandbox or grader should inherit.
+    before = {name: os.environ.get(name) for name in (*wanted, "LD_PRELOAD")}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_unguarded: Callable[..., None] | None = None
+
+
+def _guard_cores() -> None:
+    """Engine cores started from now on die with this process, also when it is killed."""
+    global _unguarded
+    from vllm.v1.engine.core import EngineCoreProc
+
+    if EngineCoreProc.run_engine_core is not run_guarded_core:
+        _unguarded = EngineCoreProc.run_engine_core
+        EngineCoreProc.run_engine_core = staticmethod(run_guarded_core)
+
+
+def run_guarded_core(*arguments: Any, **named: Any) -> None:
+    """Entry point of an engine core's process, forked (patched as here) or spawned (fresh)."""
+    die_with_parent()
+    from vllm.v1.engine.core import EngineCoreProc
+
+    run = _unguarded or EngineCoreProc.run_engine_core
+    run(*arguments, **named)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] or type(error).__name__
