@@ -11,9 +11,9 @@ import json
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -24,9 +24,15 @@ from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load, store_url
-from launch.preflight import Finding, attempt, check_build, check_sandbox, check_vllm, gpus_here
-from storage.errors import StoreRefused
-from storage.stores import Put, open_store
+from launch.preflight import (
+    Finding,
+    attempt,
+    check_build,
+    check_sandbox,
+    check_vllm,
+    gpus_here,
+    probed_store,
+)
 from workflows.configuration import BuildConfig
 
 LITTLE_DISK_GIB = 5
@@ -53,7 +59,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield Finding("gpu", True, f"{gpus} here" if gpus else "none here; tiny models run on the CPU")
     yield _ray()
     store = config.store if config else store_url("file:.stepmill/store")
-    yield attempt("store", lambda: _store_keeps_its_word(store), "see `store` in the README")
+    yield attempt("store", partial(probed_store, store), "see `store` in the README")
     yield check_sandbox(settings)
     if config:
         yield from (f for f in check_build(config, None, True) if f.what != "store")
@@ -75,19 +81,6 @@ def _ray() -> Finding:
     if address:
         return Finding("ray", True, f"$RAY_ADDRESS is {address}")
     return Finding("ray", True, "a private cluster is started on this machine when needed")
-
-
-def _store_keeps_its_word(url: str) -> str:
-    """Create an object twice under a throw-away key: the second time must be refused."""
-    store = open_store(url)
-    key = f"doctor/{uuid.uuid4().hex}"
-    try:
-        first, second = store.put_new(key, b"1"), store.put_new(key, b"2")
-        if (first, second) != (Put.CREATED, Put.EXISTS) or store.get(key) != b"1":
-            raise StoreRefused(f"{url} replaces objects: it can't hold a run")
-    finally:
-        store.delete(key)
-    return f"{store.url} creates once and never replaces"
 
 
 async def _contract(settings: SandboxSettings) -> list[Finding]:

@@ -22,6 +22,7 @@ from actors.sandbox.contract import Request, SandboxSettings
 from actors.sandbox.image.rootfs import build_root, state_dir
 from actors.sandbox.opening import open_sandbox
 from storage.errors import ConfigurationError, SandboxUnavailable, StepmillError
+from storage.probe import probe_store
 from storage.stores import open_store
 from workflows.configuration import BuildConfig
 from workflows.road import MODEL_ROLES
@@ -79,7 +80,7 @@ def check_build(config: BuildConfig, address: str | None, input_too: bool) -> It
             config.problems if found else f"{config.problems} does not exist",
             "" if found else "write it (problem_id, problem, answer) or set `problems`",
         )
-    yield attempt("store", lambda: open_store(config.store).url)
+    yield attempt("store", partial(probed_store, config.store))
     remote = is_remote(config, address)
     gpus = 0 if remote else gpus_here()
     for role in MODEL_ROLES:
@@ -87,6 +88,16 @@ def check_build(config: BuildConfig, address: str | None, input_too: bool) -> It
         yield attempt(f"models.{role}", partial(_check_model, settings))
         if settings.kind == "vllm" and not remote:
             yield _check_room(role, settings, gpus)
+
+
+def probed_store(url: str) -> str:
+    """Show that a store creates once and never replaces, also when writers race.
+
+    Raises StoreRefused, StoreUnavailable or ConfigurationError.
+    """
+    store = open_store(url)
+    probe_store(store)
+    return f"{store.url} creates once and never replaces"
 
 
 def _check_model(settings: EngineSettings) -> str:

@@ -93,7 +93,7 @@ def submit(config_file: Path, address: str, run: str | None, store: str | None) 
             runtime_env=job.runtime_env,
             metadata={"stepmill_run": config.run},
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, OSError) as error:
         raise InfrastructureError(f"{address} did not take the job: {_line(error)}") from None
     typer.echo(f"stepmill: job {identity} builds run {config.run} at {address}", err=True)
     try:
@@ -115,7 +115,7 @@ def _client(address: str) -> Any:
         from ray.job_submission import JobSubmissionClient
 
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError) as error:
         raise InfrastructureError(f"no Ray head answers at {address}: {_line(error)}") from None
 
 
