@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from actors.completer import Count, RolloutBudget, Want
 from storage.errors import ConfigurationError
-from workflows.estimators import FixedBudget, monte_carlo, rollouts_per_state
+from workflows.estimators import FixedBudget
 from workflows.posterior import (
     CERTAINLY_DEAD,
     Beliefs,
@@ -39,34 +38,24 @@ from workflows.settings import EstimateSettings, LabelSettings
 
 SMOOTHED = frozenset({"two_round", "adaptive"})
 """Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
-
-
 DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}
 """What `delta` is where it is not set, chosen on `benchmarks/label_worlds.py`."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Decision:
-    """What B paths need next."""
-
-    n: Integers
-    """(B, S) further rollouts per state; a path whose row is 0 is done."""
-
-
 def decide(
     beliefs: Beliefs, k: Integers, settings: EstimateSettings, labels: LabelSettings
-) -> Decision:
-    """What each path needs next under `two_round` or `adaptive`; `k` is (B,).
+) -> Integers:
+    """(B, S) further rollouts per state under `two_round` or `adaptive`; `k` is (B,).
 
-    A path that has still to enter a state enters one. Otherwise each uncertain label t has one of
-    its states t and t + 1 topped up: of those that may have more, the one whose success
-    probability is known worse relative to itself, since that is what a ratio feels.
+    A path whose row is 0 is done. One that has still to enter a state enters it. Otherwise each
+    uncertain label t has one of its states t and t + 1 topped up: of those that may have more, the
+    one whose success probability is known worse relative to itself, as a ratio feels it.
     """
     seen = beliefs.seen
     there = np.arange(seen.n.shape[1]) < seen.steps[:, None]
     two_round = settings.mc_budget == "two_round"
-    first = -(-k // 4) if two_round else np.minimum(k, settings.batch)
     most = k if two_round else np.ceil(k * settings.cap).astype(np.int64)
+    first = -(-k // 4) if two_round else np.minimum(most, settings.batch)
     entered = _next_state(beliefs, there)
     uncertain = (beliefs.error(labels) > delta_of(settings)) & there
     left = np.where(there & (seen.n > 0), np.maximum(most[:, None] - seen.n, 0), 0)
@@ -77,7 +66,8 @@ def decide(
     touched[:, 1:] |= (uncertain & after)[:, :-1]
     touched &= ~entered.any(axis=1, keepdims=True)
     more = left if two_round else np.minimum(left, settings.batch)
-    return Decision(np.where(entered, first[:, None], 0) + np.where(touched, more, 0))
+    asked: Integers = np.where(entered, first[:, None], 0) + np.where(touched, more, 0)
+    return asked
 
 
 def delta_of(settings: EstimateSettings) -> float:
@@ -93,44 +83,29 @@ def _next_state(beliefs: Beliefs, there: Flags) -> Flags:
     return first
 
 
-class PosteriorBudget:
+class PosteriorBudget(FixedBudget):
     """`two_round` and `adaptive`."""
 
     def __init__(self, settings: EstimateSettings, labels: LabelSettings, chain: Chain) -> None:
         """`labels` says which labels have to be decided."""
-        self._settings = settings
+        super().__init__(settings)
         self._labels = labels
         self._chain = chain
-        self.stop_rule: str = settings.mc_budget
-        self.probe = settings.probe
-
-    def per_state(self, probed: Count) -> int:
-        """K from the counts of the probe at state 0."""
-        return rollouts_per_state(monte_carlo(probed.c, probed.n), self._settings)
 
     def wants(
-        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
     ) -> tuple[Want, ...]:
         """Rollouts to make next for a path; its own end is evidence about its last state."""
         beliefs = believe(self._chain, Observed.of([(steps, correct, counts)]))
-        asked = decide(beliefs, np.array([k]), self._settings, self._labels).n[0]
+        asked = decide(beliefs, np.array([k]), self._settings, self._labels)[0]
         return tuple(Want(state, int(n)) for state, n in enumerate(asked) if n)
 
 
-class FirstSuccess:
+class FirstSuccess(FixedBudget):
     """`first_success`: what hard labels need, and no more: whether MC(s) > 0 in K rollouts."""
 
-    def __init__(self, settings: EstimateSettings) -> None:
-        self._settings = settings
-        self.stop_rule: str = settings.mc_budget
-        self.probe = settings.probe
-
-    def per_state(self, probed: Count) -> int:
-        """K from the counts of the probe at state 0."""
-        return rollouts_per_state(monte_carlo(probed.c, probed.n), self._settings)
-
     def wants(
-        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
     ) -> tuple[Want, ...]:
         """The next batch of the first state that has no success yet; none after a MC of 0."""
         del correct

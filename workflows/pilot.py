@@ -5,20 +5,16 @@ relabelling. So it is fitted once, by whoever starts the run, from the rows of a
 which no one can change any more, and it is stored create-only in the new run before its first
 shard: workers read it there. Nothing waits for anything in the middle of a run.
 
-The gate: the pilot's rollouts are split into halves. Labels by counts of one half against labels by
-counts of the other is the noise floor; labels by counts of one half against what budget and
-posterior make of the other, with a chain fitted to other paths, must not be above it by more than
-`TOLERANCE`. It is the mean of several splits. A pilot built with twice the run's K has halves
-that are runs; with less, counts of a half see more states without success than the run would.
+Whether the budget may be trusted on it is `workflows.pilot_gate`'s verdict, stored beside it.
 
-Invariant: pure in the pilot's rows and the settings; the shuffles are seeded.
+Invariant: pure in the pilot's rows and the settings; what stands in a run is never replaced.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -30,36 +26,15 @@ from storage.runs import Run, put_settled
 from storage.stores import ObjectStore
 from workflows.budgets import SMOOTHED
 from workflows.chain_fit import fit
-from workflows.labels import labels_of
-from workflows.posterior import GRID, Chain, Flags, Floats, Integers, Observed
-from workflows.replay import Outcomes, allocated
-from workflows.settings import EstimateSettings, LabelSettings, StageSettings
+from workflows.pilot_gate import Gate, gate_of
+from workflows.posterior import GRID, Chain, Observed
+from workflows.settings import StageSettings
 from workflows.smoothed_labels import counted
 
-TOLERANCE = 0.01
-"""How far above the noise floor an adaptive budget may stand: one point."""
-SPLITS = 8
 FEWEST = 20
 """Paths below which no chain is fitted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What the pilot says of a budget."""
-
-    paths: int
-    labels: int
-    floor: float
-    """Share of labels in which two halves of the pilot differ, both by counts."""
-    differs: float
-    """Share in which one half by counts and the other by budget and posterior differ."""
-    saved: float
-    """Share of the second half's rollouts that the budget did not ask for."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the budget stays within the pilot's own noise."""
-        return self.differs <= self.floor + TOLERANCE
+FEWEST_ROLLOUTS = 8
+"""Rollouts of a state below which its halves say nothing."""
 
 
 def needs_chain(stages: StageSettings) -> bool:
@@ -150,7 +125,8 @@ def stored_gate(run: Run) -> Gate | None:
 def pilot_paths(pilot: Run, most: int) -> Observed:
     """The rollouts of the first paths of a finished run that rolled out every state.
 
-    Raises ConfigurationError where it is unfinished, was not exact, or has too few paths.
+    Raises ConfigurationError where it is unfinished, was not exact, or has too few paths or
+    rollouts.
     """
     if pilot.success() is None:
         raise ConfigurationError(f"pilot {pilot.name!r} is not finished: continue it first")
@@ -167,6 +143,11 @@ def pilot_paths(pilot: Run, most: int) -> Observed:
         for path in pilot.read_rows("sample", shard, Path):
             counts = counted(made[path.path_id])
             if path.selected and len(counts) == len(path.steps) and counts[0].c:
+                if (fewest := min(count.n for count in counts.values())) < FEWEST_ROLLOUTS:
+                    raise ConfigurationError(
+                        f"pilot {pilot.name!r} has states with {fewest} rollouts: at least "
+                        f"{FEWEST_ROLLOUTS}, better twice the K of the run, are needed"
+                    )
                 found.append((len(path.steps), path.correct, dict(counts)))
         if len(found) >= most:
             break
@@ -176,69 +157,6 @@ def pilot_paths(pilot: Run, most: int) -> Observed:
             f"better {most}, are needed"
         )
     return Observed.of(found[:most])
-
-
-def gate_of(pilot: Observed, settings: EstimateSettings, labels: LabelSettings) -> Gate:
-    """Split-half noise floor and disagreement of a budget on a pilot."""
-    folds = np.arange(len(pilot.steps)) % 2
-    chains = [fit(_some(pilot, folds != fold)) for fold in (0, 1)]
-    within = np.arange(pilot.n.shape[1]) < pilot.steps[:, None]
-    floor, differs, asked, whole = [], [], 0, 0
-    for split in range(SPLITS):
-        rng = np.random.default_rng(split)
-        hits = _shuffled(pilot, rng)
-        half = pilot.n.max() // 2
-        ours = Outcomes.of(hits[:, :, :half], pilot.steps, pilot.correct)
-        other = Outcomes.of(hits[:, :, half:], pilot.steps, pilot.correct)
-        n = pilot.n // 2
-        k = np.where(within, n, n.max()).min(axis=1)  # the probe may have been larger than K
-        exact = _count_labels(ours.observed(n), labels)
-        floor.append((exact != _count_labels(other.observed(n), labels))[within].mean())
-        smoothed = np.ones_like(exact)
-        for fold, chain in enumerate(chains):
-            chosen = folds == fold
-            part = Outcomes(other.right[chosen], other.steps[chosen], other.correct[chosen])
-            beliefs = allocated(part, k[chosen], chain, settings, labels)
-            smoothed[chosen] = beliefs.right(labels) >= 0.5
-            asked += int(beliefs.seen.n.sum())
-            whole += int(n[chosen].sum())
-        differs.append((exact != smoothed)[within].mean())
-    return Gate(
-        paths=len(pilot.steps),
-        labels=int(within.sum()),
-        floor=round(float(np.mean(floor)), 6),
-        differs=round(float(np.mean(differs)), 6),
-        saved=round(1 - asked / whole, 6),
-    )
-
-
-def _shuffled(pilot: Observed, rng: np.random.Generator) -> Flags:
-    """(B, S, N): single rollouts in a random order that agree with the counts, N = 2 * (K // 2).
-
-    The halves of a state with n < N rollouts start at 0 and N / 2.
-    """
-    half = int(pilot.n.max()) // 2
-    hits = np.zeros((*pilot.n.shape, 2 * half), dtype=bool)
-    for path, state in zip(*np.nonzero(pilot.n), strict=True):
-        n, c = int(pilot.n[path, state]), int(pilot.c[path, state])
-        drawn = rng.permutation(n) < c
-        hits[path, state, : n // 2] = drawn[: n // 2]
-        hits[path, state, half : half + n // 2] = drawn[n // 2 : 2 * (n // 2)]
-    return hits
-
-
-def _count_labels(seen: Observed, labels: LabelSettings) -> Flags:
-    """(B, S): the paper's labels; True beyond a path's end."""
-    found = np.ones(seen.n.shape, dtype=bool)
-    mc: Floats = seen.c / np.maximum(seen.n, 1)
-    for path, steps in enumerate(seen.steps):
-        measured = [*mc[path, :steps].tolist(), float(seen.correct[path])]
-        found[path, :steps] = labels_of(measured, labels)[2]
-    return found
-
-
-def _some(seen: Observed, chosen: Flags | Integers) -> Observed:
-    return Observed(seen.n[chosen], seen.c[chosen], seen.steps[chosen], seen.correct[chosen])
 
 
 def _key(run: str) -> str:

@@ -71,7 +71,7 @@ def allocated(
             known = outcomes.observed(n)
             part = Observed(known.n[active], known.c[active], known.steps[active],
                             known.correct[active])  # fmt: skip
-            more = decide(believe(chain, part), k[active], settings, labels).n
+            more = decide(believe(chain, part), k[active], settings, labels)
             n[active] += more
             active[np.flatnonzero(active)[~more.any(axis=1)]] = False
     return believe(chain, outcomes.observed(n))

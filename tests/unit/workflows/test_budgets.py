@@ -30,7 +30,8 @@ from workflows.build import continue_run, finish, start_run
 from workflows.chain_fit import fit
 from workflows.configuration import BuildConfig
 from workflows.labels import labels_of
-from workflows.pilot import Gate, chain_in, gate_of, stored_gate
+from workflows.pilot import chain_in, stored_gate
+from workflows.pilot_gate import Gate, gate_of
 from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe
 from workflows.relabel import relabel
 from workflows.replay import Outcomes, allocated
