@@ -26,6 +26,7 @@ from storage.errors import SandboxUnavailable
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 START_S = 60.0
 LARGEST_LOG = 4 << 20
+CGROUP = "stepmill"
 QUIET_NETWORK = (
     "--bridge=none",
     "--iptables=false",
@@ -79,6 +80,7 @@ def start_private(state: Path) -> None:
         if _answers(folder):
             return
         _forget_dead(folder)
+        _weigh()
         (folder / "dockerd.log").unlink(missing_ok=True)
         # Appended to, so that `trim_log` may cut it while the engine writes.
         with (folder / "dockerd.log").open("a") as log:
@@ -112,6 +114,8 @@ def _arguments(folder: Path) -> list[str]:
         "error",
         "--log-driver",
         "none",
+        "--cgroup-parent",
+        f"/{CGROUP}",
         *QUIET_NETWORK,
         *(("--add-runtime", f"runsc={_gvisor(folder)}") if shutil.which("runsc") else ()),
     ]
@@ -158,6 +162,19 @@ def _forget_dead(folder: Path) -> None:
                 while started_at(pid) is not None and time.monotonic() < give_up:
                     time.sleep(0.02)
             path.unlink()
+
+
+def _weigh() -> None:
+    """Let all boxes together weigh as much as four busy tasks per processor, not as one task: else
+    every slot starves beside a few busy processes."""
+    processors = os.cpu_count() or 1
+    for name, weight in (("cpu/{}/cpu.shares", 1024), ("{}/cpu.weight", 100)):
+        path = Path("/sys/fs/cgroup", name.format(CGROUP))
+        # Only one of the two hierarchies is there, and not everywhere may it be written.
+        with contextlib.suppress(OSError):
+            if (path.parent.parent / path.name.replace("weight", "stat")).exists():
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(str(min(10_000, 4 * processors * weight)))
 
 
 def trim_log(state: Path) -> None:
