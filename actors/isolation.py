@@ -2,8 +2,8 @@
 
 A process that dies leaves the note of the item it was working on. The next try begins with the
 items that have notes; one that leaves a third note is dropped as `poison`, and the rest of the
-shard goes on. An item is a problem up to stage `estimate` (its paths share rollouts), a path from
-there on.
+shard goes on. What is tried alone is a path where paths are worked on one by one, else a problem
+with all its paths.
 
 Invariant: what is put together from parts is what the whole shard would have made, less the
 dropped items; notes only decide how often something is tried, and they outlive driver and node. A
@@ -31,8 +31,8 @@ from storage.runs import Run
 DEATHS = 3
 """Notes of one item after which it is dropped."""
 POISON = "poison"
-BY_PROBLEM = ("sample", "estimate")
-"""Stages whose smallest part is a problem."""
+BY_PATH = ("rationalize",)
+"""Stages whose smallest part is a path; the others look at all paths of a problem together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
 
 def parts_of(stage: str, rows: ShardRows, items: Iterable[str]) -> list[Part]:
     """Cut a shard's rows; together the parts hold every item once, in order."""
-    by_problem = stage in BY_PROBLEM
+    by_problem = stage not in BY_PATH
     groups: dict[str, list[str]] = {}
     for item in items:
         name = problem_of(item) if by_problem and stage != "sample" else item

@@ -1,0 +1,158 @@
+"""A worker's shard: committed whole, or item by item where something in it kills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.isolation import DEATHS, Notes, entered, parts_of, run_apart
+from actors.stage import Row, ShardResult, ShardRows
+from actors.worker import ShardWorker
+from storage.audit import audit
+from storage.errors import EngineFailed, RunStopped, StoreUnavailable
+from storage.layout import ROAD as KINDS
+from storage.runs import Run
+from tests.e2e.test_scripted_build import Build, configure
+from workflows.build import finish
+from workflows.road import STAGE_NAMES
+from workflows.stages import reads
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    return Build(configure(tmp_path))
+
+
+class Killer:
+    """A stage that dies of one item, as far as the worker can see."""
+
+    def __init__(self, stage: Any, item: str, error: Exception) -> None:
+        self._stage = stage
+        self._item = item
+        self._error = error
+        self.worked: list[tuple[str, ...]] = []
+
+    async def run(self, rows: ShardRows) -> ShardResult[Row]:
+        held = tuple(row.path_id for row in rows.paths) or tuple(
+            row.problem_id for row in rows.problems
+        )
+        self.worked.append(held)
+        if self._item in held:
+            raise self._error
+        result: ShardResult[Row] = await self._stage.run(rows)
+        return result
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+async def worker_of(build: Build, role: str, **instead: Any) -> ShardWorker:
+    async def stages() -> Any:
+        return build._stages(role) | instead
+
+    made = ShardWorker(build.run, reads(), stages, role)
+    await made.open()
+    return made
+
+
+async def through(build: Build, shard: int, *stages: str) -> None:
+    roles = {"sample": "policy", "estimate": "completer", "rationalize": "rationale"}
+    for stage in stages:
+        await (await worker_of(build, roles.get(stage, "cpu"))).work(stage, shard)
+
+
+def rows_of(run: Run, stage: str, shard: int) -> list[Any]:
+    return run.read_rows(stage, shard, KINDS[stage])
+
+
+async def test_a_shard_made_item_by_item_is_the_shard_made_whole(build: Build) -> None:
+    for stage, role in (
+        ("sample", "policy"), ("estimate", "completer"), ("label", "cpu"),
+        ("rationalize", "rationale"), ("consensus", "cpu"), ("export", "cpu"),
+    ):  # fmt: skip
+        worker = await worker_of(build, role)
+        rows = await worker._rows(stage, 0)
+        whole = await worker._stages[stage].run(rows)
+        receipt = await worker.work_apart(stage, 0)
+        assert rows_of(build.run, stage, 0) == list(whole.rows), stage
+        drops = build.run.commit(stage, 0).drops
+        assert sorted(drops, key=str) == sorted(whole.drops, key=str)
+        assert {name: receipt.counts[name] for name in whole.counts} == whole.counts
+        assert Notes(build.run, stage, 0).deaths() == {}
+
+
+async def test_an_item_that_kills_three_times_is_dropped_as_poison_and_the_rest_goes_on(
+    build: Build,
+) -> None:
+    await through(build, 0, "sample", "estimate", "label")
+    items = entered(build.run, "rationalize", 0)
+    poison = items[2]
+    for attempt in range(DEATHS):
+        maker = build._stages("rationale")["rationalize"]
+        killer = Killer(maker, poison, EngineFailed("dead"))
+        worker = await worker_of(build, "rationale", rationalize=killer)
+        with pytest.raises(EngineFailed):
+            await worker.work_apart("rationalize", 0)
+        assert killer.worked[-1] == (poison,)
+        if attempt:
+            assert killer.worked == [(poison,)], "a suspect is tried before all others"
+    worker = await worker_of(build, "rationale", rationalize=killer)
+    receipt = await worker.work_apart("rationalize", 0)
+    assert receipt.drops["poison"] == 1
+    commit = build.run.commit("rationalize", 0)
+    [drop] = [drop for drop in commit.drops if drop.reason == "poison"]
+    assert (drop.item, drop.detail) == (poison, "its worker died 3 times")
+    await through(build, 0, "consensus", "export")
+    await build.work()
+    finish(build.run)
+    assert audit(build.run).findings == ()
+    assert all(len(build.run.shards_of(stage)) == 4 for stage in STAGE_NAMES)
+
+
+async def test_trouble_that_is_not_the_items_leaves_no_suspicion(build: Build) -> None:
+    killer = Killer(build._stages("policy")["sample"], "", StoreUnavailable("away"))
+    first = entered(build.run, "sample", 0)[0]
+    killer._item = first
+    worker = await worker_of(build, "policy", sample=killer)
+    with pytest.raises(StoreUnavailable):
+        await worker.work_apart("sample", 0)
+    assert Notes(build.run, "sample", 0).deaths() == {}
+
+
+async def test_an_innocent_suspect_is_cleared(build: Build) -> None:
+    notes = Notes(build.run, "sample", 0)
+    first = entered(build.run, "sample", 0)[0]
+    notes.write(first)
+    notes.write(first)
+    receipt = await (await worker_of(build, "policy")).work_apart("sample", 0)
+    assert "poison" not in receipt.drops
+    assert notes.deaths() == {}
+
+
+async def test_a_shard_of_which_every_item_kills_is_not_committed(build: Build) -> None:
+    notes = Notes(build.run, "sample", 0)
+    items = entered(build.run, "sample", 0)
+    for item in items:
+        for _ in range(DEATHS):
+            notes.write(item)
+    worker = await worker_of(build, "policy")
+    with pytest.raises(RunStopped, match="it is the engine"):
+        await worker.work_apart("sample", 0)
+    assert 0 not in build.run.shards_of("sample")
+
+
+async def test_the_parts_of_a_shard_hold_every_item_once(build: Build) -> None:
+    await through(build, 0, "sample")
+    worker = await worker_of(build, "completer")
+    rows = await worker._rows("estimate", 0)
+    items = entered(build.run, "estimate", 0)
+    parts = parts_of("estimate", rows, items)
+    assert tuple(item for part in parts for item in part.items) == items
+    assert [{p.problem_id for p in part.rows.paths} for part in parts] == [
+        {part.name} for part in parts
+    ]
+    notes = Notes(build.run, "estimate", 0)
+    result = await run_apart(parts, worker._stages["estimate"].run, notes)
+    assert result.rows
