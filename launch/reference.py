@@ -1,0 +1,81 @@
+"""`python -m launch.reference` writes docs/configuration.md: every field, from where it is defined.
+
+Invariant: the page is a pure function of the settings' annotations, defaults and docstrings, so
+that a field without a sentence is a failing test and not a gap in the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from workflows.configuration import BuildConfig
+
+INTRODUCTION = """\
+# Configuration
+
+A build is one YAML file. `configs/demo.yaml` is the embedded default, `configs/genprm.yaml` has
+the paper's models and numbers. An unknown key, a missing field or a value out of bounds is refused
+before anything starts. Written by `python -m launch.reference > docs/configuration.md`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return INTRODUCTION + "".join(_section("", BuildConfig)).rstrip() + "\n"
+
+
+def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
+    """A table of the plain fields of one settings class, then a section per nested one."""
+    says = field_docs(settings)
+    hints = typing.get_type_hints(settings)
+    rows, nested = [], []
+    for field in dataclasses.fields(settings):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            nested.append((f"{prefix}{field.name}", kind))
+            continue
+        name = f"`{prefix}{field.name}`"
+        rows.append(f"| {name} | {_default(field)} | {says[field.name]} |\n")
+    title = f"`{prefix.rstrip('.')}`" if prefix else "Top level"
+    if rows:
+        yield f"\n## {title}\n\n{inspect.getdoc(settings) or ''}\n\n"
+        yield "| key | default | meaning |\n|---|---|---|\n"
+        yield from rows
+    for name, kind in nested:
+        yield from _section(f"{name}.", typing.cast("type[Any]", kind))
+
+
+def field_docs(settings: type[Any]) -> dict[str, str]:
+    """Field -> the string under it, or its own name in words where there is none."""
+    body = ast.parse(inspect.cleandoc(inspect.getsource(settings))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    says: dict[str, str] = {}
+    last = ""
+    for node in body.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            last = node.target.id
+            says[last] = last.replace("_", " ")
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
+            says[last] = " ".join(str(node.value.value).split()).replace("|", "\\|")
+            last = ""
+        else:
+            last = ""
+    return says
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{json.dumps(field.default, ensure_ascii=False)}`"
+    if field.default_factory is not dataclasses.MISSING:
+        return f"`{json.dumps(field.default_factory())}`"
+    return "required"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

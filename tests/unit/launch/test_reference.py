@@ -1,0 +1,12 @@
+"""The page of all settings is what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launch.reference import page
+
+
+def test_the_page_of_settings_is_current() -> None:
+    stored = (Path(__file__).parents[3] / "docs/configuration.md").read_text()
+    assert stored == page(), "run: python -m launch.reference > docs/configuration.md"
