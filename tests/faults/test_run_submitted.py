@@ -1,0 +1,163 @@
+"""A build submitted to a real Ray head over HTTP, with token authentication on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch.config import load
+from launch.submitting import exit_code, submission_of
+from storage.audit import audit
+from storage.errors import ConfigurationError
+from storage.runs import Run
+from storage.stores import open_store
+from tests.e2e.test_scripted_build import CONFIG, PROBLEMS
+from tests.scripted_world import write_problems
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def project(folder: Path) -> Path:
+    """A working directory with a configuration, its problems, and the scripts it names."""
+    folder.mkdir()
+    write_problems(PROBLEMS, folder / "problems.jsonl")
+    models = {
+        role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
+        for role in ("policy", "completer", "rationale")
+    }
+    body = CONFIG | {"models": models, "store": f"file://{folder.parent}/store"}
+    body["stages"] = body["stages"] | {"rationalize": {"execute": False}}
+    (folder / "build.yaml").write_text(json.dumps(body))
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "large").write_bytes(b"x")
+    for package in ("tests", "demo"):
+        (folder / package).mkdir()
+        for file in (ROOT / package).glob("*.py"):
+            shutil.copy(file, folder / package)
+    return folder
+
+
+def test_the_job_is_the_same_build_with_paths_as_the_cluster_sees_them(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    config = load(folder / "build.yaml")
+    job = submission_of(folder / "build.yaml", config, ["--run", "r"], folder)
+    assert job.entrypoint == (
+        f"stepmill build build.yaml --address auto --store file://{tmp_path}/store "
+        f"--problems problems.jsonl --run r"
+    )
+    assert {".venv", ".git", ".stepmill/*"} <= set(job.excludes)
+    with pytest.raises(ConfigurationError, match="lies outside of"):
+        submission_of(folder / "build.yaml", config, [], tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("status", "driver", "code"),
+    [
+        ("SUCCEEDED", 0, 0),
+        ("FAILED", 2, 2),
+        ("FAILED", 3, 3),
+        ("FAILED", -9, 3),
+        ("STOPPED", 1, 130),
+    ],
+)
+def test_exit_codes_are_the_builds_own(status: str, driver: int, code: int) -> None:
+    assert exit_code(status, driver) == code
+
+
+@contextlib.contextmanager
+def ray_head() -> Iterator[tuple[str, dict[str, str]]]:
+    """A head in its own folder; yields the dashboard's address and the environment to reach it."""
+    folder = Path(tempfile.mkdtemp(prefix="sm-head-"))  # short: unix sockets lie in it
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_worker_niceness": "0",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    ports = [_free_port() for _ in range(3)]
+    command = [
+        BIN / "ray", "start", "--head", "--block", "--temp-dir", folder, "--num-cpus", "2",
+        "--port", str(ports[0]), "--dashboard-port", str(ports[1]),
+        "--ray-client-server-port", str(ports[2]), "--dashboard-host", "127.0.0.1",
+        "--object-store-memory", str(128 * 1024 * 1024), "--resources", '{"sandbox": 1}',
+        "--disable-usage-stats",
+    ]  # fmt: skip
+    head = _up(command, environment)
+    try:
+        yield f"http://127.0.0.1:{ports[1]}", environment
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _up(command: list[object], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A head that is up: Ray gives its own processes 30 seconds, which a busy machine may miss."""
+    for _ in range(3):
+        head = subprocess.Popen(
+            [str(part) for part in command], env=environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert head.stdout is not None
+        if any("Ray runtime started" in line for line in head.stdout):
+            return head
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+    raise AssertionError("no Ray head comes up here")
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(900)
+def test_a_submitted_build_is_followed_to_its_end_and_leaving_it_does_not_stop_it(
+    tmp_path: Path,
+) -> None:
+    folder = project(tmp_path / "project")
+    with ray_head() as (address, environment):
+        command = [BIN / "stepmill", "submit", "build.yaml", "--address", address]
+        left = subprocess.Popen(
+            command, cwd=folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert left.stdout is not None
+        assert left.stdout.readline(), "the log is followed"
+        left.send_signal(signal.SIGINT)
+        _, said = left.communicate(timeout=120)
+        assert left.returncode == 130
+        assert "the job goes on" in said
+        assert "ray job stop" in said
+        whole = subprocess.run(
+            command, cwd=folder, env=environment, text=True, capture_output=True, timeout=600
+        )  # beside the first job, which still runs: two drivers on one run
+        print(whole.stdout[-3000:], whole.stderr[-3000:])
+        assert whole.returncode == 0
+        assert "is finished" in whole.stdout
+        wrong = subprocess.run(
+            [*command, "--store", "ftp://nowhere"], cwd=folder, env=environment, text=True,
+            capture_output=True, timeout=120,
+        )  # fmt: skip
+        assert wrong.returncode == 2
+    result = audit(Run.open(open_store(f"file://{tmp_path}/store"), "r"))
+    assert (result.findings, result.finished) == ((), True)

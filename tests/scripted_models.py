@@ -1,0 +1,33 @@
+"""The scripted world as three module-level scripts, for configurations that name them.
+
+`kind: scripted`, `model: tests.scripted_models:policy`: a worker anywhere can open them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from actors.engine import Chat
+from tests.scripted_world import ScriptedWorld, world_problems
+
+PROBLEMS = 14
+
+
+@cache
+def _world() -> ScriptedWorld:
+    return ScriptedWorld(world_problems(PROBLEMS))
+
+
+def policy(chat: Chat, seed: int) -> str:
+    """A solution."""
+    return _world().policy(chat, seed)
+
+
+def completer(chat: Chat, seed: int) -> str:
+    """A rollout."""
+    return _world().completer(chat, seed)
+
+
+def rationale(chat: Chat, seed: int) -> str:
+    """A verification."""
+    return _world().rationale(chat, seed)
