@@ -98,11 +98,20 @@ def submit(
 
 @app.command()
 def status(
-    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until it is finished, with time left.")
+    ] = False,
 ) -> None:
     """Shards, rows, drops and tokens of every stage, from commits alone."""
     from launch.status import run_status, show_status
 
+    if watch:
+        from launch.watching import watch_run
+
+        return watch_run(_open(run, store), as_json)
     found = run_status(_open(run, store))
     if as_json:
         _print_json(asdict(found))

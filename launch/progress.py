@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.worker import ShardProgress
+from launch.status import duration
 from workflows.drive import Happened
 
 LOG_EVERY_SECONDS = 5.0
@@ -52,6 +53,8 @@ class BuildProgress:
             name: _StageNumbers(done=before.get(name, 0), before=before.get(name, 0))
             for name in stages
         }
+        self._workers: Counter[str] = Counter()
+        """Workers of each role that are up."""
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._message = ""
@@ -80,11 +83,24 @@ class BuildProgress:
         """Take note of one thing that happened."""
         match event.what:
             case "opening":
-                self._say(f"starting {event.role}")
+                if event.role not in self._workers:
+                    self._workers[event.role] = 0
+                    self._say(f"starting {event.role}")
             case "opened":
-                self._say(f"{event.role} is up")
-            case "failed" | "lost":
-                self._say(f"{event.role}: {event.what}, will be tried again: {event.cause}")
+                self._workers[event.role] += 1
+                if self._workers[event.role] == 1:
+                    self._say(f"{event.role} is up")
+            case "closed":
+                self._workers[event.role] -= 1
+            case "lost":
+                # One that never came up has no task.
+                self._workers[event.role] -= event.task is not None
+                self._say(f"{event.role}: a worker was lost, another takes over: {event.cause}")
+            case "failed" if event.task is not None:
+                task = event.task
+                self._say(f"{task.stage} {task.shard}: will be tried again: {event.cause}")
+            case "resized":
+                self._say(f"engine slots: {event.cause}")
             case "started" if event.task is not None:
                 stage = self._stages[event.task.stage]
                 stage.started = stage.started or time.monotonic()
@@ -110,7 +126,12 @@ class BuildProgress:
     def _say(self, message: str) -> None:
         self._message = message
         if self._live is None:
-            self._console.print(f"[{self._run}] {message}", markup=False, highlight=False)
+            self._print(message)
+
+    def _print(self, message: str) -> None:
+        """One line of a log, however long, with the time."""
+        line = f"{time.strftime('%H:%M:%S')} [{self._run}] {message}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, force: bool = False) -> None:
         if self._live is not None:
@@ -124,10 +145,11 @@ class BuildProgress:
                 for name, stage in self._stages.items()
                 if stage.started or force
             ]
-            line = f"[{self._run}] " + " · ".join(parts)
+            up = [f"{role} {n}" for role, n in self._workers.items() if n > 1]
+            line = " · ".join([*parts, *([f"workers: {', '.join(up)}"] if up else [])])
             if parts and line != self._line:
                 self._line = line
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                self._print(line)
 
     def _table(self) -> Table:
         table = Table(title=f"run {self._run}", title_justify="left", expand=False)
@@ -165,4 +187,4 @@ def _left(stage: _StageNumbers, shards: int) -> str:
     if not stage.started or made <= 0 or stage.done >= shards:
         return ""
     seconds = (time.monotonic() - stage.started) / made * (shards - stage.done - stage.under_way)
-    return f" ({seconds:.0f} s left)" if seconds < 120 else f" ({seconds / 60:.0f} min left)"
+    return f" ({duration(seconds)} left)"

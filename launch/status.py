@@ -7,6 +7,7 @@ a build runs, after it crashed and after it ended.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import typer
@@ -79,11 +80,19 @@ def run_status(run: Run) -> RunStatus:
 
 def show_status(status: RunStatus) -> None:
     """Print a run as a table."""
+    Console().print(status_table(status))
+
+
+def status_table(
+    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
+) -> Table:
+    """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
     state = "finished" if status.finished else "unfinished"
     table = Table(
         title=f"run {status.run} · {status.problems:,} problems · {state}", title_justify="left"
     )
-    for name in ("stage", "shards", "rows", "tokens", "dropped"):
+    columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")
+    for name in columns:
         table.add_column(name, justify="left" if name in ("stage", "dropped") else "right")
     for stage in status.stages:
         tokens = stage.counts.get("tokens", 0)
@@ -92,9 +101,20 @@ def show_status(status: RunStatus) -> None:
             f"{stage.shards_done}/{stage.shards}",
             f"{stage.rows:,}",
             f"{tokens:,}" if tokens else "",
+            *((duration(left_s(stage)),) if left_s else ()),
             ", ".join(f"{reason} {n:,}" for reason, n in sorted(stage.drops.items())),
         )
-    Console().print(table)
+    return table
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 d`; nothing for nothing."""
+    if not seconds:
+        return ""
+    for unit, size, enough in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < enough:
+            return f"{seconds / size:.{1 if unit == 'h' else 0}f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
 
 
 def audit_run(run: Run, as_json: bool) -> bool:

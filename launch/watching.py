@@ -1,0 +1,98 @@
+"""`status --watch`: a run as its commits tell it, again and again, with rate and time left.
+
+It may run anywhere that reaches the store, beside the build or after it, and needs no Ray.
+
+Invariant: every commit is read once, however long it watches; what is shown is what `status` would
+say at that moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from launch.status import RunStatus, StageStatus, status_table
+from storage.commits import Receipt, receipt_of
+from storage.runs import Run, sum_receipts
+
+EVERY_SECONDS = 5.0
+
+
+@dataclass
+class RunWatch:
+    """What is known of a run so far."""
+
+    run: Run
+    clock: Callable[[], float] = time.monotonic
+    _receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
+    _first: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """When a stage was first looked at, and how many of its shards were done."""
+
+    def look(self) -> RunStatus:
+        """Read what is new."""
+        shards = self.run.spec.plan.shards
+        return RunStatus(
+            run=self.run.name,
+            store=self.run.store.url,
+            finished=self.run.success() is not None,
+            problems=self.run.spec.plan.items,
+            shards=shards,
+            models=self.run.spec.models,
+            stages=[self._stage(name, shards) for name in self.run.spec.stages],
+        )
+
+    def _stage(self, name: str, shards: int) -> StageStatus:
+        known = self._receipts.get(name)
+        if known is None:
+            known = self._receipts[name] = self.run.receipts(name)
+        else:
+            for shard in self.run.shards_of(name) - known.keys():
+                known[shard] = receipt_of(self.run.commit(name, shard))
+        totals = sum_receipts(known.values())
+        self._first.setdefault(name, (self.clock(), len(known)))
+        return StageStatus(
+            stage=name,
+            shards_done=len(known),
+            shards=shards,
+            rows=totals.rows,
+            drops=totals.drops,
+            counts=totals.counts,
+            seconds=totals.seconds,
+            committed=sorted(known),
+        )
+
+    def left_s(self, stage: StageStatus) -> float | None:
+        """Seconds that a stage still takes at the rate seen while watching; None: not known."""
+        since, before = self._first[stage.stage]
+        made, passed = stage.shards_done - before, self.clock() - since
+        if stage.shards_done == stage.shards:
+            return 0.0
+        return (stage.shards - stage.shards_done) * passed / made if made and passed else None
+
+
+def watch_run(run: Run, as_json: bool, pause: Callable[[float], None] = time.sleep) -> None:
+    """Show the run until it is finished; Ctrl-C ends the watching only."""
+    watch = RunWatch(run)
+    console = Console()
+    before: RunStatus | None = None
+    screen = Live(console=console, auto_refresh=False)
+    with screen if console.is_terminal and not as_json else contextlib.nullcontext():
+        while before is None or not before.finished:
+            if before is not None:
+                pause(EVERY_SECONDS)
+            found = watch.look()
+            if as_json:
+                if found != before:
+                    typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+            elif console.is_terminal:
+                screen.update(status_table(found, watch.left_s), refresh=True)
+            elif found != before:
+                console.print(status_table(found, watch.left_s))
+            before = found
