@@ -17,8 +17,8 @@ from workflows import prompts, steps
 
 POLICY = Habits(slip=0.25, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
 COMPLETER = Habits(check=0.06, swap=0.15)
-STUMBLER = Habits(slip=0.3, repair=0.25, check=0.06, swap=0.15)
-"""Whose slips the completer learns to continue from."""
+STUMBLER = Habits(slip=0.25, repair=0.6, check=0.06, swap=0.15)
+"""Whose slips the completer learns to continue from; it notices far fewer than it is shown."""
 AUTHOR = Habits(slip=0.25, repair=0.03, check=0.05, swap=0.12, boxless=0.01)
 """Whose wrong solutions the rationale writer learns to verify, beside the policy's own."""
 

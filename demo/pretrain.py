@@ -63,7 +63,7 @@ def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iter
         return corpus.policy_documents(rng)
     if name in {"draft", "rationale"}:
         return corpus.rationale_documents(rng, sampled)
-    return corpus.completer_documents(rng)
+    return corpus.completer_documents(rng, wrong_share=0.6 if name == "completer" else 0.35)
 
 
 def learn_tokenizer(seed: int) -> Tokenizer:
