@@ -36,6 +36,7 @@ from storage.commits import Receipt
 from storage.errors import InfrastructureError, WorkerLost
 
 CLOSE_SECONDS = 30.0
+START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
 MANY = 1000
@@ -116,6 +117,7 @@ class RayCluster:
         self._sandbox_actors = sandbox_actors
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
+        self._roles: dict[int, str] = {}
         self._pids: dict[int, int] = {}
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._said: dict[int, list[ShardProgress]] = {}
@@ -137,6 +139,7 @@ class RayCluster:
             .remote(self._makers[role], f"{role}-{worker}", executors)
         )
         self._workers[worker] = actor
+        self._roles[worker] = role
         with classified(f"worker {role}-{worker}"):
             self._pids[worker] = await actor.open.remote()
 
@@ -171,6 +174,10 @@ class RayCluster:
             receipt: Receipt = await getattr(actor, method).remote(stage, shard)
         return receipt
 
+    def pids(self, role: str) -> list[int]:
+        """Processes of the workers of a role, as far as they are up."""
+        return [pid for worker, pid in self._pids.items() if self._roles.get(worker) == role]
+
     async def progress(self) -> list[ShardProgress]:
         """How far all shards in flight have come, as of each worker's last answer.
 
@@ -196,6 +203,7 @@ class RayCluster:
         """Stop a worker, gently first; never raises."""
         actor = self._workers.pop(worker, None)
         self._pids.pop(worker, None)
+        self._roles.pop(worker, None)
         if actor is None:
             return
         with contextlib.suppress(RayError, InfrastructureError, TimeoutError):
@@ -237,25 +245,43 @@ def ray_session(address: str | None, sandbox_actors: int) -> Iterator[int]:
     """
     address = address or os.environ.get("RAY_ADDRESS")
     folder = None if address else _private_folder()
-    local: dict[str, Any] = {
-        "address": "local",
-        "include_dashboard": False,
-        "object_store_memory": OBJECT_STORE_BYTES,
-        "resources": {"sandbox": float(sandbox_actors)},
-        "_temp_dir": str(folder),
-    }
     try:
-        try:
-            where = {"address": address} if address else local
-            ray.init(**where, log_to_driver=False, logging_level="ERROR")
-        except (RuntimeError, ConnectionError, RayError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise InfrastructureError(f"Ray at {address or 'this machine'}: {line}") from error
+        if folder is None:
+            _join(str(address), {"address": address})
+        else:
+            _start(folder, sandbox_actors)
         yield int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path, sandbox_actors: int) -> None:
+    """A cluster on this machine. Ray gives its processes 30 seconds, which a busy machine may
+    miss: then again."""
+    for attempt in range(START_TRIES):
+        local: dict[str, Any] = {
+            "address": "local",
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "resources": {"sandbox": float(sandbox_actors)},
+            "_temp_dir": str(folder / str(attempt)),
+        }
+        try:
+            return _join("this machine", local)
+        except InfrastructureError:
+            ray.shutdown()
+            if attempt + 1 == START_TRIES:
+                raise
+
+
+def _join(name: str, where: dict[str, Any]) -> None:
+    try:
+        ray.init(**where, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # Ray raises bare ones: whatever it is, it is the world
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InfrastructureError(f"Ray at {name}: {lines[0]}") from error
 
 
 def _private_folder() -> Path:

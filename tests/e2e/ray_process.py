@@ -1,9 +1,11 @@
 """A process that continues a scripted build on real Ray actors, to be killed in the middle.
 
-python -m tests.e2e.ray_process CONFIG.yaml [--die-after N]
+python -m tests.e2e.ray_process CONFIG.yaml [--die-after N] [--freeze STAGE] [--lose-node-after N]
 
-Prints one JSON line per event. With `--die-after` it kills itself with SIGKILL at the N-th commit
-it hears of; its private cluster must end with it.
+Prints one JSON line per event. `--die-after`: it kills itself with SIGKILL at the N-th commit it
+hears of; its private cluster must end with it. `--freeze`: the workers are stopped (SIGSTOP) that
+hold the first shard of a stage. `--lose-node-after`: three nodes, and the raylet of the one with
+the most workers is killed at the N-th commit.
 """
 
 from __future__ import annotations
@@ -55,9 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path)
     parser.add_argument("--die-after", type=int, default=0)
+    parser.add_argument("--freeze", default="")
+    parser.add_argument("--lose-node-after", type=int, default=0)
     asked = parser.parse_args()
     config = load(asked.config)
+    nodes = Nodes() if asked.lose_node_after else None
     committed = 0
+    frozen: set[int] = set()
+    cluster: RayCluster | None = None
 
     def tell(event: Happened) -> None:
         nonlocal committed
@@ -66,22 +73,62 @@ def main() -> None:
         committed += event.what == "committed"
         if asked.die_after and committed == asked.die_after:
             os.kill(os.getpid(), signal.SIGKILL)
+        if event.what == "started" and where[0] == asked.freeze and not frozen:
+            assert cluster is not None
+            frozen.update(cluster.pids(event.role))
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+        if nodes is not None and committed == asked.lose_node_after:
+            nodes.lose_one()
 
     makers: dict[str, MakeWorker] = {
         role: partial(make_worker, config, role) for role in (*MODEL_ROLES, "cpu")
     }
     run = Run.open(open_store(config.store), config.run)
 
+    place = Placement(resources={"place": 1} if nodes else {})
+
     async def drive() -> None:
-        cluster = RayCluster(makers, {role: Placement() for role in makers}, config.sandbox, 1)
+        nonlocal cluster
+        cluster = RayCluster(makers, dict.fromkeys(makers, place), config.sandbox, 1)
         try:
             await continue_run(run, config, cluster, 3, tell)
         finally:
             await cluster.shutdown()
 
-    with ray_session(None, 1):
+    with ray_session(nodes.address if nodes else None, 1):
         asyncio.run(drive())
     finish(run)
+    if nodes is not None:
+        nodes.close()
+
+
+class Nodes:
+    """A head and two nodes on this machine."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        small = {"object_store_memory": 80_000_000}
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | small)
+        self.address: str = self._cluster.address
+        self._nodes = [
+            self._cluster.add_node(num_cpus=2, resources={"place": 8}, **small) for _ in range(2)
+        ]
+
+    def lose_one(self) -> None:
+        """Kill the raylet of the node with the most workers: all of them must be given up."""
+        from ray.util.state import list_actors
+
+        held = [actor.node_id for actor in list_actors() if actor.state == "ALIVE"]
+        if self._nodes:
+            busiest = max(self._nodes, key=lambda node: held.count(node.node_id))
+            self._nodes = []
+            self._cluster.remove_node(busiest, allow_graceful=False)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""Real processes of a run that freeze, vanish with their node, or are asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.audit import audit
+from storage.runs import Run
+from storage.stores import open_store
+from tests.e2e.test_ray_build import digests, drive
+from tests.e2e.test_scripted_build import Build, configure
+from tests.faults.test_run_submitted import BIN, project
+from workflows.build import start_run
+from workflows.road import STAGE_NAMES
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, str]]:
+    build = Build(configure(tmp_path_factory.mktemp("quiet")))
+    asyncio.run(build.work())
+    return digests(build.run)
+
+
+def started(folder: Path, cluster: Mapping[str, Any]) -> tuple[Run, Path]:
+    config = configure(folder, store=f"file:{folder}/store", cluster=cluster)
+    return start_run(config, open_store(config.store), None), folder / "build.yaml"
+
+
+def is_whole(run: Run, quiet: dict[str, dict[int, str]]) -> None:
+    assert digests(run) == quiet
+    result = audit(run)
+    assert (result.findings, result.finished) == ((), True)
+
+
+def test_a_worker_that_freezes_is_replaced_and_its_shards_are_made_by_another(
+    tmp_path: Path, quiet: dict[str, dict[int, str]]
+) -> None:
+    run, config = started(tmp_path / "run", {"deadline_floor_s": 1.0, "retry_pause_s": 0.5})
+    ended = drive(config, "--freeze", "estimate")
+    assert ended.code == 0
+    assert sorted(ended.shards("committed")) == sorted(
+        (stage, shard) for stage in STAGE_NAMES for shard in range(4)
+    )
+    is_whole(run, quiet)
+
+
+def test_a_node_that_is_lost_gives_its_shards_to_the_others(
+    tmp_path: Path, quiet: dict[str, dict[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "5")
+    run, config = started(tmp_path / "run", {"retry_pause_s": 0.5})
+    ended = drive(config, "--lose-node-after", "5")
+    assert ended.code == 0
+    assert ended.shards("lost"), "the node held no worker"
+    is_whole(run, quiet)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_build_that_is_asked_to_stop_ends_with_130_and_the_same_command_continues_it(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    folder = project(tmp_path / "project")
+    command = [BIN / "stepmill", "build", "build.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    building = subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    assert building.stderr is not None
+    for line in building.stderr:
+        if "policy is up" in line:
+            break
+    building.send_signal(sent)
+    said = building.communicate(timeout=120)[1]
+    assert building.returncode == 130, said
+    assert "the same command continues" in said
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240)
+    result = audit(Run.open(open_store(f"file://{tmp_path}/store"), "r"))
+    assert (result.findings, result.finished) == ((), True)
