@@ -58,8 +58,16 @@ def resume_run(name: str, store: str, address: str | None) -> None:
 def _work(run: Run, config: BuildConfig, address: str | None) -> None:
     if run.success() is None:
         if not standing(run).finished:
-            with _terminable():
-                _build(run, config, address)
+            try:
+                with _terminable():
+                    _build(run, config, address)
+            except KeyboardInterrupt:
+                Console(stderr=True).print(
+                    f"stepmill: interrupted; the same command continues run {run.name}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+                raise
         finish(run)
     show_status(run_status(run))
     Console(stderr=True).print(
