@@ -8,29 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from actors.engine import EngineSettings
 from actors.lifeline import die_with_parent
+from actors.socket_folder import SocketFolder
 from storage.errors import ConfigurationError, EngineFailed, InputError
 
 SHUTDOWN_S = 10.0
 """The engine core's time to release shared memory and sockets before it is killed."""
 LOGGING = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
 """vLLM's own log, unless the environment says otherwise: standard output belongs to results."""
-
-
-def socket_folder() -> Path:
-    """A folder for vLLM's sockets, removed with the engine (vLLM leaves them behind).
-
-    A socket's path may have 107 bytes, which a long TMPDIR alone can use up.
-    """
-    usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="stepmill-vllm-", dir=usual if len(usual) < 40 else "/tmp"))
 
 
 def start(settings: EngineSettings, sockets: Path) -> Any:
@@ -66,10 +56,10 @@ def start(settings: EngineSettings, sockets: Path) -> Any:
             raise EngineFailed(f"vLLM did not start: {one_line(error)}") from error
 
 
-def stop(llm: Any, sockets: Path) -> None:
+def stop(llm: Any, sockets: SocketFolder) -> None:
     """Stop vLLM; blocks."""
     llm.shutdown(timeout=SHUTDOWN_S)
-    shutil.rmtree(sockets, ignore_errors=True)
+    sockets.remove()
 
 
 def engine_arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from actors.admission import Admission, admitted
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
-from actors.vllm_core import LOGGING, one_line, socket_folder, start, stop
+from actors.socket_folder import SocketFolder
+from actors.vllm_core import LOGGING, one_line, start, stop
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 
 AHEAD = 0.25
@@ -39,7 +38,7 @@ class VllmEngine:
         renderer: ChatRenderer,
         settings: EngineSettings,
         thread: ThreadPoolExecutor,
-        sockets: Path,
+        sockets: SocketFolder,
     ) -> None:
         self._llm = llm
         self._sockets = sockets
@@ -66,15 +65,15 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         loop = asyncio.get_running_loop()
-        sockets = socket_folder()
+        sockets = SocketFolder()
         try:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
-            started = await loop.run_in_executor(thread, lambda: [start(settings, sockets)])
+            started = await loop.run_in_executor(thread, lambda: [start(settings, sockets.path)])
         except BaseException:
             thread.shutdown(wait=False)
-            shutil.rmtree(sockets, ignore_errors=True)
+            sockets.remove()
             raise
         return cls(started.pop(), renderer, settings, thread, sockets)
 

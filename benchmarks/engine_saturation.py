@@ -52,6 +52,8 @@ class Measured:
 
     tokens: int
     seconds: float
+    own_cpu_s: float
+    """Processor time of this process: all of our part, and vLLM's front end."""
 
     @property
     def rate(self) -> float:
@@ -77,6 +79,7 @@ class Bench:
             Problem(**{name: value for name, value in found.items() if name in fields})
             for found in map(row, sample(arguments.problems, 0, "heldout"))
         )
+        self.grading = grader(AnswerSettings())
         self.chat = partial(policy_chat, SampleSettings().system)
 
     def offline_engine(self) -> Any:
@@ -110,10 +113,10 @@ class Bench:
     def raw_offline(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
         """One `LLM.generate` call."""
         prompts, wanted = self.requests(renderer, seed)
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         outputs = llm.generate(prompts, wanted, use_tqdm=False)
         seconds = time.perf_counter() - started
-        return Measured(sum(map(_tokens, outputs)), seconds)
+        return Measured(sum(map(_tokens, outputs)), seconds, time.process_time() - worked)
 
     async def raw_engine(self, engine: VllmEngine, renderer: ChatRenderer, seed: int) -> Measured:
         """The same requests, straight to the stage's own engine."""
@@ -123,16 +126,16 @@ class Bench:
             sent = engine._llm.generate(prompts[number], wanted[number], f"raw-{seed}-{number}")
             return sum([_tokens(output) async for output in sent])
 
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         counted = await asyncio.gather(*map(one, range(len(prompts))))
-        return Measured(sum(counted), time.perf_counter() - started)
+        return Measured(sum(counted), time.perf_counter() - started, time.process_time() - worked)
 
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
-        """The sample stage over one shard of all problems."""
-        grading = grader(AnswerSettings())
+        """The sample stage over one shard of all problems, no verdict known beforehand."""
+        self.grading._cache.clear()
         sampler = PolicySampler(
             engine,
-            grading,
+            self.grading,
             chat=self.chat,
             split=steps.split,
             read_answer=read_answer,
@@ -140,12 +143,11 @@ class Bench:
             sampling=self.sampling,
             seed=seed,
         )
-        try:
-            started = time.perf_counter()
-            result = await sampler.run(ShardRows(problems=self.problems))
-            return Measured(result.counts["tokens"], time.perf_counter() - started)
-        finally:
-            await grading.close()
+        started, worked = time.perf_counter(), time.process_time()
+        result = await sampler.run(ShardRows(problems=self.problems))
+        return Measured(
+            result.counts["tokens"], time.perf_counter() - started, time.process_time() - worked
+        )
 
     async def run(self) -> dict[str, Any]:
         """Measure in turns; `ratio` is the median of the pairs' ratios."""
@@ -174,6 +176,7 @@ class Bench:
             adaptive = await self.stage(engine, 0, SampleSettings(cap=8 * samples))
         finally:
             await engine.close()
+            await self.grading.close()
             renderer.close()
         ratios = [stage.rate / raw.rate for stage, raw in zip(stages, raws, strict=True)]
         return {
@@ -200,13 +203,14 @@ def table(found: dict[str, Any]) -> str:
     lines = [
         f"{found['problems']} problems x {found['samples']} samples, "
         f"{found['in_flight']} in flight, {found['model']}",
-        f"{'pair':>5} {'raw tok/s':>10} {'stage tok/s':>12} {'ratio':>6}",
+        f"{'pair':>5} {'raw tok/s':>10} {'stage tok/s':>12} {'ratio':>6}   own CPU s raw, stage",
     ]
     for number, (raw, stage, ratio) in enumerate(
         zip(found["raw"], found["stage"], found["ratios"], strict=True)
     ):
         lines.append(
             f"{number:>5} {raw['tokens_per_s']:>10.0f} {stage['tokens_per_s']:>12.0f} {ratio:>6.3f}"
+            f"   {raw['own_cpu_s']:.2f}, {stage['own_cpu_s']:.2f}"
         )
     lines.append(f"median ratio {found['ratio']:.3f} (target {found['target']})")
     lines.append(f"adaptive rounds: {found['adaptive']['tokens_per_s']:.0f} tok/s")
