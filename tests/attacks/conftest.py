@@ -66,6 +66,18 @@ class Surroundings:
         return cls(len(await own_boxes()), mounts, aside, mine)
 
 
+async def settled(before: Surroundings, patience_s: float = 30.0) -> Surroundings:
+    """Look until nothing is left over, or patience ends: mounts are the whole host's, and another
+    program's container may come and go meanwhile; what a case left would stay."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        after = await Surroundings.now()
+        clean = after.boxes <= before.boxes and after.mounts <= before.mounts
+        if clean or time.monotonic() > deadline:
+            return after
+        await asyncio.sleep(0.2)
+
+
 async def own_boxes() -> list[str]:
     """Containers and processes that are marked as this process's own."""
     found = []
@@ -112,7 +124,7 @@ class Arena:
         assert left == {}, left
         assert len(pids) <= 1, f"processes left: {pids}"
         assert probe.sandbox_id == box, "the box had to be replaced"
-        after = await Surroundings.now()
+        after = await settled(before)
         assert after.boxes <= before.boxes
         assert after.mounts <= before.mounts
         assert after.temporary <= before.temporary
