@@ -139,7 +139,7 @@ class Need(NamedTuple):
     left: float
     """Seconds of one worker that the shards of its stages still take; 0: nothing is left."""
     furthest: int
-    """Position of the furthest stage that has a backlog: the end of the road goes first."""
+    """Position of the furthest stage that has a backlog: of equal queues it goes first."""
 
 
 class Workforce:
@@ -252,7 +252,8 @@ class Workforce:
         self._changed = False
         self._asked = sum(self.slots.values()) // 16
         waiting = [role for role in needs if self._is_short(role, needs[role], now)]
-        waiting.sort(key=lambda role: needs[role].furthest, reverse=True)
+        # The longest queue first, so that a turn is worth the switch; then the end of the road.
+        waiting.sort(key=lambda role: (needs[role].backlog, needs[role].furthest), reverse=True)
         for role in waiting:
             yield from self._staff(role, needs, now)
 

@@ -113,6 +113,10 @@ def test_with_one_slot_models_are_switched_as_rarely_as_the_window_allows() -> N
     everything_at_once = Simulation(make(32, 1, window=64), seed=1, slots=1)
     everything_at_once.finish()
     assert [r for r in everything_at_once.opened if r != "cpu"] == list(MODEL_ROLES)
+    continued = make(32, 1, window=64, sample=range(32), estimate=range(1), label=range(1))
+    rest = Simulation(continued, seed=1, slots=1)
+    rest.finish()
+    assert [r for r in rest.opened if r != "cpu"] == ["completer", "rationale"]
     in_batches = Simulation(make(32, 1, window=8), seed=1, slots=1)
     in_batches.finish()
     assert in_batches.schedule.switches <= 3 * (32 // 8) + 3
