@@ -166,6 +166,8 @@ def require(config: BuildConfig, address: str | None, input_too: bool = True) ->
     if not is_remote(config, address):
         findings.append(check_sandbox(config.sandbox))
     missing = [found for found in findings if not found.ok]
+    if len(missing) == 1:
+        raise ConfigurationError(str(missing[0]))
     if missing:
         raise ConfigurationError("\n  ".join(["this build can't start:", *map(str, missing)]))
     return build_root(state_dir(config.sandbox.state_dir)).digest
