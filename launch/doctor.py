@@ -59,7 +59,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield Finding("gpu", True, f"{gpus} here" if gpus else "none here; tiny models run on the CPU")
     yield _ray()
     store = config.store if config else store_url("file:.stepmill/store")
-    yield attempt("store", partial(probed_store, store), "see `store` in the README")
+    yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
     yield check_sandbox(settings)
     if config:
         yield from (f for f in check_build(config, None, True) if f.what != "store")

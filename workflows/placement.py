@@ -248,11 +248,10 @@ class Workforce:
         )
 
     def place(self, needs: Mapping[str, Need], now: float) -> Iterator[Open | Close]:
-        """Open workers where shards wait, closing others where slots are short."""
+        """Open workers where shards wait, longest queue first; close others where slots lack."""
         self._changed = False
         self._asked = sum(self.slots.values()) // 16
         waiting = [role for role in needs if self._is_short(role, needs[role], now)]
-        # The longest queue first, so that a turn is worth the switch; then the end of the road.
         waiting.sort(key=lambda role: (needs[role].backlog, needs[role].furthest), reverse=True)
         for role in waiting:
             yield from self._staff(role, needs, now)
