@@ -34,8 +34,11 @@ demo: setup
 	@$(BIN)/stepmill download demo .stepmill/demo-dataset
 	@$(BIN)/python -m demo.truth demo
 
+# Some promises are about time (a run ends by its limit plus one second), and a machine that is
+# starved by others breaks them for us: what failed is run once more by itself, and must pass then.
 test: setup lint
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest -m "not slow" || { echo "== once more, only what failed"; \
+	  $(BIN)/pytest -m "not slow" --last-failed --last-failed-no-failures none; }
 
 test-all: setup lint
 	@$(BIN)/pytest

@@ -154,7 +154,8 @@ class BuildProgress:
     def _table(self) -> Table:
         table = Table(title=f"run {self._run}", title_justify="left", expand=False)
         for name in ("stage", "", "shards", "rows", "tokens/s", "left", "drops"):
-            table.add_column(name, justify="left" if name in ("stage", "", "drops") else "right")
+            left = name in ("stage", "", "drops")
+            table.add_column(name, justify="left" if left else "right", no_wrap=name == "stage")
         for name, stage in self._stages.items():
             table.add_row(
                 name,
