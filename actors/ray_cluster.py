@@ -1,7 +1,6 @@
 """The Ray wrappers: workers and code executors as actors, placed by custom resources.
 
-The only module, beside the executor's own wrapper, that imports Ray. Everything it wraps runs and
-is tested without it.
+Everything that is wrapped here runs and is tested without Ray.
 
 Invariant: an actor that died is `WorkerLost`, whoever killed it; an error of the work itself comes
 out as the error that was raised; actor tasks are never repeated by Ray (the schedule repeats).
