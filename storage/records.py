@@ -196,3 +196,49 @@ class Example:
     completer: str
     rationale_writer: str
     run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A solution that the verifier is asked about; one row of the input of `score`."""
+
+    response_id: str
+    problem_id: str
+    problem: str
+    steps: list[str]
+    """Text of each step, headers stripped."""
+    subset: str
+    """Which part of a benchmark it belongs to, e.g. `gsm8k`; "" outside benchmarks."""
+    label: int | None = None
+    """0-based index of the first wrong step, -1: none is wrong, None: not known."""
+    correct: bool | None = None
+    """Whether its final answer is right; None: not known."""
+    answer: str | None = None
+    """Its own final answer, for votes among the responses to one problem."""
+    generator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One history of the verifier over one response (stage `score`).
+
+    Maj@N is N rows of one response, each with a history of its own (equations 5 and 6).
+    """
+
+    response_id: str
+    history: int
+    """0..N-1."""
+    mode: str
+    """`direct`, `cot`, `code`, `code_not_run` or `full`."""
+    rewards: list[float]
+    """T values: P(Yes) / (P(Yes) + P(No)) at each step's verdict."""
+    analyses: list[str]
+    """T texts, content of each `<analyze>`; "" where the mode has none."""
+    verifications: list[str]
+    """T texts, content of each `<verify>`; "" where the mode has none."""
+    executions: list[CodeRun]
+    degraded: list[bool]
+    """T values: True where the step used up its rounds or tokens and was judged without code."""
+    tokens: int
+    model: str
+    seed: int
