@@ -23,7 +23,7 @@ AGGREGATES: tuple[Aggregate, ...] = ("min", "last", "mean", "product")
 
 
 def reward_at(top: Sequence[tuple[str, float]], yes: str = "Yes", no: str = "No") -> float:
-    """P(yes) / (P(yes) + P(no)) from the most likely tokens of one position (text, log-probability).
+    """P(yes) / (P(yes) + P(no)) from the likeliest tokens at a position, with log-probabilities.
 
     A word that is not among them is given the most that it can have: the smallest probability
     that is, or all that the others leave, whichever is less. Raises ItemError `no_verdict` where
