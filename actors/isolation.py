@@ -24,7 +24,7 @@ from typing import Any
 from actors.stage import Row, ShardResult, ShardRows
 from storage.accounting import account_of, problem_of
 from storage.errors import EngineFailed, RunStopped, SandboxLost
-from storage.layout import ROAD
+from storage.layout import KINDS
 from storage.records import Drop
 from storage.runs import Run
 
@@ -47,10 +47,10 @@ class Part:
 
 def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
     """The items that a stage was given, in the order of their rows."""
-    order = list(ROAD)
+    order = run.spec.stages
     before = order[order.index(stage) - 1]
     commit = run.commit(before, shard)
-    rows: list[Any] = run.rows_of(commit, ROAD[before])
+    rows: list[Any] = run.rows_of(commit, KINDS[before])
     through = account_of(before, rows, commit.drops).through
     names = (row.problem_id if before == "problems" else row.path_id for row in rows)
     return tuple(dict.fromkeys(name for name in names if name in through))

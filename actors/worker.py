@@ -18,7 +18,7 @@ from actors.isolation import Notes, entered, parts_of, run_apart
 from actors.metrics import count
 from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
 from storage.commits import Receipt
-from storage.layout import ROAD
+from storage.layout import KINDS
 from storage.runs import Run
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
@@ -94,7 +94,7 @@ class ShardWorker:
                 self._run.publish,
                 stage,
                 shard,
-                ROAD[stage],
+                KINDS[stage],
                 result.rows,
                 drops=result.drops,
                 counts=result.counts | {"items": max(meter.total, len(result.drops))},
@@ -118,7 +118,7 @@ class ShardWorker:
     async def _rows(self, stage: str, shard: int) -> ShardRows:
         needed = self._reads[stage]
         parts = await asyncio.gather(
-            *(asyncio.to_thread(self._run.read_rows, name, shard, ROAD[name]) for name in needed)
+            *(asyncio.to_thread(self._run.read_rows, name, shard, KINDS[name]) for name in needed)
         )
         fields: dict[str, Any] = {
             FIELD_OF[name]: tuple(rows) for name, rows in zip(needed, parts, strict=True)

@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 
 from storage.commits import Receipt
-from storage.layout import ROAD as KINDS
+from storage.layout import KINDS
 from storage.records import Problem
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest

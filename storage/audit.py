@@ -164,7 +164,7 @@ def _audit_rows(
         found.findings.append(Finding(kind, detail, commit.stage, found.shard))
 
     try:
-        rows = run.rows_of(commit, layout.ROAD[commit.stage])
+        rows = run.rows_of(commit, layout.KINDS[commit.stage])
     except (ObjectCorrupt, InputError) as error:
         note("data_damaged", str(error))
         return None

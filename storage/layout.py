@@ -1,4 +1,4 @@
-"""Where everything of a run lies in its store, and the road of its stages.
+"""Where everything of a run lies in its store, and what kind of rows each stage has.
 
     runs/{run}/spec.json
     runs/{run}/{stage}/data/{shard}-{digest}.parquet
@@ -20,7 +20,7 @@ from storage.errors import ConfigurationError
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-ROAD: dict[str, type[Any]] = {
+KINDS: dict[str, type[Any]] = {
     "problems": records.Problem,
     "sample": records.Path,
     "estimate": records.StateRollouts,
@@ -29,7 +29,13 @@ ROAD: dict[str, type[Any]] = {
     "consensus": records.Agreement,
     "export": records.Example,
 }
-"""Stage -> the kind of its rows, in the order of the road."""
+"""Stage -> the kind of its rows, for every stage that some run may have. Which stages a run has,
+and in which order, is in its spec (`workflows.road`)."""
+
+ROAD: tuple[str, ...] = (
+    "problems", "sample", "estimate", "label", "rationalize", "consensus", "export",
+)  # fmt: skip
+"""The stages of a run whose spec says nothing else: the paper's."""
 
 
 def check_run_name(run: str) -> str:

@@ -68,7 +68,8 @@ class Spec:
     """Role -> name, revision or digest of the model."""
     image_digest: str | None = None
     """The sandbox's image."""
-    stages: tuple[str, ...] = tuple(ROAD)
+    stages: tuple[str, ...] = ROAD
+    """Its road, the input first; each stage is fed by the one before it."""
     schemas: dict[str, int] = field(default_factory=schema_versions)
     format: int = FORMAT
 

@@ -12,7 +12,7 @@ from actors.stage import Row, ShardResult, ShardRows
 from actors.worker import ShardWorker
 from storage.audit import audit
 from storage.errors import EngineFailed, RunStopped, StoreUnavailable
-from storage.layout import ROAD as KINDS
+from storage.layout import KINDS
 from storage.runs import Run
 from tests.e2e.test_scripted_build import Build, configure
 from workflows.build import finish

@@ -29,7 +29,7 @@ def rewrite(run: Run, stage: str, shard: int, change: Callable[[Commit], Commit]
 
 def recommit(run: Run, stage: str, shard: int, rows: Sequence[object], drops: list[Drop]) -> None:
     """Give a shard other rows under a commit that fits them."""
-    row_type = layout.ROAD[stage]
+    row_type = layout.KINDS[stage]
     encoded = encode_shard(row_type, rows)
     key = layout.data_key(run.name, stage, shard, encoded.sha256)
     run.store.put_new(key, encoded.data)
@@ -208,7 +208,7 @@ def test_a_dataset_that_differs_is_found() -> None:
 def test_an_audit_reads_rows_of_any_kind() -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
     run.publish("sample", 0, Path, [path("train/0", 0)])
-    run.publish("estimate", 0, layout.ROAD["estimate"], [], [Drop("train/0#0", "too_long")])
+    run.publish("estimate", 0, layout.KINDS["estimate"], [], [Drop("train/0#0", "too_long")])
     run.publish("label", 0, PathLabels, [])
     assert audit(run).findings == ()
     assert run.read_rows("problems", 0, Problem) == problems(1)

@@ -133,9 +133,9 @@ def test_an_unfinished_run_and_an_unknown_format_are_refused(tmp_path: Folder) -
 def test_a_run_that_kept_nothing_is_an_empty_dataset(tmp_path: Folder) -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
     for stage in run.spec.stages[1:]:
-        from storage.layout import ROAD
+        from storage.layout import KINDS
 
-        run.publish(stage, 0, ROAD[stage], [])
+        run.publish(stage, 0, KINDS[stage], [])
     run.finish()
     assert download(run, tmp_path).rows == 0
     (file,) = (tmp_path / "data").iterdir()
