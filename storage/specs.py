@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from storage.commits import canonical_json
 from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
-from storage.layout import ROAD
-from storage.records import Problem
+from storage.layout import KINDS, ROAD
 from storage.schemas import schema_versions
+
+Item = TypeVar("Item")
 
 FORMAT = 1
 """Version of the run's layout and of spec.json."""
@@ -32,7 +33,7 @@ class ShardPlan:
     def __post_init__(self) -> None:
         """Refuse a plan that cuts nothing."""
         if self.items < 1 or self.items_per_shard < 1:
-            raise ConfigurationError("a run needs at least one problem, and one per shard")
+            raise ConfigurationError("a run needs at least one item, and one per shard")
 
     @property
     def shards(self) -> int:
@@ -40,15 +41,15 @@ class ShardPlan:
         return -(-self.items // self.items_per_shard)
 
     def size(self, shard: int) -> int:
-        """Number of problems in a shard."""
+        """Number of items of the input in a shard."""
         return min(self.items_per_shard, self.items - shard * self.items_per_shard)
 
-    def cut(self, problems: Iterable[Problem]) -> Iterator[tuple[int, list[Problem]]]:
+    def cut(self, items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
         """The shards of the input, one in memory at a time."""
-        held: list[Problem] = []
+        held: list[Item] = []
         shard = 0
-        for problem in problems:
-            held.append(problem)
+        for item in items:
+            held.append(item)
             if len(held) == self.items_per_shard:
                 yield shard, held
                 shard, held = shard + 1, []
@@ -70,7 +71,9 @@ class Spec:
     """The sandbox's image."""
     stages: tuple[str, ...] = ROAD
     """Its road, the input first; each stage is fed by the one before it."""
-    schemas: dict[str, int] = field(default_factory=schema_versions)
+    schemas: dict[str, int] = field(
+        default_factory=lambda: schema_versions(KINDS[stage] for stage in ROAD)
+    )
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -117,7 +120,15 @@ class Difference(NamedTuple):
         return f"{self.name}: stored {self.stored}, asked for {self.asked}"
 
 
-def differences(stored: Spec, asked: Spec) -> list[Difference]:
+class Frozen(Protocol):
+    """Anything that is frozen as JSON when it starts."""
+
+    def to_json(self) -> bytes:
+        """One spelling per value."""
+        ...
+
+
+def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     """Every field in which two specs differ, by its dotted name."""
     left, right = (dict(_leaves("", json.loads(spec.to_json()))) for spec in (stored, asked))
     absent = "nothing"
@@ -139,11 +150,11 @@ def check_same(run: str, stored: Spec, asked: Spec) -> None:
         )
 
 
-def input_digest(problems: Iterable[Problem]) -> str:
-    """Digest of the input, read once, none of it kept."""
+def input_digest(records: Iterable[Any]) -> str:
+    """Digest of the input's records, read once, none of it kept."""
     digest = hashlib.sha256()
-    for problem in problems:
-        digest.update(canonical_json(asdict(problem)) + b"\n")
+    for record in records:
+        digest.update(canonical_json(asdict(record)) + b"\n")
     return digest.hexdigest()
 
 
