@@ -2,8 +2,8 @@
 
 A process that dies leaves the note of the item it was working on. The next try begins with the
 items that have notes; one that leaves a third note is dropped as `poison`, and the rest of the
-shard goes on. What is tried alone is a path where paths are worked on one by one, else a problem
-with all its paths.
+shard goes on. What is tried alone is a path (or response) where they are worked on one by one, else
+a problem with all its paths.
 
 Invariant: what is put together from parts is what the whole shard would have made, less the
 dropped items; notes only decide how often something is tried, and they outlive driver and node. A
@@ -31,8 +31,12 @@ from storage.runs import Run
 DEATHS = 3
 """Notes of one item after which it is dropped."""
 POISON = "poison"
-BY_PATH = ("rationalize",)
-"""Stages whose smallest part is a path; the others look at all paths of a problem together."""
+BY_ITEM = ("rationalize", "score")
+"""Stages whose smallest part is a path or response; the others look at all paths of a problem
+together."""
+
+ITEM_OF = {"problems": "problem_id", "responses": "response_id"}
+"""Which field names the items that leave a stage, where it is not their path_id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,13 @@ def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
     commit = run.commit(before, shard)
     rows: list[Any] = run.rows_of(commit, KINDS[before])
     through = account_of(before, rows, commit.drops).through
-    names = (row.problem_id if before == "problems" else row.path_id for row in rows)
+    names = (str(getattr(row, ITEM_OF.get(before, "path_id"))) for row in rows)
     return tuple(dict.fromkeys(name for name in names if name in through))
 
 
 def parts_of(stage: str, rows: ShardRows, items: Iterable[str]) -> list[Part]:
     """Cut a shard's rows; together the parts hold every item once, in order."""
-    by_problem = stage not in BY_PATH
+    by_problem = stage not in BY_ITEM
     groups: dict[str, list[str]] = {}
     for item in items:
         name = problem_of(item) if by_problem and stage != "sample" else item
@@ -81,6 +85,7 @@ def _only(name: str, rows: ShardRows, by_problem: bool) -> ShardRows:
         labels=tuple(filter(mine, rows.labels)),
         rationales=tuple(filter(mine, rows.rationales)),
         agreements=tuple(filter(mine, rows.agreements)),
+        responses=tuple(row for row in rows.responses if row.response_id == name),
     )
 
 

@@ -22,10 +22,15 @@ from storage.records import (
     PathLabels,
     Problem,
     Rationale,
+    Response,
     StateRollouts,
+    Verification,
 )
 
-Row = Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
+Row = (
+    Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
+    | Response | Verification
+)  # fmt: skip
 Item = TypeVar("Item")
 Out = TypeVar("Out", bound=Row)
 Made = TypeVar("Made", bound=Row, covariant=True)
@@ -41,6 +46,7 @@ class ShardRows:
     labels: tuple[PathLabels, ...] = ()
     rationales: tuple[Rationale, ...] = ()
     agreements: tuple[Agreement, ...] = ()
+    responses: tuple[Response, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

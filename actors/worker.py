@@ -31,6 +31,7 @@ FIELD_OF: Mapping[str, str] = {
     "label": "labels",
     "rationalize": "rationales",
     "consensus": "agreements",
+    "responses": "responses",
 }
 """Which field of ShardRows holds the rows of a stage."""
 

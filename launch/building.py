@@ -51,7 +51,7 @@ def resume_run(name: str, store: str, address: str | None) -> None:
         {**stored_configuration(opened, name), "store": store, "run": name}, f"run {name}"
     )
     require(config, address, input_too=False)
-    run.check_problems()
+    run.check_input()
     _work(run, config, address)
 
 

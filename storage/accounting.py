@@ -1,6 +1,7 @@
 """Whether every item of a shard is somewhere: items in = items out + drops, stage by stage.
 
-An item is a problem until stage `sample`, a path from there on. A stage may store rows of an item
+An item is a problem until stage `sample`, a path from there on; where responses are scored it is a
+response. A stage may store rows of an item
 that it drops (what it saw was paid for); such an item goes no further.
 
 Invariant: what goes on from a stage is exactly what entered it, less what it dropped; an item that
@@ -39,6 +40,10 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
         seen = frozenset(row.problem_id for row in rows)
         through = frozenset(row.path_id for row in rows if row.selected)
         return Account(tuple(row.path_id for row in rows), seen, through)
+    if stage in ("responses", "score"):
+        ids = [row.response_id for row in rows]
+        histories = [(row.response_id, row.history) for row in rows] if stage == "score" else ids
+        return Account(tuple(histories), frozenset(ids), frozenset(ids) - dropped)
     keys: Iterable[Hashable] = (row.path_id for row in rows)
     if stage == "estimate":
         keys = ((row.path_id, row.state, row.round) for row in rows)

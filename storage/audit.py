@@ -65,7 +65,7 @@ class _ShardAudit:
     commits: dict[str, Commit] = field(default_factory=dict)
     objects: int = 0
     problems: frozenset[int] = frozenset()
-    """Eight-byte digests of its problem_ids."""
+    """Eight-byte digests of the ids of its input."""
 
 
 def audit(run: Run) -> Audit:
@@ -82,7 +82,7 @@ def audit(run: Run) -> Audit:
         size += sum(commit.bytes for commit in found.commits.values())
         if problems & found.problems:
             findings.append(
-                Finding("problem_twice", "a problem of another shard", "problems", found.shard)
+                Finding("problem_twice", "it stands in another shard", run.input_stage, found.shard)
             )
         problems |= found.problems
         for stage, commit in found.commits.items():
@@ -172,9 +172,9 @@ def _audit_rows(
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
     account = account_of(commit.stage, rows, commit.drops)
-    if commit.stage == "problems":
+    if commit.stage == run.input_stage:
         if len(rows) != run.spec.plan.size(found.shard):
-            note("plan", f"{len(rows)} problems, planned {run.spec.plan.size(found.shard)}")
+            note("plan", f"{len(rows)} {commit.stage}, planned {run.spec.plan.size(found.shard)}")
         found.problems = frozenset(map(_short_digest, account.seen))
         entered = account.seen
     if entered is not None:

@@ -28,6 +28,8 @@ KINDS: dict[str, type[Any]] = {
     "rationalize": records.Rationale,
     "consensus": records.Agreement,
     "export": records.Example,
+    "responses": records.Response,
+    "score": records.Verification,
 }
 """Stage -> the kind of its rows, for every stage that some run may have. Which stages a run has,
 and in which order, is in its spec (`workflows.road`)."""
@@ -36,6 +38,9 @@ ROAD: tuple[str, ...] = (
     "problems", "sample", "estimate", "label", "rationalize", "consensus", "export",
 )  # fmt: skip
 """The stages of a run whose spec says nothing else: the paper's."""
+
+SCORING: tuple[str, ...] = ("responses", "score")
+"""The stages of a run that scores responses."""
 
 
 def check_run_name(run: str) -> str:

@@ -12,7 +12,7 @@ that no step is wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +242,22 @@ class Verification:
     tokens: int
     model: str
     seed: int
+    verdicts: list[bool] = field(default_factory=list)
+    """T values: the word that was sampled and stands in the history; the reward is its odds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a verifier says of a response: Maj@N over its histories."""
+
+    response_id: str
+    problem_id: str
+    subset: str
+    rewards: list[float]
+    """T values, averaged over histories."""
+    first_error: int
+    """0-based index of the first step whose reward is below 0.5; -1: none."""
+    label: int | None
+    """The response's own label, where its file has one."""
+    correct: bool | None
+    histories: list[Verification]

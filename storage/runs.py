@@ -34,7 +34,7 @@ from storage.errors import (
 )
 from storage.fault_points import fault
 from storage.patience import PATIENT, Patience
-from storage.records import Drop, Problem
+from storage.records import Drop
 from storage.shards import decode_shard, sha256_of
 from storage.specs import Spec, check_same
 from storage.stores import ObjectStore, Put
@@ -100,23 +100,30 @@ class Run:
             raise NothingFound(f"no run {name!r} in {store.url}") from None
         return cls(store, name, Spec.from_json(key, data), patience)
 
-    def store_problems(self, problems: Iterable[Problem]) -> None:
-        """Commit the input as stage `problems`, so that the run needs no other file again."""
-        done = self.shards_of("problems")
-        fault("before_problems")
-        for shard, rows in self.spec.plan.cut(problems):
-            if shard not in done:
-                self.publish("problems", shard, Problem, rows)
-        fault("after_problems")
-        self.check_problems()
+    @property
+    def input_stage(self) -> str:
+        """The stage that holds the run's input: `problems` or `responses`."""
+        return self.spec.stages[0]
 
-    def check_problems(self) -> None:
+    def store_input(self, items: Iterable[Any]) -> None:
+        """Commit the input as the first stage, so that the run needs no other file again."""
+        stage = self.input_stage
+        done = self.shards_of(stage)
+        fault("before_input")
+        for shard, rows in self.spec.plan.cut(items):
+            if shard not in done:
+                self.publish(stage, shard, layout.KINDS[stage], rows)
+        fault("after_input")
+        self.check_input()
+
+    def check_input(self) -> None:
         """Raise InputError where the input was not stored to its end."""
-        missing = self.spec.plan.shards - len(self.shards_of("problems"))
+        missing = self.spec.plan.shards - len(self.shards_of(self.input_stage))
         if missing:
             raise InputError(
-                f"run {self.name!r} was interrupted while its problems were stored: repeat "
-                f"`build` with its configuration ({missing} of {self.spec.plan.shards} missing)"
+                f"run {self.name!r} was interrupted while its {self.input_stage} were stored: "
+                "repeat the command that started it "
+                f"({missing} of {self.spec.plan.shards} missing)"
             )
 
     def publish(

@@ -15,7 +15,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
@@ -34,6 +34,9 @@ VERSIONS: dict[type[Any], int] = {
     records.Rationale: 1,
     records.Agreement: 1,
     records.Example: 1,
+    records.Response: 1,
+    records.Verification: 1,
+    records.Score: 1,
 }
 """Schema version of each kind; raise it by one with every field that is added."""
 
@@ -55,9 +58,9 @@ def version_of(row_type: type[Any]) -> int:
     return VERSIONS.get(row_type, 1)
 
 
-def schema_versions() -> dict[str, int]:
+def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:
     """Kind -> version, for a run's spec."""
-    return {kind_of(row_type): version for row_type, version in VERSIONS.items()}
+    return {kind_of(row_type): version_of(row_type) for row_type in row_types}
 
 
 def schema_of(row_type: type[Any]) -> pa.Schema:

@@ -68,7 +68,7 @@ def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None)
     run = Run.start(store, config.run, spec)
     store.put_new(_launch_key(config.run), canonical_json(asdict(config)))
     store_chain(run, chain)
-    run.store_problems(problems)
+    run.store_input(problems)
     return run
 
 

@@ -30,8 +30,7 @@ def read_problems(path: Path) -> Iterator[Problem]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of problems")
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
-    return (_problem(row, f"{path}, {where}") for where, row in rows)
+    return (_problem(row, f"{path}, {where}") for where, row in table_rows(path))
 
 
 def checked_problems(
@@ -61,6 +60,34 @@ def checked_problems(
     if not problems:
         raise InputError(f"{path}: no problems in it")
     return problems
+
+
+def table_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(`line 3` or `row 3`, row) of a JSON lines or Parquet file, or of a JSON file with one list.
+
+    Raises InputError for what can't be read.
+    """
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    return _json_list(path) if path.suffix == ".json" and _is_list(path) else _json_rows(path)
+
+
+def _is_list(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+
+
+def _json_list(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:

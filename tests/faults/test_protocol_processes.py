@@ -82,9 +82,9 @@ def test_a_writer_that_wakes_up_after_its_twin_committed_adopts_the_twins_commit
 
 BUILD_POINTS = [
     "after_spec",
-    "before_problems",
+    "before_input",
     "after_data@problems/1",
-    "after_problems",
+    "after_input",
     "after_data@estimate/1",
     "after_commit@label/0",
     "before_success",

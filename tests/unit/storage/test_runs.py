@@ -137,7 +137,7 @@ def test_a_run_resumes_from_its_store_alone() -> None:
     store = MemoryStore()
     started(store)
     run = Run.open(store, "whole")
-    run.check_problems()
+    run.check_input()
     given = [row for shard in range(3) for row in run.read_rows("problems", shard, Problem)]
     assert given == problems()
 
@@ -148,8 +148,8 @@ def test_problems_that_were_stored_in_part_are_completed_or_reported() -> None:
     before = run.commit("problems", 0)
     store.delete(layout.commit_key("whole", "problems", 2))
     with pytest.raises(InputError, match="1 of 3 missing"):
-        run.check_problems()
-    run.store_problems(problems())
+        run.check_input()
+    run.store_input(problems())
     assert run.commit("problems", 0) == before
     assert run.shards_of("problems") == {0, 1, 2}
 

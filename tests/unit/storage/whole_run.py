@@ -79,7 +79,7 @@ def started(store: ObjectStore, name: str = "whole", count: int = 7, per_shard: 
         models={"policy": "tiny", "completer": "small"},
     )  # fmt: skip
     run = Run.start(store, name, spec, QUICK)
-    run.store_problems(given)
+    run.store_input(given)
     return run
 
 

@@ -141,7 +141,7 @@ def large_run(store: ObjectStore, problems: int, stop_rule: str) -> Run:
     given = [Problem(f"p{number}", "?", "1") for number in range(problems)]
     spec = Spec({}, input_digest(given), ShardPlan(problems, 64), models={"completer": "c"})
     run = Run.start(store, f"large-{stop_rule}", spec)
-    run.store_problems(given)
+    run.store_input(given)
     rng = np.random.default_rng(0)
     for shard, part in spec.plan.cut(given):
         samples, made = [], []

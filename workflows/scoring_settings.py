@@ -1,0 +1,92 @@
+"""The configuration of scoring: which verifier, how it verifies, and what a score run depends on.
+
+Invariant: `binding` is all that the rewards depend on beside input, model and sandbox image; it is
+frozen into the run's spec. The rest only says where and how fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from actors.engine import EngineSettings
+from actors.sandbox.contract import SandboxSettings
+from workflows.configuration import ClusterSettings
+from workflows.settings import STRICT, Positive, Share, Temperature
+
+Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """Stage `score`: how the verifier looks at each step (defaults are GenPRM's)."""
+
+    __pydantic_config__ = STRICT
+
+    mode: Mode = "full"
+    """`full`: analysis, then code that is run; `cot`: analysis alone; `code`: code alone;
+    `code_not_run`: both, but the code is only written; `direct`: the verdict at once."""
+    histories: Positive = 1
+    """N of Maj@N: independent verifications, each with its own history; rewards are averaged."""
+    rounds: Positive = 3
+    """Generation rounds of one step's `<verify>`, with code run in between. A step that still
+    writes code in the last one is judged from its analysis alone."""
+    max_tokens: Positive = 2048
+    """Tokens of one step's turn, code outputs included; a step that needs more is judged from
+    its analysis alone, cut where it stands."""
+    temperature: Temperature = 0.6
+    top_p: Share = 0.95
+    top_k: int = 20
+    logprobs: Annotated[int, Field(ge=2)] = 20
+    """Likeliest tokens that are asked for at the verdict."""
+    output_chars: Positive = 2000
+    """Most characters of one code output that are fed back."""
+    seed: int = 0
+    """Seeds of requests derive from (seed, response, history, call)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreModels:
+    """The model of a score run."""
+
+    __pydantic_config__ = STRICT
+
+    verifier: EngineSettings
+    """Judges every step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """Everything that scoring needs."""
+
+    __pydantic_config__ = STRICT
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the run: letters, digits, dot, dash, underscore."""
+    responses: str
+    """File or folder of responses (JSON, JSON lines or Parquet)."""
+    limit: Positive | None = None
+    """Take only the first so many responses."""
+    store: str = "file:.stepmill/store"
+    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    shard_size: Positive = 32
+    """Responses in one shard: the unit of work, of commit and of what a crash can cost."""
+    models: ScoreModels
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    format: Literal[1] = 1
+    """Version of this file's format."""
+
+
+def binding(config: ScoreConfig) -> dict[str, Any]:
+    """The settings that the rewards depend on, as plain values."""
+    engine = config.models.verifier
+    return {
+        "limit": config.limit,
+        "verify": asdict(config.verify),
+        "sandbox_limits": asdict(config.sandbox.limits),
+        "engines": {"verifier": {"max_model_len": engine.max_model_len, "dtype": engine.dtype}},
+    }
