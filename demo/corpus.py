@@ -8,12 +8,12 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from demo import check, rationales, world
+from demo import check, judgements, rationales, world
 from demo.families import FAMILIES, LEVELS
 from demo.problem import Problem
 from demo.solutions import Habits, write
 from demo.tokenizer import END, START
-from workflows import prompts, steps
+from workflows import judge_prompts, prompts, steps
 
 POLICY = Habits(slip=0.25, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
 COMPLETER = Habits(check=0.06, swap=0.15)
@@ -102,6 +102,75 @@ def rationale_documents(
                 chat = prompts.rationale_chat(problem.text, solution)
                 yield Document(render(chat), verified.reply + END)
                 break
+
+
+def judge_documents(
+    rng: random.Random, sampled: Sequence[Path] = (), share: float = 0.5
+) -> Iterator[Document]:
+    """Judgements in every form, of right and wrong solutions, half and half.
+
+    ``sampled`` and ``share`` as in ``rationale_documents``.
+    """
+    forms, weights = zip(*_JUDGE_FORMS.items(), strict=True)
+    for problem in training_problems(rng):
+        wrong = rng.random() < 0.5
+        for _ in range(20):
+            if sampled and rng.random() < share:
+                path = rng.choice(sampled)
+                problem, solution = world.problem(path.problem_id), path.steps
+            else:
+                solution = write(problem, AUTHOR if wrong else COMPLETER, rng).steps
+            judged = judgements.judge(problem, solution)
+            if judged is None or (judged.first_wrong != -1) != wrong:
+                continue
+            form = rng.choices(forms, weights)[0]
+            document = _judged(form, problem, solution, judged, rng)
+            if document is not None:
+                yield document
+                break
+
+
+_JUDGE_FORMS = {"critique": 5, "resolve": 3, "align": 1.5, "meta": 1.5, "merge": 1.5, "repair": 1}
+
+
+def _judged(
+    form: str,
+    problem: Problem,
+    solution: Sequence[str],
+    judged: judgements.Judgement,
+    rng: random.Random,
+) -> Document | None:
+    reference = judge_prompts.Sight(reference_solution=steps.join(problem.reference_solution))
+    answer = judge_prompts.Sight(answer=problem.answer)
+    sight = rng.choices((judge_prompts.NOTHING, answer, reference), (6, 2, 2))[0]
+    text = problem.text
+    if form == "critique":
+        chat = judge_prompts.critique_chat(text, solution, sight)
+        reply = judgements.critique(judged)
+    elif form == "resolve":
+        chat = judge_prompts.resolve_chat(text, solution, sight)
+        reply = judgements.resolve(problem, judged)
+    elif form == "align":
+        chat = judge_prompts.align_chat(text, solution, reference)
+        reply = judgements.align(judged)
+    elif form == "repair":
+        found = None if judged.first_wrong == -1 else judgements.repair(problem, judged)
+        if found is None:
+            return None
+        prefix, bad = solution[: judged.first_wrong - 1], solution[judged.first_wrong - 1]
+        chat = judge_prompts.repair_chat(text, prefix, bad, reference)
+        reply = found
+    else:
+        misread = judgements.misreadings(judged, rng)
+        seen = judge_prompts.OPENED + judgements.critique(judged, misread)
+        critique = judgements.meta(judged, misread)
+        if form == "meta":
+            chat = judge_prompts.meta_chat(text, solution, seen, sight)
+            reply = critique
+        else:
+            chat = judge_prompts.merge_chat(text, solution, seen, critique, sight)
+            reply = judgements.critique(judged)
+    return Document(render(chat), reply + END)
 
 
 def _document(problem: Problem, solution: tuple[str, ...], given: int) -> Document:

@@ -1,10 +1,11 @@
-"""Train the demo's three models from nothing: ``python -m demo.pretrain``.
+"""Train the demo's four models from nothing: ``python -m demo.pretrain``.
 
 Invariant: everything follows from the seed and the schedule; nothing is downloaded, and no text of
 the held-out split is ever read. A trunk learns to solve; policy and completer grow out of it, the
 policy towards slips, the completer towards carrying on and repairing. The rationale writer learns
 from noisy writers first, then also from what the trained policy itself wrote; the exact checker
-tells it the truth.
+tells it the truth. The judge is
+that writer, taught further forms of judging.
 """
 
 import argparse
@@ -31,7 +32,7 @@ LARGE = Shape(hidden=128, layers=5, heads=4, feed_forward=384)
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training: its minutes are those of a command of a hundred minutes."""
+    """One training: its minutes are those of a command of two hours."""
 
     shape: Shape
     schedule: Schedule
@@ -50,10 +51,13 @@ RECIPES = {
     "rationale": Recipe(
         LARGE, Schedule(steps=800, minutes=15, rate=2e-3, batch_tokens=5000), "draft"
     ),
+    "judge": Recipe(
+        LARGE, Schedule(steps=1200, minutes=20, rate=2.5e-3, batch_tokens=5000), "rationale"
+    ),
 }
 """Draft and rationale are the same writer, before and after it sees what the policy wrote."""
 
-ORDER = ("policy", "completer", "rationale")
+ORDER = ("policy", "completer", "rationale", "judge")
 
 
 def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iterator[Document]:
@@ -61,6 +65,8 @@ def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iter
     rng = random.Random(f"stepmill demo corpus/{name}/{seed}")
     if name == "policy":
         return corpus.policy_documents(rng)
+    if name == "judge":
+        return corpus.judge_documents(rng, sampled)
     if name in {"draft", "rationale"}:
         return corpus.rationale_documents(rng, sampled)
     return corpus.completer_documents(rng, wrong_share=0.6 if name == "completer" else 0.35)
@@ -98,9 +104,10 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
     """Train one model, its parents first where they are not there yet."""
     recipe = RECIPES[name]
     sampled: Sequence[corpus.Path] = ()
-    if recipe.parent is not None and not (work / recipe.parent / "config.json").exists():
-        pretrain(recipe.parent, seed, scale, work, work)
-    if name == "rationale":
+    home = out if recipe.parent in ORDER else work
+    if recipe.parent is not None and not (home / recipe.parent / "config.json").exists():
+        pretrain(recipe.parent, seed, scale, home, work)
+    if name in {"rationale", "judge"}:
         if not (out / "policy" / "config.json").exists():
             pretrain("policy", seed, scale, out, work)
         sampled = sampling.policy_paths(*load(out / "policy"), seed)
@@ -108,7 +115,9 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
         vocabulary = learn_tokenizer(seed)
         model = training.new_model(recipe.shape, vocabulary, seed)
     else:
-        model, vocabulary = load(work / recipe.parent)
+        model, vocabulary = load(home / recipe.parent)
+        if name == "judge":
+            tokenizer.extend(vocabulary, model.config.vocab_size)
     schedule = replace(
         recipe.schedule,
         steps=max(1, round(recipe.schedule.steps * scale)),
@@ -129,17 +138,17 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train all three models, or those of ``--only``."""
+    """Train all four models, or those of ``--only``."""
     parser = argparse.ArgumentParser(prog="python -m demo.pretrain", description=__doc__)
     parser.add_argument("--only", choices=ORDER, nargs="+", default=list(ORDER))
-    parser.add_argument("--minutes", type=float, default=100, help="for all three together")
+    parser.add_argument("--minutes", type=float, default=120, help="for all four together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--work", type=Path, default=Path(".stepmill/pretrain"))
     chosen = parser.parse_args(arguments)
     for name in chosen.only:
         work = chosen.work / f"seed-{chosen.seed}-minutes-{chosen.minutes:g}"
-        pretrain(name, chosen.seed, chosen.minutes / 100, chosen.out, work)
+        pretrain(name, chosen.seed, chosen.minutes / 120, chosen.out, work)
     return 0
 
 

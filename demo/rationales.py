@@ -31,7 +31,7 @@ class Verification:
 
 
 @dataclass
-class _Progress:
+class Progress:
     """What the verification has established so far."""
 
     defined: set[int] = field(default_factory=set)
@@ -54,7 +54,7 @@ class _Finding:
 
 def verify(problem: Problem, steps: Sequence[str]) -> Verification | None:
     """Verify a solution paragraph by paragraph; None if that misses the truth."""
-    progress = _Progress()
+    progress = Progress()
     parts: list[str] = []
     first_wrong: int | None = None
     for number, step in enumerate(steps, start=1):
@@ -101,7 +101,7 @@ def _paragraph(
     )
 
 
-def _examine(problem: Problem, step: str, progress: _Progress) -> _Finding:
+def _examine(problem: Problem, step: str, progress: Progress) -> _Finding:
     claims = check.equations(step)
     answer = check.boxed(step)
     if answer is not None and not claims:
@@ -112,7 +112,7 @@ def _examine(problem: Problem, step: str, progress: _Progress) -> _Finding:
     if step.startswith(CHECK_LEAD):
         code = f"print({_python(claim)} == {claim.result})"
         return _Finding(f"It checks a result: {_words(claim)}.", code, False)
-    index = _subject(problem, step, claim, progress)
+    index = subject(problem, step, claim, progress)
     if index is None:
         code = f"print({_python(claim)} == {claim.result})"
         return _Finding(f"It takes {_words(claim)}, which is not needed.", code, True)
@@ -132,7 +132,7 @@ def _examine(problem: Problem, step: str, progress: _Progress) -> _Finding:
     return _Finding(analysis, code, False)
 
 
-def _examine_answer(problem: Problem, step: str, progress: _Progress) -> _Finding:
+def _examine_answer(problem: Problem, step: str, progress: Progress) -> _Finding:
     text = step[step.rfind("{") + 1 : step.rfind("}")].strip()
     lines = [
         line for node in problem.answer_nodes for line in _definitions(problem, node, progress)
@@ -148,7 +148,7 @@ def _examine_answer(problem: Problem, step: str, progress: _Progress) -> _Findin
     return _Finding(f"It gives {text} as the answer.", code, False)
 
 
-def _subject(problem: Problem, step: str, claim: Equation, progress: _Progress) -> int | None:
+def subject(problem: Problem, step: str, claim: Equation, progress: Progress) -> int | None:
     """The operation of the plan that a paragraph is about: the one it performs, else the next."""
     match = check.matching_node(problem, claim, progress.seen)
     if match is not None and match not in progress.seen:
@@ -162,7 +162,7 @@ def _subject(problem: Problem, step: str, claim: Equation, progress: _Progress) 
 
 
 def _definitions(
-    problem: Problem, index: int, progress: _Progress, again: bool = False
+    problem: Problem, index: int, progress: Progress, again: bool = False
 ) -> list[str]:
     """The lines that set a node's variable, and before it any that it needs."""
     if index in progress.defined and not again:

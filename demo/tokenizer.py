@@ -21,7 +21,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from workflows import prompts, steps
+from workflows import judge_prompts, prompts, steps
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
@@ -120,6 +120,22 @@ def build(texts: Sequence[str], words: Sequence[str], most_phrases: int = 400) -
         [AddedToken(word, normalized=False, single_word=True) for word in ("-1", "Yes", "No")]
     )
     return tokenizer
+
+
+_JUDGED = (
+    '{"paragraph": ', ', "reference": [', '], "explanation": "', '", "label": "', 'CORRECT"}',
+    'INCORRECT"}', '},\n', ", and it says ", ", but it says ", "I found: ", "It is ",
+    "It gives the answer.", "It checks a result.", "The judgement ", "is right.", "should be ",
+)  # fmt: skip
+"""What a judge's texts repeat."""
+
+
+def extend(tokenizer: Tokenizer, most: int) -> None:
+    """Make the judge's fixed texts single tokens; ValueError for more than `most` entries."""
+    texts = dict.fromkeys((*judge_prompts.fixed_texts(), *_JUDGED))
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
+    if tokenizer.get_vocab_size() > most:
+        raise ValueError(f"{tokenizer.get_vocab_size()} entries, the model has room for {most}")
 
 
 def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
