@@ -35,7 +35,7 @@ from storage.errors import (
 from storage.fault_points import fault
 from storage.patience import PATIENT, Patience
 from storage.records import Drop
-from storage.shards import decode_shard, sha256_of
+from storage.shards import check_digest, decode_shard, sha256_of
 from storage.specs import Spec, check_same
 from storage.stores import ObjectStore, Put
 
@@ -188,11 +188,17 @@ class Run:
         return self.rows_of(self.commit(stage, shard), row_type)
 
     def rows_of(self, commit: Commit, row_type: type[Record]) -> list[Record]:
-        """The rows that a commit names; bytes that differ are read once more, then refused."""
+        """The rows that a commit names, checked."""
+        data = self.data_of(commit)
+        return decode_shard(row_type, data, key=commit.data_key, sha256=commit.sha256)
+
+    def data_of(self, commit: Commit) -> bytes:
+        """The bytes that a commit names; what differs is read once more, then ObjectCorrupt."""
         for last in (False, True):
             try:
                 data = self.store.get(commit.data_key)
-                return decode_shard(row_type, data, key=commit.data_key, sha256=commit.sha256)
+                check_digest(commit.data_key, data, commit.sha256)
+                return data
             except NothingFound:
                 raise ObjectCorrupt(
                     f"{commit.data_key} is gone: committed as sha256 {commit.sha256}"

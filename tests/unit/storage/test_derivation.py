@@ -1,4 +1,4 @@
-"""A derived run has the source's shards to the byte and leaves the source as it was."""
+"""A derived run has the source's shards to the byte, and needs the source no more."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
+from storage import layout
 from storage.audit import audit
-from storage.derivation import adopt
-from storage.errors import SpecMismatch
+from storage.derivation import Origin, adopt, check_derivable, origin_of, store_origin
+from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, SpecMismatch
 from storage.memory_store import MemoryStore
-from storage.records import Path, PathLabels
+from storage.records import Path
 from storage.runs import Run
-from storage.specs import ShardPlan
+from storage.specs import ShardPlan, differences
 from storage.sweep import sweep
 from tests.unit.storage.whole_run import QUICK, finished, work_shard
 
@@ -24,42 +25,88 @@ def derived(source: Run) -> Run:
     return Run.start(source.store, "derived", spec, QUICK)
 
 
-def test_upstream_shards_are_adopted_once_and_the_rest_is_made_anew() -> None:
-    store = MemoryStore()
-    source = finished(store)
-    before = dict(store.objects)
-    run = derived(source)
-    assert adopt(run, source, UPSTREAM) == 3 * 3
-    assert adopt(run, source, UPSTREAM) == 0
-    assert run.read_rows("sample", 1, Path) == source.read_rows("sample", 1, Path)
-    assert run.shards_of("label") == set()
-    for shard in range(3):
-        work_shard(run, shard)
-    run.finish()
-    assert sweep(source).objects == 0
-    assert sweep(run).objects == 2 * 3  # the fixture made sample and estimate again, and lost
-    assert [audit(kept).findings for kept in (run, source)] == [(), ()]
-    assert {key: store.objects[key] for key in before} == before
+def adopt_all(run: Run, source: Run) -> list[bool]:
+    return [adopt(run, source, stage, shard) for stage in UPSTREAM for shard in range(3)]
 
 
-def test_a_source_under_way_gives_what_it_has() -> None:
+def test_adopted_shards_are_copies_and_the_source_stays_as_it_was() -> None:
     source = finished(MemoryStore())
     store = source.store
     assert isinstance(store, MemoryStore)
-    for key in [key for key in store.objects if "/label/commits/000001" in key]:
-        store.delete(key)
+    before = dict(store.objects)
     run = derived(source)
-    assert adopt(run, source, ("problems", "label")) == 3 + 2
-    assert len(run.read_rows("label", 0, PathLabels)) > 0
+    assert adopt_all(run, source) == adopt_all(run, source) == [True] * 9
+    assert run.read_rows("sample", 1, Path) == source.read_rows("sample", 1, Path)
+    assert run.shards_of("label") == set()
+    assert {key: store.objects[key] for key in before} == before
+    assert {c.sha256 for c in run.commits("sample")} == {
+        c.sha256 for c in source.commits("sample")
+    }
 
 
-def test_another_input_plan_or_store_is_refused() -> None:
+def test_a_derived_run_is_whole_when_the_source_is_gone() -> None:
     source = finished(MemoryStore())
-    for change in ({"input_digest": "other"}, {"plan": ShardPlan(7, 2)}, {"schemas": {"path": 9}}):
-        spec = dataclasses.replace(source.spec, **change)
-        run = Run.start(source.store, f"other-{next(iter(change)).replace('_', '-')}", spec)
-        with pytest.raises(SpecMismatch, match=next(iter(change))):
-            adopt(run, source, UPSTREAM)
-    elsewhere = Run.start(MemoryStore("elsewhere"), "a", source.spec)
+    store = source.store
+    run = derived(source)
+    adopt_all(run, source)
+    for key, _ in list(store.list(layout.run_prefix(source.name))):
+        store.delete(key)
+    for shard in range(3):
+        work_shard(run, shard)
+    run.finish()
+    assert sweep(run).objects == 0
+    assert audit(run).findings == ()
+
+
+def test_a_shard_of_ones_own_is_never_replaced() -> None:
+    source = finished(MemoryStore())
+    run = derived(source)
+    own = run.publish("sample", 0, Path, [])
+    assert adopt(run, source, "sample", 0) is False
+    assert run.commit("sample", 0).sha256 == own.sha256
+    assert adopt(run, source, "sample", 1) is True
+
+
+def test_a_source_under_way_gives_what_it_has_and_a_damaged_one_nothing() -> None:
+    source = finished(MemoryStore())
+    store = source.store
+    assert isinstance(store, MemoryStore)
+    store.delete(layout.commit_key(source.name, "label", 1))
+    store.objects[source.commit("label", 2).data_key] = b"?"
+    run = derived(source)
+    assert adopt(run, source, "label", 0)
+    with pytest.raises(NothingFound):
+        adopt(run, source, "label", 1)
+    with pytest.raises(ObjectCorrupt, match="is damaged"):
+        adopt(run, source, "label", 2)
+    assert run.shards_of("label") == {0}
+
+
+def test_another_input_plan_store_or_name_is_needed() -> None:
+    source = finished(MemoryStore())
+
+    def check(run: str = "new", store: str = source.store.url, **change: object) -> None:
+        spec = dataclasses.replace(source.spec, **change)  # type: ignore[arg-type]
+        check_derivable(run, store, source, differences(source.spec, spec))
+
+    check(configuration={"label": 2})
+    with pytest.raises(SpecMismatch, match="input_digest: stored"):
+        check(input_digest="other")
+    with pytest.raises(SpecMismatch, match=r"plan\.items_per_shard: stored 3, asked for 2"):
+        check(plan=ShardPlan(7, 2))
     with pytest.raises(SpecMismatch, match="different stores"):
-        adopt(elsewhere, source, UPSTREAM)
+        check(store="memory://elsewhere")
+    with pytest.raises(ConfigurationError, match="derived from itself"):
+        check(run=source.name)
+
+
+def test_a_run_says_once_where_it_comes_from() -> None:
+    source = finished(MemoryStore())
+    run = derived(source)
+    assert origin_of(run) is None
+    store_origin(run, source)
+    store_origin(run, source)
+    assert origin_of(run) == Origin("whole", source.spec.fingerprint)
+    other = finished(source.store, "other")
+    with pytest.raises(SpecMismatch, match="derived from another run: 'whole'"):
+        store_origin(run, other)
