@@ -23,6 +23,9 @@ from storage.errors import InputError
 from storage.records import Response
 from workflows.rewards import THRESHOLD, averaged, first_error_index
 
+GRID = tuple(step / 20 for step in range(1, 20))
+"""Thresholds that SCAN tries: 0.05, 0.10, ... 0.95."""
+
 Histories = Sequence[Sequence[float] | None]
 """Rewards per step of each history of one response; None where that history has none."""
 
@@ -162,7 +165,7 @@ def chosen_threshold(
     histories: Mapping[str, Histories],
     subset: str,
     n: int,
-    grid: Sequence[float] = tuple(step / 20 for step in range(1, 20)),
+    grid: Sequence[float] = GRID,
 ) -> float:
     """The threshold with the best F1 on one subset, for reuse on the others; ties: nearest 0.5.
 
