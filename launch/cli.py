@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -202,6 +203,8 @@ def _print_json(value: object) -> None:
 
 def main() -> None:
     """Entry point of the `stepmill` command."""
+    # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run_command(sys.argv[1:]))
 
 
