@@ -28,6 +28,7 @@ from pathlib import Path
 from actors.engine import Chat, Engine, EngineSettings, Sampling
 from actors.engines import open_engine
 from demo import check, world
+from demo.families import LEVELS
 from demo.problem import Problem
 from storage.errors import StepmillError
 from storage.records import Message
@@ -40,7 +41,9 @@ SUBSETS: Mapping[str, tuple[int, ...]] = {"easy": (1, 2), "medium": (3,), "hard"
 DEMO_RUN = (96, 1)
 """Problems and seed of the run that `make demo` makes from the held-out split."""
 SAMPLES = 8
-"""Drawn per problem; ProcessBench's part takes one of them, best-of-N all."""
+"""Responses per problem; ProcessBench's part takes one of them, best-of-N all."""
+SPARE = 2
+"""Drawn beyond these, in place of solutions with an empty step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,14 @@ async def sampled(
         reply = await engine.generate(
             Chat(turns, asked.prefill),
             Sampling(
-                n=count,
+                n=count + SPARE,
                 temperature=0.7,
                 max_tokens=256,
                 seed=request_seed(seed, "benchmark", problem.problem_id, 0),
             ),
         )
-        return [truth(problem, asked.prefill + each.text) for each in reply.completions]
+        found = [truth(problem, asked.prefill + each.text) for each in reply.completions]
+        return [each for each in found if each.steps and all(each.steps)][:count]
 
     return list(await asyncio.gather(*(one(problem) for problem in problems)))
 
@@ -160,7 +164,7 @@ async def make(
                 processbench_row(subset, at, one) for at, one in enumerate(chosen)
             ]
             asked += [one.problem for one in chosen]
-        problems = list(fresh_problems(bon_problems, seed + len(SUBSETS), world.LEVELS, taken))
+        problems = list(fresh_problems(bon_problems, seed + len(SUBSETS), LEVELS, taken))
         drawn = await sampled(engine, problems, SAMPLES, seed)
         files["bon.jsonl"] = [bon_row(at, one) for each in drawn for at, one in enumerate(each)]
         asked += problems
