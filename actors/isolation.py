@@ -31,7 +31,7 @@ from storage.runs import Run
 DEATHS = 3
 """Notes of one item after which it is dropped."""
 POISON = "poison"
-BY_ITEM = ("rationalize", "score")
+BY_ITEM = ("rationalize", "prove", "judge", "repair", "score")
 """Stages whose smallest part is a path or response; the others look at all paths of a problem
 together."""
 
@@ -86,6 +86,8 @@ def _only(name: str, rows: ShardRows, by_problem: bool) -> ShardRows:
         rationales=tuple(filter(mine, rows.rationales)),
         agreements=tuple(filter(mine, rows.agreements)),
         responses=tuple(row for row in rows.responses if row.response_id == name),
+        judgements=tuple(filter(mine, rows.judgements)),
+        interventions=tuple(filter(mine, rows.interventions)),
     )
 
 

@@ -18,6 +18,8 @@ from storage.records import (
     Agreement,
     Drop,
     Example,
+    Intervention,
+    Judgement,
     Path,
     PathLabels,
     Problem,
@@ -29,7 +31,7 @@ from storage.records import (
 
 Row = (
     Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
-    | Response | Verification
+    | Response | Verification | Judgement | Intervention
 )  # fmt: skip
 Item = TypeVar("Item")
 Out = TypeVar("Out", bound=Row)
@@ -47,6 +49,8 @@ class ShardRows:
     rationales: tuple[Rationale, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     responses: tuple[Response, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

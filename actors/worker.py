@@ -30,7 +30,10 @@ FIELD_OF: Mapping[str, str] = {
     "estimate": "rollouts",
     "label": "labels",
     "rationalize": "rationales",
+    "prove": "rationales",
+    "judge": "judgements",
     "consensus": "agreements",
+    "repair": "interventions",
     "responses": "responses",
 }
 """Which field of ShardRows holds the rows of a stage."""

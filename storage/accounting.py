@@ -47,9 +47,11 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
     keys: Iterable[Hashable] = (row.path_id for row in rows)
     if stage == "estimate":
         keys = ((row.path_id, row.state, row.round) for row in rows)
+    if stage == "judge":
+        keys = ((row.path_id, row.prompt, row.sees, row.number, row.round) for row in rows)
     seen = frozenset(row.path_id for row in rows)
     through = seen
-    if stage == "consensus":
+    if stage in ("consensus", "retry"):
         through = frozenset(row.path_id for row in rows if row.kept)
     return Account(tuple(keys), seen, frozenset(path for path in through if path not in dropped))
 

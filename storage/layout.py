@@ -26,7 +26,11 @@ KINDS: dict[str, type[Any]] = {
     "estimate": records.StateRollouts,
     "label": records.PathLabels,
     "rationalize": records.Rationale,
+    "prove": records.Rationale,
+    "judge": records.Judgement,
     "consensus": records.Agreement,
+    "repair": records.Intervention,
+    "retry": records.Intervention,
     "export": records.Example,
     "responses": records.Response,
     "score": records.Verification,
@@ -60,6 +64,11 @@ def run_prefix(run: str) -> str:
 def spec_key(run: str) -> str:
     """What the run is."""
     return f"runs/{run}/spec.json"
+
+
+def launch_key(run: str) -> str:
+    """The configuration that the run was first started with: advice, not identity."""
+    return f"runs/{run}/launch.json"
 
 
 def success_key(run: str) -> str:

@@ -160,6 +160,34 @@ class Rationale:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """One text of a judge about one path (stage `judge`); several make up its verdict."""
+
+    path_id: str
+    problem_id: str
+    prompt: str
+    """Which of the judge's prompts: `critique`, `resolve`, `align`."""
+    sees: str
+    """What the prompt showed of the truth: `none`, `answer`, `reference_solution`."""
+    number: int
+    """0-based index among the verifications of this prompt and sight."""
+    round: str
+    """`verify`; under meta-critique also `critique` (of the verification) and `merge`."""
+    analyses: list[str]
+    """T texts; "" where a paragraph has none. Empty for a critique."""
+    verdicts: list[bool | None]
+    """T values: True where the step is called right, None where nothing can be read."""
+    index: int | None
+    """0-based first error as it was named; -1: no step is wrong, None: unreadable or not named."""
+    text: str
+    """The whole assistant text."""
+    finish_reason: str
+    model: str
+    seed: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """Whether judge and labels agree on a path (stage `consensus`), and if not, why."""
 
@@ -171,6 +199,35 @@ class Agreement:
     label_first_error: int | None
     judge_first_error: int | None
     rule: str
+    labels: list[bool] = field(default_factory=list)
+    """Labels of the steps that are exported, from the first source; fewer than T where cut."""
+    values: list[float] = field(default_factory=list)
+    """Per label what it was read from: a share of votes or a hybrid value; empty: nothing."""
+    chosen: int | None = None
+    """Which of the path's verifications, in their order, speaks for it; None: its rationale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """A step that may stand where the first wrong one stands (stages `repair` and `retry`)."""
+
+    path_id: str
+    problem_id: str
+    problem: str
+    step: int
+    """0-based index of the wrong step; `prefix` are the steps before it."""
+    prefix: list[str]
+    wrong: str
+    replacement: str
+    reply_tokens: int
+    n: int
+    """Continuations of prefix and replacement; 0 before stage `retry`."""
+    c: int
+    """Continuations that ended in the right answer."""
+    kept: bool
+    """Whether enough of them did."""
+    seed: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
