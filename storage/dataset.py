@@ -4,8 +4,8 @@
     runs/{run}/dataset/{view}/README.md
     runs/{run}/dataset/{view}/SHA256SUMS         create-only, last: what is in it is the dataset
 
-Invariant: a dataset holds the rows of the committed export shards in the order of the plan, each
-once; whatever is repeated, interrupted or done twice at once, `SHA256SUMS` never changes.
+Invariant: a dataset holds what its view makes of the committed shards in the order of the plan,
+each once; whatever is repeated, interrupted or done twice at once, `SHA256SUMS` never changes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from storage import layout, schemas
 from storage.commits import put_content
 from storage.dataset_card import dataset_card
-from storage.errors import InputError, NothingFound, ObjectCorrupt
-from storage.records import Example
+from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.runs import Run, Success, put_settled
 from storage.shards import check_digest, sha256_of
 from storage.views import GENPRM, View
@@ -50,10 +49,15 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         success = run.success()
     if success is None:
         raise NothingFound(f"run {run.name!r} is not finished: resume it first")
+    if lacking := [stage for stage in view.reads if stage not in run.spec.stages]:
+        raise ConfigurationError(
+            f"view {view.name!r} is made of stage {lacking[0]!r}, which run {run.name!r} has not: "
+            "ask for another view"
+        )
     prefix = f"{layout.dataset_prefix(run.name)}{view.name}/"
     files: list[DatasetFile] = []
     total = 0
-    parts = list(_packed(success))
+    parts = list(_packed(success, view))
     for number, shards in enumerate(parts):
         data, rows = _encode_part(run, view, shards)
         total += rows
@@ -125,18 +129,18 @@ def files_from(key: str, data: bytes) -> tuple[DatasetFile, ...]:
     return tuple(files)
 
 
-def _packed(success: Success) -> Iterator[list[int]]:
-    """The export's shards, packed into files by their committed bytes."""
+def _packed(success: Success, view: View) -> Iterator[list[int]]:
+    """The shards, packed into files by the committed bytes of what the view is made of."""
     part: list[int] = []
     size = 0
-    for shard, entry in enumerate(success.commits.get("export", [])):
-        if part and size + entry["bytes"] > FILE_BYTES:
+    stages = [success.commits[stage] for stage in view.reads]
+    for shard, entries in enumerate(zip(*stages, strict=True)):
+        more = sum(entry["bytes"] for entry in entries)
+        if part and size + more > FILE_BYTES:
             yield part
             part, size = [], 0
         part.append(shard)
-        size += entry["bytes"]
-    if not part:
-        raise InputError(f"run {success.run!r} has no stage `export`, so it makes no dataset")
+        size += more
     yield part
 
 
@@ -147,7 +151,9 @@ def _encode_part(run: Run, view: View, shards: list[int]) -> tuple[bytes, int]:
     with pq.ParquetWriter(sink, schemas.schema_of(view.row_type), compression="zstd") as writer:
         held: list[pa.Table] = []
         for shard in shards:
-            made = view.rows(run.read_rows("export", shard, Example))
+            made = view.rows(
+                *(run.read_rows(stage, shard, layout.KINDS[stage]) for stage in view.reads)
+            )
             held.append(schemas.to_table(view.row_type, made))
             rows += len(made)
             if sum(table.num_rows for table in held) >= GROUP_ROWS:

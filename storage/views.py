@@ -1,7 +1,7 @@
-"""The shapes in which a run's examples can be handed out: a view maps examples to rows.
+"""The shapes in which a run's rows can be handed out: a view maps one shard's rows to other rows.
 
-Invariant: a view is a pure function of one shard's examples, so that a dataset in another shape
-costs no token; its name is the name of its folder.
+Invariant: a view is a pure function of one shard of committed rows, so that a dataset in another
+shape costs no token; its name is the name of its folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class View:
     """One sentence for the dataset card."""
     row_type: type[Any]
     """A dataclass of the kind that `storage.schemas` understands."""
-    rows: Callable[[Sequence[Example]], Sequence[Any]]
+    rows: Callable[..., Sequence[Any]]
+    """Takes the shard's rows of each stage of `reads`, in that order."""
+    reads: tuple[str, ...] = ("export",)
 
 
 GENPRM = View(

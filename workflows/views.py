@@ -1,6 +1,6 @@
 """The shapes in which a run's dataset can be downloaded, by name.
 
-Invariant: a view is a pure function of examples; asking for another one spends no token.
+Invariant: a view is a pure function of a run's rows; asking for another one spends no token.
 """
 
 from __future__ import annotations
@@ -9,5 +9,8 @@ from collections.abc import Mapping
 
 from storage.views import GENPRM, View
 from workflows.exports import CODE, COT, DIRECT
+from workflows.reward_views import COUNTS, DISCRIMINATIVE, ORM, PAIRS
 
-VIEWS: Mapping[str, View] = {view.name: view for view in (GENPRM, COT, CODE, DIRECT)}
+VIEWS: Mapping[str, View] = {
+    view.name: view for view in (GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS)
+}
