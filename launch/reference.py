@@ -36,7 +36,7 @@ def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
     hints = typing.get_type_hints(settings)
     rows, nested = [], []
     for field in dataclasses.fields(settings):
-        kind = hints[field.name]
+        kind = _present(hints[field.name])
         if dataclasses.is_dataclass(kind):
             nested.append((f"{prefix}{field.name}", kind))
             continue
@@ -49,6 +49,12 @@ def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
         yield from rows
     for name, kind in nested:
         yield from _section(f"{name}.", typing.cast("type[Any]", kind))
+
+
+def _present(hint: Any) -> Any:
+    """`X | None` -> X; anything else is itself."""
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and type(None) in typing.get_args(hint) else hint
 
 
 def field_docs(settings: type[Any]) -> dict[str, str]:

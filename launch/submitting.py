@@ -55,8 +55,7 @@ def submission_of(
     """The job that builds `config`. Raises ConfigurationError for files that would not go along."""
     inside = _inside(folder, config_file.resolve(), "the configuration")
     problems = _inside(folder, Path(config.problems), "`problems`")
-    for role in ("policy", "completer", "rationale"):
-        engine = getattr(config.models, role)
+    for role, engine in config.engines.items():
         if engine.kind == "vllm" and engine.model.startswith("/"):
             _inside(folder, Path(engine.model), f"models.{role}")
     command = ["stepmill", "build", inside, "--address", "auto", "--store", config.store]

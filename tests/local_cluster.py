@@ -30,7 +30,7 @@ class LocalCluster:
         async def stages() -> Mapping[str, Stage]:
             return self._make_stages(role)
 
-        made = ShardWorker(self._run, reads(), stages, f"{role}-{worker}")
+        made = ShardWorker(self._run, reads(self._run), stages, f"{role}-{worker}")
         await made.open()
         self._workers[worker] = made
 

@@ -20,6 +20,8 @@ from actors.models import model_identity
 from storage.commits import canonical_json
 from storage.dataset import assemble
 from storage.errors import NothingFound
+from storage.layout import launch_key
+from storage.records import Problem
 from storage.runs import Run, Success
 from storage.specs import ShardPlan, Spec, input_digest
 from storage.stores import ObjectStore
@@ -31,9 +33,10 @@ from workflows.drive import Cluster, Driver, SlotsNow, Watch
 from workflows.ingest import checked_problems
 from workflows.pilot import fitted_chain, store_chain
 from workflows.placement import ENGINES
-from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
+from workflows.road import INPUT_STAGE
 from workflows.schedule import RolePlan, Schedule
 from workflows.tolerance import Tolerance
+from workflows.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,19 @@ class Standing:
         return all(len(shards) == self.shards for shards in self.done.values())
 
 
-def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:
-    """Create the run of `config`, or open it where it exists with the same spec.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would be, before anything of it is stored."""
 
-    Raises InputError for a bad file of problems, SpecMismatch, with the fields that differ, and
-    ConfigurationError for a budget that can't give the labels or whose pilot says no.
+    spec: Spec
+    problems: list[Problem]
+
+
+def planned(config: BuildConfig, image_digest: str | None) -> Planned:
+    """Read the problems and freeze what the result depends on.
+
+    Raises InputError for a bad file of problems and ConfigurationError for a budget that can't
+    give the labels.
     """
     check_budget(config.stages.estimate, config.stages.label)
     problems = checked_problems(Path(config.problems), config.limit, check_reference)
@@ -61,38 +72,59 @@ def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None)
         configuration=binding(config),
         input_digest=input_digest(problems),
         plan=ShardPlan(len(problems), config.shard_size),
-        models={role: model_identity(getattr(config.models, role)) for role in MODEL_ROLES},
+        models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
+        stages=(INPUT_STAGE, *config.stages.road),
     )
-    chain = fitted_chain(store, config.run, spec.models["completer"], config.stages)
-    run = Run.start(store, config.run, spec)
+    return Planned(spec, problems)
+
+
+def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:
+    """Create the run of `config`, or open it where it exists with the same spec.
+
+    Raises as `planned` and `create_run` do.
+    """
+    return create_run(config, store, planned(config, image_digest))
+
+
+def create_run(
+    config: BuildConfig,
+    store: ObjectStore,
+    wanted: Planned,
+    before_input: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Store what was planned; `before_input` may commit problems that need not be stored again.
+
+    Raises SpecMismatch, with the fields that differ, and ConfigurationError for a budget whose
+    pilot says no.
+    """
+    completer = wanted.spec.models.get("completer", "")
+    chain = fitted_chain(store, config.run, completer, config.stages)
+    run = Run.start(store, config.run, wanted.spec)
     store.put_new(_launch_key(config.run), canonical_json(asdict(config)))
     store_chain(run, chain)
-    run.store_input(problems)
+    before_input(run)
+    run.store_input(wanted.problems)
     return run
 
 
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
     """The configuration that the run was first started with, as plain values."""
     try:
-        data: dict[str, Any] = json.loads(store.get(_launch_key(run)))
+        data: dict[str, Any] = json.loads(store.get(launch_key(run)))
     except NothingFound:
         raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
     return data
 
 
-def _launch_key(run: str) -> str:
-    return f"runs/{run}/launch.json"
-
-
 def standing(run: Run) -> Standing:
     """What is committed, by one listing per stage."""
-    done = {stage: frozenset(run.shards_of(stage)) for stage in STAGE_NAMES}
+    done = {stage: frozenset(run.shards_of(stage)) for stage in run.spec.stages[1:]}
     return Standing(run.spec.plan.shards, done)
 
 
 def schedule_for(
-    config: BuildConfig, found: Standing, slots: int | Mapping[str, int]
+    config: Workload, found: Standing, slots: int | Mapping[str, int]
 ) -> Schedule:
     """The schedule of what is left, for a cluster with so many engine slots, or so many per pool.
 
@@ -107,11 +139,11 @@ def schedule_for(
             most=cluster.workers_per_role,
             pool=role if role in pools else ENGINES,
         )
-        for role in MODEL_ROLES
+        for role in config.engines
     }
     roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
     return Schedule(
-        ROAD,
+        config.road,
         found.shards,
         found.done,
         roles,
@@ -123,15 +155,15 @@ def schedule_for(
     )
 
 
-def engine_slots(config: BuildConfig, role: str) -> int:
+def engine_slots(config: Workload, role: str) -> int:
     """Engine slots (GPUs) of one worker of a model role; a server elsewhere needs none here."""
-    settings = getattr(config.models, role)
+    settings = config.engine(role)
     return settings.tensor_parallel if settings.kind == "vllm" else 0
 
 
 async def continue_run(
     run: Run,
-    config: BuildConfig,
+    config: Workload,
     cluster: Cluster,
     slots: int | Mapping[str, int],
     watch: Watch,
@@ -153,9 +185,10 @@ async def continue_run(
 
 
 def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Success:
-    """Seal the run and lay out its dataset. Repeating it changes nothing."""
+    """Seal the run and lay out its dataset, if its road makes one. Repeating changes nothing."""
     on_step("sealing the run")
     success = run.finish()
-    on_step("writing the dataset")
-    assemble(run)
+    if "export" in run.spec.stages:
+        on_step("writing the dataset")
+        assemble(run)
     return success

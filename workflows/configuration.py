@@ -14,20 +14,22 @@ from pydantic import Field
 
 from actors.engine import EngineSettings
 from actors.sandbox.contract import SandboxSettings
+from storage.errors import ConfigurationError
+from workflows.road import StageSpec, model_roles, road_of
 from workflows.settings import STRICT, Positive, StageSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The three models of a build."""
+    """The models of a build: one for each role of its road."""
 
     __pydantic_config__ = STRICT
 
-    policy: EngineSettings
+    policy: EngineSettings | None = None
     """Samples the solutions."""
-    completer: EngineSettings
+    completer: EngineSettings | None = None
     """Rolls out from every step."""
-    rationale: EngineSettings
+    rationale: EngineSettings | None = None
     """Writes analyses and code, and judges."""
 
 
@@ -86,6 +88,31 @@ class BuildConfig:
     format: Literal[1] = 1
     """Version of this file's format."""
 
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The stages of the run. Raises ConfigurationError."""
+        return road_of(self.stages.road)
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine, for the roles of the road. Raises ConfigurationError."""
+        return {role: self.engine(role) for role in model_roles(self.road)}
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a stage of the road needs the sandbox."""
+        return any(stage.runs_code for stage in self.road)
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role. Raises ConfigurationError where it is not set."""
+        settings: EngineSettings | None = getattr(self.models, role)
+        if settings is None:
+            stages = ", ".join(stage.name for stage in self.road if stage.role == role)
+            raise ConfigurationError(
+                f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
+            )
+        return settings
+
 
 def binding(config: BuildConfig) -> dict[str, Any]:
     """The settings that the result depends on, as plain values.
@@ -98,7 +125,7 @@ def binding(config: BuildConfig) -> dict[str, Any]:
         "stages": asdict(config.stages),
         "sandbox_limits": asdict(config.sandbox.limits),
         "engines": {
-            role: {"max_model_len": engine["max_model_len"], "dtype": engine["dtype"]}
-            for role, engine in asdict(config.models).items()
+            role: {"max_model_len": engine.max_model_len, "dtype": engine.dtype}
+            for role, engine in config.engines.items()
         },
     }

@@ -129,9 +129,9 @@ def example_of(
         first_error=first_error(judged),
         mc=labels.mc,
         executions=rationale.executions,
-        policy=models["policy"],
-        completer=models["completer"],
-        rationale_writer=models["rationale"],
+        policy=models.get("policy", ""),
+        completer=models.get("completer", ""),
+        rationale_writer=models.get("rationale", ""),
         run=run,
     )
     check_example(example)

@@ -1,17 +1,30 @@
-"""The road of the data: which stages there are, what each reads, and who works on it.
+"""The road of the data: which stages there are, what each reads, and which of them a run has.
+
+A run's road is a setting (`stages.road`): some of the names in `STAGES`, in the order in which a
+shard passes them. `road_of` checks it and says what each of its stages reads there; the road is
+frozen into the run's spec (`Spec.stages`), from which workers, status, audit and download take it.
+
+A new stage is: a `StageSpec` here, the kind of its rows in `storage.layout.KINDS`, where they
+stand in `ShardRows` (`actors.worker.FIELD_OF`), its items in `storage.accounting` where a row is
+not simply one path, and how it is made in `workflows.stages`. A stage that can do without another
+names it in `reads` and in `without`. Models are asked for by role: a configuration needs a model
+for exactly the roles of its road.
 
 Invariant: a stage reads only stages that stand before it, and shard i of a stage is made from
 shard i of those, so that a shard moves on as soon as it is committed and the plan never depends
-on the number of workers.
+on the number of workers. The items that enter a stage are those that the stage before it lets
+through, whether or not it reads that one's rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Role = Literal["policy", "completer", "rationale", "cpu"]
-MODEL_ROLES: tuple[Role, ...] = ("policy", "completer", "rationale")
+from storage.errors import ConfigurationError
+
+Role = Literal["policy", "completer", "rationale", "verifier", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +34,71 @@ class StageSpec:
     name: str
     role: Role
     reads: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    """Those of `reads` that a road may leave out."""
+    runs_code: bool = False
+    """Whether its workers need the sandbox."""
 
 
 INPUT_STAGE = "problems"
 """Committed by whoever starts the run, so that a run continues from the store alone."""
 
-ROAD: tuple[StageSpec, ...] = (
+STAGES: tuple[StageSpec, ...] = (
     StageSpec("sample", "policy", ("problems",)),
     StageSpec("estimate", "completer", ("problems", "sample")),
     StageSpec("label", "cpu", ("sample", "estimate")),
-    StageSpec("rationalize", "rationale", ("problems", "sample", "label")),
+    StageSpec("rationalize", "rationale", ("problems", "sample", "label"), runs_code=True),
     StageSpec("consensus", "cpu", ("label", "rationalize")),
     StageSpec(
-        "export", "cpu", ("problems", "sample", "label", "rationalize", "consensus")
+        "export",
+        "cpu",
+        ("problems", "sample", "label", "rationalize", "consensus"),
+        without=("rationalize", "consensus"),
     ),
 )
+"""Every stage that a build can have."""
 
-STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in ROAD)
+STAGE_NAMES: tuple[str, ...] = (
+    "sample", "estimate", "label", "rationalize", "consensus", "export",
+)  # fmt: skip
+"""The paper's road, which is the default."""
 
 
-def stage_named(name: str) -> StageSpec:
-    """The stage called `name`; raises KeyError."""
-    return next(stage for stage in ROAD if stage.name == name)
+def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
+    """The stages called `names`, each reading what stands before it on this road.
+
+    Raises ConfigurationError for a name that is unknown or doubled and for a stage that lacks
+    what it reads.
+    """
+    known = {stage.name: stage for stage in STAGES}
+    road: list[StageSpec] = []
+    before = [INPUT_STAGE]
+    if not names:
+        raise ConfigurationError("`stages.road` is empty: name at least one stage")
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"`stages.road`: there is no stage {name!r}, only {', '.join(known)}"
+            )
+        stage = known[name]
+        if name in before:
+            raise ConfigurationError(f"`stages.road` names {name!r} twice")
+        lacks = [part for part in stage.reads if part not in (*before, *stage.without)]
+        if lacks:
+            raise ConfigurationError(
+                f"`stages.road`: {name!r} needs {lacks[0]!r} before it, and has "
+                + (", ".join(before[1:]) or "nothing")
+            )
+        road.append(replace(stage, reads=tuple(part for part in stage.reads if part in before)))
+        before.append(name)
+    return tuple(road)
+
+
+def model_roles(road: Sequence[StageSpec]) -> tuple[Role, ...]:
+    """The models that a road asks for, in the order in which it meets them."""
+    return tuple(dict.fromkeys(stage.role for stage in road if stage.role != "cpu"))
+
+
+ROAD = road_of(STAGE_NAMES)
+MODEL_ROLES = model_roles(ROAD)
+"""The models of the paper's road."""

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from workflows.road import STAGE_NAMES
+
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -127,21 +129,90 @@ class RationalizeSettings:
     """Samples of the judge's final index."""
     attempts: Positive = 1
     """Tries per path before an unreadable rationale is dropped."""
+    state_verdict: bool = False
+    """True: the writer is also asked that the last word its code prints for a paragraph is True
+    or False; for `consensus.sources` with `tool`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSettings:
+    """Stage `judge`: independent verifications without code, by a panel of prompts."""
+
+    __pydantic_config__ = STRICT
+
+    prompts: tuple[Literal["critique", "resolve", "align"], ...] = ("critique",)
+    """`critique`: every paragraph analysed and judged; `resolve`: the same after a solution of
+    the judge's own; `align`: every paragraph aligned with the reference solution, as JSON."""
+    sees: tuple[Literal["none", "answer", "reference_solution"], ...] = ("none",)
+    """What the judge sees of the truth; the panel is every prompt with every sight."""
+    votes: Positive = 1
+    """Independent verifications per prompt and sight."""
+    aggregator: Literal["single", "outcome_vote", "step_vote", "meta_critique", "any"] = "single"
+    """`single`: the first verification; `outcome_vote`: majority of whole verdicts (no error, or
+    some), the first that agrees speaks; `step_vote`: majority per step; `meta_critique`: a
+    critique of the verification, then its revision, which counts; `any`: whichever agrees with
+    the other sources of `consensus`."""
+    verdicts: Literal["steps", "index"] = "steps"
+    """What is read of a verification: its verdicts per step, or its index of the first error."""
+    ungraded: Literal["unreadable", "wrong"] = "unreadable"
+    """A step without a verdict: it makes the verification unreadable, or it counts as wrong."""
+    paths: Literal["all", "wrong"] = "all"
+    """`wrong`: only paths whose own answer is wrong are judged."""
+    temperature: Temperature = 0.6
+    top_p: Share = 0.95
+    top_k: int = -1
+    max_tokens: Positive = 8192
+    """Generated tokens of one verification; one that is cut here is unreadable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairSettings:
+    """Stages `repair` and `retry`: one step in the place of the first wrong one, and its trial."""
+
+    __pydantic_config__ = STRICT
+
+    sees: Literal["none", "answer", "reference_solution"] = "reference_solution"
+    """What the model that writes the step sees of the truth."""
+    max_tokens: Positive = 200
+    """Generated tokens of a replacement; one that is cut here is dropped."""
+    temperature: Temperature = 0.6
+    top_p: Share = 0.95
+    continuations: Positive = 32
+    """Continuations of the right steps and the replacement, by the completion model."""
+    successes: Positive = 1
+    """Continuations that have to be right; sampled as `estimate` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsensusSettings:
-    """Stage `consensus`: keep a path only where judge and labels agree."""
+    """Stage `consensus`: keep a path only where its sources agree."""
 
     __pydantic_config__ = STRICT
 
     rule: Literal["all_steps", "first_error", "none"] = "all_steps"
     """`all_steps`: every label agrees (the paper; a non-monotone path never does);
     `first_error`: only the index of the first wrong step has to agree; `none`: keep all."""
+    sources: tuple[Literal["labels", "judge", "tool", "hybrid", "outcome", "known"], ...] = (
+        "labels", "judge",
+    )  # fmt: skip
+    """What has to agree; the first gives the labels. `labels`: stage `label`; `judge`: the
+    rationale's votes, or stage `judge`; `tool`: what the code of each step found; `hybrid`: sign
+    of tool verdicts and outcome together; `outcome`: whether any step is wrong against the path's
+    answer; `known`: labels that came with the problems."""
     aggregate: Literal["majority", "unanimous"] = "majority"
-    """How the judge's votes become one index."""
+    """How a rationale's votes become one index."""
+    outcome_overwrites_last: bool = False
+    """True: the last step's label is whether the path's answer is right."""
     monotone_labels: bool = True
     """Under `first_error`: export every step after the first error as wrong."""
+    cut: Literal["none", "first_error", "recovery"] = "none"
+    """Steps that are not exported: `first_error`: those after the first wrong one; `recovery`:
+    from the first right one after a wrong one on."""
+    balance: Literal["none", "verdict", "outcome"] = "none"
+    """Keep as many paths without as with a wrong step (`verdict`), or as many with a right as
+    with a wrong answer (`outcome`), shard by shard; the others are `surplus`."""
+    discount: Share = 0.9
+    """`hybrid`: what a later step's value is worth one step earlier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +235,13 @@ class StageSettings:
 
     seed: int = 0
     """Seed of the run: seeds of requests derive from (seed, item, sample index)."""
+    road: tuple[str, ...] = STAGE_NAMES
+    """The stages, in their order; others than the paper's make other strategies."""
     sample: SampleSettings = field(default_factory=SampleSettings)
     estimate: EstimateSettings = field(default_factory=EstimateSettings)
     label: LabelSettings = field(default_factory=LabelSettings)
     rationalize: RationalizeSettings = field(default_factory=RationalizeSettings)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    repair: RepairSettings = field(default_factory=RepairSettings)
     answers: AnswerSettings = field(default_factory=AnswerSettings)

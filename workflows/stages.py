@@ -8,7 +8,7 @@ node makes the same stages.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,8 +36,9 @@ from workflows.labels import LabelStage
 from workflows.pilot import stored_chain
 from workflows.posterior import Chain
 from workflows.rationales import PaperForm
-from workflows.road import MODEL_ROLES, ROAD
+from workflows.road import road_of
 from workflows.sampling import QuotaRule
+from workflows.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +62,34 @@ class StageMaker:
 
     def engine_settings(self, role: str) -> EngineSettings:
         """The engine of a model role."""
-        settings: EngineSettings = getattr(self.config.models, role)
-        return settings
+        return self.config.engine(role)
 
     def around(self, role: str, engine: Engine, sandbox: Sandbox | None) -> Mapping[str, Stage]:
         """The stages of a model role around an engine that is open already."""
-        if role == "policy":
-            return {"sample": self._sample(engine)}
-        if role == "completer":
-            return {"estimate": self._estimate(engine)}
-        if sandbox is None:
-            raise ValueError("the rationale writer needs a sandbox")
-        return {"rationalize": self._rationalize(engine, sandbox)}
+        make: Mapping[str, Callable[[], Stage]] = {
+            "sample": lambda: self._sample(engine),
+            "estimate": lambda: self._estimate(engine),
+            "rationalize": lambda: self._rationalize(engine, sandbox),
+        }
+        return self._of(role, make)
 
     def pure(self) -> Mapping[str, Stage]:
         """The stages that need no model."""
         settings = self.config.stages
-        return {
-            "label": LabelStage(settings.label, self.chain),
-            "consensus": ConsensusStage(settings.consensus),
-            "export": ExportStage(
+        make: Mapping[str, Callable[[], Stage]] = {
+            "label": lambda: LabelStage(settings.label, self.chain),
+            "consensus": lambda: ConsensusStage(settings.consensus),
+            "export": lambda: ExportStage(
                 settings.consensus,
                 run=self.run_name,
-                models={role: model_identity(self.engine_settings(role)) for role in MODEL_ROLES},
+                models={role: model_identity(of) for role, of in self.config.engines.items()},
             ),
         }
+        return self._of("cpu", make)
+
+    def _of(self, role: str, make: Mapping[str, Callable[[], Stage]]) -> Mapping[str, Stage]:
+        """The stages of the road that a role works on, each made by its entry."""
+        return {stage.name: make[stage.name]() for stage in self.config.road if stage.role == role}
 
     def _sample(self, engine: Engine) -> Stage:
         wanted = self.config.stages.sample
@@ -123,7 +127,9 @@ class StageMaker:
             seed=self.config.stages.seed,
         )
 
-    def _rationalize(self, engine: Engine, sandbox: Sandbox) -> Stage:
+    def _rationalize(self, engine: Engine, sandbox: Sandbox | None) -> Stage:
+        if sandbox is None:
+            raise ValueError("the rationale writer needs a sandbox")
         wanted = self.config.stages.rationalize
         return RationaleWriter(
             engine,
@@ -160,9 +166,9 @@ def completion_chat(system: str, problem: Problem, prefix: tuple[str, ...]) -> C
     return Chat((Message("system", system), Message("user", problem.problem)), asked.prefill)
 
 
-def reads() -> dict[str, tuple[str, ...]]:
-    """Which stages' rows each stage needs."""
-    return {stage.name: stage.reads for stage in ROAD}
+def reads(run: Run) -> dict[str, tuple[str, ...]]:
+    """Which stages' rows each stage of a run needs."""
+    return {stage.name: stage.reads for stage in road_of(run.spec.stages[1:])}
 
 
 def make_worker(
@@ -170,7 +176,7 @@ def make_worker(
 ) -> ShardWorker:
     """A worker of one role; called inside its actor."""
     opened = Run.open(open_store(store), run)
-    return ShardWorker(opened, reads(), partial(maker.stages, role, sandbox), name)
+    return ShardWorker(opened, reads(opened), partial(maker.stages, role, sandbox), name)
 
 
 def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
@@ -178,24 +184,24 @@ def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     maker = StageMaker(config, run.name, stored_chain(run, config.stages))
     return {
         role: partial(make_worker, run.store.url, run.name, maker, role)
-        for role in (*MODEL_ROLES, "cpu")
+        for role in (*config.engines, "cpu")
     }
 
 
 def placements(
-    config: BuildConfig, gpus: int, kept: Collection[str] = ()
+    config: Workload, gpus: int, kept: Collection[str] = ()
 ) -> dict[str, Placement]:
     """What a worker of each role takes of a node: GPUs where the cluster has any, on the nodes
     that are `kept` for its role where there are such."""
 
     def place(role: str) -> Placement:
-        settings: EngineSettings = getattr(config.models, role)
+        settings = config.engine(role)
         size = settings.tensor_parallel if settings.kind == "vllm" else 0
         return Placement(
             gpus=size if gpus else 0,
             resources={role: size} if role in kept and size else {},
-            needs_sandbox=role == "rationale",
+            needs_sandbox=any(stage.runs_code for stage in config.road if stage.role == role),
         )
 
-    placed: dict[str, Placement] = {role: place(role) for role in MODEL_ROLES}
+    placed: dict[str, Placement] = {role: place(role) for role in config.engines}
     return placed | {"cpu": Placement()}

@@ -49,7 +49,8 @@ def make_worker(
         world = ScriptedWorld(world_problems(PROBLEMS))
         return maker.around(role, world.engine(role), InProcessSandbox())
 
-    return ShardWorker(Run.open(open_store(config.store), config.run), reads(), stages, name)
+    run = Run.open(open_store(config.store), config.run)
+    return ShardWorker(run, reads(run), stages, name)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def test_every_model_of_the_papers_build_has_nodes_that_can_hold_it(
         ]
         assert fits, f"{role} fits nowhere"
         if role in MODEL_ROLES:
-            assert fits == [role], model_identity(getattr(config.models, role))
+            assert fits == [role], model_identity(config.engine(role))
             assert types[role]["min_workers"] >= 1
     assert types["sandbox"]["resources"]["sandbox"] >= 1
     assert "GPU" not in types["sandbox"]["resources"]

@@ -52,7 +52,7 @@ async def worker_of(build: Build, role: str, **instead: Any) -> ShardWorker:
     async def stages() -> Any:
         return build._stages(role) | instead
 
-    made = ShardWorker(build.run, reads(), stages, role)
+    made = ShardWorker(build.run, reads(build.run), stages, role)
     await made.open()
     return made
 

@@ -47,9 +47,9 @@ def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> Non
     raw = MINIMAL | {"models": MINIMAL["models"] | {"policy": vllm}}
     config = load(write(tmp_path, raw), {"run": "other", "limit": None})
     assert config.problems == str(tmp_path / "p.jsonl")
-    assert config.models.policy.model == str(tmp_path / "policy")
+    assert config.engine("policy").model == str(tmp_path / "policy")
     assert config.run == "other"
-    hub = load(write(tmp_path, raw | {"models": MINIMAL["models"]})).models.policy.model
+    hub = load(write(tmp_path, raw | {"models": MINIMAL["models"]})).engine("policy").model
     assert hub == "m"
 
 

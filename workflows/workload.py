@@ -1,0 +1,57 @@
+"""What a run must say of itself to be scheduled, whatever its road makes.
+
+Invariant: schedule, placement, preflight and progress ask for nothing else, so that a build and a
+score run are driven by the same code.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from actors.engine import EngineSettings
+from actors.sandbox.contract import SandboxSettings
+from workflows.configuration import ClusterSettings
+from workflows.road import StageSpec
+
+
+class Workload(Protocol):
+    """A configuration with a road: `BuildConfig`, `ScoreConfig`."""
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        ...
+
+    @property
+    def store(self) -> str:
+        """Object store."""
+        ...
+
+    @property
+    def sandbox(self) -> SandboxSettings:
+        """Where code is run."""
+        ...
+
+    @property
+    def cluster(self) -> ClusterSettings:
+        """Where and how fast the work is done."""
+        ...
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The stages after the input."""
+        ...
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine, for the roles of the road."""
+        ...
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a stage of the road needs the sandbox."""
+        ...
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role. Raises ConfigurationError."""
+        ...
