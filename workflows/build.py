@@ -101,7 +101,7 @@ def create_run(
     completer = wanted.spec.models.get("completer", "")
     chain = fitted_chain(store, config.run, completer, config.stages)
     run = Run.start(store, config.run, wanted.spec)
-    store.put_new(_launch_key(config.run), canonical_json(asdict(config)))
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
     store_chain(run, chain)
     before_input(run)
     run.store_input(wanted.problems)

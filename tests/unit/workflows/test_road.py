@@ -1,4 +1,4 @@
-"""The road as a setting: what may follow what, what each stage reads there, which models it needs."""
+"""The road as a setting: what may follow what, what each stage reads, which models it needs."""
 
 from __future__ import annotations
 
