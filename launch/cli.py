@@ -155,6 +155,38 @@ def download(
     download_run(_open(run, store), dest, view, formats.split(","))
 
 
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
+    ] = None,
+    view: Annotated[str | None, typer.Option("--view", help="genprm, cot, code or direct.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Run to train on.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a verifier on a finished run, or continue; the same command after a crash goes on."""
+    from launch.config import load_training
+    from launch.training import train_model
+
+    overrides = {
+        "view": view,
+        "run": run,
+        "base": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
+        "name": name,
+        "store": store,
+    }
+    train_model(load_training(config, overrides), out, address, as_json)
+
+
 @app.command(name="exec")
 def execute(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],

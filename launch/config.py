@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -19,8 +19,12 @@ from pydantic import TypeAdapter, ValidationError
 from actors.engine import EngineSettings
 from storage.errors import ConfigurationError
 from workflows.configuration import BuildConfig
+from workflows.training_settings import TrainConfig
+
+Config = TypeVar("Config")
 
 _ADAPTER: TypeAdapter[BuildConfig] = TypeAdapter(BuildConfig)
+_TRAINING: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> BuildConfig:
@@ -28,6 +32,25 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> BuildConfig:
 
     Raises ConfigurationError with one line per wrong key.
     """
+    config = validate(read(path, overrides), str(path))
+    return _resolved(config, path.resolve().parent)
+
+
+def load_training(path: Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
+    """The same for the configuration of a training."""
+    config = validated(_TRAINING, read(path, overrides), str(path))
+    folder = path.resolve().parent
+    template = config.chat_template
+    return replace(
+        config,
+        store=store_url(config.store),
+        base=_local(folder, config.base),
+        chat_template=str((folder / template).resolve()) if template else None,
+    )
+
+
+def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of a file as they are written; what is overridden is replaced, unless None."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -41,14 +64,18 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> BuildConfig:
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must be a mapping of settings")
     raw.update({key: value for key, value in (overrides or {}).items() if value is not None})
-    config = validate(raw, str(path))
-    return _resolved(config, path.resolve().parent)
+    return raw
 
 
 def validate(raw: dict[str, Any], source: str) -> BuildConfig:
     """Validate plain data; raises ConfigurationError naming the keys that are wrong."""
+    return validated(_ADAPTER, raw, source)
+
+
+def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) -> Config:
+    """Validate plain data of any kind; raises ConfigurationError naming the keys that are wrong."""
     try:
-        return _ADAPTER.validate_python(raw)
+        return adapter.validate_python(raw)
     except ValidationError as error:
         lines = [_explain(e["loc"], e["type"], e["msg"]) for e in error.errors()]
         raise ConfigurationError(f"{source}: " + "; ".join(lines)) from None
@@ -83,6 +110,11 @@ def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
             rationale=engine(models.rationale),
         ),
     )
+
+
+def _local(folder: Path, model: str) -> str:
+    """A model's folder, made absolute; a hub's name as it is."""
+    return str((folder / model).resolve()) if model.startswith((".", "/")) else model
 
 
 def store_url(text: str) -> str:

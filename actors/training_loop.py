@@ -1,0 +1,176 @@
+"""One worker's training, from the base model to the finished one; no Ray in it.
+
+Each worker reads the dataset from the store for itself, continues from the newest whole checkpoint
+and works on to the end. The first worker says what happens and commits.
+
+Invariant: what is trained follows from the job alone, never from the place; a worker may be killed
+at any moment and another in its place ends at the same model.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from actors.training_batches import Corpus, StepPlan
+from actors.training_events import Event, Place, Say
+from actors.training_keeping import Keeper, gathered, keep_folder, newest_checkpoint, write_model
+from actors.training_settings import TrainingSettings
+from actors.training_trainer import StepTrainer, arguments
+from storage.errors import InputError
+from storage.stores import open_store
+from storage.trainings import Training, TrainingSpec
+
+
+class Source(Protocol):
+    """Where a training's conversations come from."""
+
+    def tokenizer(self, tokenizer: Any) -> Any:
+        """The tokenizer as it is trained and saved with."""
+        ...
+
+    def most_tokens(self, context: int) -> int:
+        """Longest conversation for a model with so many positions."""
+        ...
+
+    def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
+        """Everything to train on. Raises UserError where that is nothing."""
+        ...
+
+
+Dress = Callable[[Path, Mapping[str, Any]], None]
+"""Adds card and learning curve to the folder of the model, from what is noted of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """Everything a worker needs; small, sent by pickle."""
+
+    store: str
+    name: str
+    spec: TrainingSpec
+    base: str
+    """Folder or name of the base model."""
+    source: Source
+    settings: TrainingSettings
+    dress: Dress
+
+
+def train(job: TrainingJob, place: Place, say: Say) -> None:
+    """Train to the end and commit the model. Raises UserError, InfrastructureError."""
+    training = Training(open_store(job.store), job.name, job.spec)
+    tell: Say = say if place.rank == 0 else _quiet
+    tokenizer, most_tokens, model, dtype = _base(job)
+    corpus = job.source.load(tokenizer, most_tokens)
+    plan = StepPlan(
+        tuple(len(one.ids) for one in corpus.train),
+        job.settings.learning,
+        row_tokens=most_tokens,
+        micro_tokens=max(most_tokens, job.settings.spread.micro_tokens),
+    )
+    tell(
+        Event(
+            "prepared", 0, plan.steps, _sizes(corpus, plan) | {"parameters": model.num_parameters()}
+        )
+    )
+    folder = scratch_folder(place)
+    try:
+        keeper = Keeper(
+            training, job.settings.rhythm, plan, place, tell, held_out=bool(corpus.held_out)
+        )
+        found = newest_checkpoint(training, place, folder, tell)
+        trainer = StepTrainer(
+            model,
+            arguments(job.settings, plan.steps, place, folder),
+            plan,
+            corpus,
+            place,
+            pad=tokenizer.pad_token_id or 0,
+            callbacks=[keeper],
+        )
+        trainer.train(resume_from_checkpoint=found)
+        notes = {
+            "updates": plan.steps,
+            "counts": corpus.counts,
+            "curve": curve_of(trainer.state.log_history),
+        }
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        target = folder / "model"
+        if place.rank == 0:
+            end = int(corpus.train[0].ids[-1])
+            write_model(model, state, tokenizer, end, dtype, target)
+            job.dress(target, notes)
+        keep_folder(training, target, plan.steps, notes, place, final=True)
+        if place.rank == 0 and not job.settings.rhythm.keep:
+            training.drop_checkpoints()
+        tell(Event("finished", plan.steps, plan.steps))
+    finally:
+        if place.local_rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def curve_of(history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """The learning curve: loss and rate per update, held-out figures where they were taken."""
+    names = ("step", "loss", "learning_rate", "grad_norm")
+    return [
+        {name: entry[name] for name in entry if name in names or name.startswith("eval_")}
+        for entry in history
+        if "loss" in entry or "eval_loss" in entry
+    ]
+
+
+def _base(job: TrainingJob) -> tuple[Any, int, Any, str]:
+    """Tokenizer, longest conversation, model in float32, and the precision it was stored in."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(job.base)
+        tokenizer = AutoTokenizer.from_pretrained(job.base)
+        model = AutoModelForCausalLM.from_pretrained(
+            job.base, dtype=torch.float32, attn_implementation=job.settings.spread.attention
+        )
+    except (OSError, ValueError, ImportError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"base model {job.base} can't be loaded: {first}") from error
+    context = int(getattr(config, "max_position_embeddings", 0)) or 1 << 30
+    dtype = str(config.dtype or torch.float32).removeprefix("torch.")
+    return job.source.tokenizer(tokenizer), job.source.most_tokens(context), model, dtype
+
+
+def scratch_folder(place: Place) -> Path:
+    """A folder that the workers of one machine share; those of dead processes are removed."""
+    root = Path(tempfile.gettempdir())
+    for old in root.glob("stepmill-training-*"):
+        pid = old.name.rpartition("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    here = os.uname().nodename
+    pids = gathered(place, (here, place.local_rank, os.getpid()))
+    leader = next(pid for node, rank, pid in pids if (node, rank) == (here, 0))
+    folder = root / f"stepmill-training-{leader}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _sizes(corpus: Corpus, plan: StepPlan) -> dict[str, Any]:
+    lengths = sorted(plan.lengths)
+    return {
+        **corpus.counts,
+        "train": len(corpus.train),
+        "held_out": len(corpus.held_out),
+        "train_tokens": sum(lengths),
+        "own_tokens": sum(one.own_tokens for one in corpus.train),
+        "longest": lengths[-1],
+        "median": lengths[len(lengths) // 2],
+    }
+
+
+def _quiet(event: Event) -> None:
+    """The other workers say nothing."""

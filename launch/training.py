@@ -1,0 +1,93 @@
+"""The verb `train`: checks, cluster, progress, the learning curve, and the model's folder.
+
+Invariant: nothing is written before the checks have passed; Ctrl-C and a crash leave a training
+that the same command continues; one that is finished only has its model copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from actors.engine import EngineSettings
+from actors.model_folder import check_model
+from actors.ray_cluster import ray_session
+from actors.ray_training import run_training
+from launch.curve import curve_lines
+from launch.training_progress import TrainingProgress
+from storage.errors import RunStopped
+from storage.probe import probe_store
+from storage.stores import open_store
+from storage.trainings import StoredFolder, Training
+from workflows.training import check_out, check_trainable, job_of, start_training, write_out
+from workflows.training_record import last_held_out
+from workflows.training_settings import TrainConfig
+
+MODELS = Path(".stepmill/models")
+
+
+def train_model(config: TrainConfig, out: Path | None, address: str | None, as_json: bool) -> None:
+    """Start or continue a training, to its end, and copy the model to a folder."""
+    target = out or MODELS / config.training
+    address = address or config.spread.ray_address or os.environ.get("RAY_ADDRESS")
+    store = open_store(config.store)
+    probe_store(store)
+    if address is None:
+        check_model(EngineSettings(model=config.base))
+        check_trainable(config)
+    training = start_training(config, store)
+    model = training.model()
+    check_out(target, model)
+    if model is None:
+        _train(config, training, address)
+        model = training.model()
+        if model is None:
+            raise RunStopped(f"training {training.name} ended without a model")
+    write_out(training, model, target)
+    _show(training, model, target, as_json)
+
+
+def _train(config: TrainConfig, training: Training, address: str | None) -> None:
+    with ray_session(address, sandbox_actors=0) as gpus:
+        with TrainingProgress(training.name) as progress:
+            run_training(job_of(config, training), gpus, address is None, progress.happened)
+
+
+def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) -> None:
+    """What came out."""
+    curve = model.notes["curve"]
+    found = last_held_out(curve)
+    if as_json:
+        said = {
+            "training": training.name,
+            "folder": str(target),
+            "updates": model.step,
+            "loss": next(entry["loss"] for entry in reversed(curve) if "loss" in entry),
+            "held_out": {
+                name.removeprefix("eval_"): found[name] for name in found if name != "step"
+            },
+            "counts": model.notes["counts"],
+            "files": {file.path: file.bytes for file in model.files},
+        }
+        typer.echo(json.dumps(said))
+        return
+    console = Console(highlight=False)
+    for line in curve_lines([(entry["step"], entry["loss"]) for entry in curve if "loss" in entry]):
+        console.print(line, markup=False)
+    if found:
+        console.print(
+            f"held out: loss {found['eval_loss']:.4f}, step accuracy "
+            f"{found['eval_step_accuracy']:.4f} (steps labelled wrong "
+            f"{found['eval_wrong_step_accuracy']:.4f}), verdicts after the true text",
+            soft_wrap=True,
+        )
+    size = sum(file.bytes for file in model.files)
+    Console(stderr=True, highlight=False).print(
+        f"training {training.name} is finished: {model.step} updates, {target} holds the model "
+        f"({size / 1e6:,.1f} MB)",
+        soft_wrap=True,
+    )

@@ -1,0 +1,116 @@
+"""Train: from a finished run to a verifier, started, continued or found finished.
+
+Invariant: everything that decides the model is in the training's spec before any work starts; the
+same call starts, continues and repeats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from actors.engine import EngineSettings
+from actors.models import model_identity
+from actors.training_loop import TrainingJob
+from actors.training_settings import TrainingSettings
+from storage.checkpoints import fetch_files, holds
+from storage.errors import InputError, NothingFound
+from storage.runs import Run, Success
+from storage.stores import ObjectStore
+from storage.trainings import StoredFolder, Training, TrainingSpec
+from workflows.training_corpus import CorpusSource
+from workflows.training_mask import masker_for
+from workflows.training_record import Dressing
+from workflows.training_settings import TrainConfig, binding
+
+
+def start_training(config: TrainConfig, store: ObjectStore) -> Training:
+    """Create the training of a finished run, or open it where it exists with the same spec.
+
+    Raises NothingFound for a run that is not there or not finished, InputError for one without
+    rows, SpecMismatch with the fields that differ.
+    """
+    success = Run.open(store, config.run).success()
+    if success is None:
+        raise NothingFound(
+            f"run {config.run!r} is not finished: `stepmill resume {config.run}` finishes it"
+        )
+    if not success.totals["export"].rows:
+        raise InputError(f"run {config.run!r} kept no example, so there is nothing to train on")
+    spec = TrainingSpec(
+        base=model_identity(EngineSettings(model=config.base)),
+        run=config.run,
+        dataset=dataset_digest(success),
+        settings=binding(config, template_text(config)),
+    )
+    return Training.start(store, config.training, spec)
+
+
+def dataset_digest(success: Success) -> str:
+    """One digest over the committed export shards in their order."""
+    shards = "".join(entry["sha256"] for entry in success.commits["export"])
+    return hashlib.sha256(shards.encode()).hexdigest()
+
+
+def template_text(config: TrainConfig) -> str | None:
+    """The other chat template, if one is named. Raises InputError where it can't be read."""
+    if config.chat_template is None:
+        return None
+    try:
+        return Path(config.chat_template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"chat_template {config.chat_template} can't be read: {error}") from None
+
+
+def source_of(config: TrainConfig) -> CorpusSource:
+    """Where the conversations come from."""
+    return CorpusSource(config.store, config.run, config.view, config.data, template_text(config))
+
+
+def check_trainable(config: TrainConfig) -> None:
+    """Whether the base model's template and tokenizer can be trained with, in a second or two.
+
+    Raises UserError.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    source = source_of(config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.base)
+        context = int(
+            getattr(AutoConfig.from_pretrained(config.base), "max_position_embeddings", 0)
+        )
+    except (OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"base model {config.base} can't be loaded: {first}") from error
+    masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
+    source.most_tokens(context or 1 << 30)
+
+
+def job_of(config: TrainConfig, training: Training) -> TrainingJob:
+    """What a worker is given."""
+    return TrainingJob(
+        store=training.store.url,
+        name=training.name,
+        spec=training.spec,
+        base=config.base,
+        source=source_of(config),
+        settings=TrainingSettings(config.learning, config.spread, config.rhythm),
+        dress=Dressing(config, training.spec),
+    )
+
+
+def check_out(out: Path, model: StoredFolder | None) -> bool:
+    """Whether the model lies in the folder already. Raises InputError where something else does."""
+    if model is not None and holds(out, model.files):
+        return True
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} holds something else: name another folder, or remove it")
+    return False
+
+
+def write_out(training: Training, model: StoredFolder, out: Path) -> None:
+    """Copy the finished model to a folder, unless it lies there."""
+    if not check_out(out, model):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fetch_files(training.store, training.prefix, model.files, out)
