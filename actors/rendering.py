@@ -60,13 +60,18 @@ class ChatRenderer:
                 return opened + chat.prefill.removeprefix(think)
         return opened + chat.prefill
 
+    def spell(self, text: str) -> list[int]:
+        """A text as token ids, without special ones around it."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
     def count(self, text: str) -> int:
         """Tokens of a text."""
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self.spell(text))
 
     def tokens(self, chat: Chat) -> tuple[int, ...]:
         """The prompt as token ids; blocks for up to milliseconds."""
-        return tuple(self._tokenizer(self.text(chat), add_special_tokens=False)["input_ids"])
+        return tuple(self.spell(self.text(chat)))
 
     async def prompt(self, chat: Chat) -> tuple[int, ...]:
         """The prompt as token ids, rendered off the event loop and remembered for a while."""

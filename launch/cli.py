@@ -187,6 +187,72 @@ def train(
     train_model(load_training(config, overrides), out, address, as_json)
 
 
+@app.command()
+def score(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder of a verifier, or its name at --url.")
+    ],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Responses: ProcessBench's format, or problem + steps or solution."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the scores; default .stepmill/scores/.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many responses.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="OpenAI-compatible server that has the model.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Tokenizer, where it is not the model's own.")
+    ] = None,
+    max_model_len: Annotated[
+        int | None, typer.Option("--max-model-len", help="Context in tokens.")
+    ] = None,
+    in_flight: Annotated[
+        int | None, typer.Option("--in-flight", help="Sequences at once on one engine.")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option("--sandbox-slots", help="Interpreters at once.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Step rewards for solutions; the same command after a crash finishes the rest."""
+    from launch.scoring import config_of, score_file
+
+    asked = {
+        "verify.mode": mode,
+        "verify.histories": n,
+        "verify.seed": seed,
+        "run": name,
+        "store": store,
+        "limit": limit,
+        "models.verifier.url": url,
+        "models.verifier.tokenizer": tokenizer,
+        "models.verifier.max_model_len": max_model_len,
+        "models.verifier.max_in_flight": in_flight,
+        "sandbox.slots": slots,
+    }
+    score_file(config_of(model, file, config, asked), out, address, as_json)
+
+
 @app.command(name="exec")
 def execute(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],

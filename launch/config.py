@@ -9,7 +9,7 @@ and says what to change; nothing is started with a configuration that was not wh
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,12 +64,18 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must be a mapping of settings")
     raw.update({key: value for key, value in (overrides or {}).items() if value is not None})
-    return raw
+    config = validate(raw, str(path))
+    return _resolved(config, path.resolve().parent)
 
 
 def validate(raw: dict[str, Any], source: str) -> BuildConfig:
     """Validate plain data; raises ConfigurationError naming the keys that are wrong."""
-    return validated(_ADAPTER, raw, source)
+    config = validated(_ADAPTER, raw, source)
+    try:
+        config.engines  # noqa: B018 - raises where the road is none, or lacks a model
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    return config
 
 
 def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) -> Config:
@@ -93,10 +99,11 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
 def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
     """Make file paths absolute: relative ones are relative to the configuration file."""
 
-    def engine(settings: EngineSettings) -> EngineSettings:
-        here = folder / settings.model
-        local = settings.kind == "vllm" and settings.model.startswith((".", "/"))
-        return replace(settings, model=str(here.resolve())) if local else settings
+    def engine(settings: EngineSettings | None) -> EngineSettings | None:
+        if settings is None:
+            return None
+        local = settings.kind == "vllm"
+        return replace(settings, model=_local(folder, settings.model)) if local else settings
 
     models = config.models
     return replace(
@@ -104,10 +111,7 @@ def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
         problems=str((folder / config.problems).resolve()),
         store=store_url(config.store),
         models=replace(
-            models,
-            policy=engine(models.policy),
-            completer=engine(models.completer),
-            rationale=engine(models.rationale),
+            models, **{of.name: engine(getattr(models, of.name)) for of in fields(models)}
         ),
     )
 

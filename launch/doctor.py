@@ -27,9 +27,10 @@ from launch.config import load, store_url
 from launch.preflight import (
     Finding,
     attempt,
-    check_build,
+    check_problems,
     check_sandbox,
     check_vllm,
+    check_work,
     gpus_here,
     probed_store,
 )
@@ -62,7 +63,8 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
     yield check_sandbox(settings)
     if config:
-        yield from (f for f in check_build(config, None, True) if f.what != "store")
+        yield check_problems(config)
+        yield from (f for f in check_work(config, None) if f.what != "store")
 
 
 def _disk() -> Finding:

@@ -25,7 +25,7 @@ from storage.errors import ConfigurationError, SandboxUnavailable, StepmillError
 from storage.probe import probe_store
 from storage.stores import open_store
 from workflows.configuration import BuildConfig
-from workflows.road import MODEL_ROLES
+from workflows.workload import Workload
 
 CPU_LIMIT_BYTES = 4 * 1024**3
 """A model larger than this is not run on a CPU: it would take months."""
@@ -65,26 +65,28 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, False, str(error), remedy)
 
 
-def is_remote(config: BuildConfig, address: str | None) -> bool:
+def is_remote(config: Workload, address: str | None) -> bool:
     """Whether the work is done on a cluster that this machine only joins."""
     return bool(address or config.cluster.ray_address or os.environ.get("RAY_ADDRESS"))
 
 
-def check_build(config: BuildConfig, address: str | None, input_too: bool) -> Iterator[Finding]:
-    """Everything that a build of `config` needs, except the sandbox."""
-    if input_too:
-        found = Path(config.problems).is_file()
-        yield Finding(
-            "problems",
-            found,
-            config.problems if found else f"{config.problems} does not exist",
-            "" if found else "write it (problem_id, problem, answer) or set `problems`",
-        )
+def check_problems(config: BuildConfig) -> Finding:
+    """Whether the file of problems is there."""
+    found = Path(config.problems).is_file()
+    return Finding(
+        "problems",
+        found,
+        config.problems if found else f"{config.problems} does not exist",
+        "" if found else "write it (problem_id, problem, answer) or set `problems`",
+    )
+
+
+def check_work(config: Workload, address: str | None) -> Iterator[Finding]:
+    """The store and the models that a run of `config` needs."""
     yield attempt("store", partial(probed_store, config.store))
     remote = is_remote(config, address)
     gpus = 0 if remote else gpus_here()
-    for role in MODEL_ROLES:
-        settings: EngineSettings = getattr(config.models, role)
+    for role, settings in config.engines.items():
         yield attempt(f"models.{role}", partial(_check_model, settings))
         if settings.kind == "vllm" and not remote:
             yield _check_room(role, settings, gpus)
@@ -157,17 +159,21 @@ def check_sandbox(settings: SandboxSettings) -> Finding:
     )
 
 
-def require(config: BuildConfig, address: str | None, input_too: bool = True) -> str:
-    """Check everything; returns the digest of the folder that model-written code runs in.
+def require(config: Workload, address: str | None, *found: Finding) -> str | None:
+    """Check everything; returns the digest of the folder that model-written code runs in, if any.
+
+    `found` was looked at before.
 
     Raises ConfigurationError with one line per thing that is missing.
     """
-    findings = list(check_build(config, address, input_too))
-    if not is_remote(config, address):
+    findings = [*found, *check_work(config, address)]
+    if config.runs_code and not is_remote(config, address):
         findings.append(check_sandbox(config.sandbox))
-    missing = [found for found in findings if not found.ok]
+    missing = [finding for finding in findings if not finding.ok]
     if len(missing) == 1:
         raise ConfigurationError(str(missing[0]))
     if missing:
-        raise ConfigurationError("\n  ".join(["this build can't start:", *map(str, missing)]))
+        raise ConfigurationError("\n  ".join(["this run can't start:", *map(str, missing)]))
+    if not config.runs_code:
+        return None
     return build_root(state_dir(config.sandbox.state_dir)).digest

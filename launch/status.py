@@ -89,7 +89,8 @@ def status_table(
     """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
     state = "finished" if status.finished else "unfinished"
     table = Table(
-        title=f"run {status.run} · {status.problems:,} problems · {state}", title_justify="left"
+        title=f"run {status.run} · {status.problems:,} {status.stages[0].stage} · {state}",
+        title_justify="left",
     )
     columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")
     for name in columns:

@@ -24,7 +24,7 @@ from workflows import prompts
 from workflows.exports import QUESTION
 from workflows.rationales import code_at_end, printed
 from workflows.rewards import reward_at
-from workflows.scoring_settings import Mode
+from workflows.scoring_settings import EXECUTING, Mode
 
 YES, NO = "Yes", "No"
 VERDICT_OPENING = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{"
@@ -66,7 +66,7 @@ class TrainingForm:
         """`spell`: the model's tokenizer; without one, texts are taken to join anywhere."""
         self.mode = mode
         self.system = prompts.DIRECT_SYSTEM if mode == "direct" else prompts.CRITIC_SYSTEM
-        self.executes = mode in ("full", "code")
+        self.executes = mode in EXECUTING
         self._analyzes = mode in ("full", "cot", "code_not_run")
         self._verifies = mode in ("full", "code", "code_not_run")
         self._output_chars = output_chars

@@ -6,7 +6,7 @@ frozen into the run's spec. The rest only says where and how fast.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -14,9 +14,13 @@ from pydantic import Field
 from actors.engine import EngineSettings
 from actors.sandbox.contract import SandboxSettings
 from workflows.configuration import ClusterSettings
+from workflows.road import StageSpec
 from workflows.settings import STRICT, Positive, Share, Temperature
 
 Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
+EXECUTING: tuple[Mode, ...] = ("full", "code")
+"""Modes in which code is run."""
+SCORE = StageSpec("score", "verifier", ("responses",), runs_code=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,25 @@ class ScoreConfig:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The one stage of the run."""
+        return (replace(SCORE, runs_code=self.runs_code),)
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine."""
+        return {"verifier": self.models.verifier}
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the mode needs the sandbox."""
+        return self.verify.mode in EXECUTING
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role."""
+        return self.engines[role]
 
 
 def binding(config: ScoreConfig) -> dict[str, Any]:

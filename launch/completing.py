@@ -1,0 +1,106 @@
+"""Working off a run of any road: cluster, progress, signals.
+
+Invariant: Ctrl-C and SIGTERM stop the work, close every worker and leave a run that the same
+command continues; a run that is committed to its end is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from rich.console import Console
+
+from actors.ray_cluster import MakeWorker, RayCluster, ray_session, slots_of_cluster
+from launch.preflight import is_remote
+from launch.progress import BuildProgress
+from storage.runs import Run
+from workflows.build import continue_run, standing
+from workflows.drive import SlotsNow
+from workflows.placement import ENGINES
+from workflows.stages import placements
+from workflows.workload import Workload
+
+METERS_EVERY_SECONDS = 1.0
+
+
+def complete(
+    run: Run, config: Workload, address: str | None, made: Mapping[str, MakeWorker]
+) -> None:
+    """Make and commit whatever the run lacks; `made` says how a worker of each role is made."""
+    if run.success() is not None or standing(run).finished:
+        return
+    try:
+        with _terminable():
+            _drive_all(run, config, address, made)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(
+            f"stepmill: interrupted; the same command continues run {run.name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise
+
+
+def _drive_all(
+    run: Run, config: Workload, address: str | None, made: Mapping[str, MakeWorker]
+) -> None:
+    sandbox_actors = config.cluster.sandbox_actors
+    roles = tuple(config.engines)
+    with ray_session(address or config.cluster.ray_address, sandbox_actors) as gpus:
+        fixed = config.cluster.engine_slots
+        slots = {ENGINES: fixed} if fixed else slots_of_cluster(roles)
+        cluster = RayCluster(made, placements(config, gpus, slots), config.sandbox, sandbox_actors)
+        found = standing(run)
+        before = {stage: len(shards) for stage, shards in found.done.items()}
+        slots_now = partial(slots_of_cluster, roles)
+        later = None if fixed or not is_remote(config, address) else slots_now
+        with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
+            try:
+                asyncio.run(_drive(run, config, cluster, slots, later, progress))
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+
+
+async def _drive(
+    run: Run,
+    config: Workload,
+    cluster: RayCluster,
+    slots: Mapping[str, int],
+    later: SlotsNow | None,
+    progress: BuildProgress,
+) -> None:
+    async def watch_meters() -> None:
+        while True:
+            await asyncio.sleep(METERS_EVERY_SECONDS)
+            progress.meters(await cluster.progress())
+
+    here = asyncio.current_task()
+    assert here is not None
+    # Ray set a handler of its own, which would end the process before its workers are closed.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
+    watching = asyncio.create_task(watch_meters())
+    try:
+        await continue_run(run, config, cluster, slots, progress.happened, later)
+    finally:
+        watching.cancel()
+        await cluster.shutdown()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM stop the work as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sys.stderr.flush()

@@ -1,0 +1,161 @@
+"""Scoring: responses in, a verifier's rewards out, as a run with a short road of its own.
+
+    responses ─► score        (verifier model, and the sandbox in the modes that run code)
+
+Invariant: a score run is a run like any other: its spec holds all that the rewards depend on, its
+shards are committed once, and whatever is not committed is made by whoever continues it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+
+from actors.engine import Engine, EngineSettings, Sampling
+from actors.engines import open_engine
+from actors.models import model_identity
+from actors.ray_cluster import MakeWorker
+from actors.rendering import ChatRenderer
+from actors.sandbox.contract import Sandbox
+from actors.stage import Stage
+from actors.verifier import Effort, Verifier
+from actors.worker import ShardWorker
+from storage.commits import canonical_json
+from storage.layout import KINDS, SCORING, launch_key
+from storage.records import Response, Score, Verification
+from storage.runs import Run
+from storage.schemas import schema_versions
+from storage.specs import ShardPlan, Spec, input_digest
+from storage.stores import ObjectStore, open_store
+from workflows.rewards import averaged, first_error_index
+from workflows.scoring_form import Spell, TrainingForm, check_verdicts
+from workflows.scoring_settings import ScoreConfig, binding
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierMaker:
+    """Makes the stage of a score run from its configuration, inside a worker."""
+
+    config: ScoreConfig
+
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+        """Open the engine and build the stage.
+
+        Raises UserError for a model that can't be used as a verifier, and InfrastructureError.
+        """
+        settings = self.config.models.verifier
+        spell = await asyncio.to_thread(speller, settings)
+        engine = await open_engine(settings)
+        return {"score": self.around(engine, sandbox, spell)}
+
+    def around(self, engine: Engine, sandbox: Sandbox | None, spell: Spell | None) -> Verifier:
+        """The stage around an engine that is open already."""
+        wanted = self.config.verify
+        return Verifier(
+            engine,
+            sandbox,
+            form=TrainingForm(wanted.mode, wanted.output_chars, spell),
+            sampling=Sampling(
+                temperature=wanted.temperature, top_p=wanted.top_p, top_k=wanted.top_k
+            ),
+            effort=Effort(
+                histories=wanted.histories,
+                rounds=wanted.rounds,
+                step_tokens=wanted.max_tokens,
+                logprobs=wanted.logprobs,
+                sessions=self.config.sandbox.slots * self.config.cluster.sandbox_actors,
+            ),
+            limits=self.config.sandbox.limits,
+            model=model_identity(self.config.models.verifier),
+            seed=wanted.seed,
+        )
+
+
+def speller(settings: EngineSettings) -> Spell | None:
+    """The tokenizer of a verifier, checked for verdicts; None for an engine that has none.
+
+    Raises InputError where it can't be loaded, or Yes or No is no single token in a verdict.
+    """
+    if settings.kind == "scripted":
+        return None
+    renderer = ChatRenderer.load(settings)
+    renderer.close()  # only its tokenizer is wanted
+    check_verdicts(renderer.spell, settings.tokenizer or settings.model)
+    return renderer.spell
+
+
+def make_worker(
+    store: str, run: str, maker: VerifierMaker, role: str, name: str, sandbox: Sandbox | None
+) -> ShardWorker:
+    """A worker of a score run; called inside its actor."""
+    reads = {stage.name: stage.reads for stage in maker.config.road}
+    opened = Run.open(open_store(store), run)
+    return ShardWorker(opened, reads, partial(maker.stages, role, sandbox), name)
+
+
+def makers(run: Run, config: ScoreConfig) -> dict[str, MakeWorker]:
+    """How a worker of each role is made, wherever it runs."""
+    maker = VerifierMaker(config)
+    return {
+        role: partial(make_worker, run.store.url, run.name, maker, role) for role in config.engines
+    }
+
+
+def start_scoring(
+    config: ScoreConfig,
+    responses: Sequence[Response],
+    store: ObjectStore,
+    image_digest: str | None,
+) -> Run:
+    """Create the run of `config`, or open it where it exists with the same spec.
+
+    Raises SpecMismatch with the fields that differ.
+    """
+    spec = Spec(
+        configuration=binding(config),
+        input_digest=input_digest(responses),
+        plan=ShardPlan(len(responses), config.shard_size),
+        models={role: model_identity(engine) for role, engine in config.engines.items()},
+        image_digest=image_digest,
+        stages=SCORING,
+        schemas=schema_versions(KINDS[stage] for stage in SCORING),
+    )
+    run = Run.start(store, config.run, spec)
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
+    run.store_input(responses)
+    return run
+
+
+def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]]]:
+    """The responses and histories of each committed shard, in order, one shard in memory."""
+    for commit in run.commits("score"):
+        yield (
+            run.read_rows("responses", commit.shard, Response),
+            run.rows_of(commit, Verification),
+        )
+
+
+def scores_of(run: Run) -> Iterator[Score]:
+    """Maj@N of every response that has a history; dropped ones are left out."""
+    for responses, verifications in scored_shards(run):
+        known = {response.response_id: response for response in responses}
+        for name, rows in groupby(verifications, key=lambda row: row.response_id):
+            yield score_of(known[name], list(rows))
+
+
+def score_of(response: Response, histories: list[Verification]) -> Score:
+    """The mean over the histories of one response, and its first error (equations 5 and 6)."""
+    rewards = averaged([history.rewards for history in histories])
+    return Score(
+        response_id=response.response_id,
+        problem_id=response.problem_id,
+        subset=response.subset,
+        rewards=rewards,
+        first_error=first_error_index(rewards),
+        label=response.label,
+        correct=response.correct,
+        histories=histories,
+    )
