@@ -31,11 +31,11 @@ from storage.runs import Run
 DEATHS = 3
 """Notes of one item after which it is dropped."""
 POISON = "poison"
-BY_ITEM = ("rationalize", "prove", "judge", "repair", "score")
+BY_ITEM = ("rationalize", "prove", "judge", "repair", "score", "refine")
 """Stages whose smallest part is a path or response; the others look at all paths of a problem
 together."""
 
-ITEM_OF = {"problems": "problem_id", "responses": "response_id"}
+ITEM_OF = {"problems": "problem_id", "responses": "response_id", "critiques": "response_id"}
 """Which field names the items that leave a stage, where it is not their path_id."""
 
 
@@ -86,6 +86,7 @@ def _only(name: str, rows: ShardRows, by_problem: bool) -> ShardRows:
         rationales=tuple(filter(mine, rows.rationales)),
         agreements=tuple(filter(mine, rows.agreements)),
         responses=tuple(row for row in rows.responses if row.response_id == name),
+        critiques=tuple(row for row in rows.critiques if row.response_id == name),
         judgements=tuple(filter(mine, rows.judgements)),
         interventions=tuple(filter(mine, rows.interventions)),
     )

@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from storage.errors import InfrastructureError, ItemError, UserError
 from storage.records import (
     Agreement,
+    Critique,
     Drop,
     Example,
     Intervention,
@@ -49,6 +50,7 @@ class ShardRows:
     rationales: tuple[Rationale, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     responses: tuple[Response, ...] = ()
+    critiques: tuple[Critique, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     interventions: tuple[Intervention, ...] = ()
 

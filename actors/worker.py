@@ -35,6 +35,7 @@ FIELD_OF: Mapping[str, str] = {
     "consensus": "agreements",
     "repair": "interventions",
     "responses": "responses",
+    "critiques": "critiques",
 }
 """Which field of ShardRows holds the rows of a stage."""
 

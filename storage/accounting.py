@@ -40,7 +40,7 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
         seen = frozenset(row.problem_id for row in rows)
         through = frozenset(row.path_id for row in rows if row.selected)
         return Account(tuple(row.path_id for row in rows), seen, through)
-    if stage in ("responses", "score"):
+    if stage in ("responses", "score", "critiques", "refine"):
         ids = [row.response_id for row in rows]
         histories = [(row.response_id, row.history) for row in rows] if stage == "score" else ids
         return Account(tuple(histories), frozenset(ids), frozenset(ids) - dropped)

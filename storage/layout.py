@@ -34,6 +34,8 @@ KINDS: dict[str, type[Any]] = {
     "export": records.Example,
     "responses": records.Response,
     "score": records.Verification,
+    "critiques": records.Critique,
+    "refine": records.Response,
 }
 """Stage -> the kind of its rows, for every stage that some run may have. Which stages a run has,
 and in which order, is in its spec (`workflows.road`)."""
@@ -45,6 +47,9 @@ ROAD: tuple[str, ...] = (
 
 SCORING: tuple[str, ...] = ("responses", "score")
 """The stages of a run that scores responses."""
+
+REFINING: tuple[str, ...] = ("critiques", "refine")
+"""The stages of a run that asks a generator to refine its responses, once."""
 
 
 def check_run_name(run: str) -> str:

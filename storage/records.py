@@ -318,3 +318,21 @@ class Score:
     """The response's own label, where its file has one."""
     correct: bool | None
     histories: list[Verification]
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """What a verifier holds against a response; one row of the input of `refine`."""
+
+    response_id: str
+    problem_id: str
+    problem: str
+    steps: list[str]
+    """The whole solution."""
+    subset: str
+    step: int
+    """0-based index of the first step judged wrong."""
+    text: str
+    """The verifier's analysis of that step; "" where its mode writes none."""
+    turn: int
+    """0 for the first refinement."""

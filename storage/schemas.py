@@ -39,6 +39,7 @@ VERSIONS: dict[type[Any], int] = {
     records.Response: 1,
     records.Verification: 1,
     records.Score: 1,
+    records.Critique: 1,
 }
 """Schema version of each kind; raise it by one with every field that is added."""
 

@@ -125,13 +125,16 @@ def corruption_caught(
     return (fmean(caught), fmean(falls)) if caught else (0.0, 0.0)
 
 
+def plain_rewards(rewards: Mapping[str, Sequence[float]], probe: str) -> dict[str, Sequence[float]]:
+    """Rewards of the responses that a probe made, by the ids of those it made them from."""
+    suffix = f"#{probe}"
+    return {
+        name.removesuffix(suffix): each for name, each in rewards.items() if name.endswith(suffix)
+    }
+
+
 def plain_scores(
     rewards: Mapping[str, Sequence[float]], probe: str, score: Callable[[Sequence[float]], float]
 ) -> dict[str, float]:
-    """Scores of the responses that a probe made, by the ids of the responses it made them from."""
-    suffix = f"#{probe}"
-    return {
-        name.removesuffix(suffix): score(each)
-        for name, each in rewards.items()
-        if name.endswith(suffix)
-    }
+    """The same as one score each."""
+    return {name: score(each) for name, each in plain_rewards(rewards, probe).items()}

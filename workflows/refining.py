@@ -1,0 +1,207 @@
+"""Refinement in turns: score, criticise, ask again, until nothing is judged wrong.
+
+    turn t:  score run of the responses  ->  critiques  ->  refine run  ->  responses of turn t + 1
+
+Each half of a turn is a run of its own (`critiques -> refine` here, `responses -> score` in
+`workflows.scoring`), so that whatever was committed before a crash is not asked for again, and the
+state between turns is derived from commits alone.
+
+Invariant: a response in which nothing was judged wrong passes through unchanged and is not scored
+again; one whose new solution could not be had keeps the old one and is tried again next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from actors.engine import EngineSettings, Sampling
+from actors.engines import open_engine
+from actors.models import model_identity
+from actors.ray_cluster import MakeWorker
+from actors.refiner import Refiner
+from actors.sandbox.contract import Sandbox, SandboxSettings
+from actors.stage import Stage
+from actors.worker import ShardWorker
+from storage.commits import canonical_json
+from storage.layout import KINDS, REFINING, launch_key
+from storage.records import Critique, Response, Score
+from storage.runs import Run
+from storage.schemas import schema_versions
+from storage.specs import ShardPlan, Spec, input_digest
+from storage.stores import ObjectStore, open_store
+from workflows.answers import read_answer
+from workflows.configuration import ClusterSettings
+from workflows.refinement import RefineSettings, critique_of, refine_chat, refined_steps
+from workflows.rewards import THRESHOLD
+from workflows.road import StageSpec
+from workflows.settings import STRICT, Positive
+
+REFINE = StageSpec("refine", "generator", ("critiques",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineModels:
+    """The model of a refine run."""
+
+    __pydantic_config__ = STRICT
+
+    generator: EngineSettings
+    """Writes the new solutions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineConfig:
+    """Everything that one turn of asking again needs."""
+
+    __pydantic_config__ = STRICT
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the run."""
+    store: str = "file:.stepmill/store"
+    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    shard_size: Positive = 32
+    """Critiques in one shard."""
+    models: RefineModels
+    refine: RefineSettings = field(default_factory=RefineSettings)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    """Unused: no code is run."""
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The one stage of the run."""
+        return (REFINE,)
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine."""
+        return {"generator": self.models.generator}
+
+    @property
+    def runs_code(self) -> bool:
+        """Nothing here does."""
+        return False
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role."""
+        return self.engines[role]
+
+
+def binding(config: RefineConfig) -> dict[str, Any]:
+    """The settings that the new solutions depend on, as plain values."""
+    engine = config.models.generator
+    return {
+        "refine": asdict(config.refine),
+        "engines": {"generator": {"max_model_len": engine.max_model_len, "dtype": engine.dtype}},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RefinerMaker:
+    """Makes the stage of a refine run inside a worker."""
+
+    config: RefineConfig
+
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+        """Open the engine and build the stage. Raises UserError and InfrastructureError."""
+        wanted = self.config.refine
+        return {
+            "refine": Refiner(
+                await open_engine(self.config.models.generator),
+                ask=partial(refine_chat, settings=wanted),
+                read_steps=lambda chat, written: refined_steps(chat, wanted, written),
+                read_answer=read_answer,
+                sampling=Sampling(
+                    temperature=wanted.temperature,
+                    top_p=wanted.top_p,
+                    top_k=wanted.top_k,
+                    max_tokens=wanted.max_tokens,
+                ),
+                model=model_identity(self.config.models.generator),
+                seed=wanted.seed,
+            )
+        }
+
+
+def make_worker(
+    store: str, run: str, maker: RefinerMaker, role: str, name: str, sandbox: Sandbox | None
+) -> ShardWorker:
+    """A worker of a refine run; called inside its actor."""
+    reads = {REFINE.name: REFINE.reads}
+    return ShardWorker(
+        Run.open(open_store(store), run), reads, partial(maker.stages, role, sandbox), name
+    )
+
+
+def makers(run: Run, config: RefineConfig) -> dict[str, MakeWorker]:
+    """How a worker is made, wherever it runs."""
+    maker = RefinerMaker(config)
+    return {
+        role: partial(make_worker, run.store.url, run.name, maker, role) for role in config.engines
+    }
+
+
+def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: ObjectStore) -> Run:
+    """Create the run of one turn, or open it where it exists with the same spec."""
+    spec = Spec(
+        configuration=binding(config),
+        input_digest=input_digest(critiques),
+        plan=ShardPlan(len(critiques), config.shard_size),
+        models={role: model_identity(engine) for role, engine in config.engines.items()},
+        stages=REFINING,
+        schemas=schema_versions(KINDS[stage] for stage in REFINING),
+    )
+    run = Run.start(store, config.run, spec)
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
+    run.store_input(critiques)
+    return run
+
+
+def refined_of(run: Run) -> dict[str, Response]:
+    """response_id -> its new solution, from commits."""
+    rows = (row for commit in run.commits("refine") for row in run.rows_of(commit, Response))
+    return {row.response_id: row for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The responses between two turns."""
+
+    responses: tuple[Response, ...]
+    accepted: frozenset[str] = frozenset()
+    """response_ids in which nothing was judged wrong: they are done."""
+    turn: int = 0
+
+    @property
+    def open(self) -> list[Response]:
+        """What is still to be looked at."""
+        return [row for row in self.responses if row.response_id not in self.accepted]
+
+
+def criticised(
+    standing: Standing, scores: Iterable[Score], threshold: float = THRESHOLD
+) -> tuple[Standing, list[Critique]]:
+    """Accept what nothing is judged wrong in, and criticise the rest.
+
+    A response without a score (every history came to nothing) is neither: it waits.
+    """
+    by_id = {row.response_id: row for row in standing.responses}
+    accepted, critiques = set(standing.accepted), []
+    for score in scores:
+        critique = critique_of(by_id[score.response_id], score, standing.turn, threshold)
+        if critique is None:
+            accepted.add(score.response_id)
+        else:
+            critiques.append(critique)
+    return Standing(standing.responses, frozenset(accepted), standing.turn), critiques
+
+
+def refined(standing: Standing, new: Mapping[str, Response]) -> Standing:
+    """The next turn's responses: new solutions where there are, old ones elsewhere."""
+    rows = tuple(new.get(row.response_id, row) for row in standing.responses)
+    return Standing(rows, standing.accepted, standing.turn + 1)
