@@ -1,6 +1,7 @@
 """The verbs `build` and `resume`: preflight, the work, and the summary at the end.
 
-Invariant: nothing is written before preflight has passed.
+Invariant: nothing is written before preflight has passed, and none is asked of a run for which no
+model is left to work.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from rich.console import Console
 
 from launch.completing import complete
 from launch.config import validate
+from launch.deriving import continue_derived, derive
 from launch.preflight import check_problems, require
 from launch.scoring import resume_scoring
 from launch.status import run_status, show_status
 from storage.layout import SCORING
 from storage.runs import Run
 from storage.stores import open_store
-from workflows.build import finish, start_run, stored_configuration
+from workflows.build import finish, standing, start_run, stored_configuration
 from workflows.configuration import BuildConfig
 from workflows.stages import makers
 
 
-def build_run(config: BuildConfig, address: str | None) -> None:
-    """Start or continue the run of a configuration, to its end."""
-    image = require(config, address, check_problems(config))
-    _work(start_run(config, open_store(config.store), image), config, address)
+def build_run(config: BuildConfig, address: str | None, source: str | None = None) -> None:
+    """Start or continue the run of a configuration, to its end; `source`: derived from that run."""
+    run = derive(config, address, source)
+    if run is None:
+        image = require(config, address, check_problems(config))
+        run = start_run(config, open_store(config.store), image)
+    _work(run, config, address)
 
 
 def resume_run(name: str, store: str, address: str | None) -> None:
@@ -34,8 +39,10 @@ def resume_run(name: str, store: str, address: str | None) -> None:
     if run.spec.stages == SCORING:
         return resume_scoring(run, raw, address)
     config = validate(raw, f"run {name}")
-    require(config, address)
     run.check_input()
+    continue_derived(run, config)
+    if not standing(run).finished:
+        require(config, address)
     _work(run, config, address)
 
 

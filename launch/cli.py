@@ -40,6 +40,11 @@ StoreOption = Annotated[
         "--store", envvar="STEPMILL_STORE", help="Object store: file:FOLDER or s3://BUCKET/PREFIX."
     ),
 ]
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--from", help="Run whose shards are taken over where settings are equal."),
+]
+VIEWS_HELP = "genprm, cot, code, direct, discriminative, orm, counts or pairs."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
@@ -56,6 +61,7 @@ def build(
     address: Annotated[
         str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
     ] = None,
+    source: SourceOption = None,
 ) -> None:
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.building import build_run
@@ -67,7 +73,7 @@ def build(
         "limit": limit,
         "problems": str(Path(problems).resolve()) if problems else None,
     }
-    build_run(load(config, overrides), address)
+    build_run(load(config, overrides), address, source)
 
 
 @app.command()
@@ -90,11 +96,12 @@ def submit(
     ] = "http://127.0.0.1:8265",
     run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
     store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    source: SourceOption = None,
 ) -> None:
     """Build as a job of a Ray cluster, following its log; Ctrl-C ends the following only."""
     from launch.submitting import submit as submit_job
 
-    raise typer.Exit(submit_job(config, address, run, store))
+    raise typer.Exit(submit_job(config, address, run, store, source))
 
 
 @app.command()
@@ -146,7 +153,7 @@ def download(
     run: RunArgument,
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
     store: StoreOption = DEFAULT_STORE,
-    view: Annotated[str, typer.Option("--view", help="genprm, cot, code or direct.")] = "genprm",
+    view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
     formats: Annotated[str, typer.Option("--format", help="parquet, jsonl or both.")] = "parquet",
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.audit import audit
+from storage.derivation import origin_run
 from storage.runs import Run
 from storage.sweep import sweep
 
@@ -46,6 +47,8 @@ class RunStatus:
     shards: int
     models: dict[str, str]
     stages: list[StageStatus]
+    origin: str | None = None
+    """The run it was derived from: tokens of the shards taken over were spent there."""
 
 
 def run_status(run: Run) -> RunStatus:
@@ -75,6 +78,7 @@ def run_status(run: Run) -> RunStatus:
         shards=shards,
         models=run.spec.models,
         stages=stages,
+        origin=origin_run(run),
     )
 
 
@@ -88,8 +92,9 @@ def status_table(
 ) -> Table:
     """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
     state = "finished" if status.finished else "unfinished"
+    derived = f" · from run {status.origin}" if status.origin else ""
     table = Table(
-        title=f"run {status.run} · {status.problems:,} {status.stages[0].stage} · {state}",
+        title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
         title_justify="left",
     )
     columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")

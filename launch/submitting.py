@@ -77,11 +77,17 @@ def _inside(folder: Path, file: Path, what: str) -> str:
         ) from None
 
 
-def submit(config_file: Path, address: str, run: str | None, store: str | None) -> int:
+def submit(
+    config_file: Path,
+    address: str,
+    run: str | None,
+    store: str | None,
+    source: str | None = None,
+) -> int:
     """Send the job and follow its log; returns the exit code of the build."""
     overrides = {"run": run, "store": store}
     config = load(config_file, overrides)
-    named = ["--run", config.run]
+    named = ["--run", config.run, *(["--from", source] if source else [])]
     job = submission_of(config_file, config, named, Path.cwd().resolve())
     # The excludes say it all; .gitignore would leave out files that the configuration names.
     os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")

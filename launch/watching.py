@@ -20,6 +20,7 @@ from rich.live import Live
 
 from launch.status import RunStatus, StageStatus, status_table
 from storage.commits import Receipt, receipt_of
+from storage.derivation import origin_run
 from storage.runs import Run, sum_receipts
 
 EVERY_SECONDS = 5.0
@@ -46,6 +47,7 @@ class RunWatch:
             shards=shards,
             models=self.run.spec.models,
             stages=[self._stage(name, shards) for name in self.run.spec.stages],
+            origin=origin_run(self.run),
         )
 
     def _stage(self, name: str, shards: int) -> StageStatus:

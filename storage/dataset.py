@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from storage import layout, schemas
 from storage.commits import put_content
 from storage.dataset_card import dataset_card
+from storage.derivation import origin_run
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.runs import Run, Success, put_settled
 from storage.shards import check_digest, sha256_of
@@ -65,7 +66,9 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         path = f"data/train-{number:05d}-of-{len(parts):05d}-{digest[:12]}.parquet"
         put_content(run.store, prefix + path, data, digest, patience=run.patience)
         files.append(DatasetFile(path, digest))
-    card = dataset_card(run.name, run.spec, success, view, total).encode()
+    card = dataset_card(
+        run.name, run.spec, success, view, total, origin_run(run)
+    ).encode()
     standing = put_settled(run.store, prefix + CARD, card, run.patience)
     files.append(DatasetFile(CARD, sha256_of(standing)))
     sums = put_settled(run.store, prefix + SUMS, sums_of(files), run.patience)

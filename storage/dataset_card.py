@@ -24,8 +24,10 @@ LIMITS = """\
   as wrong."""
 
 
-def dataset_card(run: str, spec: Spec, success: Success, view: View, rows: int) -> str:
-    """The card, with the front matter that `datasets` reads."""
+def dataset_card(
+    run: str, spec: Spec, success: Success, view: View, rows: int, origin: str | None = None
+) -> str:
+    """The card, with the front matter that `datasets` reads; `origin`: the run it derives from."""
     return "\n".join(
         [
             *_front_matter(view, rows),
@@ -47,6 +49,7 @@ def dataset_card(run: str, spec: Spec, success: Success, view: View, rows: int) 
             "## Stages",
             "",
             *_table(("stage", "rows", "dropped items", "tokens"), _stage_rows(spec, success)),
+            *_derived(origin),
             "",
             "## What passed each filter",
             "",
@@ -75,6 +78,16 @@ def dataset_card(run: str, spec: Spec, success: Success, view: View, rows: int) 
             "",
         ]
     )
+
+
+def _derived(origin: str | None) -> list[str]:
+    if origin is None:
+        return []
+    return [
+        "",
+        f"Where its settings were the same, rows were taken over from run `{origin}`, which spent "
+        "their tokens.",
+    ]
 
 
 def _front_matter(view: View, rows: int) -> list[str]:

@@ -71,6 +71,12 @@ def origin_of(run: Run) -> Origin | None:
         return None
 
 
+def origin_run(run: Run) -> str | None:
+    """The name of the run that a run comes from."""
+    origin = origin_of(run)
+    return None if origin is None else origin.run
+
+
 def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
     """Take one shard of the source over; True where the shard of `run` is the source's now.
 
