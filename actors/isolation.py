@@ -31,7 +31,7 @@ from storage.runs import Run
 DEATHS = 3
 """Notes of one item after which it is dropped."""
 POISON = "poison"
-BY_ITEM = ("rationalize", "prove", "judge", "repair", "score", "refine")
+BY_ITEM = ("rationalize", "formalize", "judge", "repair", "score", "refine")
 """Stages whose smallest part is a path or response; the others look at all paths of a problem
 together."""
 

@@ -37,14 +37,14 @@ class Solution:
     steps: tuple[str, ...]
 
 
-def solutions_of(rows: ShardRows) -> list[Solution]:
-    """Selected paths that were labelled, reduced to what the writer may know."""
+def solutions_of(rows: ShardRows, labelled_only: bool = True) -> list[Solution]:
+    """Selected paths (that were labelled), reduced to what the writer may know."""
     problems = {problem.problem_id: problem.problem for problem in rows.problems}
     labelled = {labels.path_id for labels in rows.labels}
     return [
         Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
         for path in rows.paths
-        if path.selected and path.path_id in labelled
+        if path.selected and (path.path_id in labelled or not labelled_only)
     ]
 
 
@@ -150,8 +150,13 @@ class RationaleWriter:
         limits: Limits,
         model: str,
         seed: int,
+        labelled: bool = True,
     ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens of one call."""
+        """`sampling` gives temperature, top_p, top_k and max_tokens of one call.
+
+        `labelled`: whether only labelled paths enter; else all that are selected.
+        """
+        self._labelled = labelled
         self._engine = engine
         self._sandbox = sandbox
         self._form = form
@@ -175,7 +180,7 @@ class RationaleWriter:
             return [await self._verify(solution, spent)]
 
         written, drops = await process_items(
-            solutions_of(rows), lambda solution: solution.path_id, one
+            solutions_of(rows, self._labelled), lambda solution: solution.path_id, one
         )
         return ShardResult(
             tuple(written),

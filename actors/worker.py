@@ -30,7 +30,7 @@ FIELD_OF: Mapping[str, str] = {
     "estimate": "rollouts",
     "label": "labels",
     "rationalize": "rationales",
-    "prove": "rationales",
+    "formalize": "rationales",
     "judge": "judgements",
     "consensus": "agreements",
     "repair": "interventions",

@@ -26,7 +26,7 @@ KINDS: dict[str, type[Any]] = {
     "estimate": records.StateRollouts,
     "label": records.PathLabels,
     "rationalize": records.Rationale,
-    "prove": records.Rationale,
+    "formalize": records.Rationale,
     "judge": records.Judgement,
     "consensus": records.Agreement,
     "repair": records.Intervention,

@@ -31,6 +31,7 @@ from workflows.configuration import BuildConfig, binding
 from workflows.deadlines import Deadlines
 from workflows.drive import Cluster, Driver, SlotsNow, Watch
 from workflows.ingest import checked_problems
+from workflows.judge_stages import check_judging
 from workflows.pilot import fitted_chain, store_chain
 from workflows.placement import ENGINES
 from workflows.road import INPUT_STAGE
@@ -67,6 +68,7 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     give the labels.
     """
     check_budget(config.stages.estimate, config.stages.label)
+    check_judging(config)
     problems = checked_problems(Path(config.problems), config.limit, check_reference)
     spec = Spec(
         configuration=binding(config),

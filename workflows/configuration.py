@@ -31,6 +31,8 @@ class ModelSettings:
     """Rolls out from every step."""
     rationale: EngineSettings | None = None
     """Writes analyses and code, and judges."""
+    judge: EngineSettings | None = None
+    """Judges without code, and repairs steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

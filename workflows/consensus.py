@@ -1,66 +1,45 @@
-"""Consensus filtering: a path is kept only where the judge agrees with the labels.
+"""Consensus filtering: a path is kept only where its sources agree.
 
-The judge is the rationale model itself: it ends its verification with the index of the first
-wrong step, voted several times. The paper does not say how votes are reduced, nor whether every
-label or only the first error must agree; both are settings, and what is lost is counted by reason.
+The first of `consensus.sources` gives the labels, the others must agree with it: all steps, or the
+first error. The paper's sources are Monte-Carlo labels and a judge, the rationale model itself; it
+does not say how votes are reduced, nor whether every label or only the first error must agree;
+both are settings, and what is lost is counted by reason.
 
-Invariant: every path that enters is kept or has exactly one reason out of `Reason`.
+Invariant: every path that enters is kept or has exactly one reason out of `REASONS`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from itertools import pairwise
 
 from actors.stage import ShardResult, ShardRows, process_items
-from storage.errors import ItemError
-from storage.records import Agreement, Drop, PathLabels, Rationale
-from workflows.settings import ConsensusSettings
+from storage.errors import ConfigurationError, ItemError
+from storage.records import Agreement, Drop, Judgement
+from workflows.label_rule import first_error
+from workflows.settings import ConsensusSettings, JudgeSettings
+from workflows.sources import NEEDS, SOURCES, Evidence, Reading, Unread
 
-NO_ERROR = -1
-"""The judge's index where no step is wrong."""
 
+class Disagreement(StrEnum):
+    """Why a path whose sources were read is not kept; closed."""
 
-class Reason(StrEnum):
-    """Why a path is not kept; closed."""
-
-    JUDGE_UNREADABLE = "judge_unreadable"
-    """The votes give no index."""
-    JUDGE_SPLIT = "judge_split"
-    """The votes give more than one index."""
     NON_MONOTONE = "non_monotone"
     """A label is right again after a wrong one: no single index can agree (`all_steps`)."""
     INDEX_MISMATCH = "index_mismatch"
-    """Judge and labels name different first errors."""
+    """Two sources name different first errors."""
+    LABEL_MISMATCH = "label_mismatch"
+    """The first errors agree, a later label does not."""
+    OUTCOME_MISMATCH = "outcome_mismatch"
+    """No step is wrong and the answer is, or the other way round."""
+    SURPLUS = "surplus"
+    """Agreed, but its class has more paths than the other (`balance`)."""
 
 
-def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Reason:
-    """The votes as one 0-based index or NO_ERROR; a Reason where they give none.
-
-    `majority`: the most frequent ballot, an unreadable one being a ballot too; a tie is a split.
-    `unanimous`: all votes must be readable and equal. An index beyond the last of the `steps`
-    steps is unreadable.
-    """
-    ballots = [vote if vote is not None and NO_ERROR <= vote < steps else None for vote in votes]
-    if aggregate == "unanimous":
-        if not ballots or None in ballots:
-            return Reason.JUDGE_UNREADABLE
-        ranked = Counter(ballots).most_common()
-        tied = len(ranked) > 1
-    else:
-        ranked = Counter(ballots).most_common()
-        tied = len(ranked) > 1 and ranked[0][1] == ranked[1][1]
-    if tied:
-        return Reason.JUDGE_SPLIT
-    index = ranked[0][0] if ranked else None
-    return Reason.JUDGE_UNREADABLE if index is None else index
-
-
-def judge_labels(index: int | None, steps: int) -> list[bool]:
-    """The labels that an index stands for: right before it, wrong from it on; None: all right."""
-    return [index is None or step < index for step in range(steps)]
+REASONS = frozenset(reason.value for kinds in (Unread, Disagreement) for reason in kinds)
 
 
 def is_monotone(labels: Sequence[bool]) -> bool:
@@ -68,51 +47,156 @@ def is_monotone(labels: Sequence[bool]) -> bool:
     return not any(after and not before for before, after in pairwise(labels))
 
 
-def agreement(labels: PathLabels, rationale: Rationale, settings: ConsensusSettings) -> Agreement:
-    """Whether judge and labels agree on a path under `settings.rule`.
+def disagreement(first: Reading, other: Reading, rule: str) -> Disagreement | None:
+    """Why `other` does not agree with the labels of `first` under `rule`; None where it does."""
+    if other.scope == "outcome":
+        same = (first_error(first.labels) is None) == other.labels[-1]
+        return None if same else Disagreement.OUTCOME_MISMATCH
+    theirs = other.labels[: len(first.labels)]  # labels may end with the first wrong step
+    by_index = "index" in (first.scope, other.scope)
+    monotone = is_monotone(first.labels) and is_monotone(theirs)
+    if rule == "all_steps" and by_index and not monotone:
+        return Disagreement.NON_MONOTONE
+    if first_error(first.labels) != first_error(theirs):
+        return Disagreement.INDEX_MISMATCH
+    if rule == "all_steps" and first.labels != theirs:
+        return Disagreement.LABEL_MISMATCH
+    return None
 
-    `all_steps`: every label equals the judge's. `first_error`: the first errors are equal.
-    `none`: every path is kept, what the judge said is recorded.
+
+def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list[bool]:
+    """The labels that are handed out: monotone under `first_error`, and cut as settings say."""
+    start = first_error(labels)
+    if settings.rule == "first_error" and settings.monotone_labels:
+        labels = [start is None or step < start for step in range(len(labels))]
+    if start is not None and settings.cut != "none":
+        end = start + 1
+        if settings.cut == "recovery":
+            end = next((t for t in range(start, len(labels)) if labels[t]), len(labels))
+        labels = labels[:end]
+    return list(labels)
+
+
+def agreement(
+    of: Evidence, settings: ConsensusSettings, judge: JudgeSettings | None = None
+) -> Agreement:
+    """Whether the sources agree on a path under `settings.rule`.
+
+    `all_steps`: every label equals that of the first source. `first_error`: the first errors are
+    equal. `none`: every path whose first source can be read is kept, what the judge said is
+    recorded.
     """
-    steps = len(labels.labels)
-    judged = judge_index(rationale.votes, settings.aggregate, steps)
-    judge_first = None if isinstance(judged, Reason) or judged == NO_ERROR else judged
-    reason: Reason | None = None
-    if settings.rule != "none":
-        if isinstance(judged, Reason):
-            reason = judged
-        elif settings.rule == "all_steps" and not is_monotone(labels.labels):
-            reason = Reason.NON_MONOTONE
-        elif labels.first_error != judge_first:
-            reason = Reason.INDEX_MISMATCH
+    panel = judge or JudgeSettings()
+    read = {name: SOURCES[name](of, settings, panel) for name in settings.sources}
+    found = next(iter(read.values()))
+    others = list(read.values())[1:]
+    reason: Unread | Disagreement | None = None
+    chosen: Reading | None = None
+    speaker: int | None = None
+    if isinstance(found, Unread):
+        reason = found
+    else:
+        chosen, speaker, reason = _agreeing(_overwritten(found, of, settings), others, settings)
+    labels = exported_labels(chosen.labels, settings) if chosen else []
+    said = read.get("judge")
+    judged = said[0].labels if isinstance(said, list) else ()
     return Agreement(
-        path_id=labels.path_id,
-        problem_id=labels.problem_id,
+        path_id=of.path_id,
+        problem_id=of.problem_id,
         kept=reason is None,
         reason=reason,
-        label_first_error=labels.first_error,
-        judge_first_error=judge_first,
+        label_first_error=(
+            of.labels.first_error if of.labels else first_error(chosen.labels) if chosen else None
+        ),
+        judge_first_error=first_error(judged),
         rule=settings.rule,
+        labels=labels,
+        values=list(chosen.values[: len(labels)]) if chosen else [],
+        chosen=speaker,
     )
 
 
-class ConsensusStage:
-    """Stage `consensus`: thin around `agreement`. A path without a rationale ended before it."""
+def _overwritten(
+    found: Sequence[Reading], of: Evidence, settings: ConsensusSettings
+) -> list[Reading]:
+    """The readings of the first source, the outcome in the place of their last label."""
+    if not settings.outcome_overwrites_last:
+        return list(found)
+    return [replace(each, labels=(*each.labels[:-1], of.right_answer)) for each in found]
 
-    def __init__(self, settings: ConsensusSettings) -> None:
+
+def _agreeing(
+    found: Sequence[Reading],
+    others: Sequence[list[Reading] | Unread],
+    settings: ConsensusSettings,
+) -> tuple[Reading, int | None, Unread | Disagreement | None]:
+    """(labels, verification that speaks, reason) of the first reading that all others agree with.
+
+    Where none has that, the first one with its reason.
+    """
+    trials: list[tuple[Reading, int | None, Unread | Disagreement | None]] = []
+    for first in found:
+        speaker, reason = first.chosen, None  # type: int | None, Unread | Disagreement | None
+        for other in others if settings.rule != "none" else ():
+            if isinstance(other, Unread):
+                reason = other
+                break
+            troubles = [disagreement(first, each, settings.rule) for each in other]
+            if None not in troubles:
+                reason = troubles[0]
+                break
+            speaker = other[troubles.index(None)].chosen if speaker is None else speaker
+        if reason is None:
+            return first, speaker, None
+        trials.append((first, speaker, reason))
+    return trials[0]
+
+
+def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
+    """Raise ConfigurationError for sources that a road can't give."""
+    if not settings.sources or len(set(settings.sources)) < len(settings.sources):
+        raise ConfigurationError("`consensus.sources`: name each source once, at least one")
+    if settings.sources[0] == "outcome":
+        raise ConfigurationError("`consensus.sources`: `outcome` gives no labels: put it last")
+    for source in settings.sources:
+        if not set(NEEDS[source]) & set(road):
+            raise ConfigurationError(
+                f"`consensus.sources`: {source!r} needs {' or '.join(NEEDS[source])} in "
+                "`stages.road`"
+            )
+
+
+class ConsensusStage:
+    """Stage `consensus`: thin around `agreement`. A path without a verification ended before."""
+
+    def __init__(self, settings: ConsensusSettings, judge: JudgeSettings | None = None) -> None:
         self._settings = settings
+        self._judge = judge or JudgeSettings()
 
     async def run(self, rows: ShardRows) -> ShardResult[Agreement]:
-        """Judge every path that has labels and a rationale; rows for all, drops for the lost."""
+        """Judge every path that has a rationale or judgements; rows for all, drops for the lost."""
         labels = {row.path_id: row for row in rows.labels}
+        paths = {row.path_id: row for row in rows.paths}
+        rationales = {row.path_id: row for row in rows.rationales}
+        said: dict[str, list[Judgement]] = defaultdict(list)
+        for row in rows.judgements:
+            said[row.path_id].append(row)
 
-        async def judge(rationale: Rationale) -> list[Agreement]:
-            labelled = labels.get(rationale.path_id)
-            if labelled is None:
-                raise ItemError("labels_missing", "a rationale without labels")
-            return [agreement(labelled, rationale, self._settings)]
+        async def judge(path_id: str) -> list[Agreement]:
+            labelled, path = labels.get(path_id), paths.get(path_id)
+            rationale, judgements = rationales.get(path_id), tuple(said[path_id])
+            if labelled is None and "labels" in self._settings.sources:
+                raise ItemError("labels_missing", "a verification without labels")
+            steps = len(path.steps) if path else len(labelled.labels) if labelled else 0
+            problem = rationale or judgements[0]
+            of = Evidence(
+                path_id, problem.problem_id, steps, path, labelled, rationale, judgements
+            )
+            return [agreement(of, self._settings, self._judge)]
 
-        judged, drops = await process_items(rows.rationales, lambda row: row.path_id, judge)
+        entered = list(rationales) or list(said)
+        judged, drops = await process_items(entered, str, judge)
+        judged = self._balanced(judged, {name: path.correct for name, path in paths.items()})
         lost = [Drop(row.path_id, row.reason) for row in judged if row.reason is not None]
         return ShardResult(
             tuple(judged), (*drops, *lost), {"kept": sum(row.kept for row in judged)}
@@ -120,3 +204,24 @@ class ConsensusStage:
 
     async def close(self) -> None:
         """Nothing to release."""
+
+    def _balanced(self, judged: list[Agreement], right: dict[str, bool]) -> list[Agreement]:
+        """As many kept paths of one class as of the other, the first ones of each."""
+        if self._settings.balance == "none":
+            return judged
+
+        def kind(row: Agreement) -> bool:
+            by_verdict = self._settings.balance == "verdict"
+            return first_error(row.labels) is None if by_verdict else right[row.path_id]
+
+        kept = [row for row in judged if row.kept]
+        room = min(sum(map(kind, kept)), len(kept) - sum(map(kind, kept)))
+        taken = {True: 0, False: 0}
+        balanced = []
+        for row in judged:
+            if row.kept:
+                taken[kind(row)] += 1
+                if taken[kind(row)] > room:
+                    row = replace(row, kept=False, reason=Disagreement.SURPLUS)
+            balanced.append(row)
+        return balanced

@@ -14,18 +14,26 @@ Invariant: every example passes `check_example`, and every judgement equals its 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
 from actors.stage import ShardResult, ShardRows, process_items
 from storage.errors import ItemError
-from storage.records import Agreement, Example, Message, Path, PathLabels, Problem, Rationale
+from storage.records import (
+    Agreement,
+    Example,
+    Judgement,
+    Message,
+    Path,
+    Problem,
+    Rationale,
+)
 from storage.views import View
 from workflows import prompts
 from workflows.answer_text import open_boxes
-from workflows.labels import first_error
-from workflows.settings import ConsensusSettings
+from workflows.label_rule import first_error
 
 
 class Reason(StrEnum):
@@ -92,54 +100,69 @@ def output_part(right: bool) -> str:
     return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}"
 
 
-def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list[bool]:
-    """The labels of the turns: under `first_error` with `monotone_labels`, wrong from there on."""
-    if settings.rule == "first_error" and settings.monotone_labels:
-        start = first_error(labels)
-        return [start is None or step < start for step in range(len(labels))]
-    return list(labels)
+def spoken(judgement: Judgement) -> Rationale:
+    """A verification without code, as the rationale that it is."""
+    return Rationale(
+        path_id=judgement.path_id,
+        problem_id=judgement.problem_id,
+        analyses=judgement.analyses,
+        verifications=[""] * len(judgement.analyses),
+        executions=[],
+        votes=[judgement.index],
+        text=judgement.text,
+        code_rounds=0,
+        finish_reason=judgement.finish_reason,
+        model=judgement.model,
+        seed=judgement.seed,
+        tokens=judgement.tokens,
+    )
 
 
 def example_of(
     problem: Problem,
     path: Path,
-    labels: PathLabels,
+    judged: Sequence[bool],
+    mc: Sequence[float],
     rationale: Rationale,
-    settings: ConsensusSettings,
     models: Mapping[str, str],
     run: str,
 ) -> Example:
-    """The training conversation of a kept path.
+    """The training conversation of a kept path, as far as it has labels.
 
-    `models` names the model of each role: policy, completer, rationale. Raises ItemError with
-    one of `Reason`.
+    `judged` are the labels of its first steps, `mc` the values of states 0..T or nothing; `models`
+    names the model of each role: policy, completer, rationale (or judge). A rationale without
+    code gives turns without `<verify>`. Raises ItemError with one of `Reason`.
     """
-    judged = exported_labels(labels.labels, settings)
+    known = len(judged)
+    code = any(rationale.verifications)
     turns = [Message("system", prompts.CRITIC_SYSTEM)]
-    parts = zip(path.steps, rationale.analyses, rationale.verifications, judged, strict=True)
+    parts = zip(path.steps, rationale.analyses, rationale.verifications, judged, strict=False)
     for number, (step, analysis, verification, right) in enumerate(parts, start=1):
         asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
-        answer = analyze_part(number, analysis) + verify_part(verification) + output_part(right)
+        verified = verify_part(verification) if code else ""
+        answer = analyze_part(number, analysis) + verified + output_part(right)
         turns += [Message("user", asked), Message("assistant", answer)]
     example = Example(
         conversations=turns,
         problem_id=path.problem_id,
         path_id=path.path_id,
-        labels=judged,
+        labels=list(judged),
         first_error=first_error(judged),
-        mc=labels.mc,
-        executions=rationale.executions,
+        mc=list(mc[: known + 1]),
+        executions=[run for run in rationale.executions if run.step < known],
         policy=models.get("policy", ""),
         completer=models.get("completer", ""),
-        rationale_writer=models.get("rationale", ""),
+        rationale_writer=models.get("rationale", "") or models.get("judge", ""),
         run=run,
     )
-    check_example(example)
+    check_example(example, code)
     return example
 
 
-def check_example(example: Example) -> None:
+def check_example(example: Example, code: bool = True) -> None:
     """Raise ItemError `bad_format` where a full conversation is not GenPRM's format to the letter.
+
+    Without `code` no turn may have a `<verify>`.
 
     Checked: turns and their order, `Question: `, lead-ins with the paragraph's number, the three
     parts in order and nothing else, one boxed Yes or No per turn that equals its label.
@@ -154,22 +177,23 @@ def check_example(example: Example) -> None:
         raise _bad(example, "the first user turn is not the question and a step")
     for number, (turn, right) in enumerate(zip(turns[2::2], labels, strict=True), start=1):
         match = _TURN.fullmatch(turn.content)
-        if match is None or match["analysis"] is None or match["verification"] is None:
-            raise _bad(example, f"turn {number} does not have the three parts in order")
-        if len(_TAG.findall(turn.content)) != 6:
+        if match is None or match["analysis"] is None or (match["verification"] is None) == code:
+            raise _bad(example, f"turn {number} does not have the parts in order")
+        if len(_TAG.findall(turn.content)) != (6 if code else 4):
             raise _bad(example, f"turn {number} quotes a tag")
         if not match["analysis"].startswith(prompts.analyze_lead_in(number)):
             raise _bad(example, f"turn {number} has another lead-in to its analysis")
-        if not match["verification"].startswith(prompts.VERIFY_LEAD_IN + "\n"):
+        if code and not match["verification"].startswith(prompts.VERIFY_LEAD_IN + "\n"):
             raise _bad(example, f"turn {number} has another lead-in to its verification")
-        written = match["analysis"] + match["verification"]
+        written = match["analysis"] + (match["verification"] or "")
         if _BOX.search(_FENCED.sub("", written)) or len(_FENCE.findall(written)) % 2:
             raise _bad(example, f"turn {number} has another box, or an open code block")
         if (match["verdict"] == "Yes") != right:
             raise _bad(example, f"turn {number} does not say its label")
     if any(not turn.content.strip() for turn in turns):
         raise _bad(example, "an empty turn")
-    if example.first_error != first_error(labels) or len(example.mc) != len(labels) + 1:
+    states = len(example.mc)
+    if example.first_error != first_error(labels) or states not in (0, len(labels) + 1):
         raise _bad(example, "first_error or mc does not belong to the labels")
 
 
@@ -180,9 +204,8 @@ def _bad(example: Example, what: str) -> ItemError:
 class ExportStage:
     """Stage `export`: thin around `example_of`."""
 
-    def __init__(self, settings: ConsensusSettings, run: str, models: Mapping[str, str]) -> None:
-        """`models`: the identity of the model of each role (policy, completer, rationale)."""
-        self._settings = settings
+    def __init__(self, run: str, models: Mapping[str, str]) -> None:
+        """`models`: the identity of the model of each role (policy, completer, rationale...)."""
         self._run = run
         self._models = models
 
@@ -193,14 +216,22 @@ class ExportStage:
         labels = {row.path_id: row for row in rows.labels}
         rationales = {row.path_id: row for row in rows.rationales}
 
+        said: dict[str, list[Judgement]] = defaultdict(list)
+        for row in rows.judgements:
+            said[row.path_id].append(row)
+
         async def export(kept: Agreement) -> list[Example]:
             name = kept.path_id
+            written = (
+                rationales[name] if kept.chosen is None else spoken(said[name][kept.chosen])
+            )
+            mc = labels[name].mc if name in labels else []
+            problem = problems[kept.problem_id]
             return [
                 example_of(
-                    problems[kept.problem_id], paths[name], labels[name], rationales[name],
-                    self._settings, self._models, self._run,
+                    problem, paths[name], kept.labels, mc, written, self._models, self._run
                 )
-            ]  # fmt: skip
+            ]
 
         kept = [row for row in rows.agreements if row.kept]
         examples, drops = await process_items(kept, lambda row: row.path_id, export)
@@ -224,7 +255,9 @@ def _with_turns(
 
 
 def _without(text: str, opening: str, closing: str) -> str:
-    start = text.index(opening)
+    start = text.find(opening)
+    if start < 0:
+        return text
     return text[:start] + text[text.index(closing, start) + len(closing) + 1 :]
 
 

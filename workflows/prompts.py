@@ -48,6 +48,11 @@ Code in any other kind of block will not be executed.
 When all paragraphs are verified, give the index of the paragraph with the earliest error, or -1 \
 if there is none, within \\boxed{}."""
 
+STATE_VERDICT = """
+
+Let the last word that the code of each paragraph prints be True if the paragraph is correct, and \
+False if it is incorrect."""
+
 THINK_OPEN = "<think>\n"
 THINK_CLOSE = "</think>"
 ANALYZE_OPEN, ANALYZE_CLOSE = "<analyze>", "</analyze>"
@@ -116,10 +121,14 @@ def analyze_lead_in(number: int) -> str:
     return f"Let's analyze the Paragraph {number} step by step: "
 
 
-def rationale_chat(problem: str, steps: Sequence[str]) -> Chat:
-    """All steps of a solution, to be verified one after the other."""
+def rationale_chat(problem: str, steps: Sequence[str], state_verdict: bool = False) -> Chat:
+    """All steps of a solution, to be verified one after the other.
+
+    `state_verdict` asks besides that code says True or False in the end.
+    """
     shown = "".join(paragraph(number, step) for number, step in enumerate(steps, start=1))
     user = RATIONALE_TASK + problem + RATIONALE_SOLUTION + shown + RATIONALE_RULES
+    user += STATE_VERDICT if state_verdict else ""
     return Chat(RATIONALE_SYSTEM, user, THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n")
 
 

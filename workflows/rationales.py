@@ -133,12 +133,13 @@ class PaperForm:
     thinking_stop = prompts.THINK_CLOSE
     vote_stop = prompts.INDEX_STOP
 
-    def __init__(self, output_chars: int) -> None:
+    def __init__(self, output_chars: int, state_verdict: bool = False) -> None:
         self._output_chars = output_chars
+        self._state_verdict = state_verdict
 
     def chat(self, problem: str, steps: Sequence[str]) -> Chat:
         """The rationale prompt; neither answer nor labels can be given to it."""
-        asked = prompts.rationale_chat(problem, steps)
+        asked = prompts.rationale_chat(problem, steps, self._state_verdict)
         messages = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
         return Chat(messages, asked.prefill)
 

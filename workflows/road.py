@@ -24,7 +24,7 @@ from typing import Literal
 
 from storage.errors import ConfigurationError
 
-Role = Literal["policy", "completer", "rationale", "verifier", "cpu"]
+Role = Literal["policy", "completer", "rationale", "verifier", "judge", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,30 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("sample", "policy", ("problems",)),
     StageSpec("estimate", "completer", ("problems", "sample")),
     StageSpec("label", "cpu", ("sample", "estimate")),
-    StageSpec("rationalize", "rationale", ("problems", "sample", "label"), runs_code=True),
-    StageSpec("consensus", "cpu", ("label", "rationalize")),
+    StageSpec(
+        "rationalize",
+        "rationale",
+        ("problems", "sample", "label"),
+        without=("label",),
+        runs_code=True,
+    ),
+    StageSpec(
+        "formalize", "cpu", ("problems", "sample", "label"), without=("label",), runs_code=True
+    ),
+    StageSpec("judge", "judge", ("problems", "sample", "label"), without=("label",)),
+    StageSpec(
+        "consensus",
+        "cpu",
+        ("sample", "label", "rationalize", "formalize", "judge"),
+        without=("label", "rationalize", "formalize", "judge"),
+    ),
+    StageSpec("repair", "judge", ("problems", "sample", "consensus")),
+    StageSpec("retry", "completer", ("problems", "repair")),
     StageSpec(
         "export",
         "cpu",
-        ("problems", "sample", "label", "rationalize", "consensus"),
-        without=("rationalize", "consensus"),
+        ("problems", "sample", "label", "rationalize", "formalize", "judge", "consensus"),
+        without=("label", "rationalize", "formalize", "judge", "consensus"),
     ),
 )
 """Every stage that a build can have."""

@@ -25,7 +25,7 @@ from actors.worker import ShardWorker
 from storage.records import Message, Problem
 from storage.runs import Run
 from storage.stores import open_store
-from workflows import prompts, steps
+from workflows import judge_stages, prompts, steps
 from workflows.answers import read_answer
 from workflows.budgets import budget_of
 from workflows.configuration import BuildConfig
@@ -56,7 +56,7 @@ class StageMaker:
         Raises UserError for a model that can't be used and InfrastructureError.
         """
         if role == "cpu":
-            return self.pure()
+            return self.pure(sandbox)
         engine = await open_engine(self.engine_settings(role))
         return self.around(role, engine, sandbox)
 
@@ -70,26 +70,35 @@ class StageMaker:
             "sample": lambda: self._sample(engine),
             "estimate": lambda: self._estimate(engine),
             "rationalize": lambda: self._rationalize(engine, sandbox),
+            "judge": lambda: judge_stages.judge_stage(self.config, engine),
+            "repair": lambda: judge_stages.repair_stage(self.config, engine),
+            "retry": lambda: judge_stages.retry_stage(self.config, self._estimate(engine)),
         }
         return self._of(role, make)
 
-    def pure(self) -> Mapping[str, Stage]:
-        """The stages that need no model."""
+    def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Stage]:
+        """The stages that need no model; without a sandbox those that run no code."""
         settings = self.config.stages
         make: Mapping[str, Callable[[], Stage]] = {
             "label": lambda: LabelStage(settings.label, self.chain),
-            "consensus": lambda: ConsensusStage(settings.consensus),
+            "consensus": lambda: ConsensusStage(settings.consensus, settings.judge),
             "export": lambda: ExportStage(
-                settings.consensus,
                 run=self.run_name,
                 models={role: model_identity(of) for role, of in self.config.engines.items()},
             ),
         }
-        return self._of("cpu", make)
+        if sandbox is None:
+            return self._of("cpu", make)
+        formalize = {"formalize": lambda: judge_stages.formal_stage(self.config, sandbox)}
+        return self._of("cpu", {**make, **formalize})
 
     def _of(self, role: str, make: Mapping[str, Callable[[], Stage]]) -> Mapping[str, Stage]:
         """The stages of the road that a role works on, each made by its entry."""
-        return {stage.name: make[stage.name]() for stage in self.config.road if stage.role == role}
+        return {
+            stage.name: make[stage.name]()
+            for stage in self.config.road
+            if stage.role == role and stage.name in make
+        }
 
     def _sample(self, engine: Engine) -> Stage:
         wanted = self.config.stages.sample
@@ -109,7 +118,7 @@ class StageMaker:
             seed=self.config.stages.seed,
         )
 
-    def _estimate(self, engine: Engine) -> Stage:
+    def _estimate(self, engine: Engine) -> Completer:
         wanted = self.config.stages.estimate
         return Completer(
             engine,
@@ -134,7 +143,8 @@ class StageMaker:
         return RationaleWriter(
             engine,
             sandbox,
-            form=PaperForm(wanted.output_chars),
+            form=PaperForm(wanted.output_chars, wanted.state_verdict),
+            labelled="label" in judge_stages.reads_of(self.config, "rationalize"),
             sampling=Sampling(
                 temperature=wanted.temperature,
                 top_p=wanted.top_p,
@@ -204,4 +214,5 @@ def placements(
         )
 
     placed: dict[str, Placement] = {role: place(role) for role in config.engines}
-    return placed | {"cpu": Placement()}
+    runs_code = any(stage.runs_code for stage in config.road if stage.role == "cpu")
+    return placed | {"cpu": Placement(needs_sandbox=runs_code)}

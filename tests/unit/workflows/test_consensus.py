@@ -10,18 +10,13 @@ from hypothesis import strategies as st
 
 from actors.stage import ShardRows
 from storage.records import PathLabels, Rationale
-from workflows.consensus import (
-    ConsensusStage,
-    Reason,
-    agreement,
-    is_monotone,
-    judge_index,
-    judge_labels,
-)
+from workflows.ballots import judge_labels
+from workflows.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
 from workflows.labels import first_error
 from workflows.settings import ConsensusSettings
+from workflows.sources import Evidence, Unread, judge_index
 
-UNREADABLE, SPLIT = Reason.JUDGE_UNREADABLE, Reason.JUDGE_SPLIT
+UNREADABLE, SPLIT = Unread.JUDGE_UNREADABLE, Unread.JUDGE_SPLIT
 
 
 def labels(pattern: str, path_id: str = "p#0") -> PathLabels:
@@ -40,7 +35,13 @@ def rationale(votes: list[int | None], path_id: str = "p#0") -> Rationale:
     )  # fmt: skip
 
 
-VOTES: list[tuple[list[int | None], int | Reason, int | Reason]] = [
+def evidence(pattern: str, votes: list[int | None]) -> Evidence:
+    return Evidence(
+        "p#0", "p", len(pattern), labels=labels(pattern), rationale=rationale(votes)
+    )
+
+
+VOTES: list[tuple[list[int | None], int | Unread, int | Unread]] = [
     ([2, 2, 2, 2], 2, 2),
     ([-1, -1, -1, -1], -1, -1),
     ([2, 2, 2, 0], 2, SPLIT),
@@ -58,7 +59,7 @@ VOTES: list[tuple[list[int | None], int | Reason, int | Reason]] = [
 
 @pytest.mark.parametrize(("votes", "majority", "unanimous"), VOTES)
 def test_votes_become_one_index_or_a_reason(
-    votes: list[int | None], majority: int | Reason, unanimous: int | Reason
+    votes: list[int | None], majority: int | Unread, unanimous: int | Unread
 ) -> None:
     assert judge_index(votes, "majority", steps=3) == majority
     assert judge_index(votes, "unanimous", steps=3) == unanimous
@@ -74,21 +75,21 @@ RULES = [
     ("111", -1, None, None),
     ("100", 1, None, None),
     ("000", 0, None, None),
-    ("110", 1, Reason.INDEX_MISMATCH, Reason.INDEX_MISMATCH),
-    ("111", 2, Reason.INDEX_MISMATCH, Reason.INDEX_MISMATCH),
-    ("110", -1, Reason.INDEX_MISMATCH, Reason.INDEX_MISMATCH),
-    ("101", 1, Reason.NON_MONOTONE, None),
-    ("011", 1, Reason.NON_MONOTONE, Reason.INDEX_MISMATCH),
+    ("110", 1, Disagreement.INDEX_MISMATCH, Disagreement.INDEX_MISMATCH),
+    ("111", 2, Disagreement.INDEX_MISMATCH, Disagreement.INDEX_MISMATCH),
+    ("110", -1, Disagreement.INDEX_MISMATCH, Disagreement.INDEX_MISMATCH),
+    ("101", 1, Disagreement.NON_MONOTONE, None),
+    ("011", 1, Disagreement.NON_MONOTONE, Disagreement.INDEX_MISMATCH),
 ]
 
 
 @pytest.mark.parametrize(("pattern", "index", "all_steps", "first_only"), RULES)
 def test_rules_of_agreement(
-    pattern: str, index: int, all_steps: Reason | None, first_only: Reason | None
+    pattern: str, index: int, all_steps: Disagreement | None, first_only: Disagreement | None
 ) -> None:
     for rule, reason in (("all_steps", all_steps), ("first_error", first_only), ("none", None)):
         settings = ConsensusSettings(rule=rule)  # type: ignore[arg-type]
-        found = agreement(labels(pattern), rationale([index] * 4), settings)
+        found = agreement(evidence(pattern, [index] * 4), settings)
         assert (found.kept, found.reason) == (reason is None, reason)
         assert found.judge_first_error == (None if index == -1 else index)
         assert found.label_first_error == labels(pattern).first_error
@@ -105,9 +106,9 @@ def test_every_path_is_kept_or_has_one_reason(
     pattern: str, votes: list[int | None], rule: str, aggregate: str
 ) -> None:
     settings = ConsensusSettings(rule=rule, aggregate=aggregate)  # type: ignore[arg-type]
-    found = agreement(labels(pattern), rationale(votes), settings)
+    found = agreement(evidence(pattern, votes), settings)
     assert found.kept == (found.reason is None)
-    assert found.reason is None or found.reason in set(Reason)
+    assert found.reason is None or found.reason in REASONS
     if rule == "all_steps" and found.kept:
         assert is_monotone(labels(pattern).labels)
         assert judge_labels(found.judge_first_error, len(pattern)) == labels(pattern).labels

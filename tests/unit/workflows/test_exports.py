@@ -20,6 +20,7 @@ from storage.records import (
     Problem,
     Rationale,
 )  # fmt: skip
+from workflows.consensus import exported_labels
 from workflows.exports import (
     CODE,
     COT,
@@ -28,7 +29,6 @@ from workflows.exports import (
     check_example,
     clean_text,
     example_of,
-    exported_labels,
 )  # fmt: skip
 from workflows.labels import first_error
 from workflows.settings import ConsensusSettings
@@ -90,9 +90,11 @@ def rationale(
 def example(pattern: str = "10", rule: str = "all_steps", **parts: str) -> Example:
     settings = ConsensusSettings(rule=rule)  # type: ignore[arg-type]
     steps = len(pattern)
+    judged = labels(pattern)
     return example_of(
-        PROBLEM, path(steps), labels(pattern), rationale(steps, **parts), settings, MODELS, "run"
-    )
+        PROBLEM, path(steps), exported_labels(judged.labels, settings), judged.mc,
+        rationale(steps, **parts), MODELS, "run",
+    )  # fmt: skip
 
 
 def test_a_conversation_is_the_released_format_to_the_letter() -> None:
@@ -277,8 +279,9 @@ def test_the_views_leave_out_what_their_names_say() -> None:
 async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
     def agreed(name: str, kept: bool) -> Agreement:
         return Agreement(
-            name, "p", kept, None if kept else "index_mismatch", None, None, "all_steps"
-        )
+            name, "p", kept, None if kept else "index_mismatch", None, None, "all_steps",
+            labels=[True, True],
+        )  # fmt: skip
 
     names = ("p#0", "p#1", "p#2")
     rows = ShardRows(
@@ -292,7 +295,7 @@ async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
         ),
         agreements=(agreed("p#0", True), agreed("p#1", False), agreed("p#2", True)),
     )
-    result = await ExportStage(ConsensusSettings(), run="run", models=MODELS).run(rows)
+    result = await ExportStage(run="run", models=MODELS).run(rows)
     assert [row.path_id for row in result.rows] == ["p#0"]
     assert [(drop.item, drop.reason) for drop in result.drops] == [("p#2", "tag_in_text")]
     assert result.counts == {"steps": 2}
