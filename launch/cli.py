@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from launch import verifier_verbs
 from launch.config import store_url
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
 from storage.runs import Run
@@ -296,6 +297,10 @@ def doctor(
 
     if not examine(config, sandbox, as_json):
         raise typer.Exit(2)
+
+
+app.command()(verifier_verbs.evaluate)
+app.command()(verifier_verbs.refine)
 
 
 def _open(run: str, store: str) -> Run:

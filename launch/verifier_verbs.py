@@ -1,0 +1,170 @@
+"""The verbs of a finished verifier: `evaluate` and `refine`.
+
+Invariant: as in `launch.cli`: a verb only reads its arguments, calls one function and shows what
+came out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Folder of a verifier, or its name at --url.")
+]
+Responses = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Responses: a file or folder in ProcessBench's form.")
+]
+Mode = Annotated[str, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")]
+Store = Annotated[
+    str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
+]
+Settings = Annotated[
+    Path | None, typer.Option("--config", help="Further settings of the verifier (YAML).")
+]
+Limit = Annotated[int | None, typer.Option("--limit", help="Only so many responses.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")]
+Url = Annotated[
+    str | None, typer.Option("--url", help="OpenAI-compatible server that has the model.")
+]
+Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def evaluate(
+    model: Model,
+    file: Responses,
+    suite: Annotated[
+        Literal["processbench", "bon"], typer.Option("--suite", help="What is measured.")
+    ] = "processbench",
+    n: Annotated[
+        int,
+        typer.Option("--n", min=1, help="Histories per response; under bon, solutions to choose."),
+    ] = 8,
+    histories: Annotated[
+        int, typer.Option("--histories", min=1, help="Under bon: histories per solution.")
+    ] = 1,
+    mode: Mode = "full",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="NAME=MODEL[:MODE], beside it; may be repeated."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Below it a step is wrong.")
+    ] = 0.5,
+    threshold_from: Annotated[
+        str | None, typer.Option("--threshold-from", help="Choose it on this subset instead.")
+    ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option("--probe", help="reversed, restyled or corrupted; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default .stepmill/evaluations/.")
+    ] = None,
+    store: Store = None,
+    config: Settings = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    url: Url = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """What a verifier is worth on a benchmark, baselines beside it; repeating it asks nobody."""
+    from launch import evaluating
+
+    main = evaluating.Verifier(evaluating.MAIN, model, evaluating.checked_mode(mode))
+    others = [evaluating.baseline(text) for text in baseline or ()]
+    evaluating.evaluate_file(
+        evaluating.Evaluation(
+            file=file,
+            suite=suite,
+            verifiers=(main, *others),
+            n=n,
+            histories=histories,
+            threshold=threshold,
+            threshold_from=threshold_from,
+            probes=evaluating.checked_probes(probe or ()),
+            settings=config,
+            asked=_asked(store, seed, url),
+            limit=limit,
+        ),
+        out,
+        address,
+        as_json,
+    )
+
+
+def refine(
+    model: Model,
+    file: Responses,
+    generator: Annotated[
+        str, typer.Option("--generator", help="Folder or name of the model that is asked again.")
+    ],
+    turns: Annotated[int, typer.Option("--turns", min=1, help="Most refinements.")] = 2,
+    problems: Annotated[
+        Path | None, typer.Option("--problems", help="Known answers, for the accuracy per turn.")
+    ] = None,
+    form: Annotated[
+        Literal["conversation", "prefix"],
+        typer.Option("--form", help="The paper's conversation, or go on before the wrong step."),
+    ] = "conversation",
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Under prefix: show the critique with the problem.")
+    ] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Most tokens of a new solution.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Histories per judgement (Maj@N).")] = 1,
+    mode: Mode = "full",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default .stepmill/refinements/.")
+    ] = None,
+    store: Store = None,
+    config: Settings = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    url: Url = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Critique and refinement of solutions, turn by turn, until nothing is judged wrong."""
+    from launch.evaluating import checked_mode
+    from launch.refining import Refinement, refine_file
+    from workflows.refinement import RefineSettings
+
+    usual = RefineSettings()
+    settings = RefineSettings(
+        form=form,
+        quote=quote,
+        max_tokens=max_tokens or usual.max_tokens,
+        seed=seed or usual.seed,
+    )
+    asked = {
+        **_asked(store, seed, url),
+        "verify.mode": checked_mode(mode),
+        "verify.histories": n,
+    }
+    refine_file(
+        Refinement(
+            model=model,
+            generator=generator,
+            file=file,
+            problems=problems,
+            turns=turns,
+            settings=settings,
+            score_settings=config,
+            score_asked=asked,
+            limit=limit,
+        ),
+        out,
+        address,
+        as_json,
+    )
+
+
+def _asked(store: str | None, seed: int | None, url: str | None) -> dict[str, Any]:
+    named = {"store": store, "verify.seed": seed, "models.verifier.url": url}
+    return {name: value for name, value in named.items() if value is not None}
