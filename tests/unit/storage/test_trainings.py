@@ -1,0 +1,151 @@
+"""Trainings: folders in parts, named once, continued from what was named."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage import checkpoints
+from storage.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
+from storage.errors import InputError, ObjectCorrupt, SpecMismatch, StoreUnavailable
+from storage.memory_store import MemoryStore
+from storage.patience import Patience
+from storage.trainings import Training, TrainingSpec
+from tests.faults.faulty_store import FaultyStore, Odds, World
+
+QUICK = Patience(tries=8, sleep=lambda _: None)
+SPEC = TrainingSpec("base@1", "demo", "d" * 64, {"view": "genprm", "learning": {"rate": 2e-6}})
+FILES = {"model.safetensors": b"weights" * 10, "config.json": b"{}", "empty": b"", "a/b.pt": b"x"}
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "PART_BYTES", 16)
+
+
+def written(folder: Path, files: Mapping[str, bytes] = FILES) -> Path:
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def kept(training: Training, folder: Path, step: int, *, final: bool = False) -> list[StoredFile]:
+    stored = store_files(
+        training.store, training.prefix, folder, files_in(folder), training.patience
+    )
+    training.commit(stored, step, {"step": step}, final)
+    return stored
+
+
+def test_a_folder_comes_back_as_it_was_whatever_the_size_of_its_files(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    kept(training, written(tmp_path / "in"), 5)
+    found = training.checkpoint(5)
+    fetch_files(training.store, training.prefix, found.files, tmp_path / "out")
+    assert {path: (tmp_path / "out" / path).read_bytes() for path in FILES} == FILES
+    assert files_in(tmp_path / "out") == sorted(FILES)
+    assert holds(tmp_path / "out", found.files)
+    assert max(part.bytes for file in found.files for part in file.parts) == 16
+    (tmp_path / "out" / "config.json").write_bytes(b"[]")
+    assert not holds(tmp_path / "out", found.files)
+
+
+def test_what_two_checkpoints_share_is_stored_once(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    kept(training, written(tmp_path / "a"), 5)
+    before = {entry.key for entry in training.store.list(training.prefix + "parts/")}
+    kept(training, written(tmp_path / "b", FILES | {"config.json": b"{ }"}), 10)
+    after = {entry.key for entry in training.store.list(training.prefix + "parts/")}
+    assert len(after - before) == 1
+    assert training.checkpoints() == [5, 10]
+
+
+def test_a_name_is_given_once_and_both_writers_use_what_stands(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    kept(training, written(tmp_path / "a"), 5)
+    first = training.checkpoint(5)
+    stored = store_files(
+        training.store, training.prefix, written(tmp_path / "b", {"x": b"y"}), ["x"]
+    )
+    assert training.commit(stored, 5, {}, final=False) == first == training.checkpoint(5)
+
+
+def test_other_settings_are_refused_field_by_field() -> None:
+    store = MemoryStore()
+    Training.start(store, "t", SPEC)
+    assert Training.start(store, "t", SPEC).spec == SPEC
+    other = replace(SPEC, dataset="e" * 64, settings={"view": "cot", "learning": {"rate": 1e-6}})
+    with pytest.raises(SpecMismatch) as caught:
+        Training.start(store, "t", other)
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "dataset",
+        "settings.learning.rate",
+        "settings.view",
+    ]
+    assert "stored 2e-06, asked for 1e-06" in lines[2]
+
+
+def test_a_part_that_is_gone_or_damaged_is_said_and_nothing_is_written(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    kept(training, written(tmp_path / "in"), 5)
+    found = training.checkpoint(5)
+    key = checkpoints.part_key(training.prefix, found.files[-1].parts[0])
+    training.store.delete(key)
+    with pytest.raises(ObjectCorrupt, match="is gone"):
+        fetch_files(training.store, training.prefix, found.files, tmp_path / "out")
+    training.store.put_new(key, b"something else")
+    with pytest.raises(ObjectCorrupt, match="is damaged"):
+        fetch_files(training.store, training.prefix, found.files, tmp_path / "out")
+    assert files_in(tmp_path) == sorted(f"in/{path}" for path in FILES)
+
+
+def test_a_folder_that_is_not_empty_is_not_overwritten(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    stored = kept(training, written(tmp_path / "in"), 5)
+    written(tmp_path / "out", {"mine": b"!"})
+    with pytest.raises(InputError, match="out"):
+        fetch_files(training.store, training.prefix, stored, tmp_path / "out")
+    assert files_in(tmp_path / "out") == ["mine"]
+
+
+def test_a_finished_training_keeps_its_model_only(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    assert training.model() is None
+    kept(training, written(tmp_path / "a"), 5)
+    kept(training, written(tmp_path / "m", {"model.safetensors": b"weights" * 9}), 7, final=True)
+    training.drop_checkpoints()
+    assert training.checkpoints() == []
+    model = training.model()
+    assert model is not None
+    assert (model.step, model.notes) == (7, {"step": 7})
+    fetch_files(training.store, training.prefix, model.files, tmp_path / "out")
+    keys = {entry.key for entry in training.store.list(training.prefix)}
+    assert len(keys) == 2 + len({part for file in model.files for part in file.parts})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lost_requests_and_replies_name_only_what_is_whole(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(f"seed {seed}")
+    monkeypatch.setattr(checkpoints, "WRITERS", 1)  # one writer: the seed is the whole story
+    odds = Odds(lost_request=0.3, lost_reply=0.3, late_request=0.2, phantom_exists=0.1)
+    world = World(random.Random(seed), odds)
+    inner = world.truth
+    training = Training.start(inner, "t", SPEC)
+    flaky = replace(training, store=FaultyStore(world), patience=replace(QUICK, tries=3))
+    folder = written(tmp_path / "in")
+    for step in (5, 10, 15):
+        try:
+            kept(flaky, folder, step)
+        except StoreUnavailable:
+            continue
+    world.calm()
+    for step in training.checkpoints():
+        fetch_files(inner, training.prefix, training.checkpoint(step).files, tmp_path / f"{step}")

@@ -1,0 +1,100 @@
+"""What is trained on: read from committed shards, cut and counted, split by problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.errors import InputError, ObjectCorrupt
+from storage.local_store import LocalStore
+from storage.records import Example
+from storage.runs import Run
+from tests.training_world import demo_tokenizer, examples, taught_run
+from workflows.training_corpus import CorpusSource, held_out_problems
+from workflows.training_settings import DataSettings
+
+
+def source(run: Run, **data: object) -> CorpusSource:
+    settings = DataSettings(**data)  # type: ignore[arg-type]
+    return CorpusSource(run.store.url, run.name, "genprm", settings, None)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return taught_run(LocalStore.at(tmp_path / "store"))
+
+
+def test_every_conversation_is_trained_on_or_held_out_and_no_problem_is_on_both_sides(
+    run: Run,
+) -> None:
+    corpus = source(run, held_out=0.25).load(demo_tokenizer(), 2048)
+    names = [one.name for one in (*corpus.train, *corpus.held_out)]
+    assert sorted(names) == sorted(one.path_id for one in examples(24))
+    sides = [{one.problem_id for one in side} for side in (corpus.train, corpus.held_out)]
+    assert not sides[0] & sides[1]
+    assert len(sides[1]) == corpus.counts["problems_held_out"] == 3
+    assert corpus.counts["read"] == 24
+    assert corpus.counts["cut"] == 0
+
+
+def test_long_conversations_are_cut_at_a_step_and_what_has_no_whole_step_is_dropped(
+    run: Run,
+) -> None:
+    whole = source(run).load(demo_tokenizer(), 2048)
+    lengths = sorted(len(one.ids) for one in (*whole.train, *whole.held_out))
+    middle = lengths[len(lengths) // 2]
+    cut = source(run).load(demo_tokenizer(), middle)
+    rows = {one.name: one for one in (*cut.train, *cut.held_out)}
+    steps = {one.path_id: len(one.labels) for one in examples(24)}
+    lost = {name: steps[name] - len(row.labels) for name, row in rows.items()}
+    assert all(len(row.ids) <= middle for row in rows.values())
+    assert cut.counts["cut"] == sum(count > 0 for count in lost.values()) > 0
+    assert cut.counts["turns_cut_off"] == sum(lost.values())
+    small = source(run).load(demo_tokenizer(), lengths[0])
+    assert small.counts["dropped_too_long"] + len(small.train) + len(small.held_out) == 24
+
+
+def test_nothing_that_fits_is_one_line(run: Run) -> None:
+    with pytest.raises(InputError, match=r"dropped_too_long 24.*raise data.max_length"):
+        source(run).load(demo_tokenizer(), 10)
+
+
+def test_a_run_without_rows_is_one_line(tmp_path: Path) -> None:
+    empty = taught_run(LocalStore.at(tmp_path / "empty"), count=0)
+    with pytest.raises(InputError, match="no rows in view 'genprm'"):
+        source(empty).load(demo_tokenizer(), 2048)
+
+
+def test_a_shard_that_was_altered_is_refused(run: Run, tmp_path: Path) -> None:
+    key = run.commit("export", 1).data_key
+    file = tmp_path / "store" / key
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(ObjectCorrupt, match=key):
+        source(run).load(demo_tokenizer(), 2048)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused(run: Run) -> None:
+    with pytest.raises(InputError, match=r"4096.*2048 positions"):
+        source(run, max_length=4096).most_tokens(2048)
+    assert source(run).most_tokens(2048) == 2048
+    assert source(run).most_tokens(131_072) == 8192
+    assert source(run, max_length=16_384).most_tokens(131_072) == 16_384
+
+
+def test_the_split_follows_from_the_problems_alone() -> None:
+    names = [f"p{number}" for number in range(50)]
+    held = held_out_problems(names, 0.1)
+    assert held == held_out_problems([*reversed(names), *names], 0.1)
+    assert len(held) == 5
+    assert held_out_problems(names, 0.2) > held
+    assert len(held_out_problems(["only"], 0.01)) == 1
+    assert held_out_problems(names, 0.0) == frozenset()
+
+
+def test_a_view_is_what_is_read(run: Run) -> None:
+    made = CorpusSource(run.store.url, run.name, "direct", DataSettings(), None)
+    corpus = made.load(demo_tokenizer(), 2048)
+    own = demo_tokenizer().decode(corpus.train[0].ids[corpus.train[0].own])
+    assert own.startswith("<output>")
+    assert isinstance(run.read_rows("export", 0, Example)[0], Example)
