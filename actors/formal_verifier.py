@@ -1,4 +1,4 @@
-"""Stage `formalize`: each step as a program for a theorem prover, run in the sandbox; no model at all.
+"""Stage `formalize`: each step as a program for a theorem prover, run in the sandbox; no model.
 
 Invariant: a verdict is what the prover printed; a program that did not run to its end gives none,
 and the sandbox's own trouble is retried from the start of the solution.

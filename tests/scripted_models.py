@@ -31,3 +31,8 @@ def completer(chat: Chat, seed: int) -> str:
 def rationale(chat: Chat, seed: int) -> str:
     """A verification."""
     return _world().rationale(chat, seed)
+
+
+def judge(chat: Chat, seed: int) -> str:
+    """A judgement."""
+    return _world().judge(chat, seed)

@@ -17,9 +17,9 @@ from pathlib import Path
 from actors.engine import Chat, EngineSettings
 from actors.sandbox.contract import Execution, Limits, Request, Verdict
 from actors.scripted_engine import ScriptedEngine
-from demo import check, rationales, solutions, world
+from demo import check, judgements, rationales, solutions, world
 from demo.problem import Problem
-from workflows import prompts, steps
+from workflows import judge_prompts, prompts, steps
 
 SLOPPY = solutions.Habits(slip=0.15)
 
@@ -34,7 +34,12 @@ class ScriptedWorld:
 
     def engine(self, role: str) -> ScriptedEngine:
         """An engine that plays one role."""
-        script = {"policy": self.policy, "completer": self.completer, "rationale": self.rationale}
+        script = {
+            "policy": self.policy,
+            "completer": self.completer,
+            "rationale": self.rationale,
+            "judge": self.judge,
+        }
         return ScriptedEngine(script[role], EngineSettings(kind="scripted", model=role))
 
     def policy(self, chat: Chat, seed: int) -> str:
@@ -67,9 +72,32 @@ class ScriptedWorld:
             return f"{verified.index}" + "}"
         return whole.removeprefix(chat.prefill)
 
+    def judge(self, chat: Chat, seed: int) -> str:
+        """Every form of judging, misreading a paragraph now and then; a critique finds it."""
+        self.prompts.append(chat)
+        asked = chat.messages[1].content
+        problem, rng = self._problem(chat), random.Random(seed)
+        solution = asked.split("[Solution]\n\n")[1]
+        shown = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_\d+>", solution)
+        judged = judgements.judge(problem, shown)
+        if judged is None:
+            return "I can't say."
+        if judge_prompts.REPAIR_RULES in asked:
+            return judgements.repair(problem, judged) or "I can't say."
+        if chat.prefill == judge_prompts.CRITIQUE_HEADING:
+            return judgements.meta(judged, ())
+        if judge_prompts.MERGE_RULES in asked:
+            return judgements.critique(judged)
+        if chat.prefill == judge_prompts.MY_SOLUTION:
+            return judgements.resolve(problem, judged)
+        if judge_prompts.ALIGN_RULES in asked:
+            return judgements.align(judged)
+        misread = judgements.misreadings(judged, rng) if rng.random() < 0.3 else ()
+        return judgements.critique(judged, misread)
+
     def _problem(self, chat: Chat) -> Problem:
         text = chat.messages[1].content
-        found = re.search(r"\[Math Problem\]\n\n(.*?)\n\n\[Solution\]", text, re.DOTALL)
+        found = re.search(r"\[Math Problem\]\n\n(.*?)\n\n\[", text, re.DOTALL)
         return self._by_text[found[1] if found else text]
 
 

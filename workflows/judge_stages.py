@@ -1,4 +1,4 @@
-"""The wiring of the judge's side: panel, formal verifier, repair and retry, from a run's configuration.
+"""The wiring of the judge's side, from a run's configuration: panel, formulas, repair and retry.
 
 Invariant: as in `workflows.stages`: what is wired here follows from the configuration alone.
 """
