@@ -55,6 +55,8 @@ class QuotaRule:
         """Samples to draw next; 0 once both quotas are full or the cap is reached."""
         wanted = self._settings
         size = wanted.round if paths else wanted.first_round
+        if wanted.select == "all" and paths:
+            return 0
         full = (
             len(usable(paths, correct=True)) >= wanted.correct
             and len(usable(paths, correct=False)) >= wanted.incorrect
@@ -67,6 +69,8 @@ class QuotaRule:
         Empty where either class has no usable path.
         """
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
+        if self._settings.select == "all":
+            return frozenset(path.path_id for path in right + wrong)
         if not right or not wrong:
             return frozenset()
         rights, wrongs = self._settings.correct, self._settings.incorrect
@@ -85,6 +89,8 @@ class QuotaRule:
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
         if not right and not wrong:
             return "no_valid_path"
+        if self._settings.select == "all":
+            return None
         if not right:
             return "no_correct_path"
         return None if wrong else "no_incorrect_path"

@@ -38,8 +38,22 @@ class SampleSettings:
     """Samples of every later round."""
     cap: Positive = 2048
     """Most samples per problem, shared by both classes."""
+    budget: Literal["blind", "knapsack"] = "blind"
+    """`blind`: each problem goes on to its cap; `knapsack`: the next samples go where they are
+    expected to fill most missing quota, out of what the shard has left, and problems that will
+    hardly ever show a missing class are given up (`workflows.sampling_budget`)."""
+    per_problem: Positive = 128
+    """`knapsack`: samples that a shard may draw, per problem on average."""
+    give_up: Share = 0.05
+    """`knapsack`: a problem ends where the chance of ever seeing a class it lacks falls under
+    this."""
+    least_pass_at_1: Share = 0.0
+    """A problem of which the policy solves a smaller share is dropped (`pass_at_1_low`)."""
     top_up: bool = True
     """Where one class stays short of its quota but is not empty, fill up from the other class."""
+    select: Literal["quota", "all"] = "quota"
+    """`quota`: by right and wrong answers; `all`: every valid path of the first round, whatever
+    its answer, so that no answer decides anything."""
     temperature: Temperature = 0.7
     top_p: Share = 1.0
     top_k: int = -1
@@ -54,12 +68,18 @@ class EstimateSettings:
 
     __pydantic_config__ = STRICT
 
-    mc_budget: Literal["exact", "exact_zero_stop", "two_round", "adaptive", "first_success"] = (
-        "exact_zero_stop"
-    )
+    mc_budget: Literal[
+        "exact", "exact_zero_stop", "two_round", "adaptive", "first_success", "binary_search"
+    ] = "exact_zero_stop"
     """`exact`: every state; `exact_zero_stop`: none after the first MC = 0 (same labels);
     `two_round`: K/4, then K where a label is uncertain; `adaptive`: batches until each label is
-    decided; `first_success`: until one rollout is right (hard labels only)."""
+    decided; `first_success`: until one rollout is right (hard labels only); `binary_search`: the
+    first state with MC = 0 by halving, a live state taken to have only live ones before it."""
+    start: Literal["completer", "policy"] = "completer"
+    """Where MC(s1) comes from: rollouts of its own, or the policy's first round, which is right
+    where policy and completion model are one."""
+    paths: Literal["all", "wrong"] = "all"
+    """`wrong`: paths with a right answer get no rollouts, and every step of theirs is right."""
     pilot: str | None = None
     """A finished run of the same store, estimated with `exact`: its rollouts give the chain that
     `two_round`, `adaptive` and `label.estimate: posterior` need."""
@@ -69,7 +89,7 @@ class EstimateSettings:
     """A label is decided once the chance of its being wrong is at most this; None: 0.1 under
     `adaptive`, 0.25 under `two_round`, whose second round goes to K at once."""
     batch: Positive = 8
-    """Rollouts per state and turn of `adaptive` and `first_success`."""
+    """Rollouts per state and turn of `adaptive`, `first_success` and `binary_search`."""
     cap: Annotated[float, Field(gt=0)] = 1.0
     """Most rollouts per state under `adaptive`, in multiples of K."""
     k_hard: Positive = 128
@@ -95,12 +115,26 @@ class LabelSettings:
 
     __pydantic_config__ = STRICT
 
-    form: Literal["ratio", "difference", "hard", "soft"] = "ratio"
-    """`ratio`: MC after / MC before; `difference`: their difference; `hard`, `soft`: MC after."""
+    form: Literal["ratio", "difference", "hard", "soft", "start_ratio", "effective"] = "ratio"
+    """`ratio`: MC after / MC before; `difference`: their difference; `hard`, `soft`: MC after;
+    `start_ratio`: MC after / MC(s1), at most 1; `effective`: MC after + `alpha` * the prover's
+    difference."""
     threshold: float = 0.8
     """A step is right where its value >= threshold (`hard`: where MC after > threshold)."""
-    after_first_zero: Literal["zero", "keep"] = "zero"
-    """`zero`: after the first MC = 0 every label is wrong (the paper)."""
+    after_first_zero: Literal["zero", "keep", "drop"] = "zero"
+    """`zero`: after the first MC = 0 every label is wrong (the paper); `keep`: as measured;
+    `drop`: the steps after the one that led there have no labels."""
+    tolerance: Count | None = None
+    """Steps further than this before the first MC = 0 are right with value 1, whatever their
+    value; None: every value counts."""
+    unseen_zero: Literal["keep", "drop"] = "keep"
+    """`drop`: a wrong path goes (`no_zero`) where no state that was rolled out has MC = 0."""
+    prover: Literal["none", "same", "best_of", "model"] = "none"
+    """Whose MC values `difference` and `effective` compare: the completion model's (`none`,
+    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`."""
+    prover_k: Positive = 4
+    alpha: float = 1.0
+    """What the prover's difference weighs in `effective`."""
     estimate: Literal["counts", "posterior"] = "counts"
     """What stands for MC(s): `counts`: c / n (the paper); `posterior`: what a chain fitted to a
     pilot believes of a path's states together; a label is right where that is likelier."""
