@@ -129,7 +129,9 @@ def curve_of(history: list[dict[str, Any]]) -> list[dict[str, float]]:
 def _base(job: TrainingJob) -> tuple[Any, int, Any, str]:
     """Tokenizer, longest conversation, model in float32, and the precision it was stored in."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(job.base)
         tokenizer = AutoTokenizer.from_pretrained(job.base)

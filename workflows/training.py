@@ -95,7 +95,9 @@ def job_of(config: TrainConfig, training: Training) -> TrainingJob:
         spec=training.spec,
         base=config.base,
         source=source_of(config),
-        settings=TrainingSettings(config.learning, config.spread, config.rhythm),
+        settings=TrainingSettings(
+            learning=config.learning, spread=config.spread, rhythm=config.rhythm
+        ),
         dress=Dressing(config, training.spec),
     )
 

@@ -1,0 +1,234 @@
+"""A whole training in one process, on a model of a few thousand parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.training_events import Event, Place
+from actors.training_loop import TrainingJob, train
+from actors.training_settings import (
+    LearningSettings,
+    RhythmSettings,
+    SpreadSettings,
+)
+from storage.checkpoints import fetch_files
+from storage.local_store import LocalStore
+from storage.trainings import Training, TrainingSpec
+from tests.training_world import demo_tokenizer, taught_run
+from workflows.training import job_of, start_training
+from workflows.training_settings import DataSettings, TrainConfig
+
+LEARNING = LearningSettings(
+    epochs=2, batch=8, rate=3e-3, precision="float32", packing=False, seed=3
+)
+
+
+@dataclass
+class Stopped(Exception):
+    """Stands for the death of the process."""
+
+    step: int
+
+
+class Taught:
+    """A base model, a finished run and a store, shared by the tests; trainings are named apart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = LocalStore.at(folder / "store")
+        self.base = folder / "base"
+        tiny_base(self.base)
+        taught_run(self.store)
+
+    def config(self, name: str, **changes: Any) -> TrainConfig:
+        whole: dict[str, Any] = {
+            "data": DataSettings(held_out=0.2),
+            "learning": LEARNING,
+            "spread": SpreadSettings(micro_tokens=4096),
+            "rhythm": RhythmSettings(evaluate=2, checkpoint=2),
+        } | changes
+        return TrainConfig(
+            run="taught", base=str(self.base), name=name, store=self.store.url, **whole
+        )
+
+    def train(
+        self, config: TrainConfig, stop_at: int | None = None
+    ) -> tuple[Training, list[Event]]:
+        """Train to the end, or until the checkpoint after `stop_at` updates is stored."""
+        training = start_training(config, self.store)
+        events: list[Event] = []
+
+        def say(event: Event) -> None:
+            events.append(event)
+            if event.kind == "update" and event.step == stop_at:
+                raise Stopped(event.step)
+
+        train(job_of(config, training), Place(), say)
+        return training, events
+
+
+def tiny_base(folder: Path) -> None:
+    """A Qwen2 of two layers with random weights and the demo's tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(1)
+    config = Qwen2Config(
+        vocab_size=1024, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
+        tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    demo_tokenizer().save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    return Taught(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.fixture(scope="module")
+def whole(taught: Taught) -> Mapping[str, Any]:
+    """What an undisturbed training notes."""
+    training, events = taught.train(taught.config("whole"))
+    return notes_of(training) | {"events": events}
+
+
+def notes_of(training: Training) -> dict[str, Any]:
+    model = training.model()
+    assert model is not None
+    return model.notes
+
+
+def losses(notes: Mapping[str, Any], name: str = "loss") -> list[float]:
+    return [entry[name] for entry in notes["curve"] if name in entry]
+
+
+def test_the_loss_falls_and_held_out_figures_are_taken_on_the_way(
+    whole: Mapping[str, Any],
+) -> None:
+    curve = losses(whole)
+    looks = [entry for entry in whole["curve"] if "eval_loss" in entry]
+    assert [entry["step"] for entry in whole["curve"] if "loss" in entry] == [1, 2, 3, 4, 5]
+    assert curve[-1] < curve[0]
+    assert [entry["step"] for entry in looks] == [2, 4, 5]
+    assert looks[-1]["eval_loss"] < looks[0]["eval_loss"]
+    assert all(0 <= entry["eval_step_accuracy"] <= 1 for entry in looks)
+    kinds = [event.kind for event in whole["events"]]
+    assert kinds[0] == "prepared"
+    assert kinds[-1] == "finished"
+    assert kinds.count("checkpoint") == 2
+
+
+def test_a_training_that_is_cut_off_ends_at_the_same_losses_and_weights(
+    taught: Taught, whole: Mapping[str, Any], tmp_path: Path
+) -> None:
+    config = taught.config("cut")
+    with pytest.raises(Stopped):
+        taught.train(config, stop_at=3)
+    training = start_training(config, taught.store)
+    assert training.checkpoints() == [2]
+    training, events = taught.train(config)
+    assert [event.step for event in events if event.kind == "continued"] == [2]
+    assert [event.step for event in events if event.kind == "update"] == [3, 4, 5]
+    assert losses(notes_of(training)) == losses(whole)
+    assert weights(training, tmp_path / "a") == weights(
+        start_training(taught.config("whole"), taught.store), tmp_path / "b"
+    )
+
+
+def test_a_damaged_checkpoint_is_skipped_and_the_one_before_it_is_taken(
+    taught: Taught, whole: Mapping[str, Any]
+) -> None:
+    config = taught.config("damaged")
+    with pytest.raises(Stopped):
+        taught.train(config, stop_at=5)
+    training = start_training(config, taught.store)
+    old, new = (training.checkpoint(step).files for step in (2, 4))
+    shared = {part for file in old for part in file.parts}
+    only_new = next(part for file in new for part in file.parts if part not in shared)
+    taught.store.delete(f"{training.prefix}parts/{only_new.sha256}")
+    training, events = taught.train(config)
+    assert [(event.kind, event.step) for event in events if event.kind in ("skipped", "continued")]\
+        == [("skipped", 4), ("continued", 2)]  # fmt: skip
+    assert losses(notes_of(training)) == losses(whole)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "packed": {"learning": replace(LEARNING, packing=True)},
+    "one row at a time": {"spread": SpreadSettings(micro_tokens=1)},
+    "gradient checkpointing": {"spread": SpreadSettings(gradient_checkpointing=True)},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_how_an_update_is_cut_into_passes_does_not_change_it(
+    taught: Taught, whole: Mapping[str, Any], name: str
+) -> None:
+    config = taught.config(name.replace(" ", "-"), **VARIANTS[name])
+    notes = notes_of(taught.train(config)[0])
+    assert losses(notes) == pytest.approx(losses(whole), rel=1e-4)
+    assert losses(notes, "eval_loss") == pytest.approx(losses(whole, "eval_loss"), rel=1e-4)
+
+
+def test_the_model_is_a_plain_folder_that_transformers_loads(
+    taught: Taught, whole: Mapping[str, Any], tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    training = start_training(taught.config("whole"), taught.store)
+    folder = tmp_path / "model"
+    model = training.model()
+    assert model is not None
+    fetch_files(training.store, training.prefix, model.files, folder)
+    loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert loaded.dtype == torch.float32
+    assert loaded.generation_config.eos_token_id in (2, [2])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.chat_template == demo_tokenizer().chat_template
+    assert "| held out | 2 problems |" in (folder / "README.md").read_text()
+    curve = pq.read_table(folder / "training" / "curve.parquet").to_pylist()
+    assert [row["loss"] for row in curve] == losses(whole)
+    assert (folder / "training" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert training.checkpoints() == []
+
+
+def weights(training: Training, folder: Path) -> dict[str, str]:
+    """Digest of each part of the model's weights."""
+    model = training.model()
+    assert model is not None
+    return {
+        f"{file.path}/{place}": part.sha256
+        for file in model.files
+        if file.path.endswith(".safetensors")
+        for place, part in enumerate(file.parts)
+    }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Floating-point sums depend on the number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_jobs_survive_pickling(taught: Taught) -> None:
+    import pickle
+
+    config = taught.config("pickled")
+    spec = TrainingSpec("b", "taught", "d", {})
+    job = job_of(config, Training(taught.store, "pickled", spec))
+    assert isinstance(pickle.loads(pickle.dumps(job)), TrainingJob)
+    assert job.settings.learning == LEARNING
