@@ -4,6 +4,7 @@
 
     FOLDER/processbench/{easy,medium,hard}.jsonl   one response each, half of them with a wrong step
     FOLDER/bon.jsonl                               several responses to every problem
+    FOLDER/refine.jsonl                            two of them each, for refinement
     FOLDER/problems.jsonl                          the problems, with answers
 
 The responses are the demo policy's own; which step of one is wrong is said by `demo.check`.
@@ -42,6 +43,8 @@ DEMO_RUN = (96, 1)
 """Problems and seed of the run that `make demo` makes from the held-out split."""
 SAMPLES = 8
 """Responses per problem; ProcessBench's part takes one of them, best-of-N all."""
+REFINED = 2
+"""Responses per problem of best-of-N that are refined."""
 SPARE = 2
 """Drawn beyond these, in place of solutions with an empty step."""
 
@@ -167,6 +170,9 @@ async def make(
         problems = list(fresh_problems(bon_problems, seed + len(SUBSETS), LEVELS, taken))
         drawn = await sampled(engine, problems, SAMPLES, seed)
         files["bon.jsonl"] = [bon_row(at, one) for each in drawn for at, one in enumerate(each)]
+        files["refine.jsonl"] = [
+            bon_row(at, one) for each in drawn for at, one in enumerate(each[:REFINED])
+        ]
         asked += problems
     finally:
         await engine.close()
