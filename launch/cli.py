@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from dataclasses import asdict
@@ -34,6 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C, wherever it came."""
 DEFAULT_STORE = "file:.stepmill/store"
 StoreOption = Annotated[
     str,
@@ -322,6 +325,9 @@ def run_command(arguments: list[str]) -> int:
     """Run one verb; every error becomes one message and an exit code."""
     try:
         outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+        if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
+            again = shlex.join(["stepmill", *arguments])
+            typer.echo(f"stepmill: interrupted; the same command continues: {again}", err=True)
         return outcome if isinstance(outcome, int) else 0
     except typer.TyperException as error:
         typer.echo(f"stepmill: {error.format_message()}", err=True)
@@ -332,9 +338,6 @@ def run_command(arguments: list[str]) -> int:
         return _failed(error, 3)
     except StepmillError as error:
         return _failed(error, 3)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("\nstepmill: interrupted; the same command continues the run", err=True)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

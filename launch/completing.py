@@ -13,8 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from rich.console import Console
-
 from actors.ray_cluster import MakeWorker, RayCluster, ray_session, slots_of_cluster
 from launch.preflight import is_remote
 from launch.progress import BuildProgress
@@ -34,16 +32,8 @@ def complete(
     """Make and commit whatever the run lacks; `made` says how a worker of each role is made."""
     if run.success() is not None or standing(run).finished:
         return
-    try:
-        with _terminable():
-            _drive_all(run, config, address, made)
-    except KeyboardInterrupt:
-        Console(stderr=True).print(
-            f"stepmill: interrupted; the same command continues run {run.name}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise
+    with _terminable():
+        _drive_all(run, config, address, made)
 
 
 def _drive_all(

@@ -107,7 +107,7 @@ def test_a_build_that_is_asked_to_stop_ends_with_130_and_the_same_command_contin
     said = building.communicate(timeout=120)[1]
     assert building.returncode == 130, said
     assert said.count("the same command continues") == 1
-    assert "the same command continues run r" in said
+    assert "the same command continues: stepmill build build.yaml" in said
     assert not left_of_session(building.pid)
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240)
     result = audit(Run.open(open_store(f"file://{tmp_path}/store"), "r"))

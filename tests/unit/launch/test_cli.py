@@ -72,3 +72,17 @@ def test_doctor_as_json_lists_findings(capsys: pytest.CaptureFixture[str]) -> No
     findings = json.loads(capsys.readouterr().out)
     assert {"disk", "vllm", "gpu", "ray", "store", "sandbox"} <= {f["what"] for f in findings}
     assert all(f["remedy"] for f in findings if not f["ok"])
+
+
+def test_ctrl_c_anywhere_says_how_to_continue(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("launch.config.load", interrupted)
+    assert run_command(["build", "my build.yaml"]) == 130
+    said = capsys.readouterr().err
+    assert said == (
+        "stepmill: interrupted; the same command continues: stepmill build 'my build.yaml'\n"
+    )
