@@ -77,6 +77,9 @@ class Rollouts(NamedTuple):
     seed: int
 
 
+RIGHT_ANSWER = "right_answer"
+"""Stop rule of a path that has no rollouts of its own, since its answer is right."""
+
 Key = tuple[str, tuple[str, ...], int, int]
 """problem_id, prefix, index of the first rollout, number of rollouts."""
 
@@ -95,8 +98,17 @@ class Completer:
         sampling: Sampling,
         model: str,
         seed: int,
+        stage: str = "estimate",
+        from_policy: bool = False,
+        wrong_only: bool = False,
     ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored."""
+        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
+
+        `stage` tells the seeds of two completers of a run apart; one after `estimate` goes on with
+        the paths that were not dropped there. `from_policy`: the first round of
+        stage `sample` stands for the rollouts of state 0. `wrong_only`: a path whose own answer is
+        right has no rollouts but those of state 0.
+        """
         self._engine = engine
         self._grader = grader
         self._chat = chat
@@ -105,6 +117,9 @@ class Completer:
         self._sampling = sampling
         self._model = model
         self._seed = seed
+        self._stage = stage
+        self._from_policy = from_policy
+        self.wrong_only = wrong_only
 
     async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
         """Estimate the states of all selected paths of a shard.
@@ -113,7 +128,12 @@ class Completer:
         `too_long` where a prefix leaves no room. Raises InfrastructureError.
         """
         shard = _Shard(self, {problem.problem_id: problem for problem in rows.problems})
+        if self._from_policy:
+            shard.start_from(first_rounds(rows.paths))
         selected = [path for path in rows.paths if path.selected]
+        if self._stage != "estimate":
+            estimated = {row.path_id for row in rows.rollouts if row.state == 0 and row.c}
+            selected = [path for path in selected if path.path_id in estimated]
         try:
             _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
         finally:
@@ -140,7 +160,7 @@ class Completer:
     async def roll(self, problem: Problem, prefix: tuple[str, ...], start: int, n: int) -> Rollouts:
         """Rollouts `start` to `start + n - 1` of the state that `prefix` leads to."""
         state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
-        seed = request_seed(self._seed, "estimate", f"{problem.problem_id}\x1f{state}", start)
+        seed = request_seed(self._seed, self._stage, f"{problem.problem_id}\x1f{state}", start)
         reply = await self._engine.generate(
             self._chat(problem, prefix), replace(self._sampling, n=n, seed=seed)
         )
@@ -162,6 +182,10 @@ class Completer:
             tokens=sum(done.tokens for done in reply.completions),
             seed=seed,
         )
+
+    def spares(self, path: Path) -> bool:
+        """Whether a path gets no rollouts of its own."""
+        return self.wrong_only and path.correct
 
     @property
     def budget(self) -> RolloutBudget:
@@ -190,7 +214,7 @@ class Completer:
                 )
             ],
             truncated=sum(part.truncated for part in parts),
-            stop_rule=self._budget.stop_rule,
+            stop_rule=RIGHT_ANSWER if self.spares(path) else self._budget.stop_rule,
             shared=shared,
             model=self._model,
             seed=parts[0].seed,
@@ -207,22 +231,23 @@ class _Shard:
         self._made: dict[Key, asyncio.Task[Rollouts]] = {}
         self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
         """path_id -> (state, round, requests) of every row of the path."""
+        self._given: dict[str, tuple[Key, Rollouts]] = {}
+        """problem_id -> what stands for the rollouts of state 0; nobody pays for it here."""
+
+    def start_from(self, given: Mapping[str, Rollouts]) -> None:
+        """Take what was sampled elsewhere as the rollouts of each problem's state 0."""
+        for problem, rollouts in given.items():
+            self._given[problem] = (problem, (), 0, rollouts.n), rollouts
 
     async def estimate(self, path: Path) -> list[StateRollouts]:
         """Roll a path out until its budget is content; rows are made at the end, by `rows`."""
         budget = self._completer.budget
         used = self._used[path.path_id] = []
-        probed = await self._ask(path, 0, 0, budget.probe)
-        keys = [self._key(path, 0, 0, budget.probe)]
-        k = budget.per_state(Count(probed.n, probed.c))
-        first = Count(probed.n, probed.c)
-        used.append((0, 0, keys))
-        if k > probed.n:
-            more = await self._ask(path, 0, probed.n, k - probed.n)
-            keys.append(self._key(path, 0, probed.n, k - probed.n))
-            first = Count(probed.n + more.n, probed.c + more.c)
+        k, first = await self._first_state(path, used)
         if first.c == 0:
             raise ItemError("mc_zero_start", f"0 of {first.n} rollouts are right")
+        if self._completer.spares(path):
+            return []
         counts = {0: first}
         rounds = {0: 1}
         while wants := budget.wants(len(path.steps), k, counts, path.correct):
@@ -237,13 +262,34 @@ class _Shard:
                 rounds[want.state] = number + 1
         return []
 
+    async def _first_state(
+        self, path: Path, used: list[tuple[int, int, list[Key]]]
+    ) -> tuple[int, Count]:
+        """(K, counts of state 0): the probe that chooses K, topped up to K, or what was given."""
+        budget = self._completer.budget
+        if path.problem_id in self._given:
+            key, given = self._given[path.problem_id]
+            used.append((0, 0, [key]))
+            return budget.per_state(Count(given.n, given.c)), Count(given.n, given.c)
+        probed = await self._ask(path, 0, 0, budget.probe)
+        keys = [self._key(path, 0, 0, budget.probe)]
+        k = budget.per_state(Count(probed.n, probed.c))
+        first = Count(probed.n, probed.c)
+        used.append((0, 0, keys))
+        if k > probed.n:
+            more = await self._ask(path, 0, probed.n, k - probed.n)
+            keys.append(self._key(path, 0, probed.n, k - probed.n))
+            first = Count(probed.n + more.n, probed.c + more.c)
+        return k, first
+
     def rows(self, paths: Sequence[Path]) -> list[StateRollouts]:
         """All rows in the order of paths and states; the first to use a request pays for it."""
-        paid: set[Key] = set()
+        given = dict(self._given.values())
+        paid: set[Key] = set(given)
         rows: list[StateRollouts] = []
         for path in paths:
             for state, number, keys in sorted(self._used.get(path.path_id, []), key=_order):
-                parts = [self._made[key].result() for key in keys]
+                parts = [given[key] if key in given else self._made[key].result() for key in keys]
                 rows.append(self._completer.row(path, state, number, parts, keys[0] in paid))
                 paid.update(keys)
         return rows
@@ -267,6 +313,30 @@ class _Shard:
     async def _ask(self, path: Path, state: int, start: int, n: int) -> Rollouts:
         # Shielded: a path that is cancelled must not take the rollouts from its siblings.
         return await asyncio.shield(self._start(path, state, start, n))
+
+
+def first_rounds(paths: Sequence[Path]) -> dict[str, Rollouts]:
+    """The first round of every problem, as the rollouts of its bare problem that it is."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        if path.round == 0:
+            found.setdefault(path.problem_id, []).append(path)
+    return {
+        problem: Rollouts(
+            n=len(made),
+            c=sum(path.correct for path in made),
+            answers=tuple(
+                AnswerCount(answer, count, correct)
+                for (answer, correct), count in Counter(
+                    (path.answer, path.correct) for path in made
+                ).items()
+            ),
+            truncated=sum(path.finish_reason != "stop" for path in made),
+            tokens=0,
+            seed=made[0].seed,
+        )
+        for problem, made in found.items()
+    }
 
 
 def _order(used: tuple[int, int, list[Key]]) -> tuple[int, int]:

@@ -46,6 +46,8 @@ class ShardRows:
     problems: tuple[Problem, ...] = ()
     paths: tuple[Path, ...] = ()
     rollouts: tuple[StateRollouts, ...] = ()
+    proved: tuple[StateRollouts, ...] = ()
+    """Rollouts by the prover."""
     labels: tuple[PathLabels, ...] = ()
     rationales: tuple[Rationale, ...] = ()
     agreements: tuple[Agreement, ...] = ()

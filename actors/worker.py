@@ -28,6 +28,7 @@ FIELD_OF: Mapping[str, str] = {
     "problems": "problems",
     "sample": "paths",
     "estimate": "rollouts",
+    "prover": "proved",
     "label": "labels",
     "rationalize": "rationales",
     "formalize": "rationales",

@@ -45,7 +45,7 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
         histories = [(row.response_id, row.history) for row in rows] if stage == "score" else ids
         return Account(tuple(histories), frozenset(ids), frozenset(ids) - dropped)
     keys: Iterable[Hashable] = (row.path_id for row in rows)
-    if stage == "estimate":
+    if stage in ("estimate", "prover"):
         keys = ((row.path_id, row.state, row.round) for row in rows)
     if stage == "judge":
         keys = ((row.path_id, row.prompt, row.sees, row.number, row.round) for row in rows)

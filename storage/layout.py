@@ -24,6 +24,7 @@ KINDS: dict[str, type[Any]] = {
     "problems": records.Problem,
     "sample": records.Path,
     "estimate": records.StateRollouts,
+    "prover": records.StateRollouts,
     "label": records.PathLabels,
     "rationalize": records.Rationale,
     "formalize": records.Rationale,

@@ -122,6 +122,12 @@ class PathLabels:
     threshold: float
     policy_pass_at_1: float
     """Share of right paths in the first (fixed-size) round: unbiased by the stopping rule."""
+    q_pi: list[float] = field(default_factory=list)
+    """T + 1 values: Q of the completion model at states 0..T; empty where no prover was asked."""
+    q_mu: list[float] = field(default_factory=list)
+    """T + 1 values: the prover's."""
+    adv_mu: list[float] = field(default_factory=list)
+    """T values: the prover's advantage of each step, Q_mu after - Q_mu before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ VERSIONS: dict[type[Any], int] = {
     records.Problem: 1,
     records.Path: 1,
     records.StateRollouts: 1,
-    records.PathLabels: 1,
+    records.PathLabels: 2,
     records.Rationale: 1,
     records.Judgement: 1,
     records.Agreement: 2,

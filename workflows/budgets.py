@@ -4,6 +4,7 @@
     adaptive       a batch in every state, then a batch at a time in the states of uncertain
                    labels, until each label is decided or its states have cap * K
     first_success  batches until one rollout is right or K are made: for hard labels only
+    binary_search  the same in the middle of what is not known yet of a wrong path (OmegaPRM)
 
 A label is decided once the chance of its being the wrong one is at most `delta`. States are
 entered from left to right, and none after a state that is certainly dead (`CERTAINLY_DEAD`):
@@ -24,7 +25,7 @@ import numpy as np
 
 from actors.completer import Count, RolloutBudget, Want
 from storage.errors import ConfigurationError
-from workflows.estimators import FixedBudget
+from workflows.estimators import FixedBudget, probes
 from workflows.posterior import (
     CERTAINLY_DEAD,
     Beliefs,
@@ -38,6 +39,8 @@ from workflows.settings import EstimateSettings, LabelSettings
 
 SMOOTHED = frozenset({"two_round", "adaptive"})
 """Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
+HARD_ONLY = frozenset({"first_success", "binary_search"})
+"""Budgets that know only whether MC > 0."""
 DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}
 """What `delta` is where it is not set, chosen on `benchmarks/label_worlds.py`."""
 
@@ -117,12 +120,32 @@ class FirstSuccess(FixedBudget):
         return ()
 
 
+class BinarySearch(FixedBudget):
+    """`binary_search`: the first dead state of a wrong path by halving; a right one is taken to
+    have none."""
+
+    def wants(
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
+    ) -> tuple[Want, ...]:
+        """The next batch of the middle state."""
+        if correct:
+            return ()
+        live, dead = probes(steps, counts, k)
+        if dead - live < 2:
+            return ()
+        middle = (live + dead) // 2
+        made = counts.get(middle, Count(0, 0))
+        return (Want(middle, min(self._settings.batch, k - made.n)),)
+
+
 def budget_of(
     settings: EstimateSettings, labels: LabelSettings, chain: Chain | None
 ) -> RolloutBudget:
     """The budget that settings name. Raises ConfigurationError where it lacks its chain."""
     if settings.mc_budget == "first_success":
         return FirstSuccess(settings)
+    if settings.mc_budget == "binary_search":
+        return BinarySearch(settings)
     if settings.mc_budget not in SMOOTHED:
         return FixedBudget(settings)
     if chain is None:
@@ -149,11 +172,16 @@ def check_budget(settings: EstimateSettings, labels: LabelSettings) -> None:
             "posteriors need a chain fitted to a pilot: name a finished run of the same store, "
             "built with `mc_budget: exact`, as `estimate.pilot`"
         )
-    if budget == "first_success" and (
+    if labels.estimate == "posterior" and (settings.paths, settings.start) != ("all", "completer"):
+        raise ConfigurationError(
+            "posteriors read all states of all paths by one model: set `estimate.paths: all` and "
+            "`estimate.start: completer`, or `label.estimate: counts`"
+        )
+    if budget in HARD_ONLY and (
         labels.form != "hard" or labels.threshold != 0 or labels.estimate != "counts"
     ):
         raise ConfigurationError(
-            "`mc_budget: first_success` knows only whether MC > 0: set `label.form: hard` and "
+            f"`mc_budget: {budget}` knows only whether MC > 0: set `label.form: hard` and "
             "`label.threshold: 0`, or estimate with another budget"
         )
     if not math.isfinite(settings.cap) or settings.cap <= 0:

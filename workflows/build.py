@@ -32,6 +32,7 @@ from workflows.deadlines import Deadlines
 from workflows.drive import Cluster, Driver, SlotsNow, Watch
 from workflows.ingest import checked_problems
 from workflows.judge_stages import check_judging
+from workflows.label_support import check_labels
 from workflows.pilot import fitted_chain, store_chain
 from workflows.placement import ENGINES
 from workflows.road import INPUT_STAGE
@@ -68,6 +69,7 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     give the labels.
     """
     check_budget(config.stages.estimate, config.stages.label)
+    check_labels(config.stages.label, config.stages.road)
     check_judging(config)
     problems = checked_problems(Path(config.problems), config.limit, check_reference)
     spec = Spec(

@@ -29,6 +29,9 @@ class ModelSettings:
     """Samples the solutions."""
     completer: EngineSettings | None = None
     """Rolls out from every step."""
+    prover: EngineSettings | None = None
+    """Rolls out from every step too, where another model than the completer is to say what a step
+    is worth."""
     rationale: EngineSettings | None = None
     """Writes analyses and code, and judges."""
     judge: EngineSettings | None = None

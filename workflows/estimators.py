@@ -32,6 +32,27 @@ def rollouts_per_state(mc_1: float, settings: EstimateSettings) -> int:
     return settings.k_medium if mc_1 < settings.easy_from else settings.k_easy
 
 
+def probes(steps: int, counts: Mapping[int, Count], k: int) -> tuple[int, int]:
+    """(last state known to be live, first one known to be dead) of a wrong path, by halving.
+
+    OmegaPRM's search: a state with a right rollout is live, and so is every state before it; one
+    with `k` rollouts and none right is dead, and so is every state after it. State 0 is live,
+    state T dead; the first wrong step leads from the one to the other once they are neighbours,
+    which takes at most ceil(log2 T) states.
+    """
+    live, dead = 0, steps
+    while dead - live > 1:
+        middle = (live + dead) // 2
+        made = counts.get(middle, Count(0, 0))
+        if made.c:
+            live = middle
+        elif made.n >= k:
+            dead = middle
+        else:
+            break
+    return live, dead
+
+
 class FixedBudget:
     """K rollouts per state: all states (`exact`), or none after the first MC = 0.
 

@@ -15,13 +15,16 @@ import numpy.typing as npt
 from workflows.settings import LabelSettings
 
 
-def step_value(before: float, after: float, form: str) -> float:
+def step_value(before: float, after: float, form: str, start: float = 1.0) -> float:
     """What is compared with the threshold, for a step from MC `before` to MC `after`.
 
     `ratio`: relative progress P_t = MC(s_t, a_t) / MC(s_t) (equation 9), 0 / 0 being 0; a step
     out of a state with MC 0 (only with `after_first_zero: keep`) lost nothing and counts as 1.
     `difference`: MC(s_t, a_t) - MC(s_t), the paper's other form. `hard` and `soft`: MC(s_t, a_t).
+    `start_ratio`: min(1, MC(s_t, a_t) / MC(s_1)), SCAN's, with MC(s_1) = `start`.
     """
+    if form == "start_ratio":
+        return min(1.0, after / start) if start > 0 else 0.0
     if form == "ratio":
         if before > 0:
             return after / before
@@ -60,10 +63,10 @@ class RuleTable:
 def rule_table(grid: Sequence[float], settings: LabelSettings) -> RuleTable:
     """`step_value` and `is_right` for every pair of points of the grid; the answer grades the end.
 
-    Under `after_first_zero: zero` a step into 0 is wrong whatever the form says of it; that all
+    But for `after_first_zero: keep` a step into 0 is wrong whatever the form says of it; that all
     later ones are wrong too follows where the chain can't leave 0.
     """
-    zero = settings.after_first_zero == "zero"
+    zero = settings.after_first_zero != "keep"
 
     def right(value: float, after: float) -> bool:
         return is_right(value, settings) and not (zero and after == 0)

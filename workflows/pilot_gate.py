@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from workflows.chain_fit import fit
-from workflows.labels import labels_of
 from workflows.posterior import Flags, Floats, Integers, Observed
 from workflows.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
+from workflows.step_values import step_values
 
 TOLERANCE = 0.01
 """How far above the noise floor an adaptive budget may stand: one point."""
@@ -100,7 +100,7 @@ def _count_labels(seen: Observed, labels: LabelSettings) -> Flags:
     mc: Floats = seen.c / np.maximum(seen.n, 1)
     for path, steps in enumerate(seen.steps):
         measured = [*mc[path, :steps].tolist(), float(seen.correct[path])]
-        found[path, :steps] = labels_of(measured, labels)[2]
+        found[path, :steps] = step_values(measured, labels).labels
     return found
 
 

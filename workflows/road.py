@@ -24,7 +24,7 @@ from typing import Literal
 
 from storage.errors import ConfigurationError
 
-Role = Literal["policy", "completer", "rationale", "verifier", "judge", "cpu"]
+Role = Literal["policy", "completer", "prover", "rationale", "verifier", "judge", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ INPUT_STAGE = "problems"
 STAGES: tuple[StageSpec, ...] = (
     StageSpec("sample", "policy", ("problems",)),
     StageSpec("estimate", "completer", ("problems", "sample")),
-    StageSpec("label", "cpu", ("sample", "estimate")),
+    StageSpec("prover", "prover", ("problems", "sample", "estimate")),
+    StageSpec("label", "cpu", ("sample", "estimate", "prover"), without=("prover",)),
     StageSpec(
         "rationalize",
         "rationale",

@@ -69,6 +69,7 @@ class StageMaker:
         make: Mapping[str, Callable[[], Stage]] = {
             "sample": lambda: self._sample(engine),
             "estimate": lambda: self._estimate(engine),
+            "prover": lambda: self._estimate(engine, "prover", "prover"),
             "rationalize": lambda: self._rationalize(engine, sandbox),
             "judge": lambda: judge_stages.judge_stage(self.config, engine),
             "repair": lambda: judge_stages.repair_stage(self.config, engine),
@@ -118,7 +119,9 @@ class StageMaker:
             seed=self.config.stages.seed,
         )
 
-    def _estimate(self, engine: Engine) -> Completer:
+    def _estimate(
+        self, engine: Engine, stage: str = "estimate", role: str = "completer"
+    ) -> Completer:
         wanted = self.config.stages.estimate
         return Completer(
             engine,
@@ -132,8 +135,11 @@ class StageMaker:
                 top_k=wanted.top_k,
                 max_tokens=wanted.max_tokens,
             ),
-            model=model_identity(self.engine_settings("completer")),
+            model=model_identity(self.engine_settings(role)),
             seed=self.config.stages.seed,
+            stage=stage,
+            from_policy=stage == "estimate" and wanted.start == "policy",
+            wrong_only=wanted.paths == "wrong",
         )
 
     def _rationalize(self, engine: Engine, sandbox: Sandbox | None) -> Stage:

@@ -29,7 +29,6 @@ from workflows.budgets import FirstSuccess, PosteriorBudget, budget_of, check_bu
 from workflows.build import continue_run, finish, start_run
 from workflows.chain_fit import fit
 from workflows.configuration import BuildConfig
-from workflows.labels import labels_of
 from workflows.pilot import chain_in, stored_gate
 from workflows.pilot_gate import Gate, gate_of
 from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe
@@ -37,6 +36,7 @@ from workflows.relabel import relabel
 from workflows.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 from workflows.stages import StageMaker
+from workflows.step_values import step_values
 
 
 def benchmark() -> Any:
@@ -361,7 +361,7 @@ def test_a_two_round_build_has_no_more_false_labels_than_an_exact_one(
     for path in all_rows(exact.run, "sample", Path):
         slip = check.first_error(by_text[path.problem_id], path.steps)
         q = [0.9 if slip is None or t <= slip else 0.1 for t in range(len(path.steps))]
-        truth[path.path_id] = labels_of([*q, float(path.correct)], LabelSettings())[2]
+        truth[path.path_id] = step_values([*q, float(path.correct)], LabelSettings()).labels
 
     def false_share(build: Build) -> float:
         pairs = [
