@@ -87,8 +87,9 @@ def check_work(config: Workload, address: str | None) -> Iterator[Finding]:
     remote = is_remote(config, address)
     gpus = 0 if remote else gpus_here()
     for role, settings in config.engines.items():
-        yield attempt(f"models.{role}", partial(_check_model, settings))
-        if settings.kind == "vllm" and not remote:
+        model = attempt(f"models.{role}", partial(_check_model, settings))
+        yield model
+        if model.ok and settings.kind == "vllm" and not remote:
             yield _check_room(role, settings, gpus)
 
 
