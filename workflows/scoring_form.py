@@ -64,7 +64,7 @@ class TrainingForm:
 
     def __init__(self, mode: Mode, output_chars: int, spell: Spell | None = None) -> None:
         """`spell`: the model's tokenizer; without one, texts are taken to join anywhere."""
-        self.mode = mode
+        self.mode: str = mode
         self.system = prompts.DIRECT_SYSTEM if mode == "direct" else prompts.CRITIC_SYSTEM
         self.executes = mode in EXECUTING
         self._analyzes = mode in ("full", "cot", "code_not_run")
