@@ -18,12 +18,17 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "stepmill_model_switches": ("Workers closed to make room for another role", ("run",)),
     "stepmill_workers_replaced": ("Workers closed because they hung", ("run",)),
     "stepmill_worker_losses": ("Workers that died or whose engine did", ("run", "role")),
+    "stepmill_train_tokens": ("Tokens trained on", ("training",)),
 }
 GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "stepmill_shards_waiting": ("Shards that wait before a stage", ("run", "stage")),
     "stepmill_shards_running": ("Shards under way in a stage", ("run", "stage")),
     "stepmill_workers": ("Workers that are up", ("run", "role")),
     "stepmill_slots": ("Engine slots of the cluster", ("run", "pool")),
+    "stepmill_train_step": ("Updates made", ("training",)),
+    "stepmill_train_loss": ("Loss of the last update", ("training",)),
+    "stepmill_train_held_out_loss": ("Loss on held-out conversations", ("training",)),
+    "stepmill_train_step_accuracy": ("Held-out verdicts that are right", ("training",)),
 }
 
 _made: dict[str, Any] = {}

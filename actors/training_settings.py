@@ -34,6 +34,7 @@ class LearningSettings:
     warm_up: Share = 0.05
     """Share of the updates in which the rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decay of weights; none of biases and norms."""
     beta2: Share = 0.999
     """Decay of AdamW's second moment."""
     clip: Annotated[float, Field(ge=0)] = 1.0

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from workflows.configuration import BuildConfig
+from workflows.training_settings import TrainConfig
 
 INTRODUCTION = """\
 # Configuration
@@ -24,10 +25,18 @@ the paper's models and numbers. An unknown key, a missing field or a value out o
 before anything starts. Written by `python -m launch.reference > docs/configuration.md`.
 """
 
+TRAINING = """
+# Training
+
+A training (`stepmill train`) is another file: `configs/train_demo.yaml` runs on a CPU,
+`configs/train_1.5b.yaml`, `train_7b.yaml` and `train_32b.yaml` have the paper's bases.
+"""
+
 
 def page() -> str:
     """The whole page."""
-    return INTRODUCTION + "".join(_section("", BuildConfig)).rstrip() + "\n"
+    build, training = ("".join(_section("", kind)) for kind in (BuildConfig, TrainConfig))
+    return INTRODUCTION + build + TRAINING + training.rstrip() + "\n"
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from storage.layout import KINDS, ROAD
@@ -10,6 +12,7 @@ from storage.records import CodeRun, Example, Message, Problem
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest
 from storage.stores import ObjectStore
+from storage.trainings import Training
 from workflows import prompts
 from workflows.exports import analyze_part, output_part, verify_part
 
@@ -82,8 +85,6 @@ def qwen25_tokenizer() -> Any:
 @cache
 def demo_tokenizer() -> Any:
     """The demo models' tokenizer."""
-    from pathlib import Path
-
     from transformers import AutoTokenizer
 
     folder = Path(__file__).parents[1] / "demo" / "models" / "rationale"
@@ -140,3 +141,28 @@ def taught_run(store: ObjectStore, count: int = 24, name: str = "taught") -> Run
         run.publish("export", shard, Example, made[4 * shard : 4 * shard + 4])
     run.finish()
     return run
+
+
+def tiny_base(folder: Path) -> None:
+    """A Qwen2 of two layers with random weights and the demo's tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(1)
+    config = Qwen2Config(
+        vocab_size=1024, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
+        tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    demo_tokenizer().save_pretrained(folder)
+
+
+def notes_of(training: Training) -> dict[str, Any]:
+    model = training.model()
+    assert model is not None
+    return model.notes
+
+
+def losses(notes: Mapping[str, Any], name: str = "loss") -> list[float]:
+    return [entry[name] for entry in notes["curve"] if name in entry]

@@ -20,7 +20,7 @@ from actors.training_settings import (
 from storage.checkpoints import fetch_files
 from storage.local_store import LocalStore
 from storage.trainings import Training, TrainingSpec
-from tests.training_world import demo_tokenizer, taught_run
+from tests.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
 from workflows.training import job_of, start_training
 from workflows.training_settings import DataSettings, TrainConfig
 
@@ -72,21 +72,6 @@ class Taught:
         return training, events
 
 
-def tiny_base(folder: Path) -> None:
-    """A Qwen2 of two layers with random weights and the demo's tokenizer."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(1)
-    config = Qwen2Config(
-        vocab_size=1024, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    demo_tokenizer().save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
     return Taught(tmp_path_factory.mktemp("taught"))
@@ -97,16 +82,6 @@ def whole(taught: Taught) -> Mapping[str, Any]:
     """What an undisturbed training notes."""
     training, events = taught.train(taught.config("whole"))
     return notes_of(training) | {"events": events}
-
-
-def notes_of(training: Training) -> dict[str, Any]:
-    model = training.model()
-    assert model is not None
-    return model.notes
-
-
-def losses(notes: Mapping[str, Any], name: str = "loss") -> list[float]:
-    return [entry[name] for entry in notes["curve"] if name in entry]
 
 
 def test_the_loss_falls_and_held_out_figures_are_taken_on_the_way(

@@ -1,0 +1,158 @@
+"""Trainings as real processes on Ray: workers that share the work, workers and drivers that die.
+
+Invariant under test: whatever dies in the middle, the same command ends at the same losses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from storage.local_store import LocalStore
+from storage.trainings import Training, TrainingSpec
+from tests.training_world import losses, notes_of, taught_run, tiny_base
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
+
+BIN = Path(sys.executable).parent
+UPDATES = 5
+
+
+class World:
+    """A base, a finished run, and a configuration that trains 5 updates with 2 checkpoints."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = LocalStore.at(folder / "store")
+        tiny_base(folder / "base")
+        taught_run(self.store)
+
+    def command(self, name: str, **spread: Any) -> list[str | Path]:
+        settings = {
+            "run": "taught",
+            "base": "./base",
+            "name": name,
+            "store": f"file://{self.folder}/store",
+            "data": {"held_out": 0.2},
+            "learning": {
+                "epochs": 2, "batch": 8, "rate": 3e-3, "precision": "float32",
+                "packing": False, "seed": 3,
+            },
+            "spread": {"workers": 1, "cpus_per_worker": 1, **spread},
+            "rhythm": {"evaluate": 2, "checkpoint": 2},
+        }  # fmt: skip
+        config = self.folder / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        return [BIN / "stepmill", "train", config, "--out", self.folder / f"{name}-model", "--json"]
+
+    def train(self, name: str, fault: str = "", **spread: Any) -> Mapping[str, Any]:
+        """Train to the end; returns what is said of it."""
+        ended = subprocess.run(
+            self.command(name, **spread),
+            env=environment(fault), cwd=self.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        print(ended.stderr)
+        assert ended.returncode == 0, ended.stderr
+        said: dict[str, Any] = json.loads(ended.stdout)
+        return said | {"log": ended.stderr}
+
+    def losses(self, name: str) -> list[float]:
+        return losses(notes_of(Training(self.store, name, TrainingSpec("", "", "", {}))))
+
+
+def environment(fault: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+    return kept | {"STEPMILL_FAULT": fault, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="module")
+def quiet(world: World) -> list[float]:
+    """The losses of one worker that nothing happens to."""
+    said = world.train("quiet")
+    assert said["updates"] == UPDATES
+    assert (world.folder / "quiet-model" / "model.safetensors").is_file()
+    return world.losses("quiet")
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_workers_draw_the_loss_curve_of_one(
+    world: World, quiet: list[float], strategy: str
+) -> None:
+    name = f"two-{strategy}"
+    world.train(name, workers=2, strategy=strategy)
+    assert world.losses(name) == pytest.approx(quiet, rel=1e-5)
+
+
+def test_a_worker_killed_in_mid_epoch_is_replaced_and_ends_at_the_same_loss(
+    world: World, quiet: list[float], tmp_path: Path
+) -> None:
+    said = world.train("worker", fault=f"after_update@3/0=kill-once:{tmp_path}/killed")
+    assert (tmp_path / "killed").exists()
+    assert "continues after update 2" in said["log"]
+    assert world.losses("worker") == quiet
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_one_of_two_workers_killed_in_mid_epoch_takes_the_other_along_and_both_go_on(
+    world: World, quiet: list[float], tmp_path: Path, strategy: str
+) -> None:
+    name = f"pair-{strategy}"
+    fault = f"after_update@3/1=kill-once:{tmp_path}/killed"
+    said = world.train(name, fault=fault, workers=2, strategy=strategy)
+    assert (tmp_path / "killed").exists()
+    assert "continues after update 2" in said["log"]
+    assert world.losses(name) == pytest.approx(quiet, rel=1e-5)
+
+
+def test_a_driver_killed_in_mid_epoch_is_continued_by_the_same_command(
+    world: World, quiet: list[float], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    driver = subprocess.Popen(
+        world.command("driver"),
+        env=environment(f"after_update@3/0=wait:{gate}"),
+        cwd=world.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    with open(gate, "wb"):  # the worker stands in the middle of the second epoch now
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    said = world.train("driver")
+    assert "continues after update 2" in said["log"]
+    assert world.losses("driver") == quiet
+
+
+def test_a_checkpoint_that_was_being_named_when_its_worker_died_is_no_checkpoint(
+    world: World, quiet: list[float], tmp_path: Path
+) -> None:
+    fault = f"before_checkpoint@4=kill-once:{tmp_path}/killed"
+    said = world.train("half", fault=fault)
+    assert (tmp_path / "killed").exists()
+    assert "continues after update 2" in said["log"]
+    assert world.losses("half") == quiet
+
+
+def test_a_finished_training_says_so_and_has_its_model_copied_again(
+    world: World, quiet: list[float]
+) -> None:
+    before = (world.folder / "quiet-model" / "model.safetensors").read_bytes()
+    again = world.train("quiet")
+    assert "starting workers" not in again["log"]
+    command = [*world.command("quiet")[:-2], world.folder / "copy"]
+    subprocess.run(command, env=environment(""), cwd=world.folder, check=True)
+    assert (world.folder / "copy" / "model.safetensors").read_bytes() == before
