@@ -167,11 +167,20 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
 
 
 class ConsensusStage:
-    """Stage `consensus`: thin around `agreement`. A path without a verification ended before."""
+    """Stage `consensus`: thin around `agreement`. A path without a verification ended before,
+    unless nothing on the road verifies: then labels speak alone."""
 
-    def __init__(self, settings: ConsensusSettings, judge: JudgeSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: ConsensusSettings,
+        judge: JudgeSettings | None = None,
+        *,
+        verified: bool = True,
+    ) -> None:
+        """`verified`: whether a stage of the road writes verifications."""
         self._settings = settings
         self._judge = judge or JudgeSettings()
+        self._verified = verified
 
     async def run(self, rows: ShardRows) -> ShardResult[Agreement]:
         """Judge every path that has a rationale or judgements; rows for all, drops for the lost."""
@@ -188,13 +197,13 @@ class ConsensusStage:
             if labelled is None and "labels" in self._settings.sources:
                 raise ItemError("labels_missing", "a verification without labels")
             steps = len(path.steps) if path else len(labelled.labels) if labelled else 0
-            problem = rationale or judgements[0]
+            problem = rationale or (judgements[0] if judgements else labels[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements
             )
             return [agreement(of, self._settings, self._judge)]
 
-        entered = list(rationales) or list(said)
+        entered = (list(rationales) or list(said)) if self._verified else list(labels)
         judged, drops = await process_items(entered, str, judge)
         judged = self._balanced(judged, {name: path.correct for name, path in paths.items()})
         lost = [Drop(row.path_id, row.reason) for row in judged if row.reason is not None]

@@ -159,6 +159,34 @@ def example_of(
     return example
 
 
+def unwritten(
+    problem: Problem,
+    path: Path,
+    judged: Sequence[bool],
+    mc: Sequence[float],
+    models: Mapping[str, str],
+    run: str,
+) -> Example:
+    """The conversation of a kept path that nobody verified in words: its judgements alone."""
+    turns = [Message("system", prompts.DIRECT_SYSTEM)]
+    for number, (step, right) in enumerate(zip(path.steps, judged, strict=False), start=1):
+        asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
+        turns += [Message("user", asked), Message("assistant", output_part(right))]
+    return Example(
+        conversations=turns,
+        problem_id=path.problem_id,
+        path_id=path.path_id,
+        labels=list(judged),
+        first_error=first_error(judged),
+        mc=list(mc[: len(judged) + 1]),
+        executions=[],
+        policy=models.get("policy", ""),
+        completer=models.get("completer", ""),
+        rationale_writer="",
+        run=run,
+    )
+
+
 def check_example(example: Example, code: bool = True) -> None:
     """Raise ItemError `bad_format` where a full conversation is not GenPRM's format to the letter.
 
@@ -222,11 +250,14 @@ class ExportStage:
 
         async def export(kept: Agreement) -> list[Example]:
             name = kept.path_id
+            mc = labels[name].mc if name in labels else []
+            problem = problems[kept.problem_id]
+            if kept.chosen is None and name not in rationales:
+                judged = kept.labels
+                return [unwritten(problem, paths[name], judged, mc, self._models, self._run)]
             written = (
                 rationales[name] if kept.chosen is None else spoken(said[name][kept.chosen])
             )
-            mc = labels[name].mc if name in labels else []
-            problem = problems[kept.problem_id]
             return [
                 example_of(
                     problem, paths[name], kept.labels, mc, written, self._models, self._run

@@ -82,7 +82,9 @@ class StageMaker:
         settings = self.config.stages
         make: Mapping[str, Callable[[], Stage]] = {
             "label": lambda: LabelStage(settings.label, self.chain),
-            "consensus": lambda: ConsensusStage(settings.consensus, settings.judge),
+            "consensus": lambda: ConsensusStage(
+                settings.consensus, settings.judge, verified=verifies(settings.road)
+            ),
             "export": lambda: ExportStage(
                 run=self.run_name,
                 models={role: model_identity(of) for role, of in self.config.engines.items()},
@@ -169,6 +171,11 @@ class StageMaker:
             model=model_identity(self.engine_settings("rationale")),
             seed=self.config.stages.seed,
         )
+
+
+def verifies(road: Collection[str]) -> bool:
+    """Whether a stage of the road writes verifications, without which consensus has labels only."""
+    return not {"rationalize", "formalize", "judge"}.isdisjoint(road)
 
 
 def policy_chat(system: str, problem: Problem) -> Chat:
