@@ -1,0 +1,150 @@
+"""Every strategy that only estimates: its shipped configuration, built on the scripted world."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.engine import EngineSettings
+from actors.stage import Stage
+from launch.config import load
+from storage.audit import audit
+from storage.records import Agreement, Example, PathLabels, StateRollouts
+from storage.records import Path as SampledPath
+from storage.runs import Run
+from storage.stores import open_store
+from tests.local_cluster import LocalCluster
+from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from workflows.build import continue_run, finish, standing, start_run
+from workflows.configuration import BuildConfig
+from workflows.stages import StageMaker
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
+NAMES = (
+    "genprm", "math_shepherd_hard", "math_shepherd_soft", "scan", "omegaprm_binary", "pav",
+)  # fmt: skip
+PROBLEMS = world_problems(6)
+SCRIPTED = EngineSettings(kind="scripted", model="scripted")
+
+
+def configured(name: str, folder: Path, **label: Any) -> BuildConfig:
+    """A shipped strategy with scripted models, on a few problems."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = load(CONFIGS / f"{name}.yaml")
+    models = dataclasses.replace(config.models, **dict.fromkeys(config.engines, SCRIPTED))
+    stages = config.stages
+    if name == "scan":  # the scripted policy is weaker than the world's completer
+        stages = dataclasses.replace(
+            stages, sample=dataclasses.replace(stages.sample, least_pass_at_1=0.3)
+        )
+    if label:
+        stages = dataclasses.replace(stages, label=dataclasses.replace(stages.label, **label))
+    return dataclasses.replace(
+        config, problems=str(write_problems(PROBLEMS, folder / "problems.jsonl")), shard_size=3,
+        store=f"file://{folder}/store", models=models, stages=stages,
+    )  # fmt: skip
+
+
+class Build:
+    """One strategy, built to its end."""
+
+    def __init__(self, config: BuildConfig) -> None:
+        self.config = config
+        self.world = ScriptedWorld(PROBLEMS)
+        self.run = start_run(config, open_store(config.store), None)
+        self.cluster = LocalCluster(self.run, self._stages)
+        asyncio.run(continue_run(self.run, config, self.cluster, 2, lambda event: None))
+        finish(self.run)
+
+    def _stages(self, role: str) -> Mapping[str, Stage]:
+        maker = StageMaker(self.config, self.run.name)
+        if role == "cpu":
+            return maker.pure()
+        script = "completer" if role == "prover" else role
+        return maker.around(role, self.world.engine(script), InProcessSandbox())
+
+    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
+        return rows(self.run, stage, kind)
+
+
+def rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
+    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(stage, shard, kind)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Build]:
+    folder = tmp_path_factory.mktemp("strategies")
+    return {name: Build(configured(name, folder / name)) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_strategy_builds_audits_clean_and_makes_examples(
+    built: Mapping[str, Build], name: str
+) -> None:
+    build = built[name]
+    assert standing(build.run).finished
+    assert audit(build.run).findings == ()
+    examples = build.rows("export", Example)
+    assert examples
+    for example in examples:
+        judged = [t.content for t in example.conversations if t.role == "assistant"]
+        said = [text.rstrip().endswith("$\\boxed{Yes}$\n</output>") for text in judged]
+        assert said == example.labels
+
+
+def test_hard_labels_after_the_first_zero_are_dropped(built: Mapping[str, Build]) -> None:
+    labels = built["math_shepherd_hard"].rows("label", PathLabels)
+    assert any(row.first_error is not None for row in labels)
+    for row in labels:
+        assert row.first_error in (None, len(row.labels) - 1)
+        assert len(row.mc) == len(row.labels) + 1
+
+
+def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
+    built: Mapping[str, Build],
+) -> None:
+    build = built["scan"]
+    right = {p.path_id for p in build.rows("sample", SampledPath) if p.selected and p.correct}
+    rollouts = build.rows("estimate", StateRollouts)
+    assert right
+    assert {row.path_id for row in rollouts} & right
+    for row in rollouts:
+        if row.path_id in right:
+            assert (row.state, row.stop_rule) == (0, "right_answer")
+        if row.state == 0:
+            assert (row.shared, row.tokens) == (True, 0)
+    for row in build.rows("label", PathLabels):
+        assert row.policy_pass_at_1 >= 0.3
+        assert row.mc[0] == row.policy_pass_at_1
+        if row.path_id in right:
+            assert all(row.labels)
+            assert set(row.value) == {1.0}
+
+
+def test_scan_keeps_as_many_paths_with_an_error_as_without(built: Mapping[str, Build]) -> None:
+    run = built["scan"].run
+    for shard in range(run.spec.plan.shards):
+        kept = [row for row in run.read_rows("consensus", shard, Agreement) if row.kept]
+        wrong = sum(row.label_first_error is not None for row in kept)
+        assert 2 * wrong == len(kept)
+
+
+def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path) -> None:
+    config = configured("pav", tmp_path, prover="model")
+    road = ("sample", "estimate", "prover", "label", "consensus", "export")
+    stages = dataclasses.replace(config.stages, road=road)
+    models = dataclasses.replace(config.models, prover=SCRIPTED)
+    build = Build(dataclasses.replace(config, stages=stages, models=models))
+    assert audit(build.run).findings == ()
+    ours, theirs = build.rows("estimate", StateRollouts), build.rows("prover", StateRollouts)
+    assert {row.seed for row in ours}.isdisjoint(row.seed for row in theirs)
+    labels = build.rows("label", PathLabels)
+    assert labels
+    assert any(row.q_mu != row.q_pi for row in labels)
+    for row in labels:
+        assert sum(row.adv_mu) == pytest.approx(row.q_mu[-1] - row.q_mu[0])
