@@ -42,7 +42,7 @@ class HeldOut:
     steps: int
 
 
-class Updates(Dataset[Any]):
+class Updates(Dataset[Any]):  # type: ignore[misc]
     """One item per update: this worker's micro-batches, and the own tokens of all workers."""
 
     def __init__(self, plan: StepPlan, corpus: Corpus, place: Place, pad: int) -> None:
@@ -67,6 +67,8 @@ class Updates(Dataset[Any]):
 
 class StepTrainer(Trainer):  # type: ignore[misc]
     """A Trainer whose training step is a whole update."""
+
+    control: Any
 
     def __init__(
         self,

@@ -101,7 +101,7 @@ class Masker:
 
     def turns(self, text: str, example: Example) -> list[Turn]:
         """The assistant turns of a rendered conversation, in order."""
-        found = []
+        found: list[Turn] = []
         messages = example.conversations
         for place, message in enumerate(messages):
             if message.role != "assistant":
