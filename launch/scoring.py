@@ -42,8 +42,8 @@ _ROWS = 256
 """Scores of one row group."""
 NAMELESS = "score"
 """A run that was given no name gets one that says what is scored."""
-IN_FLIGHT_ON_CPU = 48
-"""Histories at once on a machine without GPUs, and as many interpreters for their code."""
+IN_FLIGHT_ON_GPU, IN_FLIGHT_ON_CPU = 128, 48
+"""Histories at once on one engine, and as many interpreters for their code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ def config_of(
     wanted |= {"models.verifier.model": model, "responses": str(file.resolve())}
     for key, value in wanted.items():
         _set(raw, key.split("."), value)
-    here = gpus_here()
-    _default(raw, "models.verifier.max_in_flight", 256 if here else IN_FLIGHT_ON_CPU)
-    _default(raw, "sandbox.slots", 256 if here else IN_FLIGHT_ON_CPU)
+    in_flight = IN_FLIGHT_ON_GPU if gpus_here() else IN_FLIGHT_ON_CPU
+    for key in ("models.verifier.max_in_flight", "sandbox.slots"):
+        _default(raw, key, in_flight)
     _default(raw, "run", NAMELESS)
     config = validated(_ADAPTER, raw, str(settings or "score"))
     return replace(

@@ -7,6 +7,7 @@ truth, and doubts it by its seed.
 from __future__ import annotations
 
 import random
+import time
 from functools import cache
 
 from actors.engine import Chat
@@ -74,3 +75,9 @@ def verifier(chat: Chat, seed: int) -> str:
         return analysis
     done = chat.prefill.rpartition(prompts.VERIFY_LEAD_IN + "\n")[2]
     return verification.removeprefix(done)
+
+
+def slow_verifier(chat: Chat, seed: int) -> str:
+    """The same at a pace at which it can be killed in the middle."""
+    time.sleep(0.03)
+    return verifier(chat, seed)
