@@ -103,10 +103,10 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
     responses = read_responses(wanted.file, wanted.limit)
     answers = known_answers(wanted.problems, responses)
     config = config_of(wanted.model, wanted.file, wanted.score_settings, dict(wanted.score_asked))
-    require(config, address)
-    speller(config.models.verifier)
     generator = _generator(wanted, config.store)
     require(generator, address)
+    require(config, address)
+    speller(config.models.verifier)
     console = Console(stderr=True)
     standing = Standing(tuple(responses))
     turns = [_turn(standing, 0, 0, answers)]

@@ -1,0 +1,283 @@
+"""`evaluate` and `refine` with scripted models: figures from commits, and nobody is asked twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.engine import Chat
+from actors.scripted_engine import ScriptedEngine
+from actors.stage import Stage
+from actors.worker import ShardWorker
+from demo import check
+from launch import evaluating, refining
+from launch.cli import run_command
+from launch.evaluating import Evaluation, Verifier
+from launch.refining import Refinement
+from storage.audit import audit
+from storage.layout import KINDS
+from storage.records import Response
+from storage.runs import Run
+from storage.stores import open_store
+from tests.local_cluster import LocalCluster
+from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
+from tests.scripted_world import InProcessSandbox, world_problems, write_problems
+from workflows import steps
+from workflows.build import continue_run
+from workflows.processbench import Judgement, score
+from workflows.refinement import RefineSettings
+from workflows.refining import RefineConfig, RefinerMaker
+from workflows.scoring import VerifierMaker, start_scoring
+from workflows.scoring_settings import ScoreConfig
+
+VERIFIER, BLIND = "tests.scripted_verifier:verifier", f"{__name__}:blind"
+WORLD = {problem.text: problem for problem in world_problems(PROBLEMS)}
+
+
+def blind(chat: Chat, seed: int) -> str:
+    """Calls every step right or wrong by a coin."""
+    asked(chat)
+    return random.Random(seed).choice(["Yes", "No"])
+
+
+def generator(chat: Chat, seed: int) -> str:
+    """Goes on with the reference solution, whatever stands before."""
+    problem = WORLD[chat.messages[1].content]
+    begun = len(steps.split(chat.prefill)) - 1
+    rest = problem.reference_solution
+    more = [f"{steps.header(begun + 1 + at)}{step}" for at, step in enumerate(rest)]
+    return steps.SEPARATOR.join(more).removeprefix(steps.header(begun + 1))
+
+
+class Here:
+    """Everything that a cluster would do, in this process; counts the shards it worked on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.worked: Counter[str] = Counter()
+        monkeypatch.setattr(evaluating, "score_run", self.score_run)
+        monkeypatch.setattr(refining, "score_run", self.score_run)
+        monkeypatch.setattr(refining, "complete", self.complete)
+
+    def score_run(
+        self, config: ScoreConfig, responses: Sequence[Response], address: str | None
+    ) -> Run:
+        run = start_scoring(config, responses, open_store(config.store), None)
+        script = verifier if config.models.verifier.model == VERIFIER else blind
+        engine = ScriptedEngine(script, config.models.verifier)
+        stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
+        self._work(run, config, {"score": stage})
+        run.finish()
+        return run
+
+    def complete(self, run: Run, config: RefineConfig, address: str | None, made: Any) -> None:
+        stages = asyncio.run(RefinerMaker(config).stages("generator", None))
+        self._work(run, config, stages)
+
+    def _work(self, run: Run, config: Any, stages: Mapping[str, Stage]) -> None:
+        cluster = OneStage(run, stages, config)
+        asyncio.run(continue_run(run, config, cluster, 1, lambda event: None))
+        self.worked.update(stage for stage, _ in cluster.worked)
+
+
+class OneStage(LocalCluster):
+    """Workers of a road of one stage."""
+
+    def __init__(self, run: Run, stages: Mapping[str, Stage], config: Any) -> None:
+        super().__init__(run, lambda role: stages)
+        self._reads = {stage.name: stage.reads for stage in config.road}
+        self._made = stages
+
+    async def open(self, worker: int, role: str) -> None:
+        async def stages() -> Mapping[str, Stage]:
+            return self._made
+
+        self._workers[worker] = ShardWorker(self._run, self._reads, stages, f"{role}-{worker}")
+        await self._workers[worker].open()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
+    return Here(monkeypatch)
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    return {
+        "store": f"file:{folder}/store", "shard_size": 5, "models.verifier.kind": "scripted",
+    }  # fmt: skip
+
+
+def responses_file(folder: Path, rows: Sequence[Response]) -> Path:
+    file = folder / "world.jsonl"
+    file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    return file
+
+
+def evaluation(folder: Path, **change: Any) -> Evaluation:
+    wanted = Evaluation(
+        file=responses_file(folder, world_responses()),
+        suite="processbench",
+        verifiers=(Verifier("verifier", VERIFIER, "cot"), Verifier("blind", BLIND, "direct")),
+        n=4,
+        asked=settings(folder),
+    )
+    return replace(wanted, **change)
+
+
+def test_the_table_holds_the_f1_of_what_each_verifier_said(here: Here, tmp_path: Path) -> None:
+    found = evaluating.evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
+    value = {
+        (one.verifier, one.measure, one.k): one.value
+        for one in found.measures if one.subset == ""
+    }  # fmt: skip
+    assert value["verifier", "f1", 4] > value["blind", "f1", 4]
+    assert value["verifier", "f1", 4] >= value["verifier", "f1", 1]
+    run = Run.open(open_store(f"file://{tmp_path}/store"), found.runs["verifier"])
+    assert audit(run).findings == ()
+    # By hand, from the committed rows: the first history alone of the four.
+    rows = [row for shard in sorted(run.shards_of("score"))
+            for row in run.read_rows("score", shard, KINDS["score"])]  # fmt: skip
+    each = []
+    for number in range(4):
+        said = {row.response_id: row.rewards for row in rows if row.history == number}
+        judged = [
+            Judgement("world", one.label or 0, next(
+                (at for at, reward in enumerate(said[one.response_id]) if reward < 0.5), -1))
+            for one in world_responses()
+        ]  # fmt: skip
+        each.append(score(judged).f1)
+    assert value["verifier", "f1", 1] == pytest.approx(sum(each) / 4)
+    table = pq.read_table(tmp_path / "out" / "measures.parquet")
+    assert table.num_rows == len(found.measures)
+    assert (tmp_path / "out" / "maj_at_n.png").stat().st_size > 1000
+
+
+def test_evaluating_again_asks_nobody_and_more_baselines_only_themselves(
+    here: Here, tmp_path: Path
+) -> None:
+    alone = evaluation(tmp_path, verifiers=(Verifier("verifier", VERIFIER, "cot"),), n=2)
+    first = evaluating.evaluate(alone)
+    asked_once = here.worked.copy()
+    assert asked_once["score"] == 3
+    assert evaluating.evaluate(alone) == first
+    assert here.worked == asked_once
+    more = replace(alone, verifiers=(*alone.verifiers, Verifier("blind", BLIND, "direct")))
+    assert evaluating.evaluate(more).measures[: len(first.measures)] == first.measures
+    assert here.worked["score"] == 6
+
+
+def test_probes_ask_about_rewritten_solutions(here: Here, tmp_path: Path) -> None:
+    right = [row for row in world_responses() if row.label == -1]
+    assert right
+    wanted = evaluation(tmp_path, probes=("corrupted",), n=5)
+    found = evaluating.evaluate(replace(wanted, verifiers=wanted.verifiers[:1]))
+    value = {one.measure: (one.value, one.solutions) for one in found.measures}
+    assert value["corruption_caught"][1] == len(right)
+    assert value["corruption_caught"][0] > 0.5
+
+
+def test_best_of_n_is_measured_beside_majority(here: Here, tmp_path: Path) -> None:
+    rows = [
+        replace(row, response_id=f"{row.response_id}/{number}", label=None,
+                correct=check.first_error(WORLD[row.problem], row.steps) is None)
+        for row in world_responses()
+        for number in range(2)
+    ]  # fmt: skip
+    wanted = replace(evaluation(tmp_path, suite="bon", n=2), file=responses_file(tmp_path, rows))
+    found = evaluating.evaluate_file(wanted, tmp_path / "out", None, False)
+    value = {(one.verifier, one.measure, one.k): one.value for one in found.measures}
+    share = sum(bool(row.correct) for row in rows) / len(rows)
+    assert value["verifier", "pass_at_1", 2] == pytest.approx(share)
+    assert value["verifier", "argmax_min", 2] == value["verifier", "majority", 2]
+    assert (tmp_path / "out" / "best_of_n.png").exists()
+
+
+@pytest.mark.parametrize("form", ["conversation", "prefix"])
+def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
+    here: Here, tmp_path: Path, form: Any
+) -> None:
+    rows = [replace(row, label=None) for row in world_responses()]
+    wrong = [row for row in rows if check.first_error(WORLD[row.problem], row.steps) is not None]
+    assert wrong
+    wanted = Refinement(
+        model=VERIFIER,
+        generator=f"{__name__}:generator",
+        file=responses_file(tmp_path, rows),
+        problems=write_problems(list(WORLD.values()), tmp_path / "problems.jsonl"),
+        turns=3,
+        settings=RefineSettings(form=form),
+        score_asked=settings(tmp_path) | {"verify.histories": 5, "verify.mode": "cot"},
+    )
+    refining_config = partial(refining._generator, wanted)
+
+    def scripted(_: Refinement, store: str) -> RefineConfig:
+        config = refining_config(store)
+        engine = replace(config.models.generator, kind="scripted")
+        return replace(config, models=replace(config.models, generator=engine))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refining, "_generator", scripted)
+        turns = refining.refine_file(wanted, tmp_path / "out", None, False)
+        paid = here.worked.copy()
+        assert refining.refine_file(wanted, tmp_path / "again", None, True) == turns
+    assert here.worked == paid
+    assert turns[0].accuracy is not None and turns[-1].accuracy is not None
+    assert turns[-1].accuracy > turns[0].accuracy
+    assert turns[1].criticised >= turns[1].changed > 0
+    assert [turn.accepted for turn in turns] == sorted(turn.accepted for turn in turns)
+    kept = [json.loads(line) for line in (tmp_path / "out" / "responses.jsonl").open()]
+    assert [row["response_id"] for row in kept] == [row.response_id for row in rows]
+
+
+WRONG_INPUT = [
+    pytest.param(["evaluate", "MODEL", "bon.jsonl"], "--suite bon", id="another suite's file"),
+    pytest.param(["evaluate", "MODEL", "pb.jsonl", "--suite", "bon"], "needs 8", id="too few"),
+    pytest.param(["evaluate", "MODEL", "half.jsonl"], "holds no correct", id="one class only"),
+    pytest.param(["evaluate", "MODEL", "pb.jsonl", "--baseline", "x"], "NAME=MODEL", id="baseline"),
+    pytest.param(["evaluate", "MODEL", "pb.jsonl", "--mode", "cots"], "choose one of", id="mode"),
+    pytest.param(["evaluate", "MODEL", "pb.jsonl", "--probe", "x"], "reversed", id="probe"),
+    pytest.param(["evaluate", "nowhere", "pb.jsonl"], "does not exist", id="no model"),
+    pytest.param(["refine", "MODEL", "pb.jsonl"], "--generator", id="no generator"),
+    pytest.param(["refine", "MODEL", "pb.jsonl", "--generator", "nowhere"], "does not exist",
+                 id="generator that is not there"),
+    pytest.param(["refine", "MODEL", "pb.jsonl", "--generator", "MODEL", "--problems", "p.jsonl"],
+                 "no answer of problem", id="answers of other problems"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG_INPUT)
+def test_wrong_input_is_said_before_any_work(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = {"problem": "2 + 3?", "steps": ["2 + 3 = 5."]}
+    files = {
+        "bon": [base | {"id": "a", "final_answer_correct": True}],
+        "pb": [base | {"id": "a", "label": 0, "final_answer_correct": False},
+               base | {"id": "b", "label": -1, "problem": "3 + 2?", "final_answer_correct": True}],
+        "half": [base | {"id": "a", "label": 0}],
+        "p": [{"problem_id": "other", "problem": "1 + 1?", "answer": "2"}],
+    }  # fmt: skip
+    for name, rows in files.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = str(Path(__file__).parents[2] / "demo" / "models" / "rationale")
+    assert run_command([model if part == "MODEL" else part for part in arguments]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / ".stepmill").exists() or not list(
+        (tmp_path / ".stepmill").rglob("*.json")
+    )
