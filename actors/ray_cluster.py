@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from storage.commits import Receipt
 from storage.errors import InfrastructureError, WorkerLost
 
 CLOSE_SECONDS = 30.0
+HEAD_S = 5.0
 START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
@@ -229,10 +231,29 @@ async def _gentle_close(actor: ActorHandle) -> None:
 
 def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
     """Engine slots as the cluster has them now: its GPUs, or 1 where it has none; and apart from
-    them those that nodes keep for a role, as a custom resource of the role's name."""
+    them those that nodes keep for a role, as a custom resource of the role's name.
+
+    Raises InfrastructureError where the head is gone.
+    """
+    check_head()
     there = ray.cluster_resources()
     kept = {role: int(there[role]) for role in roles if role in there}
     return {"engines": max(1, int(there.get("GPU", 0)))} | kept
+
+
+def check_head() -> None:
+    """Raise InfrastructureError where nobody listens on the head's port.
+
+    Ray's own calls would wait there for a minute and then end this process, whatever it holds.
+    """
+    address = ray.get_runtime_context().gcs_address
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_S).close()
+    except OSError as error:
+        raise InfrastructureError(
+            f"the cluster's head does not answer at {address}: {error.strerror or error}"
+        ) from None
 
 
 @contextlib.contextmanager

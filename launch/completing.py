@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from actors.ray_cluster import MakeWorker, RayCluster, ray_session, slots_of_cluster
@@ -47,13 +47,18 @@ def _drive_all(
         cluster = RayCluster(made, placements(config, gpus, slots), config.sandbox, sandbox_actors)
         found = standing(run)
         before = {stage: len(shards) for stage, shards in found.done.items()}
-        slots_now = partial(slots_of_cluster, roles)
-        later = None if fixed or not is_remote(config, address) else slots_now
+        later = partial(_slots_now, roles, fixed) if is_remote(config, address) else None
         with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
             try:
                 asyncio.run(_drive(run, config, cluster, slots, later, progress))
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
+
+
+def _slots_now(roles: Sequence[str], fixed: int | None) -> Mapping[str, int]:
+    """Slots at this moment. Raises InfrastructureError where the head is gone."""
+    there = slots_of_cluster(roles)
+    return {ENGINES: fixed} if fixed else there
 
 
 async def _drive(

@@ -19,6 +19,7 @@ from actors.metrics import count, show
 from storage.commits import Receipt
 from storage.errors import (
     EngineFailed,
+    InfrastructureError,
     RunStopped,
     SandboxLost,
     StoreRefused,
@@ -32,6 +33,8 @@ OPEN_TRIES = 3
 """Workers of a role that may fail to come up, one after the other, before the run stops."""
 POOLS_EVERY_S = 5.0
 METRICS_EVERY_S = 5.0
+HEAD_TRIES = 4
+"""Times in a row that the cluster may not say what slots it has, before the run stops."""
 NO_SLOTS_S = 600.0
 """How long a cluster that lost every slot may take to get new ones."""
 
@@ -102,8 +105,8 @@ class Driver:
         """What the metrics were told already."""
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action] = {}
-        self._ended: asyncio.Queue[Call | Mapping[str, int]] = asyncio.Queue()
-        """Calls that came back, and news of the slots."""
+        self._ended: asyncio.Queue[Call | Mapping[str, int] | RunStopped] = asyncio.Queue()
+        """Calls that came back, and news of the slots, or that there are none any more."""
         self._not_opened: Counter[str] = Counter()
         """Workers of a role that failed to come up, one after the other."""
 
@@ -154,12 +157,19 @@ class Driver:
         if self._slots_now is None:
             return
         known: Mapping[str, int] = {}
-        while True:
-            slots = await asyncio.to_thread(self._slots_now)
-            if slots != known:
-                known = slots
-                self._ended.put_nowait(slots)
+        missed, cause = 0, ""
+        while missed < HEAD_TRIES:
+            try:
+                slots = await asyncio.to_thread(self._slots_now)
+            except InfrastructureError as error:
+                missed, cause = missed + 1, str(error)
+            else:
+                missed = 0
+                if slots != known:
+                    known = slots
+                    self._ended.put_nowait(slots)
             await asyncio.sleep(POOLS_EVERY_S)
+        self._ended.put_nowait(RunStopped(cause))
 
     async def _measure(self) -> None:
         """Tell the metrics how the queues are."""
@@ -198,7 +208,9 @@ class Driver:
         self._under_way[call] = action
         call.add_done_callback(self._ended.put_nowait)
 
-    def _settle(self, event: Call | Mapping[str, int]) -> None:
+    def _settle(self, event: Call | Mapping[str, int] | RunStopped) -> None:
+        if isinstance(event, RunStopped):
+            raise event
         if not isinstance(event, asyncio.Task):
             self._schedule.resized(event)
             self._watch(Happened("resized", cause=str(dict(event))))

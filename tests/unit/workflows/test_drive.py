@@ -13,11 +13,13 @@ from storage.commits import Receipt
 from storage.errors import (
     ConfigurationError,
     EngineFailed,
+    InfrastructureError,
     RunStopped,
     StoreRefused,
     StoreUnavailable,
     WorkerLost,
 )
+from workflows import drive
 from workflows.drive import Driver, Happened
 from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
 from workflows.schedule import RolePlan, Schedule
@@ -183,6 +185,32 @@ async def test_a_cluster_that_gets_its_slots_later_is_waited_for() -> None:
     schedule = Schedule(ROAD, 12, {}, ROLES, slots=0, window=6)
     await Driver(schedule, cluster, lambda event: None, slots_now=lambda: {"engines": 2}).drive()
     assert set(cluster.committed) == {(s, i) for s in STAGE_NAMES for i in range(12)}
+
+
+@pytest.mark.parametrize("missed", [drive.HEAD_TRIES - 1, drive.HEAD_TRIES])
+async def test_a_head_that_is_gone_stops_the_run_and_one_that_was_only_slow_does_not(
+    monkeypatch: pytest.MonkeyPatch, missed: int
+) -> None:
+    monkeypatch.setattr(drive, "POOLS_EVERY_S", 0.0)
+    cluster = FakeCluster()
+    schedule = Schedule(ROAD, 12, {}, ROLES, slots=0, window=6)
+    asked = 0
+
+    def slots_now() -> dict[str, int]:
+        nonlocal asked
+        asked += 1
+        if asked <= missed:
+            raise InfrastructureError("the cluster's head does not answer at 10.0.0.1:6379")
+        return {"engines": 2}
+
+    driver = Driver(schedule, cluster, lambda event: None, slots_now=slots_now)
+    if missed < drive.HEAD_TRIES:
+        await driver.drive()
+        assert len(cluster.committed) == 12 * len(STAGE_NAMES)
+    else:
+        with pytest.raises(RunStopped, match="head does not answer"):
+            await driver.drive()
+    assert not cluster.alive
 
 
 async def test_a_run_that_is_cancelled_closes_every_worker_and_keeps_what_is_committed() -> None:
