@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint setup sandbox clean
+.PHONY: demo loop test test-all lint setup sandbox clean
 
 setup: $(READY) sandbox
 
@@ -33,6 +33,10 @@ demo: setup
 	@$(BIN)/stepmill build configs/demo.yaml
 	@$(BIN)/stepmill download demo .stepmill/demo-dataset
 	@$(BIN)/python -m demo.truth demo
+
+# Dataset, training, evaluation, best-of-8 and refinement on the demo world, and what that shows.
+loop: setup
+	@$(BIN)/python -m benchmarks.loop
 
 # Some promises are about time (a run ends by its limit plus one second), and a machine that is
 # starved by others breaks them for us: what failed is run once more by itself, and must pass then.

@@ -1,0 +1,247 @@
+"""The paper's Tables 2 and 3 and Figures 3 and 4, in small, on the demo world.
+
+    python -m benchmarks.ablations
+
+Every file of `configs/ablations/` says what differs from the demo: settings of the stages (the
+dataset is then derived from the demo's finished run, by relabelling, without a token spent), the
+view that is trained on, and the mode in which the verifier is asked. For each: derive, train,
+evaluate, through the commands that a person would run; what is there already is not made again,
+and ablations that share a dataset and a view share the model.
+
+Invariant: the tables hold what `evaluate` measured, beside the paper's figure for the same row,
+which is of other models on another benchmark and only there for the order of the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "configs" / "ablations"
+DEMO, TRAINING = ROOT / "configs" / "demo.yaml", ROOT / "configs" / "train_demo.yaml"
+PAPER: Mapping[str, tuple[float | None, float | None]] = {
+    "hard": (73.2, 78.5),
+    "difference_0.1": (74.1, 79.4),
+    "difference_0.3": (74.1, 80.2),
+    "difference_0.5": (74.3, 79.1),
+    "ratio_0.1": (73.5, 78.7),
+    "ratio_0.5": (73.5, 78.9),
+    "ratio_0.8": (75.2, 80.5),
+    "ratio_1.0": (72.3, 79.0),
+    "none": (None, 60.0),
+    "code": (None, 69.6),
+    "cot": (None, 78.8),
+    "both": (None, 80.5),
+    "both_cot_at_inference": (None, 79.3),
+    "both_not_run": (None, 79.9),
+}
+"""GenPRM-7B: Pass@1 and Maj@8, average F1 on ProcessBench (Tables 2 and 3)."""
+TITLES = {"labels": "Table 2 in small: labels", "components": "Table 3 in small: components"}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One row of a table."""
+
+    name: str
+    table: str
+    title: str
+    stages: Mapping[str, Any] = field(default_factory=dict)
+    view: str = "genprm"
+    mode: str = "full"
+
+    @property
+    def run(self) -> str:
+        """The run whose dataset is trained on: the demo's own where no stage differs."""
+        return f"ablation-{self.name}" if self.stages else "demo"
+
+    @property
+    def model(self) -> str:
+        """Folder of the model; shared by ablations that train on the same."""
+        return f"{self.run}-{self.view}"
+
+
+def ablations(only: Sequence[str] = ()) -> list[Ablation]:
+    """All ablations, or those named, in the order of the tables. Raises SystemExit for a name."""
+    found = {file.stem: Ablation(file.stem, **yaml.safe_load(file.read_text()))
+             for file in sorted(FOLDER.glob("*.yaml"))}  # fmt: skip
+    order = [name for name in (*PAPER, *found) if name in found]
+    unknown = [name for name in only if name not in found]
+    if unknown:
+        raise SystemExit(f"no ablation {unknown[0]!r}; there are {', '.join(found)}")
+    return [found[name] for name in dict.fromkeys(order) if not only or name in only]
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the leaves of `change` in their places."""
+    result = dict(base)
+    for key, value in change.items():
+        inner = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        result[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def build_file(ablation: Ablation, work: Path) -> Path:
+    """The demo's configuration with the ablation's settings, paths made absolute."""
+    raw = merged(yaml.safe_load(DEMO.read_text()), {"stages": ablation.stages})
+    for engine in raw["models"].values():
+        engine["model"] = str((DEMO.parent / engine["model"]).resolve())
+    raw["problems"] = str((DEMO.parent / raw["problems"]).resolve())
+    return _written(raw, work / f"{ablation.name}.build.yaml")
+
+
+def train_file(work: Path, epochs: float | None) -> Path:
+    """The demo's training, with another number of epochs where one is asked for."""
+    raw = yaml.safe_load(TRAINING.read_text())
+    raw["base"] = str((TRAINING.parent / raw["base"]).resolve())
+    change = {} if epochs is None else {"learning": {"epochs": epochs}}
+    return _written(merged(raw, change), work / "train.yaml")
+
+
+def _written(raw: Mapping[str, Any], file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(dict(raw), sort_keys=False), encoding="utf-8")
+    return file
+
+
+def commands(
+    ablation: Ablation, work: Path, bench: Path, store: str, n: int, epochs: float | None
+) -> Iterator[list[str]]:
+    """Derive, train, evaluate."""
+    keep = ["--store", store]
+    if ablation.stages:
+        config = str(build_file(ablation, work))
+        yield ["build", config, "--run", ablation.run, "--from", "demo", *keep]
+    model = work / "models" / ablation.model
+    training = f"{ablation.model}-{'' if epochs is None else f'{epochs:g}-'}epochs"
+    yield ["train", str(train_file(work, epochs)), "--run", ablation.run, "--view", ablation.view,
+           "--name", training, "--out", str(model), *keep]  # fmt: skip
+    yield ["evaluate", str(model), str(bench), "--suite", "processbench", "--n", str(n),
+           "--mode", ablation.mode, "--out", str(work / ablation.name), *keep]  # fmt: skip
+
+
+def run(arguments: Sequence[str]) -> None:
+    """One `stepmill` command. Raises SystemExit with its exit code."""
+    program = Path(sys.executable).parent / "stepmill"
+    ended = subprocess.run([str(program), *arguments], cwd=ROOT, check=False)
+    if ended.returncode:
+        raise SystemExit(ended.returncode)
+
+
+def averages(work: Path, name: str) -> dict[int, float]:
+    """Histories -> average F1 in percent, as `evaluate` wrote it."""
+    measures = json.loads((work / name / "measures.json").read_text())["measures"]
+    return {
+        one["k"]: 100 * one["value"]
+        for one in measures
+        if (one["subset"], one["measure"]) == ("", "f1")
+    }
+
+
+def table_of(found: Sequence[Ablation], work: Path, n: int) -> Table:
+    """One of the tables."""
+    table = Table(title=TITLES[found[0].table], title_justify="left")
+    for column in ("", "Pass@1", f"Maj@{n}", "paper: Pass@1", "paper: Maj@8"):
+        table.add_column(column, justify="right" if column else "left")
+    for one in found:
+        if (work / one.name / "measures.json").exists():
+            here = averages(work, one.name)
+            paper = PAPER.get(one.name, (None, None))
+            table.add_row(
+                one.title, f"{here[1]:.1f}", f"{here[n]:.1f}",
+                *("-" if value is None else f"{value:.1f}" for value in paper),
+            )  # fmt: skip
+    return table
+
+
+def draw(found: Sequence[Ablation], work: Path, loop: Path, n: int) -> list[Path]:
+    """The tables as bars; Figures 3 and 4 where the loop has left the numbers for them."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    written: list[Path] = []
+
+    def save(figure: Any, name: str) -> None:
+        figure.savefig(work / name, dpi=110)
+        written.append(work / name)
+
+    for kind in TITLES:
+        rows = [one for one in found if one.table == kind and (work / one.name).is_dir()]
+        if rows:
+            figure = Figure(figsize=(7, 0.45 * len(rows) + 1.2), layout="constrained")
+            axes = figure.subplots()
+            for shift, k in ((0.2, 1), (-0.2, n)):
+                values = [averages(work, one.name)[k] for one in rows]
+                places = [len(rows) - at + shift for at in range(len(rows))]
+                axes.barh(places, values, 0.38, label="Pass@1" if k == 1 else f"Maj@{k}")
+            axes.set_yticks([len(rows) - at for at in range(len(rows))], [o.title for o in rows])
+            axes.set(xlabel="F1, average over subsets", title=TITLES[kind])
+            axes.legend()
+            save(figure, f"{kind}.png")
+    bon, turns = loop / "bon" / "measures.json", loop / "refinement" / "turns.json"
+    if bon.exists():
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        measures = json.loads(bon.read_text())["measures"]
+        for name in ("argmax_min", "vote_min", "majority", "pass_at_n"):
+            points = sorted(
+                (one["k"], 100 * one["value"]) for one in measures
+                if (one["verifier"], one["measure"]) == ("verifier", name)
+            )  # fmt: skip
+            axes.plot(*zip(*points, strict=True), marker="o", label=name.replace("_", " "))
+        axes.set(xlabel="N", ylabel="right answers, percent", title="Figure 3 in small: best of N")
+        axes.set_xscale("log", base=2)
+        axes.legend()
+        save(figure, "figure3_best_of_n.png")
+    if turns.exists():
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        axes = figure.subplots()
+        rows_of = json.loads(turns.read_text())
+        axes.plot([row["turn"] for row in rows_of], [100 * row["accuracy"] for row in rows_of],
+                  marker="o")  # fmt: skip
+        axes.set(xlabel="turn", ylabel="right answers, percent", title="Figure 4 in small: turns")
+        save(figure, "figure4_refinement.png")
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rerun the ablations and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[], help="names of configs/ablations")
+    parser.add_argument("--work", type=Path, default=Path(".stepmill/ablations"))
+    parser.add_argument("--loop", type=Path, default=Path(".stepmill/loop"), help="of `make loop`")
+    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
+    parser.add_argument("--epochs", type=float, default=None, help="of every training")
+    parser.add_argument("--only-tables", action="store_true", help="from what is there")
+    chosen = parser.parse_args(arguments)
+    work, console = chosen.work.resolve(), Console()
+    wanted = ablations(chosen.only)
+    bench = chosen.loop.resolve() / "benchmark" / "processbench"
+    if not chosen.only_tables:
+        for one in wanted:
+            console.rule(one.title)
+            for command in commands(one, work, bench, chosen.store, chosen.n, chosen.epochs):
+                run(command)
+    for kind in TITLES:
+        rows = [one for one in wanted if one.table == kind]
+        if rows:
+            console.print(table_of(rows, work, chosen.n))
+    for file in draw(wanted, work, chosen.loop.resolve(), chosen.n):
+        console.print(f"written: {file}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

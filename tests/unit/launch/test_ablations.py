@@ -1,0 +1,61 @@
+"""The ablations' configurations: valid, derivable without a model, and as the paper has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.ablations import DEMO, PAPER, ablations, build_file, commands, merged, train_file
+from launch.config import load, load_training
+from launch.evaluating import MODES
+from workflows.configuration import binding
+from workflows.views import VIEWS
+
+PURE = {"label", "consensus"}
+
+
+@pytest.mark.parametrize("name", [one.name for one in ablations()])
+def test_only_settings_that_need_no_model_differ_from_the_demo(name: str, tmp_path: Path) -> None:
+    (one,) = ablations([name])
+    demo = binding(load(DEMO))["stages"]
+    changed = binding(load(build_file(one, tmp_path)))["stages"]
+    differing = {stage for stage in demo if demo[stage] != changed[stage]}
+    assert differing <= PURE
+    assert bool(differing) == bool(one.stages) == (one.run != "demo")
+    assert one.view in VIEWS
+    assert one.mode in MODES
+
+
+def test_every_row_of_the_papers_tables_is_there() -> None:
+    assert set(PAPER) <= {one.name for one in ablations()}
+
+
+def test_ablations_that_train_on_the_same_share_a_model() -> None:
+    by_name = {one.name: one for one in ablations()}
+    assert by_name["both"].model == by_name["both_not_run"].model == by_name["ratio_0.8"].model
+    assert by_name["hard"].model != by_name["both"].model
+
+
+def test_a_change_reaches_its_leaf_and_nothing_else() -> None:
+    base = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert merged(base, {"a": {"b": 9}}) == {"a": {"b": 9, "c": 2}, "d": 3}
+    assert base == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def test_the_commands_are_derive_train_evaluate(tmp_path: Path) -> None:
+    hard, both = ablations(["hard", "both"])
+    verbs = [command[0] for command in commands(hard, tmp_path, tmp_path, "file:s", 4, 1.0)]
+    assert verbs == ["build", "train", "evaluate"]
+    verbs = [command[0] for command in commands(both, tmp_path, tmp_path, "file:s", 4, None)]
+    assert verbs == ["train", "evaluate"]
+    trained = load_training(train_file(tmp_path, 1.5))
+    assert trained.learning.epochs == 1.5
+    assert Path(trained.base).is_dir()
+    assert yaml.safe_load(train_file(tmp_path, None).read_text())["learning"]["epochs"] > 0
+
+
+def test_an_unknown_name_is_said() -> None:
+    with pytest.raises(SystemExit, match="no ablation 'hardest'; there are"):
+        ablations(["hardest"])
