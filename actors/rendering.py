@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from actors.engine import Chat, EngineSettings
+from actors.spelling import Spelling
 from storage.errors import InputError
 
 REMEMBERED = 512
@@ -24,6 +25,7 @@ class ChatRenderer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._spelling = Spelling(tokenizer)
         self._remembered: OrderedDict[Chat, tuple[int, ...]] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
 
@@ -62,8 +64,7 @@ class ChatRenderer:
 
     def spell(self, text: str) -> list[int]:
         """A text as token ids, without special ones around it."""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._spelling.ids(text)
 
     def count(self, text: str) -> int:
         """Tokens of a text."""

@@ -1,0 +1,72 @@
+"""Text to token ids, where long texts grow at their end: known parts are not tokenized again.
+
+A conversation is asked about many times, each time a little longer. A tokenizer cuts special tokens
+(`<|im_start|>`) out of a text before it looks at anything else, so that what lies between two of
+them can be tokenized by itself and remembered.
+
+Invariant: the ids are those of the whole text. Tokenizers for which parts might differ (a special
+token that swallows blanks before it, a mark at the beginning of each text) are found by comparing
+the first texts, and get every text whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from itertools import chain
+from typing import Any
+
+COMPARED = 3
+"""Texts of several parts that are tokenized both ways before parts are trusted."""
+REMEMBERED = 8192
+"""Parts kept; a conversation of T turns has some 2 T."""
+
+
+class Spelling:
+    """Token ids of texts, without special tokens around them. Used by one thread at a time."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._cut = _before_specials(tokenizer)
+        self._to_compare = COMPARED
+        self._known: OrderedDict[str, list[int]] = OrderedDict()
+
+    def ids(self, text: str) -> list[int]:
+        """A text as token ids."""
+        parts = [part for part in self._cut.split(text) if part] if self._cut else [text]
+        if len(parts) < 2:
+            return self._whole(text)
+        ids = list(chain.from_iterable(map(self._part, parts)))
+        if self._to_compare:
+            whole = self._whole(text)
+            if ids != whole:
+                self._cut = None
+                self._known.clear()
+                return whole
+            self._to_compare -= 1
+        return ids
+
+    def _part(self, part: str) -> list[int]:
+        ids = self._known.get(part)
+        if ids is not None:
+            self._known.move_to_end(part)
+            return ids
+        ids = self._known[part] = self._whole(part)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return ids
+
+    def _whole(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def _before_specials(tokenizer: Any) -> re.Pattern[str] | None:
+    """Matches the empty text before each special token that begins a part; None: there is none."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    marks = [
+        token.content
+        for token in added.values()
+        if token.special and not (token.lstrip or token.single_word or token.normalized)
+    ]
+    return re.compile(f"(?={'|'.join(map(re.escape, marks))})") if marks else None

@@ -1,0 +1,92 @@
+"""Token ids of growing conversations: those of the whole text, whatever the tokenizer."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from actors.spelling import REMEMBERED, Spelling
+
+MODELS = Path(__file__).parents[3] / "demo" / "models"
+
+
+class Counting:
+    """A tokenizer that counts the characters it was given."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.added_tokens_decoder = tokenizer.added_tokens_decoder
+        self.characters = 0
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        self.characters += len(text)
+        ids = self._tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
+        return {"input_ids": ids}
+
+
+class Marked:
+    """A tokenizer that puts a mark before every text, as some do; `<s>` is special."""
+
+    added_tokens_decoder: ClassVar = {
+        0: SimpleNamespace(
+            content="<s>", special=True, lstrip=False, single_word=False, normalized=False
+        )
+    }
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [1, *map(ord, text)]}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(MODELS / "rationale")
+
+
+def conversation(turns: int, seed: int = 0) -> str:
+    draw = random.Random(seed)
+    words = ["Yes", "No", "\n", " ", "12", " + ", "\\boxed{", "}$", "<analyze>", "é", "Step 1: "]
+    return "".join(
+        f"<|im_start|>{role}\n{''.join(draw.choices(words, k=40))}<|im_end|>\n"
+        for _ in range(turns)
+        for role in ("user", "assistant")
+    )
+
+
+def test_parts_give_the_ids_of_the_whole(tokenizer: Any) -> None:
+    spelling = Spelling(tokenizer)
+    for seed in range(30):
+        text = conversation(4, seed) + "<|im_start|>assistant\nIt"
+        assert spelling.ids(text) == tokenizer(text, add_special_tokens=False)["input_ids"], seed
+    assert spelling.ids("") == []
+    assert spelling.ids("no special token") == tokenizer("no special token")["input_ids"]
+
+
+def test_a_turn_that_was_seen_is_not_tokenized_again(tokenizer: Any) -> None:
+    counting = Counting(tokenizer)
+    spelling = Spelling(counting)
+    text = conversation(10)
+    for _ in range(5):  # the first ones are compared with the whole
+        spelling.ids(text)
+    before = counting.characters
+    spelling.ids(text + "<|im_start|>assistant\nIt holds.")
+    assert counting.characters - before < 60
+
+
+def test_a_tokenizer_whose_parts_differ_gets_every_text_whole() -> None:
+    spelling = Spelling(Marked())
+    for text in ("<s>ab<s>c", "<s>a<s>b", "x<s>y"):
+        assert spelling.ids(text) == [1, *map(ord, text)]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    spelling = Spelling(Marked())
+    spelling._to_compare = 0
+    for number in range(REMEMBERED + 10):
+        spelling.ids(f"<s>{number}<s>end")
+    assert len(spelling._known) <= REMEMBERED
