@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo loop test test-all lint setup sandbox clean
+.PHONY: demo demo-cluster chaos loop test test-all lint setup sandbox clean
 
 setup: $(READY) sandbox
 
@@ -37,6 +37,14 @@ demo: setup
 # Dataset, training, evaluation, best-of-8 and refinement on the demo world, and what that shows.
 loop: setup
 	@$(BIN)/python -m benchmarks.loop
+
+# The demo on Ceph's S3 gateway and three Ray nodes, submitted as a job, one node killed.
+demo-cluster: setup
+	@$(BIN)/python -m benchmarks.demo_cluster
+
+# A hundred random kills over one scripted build; `make chaos REAL=1` with the demo's models.
+chaos: setup
+	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 # Some promises are about time (a run ends by its limit plus one second), and a machine that is
 # starved by others breaks them for us: what failed is run once more by itself, and must pass then.

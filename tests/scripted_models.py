@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 from actors.engine import Chat
 from tests.scripted_world import ScriptedWorld, world_problems
 
-PROBLEMS = 14
+PROBLEMS = int(os.environ.get("STEPMILL_SCRIPTED_PROBLEMS", "14"))
 
 
 @cache

@@ -1,0 +1,136 @@
+"""A Ray cluster of several nodes on this machine, and who in it can be killed.
+
+Invariant: only processes and containers that belong to this cluster are ever killed: actors are
+children of its raylets, engine cores of its actors, containers carry the label of its executors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from actors.sandbox.docker_box import LABEL
+from actors.sandbox.dockerd import find_engine
+from actors.sandbox.image.rootfs import state_dir
+from actors.sandbox.owners import Owner
+from storage.errors import SandboxUnavailable
+
+SMALL = {"object_store_memory": 80_000_000}
+HEALTH = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_worker_niceness": "0",
+}
+
+
+class Nodes:
+    """A head that runs no worker, and nodes that do; one that is lost is replaced."""
+
+    def __init__(self, count: int = 2) -> None:
+        """Start them, in a folder of their own."""
+        os.environ.update(HEALTH)
+        os.environ.pop("RAY_ADDRESS", None)
+        from ray.cluster_utils import Cluster
+
+        self._folder = tempfile.mkdtemp(prefix="sm-chaos-")  # short: unix sockets lie in it
+        head = {"num_cpus": 0, "temp_dir": self._folder, "include_dashboard": False} | SMALL
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.address: str = self._cluster.address
+        self._nodes = [self._add() for _ in range(count)]
+
+    def _add(self) -> Any:
+        resources = {"place": 8, "sandbox": 1}
+        return self._cluster.add_node(num_cpus=2, resources=resources, **SMALL)
+
+    def _raylet(self, node: Any) -> int:
+        pid: int = node.all_processes["raylet"][0].process.pid
+        return pid
+
+    def raylets(self) -> dict[int, int]:
+        """Process of each raylet -> its place among the nodes."""
+        return {self._raylet(node): at for at, node in enumerate(self._nodes)}
+
+    def actors(self, kind: str) -> list[int]:
+        """Processes of the actors of a class, on any node."""
+        ours = self.raylets()
+        return [
+            pid for pid, parent, name in processes() if parent in ours and f"ray::{kind}" in name
+        ]
+
+    def node_of(self, pid: int) -> int | None:
+        """Where a process runs: the place of its raylet among the nodes."""
+        parents = {child: parent for child, parent, _ in processes()}
+        return self.raylets().get(parents.get(pid, 0))
+
+    def lose(self, at: int) -> None:
+        """Kill a node's raylet and all with it (SIGKILL)."""
+        self._cluster.remove_node(self._nodes[at], allow_graceful=False)
+
+    def replace(self, at: int) -> None:
+        """Add a node in the place of one that was lost."""
+        self._nodes[at] = self._add()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._cluster.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def processes() -> Iterator[tuple[int, int, str]]:
+    """(process, parent, command line or title) of all that live."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if fields[0] not in "ZX":
+                yield int(folder.name), int(fields[1]), name
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started itself, but for Python's resource tracker."""
+    return [
+        child
+        for child, parent, name in processes()
+        if parent == pid and "resource_tracker" not in name
+    ]
+
+
+def containers(owners: list[int]) -> list[int]:
+    """First processes of the containers that belong to these executors."""
+    try:
+        return asyncio.run(_containers(owners))
+    except SandboxUnavailable:
+        return []
+
+
+async def _containers(owners: list[int]) -> list[int]:
+    engine = await find_engine(state_dir(""))
+    query = {"filters": json.dumps({"label": [LABEL]})}
+    found: Any = (await engine.call("GET", "/containers/json", query)).json()
+    pids = []
+    for entry in found:
+        owner = Owner.parse(entry["Labels"].get(LABEL, ""))
+        if owner is not None and owner.pid in owners:
+            with contextlib.suppress(SandboxUnavailable):
+                told: Any = (await engine.call("GET", f"/containers/{entry['Id']}/json")).json()
+                if told["State"]["Pid"]:
+                    pids.append(told["State"]["Pid"])
+    return sorted(pids)
+
+
+def kill(pid: int) -> bool:
+    """SIGKILL; False where it was gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
