@@ -26,6 +26,9 @@ LABEL = "stepmill.sandbox.owner"
 WARM_MB = 256
 """Memory of a box beside its solution's: the warm interpreter and its supervisor."""
 SPARE_PIDS = 8
+GVISOR_PIDS = 2048
+"""gVisor is a program of many threads, and one host process per address space that it emulates:
+the engine's limit would end the whole box. Within it the limit per user holds."""
 STDERR = 2
 
 
@@ -111,7 +114,7 @@ def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str
             "Tmpfs": {"/tmp": scratch, "/dev/shm": scratch},
             "Memory": memory,
             "MemorySwap": memory,
-            "PidsLimit": most.pids + SPARE_PIDS,
+            "PidsLimit": GVISOR_PIDS if settings.runtime == "runsc" else most.pids + SPARE_PIDS,
             "NanoCpus": int(settings.cpus * 1e9),
             "CapDrop": ["ALL"],
             "CapAdd": ["SETUID", "SETGID", "KILL"],

@@ -56,7 +56,6 @@ class Confinement:
     uid: int
     namespaces: bool
     hard: Ceiling
-    soft: Ceiling
     scratch: Scratch
     filter: bytes
     cpus: int
@@ -79,48 +78,65 @@ def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
     os.cpu_count = lambda: how.cpus
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()  # or every fork draws the same numbers
-    how.soft.apply(how.hard)
+    # Or every fork draws the same numbers. Where it is not loaded yet (numpy does so when it is
+    # first used) it will seed itself; to load it here would cost every run 7 ms.
+    if drawn := sys.modules.get("numpy.random"):
+        drawn.seed()
+    how.hard.apply(how.hard)
     install_filter(how.filter)
 
 
-def run_script(
-    how: Confinement, descriptors: tuple[int, int, int], code: bytes, files: Mapping[str, bytes]
-) -> NoReturn:
-    """Be a fresh interpreter that runs one script and ends as `python script.py` would."""
+def wait_for_work(how: Confinement, descriptors: tuple[int, int, int, int]) -> NoReturn:
+    """Give up everything, then wait at descriptor 3 for a script, or for blocks one by one.
+
+    A `script` frame makes this a fresh interpreter that ends as `python script.py` would, and
+    closes the descriptor first; a descriptor that comes along is its stdin.
+    """
     status = 1
     try:
         confine(how, descriptors)
         out, err = _open_streams()
-        _write_files(files)
-        status = _execute(code, "<solution>", _main_module())
-        status = _finalize(status, out, err)
+        module, channel, decoder = _main_module(), socket.socket(fileno=3), Decoder()
+        data, passed, _, _ = socket.recv_fds(channel, 1 << 16, 1)
+        for number in passed:
+            os.dup2(number, 0)
+            os.close(number)
+        frames = decoder.feed(data)
+        while data and not frames:
+            data = channel.recv(1 << 16)
+            frames = decoder.feed(data)
+        if frames and frames[0].kind == "script":
+            channel.close()
+            status = _run_script(frames[0], module, out, err)
+        elif frames:
+            _serve_blocks(frames, channel, decoder, how.hard, module)
     except BaseException as error:  # noqa: BLE001 - nothing may reach the supervisor's frames
         _last_words(error)
     finally:
         _exit(status)
 
 
-def serve_blocks(how: Confinement, descriptors: tuple[int, int, int, int]) -> NoReturn:
-    """Be one interpreter for many blocks, asked for over descriptor 3."""
-    try:
-        confine(how, descriptors)
-        _open_streams()
-        channel = socket.socket(fileno=3)
-        decoder, module, number = Decoder(), _main_module(), 0
-        while data := channel.recv(1 << 16):
-            for frame in decoder.feed(data):
-                number += 1
-                _ceiling(frame).apply(how.hard)
-                failed = _execute(frame.blobs[0], f"<block {number}>", module) != 0
-                _flush(sys.stdout, sys.stderr)
-                reply = {"nonce": frame.fields["nonce"], "failed": failed}
-                channel.sendall(encode(Frame("done", reply)))
-    except BaseException as error:  # noqa: BLE001 - nothing may reach the supervisor's frames
-        _last_words(error)
-    finally:
-        _exit(1)
+def _run_script(frame: Frame, module: ModuleType, out: TextIO, err: TextIO) -> int:
+    ceiling = _ceiling(frame)
+    ceiling.apply(ceiling)
+    _write_files(dict(zip(frame.names("files"), frame.blobs[1:], strict=True)))
+    return _finalize(_execute(frame.blobs[0], "<solution>", module), out, err)
+
+
+def _serve_blocks(
+    frames: list[Frame], channel: socket.socket, decoder: Decoder, hard: Ceiling, module: ModuleType
+) -> None:
+    number, data = 0, b"first"
+    while data:
+        for frame in frames:
+            number += 1
+            _ceiling(frame).apply(hard)
+            failed = _execute(frame.blobs[0], f"<block {number}>", module) != 0
+            _flush(sys.stdout, sys.stderr)
+            reply = {"nonce": frame.fields["nonce"], "failed": failed}
+            channel.sendall(encode(Frame("done", reply)))
+        data = channel.recv(1 << 16)
+        frames = decoder.feed(data)
 
 
 def _ceiling(frame: Frame) -> Ceiling:

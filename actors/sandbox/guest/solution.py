@@ -23,7 +23,7 @@ from .capture import Capture
 from .confinement import CLONE_NEWPID, check, libc
 from .desk import Desk, Terms, ceiling
 from .frames import Decoder, Frame, FrameError, encode
-from .interpreter import Confinement, run_script, serve_blocks
+from .interpreter import Confinement, wait_for_work
 from .sweep import sweep
 
 LOOK_EVERY = 0.05
@@ -45,7 +45,8 @@ class Solution:
     out: Capture
     err: Capture
     channel: socket.socket | None
-    started: float
+    started: float = 0.0
+    used: bool = False
     alive: bool = True
     cpu_reaped: float = 0.0
     cpu_before: float = 0.0
@@ -57,63 +58,75 @@ class Solution:
     decoder: Decoder = field(default_factory=Decoder)
 
     @classmethod
-    def start(cls, desk: Desk, frame: Frame, blocks: bool) -> Solution:
-        """Fork an interpreter that runs a script, or waits for blocks."""
+    def fork(cls, desk: Desk) -> Solution:
+        """Fork an interpreter that gives up everything and waits for its work.
+
+        Done ahead of the work, so that a run does not wait for it.
+        """
         uid = FIRST_UID + secrets.randbelow(UIDS)
-        soft = ceiling(frame, desk.warm_virtual)
-        # A session's limits change by block: the box's own stay its hard limits.
-        how = Confinement(
-            uid,
-            desk.namespaces,
-            desk.hard if blocks else soft,
-            soft,
-            desk.scratch,
-            desk.filter,
-            desk.cpus,
-        )
+        how = Confinement(uid, desk.namespaces, desk.hard, desk.scratch, desk.filter, desk.cpus)
         out, err = Capture(), Capture()
-        source = _readable(b"" if blocks else frame.blobs[1])
-        near, far = socket.socketpair() if blocks else (None, None)
-        files = {} if blocks else dict(zip(frame.names("files"), frame.blobs[2:], strict=True))
-        oom_before, started = watch.oom_kills(), time.monotonic()
+        source = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        near, far = socket.socketpair()
         if desk.namespaces:
             _open_pid_namespace()
         pid = os.fork()
         if pid == 0:
-            if far is not None:
-                serve_blocks(how, (source, out.inlet, err.inlet, far.fileno()))
-            run_script(how, (source, out.inlet, err.inlet), frame.blobs[0], files)
+            wait_for_work(how, (source, out.inlet, err.inlet, far.fileno()))
         for number in (source, out.inlet, err.inlet):
             os.close(number)
-        if far is not None:
-            far.close()
-        return cls(desk, uid, pid, out, err, near, started, oom_before=oom_before)
+        far.close()
+        return cls(desk, uid, pid, out, err, near)
+
+    def is_ready(self) -> bool:
+        """True where it still waits for its first work."""
+        self._reap()
+        return self.status is None
 
     def submit(self, frame: Frame) -> None:
-        """Hand the interpreter its next block."""
+        """Hand the interpreter its script, or its next block."""
         if self.channel is None:
             raise FrameError("a script takes no blocks")
-        self.started, self.nonce = time.monotonic(), secrets.token_hex(8)
+        soft = ceiling(frame, self.desk.warm_virtual)
+        self.nonce = secrets.token_hex(8)
         self.out.restart()
         self.err.restart()
-        self.cpu_before = self.cpu_reaped + watch.usage().cpu_s
-        self.delayed_before = watch.delayed_s(self.pid)
-        soft = ceiling(frame, self.desk.warm_virtual)
+        self.cpu_before = self.cpu_reaped + (
+            watch.usage().cpu_s if self.used else watch.running_s(self.pid)
+        )
+        self.used, script = True, frame.kind == "run"
+        self.delayed_before, self.oom_before = watch.delayed_s(self.pid), watch.oom_kills()
         fields: dict[str, object] = {
             "nonce": self.nonce,
             "memory_bytes": soft.memory_bytes,
             "pids": soft.pids,
             "open_files": soft.open_files,
             "file_bytes": soft.file_bytes,
-            "cpu_s": self.desk.hard.cpu_s,
+            "cpu_s": soft.cpu_s if script else self.desk.hard.cpu_s,
         }
+        stdin = _readable(frame.blobs[1]) if script and frame.blobs[1] else None
+        if script:
+            parts = (frame.blobs[0], *frame.blobs[2:])
+            work = Frame("script", {**fields, "files": frame.names("files")}, parts)
+        else:
+            work = Frame("block", fields, frame.blobs[:1])
+        self.started = time.monotonic()
         self.channel.settimeout(frame.number("wall_s"))
         try:
-            self.channel.sendall(encode(Frame("block", fields, frame.blobs[:1])))
+            data = memoryview(encode(work))
+            if stdin is not None:
+                data = data[socket.send_fds(self.channel, [data], [stdin]) :]
+            self.channel.sendall(data)
         except OSError:
             return  # it died, or does not listen: `attend` finds out which
         finally:
-            self.channel.setblocking(False)
+            if stdin is not None:
+                os.close(stdin)
+            if script:
+                self.channel.close()
+                self.channel = None
+            else:
+                self.channel.setblocking(False)
 
     def attend(self, terms: Terms, inlet: int, hear: Callable[[], bool]) -> Frame:
         """Wait until the script, or the block, is over one way or another; say how."""
@@ -267,8 +280,6 @@ def _await_wake(wake: int, seconds: float) -> None:
 
 def _readable(data: bytes) -> int:
     """A descriptor from which `data` can be read."""
-    if not data:
-        return os.open("/dev/null", os.O_RDONLY)
     number = os.memfd_create("stdin")
     rest = memoryview(data)
     while rest:

@@ -3,7 +3,8 @@
 Host frames: `hello` once, then `run`, or `open`, `block`…, `shut`; `ping` and `stop` at any time.
 Answers: `ready`, `result`, `pong`, `gone` (a block for an interpreter that is dead).
 
-Invariant: one solution at a time; when its result is sent every process but this one is dead, and
+Invariant: one solution at a time (its interpreter is forked ahead, and until it is given work none
+but our own code runs in it); when its result is sent every process but this one is dead, and
 before the next begins the scratch space is empty. What can't be restored ends this process, and
 with it the box: the host then knows that the sandbox, not the code, failed. It also ends when the
 host is gone: at the end of input, or after `patience` seconds without a word.
@@ -39,10 +40,14 @@ class Supervisor:
         self._patience = 120.0
         self._desk: Desk | None = None
         self._session: Solution | None = None
+        self._spare: Solution | None = None
+        """Forked ahead of its work; only while no other solution is in the box."""
 
     def serve(self) -> None:
         """Answer the host until it is gone."""
         while True:
+            if self._desk is not None and self._session is None and self._spare is None:
+                self._spare = Solution.fork(self._desk)
             frame = self._next()
             if frame.kind == "hello":
                 self._hello(frame)
@@ -50,7 +55,7 @@ class Supervisor:
                 self._run(frame)
             elif frame.kind == "open":
                 self._end_session()
-                self._session = self._open(frame, blocks=True)
+                self._session = self._take()
                 self._send(Frame("opened"))
             elif frame.kind == "block":
                 self._block(frame)
@@ -69,14 +74,21 @@ class Supervisor:
         fields = {"python": sys.version.split()[0], "missing": missing, "pid": os.getpid()}
         self._send(Frame("ready", fields))
 
-    def _open(self, frame: Frame, blocks: bool) -> Solution:
+    def _take(self) -> Solution:
+        """The interpreter that was forked ahead, or one that is forked now."""
         if self._desk is None:
             raise FrameError("no hello")
-        return Solution.start(self._desk, frame, blocks)
+        spare, self._spare = self._spare, None
+        if spare is not None and not spare.is_ready():
+            spare.end()
+            spare.clear()
+            spare = None
+        return spare or Solution.fork(self._desk)
 
     def _run(self, frame: Frame) -> None:
         self._end_session()
-        solution = self._open(frame, blocks=False)
+        solution = self._take()
+        solution.submit(frame)
         result = solution.attend(Terms.of(frame), self._inlet, self._hear)
         self._send(result)
         solution.clear()
