@@ -12,13 +12,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from actors.isolation import entered, parts_of
 from actors.scripted_engine import ScriptedEngine
-from actors.stage import Stage
+from actors.stage import ShardRows, Stage
 from actors.worker import ShardWorker
 from launch.scoring import config_of, write_scores
 from launch.status import run_status
 from storage.audit import audit
-from storage.errors import SpecMismatch
+from storage.dataset import assemble
+from storage.errors import InputError, SpecMismatch
 from storage.records import Score
 from storage.runs import Run
 from storage.schemas import from_table
@@ -177,6 +179,18 @@ def test_other_settings_are_refused_field_by_field(
     with pytest.raises(SpecMismatch) as caught:
         start_scoring(config, RESPONSES, scored.run.store, None)
     assert field in str(caught.value)
+
+
+def test_a_shard_is_taken_apart_response_by_response(scored: Scoring) -> None:
+    rows = ShardRows(responses=tuple(RESPONSES[:3]))
+    parts = parts_of("score", rows, entered(scored.run, "score", 0))
+    assert [part.rows.responses for part in parts] == [(response,) for response in RESPONSES[:3]]
+    assert [part.items for part in parts] == [(r.response_id,) for r in RESPONSES[:3]]
+
+
+def test_a_score_run_makes_no_dataset(scored: Scoring) -> None:
+    with pytest.raises(InputError, match="has no stage `export`, so it makes no dataset"):
+        assemble(scored.run)
 
 
 def test_another_file_of_responses_is_refused(scored: Scoring) -> None:
