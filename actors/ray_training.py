@@ -25,7 +25,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.training_events import Event, Place, Say
-from actors.training_loop import TrainingJob, train
+from actors.training_job import TrainingJob
 from actors.training_settings import SpreadSettings
 from storage.errors import ConfigurationError, RunStopped, UserError
 
@@ -135,6 +135,8 @@ def _hear(journal: ActorHandle, watch: Say) -> UserError | None:
 def _work(config: dict[str, object]) -> None:
     """In a worker: train, and tell the journal."""
     import torch
+
+    from actors.training_loop import train
 
     job, journal = config["job"], config["journal"]
     assert isinstance(job, TrainingJob)

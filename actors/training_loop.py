@@ -12,55 +12,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from actors.training_batches import Corpus, StepPlan
 from actors.training_events import Event, Place, Say
+from actors.training_job import TrainingJob
 from actors.training_keeping import Keeper, gathered, keep_folder, newest_checkpoint, write_model
-from actors.training_settings import TrainingSettings
 from actors.training_trainer import StepTrainer, arguments
 from storage.errors import InputError
 from storage.stores import open_store
-from storage.trainings import Training, TrainingSpec
-
-
-class Source(Protocol):
-    """Where a training's conversations come from."""
-
-    def tokenizer(self, tokenizer: Any) -> Any:
-        """The tokenizer as it is trained and saved with."""
-        ...
-
-    def most_tokens(self, context: int) -> int:
-        """Longest conversation for a model with so many positions."""
-        ...
-
-    def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
-        """Everything to train on. Raises UserError where that is nothing."""
-        ...
-
-
-Dress = Callable[[Path, Mapping[str, Any]], None]
-"""Adds card and learning curve to the folder of the model, from what is noted of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingJob:
-    """Everything a worker needs; small, sent by pickle."""
-
-    store: str
-    name: str
-    spec: TrainingSpec
-    base: str
-    """Folder or name of the base model."""
-    source: Source
-    settings: TrainingSettings
-    dress: Dress
+from storage.trainings import Training
 
 
 def train(job: TrainingJob, place: Place, say: Say) -> None:

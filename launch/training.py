@@ -15,15 +15,20 @@ from rich.console import Console
 
 from actors.engine import EngineSettings
 from actors.model_folder import check_model
-from actors.ray_cluster import ray_session
-from actors.ray_training import run_training
 from launch.curve import curve_lines
 from launch.training_progress import TrainingProgress
 from storage.errors import RunStopped
 from storage.probe import probe_store
 from storage.stores import open_store
 from storage.trainings import StoredFolder, Training
-from workflows.training import check_out, check_trainable, job_of, start_training, write_out
+from workflows.training import (
+    check_out,
+    check_trainable,
+    job_of,
+    start_training,
+    training_of,
+    write_out,
+)
 from workflows.training_record import last_held_out
 from workflows.training_settings import TrainConfig
 
@@ -35,13 +40,15 @@ def train_model(config: TrainConfig, out: Path | None, address: str | None, as_j
     target = out or MODELS / config.training
     address = address or config.spread.ray_address or os.environ.get("RAY_ADDRESS")
     store = open_store(config.store)
-    probe_store(store)
     if address is None:
         check_model(EngineSettings(model=config.base))
-        check_trainable(config)
-    training = start_training(config, store)
-    model = training.model()
+    model = training_of(config, store).model()
     check_out(target, model)
+    if model is None:
+        probe_store(store)
+        if address is None:
+            check_trainable(config)
+    training = start_training(config, store)
     if model is None:
         _train(config, training, address)
         model = training.model()
@@ -52,6 +59,9 @@ def train_model(config: TrainConfig, out: Path | None, address: str | None, as_j
 
 
 def _train(config: TrainConfig, training: Training, address: str | None) -> None:
+    from actors.ray_cluster import ray_session  # takes seconds to import
+    from actors.ray_training import run_training
+
     with ray_session(address, sandbox_actors=0) as gpus:
         with TrainingProgress(training.name) as progress:
             run_training(job_of(config, training), gpus, address is None, progress.happened)

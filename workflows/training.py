@@ -11,7 +11,7 @@ from pathlib import Path
 
 from actors.engine import EngineSettings
 from actors.models import model_identity
-from actors.training_loop import TrainingJob
+from actors.training_job import TrainingJob
 from actors.training_settings import TrainingSettings
 from storage.checkpoints import fetch_files, holds
 from storage.errors import InputError, NothingFound
@@ -24,11 +24,11 @@ from workflows.training_record import Dressing
 from workflows.training_settings import TrainConfig, binding
 
 
-def start_training(config: TrainConfig, store: ObjectStore) -> Training:
-    """Create the training of a finished run, or open it where it exists with the same spec.
+def training_of(config: TrainConfig, store: ObjectStore) -> Training:
+    """The training of a finished run as it would be started; nothing is written.
 
     Raises NothingFound for a run that is not there or not finished, InputError for one without
-    rows, SpecMismatch with the fields that differ.
+    rows.
     """
     success = Run.open(store, config.run).success()
     if success is None:
@@ -43,7 +43,13 @@ def start_training(config: TrainConfig, store: ObjectStore) -> Training:
         dataset=dataset_digest(success),
         settings=binding(config, template_text(config)),
     )
-    return Training.start(store, config.training, spec)
+    return Training(store, config.training, spec)
+
+
+def start_training(config: TrainConfig, store: ObjectStore) -> Training:
+    """Create the training, or open it where it exists with the same spec. Raises SpecMismatch."""
+    made = training_of(config, store)
+    return Training.start(store, made.name, made.spec)
 
 
 def dataset_digest(success: Success) -> str:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.training_events import Event, Place
-from actors.training_loop import TrainingJob, train
+from actors.training_job import TrainingJob
+from actors.training_loop import train
 from actors.training_settings import (
     LearningSettings,
     RhythmSettings,
