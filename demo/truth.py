@@ -1,6 +1,7 @@
 """What a demo run is worth: labels before and after consensus against the world's exact truth.
 
-`python -m demo.truth RUN` prints the table and one example in full.
+`python -m demo.truth RUN` prints the table and one example in full; with `--out FILE` it writes the
+first error of every path, for `stepmill compare --truth FILE`.
 
 Invariant: truth is computed from the texts of the stored paths by `demo.check`; nothing that a
 model said enters it. Wrong steps are the class that is looked for: precision, recall and F1 are of
@@ -10,9 +11,11 @@ model said enters it. Wrong steps are the class that is looked for: precision, r
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path as File
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,44 +26,7 @@ from launch.config import store_url
 from storage.records import Agreement, Example, Path, PathLabels
 from storage.runs import Run
 from storage.stores import open_store
-
-
-@dataclass(slots=True)
-class Scores:
-    """Counts of labelled steps against the truth; positive means wrong step."""
-
-    paths: int = 0
-    whole: int = 0
-    """Paths whose every label is true."""
-    first: int = 0
-    """Paths whose first error is true."""
-    steps: Counter[tuple[bool, bool]] = field(default_factory=Counter)
-    """(labelled wrong, is wrong) -> steps."""
-
-    def add(self, labels: Sequence[bool], truth: int | None) -> None:
-        """Compare one path."""
-        is_wrong = [truth is not None and i >= truth for i in range(len(labels))]
-        said_wrong = [not label for label in labels]
-        self.steps.update(zip(said_wrong, is_wrong, strict=True))
-        self.paths += 1
-        self.whole += said_wrong == is_wrong
-        self.first += (said_wrong.index(True) if True in said_wrong else None) == truth
-
-    @property
-    def precision(self) -> float:
-        """Of the steps labelled wrong, the share that is."""
-        return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[True, False])
-
-    @property
-    def recall(self) -> float:
-        """Of the wrong steps, the share labelled so."""
-        return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[False, True])
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
-        both = self.precision + self.recall
-        return 2 * self.precision * self.recall / both if both else 0.0
+from workflows.label_scores import Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +51,16 @@ def measure(run: Run) -> Worth:
             worth.before.add(labels.labels, truth)
             (worth.after if labels.path_id in kept else worth.dropped).add(labels.labels, truth)
     return worth
+
+
+def first_errors(run: Run) -> Iterator[dict[str, str | int]]:
+    """The truth of every selected path, as `stepmill compare --truth` reads it; -1: no error."""
+    for shard in range(run.spec.plan.shards):
+        for path in run.read_rows("sample", shard, Path):
+            if path.selected:
+                found = check.first_error(world.problem(path.problem_id), path.steps)
+                index = -1 if found is None else found
+                yield {"run": run.name, "path_id": path.path_id, "first_error": index}
 
 
 def first_example(run: Run) -> Example | None:
@@ -161,9 +137,12 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("run")
     parser.add_argument("--store", default="file:.stepmill/store")
     parser.add_argument("--json", action="store_true", help="only the figures, as JSON")
+    parser.add_argument("--out", type=File, help="write the truth of every path as JSON lines")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
     run = Run.open(open_store(store_url(chosen.store)), chosen.run)
-    if chosen.json:
+    if chosen.out:
+        chosen.out.write_text("".join(json.dumps(row) + "\n" for row in first_errors(run)))
+    elif chosen.json:
         worth = measure(run)
         figures = {
             name: {"precision": s.precision, "recall": s.recall, "f1": s.f1, "paths": s.paths}

@@ -132,6 +132,25 @@ def status(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of the runs.")],
+    store: StoreOption = DEFAULT_STORE,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", help="JSON lines or Parquet: path_id, first_error (-1: none)."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="PNG of quality against tokens.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Labels, cost and quality of runs, side by side."""
+    from launch.comparing import compare_runs
+
+    compare_runs([_open(run, store) for run in runs], truth, plot, as_json)
+
+
+@app.command()
 def audit(
     run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:

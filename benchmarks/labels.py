@@ -1,0 +1,290 @@
+"""The label laboratory: what every way of estimating costs on the demo world, and what it is worth.
+
+Solutions and written verifications are a finished demo run's; rollouts come from a bank of 512 per
+state, drawn once from the completion model (`benchmarks.rollout_bank`) and handed out by seed, so
+that every strategy runs through the stages that ship (`Completer`, `LabelStage`,
+`ConsensusStage`), on equal luck, with the paper's K. Two truths:
+
+    many rollouts   the same labels made of all 512 rollouts of each state: what the labels of
+                    this rule estimate. `error` and `1st error` are against it.
+    the checker     the world's exact first error. Precision, recall and F1 of "this step is
+                    wrong" are against it, every step from the first error on being wrong; ratio
+                    labels are not made for that reading, so compare within a rule.
+
+The chain of `two_round`, `adaptive` and posteriors is fitted to other solutions (`pilot`), whose
+rollouts are not in the figures. `error` within a rule is the mean of the seeds, +- half their
+range.
+
+    python -m benchmarks.labels [RUN] [--store URL] [--solutions 500] [--out FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path as File
+
+import numpy as np
+
+from actors.completer import Completer
+from actors.engine import EngineSettings, Sampling
+from actors.models import model_identity
+from actors.stage import ShardRows
+from benchmarks.label_methods import METHODS, Method
+from benchmarks.label_report import HEAD, Row, averaged, draw, line
+from benchmarks.rollout_bank import Bank, BankEngine, Drawer
+from demo import check, world
+from launch.config import store_url
+from storage.records import Path, PathLabels, Problem, Rationale, StateRollouts
+from storage.runs import Run
+from storage.stores import open_store
+from workflows.answers import read_answer
+from workflows.budgets import budget_of
+from workflows.chain_fit import fit
+from workflows.consensus import ConsensusStage
+from workflows.grading import grader
+from workflows.label_scores import Scores, difference, first_wrong
+from workflows.labels import LabelStage
+from workflows.posterior import Chain, Observed
+from workflows.settings import (
+    AnswerSettings,
+    ConsensusSettings,
+    SampleSettings,
+)
+from workflows.smoothed_labels import counted
+from workflows.stages import completion_chat
+from workflows.step_values import labelled_steps, step_values
+
+TEMPERATURE = 0.7
+MOST_TOKENS = 256
+SYSTEM = SampleSettings().system
+
+
+@dataclass(frozen=True, slots=True)
+class Laboratory:
+    """Solutions, their verifications, and the bank."""
+
+    measured: ShardRows
+    pilot: ShardRows
+    bank: Bank
+    truth: Mapping[str, int | None]
+    """path_id -> first error by the checker."""
+
+    @property
+    def selected(self) -> list[Path]:
+        """The measured solutions."""
+        return [path for path in self.measured.paths if path.selected]
+
+    def shares(self, path: Path, problem: Problem) -> list[float]:
+        """MC of states 0..T by all rollouts of the bank; the last by the path's own answer."""
+        found = []
+        for state in range(len(path.steps)):
+            chat = completion_chat(SYSTEM, problem, tuple(path.steps[:state]))
+            right = sum(
+                each.count for each in self.bank.state(chat)
+                if each.tokens <= MOST_TOKENS and read_answer(each.text) == problem.answer
+            )  # fmt: skip
+            found.append(right / self.bank.n)
+        return [*found, 1.0 if path.correct else 0.0]
+
+
+def laboratory(run: Run, bank: Bank, solutions: int) -> Laboratory:
+    """The first problems of a run until there are so many solutions; the others are the pilot."""
+    groups: list[tuple[Problem, list[Path], list[Rationale]]] = []
+    for shard in range(run.spec.plan.shards):
+        paths = run.read_rows("sample", shard, Path)
+        written = run.read_rows("rationalize", shard, Rationale)
+        for problem in run.read_rows("problems", shard, Problem):
+            name = problem.problem_id
+            mine = [path for path in paths if path.problem_id == name]
+            groups.append((problem, mine, [row for row in written if row.problem_id == name]))
+    taken, cut = 0, 0
+    while cut < len(groups) and taken < solutions:
+        taken += sum(path.selected for path in groups[cut][1])
+        cut += 1
+    truth = {
+        path.path_id: check.first_error(world.problem(problem.problem_id), path.steps)
+        for problem, paths, _ in groups
+        for path in paths
+        if path.selected
+    }
+    return Laboratory(_rows(groups[:cut]), _rows(groups[cut:]), bank, truth)
+
+
+def _rows(groups: Sequence[tuple[Problem, list[Path], list[Rationale]]]) -> ShardRows:
+    return ShardRows(
+        problems=tuple(problem for problem, _, _ in groups),
+        paths=tuple(path for _, paths, _ in groups for path in paths),
+        rationales=tuple(row for _, _, written in groups for row in written),
+    )
+
+
+class Bench:
+    """Runs methods in a laboratory."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+        self._engine = BankEngine(lab.bank, MOST_TOKENS)
+        self._grader = grader(AnswerSettings())
+        problems = {problem.problem_id: problem for problem in lab.measured.problems}
+        self._shares = {
+            path.path_id: lab.shares(path, problems[path.problem_id]) for path in lab.selected
+        }
+
+    async def rolled(
+        self, method: Method, rows: ShardRows, seed: int, chain: Chain | None
+    ) -> tuple[tuple[StateRollouts, ...], dict[str, int], Counter[str]]:
+        """Rollouts of a method, its counts and drops."""
+        completer = Completer(
+            self._engine, self._grader,
+            chat=lambda problem, steps: completion_chat(SYSTEM, problem, tuple(steps)),
+            read_answer=read_answer, budget=budget_of(method.estimate, method.label, chain),
+            sampling=Sampling(temperature=TEMPERATURE, max_tokens=MOST_TOKENS), model="bank",
+            seed=seed, wrong_only=method.estimate.paths == "wrong",
+        )  # fmt: skip
+        made = await completer.run(rows)
+        return made.rows, made.counts, Counter(drop.reason for drop in made.drops)
+
+    async def chain(self) -> Chain:
+        """Fitted to the pilot's solutions, rolled out in every state."""
+        made, _, _ = await self.rolled(METHODS[0], self.lab.pilot, 10**6, None)
+        of = {path.path_id: path for path in self.lab.pilot.paths}
+        by_path: dict[str, list[StateRollouts]] = {}
+        for row in made:
+            by_path.setdefault(row.path_id, []).append(row)
+        seen = [(len(of[name].steps), of[name].correct, dict(counted(rows)))
+                for name, rows in by_path.items()]  # fmt: skip
+        return fit(Observed.of([each for each in seen if len(each[2]) == each[0]][:300]))
+
+    async def labels(
+        self, method: Method, seed: int, chain: Chain | None
+    ) -> tuple[dict[str, PathLabels], dict[str, int], Counter[str]]:
+        """path_id -> labels, what they cost, and drops by reason."""
+        seed = seed if method.same_luck else seed + 1_000
+        rows, counts, drops = await self.rolled(method, self.lab.measured, seed, chain)
+        made = await LabelStage(method.label, chain).run(
+            replace(self.lab.measured, rollouts=rows)
+        )
+        drops.update(drop.reason for drop in made.drops)
+        return {row.path_id: row for row in made.rows}, counts, drops
+
+    async def kept(
+        self, labels: Mapping[str, PathLabels], rule: str
+    ) -> tuple[set[str], Counter[str]]:
+        """What consensus with the run's stored verifications keeps."""
+        settings = ConsensusSettings(rule=rule)  # type: ignore[arg-type]
+        written = tuple(row for row in self.lab.measured.rationales if row.path_id in labels)
+        agreed = await ConsensusStage(settings).run(
+            ShardRows(paths=self.lab.measured.paths, labels=tuple(labels.values()),
+                      rationales=written)
+        )  # fmt: skip
+        reasons = Counter(drop.reason for drop in agreed.drops)
+        return {row.path_id for row in agreed.rows if row.kept}, reasons
+
+    def true_labels(self, method: Method, path: Path) -> list[bool]:
+        """The labels of the method's rule by all rollouts."""
+        if method.estimate.paths == "wrong" and path.correct:
+            return [True] * len(path.steps)
+        made = step_values(self._shares[path.path_id], replace(method.label, estimate="counts"))
+        return made.labels[: labelled_steps(made.mc, method.label)]
+
+    async def measure(self, seeds: int) -> list[Row]:
+        """All methods, one after the other."""
+        chain = await self.chain()
+        rows: list[Row] = []
+        firsts: dict[tuple[str, int], dict[str, PathLabels]] = {}
+        whole = 0.0
+        for method in METHODS:
+            results = []
+            for seed in range(seeds):
+                needs = chain if method.label.estimate == "posterior" else None
+                labels, counts, drops = await self.labels(method, seed, needs)
+                first = firsts.setdefault((method.rule, seed), labels)
+                results.append(await self._row(method, labels, first, counts, drops))
+            row = averaged(results)
+            whole = whole or row.rollouts
+            rows.append(replace(row, saved=round(1 - row.rollouts / whole, 4)))
+            print(line(rows[-1]), flush=True)
+        await self._grader.close()
+        return rows
+
+    async def _row(
+        self, method: Method, labels: Mapping[str, PathLabels], first: Mapping[str, PathLabels],
+        counts: Mapping[str, int], drops: Counter[str],
+    ) -> Row:  # fmt: skip
+        rule, checker, kept_scores = Scores(), Scores(), Scores()
+        kept, reasons = await self.kept(labels, "first_error")
+        strict, _ = await self.kept(labels, "all_steps")
+        for path in self.lab.selected:
+            if path.path_id not in labels:
+                continue
+            said = labels[path.path_id].labels
+            true = self.true_labels(method, path)
+            both = min(len(said), len(true))
+            rule.add_labels(said[:both], true[:both])
+            rule.first += (first_wrong(said) == first_wrong(true)) - (
+                first_wrong(said[:both]) == first_wrong(true[:both])
+            )
+            truth = self.lab.truth[path.path_id]
+            checker.add(said, truth)
+            if path.path_id in kept:
+                kept_scores.add(said, truth)
+        size = len(self.lab.selected)
+        drops.update({f"consensus: {reason}": n for reason, n in reasons.items()})
+        differs = difference(
+            {name: row.labels for name, row in labels.items()},
+            {name: row.labels for name, row in first.items()},
+        )
+        return Row(
+            method.name, method.rule, counts["rollouts"] / size, counts["tokens"] / size, 0.0,
+            len(labels), rule.error, 0.0, rule.first_accuracy, differs.error, checker.precision,
+            checker.recall, checker.f1, checker.first_accuracy, len(kept) / max(1, len(labels)),
+            kept_scores.f1, kept_scores.first_accuracy, len(strict) / max(1, len(labels)),
+            dict(drops),
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Measure, print, and write the table and the plot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", nargs="?", default="demo")
+    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--solutions", type=int, default=500)
+    parser.add_argument("--rollouts", type=int, default=512, help="per state of the bank")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--model", type=File, default=File("demo/models/completer"))
+    parser.add_argument("--out", type=File, help="folder for labels.json and labels.png")
+    chosen = parser.parse_args()
+    started = time.process_time()
+    identity = model_identity(EngineSettings(model=str(chosen.model)))
+    file = File(f".stepmill/rollouts/{identity}-{chosen.rollouts}.json.gz")
+    bank = Bank(file, Drawer(chosen.model, TEMPERATURE, MOST_TOKENS, 0), chosen.rollouts)
+    run = Run.open(open_store(store_url(chosen.store)), chosen.run)
+    lab = laboratory(run, bank, chosen.solutions)
+    for rows in (lab.measured, lab.pilot):
+        of = {problem.problem_id: problem for problem in rows.problems}
+        bank.fill(completion_chat(SYSTEM, of[path.problem_id], tuple(path.steps[:state]))
+                  for path in rows.paths if path.selected
+                  for state in range(len(path.steps)))  # fmt: skip
+    pilot = sum(path.selected for path in lab.pilot.paths)
+    steps = np.mean([len(path.steps) for path in lab.selected])
+    print(f"{len(lab.selected)} solutions of run {run.name}, {steps:.1f} steps each; pilot of "
+          f"{pilot}; completer {identity}; {chosen.seeds} seeds\n{HEAD}")  # fmt: skip
+    found = asyncio.run(Bench(lab).measure(chosen.seeds))
+    if chosen.out:
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        table = json.dumps([asdict(row) for row in found], indent=1)
+        (chosen.out / "labels.json").write_text(table)
+        draw(found, chosen.out / "labels.png")
+    print(f"{time.process_time() - started:.0f} CPU seconds")
+
+
+if __name__ == "__main__":
+    main()
