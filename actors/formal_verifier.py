@@ -39,7 +39,7 @@ class FormalVerifier:
         limits: Limits,
         sessions: int,
     ) -> None:
-        """`sessions`: sandbox sessions open at once, at most the sandbox's slots."""
+        """`sessions`: sandbox sessions open at once, at most its `most_sessions`."""
         self._sandbox = sandbox
         self._programs = programs
         self._in_words = in_words

@@ -99,8 +99,8 @@ class Budget:
     attempts: int = 1
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
     sessions: int = 64
-    """Sandbox sessions open at once: at most the sandbox's slots, since a solution keeps its
-    session while the model writes on. Solutions beyond them wait at their first block."""
+    """Sandbox sessions open at once: at most the sandbox's `most_sessions`, since a solution keeps
+    its session while the model writes on. Solutions beyond them wait at their first block."""
     sandbox_attempts: int = 3
     """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
 

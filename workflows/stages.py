@@ -165,7 +165,7 @@ class StageMaker:
                 execute=wanted.execute,
                 votes=wanted.votes,
                 attempts=wanted.attempts,
-                sessions=self.config.sandbox.slots * self.config.cluster.sandbox_actors,
+                sessions=self.config.sandbox.most_sessions * self.config.cluster.sandbox_actors,
             ),
             limits=self.config.sandbox.limits,
             model=model_identity(self.engine_settings("rationale")),
@@ -211,9 +211,7 @@ def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     }
 
 
-def placements(
-    config: Workload, gpus: int, kept: Collection[str] = ()
-) -> dict[str, Placement]:
+def placements(config: Workload, gpus: int, kept: Collection[str] = ()) -> dict[str, Placement]:
     """What a worker of each role takes of a node: GPUs where the cluster has any, on the nodes
     that are `kept` for its role where there are such."""
 

@@ -156,7 +156,10 @@ class SandboxSettings:
     runtime: str = "runc"
     """OCI runtime of the docker backend: `runc`, or `runsc` (gVisor) where installed."""
     slots: int = 4
-    """Interpreters at once. A session holds its slot until it is closed."""
+    """Runs and blocks at once. A session holds a slot only while a block of it runs."""
+    sessions: int = 0
+    """Sessions open at once, parked ones included; 0, or fewer than `slots`: as many as `slots`.
+    A parked session takes no slot but the memory of its box: some 60 MB and what it made."""
     image: str = ""
     """Digest (`sha256:…`) the sandbox image must have; empty: whatever this checkout builds."""
     limits: Limits = field(default_factory=Limits)
@@ -178,3 +181,8 @@ class SandboxSettings:
     """Sandboxes tried for one run before the infrastructure's error is raised."""
     state_dir: str = ""
     """Where images and the private engine live; empty: STEPMILL_SANDBOX_DIR or the user's cache."""
+
+    @property
+    def most_sessions(self) -> int:
+        """Boxes at most: sessions open at once, and runs."""
+        return max(self.slots, self.sessions)

@@ -1,4 +1,8 @@
-"""A sandbox of several slots: each slot holds one box, opened when it is first needed.
+"""A sandbox of several slots: at most so many runs and blocks at once, each in a box of its own.
+
+A session keeps its box between its blocks, but no slot: there may be more sessions open than
+slots (`sessions`), and what is parked takes memory alone. Boxes open when they are first needed,
+and a run takes a warm one where there is one.
 
 Invariant: a lost box is replaced and its run tried again, at most `attempts` times; a block of a
 session is never tried again, because its variables are gone with the box. When `close` returns no
@@ -49,7 +53,7 @@ class BoxSource(Protocol):
 
 
 class Place:
-    """One slot and the box in it."""
+    """Room for one box."""
 
     def __init__(self) -> None:
         self.box: Box | None = None
@@ -66,15 +70,20 @@ class Pool:
     def __init__(self, settings: SandboxSettings, source: BoxSource) -> None:
         self.settings = settings
         self.source = source
-        self._places = [Place() for _ in range(settings.slots)]
-        self._turnstile = Turnstile(self._places, lambda place: place.coldness)
+        self._places = [Place() for _ in range(settings.most_sessions)]
+        self._idle = list(self._places)
+        # Whoever is let in finds a place when its turn comes; nobody waits for a place while it
+        # has a turn, so that parked sessions can always go on.
+        self._entrance = Turnstile(range(len(self._places)), int)
+        self._turns = Turnstile(range(settings.slots), int)
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
         """Open every slot's box now instead of at its first run."""
         self._watch()
-        await asyncio.gather(*(self._box(place) for place in self._places))
+        slots = self._places[: self.settings.slots]
+        await asyncio.gather(*(self._box(place) for place in slots))
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
         """Run one script in a fresh interpreter."""
@@ -102,24 +111,43 @@ class Pool:
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
-        """Hold one slot and one interpreter; `key` names the solution in messages."""
+        """Hold one interpreter; `key` names the solution in messages."""
         asked = time.monotonic()
-        async with self._slot() as place:
-            held = PoolSession(self, place, key, asked)
+        async with self._entered():
+            held = PoolSession(self, key, time.monotonic() - asked)
             try:
                 yield held
             finally:
                 await asyncio.shield(held.close())
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[Place]:
+    async def _entered(self) -> AsyncIterator[None]:
         self._refuse_if_closed()
         self._watch()
-        place = await self._turnstile.enter(caller.get())
-        try:
-            yield place
-        finally:
-            self._turnstile.leave(place)
+        async with self._entrance.passed(caller.get()):
+            yield
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of `slots`: held while code runs."""
+        async with self._turns.passed(caller.get()):
+            yield
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[Place]:
+        """All that one run needs."""
+        async with self._entered(), self._turn():
+            place = self._take()
+            try:
+                yield place
+            finally:
+                self._idle.append(place)
+
+    def _take(self) -> Place:
+        """A place that nobody holds, with a warm box if there is one."""
+        place = min(self._idle, key=lambda one: one.coldness)
+        self._idle.remove(place)
+        return place
 
     async def _box(self, place: Place) -> Box:
         self._refuse_if_closed()
@@ -163,12 +191,11 @@ class Pool:
 class PoolSession:
     """One interpreter, opened by its first block."""
 
-    def __init__(self, pool: Pool, place: Place, key: str, asked: float) -> None:
+    def __init__(self, pool: Pool, key: str, waited_s: float) -> None:
         self._pool = pool
-        self._place = place
         self._key = key
-        self._asked = asked
-        self._queued_s = 0.0
+        self._waited_s = waited_s
+        self._place: Place | None = None
         self._box: Box | None = None
         self._ended = ""
 
@@ -176,45 +203,60 @@ class PoolSession:
         """Run one block. After SandboxLost the session is of no further use."""
         limits = limits or self._pool.settings.limits
         frame = block_frame(code, limits, self._pool.settings)
+        self._refuse_if_ended()
+        asked = time.monotonic()
+        async with self._pool._turn():
+            self._refuse_if_ended()
+            box = self._box or await self._open(limits)
+            queued = self._waited_s + time.monotonic() - asked
+            self._waited_s = 0.0
+            return await self._ask(box, frame, limits, queued)
+
+    def _refuse_if_ended(self) -> None:
         if self._ended:
             raise SessionDead(f"{self._key}: {self._ended}")
-        box = self._box or await self._open(limits)
+
+    async def _ask(self, box: Box, frame: Frame, limits: Limits, queued: float) -> Execution:
         try:
             answer = await box.ask(frame, "result", "gone", limits.wall_s + GRACE_S)
             if answer.kind == "gone":
                 self._ended = "its interpreter ended between two blocks"
                 raise SessionDead(f"{self._key}: {self._ended}")
-            done = execution(answer, self._queued_s, box.id)
+            done = execution(answer, queued, box.id)
             if not answer.flag("alive"):
                 self._ended = f"its interpreter ended with verdict {done.verdict}"
         except (SandboxLost, FrameError) as error:
             self._ended = f"its sandbox was lost: {error}"
-            await self._pool._drop(self._place, self._ended)
+            if self._place is not None:
+                await self._pool._drop(self._place, self._ended)
             raise SandboxLost(f"session {self._key}: {error}") from error
         except asyncio.CancelledError:
             self._ended = "a block was cancelled"
             raise
-        self._queued_s = 0.0
         return done
 
     async def _open(self, limits: Limits) -> Box:
         tried = 0
+        place = self._place = self._place or self._pool._take()
         while True:
             try:
-                box = await self._pool._box(self._place)
+                box = await self._pool._box(place)
                 await box.ask(open_frame(limits, self._pool.settings), "opened", GRACE_S)
             except (SandboxLost, SandboxUnavailable) as error:
                 tried += 1
-                await self._pool._drop(self._place, str(error))
+                await self._pool._drop(place, str(error))
                 if self._pool._closed or tried == self._pool.settings.attempts:
                     raise SandboxUnavailable(f"session {self._key}: {error}") from error
             else:
-                self._box, self._queued_s = box, time.monotonic() - self._asked
+                self._box = box
                 return box
 
     async def close(self) -> None:
-        """End the interpreter; the slot's box is clean, or gone, afterwards."""
+        """End the interpreter; its box is clean, or gone, afterwards."""
         self._ended = self._ended or "closed"
         if self._box is not None and self._box.alive:
             with contextlib.suppress(SandboxLost):
                 await self._box.ask(Frame("shut"), "shut", GRACE_S)
+        if self._place is not None:
+            self._pool._idle.append(self._place)
+            self._place = None

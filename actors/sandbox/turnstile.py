@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 Slot = TypeVar("Slot")
@@ -45,6 +46,15 @@ class Turnstile(Generic[Slot]):
             else:
                 self._forget(caller, place)
             raise
+
+    @asynccontextmanager
+    async def passed(self, caller: str = "") -> AsyncIterator[Slot]:
+        """Hold a slot for the length of a block."""
+        slot = await self.enter(caller)
+        try:
+            yield slot
+        finally:
+            self.leave(slot)
 
     def leave(self, slot: Slot) -> None:
         """Give a slot back; the next in turn gets it."""

@@ -6,6 +6,8 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,14 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Pool]:
         await pool.start()
     except SandboxUnavailable as error:
         pytest.skip(str(error))
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def parking(sandbox: Pool) -> AsyncIterator[Pool]:
+    """One slot, three sessions."""
+    pool = open_sandbox(replace(sandbox.settings, slots=1, sessions=3))
     yield pool
     await pool.close()
 
@@ -105,6 +115,61 @@ async def test_a_session_holds_its_slot_and_frees_it(sandbox: Pool) -> None:
         assert not waiting.done()
     seen = await waiting
     assert seen.stdout == "1\n" and seen.queued_s > 0.1
+
+
+async def test_parked_sessions_take_no_slot_and_only_one_block_runs_at_a_time(
+    parking: Pool,
+) -> None:
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(parking.session(str(n))) for n in range(3)]
+        for number, session in enumerate(sessions):
+            await session.run(f"x = {number}", LIMITS)
+        slow = asyncio.create_task(sessions[0].run("import time\ntime.sleep(0.5)", LIMITS))
+        await asyncio.sleep(0)
+        seen = await asyncio.gather(*(one.run("print(x)", LIMITS) for one in sessions[1:]))
+        assert [one.stdout for one in seen] == ["1\n", "2\n"]
+        assert (await slow).verdict is Verdict.OK and all(one.queued_s > 0.4 for one in seen)
+        assert len({one.sandbox_id for one in seen}) == 2
+        waiting = asyncio.create_task(parking.run(Request("print(4)"), LIMITS))
+        await asyncio.wait([waiting], timeout=0.2)
+        assert not waiting.done(), "a fourth was let in beside three sessions"
+    assert (await waiting).stdout == "4\n"
+
+
+async def test_a_parked_session_does_nothing_meanwhile(parking: Pool) -> None:
+    begin = (
+        "import threading, time\nseen = []\n"
+        "def count():\n    while True:\n"
+        "        seen.append(time.monotonic())\n        time.sleep(0.01)\n"
+        "threading.Thread(target=count, daemon=True).start()\ntime.sleep(0.1)"
+    )
+    look = "moments = list(seen)\nprint(max(b - a for a, b in zip(moments, moments[1:])))"
+    async with parking.session("counts") as counts, parking.session("other") as other:
+        assert (await counts.run(begin, LIMITS)).verdict is Verdict.OK
+        await other.run("import time\ntime.sleep(0.5)", LIMITS)
+        await counts.run("time.sleep(0.1)", LIMITS)
+        assert float((await counts.run(look, LIMITS)).stdout) > 0.4
+
+
+async def test_parked_sessions_cannot_touch_each_other(parking: Pool) -> None:
+    hostile = (
+        "import os, signal\nfor root in ('/tmp', '/dev/shm'):\n"
+        "    open(f'{root}/left', 'w').write('x')\n"
+        "for number in (signal.SIGUSR1, signal.SIGKILL):\n"
+        "    for pid in [-1, *range(2, 200)]:\n"
+        "        if pid != os.getpid():\n"
+        "            try: os.kill(pid, number)\n"
+        "            except OSError: pass\n"
+    )
+    look = (
+        "import os\nprint(x, os.listdir('/tmp'), os.listdir('/dev/shm'),"
+        " len([p for p in os.listdir('/proc') if p.isdigit()]) < 4)"
+    )
+    async with parking.session("quiet") as quiet, parking.session("hostile") as other:
+        await quiet.run("x = 7", LIMITS)
+        await other.run(hostile, LIMITS)
+        assert (await quiet.run(look, LIMITS)).stdout == "7 [] [] True\n"
+    assert (await parking.run(Request("print(1)"), LIMITS)).stdout == "1\n"
 
 
 async def test_a_cancelled_run_frees_its_slot_at_once(sandbox: Pool) -> None:

@@ -87,6 +87,8 @@ class Solution:
         """Hand the interpreter its script, or its next block."""
         if self.channel is None:
             raise FrameError("a script takes no blocks")
+        if self.used:
+            _tell_all(signal.SIGCONT)
         soft = ceiling(frame, self.desk.warm_virtual)
         self.nonce = secrets.token_hex(8)
         self.out.restart()
@@ -141,7 +143,10 @@ class Solution:
         wall = time.monotonic() - self.started
         delayed = watch.delayed_s(self.pid) if end == "timeout" else 0.0
         live = watch.usage().cpu_s if end in ("done", "failed") else 0.0
-        if end not in ("done", "failed"):
+        if end in ("done", "failed"):
+            # Between two blocks nothing of a session runs: it holds no slot then.
+            _tell_all(signal.SIGSTOP)
+        else:
             self.end()
         self.out.drain(terms.output_bytes)
         self.err.drain(terms.output_bytes)
@@ -249,8 +254,7 @@ class Solution:
         """Kill every process of the box but this one, and collect them all."""
         give_up = time.monotonic() + REAP_WITHIN
         while True:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
+            _tell_all(signal.SIGKILL)
             if not self._reap():
                 break
             if time.monotonic() > give_up:
@@ -268,6 +272,12 @@ class Solution:
             _leave_pid_namespace()
         elif not sweep(self.uid):
             raise BoxBroken("scratch space that can't be emptied")
+
+
+def _tell_all(number: int) -> None:
+    """Send a signal to every process of the box but the supervisor."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, number)
 
 
 def _await_wake(wake: int, seconds: float) -> None:
