@@ -20,7 +20,7 @@ from launch.scoring import config_of, write_scores
 from launch.status import run_status
 from storage.audit import audit
 from storage.dataset import assemble
-from storage.errors import InputError, SpecMismatch
+from storage.errors import SpecMismatch, UserError
 from storage.records import Score
 from storage.runs import Run
 from storage.schemas import from_table
@@ -189,7 +189,7 @@ def test_a_shard_is_taken_apart_response_by_response(scored: Scoring) -> None:
 
 
 def test_a_score_run_makes_no_dataset(scored: Scoring) -> None:
-    with pytest.raises(InputError, match="has no stage `export`, so it makes no dataset"):
+    with pytest.raises(UserError, match="export"):
         assemble(scored.run)
 
 
