@@ -1,4 +1,4 @@
-"""What the label laboratory says of a method: one row, its line in the table, its point in the plot.
+"""What the label laboratory says of a method: a row, its line in the table, its point in a plot.
 
 Invariant: figures only; nothing is measured here.
 """
