@@ -43,8 +43,18 @@ from workflows.road import INPUT_STAGE, StageSpec, road_of
 SHARDS_AT_ONCE = 8
 NAMES_THE_RUN = "export"
 """Its rows hold the name of their run, so it is made anew in every run."""
-NAMES_ONLY: Mapping[str, tuple[str, ...]] = {"rationalize": ("label",)}
+NAMES_ONLY: Mapping[str, tuple[str, ...]] = {
+    "rationalize": ("label",), "judge": ("label",), "formalize": ("label",)
+}  # fmt: skip
 """Stage -> what it reads only to learn which paths have rows there, whatever those rows say."""
+READ_LATER: Mapping[tuple[str, str], str] = {
+    ("judge", "aggregator"): "consensus",
+    ("judge", "verdicts"): "consensus",
+    ("judge", "ungraded"): "consensus",
+    ("repair", "continuations"): "retry",
+    ("repair", "successes"): "retry",
+}
+"""Settings that say how a later stage reads what was stored. (A meta-critique is written.)"""
 SAID_ELSEWHERE = frozenset({"configuration.limit", "configuration.stages.road", "stages"})
 """Fields that the input's digest says again, or that are compared stage by stage."""
 
@@ -78,7 +88,7 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     check_derivable(run, store, source, found)
     road, before = road_of(asked.stages[1:]), road_of(source.spec.stages[1:])
     reached = {
-        difference: _reached(difference.name, asked, road)
+        difference: _reached(difference, asked, road)
         for difference in found
         if difference.name not in SAID_ELSEWHERE
     }
@@ -94,14 +104,17 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     return Derivation(road, tuple(found), frozenset(anew | {NAMES_THE_RUN}))
 
 
-def _reached(field: str, asked: Spec, road: Sequence[StageSpec]) -> str | None:
+def _reached(found: Difference, asked: Spec, road: Sequence[StageSpec]) -> str | None:
     """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
     None where it reaches no stage of this road."""
+    field = found.name
     if field.startswith("configuration.stages."):
         stage, _, setting = field.removeprefix("configuration.stages.").partition(".")
         if stage == "estimate" and setting in ("pilot", "pilot_paths"):
             budget = asked.configuration["stages"]["estimate"]["mc_budget"]
             stage = "estimate" if budget in SMOOTHED else "label"
+        if "meta_critique" not in found.stored + found.asked:
+            stage = READ_LATER.get((stage, setting), stage)
         if stage in KINDS:
             return stage if stage in asked.stages else None
     elif field == "image_digest" or field.startswith("configuration.sandbox_limits."):

@@ -94,7 +94,7 @@ def step_labelled(
     return [
         StepLabelled(
             texts[row.problem_id],
-            steps[row.path_id],
+            steps[row.path_id][: len(row.labels)],
             row.labels,
             row.mc[1:],
             row.first_error,

@@ -9,8 +9,12 @@ from collections.abc import Mapping
 
 from storage.views import GENPRM, View
 from workflows.exports import CODE, COT, DIRECT
+from workflows.judge_views import INTERVENTION, LAST_STEP
 from workflows.reward_views import COUNTS, DISCRIMINATIVE, ORM, PAIRS
 
 VIEWS: Mapping[str, View] = {
-    view.name: view for view in (GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS)
-}
+    view.name: view
+    for view in (
+        GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS, INTERVENTION, LAST_STEP,
+    )
+}  # fmt: skip

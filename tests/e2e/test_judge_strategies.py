@@ -1,0 +1,341 @@
+"""Every strategy of the judge's side, from its configuration, with scripted models; its check each.
+
+The configurations are those of `configs/strategies/`; only models, problems and sizes are replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from actors.stage import Stage
+from demo import check, world
+from demo.problem import Problem as WorldProblem
+from launch.config import load
+from storage.audit import audit
+from storage.records import (
+    Agreement,
+    Example,
+    Intervention,
+    Judgement,
+    PathLabels,
+    Problem,
+    Rationale,
+)  # fmt: skip
+from storage.records import Path as SampledPath
+from storage.runs import Run
+from storage.stores import open_store
+from tests.local_cluster import LocalCluster
+from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from tests.unit.workflows.test_formal import decided
+from workflows import judge_prompts, prompts
+from workflows.build import continue_run, finish, standing, start_run
+from workflows.configuration import BuildConfig
+from workflows.judge_views import intervened, last_step_balanced
+from workflows.stages import StageMaker
+from workflows.tool_verdicts import tool_verdicts
+
+CONFIGS = Path(__file__).parents[2] / "configs/strategies"
+SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
+OURS = ("qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int")
+LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
+MIXED = world_problems(8)
+
+
+class Build:
+    """A configuration's run over scripted models."""
+
+    def __init__(self, name: str, folder: Path, answers: Mapping[str, str] | None = None) -> None:
+        self.problems: list[WorldProblem] = LOGIC if name == "fover" else MIXED
+        self.config = configured(name, folder, self.problems, answers)
+        self.world = ScriptedWorld(self.problems)
+        self.run = start_run(self.config, open_store(self.config.store), None)
+        cluster = LocalCluster(self.run, self._stages)
+        asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
+        finish_if_exported(self.run)
+
+    def _stages(self, role: str) -> Mapping[str, Stage]:
+        maker = StageMaker(self.config, self.run.name)
+        if role == "cpu":
+            return maker.pure(InProcessSandbox())
+        return maker.around(role, self.world.engine(role), InProcessSandbox())
+
+    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
+        """All rows of a stage."""
+        shards = range(self.run.spec.plan.shards)
+        return [row for shard in shards for row in self.run.read_rows(stage, shard, kind)]
+
+    @property
+    def paths(self) -> dict[str, SampledPath]:
+        """Selected paths by id."""
+        return {p.path_id: p for p in self.rows("sample", SampledPath) if p.selected}
+
+    @property
+    def kept(self) -> list[Agreement]:
+        """What consensus kept."""
+        return [row for row in self.rows("consensus", Agreement) if row.kept]
+
+    @property
+    def judgements(self) -> dict[str, list[Judgement]]:
+        """path_id -> its judgements in order."""
+        found: dict[str, list[Judgement]] = defaultdict(list)
+        for row in self.rows("judge", Judgement):
+            found[row.path_id].append(row)
+        return found
+
+
+def configured(
+    name: str, folder: Path, problems: list[WorldProblem], answers: Mapping[str, str] | None
+) -> BuildConfig:
+    file = folder / "problems.jsonl"
+    write_problems(problems, file)
+    if answers is not None:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        changed = [line | {"answer": answers[line["problem_id"]]} for line in lines]
+        file.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    written |= {"problems": "problems.jsonl", "shard_size": 4}
+    written["models"] = {
+        role: {"kind": "scripted", "model": role} for role in written["models"]
+    }
+    written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
+    return load(folder / f"{name}.yaml", {"store": f"file:{folder}/store"})
+
+
+def finish_if_exported(run: Run) -> None:
+    if "export" in run.spec.stages:
+        finish(run)
+    else:
+        run.finish()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made: dict[str, Build] = {}
+
+    def build(name: str) -> Build:
+        if name not in made:
+            made[name] = Build(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return build
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_strategy_builds_audits_clean_and_keeps_something(built: Any, name: str) -> None:
+    build = built(name)
+    assert standing(build.run).finished
+    assert audit(build.run).findings == ()
+    assert len(build.kept) > 5
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str) -> None:
+    build = built(name)
+    dropped = Counter(
+        drop.item
+        for stage in build.run.spec.stages[2:]
+        for commit in build.run.commits(stage)
+        for drop in commit.drops
+    )
+    if name == "int":
+        through = {row.path_id for row in build.rows("retry", Intervention) if row.kept}
+    else:
+        through = {row.path_id for row in build.rows("export", Example)}
+    assert set(dropped.values()) <= {1}
+    assert through | dropped.keys() == build.paths.keys()
+    assert not through & dropped.keys()
+
+
+@pytest.mark.parametrize("name", SPARK)
+def test_every_prompt_of_spark_follows_from_problem_and_steps_alone(built: Any, name: str) -> None:
+    build = built(name)
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    said = build.judgements
+    allowed = set(texts.values())  # the policy is asked the bare problem
+    for path in build.paths.values():
+        text = texts[path.problem_id]
+        allowed.add(judge_prompts.critique_chat(text, path.steps).user)
+        for verified in said[path.path_id]:
+            nothing = judge_prompts.NOTHING
+            allowed.add(judge_prompts.meta_chat(text, path.steps, verified.text, nothing).user)
+            for criticised in said[path.path_id]:
+                critique = criticised.text.removeprefix(judge_prompts.CRITIQUE_HEADING)
+                merge = judge_prompts.merge_chat
+                allowed.add(merge(text, path.steps, verified.text, critique, nothing).user)
+    assert build.world.prompts
+    for chat in build.world.prompts:
+        system, user = (message.content for message in chat.messages)
+        assert system in (prompts.SOLVER_SYSTEM, prompts.CRITIC_SYSTEM)
+        assert user in allowed
+        assert chat.prefill in ("Step 1: ", judge_prompts.OPENED, judge_prompts.CRITIQUE_HEADING)
+
+
+def test_with_other_answers_spark_asks_the_same_and_keeps_the_same(
+    built: Any, tmp_path: Path
+) -> None:
+    first = built("spark_step_vote")
+    wrong = {problem.problem_id: "31337" for problem in MIXED}
+    other = Build("spark_step_vote", tmp_path, wrong)
+    asked = [sorted(map(repr, build.world.prompts)) for build in (first, other)]
+    assert asked[0] == asked[1]
+    labels = [[(row.path_id, row.labels) for row in build.kept] for build in (first, other)]
+    assert labels[0] == labels[1]
+
+
+def test_outcome_vote_keeps_a_verification_that_agrees_with_the_majority(built: Any) -> None:
+    build = built("spark_outcome_vote")
+    for row in build.kept:
+        votes = [all(said.verdicts) for said in build.judgements[row.path_id]]
+        assert 2 * votes.count(all(row.labels)) > len(votes) == 5
+        assert build.judgements[row.path_id][row.chosen].verdicts == row.labels
+
+
+def test_step_vote_labels_every_step_by_its_majority(built: Any) -> None:
+    build = built("spark_step_vote")
+    for row in build.kept:
+        votes = [said.verdicts for said in build.judgements[row.path_id]]
+        steps = zip(*votes, strict=True)
+        assert [2 * sum(step) > len(step) for step in steps] == row.labels
+
+
+def test_a_meta_critique_exports_the_revision(built: Any) -> None:
+    build = built("spark_meta_critique")
+    rounds = Counter(row.round for rows in build.judgements.values() for row in rows)
+    assert rounds["verify"] == rounds["critique"] == rounds["merge"] > 0
+    changed = 0
+    for row in build.kept:
+        verified, _, merged = build.judgements[row.path_id]
+        assert row.chosen == 2 and merged.verdicts == row.labels
+        changed += verified.verdicts != merged.verdicts
+    assert changed > 0
+
+
+def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
+    built: Any,
+) -> None:
+    build = built("qwen_consensus")
+    labels = {row.path_id: row for row in build.rows("label", PathLabels)}
+    judged = build.rows("consensus", Agreement)
+    for row in judged:
+        agrees = row.judge_first_error == labels[row.path_id].first_error
+        assert row.kept == (agrees and row.reason is None)
+        assert not agrees or row.reason in (None, "judge_unreadable", "judge_split")
+    reasons = Counter(row.reason for row in judged if not row.kept)
+    assert len(judged) == len(build.kept) + sum(reasons.values())
+    for example in build.rows("export", Example):
+        assert example.labels.count(False) <= 1
+        assert all(example.labels[:-1])  # nothing after the first error
+
+
+def test_thinkprms_kept_verifications_equal_the_labels_on_every_step(built: Any) -> None:
+    build = built("thinkprm")
+    labels = {row.path_id: row.labels for row in build.rows("label", PathLabels)}
+    classes: dict[int, Counter[bool]] = defaultdict(Counter)
+    for shard in range(build.run.spec.plan.shards):
+        for row in build.run.read_rows("consensus", shard, Agreement):
+            if row.kept:
+                spoken = build.judgements[row.path_id][row.chosen]
+                assert spoken.verdicts == labels[row.path_id] == row.labels
+                assert spoken.finish_reason == "stop"
+                assert spoken.tokens <= build.config.stages.judge.max_tokens
+                classes[shard][all(row.labels)] += 1
+    assert all(seen[True] == seen[False] for seen in classes.values())
+
+
+def test_aurora_votes_over_distinct_prompts_and_sights(built: Any) -> None:
+    build = built("aurora")
+    for row in build.kept:
+        seats = [(said.prompt, said.sees) for said in build.judgements[row.path_id]]
+        assert len(seats) == len(set(seats)) == 4
+        votes = zip(*(said.verdicts for said in build.judgements[row.path_id]), strict=True)
+        assert [2 * sum(step) > 4 for step in votes] == row.labels
+    solutions = {row.reference_solution for row in build.rows("problems", Problem)}
+    asked = [chat.messages[1].content for chat in build.world.prompts]
+    judged = [text for text in asked if "[Math Problem]" in text]
+    seeing = [text for text in judged if any(each in text for each in solutions)]
+    assert len(seeing) == len(judged) / 2
+
+
+def test_spares_last_label_is_the_outcome_and_its_classes_are_even(built: Any) -> None:
+    build = built("spare")
+    paths = build.paths
+    outcomes = Counter(paths[row.path_id].correct for row in build.kept)
+    assert outcomes[True] == outcomes[False] > 0
+    overwritten = 0
+    for row in build.rows("consensus", Agreement):
+        assert row.labels[-1] == paths[row.path_id].correct
+        (said,) = build.judgements[row.path_id]
+        assert row.labels[:-1] == [verdict is True for verdict in said.verdicts[:-1]]
+        overwritten += row.labels[-1] != (said.verdicts[-1] is True)
+    assert all('"reference"' in chat.messages[1].content for chat in judge_chats(build))
+
+
+def judge_chats(build: Build) -> list[Any]:
+    return [chat for chat in build.world.prompts if "[Math Problem]" in chat.messages[1].content]
+
+
+def test_grounded_paths_have_the_tools_sign_on_every_step_and_end_where_they_recover(
+    built: Any,
+) -> None:
+    build = built("groundedprm")
+    rationales = {row.path_id: row for row in build.rows("rationalize", Rationale)}
+    for row in build.kept:
+        steps = len(build.paths[row.path_id].steps)
+        signs = tool_verdicts(rationales[row.path_id].executions, steps)
+        assert [value > 0 for value in row.values] == row.labels == signs[: len(row.labels)]
+        assert row.labels == sorted(row.labels, reverse=True)  # right, then wrong, then nothing
+    reasons = {row.reason for row in build.rows("consensus", Agreement)}
+    assert reasons <= {None, "tool_unreadable", "index_mismatch", "label_mismatch"}
+
+
+def test_fovers_labels_are_z3s_and_its_export_is_last_step_balanced(built: Any) -> None:
+    build = built("fover")
+    texts = {problem.problem_id: problem for problem in build.problems}
+    wrong = 0
+    for row in build.kept:
+        path, problem = build.paths[row.path_id], texts[row.problem_id]
+        assert row.labels == decided(problem.text, tuple(path.steps))
+        first = row.labels.index(False) if False in row.labels else None
+        assert first == check.first_error(problem, path.steps)
+        wrong += first is not None
+    assert wrong > 0
+    examples = build.rows("export", Example)
+    cut = last_step_balanced(examples)
+    labels = Counter(row.error_labels[-1] for row in cut)
+    assert labels[True] == labels[False] > 0
+    whole = {example.path_id: example for example in examples}
+    for last in cut:
+        assert last.error_labels[:-1] == [None] * (len(last.error_labels) - 1)
+        assert len(last.conversations) == 1 + 2 * len(last.error_labels)
+        right = whole[last.path_id].labels[len(last.error_labels) - 1]
+        assert last.error_labels[-1] == (not right)
+
+
+def test_only_steps_up_to_the_first_error_and_one_that_helps_are_exported_for_int(
+    built: Any,
+) -> None:
+    build = built("int")
+    tried = build.rows("retry", Intervention)
+    kept = {row.path_id: row for row in build.kept}
+    for row in tried:
+        path = build.paths[row.path_id]
+        assert not path.correct
+        assert row.step == kept[row.path_id].labels.index(False)
+        assert (row.prefix, row.wrong) == (path.steps[: row.step], path.steps[row.step])
+        assert row.n == 32 and row.kept == (row.c >= 1)
+        assert row.reply_tokens <= 200
+    exported = intervened(tried)
+    assert [row.path_id for row in exported] == [row.path_id for row in tried if row.kept] != []
+    for intervention, row in zip(exported, (row for row in tried if row.kept), strict=True):
+        (said,) = intervention.completion
+        assert said.content.endswith(f"Step {row.step + 1}: {row.replacement}")
+        assert all(step not in said.content for step in build.paths[row.path_id].steps[-1:])
