@@ -43,7 +43,9 @@ _ROWS = 256
 NAMELESS = "score"
 """A run that was given no name gets one that says what is scored."""
 IN_FLIGHT_ON_GPU, IN_FLIGHT_ON_CPU = 128, 48
-"""Histories at once on one engine, and as many interpreters for their code."""
+"""Sequences at once on one engine."""
+SLOTS_ON_GPU, SLOTS_ON_CPU = 128, 24
+"""Interpreters at once; each takes some 80 MB, and a second of a processor to come up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,11 @@ def config_of(
     wanted |= {"models.verifier.model": model, "responses": str(file.resolve())}
     for key, value in wanted.items():
         _set(raw, key.split("."), value)
-    in_flight = IN_FLIGHT_ON_GPU if gpus_here() else IN_FLIGHT_ON_CPU
-    for key in ("models.verifier.max_in_flight", "sandbox.slots"):
-        _default(raw, key, in_flight)
+    here = gpus_here()
+    _default(
+        raw, "models.verifier.max_in_flight", IN_FLIGHT_ON_GPU if here else IN_FLIGHT_ON_CPU
+    )
+    _default(raw, "sandbox.slots", SLOTS_ON_GPU if here else SLOTS_ON_CPU)
     _default(raw, "run", NAMELESS)
     config = validated(_ADAPTER, raw, str(settings or "score"))
     return replace(
