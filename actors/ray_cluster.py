@@ -27,8 +27,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError
 
+from actors.ray_errors import classified as classified
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import CodeExecutor, RemoteSandbox
 from actors.worker import ShardProgress, ShardWorker
@@ -84,21 +85,6 @@ class WorkerActor:
     async def close(self) -> None:
         """Release everything."""
         await self._worker.close()
-
-
-@contextlib.contextmanager
-def classified(what: str) -> Iterator[None]:
-    """Give an error that crossed Ray its own type again; a dead actor is WorkerLost."""
-    try:
-        yield
-    except RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, Exception) else error) from None
-    except RayActorError as error:
-        reason = str(error).strip().splitlines()
-        raise WorkerLost(f"{what}: {reason[0] if reason else 'its process died'}") from None
-    except RayError as error:
-        raise InfrastructureError(f"{what}: {error}") from None
 
 
 class RayCluster:

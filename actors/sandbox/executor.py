@@ -14,20 +14,20 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError
 
+from actors.ray_errors import classified
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Session
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.pool import caller as current_caller
 from storage.errors import InfrastructureError, SandboxLost, SandboxUnavailable
 
-Result = TypeVar("Result")
 SILENCE_S = 60.0
 ALIVE_EVERY_S = 10.0
 
@@ -116,17 +116,9 @@ class CodeExecutor:
                 del self._heard[name]
 
 
-async def classified(call: Awaitable[Result], what: str) -> Result:
-    """Await a remote call; its own errors come out as they were raised, Ray's as SandboxLost."""
-    try:
-        return await call
-    except RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, Exception) else error) from None
-    except RayActorError as error:
-        raise SandboxLost(f"{what}: the executor died: {str(error).strip()[:200]}") from None
-    except RayError as error:
-        raise SandboxLost(f"{what}: {error}") from None
+def executor_calls(what: str) -> AbstractContextManager[None]:
+    """Around calls of an executor: whatever is wrong with it is SandboxLost."""
+    return classified(f"{what}: the executor", SandboxLost, SandboxLost)
 
 
 class RemoteSandbox:
@@ -149,8 +141,9 @@ class RemoteSandbox:
         lost: InfrastructureError | None = None
         for _ in range(self._attempts):
             try:
-                with self._chosen() as executor:
-                    return await classified(executor.run.remote(self._name, request, limits), "run")
+                with self._chosen() as executor, executor_calls("run"):
+                    seen: Execution = await executor.run.remote(self._name, request, limits)
+                    return seen
             except SandboxLost as error:
                 lost = error
         raise SandboxUnavailable(f"{self._attempts} executors were tried: {lost}") from lost
@@ -160,13 +153,13 @@ class RemoteSandbox:
         """Hold one interpreter on one executor."""
         self._live()
         with self._chosen() as executor:
-            identity = await classified(executor.open_session.remote(self._name, key), key)
+            with executor_calls(key):
+                identity = await executor.open_session.remote(self._name, key)
             try:
                 yield RemoteSession(executor, identity)
             finally:
-                with contextlib.suppress(InfrastructureError):
-                    closing = classified(executor.close_session.remote(identity), key)
-                    await asyncio.shield(closing)
+                with contextlib.suppress(InfrastructureError), executor_calls(key):
+                    await asyncio.shield(_closed(executor, identity))
 
     @contextlib.contextmanager
     def _chosen(self) -> Iterator[ActorHandle[Any]]:
@@ -188,7 +181,8 @@ class RemoteSandbox:
         while True:
             for position, executor in enumerate(self._executors):
                 with contextlib.suppress(InfrastructureError, RayError):
-                    await classified(executor.alive.remote(self._name), "alive")
+                    with executor_calls("alive"):
+                        await executor.alive.remote(self._name)
                     self._lost[position] = 0
             await asyncio.sleep(ALIVE_EVERY_S)
 
@@ -196,6 +190,10 @@ class RemoteSandbox:
         """Stop speaking for this process; the executors belong to whoever started them."""
         if self._living is not None:
             self._living.cancel()
+
+
+async def _closed(executor: ActorHandle[Any], identity: str) -> None:
+    await executor.close_session.remote(identity)
 
 
 class RemoteSession:
@@ -207,5 +205,6 @@ class RemoteSession:
 
     async def run(self, code: str, limits: Limits | None = None) -> Execution:
         """Run one block."""
-        call = self._executor.run_block.remote(self._identity, code, limits)
-        return await classified(call, f"session {self._identity}")
+        with executor_calls(f"session {self._identity}"):
+            seen: Execution = await self._executor.run_block.remote(self._identity, code, limits)
+            return seen

@@ -1,0 +1,33 @@
+"""Errors that crossed Ray, given their own type again.
+
+Invariant: an error of the work comes out as it was raised; a dead actor and Ray's own trouble are
+the infrastructure's, in the words and the type that the caller chose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from storage.errors import InfrastructureError, WorkerLost
+
+
+@contextlib.contextmanager
+def classified(
+    what: str,
+    died: type[InfrastructureError] = WorkerLost,
+    broken: type[InfrastructureError] = InfrastructureError,
+) -> Iterator[None]:
+    """Around remote calls. Raises `died` where the actor is dead, `broken` where Ray failed."""
+    try:
+        yield
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, Exception) else error) from None
+    except RayActorError as error:
+        reason = str(error).strip().splitlines()
+        raise died(f"{what}: {reason[0] if reason else 'its process died'}") from None
+    except RayError as error:
+        raise broken(f"{what}: {error}") from None
