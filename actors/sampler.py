@@ -8,12 +8,13 @@ was paid for becomes a row, also where its problem is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from actors.collaborators import Grading, ReadAnswer, SplitSteps
 from actors.engine import Chat, Completion, Engine, Sampling
+from actors.sampling_rounds import Allocation, Rounds
 from actors.stage import ShardResult, ShardRows, process_items
 from storage.errors import ItemError
 from storage.records import Drop, Path, Problem
@@ -57,8 +58,13 @@ class PolicySampler:
         rule: SamplingRule,
         sampling: Sampling,
         seed: int,
+        allocation: Allocation | None = None,
     ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored."""
+        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
+
+        `allocation` decides about the rounds of all problems of a shard together, instead of the
+        rule's `next_round`, which looks at one.
+        """
         self._engine = engine
         self._grader = grader
         self._chat = chat
@@ -67,6 +73,7 @@ class PolicySampler:
         self._rule = rule
         self._sampling = sampling
         self._seed = seed
+        self._allocation = allocation
 
     async def run(self, rows: ShardRows) -> ShardResult[Path]:
         """Sample all problems of a shard: rows for every sample, a drop per problem that ends here.
@@ -74,10 +81,21 @@ class PolicySampler:
         Raises InfrastructureError.
         """
         drawn: dict[str, list[Path]] = {problem.problem_id: [] for problem in rows.problems}
+        place = {problem_id: position for position, problem_id in enumerate(drawn)}
+        rounds = Rounds(self._allocation, list(drawn.values())) if self._allocation else None
 
         async def one(problem: Problem) -> list[Path]:
             paths = drawn[problem.problem_id]
-            await self._draw(problem, paths)
+            here = place[problem.problem_id]
+
+            async def size() -> int:
+                return await rounds.next(here) if rounds else self._rule.next_round(paths)
+
+            try:
+                await self._draw(problem, paths, size)
+            finally:
+                if rounds:
+                    rounds.leave(here)
             selected = self._rule.select(paths)
             paths[:] = [replace(path, selected=path.path_id in selected) for path in paths]
             if (reason := self._rule.drop_reason(paths)) is not None:
@@ -95,12 +113,14 @@ class PolicySampler:
         finally:
             await self._grader.close()
 
-    async def _draw(self, problem: Problem, paths: list[Path]) -> None:
-        """Append rounds of paths until the rule has enough."""
+    async def _draw(
+        self, problem: Problem, paths: list[Path], next_round: Callable[[], Awaitable[int]]
+    ) -> None:
+        """Append rounds of paths until there are enough."""
         chat = self._chat(problem)
         first_with: dict[str, str] = {}
         number = 0
-        while size := self._rule.next_round(paths):
+        while size := await next_round():
             start = len(paths)
             seed = request_seed(self._seed, "sample", problem.problem_id, start)
             reply = await self._engine.generate(chat, replace(self._sampling, n=size, seed=seed))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from actors.sampling_rounds import Allocation
 from storage.records import Path
+from workflows.sampling_budget import SamplingBudget, Tally, plan
 from workflows.settings import SampleSettings
 
 
@@ -41,6 +43,35 @@ def pass_at_1(paths: Sequence[Path]) -> float:
     return sum(first) / len(first) if first else 0.0
 
 
+def tally(paths: Sequence[Path]) -> Tally:
+    """The usable right, usable wrong and other samples of one problem."""
+    right, wrong = len(usable(paths, correct=True)), len(usable(paths, correct=False))
+    return Tally(right, wrong, len(paths) - right - wrong)
+
+
+def allocation(settings: SampleSettings) -> Allocation | None:
+    """The knapsack over a shard's problems; None where every problem goes on to its cap.
+
+    Every problem has the first round, which gives its Pass@1; what is left of `per_problem`
+    samples each then goes, batch by batch, where `workflows.sampling_budget` expects most.
+    """
+    if settings.budget == "blind":
+        return None
+    budget = SamplingBudget(
+        right=settings.correct, wrong=settings.incorrect, round=settings.round, cap=settings.cap,
+        give_up=settings.give_up,
+    )  # fmt: skip
+
+    def next_samples(drawn: Sequence[Sequence[Path]]) -> Sequence[int]:
+        if not any(drawn):
+            return [min(settings.first_round, settings.cap)] * len(drawn)
+        tallies = [tally(paths) for paths in drawn]
+        left = settings.per_problem * len(drawn) - sum(each.samples for each in tallies)
+        return plan(tallies, max(0, left), budget)
+
+    return next_samples
+
+
 class QuotaRule:
     """Adaptive rounds until both classes have their quota, within one shared cap."""
 
@@ -57,6 +88,8 @@ class QuotaRule:
         size = wanted.round if paths else wanted.first_round
         if wanted.select == "all" and paths:
             return 0
+        if paths and pass_at_1(paths) < wanted.least_pass_at_1:
+            return 0
         full = (
             len(usable(paths, correct=True)) >= wanted.correct
             and len(usable(paths, correct=False)) >= wanted.incorrect
@@ -69,6 +102,8 @@ class QuotaRule:
         Empty where either class has no usable path.
         """
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
+        if pass_at_1(paths) < self._settings.least_pass_at_1:
+            return frozenset()
         if self._settings.select == "all":
             return frozenset(path.path_id for path in right + wrong)
         if not right or not wrong:
@@ -84,11 +119,13 @@ class QuotaRule:
     def drop_reason(self, paths: Sequence[Path]) -> str | None:
         """Why a problem does not go on; None where it does.
 
-        `no_valid_path`, `no_correct_path` or `no_incorrect_path`.
+        `no_valid_path`, `pass_at_1_low`, `no_correct_path` or `no_incorrect_path`.
         """
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
         if not right and not wrong:
             return "no_valid_path"
+        if pass_at_1(paths) < self._settings.least_pass_at_1:
+            return "pass_at_1_low"
         if self._settings.select == "all":
             return None
         if not right:

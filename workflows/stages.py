@@ -37,7 +37,7 @@ from workflows.pilot import stored_chain
 from workflows.posterior import Chain
 from workflows.rationales import PaperForm
 from workflows.road import road_of
-from workflows.sampling import QuotaRule
+from workflows.sampling import QuotaRule, allocation
 from workflows.workload import Workload
 
 
@@ -112,6 +112,7 @@ class StageMaker:
             split=steps.split,
             read_answer=read_answer,
             rule=QuotaRule(wanted),
+            allocation=allocation(wanted),
             sampling=Sampling(
                 temperature=wanted.temperature,
                 top_p=wanted.top_p,

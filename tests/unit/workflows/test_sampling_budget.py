@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.sampling_rounds import Rounds
+from storage.records import Path
+from tests.label_rows import path
+from workflows.sampling import allocation
 from workflows.sampling_budget import (
     SamplingBudget,
     Tally,
@@ -16,6 +24,7 @@ from workflows.sampling_budget import (
     plan,
     split,
 )
+from workflows.settings import SampleSettings
 
 BUDGET = SamplingBudget()
 FLAT = SamplingBudget(right=1, wrong=1, prior=(1.0, 1.0, 0.0))
@@ -119,3 +128,66 @@ def test_the_plan_fills_more_quota_than_a_blind_cap_at_equal_samples(
     print(f"{world}, cap {cap}, seed {cap}: {filled} of 2400 with {samples}, {ours} with {spent}")
     assert spent <= samples
     assert ours >= filled
+
+
+def drawn(problem: str, right: int, wrong: int) -> list[Path]:
+    """Paths of a problem, all different."""
+    return [
+        replace(path(2, index < right, problem_id=problem, index=index), text=f"{index}")
+        for index in range(right + wrong)
+    ]
+
+
+def test_a_shard_draws_first_rounds_then_what_fills_most_and_never_more_than_it_has() -> None:
+    settings = SampleSettings(
+        budget="knapsack", first_round=8, round=4, per_problem=20, correct=2, incorrect=2, cap=200
+    )
+    asks = allocation(settings)
+    assert asks is not None
+    assert asks([[], [], []]) == [8, 8, 8]
+    full, near, hard = drawn("a", 4, 4), drawn("b", 7, 1), drawn("c", 0, 8)
+    asked = asks([full, near, hard])
+    assert asked[0] == 0
+    assert 0 < asked[1] <= 4
+    spent = [full, near, drawn("c", 0, 44)]
+    assert sum(asks(spent)) == 0, "3 x 20 samples are drawn"
+    assert allocation(SampleSettings()) is None
+
+
+async def test_problems_wait_for_one_another_so_that_who_is_faster_decides_nothing() -> None:
+    grown: list[list[Path]] = [[], []]
+    seen: list[list[int]] = []
+
+    def allocate(paths: Sequence[Sequence[Path]]) -> list[int]:
+        seen.append([len(each) for each in paths])
+        return [2 * (len(paths[0]) < 2), 3 * (len(paths[1]) < 6)]
+
+    rounds = Rounds(allocate, grown)
+
+    async def one(number: int, pause: int) -> None:
+        while size := await rounds.next(number):
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            grown[number] += drawn("p", size, 0)
+        rounds.leave(number)
+
+    await asyncio.gather(one(0, 0), one(1, 20))
+    assert seen == [[0, 0], [2, 3], [2, 6]]
+    assert [len(each) for each in grown] == [2, 6]
+
+
+async def test_a_problem_that_fails_does_not_hold_up_the_others() -> None:
+    grown: list[list[Path]] = [[], []]
+    rounds = Rounds(lambda paths: [1, int(len(paths[1]) < 3)], grown)
+
+    async def fails() -> None:
+        await rounds.next(0)
+        rounds.leave(0)
+
+    async def draws() -> None:
+        while size := await rounds.next(1):
+            grown[1] += drawn("q", size, 0)
+        rounds.leave(1)
+
+    await asyncio.wait_for(asyncio.gather(fails(), draws()), 30)
+    assert len(grown[1]) == 3
