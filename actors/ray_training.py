@@ -106,6 +106,8 @@ def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.Scali
     """What the workers take of the cluster."""
     cores = int(ray.cluster_resources().get("CPU", 1))
     there = gpus or cores
+    if spread.strategy == "fsdp" and spread.workers < 2:
+        raise ConfigurationError("spread.strategy fsdp shards over workers: take two, or ddp")
     if private and spread.workers > there:
         raise ConfigurationError(
             f"spread.workers is {spread.workers}, this machine has {there} "

@@ -9,6 +9,7 @@ Invariant: a commit is made only after every worker has said that its files are 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,11 +22,14 @@ from transformers import TrainerCallback
 from actors import metrics
 from actors.training_batches import StepPlan
 from actors.training_events import Event, Place, Say
-from actors.training_settings import RhythmSettings
+from actors.training_settings import TrainingSettings
 from storage.checkpoints import StoredFile, fetch_files, files_in, store_files
-from storage.errors import ObjectCorrupt
+from storage.errors import ConfigurationError, ObjectCorrupt
 from storage.fault_points import fault
 from storage.trainings import StoredFolder, Training
+
+STRATEGY = "strategy"
+"""Note of a checkpoint: sharded ones and whole ones are not each other's."""
 
 
 class Keeper(TrainerCallback):  # type: ignore[misc]
@@ -34,7 +38,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         training: Training,
-        rhythm: RhythmSettings,
+        settings: TrainingSettings,
         plan: StepPlan,
         place: Place,
         say: Say,
@@ -42,7 +46,8 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """`held_out`: whether there are conversations to look at."""
         self._training = training
-        self._rhythm = rhythm
+        self._rhythm = settings.rhythm
+        self._notes = {STRATEGY: settings.spread.strategy}
         self._plan = plan
         self._place = place
         self._say = say
@@ -78,6 +83,11 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
                 "seconds": now - self._last,
             }
             self._last = now
+            if not math.isfinite(logs["loss"]):
+                raise ConfigurationError(
+                    f"the loss is {logs['loss']} after update {step}: lower learning.rate or set "
+                    "learning.clip, and take another name"
+                )
             self._show("stepmill_train_loss", logs["loss"])
             self._show("stepmill_train_step", step)
             if self._place.rank == 0:
@@ -93,7 +103,9 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the checkpoint that the trainer has just written into the store."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        keep_folder(self._training, folder, state.global_step, {}, self._place, final=False)
+        keep_folder(
+            self._training, folder, state.global_step, self._notes, self._place, final=False
+        )
         if self._place.local_rank == 0:
             shutil.rmtree(folder)
         self._say(Event("checkpoint", state.global_step, self._plan.steps))
@@ -127,27 +139,39 @@ def keep_folder(
     return standing
 
 
-def newest_checkpoint(training: Training, place: Place, folder: Path, say: Say) -> str | None:
+def newest_checkpoint(
+    training: Training, strategy: str, place: Place, folder: Path, say: Say
+) -> str | None:
     """The newest checkpoint that is whole, fetched to this machine; None where there is none.
 
-    One whose parts are gone or damaged is skipped and said, and the one before it taken.
+    One whose parts are gone or damaged is skipped and said, and the one before it taken. Raises
+    ConfigurationError for one that was written under another strategy.
     """
     steps = _agreed(place, training.checkpoints() if place.rank == 0 else [])
     for step in reversed(steps):
         target = folder / f"checkpoint-{step}"
-        trouble = None
+        trouble = written = None
         if place.local_rank == 0:
             try:
                 shutil.rmtree(target, ignore_errors=True)
                 found = training.checkpoint(step)
-                fetch_files(training.store, training.prefix, found.files, target)
+                written = found.notes.get(STRATEGY)
+                if written == strategy:
+                    fetch_files(training.store, training.prefix, found.files, target)
             except ObjectCorrupt as error:
                 trouble = str(error)
-        troubles = [said for said in gathered(place, trouble) if said]
-        if not troubles:
-            say(Event("continued", step))
-            return str(target)
-        say(Event("skipped", step, values={"why": troubles[0]}))
+        said = gathered(place, (trouble, written))
+        troubles = [one for one, _ in said if one]
+        if troubles:
+            say(Event("skipped", step, values={"why": troubles[0]}))
+            continue
+        other = next((one for _, one in said if one not in (None, strategy)), None)
+        if other is not None:
+            raise ConfigurationError(
+                f"checkpoint {step} was written under spread.strategy {other}: continue with it"
+            )
+        say(Event("continued", step))
+        return str(target)
     return None
 
 

@@ -46,10 +46,8 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     )
     folder = scratch_folder(place)
     try:
-        keeper = Keeper(
-            training, job.settings.rhythm, plan, place, tell, held_out=bool(corpus.held_out)
-        )
-        found = newest_checkpoint(training, place, folder, tell)
+        keeper = Keeper(training, job.settings, plan, place, tell, held_out=bool(corpus.held_out))
+        found = newest_checkpoint(training, job.settings.spread.strategy, place, folder, tell)
         trainer = StepTrainer(
             model,
             arguments(job.settings, plan.steps, place, folder),

@@ -65,6 +65,16 @@ class World:
         said: dict[str, Any] = json.loads(ended.stdout)
         return said | {"log": ended.stderr}
 
+    def weights(self, name: str) -> dict[str, Any]:
+        """The trained model's weights, as transformers loads them."""
+        from transformers import AutoModelForCausalLM
+
+        folder = self.folder / f"{name}-model"
+        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        assert not report["missing_keys"]
+        assert type(model).__name__ == "Qwen2ForCausalLM"
+        return {key: value.numpy() for key, value in model.state_dict().items()}
+
     def losses(self, name: str) -> list[float]:
         return losses(notes_of(Training(self.store, name, TrainingSpec("", "", "", {}))))
 
@@ -95,6 +105,10 @@ def test_two_workers_draw_the_loss_curve_of_one(
     name = f"two-{strategy}"
     world.train(name, workers=2, strategy=strategy)
     assert world.losses(name) == pytest.approx(quiet, rel=1e-5)
+    one, two = (world.weights(folder) for folder in ("quiet", name))
+    assert one.keys() == two.keys()
+    for tensor in one:
+        assert two[tensor] == pytest.approx(one[tensor], abs=1e-5), tensor
 
 
 def test_a_worker_killed_in_mid_epoch_is_replaced_and_ends_at_the_same_loss(

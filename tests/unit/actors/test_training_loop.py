@@ -19,6 +19,7 @@ from actors.training_settings import (
     SpreadSettings,
 )
 from storage.checkpoints import fetch_files
+from storage.errors import ConfigurationError, SpecMismatch
 from storage.local_store import LocalStore
 from storage.trainings import Training, TrainingSpec
 from tests.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
@@ -208,3 +209,26 @@ def test_jobs_survive_pickling(taught: Taught) -> None:
     job = job_of(config, Training(taught.store, "pickled", spec))
     assert isinstance(pickle.loads(pickle.dumps(job)), TrainingJob)
     assert job.settings.learning == LEARNING
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_what_to_change(taught: Taught) -> None:
+    wild = replace(LEARNING, rate=1e30, clip=0.0, warm_up=0.0)
+    with pytest.raises(ConfigurationError, match=r"lower learning\.rate"):
+        taught.train(taught.config("wild", learning=wild))
+
+
+def test_a_checkpoint_of_another_strategy_is_refused(taught: Taught) -> None:
+    config = taught.config("strategies")
+    with pytest.raises(Stopped):
+        taught.train(config, stop_at=3)
+    other = replace(config, spread=SpreadSettings(micro_tokens=4096, strategy="fsdp"))
+    with pytest.raises(ConfigurationError, match=r"spread\.strategy ddp"):
+        taught.train(other)
+
+
+def test_another_rate_is_refused_and_another_cadence_is_not(taught: Taught) -> None:
+    config = taught.config("frozen")
+    start_training(config, taught.store)
+    start_training(replace(config, rhythm=RhythmSettings(evaluate=9)), taught.store)
+    with pytest.raises(SpecMismatch, match=r"settings\.learning\.rate: stored 0\.003"):
+        start_training(replace(config, learning=replace(LEARNING, rate=1e-3)), taught.store)

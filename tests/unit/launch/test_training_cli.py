@@ -1,0 +1,89 @@
+"""`stepmill train` given what it can't use: one line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launch.cli import run_command
+from launch.config import load_training
+from launch.curve import curve_lines
+from storage.local_store import LocalStore
+from storage.records import Problem
+from storage.runs import Run
+from storage.specs import ShardPlan, Spec, input_digest
+from tests.training_world import taught_run, tiny_base
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    store = LocalStore.at(folder / "store")
+    taught_run(store)
+    taught_run(store, count=0, name="empty")
+    given = [Problem("q", "What?", "1")]
+    Run.start(store, "half", Spec({}, input_digest(given), ShardPlan(1, 1))).store_input(given)
+    tiny_base(folder / "base")
+    (folder / "bad.jinja").write_text("{{ messages[0].content }}")
+    (folder / "taken").mkdir()
+    (folder / "taken" / "file").write_text("mine")
+    (folder / "no-weights").mkdir()
+    (folder / "no-weights" / "config.json").write_text('{"model_type": "qwen2"}')
+    return folder
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    whole: dict[str, Any] = {"run": "taught", "base": "./base", "store": f"file://{folder}/store"}
+    config = folder / "train.yaml"
+    config.write_text(yaml.safe_dump(whole | changes))
+    return config
+
+
+CASES: dict[str, tuple[dict[str, Any], list[str], str]] = {
+    "a run that is not there": ({"run": "nobody"}, [], "no run 'nobody'"),
+    "a run that is not finished": ({"run": "half"}, [], "stepmill resume half"),
+    "a run that kept nothing": ({"run": "empty"}, [], "kept no example"),
+    "a view that is none": ({}, ["--view", "essay"], "`view`: input should be"),
+    "a folder that is no model": ({"base": "./taken"}, [], "has no config.json"),
+    "a model without weights": ({"base": "./no-weights"}, [], "no weights"),
+    "a template that can't be masked": ({"chat_template": "bad.jinja"}, [], "can't be masked"),
+    "a template that is not there": ({"chat_template": "no.jinja"}, [], "no.jinja can't be read"),
+    "more tokens than positions": ({"data": {"max_length": 9999}}, [], "1024 positions"),
+    "a folder that is taken": ({}, ["--out", "taken"], "holds something else"),
+    "an unknown setting": ({"learning": {"lr": 1}}, [], "unknown key `learning.lr`"),
+    "a rate below zero": ({"learning": {"rate": -1}}, [], "`learning.rate`"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_cant_be_used_is_one_line_and_exit_code_2(
+    folder: Path, case: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes, options, said = CASES[case]
+    monkeypatch.chdir(folder)
+    code = run_command(["train", str(written(folder, **changes)), *options])
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert (code, len(lines)) == (2, 1)
+    assert said in lines[0]
+    assert not list(LocalStore.at(folder / "store").list("trainings/"))
+
+
+def test_the_configurations_of_the_paper_are_whole() -> None:
+    configs = Path(__file__).parents[3] / "configs"
+    for name, size in (("1.5b", "1.5B"), ("7b", "7B"), ("32b", "32B")):
+        config = load_training(configs / f"train_{name}.yaml")
+        assert config.base == f"deepseek-ai/DeepSeek-R1-Distill-Qwen-{size}"
+        assert (config.learning.batch, config.learning.rate) == (64, 2e-6)
+    assert load_training(configs / "train_demo.yaml", {"view": "direct"}).training == "demo-direct"
+
+
+def test_a_curve_falls_from_left_to_right() -> None:
+    lines = curve_lines([(step, 10 / step) for step in range(1, 201)])
+    assert lines[0].split("│")[1].rstrip() == "█"[: len(lines[0].split("│")[1].rstrip())]
+    assert "logarithmic" in lines[-1]
+    assert max(map(len, lines)) < 80
+    assert curve_lines([]) == []
+    assert curve_lines([(1, 2.0)])
