@@ -12,9 +12,10 @@ from launch.completing import complete
 from launch.config import validate
 from launch.deriving import continue_derived, derive
 from launch.preflight import check_problems, require
+from launch.refining import resume_refining
 from launch.scoring import resume_scoring
 from launch.status import run_status, show_status
-from storage.layout import SCORING
+from storage.layout import REFINING, SCORING
 from storage.runs import Run
 from storage.stores import open_store
 from workflows.build import finish, standing, start_run, stored_configuration
@@ -38,6 +39,8 @@ def resume_run(name: str, store: str, address: str | None) -> None:
     raw = {**stored_configuration(opened, name), "store": store, "run": name}
     if run.spec.stages == SCORING:
         return resume_scoring(run, raw, address)
+    if run.spec.stages == REFINING:
+        return resume_refining(run, raw, address)
     config = validate(raw, f"run {name}")
     run.check_input()
     continue_derived(run, config)

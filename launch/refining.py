@@ -35,6 +35,7 @@ from storage import schemas
 from storage.commits import canonical_json
 from storage.errors import ConfigurationError, InputError
 from storage.records import Response
+from storage.runs import Run
 from storage.shards import write_parquet
 from storage.specs import input_digest
 from storage.stores import open_store
@@ -135,6 +136,18 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
         standing = refined(standing, new)
         turns.append(_turn(standing, len(critiques), len(new), answers))
     return standing, turns
+
+
+def resume_refining(run: Run, raw: dict[str, Any], address: str | None) -> None:
+    """Ask again whatever one turn still lacks; `refine` itself goes on with the next turn."""
+    config = validated(_ADAPTER, raw, f"run {run.name}")
+    require(config, address)
+    run.check_input()
+    complete(run, config, address, makers(run, config))
+    run.finish()
+    Console(stderr=True).print(
+        f"run {run.name} is finished: repeat `stepmill refine` for the next turn", highlight=False
+    )
 
 
 def _generator(wanted: Refinement, store: str) -> RefineConfig:
