@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from workflows.configuration import BuildConfig
+from workflows.scoring_settings import VerifySettings
 from workflows.training_settings import TrainConfig
 
 INTRODUCTION = """\
@@ -32,11 +33,21 @@ A training (`stepmill train`) is another file: `configs/train_demo.yaml` runs on
 `configs/train_1.5b.yaml`, `train_7b.yaml` and `train_32b.yaml` have the paper's bases.
 """
 
+SCORING = """
+# Scoring
+
+`stepmill score MODEL FILE` takes these from its options and from `--config FILE.yaml`, which also
+has `sandbox`, `cluster` and `models.verifier` (the keys of an engine) as a build has them.
+"""
+
 
 def page() -> str:
     """The whole page."""
-    build, training = ("".join(_section("", kind)) for kind in (BuildConfig, TrainConfig))
-    return INTRODUCTION + build + TRAINING + training.rstrip() + "\n"
+    build, training, verify = (
+        "".join(_section(prefix, kind))
+        for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
+    )
+    return INTRODUCTION + build + TRAINING + training + SCORING + verify.rstrip() + "\n"
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
