@@ -1,6 +1,6 @@
 """The demo on a cluster: S3, three Ray nodes, submitted as a job, one node killed in the middle.
 
-    python -m benchmarks.demo_cluster [--problems 96] [--out FOLDER] [--server ceph|ministack]
+    python -m benchmarks.demo_cluster [--problems 48] [--out FOLDER] [--server ceph|ministack]
 
 On this machine it starts Ceph's gateway (ministack where Debian's packages can't be had) and a Ray
 cluster of three nodes with token authentication. The plain `ray job submit` starts the run and is
@@ -143,7 +143,7 @@ def commits(store: str) -> dict[str, dict[int, str]]:
 def main() -> None:
     """Play the whole thing; exit code 1 where something was not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--problems", type=int, default=96)
+    parser.add_argument("--problems", type=int, default=48)
     parser.add_argument("--out", type=Path, default=Path(".stepmill/demo-cluster-dataset"))
     parser.add_argument("--server", choices=["ceph", "ministack"], default="ceph")
     asked = parser.parse_args()

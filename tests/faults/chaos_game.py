@@ -20,7 +20,7 @@ from typing import Any
 from storage.commits import Commit
 from storage.runs import Run
 from tests.faults.chaos_ledger import Ledger, Lost, add
-from tests.faults.chaos_victims import Nodes, children, containers, kill
+from tests.faults.chaos_victims import Nodes, containers, engine_cores, kill
 
 SANDBOX = ("container", "executor")
 
@@ -176,7 +176,7 @@ class Game:
             role, pid = self._workers[worker]
             if role == kind and kill(pid):
                 return [worker]
-            if kind == "engine" and role != "cpu" and any(kill(core) for core in children(pid)):
+            if kind == "engine" and role != "cpu" and any(map(kill, engine_cores(pid))):
                 return [worker]
         return None
 

@@ -95,12 +95,10 @@ def processes() -> Iterator[tuple[int, int, str]]:
                 yield int(folder.name), int(fields[1]), name
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process started itself, but for Python's resource tracker."""
+def engine_cores(pid: int) -> list[int]:
+    """Engine cores that a worker started."""
     return [
-        child
-        for child, parent, name in processes()
-        if parent == pid and "resource_tracker" not in name
+        child for child, parent, name in processes() if parent == pid and "EngineCore" in name
     ]
 
 
