@@ -68,8 +68,8 @@ class Ablation:
 
     @property
     def model(self) -> str:
-        """Folder of the model; shared by ablations that train on the same."""
-        return f"{self.run}-{self.view}"
+        """Folder of the model; shared by ablations, and with the loop, that train on the same."""
+        return f"{self.run}-{self.view}" if self.stages else self.view
 
 
 def ablations(only: Sequence[str] = ()) -> list[Ablation]:
@@ -124,10 +124,12 @@ def commands(
     if ablation.stages:
         config = str(build_file(ablation, work))
         yield ["build", config, "--run", ablation.run, "--from", "demo", *keep]
-    model = work / "models" / ablation.model
-    training = f"{ablation.model}-{'' if epochs is None else f'{epochs:g}-'}epochs"
-    yield ["train", str(train_file(work, epochs)), "--run", ablation.run, "--view", ablation.view,
-           "--name", training, "--out", str(model), *keep]  # fmt: skip
+    ready = bench.parent.parent / ablation.model
+    model = ready if epochs is None and ready.is_dir() else work / "models" / ablation.model
+    if model != ready:
+        training = f"{ablation.run}-{ablation.view}" + (f"-{epochs:g}-epochs" if epochs else "")
+        yield ["train", str(train_file(work, epochs)), "--run", ablation.run,
+               "--view", ablation.view, "--name", training, "--out", str(model), *keep]  # fmt: skip
     yield ["evaluate", str(model), str(bench), "--suite", "processbench", "--n", str(n),
            "--mode", ablation.mode, "--out", str(work / ablation.name), *keep]  # fmt: skip
 
@@ -222,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path(".stepmill/ablations"))
     parser.add_argument("--loop", type=Path, default=Path(".stepmill/loop"), help="of `make loop`")
     parser.add_argument("--store", default="file:.stepmill/store")
-    parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
+    parser.add_argument("--n", type=int, default=8, help="histories of Maj@N")
     parser.add_argument("--epochs", type=float, default=None, help="of every training")
     parser.add_argument("--only-tables", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
