@@ -226,13 +226,13 @@ class ConsensusSettings:
     rule: Literal["all_steps", "first_error", "none"] = "all_steps"
     """`all_steps`: every label agrees (the paper; a non-monotone path never does);
     `first_error`: only the index of the first wrong step has to agree; `none`: keep all."""
-    sources: tuple[Literal["labels", "judge", "tool", "hybrid", "outcome", "known"], ...] = (
+    sources: tuple[Literal["labels", "judge", "tool", "hybrid", "outcome"], ...] = (
         "labels", "judge",
     )  # fmt: skip
     """What has to agree; the first gives the labels. `labels`: stage `label`; `judge`: the
     rationale's votes, or stage `judge`; `tool`: what the code of each step found; `hybrid`: sign
     of tool verdicts and outcome together; `outcome`: whether any step is wrong against the path's
-    answer; `known`: labels that came with the problems."""
+    answer."""
     aggregate: Literal["majority", "unanimous"] = "majority"
     """How a rationale's votes become one index."""
     outcome_overwrites_last: bool = False

@@ -179,6 +179,35 @@ def test_every_prompt_of_spark_follows_from_problem_and_steps_alone(built: Any, 
         assert chat.prefill in ("Step 1: ", judge_prompts.OPENED, judge_prompts.CRITIQUE_HEADING)
 
 
+def test_every_prompt_of_genprm_follows_from_problem_and_steps_alone(built: Any) -> None:
+    build = built("genprm")
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    solved: set[tuple[str, str]] = set()
+    verified: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in build.paths.values():
+        text = texts[path.problem_id]
+        for state in range(len(path.steps)):
+            solved.add((text, prompts.completion_chat(text, path.steps[:state]).prefill))
+    for row in build.rows("rationalize", Rationale):
+        path = build.paths[row.path_id]
+        asked = prompts.rationale_chat(texts[path.problem_id], path.steps)
+        verified[asked.system, asked.user].append(row.text)
+    tried = {
+        prompts.rationale_chat(texts[path.problem_id], path.steps).user
+        for path in build.paths.values()
+    }
+    for chat in build.world.prompts:
+        system, user = (message.content for message in chat.messages)
+        if system == prompts.SOLVER_SYSTEM:  # policy and completion model
+            assert (user, chat.prefill) in solved
+            continue
+        assert system == prompts.RATIONALE_SYSTEM and user in tried
+        own = chat.prefill.removesuffix(prompts.CONCLUSION)  # what the writer itself wrote so far
+        assert not verified[system, user] or any(
+            text.startswith(own) for text in verified[system, user]
+        )
+
+
 def test_with_other_answers_spark_asks_the_same_and_keeps_the_same(
     built: Any, tmp_path: Path
 ) -> None:

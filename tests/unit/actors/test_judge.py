@@ -1,0 +1,151 @@
+"""The judge, the repairer and its trial: what is asked, with which seeds, and what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from actors.engine import Chat, Sampling
+from actors.intervention import Repairer, Retrial, Trial
+from actors.judge import Judge, Opinion
+from actors.scripted_engine import ScriptedEngine
+from actors.stage import ShardRows
+from storage.records import Agreement, Message, Path, Problem
+from tests.label_rows import path
+
+PROBLEM = Problem("p", "What?", "1")
+
+
+class Plain:
+    """A seat whose verdict is the last letter of the text."""
+
+    prompt, sees = "plain", "none"
+
+    def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
+        return Chat((Message("user", problem.problem + "|" + "|".join(steps)),), "")
+
+    def read(self, text: str, steps: int) -> Opinion:
+        return Opinion([text] * steps, [text.endswith("y")] * steps, None)
+
+    def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
+        return Chat((Message("user", f"criticise {verification}"),), "")
+
+    def merge_chat(
+        self, problem: Problem, steps: Sequence[str], verification: str, critique: str
+    ) -> Chat:
+        return Chat((Message("user", f"merge {verification} and {critique}"),), "")
+
+
+def entering(rows: ShardRows) -> Sequence[Path]:
+    return rows.paths
+
+
+def judge(engine: ScriptedEngine, votes: int = 2, meta: bool = False, wrong: bool = False) -> Judge:
+    return Judge(
+        engine, panel=(Plain(),), votes=votes, meta=meta, only_wrong=wrong, entering=entering,
+        sampling=Sampling(temperature=0.6, max_tokens=20), model="m", seed=3,
+    )  # fmt: skip
+
+
+ROWS = ShardRows(problems=(PROBLEM,), paths=(path(2, True), path(2, False, index=1)))
+
+
+async def test_every_verification_is_a_row_with_a_seed_of_its_own() -> None:
+    engine = ScriptedEngine(lambda chat, seed: f"{seed} y")
+    result = await judge(engine, votes=3).run(ROWS)
+    assert [(row.path_id, row.number) for row in result.rows] == [
+        (name, number) for name in ("p#0", "p#1") for number in range(3)
+    ]
+    assert len({row.seed for row in result.rows}) == 6
+    assert [row.text for row in result.rows] == [f"{row.seed} y" for row in result.rows]
+    again = await judge(ScriptedEngine(lambda chat, seed: f"{seed} y"), votes=3).run(ROWS)
+    assert again == result
+
+
+async def test_a_verification_that_more_votes_ask_for_again_is_the_same() -> None:
+    engine = ScriptedEngine(lambda chat, seed: f"{seed} y")
+    few, many = await judge(engine, votes=1).run(ROWS), await judge(engine, votes=2).run(ROWS)
+    assert [row for row in many.rows if row.number == 0] == list(few.rows)
+
+
+async def test_a_meta_critique_reads_its_verification_and_the_merge_reads_both() -> None:
+    asked: list[str] = []
+
+    def script(chat: Chat, seed: int) -> str:
+        asked.append(chat.messages[0].content)
+        return "C" if "criticise" in asked[-1] else "M y" if "merge" in asked[-1] else "V n"
+
+    result = await judge(ScriptedEngine(script), votes=1, meta=True).run(
+        replace(ROWS, paths=ROWS.paths[:1])
+    )
+    assert [(row.round, row.text) for row in result.rows] == [
+        ("verify", "V n"), ("critique", "C"), ("merge", "M y"),
+    ]  # fmt: skip
+    assert asked[1:] == ["criticise V n", "merge V n and C"]
+    assert result.rows[1].verdicts == []
+
+
+async def test_right_answers_may_be_left_alone() -> None:
+    result = await judge(ScriptedEngine(lambda chat, seed: "y"), wrong=True).run(ROWS)
+    assert {row.path_id for row in result.rows} == {"p#1"}
+    assert [(drop.item, drop.reason) for drop in result.drops] == [("p#0", "right_answer")]
+
+
+def agreed(labels: list[bool], name: str = "p#0") -> Agreement:
+    return Agreement(name, "p", True, None, None, None, "none", labels)
+
+
+async def test_a_repair_is_asked_for_the_first_wrong_step_with_what_stands_before_it() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def chat(problem: Problem, prefix: Sequence[str], wrong: str) -> Chat:
+        asked.append((*prefix, wrong))
+        return Chat((Message("user", "?"),), "")
+
+    engine = ScriptedEngine(lambda chat, seed: " better ")
+    repairer = Repairer(engine, chat=chat, sampling=Sampling(max_tokens=5), seed=0)
+    rows = ShardRows(
+        problems=(PROBLEM,), paths=(path(3, False),), agreements=(agreed([True, False, True]),)
+    )
+    (row,) = (await repairer.run(rows)).rows
+    assert asked == [("step 0", "step 1")]
+    assert (row.step, row.prefix, row.wrong, row.replacement) == (1, ["step 0"], "step 1", "better")
+
+
+async def test_replacements_that_are_none_are_dropped_with_a_reason() -> None:
+    replies = {
+        "a b c d e f g": "truncated",
+        " ": "empty_step",
+        "one\n\ntwo": "not_one_step",
+        "step 0": "same_step",
+    }
+    for reply, reason in replies.items():
+        engine = ScriptedEngine(lambda chat, seed, reply=reply: reply)  # type: ignore[misc]
+        repairer = Repairer(
+            engine, chat=lambda *_: Chat((), ""), sampling=Sampling(max_tokens=5), seed=0
+        )
+        rows = ShardRows(
+            problems=(PROBLEM,), paths=(path(1, False),), agreements=(agreed([False]),)
+        )
+        assert [drop.reason for drop in (await repairer.run(rows)).drops] == [reason]
+
+
+async def test_a_replacement_is_kept_where_enough_continuations_succeed() -> None:
+    async def go_on(problem: Problem, steps: tuple[str, ...], n: int) -> Trial:
+        return Trial(n, {"good": 2, "bad": 0}[steps[-1]], 7, 5)
+
+    async def close() -> None:
+        return None
+
+    tried = []
+    for reply in ("good", "bad"):
+        engine = ScriptedEngine(lambda chat, seed, reply=reply: reply)  # type: ignore[misc]
+        repairer = Repairer(engine, chat=lambda *_: Chat((), ""), sampling=Sampling(), seed=0)
+        rows = ShardRows(
+            problems=(PROBLEM,), paths=(path(1, False),), agreements=(agreed([False]),)
+        )
+        tried += (await repairer.run(rows)).rows
+    retrial = Retrial(go_on, close, continuations=32, successes=1)
+    result = await retrial.run(ShardRows(problems=(PROBLEM,), interventions=tuple(tried)))
+    assert [(row.n, row.c, row.kept) for row in result.rows] == [(32, 2, True), (32, 0, False)]
+    assert [drop.reason for drop in result.drops] == ["no_success"]
