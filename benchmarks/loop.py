@@ -96,7 +96,8 @@ def commands(work: Path, store: str, problems: Path) -> list[Command]:
         Command(
             "best of 8",
             (*evaluate, str(bench / "bon.jsonl"), "--suite", "bon", "--n", str(N),
-             "--baseline", f"direct={direct}:direct", *keep, "--out", str(work / "bon")),
+             "--baseline", f"direct={direct}:direct",
+             "--baseline", f"untrained={BASE}:direct", *keep, "--out", str(work / "bon")),
         ),
         Command(
             "refinement",

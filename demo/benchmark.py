@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo.benchmark", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--policy", type=Path, default=POLICY)
-    parser.add_argument("--per-subset", type=int, default=40, help="responses per subset (even)")
+    parser.add_argument("--per-subset", type=int, default=64, help="responses per subset (even)")
     parser.add_argument("--bon-problems", type=int, default=48, help="problems of best-of-N")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument(
