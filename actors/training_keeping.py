@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import TrainerCallback
 
 from actors import metrics
@@ -27,6 +28,11 @@ from storage.checkpoints import StoredFile, fetch_files, files_in, store_files
 from storage.errors import ConfigurationError, ObjectCorrupt
 from storage.fault_points import fault
 from storage.trainings import StoredFolder, Training
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model",
+)  # fmt: skip
 
 STRATEGY = "strategy"
 """Note of a checkpoint: sharded ones and whole ones are not each other's."""
@@ -178,12 +184,11 @@ def newest_checkpoint(
 def write_model(
     model: Any,
     state: Mapping[str, torch.Tensor],
-    tokenizer: Any,
     end: int,
     dtype_name: str,
     folder: Path,
 ) -> None:
-    """Write the plain folder that vLLM and transformers load.
+    """Write weights and configuration of the plain folder that vLLM and transformers load.
 
     `state`: the weights, saved as `dtype_name`, the base model's own precision; `end`: the token
     that ends an assistant's turn, at which generation must stop.
@@ -199,7 +204,22 @@ def write_model(
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = str(dtype).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    tokenizer.save_pretrained(folder)
+
+
+def write_tokenizer(base: str, template: str, folder: Path) -> None:
+    """Add the base model's tokenizer, byte for byte, and the chat template that was trained.
+
+    Saving a loaded one would write what its class made of it: another pre-tokenizer, if the class
+    is another model family's.
+    """
+    for name in TOKENIZER_FILES:
+        if Path(base).is_dir():
+            found: Any = Path(base) / name
+        else:
+            found = try_to_load_from_cache(base, name)
+        if isinstance(found, str | Path) and Path(found).is_file():
+            shutil.copyfile(found, folder / name)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
 def gathered(place: Place, mine: Any) -> list[Any]:

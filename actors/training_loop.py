@@ -20,7 +20,14 @@ import torch
 from actors.training_batches import Corpus, StepPlan
 from actors.training_events import Event, Place, Say
 from actors.training_job import TrainingJob
-from actors.training_keeping import Keeper, gathered, keep_folder, newest_checkpoint, write_model
+from actors.training_keeping import (
+    Keeper,
+    gathered,
+    keep_folder,
+    newest_checkpoint,
+    write_model,
+    write_tokenizer,
+)
 from actors.training_trainer import StepTrainer, arguments
 from storage.errors import InputError
 from storage.stores import open_store
@@ -67,7 +74,8 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         target = folder / "model"
         if place.rank == 0:
             end = int(corpus.train[0].ids[-1])
-            write_model(model, state, tokenizer, end, dtype, target)
+            write_model(model, state, end, dtype, target)
+            write_tokenizer(job.base, tokenizer.chat_template, target)
             job.dress(target, notes)
         keep_folder(training, target, plan.steps, notes, place, final=True)
         if place.rank == 0 and not job.settings.rhythm.keep:

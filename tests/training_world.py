@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from storage.stores import ObjectStore
 from storage.trainings import Training
 from workflows import prompts
 from workflows.exports import analyze_part, output_part, verify_part
+
+DEMO = Path(__file__).parents[1] / "demo" / "models" / "rationale"
 
 QWEN25_TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' %}"
@@ -87,8 +90,7 @@ def demo_tokenizer() -> Any:
     """The demo models' tokenizer."""
     from transformers import AutoTokenizer
 
-    folder = Path(__file__).parents[1] / "demo" / "models" / "rationale"
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(DEMO)
 
 
 def example(number: int, steps: int, wrong_from: int | None = None, run: str = "taught") -> Example:
@@ -155,7 +157,8 @@ def tiny_base(folder: Path) -> None:
         tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    demo_tokenizer().save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(DEMO / name, folder / name)
 
 
 def notes_of(training: Training) -> dict[str, Any]:

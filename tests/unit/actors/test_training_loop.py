@@ -171,6 +171,8 @@ def test_the_model_is_a_plain_folder_that_transformers_loads(
     assert loaded.generation_config.eos_token_id in (2, [2])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.chat_template == demo_tokenizer().chat_template
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (folder / name).read_bytes() == (taught.base / name).read_bytes()
     assert "| held out | 2 problems |" in (folder / "README.md").read_text()
     curve = pq.read_table(folder / "training" / "curve.parquet").to_pylist()
     assert [row["loss"] for row in curve] == losses(whole)
