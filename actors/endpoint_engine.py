@@ -11,6 +11,7 @@ tried again with growing, jittered pauses and is EngineFailed in the end, never 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 CONNECT_S = 10.0
 TOO_LONG = ("context length", "model length", "max_model_len", "too long")
 """What a server says of a prompt that fills its context, where it did not tell the length."""
+JSON = {"Content-Type": "application/json"}
 T = TypeVar("T")
 
 
@@ -150,11 +152,14 @@ class EndpointEngine:
     async def _request(self, method: str, route: str, body: dict[str, Any] | None) -> Any:
         if self._session.closed:
             raise EngineFailed("the engine is closed")
+        sent = None if body is None else json.dumps(body).encode()
         try:
-            async with self._session.request(method, self._url + route, json=body) as response:
+            async with self._session.request(
+                method, self._url + route, data=sent, headers=JSON
+            ) as response:
                 if response.status != 200:
                     await self._refuse(response)
-                content = await response.json(content_type=None)
+                content = json.loads(await response.read())
         except TimeoutError as error:
             raise _Again(f"no reply within {self._settings.timeout_s:g} s") from error
         except (aiohttp.ClientError, ValueError, OSError) as error:

@@ -17,6 +17,8 @@ from storage.errors import InputError
 
 REMEMBERED = 512
 """Rendered prompts kept: parts and rounds of a request render once."""
+AT_ONCE = 4_000
+"""Characters that are rendered on the event loop: a thread's turn costs more than they do."""
 THINK = ("<think>\n", "<think>")
 
 
@@ -75,13 +77,17 @@ class ChatRenderer:
         return tuple(self.spell(self.text(chat)))
 
     async def prompt(self, chat: Chat) -> tuple[int, ...]:
-        """The prompt as token ids, rendered off the event loop and remembered for a while."""
+        """The prompt as token ids, remembered for a while; long ones are rendered in a thread."""
         tokens = self._remembered.get(chat)
         if tokens is not None:
             self._remembered.move_to_end(chat)
             return tokens
-        loop = asyncio.get_running_loop()
-        tokens = await loop.run_in_executor(self._thread, self.tokens, chat)
+        size = len(chat.prefill) + sum(len(turn.content) for turn in chat.messages)
+        if size <= AT_ONCE:
+            tokens = self.tokens(chat)
+        else:
+            loop = asyncio.get_running_loop()
+            tokens = await loop.run_in_executor(self._thread, self.tokens, chat)
         self._remembered[chat] = tokens
         if len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
