@@ -172,7 +172,7 @@ class SandboxSettings:
     """Imported before forking. Each megabyte here costs every run some 30 microseconds: scipy's
     parts (69 MB) are left to the few scripts that use them; add `scipy.optimize` where many do."""
     cpus: float = 1.0
-    """CPU share of one slot (docker; bubblewrap where a CPU cgroup is writable)."""
+    """CPU share of one box (docker; bubblewrap has none)."""
     docker_host: str = ""
     """`unix:///…` or `tcp://…`; empty: DOCKER_HOST, the default socket, then a private engine."""
     reaper_period_s: float = 30.0

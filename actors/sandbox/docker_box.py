@@ -29,6 +29,8 @@ SPARE_PIDS = 8
 GVISOR_PIDS = 2048
 """gVisor is a program of many threads, and one host process per address space that it emulates:
 the engine's limit would end the whole box. Within it the limit per user holds."""
+GVISOR_MB = 1024
+"""It also counts its own memory into the box's, and what forked processes write twice."""
 STDERR = 2
 
 
@@ -80,7 +82,8 @@ async def remove(engine: EngineApi, container: str) -> None:
 def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str, object]:
     """What the engine is asked to create."""
     most = settings.limits
-    memory = (most.memory_mb + WARM_MB) << 20
+    gvisor = settings.runtime == "runsc"
+    memory = (most.memory_mb + (GVISOR_MB if gvisor else WARM_MB)) << 20
     scratch = (
         f"rw,noexec,nosuid,nodev,size={most.scratch_mb}m,nr_inodes={most.scratch_files},mode=1777"
     )
@@ -114,7 +117,7 @@ def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str
             "Tmpfs": {"/tmp": scratch, "/dev/shm": scratch},
             "Memory": memory,
             "MemorySwap": memory,
-            "PidsLimit": GVISOR_PIDS if settings.runtime == "runsc" else most.pids + SPARE_PIDS,
+            "PidsLimit": GVISOR_PIDS if gvisor else most.pids + SPARE_PIDS,
             "NanoCpus": int(settings.cpus * 1e9),
             "CapDrop": ["ALL"],
             "CapAdd": ["SETUID", "SETGID", "KILL"],
