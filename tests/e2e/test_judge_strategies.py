@@ -20,6 +20,8 @@ from demo import check, world
 from demo.problem import Problem as WorldProblem
 from launch.config import load
 from storage.audit import audit
+from storage.dataset import assemble
+from storage.layout import dataset_prefix
 from storage.records import (
     Agreement,
     Example,
@@ -30,15 +32,15 @@ from storage.records import (
     Rationale,
 )  # fmt: skip
 from storage.records import Path as SampledPath
-from storage.runs import Run
 from storage.stores import open_store
+from storage.views import View
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
 from workflows import judge_prompts, prompts
 from workflows.build import continue_run, finish, standing, start_run
 from workflows.configuration import BuildConfig
-from workflows.judge_views import intervened, last_step_balanced
+from workflows.judge_views import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 from workflows.stages import StageMaker
 from workflows.tool_verdicts import tool_verdicts
 
@@ -59,7 +61,7 @@ class Build:
         self.run = start_run(self.config, open_store(self.config.store), None)
         cluster = LocalCluster(self.run, self._stages)
         asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
-        finish_if_exported(self.run)
+        finish(self.run)
 
     def _stages(self, role: str) -> Mapping[str, Stage]:
         maker = StageMaker(self.config, self.run.name)
@@ -108,13 +110,6 @@ def configured(
     written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
     return load(folder / f"{name}.yaml", {"store": f"file:{folder}/store"})
-
-
-def finish_if_exported(run: Run) -> None:
-    if "export" in run.spec.stages:
-        finish(run)
-    else:
-        run.finish()
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +342,22 @@ def test_fovers_labels_are_z3s_and_its_export_is_last_step_balanced(built: Any) 
         assert len(last.conversations) == 1 + 2 * len(last.error_labels)
         right = whole[last.path_id].labels[len(last.error_labels) - 1]
         assert last.error_labels[-1] == (not right)
+
+
+@pytest.mark.parametrize(("name", "view"), [("fover", LAST_STEP), ("int", INTERVENTION)])
+def test_its_view_loads_in_datasets(built: Any, name: str, view: View, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    build = built(name)
+    files = [file for file in assemble(build.run, view) if file.path.endswith(".parquet")]
+    for number, file in enumerate(files):
+        data = build.run.store.get(f"{dataset_prefix(build.run.name)}{view.name}/{file.path}")
+        (tmp_path / f"{number}.parquet").write_bytes(data)
+    paths = [str(path) for path in tmp_path.glob("*.parquet")]
+    loaded = load_dataset("parquet", data_files=paths, split="train", cache_dir=str(tmp_path / "c"))
+    assert len(loaded) > 0
+    turns = loaded[0]["conversations" if name == "fover" else "completion"]
+    assert {"role", "content"} == set(turns[0])
 
 
 def test_only_steps_up_to_the_first_error_and_one_that_helps_are_exported_for_int(

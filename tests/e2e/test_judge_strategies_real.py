@@ -26,10 +26,10 @@ from storage.audit import audit
 from storage.records import Agreement, Intervention
 from storage.records import Path as SampledPath
 from storage.stores import open_store
-from tests.e2e.test_judge_strategies import CONFIGS, OURS, finish_if_exported
+from tests.e2e.test_judge_strategies import CONFIGS, OURS
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
-from workflows.build import continue_run, start_run
+from workflows.build import continue_run, finish, start_run
 from workflows.stages import StageMaker
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def test_real_models_keep_solutions_with_true_labels(
 
     cluster = LocalCluster(run, stages)
     house.loop.run_until_complete(continue_run(run, config, cluster, 4, lambda event: None))
-    finish_if_exported(run)
+    finish(run)
     assert audit(run).findings == ()
     scores, reasons, paths = Scores(), {}, 0
     tried, helped = 0, 0
