@@ -34,6 +34,10 @@ DATASET = "demo"
 """Run of `make demo`."""
 
 
+PARTS = ("processbench/measures.json", "bon/measures.json", "refinement/turns.json")
+"""What the table is made of."""
+
+
 @dataclass(frozen=True)
 class Command:
     """One step of the loop."""
@@ -141,6 +145,8 @@ def claims(work: Path) -> list[Claim]:
     def f1(verifier: str, k: int) -> float:
         return 100 * figure(work, "processbench", verifier, "f1", k)
 
+    spread = 100 * figure(work, "processbench", "verifier", "f1_spread", 1)
+
     def bon(measure: str) -> float:
         return 100 * figure(work, "bon", "verifier", measure, N)
 
@@ -150,7 +156,7 @@ def claims(work: Path) -> list[Claim]:
 
     turns = json.loads((work / "refinement" / "turns.json").read_text())
     rights = [100 * turn["accuracy"] for turn in turns]
-    one = ("GenPRM Pass@1", f1("verifier", 1))
+    one = (f"GenPRM Pass@1 (±{spread:.1f})", f1("verifier", 1))
     return [
         above("F1 above the direct verifier's, same labels", one, ("direct", f1("direct", 1))),
         above("F1 above the untrained model's", one,
@@ -197,6 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for command in commands(work, store, chosen.problems.resolve()):
             if command.what not in chosen.skip:
                 seconds[command.what] = round(run(command, console), 1)
+    lacking = [part for part in PARTS if not (work / part).exists()]
+    if lacking:
+        console.print(f"no table yet: {work / lacking[0]} is not there", highlight=False)
+        return 2
     found = claims(work)
     result: dict[str, Any] = {"claims": [asdict(one) for one in found], "seconds": seconds}
     (work / "loop.json").write_text(json.dumps(result, indent=1) + "\n")

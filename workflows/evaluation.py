@@ -1,7 +1,8 @@
 """What a verifier is worth on a benchmark: a long table of measures, one figure per row.
 
     processbench   f1, error_accuracy, correct_accuracy by subset and number of histories; the
-                   average over subsets has the subset ""
+                   average over subsets has the subset "", and f1_spread says how far it would
+                   move on another benchmark of this size
     bon            pass_at_1, pass_at_n, majority (no verifier), and argmax_X, vote_X for every
                    aggregation X, by number of solutions; what early stopping would have saved
 
@@ -103,7 +104,11 @@ def processbench_measures(
                     ("correct_accuracy", subset.correct_accuracy),
                 )
             ]
-        found.append(Measure(verifier, "", "f1", k, score.f1, len(responses), threshold))
+        spread = processbench.f1_spread(responses, histories, k, n, threshold)
+        found += [
+            Measure(verifier, "", name, k, value, len(responses), threshold)
+            for name, value in (("f1", score.f1), ("f1_spread", spread))
+        ]
     odd, seen = processbench.right_answer_wrong_process(responses, histories, n, threshold)
     if seen is not None:
         found.append(Measure(verifier, "", "right_answer_wrong_process", n, seen, odd, threshold))

@@ -14,10 +14,11 @@ Invariant: pure; a subset that lacks one of the two classes has no F1 and is ref
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from storage.errors import InputError
 from storage.records import Response
@@ -158,6 +159,34 @@ def mean_score(scores: Sequence[Score]) -> Score:
         for parts in zip(*(each.subsets for each in scores), strict=True)
     )
     return Score(subsets, fmean(each.f1 for each in scores))
+
+
+def f1_spread(
+    responses: Sequence[Response],
+    histories: Mapping[str, Histories],
+    k: int,
+    n: int,
+    threshold: float = THRESHOLD,
+    draws: int = 200,
+) -> float:
+    """Standard deviation of the average F1 of Maj@k over other benchmarks of the same kind.
+
+    A bootstrap: solutions are drawn again with replacement within their subset and class, each
+    with the share of its groups of k histories that hit. Seeded: the same rows give the same.
+    """
+    groups = [range(start, start + k) for start in range(0, n - k + 1, k)]
+    parts = [judgements(responses, histories, group, threshold) for group in groups]
+    rates: dict[tuple[str, bool], list[float]] = {}
+    for each in zip(*parts, strict=True):
+        key = each[0].subset, each[0].label >= 0
+        rates.setdefault(key, []).append(fmean(judged.hit for judged in each))
+    rng = random.Random(0)
+    found = []
+    for _ in range(draws):
+        drawn = {key: fmean(rng.choices(each, k=len(each))) for key, each in rates.items()}
+        subsets = dict.fromkeys(subset for subset, _ in drawn)
+        found.append(fmean(harmonic_mean(drawn[s, True], drawn[s, False]) for s in subsets))
+    return stdev(found)
 
 
 def chosen_threshold(

@@ -128,3 +128,17 @@ def test_right_answers_by_a_wrong_process_are_counted_apart() -> None:
     histories = {"seen": [[0.1, 0.9]], "missed": [[0.9, 0.9]], "wrong answer": [[0.0, 0.0]]}
     assert processbench.right_answer_wrong_process(responses, histories, 1) == (2, 0.5)
     assert processbench.right_answer_wrong_process([], histories, 1) == (0, None)
+
+
+def test_the_spread_is_that_of_accuracies_drawn_again() -> None:
+    # 100 erroneous ones of which half are found, 100 right ones all left alone:
+    # sd of the accuracy is sqrt(.25 / 100) = .05, and dF1/dacc = 2 / (1 + .5)^2 = .89
+    responses = [response(f"w{i}", 0) for i in range(100)] + [
+        response(f"r{i}", -1) for i in range(100)
+    ]
+    histories = {f"w{i}": [[0.1 if i % 2 else 0.9, 0.9]] for i in range(100)} | {
+        f"r{i}": [[0.9, 0.9]] for i in range(100)
+    }
+    spread = processbench.f1_spread(responses, histories, 1, 1, draws=1000)
+    assert spread == pytest.approx(0.05 * 8 / 9, rel=0.15)
+    assert processbench.f1_spread(responses, histories, 1, 1, draws=1000) == spread
