@@ -22,7 +22,7 @@ CASES = (
         """,
         ("memory",),
         limits=with_limits(wall_s=10, cpu_s=10),
-        cannot={"docker-runsc": "gVisor does not report which process its memory limit ended"},
+        cannot={"docker-runsc": "gVisor tells no process's share of memory"},
     ),
     Case(
         10,
@@ -64,7 +64,7 @@ CASES = (
         """,
         ("memory",),
         limits=with_limits(wall_s=10, cpu_s=10),
-        cannot={"docker-runsc": "gVisor does not report which process its memory limit ended"},
+        cannot={"docker-runsc": "gVisor tells no process's share of memory"},
     ),
     Case(
         16,

@@ -131,7 +131,6 @@ CASES = (
         ("ok",),
         lambda e: e.stdout == "1 55\n",
         with_limits(wall_s=10, cpu_s=10),
-        cannot={"docker-runsc": "gVisor has no POSIX semaphore on a tmpfs that is noexec"},
     ),
     Case(
         41,
