@@ -82,6 +82,7 @@ def _only(name: str, rows: ShardRows, by_problem: bool) -> ShardRows:
         problems=tuple(row for row in rows.problems if row.problem_id == problem),
         paths=tuple(filter(mine, rows.paths)),
         rollouts=tuple(filter(mine, rows.rollouts)),
+        tree=tuple(row for row in rows.tree if row.problem_id == problem),
         proved=tuple(filter(mine, rows.proved)),
         labels=tuple(filter(mine, rows.labels)),
         rationales=tuple(filter(mine, rows.rationales)),

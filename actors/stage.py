@@ -29,8 +29,10 @@ from storage.records import (
     StateRollouts,
     Verification,
 )
+from storage.tree_records import TreeNode
 
 Row = (
+    TreeNode |
     Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
     | Response | Verification | Judgement | Intervention
 )  # fmt: skip
@@ -46,6 +48,7 @@ class ShardRows:
     problems: tuple[Problem, ...] = ()
     paths: tuple[Path, ...] = ()
     rollouts: tuple[StateRollouts, ...] = ()
+    tree: tuple[TreeNode, ...] = ()
     proved: tuple[StateRollouts, ...] = ()
     """Rollouts by the prover."""
     labels: tuple[PathLabels, ...] = ()

@@ -17,6 +17,7 @@ from typing import Any
 from actors.isolation import Notes, entered, parts_of, run_apart
 from actors.metrics import count
 from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
+from actors.tree_chains import unfolded
 from storage.commits import Receipt
 from storage.layout import KINDS
 from storage.runs import Run
@@ -29,6 +30,7 @@ FIELD_OF: Mapping[str, str] = {
     "sample": "paths",
     "estimate": "rollouts",
     "prover": "proved",
+    "search": "tree",
     "label": "labels",
     "rationalize": "rationales",
     "formalize": "rationales",
@@ -129,7 +131,8 @@ class ShardWorker:
         fields: dict[str, Any] = {
             FIELD_OF[name]: tuple(rows) for name, rows in zip(needed, parts, strict=True)
         }
-        return ShardRows(**fields)
+        rows = ShardRows(**fields)
+        return unfolded(rows) if rows.tree else rows
 
     def progress(self) -> list[ShardProgress]:
         """How far the shards in flight have come."""

@@ -44,6 +44,10 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
         ids = [row.response_id for row in rows]
         histories = [(row.response_id, row.history) for row in rows] if stage == "score" else ids
         return Account(tuple(histories), frozenset(ids), frozenset(ids) - dropped)
+    if stage == "search":
+        leaves = frozenset(row.node_id for row in rows if row.leaf)
+        grown = frozenset(row.node_id for row in rows if row.leaf and "r" not in _own(row.node_id))
+        return Account(tuple(row.node_id for row in rows), grown, leaves - dropped)
     keys: Iterable[Hashable] = (row.path_id for row in rows)
     if stage in ("estimate", "prover"):
         keys = ((row.path_id, row.state, row.round) for row in rows)
@@ -54,6 +58,11 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
     if stage in ("consensus", "retry"):
         through = frozenset(row.path_id for row in rows if row.kept)
     return Account(tuple(keys), seen, frozenset(path for path in through if path not in dropped))
+
+
+def _own(path_id: str) -> str:
+    """What follows the problem in a path's id; rollouts of a tree have an `r` in it."""
+    return path_id.rpartition("#")[2]
 
 
 def problem_of(path_id: str) -> str:

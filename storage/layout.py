@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from storage import records
+from storage import records, tree_records
 from storage.errors import ConfigurationError
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -25,6 +25,7 @@ KINDS: dict[str, type[Any]] = {
     "sample": records.Path,
     "estimate": records.StateRollouts,
     "prover": records.StateRollouts,
+    "search": tree_records.TreeNode,
     "label": records.PathLabels,
     "rationalize": records.Rationale,
     "formalize": records.Rationale,

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from storage import records
+from storage import records, tree_records
 from storage.errors import InputError
 
 Record = TypeVar("Record")
@@ -30,6 +30,7 @@ VERSIONS: dict[type[Any], int] = {
     records.Problem: 1,
     records.Path: 1,
     records.StateRollouts: 1,
+    tree_records.TreeNode: 1,
     records.PathLabels: 2,
     records.Rationale: 1,
     records.Judgement: 1,

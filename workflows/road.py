@@ -24,7 +24,7 @@ from typing import Literal
 
 from storage.errors import ConfigurationError
 
-Role = Literal["policy", "completer", "prover", "rationale", "verifier", "judge", "cpu"]
+Role = Literal["policy", "completer", "prover", "rationale", "verifier", "generator", "judge", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class StageSpec:
     reads: tuple[str, ...]
     without: tuple[str, ...] = ()
     """Those of `reads` that a road may leave out."""
+    one_of: tuple[str, ...] = ()
+    """Of these, just one must stand before it."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
 
@@ -47,7 +49,14 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("sample", "policy", ("problems",)),
     StageSpec("estimate", "completer", ("problems", "sample")),
     StageSpec("prover", "prover", ("problems", "sample", "estimate")),
-    StageSpec("label", "cpu", ("sample", "estimate", "prover"), without=("prover",)),
+    StageSpec("search", "completer", ("problems", "sample")),
+    StageSpec(
+        "label",
+        "cpu",
+        ("sample", "estimate", "prover", "search"),
+        without=("estimate", "prover", "search"),
+        one_of=("estimate", "search"),
+    ),
     StageSpec(
         "rationalize",
         "rationale",
@@ -62,16 +71,19 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec(
         "consensus",
         "cpu",
-        ("sample", "label", "rationalize", "formalize", "judge"),
-        without=("label", "rationalize", "formalize", "judge"),
+        ("sample", "search", "label", "rationalize", "formalize", "judge"),
+        without=("search", "label", "rationalize", "formalize", "judge"),
     ),
     StageSpec("repair", "judge", ("problems", "sample", "consensus")),
     StageSpec("retry", "completer", ("problems", "repair")),
     StageSpec(
         "export",
         "cpu",
-        ("problems", "sample", "label", "rationalize", "formalize", "judge", "consensus"),
-        without=("label", "rationalize", "formalize", "judge", "consensus"),
+        (
+            "problems", "sample", "search", "label", "rationalize", "formalize", "judge",
+            "consensus",
+        ),
+        without=("search", "label", "rationalize", "formalize", "judge", "consensus"),
     ),
 )
 """Every stage that a build can have."""
@@ -106,6 +118,12 @@ def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
             raise ConfigurationError(
                 f"`stages.road`: {name!r} needs {lacks[0]!r} before it, and has "
                 + (", ".join(before[1:]) or "nothing")
+            )
+        given = [part for part in stage.one_of if part in before]
+        if stage.one_of and len(given) != 1:
+            raise ConfigurationError(
+                f"`stages.road`: {name!r} needs one of {', '.join(stage.one_of)} before it, "
+                f"and has {', '.join(given) or 'none'}"
             )
         road.append(replace(stage, reads=tuple(part for part in stage.reads if part in before)))
         before.append(name)

@@ -110,6 +110,26 @@ class EstimateSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """Stage `search`: OmegaPRM's tree of states; sampled as `estimate` says."""
+
+    __pydantic_config__ = STRICT
+
+    rollouts: Positive = 8
+    """Per node."""
+    most_rollouts: Positive = 200
+    """Per problem."""
+    searches: Positive = 100
+    """Wrong rollouts whose first error is searched, per problem."""
+    alpha: Share = 0.5
+    """Q = alpha^(1 - MC) * beta^(words / `words`) of a rollout from a state."""
+    beta: Share = 0.9
+    words: Positive = 500
+    exploration: Annotated[float, Field(ge=0)] = 0.125
+    """c of U = c * sqrt(all visits) / (1 + visits of the state)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSettings:
     """Stage `label`: labels from MC values (equations 9 and 10)."""
 
@@ -273,6 +293,7 @@ class StageSettings:
     """The stages, in their order; others than the paper's make other strategies."""
     sample: SampleSettings = field(default_factory=SampleSettings)
     estimate: EstimateSettings = field(default_factory=EstimateSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
     label: LabelSettings = field(default_factory=LabelSettings)
     rationalize: RationalizeSettings = field(default_factory=RationalizeSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)

@@ -21,6 +21,7 @@ from actors.ray_cluster import MakeWorker, Placement
 from actors.sampler import PolicySampler
 from actors.sandbox.contract import Sandbox
 from actors.stage import Stage
+from actors.tree_searcher import TreeSearcher
 from actors.worker import ShardWorker
 from storage.records import Message, Problem
 from storage.runs import Run
@@ -33,6 +34,7 @@ from workflows.consensus import ConsensusStage
 from workflows.exports import ExportStage
 from workflows.grading import grader
 from workflows.labels import LabelStage
+from workflows.omega_tree import OmegaPolicy
 from workflows.pilot import stored_chain
 from workflows.posterior import Chain
 from workflows.rationales import PaperForm
@@ -69,6 +71,7 @@ class StageMaker:
         make: Mapping[str, Callable[[], Stage]] = {
             "sample": lambda: self._sample(engine),
             "estimate": lambda: self._estimate(engine),
+            "search": lambda: self._search(engine),
             "prover": lambda: self._estimate(engine, "prover", "prover"),
             "rationalize": lambda: self._rationalize(engine, sandbox),
             "judge": lambda: judge_stages.judge_stage(self.config, engine),
@@ -143,6 +146,25 @@ class StageMaker:
             stage=stage,
             from_policy=stage == "estimate" and wanted.start == "policy",
             wrong_only=wanted.paths == "wrong",
+        )
+
+    def _search(self, engine: Engine) -> Stage:
+        wanted = self.config.stages.estimate
+        return TreeSearcher(
+            engine,
+            grader(self.config.stages.answers),
+            chat=partial(completion_chat, self.config.stages.sample.system),
+            split=steps.split,
+            read_answer=read_answer,
+            policy=OmegaPolicy(self.config.stages.search),
+            sampling=Sampling(
+                temperature=wanted.temperature,
+                top_p=wanted.top_p,
+                top_k=wanted.top_k,
+                max_tokens=wanted.max_tokens,
+            ),
+            model=model_identity(self.engine_settings("completer")),
+            seed=self.config.stages.seed,
         )
 
     def _rationalize(self, engine: Engine, sandbox: Sandbox | None) -> Stage:

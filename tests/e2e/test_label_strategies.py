@@ -18,6 +18,7 @@ from storage.records import Agreement, Example, PathLabels, StateRollouts
 from storage.records import Path as SampledPath
 from storage.runs import Run
 from storage.stores import open_store
+from storage.tree_records import TreeNode
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from workflows.build import continue_run, finish, standing, start_run
@@ -26,7 +27,8 @@ from workflows.stages import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
 NAMES = (
-    "genprm", "math_shepherd_hard", "math_shepherd_soft", "scan", "omegaprm_binary", "pav",
+    "genprm", "math_shepherd_hard", "math_shepherd_soft", "scan", "omegaprm_binary", "omegaprm",
+    "pav",
 )  # fmt: skip
 PROBLEMS = world_problems(6)
 SCRIPTED = EngineSettings(kind="scripted", model="scripted")
@@ -132,6 +134,35 @@ def test_scan_keeps_as_many_paths_with_an_error_as_without(built: Mapping[str, B
         kept = [row for row in run.read_rows("consensus", shard, Agreement) if row.kept]
         wrong = sum(row.label_first_error is not None for row in kept)
         assert 2 * wrong == len(kept)
+
+
+def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Build]) -> None:
+    build = built["omegaprm"]
+    nodes = {node.node_id: node for node in build.rows("search", TreeNode)}
+    selected = {p.path_id for p in build.rows("sample", SampledPath) if p.selected}
+    leaves = {node.node_id for node in nodes.values() if node.leaf}
+    assert selected <= leaves
+    assert leaves - selected, "rollouts that were searched stay in the tree"
+    assert sum(node.visits for node in nodes.values()) > 6
+    for node in nodes.values():
+        assert (node.parent_id is None) == (node.steps == [])
+        if node.parent_id is not None:
+            assert not nodes[node.parent_id].leaf
+        if not node.leaf:
+            assert node.mc == node.c / node.n
+        if not node.leaf and node.c == 0:
+            assert node.source_rollout in leaves, "a dead state lies on the rollout it was found on"
+    labels = {row.path_id: row for row in build.rows("label", PathLabels)}
+    assert labels.keys() == leaves
+    for name, row in labels.items():
+        chain = [nodes[name]]
+        while (above := chain[0].parent_id) is not None:
+            chain.insert(0, nodes[above])
+        assert row.mc == [node.mc for node in chain][: len(row.mc)] or 0 in row.mc
+        dead = next((i for i, node in enumerate(chain) if node.mc == 0), None)
+        assert row.first_error == (None if dead is None else dead - 1)
+    for example in build.rows("export", Example):
+        assert len(example.labels) == len(example.mc) - 1
 
 
 def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
         (["sample", "guess"], "there is no stage 'guess', only sample"),
         (["sample", "sample"], "names 'sample' twice"),
         (["estimate"], "'estimate' needs 'sample' before it, and has nothing"),
-        (["sample", "label"], "'label' needs 'estimate' before it, and has sample"),
-        (["sample", "estimate", "label", "consensus"], "'consensus' needs 'rationalize'"),
+        (["sample", "label"], "'label' needs one of estimate, search before it, and has none"),
+        (["sample", "estimate", "search", "label"], "and has estimate, search"),
     ],
 )
 def test_a_road_that_leads_nowhere_is_refused(road: Sequence[str], said: str) -> None:
