@@ -9,8 +9,10 @@ Three figures:
 
 The work of a shard follows from its problems: a seeded difficulty decides how many samples are
 drawn (up to `--paths`), how many rollouts every step gets (K of 128, 64 or 32, none after the
-first zero) and how long rationales are. Seconds are tokens over the published speed of one H100
-(6,443 tokens a second for an 8B model, 2,078 for a 32B one; 250 tokens an answer).
+first zero) and how long rationales are. How long a request takes is the scripted engine's latency
+model (`actors.scripted_engine.Latency`), set so that an engine with all its sequences in flight
+makes the tokens published for one H100 (6,443 a second for an 8B model, 2,078 for a 32B one). The
+engines themselves are not run: a shard takes the time of its requests, as many at once as fit.
 
 Invariant: everything but the receipts' rate follows from the seed and the input.
 """
@@ -30,6 +32,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from actors.engine import EngineSettings
+from actors.scripted_engine import Latency
 from storage.commits import Receipt
 from storage.layout import KINDS
 from storage.records import Problem
@@ -41,8 +45,10 @@ from workflows.drive import Driver
 from workflows.road import ROAD, STAGE_NAMES
 from workflows.schedule import RolePlan, Schedule, Task
 
-SMALL_TOKENS_S, LARGE_TOKENS_S = 6_443, 2_078
-ANSWER_TOKENS, RATIONALE_TOKENS = 250, 4_000
+IN_FLIGHT = EngineSettings().max_in_flight
+SMALL = Latency(request_s=0.02, prompt_token_s=2e-5, token_s=IN_FLIGHT / 6_443)
+LARGE = Latency(request_s=0.02, prompt_token_s=1e-4, token_s=IN_FLIGHT / 2_078)
+PROMPT_TOKENS, ANSWER_TOKENS, RATIONALE_TOKENS = 150, 250, 4_000
 PATHS, STEPS = 4, 8
 PROBLEMS = 7_500
 WRITERS = 64
@@ -64,10 +70,14 @@ def work_of(rand: random.Random, most_paths: int) -> Work:
     samples = min(most_paths, max(32, round(4 / rarer)))
     k = 128 if right < 0.1 else 32 if right >= 0.9 else 64
     states = sum(rand.randint(3, STEPS) for _ in range(PATHS))
+    def seconds(latency: Latency, sequences: float, tokens: float) -> float:
+        """Of an engine that is full: `IN_FLIGHT` sequences at once."""
+        return sequences / IN_FLIGHT * latency.seconds(PROMPT_TOKENS, round(tokens))
+
     return Work(
-        samples * ANSWER_TOKENS / SMALL_TOKENS_S,
-        (32 + k * states) * ANSWER_TOKENS / 2 / SMALL_TOKENS_S,
-        PATHS * RATIONALE_TOKENS * rand.uniform(0.5, 1.5) / LARGE_TOKENS_S,
+        seconds(SMALL, samples, ANSWER_TOKENS),
+        seconds(SMALL, 32 + k * states, ANSWER_TOKENS / 2),
+        seconds(LARGE, PATHS, RATIONALE_TOKENS * rand.uniform(0.5, 1.5)),
     )
 
 
