@@ -1,0 +1,104 @@
+"""An OpenAI-compatible server that answers every request after 20 ms and remembers its prompt.
+
+    python server.py PORT [--delay 0.02]
+
+Routes: /v1/models, /v1/completions, /v1/chat/completions; GET /seen says how many requests came
+and how many different prompts; POST /forget starts anew.
+
+Invariant: a prompt is what a request asks, whatever else it says; nothing is cached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+from aiohttp import web
+
+MODEL = "m"
+ANSWER = (
+    "Step 1: Take the first number and the second one, and add them as the problem asks.\n\n"
+    "Step 2: The sum is what was asked for, so the answer is \\boxed{17}."
+)
+TOKENS = 40
+
+
+class Seen:
+    """Prompts in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+
+    def note(self, asked: Any) -> None:
+        """One request."""
+        self.prompts.append(hashlib.sha1(json.dumps(asked).encode()).hexdigest())
+
+
+def application(delay: float) -> web.Application:
+    """The routes."""
+    seen = Seen()
+    usage = {"prompt_tokens": 30, "completion_tokens": TOKENS, "total_tokens": 30 + TOKENS}
+
+    async def completions(request: web.Request) -> web.Response:
+        body = await request.json()
+        seen.note(body["prompt"])
+        await asyncio.sleep(delay)
+        choices = [
+            {"index": i, "text": ANSWER, "finish_reason": "stop", "logprobs": None}
+            for i in range(body.get("n") or 1)
+        ]
+        kind = {"id": "c", "object": "text_completion", "created": 1, "model": MODEL}
+        return web.json_response({**kind, "choices": choices, "usage": usage})
+
+    async def chat(request: web.Request) -> web.Response:
+        body = await request.json()
+        seen.note(body["messages"])
+        await asyncio.sleep(delay)
+        message = {"role": "assistant", "content": ANSWER}
+        choices = [
+            {"index": i, "message": message, "finish_reason": "stop", "logprobs": None}
+            for i in range(body.get("n") or 1)
+        ]
+        kind = {"id": "c", "object": "chat.completion", "created": 1, "model": MODEL}
+        return web.json_response({**kind, "choices": choices, "usage": usage})
+
+    async def models(request: web.Request) -> web.Response:
+        listed = [{"id": MODEL, "object": "model", "created": 1, "owned_by": "x"}]
+        return web.json_response({"object": "list", "data": listed})
+
+    async def count(request: web.Request) -> web.Response:
+        return web.json_response({"requests": len(seen.prompts), "prompts": len({*seen.prompts})})
+
+    async def forget(request: web.Request) -> web.Response:
+        seen.prompts.clear()
+        return web.json_response({})
+
+    async def health(request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    made = web.Application(client_max_size=2**26)
+    made.router.add_post("/v1/completions", completions)
+    made.router.add_post("/v1/chat/completions", chat)
+    made.router.add_get("/v1/models", models)
+    made.router.add_get("/seen", count)
+    made.router.add_post("/forget", forget)
+    made.router.add_get("/health", health)
+    return made
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--delay", type=float, default=0.02)
+    asked = parser.parse_args()
+    web.run_app(
+        application(asked.delay), host="127.0.0.1", port=asked.port, access_log=None, print=None
+    )
+
+
+if __name__ == "__main__":
+    main()
