@@ -24,7 +24,9 @@ from typing import Literal
 
 from storage.errors import ConfigurationError
 
-Role = Literal["policy", "completer", "prover", "rationale", "verifier", "generator", "judge", "cpu"]
+Role = Literal[
+    "policy", "completer", "prover", "rationale", "verifier", "generator", "judge", "cpu"
+]
 
 
 @dataclass(frozen=True, slots=True)
