@@ -40,12 +40,19 @@ class Worth:
 
 
 def measure(run: Run) -> Worth:
-    """Read a run shard by shard and compare its labels with the truth."""
+    """Read a run shard by shard and compare its labels with the truth.
+
+    Where a road has no stage `label`, its labels are what the consensus read.
+    """
     worth = Worth(Scores(), Scores(), Scores())
     for shard in range(run.spec.plan.shards):
         paths = {p.path_id: p for p in run.read_rows("sample", shard, Path) if p.selected}
-        kept = {a.path_id for a in run.read_rows("consensus", shard, Agreement) if a.kept}
-        for labels in run.read_rows("label", shard, PathLabels):
+        agreed = run.read_rows("consensus", shard, Agreement)
+        kept = {row.path_id for row in agreed if row.kept}
+        labelled: list[PathLabels] | list[Agreement] = agreed
+        if "label" in run.spec.stages:
+            labelled = run.read_rows("label", shard, PathLabels)
+        for labels in labelled:
             path = paths[labels.path_id]
             truth = check.first_error(world.problem(path.problem_id), path.steps)
             worth.before.add(labels.labels, truth)

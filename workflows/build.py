@@ -31,7 +31,7 @@ from workflows.configuration import BuildConfig, binding
 from workflows.deadlines import Deadlines
 from workflows.drive import Cluster, Driver, SlotsNow, Watch
 from workflows.ingest import checked_problems
-from workflows.judge_stages import check_judging
+from workflows.judge_stages import check_judging, check_references
 from workflows.label_support import check_labels
 from workflows.pilot import fitted_chain, store_chain
 from workflows.placement import ENGINES
@@ -72,6 +72,7 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     check_labels(config.stages.label, config.stages.road)
     check_judging(config)
     problems = checked_problems(Path(config.problems), config.limit, check_reference)
+    check_references(config, problems)
     spec = Spec(
         configuration=binding(config),
         input_digest=input_digest(problems),

@@ -39,6 +39,23 @@ def check_judging(config: BuildConfig) -> None:
         )
 
 
+def check_references(config: BuildConfig, problems: Sequence[Problem]) -> None:
+    """Raise ConfigurationError where a reference solution is to be seen and no problem has one.
+
+    Where only some have one, paths of the others are dropped as `no_reference_solution`.
+    """
+    road = [stage.name for stage in config.road]
+    wanted = {"judge": config.stages.judge.sees, "repair": (config.stages.repair.sees,)}
+    for stage, sees in wanted.items():
+        if stage in road and "reference_solution" in sees and not any(
+            problem.reference_solution for problem in problems
+        ):
+            raise ConfigurationError(
+                f"`{stage}.sees` has reference_solution, and {config.problems} has no problem with "
+                "a reference_solution: add them, or let it see less"
+            )
+
+
 def entering(reads: Collection[str]) -> Entering:
     """The paths that enter a stage with these `reads`: selected, and labelled where it can tell."""
 

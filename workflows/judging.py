@@ -35,7 +35,7 @@ def sight_of(problem: Problem, sees: str) -> asked.Sight:
     if sees == "answer":
         return asked.Sight(answer=problem.answer)
     if sees == "reference_solution":
-        if problem.reference_solution is None:
+        if not problem.reference_solution:
             raise ItemError("no_reference_solution")
         return asked.Sight(reference_solution=problem.reference_solution)
     return asked.NOTHING

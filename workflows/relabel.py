@@ -10,17 +10,18 @@ and nothing is written. Settings that the stored rollouts can't answer are refus
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.stage import ShardRows
-from storage.records import Agreement, Drop, Path, PathLabels, Rationale, StateRollouts
+from storage.layout import KINDS
+from storage.records import Agreement, Drop, Path, PathLabels, StateRollouts
 from storage.runs import Run
 from workflows.chain_fit import fit
 from workflows.consensus import ConsensusStage
 from workflows.labels import LabelStage
 from workflows.pilot import chain_in, pilot_paths
 from workflows.posterior import Chain
-from workflows.settings import ConsensusSettings, LabelSettings
+from workflows.settings import ConsensusSettings, JudgeSettings, LabelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ async def relabel(
     settings: LabelSettings,
     consensus: ConsensusSettings | None = None,
     *,
+    judge: JudgeSettings | None = None,
     chain: Chain | None = None,
 ) -> Relabelled:
     """Labels of every path whose estimate is committed, and with `consensus` their agreements.
@@ -58,7 +60,8 @@ async def relabel(
     labels: list[PathLabels] = []
     agreements: list[Agreement] = []
     drops: list[Drop] = []
-    judged = run.shards_of("rationalize") if consensus else set()
+    verifier = "judge" if "judge" in run.spec.stages else "rationalize"
+    judged = run.shards_of(verifier) if consensus else set()
     for shard in sorted(run.shards_of("estimate")):
         rows = ShardRows(
             paths=tuple(run.read_rows("sample", shard, Path)),
@@ -68,9 +71,10 @@ async def relabel(
         labels += made.rows
         drops += made.drops
         if consensus is not None and shard in judged:
-            rationales = tuple(run.read_rows("rationalize", shard, Rationale))
-            agreed = await ConsensusStage(consensus).run(
-                ShardRows(labels=made.rows, rationales=rationales)
+            said = tuple(run.read_rows(verifier, shard, KINDS[verifier]))
+            field = {"judge": "judgements", "rationalize": "rationales"}[verifier]
+            agreed = await ConsensusStage(consensus, judge).run(
+                replace(rows, rollouts=(), labels=made.rows, **{field: said})
             )
             agreements += agreed.rows
             drops += agreed.drops
