@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from itertools import chain
+from threading import Lock
 from typing import Any
 
 COMPARED = 3
@@ -23,17 +24,20 @@ REMEMBERED = 8192
 
 
 class Spelling:
-    """Token ids of texts, without special tokens around them. Used by one thread at a time."""
+    """Token ids of texts, without special tokens around them. Threads may share it."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._cut = _before_specials(tokenizer)
         self._to_compare = COMPARED
         self._known: OrderedDict[str, list[int]] = OrderedDict()
+        self._lock = Lock()
+        """Held for a look-up, never while a text is tokenized."""
 
     def ids(self, text: str) -> list[int]:
         """A text as token ids."""
-        parts = [part for part in self._cut.split(text) if part] if self._cut else [text]
+        cut = self._cut
+        parts = [part for part in cut.split(text) if part] if cut else [text]
         if len(parts) < 2:
             return self._whole(text)
         ids = list(chain.from_iterable(map(self._part, parts)))
@@ -41,19 +45,21 @@ class Spelling:
             whole = self._whole(text)
             if ids != whole:
                 self._cut = None
-                self._known.clear()
                 return whole
             self._to_compare -= 1
         return ids
 
     def _part(self, part: str) -> list[int]:
-        ids = self._known.get(part)
-        if ids is not None:
-            self._known.move_to_end(part)
-            return ids
-        ids = self._known[part] = self._whole(part)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        with self._lock:
+            ids = self._known.get(part)
+            if ids is not None:
+                self._known.move_to_end(part)
+                return ids
+        ids = self._whole(part)
+        with self._lock:
+            self._known[part] = ids
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
         return ids
 
     def _whole(self, text: str) -> list[int]:

@@ -40,8 +40,6 @@ from workflows.scoring_settings import ScoreConfig
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
 _ROWS = 256
 """Scores of one row group."""
-NAMELESS = "score"
-"""A run that was given no name gets one that says what is scored."""
 IN_FLIGHT_ON_GPU, IN_FLIGHT_ON_CPU = 128, 48
 """Sequences at once on one engine."""
 SLOTS_ON_GPU, SLOTS_ON_CPU = 128, 24
@@ -93,11 +91,12 @@ def config_of(
         raw, "models.verifier.max_in_flight", IN_FLIGHT_ON_GPU if here else IN_FLIGHT_ON_CPU
     )
     _default(raw, "sandbox.slots", SLOTS_ON_GPU if here else SLOTS_ON_CPU)
-    _default(raw, "run", NAMELESS)
+    named = "run" in raw
+    _default(raw, "run", "score")
     config = validated(_ADAPTER, raw, str(settings or "score"))
     return replace(
         config,
-        run=_usual_name(config) if config.run == NAMELESS else config.run,
+        run=config.run if named else _usual_name(config),
         store=store_url(config.store),
     )
 
