@@ -17,9 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.training_events import Place
+from actors.training_loop import train
+from launch.config import load_training
 from storage.local_store import LocalStore
 from storage.trainings import Training, TrainingSpec
 from tests.training_world import losses, notes_of, taught_run, tiny_base
+from workflows.training import job_of, start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -91,10 +95,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def quiet(world: World) -> list[float]:
-    """The losses of one worker that nothing happens to."""
-    said = world.train("quiet")
-    assert said["updates"] == UPDATES
-    assert (world.folder / "quiet-model" / "model.safetensors").is_file()
+    """The losses of a training in this process, on one thread, that nothing happens to."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    config = load_training(Path(world.command("quiet")[2]))
+    training = start_training(config, world.store)
+    train(job_of(config, training), Place(), lambda event: None)
+    torch.set_num_threads(before)
+    model = training.model()
+    assert model is not None
+    write_out(training, model, world.folder / "quiet-model")
     return world.losses("quiet")
 
 
@@ -166,6 +178,7 @@ def test_a_finished_training_says_so_and_has_its_model_copied_again(
 ) -> None:
     before = (world.folder / "quiet-model" / "model.safetensors").read_bytes()
     again = world.train("quiet")
+    assert again["updates"] == len(quiet) == UPDATES
     assert "starting workers" not in again["log"]
     command = [*world.command("quiet")[:-2], world.folder / "copy"]
     subprocess.run(command, env=environment(""), cwd=world.folder, check=True)
