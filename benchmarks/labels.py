@@ -63,6 +63,8 @@ from workflows.step_values import labelled_steps, step_values
 TEMPERATURE = 0.7
 MOST_TOKENS = 256
 SYSTEM = SampleSettings().system
+Group = tuple[Problem, list[Path], list[Rationale]]
+"""A problem with its paths and their verifications."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,9 @@ class Laboratory:
         return [*found, 1.0 if path.correct else 0.0]
 
 
-def laboratory(run: Run, bank: Bank, solutions: int) -> Laboratory:
-    """The first problems of a run until there are so many solutions; the others are the pilot."""
-    groups: list[tuple[Problem, list[Path], list[Rationale]]] = []
+def laboratory(run: Run, bank: Bank, solutions: int, pilot: int) -> Laboratory:
+    """The first problems of a run until there are so many solutions, and the next ones as pilot."""
+    groups: list[Group] = []
     for shard in range(run.spec.plan.shards):
         paths = run.read_rows("sample", shard, Path)
         written = run.read_rows("rationalize", shard, Rationale)
@@ -103,20 +105,28 @@ def laboratory(run: Run, bank: Bank, solutions: int) -> Laboratory:
             name = problem.problem_id
             mine = [path for path in paths if path.problem_id == name]
             groups.append((problem, mine, [row for row in written if row.problem_id == name]))
-    taken, cut = 0, 0
-    while cut < len(groups) and taken < solutions:
-        taken += sum(path.selected for path in groups[cut][1])
-        cut += 1
+    cut = _enough(groups, 0, solutions)
+    end = _enough(groups, cut, pilot)
     truth = {
         path.path_id: check.first_error(world.problem(problem.problem_id), path.steps)
         for problem, paths, _ in groups
         for path in paths
         if path.selected
     }
-    return Laboratory(_rows(groups[:cut]), _rows(groups[cut:]), bank, truth)
+    return Laboratory(_rows(groups[:cut]), _rows(groups[cut:end]), bank, truth)
 
 
-def _rows(groups: Sequence[tuple[Problem, list[Path], list[Rationale]]]) -> ShardRows:
+def _enough(groups: Sequence[Group], start: int, solutions: int) -> int:
+    """Where the problems end that have so many selected paths from `start` on."""
+    taken = 0
+    for place in range(start, len(groups)):
+        if taken >= solutions:
+            return place
+        taken += sum(path.selected for path in groups[place][1])
+    return len(groups)
+
+
+def _rows(groups: Sequence[Group]) -> ShardRows:
     return ShardRows(
         problems=tuple(problem for problem, _, _ in groups),
         paths=tuple(path for _, paths, _ in groups for path in paths),
@@ -257,6 +267,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?", default="demo")
     parser.add_argument("--store", default="file:.stepmill/store")
     parser.add_argument("--solutions", type=int, default=500)
+    parser.add_argument("--pilot", type=int, default=300, help="solutions of the pilot")
     parser.add_argument("--rollouts", type=int, default=512, help="per state of the bank")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", type=File, default=File("demo/models/completer"))
@@ -267,7 +278,7 @@ def main() -> None:
     file = File(f".stepmill/rollouts/{identity}-{chosen.rollouts}.json.gz")
     bank = Bank(file, Drawer(chosen.model, TEMPERATURE, MOST_TOKENS, 0), chosen.rollouts)
     run = Run.open(open_store(store_url(chosen.store)), chosen.run)
-    lab = laboratory(run, bank, chosen.solutions)
+    lab = laboratory(run, bank, chosen.solutions, chosen.pilot)
     for rows in (lab.measured, lab.pilot):
         of = {problem.problem_id: problem for problem in rows.problems}
         bank.fill(completion_chat(SYSTEM, of[path.problem_id], tuple(path.steps[:state]))

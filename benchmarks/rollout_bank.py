@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from actors.engine import Chat, Completion, Reply, Sampling
 from demo.tokenizer import END, PAD, START
 from demo.training import token_id
 
+MASK = (1 << 64) - 1
 AT_ONCE = 48
 """States drawn together."""
 
@@ -150,6 +150,14 @@ class Bank:
         partial.replace(self._file)
 
 
+def mixed(seed: int) -> int:
+    """A seed as 64 bits that look random (splitmix64)."""
+    value = (seed + 1) * 0x9E3779B97F4A7C15 & MASK
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & MASK
+    return value ^ value >> 31
+
+
 class BankEngine:
     """An engine whose completions are the bank's."""
 
@@ -164,7 +172,7 @@ class BankEngine:
         total = ends[-1]
         done = []
         for index in range(sampling.n):
-            picked = random.Random(sampling.seed + index).randrange(total)
+            picked = mixed(sampling.seed + index) % total
             each = drawn[bisect_right(ends, picked)]
             reason = "length" if each.tokens > self._most else "stop"
             done.append(Completion(each.text, reason, None, each.tokens))
