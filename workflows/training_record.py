@@ -80,7 +80,7 @@ def draw(curve: Sequence[Point], title: str, path: Path) -> None:
         points = [(entry["step"], entry[name]) for entry in curve if name in entry]
         if points:
             right.plot(*zip(*points, strict=True), marker="o", label=label)
-            right.legend()
+            right.legend(loc="lower right")
     right.set(xlabel="update", ylabel="share of verdicts that are right", title="held out")
     right.set_ylim(0, 1.02)
     figure.savefig(path, dpi=110)
