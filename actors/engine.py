@@ -54,6 +54,9 @@ class Sampling:
         Small parts keep an engine's queue balanced; a part never runs over the end of the seed
         space, so that an engine may simply add i to the seed of a part.
         """
+        if 0 < self.n <= size and 0 <= self.seed <= SEED_SPACE - self.n:
+            yield self
+            return
         done = 0
         while done < self.n:
             seed = (self.seed + done) % SEED_SPACE
