@@ -69,7 +69,7 @@ TOOLS = (
     ),
     Tool("data-designer", "data_designer_runner.py", ("data-designer==0.9.6",)),
     Tool("curator", "curator_runner.py", ("bespokelabs-curator==0.1.31",)),
-    Tool("distilabel", "distilabel_runner.py", ("distilabel[openai]==1.5.3", "requests")),
+    Tool("distilabel", "distilabel_runner.py", ("distilabel[openai]==1.5.3", "requests", "pillow")),
     Tool("ray.data", "ray_data.py"),
 )  # fmt: skip
 
