@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from demo import corpus, pretrain, tokenizer
-from workflows import prompts
+from workflows import judge_prompts, prompts
 
 SEED = 0
 
@@ -23,9 +23,21 @@ def _text(learnt: Tokenizer, ids: list[int]) -> str:
 
 
 def test_the_committed_models_share_one_tokenizer() -> None:
-    folders = [pretrain.MODELS / name for name in pretrain.ORDER]
-    committed = {(folder / "tokenizer.json").read_bytes() for folder in folders}
-    assert len(committed) == 1
+    files = {name: pretrain.MODELS / name / "tokenizer.json" for name in pretrain.ORDER}
+    judges = Tokenizer.from_file(str(files.pop("judge")))
+    assert len({file.read_bytes() for file in files.values()}) == 1
+    shared = Tokenizer.from_file(str(files["rationale"]))
+    tokenizer.extend(shared, 1024)  # the judge's has its own prompts besides
+    assert judges.to_str() == shared.to_str()
+
+
+def test_the_judges_fixed_texts_are_single_tokens_and_must_fit(learnt: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="has room for"):
+        tokenizer.extend(Tokenizer.from_str(learnt.to_str()), learnt.get_vocab_size())
+    extended = Tokenizer.from_str(learnt.to_str())
+    tokenizer.extend(extended, 1024)
+    for text in judge_prompts.fixed_texts():
+        assert len(extended.encode(text).ids) == 1, text
 
 
 @given(text=st.text(max_size=80))
@@ -36,7 +48,10 @@ def test_any_text_round_trips(learnt: Tokenizer, text: str) -> None:
 @pytest.mark.parametrize("name", pretrain.ORDER)
 def test_the_worlds_texts_round_trip_and_stay_short(learnt: Tokenizer, name: str) -> None:
     documents = pretrain.documents(name, SEED + 1)
-    longest = 1000 if name == "rationale" else 250
+    longest = 1000 if name in ("rationale", "judge") else 250
+    if name == "judge":
+        learnt = Tokenizer.from_str(learnt.to_str())
+        tokenizer.extend(learnt, 1024)
     for document in (next(documents) for _ in range(200)):
         ids = learnt.encode(document.prompt + document.reply).ids
         assert _text(learnt, ids) == document.prompt + document.reply
