@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -147,9 +148,13 @@ def build(config: Path, store: str, nodes: Nodes, slots: int, game: Game, log: P
             )  # fmt: skip
         game.begin(driver.pid)
         assert driver.stdout is not None
-        for line in driver.stdout:
-            if line.startswith("{"):
-                game.play(json.loads(line))
+        try:
+            for line in driver.stdout:
+                if line.startswith("{"):
+                    game.play(json.loads(line))
+        except BaseException:
+            driver.kill()
+            raise
         code = driver.wait()
         if code == 0:
             return stops
@@ -289,6 +294,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep everything here")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    # Whatever ends this must end the cluster too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kills = asked.kills if asked.kills is not None else (12 if asked.real else 100)
     problems = asked.problems or (96 if asked.real else 120)
     print(f"seed {asked.seed}: again with --seed {asked.seed}", file=sys.stderr, flush=True)

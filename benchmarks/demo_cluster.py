@@ -18,6 +18,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,6 +148,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(".stepmill/demo-cluster-dataset"))
     parser.add_argument("--server", choices=["ceph", "ministack"], default="ceph")
     asked = parser.parse_args()
+    # Whatever ends this must end the cluster too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="stepmill-demo-") as temporary:
         folder = Path(temporary)

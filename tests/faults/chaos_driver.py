@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -39,8 +40,9 @@ from workflows.stages import makers
 
 
 def say(what: str, **fields: Any) -> None:
-    """Print one event."""
-    print(json.dumps({"what": what, "t": time.monotonic()} | fields), flush=True)
+    """Write one event to standard output, in one piece."""
+    event = {"what": what, "t": time.monotonic()} | fields
+    os.write(1, (json.dumps(event) + "\n").encode())
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from actors.sandbox.image.rootfs import state_dir
 from actors.sandbox.owners import Owner
 from storage.errors import SandboxUnavailable
 
+STARTS = 3
 SMALL = {"object_store_memory": 80_000_000}
 HEALTH = {
     "RAY_AUTH_MODE": "disabled",
@@ -48,7 +49,11 @@ class Nodes:
         self._nodes = [self._add() for _ in range(count)]
 
     def _add(self) -> Any:
+        """A node; Ray gives its processes 30 seconds, which a busy machine may miss: then again."""
         resources = {"place": 8, "sandbox": 1}
+        for _ in range(STARTS - 1):
+            with contextlib.suppress(TimeoutError):
+                return self._cluster.add_node(num_cpus=2, resources=resources, **SMALL)
         return self._cluster.add_node(num_cpus=2, resources=resources, **SMALL)
 
     def _raylet(self, node: Any) -> int:
