@@ -141,7 +141,7 @@ class BuildProgress:
         if force or now - self._last_line >= LOG_EVERY_SECONDS:
             self._last_line = now
             parts = [
-                f"{name} {stage.done}/{self._shards}{_left(stage, self._shards)}"
+                f"{name} {stage.done}/{self._shards}{_pace(stage, self._shards)}"
                 for name, stage in self._stages.items()
                 if stage.started or force
             ]
@@ -163,7 +163,7 @@ class BuildProgress:
                 f"{stage.done}/{self._shards}",
                 f"{stage.rows:,}",
                 _rate(stage),
-                _left(stage, self._shards).strip(" ()"),
+                _left(stage, self._shards),
                 ", ".join(f"{reason} {n}" for reason, n in stage.drops.most_common(3)),
             )
         table.caption = self._message
@@ -188,4 +188,12 @@ def _left(stage: _StageNumbers, shards: int) -> str:
     if not stage.started or made <= 0 or stage.done >= shards:
         return ""
     seconds = (time.monotonic() - stage.started) / made * (shards - stage.done - stage.under_way)
-    return f" ({duration(seconds)} left)"
+    return f"{duration(seconds)} left"
+
+
+def _pace(stage: _StageNumbers, shards: int) -> str:
+    """` (1,200 tokens/s, 7 s left)`, as far as it is known."""
+    rate = _rate(stage)
+    known = [f"{rate} tokens/s"] if rate and stage.done < shards else []
+    known += [left] if (left := _left(stage, shards)) else []
+    return f" ({', '.join(known)})" if known else ""
