@@ -56,7 +56,8 @@ class SpreadSettings:
     workers: Positive = 1
     """Processes that train together: one per GPU, where the cluster has any."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """`ddp`: a whole model per worker; `fsdp`: weights, gradients and optimizer sharded."""
+    """`ddp`: a whole model per worker; `fsdp` (GPUs only): weights, gradients and optimizer
+    sharded; each worker first loads the whole base model in float32 into its machine's memory."""
     micro_tokens: Positive = 8192
     """Most tokens of one forward pass, padding included; more per update are accumulated."""
     gradient_checkpointing: bool = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,12 +111,9 @@ def quiet(world: World) -> list[float]:
     return world.losses("quiet")
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_workers_draw_the_loss_curve_of_one(
-    world: World, quiet: list[float], strategy: str
-) -> None:
-    name = f"two-{strategy}"
-    world.train(name, workers=2, strategy=strategy)
+def test_two_workers_draw_the_loss_curve_of_one(world: World, quiet: list[float]) -> None:
+    name = "two"
+    world.train(name, workers=2)
     assert world.losses(name) == pytest.approx(quiet, rel=1e-5)
     one, two = (world.weights(folder) for folder in ("quiet", name))
     assert one.keys() == two.keys()
@@ -132,16 +130,23 @@ def test_a_worker_killed_in_mid_epoch_is_replaced_and_ends_at_the_same_loss(
     assert world.losses("worker") == quiet
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_one_of_two_workers_killed_in_mid_epoch_takes_the_other_along_and_both_go_on(
-    world: World, quiet: list[float], tmp_path: Path, strategy: str
+    world: World, quiet: list[float], tmp_path: Path
 ) -> None:
-    name = f"pair-{strategy}"
-    fault = f"after_update@3/1=kill-once:{tmp_path}/killed"
-    said = world.train(name, fault=fault, workers=2, strategy=strategy)
+    said = world.train("pair", fault=f"after_update@3/1=kill-once:{tmp_path}/killed", workers=2)
     assert (tmp_path / "killed").exists()
     assert "continues after update 2" in said["log"]
-    assert world.losses(name) == pytest.approx(quiet, rel=1e-5)
+    assert world.losses("pair") == pytest.approx(quiet, rel=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be GPUs")
+def test_sharding_without_gpus_is_refused(world: World) -> None:
+    ended = subprocess.run(
+        world.command("sharded", workers=2, strategy="fsdp"),
+        env=environment(""), cwd=world.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "take ddp here" in ended.stderr.splitlines()[-1]
 
 
 def test_a_driver_killed_in_mid_epoch_is_continued_by_the_same_command(
