@@ -60,15 +60,17 @@ class Surroundings:
     @classmethod
     async def now(cls) -> Surroundings:
         """Look."""
-        mounts = Path("/proc/self/mountinfo").read_text().count("\n")
+        others = await others_mounts()
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = sum(line.split()[4] not in others for line in lines)
         mine = psutil.Process().memory_info().rss
         aside = frozenset(path.name for path in (state_dir() / "roots").glob("building-*"))
         return cls(len(await own_boxes()), mounts, aside, mine)
 
 
 async def settled(before: Surroundings, patience_s: float = 30.0) -> Surroundings:
-    """Look until nothing is left over, or patience ends: mounts are the whole host's, and another
-    program's container may come and go meanwhile; what a case left would stay."""
+    """Look until nothing is left over, or patience ends: another program's container may come and
+    go while we look; what a case left would stay."""
     deadline = time.monotonic() + patience_s
     while True:
         after = await Surroundings.now()
@@ -76,6 +78,24 @@ async def settled(before: Surroundings, patience_s: float = 30.0) -> Surrounding
         if clean or time.monotonic() > deadline:
             return after
         await asyncio.sleep(0.2)
+
+
+async def others_mounts() -> set[str]:
+    """Where the containers of other programs on the same engine are mounted."""
+    found: set[str] = set()
+    with contextlib.suppress(SandboxUnavailable):
+        engine = await find_engine(state_dir())
+        listed = (await engine.call("GET", "/containers/json", {"all": "1"})).json()
+        assert isinstance(listed, list)
+        for entry in listed:
+            if entry["Labels"].get(LABEL) == str(Owner.me()):
+                continue
+            answer = await engine.call("GET", f"/containers/{entry['Id']}/json", allow=(404,))
+            seen = answer.json()
+            if answer.status == 200 and isinstance(seen, dict):
+                found.add(((seen.get("GraphDriver") or {}).get("Data") or {}).get("MergedDir", ""))
+                found.add((seen.get("NetworkSettings") or {}).get("SandboxKey", ""))
+    return found
 
 
 async def own_boxes() -> list[str]:
