@@ -68,7 +68,8 @@ def clean_text(text: str) -> str:
     """A part of a rationale as it may stand in a turn. Raises ItemError with a Reason."""
     if _TAG.search(text):
         raise ItemError(Reason.TAG_IN_TEXT)
-    pieces = _FENCED.split(text.strip())
+    whole = text.strip()
+    pieces = _FENCED.split(whole) if "```" in whole else [whole]
     for position, piece in enumerate(pieces):
         fenced = position % 2 == 1
         if fenced and _BOX.search(piece) and _VERDICT.search(piece):
@@ -76,7 +77,8 @@ def clean_text(text: str) -> str:
         if not fenced:
             if _FENCE.search(piece):
                 raise ItemError(Reason.OPEN_CODE_BLOCK)
-            pieces[position] = _BOX.sub("", open_boxes(piece))
+            if "\\boxed" in piece:
+                pieces[position] = _BOX.sub("", open_boxes(piece))
     return "".join(pieces)
 
 
@@ -214,7 +216,8 @@ def check_example(example: Example, code: bool = True) -> None:
         if code and not match["verification"].startswith(prompts.VERIFY_LEAD_IN + "\n"):
             raise _bad(example, f"turn {number} has another lead-in to its verification")
         written = match["analysis"] + (match["verification"] or "")
-        if _BOX.search(_FENCED.sub("", written)) or len(_FENCE.findall(written)) % 2:
+        boxed = "\\boxed" in written and _BOX.search(_FENCED.sub("", written))
+        if boxed or len(_FENCE.findall(written)) % 2:
             raise _bad(example, f"turn {number} has another box, or an open code block")
         if (match["verdict"] == "Yes") != right:
             raise _bad(example, f"turn {number} does not say its label")

@@ -9,7 +9,6 @@ rollouts is spoken for by its neighbours only where the rows say why it has none
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,11 +43,11 @@ class Smoothed(NamedTuple):
 
 def counted(rollouts: Sequence[StateRollouts]) -> Mapping[int, StateCount]:
     """State -> (n, c), the rounds of a state summed."""
-    n, c = Counter[int](), Counter[int]()
+    sums: dict[int, tuple[int, int]] = {}
     for row in rollouts:
-        n[row.state] += row.n
-        c[row.state] += row.c
-    return {state: StateCount(n[state], c[state]) for state in sorted(n)}
+        n, c = sums.get(row.state, (0, 0))
+        sums[row.state] = (n + row.n, c + row.c)
+    return {state: StateCount(*sums[state]) for state in sorted(sums)}
 
 
 def smooth(
