@@ -1,0 +1,54 @@
+"""Z3 in the real sandbox: its verdicts on circuits are those of Z3 here, and the checker's."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from actors.formal_verifier import FormalVerifier
+from actors.sandbox import SandboxSettings, open_sandbox
+from actors.stage import ShardRows
+from demo import check, world
+from demo.solutions import Habits, write
+from storage.records import Problem
+from tests.label_rows import path
+from tests.unit.workflows.test_formal import decided
+from workflows.formal import in_words, programs
+from workflows.rationales import PaperForm
+from workflows.tool_verdicts import tool_verdicts
+
+pytestmark = pytest.mark.container
+SEED = 2
+
+
+async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
+    rng = random.Random(SEED)
+    asked = list(world.sample(4, SEED, "train", families=("logic",)))
+    solved = [write(problem, Habits(slip=0.3), rng).steps for problem in asked]
+    rows = ShardRows(
+        problems=tuple(Problem(each.problem_id, each.text, each.answer) for each in asked),
+        paths=tuple(
+            replace(
+                path(len(steps), True, problem_id=problem.problem_id), steps=list(steps)
+            )
+            for problem, steps in zip(asked, solved, strict=True)
+        ),
+    )
+    settings = SandboxSettings(slots=2)
+    stage = FormalVerifier(
+        open_sandbox(settings), programs=programs, in_words=in_words,
+        told=PaperForm(2000).code_output, entering=lambda given: given.paths,
+        limits=settings.limits, sessions=2,
+    )  # fmt: skip
+    try:
+        result = await stage.run(rows)
+    finally:
+        await stage.close()
+    assert result.drops == ()
+    for row, problem, steps in zip(result.rows, asked, solved, strict=True):
+        verdicts = tool_verdicts(row.executions, len(steps))
+        assert verdicts == decided(problem.text, steps), (SEED, problem.text, steps)
+        first = verdicts.index(False) if False in verdicts else None
+        assert first == check.first_error(problem, steps)
