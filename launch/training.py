@@ -6,8 +6,10 @@ that the same command continues; one that is finished only has its model copied.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import typer
@@ -63,7 +65,8 @@ def _train(config: TrainConfig, training: Training, address: str | None) -> None
     from actors.ray_training import run_training
 
     with ray_session(address, sandbox_actors=0) as gpus:
-        with TrainingProgress(training.name) as progress:
+        # Standard output is for the result: what Ray Train prints is no part of it.
+        with TrainingProgress(training.name) as progress, contextlib.redirect_stdout(sys.stderr):
             run_training(job_of(config, training), gpus, address is None, progress.happened)
 
 

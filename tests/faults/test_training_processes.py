@@ -65,7 +65,7 @@ class World:
             self.command(name, **spread),
             env=environment(fault), cwd=self.folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        print(ended.stderr)
+        print(ended.stderr, ended.stdout, sep="\n-- standard output:\n")
         assert ended.returncode == 0, ended.stderr
         said: dict[str, Any] = json.loads(ended.stdout)
         return said | {"log": ended.stderr}
@@ -163,7 +163,7 @@ def test_a_driver_killed_in_mid_epoch_is_continued_by_the_same_command(
     with open(gate, "wb"):  # the worker stands in the middle of the second epoch now
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-    said = world.train("driver")
+        said = world.train("driver")
     assert "continues after update 2" in said["log"]
     assert world.losses("driver") == quiet
 
