@@ -1,8 +1,7 @@
 """Many rollouts of every state of a run's solutions, drawn once, to replay strategies from.
 
-A tiny model writes few different texts, so that n rollouts of a state are drawn as a tree: each
-distinct beginning is continued once per token, and its rollouts are split among the next tokens by
-a multinomial draw. That is the law of n independent samples, at the cost of the distinct ones.
+A tiny model writes few different texts, so that they are drawn as trees
+(`benchmarks.tree_drawing`).
 
 `BankEngine` plays the completion model: rollout i of a state is one of the stored ones, picked by
 its seed, with replacement. In that world MC(s) is exactly the stored share, so that the labels
@@ -14,26 +13,26 @@ Invariant: pure in the model, the chats, n and the seed of the bank.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from transformers import DynamicCache, Qwen2ForCausalLM
 
 from actors.engine import Chat, Completion, Reply, Sampling
-from demo.tokenizer import END, PAD, START
+from benchmarks.tree_drawing import TreeModel, draw
+from demo.tokenizer import END, START
 from demo.training import token_id
 
 MASK = (1 << 64) - 1
-AT_ONCE = 48
-"""States drawn together."""
+STORED_EVERY = 100
+"""States after which the bank is stored, so that a killed one goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +60,25 @@ class Drawer:
     """The model, ready to draw."""
 
     def __init__(self, folder: Path, temperature: float, most_tokens: int, seed: int) -> None:
-        self._model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model = TreeModel(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._temperature = temperature
         self._most = most_tokens
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
         self._end = token_id(self._tokenizer, END)
-        self._pad = token_id(self._tokenizer, PAD)
 
-    @torch.inference_mode()
-    def draw(self, chats: Sequence[Chat], n: int) -> list[list[Drawn]]:
-        """n rollouts of each chat, equal ones together; what is cut at the limit has no end."""
-        encoded = [found.ids for found in self._tokenizer.encode_batch(list(map(rendered, chats)))]
-        width = max(map(len, encoded))
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded])
-        given = torch.tensor([[self._pad] * (width - len(ids)) + ids for ids in encoded])
-        owners, counts = list(range(len(chats))), [n] * len(chats)
-        written: list[list[int]] = [[] for _ in chats]
-        cache = DynamicCache()
-        found: list[list[Drawn]] = [[] for _ in chats]
-        for length in range(self._most + 1):
-            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -given.shape[1] :]
-            made = self._model(
-                given, attention_mask=mask, position_ids=positions, past_key_values=cache
-            )
-            chances = torch.softmax(made.logits[:, -1].double() / self._temperature, -1).numpy()
-            split = self._random.multinomial(counts, chances / chances.sum(axis=1, keepdims=True))
-            rows, tokens = np.nonzero(split)
-            ended = (tokens == self._end) | (length == self._most)
-            for row, token in zip(rows[ended], tokens[ended], strict=True):
-                text = self._tokenizer.decode(written[row], skip_special_tokens=False)
-                times = int(split[row, token])
-                found[owners[row]].append(Drawn(text, length + 1, times))
-            parents, tokens = rows[~ended].tolist(), tokens[~ended].tolist()
-            if not parents:
-                break
-            chosen = torch.tensor(parents)
-            cache.reorder_cache(chosen)
-            mask = torch.cat([mask[chosen], torch.ones(len(parents), 1, dtype=mask.dtype)], 1)
-            given = torch.tensor(tokens)[:, None]
-            written = [[*written[row], token] for row, token in zip(parents, tokens, strict=True)]
-            owners = [owners[row] for row in parents]
-            counts = [int(split[row, token]) for row, token in zip(parents, tokens, strict=True)]
-        return found
+    def draw(self, chat: Chat, n: int) -> list[Drawn]:
+        """n rollouts of a chat, equal ones together; one that is cut is longer than the limit."""
+        text = rendered(chat)
+        digest = hashlib.sha256(text.encode()).digest()
+        rng = np.random.default_rng([self._seed, *digest[:8]])
+        ended = draw(self._model, self._tokenizer.encode(text).ids, n, self._temperature,
+                     self._most, self._end, rng)  # fmt: skip
+        return [
+            Drawn(self._tokenizer.decode(each.tokens, skip_special_tokens=False),
+                  len(each.tokens) + 1, each.count)
+            for each in ended
+        ]  # fmt: skip
 
 
 class Bank:
@@ -123,22 +98,17 @@ class Bank:
         """Draw what is missing, and store all of it now and then."""
         wanted = {key_of(chat): chat for chat in chats}
         missing = [(key, chat) for key, chat in wanted.items() if key not in self._states]
-        missing.sort(key=lambda each: len(each[1].prefill))
-        for start in range(0, len(missing), AT_ONCE):
-            part = missing[start : start + AT_ONCE]
-            drawn = self._drawer.draw([chat for _, chat in part], self.n)
-            self._states.update(zip([key for key, _ in part], drawn, strict=True))
-            say(f"{start + len(part):,} of {len(missing):,} states")
-            if start // AT_ONCE % 8 == 7:
+        for number, (key, chat) in enumerate(missing, start=1):
+            self._states[key] = self._drawer.draw(chat, self.n)
+            if number % STORED_EVERY == 0 or number == len(missing):
                 self._store()
-        if missing:
-            self._store()
+                say(f"{number:,} of {len(missing):,} states")
 
     def state(self, chat: Chat) -> list[Drawn]:
         """The rollouts of a state, drawn now where they are not there."""
         key = key_of(chat)
         if key not in self._states:
-            self._states[key] = self._drawer.draw([chat], self.n)[0]
+            self._states[key] = self._drawer.draw(chat, self.n)
         return self._states[key]
 
     def _store(self) -> None:
