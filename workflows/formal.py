@@ -21,8 +21,8 @@ _VALUE = re.compile(r"\b([A-Z]) = ([01])\b")
 _GATE = re.compile(r"\bLet ([A-Z]) = ([A-Z]) (and|or|xor) ([A-Z])\.")
 _ASKED = re.compile(r"How many of ([A-Z](?:, [A-Z])*) are 1\?")
 _GATE_CLAIM = re.compile(r"([A-Z]): ([01]) (and|or|xor) ([01]) = ([01])\.")
-_SUM_CLAIM = re.compile(r"Count: (\d+) \+ (\d+) = (\d+)\.")
-_ANSWER = re.compile(r"The answer is \\boxed\{(\d+)\}\.")
+_SUM_CLAIM = re.compile(r"Count: (-?\d+) (\+|-|\*|/|mod) (-?\d+) = (-?\d+)\.")
+_ANSWER = re.compile(r"The answer is \\boxed\{(-?\d+)\}\.")
 _FUNCTION = {"and": "And", "or": "Or", "xor": "Xor"}
 
 
@@ -82,7 +82,7 @@ def claim(of: Theory, steps: Sequence[str], at: int) -> str:
     if gate := _GATE_CLAIM.fullmatch(step):
         return _gate_claim(of, gate)
     if total := _SUM_CLAIM.fullmatch(step):
-        return _sum_claim(of, steps, at, [int(number) for number in total.groups()])
+        return _sum_claim(of, steps, at, total)
     if answer := _ANSWER.fullmatch(step):
         return f"{_count(of.counted)} == {answer[1]}"
     raise ItemError("not_formal", f"step {at + 1}: {step[:60]}")
@@ -101,13 +101,13 @@ def _gate_claim(of: Theory, said: re.Match[str]) -> str:
     return f"And({ways}, {name} == {result == '1'})"
 
 
-def _sum_claim(of: Theory, steps: Sequence[str], at: int, said: list[int]) -> str:
+def _sum_claim(of: Theory, steps: Sequence[str], at: int, said: re.Match[str]) -> str:
     """Number k of the sums adds gate k + 1 to what the gates before it come to."""
     done = sum(bool(_SUM_CLAIM.fullmatch(step.strip())) for step in steps[:at])
-    if done + 1 >= len(of.counted):
-        return f"And({_count(of.counted)} == {said[2]}, False)"
+    first, op, second, result = said.groups()
+    if op != "+" or done + 1 >= len(of.counted):
+        return f"And({_count(of.counted)} == {result}, False)"
     so_far, fresh = _count(of.counted[: done + 1]), _count(of.counted[done + 1 : done + 2])
-    first, second, result = said
     ways = (
         f"Or(And({so_far} == {first}, {fresh} == {second}), "
         f"And({so_far} == {second}, {fresh} == {first}))"

@@ -33,7 +33,7 @@ def decided(problem: str, steps: tuple[str, ...]) -> list[bool]:
 def test_z3_finds_the_checkers_first_error(level: int) -> None:
     rng = random.Random(SEED)
     seen = set()
-    for problem in world.sample(12, SEED, "train", levels=(level,), families=("logic",)):
+    for problem in world.sample(30, SEED, "train", levels=(level,), families=("logic",)):
         steps = write(problem, SLOPPY, rng).steps
         verdicts = decided(problem.text, steps)
         first = verdicts.index(False) if False in verdicts else None
@@ -52,6 +52,7 @@ CLAIMS = [
     ("B: 0 or 1 = 1.", True),
     ("Count: 0 + 1 = 1.", True),
     ("Count: 1 + 1 = 2.", False),
+    ("Count: 0 - 1 = -1.", False),  # another operation
     ("The answer is \\boxed{1}.", True),
     ("The answer is \\boxed{2}.", False),
 ]
