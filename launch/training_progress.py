@@ -39,6 +39,7 @@ class TrainingProgress:
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         """(tokens, seconds) of the last updates."""
         self._held_out = ""
+        self._prepared = False
         self._last_line = 0.0
 
     def __enter__(self) -> TrainingProgress:
@@ -61,6 +62,9 @@ class TrainingProgress:
         values = event.values
         match event.kind:
             case "prepared":
+                if self._prepared:
+                    self._line("a worker was lost: all of them were started again")
+                self._prepared = True
                 self._recent.clear()
                 self._bar.update(self._task, total=event.steps, completed=event.step)
                 dropped = sum(n for name, n in values.items() if name.startswith("dropped_"))
