@@ -1,0 +1,99 @@
+"""The estimating strategies with the demo's real models, on a few problems.
+
+Two engines are opened once and lent to all; first errors are compared with the world's truth.
+genprm itself is built with everything real in `test_real_build`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.engine import Engine, EngineSettings
+from actors.engines import open_engine
+from actors.stage import Stage
+from demo import check, world
+from launch.config import load
+from storage.audit import audit
+from storage.records import Example, PathLabels
+from storage.records import Path as SampledPath
+from storage.stores import open_store
+from tests.e2e.test_judge_strategies_real import Lent
+from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
+from tests.local_cluster import LocalCluster
+from tests.scripted_world import write_problems
+from workflows.build import continue_run, finish, start_run
+from workflows.label_scores import Scores
+from workflows.stages import StageMaker
+
+ROOT = Path(__file__).parents[2]
+SEED = 9
+PROBLEMS = list(world.sample(10, SEED, "heldout", levels=(1, 2, 3)))
+SEARCHED = ("omegaprm",)
+"""Strategies whose labels are of other steps than the sampled ones."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1800)]
+
+
+class Engines:
+    """Policy and completer, in one event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.of: dict[str, Engine] = {}
+        for model in ("policy", "completer"):
+            settings = EngineSettings(
+                model=str(ROOT / "demo/models" / model), max_in_flight=256, cpu_threads=1
+            )
+            self.of[model] = self.loop.run_until_complete(open_engine(settings))
+
+    def close(self) -> None:
+        for engine in self.of.values():
+            self.loop.run_until_complete(engine.close())
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[Engines]:
+    opened = Engines()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "genprm"])
+def test_real_models_find_most_first_errors(engines: Engines, name: str, tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    config = load(CONFIGS / f"{name}.yaml", {"store": f"file:{tmp_path}/store"})
+    problems = str(write_problems(PROBLEMS, tmp_path / "problems.jsonl"))
+    config = dataclasses.replace(config, problems=problems, shard_size=5)
+    run = start_run(config, open_store(config.store), None)
+
+    def stages(role: str) -> Mapping[str, Stage]:
+        maker = StageMaker(config, run.name)
+        if role == "cpu":
+            return maker.pure()
+        engine: Any = Lent(engines.of[Path(config.engine(role).model).name])
+        return maker.around(role, engine, None)
+
+    cluster = LocalCluster(run, stages)
+    engines.loop.run_until_complete(continue_run(run, config, cluster, 2, lambda event: None))
+    finish(run)
+    assert audit(run).findings == ()
+    assert rows(run, "export", Example)
+    if name in SEARCHED:
+        return
+    scores = Scores()
+    paths = {path.path_id: path for path in rows(run, "sample", SampledPath)}
+    for labels in rows(run, "label", PathLabels):
+        path = paths[labels.path_id]
+        first = check.first_error(world.problem(path.problem_id), path.steps)
+        scores.add(labels.labels, first)
+    print(f"{name}: {scores.paths} paths, first error true {scores.first_accuracy:.3f}, "
+          f"F1 {scores.f1:.3f}")  # fmt: skip
+    assert scores.paths > 10
+    assert scores.first_accuracy > 0.5
