@@ -98,7 +98,7 @@ class Bench:
             responses="",
             models=ScoreModels(verifier=settings),
             verify=VerifySettings(mode=arguments.mode, histories=arguments.histories),
-            sandbox=SandboxSettings(slots=arguments.slots),
+            sandbox=SandboxSettings(slots=arguments.slots, sessions=arguments.sessions),
         )
         self.responses = tuple(responses(arguments.responses))
 
@@ -187,6 +187,7 @@ class Bench:
             "histories": self.arguments.histories,
             "in_flight": self.arguments.in_flight,
             "slots": self.arguments.slots,
+            "sessions": self.arguments.sessions,
             "score": [asdict(one) | {"tokens_per_s": one.rate} for one in scored],
             "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
             "ratios": ratios,
@@ -215,7 +216,8 @@ def table(found: dict[str, Any]) -> str:
     """The measurement for people."""
     lines = [
         f"{found['responses']} responses x {found['histories']} histories, mode {found['mode']}, "
-        f"{found['in_flight']} in flight, {found['slots']} interpreters, {found['model']}",
+        f"{found['in_flight']} in flight, {found['sessions']} interpreters of which "
+        f"{found['slots']} run, {found['model']}",
         f"{'pair':>5} {'raw tok/s':>10} {'score tok/s':>12} {'ratio':>6}   "
         "own CPU s raw, score; under way raw, score; code runs, ms each",
     ]
@@ -240,7 +242,8 @@ def main() -> int:
     parser.add_argument("--responses", type=int, default=48)
     parser.add_argument("--histories", type=int, default=2)
     parser.add_argument("--in-flight", type=int, default=48)
-    parser.add_argument("--slots", type=int, default=48)
+    parser.add_argument("--slots", type=int, default=max(4, os.cpu_count() or 4))
+    parser.add_argument("--sessions", type=int, default=48)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)

@@ -257,7 +257,10 @@ def score(
         int | None, typer.Option("--in-flight", help="Sequences at once on one engine.")
     ] = None,
     slots: Annotated[
-        int | None, typer.Option("--sandbox-slots", help="Interpreters at once.")
+        int | None, typer.Option("--sandbox-slots", help="Blocks of code that run at once.")
+    ] = None,
+    sessions: Annotated[
+        int | None, typer.Option("--sandbox-sessions", help="Interpreters, parked ones included.")
     ] = None,
     address: Annotated[
         str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
@@ -279,6 +282,7 @@ def score(
         "models.verifier.max_model_len": max_model_len,
         "models.verifier.max_in_flight": in_flight,
         "sandbox.slots": slots,
+        "sandbox.sessions": sessions,
     }
     score_file(config_of(model, file, config, asked), out, address, as_json)
 

@@ -24,6 +24,7 @@ import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 
+from actors.sandbox.contract import SandboxSettings
 from launch.completing import complete
 from launch.config import read, store_url, validated
 from launch.preflight import gpus_here, require
@@ -42,8 +43,9 @@ _ROWS = 256
 """Scores of one row group."""
 IN_FLIGHT_ON_GPU, IN_FLIGHT_ON_CPU = 128, 48
 """Sequences at once on one engine."""
-SLOTS_ON_GPU, SLOTS_ON_CPU = 128, 24
-"""Interpreters at once; each takes some 80 MB, and a second of a processor to come up."""
+SESSIONS_ON_GPU, SESSIONS_ON_CPU = 128, 24
+"""Histories that have run code, at once: each keeps an interpreter (some 80 MB, and a second of a
+processor to come up), of which `sandbox.slots` run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ def config_of(
     _default(
         raw, "models.verifier.max_in_flight", IN_FLIGHT_ON_GPU if here else IN_FLIGHT_ON_CPU
     )
-    _default(raw, "sandbox.slots", SLOTS_ON_GPU if here else SLOTS_ON_CPU)
+    _default(raw, "sandbox.slots", max(SandboxSettings().slots, os.cpu_count() or 1))
+    _default(raw, "sandbox.sessions", SESSIONS_ON_GPU if here else SESSIONS_ON_CPU)
     named = "run" in raw
     _default(raw, "run", "score")
     config = validated(_ADAPTER, raw, str(settings or "score"))
