@@ -62,7 +62,7 @@ class WorkerActor:
     """One worker in its own process."""
 
     def __init__(self, make: MakeWorker, name: str, executors: Sequence[ActorHandle]) -> None:
-        sandbox = RemoteSandbox(executors) if executors else None
+        sandbox = RemoteSandbox(executors, name=name) if executors else None
         self._worker = make(name, sandbox)
 
     async def open(self) -> int:
@@ -190,13 +190,15 @@ class RayCluster:
         """Stop a worker, gently first; never raises."""
         actor = self._workers.pop(worker, None)
         self._pids.pop(worker, None)
-        self._roles.pop(worker, None)
+        role = self._roles.pop(worker, None)
         if actor is None:
             return
         with contextlib.suppress(RayError, InfrastructureError, TimeoutError):
             await asyncio.wait_for(_gentle_close(actor), CLOSE_SECONDS)
         with contextlib.suppress(RayError):
             ray.kill(actor)
+        for executor in self._executors:  # what it held of them is free at once, however it ended
+            executor.forget.remote(f"{role}-{worker}")
 
     async def shutdown(self) -> None:
         """Stop every worker and executor."""

@@ -75,6 +75,9 @@ class CodeExecutor:
         current_caller.set(caller)
         stack = AsyncExitStack()
         session = await stack.enter_async_context(self._sandbox.session(key))
+        if caller not in self._heard:  # it died while it waited: nobody would close the session
+            await stack.aclose()
+            raise SandboxLost(f"{key}: its caller is gone")
         identity = f"{key}-{secrets.token_hex(4)}"
         self._held[identity] = HeldSession(caller, stack, session)
         return identity
@@ -93,6 +96,14 @@ class CodeExecutor:
         if held is not None:
             await held.stack.aclose()
 
+    async def forget(self, caller: str) -> None:
+        """Close the sessions of a dead caller, now and when its waiting calls are served."""
+        self._heard.pop(caller, None)
+        for identity, held in list(self._held.items()):
+            if held.caller == caller:
+                with contextlib.suppress(InfrastructureError):
+                    await self.close_session(identity)
+
     async def close(self) -> None:
         """Remove every box."""
         if self._expiry is not None:
@@ -109,11 +120,8 @@ class CodeExecutor:
             await asyncio.sleep(ALIVE_EVERY_S)
             now = time.monotonic()
             silent = {name for name, heard in self._heard.items() if now - heard > SILENCE_S}
-            for identity, held in list(self._held.items()):
-                if held.caller in silent:
-                    await self.close_session(identity)
             for name in silent:
-                del self._heard[name]
+                await self.forget(name)
 
 
 def executor_calls(what: str) -> AbstractContextManager[None]:
@@ -124,7 +132,10 @@ def executor_calls(what: str) -> AbstractContextManager[None]:
 class RemoteSandbox:
     """The sandbox protocol over executors; each call goes to the one with the least of our work."""
 
-    def __init__(self, executors: Sequence[ActorHandle[Any]], attempts: int = 3) -> None:
+    def __init__(
+        self, executors: Sequence[ActorHandle[Any]], attempts: int = 3, name: str = ""
+    ) -> None:
+        """`name` is how executors know this caller; by default one that no other has."""
         if not executors:
             raise SandboxUnavailable("no executor was given")
         self._executors = list(executors)
@@ -132,7 +143,7 @@ class RemoteSandbox:
         self._lost = [0] * len(self._executors)
         """Calls lost since the executor last said that it lives: the others are tried first."""
         self._attempts = attempts
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._living: asyncio.Task[None] | None = None
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
