@@ -115,6 +115,9 @@ def _reached(found: Difference, asked: Spec, road: Sequence[StageSpec]) -> str |
             stage = "estimate" if budget in SMOOTHED else "label"
         if "meta_critique" not in found.stored + found.asked:
             stage = READ_LATER.get((stage, setting), stage)
+        if stage == "estimate":  # searches and retries are sampled as it says
+            rolled = ("estimate", "search", "retry")
+            stage = next((name for name in rolled if name in asked.stages), stage)
         if stage in KINDS:
             return stage if stage in asked.stages else None
     elif field == "image_digest" or field.startswith("configuration.sandbox_limits."):

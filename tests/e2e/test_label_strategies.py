@@ -21,8 +21,9 @@ from storage.stores import open_store
 from storage.tree_records import TreeNode
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
-from workflows.build import continue_run, finish, standing, start_run
+from workflows.build import continue_run, finish, planned, standing, start_run
 from workflows.configuration import BuildConfig
+from workflows.derived_runs import plan_derivation
 from workflows.stages import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
@@ -163,6 +164,20 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
         assert row.first_error == (None if dead is None else dead - 1)
     for example in build.rows("export", Example):
         assert len(example.labels) == len(example.mc) - 1
+
+
+def test_a_tree_is_grown_anew_where_its_rollouts_are_sampled_otherwise(
+    built: Mapping[str, Build],
+) -> None:
+    source = built["omegaprm"]
+    stages = source.config.stages
+    hotter = dataclasses.replace(
+        stages, estimate=dataclasses.replace(stages.estimate, temperature=1.0)
+    )
+    asked = planned(dataclasses.replace(source.config, stages=hotter), None).spec
+    found = plan_derivation("hotter", source.run.store.url, asked, source.run)
+    assert "search" in found.anew
+    assert "sample" not in found.anew
 
 
 def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path) -> None:
