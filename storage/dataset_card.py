@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 
-from storage.runs import StageTotals, Success
+from storage.runs import Success
 from storage.specs import Spec
 from storage.views import View
 
-LIMITS = """\
+ESTIMATED = """\
 - Step labels are Monte-Carlo estimates made with one completion model. A step that this model
   recovers from can be labelled right although it is wrong, and the other way round where it fails.
+"""
+WRITTEN = """\
 - Analyses and code are written by a model. Every code output is real (the code was run), but a
   model may have checked something other than the step.
-- Only steps on which labels and the written judgement agree under the consensus rule are kept:
-  hard and unusual steps are rarer here than among the sampled solutions.
+- Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual
+  steps are rarer here than among the sampled solutions.
+"""
+UNWRITTEN = """\
+- Nobody verified these solutions in words: the judgements are the labels, and a conversation has
+  neither analysis nor code.
+"""
+LIMITS = """\
 - A problem for which the policy found only right or only wrong solutions is not in the dataset.
 - Answers are compared by rules and computer algebra; an equal answer in an unusual form can count
   as wrong."""
@@ -65,7 +73,7 @@ def dataset_card(
             "",
             "## Limits",
             "",
-            LIMITS,
+            _limits(spec),
             "",
             "## Settings",
             "",
@@ -88,6 +96,13 @@ def _derived(origin: str | None) -> list[str]:
         f"Where its settings were the same, rows were taken over from run `{origin}`, which spent "
         "their tokens.",
     ]
+
+
+def _limits(spec: Spec) -> str:
+    """What this dataset is not, by the stages that made it."""
+    estimated = ESTIMATED if "label" in spec.stages else ""
+    written = {"rationalize", "judge"} & set(spec.stages)
+    return estimated + (WRITTEN if written else UNWRITTEN) + LIMITS
 
 
 def _front_matter(view: View, rows: int) -> list[str]:
@@ -140,7 +155,9 @@ def _filter_rows(success: Success) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     before = 0
     for stage, name in names.items():
-        rows = success.totals.get(stage, StageTotals()).rows
+        if stage not in success.totals:
+            continue
+        rows = success.totals[stage].rows
         lines.append((name, f"{rows:,}", f"{rows / before:.1%}" if before else ""))
         before = rows
     return lines
