@@ -222,11 +222,14 @@ class Bench:
 
     def _until(self, family: Family, enough: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self._limit_s
-        while not family.finished() and not enough():
-            if time.monotonic() > deadline:
+        try:
+            while not family.finished() and not enough():
+                if time.monotonic() > deadline:
+                    raise Failed(f"not finished in {self._limit_s:.0f} s")
+                time.sleep(POLL_S)
+        finally:  # nothing outlives its run, whoever ends it
+            if family.code is None:
                 family.kill()
-                raise Failed(f"not finished in {self._limit_s:.0f} s")
-            time.sleep(POLL_S)
 
     def _out(self, tool: Tool, name: str) -> Path:
         out = self._folder / tool.name / name
