@@ -23,10 +23,10 @@ from storage.records import Path, PathLabels, StateRollouts
 from workflows.estimators import monte_carlo
 from workflows.label_rule import first_error as first_error
 from workflows.label_support import STOPS_AT_ZERO, refuse_unsupported
-from workflows.posterior import Chain
+from workflows.posterior import Chain, StateCount
 from workflows.sampling import pass_at_1
 from workflows.settings import LabelSettings
-from workflows.smoothed_labels import StateCount, counted, smooth, unexplained
+from workflows.smoothed_labels import counted, smooth, unexplained
 from workflows.step_values import StepValues, labelled_steps, step_values
 from workflows.step_values import zero_after_first_zero as zero_after_first_zero
 

@@ -20,7 +20,7 @@ from workflows.settings import SearchSettings
 
 def quality(mc: float, words: int, settings: SearchSettings) -> float:
     """Q(s, r): high for a wrong rollout from a state that is nearly always solved, if short."""
-    return settings.alpha ** (1 - mc) * settings.beta ** (words / settings.words)
+    return math.pow(settings.alpha, 1 - mc) * math.pow(settings.beta, words / settings.words)
 
 
 def exploration(visits: int, total: int, settings: SearchSettings) -> float:
