@@ -23,6 +23,7 @@ from tests.faults.chaos_ledger import Ledger, Lost, add
 from tests.faults.chaos_victims import Nodes, containers, engine_cores, kill
 
 SANDBOX = ("container", "executor")
+INSTEAD = ("rationale", "container", "cpu", "node", "driver")
 
 
 @dataclass
@@ -135,7 +136,8 @@ class Game:
 
     def _strike(self) -> None:
         self._snapshot()
-        for at, kind in enumerate(self.cards):
+        # Where a stage is over its workers are gone: then somebody else in their place.
+        for at, kind in [*enumerate(self.cards), *((0, kind) for kind in INSTEAD)]:
             struck = self._kill(kind)
             if struck is None:
                 continue
