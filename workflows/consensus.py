@@ -136,7 +136,8 @@ def _agreeing(
     """
     trials: list[tuple[Reading, int | None, Unread | Disagreement | None]] = []
     for first in found:
-        speaker, reason = first.chosen, None  # type: int | None, Unread | Disagreement | None
+        speaker = first.chosen
+        reason: Unread | Disagreement | None = None
         for other in others if settings.rule != "none" else ():
             if isinstance(other, Unread):
                 reason = other

@@ -53,7 +53,8 @@ def read_paragraphs(text: str, steps: int) -> Opinion:
     sections: dict[int, list[str]] = {}
     for heading, end in zip(headings, places, strict=False):  # no heading, one place
         sections.setdefault(int(heading[1]), []).append(body[heading.end() : end])
-    analyses, verdicts = [""] * steps, [None] * steps  # type: list[str], list[bool | None]
+    analyses = [""] * steps
+    verdicts: list[bool | None] = [None] * steps
     for step in range(steps):
         found = sections.get(step + 1, [])
         if len(found) == 1:
