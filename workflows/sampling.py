@@ -54,6 +54,7 @@ def allocation(settings: SampleSettings) -> Allocation | None:
 
     Every problem has the first round, which gives its Pass@1; what is left of `per_problem`
     samples each then goes, batch by batch, where `workflows.sampling_budget` expects most.
+    A shard that is taken apart, since an item kills its worker, gives each problem its own share.
     """
     if settings.budget == "blind":
         return None
