@@ -32,7 +32,7 @@ def complete(
     """Make and commit whatever the run lacks; `made` says how a worker of each role is made."""
     if run.success() is not None or standing(run).finished:
         return
-    with _terminable():
+    with terminable():
         _drive_all(run, config, address, made)
 
 
@@ -87,7 +87,7 @@ async def _drive(
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let SIGTERM stop the work as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
