@@ -118,6 +118,8 @@ def _reached(found: Difference, asked: Spec, road: Sequence[StageSpec]) -> str |
         if stage == "estimate":  # searches and retries are sampled as it says
             rolled = ("estimate", "search", "retry")
             stage = next((name for name in rolled if name in asked.stages), stage)
+        if stage == "rationalize" and setting == "output_chars" and "formalize" in asked.stages:
+            stage = "formalize"
         if stage in KINDS:
             return stage if stage in asked.stages else None
     elif field == "image_digest" or field.startswith("configuration.sandbox_limits."):
@@ -136,8 +138,13 @@ def models_needed(plan: Derivation, source: Run) -> bool:
     return any(
         stage.name in plan.anew or len(source.shards_of(stage.name)) < source.spec.plan.shards
         for stage in plan.road
-        if stage.role != "cpu"
+        if not _made_here(stage)
     )
+
+
+def _made_here(stage: StageSpec) -> bool:
+    """Whether a stage needs neither a model nor a sandbox."""
+    return stage.role == "cpu" and not stage.runs_code
 
 
 def start_derived(
@@ -207,7 +214,7 @@ async def _inherit(
                 if await asyncio.to_thread(_taken, run, source, plan, stage, shard, same):
                     same.add(stage.name)
                     adopted[stage.name] += 1
-                elif stage.role == "cpu" and await asyncio.to_thread(_due, run, stage, shard):
+                elif _made_here(stage) and await asyncio.to_thread(_due, run, stage, shard):
                     await worker.work(stage.name, shard)
                     made[stage.name] += 1
         done += 1
