@@ -48,7 +48,7 @@ SourceOption = Annotated[
     str | None,
     typer.Option("--from", help="Run whose shards are taken over where settings are equal."),
 ]
-VIEWS_HELP = "genprm, cot, code, direct, discriminative, orm, counts or pairs."
+VIEWS_HELP = "genprm, cot, code or direct; those for other trainers: docs/reuse.md."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
@@ -185,108 +185,6 @@ def download(
     download_run(_open(run, store), dest, view, formats.split(","))
 
 
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
-    ] = None,
-    view: Annotated[str | None, typer.Option("--view", help="genprm, cot, code or direct.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Run to train on.")] = None,
-    base: Annotated[
-        str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
-    address: Annotated[
-        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a verifier on a finished run, or continue; the same command after a crash goes on."""
-    from launch.config import load_training
-    from launch.training import train_model
-
-    overrides = {
-        "view": view,
-        "run": run,
-        "base": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
-        "name": name,
-        "store": store,
-    }
-    train_model(load_training(config, overrides), out, address, as_json)
-
-
-@app.command()
-def score(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Folder of a verifier, or its name at --url.")
-    ],
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="Responses: ProcessBench's format, or problem + steps or solution."
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the scores; default .stepmill/scores/.")
-    ] = None,
-    mode: Annotated[
-        str | None, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")
-    ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Only so many responses.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", help="OpenAI-compatible server that has the model.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Tokenizer, where it is not the model's own.")
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option("--max-model-len", help="Context in tokens.")
-    ] = None,
-    in_flight: Annotated[
-        int | None, typer.Option("--in-flight", help="Sequences at once on one engine.")
-    ] = None,
-    slots: Annotated[
-        int | None, typer.Option("--sandbox-slots", help="Blocks of code that run at once.")
-    ] = None,
-    sessions: Annotated[
-        int | None, typer.Option("--sandbox-sessions", help="Interpreters, parked ones included.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Step rewards for solutions; the same command after a crash finishes the rest."""
-    from launch.scoring import config_of, score_file
-
-    asked = {
-        "verify.mode": mode,
-        "verify.histories": n,
-        "verify.seed": seed,
-        "run": name,
-        "store": store,
-        "limit": limit,
-        "models.verifier.url": url,
-        "models.verifier.tokenizer": tokenizer,
-        "models.verifier.max_model_len": max_model_len,
-        "models.verifier.max_in_flight": in_flight,
-        "sandbox.slots": slots,
-        "sandbox.sessions": sessions,
-    }
-    score_file(config_of(model, file, config, asked), out, address, as_json)
-
-
 @app.command(name="exec")
 def execute(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
@@ -325,8 +223,13 @@ def doctor(
         raise typer.Exit(2)
 
 
-app.command()(verifier_verbs.evaluate)
-app.command()(verifier_verbs.refine)
+for verb in (
+    verifier_verbs.train,
+    verifier_verbs.score,
+    verifier_verbs.evaluate,
+    verifier_verbs.refine,
+):
+    app.command()(verb)
 
 
 def _open(run: str, store: str) -> Run:

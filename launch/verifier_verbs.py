@@ -1,4 +1,4 @@
-"""The verbs of a finished verifier: `evaluate` and `refine`.
+"""The verbs of a verifier: `train`, `score`, `evaluate` and `refine`.
 
 Invariant: as in `launch.cli`: a verb only reads its arguments, calls one function and shows what
 came out.
@@ -22,7 +22,7 @@ Store = Annotated[
     str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
 ]
 Settings = Annotated[
-    Path | None, typer.Option("--config", help="Further settings of the verifier (YAML).")
+    Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", help="Only so many responses.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")]
@@ -31,6 +31,94 @@ Url = Annotated[
 ]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
+    ] = None,
+    view: Annotated[str | None, typer.Option("--view", help="genprm, cot, code or direct.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Run to train on.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Train a verifier on a finished run, or continue; the same command after a crash goes on."""
+    from launch.config import load_training
+    from launch.training import train_model
+
+    overrides = {
+        "view": view,
+        "run": run,
+        "base": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
+        "name": name,
+        "store": store,
+    }
+    train_model(load_training(config, overrides), out, address, as_json)
+
+
+def score(
+    model: Model,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Responses: ProcessBench's format, or problem + steps or solution."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the scores; default .stepmill/scores/.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
+    store: Store = None,
+    config: Settings = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    url: Url = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Tokenizer, where it is not the model's own.")
+    ] = None,
+    max_model_len: Annotated[
+        int | None, typer.Option("--max-model-len", help="Context in tokens.")
+    ] = None,
+    in_flight: Annotated[
+        int | None, typer.Option("--in-flight", help="Sequences at once on one engine.")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option("--sandbox-slots", help="Blocks of code that run at once.")
+    ] = None,
+    sessions: Annotated[
+        int | None, typer.Option("--sandbox-sessions", help="Interpreters, parked ones included.")
+    ] = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Step rewards for solutions; the same command after a crash finishes the rest."""
+    from launch.scoring import config_of, score_file
+
+    asked = {
+        "verify.mode": mode,
+        "verify.histories": n,
+        "verify.seed": seed,
+        "run": name,
+        "store": store,
+        "limit": limit,
+        "models.verifier.url": url,
+        "models.verifier.tokenizer": tokenizer,
+        "models.verifier.max_model_len": max_model_len,
+        "models.verifier.max_in_flight": in_flight,
+        "sandbox.slots": slots,
+        "sandbox.sessions": sessions,
+    }
+    score_file(config_of(model, file, config, asked), out, address, as_json)
 
 
 def evaluate(
