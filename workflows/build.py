@@ -141,7 +141,7 @@ def schedule_for(
         role: RolePlan(
             slots=engine_slots(config, role),
             parallel=cluster.parallel_shards,
-            most=cluster.workers_per_role,
+            most=most_workers(config, role),
             pool=role if role in pools else ENGINES,
         )
         for role in config.engines
@@ -164,6 +164,12 @@ def engine_slots(config: Workload, role: str) -> int:
     """Engine slots (GPUs) of one worker of a model role; a server elsewhere needs none here."""
     settings = config.engine(role)
     return settings.tensor_parallel if settings.kind == "vllm" else 0
+
+
+def most_workers(config: Workload, role: str) -> int:
+    """Most workers of a model role: one alone keeps a server elsewhere busy."""
+    remote = config.engine(role).kind == "endpoint"
+    return config.cluster.workers_per_server if remote else config.cluster.workers_per_role
 
 
 async def continue_run(

@@ -48,6 +48,9 @@ class ClusterSettings:
     """Engines that may run at once, counted in GPUs; None: all GPUs of the cluster, or 1."""
     workers_per_role: Positive = 64
     """Most workers of one model role."""
+    workers_per_server: Positive = 1
+    """Most workers of a role whose model is a server elsewhere (`kind: endpoint`); each keeps up to
+    `max_in_flight` requests there."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
     window: Positive = 32
