@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -134,10 +135,19 @@ async def test_a_box_killed_from_outside_is_replaced_and_no_verdict_is_made(
 async def _kill_boxes(backend: Backend) -> None:
     for name in await _boxes_of(os.getpid()):
         if backend is Backend.BUBBLEWRAP:
-            os.kill(int(name), signal.SIGKILL)
+            await asyncio.to_thread(_kill_family, int(name))
         else:
             engine = await find_engine(state_dir())
             await engine.call("POST", f"/containers/{name}/kill", {"signal": "KILL"})
+
+
+def _kill_family(pid: int) -> None:
+    """Kill a process, and wait until the kernel has ended all that dies with it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        box = psutil.Process(pid)
+        family = [box, *box.children(recursive=True)]
+        box.kill()
+        psutil.wait_procs(family, timeout=10)
 
 
 async def test_the_reaper_removes_only_what_belongs_to_the_dead(backend: Backend) -> None:
@@ -160,6 +170,8 @@ def test_a_process_marked_with_a_dead_owner_is_killed() -> None:
     me = Owner.me()
     dead = replace(me, start=me.start - 1)
     with subprocess.Popen([f"{MARK}{dead}", "60"], executable=shutil.which("sleep")) as orphan:
+        while not psutil.Process(orphan.pid).cmdline():  # a moment into exec there is none yet
+            os.sched_yield()
         assert kill_orphans() >= 1
         assert orphan.wait(5) == -signal.SIGKILL
 
