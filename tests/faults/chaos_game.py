@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Game:
     """Files that workers leave when they die at a named point."""
     timeless: bool
     """Whether the driver stores no times."""
+    until: float = inf
+    """Nobody is killed later, by the machine's monotonic clock; marks aside."""
     kills: list[Kill] = field(default_factory=list)
     seen: dict[tuple[str, int], Commit] = field(default_factory=dict)
     """Commits as they were before some kill."""
@@ -112,6 +115,8 @@ class Game:
 
     def _is_due(self) -> bool:
         if not self.cards or len(self._committed) < self.due[0]:
+            return False
+        if self._ledger.now > self.until:
             return False
         timed = [one.at for one in self.kills if one.kind != "point"]
         return not timed or timed[-1] < len(self._committed)
