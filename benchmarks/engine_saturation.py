@@ -10,29 +10,33 @@ to pair, so that drift of the machine hits both. The ratio is the median over pa
 the stage with its default rounds, which end in a tail that a single call does not have: for
 information.
 
-    python benchmarks/engine_saturation.py --model demo/models/policy
+    python -m benchmarks.engine_saturation --model demo/models/policy
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import statistics
-import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from actors.engine import EngineSettings, Sampling
 from actors.rendering import ChatRenderer
 from actors.sampler import PolicySampler
 from actors.stage import ShardRows
-from actors.vllm_core import LOGGING, engine_arguments
+from actors.vllm_core import engine_arguments
 from actors.vllm_engine import VllmEngine
+from benchmarks.saturation import (
+    Measured,
+    Stopwatch,
+    compared,
+    concluded,
+    handed_over,
+    parser,
+    table,
+    tokens_of,
+)
 from demo.world import row, sample
 from storage.records import Problem
 from storage.seeds import request_seed
@@ -44,21 +48,6 @@ from workflows.settings import AnswerSettings, SampleSettings
 from workflows.stages import policy_chat
 
 TARGET = 0.9
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run over all problems."""
-
-    tokens: int
-    seconds: float
-    own_cpu_s: float
-    """Processor time of this process: all of our part, and vLLM's front end."""
-
-    @property
-    def rate(self) -> float:
-        """Generated tokens per second."""
-        return self.tokens / self.seconds
 
 
 class Bench:
@@ -89,46 +78,39 @@ class Bench:
 
         return LLM(**engine_arguments(self.settings, current_platform.is_cpu()))
 
-    def requests(self, renderer: ChatRenderer, seed: int) -> tuple[list[Any], list[Any]]:
-        """Rendered prompts and sampling parameters of all problems."""
+    def requests(self, renderer: ChatRenderer, seed: int) -> list[tuple[Any, Any]]:
+        """Rendered prompt and sampling parameters of every problem."""
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
-        prompts = [
-            tokens_input(list(renderer.tokens(self.chat(problem)))) for problem in self.problems
-        ]
-        wanted = [
-            SamplingParams(
-                n=self.arguments.samples,
-                temperature=self.sampling.temperature,
-                max_tokens=self.sampling.max_tokens,
-                seed=request_seed(seed, "sample", problem.problem_id, 0),
-                output_kind=RequestOutputKind.FINAL_ONLY,
+        return [
+            (
+                tokens_input(list(renderer.tokens(self.chat(problem)))),
+                SamplingParams(
+                    n=self.arguments.samples,
+                    temperature=self.sampling.temperature,
+                    max_tokens=self.sampling.max_tokens,
+                    seed=request_seed(seed, "sample", problem.problem_id, 0),
+                    output_kind=RequestOutputKind.FINAL_ONLY,
+                ),
             )
             for problem in self.problems
         ]
-        return prompts, wanted
 
     def raw_offline(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
         """One `LLM.generate` call."""
-        prompts, wanted = self.requests(renderer, seed)
-        started, worked = time.perf_counter(), time.process_time()
-        outputs = llm.generate(prompts, wanted, use_tqdm=False)
-        seconds = time.perf_counter() - started
-        return Measured(sum(map(_tokens, outputs)), seconds, time.process_time() - worked)
+        prompts, wanted = zip(*self.requests(renderer, seed), strict=True)
+        watch = Stopwatch()
+        outputs = llm.generate(list(prompts), list(wanted), use_tqdm=False)
+        return Measured(sum(map(tokens_of, outputs)), *watch.read())
 
     async def raw_engine(self, engine: VllmEngine, renderer: ChatRenderer, seed: int) -> Measured:
         """The same requests, straight to the stage's own engine."""
-        prompts, wanted = self.requests(renderer, seed)
-
-        async def one(number: int) -> int:
-            sent = engine._llm.generate(prompts[number], wanted[number], f"raw-{seed}-{number}")
-            return sum([_tokens(output) async for output in sent])
-
-        started, worked = time.perf_counter(), time.process_time()
-        counted = await asyncio.gather(*map(one, range(len(prompts))))
-        return Measured(sum(counted), time.perf_counter() - started, time.process_time() - worked)
+        requests = self.requests(renderer, seed)
+        watch = Stopwatch()
+        tokens, _ = await handed_over(engine, requests)
+        return Measured(tokens, *watch.read())
 
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
         """The sample stage over one shard of all problems, no verdict known beforehand."""
@@ -143,11 +125,9 @@ class Bench:
             sampling=self.sampling,
             seed=seed,
         )
-        started, worked = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         result = await sampler.run(ShardRows(problems=self.problems))
-        return Measured(
-            result.counts["tokens"], time.perf_counter() - started, time.process_time() - worked
-        )
+        return Measured(result.counts["tokens"], *watch.read())
 
     async def run(self) -> dict[str, Any]:
         """Measure in turns; `ratio` is the median of the pairs' ratios."""
@@ -178,65 +158,37 @@ class Bench:
             await engine.close()
             await self.grading.close()
             renderer.close()
-        ratios = [stage.rate / raw.rate for stage, raw in zip(stages, raws, strict=True)]
-        return {
-            "model": str(self.arguments.model),
-            "problems": len(self.problems),
-            "samples": samples,
-            "in_flight": self.arguments.in_flight,
-            "raw_is": self.arguments.raw,
-            "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
-            "stage": [asdict(one) | {"tokens_per_s": one.rate} for one in stages],
-            "adaptive": asdict(adaptive) | {"tokens_per_s": adaptive.rate},
-            "ratios": ratios,
-            "ratio": statistics.median(ratios),
-            "target": TARGET,
-        }
-
-
-def _tokens(output: Any) -> int:
-    return sum(len(done.token_ids) for done in output.outputs)
-
-
-def table(found: dict[str, Any]) -> str:
-    """The measurement for people."""
-    lines = [
-        f"{found['problems']} problems x {found['samples']} samples, "
-        f"{found['in_flight']} in flight, {found['model']}",
-        f"{'pair':>5} {'raw tok/s':>10} {'stage tok/s':>12} {'ratio':>6}   own CPU s raw, stage",
-    ]
-    for number, (raw, stage, ratio) in enumerate(
-        zip(found["raw"], found["stage"], found["ratios"], strict=True)
-    ):
-        lines.append(
-            f"{number:>5} {raw['tokens_per_s']:>10.0f} {stage['tokens_per_s']:>12.0f} {ratio:>6.3f}"
-            f"   {raw['own_cpu_s']:.2f}, {stage['own_cpu_s']:.2f}"
+        return compared(
+            raws,
+            stages,
+            TARGET,
+            model=str(self.arguments.model),
+            problems=len(self.problems),
+            samples=samples,
+            in_flight=self.arguments.in_flight,
+            raw_is=self.arguments.raw,
+            adaptive=asdict(adaptive) | {"tokens_per_s": adaptive.rate},
         )
-    lines.append(f"median ratio {found['ratio']:.3f} (target {found['target']})")
-    lines.append(f"adaptive rounds: {found['adaptive']['tokens_per_s']:.0f} tok/s")
-    return "\n".join(lines)
+
+
+def shown(found: dict[str, Any]) -> str:
+    """The measurement for people."""
+    title = f"{found['problems']} problems x {found['samples']} samples, "
+    return (
+        table(found, f"{title}{found['in_flight']} in flight")
+        + f"\nadaptive rounds: {found['adaptive']['tokens_per_s']:.0f} tok/s"
+    )
 
 
 def main() -> int:
-    """Print the table to standard error and JSON to standard output; 1 below the target."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", type=Path, default=Path("demo/models/policy"))
-    parser.add_argument("--problems", type=int, default=96)
-    parser.add_argument("--samples", type=int, default=32)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--in-flight", type=int, default=256)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--raw", choices=["offline", "engine"], default="offline")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
-    arguments = parser.parse_args()
-    for name, value in LOGGING.items():
-        os.environ.setdefault(name, value)
-    found = asyncio.run(Bench(arguments).run())
-    print(table(found), file=sys.stderr)
-    print(json.dumps(found, indent=2))
-    return 0 if found["ratio"] >= TARGET else 1
+    """Measure and print; 1 below the target."""
+    options = parser(__doc__, "demo/models/policy", in_flight=256)
+    options.add_argument("--problems", type=int, default=96)
+    options.add_argument("--samples", type=int, default=32)
+    options.add_argument("--max-tokens", type=int, default=256)
+    options.add_argument("--raw", choices=["offline", "engine"], default="offline")
+    return concluded(Bench(options.parse_args()).run(), shown)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -14,23 +14,27 @@ seconds in which a code block ran or waited for the sandbox, and requests under 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import os
 import random
-import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.engine import Chat, EngineSettings, Reply, Sampling
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.stage import ShardRows
-from actors.vllm_core import LOGGING
 from actors.vllm_engine import VllmEngine
+from benchmarks.saturation import (
+    Measured,
+    Stopwatch,
+    compared,
+    concluded,
+    handed_over,
+    parser,
+    table,
+)
 from demo import solutions, world
 from storage.records import Response
 from workflows.scoring import VerifierMaker, speller
@@ -40,24 +44,15 @@ TARGET = 0.8
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One pass over all requests."""
+class Scored(Measured):
+    """One pass, and what was under way in it."""
 
-    tokens: int
-    requests: int
-    seconds: float
-    own_cpu_s: float
-    """Processor time of this process: all of our part, and vLLM's front end."""
-    under_way: float
+    requests: int = 0
+    under_way: float = 0.0
     """Requests in the engine, on average over the time."""
     code_runs: int = 0
     sandbox_s: float = 0.0
     """Seconds between a block's start and its reply, summed over blocks."""
-
-    @property
-    def rate(self) -> float:
-        """Generated tokens per second."""
-        return self.tokens / self.seconds
 
 
 class Tap:
@@ -102,26 +97,26 @@ class Bench:
         )
         self.responses = tuple(responses(arguments.responses))
 
-    async def score(self, engine: VllmEngine, sandbox: Any, seed: int) -> tuple[Measured, Tap]:
+    async def score(self, engine: VllmEngine, sandbox: Any, seed: int) -> tuple[Scored, Tap]:
         """The stage over one shard of all responses."""
         tap = Tap(engine)
         config = replace(self.config, verify=replace(self.config.verify, seed=seed))
         stage = VerifierMaker(config).around(tap, sandbox, speller(config.models.verifier))
         await _forget(engine)
-        started, worked = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         result = await stage.run(ShardRows(responses=self.responses))
-        seconds, worked = time.perf_counter() - started, time.process_time() - worked
+        seconds, worked = watch.read()
         runs = [run for row in result.rows for run in row.executions]
         print(f"{result.counts}, dropped {len(result.drops)}", file=sys.stderr)
         return (
-            Measured(
-                tap.tokens, len(tap.asked), seconds, worked, tap.busy_s / seconds,
+            Scored(
+                tap.tokens, seconds, worked, len(tap.asked), tap.busy_s / seconds,
                 len(runs), sum(run.wall_s + run.queued_s for run in runs),
             ),
             tap,
         )  # fmt: skip
 
-    async def raw(self, engine: VllmEngine, asked: list[tuple[Chat, Sampling]]) -> Measured:
+    async def raw(self, engine: VllmEngine, asked: list[tuple[Chat, Sampling]]) -> Scored:
         """Everything that was asked, at once, straight to vLLM."""
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
@@ -143,21 +138,11 @@ class Bench:
             )
             for chat, wanted in asked
         ]
-        busy = 0.0
-
-        async def one(number: int) -> int:
-            nonlocal busy
-            began = time.perf_counter()
-            sent = engine._llm.generate(*requests[number], f"raw-{time.monotonic_ns()}-{number}")
-            tokens = sum([len(out.outputs[0].token_ids) async for out in sent])
-            busy += time.perf_counter() - began
-            return tokens
-
         await _forget(engine)
-        started, worked = time.perf_counter(), time.process_time()
-        counted = await asyncio.gather(*map(one, range(len(requests))))
-        seconds, worked = time.perf_counter() - started, time.process_time() - worked
-        return Measured(sum(counted), len(requests), seconds, worked, busy / seconds)
+        watch = Stopwatch()
+        tokens, busy = await handed_over(engine, requests)
+        seconds, worked = watch.read()
+        return Scored(tokens, seconds, worked, len(requests), busy / seconds)
 
     async def run(self) -> dict[str, Any]:
         """Measure in turns; `ratio` is the median of the pairs' ratios."""
@@ -179,21 +164,18 @@ class Bench:
             await engine.close()
             if sandbox is not None:
                 await sandbox.close()
-        ratios = [mine.rate / raw.rate for mine, raw in zip(scored, raws, strict=True)]
-        return {
-            "model": str(self.arguments.model),
-            "mode": self.arguments.mode,
-            "responses": len(self.responses),
-            "histories": self.arguments.histories,
-            "in_flight": self.arguments.in_flight,
-            "slots": self.arguments.slots,
-            "sessions": self.arguments.sessions,
-            "score": [asdict(one) | {"tokens_per_s": one.rate} for one in scored],
-            "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
-            "ratios": ratios,
-            "ratio": statistics.median(ratios),
-            "target": TARGET,
-        }
+        return compared(
+            raws,
+            scored,
+            TARGET,
+            model=str(self.arguments.model),
+            mode=self.arguments.mode,
+            responses=len(self.responses),
+            histories=self.arguments.histories,
+            in_flight=self.arguments.in_flight,
+            slots=self.arguments.slots,
+            sessions=self.arguments.sessions,
+        )
 
 
 async def _forget(engine: VllmEngine) -> None:
@@ -212,49 +194,33 @@ def responses(count: int) -> list[Response]:
     return found
 
 
-def table(found: dict[str, Any]) -> str:
+def shown(found: dict[str, Any]) -> str:
     """The measurement for people."""
-    lines = [
+
+    def more(raw: dict[str, Any], ours: dict[str, Any]) -> str:
+        each = 1000 * ours["sandbox_s"] / max(1, ours["code_runs"])
+        return f"; {raw['under_way']:.0f}, {ours['under_way']:.0f}; {ours['code_runs']}, {each:.1f}"
+
+    return table(
+        found,
         f"{found['responses']} responses x {found['histories']} histories, mode {found['mode']}, "
         f"{found['in_flight']} in flight, {found['sessions']} interpreters of which "
-        f"{found['slots']} run, {found['model']}",
-        f"{'pair':>5} {'raw tok/s':>10} {'score tok/s':>12} {'ratio':>6}   "
-        "own CPU s raw, score; under way raw, score; code runs, ms each",
-    ]
-    for number, (raw, mine, ratio) in enumerate(
-        zip(found["raw"], found["score"], found["ratios"], strict=True)
-    ):
-        each = 1000 * mine["sandbox_s"] / max(1, mine["code_runs"])
-        lines.append(
-            f"{number:>5} {raw['tokens_per_s']:>10.0f} {mine['tokens_per_s']:>12.0f} {ratio:>6.3f}"
-            f"   {raw['own_cpu_s']:.2f}, {mine['own_cpu_s']:.2f}; {raw['under_way']:.0f}, "
-            f"{mine['under_way']:.0f}; {mine['code_runs']}, {each:.1f}"
-        )
-    lines.append(f"median ratio {found['ratio']:.3f} (target {found['target']})")
-    return "\n".join(lines)
+        f"{found['slots']} run",
+        "; under way raw, ours; code runs, ms each",
+        more,
+    )
 
 
 def main() -> int:
-    """Print the table to standard error and JSON to standard output; 1 below the target."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", type=Path, default=Path(".stepmill/models/genprm-demo"))
-    parser.add_argument("--mode", default="full")
-    parser.add_argument("--responses", type=int, default=48)
-    parser.add_argument("--histories", type=int, default=2)
-    parser.add_argument("--in-flight", type=int, default=48)
-    parser.add_argument("--slots", type=int, default=max(4, os.cpu_count() or 4))
-    parser.add_argument("--sessions", type=int, default=48)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
-    arguments = parser.parse_args()
-    for name, value in LOGGING.items():
-        os.environ.setdefault(name, value)
-    found = asyncio.run(Bench(arguments).run())
-    print(table(found), file=sys.stderr)
-    print(json.dumps(found, indent=2))
-    return 0 if found["ratio"] >= TARGET else 1
+    """Measure and print; 1 below the target."""
+    options = parser(__doc__, ".stepmill/models/genprm-demo", in_flight=48)
+    options.add_argument("--mode", default="full")
+    options.add_argument("--responses", type=int, default=48)
+    options.add_argument("--histories", type=int, default=2)
+    options.add_argument("--slots", type=int, default=max(4, os.cpu_count() or 4))
+    options.add_argument("--sessions", type=int, default=48)
+    return concluded(Bench(options.parse_args()).run(), shown)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

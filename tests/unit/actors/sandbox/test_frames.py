@@ -1,8 +1,12 @@
-"""The framing under arbitrary bytes: frames, or a FrameError, and nothing else."""
+"""The framing under arbitrary bytes: frames, or a FrameError, and nothing else.
+
+Each property is tried on $STEPMILL_FUZZ_CASES cases, by default on as many as take seconds.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +16,7 @@ from actors.sandbox.contract import Execution, Verdict
 from actors.sandbox.guest.frames import MAX_BLOBS, PREFIX, Decoder, Frame, FrameError, encode
 from actors.sandbox.verdicts import execution
 
-MANY = settings(max_examples=2_500, deadline=None)
+MANY = settings(max_examples=int(os.environ.get("STEPMILL_FUZZ_CASES", "2500")), deadline=None)
 blobs = st.lists(st.binary(max_size=200), max_size=4).map(tuple)
 texts = st.text(max_size=20)
 values = st.sampled_from(

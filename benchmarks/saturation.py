@@ -1,0 +1,128 @@
+"""What the benchmarks of saturation share: requests handed to bare vLLM, pairs compared, a table.
+
+Invariant: a pair's two passes ask for the same tokens in the same process, and both rates count
+generated tokens only; the ratio is the median over the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from actors.vllm_core import LOGGING
+from actors.vllm_engine import VllmEngine
+
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pass over all requests."""
+
+    tokens: int
+    seconds: float
+    own_cpu_s: float
+    """Processor time of this process: all of our part, and vLLM's front end."""
+
+    @property
+    def rate(self) -> float:
+        """Generated tokens per second."""
+        return self.tokens / self.seconds
+
+
+class Stopwatch:
+    """Seconds that went by, and processor time of this process."""
+
+    def __init__(self) -> None:
+        self._started, self._worked = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """(seconds, processor seconds) since it was made."""
+        return time.perf_counter() - self._started, time.process_time() - self._worked
+
+
+def tokens_of(output: Any) -> int:
+    """Generated tokens of one of vLLM's outputs."""
+    return sum(len(done.token_ids) for done in output.outputs)
+
+
+async def handed_over(engine: VllmEngine, requests: Sequence[tuple[Any, Any]]) -> tuple[int, float]:
+    """(prompt, sampling) pairs, all at once and straight to vLLM: (tokens, seconds under way)."""
+
+    async def one(prompt: Any, wanted: Any) -> tuple[int, float]:
+        began = time.perf_counter()
+        sent = engine._llm.generate(prompt, wanted, f"raw-{next(_numbers)}")
+        tokens = sum([tokens_of(output) async for output in sent])
+        return tokens, time.perf_counter() - began
+
+    seen = await asyncio.gather(*(one(*request) for request in requests))
+    return sum(tokens for tokens, _ in seen), sum(seconds for _, seconds in seen)
+
+
+def compared(
+    raws: Sequence[Measured], ours: Sequence[Measured], target: float, **about: Any
+) -> dict[str, Any]:
+    """What was measured, pair by pair; `ratio` is the median of the pairs' ratios."""
+    ratios = [mine.rate / raw.rate for raw, mine in zip(raws, ours, strict=True)]
+    return {
+        **about,
+        "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
+        "ours": [asdict(one) | {"tokens_per_s": one.rate} for one in ours],
+        "ratios": ratios,
+        "ratio": statistics.median(ratios),
+        "target": target,
+    }
+
+
+def table(
+    found: dict[str, Any], title: str, beside: str = "", more: Callable[..., str] = lambda *_: ""
+) -> str:
+    """The measurement for people; `more(raw, ours)` fills the columns called `beside`."""
+    lines = [
+        f"{title}, {found['model']}",
+        f"{'pair':>5} {'raw tok/s':>10} {'ours tok/s':>11} {'ratio':>6}   "
+        f"own CPU s raw, ours{beside}",
+    ]
+    for number, (raw, ours, ratio) in enumerate(
+        zip(found["raw"], found["ours"], found["ratios"], strict=True)
+    ):
+        lines.append(
+            f"{number:>5} {raw['tokens_per_s']:>10.0f} {ours['tokens_per_s']:>11.0f} {ratio:>6.3f}"
+            f"   {raw['own_cpu_s']:.2f}, {ours['own_cpu_s']:.2f}{more(raw, ours)}"
+        )
+    lines.append(f"median ratio {found['ratio']:.3f} (target {found['target']})")
+    return "\n".join(lines)
+
+
+def parser(doc: str | None, model: str, in_flight: int) -> argparse.ArgumentParser:
+    """The arguments that every such benchmark has."""
+    made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    made.add_argument("--model", type=Path, default=Path(model))
+    made.add_argument("--in-flight", type=int, default=in_flight)
+    made.add_argument("--pairs", type=int, default=3)
+    made.add_argument("--dtype", default="float32")
+    made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
+    return made
+
+
+def concluded(
+    run: Coroutine[Any, Any, dict[str, Any]], shown: Callable[[dict[str, Any]], str]
+) -> int:
+    """Measure; table to standard error, JSON to standard output; 1 below the target."""
+    for name, value in LOGGING.items():
+        os.environ.setdefault(name, value)
+
+    found = asyncio.run(run)
+    print(shown(found), file=sys.stderr)
+    print(json.dumps(found, indent=2))
+    return 0 if found["ratio"] >= found["target"] else 1
