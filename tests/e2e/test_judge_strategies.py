@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from storage.records import (
 from storage.records import Path as SampledPath
 from storage.stores import open_store
 from storage.views import View
+from tests.e2e.test_label_strategies import NAMES
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
@@ -51,13 +52,26 @@ LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
 MIXED = world_problems(8)
 
 
+Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
+"""A problem as it is read from the file -> as it shall be read."""
+
+
 class Build:
     """A configuration's run over scripted models."""
 
-    def __init__(self, name: str, folder: Path, answers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        rewrite: Rewrite = lambda row: row,
+        stages: Mapping[str, Mapping[str, Any]] | None = None,
+        world: type[ScriptedWorld] = ScriptedWorld,
+    ) -> None:
+        """`stages`: settings in the place of the file's."""
         self.problems: list[WorldProblem] = LOGIC if name == "fover" else MIXED
-        self.config = configured(name, folder, self.problems, answers)
-        self.world = ScriptedWorld(self.problems)
+        self.config = configured(name, folder, self.problems, rewrite, stages or {})
+        self.world = world(self.problems)
         self.run = start_run(self.config, open_store(self.config.store), None)
         cluster = LocalCluster(self.run, self._stages)
         asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
@@ -94,20 +108,23 @@ class Build:
 
 
 def configured(
-    name: str, folder: Path, problems: list[WorldProblem], answers: Mapping[str, str] | None
+    name: str,
+    folder: Path,
+    problems: list[WorldProblem],
+    rewrite: Rewrite,
+    stages: Mapping[str, Mapping[str, Any]],
 ) -> BuildConfig:
-    file = folder / "problems.jsonl"
-    write_problems(problems, file)
-    if answers is not None:
-        lines = [json.loads(line) for line in file.read_text().splitlines()]
-        changed = [line | {"answer": answers[line["problem_id"]]} for line in lines]
-        file.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    file = write_problems(problems, folder / "problems.jsonl")
+    rows = [rewrite(json.loads(line)) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     written |= {"problems": "problems.jsonl", "shard_size": 4}
     written["models"] = {
         role: {"kind": "scripted", "model": role} for role in written["models"]
     }
     written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
+    for stage, settings in stages.items():
+        written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
     return load(folder / f"{name}.yaml", {"store": f"file:{folder}/store"})
 
@@ -122,6 +139,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return made[name]
 
     return build
+
+
+def test_every_file_of_a_strategy_is_built_here_or_with_the_estimating_ones() -> None:
+    files = [file.stem for file in CONFIGS.glob("*.yaml")]
+    assert sorted(files) == sorted([*OURS, *NAMES])
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -207,8 +229,7 @@ def test_with_other_answers_spark_asks_the_same_and_keeps_the_same(
     built: Any, tmp_path: Path
 ) -> None:
     first = built("spark_step_vote")
-    wrong = {problem.problem_id: "31337" for problem in MIXED}
-    other = Build("spark_step_vote", tmp_path, wrong)
+    other = Build("spark_step_vote", tmp_path, rewrite=lambda row: row | {"answer": "31337"})
     asked = [sorted(map(repr, build.world.prompts)) for build in (first, other)]
     assert asked[0] == asked[1]
     labels = [[(row.path_id, row.labels) for row in build.kept] for build in (first, other)]
