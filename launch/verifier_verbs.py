@@ -6,6 +6,7 @@ came out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -223,12 +224,8 @@ def refine(
     from launch.refining import Refinement, refine_file
     from workflows.refinement import RefineSettings
 
-    usual = RefineSettings()
     settings = RefineSettings(
-        form=form,
-        quote=quote,
-        max_tokens=max_tokens or usual.max_tokens,
-        seed=seed or usual.seed,
+        form=form, quote=quote, **_given({"max_tokens": max_tokens, "seed": seed})
     )
     asked = {
         **_asked(store, seed, url),
@@ -254,5 +251,9 @@ def refine(
 
 
 def _asked(store: str | None, seed: int | None, url: str | None) -> dict[str, Any]:
-    named = {"store": store, "verify.seed": seed, "models.verifier.url": url}
+    return _given({"store": store, "verify.seed": seed, "models.verifier.url": url})
+
+
+def _given(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the options that were left out."""
     return {name: value for name, value in named.items() if value is not None}

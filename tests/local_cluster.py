@@ -9,7 +9,7 @@ from actors.worker import ShardWorker
 from storage.commits import Receipt
 from storage.errors import WorkerLost
 from storage.runs import Run
-from workflows.stages import reads
+from workflows.road import reads_by_stage, road_of
 
 MakeStages = Callable[[str], Mapping[str, Stage]]
 
@@ -30,7 +30,8 @@ class LocalCluster:
         async def stages() -> Mapping[str, Stage]:
             return self._make_stages(role)
 
-        made = ShardWorker(self._run, reads(self._run), stages, f"{role}-{worker}")
+        reads = reads_by_stage(road_of(self._run.spec.stages[1:]))
+        made = ShardWorker(self._run, reads, stages, f"{role}-{worker}")
         await made.open()
         self._workers[worker] = made
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.models import model_identity
-from storage.commits import canonical_json
 from storage.dataset import assemble
 from storage.errors import NothingFound
 from storage.layout import launch_key
@@ -37,6 +36,7 @@ from workflows.pilot import fitted_chain, store_chain
 from workflows.placement import ENGINES
 from workflows.road import INPUT_STAGE
 from workflows.schedule import RolePlan, Schedule
+from workflows.starting import begin
 from workflows.tolerance import Tolerance
 from workflows.workload import Workload
 
@@ -105,8 +105,7 @@ def create_run(
     """
     completer = wanted.spec.models.get("completer", "")
     chain = fitted_chain(store, config.run, completer, config.stages)
-    run = Run.start(store, config.run, wanted.spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
+    run = begin(config, wanted.spec, store)
     store_chain(run, chain)
     before_input(run)
     run.store_input(wanted.problems)

@@ -26,20 +26,18 @@ from actors.ray_cluster import MakeWorker
 from actors.refiner import Refiner
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.stage import Stage
-from actors.worker import ShardWorker
-from storage.commits import canonical_json
-from storage.layout import KINDS, REFINING, launch_key
+from storage.layout import REFINING
 from storage.records import Critique, Response, Score
 from storage.runs import Run
-from storage.schemas import schema_versions
-from storage.specs import ShardPlan, Spec, input_digest
-from storage.stores import ObjectStore, open_store
+from storage.stores import ObjectStore
 from workflows.answers import read_answer
 from workflows.configuration import ClusterSettings
 from workflows.refinement import RefineSettings, critique_of, refine_chat, refined_steps
 from workflows.rewards import THRESHOLD
 from workflows.road import StageSpec
 from workflows.settings import STRICT, Positive
+from workflows.starting import begin_with_rows
+from workflows.workers import worker_makers
 
 REFINE = StageSpec("refine", "generator", ("critiques",))
 
@@ -128,38 +126,14 @@ class RefinerMaker:
         }
 
 
-def make_worker(
-    store: str, run: str, maker: RefinerMaker, role: str, name: str, sandbox: Sandbox | None
-) -> ShardWorker:
-    """A worker of a refine run; called inside its actor."""
-    reads = {REFINE.name: REFINE.reads}
-    return ShardWorker(
-        Run.open(open_store(store), run), reads, partial(maker.stages, role, sandbox), name
-    )
-
-
 def makers(run: Run, config: RefineConfig) -> dict[str, MakeWorker]:
     """How a worker is made, wherever it runs."""
-    maker = RefinerMaker(config)
-    return {
-        role: partial(make_worker, run.store.url, run.name, maker, role) for role in config.engines
-    }
+    return worker_makers(run, RefinerMaker(config), config.engines)
 
 
 def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: ObjectStore) -> Run:
     """Create the run of one turn, or open it where it exists with the same spec."""
-    spec = Spec(
-        configuration=binding(config),
-        input_digest=input_digest(critiques),
-        plan=ShardPlan(len(critiques), config.shard_size),
-        models={role: model_identity(engine) for role, engine in config.engines.items()},
-        stages=REFINING,
-        schemas=schema_versions(KINDS[stage] for stage in REFINING),
-    )
-    run = Run.start(store, config.run, spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
-    run.store_input(critiques)
-    return run
+    return begin_with_rows(config, binding(config), REFINING, critiques, store)
 
 
 def refined_of(run: Run) -> dict[str, Response]:

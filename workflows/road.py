@@ -132,6 +132,11 @@ def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
     return tuple(road)
 
 
+def reads_by_stage(road: Sequence[StageSpec]) -> dict[str, tuple[str, ...]]:
+    """Which stages' rows each stage of a road needs."""
+    return {stage.name: stage.reads for stage in road}
+
+
 def model_roles(road: Sequence[StageSpec]) -> tuple[Role, ...]:
     """The models that a road asks for, in the order in which it meets them."""
     return tuple(dict.fromkeys(stage.role for stage in road if stage.role != "cpu"))

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from itertools import groupby
 
 from actors.engine import Engine, EngineSettings, Sampling
@@ -22,17 +21,15 @@ from actors.rendering import ChatRenderer
 from actors.sandbox.contract import Sandbox
 from actors.stage import Stage
 from actors.verifier import Effort, Verifier
-from actors.worker import ShardWorker
-from storage.commits import canonical_json
-from storage.layout import KINDS, SCORING, launch_key
+from storage.layout import SCORING
 from storage.records import Response, Score, Verification
 from storage.runs import Run
-from storage.schemas import schema_versions
-from storage.specs import ShardPlan, Spec, input_digest
-from storage.stores import ObjectStore, open_store
+from storage.stores import ObjectStore
 from workflows.rewards import averaged, first_error_index
 from workflows.scoring_form import Spell, TrainingForm, check_verdicts
 from workflows.scoring_settings import ScoreConfig, binding
+from workflows.starting import begin_with_rows
+from workflows.workers import worker_makers
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +84,9 @@ def speller(settings: EngineSettings) -> Spell | None:
     return renderer.spell
 
 
-def make_worker(
-    store: str, run: str, maker: VerifierMaker, role: str, name: str, sandbox: Sandbox | None
-) -> ShardWorker:
-    """A worker of a score run; called inside its actor."""
-    reads = {stage.name: stage.reads for stage in maker.config.road}
-    opened = Run.open(open_store(store), run)
-    return ShardWorker(opened, reads, partial(maker.stages, role, sandbox), name)
-
-
 def makers(run: Run, config: ScoreConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
-    maker = VerifierMaker(config)
-    return {
-        role: partial(make_worker, run.store.url, run.name, maker, role) for role in config.engines
-    }
+    return worker_makers(run, VerifierMaker(config), config.engines)
 
 
 def start_scoring(
@@ -114,19 +99,7 @@ def start_scoring(
 
     Raises SpecMismatch with the fields that differ.
     """
-    spec = Spec(
-        configuration=binding(config),
-        input_digest=input_digest(responses),
-        plan=ShardPlan(len(responses), config.shard_size),
-        models={role: model_identity(engine) for role, engine in config.engines.items()},
-        image_digest=image_digest,
-        stages=SCORING,
-        schemas=schema_versions(KINDS[stage] for stage in SCORING),
-    )
-    run = Run.start(store, config.run, spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
-    run.store_input(responses)
-    return run
+    return begin_with_rows(config, binding(config), SCORING, responses, store, image_digest)
 
 
 def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]]]:

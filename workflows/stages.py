@@ -22,10 +22,8 @@ from actors.sampler import PolicySampler
 from actors.sandbox.contract import Sandbox
 from actors.stage import Stage
 from actors.tree_searcher import TreeSearcher
-from actors.worker import ShardWorker
 from storage.records import Message, Problem
 from storage.runs import Run
-from storage.stores import open_store
 from workflows import judge_stages, prompts, steps
 from workflows.answers import read_answer
 from workflows.budgets import budget_of
@@ -38,8 +36,8 @@ from workflows.omega_tree import OmegaPolicy
 from workflows.pilot import stored_chain
 from workflows.posterior import Chain
 from workflows.rationales import PaperForm
-from workflows.road import road_of
 from workflows.sampling import QuotaRule, allocation
+from workflows.workers import worker_makers
 from workflows.workload import Workload
 
 
@@ -212,26 +210,10 @@ def completion_chat(system: str, problem: Problem, prefix: tuple[str, ...]) -> C
     return Chat((Message("system", system), Message("user", problem.problem)), asked.prefill)
 
 
-def reads(run: Run) -> dict[str, tuple[str, ...]]:
-    """Which stages' rows each stage of a run needs."""
-    return {stage.name: stage.reads for stage in road_of(run.spec.stages[1:])}
-
-
-def make_worker(
-    store: str, run: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
-) -> ShardWorker:
-    """A worker of one role; called inside its actor."""
-    opened = Run.open(open_store(store), run)
-    return ShardWorker(opened, reads(opened), partial(maker.stages, role, sandbox), name)
-
-
 def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
     maker = StageMaker(config, run.name, stored_chain(run, config.stages))
-    return {
-        role: partial(make_worker, run.store.url, run.name, maker, role)
-        for role in (*config.engines, "cpu")
-    }
+    return worker_makers(run, maker, (*config.engines, "cpu"))
 
 
 def placements(config: Workload, gpus: int, kept: Collection[str] = ()) -> dict[str, Placement]:

@@ -15,7 +15,7 @@ from workflows.road import StageSpec
 
 
 class Workload(Protocol):
-    """A configuration with a road: `BuildConfig`, `ScoreConfig`."""
+    """A configuration with a road: `BuildConfig`, `ScoreConfig`, `RefineConfig`."""
 
     @property
     def run(self) -> str:
@@ -25,6 +25,11 @@ class Workload(Protocol):
     @property
     def store(self) -> str:
         """Object store."""
+        ...
+
+    @property
+    def shard_size(self) -> int:
+        """Input rows in one shard."""
         ...
 
     @property

@@ -30,8 +30,8 @@ from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
 from workflows.build import continue_run, finish
 from workflows.configuration import BuildConfig
 from workflows.drive import Happened
-from workflows.road import MODEL_ROLES
-from workflows.stages import StageMaker, reads
+from workflows.road import MODEL_ROLES, reads_by_stage, road_of
+from workflows.stages import StageMaker
 
 PROBLEMS = 14
 """As many as the file of problems that the configuration names."""
@@ -50,7 +50,7 @@ def make_worker(
         return maker.around(role, world.engine(role), InProcessSandbox())
 
     run = Run.open(open_store(config.store), config.run)
-    return ShardWorker(run, reads(run), stages, name)
+    return ShardWorker(run, reads_by_stage(road_of(run.spec.stages[1:])), stages, name)
 
 
 def main() -> None:

@@ -26,7 +26,8 @@ from workflows.build import finish, planned, standing
 from workflows.configuration import BuildConfig
 from workflows.derived_runs import Inherited, models_needed, plan_derivation, start_derived
 from workflows.derived_runs import take_over as take
-from workflows.stages import StageMaker, reads
+from workflows.road import reads_by_stage, road_of
+from workflows.stages import StageMaker
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def take_over(run: Run, config: BuildConfig) -> Inherited | None:
         async def pure() -> Mapping[str, Stage]:
             return StageMaker(config, run.name).pure()
 
-        return ShardWorker(run, reads(run), pure, name)
+        return ShardWorker(run, reads_by_stage(road_of(run.spec.stages[1:])), pure, name)
 
     return asyncio.run(take(run, worker))
 

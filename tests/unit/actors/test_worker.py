@@ -16,8 +16,7 @@ from storage.layout import KINDS
 from storage.runs import Run
 from tests.e2e.test_scripted_build import Build, configure
 from workflows.build import finish
-from workflows.road import STAGE_NAMES
-from workflows.stages import reads
+from workflows.road import STAGE_NAMES, reads_by_stage
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ async def worker_of(build: Build, role: str, **instead: Any) -> ShardWorker:
     async def stages() -> Any:
         return build._stages(role) | instead
 
-    made = ShardWorker(build.run, reads(build.run), stages, role)
+    made = ShardWorker(build.run, reads_by_stage(build.config.road), stages, role)
     await made.open()
     return made
 

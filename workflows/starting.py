@@ -1,0 +1,56 @@
+"""How any run begins: its spec, the settings to continue it with, and its input, each stored once.
+
+Invariant: repeated with the same spec it changes nothing, so that starting and continuing are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from actors.models import model_identity
+from storage.commits import canonical_json
+from storage.layout import KINDS, launch_key
+from storage.runs import Run
+from storage.schemas import schema_versions
+from storage.specs import ShardPlan, Spec, input_digest
+from storage.stores import ObjectStore
+from workflows.workload import Workload
+
+
+def begin(config: Workload, spec: Spec, store: ObjectStore) -> Run:
+    """Create the run, or open it where it exists with the same spec, and keep its configuration.
+
+    Raises SpecMismatch with the fields that differ.
+    """
+    run = Run.start(store, config.run, spec)
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))  # type: ignore[call-overload]
+    return run
+
+
+def begin_with_rows(
+    config: Workload,
+    binding: Mapping[str, Any],
+    stages: Sequence[str],
+    rows: Sequence[Any],
+    store: ObjectStore,
+    image_digest: str | None = None,
+) -> Run:
+    """Begin a run whose input is rows that the caller has, and store them.
+
+    `binding`: the settings that its result depends on; `stages`: its road, the input first. Raises
+    SpecMismatch with the fields that differ.
+    """
+    spec = Spec(
+        configuration=dict(binding),
+        input_digest=input_digest(rows),
+        plan=ShardPlan(len(rows), config.shard_size),
+        models={role: model_identity(engine) for role, engine in config.engines.items()},
+        image_digest=image_digest,
+        stages=tuple(stages),
+        schemas=schema_versions(KINDS[stage] for stage in stages),
+    )
+    run = begin(config, spec, store)
+    run.store_input(rows)
+    return run
