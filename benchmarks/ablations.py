@@ -6,7 +6,8 @@ Every file of `configs/ablations/` says what differs from the demo: settings of 
 dataset is then derived from the demo's finished run, by relabelling, without a token spent), the
 view that is trained on, and the mode in which the verifier is asked. For each: derive, train,
 evaluate, through the commands that a person would run; what is there already is not made again,
-and ablations that share a dataset and a view share the model.
+ablations that share a dataset and a view share the model, and what `make loop` makes is taken from
+it or made. Figures 3 and 4 are the loop's best of N and its refinement.
 
 Invariant: the tables hold what `evaluate` measured, beside the paper's figure for the same row,
 which is of other models on another benchmark and only there for the order of the rows.
@@ -16,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks import loop
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs" / "ablations"
@@ -47,6 +48,10 @@ PAPER: Mapping[str, tuple[float | None, float | None]] = {
     "both_not_run": (None, 79.9),
 }
 """GenPRM-7B: Pass@1 and Maj@8, average F1 on ProcessBench (Tables 2 and 3)."""
+BEFORE = ("problems", "dataset", "benchmark")
+"""Of the loop: what every ablation starts from."""
+FIGURES = ("SFT of the GenPRM", "SFT of the direct verifier", "best of 8", "refinement")
+"""Of the loop: what Figures 3 and 4 are drawn from."""
 TITLES = {"labels": "Table 2 in small: labels", "components": "Table 3 in small: components"}
 
 
@@ -117,29 +122,31 @@ def _written(raw: Mapping[str, Any], file: Path) -> Path:
 
 
 def commands(
-    ablation: Ablation, work: Path, bench: Path, store: str, n: int, epochs: float | None
-) -> Iterator[list[str]]:
-    """Derive, train, evaluate."""
-    keep = ["--store", store]
+    ablation: Ablation, work: Path, made: Path, store: str, n: int, epochs: float | None
+) -> Iterator[loop.Command]:
+    """Derive, train, evaluate; `made`: what the loop left."""
+    keep = ("--store", store)
     if ablation.stages:
         config = str(build_file(ablation, work))
-        yield ["build", config, "--run", ablation.run, "--from", "demo", *keep]
-    ready = bench.parent.parent / ablation.model
+        yield loop.Command(
+            f"{ablation.title}: dataset",
+            ("stepmill", "build", config, "--run", ablation.run, "--from", loop.DATASET, *keep),
+        )
+    ready = made / ablation.model
     model = ready if epochs is None and ready.is_dir() else work / "models" / ablation.model
     if model != ready:
         training = f"{ablation.run}-{ablation.view}" + (f"-{epochs:g}-epochs" if epochs else "")
-        yield ["train", str(train_file(work, epochs)), "--run", ablation.run,
-               "--view", ablation.view, "--name", training, "--out", str(model), *keep]  # fmt: skip
-    yield ["evaluate", str(model), str(bench), "--suite", "processbench", "--n", str(n),
-           "--mode", ablation.mode, "--out", str(work / ablation.name), *keep]  # fmt: skip
-
-
-def run(arguments: Sequence[str]) -> None:
-    """One `stepmill` command. Raises SystemExit with its exit code."""
-    program = Path(sys.executable).parent / "stepmill"
-    ended = subprocess.run([str(program), *arguments], cwd=ROOT, check=False)
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
+        yield loop.Command(
+            f"{ablation.title}: SFT",
+            ("stepmill", "train", str(train_file(work, epochs)), "--run", ablation.run,
+             "--view", ablation.view, "--name", training, "--out", str(model), *keep),
+        )  # fmt: skip
+    yield loop.Command(
+        f"{ablation.title}: evaluation",
+        ("stepmill", "evaluate", str(model), str(made / "benchmark" / "processbench"),
+         "--suite", "processbench", "--n", str(n), "--mode", ablation.mode,
+         "--out", str(work / ablation.name), *keep),
+    )  # fmt: skip
 
 
 def averages(work: Path, name: str) -> dict[int, float]:
@@ -168,7 +175,7 @@ def table_of(found: Sequence[Ablation], work: Path, n: int) -> Table:
     return table
 
 
-def draw(found: Sequence[Ablation], work: Path, loop: Path, n: int) -> list[Path]:
+def draw(found: Sequence[Ablation], work: Path, made: Path, n: int) -> list[Path]:
     """The tables as bars; Figures 3 and 4 where the loop has left the numbers for them."""
     from matplotlib.figure import Figure  # takes a second to import
 
@@ -191,7 +198,7 @@ def draw(found: Sequence[Ablation], work: Path, loop: Path, n: int) -> list[Path
             axes.set(xlabel="F1, average over subsets", title=TITLES[kind])
             axes.legend()
             save(figure, f"{kind}.png")
-    bon, turns = loop / "bon" / "measures.json", loop / "refinement" / "turns.json"
+    bon, turns = made / "bon" / "measures.json", made / "refinement" / "turns.json"
     if bon.exists():
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
@@ -224,24 +231,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path(".stepmill/ablations"))
     parser.add_argument("--loop", type=Path, default=Path(".stepmill/loop"), help="of `make loop`")
     parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--problems", type=Path, default=Path(".stepmill/demo-problems.jsonl"))
     parser.add_argument("--n", type=int, default=8, help="histories of Maj@N")
     parser.add_argument("--epochs", type=float, default=None, help="of every training")
     parser.add_argument("--only-tables", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
-    work, console = chosen.work.resolve(), Console()
-    wanted = ablations(chosen.only)
-    bench = chosen.loop.resolve() / "benchmark" / "processbench"
+    work, made, console = chosen.work.resolve(), chosen.loop.resolve(), Console()
+    wanted, store = ablations(chosen.only), loop.absolute(chosen.store)
+    seconds: dict[str, float] = {}
+
+    def run(several: Iterable[loop.Command]) -> None:
+        for command in several:
+            seconds[command.what] = loop.run(command, console)
+
     if not chosen.only_tables:
+        parts = {one.what: one for one in loop.commands(made, store, chosen.problems.resolve())}
+        run(parts[what] for what in BEFORE)
+        if not chosen.only:
+            run(parts[what] for what in FIGURES)
         for one in wanted:
-            console.rule(one.title)
-            for command in commands(one, work, bench, chosen.store, chosen.n, chosen.epochs):
-                run(command)
+            run(commands(one, work, made, store, chosen.n, chosen.epochs))
     for kind in TITLES:
         rows = [one for one in wanted if one.table == kind]
         if rows:
             console.print(table_of(rows, work, chosen.n))
-    for file in draw(wanted, work, chosen.loop.resolve(), chosen.n):
+    for file in draw(wanted, work, made, chosen.n):
         console.print(f"written: {file}", highlight=False)
+    for what, took in seconds.items():
+        console.print(f"{what}: {took:.0f} s", highlight=False)
+    if seconds:
+        console.print(f"all: {sum(seconds.values()) / 60:.1f} minutes", highlight=False)
     return 0
 
 

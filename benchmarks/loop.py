@@ -128,6 +128,13 @@ def run(command: Command, console: Console) -> float:
     return time.monotonic() - started
 
 
+def absolute(store: str) -> str:
+    """A store whose folder, if it is one, does not depend on where a command is run."""
+    if store.startswith("file:") and not store.startswith("file://"):
+        return f"file:{Path(store.removeprefix('file:')).resolve()}"
+    return store
+
+
 def figure(work: Path, part: str, verifier: str, measure: str, k: int) -> float:
     """One figure over all subsets, of what `evaluate` wrote."""
     measures = json.loads((work / part / "measures.json").read_text())["measures"]
@@ -197,10 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds: dict[str, float] = {}
     if not chosen.only_table:
         work.mkdir(parents=True, exist_ok=True)
-        store = chosen.store
-        if store.startswith("file:") and not store.startswith("file://"):
-            store = f"file:{Path(store.removeprefix('file:')).resolve()}"
-        for command in commands(work, store, chosen.problems.resolve()):
+        for command in commands(work, absolute(chosen.store), chosen.problems.resolve()):
             if command.what not in chosen.skip:
                 seconds[command.what] = round(run(command, console), 1)
     lacking = [part for part in PARTS if not (work / part).exists()]

@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.ablations import DEMO, PAPER, ablations, build_file, commands, merged, train_file
+from benchmarks import loop
+from benchmarks.ablations import (
+    BEFORE,
+    DEMO,
+    FIGURES,
+    PAPER,
+    Ablation,
+    ablations,
+    build_file,
+    commands,
+    merged,
+    train_file,
+)
 from launch.config import load, load_training
 from launch.evaluating import MODES
 from workflows.configuration import binding
@@ -46,14 +58,25 @@ def test_a_change_reaches_its_leaf_and_nothing_else() -> None:
 
 def test_the_commands_are_derive_train_evaluate(tmp_path: Path) -> None:
     hard, both = ablations(["hard", "both"])
-    verbs = [command[0] for command in commands(hard, tmp_path, tmp_path, "file:s", 4, 1.0)]
-    assert verbs == ["build", "train", "evaluate"]
-    verbs = [command[0] for command in commands(both, tmp_path, tmp_path, "file:s", 4, None)]
-    assert verbs == ["train", "evaluate"]
+
+    def verbs(one: Ablation, epochs: float | None) -> list[str]:
+        found = commands(one, tmp_path, tmp_path, "file:s", 4, epochs)
+        return [command.arguments[1] for command in found]
+
+    assert verbs(hard, 1.0) == ["build", "train", "evaluate"]
+    assert verbs(both, None) == ["train", "evaluate"]
+    (tmp_path / both.model).mkdir()
+    assert verbs(both, None) == ["evaluate"], "the loop's model is the same"
+    assert verbs(both, 1.0) == ["train", "evaluate"], "it was trained longer"
     trained = load_training(train_file(tmp_path, 1.5))
     assert trained.learning.epochs == 1.5
     assert Path(trained.base).is_dir()
     assert yaml.safe_load(train_file(tmp_path, None).read_text())["learning"]["epochs"] > 0
+
+
+def test_the_parts_of_the_loop_that_are_wanted_are_there(tmp_path: Path) -> None:
+    parts = [command.what for command in loop.commands(tmp_path, "file:s", tmp_path / "p")]
+    assert {*BEFORE, *FIGURES} < {*parts}
 
 
 def test_an_unknown_name_is_said() -> None:
