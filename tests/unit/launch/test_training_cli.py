@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.training_events import Place
+from actors.training_settings import TrainingSettings
+from actors.training_trainer import arguments
 from launch.cli import run_command
 from launch.config import load_training
 from launch.curve import curve_lines
@@ -16,6 +19,8 @@ from storage.records import Problem
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest
 from tests.training_world import taught_run, tiny_base
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +77,38 @@ def test_what_cant_be_used_is_one_line_and_exit_code_2(
 
 
 def test_the_configurations_of_the_paper_are_whole() -> None:
-    configs = Path(__file__).parents[3] / "configs"
     for name, size in (("1.5b", "1.5B"), ("7b", "7B"), ("32b", "32B")):
-        config = load_training(configs / f"train_{name}.yaml")
+        config = load_training(CONFIGS / f"train_{name}.yaml")
         assert config.base == f"deepseek-ai/DeepSeek-R1-Distill-Qwen-{size}"
         assert (config.learning.batch, config.learning.rate) == (64, 2e-6)
-    assert load_training(configs / "train_demo.yaml", {"view": "direct"}).training == "demo-direct"
+    assert load_training(CONFIGS / "train_demo.yaml", {"view": "direct"}).training == "demo-direct"
+
+
+@pytest.mark.parametrize(
+    ("name", "sharded", "checkpointed"),
+    [("1.5b", False, False), ("7b", True, True), ("32b", True, True), ("demo", False, False)],
+)
+def test_the_configurations_are_ones_that_the_trainer_takes(
+    name: str, sharded: bool, checkpointed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "")  # it writes this one
+    config = load_training(CONFIGS / f"train_{name}.yaml")
+    settings = TrainingSettings(
+        learning=config.learning, spread=config.spread, rhythm=config.rhythm
+    )
+    made = arguments(settings, 200, Place(), tmp_path)
+    assert (made.learning_rate, made.max_steps) == (config.learning.rate, 200)
+    assert (made.lr_scheduler_type, made.warmup_steps) == ("cosine", 10)
+    assert made.bf16
+    plugin = made.fsdp_plugin_args
+    if not sharded:
+        assert plugin is None
+    else:  # sharded by layers, in whole and in its checkpoints
+        assert plugin["fsdp_version"] == 2
+        assert plugin["auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"
+        assert plugin["state_dict_type"] == "SHARDED_STATE_DICT"
+        assert plugin["activation_checkpointing"] == checkpointed
+    assert made.gradient_checkpointing == (checkpointed and not sharded)
 
 
 def test_a_curve_falls_from_left_to_right() -> None:
