@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.head_watch import head_watched
 from actors.ray_errors import classified as classified
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import CodeExecutor, RemoteSandbox
@@ -37,7 +37,6 @@ from storage.commits import Receipt
 from storage.errors import InfrastructureError, WorkerLost
 
 CLOSE_SECONDS = 30.0
-HEAD_S = 5.0
 START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
@@ -221,35 +220,23 @@ def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
     """Engine slots as the cluster has them now: its GPUs, or 1 where it has none; and apart from
     them those that nodes keep for a role, as a custom resource of the role's name.
 
-    Raises InfrastructureError where the head is gone.
+    Raises InfrastructureError.
     """
-    check_head()
-    there = ray.cluster_resources()
+    with classified("slots of the cluster"):
+        there = ray.cluster_resources()
     kept = {role: int(there[role]) for role in roles if role in there}
     return {"engines": max(1, int(there.get("GPU", 0)))} | kept
 
 
-def check_head() -> None:
-    """Raise InfrastructureError where nobody listens on the head's port.
-
-    Ray's own calls would wait there for a minute and then end this process, whatever it holds.
-    """
-    address = ray.get_runtime_context().gcs_address
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_S).close()
-    except OSError as error:
-        raise InfrastructureError(
-            f"the cluster's head does not answer at {address}: {error.strerror or error}"
-        ) from None
-
-
 @contextlib.contextmanager
-def ray_session(address: str | None, sandbox_actors: int) -> Iterator[int]:
+def ray_session(
+    address: str | None, sandbox_actors: int, head_lost: Callable[[str], None] | None = None
+) -> Iterator[int]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
     Yields the number of GPUs of the cluster. A private cluster listens for this user only (token
-    authentication), has its own folder, and ends with this process, however it ends.
+    authentication), has its own folder, and ends with this process, however it ends. `head_lost`
+    is called from a thread when the head is gone (`actors.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
     folder = None if address else _private_folder()
@@ -258,7 +245,11 @@ def ray_session(address: str | None, sandbox_actors: int) -> Iterator[int]:
             _join(str(address), {"address": address})
         else:
             _start(folder, sandbox_actors)
-        yield int(ray.cluster_resources().get("GPU", 0))
+        with contextlib.ExitStack() as watching:
+            if head_lost is not None:
+                head = ray.get_runtime_context().gcs_address
+                watching.enter_context(head_watched(head, head_lost))
+            yield int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()
         if folder is not None:

@@ -22,6 +22,7 @@ import typer
 
 from launch import verifier_verbs
 from launch.config import store_url
+from launch.endings import INFRASTRUCTURE, failed
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
 from storage.runs import Run
 from storage.stores import open_store
@@ -259,17 +260,11 @@ def run_command(arguments: list[str]) -> int:
         typer.echo(f"stepmill: {error.format_message()}", err=True)
         return 2
     except (UserError, ItemError) as error:
-        return _failed(error, 2)
+        return failed(error, 2)
     except InfrastructureError as error:
-        return _failed(error, 3)
+        return failed(error, INFRASTRUCTURE)
     except StepmillError as error:
-        return _failed(error, 3)
+        return failed(error, INFRASTRUCTURE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _failed(error: StepmillError, code: int) -> int:
-    again = "" if code == 2 else " (what is committed stays; the same command continues)"
-    typer.echo(f"stepmill: {error}{again}", err=True)
-    return code

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from actors.ray_cluster import MakeWorker, RayCluster, ray_session, slots_of_cluster
+from launch.endings import head_lost
 from launch.preflight import is_remote
 from launch.progress import BuildProgress
 from storage.runs import Run
@@ -41,7 +42,8 @@ def _drive_all(
 ) -> None:
     sandbox_actors = config.cluster.sandbox_actors
     roles = tuple(config.engines)
-    with ray_session(address or config.cluster.ray_address, sandbox_actors) as gpus:
+    joined = address or config.cluster.ray_address
+    with ray_session(joined, sandbox_actors, head_lost) as gpus:
         fixed = config.cluster.engine_slots
         slots = {ENGINES: fixed} if fixed else slots_of_cluster(roles)
         cluster = RayCluster(made, placements(config, gpus, slots), config.sandbox, sandbox_actors)
@@ -56,7 +58,7 @@ def _drive_all(
 
 
 def _slots_now(roles: Sequence[str], fixed: int | None) -> Mapping[str, int]:
-    """Slots at this moment. Raises InfrastructureError where the head is gone."""
+    """Slots at this moment."""
     there = slots_of_cluster(roles)
     return {ENGINES: fixed} if fixed else there
 

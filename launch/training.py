@@ -64,9 +64,10 @@ def _train(config: TrainConfig, training: Training, address: str | None) -> None
     from actors.ray_cluster import ray_session  # takes seconds to import
     from actors.ray_training import run_training
     from launch.completing import terminable
+    from launch.endings import head_lost
 
     # Ray sets a handler of SIGTERM when it starts; ours comes after it.
-    with ray_session(address, sandbox_actors=0) as gpus, terminable():
+    with ray_session(address, 0, head_lost) as gpus, terminable():
         # Standard output is for the result: what Ray Train prints is no part of it.
         with TrainingProgress(training.name) as progress, contextlib.redirect_stdout(sys.stderr):
             run_training(job_of(config, training), gpus, address is None, progress.happened)

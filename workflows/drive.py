@@ -10,6 +10,7 @@ the loop ends, by success, by an error or by being cancelled, every worker it op
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -33,8 +34,6 @@ OPEN_TRIES = 3
 """Workers of a role that may fail to come up, one after the other, before the run stops."""
 POOLS_EVERY_S = 5.0
 METRICS_EVERY_S = 5.0
-HEAD_TRIES = 4
-"""Times in a row that the cluster may not say what slots it has, before the run stops."""
 NO_SLOTS_S = 600.0
 """How long a cluster that lost every slot may take to get new ones."""
 
@@ -105,8 +104,8 @@ class Driver:
         """What the metrics were told already."""
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action] = {}
-        self._ended: asyncio.Queue[Call | Mapping[str, int] | RunStopped] = asyncio.Queue()
-        """Calls that came back, and news of the slots, or that there are none any more."""
+        self._ended: asyncio.Queue[Call | Mapping[str, int]] = asyncio.Queue()
+        """Calls that came back, and news of the slots."""
         self._not_opened: Counter[str] = Counter()
         """Workers of a role that failed to come up, one after the other."""
 
@@ -157,19 +156,13 @@ class Driver:
         if self._slots_now is None:
             return
         known: Mapping[str, int] = {}
-        missed, cause = 0, ""
-        while missed < HEAD_TRIES:
-            try:
+        while True:
+            with contextlib.suppress(InfrastructureError):  # asked again soon
                 slots = await asyncio.to_thread(self._slots_now)
-            except InfrastructureError as error:
-                missed, cause = missed + 1, str(error)
-            else:
-                missed = 0
                 if slots != known:
                     known = slots
                     self._ended.put_nowait(slots)
             await asyncio.sleep(POOLS_EVERY_S)
-        self._ended.put_nowait(RunStopped(cause))
 
     async def _measure(self) -> None:
         """Tell the metrics how the queues are."""
@@ -208,9 +201,7 @@ class Driver:
         self._under_way[call] = action
         call.add_done_callback(self._ended.put_nowait)
 
-    def _settle(self, event: Call | Mapping[str, int] | RunStopped) -> None:
-        if isinstance(event, RunStopped):
-            raise event
+    def _settle(self, event: Call | Mapping[str, int]) -> None:
         if not isinstance(event, asyncio.Task):
             self._schedule.resized(event)
             self._watch(Happened("resized", cause=str(dict(event))))
