@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path as File
 
 import numpy as np
+import torch
 
 from actors.completer import Completer
 from actors.engine import EngineSettings, Sampling
@@ -273,6 +274,7 @@ def main() -> None:
     parser.add_argument("--model", type=File, default=File("demo/models/completer"))
     parser.add_argument("--out", type=File, help="folder for labels.json and labels.png")
     chosen = parser.parse_args()
+    torch.set_num_threads(1)  # the matrices are too small to share
     started = time.process_time()
     identity = model_identity(EngineSettings(model=str(chosen.model)))
     file = File(f".stepmill/rollouts/{identity}-{chosen.rollouts}.json.gz")

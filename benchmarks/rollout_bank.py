@@ -1,13 +1,13 @@
 """Many rollouts of every state of a run's solutions, drawn once, to replay strategies from.
 
-A tiny model writes few different texts, so that they are drawn as trees
+A tiny model writes few different texts, so that those of a problem's states are drawn as one tree
 (`benchmarks.tree_drawing`).
 
 `BankEngine` plays the completion model: rollout i of a state is one of the stored ones, picked by
 its seed, with replacement. In that world MC(s) is exactly the stored share, so that the labels
 made of it are the truth, and every strategy runs with the stages and seeds that ship.
 
-Invariant: pure in the model, the chats, n and the seed of the bank.
+Invariant: pure in the model, the states of each problem that are drawn together, n and the seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import gzip
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -31,7 +32,7 @@ from demo.tokenizer import END, START
 from demo.training import token_id
 
 MASK = (1 << 64) - 1
-STORED_EVERY = 100
+STORED_EVERY = 1_000
 """States after which the bank is stored, so that a killed one goes on."""
 
 
@@ -67,17 +68,23 @@ class Drawer:
         self._seed = seed
         self._end = token_id(self._tokenizer, END)
 
-    def draw(self, chat: Chat, n: int) -> list[Drawn]:
-        """n rollouts of a chat, equal ones together; one that is cut is longer than the limit."""
-        text = rendered(chat)
-        digest = hashlib.sha256(text.encode()).digest()
+    def draw(self, chats: Sequence[Chat], n: int) -> list[list[Drawn]]:
+        """n rollouts of each chat, equal ones together; one that is cut is longer than the limit.
+
+        Chats that begin alike, as the states of one problem do, are much cheaper together.
+        """
+        texts = [rendered(chat) for chat in chats]
+        digest = hashlib.sha256("\x1e".join(texts).encode()).digest()
         rng = np.random.default_rng([self._seed, *digest[:8]])
-        ended = draw(self._model, self._tokenizer.encode(text).ids, n, self._temperature,
-                     self._most, self._end, rng)  # fmt: skip
+        prompts = [self._tokenizer.encode(text).ids for text in texts]
+        drawn = draw(self._model, prompts, n, self._temperature, self._most, self._end, rng)
         return [
-            Drawn(self._tokenizer.decode(each.tokens, skip_special_tokens=False),
-                  len(each.tokens) + 1, each.count)
-            for each in ended
+            [
+                Drawn(self._tokenizer.decode(each.tokens, skip_special_tokens=False),
+                      len(each.tokens) + 1, each.count)
+                for each in ended
+            ]
+            for ended in drawn
         ]  # fmt: skip
 
 
@@ -95,20 +102,26 @@ class Bank:
             self._states = {key: [Drawn(*each) for each in row] for key, row in stored.items()}
 
     def fill(self, chats: Iterable[Chat], say: Any = print) -> None:
-        """Draw what is missing, and store all of it now and then."""
-        wanted = {key_of(chat): chat for chat in chats}
-        missing = [(key, chat) for key, chat in wanted.items() if key not in self._states]
-        for number, (key, chat) in enumerate(missing, start=1):
-            self._states[key] = self._drawer.draw(chat, self.n)
-            if number % STORED_EVERY == 0 or number == len(missing):
+        """Draw what is missing, problem by problem, and store all of it now and then."""
+        missing: dict[str, dict[str, Chat]] = defaultdict(dict)
+        for chat in chats:
+            if (key := key_of(chat)) not in self._states:
+                missing[chat.messages[-1].content][key] = chat
+        total, done, stored = sum(map(len, missing.values())), 0, 0
+        for states in missing.values():
+            drawn = self._drawer.draw(list(states.values()), self.n)
+            self._states.update(zip(states, drawn, strict=True))
+            done += len(states)
+            if done - stored >= STORED_EVERY or done == total:
                 self._store()
-                say(f"{number:,} of {len(missing):,} states")
+                stored = done
+                say(f"{done:,} of {total:,} states")
 
     def state(self, chat: Chat) -> list[Drawn]:
         """The rollouts of a state, drawn now where they are not there."""
         key = key_of(chat)
         if key not in self._states:
-            self._states[key] = self._drawer.draw(chat, self.n)
+            [self._states[key]] = self._drawer.draw([chat], self.n)
         return self._states[key]
 
     def _store(self) -> None:
