@@ -1,20 +1,23 @@
-"""The paper's whole build in virtual time: the real schedule, real commits, no tokens.
+"""The paper's whole build with scripted engines, in virtual time; and its receipts in real time.
 
-    python -m benchmarks.scale [--problems FILE] [--gpus 64] [--paths 2048] [--folder DIR]
+    python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 64] [--folder DIR]
 
-Three figures:
-  idle       engine seconds in which a loaded engine had nothing to do, outside start and drain
-  memory     growth of the driver's resident memory over the build, and its peak
-  receipts   (stage, shard) receipts a second through publish, a local store and the schedule
+Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
 
-The work of a shard follows from its problems: a seeded difficulty decides how many samples are
-drawn (up to `--paths`), how many rollouts every step gets (K of 128, 64 or 32, none after the
-first zero) and how long rationales are. How long a request takes is the scripted engine's latency
-model (`actors.scripted_engine.Latency`), set so that an engine with all its sequences in flight
-makes the tokens published for one H100 (6,443 a second for an 8B model, 2,078 for a 32B one). The
-engines themselves are not run: a shard takes the time of its requests, as many at once as fit.
+  virtual    everything is what `build` does, but for Ray: the driver and its schedule, the workers
+             and their stages, every sample, rollout, label, rationale and commit. The engines are
+             scripted (`benchmarks.paper_world`) with their latency model and its clock, set so that
+             an engine with all its sequences in flight makes the tokens published for an H100
+             (6,443 a second for an 8B model, 2,078 for a 32B one, on four GPUs).
+             `idle`: GPU seconds of loaded engines with no request inside, outside start and drain.
+  receipts   the driver and its schedule in real time over a store in a local folder; the workers
+             commit empty shards at once, so that what is left is driver and store.
+             Receipts a second, and resident memory of the driver's process at each tenth.
 
-Invariant: everything but the receipts' rate follows from the seed and the input.
+Start ends with the first export that is committed; the drain begins when the last problem has been
+sampled.
+
+Invariant: all figures of the virtual build follow from the input.
 """
 
 from __future__ import annotations
@@ -22,85 +25,157 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import resource
 import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from actors.engine import EngineSettings
-from actors.scripted_engine import Latency
+from actors.scripted_engine import Latency, ScriptedEngine
+from actors.stage import Stage
+from benchmarks import paper_world
+from benchmarks.paper_world import WORD
+from benchmarks.virtual_time import MeteredClock, Seconds, run_virtually
+from launch.config import validate
 from storage.commits import Receipt
 from storage.layout import KINDS
-from storage.records import Problem
 from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
 from storage.stores import open_store
-from tests.simulated_cluster import Engines, SimulatedCluster, VirtualClock
-from workflows.drive import Driver
+from tests.local_cluster import LocalCluster
+from tests.scripted_world import InProcessSandbox
+from workflows.build import finish, start_run
+from workflows.configuration import BuildConfig
+from workflows.drive import Driver, Happened
 from workflows.road import ROAD, STAGE_NAMES
-from workflows.schedule import RolePlan, Schedule, Task
+from workflows.schedule import RolePlan, Schedule
+from workflows.stages import StageMaker
 
-IN_FLIGHT = EngineSettings().max_in_flight
-SMALL = Latency(request_s=0.02, prompt_token_s=2e-5, token_s=IN_FLIGHT / 6_443)
-LARGE = Latency(request_s=0.02, prompt_token_s=1e-4, token_s=IN_FLIGHT / 2_078)
-PROMPT_TOKENS, ANSWER_TOKENS, RATIONALE_TOKENS = 150, 250, 4_000
-PATHS, STEPS = 4, 8
 PROBLEMS = 7_500
+LOAD_S = 90.0
+"""Until a model is loaded."""
+GPUS = {"policy": 1, "completer": 1, "rationale": 4}
+IN_FLIGHT = {"policy": 512, "completer": 512, "rationale": 128}
+RATE = {"policy": 6_443.0, "completer": 6_443.0, "rationale": 4 * 2_078.0}
+"""Tokens a second of one engine that is full."""
+SCRIPTS = {
+    "policy": paper_world.policy,
+    "completer": paper_world.completer,
+    "rationale": paper_world.rationale,
+}
 WRITERS = 64
 
 
-@dataclass(frozen=True)
-class Work:
-    """Engine seconds of one problem in each model stage."""
-
-    sample: float
-    estimate: float
-    rationalize: float
-
-
-def work_of(rand: random.Random, most_paths: int) -> Work:
-    """What a problem of some difficulty costs."""
-    right = min(0.98, max(0.02, rand.betavariate(1.6, 1.0)))
-    rarer = min(right, 1 - right)
-    samples = min(most_paths, max(32, round(4 / rarer)))
-    k = 128 if right < 0.1 else 32 if right >= 0.9 else 64
-    states = sum(rand.randint(3, STEPS) for _ in range(PATHS))
-    def seconds(latency: Latency, sequences: float, tokens: float) -> float:
-        """Of an engine that is full: `IN_FLIGHT` sequences at once."""
-        return sequences / IN_FLIGHT * latency.seconds(PROMPT_TOKENS, round(tokens))
-
-    return Work(
-        seconds(SMALL, samples, ANSWER_TOKENS),
-        seconds(SMALL, 32 + k * states, ANSWER_TOKENS / 2),
-        seconds(LARGE, PATHS, RATIONALE_TOKENS * rand.uniform(0.5, 1.5)),
-    )
-
-
-def problems_of(file: Path | None) -> list[Problem]:
-    """The file's first 7,500 problems, or as many made up."""
+def texts_of(file: Path | None, limit: int) -> list[str]:
+    """The file's problems, or as many made up."""
     if file is None or not file.is_file():
-        return [Problem(f"p/{i}", f"What is {i} + {i}?", str(2 * i)) for i in range(PROBLEMS)]
+        return [f"What is {i} + {i}?" for i in range(limit)]
     with file.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for _, line in zip(range(PROBLEMS), lines, strict=False)]
-    return [Problem(row["problem_id"], row["problem"], row["answer"]) for row in rows]
+        return [json.loads(line)["problem"] for line in islice(lines, limit)]
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What one simulated build came to."""
+def configuration(folder: Path, texts: list[str], shard_size: int, parallel: int) -> BuildConfig:
+    """The paper's numbers, which are the defaults, over scripted models."""
+    models = {
+        role: {
+            "kind": "scripted", "model": f"benchmarks.paper_world:{role}",
+            "max_in_flight": IN_FLIGHT[role], "tensor_parallel": GPUS[role],
+        }
+        for role in GPUS
+    }  # fmt: skip
+    raw = {
+        "run": "scale",
+        "problems": str(paper_world.write_problems(texts, folder / "problems.jsonl")),
+        "store": f"file:{folder}/store",
+        "shard_size": shard_size,
+        "models": models,
+        "cluster": {"parallel_shards": parallel, "window": 64},
+    }
+    return validate(raw, "scale")
 
-    virtual_hours: float
-    idle_share: float
-    loading_share: float
-    switches: int
-    seconds: float
-    memory_mb: list[float]
-    """Resident memory of this process, at every tenth of the build."""
+
+class EngineCluster(LocalCluster):
+    """Workers around metered engines, which take their time to load."""
+
+    def __init__(self, run: Run, config: BuildConfig) -> None:
+        super().__init__(run, self._stages)
+        self._config = config
+        self._maker = StageMaker(config, run.name)
+        self._clocks: dict[int, MeteredClock] = {}
+        self._made: MeteredClock | None = None
+        self._gone = Seconds()
+        """Of engines that were closed."""
+
+    def _stages(self, role: str) -> Mapping[str, Stage]:
+        if role == "cpu":
+            return self._maker.pure()
+        self._made = clock = MeteredClock(GPUS[role])
+        latency = Latency(0.02, 2e-5, WORD * IN_FLIGHT[role] / RATE[role])
+        settings: EngineSettings = self._config.engine(role)
+        engine = ScriptedEngine(SCRIPTS[role], settings, latency=latency, clock=clock)
+        return self._maker.around(role, engine, InProcessSandbox())
+
+    async def open(self, worker: int, role: str) -> None:
+        """Load a model."""
+        if role in GPUS:
+            await asyncio.sleep(LOAD_S)
+        await super().open(worker, role)
+        if self._made is not None:
+            self._clocks[worker], self._made = self._made, None
+
+    async def close(self, worker: int) -> None:
+        """Release a model."""
+        await super().close(worker)
+        if clock := self._clocks.pop(worker, None):
+            self._gone = _sum(self._gone, clock.seconds())
+
+    def seconds(self) -> Seconds:
+        """Of all engines so far."""
+        total = self._gone
+        for clock in self._clocks.values():
+            total = _sum(total, clock.seconds())
+        return total
+
+
+def _sum(one: Seconds, other: Seconds) -> Seconds:
+    return Seconds(one.loaded + other.loaded, one.busy + other.busy)
+
+
+@dataclass
+class Watched:
+    """What is noted while the build runs."""
+
+    cluster: EngineCluster
+    shards: int
+    sampled: int = 0
+    begin: tuple[float, Seconds] | None = None
+    """When the first export was committed."""
+    drain: tuple[float, Seconds] | None = None
+    tokens: dict[str, int] = field(default_factory=dict)
+    rollouts: int = 0
+    memory: list[float] = field(default_factory=lambda: [memory_mb()])
+    commits: int = 0
+
+    def happened(self, event: Happened) -> None:
+        """Take note."""
+        if event.what != "committed" or event.receipt is None:
+            return
+        receipt, now = event.receipt, asyncio.get_running_loop().time()
+        counted = receipt.counts.get("tokens", 0)
+        self.tokens[event.role] = self.tokens.get(event.role, 0) + counted * WORD
+        self.rollouts += receipt.counts.get("rollouts", 0)
+        self.commits += 1
+        if self.commits * 10 >= len(self.memory) * self.shards * len(ROAD):
+            self.memory.append(memory_mb())
+        if receipt.stage == "export" and self.begin is None:
+            self.begin = now, self.cluster.seconds()
+        self.sampled += receipt.stage == "sample"
+        if self.sampled == self.shards and self.drain is None:
+            self.drain = now, self.cluster.seconds()
 
 
 def memory_mb() -> float:
@@ -109,82 +184,75 @@ def memory_mb() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def simulate(work: list[list[Work]], gpus: int, parallel: int) -> Figures:
-    """Build all shards; the last model's worker takes four GPUs."""
-    roles: Mapping[str, RolePlan] = {
-        "policy": RolePlan(1, parallel, gpus),
-        "completer": RolePlan(1, parallel, gpus),
-        "rationale": RolePlan(4, parallel, gpus),
-        "cpu": RolePlan(0, 8, 4),
-    }
-
-    def seconds(task: Task, rand: random.Random) -> float:
-        shard = work[task.shard]
-        if task.stage in ("sample", "estimate", "rationalize"):
-            engine = sum(getattr(one, task.stage) for one in shard)
-            share = 4 if task.stage == "rationalize" else 1
-            return float(engine * parallel / share) * rand.uniform(0.9, 1.1)
-        return 0.2
-
-    clock = VirtualClock()
-    schedule = Schedule(ROAD, len(work), {}, roles, gpus, window=64, clock=clock)
-    cluster = SimulatedCluster(schedule, clock, roles, seconds, open_s=90.0)
-    marks: dict[str, tuple[float, Engines]] = {}
-    memory = [memory_mb()]
+def virtual(config: BuildConfig, gpus: int) -> None:
+    """Build everything in virtual time, and say how the engines did."""
+    run = start_run(config, open_store(config.store), None)
     started = time.perf_counter()
-    while cluster.step():
-        done = sum(cluster.committed.values())
-        if done * 10 >= len(memory) * len(work) * len(ROAD):
-            memory.append(memory_mb())
-        now = Engines(**vars(cluster.engines))
-        if "start" not in marks and cluster.committed["export"]:
-            marks["start"] = (clock.now, now)
-        if "drain" not in marks and cluster.committed["sample"] == len(work):
-            marks["drain"] = (clock.now, now)
-    begin, end = marks["start"][1], marks["drain"][1]
-    busy, idle, loading = (
-        getattr(end, name) - getattr(begin, name) for name in ("busy", "idle", "loading")
+
+    async def build() -> tuple[Watched, float, Seconds, int]:
+        clock = asyncio.get_running_loop().time
+        cluster = EngineCluster(run, config)
+        seen = Watched(cluster, run.spec.plan.shards)
+        roles: Mapping[str, RolePlan] = {
+            role: RolePlan(GPUS[role], config.cluster.parallel_shards, gpus) for role in GPUS
+        } | {"cpu": RolePlan(0, 8, 1)}
+        schedule = Schedule(
+            config.road, run.spec.plan.shards, {}, roles, gpus, config.cluster.window, clock=clock
+        )
+        await Driver(schedule, cluster, seen.happened, run=run.name).drive()
+        return seen, clock(), cluster.seconds(), schedule.switches
+
+    seen, end, whole, switches = run_virtually(build())
+    seconds = time.perf_counter() - started
+    finish(run)
+    assert seen.begin is not None
+    assert seen.drain is not None
+    spent = seen.drain[1] - seen.begin[1]
+    sampled, kept = run.totals("sample"), run.totals("export")
+    print(
+        f"virtual: {sampled.counts['sampled']:,} paths, {seen.rollouts:,} rollouts, "
+        f"{kept.rows:,} examples of {run.spec.plan.items:,} problems in "
+        f"{run.spec.plan.shards:,} shards; {end / 3600:.2f} virtual hours on {gpus} GPUs, "
+        f"{seconds:.0f} s here"
     )
-    whole = busy + idle + loading
-    return Figures(
-        clock.now / 3600,
-        idle / whole,
-        loading / whole,
-        schedule.switches,
-        time.perf_counter() - started,
-        memory,
+    print(
+        f"idle {100 * (1 - spent.busy / spent.loaded):.2f} % of {spent.loaded / 3600:.1f} engine "
+        f"hours between start and drain ({seen.begin[0] / 3600:.2f} h to "
+        f"{seen.drain[0] / 3600:.2f} h; in all {whole.loaded / 3600:.1f}, idle "
+        f"{100 * (1 - whole.busy / whole.loaded):.2f} %); {switches} model switches"
     )
+    full = sum(seen.tokens[role] * GPUS[role] / RATE[role] for role in GPUS)
+    print(
+        f"{sum(seen.tokens.values()) / 1e9:.2f} billion tokens: {100 * full / whole.busy:.0f} % of "
+        f"what full engines would have made in that time"
+    )
+    print(f"memory of driver, engines and workers together, MB: {said(seen.memory)}")
 
 
-async def receipts(folder: Path, problems: list[Problem], shards: int) -> int:
-    """Publish every (stage, shard) of a run, as many at once as workers would, under the driver."""
-    spec = Spec({}, input_digest(problems), ShardPlan(len(problems), 1), {}, None)
-    run = Run.start(open_store(f"file://{folder}"), "scale", spec)
-    cluster = Publishers(run)
-    roles: Mapping[str, RolePlan] = {
-        str(stage.role): RolePlan(slots=0, parallel=8, most=WRITERS // 8) for stage in ROAD
-    }
-    schedule = Schedule(ROAD, shards, {}, roles, slots=0, window=256)
-    await Driver(schedule, cluster, lambda event: None).drive()
-    return cluster.won
+def said(memory: list[float]) -> str:
+    """Megabytes at each tenth."""
+    return " ".join(f"{mb:.0f}" for mb in memory)
 
 
+@dataclass
 class Publishers:
     """Workers that commit an empty shard at once: what is left is the store and the driver."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._threads = ThreadPoolExecutor(WRITERS)
-        self.won = 0
+    own_run: Run
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS))
+    won: int = 0
+    memory: list[float] = field(default_factory=lambda: [memory_mb()])
 
     async def open(self, worker: int, role: str) -> None:
         """Nothing to load."""
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Publish."""
-        publish = partial(self._run.publish, stage, shard, KINDS[stage], [])
-        receipt = await asyncio.get_running_loop().run_in_executor(self._threads, publish)
+        publish = partial(self.own_run.publish, stage, shard, KINDS[stage], [])
+        receipt = await asyncio.get_running_loop().run_in_executor(self.threads, publish)
         self.won += receipt.won
+        if self.won * 10 >= len(self.memory) * self.own_run.spec.plan.shards * len(ROAD):
+            self.memory.append(memory_mb())
         return receipt
 
     isolate = run
@@ -193,44 +261,46 @@ class Publishers:
         """Nothing to release."""
 
 
+def receipts(config: BuildConfig) -> None:
+    """Publish every (stage, shard) as many at once as workers would, and say how fast."""
+    run = start_run(config, open_store(config.store), None)
+    shards = run.spec.plan.shards
+    cluster = Publishers(run)
+    roles = {
+        str(stage.role): RolePlan(slots=0, parallel=8, most=WRITERS // 8) for stage in ROAD
+    }
+    schedule = Schedule(ROAD, shards, {}, roles, slots=0, window=256)
+    started, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(Driver(schedule, cluster, lambda event: None).drive())
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    assert cluster.won == shards * len(STAGE_NAMES)
+    print(
+        f"{cluster.won:,} receipts in {seconds:.1f} s: {cluster.won / seconds:.0f} a second "
+        f"({1e3 * cpu / cluster.won:.2f} CPU ms each), {WRITERS} writers"
+    )
+    print(f"memory of the driver's process, MB: {said(cluster.memory)}")
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--problems", type=Path, default=None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--problems", type=Path, default=None, help="JSON lines with `problem`")
+    parser.add_argument("--limit", type=int, default=PROBLEMS)
     parser.add_argument("--gpus", type=int, default=64)
-    parser.add_argument("--paths", type=int, default=2048)
     parser.add_argument("--shard-size", type=int, default=4)
-    parser.add_argument("--parallel", type=int, default=4)
-    parser.add_argument("--receipts", type=int, default=400, help="shards of the receipts' test")
-    parser.add_argument("--folder", type=Path, default=None, help="store of the receipts' test")
+    parser.add_argument("--parallel", type=int, default=8)
+    parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
+    parser.add_argument("--only", choices=["virtual", "receipts"])
     asked = parser.parse_args()
-    problems = problems_of(asked.problems)
-    rand = random.Random(0)
-    each = [work_of(rand, asked.paths) for _ in problems]
-    size = asked.shard_size
-    work = [each[i : i + size] for i in range(0, len(each), size)]
-    found = simulate(work, asked.gpus, asked.parallel)
-    print(
-        f"{len(problems):,} problems in {len(work):,} shards on {asked.gpus} GPUs: "
-        f"{found.virtual_hours:.2f} virtual hours in {found.seconds:.1f} s"
-    )
-    print(
-        f"idle {100 * found.idle_share:.2f} %, loading {100 * found.loading_share:.2f} % of engine "
-        f"time between the first export and the last sample; {found.switches} model switches"
-    )
-    print(
-        f"memory {found.memory_mb[0]:.0f} MB at the start, {max(found.memory_mb):.0f} MB at most, "
-        f"{found.memory_mb[-1]:.0f} MB at the end"
-    )
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        started, cpu = time.perf_counter(), time.process_time()
-        number = asyncio.run(receipts(Path(folder), problems, asked.receipts))
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    assert number == asked.receipts * len(STAGE_NAMES)
-    print(
-        f"{number:,} receipts in {seconds:.1f} s: {number / seconds:.0f} a second "
-        f"({1e3 * cpu / number:.2f} CPU ms each), {WRITERS} writers"
-    )
+    texts = texts_of(asked.problems, asked.limit)
+    for name in ("receipts", "virtual"):
+        if asked.only in (None, name):
+            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+                config = configuration(Path(folder), texts, asked.shard_size, asked.parallel)
+                if name == "receipts":
+                    receipts(config)
+                else:
+                    virtual(config, asked.gpus)
 
 
 if __name__ == "__main__":

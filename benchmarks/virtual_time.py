@@ -1,0 +1,109 @@
+"""An event loop whose time is virtual, and engines that are metered in it.
+
+Where everything waits, the clock jumps to the next timer. What would run in a thread (the store,
+code) runs at once and takes no time at all, so that nothing depends on the machine.
+
+Invariant: time passes only where nothing else can happen; a loop in which nothing can ever happen
+again raises instead of standing still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class _Jump(selectors.SelectSelector):
+    """Waits for nothing: it moves the loop's time instead."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("nothing can happen any more")
+        self.loop.now += max(0.0, timeout)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Use `run_virtually`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        jump = _Jump()
+        jump.loop = self
+        super().__init__(jump)
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self.now
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Call now; the answer is there when it is awaited."""
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whose it is decides whoever awaits it
+            done.set_exception(error)
+        return done
+
+
+def run_virtually(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+@dataclass
+class Seconds:
+    """GPU seconds of loaded engines."""
+
+    loaded: float = 0.0
+    busy: float = 0.0
+    """With at least one request inside."""
+
+    def __sub__(self, other: Seconds) -> Seconds:
+        return Seconds(self.loaded - other.loaded, self.busy - other.busy)
+
+
+class MeteredClock:
+    """The clock of one scripted engine; it knows for how long the engine had something to do."""
+
+    def __init__(self, gpus: int) -> None:
+        """The engine takes so many GPUs, and is loaded from now on."""
+        self._gpus = gpus
+        self._loaded_at = self._now()
+        self._busy = 0.0
+        self._inside = 0
+        self._since = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        """A request is inside for so long."""
+        if not self._inside:
+            self._since = self._now()
+        self._inside += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._busy += self._now() - self._since
+
+    def seconds(self) -> Seconds:
+        """Until now."""
+        open_still = self._now() - self._since if self._inside else 0.0
+        loaded = self._now() - self._loaded_at
+        return Seconds(self._gpus * loaded, self._gpus * (self._busy + open_still))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
