@@ -90,11 +90,7 @@ def rationale_documents(
     for problem in training_problems(rng):
         wrong = rng.random() < 0.5
         for _ in range(20):
-            if sampled and rng.random() < share:
-                path = rng.choice(sampled)
-                problem, solution = world.problem(path.problem_id), path.steps
-            else:
-                solution = write(problem, AUTHOR if wrong else COMPLETER, rng).steps
+            problem, solution = _solved(problem, wrong, rng, sampled, share)
             if (check.first_error(problem, solution) is not None) != wrong:
                 continue
             verified = rationales.verify(problem, solution)
@@ -102,6 +98,16 @@ def rationale_documents(
                 chat = prompts.rationale_chat(problem.text, solution)
                 yield Document(render(chat), verified.reply + END)
                 break
+
+
+def _solved(
+    problem: Problem, wrong: bool, rng: random.Random, sampled: Sequence[Path], share: float
+) -> tuple[Problem, Sequence[str]]:
+    """A solution of the problem by a writer, or with its own problem one of the sampled."""
+    if sampled and rng.random() < share:
+        path = rng.choice(sampled)
+        return world.problem(path.problem_id), path.steps
+    return problem, write(problem, AUTHOR if wrong else COMPLETER, rng).steps
 
 
 def judge_documents(
@@ -115,11 +121,7 @@ def judge_documents(
     for problem in training_problems(rng):
         wrong = rng.random() < 0.5
         for _ in range(20):
-            if sampled and rng.random() < share:
-                path = rng.choice(sampled)
-                problem, solution = world.problem(path.problem_id), path.steps
-            else:
-                solution = write(problem, AUTHOR if wrong else COMPLETER, rng).steps
+            problem, solution = _solved(problem, wrong, rng, sampled, share)
             judged = judgements.judge(problem, solution)
             if judged is None or (judged.first_wrong != -1) != wrong:
                 continue

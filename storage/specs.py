@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -141,13 +141,17 @@ def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
 
 def check_same(run: str, stored: Spec, asked: Spec) -> None:
     """Raise SpecMismatch that lists what differs."""
-    found = differences(stored, asked)
-    if found:
-        lines = "".join(f"\n  {difference}" for difference in found)
-        raise SpecMismatch(
-            f"run {run!r} was started with other settings or input; take another run name, or "
-            f"change back:{lines}"
-        )
+    refuse(
+        differences(stored, asked),
+        f"run {run!r} was started with other settings or input; take another run name",
+    )
+
+
+def refuse(differences: Sequence[Difference], what: str) -> None:
+    """Raise SpecMismatch that says `what` and lists the differences, where there are any."""
+    if differences:
+        lines = "".join(f"\n  {difference}" for difference in differences)
+        raise SpecMismatch(f"{what}, or change back:{lines}")
 
 
 def input_digest(records: Iterable[Any]) -> str:

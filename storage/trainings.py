@@ -23,11 +23,11 @@ from typing import Any
 from storage import layout
 from storage.checkpoints import Part, StoredFile, part_key
 from storage.commits import Writer, canonical_json
-from storage.errors import NothingFound, ObjectCorrupt, SpecMismatch
+from storage.errors import NothingFound, ObjectCorrupt
 from storage.fault_points import fault
 from storage.patience import PATIENT, Patience
 from storage.runs import put_settled
-from storage.specs import differences
+from storage.specs import differences, refuse
 from storage.stores import ObjectStore
 
 FORMAT = 1
@@ -90,13 +90,10 @@ class Training:
         """Create the training, or continue it where its spec is the same. Raises SpecMismatch."""
         key = f"trainings/{layout.check_run_name(name)}/spec.json"
         stored = _spec_from(key, put_settled(store, key, spec.to_json(), patience))
-        found = differences(stored, spec)
-        if found:
-            lines = "".join(f"\n  {difference}" for difference in found)
-            raise SpecMismatch(
-                f"training {name!r} was started with other settings or data; take another name, "
-                f"or change back:{lines}"
-            )
+        refuse(
+            differences(stored, spec),
+            f"training {name!r} was started with other settings or data; take another name",
+        )
         return cls(store, name, stored, patience)
 
     def commit(

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.models import model_identity
 from storage.dataset import assemble
 from storage.errors import NothingFound
 from storage.layout import launch_key
 from storage.records import Problem
 from storage.runs import Run, Success
-from storage.specs import ShardPlan, Spec, input_digest
+from storage.specs import Spec
 from storage.stores import ObjectStore
 from workflows.answers import check_reference
 from workflows.budgets import check_budget
@@ -36,7 +35,7 @@ from workflows.pilot import fitted_chain, store_chain
 from workflows.placement import ENGINES
 from workflows.road import INPUT_STAGE
 from workflows.schedule import RolePlan, Schedule
-from workflows.starting import begin
+from workflows.starting import begin, spec_of
 from workflows.tolerance import Tolerance
 from workflows.workload import Workload
 
@@ -73,15 +72,8 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     check_judging(config)
     problems = checked_problems(Path(config.problems), config.limit, check_reference)
     check_references(config, problems)
-    spec = Spec(
-        configuration=binding(config),
-        input_digest=input_digest(problems),
-        plan=ShardPlan(len(problems), config.shard_size),
-        models={role: model_identity(engine) for role, engine in config.engines.items()},
-        image_digest=image_digest,
-        stages=(INPUT_STAGE, *config.stages.road),
-    )
-    return Planned(spec, problems)
+    road = (INPUT_STAGE, *config.stages.road)
+    return Planned(spec_of(config, binding(config), road, problems, image_digest), problems)
 
 
 def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:

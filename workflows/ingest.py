@@ -7,7 +7,7 @@ number and what to change.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -116,13 +116,18 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
 def _problem(row: Any, where: str) -> Problem:
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be an object with {', '.join(REQUIRED)}")
-    for name in REQUIRED:
-        value = row.get(name)
-        if value is None:
-            raise InputError(f"{where}: `{name}` is missing")
-        if not isinstance(value, str):
-            raise InputError(f"{where}: `{name}` must be text, not {type(value).__name__}")
-        if not value.strip():
-            raise InputError(f"{where}: `{name}` is empty")
+    name, text, answer = (required_text(row, name, where) for name in REQUIRED)
     optional = {name: None if row.get(name) is None else str(row[name]) for name in _OPTIONAL}
-    return Problem(row["problem_id"], row["problem"], row["answer"], **optional)
+    return Problem(name, text, answer, **optional)
+
+
+def required_text(row: Mapping[str, Any], name: str, where: str) -> str:
+    """A text that a row must have. Raises InputError."""
+    value = row.get(name)
+    if value is None:
+        raise InputError(f"{where}: `{name}` is missing")
+    if not isinstance(value, str):
+        raise InputError(f"{where}: `{name}` must be text, not {type(value).__name__}")
+    if not value.strip():
+        raise InputError(f"{where}: `{name}` is empty")
+    return value

@@ -23,6 +23,7 @@ from workflows.consensus import check_sources
 from workflows.formal import in_words, programs
 from workflows.judging import panel, repair_chat
 from workflows.rationales import PaperForm
+from workflows.settings import sampling_of
 
 
 def check_judging(config: BuildConfig) -> None:
@@ -85,12 +86,7 @@ def judge_stage(config: BuildConfig, engine: Engine) -> Stage:
         meta=wanted.aggregator == "meta_critique",
         only_wrong=wanted.paths == "wrong",
         entering=entering(reads_of(config, "judge")),
-        sampling=Sampling(
-            temperature=wanted.temperature,
-            top_p=wanted.top_p,
-            top_k=wanted.top_k,
-            max_tokens=wanted.max_tokens,
-        ),
+        sampling=sampling_of(wanted),
         model=model_identity(config.engine("judge")),
         seed=config.stages.seed,
     )

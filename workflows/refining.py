@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from actors.engine import EngineSettings, Sampling
+from actors.engine import EngineSettings
 from actors.engines import open_engine
 from actors.models import model_identity
 from actors.ray_cluster import MakeWorker
@@ -35,7 +35,7 @@ from workflows.configuration import ClusterSettings
 from workflows.refinement import RefineSettings, critique_of, refine_chat, refined_steps
 from workflows.rewards import THRESHOLD
 from workflows.road import StageSpec
-from workflows.settings import STRICT, Positive
+from workflows.settings import STRICT, Positive, sampling_of
 from workflows.starting import begin_with_rows
 from workflows.workers import worker_makers
 
@@ -114,12 +114,7 @@ class RefinerMaker:
                 ask=partial(refine_chat, settings=wanted),
                 read_steps=lambda chat, written: refined_steps(chat, wanted, written),
                 read_answer=read_answer,
-                sampling=Sampling(
-                    temperature=wanted.temperature,
-                    top_p=wanted.top_p,
-                    top_k=wanted.top_k,
-                    max_tokens=wanted.max_tokens,
-                ),
+                sampling=sampling_of(wanted),
                 model=model_identity(self.config.models.generator),
                 seed=wanted.seed,
             )

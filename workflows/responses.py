@@ -21,7 +21,7 @@ from storage.errors import InputError
 from storage.records import Response
 from workflows import steps
 from workflows.answers import read_answer
-from workflows.ingest import table_rows
+from workflows.ingest import required_text, table_rows
 
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 _KINDS = (".json", ".jsonl", ".parquet")
@@ -71,7 +71,7 @@ def _files(path: Path) -> list[Path]:
 def _response(row: Any, where: str, file: str, number: int) -> Response:
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be an object with `problem`, and `steps` or `solution`")
-    problem = _text(row, "problem", where)
+    problem = required_text(row, "problem", where)
     parts = _steps(row, where)
     label = row.get("label")
     benchmark = label is not None
@@ -102,7 +102,7 @@ def _steps(row: dict[str, Any], where: str) -> list[str]:
                 f"{where}: `steps` is missing, and so is `solution`: this is no file of "
                 f"responses (its columns: {others})"
             )
-        cut = list(steps.split(_text(row, "solution", where)))
+        cut = list(steps.split(required_text(row, "solution", where)))
         if not all(cut):
             raise InputError(f"{where}: `solution` has an empty step: remove its header")
         return cut
@@ -114,17 +114,6 @@ def _steps(row: dict[str, Any], where: str) -> list[str]:
         if not isinstance(step, str) or not step.strip():
             raise InputError(f"{where}: step {number} of {len(given)} is empty or no text")
     return list(given)
-
-
-def _text(row: dict[str, Any], name: str, where: str) -> str:
-    value = row.get(name)
-    if value is None:
-        raise InputError(f"{where}: `{name}` is missing")
-    if not isinstance(value, str):
-        raise InputError(f"{where}: `{name}` must be text, not {type(value).__name__}")
-    if not value.strip():
-        raise InputError(f"{where}: `{name}` is empty")
-    return value
 
 
 def _name(row: dict[str, Any], *names: str) -> str | None:

@@ -9,10 +9,11 @@ Invariant: a run's result depends on these settings, its input and its models, o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
+from actors.engine import Sampling
 from workflows.road import STAGE_NAMES
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -20,6 +21,40 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Temperature = Annotated[float, Field(ge=0)]
+
+
+class SamplingSettings(Protocol):
+    """The settings of a stage that asks a model, as far as sampling goes."""
+
+    @property
+    def temperature(self) -> float:
+        """0: greedy."""
+        ...
+
+    @property
+    def top_p(self) -> float:
+        """Nucleus; 1: off."""
+        ...
+
+    @property
+    def top_k(self) -> int:
+        """-1: off."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Most new tokens."""
+        ...
+
+
+def sampling_of(wanted: SamplingSettings) -> Sampling:
+    """How a stage samples, without its seeds and numbers."""
+    return Sampling(
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        top_k=wanted.top_k,
+        max_tokens=wanted.max_tokens,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +117,11 @@ class EstimateSettings:
     """`wrong`: paths with a right answer get no rollouts, and every step of theirs is right."""
     pilot: str | None = None
     """A finished run of the same store, estimated with `exact`: its rollouts give the chain that
-    `two_round`, `adaptive` and `label.estimate: posterior` need."""
+    `two_round`, `adaptive` and `label.estimate: posterior` need. None: the run that this one is
+    derived from where that was `exact`, else a small run that the build makes first."""
     pilot_paths: Positive = 300
-    """Most paths of the pilot that are read, in the order of its shards."""
+    """Most paths of the pilot that are read, in the order of its shards; a build's own pilot has
+    problems for a quarter more."""
     delta: Share | None = None
     """A label is decided once the chance of its being wrong is at most this; None: 0.1 under
     `adaptive`, 0.25 under `two_round`, whose second round goes to K at once."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from actors.completer import Completer
-from actors.engine import Chat, Engine, EngineSettings, Sampling
+from actors.engine import Chat, Engine, EngineSettings
 from actors.engines import open_engine
 from actors.models import model_identity
 from actors.rationale_writer import Budget, RationaleWriter
@@ -37,6 +37,7 @@ from workflows.pilot import stored_chain
 from workflows.posterior import Chain
 from workflows.rationales import PaperForm
 from workflows.sampling import QuotaRule, allocation
+from workflows.settings import sampling_of
 from workflows.workers import worker_makers
 from workflows.workload import Workload
 
@@ -114,12 +115,7 @@ class StageMaker:
             read_answer=read_answer,
             rule=QuotaRule(wanted),
             allocation=allocation(wanted),
-            sampling=Sampling(
-                temperature=wanted.temperature,
-                top_p=wanted.top_p,
-                top_k=wanted.top_k,
-                max_tokens=wanted.max_tokens,
-            ),
+            sampling=sampling_of(wanted),
             seed=self.config.stages.seed,
         )
 
@@ -133,12 +129,7 @@ class StageMaker:
             chat=partial(completion_chat, self.config.stages.sample.system),
             read_answer=read_answer,
             budget=budget_of(wanted, self.config.stages.label, self.chain),
-            sampling=Sampling(
-                temperature=wanted.temperature,
-                top_p=wanted.top_p,
-                top_k=wanted.top_k,
-                max_tokens=wanted.max_tokens,
-            ),
+            sampling=sampling_of(wanted),
             model=model_identity(self.engine_settings(role)),
             seed=self.config.stages.seed,
             stage=stage,
@@ -155,12 +146,7 @@ class StageMaker:
             split=steps.split,
             read_answer=read_answer,
             policy=OmegaPolicy(self.config.stages.search),
-            sampling=Sampling(
-                temperature=wanted.temperature,
-                top_p=wanted.top_p,
-                top_k=wanted.top_k,
-                max_tokens=wanted.max_tokens,
-            ),
+            sampling=sampling_of(wanted),
             model=model_identity(self.engine_settings("completer")),
             seed=self.config.stages.seed,
         )
@@ -174,12 +160,7 @@ class StageMaker:
             sandbox,
             form=PaperForm(wanted.output_chars, wanted.state_verdict),
             labelled="label" in judge_stages.reads_of(self.config, "rationalize"),
-            sampling=Sampling(
-                temperature=wanted.temperature,
-                top_p=wanted.top_p,
-                top_k=wanted.top_k,
-                max_tokens=wanted.max_tokens,
-            ),
+            sampling=sampling_of(wanted),
             budget=Budget(
                 total_tokens=wanted.total_tokens,
                 code_rounds=wanted.code_rounds,

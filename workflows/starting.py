@@ -29,20 +29,19 @@ def begin(config: Workload, spec: Spec, store: ObjectStore) -> Run:
     return run
 
 
-def begin_with_rows(
+def spec_of(
     config: Workload,
     binding: Mapping[str, Any],
     stages: Sequence[str],
     rows: Sequence[Any],
-    store: ObjectStore,
     image_digest: str | None = None,
-) -> Run:
-    """Begin a run whose input is rows that the caller has, and store them.
+) -> Spec:
+    """What the result of a run depends on.
 
-    `binding`: the settings that its result depends on; `stages`: its road, the input first. Raises
-    SpecMismatch with the fields that differ.
+    `binding`: the settings that it depends on; `stages`: its road, the input first; `rows`: its
+    input.
     """
-    spec = Spec(
+    return Spec(
         configuration=dict(binding),
         input_digest=input_digest(rows),
         plan=ShardPlan(len(rows), config.shard_size),
@@ -51,6 +50,17 @@ def begin_with_rows(
         stages=tuple(stages),
         schemas=schema_versions(KINDS[stage] for stage in stages),
     )
-    run = begin(config, spec, store)
+
+
+def begin_with_rows(
+    config: Workload,
+    binding: Mapping[str, Any],
+    stages: Sequence[str],
+    rows: Sequence[Any],
+    store: ObjectStore,
+    image_digest: str | None = None,
+) -> Run:
+    """Begin a run as `spec_of` has it, and store its input. Raises SpecMismatch as `begin`."""
+    run = begin(config, spec_of(config, binding, stages, rows, image_digest), store)
     run.store_input(rows)
     return run
