@@ -11,6 +11,7 @@ from rich.console import Console
 from launch.completing import complete
 from launch.config import validate
 from launch.deriving import continue_derived, derive
+from launch.piloting import make_pilot
 from launch.preflight import check_problems, require
 from launch.refining import resume_refining
 from launch.scoring import resume_scoring
@@ -18,8 +19,9 @@ from launch.status import run_status, show_status
 from storage.layout import REFINING, SCORING
 from storage.runs import Run
 from storage.stores import open_store
-from workflows.build import finish, standing, start_run, stored_configuration
+from workflows.build import create_run, finish, planned, standing, stored_configuration
 from workflows.configuration import BuildConfig
+from workflows.own_pilot import with_pilot
 from workflows.stages import makers
 
 
@@ -28,7 +30,11 @@ def build_run(config: BuildConfig, address: str | None, source: str | None = Non
     run = derive(config, address, source)
     if run is None:
         image = require(config, address, check_problems(config))
-        run = start_run(config, open_store(config.store), image)
+        store = open_store(config.store)
+        config = with_pilot(config, Run.find(store, config.run))
+        wanted = planned(config, image)
+        make_pilot(config, address)
+        run = create_run(config, store, wanted)
     _work(run, config, address)
 
 

@@ -15,12 +15,13 @@ from dataclasses import replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from launch.piloting import make_pilot
 from launch.preflight import probed_store, require
 from storage.derivation import origin_of
 from storage.errors import NothingFound
 from storage.runs import Run
 from storage.specs import check_same
-from storage.stores import ObjectStore, open_store
+from storage.stores import open_store
 from workflows.build import create_run, planned, standing
 from workflows.configuration import BuildConfig
 from workflows.derived_runs import (
@@ -30,6 +31,7 @@ from workflows.derived_runs import (
     start_derived,
     take_over,
 )
+from workflows.own_pilot import with_pilot
 from workflows.stages import makers
 
 
@@ -40,23 +42,25 @@ def derive(config: BuildConfig, address: str | None, asked: str | None) -> Run |
     None where there is neither. Raises NothingFound, SpecMismatch and ConfigurationError.
     """
     store = open_store(config.store)
-    begun = _opened(store, config.run)
+    begun = Run.find(store, config.run)
     before = None if begun is None else origin_of(begun)
     name = asked or (before.run if before else None)
     if name is None:
         return None
-    source = _opened(store, name)
+    source = Run.find(store, name)
     if source is None and before is None:
         raise NothingFound(f"no run {name!r} in {store.url} to derive run {config.run!r} from")
     known = begun or source
     assert known is not None
     probed_store(config.store)
+    config = with_pilot(config, begun, source)
     wanted = planned(config, known.spec.image_digest)
     if begun is None and source is not None:
         plan = plan_derivation(config.run, store.url, wanted.spec, source)
         if models_needed(plan, source):
             image = require(config, address)
             wanted = replace(wanted, spec=replace(wanted.spec, image_digest=image))
+    make_pilot(config, address)
     if source is None:
         run = create_run(config, store, wanted)
     else:
@@ -111,10 +115,3 @@ def summary(run: Run, found: Inherited) -> str:
     ]
     lines += [f"  differs: {difference}" for difference in found.differing]
     return "\n".join(lines)
-
-
-def _opened(store: ObjectStore, name: str) -> Run | None:
-    try:
-        return Run.open(store, name)
-    except NothingFound:
-        return None

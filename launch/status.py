@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -16,7 +17,8 @@ from rich.table import Table
 
 from storage.audit import audit
 from storage.derivation import origin_run
-from storage.runs import Run
+from storage.pilots import pilot_record
+from storage.runs import Run, StageTotals
 from storage.sweep import sweep
 
 
@@ -49,36 +51,53 @@ class RunStatus:
     stages: list[StageStatus]
     origin: str | None = None
     """The run it was derived from: tokens of the shards taken over were spent there."""
+    pilot: dict[str, Any] | None = None
+    """What the pilot said of its budget when it was started, and what the pilot itself spent."""
+    pilot_said: str | None = None
+    """The same in a sentence."""
 
 
 def run_status(run: Run) -> RunStatus:
     """Read the commits of every stage."""
-    shards = run.spec.plan.shards
-    stages = []
-    for name in run.spec.stages:
-        committed = sorted(run.shards_of(name))
-        totals = run.totals(name)
-        stages.append(
-            StageStatus(
-                stage=name,
-                shards_done=totals.shards,
-                shards=shards,
-                rows=totals.rows,
-                drops=totals.drops,
-                counts=totals.counts,
-                seconds=totals.seconds,
-                committed=committed,
-            )
-        )
+    return status_of(
+        run,
+        [
+            stage_status(run, name, sorted(run.shards_of(name)), run.totals(name))
+            for name in run.spec.stages
+        ],
+    )
+
+
+def stage_status(
+    run: Run, stage: str, committed: list[int], totals: StageTotals
+) -> StageStatus:
+    """One stage, from its commits' sums."""
+    return StageStatus(
+        stage=stage,
+        shards_done=totals.shards,
+        shards=run.spec.plan.shards,
+        rows=totals.rows,
+        drops=totals.drops,
+        counts=totals.counts,
+        seconds=totals.seconds,
+        committed=committed,
+    )
+
+
+def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
+    """A run around its stages."""
+    pilot = pilot_record(run.store, run.name)
     return RunStatus(
         run=run.name,
         store=run.store.url,
         finished=run.success() is not None,
         problems=run.spec.plan.items,
-        shards=shards,
+        shards=run.spec.plan.shards,
         models=run.spec.models,
         stages=stages,
         origin=origin_run(run),
+        pilot=None if pilot is None else pilot.figures,
+        pilot_said=None if pilot is None else pilot.sentence,
     )
 
 
@@ -96,6 +115,8 @@ def status_table(
     table = Table(
         title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
         title_justify="left",
+        caption=f"pilot: {status.pilot_said}" if status.pilot_said else None,
+        caption_justify="left",
     )
     columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")
     for name in columns:

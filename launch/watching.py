@@ -18,9 +18,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from launch.status import RunStatus, StageStatus, status_table
+from launch.status import RunStatus, StageStatus, stage_status, status_of, status_table
 from storage.commits import Receipt, receipt_of
-from storage.derivation import origin_run
 from storage.runs import Run, sum_receipts
 
 EVERY_SECONDS = 5.0
@@ -38,19 +37,9 @@ class RunWatch:
 
     def look(self) -> RunStatus:
         """Read what is new."""
-        shards = self.run.spec.plan.shards
-        return RunStatus(
-            run=self.run.name,
-            store=self.run.store.url,
-            finished=self.run.success() is not None,
-            problems=self.run.spec.plan.items,
-            shards=shards,
-            models=self.run.spec.models,
-            stages=[self._stage(name, shards) for name in self.run.spec.stages],
-            origin=origin_run(self.run),
-        )
+        return status_of(self.run, [self._stage(name) for name in self.run.spec.stages])
 
-    def _stage(self, name: str, shards: int) -> StageStatus:
+    def _stage(self, name: str) -> StageStatus:
         known = self._receipts.get(name)
         if known is None:
             known = self._receipts[name] = self.run.receipts(name)
@@ -59,16 +48,7 @@ class RunWatch:
                 known[shard] = receipt_of(self.run.commit(name, shard))
         totals = sum_receipts(known.values())
         self._first.setdefault(name, (self.clock(), len(known)))
-        return StageStatus(
-            stage=name,
-            shards_done=len(known),
-            shards=shards,
-            rows=totals.rows,
-            drops=totals.drops,
-            counts=totals.counts,
-            seconds=totals.seconds,
-            committed=sorted(known),
-        )
+        return stage_status(self.run, name, sorted(known), totals)
 
     def left_s(self, stage: StageStatus) -> float | None:
         """Seconds that a stage still takes at the rate seen while watching; None: not known."""

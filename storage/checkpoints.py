@@ -21,9 +21,9 @@ from pathlib import Path
 
 from storage.commits import put_content
 from storage.errors import InfrastructureError, InputError, NothingFound, ObjectCorrupt
+from storage.object_store import ObjectStore
 from storage.patience import PATIENT, Patience
 from storage.shards import check_digest, sha256_of
-from storage.stores import ObjectStore
 
 PART_BYTES = 64 * 1024 * 1024
 WRITERS = 4

@@ -27,10 +27,10 @@ from typing import Any, TypeVar
 from storage import layout
 from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
 from storage.fault_points import fault
+from storage.object_store import ObjectStore, Put
 from storage.patience import PATIENT, Patience
 from storage.records import Drop
 from storage.shards import EncodedShard, check_digest, encode_shard
-from storage.stores import ObjectStore, Put
 
 Record = TypeVar("Record")
 

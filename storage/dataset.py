@@ -22,6 +22,7 @@ from storage.commits import put_content
 from storage.dataset_card import dataset_card
 from storage.derivation import origin_run
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
+from storage.pilots import pilot_record
 from storage.runs import Run, Success, put_settled
 from storage.shards import check_digest, sha256_of
 from storage.views import GENPRM, View
@@ -67,7 +68,7 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         put_content(run.store, prefix + path, data, digest, patience=run.patience)
         files.append(DatasetFile(path, digest))
     card = dataset_card(
-        run.name, run.spec, success, view, total, origin_run(run)
+        run.name, run.spec, success, view, total, origin_run(run), pilot_record(run.store, run.name)
     ).encode()
     standing = put_settled(run.store, prefix + CARD, card, run.patience)
     files.append(DatasetFile(CARD, sha256_of(standing)))

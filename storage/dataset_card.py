@@ -1,13 +1,14 @@
 """The README.md of a dataset: what it is, what made it, how much was dropped and what it is not.
 
-Invariant: a pure function of the run's spec and totals, so that the card says nothing that the
-store does not.
+Invariant: a pure function of the run's spec, totals and pilot, so that the card says nothing that
+the store does not.
 """
 
 from __future__ import annotations
 
 import json
 
+from storage.pilots import PilotRecord
 from storage.runs import Success
 from storage.specs import Spec
 from storage.views import View
@@ -33,9 +34,18 @@ LIMITS = """\
 
 
 def dataset_card(
-    run: str, spec: Spec, success: Success, view: View, rows: int, origin: str | None = None
+    run: str,
+    spec: Spec,
+    success: Success,
+    view: View,
+    rows: int,
+    origin: str | None = None,
+    pilot: PilotRecord | None = None,
 ) -> str:
-    """The card, with the front matter that `datasets` reads; `origin`: the run it derives from."""
+    """The card, with the front matter that `datasets` reads.
+
+    `origin`: the run it derives from; `pilot`: what the run's pilot said of its labels.
+    """
     return "\n".join(
         [
             *_front_matter(view, rows),
@@ -58,6 +68,7 @@ def dataset_card(
             "",
             *_table(("stage", "rows", "dropped items", "tokens"), _stage_rows(spec, success)),
             *_derived(origin),
+            *_piloted(pilot),
             "",
             "## What passed each filter",
             "",
@@ -95,6 +106,20 @@ def _derived(origin: str | None) -> list[str]:
         "",
         f"Where its settings were the same, rows were taken over from run `{origin}`, which spent "
         "their tokens.",
+    ]
+
+
+def _piloted(pilot: PilotRecord | None) -> list[str]:
+    """What is known of the noise of labels that were made of fewer rollouts, or smoothed."""
+    if pilot is None:
+        return []
+    return [
+        "",
+        "## Pilot",
+        "",
+        f"Before the run was started, its labels were compared with an exact run's on a pilot: "
+        f"{pilot.sentence}. The pilot itself spent {pilot.rollouts:,} rollouts and "
+        f"{pilot.tokens:,} tokens.",
     ]
 
 

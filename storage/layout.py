@@ -78,6 +78,11 @@ def launch_key(run: str) -> str:
     return f"runs/{run}/launch.json"
 
 
+def chain_key(run: str) -> str:
+    """What the run's pilot said when it was started, where its labels need one."""
+    return f"runs/{run}/chain.json"
+
+
 def success_key(run: str) -> str:
     """That the run is finished."""
     return f"runs/{run}/_SUCCESS.json"

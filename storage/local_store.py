@@ -24,7 +24,7 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.stores import Entry, Put, check_key
+from storage.object_store import Entry, Put, check_key
 
 PARTIAL = ".partial"
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS}

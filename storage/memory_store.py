@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from storage.errors import NothingFound
-from storage.stores import Entry, Put, check_key
+from storage.object_store import Entry, Put, check_key
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,8 +16,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from storage.errors import InfrastructureError, NothingFound, StoreRefused, StoreUnavailable
+from storage.object_store import ObjectStore, Put
 from storage.patience import Patience
-from storage.stores import ObjectStore, Put
 
 WRITERS = 16
 RACES = 6

@@ -33,11 +33,11 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.fault_points import fault
+from storage.object_store import ObjectStore, Put
 from storage.patience import PATIENT, Patience
 from storage.records import Drop
-from storage.shards import check_digest, decode_shard, sha256_of
+from storage.shards import check_digest, decode_shard, read_parquet, sha256_of
 from storage.specs import Spec, check_same
-from storage.stores import ObjectStore, Put
 
 Record = TypeVar("Record")
 
@@ -99,6 +99,14 @@ class Run:
         except NothingFound:
             raise NothingFound(f"no run {name!r} in {store.url}") from None
         return cls(store, name, Spec.from_json(key, data), patience)
+
+    @classmethod
+    def find(cls, store: ObjectStore, name: str) -> Run | None:
+        """The run that is stored under this name; None where there is none."""
+        try:
+            return cls.open(store, name)
+        except NothingFound:
+            return None
 
     @property
     def input_stage(self) -> str:
@@ -191,6 +199,13 @@ class Run:
         """The rows that a commit names, checked."""
         data = self.data_of(commit)
         return decode_shard(row_type, data, key=commit.data_key, sha256=commit.sha256)
+
+    def read_table(
+        self, stage: str, shard: int, row_type: type[Any], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The same as a table, or some of its columns: nothing is made of what is not looked at."""
+        commit = self.commit(stage, shard)
+        return read_parquet(row_type, self.data_of(commit), key=commit.data_key, columns=columns)
 
     def data_of(self, commit: Commit) -> bytes:
         """The bytes that a commit names; what differs is read once more, then ObjectCorrupt."""

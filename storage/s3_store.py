@@ -47,9 +47,9 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from storage.object_store import Entry, Put, check_key
 from storage.patience import PATIENT, Patience
 from storage.shards import check_digest, sha256_of
-from storage.stores import Entry, Put, check_key
 
 Answer = TypeVar("Answer")
 

@@ -1,109 +1,36 @@
-"""What Stepmill asks of an object store: create-only PUT, GET, LIST, DELETE.
+"""Which store a URL names.
 
-A key is a relative path of letters, digits and `._-=#` between single slashes. A store makes one
-try at a PUT and says what it knows; whoever needs certainty reads the object back
-(`storage.commits`). Reading is the store's own to retry, within bounds.
-
-Invariant: an object is visible whole or not at all, and once visible it is never replaced. Only
-`sweep` deletes.
+Invariant: no other module names a kind of store, so that a new one is one branch here.
 """
 
 from __future__ import annotations
 
-import enum
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from storage.errors import ConfigurationError
-
-KEY = re.compile(r"[A-Za-z0-9._=#-]+(/[A-Za-z0-9._=#-]+)*")
-
-
-class Put(enum.Enum):
-    """What a store knows after one try at a create-only PUT."""
-
-    CREATED = "created"
-    """This call made the object."""
-    EXISTS = "exists"
-    """The store says that there is one already: possibly this caller's own, after a lost reply."""
-    UNKNOWN = "unknown"
-    """No answer, or one that decides nothing: the object may be there, or appear, or not."""
-
-
-class Entry(NamedTuple):
-    """One object of a listing."""
-
-    key: str
-    size: int
-
-
-class ObjectStore(Protocol):
-    """A flat space of immutable objects. Implementations are thread-safe."""
-
-    @property
-    def url(self) -> str:
-        """The URL that opens this store again; it holds no credentials."""
-        ...
-
-    def put_new(self, key: str, data: bytes) -> Put:
-        """Create an object, never replace one.
-
-        Raises StoreUnavailable where it surely was not made, StoreRefused where the store says no.
-        """
-        ...
-
-    def get(self, key: str) -> bytes:
-        """The whole object. Raises NothingFound, StoreUnavailable, StoreRefused."""
-        ...
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Every object whose key starts with `prefix`, in any order, whatever their number."""
-        ...
-
-    def delete(self, key: str) -> None:
-        """Remove an object; none of that name is fine. For `sweep` only."""
-        ...
-
-
-def check_key(key: str) -> str:
-    """The key itself; a key that could leave the store's root is a programming error."""
-    if not KEY.fullmatch(key) or any(part.strip(".") == "" for part in key.split("/")):
-        raise ValueError(f"not an object key: {key!r}")
-    return key
+from storage.local_store import LocalStore
+from storage.memory_store import memory_store
+from storage.object_store import ObjectStore
 
 
 def open_store(url: str) -> ObjectStore:
     """A store from `file:///folder`, a folder, `memory://name` or `s3://bucket/prefix`."""
     parts = urlsplit(url)
     if parts.scheme == "memory":
-        from storage.memory_store import memory_store
-
         return memory_store(parts.netloc + parts.path)
     if parts.scheme == "s3":
-        return _open_s3(url)
+        from storage.s3_store import S3Store  # boto3 takes a while to import
+
+        return S3Store.at(url)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigurationError(f"store {url!r}: write file:/// and an absolute folder")
-        return _open_local(Path(unquote(parts.path)))
+        return LocalStore.at(Path(unquote(parts.path)))
     if "://" in url:
         raise ConfigurationError(
             f"store {url!r}: {parts.scheme}:// is not known; use file:///folder or s3://bucket/prefix"
         )
     if not url:
         raise ConfigurationError("store: empty; use file:///folder or s3://bucket/prefix")
-    return _open_local(Path(url).expanduser().absolute())
-
-
-def _open_local(folder: Path) -> ObjectStore:
-    from storage.local_store import LocalStore
-
-    return LocalStore.at(folder)
-
-
-def _open_s3(url: str) -> ObjectStore:
-    from storage.s3_store import S3Store  # boto3 takes a while to import
-
-    return S3Store.at(url)
+    return LocalStore.at(Path(url).expanduser().absolute())

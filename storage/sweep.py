@@ -18,8 +18,8 @@ from storage import layout
 from storage.dataset import dataset_files, dataset_views
 from storage.errors import NothingFound, ObjectCorrupt
 from storage.local_store import LocalStore
+from storage.object_store import Entry
 from storage.runs import Run
-from storage.stores import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ from storage.checkpoints import Part, StoredFile, part_key
 from storage.commits import Writer, canonical_json
 from storage.errors import NothingFound, ObjectCorrupt
 from storage.fault_points import fault
+from storage.object_store import ObjectStore
 from storage.patience import PATIENT, Patience
 from storage.runs import put_settled
 from storage.specs import differences, refuse
-from storage.stores import ObjectStore
 
 FORMAT = 1
 

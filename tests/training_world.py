@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.layout import KINDS, ROAD
+from storage.object_store import ObjectStore
 from storage.records import CodeRun, Example, Message, Problem
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest
-from storage.stores import ObjectStore
 from storage.trainings import Training
 from workflows import prompts
 from workflows.exports import analyze_part, output_part, verify_part

@@ -19,10 +19,10 @@ from typing import Any
 from storage.dataset import assemble
 from storage.errors import NothingFound
 from storage.layout import launch_key
+from storage.object_store import ObjectStore
 from storage.records import Problem
 from storage.runs import Run, Success
 from storage.specs import Spec
-from storage.stores import ObjectStore
 from workflows.answers import check_reference
 from workflows.budgets import check_budget
 from workflows.configuration import BuildConfig, binding

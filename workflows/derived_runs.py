@@ -31,10 +31,10 @@ from actors.worker import ShardWorker
 from storage.derivation import adopt, check_derivable, origin_of, store_origin
 from storage.errors import NothingFound, SpecMismatch
 from storage.layout import KINDS
+from storage.object_store import ObjectStore
 from storage.runs import Run
 from storage.schemas import kind_of
 from storage.specs import Difference, Spec, differences
-from storage.stores import ObjectStore
 from workflows.budgets import SMOOTHED
 from workflows.build import Planned, create_run
 from workflows.configuration import BuildConfig

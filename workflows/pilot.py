@@ -12,21 +12,18 @@ Invariant: pure in the pilot's rows and the settings; what stands in a run is ne
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
-from storage.commits import canonical_json
 from storage.errors import ConfigurationError, NothingFound
+from storage.object_store import ObjectStore
+from storage.pilots import PilotRecord, pilot_record, store_pilot_record
 from storage.records import Path, StateRollouts
-from storage.runs import Run, put_settled
-from storage.stores import ObjectStore
+from storage.runs import Run
 from workflows.budgets import SMOOTHED
 from workflows.chain_fit import fit
-from workflows.pilot_gate import Gate, gate_of
+from workflows.pilot_gate import gate_of
 from workflows.posterior import GRID, Chain, Observed
 from workflows.settings import StageSettings
 from workflows.smoothed_labels import counted
@@ -44,16 +41,16 @@ def needs_chain(stages: StageSettings) -> bool:
 
 def fitted_chain(
     store: ObjectStore, run: str, completer: str, stages: StageSettings
-) -> bytes | None:
+) -> PilotRecord | None:
     """The chain of a new run with its gate, as it is stored; None where none is needed or stands.
 
     `completer` is the identity of the run's completion model. Called before the run exists, so
     that a refusal leaves nothing behind. Raises ConfigurationError where the pilot is unfit or
     its gate says no, NothingFound where there is no such run.
     """
-    if not needs_chain(stages) or _stored(store, run) is not None:
+    if not needs_chain(stages) or pilot_record(store, run) is not None:
         return None
-    name = stages.estimate.pilot
+    name, budget = stages.estimate.pilot, stages.estimate.mc_budget
     if name is None:
         raise ConfigurationError("posteriors need a pilot: set `estimate.pilot` to a finished run")
     pilot = Run.open(store, name)
@@ -63,31 +60,30 @@ def fitted_chain(
             f"by {completer}: a chain speaks for one completion model"
         )
     seen = pilot_paths(pilot, stages.estimate.pilot_paths)
-    gate = gate_of(seen, stages.estimate, stages.label)
-    if stages.estimate.mc_budget in SMOOTHED and not gate.passed:
-        raise ConfigurationError(
-            f"on pilot {name!r} labels of {stages.estimate.mc_budget} differ by {gate.differs:.1%} "
-            f"from those of an exact run, two exact runs by {gate.floor:.1%} ({gate.labels} "
-            "labels): take a pilot with more paths or twice the rollouts per state, a smaller "
-            "`delta`, or `mc_budget: exact_zero_stop`"
-        )
-    chain = fit(seen)
-    return canonical_json(
-        {
-            "pilot": name,
-            "pilot_spec": pilot.spec.fingerprint,
-            "gate": asdict(gate),
-            "grid": GRID.tolist(),
-            "start": chain.start.tolist(),
-            "move": chain.move.tolist(),
-        }
+    spent, chain = pilot.totals("estimate").counts, fit(seen)
+    record = PilotRecord(
+        pilot=name,
+        pilot_spec=pilot.spec.fingerprint,
+        budget=budget,
+        rollouts=spent["rollouts"],
+        tokens=spent["tokens"],
+        gate=gate_of(seen, stages.estimate, stages.label),
+        grid=GRID.tolist(),
+        start=chain.start.tolist(),
+        move=chain.move.tolist(),
     )
+    if budget in SMOOTHED and not record.gate.passed:
+        raise ConfigurationError(
+            f"the pilot says no: {record.sentence}. Take a smaller `delta`, more `pilot_paths`, "
+            "a pilot with more rollouts per state, or `mc_budget: exact_zero_stop`"
+        )
+    return record
 
 
-def store_chain(run: Run, fitted: bytes | None) -> None:
+def store_chain(run: Run, fitted: PilotRecord | None) -> None:
     """Store what `fitted_chain` made, create-only: of two that start a run, the first decides."""
     if fitted is not None:
-        put_settled(run.store, _key(run.name), fitted, run.patience)
+        store_pilot_record(run.store, run.name, fitted, run.patience)
 
 
 def stored_chain(run: Run, stages: StageSettings) -> Chain | None:
@@ -108,18 +104,12 @@ def stored_chain(run: Run, stages: StageSettings) -> Chain | None:
 
 def chain_in(run: Run) -> Chain | None:
     """The chain that stands in a run; None where there is none."""
-    body = _stored(run.store, run.name)
-    if body is None:
+    record = pilot_record(run.store, run.name)
+    if record is None:
         return None
-    if body["grid"] != GRID.tolist():
+    if record.grid != GRID.tolist():
         raise ConfigurationError(f"the chain of run {run.name!r} has another grid")
-    return Chain(np.array(body["start"]), np.array(body["move"]))
-
-
-def stored_gate(run: Run) -> Gate | None:
-    """What the pilot said when the run was started; None where the run has no chain."""
-    body = _stored(run.store, run.name)
-    return None if body is None else Gate(**body["gate"])
+    return Chain(np.array(record.start), np.array(record.move))
 
 
 def pilot_paths(pilot: Run, most: int) -> Observed:
@@ -157,15 +147,3 @@ def pilot_paths(pilot: Run, most: int) -> Observed:
             f"better {most}, are needed"
         )
     return Observed.of(found[:most])
-
-
-def _key(run: str) -> str:
-    return f"runs/{run}/chain.json"
-
-
-def _stored(store: ObjectStore, run: str) -> dict[str, Any] | None:
-    try:
-        body: dict[str, Any] = json.loads(store.get(_key(run)))
-    except NothingFound:
-        return None
-    return body

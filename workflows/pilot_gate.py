@@ -3,46 +3,25 @@
 The pilot's rollouts are split into halves. Labels by counts of one half against labels by
 counts of the other is the noise floor; labels by counts of one half against what budget and
 posterior make of the other, with a chain fitted to other paths, must not be above it by more than
-`TOLERANCE`. It is the mean of several splits. A pilot built with twice the run's K has halves
-that are runs; with less, counts of a half see more states without success than the run would.
+`storage.pilots.TOLERANCE`. It is the mean of several splits. A pilot built with twice the run's K
+has halves that are runs; with less, counts of a half see more states without success than the run
+would.
 
 Invariant: pure in the pilot's rows and the settings; the shuffles are seeded.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from storage.pilots import Gate
 from workflows.chain_fit import fit
 from workflows.posterior import Flags, Floats, Integers, Observed
 from workflows.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 from workflows.step_values import step_values
 
-TOLERANCE = 0.01
-"""How far above the noise floor an adaptive budget may stand: one point."""
 SPLITS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What the pilot says of a budget."""
-
-    paths: int
-    labels: int
-    floor: float
-    """Share of labels in which two halves of the pilot differ, both by counts."""
-    differs: float
-    """Share in which one half by counts and the other by budget and posterior differ."""
-    saved: float
-    """Share of the second half's rollouts that the budget did not ask for."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the budget stays within the pilot's own noise."""
-        return self.differs <= self.floor + TOLERANCE
 
 
 def gate_of(pilot: Observed, settings: EstimateSettings, labels: LabelSettings) -> Gate:

@@ -27,9 +27,9 @@ from actors.refiner import Refiner
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.stage import Stage
 from storage.layout import REFINING
+from storage.object_store import ObjectStore
 from storage.records import Critique, Response, Score
 from storage.runs import Run
-from storage.stores import ObjectStore
 from workflows.answers import read_answer
 from workflows.configuration import ClusterSettings
 from workflows.refinement import RefineSettings, critique_of, refine_chat, refined_steps

@@ -22,9 +22,9 @@ from actors.sandbox.contract import Sandbox
 from actors.stage import Stage
 from actors.verifier import Effort, Verifier
 from storage.layout import SCORING
+from storage.object_store import ObjectStore
 from storage.records import Response, Score, Verification
 from storage.runs import Run
-from storage.stores import ObjectStore
 from workflows.rewards import averaged, first_error_index
 from workflows.scoring_form import Spell, TrainingForm, check_verdicts
 from workflows.scoring_settings import ScoreConfig, binding

@@ -12,10 +12,10 @@ from typing import Any
 from actors.models import model_identity
 from storage.commits import canonical_json
 from storage.layout import KINDS, launch_key
+from storage.object_store import ObjectStore
 from storage.runs import Run
 from storage.schemas import schema_versions
 from storage.specs import ShardPlan, Spec, input_digest
-from storage.stores import ObjectStore
 from workflows.workload import Workload
 
 

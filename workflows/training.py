@@ -15,8 +15,8 @@ from actors.training_job import TrainingJob
 from actors.training_settings import TrainingSettings
 from storage.checkpoints import fetch_files, holds
 from storage.errors import InputError, NothingFound
+from storage.object_store import ObjectStore
 from storage.runs import Run, Success
-from storage.stores import ObjectStore
 from storage.trainings import StoredFolder, Training, TrainingSpec
 from workflows.training_corpus import CorpusSource
 from workflows.training_mask import masker_for

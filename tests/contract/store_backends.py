@@ -9,9 +9,10 @@ from pathlib import Path
 
 from storage.local_store import LocalStore
 from storage.memory_store import MemoryStore
+from storage.object_store import ObjectStore
 from storage.patience import Patience
 from storage.s3_store import S3Store
-from storage.stores import ObjectStore, open_store
+from storage.stores import open_store
 from tests.contract.ceph_server import shared_ceph
 from tests.contract.s3_servers import shared_ministack
 from tests.faults.fault_proxy import fault_proxy

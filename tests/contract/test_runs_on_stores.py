@@ -11,7 +11,7 @@ from storage.audit import audit
 from storage.dataset import assemble
 from storage.download import download
 from storage.memory_store import MemoryStore
-from storage.stores import ObjectStore
+from storage.object_store import ObjectStore
 from storage.sweep import sweep
 from tests.contract.store_backends import BACKENDS
 from tests.unit.storage.test_sweep import stray

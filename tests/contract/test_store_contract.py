@@ -15,7 +15,8 @@ import pytest
 from storage import probe
 from storage.errors import NothingFound
 from storage.memory_store import MemoryStore
-from storage.stores import ObjectStore, Put, open_store
+from storage.object_store import ObjectStore, Put
+from storage.stores import open_store
 from tests.contract.store_backends import BACKENDS
 
 SIZES = [0, 1, 65_536, 9 * 1024 * 1024]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from storage.errors import StoreUnavailable
 from storage.memory_store import MemoryStore
-from storage.stores import Entry, Put
+from storage.object_store import Entry, Put
 
 
 class Crash(BaseException):

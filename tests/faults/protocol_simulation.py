@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from storage import commits, layout
 from storage.commits import Commit, Receipt, Writer
 from storage.errors import InfrastructureError, NothingFound
+from storage.object_store import ObjectStore
 from storage.patience import Patience
 from storage.records import Drop
 from storage.runs import Run
 from storage.shards import EncodedShard, check_digest, sha256_of
 from storage.specs import ShardPlan, Spec
-from storage.stores import ObjectStore
 from storage.sweep import sweep
 from tests.faults.faulty_store import FaultyStore, Odds, Turns, World
 

@@ -14,9 +14,9 @@ from storage import commits
 from storage import sweep as sweeping
 from storage.commits import Commit
 from storage.errors import CommitUnknown, StoreUnavailable
+from storage.object_store import ObjectStore, Put
 from storage.patience import Patience
 from storage.runs import Run
-from storage.stores import ObjectStore, Put
 from tests.faults import protocol_simulation
 from tests.faults.protocol_simulation import Simulation, Violation
 

@@ -26,12 +26,12 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.local_store import LocalStore
+from storage.object_store import Put
 from storage.patience import Patience
 from storage.probe import probe_store
 from storage.records import Path
 from storage.runs import Run
 from storage.s3_store import S3Store
-from storage.stores import Put
 from storage.sweep import sweep
 from tests.contract import swift_server
 from tests.contract.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack

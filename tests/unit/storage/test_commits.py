@@ -15,9 +15,9 @@ from storage import commits, layout
 from storage.commits import Commit, Receipt
 from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
 from storage.memory_store import MemoryStore
+from storage.object_store import Entry, Put
 from storage.patience import Patience
 from storage.records import Drop, Problem
-from storage.stores import Entry, Put
 
 QUICK = Patience(tries=4, sleep=lambda _: None)
 ROWS = [Problem("p1", "q", "1"), Problem("p2", "q", "2")]

@@ -18,10 +18,11 @@ from storage.errors import (
 )
 from storage.local_store import LocalStore
 from storage.memory_store import MemoryStore
+from storage.object_store import ObjectStore, Put
 from storage.records import Path, Problem
 from storage.runs import Run, run_names
 from storage.specs import ShardPlan, Spec, differences, input_digest
-from storage.stores import ObjectStore, Put, open_store
+from storage.stores import open_store
 from tests.unit.storage.whole_run import QUICK, finished, problems, started, work_shard
 
 SPEC = Spec({"sample": {"cap": 64, "rounds": (1, 2)}}, "digest", ShardPlan(7, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storage.object_store import ObjectStore
 from storage.patience import Patience
 from storage.records import (
     Agreement,
@@ -18,7 +19,6 @@ from storage.records import (
 )
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest
-from storage.stores import ObjectStore
 
 QUICK = Patience(tries=3, sleep=lambda _: None)
 

@@ -20,6 +20,7 @@ from demo import check
 from launch.config import load
 from storage.audit import audit
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
+from storage.pilots import pilot_record
 from storage.records import Path, PathLabels, StateRollouts
 from storage.runs import Run
 from storage.stores import open_store
@@ -29,8 +30,8 @@ from workflows.budgets import FirstSuccess, PosteriorBudget, budget_of, check_bu
 from workflows.build import continue_run, finish, start_run
 from workflows.chain_fit import fit
 from workflows.configuration import BuildConfig
-from workflows.pilot import chain_in, stored_gate
-from workflows.pilot_gate import Gate, gate_of
+from workflows.pilot import chain_in
+from workflows.pilot_gate import gate_of
 from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe
 from workflows.relabel import relabel
 from workflows.replay import Outcomes, allocated
@@ -347,9 +348,10 @@ def test_a_two_round_build_is_finished_audited_and_cheaper(exact: Build, two_rou
     made: list[StateRollouts] = all_rows(two_round.run, "estimate", StateRollouts)
     assert {row.stop_rule for row in made} == {"two_round"}
     assert {row.round for row in made} == {0, 1}
-    gate = stored_gate(two_round.run)
-    assert isinstance(gate, Gate)
-    assert gate.passed
+    record = pilot_record(two_round.run.store, "two")
+    assert record is not None
+    assert record.gate.passed
+    assert (record.pilot, record.rollouts) == ("exact", exact.rollouts)
 
 
 def test_a_two_round_build_has_no_more_false_labels_than_an_exact_one(
@@ -467,7 +469,7 @@ def test_a_pilot_too_small_for_its_own_noise_stops_the_run_with_the_numbers(
     folder: File, small: Build
 ) -> None:
     """After a slip one rollout in ten is right: halves of 8 often see none and call all wrong."""
-    with pytest.raises(ConfigurationError, match=r"differ by 2\d\.\d% .* two exact runs by 1\d"):
+    with pytest.raises(ConfigurationError, match=r"run by 2\d\.\d%, those of two exact runs by 1\d"):
         Build(folder, "x", {"mc_budget": "two_round", "pilot": "small"}, estimate="posterior")
 
 

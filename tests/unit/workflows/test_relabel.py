@@ -16,10 +16,11 @@ import pytest
 from actors.stage import Stage
 from launch.config import load
 from storage.errors import ConfigurationError
+from storage.object_store import ObjectStore
 from storage.records import Agreement, Path, PathLabels, Problem, Rationale, StateRollouts
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest
-from storage.stores import ObjectStore, open_store
+from storage.stores import open_store
 from tests.label_rows import path, rows
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems

@@ -1,0 +1,43 @@
+"""A build's own pilot, made before the build where its labels need one and none is named.
+
+Invariant: nothing of the build is stored before its pilot is finished; a pilot that was
+interrupted is continued by the same command, one that is finished is used as it is.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from launch.completing import complete
+from launch.preflight import require
+from storage.pilots import pilot_record
+from storage.runs import Run
+from storage.stores import open_store
+from workflows.build import finish, start_run
+from workflows.configuration import BuildConfig
+from workflows.own_pilot import own_pilot
+from workflows.pilot import needs_chain
+from workflows.stages import makers
+
+
+def make_pilot(config: BuildConfig, address: str | None) -> None:
+    """Make or finish the own pilot of a configuration whose pilot is named.
+
+    Nothing where another is named, where the run has its chain already, or where it needs none.
+    """
+    store = open_store(config.store)
+    if not needs_chain(config.stages) or pilot_record(store, config.run) is not None:
+        return
+    own = own_pilot(config)
+    if config.stages.estimate.pilot != own.run:
+        return
+    begun = Run.find(store, own.run)
+    if begun is not None and begun.success() is not None:
+        return
+    require(own, address)
+    said = f"run {config.run} needs a pilot: run {own.run} is made first"
+    Console(stderr=True).print(said, highlight=False)
+    pilot = start_run(own, store, None)
+    complete(pilot, own, address, makers(pilot, own))
+    finish(pilot)
+
