@@ -76,6 +76,8 @@ def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
             ("F1 of what is kept", [_figure(row.kept_f1) for row in found]),
             ("first error true, kept", [_figure(row.kept_first_error_true) for row in found]),
         ]
+    if any(row.pilot_rollouts for row in found):
+        lines.insert(4, ("rollouts of its pilot", [f"{row.pilot_rollouts:,}" for row in found]))
     for name, cells in lines:
         table.add_row(name, *cells)
     return table

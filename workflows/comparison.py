@@ -19,6 +19,7 @@ from pathlib import Path as File
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
+from storage.pilots import pilot_record
 from storage.records import Agreement, Path, PathLabels
 from storage.runs import Run
 from workflows.label_scores import Scores, difference
@@ -47,6 +48,8 @@ class LabelledRun:
     """`stage: reason` -> items."""
     path_ids: Mapping[str, str]
     """The same keys -> path_id."""
+    pilot_rollouts: int = 0
+    """That the run's pilot spent before it: not among `rollouts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Compared:
     kept_f1: float | None
     kept_first_error_true: float | None
     drops: Mapping[str, int]
+    pilot_rollouts: int = 0
 
 
 def read_labels(run: Run) -> LabelledRun:
@@ -105,6 +109,7 @@ def read_labels(run: Run) -> LabelledRun:
     drops = Counter(
         {f"{stage}: {why}": n for stage, sums in totals.items() for why, n in sums.drops.items()}
     )
+    pilot = pilot_record(run.store, run.name)
     rolled = [totals[stage].counts for stage in ROLLED if stage in totals]
     return LabelledRun(
         name=run.name,
@@ -116,6 +121,7 @@ def read_labels(run: Run) -> LabelledRun:
         kept=frozenset(kept) if judged else None,
         drops=dict(sorted(drops.items())),
         path_ids=path_ids,
+        pilot_rollouts=0 if pilot is None else pilot.rollouts,
     )
 
 
@@ -159,6 +165,7 @@ def _compared(
         kept_f1=round(kept.f1, 4) if known_kept else None,
         kept_first_error_true=round(kept.first_accuracy, 4) if known_kept else None,
         drops=run.drops,
+        pilot_rollouts=run.pilot_rollouts,
     )
 
 

@@ -188,10 +188,19 @@ def test_builds_that_differ_in_labels_alone_share_a_pilot(place: Place) -> None:
     assert sum(run.startswith("pilot-") for run in place.runs()) == 1
 
 
-def test_posteriors_of_an_exact_run_need_no_other_pilot(place: Place) -> None:
+def test_posteriors_of_an_exact_run_need_no_other_pilot(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     exact = {"mc_budget": "exact", "k_hard": 64, "k_medium": 48, "k_easy": 32}
     assert place.build("exact", **exact, label={"estimate": "counts"}) == 0
     before = list(place.worked)
     assert place.build("smooth", "--from", "exact", **exact) == 0
     assert place.pilot_of("smooth").name == "exact"
     assert place.worked == before
+    capsys.readouterr()
+    assert run_command(["compare", "exact", "smooth", "--store", place.store.url, "--json"]) == 0
+    compared = {row["run"]: row for row in json.loads(capsys.readouterr().out)}
+    assert compared["exact"]["pilot_rollouts"] == 0
+    assert compared["smooth"]["pilot_rollouts"] == compared["exact"]["rollouts"] > 0
+    assert run_command(["compare", "exact", "smooth", "--store", place.store.url]) == 0
+    assert "rollouts of its pilot" in capsys.readouterr().out
