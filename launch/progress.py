@@ -184,11 +184,12 @@ def _rate(stage: _StageNumbers) -> str:
 
 def _left(stage: _StageNumbers, shards: int) -> str:
     """Time left for the stage, from what this process made of it so far."""
-    made = stage.done - stage.before + stage.under_way
+    # A shard that was committed since the meters were read is counted twice until the next reading.
+    made = min(stage.done - stage.before + stage.under_way, shards - stage.before)
     if not stage.started or made <= 0 or stage.done >= shards:
         return ""
-    seconds = (time.monotonic() - stage.started) / made * (shards - stage.done - stage.under_way)
-    return f"{duration(seconds)} left"
+    seconds = (time.monotonic() - stage.started) / made * (shards - stage.before - made)
+    return f"{duration(seconds) or '0 s'} left"
 
 
 def _pace(stage: _StageNumbers, shards: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.worker import ShardProgress
 from launch.progress import BuildProgress
 from launch.status import duration, run_status
 from launch.watching import RunWatch, watch_run
@@ -81,3 +82,19 @@ def test_a_log_has_one_line_per_batch_of_commits_and_says_what_was_lost(
     assert any("another takes over" in line and "x" * 200 in line for line in lines)
     assert "sample 30/40" in lines[-1]
     assert "workers: policy 7" in lines[-1]
+
+
+def test_the_time_left_is_never_negative_where_a_commit_came_after_its_last_meter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.progress.LOG_EVERY_SECONDS", 0)
+    with BuildProgress("r", ["sample"], 2, {}) as progress:
+        for shard in (0, 1):
+            progress.happened(Happened("started", "policy", Task("sample", shard, 1)))
+        progress.meters([ShardProgress("sample", shard, 9, 10) for shard in (0, 1)])
+        receipt = Receipt("sample", 0, 3, 1, "d", "a", True)
+        progress.happened(Happened("committed", "policy", Task("sample", 0, 1), receipt))
+    said = capsys.readouterr().err
+    assert "sample 1/2 (" in said
+    assert "left" in said
+    assert "-" not in said
