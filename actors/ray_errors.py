@@ -27,7 +27,12 @@ def classified(
         cause = error.cause
         raise (cause if isinstance(cause, Exception) else error) from None
     except RayActorError as error:
-        reason = str(error).strip().splitlines()
-        raise died(f"{what}: {reason[0] if reason else 'its process died'}") from None
+        raise died(f"{what}: {_reason(error)}") from None
     except RayError as error:
         raise broken(f"{what}: {error}") from None
+
+
+def _reason(error: RayActorError) -> str:
+    """One line that says why an actor died; what was raised while it was made stands last."""
+    lines = str(error).strip().splitlines() or ["its process died"]
+    return lines[-1].strip() if error.actor_init_failed else lines[0]

@@ -97,7 +97,9 @@ class PolicySampler:
                 if rounds:
                     rounds.leave(here)
             selected = self._rule.select(paths)
-            paths[:] = [replace(path, selected=path.path_id in selected) for path in paths]
+            paths[:] = [
+                replace(path, selected=True) if path.path_id in selected else path for path in paths
+            ]
             if (reason := self._rule.drop_reason(paths)) is not None:
                 raise ItemError(reason, f"{len(paths)} paths")
             return paths

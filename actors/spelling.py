@@ -4,9 +4,11 @@ A conversation is asked about many times, each time a little longer. A tokenizer
 (`<|im_start|>`) out of a text before it looks at anything else, so that what lies between two of
 them can be tokenized by itself and remembered.
 
-Invariant: the ids are those of the whole text. Tokenizers for which parts might differ (a special
-token that swallows blanks before it, a mark at the beginning of each text) are found by comparing
-the first texts, and get every text whole.
+A fast tokenizer is asked without what transformers wraps around it, which costs as much again.
+
+Invariant: the ids are those of the whole text by the tokenizer itself. Tokenizers for which parts
+might differ (a special token that swallows blanks before it, a mark at the beginning of each text)
+are found by comparing the first texts, and get every text whole.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from threading import Lock
 from typing import Any
 
 COMPARED = 3
-"""Texts of several parts that are tokenized both ways before parts are trusted."""
+"""Texts (of several parts, where there are any) that are tokenized both ways before that is
+trusted."""
 REMEMBERED = 8192
 """Parts kept; a conversation of T turns has some 2 T."""
 
@@ -28,6 +31,10 @@ class Spelling:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._fast = getattr(tokenizer, "backend_tokenizer", None)
+        if self._fast is not None:  # as the tokenizer itself would before each text
+            self._fast.no_truncation()
+            self._fast.no_padding()
         self._cut = _before_specials(tokenizer)
         self._to_compare = COMPARED
         self._known: OrderedDict[str, list[int]] = OrderedDict()
@@ -38,15 +45,17 @@ class Spelling:
         """A text as token ids."""
         cut = self._cut
         parts = [part for part in cut.split(text) if part] if cut else [text]
-        if len(parts) < 2:
-            return self._whole(text)
-        ids = list(chain.from_iterable(map(self._part, parts)))
-        if self._to_compare:
-            whole = self._whole(text)
+        several = len(parts) > 1
+        ids = list(chain.from_iterable(map(self._part, parts))) if several else self._whole(text)
+        if self._to_compare and (several or self._fast is not None):
+            whole = self._slowly(text)
             if ids != whole:
-                self._cut = None
+                if several:
+                    self._cut = None
+                else:
+                    self._fast = None
                 return whole
-            self._to_compare -= 1
+            self._to_compare -= several or cut is None
         return ids
 
     def _part(self, part: str) -> list[int]:
@@ -63,6 +72,12 @@ class Spelling:
         return ids
 
     def _whole(self, text: str) -> list[int]:
+        if self._fast is None:
+            return self._slowly(text)
+        ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _slowly(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 

@@ -158,8 +158,16 @@ def input_digest(records: Iterable[Any]) -> str:
     """Digest of the input's records, read once, none of it kept."""
     digest = hashlib.sha256()
     for record in records:
-        digest.update(canonical_json(asdict(record)) + b"\n")
+        digest.update(canonical_json(_plain(record)) + b"\n")
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What `asdict` makes of a record, without its copies."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    names = getattr(value, "__dataclass_fields__", None)
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -30,3 +30,10 @@ def test_a_dead_actor_and_rays_own_trouble_are_the_infrastructures() -> None:
     for error in (ActorDiedError(), GetTimeoutError("late")):
         with pytest.raises(SandboxLost, match="run"), classified("run", SandboxLost, SandboxLost):
             raise error
+
+
+def test_an_actor_that_could_not_be_made_says_what_was_raised() -> None:
+    cause = ImportError("no z3")
+    raised = RayTaskError("__init__", "Traceback\n  File x\nImportError: no z3", cause)
+    with pytest.raises(WorkerLost, match=r"^worker 1: ImportError: no z3$"), classified("worker 1"):
+        raise ActorDiedError(raised)

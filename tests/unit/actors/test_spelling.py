@@ -90,3 +90,31 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(REMEMBERED + 10):
         spelling.ids(f"<s>{number}<s>end")
     assert len(spelling._known) <= REMEMBERED
+
+
+class Lying:
+    """A tokenizer around another one that its own calls correct."""
+
+    added_tokens_decoder: ClassVar = {}
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.backend_tokenizer = tokenizer.backend_tokenizer
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        ids = self._tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
+        return {"input_ids": [*ids, 7]}
+
+
+def test_a_fast_tokenizer_is_asked_directly_only_where_it_says_the_same(tokenizer: Any) -> None:
+    spelling = Spelling(Lying(tokenizer))
+    for text in ("Step 1: 12 + 5", "Step 2: 17", "é"):
+        assert spelling.ids(text)[-1] == 7
+
+
+def test_a_tokenizer_that_was_told_to_cut_texts_does_not(tokenizer: Any) -> None:
+    text = conversation(3)
+    whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokenizer.backend_tokenizer.enable_truncation(5)
+    assert Spelling(tokenizer).ids("12 + " * 20) == 20 * Spelling(tokenizer).ids("12 + ")
+    assert Spelling(tokenizer).ids(text) == whole
