@@ -23,6 +23,8 @@ from storage.layout import KINDS
 from storage.runs import Run
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
+Held = dict[str, tuple[Any, ...]]
+"""Stage -> rows of one shard."""
 MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Row]]]
 
 FIELD_OF: Mapping[str, str] = {
@@ -75,9 +77,13 @@ class ShardWorker:
         """Load models and start what the stages need."""
         self._stages = await self._open_stages()
 
-    async def work(self, stage: str, shard: int) -> Receipt:
-        """Make and commit one shard. Raises InfrastructureError and UserError only."""
-        return await self._publish(stage, shard, self._stages[stage].run)
+    async def work(self, stage: str, shard: int, held: Held | None = None) -> Receipt:
+        """Make and commit one shard. Raises InfrastructureError and UserError only.
+
+        `held` are rows of the shard that this process has in its hands; what is read and made is
+        added, for whoever makes several stages of one shard.
+        """
+        return await self._publish(stage, shard, self._stages[stage].run, held)
 
     async def work_apart(self, stage: str, shard: int) -> Receipt:
         """The same item by item: one that kills for the third time is dropped as `poison`."""
@@ -91,13 +97,15 @@ class ShardWorker:
         await asyncio.to_thread(notes.clear)
         return receipt
 
-    async def _publish(self, stage: str, shard: int, make: MakeRows) -> Receipt:
+    async def _publish(
+        self, stage: str, shard: int, make: MakeRows, held: Held | None = None
+    ) -> Receipt:
         meter = Meter()
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
         try:
             started = time.monotonic()
-            result = await make(await self._rows(stage, shard))
+            result = await make(await self._rows(stage, shard, held))
             receipt = await asyncio.to_thread(
                 self._run.publish,
                 stage,
@@ -113,6 +121,8 @@ class ShardWorker:
             self._meters.pop((stage, shard), None)
         if receipt.won:
             self._show(receipt)
+            if held is not None:
+                held[stage] = result.rows
         return receipt
 
     def _show(self, receipt: Receipt) -> None:
@@ -123,14 +133,14 @@ class ShardWorker:
         for reason, number in receipt.drops.items():
             count("stepmill_drops", of | {"reason": reason}, number)
 
-    async def _rows(self, stage: str, shard: int) -> ShardRows:
-        needed = self._reads[stage]
+    async def _rows(self, stage: str, shard: int, held: Held | None = None) -> ShardRows:
+        needed, held = self._reads[stage], {} if held is None else held
+        missing = [name for name in needed if name not in held]
         parts = await asyncio.gather(
-            *(asyncio.to_thread(self._run.read_rows, name, shard, KINDS[name]) for name in needed)
+            *(asyncio.to_thread(self._run.read_rows, name, shard, KINDS[name]) for name in missing)
         )
-        fields: dict[str, Any] = {
-            FIELD_OF[name]: tuple(rows) for name, rows in zip(needed, parts, strict=True)
-        }
+        held.update((name, tuple(rows)) for name, rows in zip(missing, parts, strict=True))
+        fields: dict[str, Any] = {FIELD_OF[name]: held[name] for name in needed}
         rows = ShardRows(**fields)
         return unfolded(rows) if rows.tree else rows
 

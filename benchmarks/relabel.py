@@ -125,7 +125,8 @@ async def store_finished(config: BuildConfig, seed: int) -> Run:
         chosen = [path for path in paths if path.selected]
         rolled = [row for path in chosen for row in rollouts_of(path, rand)]
         run.publish("sample", shard, Path, paths)
-        run.publish("estimate", shard, StateRollouts, rolled)
+        spent = {"rollouts": K * len(rolled), "tokens": sum(row.tokens for row in rolled)}
+        run.publish("estimate", shard, StateRollouts, rolled, counts=spent)
         await worker.work("label", shard)
         run.publish("rationalize", shard, Rationale, [rationale_of(p, rand) for p in chosen])
         for stage in ("consensus", "export"):

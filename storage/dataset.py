@@ -155,11 +155,8 @@ def _encode_part(run: Run, view: View, shards: list[int]) -> tuple[bytes, int]:
     with pq.ParquetWriter(sink, schemas.schema_of(view.row_type), compression="zstd") as writer:
         held: list[pa.Table] = []
         for shard in shards:
-            made = view.rows(
-                *(run.read_rows(stage, shard, layout.KINDS[stage]) for stage in view.reads)
-            )
-            held.append(schemas.to_table(view.row_type, made))
-            rows += len(made)
+            held.append(_table(run, view, shard))
+            rows += held[-1].num_rows
             if sum(table.num_rows for table in held) >= GROUP_ROWS:
                 writer.write_table(pa.concat_tables(held))
                 held = []
@@ -172,3 +169,13 @@ def _encode_part(run: Run, view: View, shards: list[int]) -> tuple[bytes, int]:
     if stored != rows:
         raise ObjectCorrupt(f"a dataset file of {rows} rows holds {stored} once encoded")
     return data, rows
+
+
+def _table(run: Run, view: View, shard: int) -> pa.Table:
+    """A shard's rows in the view's shape; where that is how they are stored, no row is made."""
+    if view is GENPRM:
+        table = run.read_table(view.reads[0], shard, view.row_type).replace_schema_metadata(None)
+        if table.schema.equals(schemas.schema_of(view.row_type)):
+            return table
+    stored = (run.read_rows(stage, shard, layout.KINDS[stage]) for stage in view.reads)
+    return schemas.to_table(view.row_type, view.rows(*stored))

@@ -79,9 +79,11 @@ def decode_shard(row_type: type[Record], data: bytes, *, key: str, sha256: str) 
     return schemas.from_table(row_type, read_parquet(row_type, data, key=key))
 
 
-def read_parquet(row_type: type[Any], data: bytes, *, key: str) -> pa.Table:
-    """The table of a shard file whose kind and version this program understands."""
-    table = _table_of(data)
+def read_parquet(
+    row_type: type[Any], data: bytes, *, key: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The table, or some of its columns, of a shard file whose kind and version are understood."""
+    table = _table_of(data, columns)
     metadata = table.schema.metadata or {}
     kind, known = schemas.kind_of(row_type), schemas.version_of(row_type)
     found = metadata.get(KIND, b"?").decode()
@@ -96,6 +98,6 @@ def read_parquet(row_type: type[Any], data: bytes, *, key: str) -> pa.Table:
     return table
 
 
-def _table_of(data: bytes) -> pa.Table:
-    """The whole file, by its own thread: starting others costs more than a shard's decoding."""
-    return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+def _table_of(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read by its own thread: starting others costs more than a shard's decoding."""
+    return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from enum import StrEnum
 from itertools import pairwise
 
-from actors.stage import ShardResult, ShardRows, process_items
+from actors.stage import ShardResult, ShardRows, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.records import Agreement, Drop, Judgement
 from workflows.label_rule import first_error
@@ -192,7 +192,7 @@ class ConsensusStage:
         for row in rows.judgements:
             said[row.path_id].append(row)
 
-        async def judge(path_id: str) -> list[Agreement]:
+        def judge(path_id: str) -> list[Agreement]:
             labelled, path = labels.get(path_id), paths.get(path_id)
             rationale, judgements = rationales.get(path_id), tuple(said[path_id])
             if labelled is None and "labels" in self._settings.sources:
@@ -205,7 +205,7 @@ class ConsensusStage:
             return [agreement(of, self._settings, self._judge)]
 
         entered = (list(rationales) or list(said)) if self._verified else list(labels)
-        judged, drops = await process_items(entered, str, judge)
+        judged, drops = process_now(entered, str, judge)
         judged = self._balanced(judged, {name: path.correct for name, path in paths.items()})
         lost = [Drop(row.path_id, row.reason) for row in judged if row.reason is not None]
         return ShardResult(

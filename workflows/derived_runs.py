@@ -23,11 +23,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from actors.admission import together
 from actors.ray_cluster import MakeWorker
-from actors.worker import ShardWorker
+from actors.worker import Held, ShardWorker
 from storage.derivation import adopt, check_derivable, origin_of, store_origin
 from storage.errors import NothingFound, SpecMismatch
 from storage.layout import KINDS
@@ -210,12 +209,13 @@ async def _inherit(
         nonlocal done
         async with room:
             same: set[str] = set()
+            held: Held = {}
             for stage in (StageSpec(INPUT_STAGE, "cpu", ()), *plan.road):
                 if await asyncio.to_thread(_taken, run, source, plan, stage, shard, same):
                     same.add(stage.name)
                     adopted[stage.name] += 1
                 elif _made_here(stage) and await asyncio.to_thread(_due, run, stage, shard):
-                    await worker.work(stage.name, shard)
+                    await worker.work(stage.name, shard, held)
                     made[stage.name] += 1
         done += 1
         on_shard(done, shards)
@@ -242,13 +242,13 @@ def _taken(
 
 def _same_names(run: Run, source: Run, stage: str, shard: int) -> bool:
     """Whether the same paths have rows in both runs."""
-    rows: list[list[Any]]
     try:
-        rows = [one.read_rows(stage, shard, KINDS[stage]) for one in (run, source)]
+        ours, theirs = (
+            one.read_table(stage, shard, KINDS[stage], ["path_id"]) for one in (run, source)
+        )
     except NothingFound:
         return False
-    ours, theirs = ([row.path_id for row in part] for part in rows)
-    return ours == theirs
+    return bool(ours["path_id"].equals(theirs["path_id"]))
 
 
 def _due(run: Run, stage: StageSpec, shard: int) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from actors.stage import ShardResult, ShardRows, process_items
+from actors.stage import ShardResult, ShardRows, process_now
 from storage.errors import ItemError
 from storage.records import (
     Agreement,
@@ -49,33 +49,35 @@ class Reason(StrEnum):
     """The finished example fails its check."""
 
 
-_TAG = re.compile(r"</?\s*(?:analyze|verify|output)\s*>", re.IGNORECASE)
+_TAG = re.compile(r"<(?i:/?\s*(?:analyze|verify|output)\s*>)")  # a plain "<": found at once
 _FENCED = re.compile(r"(^```[^\n]*\n.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _BOX = re.compile(r"\\boxed\s*\{")
 _VERDICT = re.compile(r"(?:yes|no)\W*\}", re.IGNORECASE)
+# Up to the closing tag, a run of other characters at a time.
+_ANALYSIS, _VERIFICATION = (rf"[^<]*(?:<(?!/{tag}>)[^<]*)*" for tag in ("analyze", "verify"))
 _TURN = re.compile(
-    rf"(?:{prompts.ANALYZE_OPEN}\n(?P<analysis>.*?)\n{prompts.ANALYZE_CLOSE}\n)?"
-    rf"(?:{prompts.VERIFY_OPEN}\n(?P<verification>.*?)\n{prompts.VERIFY_CLOSE}\n)?"
+    rf"(?:{prompts.ANALYZE_OPEN}\n(?P<analysis>{_ANALYSIS})\n{prompts.ANALYZE_CLOSE}\n)?"
+    rf"(?:{prompts.VERIFY_OPEN}\n(?P<verification>{_VERIFICATION})\n{prompts.VERIFY_CLOSE}\n)?"
     rf"{prompts.OUTPUT_OPEN}\n\*\*Judgement\*\*: \$\\boxed\{{(?P<verdict>Yes|No)\}}\$\n"
-    rf"{prompts.OUTPUT_CLOSE}",
-    re.DOTALL,
+    rf"{prompts.OUTPUT_CLOSE}"
 )
 QUESTION = "Question: "
 
 
 def clean_text(text: str) -> str:
     """A part of a rationale as it may stand in a turn. Raises ItemError with a Reason."""
-    if _TAG.search(text):
+    if "<" in text and _TAG.search(text):
         raise ItemError(Reason.TAG_IN_TEXT)
     whole = text.strip()
-    pieces = _FENCED.split(whole) if "```" in whole else [whole]
+    fences = "```" in whole
+    pieces = _FENCED.split(whole) if fences else [whole]
     for position, piece in enumerate(pieces):
         fenced = position % 2 == 1
-        if fenced and _BOX.search(piece) and _VERDICT.search(piece):
+        if fenced and "\\boxed" in piece and _BOX.search(piece) and _VERDICT.search(piece):
             raise ItemError(Reason.JUDGEMENT_IN_CODE)
         if not fenced:
-            if _FENCE.search(piece):
+            if fences and _FENCE.search(piece):
                 raise ItemError(Reason.OPEN_CODE_BLOCK)
             if "\\boxed" in piece:
                 pieces[position] = _BOX.sub("", open_boxes(piece))
@@ -217,7 +219,8 @@ def check_example(example: Example, code: bool = True) -> None:
             raise _bad(example, f"turn {number} has another lead-in to its verification")
         written = match["analysis"] + (match["verification"] or "")
         boxed = "\\boxed" in written and _BOX.search(_FENCED.sub("", written))
-        if boxed or len(_FENCE.findall(written)) % 2:
+        fences = "```" in written and len(_FENCE.findall(written))
+        if boxed or fences % 2:
             raise _bad(example, f"turn {number} has another box, or an open code block")
         if (match["verdict"] == "Yes") != right:
             raise _bad(example, f"turn {number} does not say its label")
@@ -251,7 +254,7 @@ class ExportStage:
         for row in rows.judgements:
             said[row.path_id].append(row)
 
-        async def export(kept: Agreement) -> list[Example]:
+        def export(kept: Agreement) -> list[Example]:
             name = kept.path_id
             mc = labels[name].mc if name in labels else []
             problem = problems[kept.problem_id]
@@ -268,7 +271,7 @@ class ExportStage:
             ]
 
         kept = [row for row in rows.agreements if row.kept]
-        examples, drops = await process_items(kept, lambda row: row.path_id, export)
+        examples, drops = process_now(kept, lambda row: row.path_id, export)
         steps = sum(len(example.labels) for example in examples)
         return ShardResult(tuple(examples), tuple(drops), {"steps": steps})
 

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from actors.completer import RIGHT_ANSWER
-from actors.stage import ShardResult, ShardRows, process_items
+from actors.stage import ShardResult, ShardRows, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.records import Path, PathLabels, StateRollouts
 from workflows.estimators import monte_carlo
@@ -151,7 +151,7 @@ class LabelStage:
             samples[path.problem_id].append(path)
         shares = {problem: pass_at_1(paths) for problem, paths in samples.items()}
 
-        async def label(path: Path) -> list[PathLabels]:
+        def label(path: Path) -> list[PathLabels]:
             name, share = path.path_id, shares[path.problem_id]
             of_prover = proved.get(name, [])
             return [path_labels(path, made[name], self._settings, share, self._chain, of_prover)]
@@ -166,7 +166,7 @@ class LabelStage:
 
         selected = [path for path in rows.paths if path.selected]
         going_on = [path for path in selected if finished(path)]
-        labelled, drops = await process_items(going_on, lambda path: path.path_id, label)
+        labelled, drops = process_now(going_on, lambda path: path.path_id, label)
         return ShardResult(
             tuple(labelled),
             tuple(drops),

@@ -43,11 +43,12 @@ class Smoothed(NamedTuple):
 
 def counted(rollouts: Sequence[StateRollouts]) -> Mapping[int, StateCount]:
     """State -> (n, c), the rounds of a state summed."""
-    sums: dict[int, tuple[int, int]] = {}
+    sums: dict[int, StateCount] = {}
     for row in rollouts:
-        n, c = sums.get(row.state, (0, 0))
-        sums[row.state] = (n + row.n, c + row.c)
-    return {state: StateCount(*sums[state]) for state in sorted(sums)}
+        so_far = sums.get(row.state)
+        n, c = (row.n, row.c) if so_far is None else (so_far.n + row.n, so_far.c + row.c)
+        sums[row.state] = StateCount(n, c)
+    return dict(sorted(sums.items()))
 
 
 def smooth(

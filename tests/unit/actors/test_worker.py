@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from actors.isolation import DEATHS, Notes, entered, parts_of, run_apart
-from actors.stage import Row, ShardResult, ShardRows
-from actors.worker import ShardWorker
+from actors.stage import Row, ShardResult, ShardRows, process_now
+from actors.worker import Held, ShardWorker
 from storage.audit import audit
-from storage.errors import EngineFailed, RunStopped, StoreUnavailable
+from storage.errors import EngineFailed, ItemError, RunStopped, StoreUnavailable
 from storage.layout import KINDS
+from storage.records import Drop
 from storage.runs import Run
 from tests.e2e.test_scripted_build import Build, configure
 from workflows.build import finish
@@ -155,3 +156,39 @@ async def test_the_parts_of_a_shard_hold_every_item_once(build: Build) -> None:
     notes = Notes(build.run, "estimate", 0)
     result = await run_apart(parts, worker._stages["estimate"].run, notes)
     assert result.rows
+
+
+async def test_stages_made_one_after_the_other_read_each_row_once(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await through(build, 0, "sample", "estimate", "label", "rationalize")
+    read: list[str] = []
+    real = Run.read_rows
+
+    def counted(run: Run, stage: str, shard: int, row_type: type[Any]) -> list[Any]:
+        read.append(stage)
+        return real(run, stage, shard, row_type)
+
+    monkeypatch.setattr(Run, "read_rows", counted)
+    worker, held = await worker_of(build, "cpu"), Held()
+    for stage in ("consensus", "export"):
+        await worker.work(stage, 0, held)
+    assert sorted(read) == ["label", "problems", "rationalize", "sample"]
+    assert list(held["consensus"]) == rows_of(build.run, "consensus", 0)
+
+
+def test_what_waits_for_nothing_is_dropped_for_the_same_reasons() -> None:
+    def process(item: str) -> list[str]:
+        if item == "b":
+            raise ItemError("bad", "it is")
+        if item == "c":
+            raise ZeroDivisionError("c")
+        if item == "f":
+            raise StoreUnavailable("gone")
+        return [item, item]
+
+    rows, drops = process_now("abcd", str, process)
+    assert rows == ["a", "a", "d", "d"]
+    assert drops == [Drop("b", "bad", "it is"), Drop("c", "exception", "ZeroDivisionError: c")]
+    with pytest.raises(StoreUnavailable):
+        process_now("af", str, process)
