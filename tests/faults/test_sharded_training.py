@@ -1,0 +1,116 @@
+"""Sharded training (FSDP2) by two processes with gloo: the curve of one, checkpoints and all.
+
+What GPUs add to this (NCCL, their kernels, their memory) is not shown here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.multiprocessing.spawn import ProcessException
+
+from actors.training_events import Place
+from actors.training_loop import train
+from actors.training_settings import LearningSettings, RhythmSettings, SpreadSettings
+from storage.local_store import LocalStore
+from storage.trainings import Training
+from tests.sharded_workers import train_together
+from tests.training_world import losses, notes_of, taught_run, tiny_base
+from workflows.training import job_of, start_training, write_out
+from workflows.training_settings import DataSettings, TrainConfig
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
+LEARNING = LearningSettings(
+    epochs=2, batch=8, rate=3e-3, precision="float32", packing=False, seed=3
+)
+SHARDED = SpreadSettings(workers=2, strategy="fsdp", micro_tokens=4096)
+
+
+class World:
+    """A base, a finished run, and a training on one process to compare with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = LocalStore.at(folder / "store")
+        tiny_base(folder / "base")
+        taught_run(self.store)
+        alone = self.training("alone", SpreadSettings(micro_tokens=4096))
+        train(job_of(*alone), Place(), lambda event: None)
+        self.alone = alone[1]
+
+    def training(
+        self, name: str, spread: SpreadSettings = SHARDED, learning: LearningSettings = LEARNING
+    ) -> tuple[TrainConfig, Training]:
+        config = TrainConfig(
+            run="taught", base=str(self.folder / "base"), name=name, store=self.store.url,
+            data=DataSettings(held_out=0.2), learning=learning, spread=spread,
+            rhythm=RhythmSettings(evaluate=2, checkpoint=2),
+        )  # fmt: skip
+        return config, start_training(config, self.store)
+
+    def shard(self, name: str, **changes: Any) -> tuple[Training, list[str]]:
+        """Train on two processes; the training, and what the first of them said."""
+        config, training = self.training(name, **changes)
+        said = self.folder / f"{name}.said"
+        said.unlink(missing_ok=True)
+        train_together(job_of(config, training), 2, str(said))
+        return training, said.read_text().splitlines()
+
+    def weights(self, training: Training) -> dict[str, Any]:
+        """The trained model's weights, as transformers loads them."""
+        from transformers import AutoModelForCausalLM
+
+        folder = self.folder / f"{training.name}-model"
+        if not folder.exists():
+            model = training.model()
+            assert model is not None
+            write_out(training, model, folder)
+        loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        assert not report["missing_keys"]
+        return {key: value.numpy() for key, value in loaded.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("sharded"))
+
+
+def curves(training: Training) -> tuple[list[float], ...]:
+    notes = notes_of(training)
+    return tuple(losses(notes, name) for name in ("loss", "grad_norm", "eval_loss"))
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_two_that_shard_draw_the_curve_of_one_and_end_at_its_weights(
+    world: World, checkpointed: bool
+) -> None:
+    spread = replace(SHARDED, gradient_checkpointing=checkpointed)
+    training, _ = world.shard(f"sharded-{checkpointed}", spread=spread)
+    for mine, alone in zip(curves(training), curves(world.alone), strict=True):
+        assert mine == pytest.approx(alone, rel=1e-5)
+    one, two = world.weights(world.alone), world.weights(training)
+    assert one.keys() == two.keys()
+    for tensor in one:
+        assert two[tensor] == pytest.approx(one[tensor], abs=1e-5), tensor
+
+
+def test_bfloat16_is_near(world: World) -> None:
+    training, _ = world.shard("half", learning=replace(LEARNING, precision="bfloat16"))
+    for mine, alone in zip(curves(training), curves(world.alone), strict=True):
+        assert mine == pytest.approx(alone, rel=2e-2)
+
+
+def test_a_worker_killed_in_mid_epoch_goes_on_from_the_sharded_checkpoint(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPMILL_FAULT", f"after_update@3/1=kill-once:{tmp_path}/killed")
+    with pytest.raises(ProcessException):
+        world.shard("killed")
+    assert (tmp_path / "killed").exists()
+    training, said = world.shard("killed")
+    assert "continued 2" in said
+    for mine, alone in zip(curves(training), curves(world.alone), strict=True):
+        assert mine == pytest.approx(alone, rel=1e-5)
