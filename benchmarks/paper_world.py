@@ -47,8 +47,8 @@ def policy(chat: Chat, seed: int) -> str:
     right, answer = _of(text)
     count = 3 + seed % (MOST_STEPS - 2)
     wrong = _share(seed) >= right
-    slip = _share(seed + 1) * count if wrong else count
-    lines = [("slip" if place >= slip - 1 else "sum") + f" {seed}" for place in range(count)]
+    slip = int(_share(seed + 1) * count) if wrong else count
+    lines = [("slip" if place >= slip else "sum") + f" {seed}" for place in range(count)]
     lines[-1] += f" \\boxed{{{int(answer) + 1 + seed % 5 if wrong else answer}}}"
     return steps.join(lines).removeprefix(steps.header(1))
 

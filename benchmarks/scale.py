@@ -1,6 +1,6 @@
 """The paper's whole build with scripted engines, in virtual time; and its receipts in real time.
 
-    python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 64] [--folder DIR]
+    python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 32] [--folder DIR]
 
 Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
 
@@ -159,9 +159,11 @@ class Watched:
     rollouts: int = 0
     memory: list[float] = field(default_factory=lambda: [memory_mb()])
     commits: int = 0
+    tries: int = 0
 
     def happened(self, event: Happened) -> None:
         """Take note."""
+        self.tries += event.what == "started"
         if event.what != "committed" or event.receipt is None:
             return
         receipt, now = event.receipt, asyncio.get_running_loop().time()
@@ -219,7 +221,8 @@ def virtual(config: BuildConfig, gpus: int) -> None:
         f"idle {100 * (1 - spent.busy / spent.loaded):.2f} % of {spent.loaded / 3600:.1f} engine "
         f"hours between start and drain ({seen.begin[0] / 3600:.2f} h to "
         f"{seen.drain[0] / 3600:.2f} h; in all {whole.loaded / 3600:.1f}, idle "
-        f"{100 * (1 - whole.busy / whole.loaded):.2f} %); {switches} model switches"
+        f"{100 * (1 - whole.busy / whole.loaded):.2f} %); {switches} model switches, "
+        f"{seen.tries - seen.commits} twins"
     )
     full = sum(seen.tokens[role] * GPUS[role] / RATE[role] for role in GPUS)
     print(
@@ -286,9 +289,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--problems", type=Path, default=None, help="JSON lines with `problem`")
     parser.add_argument("--limit", type=int, default=PROBLEMS)
-    parser.add_argument("--gpus", type=int, default=64)
-    parser.add_argument("--shard-size", type=int, default=4)
-    parser.add_argument("--parallel", type=int, default=8)
+    parser.add_argument("--gpus", type=int, default=32)
+    parser.add_argument("--shard-size", type=int, default=16)
+    parser.add_argument("--parallel", type=int, default=16)
     parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
     parser.add_argument("--only", choices=["virtual", "receipts"])
     asked = parser.parse_args()
