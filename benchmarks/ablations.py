@@ -107,12 +107,16 @@ def build_file(ablation: Ablation, work: Path) -> Path:
     return _written(raw, work / f"{ablation.name}.build.yaml")
 
 
-def train_file(work: Path, epochs: float | None) -> Path:
-    """The demo's training, with another number of epochs where one is asked for."""
+def train_file(work: Path, epochs: float) -> Path:
+    """The demo's training, for so many epochs."""
     raw = yaml.safe_load(TRAINING.read_text())
     raw["base"] = str((TRAINING.parent / raw["base"]).resolve())
-    change = {} if epochs is None else {"learning": {"epochs": epochs}}
-    return _written(merged(raw, change), work / "train.yaml")
+    return _written(merged(raw, {"learning": {"epochs": epochs}}), work / "train.yaml")
+
+
+def as_the_loop(epochs: float) -> bool:
+    """Whether the loop trains as long, so that its models are the ablations' too."""
+    return bool(epochs == yaml.safe_load(TRAINING.read_text())["learning"]["epochs"])
 
 
 def _written(raw: Mapping[str, Any], file: Path) -> Path:
@@ -122,7 +126,7 @@ def _written(raw: Mapping[str, Any], file: Path) -> Path:
 
 
 def commands(
-    ablation: Ablation, work: Path, made: Path, store: str, n: int, epochs: float | None
+    ablation: Ablation, work: Path, made: Path, store: str, n: int, epochs: float
 ) -> Iterator[loop.Command]:
     """Derive, train, evaluate; `made`: what the loop left."""
     keep = ("--store", store)
@@ -132,10 +136,10 @@ def commands(
             f"{ablation.title}: dataset",
             ("stepmill", "build", config, "--run", ablation.run, "--from", loop.DATASET, *keep),
         )
-    ready = made / ablation.model
-    model = ready if epochs is None and ready.is_dir() else work / "models" / ablation.model
+    same, ready = as_the_loop(epochs), made / ablation.model
+    model = ready if same and ready.is_dir() else work / "models" / ablation.model
     if model != ready:
-        training = f"{ablation.run}-{ablation.view}" + (f"-{epochs:g}-epochs" if epochs else "")
+        training = f"{ablation.run}-{ablation.view}" + ("" if same else f"-{epochs:g}-epochs")
         yield loop.Command(
             f"{ablation.title}: SFT",
             ("stepmill", "train", str(train_file(work, epochs)), "--run", ablation.run,
@@ -232,8 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--loop", type=Path, default=Path(".stepmill/loop"), help="of `make loop`")
     parser.add_argument("--store", default="file:.stepmill/store")
     parser.add_argument("--problems", type=Path, default=Path(".stepmill/demo-problems.jsonl"))
-    parser.add_argument("--n", type=int, default=8, help="histories of Maj@N")
-    parser.add_argument("--epochs", type=float, default=None, help="of every training")
+    parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
+    parser.add_argument(
+        "--epochs", type=float, default=3, help="of every training; 8: the loop's models are shared"
+    )
     parser.add_argument("--only-tables", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
     work, made, console = chosen.work.resolve(), chosen.loop.resolve(), Console()
