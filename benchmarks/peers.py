@@ -71,6 +71,7 @@ TOOLS = (
     Tool("curator", "curator_runner.py", ("bespokelabs-curator==0.1.31",)),
     Tool("distilabel", "distilabel_runner.py", ("distilabel[openai]==1.5.3", "requests", "pillow")),
     Tool("ray.data", "ray_data.py"),
+    Tool("ray.data.llm", "ray_data_llm.py"),
 )  # fmt: skip
 
 
