@@ -138,10 +138,15 @@ async def store_finished(config: BuildConfig, seed: int) -> Run:
 async def relabelled(config: BuildConfig, source: Run) -> Run:
     """What `build --from` does after preflight."""
     run = start_derived(config, source.store, planned(config, None), source)
+    await made_of(run, config)
+    return run
+
+
+async def made_of(run: Run, config: BuildConfig) -> None:
+    """Copy, label and seal a derived run."""
     found = await take_over(run, makers(run, config)["cpu"])
     assert found is not None
     finish(run)
-    return run
 
 
 def no_engine(settings: EngineSettings) -> Any:

@@ -1,10 +1,13 @@
-"""Rows of stage `sample` and `estimate` with nothing in them but what labels depend on."""
+"""Rows of stage `sample` and `estimate` with nothing in them but what labels depend on, a pilot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from storage.records import AnswerCount, Path, StateRollouts
+from workflows.posterior import Observed
 
 
 def path(
@@ -32,3 +35,15 @@ def rows(
         )
         for state, (c, n) in enumerate(counts)
     ]  # fmt: skip
+
+
+def pilot(paths: int = 200, k: int = 32, seed: int = 0) -> Observed:
+    """Paths that stay where they are, halve, or die; as many right as wrong."""
+    rng = np.random.default_rng(seed)
+    q = np.zeros((paths, 6))
+    q[:, 0] = rng.choice([0.3, 0.6, 0.9], paths)
+    for t in range(1, 6):
+        q[:, t] = q[:, t - 1] * rng.choice([1.0, 0.5, 0.0], paths, p=[0.8, 0.1, 0.1])
+    correct = rng.random(paths) < q[:, 5]
+    n = np.full(q.shape, k)
+    return Observed(n, rng.binomial(n, q), np.full(paths, 6), correct)

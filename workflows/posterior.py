@@ -154,13 +154,12 @@ class Beliefs:
         is what equation 10 compares.
         """
         table, last = table_of(settings), int(self.seen.steps[path]) - 1
-        values = []
-        for t in range(last):
-            pairs = self.past[path, t][:, None] * self.chain.move * self.future[path, t + 1]
-            values.append(_median(table.value, table.falling, pairs))
+        pairs = self.past[path, :last, :, None] * self.chain.move
+        pairs = pairs * self.future[path, 1 : last + 1, None, :]
+        values = _medians(table.value, table.falling, pairs.reshape(last, GRID.size**2))
         end = int(self.seen.correct[path])
-        ends = _median(table.end_value[end], table.end_falling[end], self.state[path, last])
-        return [*values, ends]
+        of_end = self.state[path, last : last + 1]
+        return values + _medians(table.end_value[end], table.end_falling[end], of_end)
 
 
 def evidence(seen: Observed) -> Floats:
@@ -210,7 +209,10 @@ def _beyond(seen: Observed) -> Flags:
     return beyond
 
 
-def _median(values: Floats, falling: Integers, weights: Floats) -> float:
-    """The largest v of `values` whose weight, with all larger ones', is half of the whole."""
-    weight = np.cumsum(weights.ravel()[falling])
-    return float(values.ravel()[falling[np.searchsorted(weight, weight[-1] / 2)]])
+def _medians(values: Floats, falling: Integers, weights: Floats) -> list[float]:
+    """Per row of weights, the largest v of `values` whose weight, with all larger ones', is half
+    of the whole."""
+    weight = np.cumsum(weights[:, falling], axis=1)
+    half = np.argmax(weight >= weight[:, -1:] / 2, axis=1)
+    found: list[float] = values.ravel()[falling[half]].tolist()
+    return found

@@ -79,6 +79,14 @@ ALLOWED = [
         {"label": {"form": "hard", "threshold": 0}}, {"label", "consensus", "export"}, id="hard"
     ),
     pytest.param(
+        {"label": {"form": "soft", "threshold": 0.5}}, {"label", "consensus", "export"}, id="soft"
+    ),
+    pytest.param(
+        {"label": {"form": "difference", "threshold": -0.3}, "consensus": {"rule": "none"}},
+        {"label", "consensus", "export"},
+        id="difference_all_kept",
+    ),
+    pytest.param(
         {"consensus": {"rule": "first_error"}}, {"consensus", "export"}, id="consensus"
     ),
     pytest.param({}, {"export"}, id="nothing"),
