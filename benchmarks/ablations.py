@@ -18,10 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -50,7 +52,7 @@ PAPER: Mapping[str, tuple[float | None, float | None]] = {
 """GenPRM-7B: Pass@1 and Maj@8, average F1 on ProcessBench (Tables 2 and 3)."""
 BEFORE = ("problems", "dataset", "benchmark")
 """Of the loop: what every ablation starts from."""
-FIGURES = ("SFT of the GenPRM", "SFT of the direct verifier", "best of 8", "refinement")
+PARTS = ("SFT of the GenPRM", "SFT of the direct verifier", "best of 8", "refinement")
 """Of the loop: what Figures 3 and 4 are drawn from."""
 TITLES = {"labels": "Table 2 in small: labels", "components": "Table 3 in small: components"}
 
@@ -153,35 +155,58 @@ def commands(
     )  # fmt: skip
 
 
-def averages(work: Path, name: str) -> dict[int, float]:
-    """Histories -> average F1 in percent, as `evaluate` wrote it."""
-    measures = json.loads((work / name / "measures.json").read_text())["measures"]
-    return {
-        one["k"]: 100 * one["value"]
-        for one in measures
-        if (one["subset"], one["measure"]) == ("", "f1")
-    }
+@dataclass(frozen=True)
+class Figure:
+    """One ablation's average F1 over the subsets, in percent."""
+
+    name: str
+    table: str
+    title: str
+    k: int
+    """Histories: 1 is Pass@1, more are Maj@k."""
+    f1: float
+    spread: float
+    """Standard deviation over other benchmarks of this size."""
+    paper: float | None
 
 
-def table_of(found: Sequence[Ablation], work: Path, n: int) -> Table:
+def figures(found: Sequence[Ablation], work: Path, n: int) -> list[Figure]:
+    """What `evaluate` wrote for each ablation that was measured: Pass@1 and Maj@n."""
+    result = []
+    for one in found:
+        file = work / one.name / "measures.json"
+        if not file.exists():
+            continue
+        over_all = {
+            (row["measure"], row["k"]): 100 * row["value"]
+            for row in json.loads(file.read_text())["measures"]
+            if row["subset"] == ""
+        }
+        for k, paper in zip((1, n), PAPER.get(one.name, (None, None)), strict=True):
+            result.append(
+                Figure(one.name, one.table, one.title, k, over_all["f1", k],
+                       over_all["f1_spread", k], paper)
+            )  # fmt: skip
+    return result
+
+
+def table_of(rows: Sequence[Figure], n: int) -> Table:
     """One of the tables."""
-    table = Table(title=TITLES[found[0].table], title_justify="left")
+    table = Table(title=TITLES[rows[0].table], title_justify="left")
     for column in ("", "Pass@1", f"Maj@{n}", "paper: Pass@1", "paper: Maj@8"):
         table.add_column(column, justify="right" if column else "left")
-    for one in found:
-        if (work / one.name / "measures.json").exists():
-            here = averages(work, one.name)
-            paper = PAPER.get(one.name, (None, None))
-            table.add_row(
-                one.title, f"{here[1]:.1f}", f"{here[n]:.1f}",
-                *("-" if value is None else f"{value:.1f}" for value in paper),
-            )  # fmt: skip
+    for one, many in zip(rows[::2], rows[1::2], strict=True):
+        table.add_row(
+            one.title,
+            *(f"{row.f1:.1f} ± {row.spread:.1f}" for row in (one, many)),
+            *("-" if row.paper is None else f"{row.paper:.1f}" for row in (one, many)),
+        )
     return table
 
 
-def draw(found: Sequence[Ablation], work: Path, made: Path, n: int) -> list[Path]:
+def draw(found: Sequence[Figure], work: Path, made: Path) -> list[Path]:
     """The tables as bars; Figures 3 and 4 where the loop has left the numbers for them."""
-    from matplotlib.figure import Figure  # takes a second to import
+    from matplotlib import figure as plots  # takes a second to import
 
     written: list[Path] = []
 
@@ -190,21 +215,25 @@ def draw(found: Sequence[Ablation], work: Path, made: Path, n: int) -> list[Path
         written.append(work / name)
 
     for kind in TITLES:
-        rows = [one for one in found if one.table == kind and (work / one.name).is_dir()]
+        rows = [row for row in found if row.table == kind]
         if rows:
-            figure = Figure(figsize=(7, 0.45 * len(rows) + 1.2), layout="constrained")
+            titles = list(dict.fromkeys(row.title for row in rows))
+            figure = plots.Figure(figsize=(7, 0.45 * len(titles) + 1.4), layout="constrained")
             axes = figure.subplots()
-            for shift, k in ((0.2, 1), (-0.2, n)):
-                values = [averages(work, one.name)[k] for one in rows]
-                places = [len(rows) - at + shift for at in range(len(rows))]
-                axes.barh(places, values, 0.38, label="Pass@1" if k == 1 else f"Maj@{k}")
-            axes.set_yticks([len(rows) - at for at in range(len(rows))], [o.title for o in rows])
+            for shift, k in zip((0.2, -0.2), sorted({row.k for row in rows}), strict=True):
+                some = [row for row in rows if row.k == k]
+                axes.barh(
+                    [len(titles) - titles.index(row.title) + shift for row in some],
+                    [row.f1 for row in some], 0.38, xerr=[row.spread for row in some],
+                    label="Pass@1" if k == 1 else f"Maj@{k}", error_kw={"lw": 1},
+                )  # fmt: skip
+            axes.set_yticks([len(titles) - at for at in range(len(titles))], titles)
             axes.set(xlabel="F1, average over subsets", title=TITLES[kind])
-            axes.legend()
+            figure.legend(loc="outside lower right", ncols=2)
             save(figure, f"{kind}.png")
     bon, turns = made / "bon" / "measures.json", made / "refinement" / "turns.json"
     if bon.exists():
-        figure = Figure(figsize=(6, 4), layout="constrained")
+        figure = plots.Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
         measures = json.loads(bon.read_text())["measures"]
         for name in ("argmax_min", "vote_min", "majority", "pass_at_n"):
@@ -218,7 +247,7 @@ def draw(found: Sequence[Ablation], work: Path, made: Path, n: int) -> list[Path
         axes.legend()
         save(figure, "figure3_best_of_n.png")
     if turns.exists():
-        figure = Figure(figsize=(5, 4), layout="constrained")
+        figure = plots.Figure(figsize=(5, 4), layout="constrained")
         axes = figure.subplots()
         rows_of = json.loads(turns.read_text())
         axes.plot([row["turn"] for row in rows_of], [100 * row["accuracy"] for row in rows_of],
@@ -254,14 +283,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts = {one.what: one for one in loop.commands(made, store, chosen.problems.resolve())}
         run(parts[what] for what in BEFORE)
         if not chosen.only:
-            run(parts[what] for what in FIGURES)
+            run(parts[what] for what in PARTS)
         for one in wanted:
             run(commands(one, work, made, store, chosen.n, chosen.epochs))
+    found = figures(wanted, work, chosen.n)
     for kind in TITLES:
-        rows = [one for one in wanted if one.table == kind]
-        if rows:
-            console.print(table_of(rows, work, chosen.n))
-    for file in draw(wanted, work, made, chosen.n):
+        if rows := [row for row in found if row.table == kind]:
+            console.print(table_of(rows, chosen.n))
+    if found:
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in found]), work / "f1.parquet")
+    for file in draw(found, work, made):
         console.print(f"written: {file}", highlight=False)
     for what, took in seconds.items():
         console.print(f"{what}: {took:.0f} s", highlight=False)

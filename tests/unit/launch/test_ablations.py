@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ from benchmarks import loop
 from benchmarks.ablations import (
     BEFORE,
     DEMO,
-    FIGURES,
     PAPER,
+    PARTS,
     TRAINING,
     Ablation,
     ablations,
     build_file,
     commands,
+    draw,
+    figures,
     merged,
+    table_of,
     train_file,
 )
 from launch.config import load, load_training
@@ -74,9 +78,30 @@ def test_the_commands_are_derive_train_evaluate(tmp_path: Path) -> None:
     assert trained.learning.batch == load_training(TRAINING).learning.batch
 
 
+def test_tables_and_figures_come_from_what_was_measured(tmp_path: Path) -> None:
+    found = ablations(["ratio_0.8", "ratio_1.0", "both", "none"])
+    measured = ("ratio_0.8", "ratio_1.0", "both")
+    for place, name in enumerate(measured):
+        measures = [
+            {"subset": subset, "measure": measure, "k": k, "value": value}
+            for subset, shift in (("", 0.0), ("easy", 0.2))
+            for k in (1, 4)
+            for measure, value in (("f1", 0.5 + place / 10 + k / 100 + shift), ("f1_spread", 0.02))
+        ]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "measures.json").write_text(json.dumps({"measures": measures}))
+    rows = figures(found, tmp_path, 4)
+    assert [(row.name, row.k) for row in rows] == [(name, k) for name in measured for k in (1, 4)]
+    assert [round(row.f1) for row in rows] == [51, 54, 61, 64, 71, 74]
+    assert (rows[1].paper, rows[1].spread) == (80.5, 2.0)
+    assert table_of(rows[:4], 4).row_count == 2
+    drawn = draw(rows, tmp_path, tmp_path / "no-loop")
+    assert [file.name for file in drawn] == ["labels.png", "components.png"]
+
+
 def test_the_parts_of_the_loop_that_are_wanted_are_there(tmp_path: Path) -> None:
     parts = [command.what for command in loop.commands(tmp_path, "file:s", tmp_path / "p")]
-    assert {*BEFORE, *FIGURES} < {*parts}
+    assert {*BEFORE, *PARTS} < {*parts}
 
 
 def test_an_unknown_name_is_said() -> None:
