@@ -26,6 +26,8 @@ def compare_runs(
     """Print the comparison; with `plot` draw quality against tokens too."""
     if plot is not None and plot.suffix != ".png":
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
+    if plot is not None and not plot.parent.is_dir():
+        raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
     known = read_truth(truth) if truth else None
     shown = Console(stderr=True)
     read = [
@@ -100,6 +102,8 @@ def draw(found: Sequence[Compared], file: Path) -> None:
     axes = figure.add_subplot()
     for row in found:
         agreed = None if row.differs is None else 1 - row.differs
+        if row is found[0]:
+            agreed = 1.0
         quality = row.f1 if with_truth else agreed
         if quality is not None:
             axes.scatter(row.rollout_tokens, quality, s=36)

@@ -128,20 +128,26 @@ def read_labels(run: Run) -> LabelledRun:
 def compare(
     runs: Sequence[LabelledRun], truth: Mapping[tuple[str, str], int] | None = None
 ) -> list[Compared]:
-    """One line per run; `truth` maps (run, path_id) to the first error, -1: none."""
-    return [_compared(run, runs[0], truth) for run in runs]
+    """One line per run; `truth` maps (run, path_id) to the first error, -1: none.
+
+    What is known of a path of one run is known of the same path of another.
+    """
+    known: dict[str, int] = {}
+    for run in runs if truth else ():
+        assert truth is not None
+        for key, path_id in run.path_ids.items():
+            index = truth.get((run.name, path_id), truth.get(("", path_id)))
+            if index is not None:
+                known[key] = index
+    return [_compared(run, runs[0], known) for run in runs]
 
 
-def _compared(
-    run: LabelledRun, first: LabelledRun, truth: Mapping[tuple[str, str], int] | None
-) -> Compared:
+def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, int]) -> Compared:
     against = difference(run.labels, first.labels)
     comparable = against.paths and run is not first
     all_of, kept = Scores(), Scores()
-    for key, labels in run.labels.items() if truth else ():
-        assert truth is not None
-        path_id = run.path_ids[key]
-        index = truth.get((run.name, path_id), truth.get(("", path_id)))
+    for key, labels in run.labels.items():
+        index = truth.get(key)
         if index is not None and labels:
             for scores in (all_of, kept) if run.kept and key in run.kept else (all_of,):
                 scores.add(labels, None if index == NO_ERROR else index)

@@ -99,3 +99,17 @@ def test_the_verb_prints_json_draws_a_plot_and_refuses_a_truth_about_others(
         compare_runs([run], tmp_path / "truth.jsonl", None, as_json=True)
     with pytest.raises(ConfigurationError, match=r"ends in \.png"):
         compare_runs([run], None, tmp_path / "plot.txt", as_json=True)
+    with pytest.raises(ConfigurationError, match="no such folder"):
+        compare_runs([run], None, tmp_path / "absent" / "plot.png", as_json=True)
+
+
+def test_a_truth_about_a_run_holds_for_the_same_paths_of_a_derived_one() -> None:
+    run = read_labels(finished(MemoryStore()))
+    derived = replace(run, name="derived")
+    truth = {(run.name, path_id): 0 for path_id in run.path_ids.values()}
+    first, second = compare([run, derived], truth)
+    assert first.f1 is not None
+    assert (second.f1, second.first_error_true) == (first.f1, first.first_error_true)
+    elsewhere = replace(run, name="other", labels={"p#0@of-other-steps": (True,)},
+                        path_ids={"p#0@of-other-steps": "p#0"})  # fmt: skip
+    assert compare([run, elsewhere], truth)[1].f1 is None
