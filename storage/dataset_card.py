@@ -20,17 +20,31 @@ ESTIMATED = """\
 WRITTEN = """\
 - Analyses and code are written by a model. Every code output is real (the code was run), but a
   model may have checked something other than the step.
-- Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual
-  steps are rarer here than among the sampled solutions.
+"""
+JUDGED = """\
+- Analyses and judgements are those of a model that ran no code: it misses errors, and sees some
+  where there are none.
+"""
+PROVEN = """\
+- Judgements are a theorem prover's, of the formulas that a program read from the steps: solutions
+  that it could not read were dropped, and whatever else a step says was not judged.
 """
 UNWRITTEN = """\
 - Nobody verified these solutions in words: the judgements are the labels, and a conversation has
   neither analysis nor code.
 """
-LIMITS = """\
+AGREED = """\
+- Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual
+  steps are rarer here than among the sampled solutions.
+"""
+BOTH_CLASSES = """\
 - A problem for which the policy found only right or only wrong solutions is not in the dataset.
+"""
+COMPARED = """\
 - Answers are compared by rules and computer algebra; an equal answer in an unusual form can count
   as wrong."""
+VERIFIERS = {"rationalize": WRITTEN, "judge": JUDGED, "formalize": PROVEN}
+"""Stage that verifies -> what its verifications are not."""
 
 
 def dataset_card(
@@ -125,9 +139,17 @@ def _piloted(pilot: PilotRecord | None) -> list[str]:
 
 def _limits(spec: Spec) -> str:
     """What this dataset is not, by the stages that made it."""
-    estimated = ESTIMATED if "label" in spec.stages else ""
-    written = {"rationalize", "judge"} & set(spec.stages)
-    return estimated + (WRITTEN if written else UNWRITTEN) + LIMITS
+    verified = [text for stage, text in VERIFIERS.items() if stage in spec.stages]
+    sampled = spec.configuration.get("stages", {}).get("sample", {})
+    return "".join(
+        [
+            ESTIMATED if "label" in spec.stages else "",
+            *(verified or [UNWRITTEN]),
+            AGREED if {"rationalize", "judge"} & set(spec.stages) else "",
+            "" if sampled.get("select") == "all" else BOTH_CLASSES,
+            COMPARED,
+        ]
+    )
 
 
 def _front_matter(view: View, rows: int) -> list[str]:
@@ -170,20 +192,25 @@ def _stage_rows(spec: Spec, success: Success) -> list[tuple[str, ...]]:
 
 
 def _filter_rows(success: Success) -> list[tuple[str, ...]]:
-    """The stages that have a row per path, in their order."""
+    """The stages that have a row per path, in their order; a tree's paths are others than those
+    sampled."""
+    totals = success.totals
+    tree = "search" in totals
+    found = [("sampled", totals["sample"].rows)] if "sample" in totals else []
+    if found and (selected := totals["sample"].counts.get("selected")) is not None:
+        found.append(("selected", selected))
     names = {
-        "sample": "sampled",
-        "label": "selected, estimated and labelled",
+        "label": "of the trees, labelled" if tree else "estimated and labelled",
         "rationalize": "with a readable rationale",
+        "formalize": "put into formulas",
         "export": "kept by consensus",
     }
+    found += [(name, totals[stage].rows) for stage, name in names.items() if stage in totals]
     lines: list[tuple[str, ...]] = []
     before = 0
-    for stage, name in names.items():
-        if stage not in success.totals:
-            continue
-        rows = success.totals[stage].rows
-        lines.append((name, f"{rows:,}", f"{rows / before:.1%}" if before else ""))
+    for name, rows in found:
+        known = before and not (tree and name == names["label"])
+        lines.append((name, f"{rows:,}", f"{rows / before:.1%}" if known else ""))
         before = rows
     return lines
 

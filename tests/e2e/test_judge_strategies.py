@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -170,6 +171,26 @@ def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str)
     assert set(dropped.values()) <= {1}
     assert through | dropped.keys() == build.paths.keys()
     assert not through & dropped.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "says_not"),
+    [
+        ("qwen_consensus", ["Monte-Carlo", "the code was run", "estimated and labelled"], []),
+        ("groundedprm", ["the code was run"], ["Monte-Carlo"]),
+        ("spark_single", ["ran no code"], ["the code was run", "only right or only wrong"]),
+        ("fover", ["theorem prover", "put into formulas"], ["neither analysis nor code"]),
+    ],
+)
+def test_a_card_says_of_its_own_strategy_what_it_is_not(
+    built: Any, name: str, says: list[str], says_not: list[str]
+) -> None:
+    run = built(name).run
+    card = run.store.get(f"{dataset_prefix(run.name)}genprm/README.md").decode()
+    assert [text for text in says if text not in card] == []
+    assert [text for text in says_not if text in card] == []
+    shares = re.findall(r"\| ([\d.]+)% \|", card)
+    assert shares and all(float(share) <= 100 for share in shares)
 
 
 @pytest.mark.parametrize("name", SPARK)
