@@ -30,7 +30,7 @@ class View:
 GENPRM = View(
     name="genprm",
     title="Conversations in GenPRM's format: a user turn per solution step, an assistant turn "
-    "that judges it with a boxed Yes or No, after the analysis and the executed Python that the run "
+    "that judges it with a boxed Yes or No, after the analysis and executed Python that the run "
     "has of it.",
     row_type=Example,
     rows=lambda examples: examples,
