@@ -44,7 +44,7 @@ demo-cluster: setup
 
 # A hundred random kills over one scripted build; `make chaos REAL=1` with the demo's models.
 chaos: setup
-	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
 # Some promises are about time (a run ends by its limit plus one second), and a machine that is
 # starved by others breaks them for us: what failed is run once more by itself, and must pass then.

@@ -1,13 +1,14 @@
 """A build that is killed a hundred times: driver, actors, containers and nodes, at random.
 
     python -m benchmarks.chaos [--kills 100] [--seed N] [--problems N] [--json]
-    python -m benchmarks.chaos --real [--kills 100] [--minutes 35]     the demo's models
+    python -m benchmarks.chaos --real [--kills 100] [--folder DIR --minutes 30]   the demo's models
 
 A kill is SIGKILL to one of: the driver; a worker of each role; the executor; a container; a whole
 node (its raylet and all on it); an engine core (with real models); and a worker at a named point of
 its commit. Kills wait for committed progress, never for a clock; the same command continues the
-run whenever its driver is gone. Shards are so small that there are twice as many commits as kills;
-after `--minutes` nobody is killed any more and the build goes on to its end.
+run whenever its driver is gone. Real models take their time to start: shards are so small that
+there are twice as many commits as kills, and after `--minutes` the game stops with exit code 3; the
+same command goes on with it.
 
 With scripted models the finished dataset must be, byte for byte, that of the same build without
 kills, but for the card, which says what was spent. Real containers run its code; the seconds that
@@ -32,7 +33,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
@@ -47,7 +47,9 @@ from storage.download import download
 from storage.fault_points import VARIABLE
 from storage.runs import Run
 from storage.stores import open_store
+from tests.faults.chaos_cards import REAL_WEIGHTS, WEIGHTS, deck, points
 from tests.faults.chaos_game import Game, Kill
+from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes, containers
 from tests.scripted_world import world_problems, write_problems
 from workflows.build import standing, start_run
@@ -70,13 +72,7 @@ SCRIPTED: dict[str, Any] = {
     "sandbox": {"slots": 2},
     "cluster": {"retry_pause_s": 0.2, "parallel_shards": 2, "workers_per_role": 1, "window": 4},
 }
-WEIGHTS = {
-    "driver": 12, "policy": 10, "completer": 10, "rationale": 10, "cpu": 8, "executor": 8,
-    "container": 14, "node": 8, "point": 20,
-}  # fmt: skip
-"""Kinds of a hundred kills; each comes at least once where there are enough."""
-REAL_WEIGHTS = WEIGHTS | {"engine": 10, "point": 6, "cpu": 2}
-POINTS = ("before_data", "after_data", "after_commit")
+ENDING_S = 120.0
 MOST_STOPS = 20
 """Ends of a driver that nobody killed, before the game is given up."""
 
@@ -98,6 +94,7 @@ class Report:
     broken: list[str] = field(default_factory=list)
     """Promises that did not hold."""
     files: int = 0
+    finished: bool = True
 
 
 def scripted(folder: Path, problems: int) -> Path:
@@ -122,26 +119,12 @@ def real(folder: Path, problems: int, kills: int) -> Path:
     return folder / "build.yaml"
 
 
-def deck(kills: int, weights: Mapping[str, int], chance: random.Random) -> list[str]:
-    """Kinds of kills in the order in which they come."""
-    kinds = list(weights)
-    first = chance.sample(kinds, min(kills, len(kinds)))
-    rest = chance.choices(kinds, list(weights.values()), k=kills - len(first))
-    cards = first + rest
-    chance.shuffle(cards)
-    return cards
+def build(
+    config: Path, store: str, nodes: Nodes, slots: int, game: Game, log: Path, until: float = inf
+) -> tuple[bool, list[str]]:
+    """Run the driver until the build is done (True) or until then (by the monotonic clock).
 
-
-def points(count: int, run: Run, folder: Path, chance: random.Random) -> dict[Path, str]:
-    """Marker -> named point, for the kills that happen in the middle of a commit."""
-    stages = run.spec.stages[1:]
-    places = [(p, s, n) for p in POINTS for s in stages for n in range(run.spec.plan.shards)]
-    chosen = chance.sample(places, min(count, len(places)))
-    return {folder / f"point-{i}": f"{p}@{s}/{n}" for i, (p, s, n) in enumerate(chosen)}
-
-
-def build(config: Path, store: str, nodes: Nodes, slots: int, game: Game, log: Path) -> list[str]:
-    """Run the driver until the build is done; returns why drivers ended that were not killed."""
+    Also returns why drivers ended that were not killed."""
     stops: list[str] = []
     command = [
         sys.executable, "-m", "tests.faults.chaos_driver", str(config), store, nodes.address,
@@ -159,12 +142,16 @@ def build(config: Path, store: str, nodes: Nodes, slots: int, game: Game, log: P
             for line in driver.stdout:
                 if line.startswith("{"):
                     game.play(json.loads(line))
+                if time.monotonic() > until:
+                    driver.send_signal(signal.SIGINT)
+                    driver.communicate(timeout=ENDING_S)
+                    return False, stops
         except BaseException:
             driver.kill()
             raise
         code = driver.wait()
         if code == 0:
-            return stops
+            return True, stops
         if not game.driver_ended():
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             stops.append(f"exit code {code}: {''.join(last)[:300]}")
@@ -197,6 +184,9 @@ def play(
     folder: Path, kills: int, seed: int, problems: int, with_models: bool, minutes: float
 ) -> Report:
     """One build with its kills; before it, with scripted models, one without."""
+    record = folder / "game.json"
+    played = Played.load(record) if record.exists() else None
+    seed = played.seed if played else seed
     chance = random.Random(seed)
     config = real(folder, problems, kills) if with_models else scripted(folder, problems)
     slots = 1 if with_models else 3
@@ -220,24 +210,32 @@ def play(
     marks = points(cards.count("point"), run, folder, chance)
     timed = [card for card in cards if card != "point"]
     due = sorted(chance.sample(range(1, max(len(timed) + 1, int(0.9 * total))), len(timed)))
+    played = played or Played(seed, timed, due)
     os.environ[VARIABLE] = ";".join(f"{name}=kill-once:{path}" for path, name in marks.items())
     nodes = Nodes()
     began = time.monotonic()
-    game = Game(nodes, run, timed, due, marks, not with_models, began + 60 * minutes)
+    game = Game(nodes, run, played.cards, played.due, marks, not with_models)
+    game.seen = {(commit.stage, commit.shard): commit for commit in played.seen}
     try:
-        stops = build(config, store, nodes, slots, game, log)
-        seconds = time.monotonic() - began
+        done, stops = build(config, store, nodes, slots, game, log, began + 60 * minutes)
         left = containers(sorted(game.executors))
     finally:
         del os.environ[VARIABLE]
         nodes.close()
+    played = played.after(game, time.monotonic() - began, stops)
     report = Report(
-        "demo models" if with_models else "scripted", seed, game.settled(), total, seconds,
-        without, stops, game.unexplained,
+        "demo models" if with_models else "scripted", played.seed, played.kills, total,
+        played.seconds, without, played.stops, played.unexplained, finished=done,
     )  # fmt: skip
     report.broken = broken(run, game, left)
-    if len(game.kills) < kills and seconds < 60 * minutes:
-        report.broken.append(f"{len(game.kills)} of {kills} kills happened")
+    if not done:
+        played.save(record)
+        return report
+    record.unlink(missing_ok=True)
+    if not standing(run).finished or run.success() is None:
+        report.broken.append("the run is not finished")
+    if len(report.kills) < kills:
+        report.broken.append(f"{len(report.kills)} of {kills} kills happened")
     found = digests(run, folder / "dataset")
     report.files = len(found)
     if not with_models and found != expected:
@@ -247,10 +245,8 @@ def play(
 
 
 def broken(run: Run, game: Game, left: list[int]) -> list[str]:
-    """Promises that the finished run does not keep."""
+    """Promises that the run does not keep."""
     found = [str(finding) for finding in audit(run).findings]
-    if not standing(run).finished or run.success() is None:
-        found.append("the run is not finished")
     found += [
         f"commit {stage}/{shard} changed after it was seen"
         for (stage, shard), commit in game.seen.items()
@@ -263,10 +259,8 @@ def broken(run: Run, game: Game, left: list[int]) -> list[str]:
 def show(report: Report) -> None:
     """A table, and what held."""
     quiet = f" ({report.seconds_without:.0f} s without)" if report.seconds_without else ""
-    print(
-        f"{report.engine} engine, seed {report.seed}: {len(report.kills)} kills over "
-        f"{report.commits} commits in {report.seconds:.0f} s{quiet}"
-    )
+    kills = f"{len(report.kills)} kills over {report.commits} commits"
+    print(f"{report.engine} engine, seed {report.seed}: {kills} in {report.seconds:.0f} s{quiet}")
     print(f"{'killed':<12}{'times':>6}{'shards':>8}{'lost s: median':>16}{'most':>8}{'tokens':>10}")
     kinds = Counter(kill.kind for kill in report.kills)
     for kind, times in sorted(kinds.items()):
@@ -278,7 +272,9 @@ def show(report: Report) -> None:
         print(f"failed near no kill: {text}")
     for text in report.broken:
         print(f"BROKEN: {text}")
-    if not report.broken:
+    if not report.finished:
+        print("not finished: the same command goes on")
+    elif not report.broken:
         same = f"{report.files} files and shards as without kills, byte for byte; "
         print(
             ("" if report.seconds_without is None else same) + "nothing committed changed, kept "
@@ -300,11 +296,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, help="default 100; 12 with --real")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--problems", type=int, help="default 120; 96 with --real")
-    parser.add_argument("--minutes", type=float, default=inf, help="no kill after so many")
+    parser.add_argument("--minutes", type=float, default=inf, help="stop after so many")
     parser.add_argument("--real", action="store_true", help="the demo's models and containers")
     parser.add_argument("--folder", type=Path, help="keep everything here")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    if asked.minutes < inf and (asked.folder is None or not asked.real):
+        parser.error("--minutes needs --real, and --folder, where the rest is continued")
     # Whatever ends this must end the cluster too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -319,7 +317,7 @@ def main() -> None:
         print(json.dumps(asdict(report)))
     else:
         show(report)
-    sys.exit(1 if report.broken else 0)
+    sys.exit(1 if report.broken else 0 if report.finished else 3)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Who is killed when, by what a driver tells of its workers, and what each kill cost.
 
 Cards are kinds of victims. One is due whenever so many shards are committed; of the cards left the
-first is played whose victim is there and at work.
+first is played whose victim is there and at work. Where none is, it waits; a card whose victim's
+stage is over is played on somebody else.
 
 Invariant: between two kills something is committed, so that a run that can go on does; what a
 kill cost is counted once.
@@ -14,7 +15,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ from tests.faults.chaos_victims import Nodes, containers, engine_cores, kill
 
 SANDBOX = ("container", "executor")
 INSTEAD = ("rationale", "container", "cpu", "node", "driver")
+UNTIL = {
+    "policy": "sample", "completer": "estimate", "rationale": "rationalize",
+    "container": "rationalize", "executor": "rationalize", "engine": "rationalize",
+    "cpu": "export",
+}  # fmt: skip
+"""Stage after which there is no such victim any more."""
 
 
 @dataclass
@@ -53,8 +59,6 @@ class Game:
     """Files that workers leave when they die at a named point."""
     timeless: bool
     """Whether the driver stores no times."""
-    until: float = inf
-    """Nobody is killed later, by the machine's monotonic clock; marks aside."""
     kills: list[Kill] = field(default_factory=list)
     seen: dict[tuple[str, int], Commit] = field(default_factory=dict)
     """Commits as they were before some kill."""
@@ -70,6 +74,10 @@ class Game:
     _driver_killed: bool = False
     _ledger: Ledger = field(default_factory=Ledger)
     _met: set[Path] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Marks that are there already are an earlier call's."""
+        self._met = {mark for mark in self.marks if mark.exists()}
 
     def begin(self, driver: int) -> None:
         """A driver starts."""
@@ -116,8 +124,6 @@ class Game:
     def _is_due(self) -> bool:
         if not self.cards or len(self._committed) < self.due[0]:
             return False
-        if self._ledger.now > self.until:
-            return False
         timed = [one.at for one in self.kills if one.kind != "point"]
         return not timed or timed[-1] < len(self._committed)
 
@@ -141,8 +147,9 @@ class Game:
 
     def _strike(self) -> None:
         self._snapshot()
-        # Where a stage is over its workers are gone: then somebody else in their place.
-        for at, kind in [*enumerate(self.cards), *((0, kind) for kind in INSTEAD)]:
+        over = [at for at, kind in enumerate(self.cards) if self._is_over(kind)]
+        instead = [(over[0], kind) for kind in INSTEAD] if over else []
+        for at, kind in [*enumerate(self.cards), *instead]:
             struck = self._kill(kind)
             if struck is None:
                 continue
@@ -153,6 +160,12 @@ class Game:
             if kind == "driver":
                 self._driver_killed = True
             return
+
+    def _is_over(self, kind: str) -> bool:
+        if kind not in UNTIL:
+            return False
+        done = sum(stage == UNTIL[kind] for stage, _ in self._committed)
+        return done == self.run.spec.plan.shards
 
     def _note(self, kind: str, lost: Lost) -> None:
         self._snapshot()

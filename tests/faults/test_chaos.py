@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import WEIGHTS
+from tests.faults.chaos_cards import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 SEED = os.environ.get("STEPMILL_SEED", "1")

@@ -1,13 +1,20 @@
-"""What a kill costs, and what cards a game is played with."""
+"""What a kill costs, what cards a game is played with, and how another call goes on with it."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import cast
 
 import pytest
 
-from benchmarks.chaos import WEIGHTS, deck
-from tests.faults.chaos_ledger import Ledger
+from storage.memory_store import MemoryStore
+from tests.faults.chaos_cards import WEIGHTS, deck
+from tests.faults.chaos_game import Game, Kill
+from tests.faults.chaos_ledger import Ledger, Lost
+from tests.faults.chaos_record import Played
+from tests.faults.chaos_victims import Nodes
+from tests.unit.storage.whole_run import finished
 
 
 def test_a_workers_time_is_shared_by_what_it_has_in_flight() -> None:
@@ -43,3 +50,38 @@ def test_every_kind_comes_at_least_once_where_there_are_enough(kills: int) -> No
     assert len(cards) == kills
     assert kills < len(WEIGHTS) or set(cards) == set(WEIGHTS)
     assert cards == deck(kills, WEIGHTS, random.Random(7))
+
+
+def test_a_game_goes_on_with_what_was_saved_of_it(tmp_path: Path) -> None:
+    run = finished(MemoryStore())
+    mark = tmp_path / "point-0"
+    mark.touch()
+    game = Game(cast(Nodes, None), run, ["driver", "node"], [7, 9], {mark: "x"}, timeless=False)
+    for commit in run.commits("sample"):
+        game.seen["sample", commit.shard] = commit
+    game.kills, game._lost = [Kill("policy", 3)], [Lost(seconds=2.0, shards=1)]
+    Played(5, [], [], 60.0, [Kill("cpu", 1)]).after(game, 30.0, ["why"]).save(tmp_path / "game")
+    again = Played.load(tmp_path / "game")
+    assert (again.seed, again.cards, again.due) == (5, ["driver", "node"], [7, 9])
+    assert (again.seconds, again.stops) == (90.0, ["why"])
+    assert again.kills == [Kill("cpu", 1), Kill("policy", 3, 2.0, 0, 1)]
+    assert again.seen == list(run.commits("sample"))
+
+
+@pytest.mark.parametrize(("done", "struck"), [(0, []), (3, ["driver"])])
+def test_a_card_waits_for_its_victim_until_that_can_not_come_any_more(
+    monkeypatch: pytest.MonkeyPatch, done: int, struck: list[str]
+) -> None:
+    run = finished(MemoryStore())
+    game = Game(cast(Nodes, None), run, ["container"], [1], {}, timeless=False)
+    there = {"driver"}
+    monkeypatch.setattr(game, "_kill", lambda kind: [] if kind in there else None)
+    found = {"rationalize": list(range(done))}
+    game.play({"what": "found", "t": 1.0, "done": found | {"sample": [0, 1, 2]}})
+    game.play({"what": "start", "t": 1.0, "worker": 1, "stage": "export", "shard": 0})
+    game.play(
+        {"what": "end", "t": 2.0, "ok": True, "worker": 1, "stage": "export", "shard": 0,
+         "tokens": 0}
+    )  # fmt: skip
+    assert [kill.kind for kill in game.kills] == struck
+    assert len(game.cards) == 1 - len(struck)
