@@ -103,8 +103,11 @@ async def test_a_stopped_owner_loses_its_boxes_after_one_period(backend: Backend
             if "stepmill_guest" in (p.info["cmdline"] or [])
         ]
         assert supervisors
-        owner.kill()
-        assert await _gone(owner.pid, 4)
+        os.kill(owner.pid, signal.SIGSTOP)
+        try:
+            assert await _gone(owner.pid, 4)
+        finally:
+            owner.kill()
 
 
 async def test_a_box_killed_from_outside_is_replaced_and_no_verdict_is_made(

@@ -130,8 +130,13 @@ class Solution:
             else:
                 self.channel.setblocking(False)
 
-    def attend(self, terms: Terms, inlet: int, hear: Callable[[], bool]) -> Frame:
-        """Wait until the script, or the block, is over one way or another; say how."""
+    def attend(
+        self, terms: Terms, inlet: int, hear: Callable[[], bool], check_host: Callable[[], None]
+    ) -> Frame:
+        """Wait until the script, or the block, is over one way or another; say how.
+
+        `check_host` raises where nobody waits for it any more.
+        """
         deadline = self.started + terms.wall_s
         with selectors.DefaultSelector() as selector:
             sources = [inlet, self.desk.wake[0], self.out.outlet, self.err.outlet]
@@ -139,7 +144,7 @@ class Solution:
                 sources.append(self.channel.fileno())
             for source in sources:
                 selector.register(source, selectors.EVENT_READ)
-            end = self._wait(terms, deadline, selector, inlet, hear)
+            end = self._wait(terms, deadline, selector, inlet, hear, check_host)
         wall = time.monotonic() - self.started
         delayed = watch.delayed_s(self.pid) if end == "timeout" else 0.0
         live = watch.usage().cpu_s if end in ("done", "failed") else 0.0
@@ -177,6 +182,7 @@ class Solution:
         selector: selectors.BaseSelector,
         inlet: int,
         hear: Callable[[], bool],
+        check_host: Callable[[], None],
     ) -> str:
         look_at = self.started + LOOK_EVERY
         while True:
@@ -184,7 +190,8 @@ class Solution:
             if now >= deadline:
                 return "timeout"
             if now >= look_at:
-                if excess := self._excess(terms):
+                check_host()
+                if excess := self._excess(terms, deadline):
                     return excess
                 look_at = now + LOOK_EVERY
             for key, _ in selector.select(min(deadline, look_at) - now):
@@ -208,8 +215,8 @@ class Solution:
             if self.status is not None:
                 return "exit"
 
-    def _excess(self, terms: Terms) -> str:
-        used = watch.usage()
+    def _excess(self, terms: Terms, deadline: float) -> str:
+        used = watch.usage(deadline)
         if self.cpu_reaped + used.cpu_s - self.cpu_before > terms.cpu_s:
             return "cpu_time"
         if watch.oom_kills() > self.oom_before:

@@ -7,7 +7,7 @@ Invariant: one solution at a time (its interpreter is forked ahead, and until it
 but our own code runs in it); when its result is sent every process but this one is dead, and
 before the next begins the scratch space is empty. What can't be restored ends this process, and
 with it the box: the host then knows that the sandbox, not the code, failed. It also ends when the
-host is gone: at the end of input, or after `patience` seconds without a word.
+host is gone: at the end of input, or after `patience` seconds without a word, whatever runs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Supervisor:
         self._decoder = Decoder()
         self._waiting: list[Frame] = []
         self._patience = 120.0
+        self._heard = time.monotonic()
         self._desk: Desk | None = None
         self._session: Solution | None = None
         self._spare: Solution | None = None
@@ -89,7 +90,7 @@ class Supervisor:
         self._end_session()
         solution = self._take()
         solution.submit(frame)
-        result = solution.attend(Terms.of(frame), self._inlet, self._hear)
+        result = solution.attend(Terms.of(frame), self._inlet, self._hear, self._check_host)
         self._send(result)
         solution.clear()
 
@@ -98,7 +99,8 @@ class Supervisor:
             self._send(Frame("gone"))
             return
         self._session.submit(frame)
-        result = self._session.attend(Terms.of(frame), self._inlet, self._hear)
+        terms = Terms.of(frame)
+        result = self._session.attend(terms, self._inlet, self._hear, self._check_host)
         self._send(result)
         if self._session.status is not None:
             self._end_session()
@@ -125,9 +127,16 @@ class Supervisor:
                 frame = self._waiting.pop(0)
                 if not self._answered(frame):
                     return frame
-            if not select.select([self._inlet], [], [], self._patience)[0]:
-                raise HostGone
+            select.select([self._inlet], [], [], self._patience)
+            self._check_host()
             self._waiting += self._read()
+
+    def _check_host(self) -> None:
+        """Raise HostGone after too long a silence; what came meanwhile is a word."""
+        if time.monotonic() - self._heard < self._patience:
+            return
+        if not select.select([self._inlet], [], [], 0)[0]:
+            raise HostGone
 
     def _answered(self, frame: Frame) -> bool:
         if frame.kind == "ping":
@@ -139,6 +148,7 @@ class Supervisor:
         data = os.read(self._inlet, 1 << 18)
         if not data:
             raise HostGone
+        self._heard = time.monotonic()
         return self._decoder.feed(data)
 
     def _send(self, frame: Frame) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import pickle
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from actors.sandbox.contract import (
     SessionDead,
     Verdict,
 )
+from actors.sandbox.guest import watch
 from actors.sandbox.guest.frames import Frame
 from actors.sandbox.guest.supervisor import main
 from actors.sandbox.guest.sweep import remove_below
@@ -220,6 +222,11 @@ def test_a_supervisor_refuses_to_be_anything_but_process_one(
     assert os.getpid() != 1
     assert main() == 64
     assert "process 1" in capsys.readouterr().err
+
+
+def test_a_look_at_the_processes_ends_at_the_deadline() -> None:
+    assert os.getpid() in watch.usage().pids
+    assert watch.usage(until=time.monotonic() - 1).pids == ()
 
 
 def test_no_part_of_the_sandbox_reads_the_time_of_day() -> None:
