@@ -1,8 +1,9 @@
 """Who is killed when, by what a driver tells of its workers, and what each kill cost.
 
 Cards are kinds of victims. One is due whenever so many shards are committed; of the cards left the
-first is played whose victim is there and at work. Where none is, it waits; a card whose victim's
-stage is over is played on somebody else.
+first is played whose victim is there and at work, but kinds that were not struck yet go before
+those that were, the one first whose stage is over first. Where nobody is there, it waits; a card
+whose victim's stage is over is played on somebody else.
 
 Invariant: between two kills something is committed, so that a run that can go on does; what a
 kill cost is counted once.
@@ -149,7 +150,7 @@ class Game:
         self._snapshot()
         over = [at for at, kind in enumerate(self.cards) if self._is_over(kind)]
         instead = [(over[0], kind) for kind in INSTEAD] if over else []
-        for at, kind in [*enumerate(self.cards), *instead]:
+        for at, kind in [*sorted(enumerate(self.cards), key=self._turn), *instead]:
             struck = self._kill(kind)
             if struck is None:
                 continue
@@ -160,6 +161,13 @@ class Game:
             if kind == "driver":
                 self._driver_killed = True
             return
+
+    def _turn(self, card: tuple[int, str]) -> tuple[bool, int, int]:
+        at, kind = card
+        stages = self.run.spec.stages
+        last = stages.index(UNTIL[kind]) if kind in UNTIL else len(stages)
+        struck = any(one.kind == kind for one in self.kills)
+        return struck, 0 if struck else last, at
 
     def _is_over(self, kind: str) -> bool:
         if kind not in UNTIL:

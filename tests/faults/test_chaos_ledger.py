@@ -85,3 +85,12 @@ def test_a_card_waits_for_its_victim_until_that_can_not_come_any_more(
     )  # fmt: skip
     assert [kill.kind for kill in game.kills] == struck
     assert len(game.cards) == 1 - len(struck)
+
+
+def test_kinds_that_were_not_struck_go_first_and_of_them_those_that_will_be_gone_first() -> None:
+    run = finished(MemoryStore())
+    cards = ["node", "driver", "cpu", "policy", "completer", "driver"]
+    game = Game(cast(Nodes, None), run, cards, [], {}, timeless=False)
+    game.kills = [Kill("driver", 1)]
+    order = [kind for _, kind in sorted(enumerate(game.cards), key=game._turn)]
+    assert order == ["policy", "completer", "cpu", "node", "driver", "driver"]
