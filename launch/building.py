@@ -29,9 +29,13 @@ def build_run(config: BuildConfig, address: str | None, source: str | None = Non
     """Start or continue the run of a configuration, to its end; `source`: derived from that run."""
     run = derive(config, address, source)
     if run is None:
-        image = require(config, address, check_problems(config))
         store = open_store(config.store)
-        config = with_pilot(config, Run.find(store, config.run))
+        begun = Run.find(store, config.run)
+        if begun is None or not standing(begun).finished:
+            image = require(config, address, check_problems(config))
+        else:
+            image = begun.spec.image_digest  # no code is left to run, in this image or another
+        config = with_pilot(config, begun)
         wanted = planned(config, image)
         make_pilot(config, address)
         run = create_run(config, store, wanted)

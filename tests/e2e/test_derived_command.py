@@ -90,3 +90,11 @@ def test_a_run_that_was_derived_from_another_run_stays_that_ones(
     assert run_command(["build", *asked, "--run", "third", "--from", "second"]) == 0
     assert run_command(["build", *asked, "--run", "third", "--from", "r"]) == 2
     assert "was derived from another run: 'second'" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_said_to_be_finished_whatever_the_sandbox_is_by_now(
+    built: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The fixture refuses preflight, which would tell the image of today.
+    assert run_command(["build", *configuration(built, "again")]) == 0
+    assert "run r is finished" in capsys.readouterr().err
