@@ -55,6 +55,7 @@ METHODS: Sequence[Method] = (
     Method("adaptive", "ratio", ADAPTIVE, BELIEVED),
     Method("adaptive, delta 0.05", "ratio", replace(ADAPTIVE, delta=0.05), BELIEVED),
     Method("adaptive, delta 0.2", "ratio", replace(ADAPTIVE, delta=0.2), BELIEVED),
+    Method("adaptive, 0.2, batches of 4", "ratio", replace(ADAPTIVE, delta=0.2, batch=4), BELIEVED),
     Method("hard, exact K", "hard", EXACT, HARD),
     Method("hard, exact K, rerun", "hard", EXACT, HARD, same_luck=False),
     Method("hard, first_success", "hard", replace(STOP, mc_budget="first_success"), HARD),

@@ -28,7 +28,7 @@ import numpy as np
 
 from workflows.chain_fit import fit
 from workflows.estimators import rollouts_per_state
-from workflows.posterior import Flags, Floats, Integers, Observed, believe
+from workflows.posterior import Flags, Floats, Integers, Observed, believe_by_rule
 from workflows.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 
@@ -226,7 +226,7 @@ def measure(world: World, problems: int, seed: int, pilot_problems: int = 38) ->
     again = outcomes(found, rng)
     n_again = exact_counts(again, k_of(again))
     stopped = zero_stop(n, made.first(n))
-    smoothed = believe(chain, made.observed(stopped))
+    smoothed = believe_by_rule(chain, made.observed(stopped))
     rows = [
         row("exact", n, exact),
         row("exact, rerun", n_again, count_labels(found, again.observed(n_again))),

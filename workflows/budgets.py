@@ -8,8 +8,10 @@
 
 A label is decided once the chance of its being the wrong one is at most `delta`. States are
 entered from left to right, and none after a state that is certainly dead (`CERTAINLY_DEAD`):
-labels beyond it are wrong whatever more rollouts said. State 0 has its K rollouts before any of
-this, since all paths of a problem share them.
+labels beyond it are wrong whatever more rollouts said. A state without success that looks dead is
+rolled out until it is certainly so or complete, which ends the path as it does under `exact`
+(`workflows.posterior.believe_by_rule`). State 0 has its K rollouts before any of this, since all
+paths of a problem share them.
 
 Invariant: what is asked next is pure in the chain, the settings and the counts so far, so that a
 repeated shard asks for the same rollouts. `decide` is the rule for many paths at once; a budget
@@ -33,7 +35,8 @@ from workflows.posterior import (
     Flags,
     Integers,
     Observed,
-    believe,
+    believe_by_rule,
+    without_success,
 )
 from workflows.settings import EstimateSettings, LabelSettings
 
@@ -50,7 +53,8 @@ def decide(
 ) -> Integers:
     """(B, S) further rollouts per state under `two_round` or `adaptive`; `k` is (B,).
 
-    A path whose row is 0 is done. One that has still to enter a state enters it. Otherwise each
+    `beliefs` are `believed` ones. A path whose row is 0 is done. One with a state that looks dead
+    has that state topped up; one that has still to enter a state enters it. Otherwise each
     uncertain label t has one of its states t and t + 1 topped up: of those that may have more, the
     one whose success probability is known worse relative to itself, as a ratio feels it.
     """
@@ -59,7 +63,11 @@ def decide(
     two_round = settings.mc_budget == "two_round"
     most = k if two_round else np.ceil(k * settings.cap).astype(np.int64)
     first = -(-k // 4) if two_round else np.minimum(most, settings.batch)
-    entered = _next_state(beliefs, there)
+    open_end = without_success(beliefs) & there & (beliefs.dead < CERTAINLY_DEAD)
+    open_end &= seen.n < _complete(k, settings)[:, None]
+    open_end &= np.cumsum(open_end, axis=1) == 1
+    waits = open_end.any(axis=1, keepdims=True)
+    entered = _next_state(beliefs, there) & ~waits
     uncertain = (beliefs.error(labels) > delta_of(settings)) & there
     left = np.where(there & (seen.n > 0), np.maximum(most[:, None] - seen.n, 0), 0)
     doubt = np.where(left > 0, beliefs.relative_deviation, -1.0)
@@ -67,10 +75,23 @@ def decide(
     after[:, :-1] = doubt[:, 1:] > doubt[:, :-1]
     touched = uncertain & ~after
     touched[:, 1:] |= (uncertain & after)[:, :-1]
-    touched &= ~entered.any(axis=1, keepdims=True)
+    touched = np.where(waits, open_end, touched & ~entered.any(axis=1, keepdims=True))
     more = left if two_round else np.minimum(left, settings.batch)
     asked: Integers = np.where(entered, first[:, None], 0) + np.where(touched, more, 0)
     return asked
+
+
+def believed(chain: Chain, seen: Observed, k: Integers, settings: EstimateSettings) -> Beliefs:
+    """What is believed of paths under way, for `decide`."""
+    return believe_by_rule(chain, seen, _complete(k, settings))
+
+
+def _complete(k: Integers, settings: EstimateSettings) -> Integers:
+    """(B,): rollouts that a state without success is to have: K, or the cap where that is less."""
+    if settings.mc_budget == "two_round":
+        return k
+    capped: Integers = np.minimum(k, np.ceil(k * settings.cap).astype(np.int64))
+    return capped
 
 
 def delta_of(settings: EstimateSettings) -> float:
@@ -99,8 +120,9 @@ class PosteriorBudget(FixedBudget):
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
     ) -> tuple[Want, ...]:
         """Rollouts to make next for a path; its own end is evidence about its last state."""
-        beliefs = believe(self._chain, Observed.of([(steps, correct, counts)]))
-        asked = decide(beliefs, np.array([k]), self._settings, self._labels)[0]
+        seen, whole = Observed.of([(steps, correct, counts)]), np.array([k])
+        beliefs = believed(self._chain, seen, whole, self._settings)
+        asked = decide(beliefs, whole, self._settings, self._labels)[0]
         return tuple(Want(state, int(n)) for state, n in enumerate(asked) if n)
 
 

@@ -63,21 +63,28 @@ class RuleTable:
 def rule_table(grid: Sequence[float], settings: LabelSettings) -> RuleTable:
     """`step_value` and `is_right` for every pair of points of the grid; the answer grades the end.
 
-    But for `after_first_zero: keep` a step into 0 is wrong whatever the form says of it; that all
-    later ones are wrong too follows where the chain can't leave 0.
+    But for `after_first_zero: keep` a step into 0 is wrong whatever the form says of it, and a
+    right answer after 0 counts for nothing; that all steps between are wrong too follows where the
+    chain can't leave 0.
     """
     zero = settings.after_first_zero != "keep"
 
     def right(value: float, after: float) -> bool:
         return is_right(value, settings) and not (zero and after == 0)
 
+    ends = np.array([[b if a or not zero else 0.0 for a in grid] for b in (0.0, 1.0)])
     value = np.array([[step_value(a, b, settings.form) for b in grid] for a in grid])
-    end = np.array([[step_value(a, b, settings.form) for a in grid] for b in (0.0, 1.0)])
+    end = np.array(
+        [[step_value(a, b, settings.form) for a, b in zip(grid, row, strict=True)] for row in ends]
+    )
     return RuleTable(
         value,
         np.array([[right(v, b) for v, b in zip(row, grid, strict=True)] for row in value]),
         end,
-        np.array([[right(v, b) for v in row] for row, b in zip(end, (0.0, 1.0), strict=True)]),
+        np.array(
+            [[right(v, b) for v, b in zip(*rows, strict=True)]
+             for rows in zip(end, ends, strict=True)]
+        ),
         np.argsort(-value, axis=None, kind="stable"),
         np.argsort(-end, axis=1, kind="stable"),
     )

@@ -17,15 +17,20 @@ Forward-backward, scaled to sum 1 at each state, with E the evidence and * eleme
 A label is right with the probability of the pairs that `workflows.label_rule` calls right. A
 state without rollouts has flat evidence: its neighbours speak for it.
 
-Invariant: pure in chain and counts; point 0 is never left (nothing succeeds from there, so nothing
-succeeds later), which is the rule "after the first zero every label is wrong" made exact. All
-arrays hold B paths at once, padded to S states.
+The rule "after the first zero every label is wrong" is about counts, and a path may pass a state
+from which the completion model never succeeds and still end right: two slips cancel out, or the
+policy knew better. So `believe_by_rule` reads a path only up to a state without success that the
+states before it make dead rather than alive (`ENDS`); neither later states nor the path's own end
+can bring it back.
+
+Invariant: pure in chain and counts; point 0 is never left. All arrays hold B paths at once, padded
+to S states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,6 +52,9 @@ DEAD = 0
 """Index of the point from which nothing succeeds."""
 CERTAINLY_DEAD = 0.95
 """A state whose chance of being dead reaches this ends its path: later states need no rollouts."""
+ENDS = 0.5
+"""Chance of being dead, by its rollouts and the states before it, from which a complete state
+without success ends its path by the rule."""
 
 with np.errstate(divide="ignore"):
     _LOG = np.maximum(np.log(GRID), -1e30)  # finite, so that 0 * log 0 is 0
@@ -82,6 +90,8 @@ class Observed:
     """(B,) T of each path, at least 1: its rolled-out states are 0..T-1."""
     correct: Flags
     """(B,) whether the path's own answer is right."""
+    ended: Flags | None = None
+    """(B, S) the state that ended its path by the rule: dead, whatever came after it."""
 
     @classmethod
     def of(cls, paths: Sequence[tuple[int, bool, Mapping[int, tuple[int, int]]]]) -> Observed:
@@ -165,14 +175,20 @@ class Beliefs:
 def evidence(seen: Observed) -> Floats:
     """(B, S, G): E_t[g] = g^c (1 - g)^(n - c), scaled to a largest entry of 1.
 
-    The last state has the path's own end as one more rollout.
+    The last state has the path's own end as one more rollout. A state that ended its path is dead,
+    and what came after it says nothing.
     """
     rows, last = np.arange(len(seen.steps)), seen.steps - 1
     right, wrong = seen.c.copy(), seen.n - seen.c
     right[rows, last] += seen.correct
     wrong[rows, last] += ~seen.correct
+    if seen.ended is not None:
+        right[np.cumsum(seen.ended, axis=1) > 0] = 0
+        wrong[np.cumsum(seen.ended, axis=1) > 0] = 0
     log = right[:, :, None] * _LOG + wrong[:, :, None] * _LOG_NOT
     found: Floats = np.exp(log - log.max(axis=2, keepdims=True))
+    if seen.ended is not None:
+        found[seen.ended] = np.arange(len(GRID)) == DEAD
     return found
 
 
@@ -195,6 +211,27 @@ def believe(chain: Chain, seen: Observed) -> Beliefs:
     state = past * after
     state /= state.sum(axis=2, keepdims=True)
     return Beliefs(chain, seen, past, future, state)
+
+
+def believe_by_rule(chain: Chain, seen: Observed, complete: Integers | None = None) -> Beliefs:
+    """Forward-backward over each path up to the state that ends it by the rule.
+
+    `complete` (B,) are the rollouts of a state without which its having no success says nothing
+    yet; None: budgets are content, and each state has what it is to have.
+    """
+    beliefs = believe(chain, seen)
+    enough = seen.n > 0 if complete is None else seen.n >= np.maximum(complete, 1)[:, None]
+    ends = enough & without_success(beliefs)
+    if not ends.any():
+        return beliefs
+    return believe(chain, replace(seen, ended=ends & (np.cumsum(ends, axis=1) == 1)))
+
+
+def without_success(beliefs: Beliefs) -> Flags:
+    """(B, S): states without a right rollout that end their path by the rule once complete."""
+    seen = beliefs.seen
+    found: Flags = (seen.n > 0) & (seen.c == 0) & (beliefs.past[:, :, DEAD] > ENDS)
+    return found
 
 
 @lru_cache(maxsize=32)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workflows.budgets import SMOOTHED, decide
-from workflows.posterior import Beliefs, Chain, Flags, Integers, Observed, believe
+from workflows.budgets import SMOOTHED, believed, decide
+from workflows.posterior import Beliefs, Chain, Flags, Integers, Observed, believe_by_rule
 from workflows.settings import EstimateSettings, LabelSettings
 
 
@@ -71,7 +71,8 @@ def allocated(
             known = outcomes.observed(n)
             part = Observed(known.n[active], known.c[active], known.steps[active],
                             known.correct[active])  # fmt: skip
-            more = decide(believe(chain, part), k[active], settings, labels)
+            beliefs = believed(chain, part, k[active], settings)
+            more = decide(beliefs, k[active], settings, labels)
             n[active] += more
             active[np.flatnonzero(active)[~more.any(axis=1)]] = False
-    return believe(chain, outcomes.observed(n))
+    return believe_by_rule(chain, outcomes.observed(n))

@@ -21,7 +21,7 @@ from workflows.posterior import (
     Chain,
     Observed,
     StateCount,
-    believe,
+    believe_by_rule,
 )
 from workflows.settings import LabelSettings
 
@@ -98,4 +98,4 @@ def unexplained(path: Path, rollouts: Sequence[StateRollouts], chain: Chain) -> 
 
 
 def _beliefs(path: Path, made: Mapping[int, StateCount], chain: Chain) -> Beliefs:
-    return believe(chain, Observed.of([(len(path.steps), path.correct, made)]))
+    return believe_by_rule(chain, Observed.of([(len(path.steps), path.correct, made)]))

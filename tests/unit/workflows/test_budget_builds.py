@@ -28,7 +28,7 @@ from workflows.configuration import BuildConfig
 from workflows.derived_runs import start_derived, take_over
 from workflows.labels import LabelStage
 from workflows.pilot import chain_in
-from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe
+from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
 from workflows.settings import LabelSettings
 from workflows.stages import StageMaker, makers
 from workflows.step_values import step_values
@@ -179,7 +179,7 @@ def test_every_label_of_a_two_round_build_was_decided_or_has_its_states_at_k(
                 have = n.setdefault(row.state, [0, 0])
                 have[0], have[1] = have[0] + row.n, have[1] + row.c
         pairs = {state: (have[0], have[1]) for state, have in n.items()}
-        beliefs = believe(chain, Observed.of([(len(path.steps), path.correct, pairs)]))
+        beliefs = believe_by_rule(chain, Observed.of([(len(path.steps), path.correct, pairs)]))
         k = n[0][0]
         for t, error in enumerate(beliefs.error(POSTERIOR)[0]):
             asked = [s for s in (t, t + 1) if s in n]

@@ -52,6 +52,20 @@ def test_nothing_is_rolled_out_after_a_state_that_is_certainly_dead(kind: str) -
 
 
 @pytest.mark.parametrize(("kind", "more"), [("two_round", 24), ("adaptive", 8)])
+@pytest.mark.parametrize("correct", [True, False])
+def test_a_state_that_looks_dead_is_complete_before_a_path_goes_on(
+    kind: str, more: int, correct: bool
+) -> None:
+    """A right end can't make a path live that no rollout of the completion model survives."""
+    rule = budget(kind)
+    made = [(20, 32), (0, 8)]
+    while wants := rule.wants(4, 32, counts(*made), correct):
+        assert list(wants) == [(1, more)]
+        made[1] = (0, made[1][1] + more)
+    assert made[1][1] == 32 or not correct, "a wrong end says more"
+
+
+@pytest.mark.parametrize(("kind", "more"), [("two_round", 24), ("adaptive", 8)])
 def test_an_uncertain_label_has_the_state_topped_up_that_is_known_worse(
     kind: str, more: int
 ) -> None:

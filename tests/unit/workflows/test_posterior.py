@@ -15,7 +15,17 @@ from tests.label_rows import path, rows
 from workflows.chain_fit import fit
 from workflows.label_rule import is_right
 from workflows.labels import path_labels
-from workflows.posterior import DEAD, GRID, Chain, Observed, StateCount, believe, evidence, table_of
+from workflows.posterior import (
+    DEAD,
+    GRID,
+    Chain,
+    Observed,
+    StateCount,
+    believe,
+    believe_by_rule,
+    evidence,
+    table_of,
+)
 from workflows.settings import LabelSettings
 
 RATIO = LabelSettings(estimate="posterior")
@@ -127,6 +137,24 @@ def test_a_right_end_and_later_successes_bring_an_unlucky_state_back_to_life() -
     assert believe(chain, unlucky).dead[0, 1] > 0.5
     assert believe(chain, lucky_end).dead[0, 1] == 0
     assert believe(chain, later).dead[0, 1] == 0
+
+
+def test_by_the_rule_neither_end_nor_later_states_bring_a_complete_state_without_success_back() -> (
+    None
+):
+    chain, complete = some_chain(stay=0.9), np.array([64])
+    ended = seen((40, 64), (0, 64), (64, 64), (64, 64), correct=True)
+    found = believe_by_rule(chain, ended, complete)
+    assert believe(chain, ended).dead[0, 1] == 0
+    assert (found.dead[0] > 1 - 1e-9).tolist() == [False, True, True, True]
+    assert (found.right(RATIO)[0] < 1e-9).tolist() == [True] * 4
+    assert found.median_value(0, RATIO)[1:] == [0.0, 0.0, 0.0]
+    few = seen((40, 64), (0, 8), (64, 64), (64, 64), correct=True)
+    assert believe_by_rule(chain, few, complete).dead[0, 1] == 0
+    assert believe_by_rule(chain, few).dead[0, 1] == pytest.approx(1)
+    weak = Chain(np.eye(G)[1], chain.move)
+    doubted = seen((1, 64), (0, 1), (64, 64), correct=True)
+    assert believe_by_rule(weak, doubted).dead[0, 1] == 0, "one rollout of a weak state says little"
 
 
 def test_em_finds_the_labels_of_the_chain_that_made_the_paths() -> None:
