@@ -14,7 +14,10 @@ import platform
 import secrets
 import shutil
 import signal
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from actors.sandbox import seccomp
 from actors.sandbox.box import Box, Hello
@@ -25,42 +28,94 @@ from storage.errors import SandboxUnavailable
 
 MARK = "stepmill-sandbox-of:"
 FIRST_UID, UIDS = 1 << 20, 1 << 28
+Reading = tuple[asyncio.StreamReader, asyncio.ReadTransport]
 
 
 class ProcessLink:
-    """The standard streams of a bubblewrap process."""
+    """The standard streams of a bubblewrap process.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    Started by `subprocess`, not by the event loop: that of Ray's workers (uvloop) can't start a
+    process as another user.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        inlet: asyncio.StreamWriter,
+        outlet: Reading,
+        errors: Reading,
+    ) -> None:
         self.name = f"bwrap-{process.pid}"
         self._process = process
+        self._inlet, self._outlet, self._errors = inlet, outlet, errors
         self._said = b""
         self._hearing = asyncio.create_task(self._hear())
 
+    @classmethod
+    async def start(cls, program: str, words: Sequence[str]) -> ProcessLink:
+        """Start bubblewrap; root becomes a user that nobody else is. Raises OSError."""
+        uid = FIRST_UID + secrets.randbelow(UIDS) if os.geteuid() == 0 else None
+        process = subprocess.Popen(
+            words,
+            executable=program,
+            env={},
+            cwd="/",
+            start_new_session=True,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+        )
+        try:
+            inlet = await _writing(process.stdin)
+            return cls(
+                process, inlet, await _reading(process.stdout), await _reading(process.stderr)
+            )
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
     async def _hear(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(4096):
+        while data := await self._errors[0].read(4096):
             self._said = (self._said + data)[-2000:]
 
     async def read(self) -> bytes:
         """Return the next bytes of stdout."""
-        assert self._process.stdout is not None
-        return await self._process.stdout.read(1 << 18)
+        return await self._outlet[0].read(1 << 18)
 
     async def write(self, data: bytes) -> None:
         """Send bytes to stdin."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-        await self._process.stdin.drain()
+        self._inlet.write(data)
+        await self._inlet.drain()
 
     async def close(self) -> str:
         """Kill the box: with its first process all others die."""
-        with contextlib.suppress(ProcessLookupError):
-            # Not `Process.kill`: it may collect the process behind the event loop's back.
-            os.kill(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hearing, 1.0)
+        self._inlet.close()
+        for _, transport in (self._outlet, self._errors):
+            transport.close()
         return self._said.decode("utf-8", "replace").strip()
+
+
+async def _reading(pipe: IO[bytes] | None) -> Reading:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    return reader, transport
+
+
+async def _writing(pipe: IO[bytes] | None) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, pipe)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
 def command(root: Path, settings: SandboxSettings) -> list[str]:
@@ -141,26 +196,13 @@ class BubblewrapBoxes:
                 state = state_dir(self._settings.state_dir)
                 self._root = await asyncio.to_thread(build_root, state)
         self._root.check(self._settings.image)
-        uid = FIRST_UID + secrets.randbelow(UIDS) if os.geteuid() == 0 else None
+        # The first word is what `ps`, and the reaper, see.
+        words = [f"{MARK}{Owner.me()}", *command(self._root.path, self._settings)]
         try:
-            # The first word is what `ps`, and the reaper, see.
-            process = await asyncio.create_subprocess_exec(
-                f"{MARK}{Owner.me()}",
-                *command(self._root.path, self._settings),
-                executable=program,
-                env={},
-                cwd="/",
-                start_new_session=True,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                user=uid,
-                group=uid,
-                extra_groups=None if uid is None else [],
-            )
+            link = await ProcessLink.start(program, words)
         except OSError as error:
             raise SandboxUnavailable(f"bubblewrap: {error}") from error
-        box = Box(ProcessLink(process), self._settings)
+        box = Box(link, self._settings)
         try:
             await box.start(Hello(filter_, namespaces=True))
         except BaseException:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,9 +55,10 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _executor(restarts: int = 0) -> Any:
+def _executor(restarts: int = 0, backend: Backend = Backend.AUTO) -> Any:
+    settings = replace(SETTINGS, backend=backend)
     options = {"num_cpus": 0, "resources": {"sandbox": 1}, "max_concurrency": 100}
-    return ray.remote(CodeExecutor).options(**options, max_restarts=restarts).remote(SETTINGS)
+    return ray.remote(CodeExecutor).options(**options, max_restarts=restarts).remote(settings)
 
 
 @pytest.fixture
@@ -66,11 +69,17 @@ def executor() -> Iterator[Any]:
     ray.kill(actor)
 
 
-async def test_the_self_check_passes_through_the_actor(executor: Any) -> None:
-    remote = RemoteSandbox([executor])
+@pytest.mark.parametrize("backend", [Backend.DOCKER, Backend.BUBBLEWRAP])
+async def test_the_self_check_passes_through_the_actor(backend: Backend) -> None:
+    if backend is Backend.BUBBLEWRAP and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    actor = _executor(backend=backend)
+    remote = RemoteSandbox([actor])
     failed = [result for result in await self_check(remote) if not result.passed]
     assert failed == []
     await remote.close()
+    await actor.close.remote()
+    ray.kill(actor)
 
 
 async def test_many_writers_run_at_once_and_errors_keep_their_type(executor: Any) -> None:
