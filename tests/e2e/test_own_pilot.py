@@ -162,6 +162,8 @@ def test_an_interrupted_pilot_and_an_interrupted_build_go_on_to_the_same_bytes(
     interrupted = resumed = 0
     place.most = 3
     ended = place.build("two", pilot_paths=60)
+    (pilot,) = place.runs()
+    assert run_command(["resume", pilot, "--store", place.store.url]) == 130
     while ended == 130:
         interrupted += 1
         assert interrupted < 30
