@@ -20,7 +20,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from workflows.posterior import DEAD, GRID, LOGITS, Beliefs, Chain, Floats, Observed, believe
+from workflows.posterior import (
+    DEAD,
+    GRID,
+    LOGITS,
+    ROWS,
+    Beliefs,
+    Chain,
+    Floats,
+    Observed,
+    believe,
+    moved,
+)
 
 KAPPA: Final = 8.0
 """Pseudo-counts per row of the full fit."""
@@ -69,9 +80,12 @@ def _expected_moves(beliefs: Beliefs) -> Floats:
     within = np.arange(states - 1) < (steps - 1)[:, None]
     past = beliefs.past[:, :-1][within]
     future = beliefs.future[:, 1:][within]
-    weight = np.einsum("ng,ng->n", past @ beliefs.chain.move, future)
-    moves: Floats = beliefs.chain.move * ((past / weight[:, None]).T @ future)
-    return moves
+    move = beliefs.chain.move
+    past = past / np.einsum("ng,ng->n", moved(past, move), future)[:, None]
+    counted = np.zeros_like(move)
+    for i in range(0, len(past), ROWS):  # as in `moved`
+        counted += past[i : i + ROWS].T @ future[i : i + ROWS]
+    return move * counted
 
 
 def _mix(weights: Floats, kernels: Floats) -> Floats:
