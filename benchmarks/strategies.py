@@ -52,7 +52,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     "scan": ("genprm", "discriminative", "counts"),
     "pav": ("genprm", "discriminative", "counts"),
     "omegaprm_binary": ("genprm", "discriminative", "counts"),
-    "omegaprm": ("genprm", "direct"),
+    "omegaprm": ("genprm", "discriminative"),
 }
 """What a strategy's data is trained on; `SPOKEN` for those that are not named."""
 COMPARED = ("genprm", "qwen_consensus", "thinkprm", "math_shepherd_hard")

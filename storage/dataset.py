@@ -51,7 +51,7 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         success = run.success()
     if success is None:
         raise NothingFound(f"run {run.name!r} is not finished: resume it first")
-    if lacking := [stage for stage in view.reads if stage not in run.spec.stages]:
+    if lacking := [s for s in view.reads if s not in (*run.spec.stages, *view.without)]:
         raise ConfigurationError(
             f"view {view.name!r} is made of stage {lacking[0]!r}, which run {run.name!r} has not: "
             "ask for another view"
@@ -137,7 +137,7 @@ def _packed(success: Success, view: View) -> Iterator[list[int]]:
     """The shards, packed into files by the committed bytes of what the view is made of."""
     part: list[int] = []
     size = 0
-    stages = [success.commits[stage] for stage in view.reads]
+    stages = [success.commits[stage] for stage in view.reads if stage in success.commits]
     for shard, entries in enumerate(zip(*stages, strict=True)):
         more = sum(entry["bytes"] for entry in entries)
         if part and size + more > FILE_BYTES:
@@ -177,5 +177,8 @@ def _table(run: Run, view: View, shard: int) -> pa.Table:
         table = run.read_table(view.reads[0], shard, view.row_type).replace_schema_metadata(None)
         if table.schema.equals(schemas.schema_of(view.row_type)):
             return table
-    stored = (run.read_rows(stage, shard, layout.KINDS[stage]) for stage in view.reads)
+    stored = (
+        run.read_rows(stage, shard, layout.KINDS[stage]) if stage in run.spec.stages else []
+        for stage in view.reads
+    )
     return schemas.to_table(view.row_type, view.rows(*stored))

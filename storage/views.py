@@ -25,6 +25,8 @@ class View:
     rows: Callable[..., Sequence[Any]]
     """Takes the shard's rows of each stage of `reads`, in that order."""
     reads: tuple[str, ...] = ("export",)
+    without: tuple[str, ...] = ()
+    """Those of `reads` that a run may lack: it has no rows of them."""
 
 
 GENPRM = View(

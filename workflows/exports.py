@@ -163,6 +163,12 @@ def example_of(
     return example
 
 
+def steps_of(example: Example, problem: str) -> list[str]:
+    """The steps that an example is about: what its user turns show, the problem taken off."""
+    shown = [turn.content for turn in example.conversations if turn.role == "user"]
+    return [text.removeprefix(f"{QUESTION}{problem}\n\n") for text in shown[:1]] + shown[1:]
+
+
 def unwritten(
     problem: Problem,
     path: Path,

@@ -18,8 +18,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.records import Example, Message, Path, Problem, StateRollouts
+from storage.records import Example, Message, Path, PathLabels, Problem, StateRollouts
 from storage.views import View
+from workflows.exports import steps_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,11 @@ class StepLabelled:
     labels: list[bool]
     """T hard labels, as the run's rule and consensus left them."""
     soft_labels: list[float]
-    """T values: MC after the step, 0 after the first 0; the last one is the outcome."""
+    """T values: MC after the step, 0 after the first 0; the last one is the outcome. None where
+    nothing was rolled out."""
+    values: list[float]
+    """T values that the label rule compared with its threshold: a ratio, a prover's advantage, MC
+    over MC(s1). None where the run has no stage `label`."""
     first_error: int | None
     problem_id: str
     path_id: str
@@ -86,17 +91,19 @@ class Preference:
 
 
 def step_labelled(
-    problems: Sequence[Problem], paths: Sequence[Path], examples: Sequence[Example]
+    problems: Sequence[Problem], labels: Sequence[PathLabels], examples: Sequence[Example]
 ) -> list[StepLabelled]:
-    """A row per example, in their order."""
+    """A row per example, in their order; its steps are the example's own, for a tree's are no
+    sampled path's."""
     texts = {row.problem_id: row.problem for row in problems}
-    steps = {row.path_id: row.steps for row in paths}
+    values = {row.path_id: row.value for row in labels}
     return [
         StepLabelled(
             texts[row.problem_id],
-            steps[row.path_id][: len(row.labels)],
+            steps_of(row, texts[row.problem_id]),
             row.labels,
             row.mc[1:],
+            values.get(row.path_id, [])[: len(row.labels)],
             row.first_error,
             row.problem_id,
             row.path_id,
@@ -191,7 +198,8 @@ DISCRIMINATIVE = View(
     "Solutions that passed consensus, with a hard and a soft label at the end of each step.",
     StepLabelled,
     step_labelled,
-    ("problems", "sample", "export"),
+    ("problems", "label", "export"),
+    ("label",),
 )
 ORM = View(
     "orm",

@@ -14,6 +14,8 @@ from actors.engine import EngineSettings
 from actors.stage import Stage
 from launch.config import load
 from storage.audit import audit
+from storage.dataset import assemble
+from storage.layout import KINDS
 from storage.records import Agreement, Example, PathLabels, StateRollouts
 from storage.records import Path as SampledPath
 from storage.runs import Run
@@ -24,6 +26,7 @@ from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
 from workflows.build import continue_run, finish, planned, standing, start_run
 from workflows.configuration import BuildConfig
 from workflows.derived_runs import plan_derivation
+from workflows.reward_views import DISCRIMINATIVE
 from workflows.stages import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
@@ -98,6 +101,29 @@ def test_a_strategy_builds_audits_clean_and_makes_examples(
         judged = [t.content for t in example.conversations if t.role == "assistant"]
         said = [text.rstrip().endswith("$\\boxed{Yes}$\n</output>") for text in judged]
         assert said == example.labels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_view_for_discriminative_models_has_a_label_and_a_value_per_step(
+    built: Mapping[str, Build], name: str
+) -> None:
+    build = built[name]
+    paths = {path.path_id: path for path in build.rows("sample", SampledPath)}
+    values = {row.path_id: row.value for row in build.rows("label", PathLabels)}
+    found = 0
+    for shard in range(build.run.spec.plan.shards):
+        kinds = [(stage, KINDS[stage]) for stage in DISCRIMINATIVE.reads]
+        rows_of = [build.run.read_rows(stage, shard, kind) for stage, kind in kinds]
+        for row in DISCRIMINATIVE.rows(*rows_of):
+            found += 1
+            steps = len(row.completions)
+            assert steps == len(row.labels) == len(row.soft_labels)
+            assert row.values == values[row.path_id][:steps]
+            if name != "omegaprm":  # a tree's steps are edges, of several sampled ones
+                assert row.completions == paths[row.path_id].steps[:steps]
+            assert not any(text.startswith("Question: ") for text in row.completions)
+    assert found == build.run.totals("export").rows > 0
+    assert assemble(build.run, DISCRIMINATIVE)
 
 
 def test_hard_labels_after_the_first_zero_are_dropped(built: Mapping[str, Build]) -> None:

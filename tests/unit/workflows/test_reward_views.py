@@ -15,7 +15,7 @@ from storage.download import download
 from storage.errors import ConfigurationError
 from storage.layout import KINDS
 from storage.memory_store import MemoryStore
-from storage.records import Example, Message, Path, Problem
+from storage.records import Example, Message, Path, PathLabels, Problem
 from storage.runs import Run
 from tests.label_rows import path, rows
 from tests.unit.storage.whole_run import example, finished, started
@@ -50,14 +50,18 @@ def test_the_counts_of_a_state_are_summed_over_rounds_and_never_invented() -> No
 
 
 def test_step_labels_are_hard_and_soft_and_end_with_the_outcome() -> None:
-    one = path(3, correct=False)
-    example = Example([], "p", one.path_id, [True, False, False], 1, [0.9, 0.8, 0.1, 0.0], [],
+    turns = [Message("system", "You judge."), Message("user", "Question: What is 1 + 1?\n\nOne.")]
+    for step in ("Two.", "Question: What is 1 + 1?\n\nThree."):
+        turns += [Message("assistant", "Yes"), Message("user", step)]
+    example = Example(turns, "p", "p#1", [True, False, False], 1, [0.9, 0.8, 0.1, 0.0], [],
                       "a", "b", "c", "run")  # fmt: skip
-    assert step_labelled([PROBLEM], [one, path(1, True, index=1)], [example]) == [
-        StepLabelled(
-            PROBLEM.problem, one.steps, [True, False, False], [0.8, 0.1, 0.0], 1, "p", one.path_id
-        )
-    ]
+    labels = PathLabels("p#1", "p", [], [], [0.9, 0.1, 0.0, 0.7], [], 1, "ratio", 0.8, 0.5)
+    found = StepLabelled(
+        PROBLEM.problem, ["One.", "Two.", "Question: What is 1 + 1?\n\nThree."],
+        [True, False, False], [0.8, 0.1, 0.0], [0.9, 0.1, 0.0], 1, "p", "p#1",
+    )  # fmt: skip
+    assert step_labelled([PROBLEM], [labels], [example]) == [found]
+    assert step_labelled([PROBLEM], [], [example]) == [replace(found, values=[])]
 
 
 def test_every_sample_has_its_outcome_the_unselected_and_the_broken_too() -> None:
