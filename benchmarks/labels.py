@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path as File
 
 import numpy as np
@@ -64,6 +65,8 @@ from workflows.step_values import labelled_steps, step_values
 TEMPERATURE = 0.7
 MOST_TOKENS = 256
 SYSTEM = SampleSettings().system
+answer_of = lru_cache(maxsize=None)(read_answer)
+"""The bank's texts come again and again."""
 Group = tuple[Problem, list[Path], list[Rationale]]
 """A problem with its paths and their verifications."""
 
@@ -90,7 +93,7 @@ class Laboratory:
             chat = completion_chat(SYSTEM, problem, tuple(path.steps[:state]))
             right = sum(
                 each.count for each in self.bank.state(chat)
-                if each.tokens <= MOST_TOKENS and read_answer(each.text) == problem.answer
+                if each.tokens <= MOST_TOKENS and answer_of(each.text) == problem.answer
             )  # fmt: skip
             found.append(right / self.bank.n)
         return [*found, 1.0 if path.correct else 0.0]
@@ -154,7 +157,7 @@ class Bench:
         completer = Completer(
             self._engine, self._grader,
             chat=lambda problem, steps: completion_chat(SYSTEM, problem, tuple(steps)),
-            read_answer=read_answer, budget=budget_of(method.estimate, method.label, chain),
+            read_answer=answer_of, budget=budget_of(method.estimate, method.label, chain),
             sampling=Sampling(temperature=TEMPERATURE, max_tokens=MOST_TOKENS), model="bank",
             seed=seed, wrong_only=method.estimate.paths == "wrong",
         )  # fmt: skip
