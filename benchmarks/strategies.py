@@ -74,10 +74,10 @@ class Built:
     drops: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     """View -> rows."""
-    kept_f1: float | None = None
+    kept_f1: float = 0.0
     """F1 of "this step is wrong" of what was kept, against the truth."""
-    kept_precision: float | None = None
-    kept_recall: float | None = None
+    kept_precision: float = 0.0
+    kept_recall: float = 0.0
     troubles: list[str] = field(default_factory=list)
 
 
@@ -142,10 +142,8 @@ def described(built: Built, status: Mapping[str, Any], store: str, name: str) ->
     built.kept = next(stages[s]["rows"] for s in ("export", "retry") if s in stages)
     if "retry" in stages:
         built.kept = built.rows["intervention"]
-    if "search" not in stages:  # whose labels are of a tree's paths
-        after = measure(Run.open(open_store(store_url(store)), name)).after
-        built.kept_f1, built.kept_precision = after.f1, after.precision
-        built.kept_recall = after.recall
+    after = measure(Run.open(open_store(store_url(store)), name)).after
+    built.kept_f1, built.kept_precision, built.kept_recall = after.f1, after.precision, after.recall
 
 
 def table_of(found: Sequence[Built]) -> Table:
@@ -156,7 +154,7 @@ def table_of(found: Sequence[Built]) -> Table:
     for one in found:
         table.add_row(
             one.name, f"{one.minutes:.1f}", f"{one.paths:,}", f"{one.kept:,}", f"{one.tokens:,}",
-            "" if one.kept_f1 is None else f"{one.kept_f1:.3f}",
+            f"{one.kept_f1:.3f}",
             ", ".join(f"{reason} {n:,}" for reason, n in one.drops.items()),
         )  # fmt: skip
     return table

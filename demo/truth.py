@@ -26,6 +26,8 @@ from launch.config import store_url
 from storage.records import Agreement, Example, Path, PathLabels
 from storage.runs import Run
 from storage.stores import open_store
+from storage.tree_records import TreeNode
+from workflows.comparison import ROLLED
 from workflows.label_scores import Scores
 
 
@@ -46,34 +48,56 @@ def measure(run: Run) -> Worth:
     """
     worth = Worth(Scores(), Scores(), Scores())
     for shard in range(run.spec.plan.shards):
-        paths = {p.path_id: p for p in run.read_rows("sample", shard, Path) if p.selected}
+        truths = true_first_errors(run, shard)
         agreed = run.read_rows("consensus", shard, Agreement)
         kept = {row.path_id for row in agreed if row.kept}
         labelled: list[PathLabels] | list[Agreement] = agreed
         if "label" in run.spec.stages:
             labelled = run.read_rows("label", shard, PathLabels)
         for labels in labelled:
-            path = paths[labels.path_id]
-            truth = check.first_error(world.problem(path.problem_id), path.steps)
+            truth = truths[labels.path_id]
             worth.before.add(labels.labels, truth)
             (worth.after if labels.path_id in kept else worth.dropped).add(labels.labels, truth)
     return worth
 
 
+def true_first_errors(run: Run, shard: int) -> dict[str, int | None]:
+    """path_id -> index of its first wrong step, for every path of a shard that may have labels.
+
+    A tree's paths go from its root to its leaves; their steps are edges of one or more steps.
+    """
+    if "search" not in run.spec.stages:
+        selected = [path for path in run.read_rows("sample", shard, Path) if path.selected]
+        return {
+            path.path_id: check.first_error(world.problem(path.problem_id), path.steps)
+            for path in selected
+        }
+    nodes = {node.node_id: node for node in run.read_rows("search", shard, TreeNode)}
+    found: dict[str, int | None] = {}
+    for leaf in (node for node in nodes.values() if node.leaf):
+        edges = [leaf.steps]
+        above = leaf.parent_id
+        while above is not None:
+            edges.insert(0, nodes[above].steps)
+            above = nodes[above].parent_id
+        edge_of = [place for place, edge in enumerate(edges[1:]) for _ in edge]  # the root has none
+        steps = [step for edge in edges for step in edge]
+        first = check.first_error(world.problem(leaf.problem_id), steps)
+        found[leaf.node_id] = None if first is None else edge_of[first]
+    return found
+
+
 def first_errors(run: Run) -> Iterator[dict[str, str | int]]:
-    """The truth of every selected path, as `stepmill compare --truth` reads it; -1: no error."""
+    """The truth of every path, as `stepmill compare --truth` reads it; -1: no error."""
     for shard in range(run.spec.plan.shards):
-        for path in run.read_rows("sample", shard, Path):
-            if path.selected:
-                found = check.first_error(world.problem(path.problem_id), path.steps)
-                index = -1 if found is None else found
-                yield {"run": run.name, "path_id": path.path_id, "first_error": index}
+        for name, found in true_first_errors(run, shard).items():
+            yield {"run": run.name, "path_id": name, "first_error": -1 if found is None else found}
 
 
 def first_example(run: Run) -> Example | None:
     """An example with a wrong step, the most instructive kind, or the first there is."""
     found: Example | None = None
-    for shard in range(run.spec.plan.shards):
+    for shard in range(run.spec.plan.shards if "export" in run.spec.stages else 0):
         for example in run.read_rows("export", shard, Example):
             if example.first_error is not None:
                 return example
@@ -96,13 +120,14 @@ def show(run: Run, console: Console) -> None:
         ("problems", rows["problems"]),
         ("sampled paths", rows["sample"]),
         ("selected paths", counts["sample.selected"]),
-        ("rollouts", counts["estimate.rollouts"]),
-        ("labelled paths", rows["label"]),
-        ("written rationales", rows["rationalize"]),
-        ("kept examples", rows["export"]),
+        ("rollouts", sum(counts[f"{stage}.rollouts"] for stage in ROLLED)),
+        ("labelled paths", rows.get("label")),
+        ("written rationales", rows.get("rationalize")),
+        ("kept examples", rows.get("export")),
         *((f"dropped at {reason}", n) for reason, n in sorted(drops.items())),
     ):
-        made.add_row(name, f"{value:,}")
+        if value is not None:
+            made.add_row(name, f"{value:,}")
     console.print(made)
     parts = (("all labels", worth.before), ("kept", worth.after), ("not kept", worth.dropped))
     console.print(_table(*parts))

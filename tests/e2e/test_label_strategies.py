@@ -12,6 +12,8 @@ import pytest
 
 from actors.engine import EngineSettings
 from actors.stage import Stage
+from demo import check, world
+from demo.truth import true_first_errors
 from launch.config import load
 from storage.audit import audit
 from storage.dataset import assemble
@@ -190,6 +192,32 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
         assert row.first_error == (None if dead is None else dead - 1)
     for example in build.rows("export", Example):
         assert len(example.labels) == len(example.mc) - 1
+
+
+def test_the_truth_of_a_trees_path_is_the_edge_that_holds_its_first_wrong_step(
+    built: Mapping[str, Build],
+) -> None:
+    build = built["omegaprm"]
+    nodes = {node.node_id: node for node in build.rows("search", TreeNode)}
+    wrong = 0
+    for shard in range(build.run.spec.plan.shards):
+        truths = true_first_errors(build.run, shard)
+        labels = build.run.read_rows("label", shard, PathLabels)
+        assert {row.path_id for row in labels} == truths.keys()
+        for path in build.run.read_rows("sample", shard, SampledPath):
+            if path.path_id not in truths:
+                continue
+            first = check.first_error(world.problem(path.problem_id), path.steps)
+            chain = [nodes[path.path_id]]
+            while (above := chain[0].parent_id) is not None:
+                chain.insert(0, nodes[above])
+            edge = truths[path.path_id]
+            assert (edge is None) == (first is None)
+            if edge is not None and first is not None:
+                before = sum(len(node.steps) for node in chain[: edge + 1])  # the root has none
+                assert before <= first < before + len(chain[edge + 1].steps)
+                wrong += 1
+    assert wrong > 3
 
 
 def test_a_tree_is_grown_anew_where_its_rollouts_are_sampled_otherwise(
