@@ -72,8 +72,9 @@ def line(row: Row) -> str:
 def draw(rows: Sequence[Row], file: File) -> None:
     """Two panels against tokens: label error within the rule, and the checker's first error."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     ratio = [row for row in rows if row.rule == "ratio" and "rerun" not in row.method]
     for axes, chosen, name, said in (
@@ -81,11 +82,17 @@ def draw(rows: Sequence[Row], file: File) -> None:
         (right, rows, "first_error_true", "solutions whose first error is the checker's"),
     ):
         for row in chosen:
-            axes.scatter(row.tokens, getattr(row, name), s=30)
-            axes.annotate(row.method, (row.tokens, getattr(row, name)), xytext=(4, 3),
-                          textcoords="offset points", fontsize=7)  # fmt: skip
+            number = rows.index(row) + 1
+            axes.scatter(row.tokens, getattr(row, name), s=30, color=f"C{number % 10}",
+                         label=f"{number}  {row.method}")  # fmt: skip
+            axes.annotate(str(number), (row.tokens, getattr(row, name)), xytext=(4, 3),
+                          textcoords="offset points", fontsize=8)  # fmt: skip
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xlabel("tokens of rollouts per solution")
         axes.set_ylabel(said)
         axes.grid(alpha=0.3)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=150)
