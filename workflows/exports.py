@@ -217,7 +217,8 @@ def check_example(example: Example, code: bool = True) -> None:
         match = _TURN.fullmatch(turn.content)
         if match is None or match["analysis"] is None or (match["verification"] is None) == code:
             raise _bad(example, f"turn {number} does not have the parts in order")
-        if len(_TAG.findall(turn.content)) != (6 if code else 4):
+        tags = 6 if code else 4
+        if turn.content.count("<") != tags and len(_TAG.findall(turn.content)) != tags:
             raise _bad(example, f"turn {number} quotes a tag")
         if not match["analysis"].startswith(prompts.analyze_lead_in(number)):
             raise _bad(example, f"turn {number} has another lead-in to its analysis")
@@ -225,7 +226,7 @@ def check_example(example: Example, code: bool = True) -> None:
             raise _bad(example, f"turn {number} has another lead-in to its verification")
         written = match["analysis"] + (match["verification"] or "")
         boxed = "\\boxed" in written and _BOX.search(_FENCED.sub("", written))
-        fences = "```" in written and len(_FENCE.findall(written))
+        fences = written.startswith("```") + written.count("\n```")
         if boxed or fences % 2:
             raise _bad(example, f"turn {number} has another box, or an open code block")
         if (match["verdict"] == "Yes") != right:
