@@ -218,6 +218,7 @@ def play(
     game.seen = {(commit.stage, commit.shard): commit for commit in played.seen}
     try:
         done, stops = build(config, store, nodes, slots, game, log, began + 60 * minutes)
+        game.note_marks()
         left = containers(sorted(game.executors))
     finally:
         del os.environ[VARIABLE]

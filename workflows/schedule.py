@@ -78,15 +78,14 @@ class Schedule:
         self._stages_of = {
             role: [i for i, stage in enumerate(self._road) if stage.role == role] for role in roles
         }
-        self._shards = Shards(
-            road, shards, done, window=window, attempts=attempts, pause=pause
-        )
+        self._shards = Shards(road, shards, done, window=window, attempts=attempts, pause=pause)
         self._staff = Workforce(roles, _pools(slots))
         self._pause = pause
         self._window = window
         self._shards.window = max(window, self._staff.in_flight())
         self._deadlines = deadlines or Deadlines()
         self._clock = clock
+        self._decided = clock()
         self._where: dict[Task, Worker] = {}
         """Every try that can still win."""
         self._pairs: dict[Task, Task] = {}
@@ -250,14 +249,15 @@ class Schedule:
     def wake_in(self) -> float | None:
         """Seconds after which to decide again although nothing happened."""
         times = [self._shards.wakes_at, self._deadlines.due_at]
-        now = self._clock()
-        times += [crew.not_before for crew in self._staff.crews.values() if crew.not_before > now]
+        # A pause that is over counts until it was decided what follows from that.
+        crews = self._staff.crews.values()
+        times += [crew.not_before for crew in crews if crew.not_before > self._decided]
         first = min((at for at in times if at is not None), default=None)
-        return None if first is None else max(0.0, first - now)
+        return None if first is None else max(0.0, first - self._clock())
 
     def decide(self) -> list[Action]:
         """What to start or stop now. Applying it is the driver's; the state already counts it."""
-        now = self._clock()
+        now = self._decided = self._clock()
         self._shards.wake(now)
         self._overdue(now)
         actions: list[Action] = [*self._assign(now), *self._closings]

@@ -2,8 +2,8 @@
 
 Cards are kinds of victims. One is due whenever so many shards are committed; of the cards left the
 first is played whose victim is there and at work, but kinds that were not struck yet go before
-those that were, the one first whose stage is over first. Where nobody is there, it waits; a card
-whose victim's stage is over is played on somebody else.
+those that were, also on one without work, the one first whose stage is over first. Where nobody is
+there, it waits; a card whose victim's stage is over is played on somebody else.
 
 Invariant: between two kills something is committed, so that a run that can go on does; what a
 kill cost is counted once.
@@ -82,10 +82,18 @@ class Game:
 
     def begin(self, driver: int) -> None:
         """A driver starts."""
+        self.note_marks()
         self._driver, self._driver_killed = driver, False
         self._workers.clear()
         self._struck.clear()
         self._ledger.in_flight.clear()
+
+    def note_marks(self) -> None:
+        """Count who died at a named point while nobody was there to tell of it."""
+        for mark in self.marks:
+            if mark not in self._met and mark.exists():
+                self._met.add(mark)
+                self._note("point", Lost())
 
     def driver_ended(self) -> bool:
         """Whether the driver that ended was killed by this game."""
@@ -188,6 +196,10 @@ class Game:
     def _busy(self) -> list[int]:
         return [n for n in self._workers if self._ledger.in_flight.get(n) and n not in self._struck]
 
+    def _idle(self) -> list[int]:
+        taken = {*self._busy(), *self._struck}
+        return [worker for worker in self._workers if worker not in taken]
+
     def _kill(self, kind: str) -> list[int] | None:
         """Kill a victim; returns the workers that died with it, None where there is no victim."""
         busy = self._busy()
@@ -200,7 +212,8 @@ class Game:
             homes = {worker: self.nodes.node_of(self._workers[worker][1]) for worker in busy}
             homes = {worker: home for worker, home in homes.items() if home is not None}
             return self._kill_node(homes[next(iter(homes))]) if homes else None
-        for worker in busy:
+        idle = [] if any(one.kind == kind for one in self.kills) else self._idle()
+        for worker in (*busy, *idle):
             role, pid = self._workers[worker]
             if role == kind and kill(pid):
                 return [worker]

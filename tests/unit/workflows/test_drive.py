@@ -187,6 +187,19 @@ async def test_a_cluster_that_gets_its_slots_later_is_waited_for() -> None:
     assert set(cluster.committed) == {(s, i) for s in STAGE_NAMES for i in range(12)}
 
 
+async def test_a_worker_that_does_not_come_up_is_tried_again_where_it_is_all_there_is() -> None:
+    cluster = FakeCluster()
+    cluster.open_error = WorkerLost("its node is gone")
+    schedule = Schedule(ROAD, 1, {}, ROLES, slots=1, window=6, pause=0.01)
+
+    def watch(event: Happened) -> None:
+        if event.what == "lost":
+            cluster.open_error = None
+
+    await Driver(schedule, cluster, watch).drive()
+    assert len(cluster.committed) == len(STAGE_NAMES)
+
+
 async def test_a_cluster_that_does_not_say_what_slots_it_has_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
