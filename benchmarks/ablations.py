@@ -267,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--problems", type=Path, default=Path(".stepmill/demo-problems.jsonl"))
     parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
     parser.add_argument(
-        "--epochs", type=float, default=3, help="of every training; 8: the loop's models are shared"
+        "--epochs", type=float, default=5, help="of every training; 8: the loop's models are shared"
     )
     parser.add_argument("--only-tables", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
