@@ -116,7 +116,7 @@ class Game:
                     self._committed.update((stage, shard) for shard in shards)
             case "up":
                 self._workers[event["worker"]] = (event["role"], event["pid"])
-            case "start":
+            case "start" if event["worker"] not in self._struck:
                 ledger.start(event["worker"], event["stage"], event["shard"])
             case "end" if event["ok"]:
                 at = event["stage"], event["shard"]
@@ -139,7 +139,7 @@ class Game:
     def _failed(self, event: Mapping[str, Any]) -> None:
         worker = event["worker"]
         if worker in self._struck:
-            return
+            return  # what it had was counted when it died
         met = {mark for mark in self.marks if mark.exists()} - self._met
         if met and "WorkerLost" in event["cause"]:
             self._met |= met

@@ -94,3 +94,16 @@ def test_kinds_that_were_not_struck_go_first_and_of_them_those_that_will_be_gone
     game.kills = [Kill("driver", 1)]
     order = [kind for _, kind in sorted(enumerate(game.cards), key=game._turn)]
     assert order == ["policy", "completer", "cpu", "node", "driver", "driver"]
+
+
+def test_what_a_dead_worker_is_still_given_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = Game(cast(Nodes, None), finished(MemoryStore()), ["policy"], [1], {}, timeless=False)
+    monkeypatch.setattr(game, "_kill", lambda kind: [1])
+    at = {"worker": 1, "stage": "sample"}
+    game.play({"what": "start", "t": 1.0, "shard": 0} | at)
+    game.play({"what": "start", "t": 1.0, "shard": 1} | at)
+    game.play({"what": "end", "t": 5.0, "ok": True, "shard": 0, "tokens": 1} | at)
+    game.play({"what": "start", "t": 5.0, "shard": 2} | at)
+    game.play({"what": "end", "t": 95.0, "ok": False, "shard": 2, "cause": "WorkerLost"} | at)
+    assert [(kill.seconds, kill.shards) for kill in game.settled()] == [(2.0, 1)]
+    assert not any(game._ledger.in_flight.values())
