@@ -244,6 +244,8 @@ def draw(found: Sequence[Figure], work: Path, made: Path) -> list[Path]:
             axes.plot(*zip(*points, strict=True), marker="o", label=name.replace("_", " "))
         axes.set(xlabel="N", ylabel="right answers, percent", title="Figure 3 in small: best of N")
         axes.set_xscale("log", base=2)
+        counts = sorted({one["k"] for one in measures if one["measure"] == "pass_at_n"})
+        axes.set_xticks(counts, [str(count) for count in counts])
         axes.legend()
         save(figure, "figure3_best_of_n.png")
     if turns.exists():
@@ -252,6 +254,7 @@ def draw(found: Sequence[Figure], work: Path, made: Path) -> list[Path]:
         rows_of = json.loads(turns.read_text())
         axes.plot([row["turn"] for row in rows_of], [100 * row["accuracy"] for row in rows_of],
                   marker="o")  # fmt: skip
+        axes.set_xticks([row["turn"] for row in rows_of])
         axes.set(xlabel="turn", ylabel="right answers, percent", title="Figure 4 in small: turns")
         save(figure, "figure4_refinement.png")
     return written

@@ -95,8 +95,19 @@ def test_tables_and_figures_come_from_what_was_measured(tmp_path: Path) -> None:
     assert [round(row.f1) for row in rows] == [51, 54, 61, 64, 71, 74]
     assert (rows[1].paper, rows[1].spread) == (80.5, 2.0)
     assert table_of(rows[:4], 4).row_count == 2
-    drawn = draw(rows, tmp_path, tmp_path / "no-loop")
+    drawn = draw(rows, tmp_path, tmp_path / "loop")
     assert [file.name for file in drawn] == ["labels.png", "components.png"]
+    bon = [
+        {"verifier": "verifier", "measure": measure, "k": k, "value": k / 10}
+        for measure in ("argmax_min", "vote_min", "majority", "pass_at_n")
+        for k in (1, 2, 4)
+    ]
+    turns = [{"turn": turn, "accuracy": turn / 10} for turn in range(3)]
+    for part, made in (("bon/measures.json", {"measures": bon}), ("refinement/turns.json", turns)):
+        (tmp_path / "loop" / part).parent.mkdir(parents=True)
+        (tmp_path / "loop" / part).write_text(json.dumps(made))
+    drawn = draw(rows, tmp_path, tmp_path / "loop")[2:]
+    assert [file.name for file in drawn] == ["figure3_best_of_n.png", "figure4_refinement.png"]
 
 
 def test_the_parts_of_the_loop_that_are_wanted_are_there(tmp_path: Path) -> None:
