@@ -139,7 +139,8 @@ def commands(
             ("stepmill", "build", config, "--run", ablation.run, "--from", loop.DATASET, *keep),
         )
     same, ready = as_the_loop(epochs), made / ablation.model
-    model = ready if same and ready.is_dir() else work / "models" / ablation.model
+    own = work / "models" / f"{ablation.model}-{epochs:g}-epochs"
+    model = ready if same and ready.is_dir() else own
     if model != ready:
         training = f"{ablation.run}-{ablation.view}" + ("" if same else f"-{epochs:g}-epochs")
         yield loop.Command(
