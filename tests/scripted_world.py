@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from actors.engine import Chat, EngineSettings
 from actors.sandbox.contract import Execution, Limits, Request, Verdict
@@ -131,6 +132,18 @@ class InProcessSession:
         return Execution(
             Verdict.OK, 0, None, printed.getvalue(), "", False, False, 0.0, 0.0, 0, 0.0, "here"
         )
+
+
+def scripted_build(run: str, estimate: Mapping[str, Any], **stages: Any) -> dict[str, Any]:
+    """A build of `problems.jsonl` with scripted models, as its YAML file says it."""
+    model = {"kind": "scripted", "model": "scripted"}
+    return {
+        "run": run,
+        "problems": "problems.jsonl",
+        "shard_size": 4,
+        "models": {"policy": model, "completer": model, "rationale": model},
+        "stages": {"seed": 3, "sample": {"cap": 64}, "estimate": dict(estimate), **stages},
+    }
 
 
 def world_problems(count: int, seed: int = 0) -> list[Problem]:

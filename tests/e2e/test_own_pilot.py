@@ -17,14 +17,19 @@ from storage.pilots import pilot_record
 from storage.runs import Run
 from storage.stores import open_store
 from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from tests.scripted_world import (
+    InProcessSandbox,
+    ScriptedWorld,
+    scripted_build,
+    world_problems,
+    write_problems,
+)
 from workflows.build import continue_run
 from workflows.configuration import BuildConfig
 from workflows.pilot import stored_chain
 from workflows.stages import StageMaker
 
 PROBLEMS = world_problems(14)
-SCRIPTED = {"kind": "scripted", "model": "scripted"}
 ENOUGH = {"k_hard": 32, "k_medium": 24, "k_easy": 16, "probe": 8}
 TOO_FEW = {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8}
 """After a slip one rollout in ten is right: halves of a pilot with so few often see none, call the
@@ -73,18 +78,11 @@ class Place:
 
     def build(self, name: str, *more: str, label: Any = None, **estimate: Any) -> int:
         """`stepmill build`; its exit code."""
-        config = {
-            "run": name,
-            "problems": "problems.jsonl",
-            "shard_size": 4,
-            "models": {"policy": SCRIPTED, "completer": SCRIPTED, "rationale": SCRIPTED},
-            "stages": {
-                "seed": 3,
-                "sample": {"cap": 64},
-                "estimate": {"mc_budget": "two_round", **ENOUGH, **estimate},
-                "label": {"estimate": "posterior", **(label or {})},
-            },
-        }
+        config = scripted_build(
+            name,
+            {"mc_budget": "two_round", **ENOUGH, **estimate},
+            label={"estimate": "posterior", **(label or {})},
+        )
         file = self.folder / f"{name}.yaml"
         file.write_text(json.dumps(config))
         return run_command(["build", str(file), "--store", self.store.url, *more])

@@ -21,7 +21,13 @@ from storage.records import Path as SampledPath
 from storage.runs import Run
 from storage.stores import open_store
 from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from tests.scripted_world import (
+    InProcessSandbox,
+    ScriptedWorld,
+    scripted_build,
+    world_problems,
+    write_problems,
+)
 from workflows.build import continue_run, finish, standing, start_run
 from workflows.configuration import BuildConfig
 from workflows.exports import check_example
@@ -30,18 +36,7 @@ from workflows.road import STAGE_NAMES
 from workflows.stages import StageMaker
 
 PROBLEMS = world_problems(14)
-SCRIPTED = {"kind": "scripted", "model": "scripted"}
-CONFIG: dict[str, Any] = {
-    "run": "r",
-    "problems": "problems.jsonl",
-    "shard_size": 4,
-    "models": {"policy": SCRIPTED, "completer": SCRIPTED, "rationale": SCRIPTED},
-    "stages": {
-        "seed": 3,
-        "sample": {"cap": 64},
-        "estimate": {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8},
-    },
-}
+CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
 
 
 def configure(folder: Path, **change: Any) -> BuildConfig:

@@ -22,7 +22,13 @@ from storage.records import Path, PathLabels, StateRollouts
 from storage.runs import Run
 from storage.stores import open_store
 from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from tests.scripted_world import (
+    InProcessSandbox,
+    ScriptedWorld,
+    scripted_build,
+    world_problems,
+    write_problems,
+)
 from workflows.build import continue_run, finish, planned, start_run
 from workflows.configuration import BuildConfig
 from workflows.derived_runs import start_derived, take_over
@@ -36,7 +42,6 @@ from workflows.step_values import step_values
 POSTERIOR = LabelSettings(estimate="posterior")
 HARD = LabelSettings(form="hard", threshold=0)
 PROBLEMS = world_problems(14)
-SCRIPTED = {"kind": "scripted", "model": "scripted"}
 SMALL = {"k_hard": 32, "k_medium": 24, "k_easy": 16}
 
 
@@ -45,18 +50,8 @@ class Build:
 
     def __init__(self, folder: File, run: str, budget: Mapping[str, Any], **label: Any) -> None:
         write_problems(PROBLEMS, folder / "problems.jsonl")
-        config = {
-            "run": run,
-            "problems": "problems.jsonl",
-            "shard_size": 4,
-            "models": {"policy": SCRIPTED, "completer": SCRIPTED, "rationale": SCRIPTED},
-            "stages": {
-                "seed": 3,
-                "sample": {"cap": 64},
-                "estimate": {"k_hard": 64, "k_medium": 48, "k_easy": 32, "probe": 8, **budget},
-                "label": label,
-            },
-        }
+        estimate = {"k_hard": 64, "k_medium": 48, "k_easy": 32, "probe": 8, **budget}
+        config = scripted_build(run, estimate, label=label)
         (folder / f"{run}.yaml").write_text(json.dumps(config))
         self.config: BuildConfig = load(folder / f"{run}.yaml", {"store": f"file:{folder}/store"})
         self.world = ScriptedWorld(PROBLEMS)
