@@ -109,18 +109,6 @@ def build_file(ablation: Ablation, work: Path) -> Path:
     return _written(raw, work / f"{ablation.name}.build.yaml")
 
 
-def train_file(work: Path, epochs: float) -> Path:
-    """The demo's training, for so many epochs."""
-    raw = yaml.safe_load(TRAINING.read_text())
-    raw["base"] = str((TRAINING.parent / raw["base"]).resolve())
-    return _written(merged(raw, {"learning": {"epochs": epochs}}), work / "train.yaml")
-
-
-def as_the_loop(epochs: float) -> bool:
-    """Whether the loop trains as long, so that its models are the ablations' too."""
-    return bool(epochs == yaml.safe_load(TRAINING.read_text())["learning"]["epochs"])
-
-
 def _written(raw: Mapping[str, Any], file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(dict(raw), sort_keys=False), encoding="utf-8")
@@ -128,7 +116,7 @@ def _written(raw: Mapping[str, Any], file: Path) -> Path:
 
 
 def commands(
-    ablation: Ablation, work: Path, made: Path, store: str, n: int, epochs: float
+    ablation: Ablation, work: Path, made: Path, store: str, n: int
 ) -> Iterator[loop.Command]:
     """Derive, train, evaluate; `made`: what the loop left."""
     keep = ("--store", store)
@@ -138,15 +126,13 @@ def commands(
             f"{ablation.title}: dataset",
             ("stepmill", "build", config, "--run", ablation.run, "--from", loop.DATASET, *keep),
         )
-    same, ready = as_the_loop(epochs), made / ablation.model
-    own = work / "models" / f"{ablation.model}-{epochs:g}-epochs"
-    model = ready if same and ready.is_dir() else own
-    if model != ready:
-        training = f"{ablation.run}-{ablation.view}" + ("" if same else f"-{epochs:g}-epochs")
+    model = made / ablation.model
+    if not model.is_dir():
+        model = work / "models" / ablation.model
         yield loop.Command(
             f"{ablation.title}: SFT",
-            ("stepmill", "train", str(train_file(work, epochs)), "--run", ablation.run,
-             "--view", ablation.view, "--name", training, "--out", str(model), *keep),
+            ("stepmill", "train", str(TRAINING), "--run", ablation.run, "--view", ablation.view,
+             "--name", f"{ablation.run}-{ablation.view}", "--out", str(model), *keep),
         )  # fmt: skip
     yield loop.Command(
         f"{ablation.title}: evaluation",
@@ -270,9 +256,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", default="file:.stepmill/store")
     parser.add_argument("--problems", type=Path, default=Path(".stepmill/demo-problems.jsonl"))
     parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
-    parser.add_argument(
-        "--epochs", type=float, default=5, help="of every training; 8: the loop's models are shared"
-    )
     parser.add_argument("--only-tables", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
     work, made, console = chosen.work.resolve(), chosen.loop.resolve(), Console()
@@ -289,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not chosen.only:
             run(parts[what] for what in PARTS)
         for one in wanted:
-            run(commands(one, work, made, store, chosen.n, chosen.epochs))
+            run(commands(one, work, made, store, chosen.n))
     found = figures(wanted, work, chosen.n)
     for kind in TITLES:
         if rows := [row for row in found if row.table == kind]:
