@@ -49,9 +49,7 @@ class Repairer:
 
         kept = [row for row in rows.agreements if row.kept]
         made, drops = await process_items(kept, lambda row: row.path_id, one)
-        return ShardResult(
-            tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)}
-        )
+        return ShardResult(tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)})
 
     async def close(self) -> None:
         """Stop the engine."""
@@ -132,9 +130,7 @@ class Retrial:
             trial = await self._go_on(problems[row.problem_id], steps, self._continuations)
             kept = trial.c >= self._successes
             return [
-                replace(
-                    row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens
-                )
+                replace(row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens)
             ]
 
         made, drops = await process_items(rows.interventions, lambda row: row.path_id, one)

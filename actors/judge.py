@@ -109,9 +109,7 @@ class Judge:
             if self._only_wrong and path.correct:
                 raise ItemError("right_answer")
             problem = problems[path.problem_id]
-            parts = await asyncio.gather(
-                *(self._ask(problem, path, seat) for seat in self._panel)
-            )
+            parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
             return [row for part in parts for row in part]
 
         made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)

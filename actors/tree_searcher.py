@@ -247,5 +247,3 @@ def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:
         "leaves": sum(row.leaf for row in rows),
         "problems_dropped": len({drop.item.rpartition("#")[0] for drop in drops}),
     }
-
-

@@ -175,9 +175,7 @@ class Verifier:
             await self._judge(history, number, interpreter)
             history.close()
 
-    async def _judge(
-        self, history: History, number: int, interpreter: Interpreter | None
-    ) -> None:
+    async def _judge(self, history: History, number: int, interpreter: Interpreter | None) -> None:
         """One step's turn, from its analysis to its verdict."""
         degraded = not await self._analyze(history, number)
         before = history.text
@@ -203,9 +201,7 @@ class Verifier:
             history.analyses.append("")
             return True
         history.text += opening
-        written = await self._call(
-            history, self._effort.step_tokens, (self._form.analysis_stop,)
-        )
+        written = await self._call(history, self._effort.step_tokens, (self._form.analysis_stop,))
         content, part = self._form.analysis(opening, written.text)
         history.analyses.append(content)
         history.text = history.text.removesuffix(opening) + part

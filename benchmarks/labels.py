@@ -181,9 +181,7 @@ class Bench:
         """path_id -> labels, what they cost, and drops by reason."""
         seed = seed if method.same_luck else seed + 1_000
         rows, counts, drops = await self.rolled(method, self.lab.measured, seed, chain)
-        made = await LabelStage(method.label, chain).run(
-            replace(self.lab.measured, rollouts=rows)
-        )
+        made = await LabelStage(method.label, chain).run(replace(self.lab.measured, rollouts=rows))
         drops.update(drop.reason for drop in made.drops)
         return {row.path_id: row for row in made.rows}, counts, drops
 

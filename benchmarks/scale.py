@@ -274,9 +274,7 @@ def receipts(config: BuildConfig) -> None:
     run = start_run(config, open_store(config.store), None)
     shards = run.spec.plan.shards
     cluster = Publishers(run)
-    roles = {
-        str(stage.role): RolePlan(slots=0, parallel=8, most=WRITERS // 8) for stage in ROAD
-    }
+    roles = {str(stage.role): RolePlan(slots=0, parallel=8, most=WRITERS // 8) for stage in ROAD}
     schedule = Schedule(ROAD, shards, {}, roles, slots=0, window=256)
     started, cpu = time.perf_counter(), time.process_time()
     asyncio.run(Driver(schedule, cluster, lambda event: None).drive())

@@ -73,9 +73,7 @@ def _find(problem: Problem, step: str, progress: rationales.Progress) -> Finding
     if step.startswith(CHECK_LEAD):
         found = OPERATIONS[claim.op](claim.left, claim.right)
         wrong = found != claim.result
-        return Finding(
-            "It checks a result.", f"{taken} = {found}", wrong, (), f"{claim.result}"
-        )
+        return Finding("It checks a result.", f"{taken} = {found}", wrong, (), f"{claim.result}")
     index = rationales.subject(problem, step, claim, progress)
     if index is None:
         return Finding(f"It takes {taken}, which is not needed.", None, True)

@@ -20,9 +20,7 @@ from storage.runs import Run
 from workflows.comparison import Compared, compare, read_labels, read_truth
 
 
-def compare_runs(
-    runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool
-) -> None:
+def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool) -> None:
     """Print the comparison; with `plot` draw quality against tokens too."""
     if plot is not None and plot.suffix != ".png":
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")

@@ -91,9 +91,7 @@ async def _contract(settings: SandboxSettings) -> list[Finding]:
         results = await self_check(sandbox)
     finally:
         await sandbox.close()
-    return [
-        Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results
-    ]
+    return [Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results]
 
 
 def _show(findings: list[Finding]) -> None:

@@ -40,4 +40,3 @@ def make_pilot(config: BuildConfig, address: str | None) -> None:
     pilot = start_run(own, store, None)
     complete(pilot, own, address, makers(pilot, own))
     finish(pilot)
-

@@ -89,9 +89,7 @@ def config_of(
     for key, value in wanted.items():
         _set(raw, key.split("."), value)
     here = gpus_here()
-    _default(
-        raw, "models.verifier.max_in_flight", IN_FLIGHT_ON_GPU if here else IN_FLIGHT_ON_CPU
-    )
+    _default(raw, "models.verifier.max_in_flight", IN_FLIGHT_ON_GPU if here else IN_FLIGHT_ON_CPU)
     _default(raw, "sandbox.slots", max(SandboxSettings().slots, os.cpu_count() or 1))
     _default(raw, "sandbox.sessions", SESSIONS_ON_GPU if here else SESSIONS_ON_CPU)
     named = "run" in raw

@@ -68,9 +68,7 @@ def run_status(run: Run) -> RunStatus:
     )
 
 
-def stage_status(
-    run: Run, stage: str, committed: list[int], totals: StageTotals
-) -> StageStatus:
+def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals) -> StageStatus:
     """One stage, from its commits' sums."""
     return StageStatus(
         stage=stage,

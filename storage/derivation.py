@@ -54,9 +54,7 @@ def check_derivable(run: str, store: str, source: Run, found: Sequence[Differenc
 def store_origin(run: Run, source: Run) -> Origin:
     """Say, once, where a run comes from. Raises SpecMismatch where it comes from elsewhere."""
     asked = Origin(source.name, source.spec.fingerprint)
-    data = put_settled(
-        run.store, _key(run.name), canonical_json(asdict(asked)), run.patience
-    )
+    data = put_settled(run.store, _key(run.name), canonical_json(asdict(asked)), run.patience)
     stored = _origin_from(_key(run.name), data)
     if stored != asked:
         raise SpecMismatch(f"run {run.name!r} was derived from another run: {stored.run!r}")

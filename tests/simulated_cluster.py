@@ -105,9 +105,7 @@ class SimulatedCluster:
             here.add(action.task)
             drawn = self.random.random()
             what = "lost" if drawn < self.die else "failed" if drawn < self.fail else "committed"
-            self._later(
-                self.seconds(action.task, self.random), what, action.worker, action.task
-            )
+            self._later(self.seconds(action.task, self.random), what, action.worker, action.task)
         elif isinstance(action, Open):
             self.role_of[action.worker] = action.role
             self.slots_loading += self._slots(action.worker)

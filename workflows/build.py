@@ -119,9 +119,7 @@ def standing(run: Run) -> Standing:
     return Standing(run.spec.plan.shards, done)
 
 
-def schedule_for(
-    config: Workload, found: Standing, slots: int | Mapping[str, int]
-) -> Schedule:
+def schedule_for(config: Workload, found: Standing, slots: int | Mapping[str, int]) -> Schedule:
     """The schedule of what is left, for a cluster with so many engine slots, or so many per pool.
 
     A model role takes its slots from the pool of its own name where the cluster has one.

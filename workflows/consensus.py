@@ -199,9 +199,7 @@ class ConsensusStage:
                 raise ItemError("labels_missing", "a verification without labels")
             steps = len(path.steps) if path else len(labelled.labels) if labelled else 0
             problem = rationale or (judgements[0] if judgements else labels[path_id])
-            of = Evidence(
-                path_id, problem.problem_id, steps, path, labelled, rationale, judgements
-            )
+            of = Evidence(path_id, problem.problem_id, steps, path, labelled, rationale, judgements)
             return [agreement(of, self._settings, self._judge)]
 
         entered = (list(rationales) or list(said)) if self._verified else list(labels)

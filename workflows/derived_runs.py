@@ -146,9 +146,7 @@ def _made_here(stage: StageSpec) -> bool:
     return stage.role == "cpu" and not stage.runs_code
 
 
-def start_derived(
-    config: BuildConfig, store: ObjectStore, wanted: Planned, source: Run
-) -> Run:
+def start_derived(config: BuildConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
     """Create a run that takes over what it may, or open it. Nothing is stored of a refused one.
 
     Raises SpecMismatch, ConfigurationError and as `create_run` does.

@@ -268,13 +268,9 @@ class ExportStage:
             if kept.chosen is None and name not in rationales:
                 judged = kept.labels
                 return [unwritten(problem, paths[name], judged, mc, self._models, self._run)]
-            written = (
-                rationales[name] if kept.chosen is None else spoken(said[name][kept.chosen])
-            )
+            written = rationales[name] if kept.chosen is None else spoken(said[name][kept.chosen])
             return [
-                example_of(
-                    problem, paths[name], kept.labels, mc, written, self._models, self._run
-                )
+                example_of(problem, paths[name], kept.labels, mc, written, self._models, self._run)
             ]
 
         kept = [row for row in rows.agreements if row.kept]

@@ -39,9 +39,7 @@ class Theory:
 def theory(problem: str) -> Theory:
     """Read a problem. Raises ItemError `not_formal`."""
     values = {name: value == "1" for name, value in _VALUE.findall(problem)}
-    gates = tuple(
-        (name, left, op, right) for name, left, op, right in _GATE.findall(problem)
-    )
+    gates = tuple((name, left, op, right) for name, left, op, right in _GATE.findall(problem))
     asked = _ASKED.search(problem)
     known = set(values)
     for name, left, _, right in gates:

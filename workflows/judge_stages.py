@@ -48,8 +48,10 @@ def check_references(config: BuildConfig, problems: Sequence[Problem]) -> None:
     road = [stage.name for stage in config.road]
     wanted = {"judge": config.stages.judge.sees, "repair": (config.stages.repair.sees,)}
     for stage, sees in wanted.items():
-        if stage in road and "reference_solution" in sees and not any(
-            problem.reference_solution for problem in problems
+        if (
+            stage in road
+            and "reference_solution" in sees
+            and not any(problem.reference_solution for problem in problems)
         ):
             raise ConfigurationError(
                 f"`{stage}.sees` has reference_solution, and {config.problems} has no problem with "

@@ -82,8 +82,10 @@ def rule_table(grid: Sequence[float], settings: LabelSettings) -> RuleTable:
         np.array([[right(v, b) for v, b in zip(row, grid, strict=True)] for row in value]),
         end,
         np.array(
-            [[right(v, b) for v, b in zip(*rows, strict=True)]
-             for rows in zip(end, ends, strict=True)]
+            [
+                [right(v, b) for v, b in zip(*rows, strict=True)]
+                for rows in zip(end, ends, strict=True)
+            ]
         ),
         np.argsort(-value, axis=None, kind="stable"),
         np.argsort(-end, axis=1, kind="stable"),

@@ -75,9 +75,7 @@ def first_wrong(labels: Sequence[bool]) -> int | None:
     return next((t for t, right in enumerate(labels) if not right), None)
 
 
-def difference(
-    ours: Mapping[str, Sequence[bool]], theirs: Mapping[str, Sequence[bool]]
-) -> Scores:
+def difference(ours: Mapping[str, Sequence[bool]], theirs: Mapping[str, Sequence[bool]]) -> Scores:
     """Labels of the paths that both have, `theirs` in the place of the truth."""
     scores = Scores()
     for path_id in sorted(ours.keys() & theirs.keys()):

@@ -266,9 +266,7 @@ class Workforce:
         pool = crew.plan.pool
         shares = self._shares(pool, needs) if crew.plan.slots else None
         while self._is_short(role, needs[role], now):
-            if shares is not None and crew.size >= shares[role] and not self._may_borrow(
-                pool, shares
-            ):
+            if shares and crew.size >= shares[role] and not self._may_borrow(shares):
                 return
             missing = crew.plan.slots - (self.slots.get(pool, 0) - self.used[pool])
             if crew.plan.slots and missing > 0:
@@ -279,7 +277,7 @@ class Workforce:
                 return  # it opens once the closed workers are gone
             yield Open(role, self.add(role).number)
 
-    def _may_borrow(self, pool: str, shares: Mapping[str, int]) -> bool:
+    def _may_borrow(self, shares: Mapping[str, int]) -> bool:
         """Slots that nobody has claimed may be used beyond a share once every role has begun."""
         return all(self.crews[role].size for role in shares)
 

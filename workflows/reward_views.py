@@ -165,9 +165,7 @@ def preferences(problems: Sequence[Problem], paths: Sequence[Path]) -> list[Pref
 
     Only valid solutions, and each text once; what is left over of the larger class stays out.
     """
-    fresh: dict[str, tuple[list[Path], list[Path]]] = {
-        row.problem_id: ([], []) for row in problems
-    }
+    fresh: dict[str, tuple[list[Path], list[Path]]] = {row.problem_id: ([], []) for row in problems}
     for path in paths:
         if path.valid and path.duplicate_of is None:
             fresh[path.problem_id][not path.correct].append(path)

@@ -39,9 +39,7 @@ def main() -> None:
     asked = arguments()
     ray.init(address="local", num_cpus=2, include_dashboard=False)
     rows = ray.data.range(asked.rows, override_num_blocks=max(1, asked.rows // 500))
-    made = rows.map_batches(
-        Ask, fn_constructor_args=(asked.url,), batch_size=500, concurrency=1
-    )
+    made = rows.map_batches(Ask, fn_constructor_args=(asked.url,), batch_size=500, concurrency=1)
     made.write_parquet(str((asked.out / "rows").resolve()))
 
 

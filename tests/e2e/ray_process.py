@@ -37,9 +37,7 @@ PROBLEMS = 14
 """As many as the file of problems that the configuration names."""
 
 
-def make_worker(
-    config: BuildConfig, role: str, name: str, sandbox: Sandbox | None
-) -> ShardWorker:
+def make_worker(config: BuildConfig, role: str, name: str, sandbox: Sandbox | None) -> ShardWorker:
     """A worker with a scripted model; called inside its actor."""
     maker = StageMaker(config, config.run)
 

@@ -86,9 +86,7 @@ ALLOWED = [
         {"label", "consensus", "export"},
         id="difference_all_kept",
     ),
-    pytest.param(
-        {"consensus": {"rule": "first_error"}}, {"consensus", "export"}, id="consensus"
-    ),
+    pytest.param({"consensus": {"rule": "first_error"}}, {"consensus", "export"}, id="consensus"),
     pytest.param({}, {"export"}, id="nothing"),
 ]
 

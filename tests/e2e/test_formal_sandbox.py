@@ -30,9 +30,7 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
     rows = ShardRows(
         problems=tuple(Problem(each.problem_id, each.text, each.answer) for each in asked),
         paths=tuple(
-            replace(
-                path(len(steps), True, problem_id=problem.problem_id), steps=list(steps)
-            )
+            replace(path(len(steps), True, problem_id=problem.problem_id), steps=list(steps))
             for problem, steps in zip(asked, solved, strict=True)
         ),
     )

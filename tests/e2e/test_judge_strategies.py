@@ -120,9 +120,7 @@ def configured(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     written |= {"problems": "problems.jsonl", "shard_size": 4}
-    written["models"] = {
-        role: {"kind": "scripted", "model": role} for role in written["models"]
-    }
+    written["models"] = {role: {"kind": "scripted", "model": role} for role in written["models"]}
     written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for stage, settings in stages.items():
         written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}

@@ -102,9 +102,7 @@ def processes() -> Iterator[tuple[int, int, str]]:
 
 def engine_cores(pid: int) -> list[int]:
     """Engine cores that a worker started."""
-    return [
-        child for child, parent, name in processes() if parent == pid and "EngineCore" in name
-    ]
+    return [child for child, parent, name in processes() if parent == pid and "EngineCore" in name]
 
 
 def containers(owners: list[int]) -> list[int]:

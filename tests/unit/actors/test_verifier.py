@@ -267,9 +267,10 @@ async def test_histories_have_their_own_seeds_sessions_and_turns() -> None:
     seeds = [sampling.seed for _, sampling in bench.engine.asked]
     assert len(set(seeds)) == len(seeds)
     for row in result.rows:
-        own, others = set(row.analyses), {
-            text for other in result.rows if other is not row for text in other.analyses
-        }
+        own, others = (
+            set(row.analyses),
+            {text for other in result.rows if other is not row for text in other.analyses},
+        )
         assert not own & others
     for chat, _ in bench.engine.asked:
         written = "".join(turn.content for turn in chat.messages)

@@ -72,9 +72,7 @@ def test_the_ablations_draw_what_is_there(tmp_path: Path) -> None:
     write(tmp_path / "loop")
     work = tmp_path / "ablations"
     for name in ("hard", "both"):
-        rows = [
-            measure("verifier", name, k, 0.8) for name in ("f1", "f1_spread") for k in (1, 4)
-        ]
+        rows = [measure("verifier", name, k, 0.8) for name in ("f1", "f1_spread") for k in (1, 4)]
         (work / name).mkdir(parents=True)
         (work / name / "measures.json").write_text(json.dumps({"measures": rows}))
     arguments = ["--work", str(work), "--loop", str(tmp_path / "loop"), "--only-tables"]

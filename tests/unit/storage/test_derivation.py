@@ -39,9 +39,7 @@ def test_adopted_shards_are_copies_and_the_source_stays_as_it_was() -> None:
     assert run.read_rows("sample", 1, Path) == source.read_rows("sample", 1, Path)
     assert run.shards_of("label") == set()
     assert {key: store.objects[key] for key in before} == before
-    assert {c.sha256 for c in run.commits("sample")} == {
-        c.sha256 for c in source.commits("sample")
-    }
+    assert {c.sha256 for c in run.commits("sample")} == {c.sha256 for c in source.commits("sample")}
 
 
 def test_a_derived_run_is_whole_when_the_source_is_gone() -> None:

@@ -36,9 +36,7 @@ def rationale(votes: list[int | None], path_id: str = "p#0") -> Rationale:
 
 
 def evidence(pattern: str, votes: list[int | None]) -> Evidence:
-    return Evidence(
-        "p#0", "p", len(pattern), labels=labels(pattern), rationale=rationale(votes)
-    )
+    return Evidence("p#0", "p", len(pattern), labels=labels(pattern), rationale=rationale(votes))
 
 
 VOTES: list[tuple[list[int | None], int | Unread, int | Unread]] = [

@@ -144,7 +144,9 @@ def test_sources_that_a_road_can_not_give_are_refused(
 ) -> None:
     config = load(CONFIGS / "spark_single.yaml", {})
     stages = replace(
-        config.stages, road=tuple(road), consensus=ConsensusSettings(sources=sources)  # type: ignore[arg-type]
+        config.stages,
+        road=tuple(road),
+        consensus=ConsensusSettings(sources=sources),  # type: ignore[arg-type]
     )
     with pytest.raises(ConfigurationError, match=says):
         check_judging(replace(config, stages=stages))

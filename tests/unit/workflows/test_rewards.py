@@ -57,9 +57,7 @@ def test_histories_that_do_not_fit_are_refused(histories: list[list[float]]) -> 
     ("rewards", "index"),
     [([0.9, 0.5, 0.6], -1), ([0.9, 0.49, 0.1], 1), ([0.0], 0), ([0.5], -1), ([], -1)],
 )
-def test_the_first_step_below_one_half_is_the_first_error(
-    rewards: list[float], index: int
-) -> None:
+def test_the_first_step_below_one_half_is_the_first_error(rewards: list[float], index: int) -> None:
     assert first_error_index(rewards) == index
 
 
