@@ -6,7 +6,6 @@ and the sandbox's own trouble is retried from the start of the solution.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from actors.interpreter import Interpreter
@@ -37,16 +36,13 @@ class FormalVerifier:
         told: Told,
         entering: Entering,
         limits: Limits,
-        sessions: int,
     ) -> None:
-        """`sessions`: sandbox sessions open at once, at most its `most_sessions`."""
         self._sandbox = sandbox
         self._programs = programs
         self._in_words = in_words
         self._told = told
         self._entering = entering
         self._limits = limits
-        self._turns = asyncio.Semaphore(sessions)
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Prove or refute every step of a shard's paths.
@@ -82,7 +78,7 @@ class FormalVerifier:
     async def _prove(self, path: Path, programs: Sequence[str]) -> Rationale:
         executions: list[CodeRun] = []
         verifications: list[str] = []
-        async with Interpreter(self._sandbox, path.path_id, self._turns) as interpreter:
+        async with Interpreter(self._sandbox, path.path_id) as interpreter:
             for step, program in enumerate(programs):
                 execution = await interpreter.run(program, self._limits)
                 output, block = self._told(execution, self._limits)

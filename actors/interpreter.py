@@ -9,7 +9,6 @@ session is given back on every way out.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -20,14 +19,12 @@ from actors.sandbox.contract import Execution, Limits, Sandbox, Session, Session
 class Interpreter:
     """A session of a sandbox that is opened late and replaced when it is dead.
 
-    `turns` bounds the sessions that are open at once: whoever waits for one waits here, as long
-    as it takes, and not in the sandbox, which gives up after a while.
+    Where the sandbox holds as many sessions as it may, the first block waits for one to end.
     """
 
-    def __init__(self, sandbox: Sandbox, key: str, turns: asyncio.Semaphore) -> None:
+    def __init__(self, sandbox: Sandbox, key: str) -> None:
         self._sandbox = sandbox
         self._key = key
-        self._turns = turns
         self._opened = 0
         self._held = AsyncExitStack()
         self._session: Session | None = None
@@ -55,7 +52,6 @@ class Interpreter:
         key = self._key if self._opened == 0 else f"{self._key}/{self._opened}"
         self._opened += 1
         self._held = AsyncExitStack()
-        await self._held.enter_async_context(self._turns)
         session = await self._held.enter_async_context(self._sandbox.session(key))
         self._session = session
         return await session.run(code, limits)

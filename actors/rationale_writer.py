@@ -10,7 +10,6 @@ with the same seeds, and never becomes a code output.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -98,9 +97,6 @@ class Budget:
     votes: int = 4
     attempts: int = 1
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
-    sessions: int = 64
-    """Sandbox sessions open at once: at most the sandbox's `most_sessions`, since a solution keeps
-    its session while the model writes on. Solutions beyond them wait at their first block."""
     sandbox_attempts: int = 3
     """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
 
@@ -165,7 +161,6 @@ class RationaleWriter:
         self._limits = limits
         self._model = model
         self._seed = seed
-        self._turns = asyncio.Semaphore(budget.sessions)
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
@@ -223,7 +218,7 @@ class RationaleWriter:
         draft = _Draft(self._form.chat(solution.problem, solution.steps))
         try:
             key = f"{solution.path_id}/{attempt}"
-            async with Interpreter(self._sandbox, key, self._turns) as interpreter:
+            async with Interpreter(self._sandbox, key) as interpreter:
                 await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
             analyses, verifications = self._form.paragraphs(draft.text, len(solution.steps))
             votes = await self._votes(draft, solution, attempt)

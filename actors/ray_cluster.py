@@ -31,7 +31,7 @@ from ray.exceptions import RayError
 from actors.head_watch import head_watched
 from actors.ray_errors import classified as classified
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.sandbox.executor import CodeExecutor, RemoteSandbox
+from actors.sandbox.executor import RemoteSandbox, start_executor
 from actors.worker import ShardProgress, ShardWorker
 from storage.commits import Receipt
 from storage.errors import InfrastructureError, WorkerLost
@@ -94,13 +94,14 @@ class RayCluster:
         makers: Mapping[str, MakeWorker],
         placements: Mapping[str, Placement],
         sandbox: SandboxSettings,
-        sandbox_actors: int,
+        executors: int | None = None,
     ) -> None:
-        """`makers` and `placements` are by role; `sandbox_actors` executors start when needed."""
+        """`makers` and `placements` are by role; `executors` of code start when needed, by default
+        as many as the cluster's `sandbox` resource counts, or one."""
         self._makers = dict(makers)
         self._placements = dict(placements)
         self._sandbox = sandbox
-        self._sandbox_actors = sandbox_actors
+        self._most_executors = executors
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
         self._roles: dict[int, str] = {}
@@ -130,18 +131,10 @@ class RayCluster:
             self._pids[worker] = await actor.open.remote()
 
     def _open_executors(self) -> list[ActorHandle]:
-        while len(self._executors) < self._sandbox_actors:
-            self._executors.append(
-                ray.remote(CodeExecutor)
-                .options(
-                    num_cpus=0,
-                    resources={"sandbox": 1} if "sandbox" in ray.cluster_resources() else {},
-                    max_concurrency=MANY,
-                    max_restarts=-1,
-                    max_task_retries=0,
-                )
-                .remote(self._sandbox)
-            )
+        room = int(ray.cluster_resources().get("sandbox", 0))
+        where = {"sandbox": 1.0} if room else {}
+        while len(self._executors) < (self._most_executors or max(1, room)):
+            self._executors.append(start_executor(self._sandbox, where, max_restarts=-1))
         return self._executors
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:

@@ -11,7 +11,6 @@ from its start, with the same seeds, and never becomes a code output.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -36,8 +35,6 @@ class Effort:
     step_tokens: int = 2048
     """Tokens of one step's turn, code outputs included."""
     logprobs: int = 20
-    sessions: int = 64
-    """Sandbox sessions open at once; histories beyond them wait at their first block."""
     sandbox_attempts: int = 3
     """Tries of one history, with unchanged seeds, when its sandbox is lost."""
 
@@ -83,7 +80,6 @@ class Verifier:
         self._limits = limits
         self._model = model
         self._seed = seed
-        self._turns = asyncio.Semaphore(effort.sessions)
 
     async def run(self, rows: ShardRows) -> ShardResult[Verification]:
         """Verify the responses of a shard: `histories` rows for each, in their order.
@@ -159,7 +155,7 @@ class Verifier:
                 await self._judge_all(history, None)
             else:
                 key = f"{response.response_id}/{number}"
-                async with Interpreter(self._sandbox, key, self._turns) as interpreter:
+                async with Interpreter(self._sandbox, key) as interpreter:
                     await self._judge_all(history, interpreter)
         finally:
             spent.tokens += history.tokens

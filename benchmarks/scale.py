@@ -94,6 +94,7 @@ def configuration(folder: Path, texts: list[str], shard_size: int, parallel: int
         "store": f"file:{folder}/store",
         "shard_size": shard_size,
         "models": models,
+        "sandbox": {"slots": 16, "sessions": IN_FLIGHT["rationale"]},
         "cluster": {"parallel_shards": parallel, "window": 64},
     }
     return validate(raw, "scale")

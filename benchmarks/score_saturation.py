@@ -174,7 +174,6 @@ class Bench:
             histories=self.arguments.histories,
             in_flight=self.arguments.in_flight,
             slots=self.arguments.slots,
-            sessions=self.arguments.sessions,
         )
 
 

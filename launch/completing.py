@@ -40,13 +40,13 @@ def complete(
 def _drive_all(
     run: Run, config: Workload, address: str | None, made: Mapping[str, MakeWorker]
 ) -> None:
-    sandbox_actors = config.cluster.sandbox_actors
+    executors = config.cluster.sandbox_actors
     roles = tuple(config.engines)
     joined = address or config.cluster.ray_address
-    with ray_session(joined, sandbox_actors, head_lost) as gpus:
+    with ray_session(joined, executors or 1, head_lost) as gpus:
         fixed = config.cluster.engine_slots
         slots = {ENGINES: fixed} if fixed else slots_of_cluster(roles)
-        cluster = RayCluster(made, placements(config, gpus, slots), config.sandbox, sandbox_actors)
+        cluster = RayCluster(made, placements(config, gpus, slots), config.sandbox, executors)
         found = standing(run)
         before = {stage: len(shards) for stage, shards in found.done.items()}
         later = partial(_slots_now, roles, fixed) if is_remote(config, address) else None

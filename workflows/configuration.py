@@ -67,8 +67,9 @@ class ClusterSettings:
     """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
     trouble_after: Positive = 50
     """Items of a stage before that share means anything."""
-    sandbox_actors: Positive = 1
-    """Actors that run code; each has `sandbox.slots` slots."""
+    sandbox_actors: Positive | None = None
+    """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
+    as many as the cluster's `sandbox` resource counts, one where it has none."""
     ray_address: str | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 

@@ -104,7 +104,6 @@ def formal_stage(config: BuildConfig, sandbox: Sandbox) -> Stage:
         told=form.code_output,
         entering=entering(reads_of(config, "formalize")),
         limits=config.sandbox.limits,
-        sessions=config.sandbox.most_sessions * config.cluster.sandbox_actors,
     )
 
 

@@ -86,7 +86,8 @@ class QuotaRule:
     def next_round(self, paths: Sequence[Path]) -> int:
         """Samples to draw next; 0 once both quotas are full or the cap is reached."""
         wanted = self._settings
-        size = wanted.round if paths else wanted.first_round
+        later = max(wanted.round, int(wanted.growth * len(paths)))
+        size = later if paths else wanted.first_round
         if wanted.select == "all" and paths:
             return 0
         if paths and pass_at_1(paths) < wanted.least_pass_at_1:

@@ -63,7 +63,6 @@ class VerifierMaker:
                 rounds=wanted.rounds,
                 step_tokens=wanted.max_tokens,
                 logprobs=wanted.logprobs,
-                sessions=self.config.sandbox.most_sessions * self.config.cluster.sandbox_actors,
             ),
             limits=self.config.sandbox.limits,
             model=model_identity(self.config.models.verifier),

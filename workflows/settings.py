@@ -70,7 +70,11 @@ class SampleSettings:
     first_round: Positive = 32
     """Samples of the first round; its size is fixed, so its Pass@1 is unbiased."""
     round: Positive = 16
-    """Samples of every later round."""
+    """Samples of a later round, at least."""
+    growth: Share = 0.25
+    """A later round draws this share of the samples so far where that is more than `round`: a
+    problem that goes on to a cap of 2048 takes 19 rounds, one after the other, instead of 127, for
+    some 3 % more samples over all problems. 0: all later rounds are equal."""
     cap: Positive = 2048
     """Most samples per problem, shared by both classes."""
     budget: Literal["blind", "knapsack"] = "blind"

@@ -167,7 +167,6 @@ class StageMaker:
                 execute=wanted.execute,
                 votes=wanted.votes,
                 attempts=wanted.attempts,
-                sessions=self.config.sandbox.most_sessions * self.config.cluster.sandbox_actors,
             ),
             limits=self.config.sandbox.limits,
             model=model_identity(self.engine_settings("rationale")),

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from storage.errors import ItemError
+
+MOST_SESSIONS = 128
+"""Sessions of one sandbox where their number is left open: at some 60 MB each, 8 GB."""
 
 
 class Verdict(StrEnum):
@@ -158,8 +161,10 @@ class SandboxSettings:
     slots: int = 4
     """Runs and blocks at once. A session holds a slot only while a block of it runs."""
     sessions: int = 0
-    """Sessions open at once, parked ones included; 0, or fewer than `slots`: as many as `slots`.
-    A parked session takes no slot but the memory of its box: some 60 MB and what it made."""
+    """Sessions open at once, parked ones included; 0: as many as the model that asks for them has
+    sequences in flight, at most 128; fewer than `slots`: as many as those. A solution keeps its
+    session while the model writes on, so this bounds how many are written at once. A parked
+    session takes no slot but the memory of its box: some 60 MB and what it made."""
     image: str = ""
     """Digest (`sha256:…`) the sandbox image must have; empty: whatever this checkout builds."""
     limits: Limits = field(default_factory=Limits)
@@ -181,6 +186,10 @@ class SandboxSettings:
     """Sandboxes tried for one run before the infrastructure's error is raised."""
     state_dir: str = ""
     """Where images and the private engine live; empty: STEPMILL_SANDBOX_DIR or the user's cache."""
+
+    def for_in_flight(self, sequences: int) -> SandboxSettings:
+        """With sessions for so many sequences in flight, where their number is left open."""
+        return self if self.sessions else replace(self, sessions=min(sequences, MOST_SESSIONS))
 
     @property
     def most_sessions(self) -> int:

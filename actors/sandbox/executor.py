@@ -14,11 +14,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -30,6 +31,12 @@ from storage.errors import InfrastructureError, SandboxLost, SandboxUnavailable
 
 SILENCE_S = 60.0
 ALIVE_EVERY_S = 10.0
+WAITING = 64
+"""Calls of one caller that may wait for room at once. A crowd before the door must never take all
+the calls that an executor works on: the blocks of those inside could not run, and nobody would
+ever come out."""
+MANY = 10_000
+"""Calls that one executor works on at once: those that wait, and the sessions, of all callers."""
 
 
 @dataclass
@@ -42,7 +49,7 @@ class HeldSession:
 
 
 class CodeExecutor:
-    """An asynchronous actor: `ray.remote(CodeExecutor).options(max_concurrency=…)`."""
+    """An asynchronous actor: see `start_executor`."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._sandbox = open_sandbox(settings)
@@ -124,6 +131,26 @@ class CodeExecutor:
                 await self.forget(name)
 
 
+def start_executor(
+    settings: SandboxSettings,
+    resources: Mapping[str, float],
+    max_restarts: int = 0,
+    calls: int = MANY,
+) -> ActorHandle[Any]:
+    """Start an executor as an actor; `calls`: calls that it works on at once."""
+    return (
+        ray.remote(CodeExecutor)
+        .options(
+            num_cpus=0,
+            resources=dict(resources),
+            max_concurrency=calls,
+            max_restarts=max_restarts,
+            max_task_retries=0,
+        )
+        .remote(settings)
+    )
+
+
 def executor_calls(what: str) -> AbstractContextManager[None]:
     """Around calls of an executor: whatever is wrong with it is SandboxLost."""
     return classified(f"{what}: the executor", SandboxLost, SandboxLost)
@@ -133,7 +160,11 @@ class RemoteSandbox:
     """The sandbox protocol over executors; each call goes to the one with the least of our work."""
 
     def __init__(
-        self, executors: Sequence[ActorHandle[Any]], attempts: int = 3, name: str = ""
+        self,
+        executors: Sequence[ActorHandle[Any]],
+        attempts: int = 3,
+        name: str = "",
+        waiting: int = WAITING,
     ) -> None:
         """`name` is how executors know this caller; by default one that no other has."""
         if not executors:
@@ -144,7 +175,10 @@ class RemoteSandbox:
         """Calls lost since the executor last said that it lives: the others are tried first."""
         self._attempts = attempts
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._door = asyncio.Semaphore(waiting)
         self._living: asyncio.Task[None] | None = None
+        self._unwanted: set[asyncio.Task[None]] = set()
+        """Sessions that are closed as soon as they are open."""
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
         """Run one script on some executor; on another where the first one dies."""
@@ -152,32 +186,58 @@ class RemoteSandbox:
         lost: InfrastructureError | None = None
         for _ in range(self._attempts):
             try:
-                with self._chosen() as executor, executor_calls("run"):
-                    seen: Execution = await executor.run.remote(self._name, request, limits)
-                    return seen
+                async with self._door:
+                    with self._chosen() as position, executor_calls("run"):
+                        ran = self._executors[position].run.remote(self._name, request, limits)
+                        seen: Execution = await ran
+                        return seen
             except SandboxLost as error:
                 lost = error
         raise SandboxUnavailable(f"{self._attempts} executors were tried: {lost}") from lost
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
-        """Hold one interpreter on one executor."""
+        """Hold one interpreter on one executor, another one where the first dies before that."""
         self._live()
-        with self._chosen() as executor:
-            with executor_calls(key):
-                identity = await executor.open_session.remote(self._name, key)
+        position, identity = await self._opened(key)
+        executor = self._executors[position]
+        with self._chosen(position):
             try:
                 yield RemoteSession(executor, identity)
             finally:
-                with contextlib.suppress(InfrastructureError), executor_calls(key):
-                    await asyncio.shield(_closed(executor, identity))
+                await asyncio.shield(_close(executor, identity))
+
+    async def _opened(self, key: str) -> tuple[int, str]:
+        """(place of its executor, identity) of a new session."""
+        lost: InfrastructureError | None = None
+        for _ in range(self._attempts):
+            try:
+                async with self._door:
+                    with self._chosen() as position, executor_calls(key):
+                        return position, await self._open(self._executors[position], key)
+            except SandboxLost as error:
+                lost = error
+        raise SandboxLost(f"{key}: {self._attempts} executors were tried: {lost}") from lost
+
+    async def _open(self, executor: ActorHandle[Any], key: str) -> str:
+        opening = asyncio.create_task(_open(executor, self._name, key))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # It opens all the same when its turn comes, and nobody would ever close it.
+            unwanted = asyncio.create_task(_close(executor, opening))
+            self._unwanted.add(unwanted)
+            unwanted.add_done_callback(self._unwanted.discard)
+            raise
 
     @contextlib.contextmanager
-    def _chosen(self) -> Iterator[ActorHandle[Any]]:
-        position = min(range(len(self._load)), key=lambda i: (self._lost[i], self._load[i]))
+    def _chosen(self, position: int | None = None) -> Iterator[int]:
+        """Count a call at an executor: the given one, or the one with the least of our work."""
+        if position is None:
+            position = min(range(len(self._load)), key=lambda i: (self._lost[i], self._load[i]))
         self._load[position] += 1
         try:
-            yield self._executors[position]
+            yield position
         except SandboxLost:
             self._lost[position] += 1
             raise
@@ -203,8 +263,16 @@ class RemoteSandbox:
             self._living.cancel()
 
 
-async def _closed(executor: ActorHandle[Any], identity: str) -> None:
-    await executor.close_session.remote(identity)
+async def _open(executor: ActorHandle[Any], caller: str, key: str) -> str:
+    identity: str = await executor.open_session.remote(caller, key)
+    return identity
+
+
+async def _close(executor: ActorHandle[Any], identity: str | asyncio.Task[str]) -> None:
+    """Close a session, also one that is still being opened; one that is lost is closed."""
+    with contextlib.suppress(InfrastructureError), executor_calls("close"):
+        known = identity if isinstance(identity, str) else await identity
+        await executor.close_session.remote(known)
 
 
 class RemoteSession:

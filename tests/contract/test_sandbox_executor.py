@@ -32,7 +32,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 ray = pytest.importorskip("ray")
 
 from actors.sandbox import executor as executor_module  # noqa: E402
-from actors.sandbox.executor import CodeExecutor, RemoteSandbox  # noqa: E402
+from actors.sandbox.executor import CodeExecutor, RemoteSandbox, start_executor  # noqa: E402
 
 pytestmark = [pytest.mark.container, pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]
 SETTINGS = SandboxSettings(
@@ -55,10 +55,8 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _executor(restarts: int = 0, backend: Backend = Backend.AUTO) -> Any:
-    settings = replace(SETTINGS, backend=backend)
-    options = {"num_cpus": 0, "resources": {"sandbox": 1}, "max_concurrency": 100}
-    return ray.remote(CodeExecutor).options(**options, max_restarts=restarts).remote(settings)
+def _executor(restarts: int = 0, calls: int = 100, **changed: Any) -> Any:
+    return start_executor(replace(SETTINGS, **changed), {"sandbox": 1}, restarts, calls)
 
 
 @pytest.fixture
@@ -109,6 +107,43 @@ async def test_a_killed_executor_loses_sessions_and_repeats_runs(executor: Any) 
             await session.run("print(x)")
     assert (await running).stdout == "done\n"
     await remote.close()
+
+
+async def test_a_crowd_that_waits_for_sessions_keeps_no_block_from_running() -> None:
+    actor = _executor(calls=3, slots=1)
+    remote = RemoteSandbox([actor], waiting=2)
+
+    async def one(number: int) -> str:
+        async with remote.session(f"s{number}") as session:
+            await session.run(f"x = {number}")
+            return (await session.run("print(x)")).stdout
+
+    seen = await asyncio.wait_for(asyncio.gather(*map(one, range(12))), 60)
+    assert seen == [f"{number}\n" for number in range(12)]
+    await remote.close()
+    await actor.close.remote()
+    ray.kill(actor)
+
+
+async def test_whoever_gives_up_waiting_leaves_no_session_behind() -> None:
+    actor = _executor(slots=1)
+    remote = RemoteSandbox([actor])
+    async with remote.session("first") as first:
+        await first.run("x = 1")
+        waiting = asyncio.create_task(remote.session("second").__aenter__())
+        third = asyncio.create_task(remote.session("third").__aenter__())
+        await actor.pid.remote()  # both stand in the queue by now, or come before what follows
+        for task in (waiting, third):
+            task.cancel()
+        assert all(
+            isinstance(gone, asyncio.CancelledError)
+            for gone in await asyncio.gather(waiting, third, return_exceptions=True)
+        )
+    async with remote.session("fourth") as fourth:
+        assert (await asyncio.wait_for(fourth.run("print(4)"), 60)).stdout == "4\n"
+    await remote.close()
+    await actor.close.remote()
+    ray.kill(actor)
 
 
 async def test_an_executor_that_stays_dead_is_unavailable_not_a_verdict() -> None:

@@ -38,7 +38,7 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
     stage = FormalVerifier(
         open_sandbox(settings), programs=programs, in_words=in_words,
         told=PaperForm(2000).code_output, entering=lambda given: given.paths,
-        limits=settings.limits, sessions=2,
+        limits=settings.limits,
     )  # fmt: skip
     try:
         result = await stage.run(rows)

@@ -128,16 +128,15 @@ def main() -> None:
     places = {
         role: Placement(resources={"place": 1}, needs_sandbox=role == "rationale") for role in made
     }
-    sandboxes = config.cluster.sandbox_actors
 
     async def drive() -> None:
-        cluster = TellingCluster(made, places, config.sandbox, sandboxes)
+        cluster = TellingCluster(made, places, config.sandbox, 1)
         try:
             await continue_run(run, config, cluster, asked.slots, lambda event: None)
         finally:
             await cluster.shutdown()
 
-    with ray_session(asked.address, sandboxes):
+    with ray_session(asked.address, 1):
         asyncio.run(drive())
     finish(run)
 

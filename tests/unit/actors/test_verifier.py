@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -317,20 +316,3 @@ async def test_an_engine_that_dies_fails_the_shard_and_blames_no_response() -> N
     with pytest.raises(EngineFailed):
         await bench.run(RESPONSE, Response("s", "p", "What?", ["one"], ""))
     assert bench.sandbox.closed == len(bench.sandbox.opened)
-
-
-async def test_sessions_are_bounded_while_responses_are_many() -> None:
-    most: list[int] = []
-
-    @dataclass
-    class Counting(FakeSandbox):
-        @asynccontextmanager
-        async def _session(self, key: str) -> AsyncIterator[Any]:
-            async with super()._session(key) as session:
-                most.append(len(self.opened) - self.closed)
-                yield session
-
-    many = [Response(f"r{n}", "p", "What is 2 + 3?", ["2 + 3 = 5"], "") for n in range(9)]
-    result = await Bench(model(), sandbox=Counting(), effort=Effort(sessions=2)).run(*many)
-    assert len(result.rows) == 9
-    assert max(most) <= 2

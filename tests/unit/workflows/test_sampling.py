@@ -67,6 +67,23 @@ def test_the_next_round_fills_the_quota_within_the_shared_cap(kinds: str, expect
     assert rule.next_round(paths(kinds)) == expected
 
 
+@pytest.mark.parametrize(
+    ("drawn", "growth", "expected"), [(32, 0.25, 16), (80, 0.25, 20), (80, 0.0, 16), (99, 0.5, 1)]
+)
+def test_a_problem_that_goes_on_for_long_draws_growing_rounds(
+    drawn: int, growth: float, expected: int
+) -> None:
+    rule = QuotaRule(SampleSettings(growth=growth, cap=100))
+    assert rule.next_round(paths("r" * drawn)) == expected
+
+
+def test_a_problem_that_never_shows_a_class_takes_nineteen_rounds_to_the_papers_cap() -> None:
+    rule, rounds, drawn = QuotaRule(SampleSettings()), 0, 0
+    while size := rule.next_round(paths("r" * drawn)):
+        rounds, drawn = rounds + 1, drawn + size
+    assert (rounds, drawn) == (19, 2048)
+
+
 def test_the_cap_bounds_the_first_round_too() -> None:
     assert QuotaRule(SampleSettings(first_round=32, cap=10)).next_round([]) == 10
 
