@@ -94,7 +94,7 @@ def configuration(folder: Path, texts: list[str], shard_size: int, parallel: int
         "store": f"file:{folder}/store",
         "shard_size": shard_size,
         "models": models,
-        "sandbox": {"slots": 16, "sessions": IN_FLIGHT["rationale"]},
+        "sandbox": {"slots": 16, "sessions": 128},
         "cluster": {"parallel_shards": parallel, "window": 64},
     }
     return validate(raw, "scale")
@@ -223,12 +223,13 @@ def virtual(config: BuildConfig, gpus: int) -> None:
         f"{run.spec.plan.shards:,} shards; {end / 3600:.2f} virtual hours on {gpus} GPUs, "
         f"{seconds:.0f} s here"
     )
+    between = spent.idle
     print(
-        f"idle {100 * (1 - spent.busy / spent.loaded):.2f} % of {spent.loaded / 3600:.1f} engine "
-        f"hours between start and drain ({seen.begin[0] / 3600:.2f} h to "
-        f"{seen.drain[0] / 3600:.2f} h; in all {whole.loaded / 3600:.1f}, idle "
-        f"{100 * (1 - whole.busy / whole.loaded):.2f} %); {switches} model switches, "
-        f"{seen.tries - seen.commits} twins"
+        f"idle {'-' if between is None else f'{100 * between:.2f} %'} of "
+        f"{spent.loaded / 3600:.1f} engine hours between start and drain "
+        f"({seen.begin[0] / 3600:.2f} h to {seen.drain[0] / 3600:.2f} h; in all "
+        f"{whole.loaded / 3600:.1f}, idle {100 * (whole.idle or 0.0):.2f} %); "
+        f"{switches} model switches, {seen.tries - seen.commits} twins"
     )
     full = sum(seen.tokens[role] * GPUS[role] / RATE[role] for role in GPUS)
     print(

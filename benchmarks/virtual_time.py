@@ -71,6 +71,12 @@ class Seconds:
     busy: float = 0.0
     """With at least one request inside."""
 
+    @property
+    def idle(self) -> float | None:
+        """Share without a request inside; None of no time at all, or less (a drain before the end
+        of the start, as small runs have it)."""
+        return 1 - self.busy / self.loaded if self.loaded > 0 else None
+
     def __sub__(self, other: Seconds) -> Seconds:
         return Seconds(self.loaded - other.loaded, self.busy - other.busy)
 

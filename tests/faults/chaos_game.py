@@ -2,8 +2,9 @@
 
 Cards are kinds of victims. One is due whenever so many shards are committed; of the cards left the
 first is played whose victim is there and at work, but kinds that were not struck yet go before
-those that were, also on one without work, the one first whose stage is over first. Where nobody is
-there, it waits; a card whose victim's stage is over is played on somebody else.
+those that were, also on one without work, the one first whose stage is over first. Where none of
+the victims is at work, one without work will do; where nobody is there, it waits; a card whose
+victim's stage is over is played on somebody else.
 
 Invariant: between two kills something is committed, so that a run that can go on does; what a
 kill cost is counted once.
@@ -158,8 +159,9 @@ class Game:
         self._snapshot()
         over = [at for at, kind in enumerate(self.cards) if self._is_over(kind)]
         instead = [(over[0], kind) for kind in INSTEAD] if over else []
-        for at, kind in [*sorted(enumerate(self.cards), key=self._turn), *instead]:
-            struck = self._kill(kind)
+        turns = [*sorted(enumerate(self.cards), key=self._turn), *instead]
+        for (at, kind), idle in [(turn, idle) for idle in (False, True) for turn in turns]:
+            struck = self._kill(kind, idle or not self._was_struck(kind))
             if struck is None:
                 continue
             del self.cards[at]
@@ -174,8 +176,11 @@ class Game:
         at, kind = card
         stages = self.run.spec.stages
         last = stages.index(UNTIL[kind]) if kind in UNTIL else len(stages)
-        struck = any(one.kind == kind for one in self.kills)
+        struck = self._was_struck(kind)
         return struck, 0 if struck else last, at
+
+    def _was_struck(self, kind: str) -> bool:
+        return any(one.kind == kind for one in self.kills)
 
     def _is_over(self, kind: str) -> bool:
         if kind not in UNTIL:
@@ -200,7 +205,7 @@ class Game:
         taken = {*self._busy(), *self._struck}
         return [worker for worker in self._workers if worker not in taken]
 
-    def _kill(self, kind: str) -> list[int] | None:
+    def _kill(self, kind: str, idle_too: bool) -> list[int] | None:
         """Kill a victim; returns the workers that died with it, None where there is no victim."""
         busy = self._busy()
         if kind == "driver":
@@ -212,8 +217,7 @@ class Game:
             homes = {worker: self.nodes.node_of(self._workers[worker][1]) for worker in busy}
             homes = {worker: home for worker, home in homes.items() if home is not None}
             return self._kill_node(homes[next(iter(homes))]) if homes else None
-        idle = [] if any(one.kind == kind for one in self.kills) else self._idle()
-        for worker in (*busy, *idle):
+        for worker in (*busy, *(self._idle() if idle_too else ())):
             role, pid = self._workers[worker]
             if role == kind and kill(pid):
                 return [worker]
