@@ -1,7 +1,8 @@
 """How long a shard may take: a multiple of its stage's median, by a clock that is given.
 
 A task is late when its limit has passed, again at twice that, four times, and so on; what follows
-from it is the schedule's to decide. Without enough finished shards to know a median, the limit is
+from it is the schedule's to decide. Whatever finishes first is fast, so that for the median those
+that still run count as longer than any that ended; while that leaves it unknown, the limit is
 `UNKNOWN` floors.
 
 Invariant: nothing here is safety: a limit that is too short costs work, never a row. Asking costs
@@ -38,11 +39,15 @@ class Pace:
     """The median seconds of the last shards of one stage."""
 
     def __init__(self) -> None:
+        self.running = 0
+        """Shards that have not ended yet."""
+        self._ended = 0
         self._order: deque[float] = deque()
         self._sorted: list[float] = []
 
     def note(self, seconds: float) -> None:
         """A shard took this long."""
+        self._ended += 1
         self._order.append(seconds)
         insort(self._sorted, seconds)
         if len(self._order) > REMEMBERED:
@@ -53,6 +58,15 @@ class Pace:
         """None while too few are known."""
         known = len(self._sorted)
         return self._sorted[known // 2] if known >= ENOUGH else None
+
+    @property
+    def median_of_all(self) -> float | None:
+        """The same where those that run are longer than any that ended; None where one of them
+        would be the median."""
+        known, place = len(self._sorted), (self._ended + self.running) // 2
+        if known < ENOUGH or place >= self._ended:
+            return None
+        return self._sorted[place * known // self._ended]
 
 
 class Deadlines:
@@ -75,22 +89,26 @@ class Deadlines:
         if not queue:
             self._next = min(self._next, now + self.limit(task.stage))
         queue[task] = now
+        self._pace(task.stage).running += 1
 
     def end(self, task: Task, now: float, committed: bool) -> None:
         """The task runs no longer."""
         times = self._times.pop(task, 0) if self._times else 0
         started = self._queue(task.stage, times).pop(task, None)
-        if committed and started is not None:
-            self._paces.setdefault(task.stage, Pace()).note(now - started)
+        if started is None:
+            return
+        pace = self._pace(task.stage)
+        pace.running -= 1
+        if committed:
+            pace.note(now - started)
 
     def median(self, stage: str) -> float | None:
         """Median seconds of the stage's last shards; None while too few are known."""
-        pace = self._paces.get(stage)
-        return pace.median if pace else None
+        return self._pace(stage).median
 
     def limit(self, stage: str) -> float:
         """Seconds that a shard of the stage may take."""
-        median = self.median(stage)
+        median = self._pace(stage).median_of_all
         if median is None:
             return self._floor * UNKNOWN
         return max(self._floor, self._factor * median)
@@ -128,6 +146,12 @@ class Deadlines:
             ),
             default=inf,
         )
+
+    def _pace(self, stage: str) -> Pace:
+        pace = self._paces.get(stage)
+        if pace is None:
+            pace = self._paces[stage] = Pace()
+        return pace
 
     def _queue(self, stage: str, times: int) -> OrderedDict[Task, float]:
         queue = self._running.get((stage, times))
