@@ -45,7 +45,7 @@ def train(
         str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    store: Store = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
