@@ -9,6 +9,9 @@ the ones that ship (`workflows.sampling.QuotaRule`, `allocation`), on shards of 
     knapsack  as many samples in all as blind took, given where they fill most quota
     uniform   as many tokens as knapsack took, one sample of each problem after the other
 
+Then what growing rounds (`sample.growth`) cost and save up to the paper's cap of 2048, with success
+rates spread as on MATH (`benchmarks.paper_world`): a problem's rounds come one after the other.
+
     python -m benchmarks.sampling_budget [RUN] [--store URL] [--cap 64]
 """
 
@@ -19,6 +22,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks import paper_world
 from launch.config import store_url
 from storage.errors import NothingFound
 from storage.records import Path, Problem
@@ -154,6 +158,26 @@ def show(name: str, problems: Sequence[Draw], wanted: SampleSettings, shard: int
               f"{1000 * quota / tokens:12.2f}{both:9.1f} of {len(problems)}")  # fmt: skip
 
 
+def show_rounds(count: int) -> None:
+    """Samples and rounds of a problem under several growths."""
+    problems = [_flip(paper_world.right_of(f"problem {number}")) for number in range(count)]
+    print(f"{'growth':>6}{'samples a problem':>20}{'rounds a problem':>19}{'most':>6}")
+    for growth in (0.0, 0.125, 0.25, 0.5, 1.0):
+        rule = QuotaRule(SampleSettings(growth=growth))
+        drawn: list[tuple[int, int]] = []
+        for number, draw in enumerate(problems):
+            rng = random.Random(number)  # the same samples whatever the rounds
+            paths: list[Path] = []
+            rounds = 0
+            while size := rule.next_round(paths):
+                paths += [draw(len(paths) + i, rng) for i in range(size)]
+                rounds += 1
+            drawn.append((len(paths), rounds))
+        samples, mean = (sum(each) / count for each in zip(*drawn, strict=True))
+        most = max(rounds for _, rounds in drawn)
+        print(f"{growth:6}{samples:20.1f}{mean:19.1f}{most:6}")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -163,6 +187,7 @@ def main() -> None:
     parser.add_argument("--store", default="file:.stepmill/store")
     parser.add_argument("--cap", type=int, default=64, help="samples per problem under blind")
     parser.add_argument("--shard", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=1000, help="problems of the last table")
     chosen = parser.parse_args()
     wanted = SampleSettings(cap=chosen.cap)
     print(f"{'world':6}{'rule':10}{'samples':>10}{'tokens':>12}{'quota':>9}{'per 1k tok':>12}"
@@ -170,10 +195,10 @@ def main() -> None:
     show("beta", beta_world(240, random.Random(0)), wanted, chosen.shard)
     try:
         run = Run.open(open_store(store_url(chosen.store)), chosen.run)
+        show("demo", demo_world(run), wanted, chosen.shard)
     except NothingFound:
         print(f"no run {chosen.run} in {chosen.store}: `make demo` makes one")
-        return
-    show("demo", demo_world(run), wanted, chosen.shard)
+    show_rounds(chosen.rounds)
 
 
 if __name__ == "__main__":
