@@ -14,6 +14,7 @@ import pytest
 from actors.metrics import COUNTERS, GAUGES
 from storage.fault_points import VARIABLE
 from tests.faults.test_run_submitted import BIN, project
+from tests.faults.test_training_processes import UPDATES, World
 from tests.ray_nodes import RayNodes, ray_nodes
 
 ROOT = Path(__file__).parents[2]
@@ -43,23 +44,41 @@ def scraped(ray: RayNodes) -> str:
     return "\n".join(texts)
 
 
+def of(tag: str) -> set[str]:
+    """The metrics of builds (`run`) or of trainings (`training`)."""
+    return {name for name, (_, tags) in (COUNTERS | GAUGES).items() if tag in tags}
+
+
+def seen(ray: RayNodes, working: subprocess.Popen[str], wanted: set[str]) -> str:
+    """What is scraped once every wanted metric is in it."""
+    while True:
+        assert working.poll() is None
+        time.sleep(0.2)  # between two looks; what ends them is what is seen
+        text = scraped(ray)
+        if all(re.search(rf"^ray_{name}(_total)?{{", text, re.M) for name in wanted):
+            return text
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipe at which a fault can make a process wait; Ray tells its numbers every second."""
+    os.mkfifo(tmp_path / "held")
+    monkeypatch.setenv("RAY_metrics_report_interval_ms", "1000")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path / "held"
+
+
 @pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.timeout(600)
 def test_prometheus_sees_them_while_a_build_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, held: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = project(tmp_path / "project")
-    held = folder / "held"
-    os.mkfifo(held)
-    monkeypatch.setenv("RAY_metrics_report_interval_ms", "1000")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(
         VARIABLE,
         f"after_data@sample/0=kill-once:{tmp_path / 'killed'};after_commit@export/3=wait:{held}",
     )
-    of_builds = {name for name, (_, tags) in (COUNTERS | GAUGES).items() if "run" in tags}
-    wanted = {f"ray_{name}" for name in of_builds - RARE}
     with ray_nodes([{"sandbox": 1}]) as ray:
         building = subprocess.Popen(
             [BIN / "stepmill", "build", "build.yaml", "--address", ray.address],
@@ -67,15 +86,30 @@ def test_prometheus_sees_them_while_a_build_runs(
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         with held.open("wb"):  # opens when the last shard is committed, and holds it there
-            text, missing = "", wanted
-            while missing:
-                assert building.poll() is None
-                time.sleep(0.2)  # between two looks; what ends them is what is seen
-                text = scraped(ray)
-                missing = {
-                    name for name in wanted if not re.search(rf"^{name}(_total)?{{", text, re.M)
-                }
+            text = seen(ray, building, of("run") - RARE)
         rows = [line for line in text.splitlines() if line.startswith("ray_stepmill_rows")]
         assert any('run="r"' in line and 'stage="sample"' in line for line in rows), rows
         said = building.communicate(timeout=300)[1]
         assert building.returncode == 0, said
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(600)
+def test_prometheus_sees_a_training_while_it_runs(
+    tmp_path: Path, held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path / "world")
+    monkeypatch.setenv(VARIABLE, f"after_update@{UPDATES}/0=wait:{held}")
+    with ray_nodes([{}]) as ray:
+        training = subprocess.Popen(
+            [*world.command("t"), "--address", ray.address],
+            cwd=tmp_path, env=ray.environment, text=True, stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        with held.open("wb"):  # opens at the last update, and holds it there
+            text = seen(ray, training, of("training"))
+        (step,) = re.findall(r"^ray_stepmill_train_step{.*} ([\d.]+)$", text, re.M)
+        assert float(step) == UPDATES - 1
+        said = training.communicate(timeout=300)[1]
+        assert training.returncode == 0, said
