@@ -1,32 +1,55 @@
 """How many sequences an engine holds at once, and in which order requests get in.
 
-Invariant: at most `capacity` sequences are admitted at any time, and requests enter in the order
-in which they came: a large request is never overtaken by smaller ones behind it.
+An engine that serves sixteen shards at once by turns finishes them all at the end; one that serves
+the oldest first, and the others with what room it leaves, finishes them one after the other, as
+many tokens a second all the same. What comes after has its first work sooner, and a crash finds
+fewer shards half done.
+
+Invariant: at most `capacity` sequences are admitted at any time. Requests of work that was begun
+earlier (`begun`) get in before others; of equal ones none is overtaken, a large one by no smaller
+ones behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, NamedTuple, TypeVar
 
 from actors.engine import Reply, Sampling
 from storage.errors import EngineFailed
 
 T = TypeVar("T")
 
+begun: ContextVar[int] = ContextVar("begun", default=0)
+"""When the work of the current task was begun, compared to others: a running number."""
+
+
+class Waiter(NamedTuple):
+    """A request that has to wait."""
+
+    begun: int
+    came: int
+    """Running number of the request; no two are equal."""
+    sequences: int
+    turn: asyncio.Future[None]
+
 
 class Admission:
-    """A fair semaphore that counts sequences."""
+    """A semaphore that counts sequences; the oldest work goes first."""
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"an engine needs room for one sequence, not {capacity}")
         self.capacity = capacity
         self.in_flight = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._came = count()
+        self._waiting: list[Waiter] = []
+        """A heap; whoever was cancelled stays until it would be next."""
 
     @asynccontextmanager
     async def sequences(self, count: int) -> AsyncIterator[None]:
@@ -45,27 +68,25 @@ class Admission:
             self.in_flight += count
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = (count, turn)
-        self._waiting.append(waiter)
+        heappush(self._waiting, Waiter(begun.get(), next(self._came), count, turn))
+        self._admit()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.in_flight -= count  # admitted and cancelled in the same tick
-            elif waiter in self._waiting:  # not if one cancelled with us has cleared the queue
-                self._waiting.remove(waiter)
             self._admit()
             raise
 
     def _admit(self) -> None:
         while self._waiting:
-            count, turn = self._waiting[0]
-            if self.in_flight + count > self.capacity:
-                return
-            self._waiting.popleft()
-            if not turn.done():
-                self.in_flight += count
-                turn.set_result(None)
+            first = self._waiting[0]
+            if not first.turn.done():
+                if self.in_flight + first.sequences > self.capacity:
+                    return
+                self.in_flight += first.sequences
+                first.turn.set_result(None)
+            heappop(self._waiting)
 
 
 async def together(*work: Coroutine[Any, Any, T]) -> list[T]:

@@ -9,11 +9,13 @@ Invariant: a receipt is returned only for a shard whose commit stands in the sto
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.admission import begun
 from actors.isolation import Notes, entered, parts_of, run_apart
 from actors.metrics import count
 from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
@@ -72,6 +74,7 @@ class ShardWorker:
         self._writer = writer
         self._stages: Mapping[str, Stage] = {}
         self._meters: dict[tuple[str, int], Meter] = {}
+        self._begun = itertools.count()
 
     async def open(self) -> None:
         """Load models and start what the stages need."""
@@ -103,6 +106,7 @@ class ShardWorker:
         meter = Meter()
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
+        begun.set(next(self._begun))
         try:
             started = time.monotonic()
             result = await make(await self._rows(stage, shard, held))
