@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=PROBLEMS)
     parser.add_argument("--gpus", type=int, default=32)
     parser.add_argument("--shard-size", type=int, default=16)
-    parser.add_argument("--parallel", type=int, default=16)
+    parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
     parser.add_argument("--only", choices=["virtual", "receipts"])
     asked = parser.parse_args()
