@@ -75,7 +75,7 @@ def test_a_card_waits_for_its_victim_until_that_can_not_come_any_more(
     run = finished(MemoryStore())
     game = Game(cast(Nodes, None), run, ["container"], [1], {}, timeless=False)
     there = {"driver"}
-    monkeypatch.setattr(game, "_kill", lambda kind: [] if kind in there else None)
+    monkeypatch.setattr(game, "_kill", lambda kind, idle_too: [] if kind in there else None)
     found = {"rationalize": list(range(done))}
     game.play({"what": "found", "t": 1.0, "done": found | {"sample": [0, 1, 2]}})
     game.play({"what": "start", "t": 1.0, "worker": 1, "stage": "export", "shard": 0})
@@ -98,7 +98,7 @@ def test_kinds_that_were_not_struck_go_first_and_of_them_those_that_will_be_gone
 
 def test_what_a_dead_worker_is_still_given_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     game = Game(cast(Nodes, None), finished(MemoryStore()), ["policy"], [1], {}, timeless=False)
-    monkeypatch.setattr(game, "_kill", lambda kind: [1])
+    monkeypatch.setattr(game, "_kill", lambda kind, idle_too: [1])
     at = {"worker": 1, "stage": "sample"}
     game.play({"what": "start", "t": 1.0, "shard": 0} | at)
     game.play({"what": "start", "t": 1.0, "shard": 1} | at)
