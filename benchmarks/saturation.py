@@ -109,7 +109,7 @@ def parser(doc: str | None, model: str, in_flight: int) -> argparse.ArgumentPars
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     made.add_argument("--model", type=Path, default=Path(model))
     made.add_argument("--in-flight", type=int, default=in_flight)
-    made.add_argument("--pairs", type=int, default=3)
+    made.add_argument("--pairs", type=int, default=5)
     made.add_argument("--dtype", default="float32")
     made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
     return made

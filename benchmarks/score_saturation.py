@@ -6,7 +6,7 @@ requests that this scoring sent to the engine (prompts as token ids, sampling, s
 log-probabilities), all at once and straight to the same engine: nothing waits for code or for the
 step before. Both start with an empty prefix cache and run in turns in one process, the next pair
 with other seeds; the ratio is the median over pairs. What scoring spent on what is printed beside:
-seconds in which a code block ran or waited for the sandbox, and requests under way on average.
+seconds in which code blocks ran, and requests under way on average.
 
     python -m benchmarks.score_saturation --model .stepmill/models/genprm-demo
 """
@@ -52,7 +52,7 @@ class Scored(Measured):
     """Requests in the engine, on average over the time."""
     code_runs: int = 0
     sandbox_s: float = 0.0
-    """Seconds between a block's start and its reply, summed over blocks."""
+    """Seconds in which blocks ran, summed; waiting for an interpreter is not in it."""
 
 
 class Tap:
@@ -111,7 +111,7 @@ class Bench:
         return (
             Scored(
                 tap.tokens, seconds, worked, len(tap.asked), tap.busy_s / seconds,
-                len(runs), sum(run.wall_s + run.queued_s for run in runs),
+                len(runs), sum(run.wall_s for run in runs),
             ),
             tap,
         )  # fmt: skip
@@ -174,6 +174,7 @@ class Bench:
             histories=self.arguments.histories,
             in_flight=self.arguments.in_flight,
             slots=self.arguments.slots,
+            sessions=self.arguments.sessions,
         )
 
 
