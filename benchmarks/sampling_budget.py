@@ -61,13 +61,17 @@ def filled(drawn: Sequence[Sequence[Path]], wanted: SampleSettings) -> Filled:
 def blind(problems: Sequence[Draw], wanted: SampleSettings, rng: random.Random) -> list[list[Path]]:
     """Each problem on its own."""
     rule = QuotaRule(wanted)
-    drawn: list[list[Path]] = []
-    for draw in problems:
-        paths: list[Path] = []
-        while size := rule.next_round(paths):
-            paths += [draw(len(paths) + i, rng) for i in range(size)]
-        drawn.append(paths)
-    return drawn
+    return [alone(draw, rule, rng)[0] for draw in problems]
+
+
+def alone(draw: Draw, rule: QuotaRule, rng: random.Random) -> tuple[list[Path], int]:
+    """The paths of one problem, and the rounds that they took."""
+    paths: list[Path] = []
+    rounds = 0
+    while size := rule.next_round(paths):
+        paths += [draw(len(paths) + i, rng) for i in range(size)]
+        rounds += 1
+    return paths, rounds
 
 
 def knapsack(
@@ -141,10 +145,10 @@ def show(name: str, problems: Sequence[Draw], wanted: SampleSettings, shard: int
     """Three rules on one world, means of ten draws."""
     sums: dict[str, list[Filled]] = {"blind": [], "knapsack": [], "uniform": []}
     for seed in range(10):
-        alone = filled(blind(problems, wanted, random.Random(seed)), wanted)
-        share = replace(wanted, cap=2048, per_problem=round(alone.samples / len(problems)))
+        each = filled(blind(problems, wanted, random.Random(seed)), wanted)
+        share = replace(wanted, cap=2048, per_problem=round(each.samples / len(problems)))
         together = filled(knapsack(problems, share, shard, random.Random(seed)), wanted)
-        sums["blind"].append(alone)
+        sums["blind"].append(each)
         sums["knapsack"].append(together)
         even = uniform(problems, together.tokens, random.Random(seed))
         sums["uniform"].append(filled(even, wanted))
@@ -166,12 +170,8 @@ def show_rounds(count: int) -> None:
         rule = QuotaRule(SampleSettings(growth=growth))
         drawn: list[tuple[int, int]] = []
         for number, draw in enumerate(problems):
-            rng = random.Random(number)  # the same samples whatever the rounds
-            paths: list[Path] = []
-            rounds = 0
-            while size := rule.next_round(paths):
-                paths += [draw(len(paths) + i, rng) for i in range(size)]
-                rounds += 1
+            # the same samples whatever the rounds
+            paths, rounds = alone(draw, rule, random.Random(number))
             drawn.append((len(paths), rounds))
         samples, mean = (sum(each) / count for each in zip(*drawn, strict=True))
         most = max(rounds for _, rounds in drawn)

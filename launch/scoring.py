@@ -24,7 +24,7 @@ import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from actors.sandbox.contract import SandboxSettings
+from actors.sandbox.contract import MOST_SESSIONS, SandboxSettings
 from launch.completing import complete
 from launch.config import read, store_url, validated
 from launch.preflight import gpus_here, require
@@ -43,7 +43,7 @@ _ROWS = 256
 """Scores of one row group."""
 IN_FLIGHT_ON_GPU, IN_FLIGHT_ON_CPU = 128, 48
 """Sequences at once on one engine."""
-SESSIONS_ON_GPU, SESSIONS_ON_CPU = 128, 24
+SESSIONS_ON_GPU, SESSIONS_ON_CPU = MOST_SESSIONS, 24
 """Histories that have run code, at once: each keeps an interpreter (some 80 MB, and a second of a
 processor to come up), of which `sandbox.slots` run."""
 

@@ -50,10 +50,8 @@ def read_responses(path: Path, limit: int | None = None) -> list[Response]:
 def _responses(path: Path) -> Iterator[tuple[Response, str]]:
     for file in _files(path):
         for number, (place, row) in enumerate(table_rows(file)):
-            yield (
-                _response(row, f"{file}, {place}", _PART.sub("", file.stem), number),
-                (f"{file}, {place}"),
-            )
+            where = f"{file}, {place}"
+            yield _response(row, where, _PART.sub("", file.stem), number), where
 
 
 def _files(path: Path) -> list[Path]:

@@ -87,7 +87,6 @@ class QuotaRule:
         """Samples to draw next; 0 once both quotas are full or the cap is reached."""
         wanted = self._settings
         later = max(wanted.round, int(wanted.growth * len(paths)))
-        size = later if paths else wanted.first_round
         if wanted.select == "all" and paths:
             return 0
         if paths and pass_at_1(paths) < wanted.least_pass_at_1:
@@ -96,6 +95,7 @@ class QuotaRule:
             len(usable(paths, correct=True)) >= wanted.correct
             and len(usable(paths, correct=False)) >= wanted.incorrect
         )
+        size = later if paths else wanted.first_round
         return 0 if full else max(0, min(size, wanted.cap - len(paths)))
 
     def select(self, paths: Sequence[Path]) -> frozenset[str]:
