@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,21 @@ def seen(ray: RayNodes, working: subprocess.Popen[str], wanted: set[str]) -> str
             return text
 
 
+def started(ray: RayNodes, command: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:
+    """A command at work on the cluster."""
+    return subprocess.Popen(
+        [*command, "--address", ray.address],
+        cwd=folder, env=ray.environment, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def ended_well(working: subprocess.Popen[str]) -> None:
+    """Wait for its end."""
+    said = working.communicate(timeout=300)[1]
+    assert working.returncode == 0, said
+
+
 @pytest.fixture
 def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pipe at which a fault can make a process wait; Ray tells its numbers every second."""
@@ -80,17 +96,12 @@ def test_prometheus_sees_them_while_a_build_runs(
         f"after_data@sample/0=kill-once:{tmp_path / 'killed'};after_commit@export/3=wait:{held}",
     )
     with ray_nodes([{"sandbox": 1}]) as ray:
-        building = subprocess.Popen(
-            [BIN / "stepmill", "build", "build.yaml", "--address", ray.address],
-            cwd=folder, env=ray.environment, text=True, stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        building = started(ray, [BIN / "stepmill", "build", "build.yaml"], folder)
         with held.open("wb"):  # opens when the last shard is committed, and holds it there
             text = seen(ray, building, of("run") - RARE)
         rows = [line for line in text.splitlines() if line.startswith("ray_stepmill_rows")]
         assert any('run="r"' in line and 'stage="sample"' in line for line in rows), rows
-        said = building.communicate(timeout=300)[1]
-        assert building.returncode == 0, said
+        ended_well(building)
 
 
 @pytest.mark.slow
@@ -102,14 +113,9 @@ def test_prometheus_sees_a_training_while_it_runs(
     world = World(tmp_path / "world")
     monkeypatch.setenv(VARIABLE, f"after_update@{UPDATES}/0=wait:{held}")
     with ray_nodes([{}]) as ray:
-        training = subprocess.Popen(
-            [*world.command("t"), "--address", ray.address],
-            cwd=tmp_path, env=ray.environment, text=True, stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        training = started(ray, world.command("t"), tmp_path)
         with held.open("wb"):  # opens at the last update, and holds it there
             text = seen(ray, training, of("training"))
         (step,) = re.findall(r"^ray_stepmill_train_step{.*} ([\d.]+)$", text, re.M)
         assert float(step) == UPDATES - 1
-        said = training.communicate(timeout=300)[1]
-        assert training.returncode == 0, said
+        ended_well(training)
