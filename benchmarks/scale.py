@@ -8,7 +8,9 @@ Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
              and their stages, every sample, rollout, label, rationale and commit. The engines are
              scripted (`benchmarks.paper_world`) with their latency model and its clock, set so that
              an engine with all its sequences in flight makes the tokens published for an H100
-             (6,443 a second for an 8B model, 2,078 for a 32B one, on four GPUs).
+             (6,443 a second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
+             executor for each engine that writes it, as in `ray_cluster.yaml`, for half a second a
+             block; as many sessions and slots as `configs/genprm.yaml` has.
              `idle`: GPU seconds of loaded engines with no request inside, outside start and drain.
   receipts   the driver and its schedule in real time over a store in a local folder; the workers
              commit empty shards at once, so that what is left is driver and store.
@@ -41,14 +43,13 @@ from actors.scripted_engine import Latency, ScriptedEngine
 from actors.stage import Stage
 from benchmarks import paper_world
 from benchmarks.paper_world import WORD
-from benchmarks.virtual_time import MeteredClock, Seconds, run_virtually
+from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox, run_virtually
 from launch.config import validate
 from storage.commits import Receipt
 from storage.layout import KINDS
 from storage.runs import Run
 from storage.stores import open_store
 from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox
 from workflows.build import finish, start_run
 from workflows.configuration import BuildConfig
 from workflows.drive import Driver, Happened
@@ -68,6 +69,9 @@ SCRIPTS = {
     "completer": paper_world.completer,
     "rationale": paper_world.rationale,
 }
+SESSIONS, SLOTS = 128, 16
+BLOCK_S = 0.5
+"""A sympy check with its import."""
 WRITERS = 64
 
 
@@ -94,7 +98,6 @@ def configuration(folder: Path, texts: list[str], shard_size: int, parallel: int
         "store": f"file:{folder}/store",
         "shard_size": shard_size,
         "models": models,
-        "sandbox": {"slots": 16, "sessions": 128},
         "cluster": {"parallel_shards": parallel, "window": 64},
     }
     return validate(raw, "scale")
@@ -119,7 +122,7 @@ class EngineCluster(LocalCluster):
         latency = Latency(0.02, 2e-5, WORD * IN_FLIGHT[role] / RATE[role])
         settings: EngineSettings = self._config.engine(role)
         engine = ScriptedEngine(SCRIPTS[role], settings, latency=latency, clock=clock)
-        return self._maker.around(role, engine, InProcessSandbox())
+        return self._maker.around(role, engine, TimedSandbox(SESSIONS, SLOTS, BLOCK_S))
 
     async def open(self, worker: int, role: str) -> None:
         """Load a model."""

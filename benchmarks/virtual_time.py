@@ -1,7 +1,7 @@
-"""An event loop whose time is virtual, and engines that are metered in it.
+"""An event loop whose time is virtual, and engines and a sandbox that are metered in it.
 
-Where everything waits, the clock jumps to the next timer. What would run in a thread (the store,
-code) runs at once and takes no time at all, so that nothing depends on the machine.
+Where everything waits, the clock jumps to the next timer. What would run in a thread (the store)
+runs at once and takes no time at all, so that nothing depends on the machine.
 
 Invariant: time passes only where nothing else can happen; a loop in which nothing can ever happen
 again raises instead of standing still.
@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
+
+from actors.sandbox.contract import Execution, Limits
+from tests.scripted_world import InProcessSandbox, InProcessSession
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -113,3 +117,29 @@ class MeteredClock:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+class TimedSandbox(InProcessSandbox):
+    """One executor: so many sessions open, so many blocks at once, each for some seconds."""
+
+    def __init__(self, sessions: int, slots: int, block_s: float) -> None:
+        self._open = asyncio.Semaphore(sessions)
+        self._slots = asyncio.Semaphore(slots)
+        self._block_s = block_s
+
+    @asynccontextmanager
+    async def session(self, key: str) -> AsyncIterator[InProcessSession]:
+        """One namespace across blocks, once there is room for it."""
+        async with self._open:
+            yield _TimedSession(self._slots, self._block_s)
+
+
+class _TimedSession(InProcessSession):
+    def __init__(self, slots: asyncio.Semaphore, block_s: float) -> None:
+        super().__init__()
+        self._slots, self._block_s = slots, block_s
+
+    async def run(self, code: str, limits: Limits | None = None) -> Execution:
+        async with self._slots:
+            await asyncio.sleep(self._block_s)
+            return await super().run(code, limits)
