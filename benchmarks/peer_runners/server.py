@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -35,6 +36,17 @@ class Seen:
     def note(self, asked: Any) -> None:
         """One request."""
         self.prompts.append(hashlib.sha1(json.dumps(asked).encode()).hexdigest())
+
+
+@web.middleware
+async def hung_up(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Whoever is killed while asking gets no answer, and is no error of the server."""
+    try:
+        return await handler(request)
+    except ConnectionResetError:
+        return web.Response(status=400)
 
 
 def application(delay: float) -> web.Application:
@@ -79,7 +91,7 @@ def application(delay: float) -> web.Application:
     async def health(request: web.Request) -> web.Response:
         return web.Response(text="ok")
 
-    made = web.Application(client_max_size=2**26)
+    made = web.Application(client_max_size=2**26, middlewares=[hung_up])
     made.router.add_post("/v1/completions", completions)
     made.router.add_post("/v1/chat/completions", chat)
     made.router.add_get("/v1/models", models)
