@@ -26,6 +26,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray.actor import ActorHandle
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 
 from actors.head_watch import head_watched
@@ -112,7 +113,7 @@ class RayCluster:
     async def open(self, worker: int, role: str) -> None:
         """Start a worker; raises WorkerLost, another InfrastructureError or a UserError."""
         place = self._placements[role]
-        executors = self._open_executors() if place.needs_sandbox else []
+        executors = await self._open_executors() if place.needs_sandbox else []
         actor = (
             ray.remote(WorkerActor)
             .options(
@@ -130,8 +131,9 @@ class RayCluster:
         with classified(f"worker {role}-{worker}"):
             self._pids[worker] = await actor.open.remote()
 
-    def _open_executors(self) -> list[ActorHandle]:
-        room = int(ray.cluster_resources().get("sandbox", 0))
+    async def _open_executors(self) -> list[ActorHandle]:
+        there = await asyncio.to_thread(slots_of_cluster, ("sandbox",))
+        room = there.get("sandbox", 0)
         where = {"sandbox": 1.0} if room else {}
         while len(self._executors) < (self._most_executors or max(1, room)):
             self._executors.append(start_executor(self._sandbox, where, max_restarts=-1))
@@ -219,6 +221,25 @@ def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
         there = ray.cluster_resources()
     kept = {role: int(there[role]) for role in roles if role in there}
     return {"engines": max(1, int(there.get("GPU", 0)))} | kept
+
+
+@contextlib.contextmanager
+def nodes_asked(bundles: Sequence[Mapping[str, float]]) -> Iterator[None]:
+    """Ask the cluster's autoscaler, if it has one, for room for all bundles at once, until the end.
+
+    It is a wish: nothing waits for it. A driver that is killed leaves it behind, until the next one
+    ends.
+    """
+    if not bundles:
+        yield
+        return
+    with classified("the request for nodes"):
+        request_resources(bundles=[dict(bundle) for bundle in bundles])
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # a head that is gone asks nobody any more
+            request_resources(bundles=[])
 
 
 @contextlib.contextmanager

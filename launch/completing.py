@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from actors.ray_cluster import MakeWorker, RayCluster, ray_session, slots_of_cluster
+from actors.ray_cluster import MakeWorker, RayCluster, nodes_asked, ray_session, slots_of_cluster
 from launch.endings import head_lost
 from launch.preflight import is_remote
 from launch.progress import BuildProgress
@@ -22,7 +22,7 @@ from workflows.build import continue_run, standing
 from workflows.drive import SlotsNow
 from workflows.placement import ENGINES
 from workflows.stages import placements
-from workflows.workload import Workload
+from workflows.workload import Workload, asked_nodes
 
 METERS_EVERY_SECONDS = 1.0
 
@@ -43,7 +43,8 @@ def _drive_all(
     executors = config.cluster.sandbox_actors
     roles = tuple(config.engines)
     joined = address or config.cluster.ray_address
-    with ray_session(joined, executors or 1, head_lost) as gpus:
+    asked = asked_nodes(config)
+    with ray_session(joined, executors or 1, head_lost) as gpus, nodes_asked(asked):
         fixed = config.cluster.engine_slots
         slots = {ENGINES: fixed} if fixed else slots_of_cluster(roles)
         cluster = RayCluster(made, placements(config, gpus, slots), config.sandbox, executors)

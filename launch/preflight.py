@@ -25,7 +25,7 @@ from storage.errors import ConfigurationError, SandboxUnavailable, StepmillError
 from storage.probe import probe_store
 from storage.stores import open_store
 from workflows.configuration import BuildConfig
-from workflows.workload import Workload
+from workflows.workload import Workload, asked_nodes
 
 CPU_LIMIT_BYTES = 4 * 1024**3
 """A model larger than this is not run on a CPU: it would take months."""
@@ -84,6 +84,8 @@ def check_problems(config: BuildConfig) -> Finding:
 def check_work(config: Workload, address: str | None) -> Iterator[Finding]:
     """The store and the models that a run of `config` needs."""
     yield attempt("store", partial(probed_store, config.store))
+    if config.cluster.ask:
+        yield attempt("nodes", lambda: f"{len(asked_nodes(config))} are asked of the cluster")
     remote = is_remote(config, address)
     gpus = 0 if remote else gpus_here()
     for role, settings in config.engines.items():

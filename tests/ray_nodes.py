@@ -16,12 +16,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from tests.faults.chaos_victims import processes
 
 BIN = Path(sys.executable).parent
+Autoscaled = Callable[[str], dict[str, Any]]
+"""The head's address -> the configuration of Ray's autoscaler, with Ray's fake cloud."""
 STARTS = 3
 """Ray gives its own processes 30 seconds, which a busy machine may miss: then again."""
 
@@ -57,14 +62,26 @@ class RayNodes:
         """What drivers and nodes join."""
         return f"127.0.0.1:{self.port}"
 
-    def start_head(self, resources: Mapping[str, float], cpus: int) -> None:
-        """Start the head."""
+    def start_head(
+        self, resources: Mapping[str, float], cpus: int, autoscaled: Autoscaled | None = None
+    ) -> None:
+        """Start the head, with an autoscaler where there is a configuration of one."""
+        more = []
+        if autoscaled is not None:
+            file = self.folder / "autoscaled.json"
+            file.write_text(json.dumps(autoscaled(self.address)))
+            more = ["--autoscaling-config", str(file)]
+            self.environment |= {
+                "RAY_FAKE_CLUSTER": "1",
+                "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            }
         self._up(
             [
                 "--head", "--temp-dir", str(self.folder), "--port", str(self.port),
                 "--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port),
                 "--ray-client-server-port", str(free_port()),
-                "--disable-usage-stats",
+                "--disable-usage-stats", *more,
             ],
             resources, cpus,
         )  # fmt: skip
@@ -139,11 +156,12 @@ def ray_nodes(
     nodes: Sequence[Mapping[str, float]] = (),
     head: Mapping[str, float] | None = None,
     head_cpus: int = 0,
+    autoscaled: Autoscaled | None = None,
 ) -> Iterator[RayNodes]:
-    """A head, and a node for each mapping of custom resources."""
+    """A head, and a node for each mapping of custom resources; or what its autoscaler starts."""
     cluster = RayNodes(Path(tempfile.mkdtemp(prefix="sm-ray-")))
     try:
-        cluster.start_head(head or {}, head_cpus)
+        cluster.start_head(head or {}, head_cpus, autoscaled)
         for resources in nodes:
             cluster.add_node(resources)
         yield cluster

@@ -7,6 +7,7 @@ store lies) only says where and how fast the work is done, and may change at any
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,9 @@ from actors.sandbox.contract import SandboxSettings
 from storage.errors import ConfigurationError
 from workflows.road import StageSpec, model_roles, road_of
 from workflows.settings import STRICT, Positive, StageSettings
+
+Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox"]
+"""What a node can be kept for: a custom resource of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,9 @@ class ClusterSettings:
     sandbox_actors: Positive | None = None
     """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
     as many as the cluster's `sandbox` resource counts, one where it has none."""
+    ask: Mapping[Kept, Positive] = field(default_factory=dict)
+    """What Ray's autoscaler is asked for until the work is done: GPUs kept for a role, or executors
+    (`sandbox`). Empty: the cluster as it is."""
     ray_address: str | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 

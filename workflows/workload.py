@@ -10,6 +10,7 @@ from typing import Protocol
 
 from actors.engine import EngineSettings
 from actors.sandbox.contract import SandboxSettings
+from storage.errors import ConfigurationError
 from workflows.configuration import ClusterSettings
 from workflows.road import StageSpec
 
@@ -60,3 +61,20 @@ class Workload(Protocol):
     def engine(self, role: str) -> EngineSettings:
         """The engine of a role. Raises ConfigurationError."""
         ...
+
+
+def asked_nodes(config: Workload) -> list[dict[str, float]]:
+    """`cluster.ask` as the custom resources of one engine, or executor, each.
+
+    Raises ConfigurationError where engines of several GPUs do not fill what is asked.
+    """
+    asked: list[dict[str, float]] = []
+    for kept, count in config.cluster.ask.items():
+        size = config.engines[kept].tensor_parallel if kept in config.engines else 1
+        if count % size:
+            raise ConfigurationError(
+                f"engines of {size} GPUs (models.{kept}.tensor_parallel) do not fill the {count} "
+                f"of cluster.ask.{kept}: ask for a multiple of {size}"
+            )
+        asked += [{str(kept): float(size)}] * (count // size)
+    return asked
