@@ -101,6 +101,7 @@ class Deadlines:
         pace.running -= 1
         if committed:
             pace.note(now - started)
+        self._next = min(self._next, self._first_due(task.stage))  # its limit may be shorter now
 
     def median(self, stage: str) -> float | None:
         """Median seconds of the stage's last shards; None while too few are known."""
@@ -130,22 +131,20 @@ class Deadlines:
                 self._times[task] = times + 1
                 self._queue(stage, times + 1)[task] = started
                 yield Late(task, times + 1, now - started)
-        self._next = self._first_due()
+        self._next = min(map(self._first_due, self._paces), default=inf)
 
     @property
     def due_at(self) -> float | None:
         """When to ask again; nothing is late before, and perhaps not then."""
         return None if self._next == inf else self._next
 
-    def _first_due(self) -> float:
-        return min(
-            (
-                next(iter(queue.values())) + self.limit(stage) * 2**times
-                for (stage, times), queue in self._running.items()
-                if queue
-            ),
-            default=inf,
-        )
+    def _first_due(self, stage: str) -> float:
+        due, limit, times = inf, self.limit(stage), 0
+        while (queue := self._running.get((stage, times))) is not None:
+            if queue:
+                due = min(due, next(iter(queue.values())) + limit * 2**times)
+            times += 1
+        return due
 
     def _pace(self, stage: str) -> Pace:
         pace = self._paces.get(stage)

@@ -58,3 +58,14 @@ def test_a_try_that_failed_says_nothing_of_how_long_one_takes() -> None:
     deadlines.end(task(5), 200.0, committed=True)
     assert not deadlines.is_late(task(5))
     assert list(deadlines.late(1e9)) == []
+
+
+def test_a_shard_that_hangs_is_looked_at_as_soon_as_the_others_say_how_long_one_takes() -> None:
+    deadlines = started(9)
+    assert deadlines.due_at == FLOOR * UNKNOWN
+    for shard in range(8):
+        deadlines.end(task(shard), 2.0, committed=True)
+    assert deadlines.due_at == FLOOR
+    assert list(deadlines.late(FLOOR - 0.1)) == []
+    assert [late.task for late in deadlines.late(FLOOR)] == [task(8)]
+    assert deadlines.due_at == 2 * FLOOR
