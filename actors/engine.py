@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
+from storage.bounds import Count, Positive, Seconds, Share
 from storage.records import Message
 
 SEED_SPACE = 1 << 31
@@ -100,7 +101,7 @@ class Reply:
 class EngineSettings:
     """Which model, where and how it is run."""
 
-    kind: str = "vllm"
+    kind: Literal["vllm", "endpoint", "scripted"] = "vllm"
     """`vllm`, `endpoint` or `scripted`."""
     model: str = ""
     """Model folder or hub name; for `endpoint`, the name that the server knows."""
@@ -110,22 +111,22 @@ class EngineSettings:
     """Folder or name of the tokenizer, where it is not the model's own."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key (`endpoint` only)."""
-    max_model_len: int | None = None
+    max_model_len: Positive | None = None
     """Context length in tokens; None: the model's own."""
-    max_in_flight: int = 512
+    max_in_flight: Positive = 512
     """Sequences that one engine works on at once; a few more wait inside it."""
-    part: int = 16
+    part: Positive = 16
     """Most samples of one request inside the engine; larger requests are cut into parts."""
-    tensor_parallel: int = 1
-    gpu_memory: float = 0.9
+    tensor_parallel: Positive = 1
+    gpu_memory: Share = 0.9
     """Share of GPU memory that the engine may take (GPU only)."""
-    kv_cache_gib: int = 1
+    kv_cache_gib: Positive = 1
     """KV cache in GiB (CPU only)."""
-    cpu_threads: int | None = None
+    cpu_threads: Positive | None = None
     """Threads of the engine's arithmetic (CPU only); None: all cores but one."""
-    timeout_s: float = 600.0
+    timeout_s: Seconds = 600.0
     """Longest wait for one reply of a server (`endpoint` only)."""
-    retries: int = 6
+    retries: Count = 6
     """Tries after the first one before a server counts as failed (`endpoint` only)."""
     dtype: str = "auto"
     options: dict[str, str | int | float | bool] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from launch import verifier_verbs
 from launch.config import store_url
 from launch.endings import INFRASTRUCTURE, failed
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
+from storage.layout import DEFAULT_STORE
 from storage.runs import Run
 from storage.stores import open_store
 
@@ -38,7 +39,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """What typer makes of Ctrl-C, wherever it came."""
-DEFAULT_STORE = "file:.stepmill/store"
 StoreOption = Annotated[
     str,
     typer.Option(

@@ -34,6 +34,7 @@ from launch.preflight import (
     gpus_here,
     probed_store,
 )
+from storage.layout import DEFAULT_STORE
 from workflows.configuration import BuildConfig
 
 LITTLE_DISK_GIB = 5
@@ -59,7 +60,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     gpus = gpus_here()
     yield Finding("gpu", True, f"{gpus} here" if gpus else "none here; tiny models run on the CPU")
     yield _ray()
-    store = config.store if config else store_url("file:.stepmill/store")
+    store = config.store if config else store_url(DEFAULT_STORE)
     yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
     yield check_sandbox(settings)
     if config:

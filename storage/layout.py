@@ -18,6 +18,8 @@ from typing import Any
 from storage import records, tree_records
 from storage.errors import ConfigurationError
 
+DEFAULT_STORE = "file:.stepmill/store"
+"""Where runs are kept, relative to the working folder, unless a person says where."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 KINDS: dict[str, type[Any]] = {

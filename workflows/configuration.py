@@ -15,9 +15,11 @@ from pydantic import Field
 
 from actors.engine import EngineSettings
 from actors.sandbox.contract import SandboxSettings
+from storage.bounds import Positive, Seconds, Share
 from storage.errors import ConfigurationError
+from storage.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles, road_of
-from workflows.settings import STRICT, Positive, StageSettings
+from workflows.settings import STRICT, StageSettings
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox"]
 """What a node can be kept for: a custom resource of that name."""
@@ -48,7 +50,7 @@ class ClusterSettings:
 
     __pydantic_config__ = STRICT
 
-    engine_slots: int | None = None
+    engine_slots: Positive | None = None
     """Engines that may run at once, counted in GPUs; None: all GPUs of the cluster, or 1."""
     workers_per_role: Positive = 64
     """Most workers of one model role."""
@@ -63,11 +65,11 @@ class ClusterSettings:
     """Tries of a shard before the run stops, or before one that kills its worker is taken apart."""
     retry_pause_s: Annotated[float, Field(ge=0)] = 5.0
     """Pause before what failed is tried again; three times as long each time."""
-    deadline_floor_s: Annotated[float, Field(gt=0)] = 600.0
+    deadline_floor_s: Seconds = 600.0
     """No shard is late before so many seconds."""
     deadline_factor: Annotated[float, Field(ge=1)] = 5.0
     """A shard is late after so many medians of its stage, and gets a twin where there is room."""
-    trouble_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    trouble_share: Share = 0.2
     """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
     trouble_after: Positive = 50
     """Items of a stage before that share means anything."""
@@ -93,7 +95,7 @@ class BuildConfig:
     """JSON lines or Parquet file with problem_id, problem, answer; relative to this file."""
     limit: Positive | None = None
     """Take only the first so many problems."""
-    store: str = "file:.stepmill/store"
+    store: str = DEFAULT_STORE
     """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
     shard_size: Positive = 64
     """Problems in one shard: the unit of work, of commit and of what a crash can cost."""

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from actors.engine import Chat
+from storage.bounds import Positive, Share, Temperature
 from storage.records import Critique, Message, Response, Score
 from workflows import prompts, steps
 from workflows.rewards import THRESHOLD, first_error_index
-from workflows.settings import STRICT, Positive, Share, Temperature
+from workflows.settings import STRICT
 
 REQUEST = (
     "There might be some problem in this paragraph of your reasoning, please rethink and refine "

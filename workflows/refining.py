@@ -26,7 +26,8 @@ from actors.ray_cluster import MakeWorker
 from actors.refiner import Refiner
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.stage import Stage
-from storage.layout import REFINING
+from storage.bounds import Positive
+from storage.layout import DEFAULT_STORE, REFINING
 from storage.object_store import ObjectStore
 from storage.records import Critique, Response, Score
 from storage.runs import Run
@@ -35,7 +36,7 @@ from workflows.configuration import ClusterSettings
 from workflows.refinement import RefineSettings, critique_of, refine_chat, refined_steps
 from workflows.rewards import THRESHOLD
 from workflows.road import StageSpec
-from workflows.settings import STRICT, Positive, sampling_of
+from workflows.settings import STRICT, sampling_of
 from workflows.starting import begin_with_rows
 from workflows.workers import worker_makers
 
@@ -60,7 +61,7 @@ class RefineConfig:
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Name of the run."""
-    store: str = "file:.stepmill/store"
+    store: str = DEFAULT_STORE
     """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
     shard_size: Positive = 32
     """Critiques in one shard."""

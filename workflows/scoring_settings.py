@@ -13,9 +13,11 @@ from pydantic import Field
 
 from actors.engine import EngineSettings
 from actors.sandbox.contract import SandboxSettings
+from storage.bounds import Positive, Share, Temperature
+from storage.layout import DEFAULT_STORE
 from workflows.configuration import ClusterSettings
 from workflows.road import StageSpec
-from workflows.settings import STRICT, Positive, Share, Temperature
+from workflows.settings import STRICT
 
 Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
 EXECUTING: tuple[Mode, ...] = ("full", "code")
@@ -73,7 +75,7 @@ class ScoreConfig:
     """File or folder of responses (JSON, JSON lines or Parquet)."""
     limit: Positive | None = None
     """Take only the first so many responses."""
-    store: str = "file:.stepmill/store"
+    store: str = DEFAULT_STORE
     """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
     shard_size: Positive = 32
     """Responses in one shard: the unit of work, of commit and of what a crash can cost."""

@@ -14,13 +14,10 @@ from typing import Annotated, Literal, Protocol
 from pydantic import ConfigDict, Field
 
 from actors.engine import Sampling
+from storage.bounds import Count, Positive, Share, Temperature
 from workflows.road import STAGE_NAMES
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Temperature = Annotated[float, Field(ge=0)]
 
 
 class SamplingSettings(Protocol):
@@ -180,7 +177,7 @@ class LabelSettings:
     """`ratio`: MC after / MC before; `difference`: their difference; `hard`, `soft`: MC after;
     `start_ratio`: MC after / MC(s1), at most 1; `effective`: MC after + `alpha` * the prover's
     difference."""
-    threshold: float = 0.8
+    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.8
     """A step is right where its value >= threshold (`hard`: where MC after > threshold)."""
     after_first_zero: Literal["zero", "keep", "drop"] = "zero"
     """`zero`: after the first MC = 0 every label is wrong (the paper); `keep`: as measured;

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from actors.training_settings import LearningSettings, RhythmSettings, SpreadSettings
-from workflows.settings import STRICT, Positive
+from storage.bounds import Positive
+from storage.layout import DEFAULT_STORE
+from workflows.settings import STRICT
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -47,7 +49,7 @@ class TrainConfig:
     """Base model: a folder, relative to this file where it begins with a dot, or a hub's name."""
     name: Name | None = None
     """Name of the training in the store; None: RUN-VIEW."""
-    store: str = "file:.stepmill/store"
+    store: str = DEFAULT_STORE
     """Object store of the run and of the training: file:FOLDER, s3://BUCKET/PREFIX."""
     chat_template: str | None = None
     """File with another chat template (Jinja) than the base model's; relative to this file."""

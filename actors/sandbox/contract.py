@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from pydantic import Field
+
+from storage.bounds import Count, Positive, Seconds
 from storage.errors import ItemError
 
 MOST_SESSIONS = 128
 """Sessions of one sandbox where their number is left open: at some 60 MB each, 8 GB."""
+MOST_OUTPUT_BYTES = 16 << 20
 
 
 class Verdict(StrEnum):
@@ -61,22 +65,22 @@ class RequestRejected(ItemError):
 class Limits:
     """What one run or one block may use. All of them are enforced from outside the code."""
 
-    wall_s: float = 5.0
+    wall_s: Seconds = 5.0
     """Wall-clock seconds, by a monotonic clock; the paper's 5 s."""
-    cpu_s: float = 5.0
+    cpu_s: Seconds = 5.0
     """CPU seconds of all processes of the run together."""
-    memory_mb: int = 512
+    memory_mb: Positive = 512
     """Memory of all processes of the run together, beyond the warm interpreter's own."""
-    pids: int = 32
+    pids: Positive = 32
     """Processes and threads at once."""
-    output_bytes: int = 1 << 20
+    output_bytes: Annotated[int, Field(ge=1, le=MOST_OUTPUT_BYTES)] = 1 << 20
     """Bytes kept of stdout, and of stderr; one more ends the run."""
-    scratch_mb: int = 16
+    scratch_mb: Positive = 16
     """Size of /tmp, and of /dev/shm. Fixed for a sandbox when it is opened."""
-    scratch_files: int = 256
+    scratch_files: Positive = 256
     """Inodes of /tmp, and of /dev/shm. Fixed for a sandbox when it is opened."""
-    open_files: int = 64
-    file_mb: int = 8
+    open_files: Positive = 64
+    file_mb: Positive = 8
     """Size of one file."""
 
 
@@ -158,9 +162,9 @@ class SandboxSettings:
     backend: Backend = Backend.AUTO
     runtime: str = "runc"
     """OCI runtime of the docker backend: `runc`, or `runsc` (gVisor) where installed."""
-    slots: int = 4
+    slots: Positive = 4
     """Runs and blocks at once. A session holds a slot only while a block of it runs."""
-    sessions: int = 0
+    sessions: Count = 0
     """Sessions open at once, parked ones included; 0: as many as the model that asks for them has
     sequences in flight, at most 128; fewer than `slots`: as many as those. A solution keeps its
     session while the model writes on, so this bounds how many are written at once. A parked
@@ -169,23 +173,31 @@ class SandboxSettings:
     """Digest (`sha256:…`) the sandbox image must have; empty: whatever this checkout builds."""
     limits: Limits = field(default_factory=Limits)
     """Defaults of a run, and the most that a run may ask for in memory, processes and files."""
-    longest_wall_s: float = 120.0
+    longest_wall_s: Seconds = 120.0
     """The most wall or CPU seconds that one run may ask for."""
-    largest_input_bytes: int = 8 << 20
+    largest_input_bytes: Positive = 8 << 20
     """Code, stdin and files of one request together."""
     warm: tuple[str, ...] = ("numpy", "sympy", "scipy")
     """Imported before forking. Each megabyte here costs every run some 30 microseconds: scipy's
     parts (69 MB) are left to the few scripts that use them; add `scipy.optimize` where many do."""
-    cpus: float = 1.0
+    cpus: Annotated[float, Field(gt=0)] = 1.0
     """CPU share of one box (docker; bubblewrap has none)."""
     docker_host: str = ""
     """`unix:///…` or `tcp://…`; empty: DOCKER_HOST, the default socket, then a private engine."""
-    reaper_period_s: float = 30.0
+    reaper_period_s: Seconds = 30.0
     """What a dead owner leaves behind is gone within this time."""
-    attempts: int = 3
+    attempts: Positive = 3
     """Sandboxes tried for one run before the infrastructure's error is raised."""
     state_dir: str = ""
     """Where images and the private engine live; empty: STEPMILL_SANDBOX_DIR or the user's cache."""
+
+    def __post_init__(self) -> None:
+        asked = max(self.limits.wall_s, self.limits.cpu_s)
+        if asked > self.longest_wall_s:
+            raise ValueError(
+                f"limits of {asked:g} s are above longest_wall_s ({self.longest_wall_s:g}): every "
+                f"block would be refused"
+            )
 
     def for_in_flight(self, sequences: int) -> SandboxSettings:
         """With sessions for so many sequences in flight, where their number is left open."""

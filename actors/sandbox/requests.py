@@ -6,7 +6,13 @@ wrong with it is `RequestRejected`, which names the part and the reason.
 
 from __future__ import annotations
 
-from actors.sandbox.contract import Limits, Request, RequestRejected, SandboxSettings
+from actors.sandbox.contract import (
+    MOST_OUTPUT_BYTES,
+    Limits,
+    Request,
+    RequestRejected,
+    SandboxSettings,
+)
 from actors.sandbox.guest.frames import Frame
 
 LONGEST_NAME = 255
@@ -47,7 +53,7 @@ def limit_fields(limits: Limits, settings: SandboxSettings) -> dict[str, object]
     for name in ("wall_s", "cpu_s"):
         if not 0 < getattr(limits, name) <= settings.longest_wall_s:
             raise RequestRejected(f"{name} must be above 0 and at most {settings.longest_wall_s}")
-    if not 0 < limits.output_bytes <= 16 << 20:
+    if not 0 < limits.output_bytes <= MOST_OUTPUT_BYTES:
         raise RequestRejected("output_bytes must be above 0 and at most 16 MiB")
     return {
         "wall_s": float(limits.wall_s),

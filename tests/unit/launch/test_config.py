@@ -81,6 +81,26 @@ def test_a_writer_has_a_sandbox_session_for_every_solution_in_flight(
         pytest.param({"sandbox": {"limits": {"wall": 1}}}, "`sandbox.limits.wall`", id="limits"),
         pytest.param({"stages": {"sample": {"cap": 0}}}, "greater than or equal to 1", id="bound"),
         pytest.param({"stages": {"label": {"form": "odd"}}}, "`stages.label.form`", id="choice"),
+        pytest.param(
+            {"models": MINIMAL["models"] | {"policy": MODEL | {"kind": "vlm"}}},
+            "`models.policy.kind`",
+            id="engine",
+        ),
+        pytest.param(
+            {"models": MINIMAL["models"] | {"policy": MODEL | {"part": 0}}},
+            "`models.policy.part`",
+            id="no samples at once",
+        ),
+        pytest.param({"sandbox": {"slots": 0}}, "`sandbox.slots`", id="no slots"),
+        pytest.param(
+            {"sandbox": {"limits": {"wall_s": 500}}}, "above longest_wall_s", id="limits of limits"
+        ),
+        pytest.param({"cluster": {"engine_slots": 0}}, "`cluster.engine_slots`", id="no engines"),
+        pytest.param(
+            {"stages": {"label": {"threshold": float("nan")}}},
+            "`stages.label.threshold`",
+            id="not a number",
+        ),
         pytest.param({"shard_size": "many"}, "`shard_size`", id="type"),
         pytest.param({"run": "a/b"}, "`run`", id="run name"),
         pytest.param({"format": 2}, "`format`", id="newer format"),
