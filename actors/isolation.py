@@ -35,7 +35,12 @@ BY_ITEM = ("rationalize", "formalize", "judge", "repair", "score", "refine")
 """Stages whose smallest part is a path or response; the others look at all paths of a problem
 together."""
 
-ITEM_OF = {"problems": "problem_id", "responses": "response_id", "critiques": "response_id"}
+ITEM_OF = {
+    "problems": "problem_id",
+    "responses": "response_id",
+    "critiques": "response_id",
+    "search": "node_id",
+}
 """Which field names the items that leave a stage, where it is not their path_id."""
 
 

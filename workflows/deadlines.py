@@ -24,6 +24,10 @@ REMEMBERED = 63
 ENOUGH = 3
 UNKNOWN = 10
 """Floors that a shard may take while its stage's median is not known."""
+ONE_BY_ONE = 7
+"""How often a shard whose items are tried one by one may be late before its worker is taken for
+hung. A limit is some medians of whole shards, and doubles each time: 128 limits, for an item alone
+takes at most as long as a shard."""
 
 
 class Late(NamedTuple):

@@ -7,9 +7,8 @@ Rules, in the order in which they win:
   1. A shard enters a stage when it is committed in the one before; the stage furthest down the
      road goes first, within a stage first come, first served, shards that were lost first.
   2. At most `window` shards wait before a stage: a slow stage stops the one before it.
-  3. A shard that is late gets a twin on another worker, if one has room: the first commit wins,
-     the other reply is ignored. A worker that was overtaken, or on which everything is late and
-     which has not been heard of, is replaced.
+  3. A shard that is late gets a twin on another worker, if one has room: the first commit wins. A
+     worker that was overtaken, or is silent and everything on it late, is replaced.
   4. Shards that died with their worker are taken more and more carefully (`workflows.shards`);
      slots go to roles by turns or by shares (`workflows.placement`).
 
@@ -25,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from workflows.deadlines import Deadlines, Late
+from workflows.deadlines import ONE_BY_ONE, Deadlines, Late
 from workflows.placement import (
     ENGINES,
     Close,
@@ -38,6 +37,7 @@ from workflows.placement import (
 )
 from workflows.road import StageSpec
 from workflows.shards import ShardExhausted, Shards, Task
+from workflows.tries import Tries
 
 __all__ = ["Action", "Close", "Open", "RolePlan", "Run", "Schedule", "ShardExhausted", "Task"]
 
@@ -86,18 +86,13 @@ class Schedule:
         self._deadlines = deadlines or Deadlines()
         self._clock = clock
         self._decided = clock()
-        self._where: dict[Task, Worker] = {}
-        """Every try that can still win."""
-        self._pairs: dict[Task, Task] = {}
-        """A try and its twin, both ways."""
+        self._tries = Tries()
         self._twins: list[deque[Task]] = [deque() for _ in road]
         """Late tries that wait for a worker to run their twin."""
         self._closings: list[Close] = []
         """Workers to close with the next decision."""
         self.replaced = 0
         """Workers closed because they hung or were overtaken."""
-
-    # ---------------------------------------------------------------- what happened
 
     def opened(self, number: int) -> None:
         """The worker is up."""
@@ -128,6 +123,8 @@ class Schedule:
         return True
 
     def _orphan(self, worker: Worker, cause: str) -> None:
+        for task in self._tries.overtaken_on(worker):
+            self._forget(task)
         tasks, worker.running = sorted(worker.running, reverse=True), set()
         for task in tasks:
             if not self._end(task, committed=False):
@@ -145,10 +142,9 @@ class Schedule:
         if not self._take_off(worker, task):
             return False
         position = self._position[task.stage]
-        twin = self._pairs.get(task)
+        twin = self._tries.twin(task)
         self._end(task, committed=True)
-        if twin is not None and (slower := self._where.pop(twin, None)) is not None:
-            self._deadlines.end(twin, self._clock(), committed=False)
+        if twin is not None and (slower := self._tries.overtake(twin)) is not None:
             slower.running.discard(twin)
             slower.overtaken += 1
             if twin.attempt < task.attempt:
@@ -189,11 +185,17 @@ class Schedule:
                 worker.running.remove(task)
             else:
                 worker.overtaken -= 1
+                self._forget(task)
             if not worker.load and crew.clearing is not worker:
                 worker.alone = False
             crew.enter(worker)
             self._stop_when_idle(worker)
         return counts
+
+    def _forget(self, task: Task) -> None:
+        """The try that lost is over, or its worker is."""
+        if self._tries.forget(task):
+            self._deadlines.end(task, self._clock(), committed=False)
 
     def _stop_when_idle(self, worker: Worker) -> None:
         if worker.leaving and not worker.closing and not worker.running:
@@ -201,16 +203,11 @@ class Schedule:
 
     def _end(self, task: Task, committed: bool) -> bool:
         """The try can't win any more; True where its twin still can."""
-        self._where.pop(task, None)
         self._deadlines.end(task, self._clock(), committed)
-        twin = self._pairs.pop(task, None)
-        if twin is None:
+        if not self._tries.end(task):
             return False
-        self._pairs.pop(twin, None)
         self._shards.forget_twin(self._position[task.stage], task.shard)
         return True
-
-    # ---------------------------------------------------------------- what to do
 
     @property
     def finished(self) -> bool:
@@ -283,7 +280,7 @@ class Schedule:
         waiting = self._twins[position]
         for _ in range(len(waiting)):
             late = waiting.popleft()
-            owner = self._where.get(late)
+            owner = self._tries.owner(late)
             if owner is None:
                 self._shards.forget_twin(position, late.shard)
                 continue
@@ -292,7 +289,7 @@ class Schedule:
                 waiting.append(late)
                 continue
             twin = self._shards.take_twin(position, late.shard)
-            self._pairs[late], self._pairs[twin] = twin, late
+            self._tries.pair(late, twin)
             yield self._start(free, twin, now)
 
     def _start(self, worker: Worker, task: Task, now: float) -> Run:
@@ -301,25 +298,28 @@ class Schedule:
         worker.running.add(task)
         worker.alone = task.care != "shared"
         crew.enter(worker)
-        self._where[task] = worker
+        self._tries.start(task, worker)
         self._deadlines.start(task, now)
         return Run(worker.number, task)
 
     def _overdue(self, now: float) -> None:
         for late in self._deadlines.late(now):
-            worker = self._where.get(late.task)
+            task = late.task
+            worker = self._tries.holder(task)
             if worker is None:
                 continue
-            position = self._position[late.task.stage]
-            if late.times > 1 and self._hangs(worker, late, now):
+            position = self._position[task.stage]
+            patience = ONE_BY_ONE if task.care == "isolated" else 1
+            if late.times > patience and self._hangs(worker, late, now):
                 self.replaced += 1
                 self.broken(worker.number, f"no reply in {late.seconds:.0f} s")
-            elif self._may_have_twin(late.task) and self._shards.ask_twin(position, late.task):
-                self._twins[position].append(late.task)
+            elif self._may_have_twin(task) and self._shards.ask_twin(position, task):
+                self._twins[position].append(task)
 
     def _may_have_twin(self, task: Task) -> bool:
-        """Not where it has one, nor where two would blame each other's items."""
-        return task not in self._pairs and task.care == "shared"
+        """Not where it has one or had one, nor where two would blame each other's items."""
+        alone = self._tries.owner(task) is not None and self._tries.twin(task) is None
+        return alone and task.care == "shared"
 
     def _hangs(self, worker: Worker, late: Late, now: float) -> bool:
         """Whether everything on a worker is late and it has been silent as long as that."""
