@@ -44,6 +44,10 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 MANY = 1000
 """Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
 
+SLIVER = 0.01
+"""What a worker takes of a node's processors: nothing to speak of, but there must be some. A node
+that offers none (the head, nodes for code) is left alone."""
+
 MakeWorker = Callable[[str, Sandbox | None], ShardWorker]
 """Makes a worker of one role, inside its actor, from the worker's name and a sandbox."""
 
@@ -53,7 +57,7 @@ class Placement:
     """What one worker of a role takes of a node."""
 
     gpus: float = 0
-    cpus: float = 0
+    cpus: float = SLIVER
     resources: dict[str, float] = field(default_factory=dict)
     needs_sandbox: bool = False
 
@@ -132,7 +136,7 @@ class RayCluster:
             self._pids[worker] = await actor.open.remote()
 
     async def _open_executors(self) -> list[ActorHandle]:
-        there = await asyncio.to_thread(slots_of_cluster, ("sandbox",))
+        there = await asyncio.to_thread(kept_nodes, ("sandbox",))
         room = there.get("sandbox", 0)
         where = {"sandbox": 1.0} if room else {}
         while len(self._executors) < (self._most_executors or max(1, room)):
@@ -217,10 +221,18 @@ def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
 
     Raises InfrastructureError.
     """
-    with classified("slots of the cluster"):
+    kept = kept_nodes((*roles, "GPU"))
+    return {"engines": max(1, kept.pop("GPU", 0))} | kept
+
+
+def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
+    """How much the cluster has now of each of some resources; without those it has not.
+
+    Raises InfrastructureError.
+    """
+    with classified("the cluster's resources"):
         there = ray.cluster_resources()
-    kept = {role: int(there[role]) for role in roles if role in there}
-    return {"engines": max(1, int(there.get("GPU", 0)))} | kept
+    return {kind: int(there[kind]) for kind in kinds if kind in there}
 
 
 @contextlib.contextmanager

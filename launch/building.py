@@ -9,14 +9,14 @@ from __future__ import annotations
 from rich.console import Console
 
 from launch.completing import complete
-from launch.config import validate
+from launch.config import store_url, validate
 from launch.deriving import continue_derived, derive
 from launch.piloting import make_pilot
-from launch.preflight import check_problems, require
+from launch.preflight import check_image, check_problems, require
 from launch.refining import resume_refining
 from launch.scoring import resume_scoring
 from launch.status import run_status, show_status
-from storage.layout import REFINING, SCORING
+from storage.layout import DEFAULT_STORE, REFINING, SCORING
 from storage.runs import Run
 from storage.stores import open_store
 from workflows.build import create_run, finish, planned, standing, stored_configuration
@@ -55,7 +55,7 @@ def resume_run(name: str, store: str, address: str | None) -> None:
     run.check_input()
     continue_derived(run, config)
     if not standing(run).finished:
-        require(config, address)
+        check_image(run, require(config, address))
     _work(run, config, address)
 
 
@@ -64,7 +64,9 @@ def _work(run: Run, config: BuildConfig, address: str | None) -> None:
         complete(run, config, address, makers(run, config))
         finish(run)
     show_status(run_status(run))
-    Console(stderr=True).print(
-        f"run {run.name} is finished: `stepmill download {run.name} FOLDER` copies its dataset",
+    where = "" if config.store == store_url(DEFAULT_STORE) else f" --store {config.store}"
+    Console(stderr=True, soft_wrap=True).print(
+        f"run {run.name} is finished: `stepmill download {run.name} FOLDER{where}` copies its "
+        f"dataset",
         highlight=False,
     )

@@ -16,11 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from launch.piloting import make_pilot
-from launch.preflight import probed_store, require
+from launch.preflight import check_image, probed_store, require
 from storage.derivation import origin_of
 from storage.errors import NothingFound
 from storage.runs import Run
-from storage.specs import check_same
 from storage.stores import open_store
 from workflows.build import create_run, planned, standing
 from workflows.configuration import BuildConfig
@@ -67,8 +66,7 @@ def derive(config: BuildConfig, address: str | None, asked: str | None) -> Run |
         run = start_derived(config, store, wanted, source)
     continue_derived(run, config)
     if begun is not None and not standing(run).finished:
-        image = require(config, address)
-        check_same(run.name, run.spec, replace(run.spec, image_digest=image))
+        check_image(run, require(config, address))
     return run
 
 

@@ -23,6 +23,8 @@ from actors.sandbox.image.rootfs import build_root, state_dir
 from actors.sandbox.opening import open_sandbox
 from storage.errors import ConfigurationError, SandboxUnavailable, StepmillError
 from storage.probe import probe_store
+from storage.runs import Run
+from storage.specs import check_same
 from storage.stores import open_store
 from workflows.configuration import BuildConfig
 from workflows.workload import Workload, asked_nodes
@@ -180,3 +182,8 @@ def require(config: Workload, address: str | None, *found: Finding) -> str | Non
     if not config.runs_code:
         return None
     return build_root(state_dir(config.sandbox.state_dir)).digest
+
+
+def check_image(run: Run, image: str | None) -> None:
+    """Raise SpecMismatch where a run was begun with another image than code would run in now."""
+    check_same(run.name, run.spec, replace(run.spec, image_digest=image))

@@ -37,7 +37,10 @@ SCORING = """
 # Scoring
 
 `stepmill score MODEL FILE` takes these from its options and from `--config FILE.yaml`, which also
-has `sandbox`, `cluster` and `models.verifier` (the keys of an engine) as a build has them.
+has the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Other defaults than a
+build's: `models.verifier.max_in_flight` and `sandbox.sessions` are {gpu[0]} and {gpu[1]} where this
+machine has GPUs, {cpu[0]} and {cpu[1]} elsewhere (say them yourself where a cluster has them);
+`sandbox.slots` is the number of processors, at least {slots}.
 """
 
 

@@ -104,7 +104,7 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
     responses = read_responses(wanted.file, wanted.limit)
     answers = known_answers(wanted.problems, responses)
     config = config_of(wanted.model, wanted.file, wanted.score_settings, dict(wanted.score_asked))
-    generator = _generator(wanted, config.store)
+    generator = replace(_generator(wanted, config.store), cluster=config.cluster)
     require(generator, address)
     require(config, address)
     speller(config.models.verifier)

@@ -27,7 +27,7 @@ from rich.console import Console
 from actors.sandbox.contract import MOST_SESSIONS, SandboxSettings
 from launch.completing import complete
 from launch.config import read, store_url, validated
-from launch.preflight import gpus_here, require
+from launch.preflight import check_image, gpus_here, require
 from launch.status import run_status, show_status
 from storage import schemas
 from storage.errors import InputError
@@ -99,6 +99,7 @@ def config_of(
         config,
         run=config.run if named else _usual_name(config),
         store=store_url(config.store),
+        sandbox=config.sandbox.for_in_flight(config.models.verifier.max_in_flight),
     )
 
 
@@ -146,7 +147,7 @@ def score_run(
 def resume_scoring(run: Run, raw: dict[str, Any], address: str | None) -> None:
     """Continue a run from its stored configuration."""
     config = validated(_ADAPTER, raw, f"run {run.name}")
-    require(config, address)
+    check_image(run, require(config, address))
     run.check_input()
     finish_scoring(run, config, address)
     show_status(run_status(run))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from aiohttp import ClientError
 
 from launch.config import load
 from storage.errors import ConfigurationError, InfrastructureError
@@ -32,7 +33,7 @@ EXCLUDES = (
 INTERRUPTED = 130
 RETRY_SECONDS = 2.0
 RETRIES = 30
-"""Tries to reach the head again before the following is given up."""
+"""Tries in a row to reach the head again before the following is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,9 @@ def submit(
     try:
         return asyncio.run(_follow(client, identity))
     except KeyboardInterrupt:
-        again = shlex.join(["stepmill", "submit", str(config_file), "--address", address])
+        options = {"--address": address, "--run": run, "--store": store, "--from": source}
+        given = [word for name, value in options.items() if value for word in (name, value)]
+        again = shlex.join(["stepmill", "submit", str(config_file), *given])
         typer.echo(
             f"\nstepmill: no longer following; the job goes on\n"
             f"  follow it:  ray job logs --address {address} --follow {identity}\n"
@@ -130,20 +133,22 @@ def _line(error: Exception) -> str:
 
 async def _follow(client: Any, identity: str) -> int:
     """Show the log until the job ends, reconnecting where the connection does."""
-    shown = 0
-    for _ in range(RETRIES):
+    shown = failures = 0
+    while failures < RETRIES:
         skip = shown
         try:
             async for chunk in client.tail_job_logs(identity):
                 fresh = chunk[skip:]
                 skip = max(0, skip - len(chunk))
                 shown += len(fresh)
+                failures = 0 if fresh else failures
                 sys.stdout.write(fresh)
                 sys.stdout.flush()
             info = await asyncio.to_thread(client.get_job_info, identity)
             if info.status.is_terminal():
                 return exit_code(str(info.status), info.driver_exit_code)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ClientError) as error:
+            failures += 1
             typer.echo(f"stepmill: following again: {_line(error)}", err=True)
         await asyncio.sleep(RETRY_SECONDS)
     raise InfrastructureError(f"lost sight of job {identity}; it may still run")

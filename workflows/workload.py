@@ -6,6 +6,7 @@ score run are driven by the same code.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from actors.engine import EngineSettings
@@ -63,6 +64,23 @@ class Workload(Protocol):
         ...
 
 
+def kept_roles(config: Workload, there: Collection[str]) -> list[str]:
+    """The roles of a road for which a cluster keeps nodes; `there`: its resources.
+
+    Raises ConfigurationError where it keeps some for one model and none for another: they would
+    wait for each other's GPUs for ever.
+    """
+    local = [role for role, engine in config.engines.items() if engine.kind == "vllm"]
+    kept = [role for role in local if role in there]
+    if kept and len(kept) < len(local):
+        lacking = ", ".join(role for role in local if role not in there)
+        raise ConfigurationError(
+            f"the cluster keeps nodes for {', '.join(kept)} and none for {lacking}: give nodes the "
+            f"resource of every model of the road, or of none"
+        )
+    return kept
+
+
 def asked_nodes(config: Workload) -> list[dict[str, float]]:
     """`cluster.ask` as the custom resources of one engine, or executor, each.
 
@@ -78,3 +96,15 @@ def asked_nodes(config: Workload) -> list[dict[str, float]]:
             )
         asked += [{str(kept): float(size)}] * (count // size)
     return asked
+
+
+def missing_nodes(asked: Sequence[Mapping[str, float]], there: Mapping[str, int]) -> list[str]:
+    """What has to come up before work can begin: of each kind that is asked for, room for one.
+
+    A cluster with GPUs and no node that is kept for a model is one that nobody labelled, and is
+    taken as it is.
+    """
+    least = {kind: size for bundle in asked for kind, size in bundle.items()}
+    if there.get("GPU") and not any(kind in there for kind in least if kind != "sandbox"):
+        return []
+    return [kind for kind, size in least.items() if there.get(kind, 0) < size]
