@@ -3,7 +3,7 @@
 Invariant: a rationale writer can't tell `RemoteSandbox` from a local sandbox; an executor that
 died is the sandbox's own trouble (SandboxLost in a session, another executor for a run, then
 SandboxUnavailable). A caller that is silent for `SILENCE_S` loses its sessions, so that no slot
-is held by the dead.
+is held by the dead; an executor that is silent for as long loses its calls to one that answers.
 """
 
 from __future__ import annotations
@@ -14,20 +14,29 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.ray_errors import classified
-from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Session
+from actors.sandbox.contract import (
+    Execution,
+    Limits,
+    Request,
+    SandboxSettings,
+    Session,
+    SessionDead,
+)
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.pool import caller as current_caller
 from storage.errors import InfrastructureError, SandboxLost, SandboxUnavailable
+
+Answer = TypeVar("Answer")
 
 SILENCE_S = 60.0
 ALIVE_EVERY_S = 10.0
@@ -95,7 +104,13 @@ class CodeExecutor:
         if held is None:
             raise SandboxLost(f"session {identity} is not known here: its executor restarted")
         self._hear(held.caller)
-        return await held.session.run(code, limits)
+        try:
+            return await held.session.run(code, limits)
+        except SessionDead as dead:
+            if identity in self._held:
+                raise
+            # No act of its code: the caller must not go on in a fresh interpreter.
+            raise SandboxLost(f"session {identity} was closed for its caller's silence") from dead
 
     async def close_session(self, identity: str) -> None:
         """Free the session's slot. Idempotent."""
@@ -106,10 +121,12 @@ class CodeExecutor:
     async def forget(self, caller: str) -> None:
         """Close the sessions of a dead caller, now and when its waiting calls are served."""
         self._heard.pop(caller, None)
-        for identity, held in list(self._held.items()):
-            if held.caller == caller:
-                with contextlib.suppress(InfrastructureError):
-                    await self.close_session(identity)
+        theirs = [identity for identity, held in self._held.items() if held.caller == caller]
+        await asyncio.gather(*map(self._let_go, theirs))
+
+    async def _let_go(self, identity: str) -> None:
+        with contextlib.suppress(InfrastructureError):
+            await self.close_session(identity)
 
     async def close(self) -> None:
         """Remove every box."""
@@ -127,8 +144,7 @@ class CodeExecutor:
             await asyncio.sleep(ALIVE_EVERY_S)
             now = time.monotonic()
             silent = {name for name, heard in self._heard.items() if now - heard > SILENCE_S}
-            for name in silent:
-                await self.forget(name)
+            await asyncio.gather(*map(self.forget, silent))
 
 
 def start_executor(
@@ -176,7 +192,9 @@ class RemoteSandbox:
         self._attempts = attempts
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._door = asyncio.Semaphore(waiting)
-        self._living: asyncio.Task[None] | None = None
+        self._heard = [0.0] * len(self._executors)
+        """When each last said that it lives; since we first asked at the latest."""
+        self._living: list[asyncio.Task[None]] = []
         self._unwanted: set[asyncio.Task[None]] = set()
         """Sessions that are closed as soon as they are open."""
 
@@ -189,7 +207,7 @@ class RemoteSandbox:
                 async with self._door:
                     with self._chosen() as position, executor_calls("run"):
                         ran = self._executors[position].run.remote(self._name, request, limits)
-                        seen: Execution = await ran
+                        seen: Execution = await self._answer(position, ran)
                         return seen
             except SandboxLost as error:
                 lost = error
@@ -200,12 +218,11 @@ class RemoteSandbox:
         """Hold one interpreter on one executor, another one where the first dies before that."""
         self._live()
         position, identity = await self._opened(key)
-        executor = self._executors[position]
         with self._chosen(position):
             try:
-                yield RemoteSession(executor, identity)
+                yield RemoteSession(self, position, identity)
             finally:
-                await asyncio.shield(_close(executor, identity))
+                await asyncio.shield(self._close(position, identity))
 
     async def _opened(self, key: str) -> tuple[int, str]:
         """(place of its executor, identity) of a new session."""
@@ -214,27 +231,65 @@ class RemoteSandbox:
             try:
                 async with self._door:
                     with self._chosen() as position, executor_calls(key):
-                        return position, await self._open(self._executors[position], key)
+                        return position, await self._open(position, key)
             except SandboxLost as error:
                 lost = error
         raise SandboxLost(f"{key}: {self._attempts} executors were tried: {lost}") from lost
 
-    async def _open(self, executor: ActorHandle[Any], key: str) -> str:
-        opening = asyncio.create_task(_open(executor, self._name, key))
+    async def _open(self, position: int, key: str) -> str:
+        opening = asyncio.create_task(self._ask_to_open(position, key))
         try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
+            return await self._answer(position, asyncio.shield(opening))
+        except (asyncio.CancelledError, SandboxLost):
             # It opens all the same when its turn comes, and nobody would ever close it.
-            unwanted = asyncio.create_task(_close(executor, opening))
+            unwanted = asyncio.create_task(self._close(position, opening))
             self._unwanted.add(unwanted)
             unwanted.add_done_callback(self._unwanted.discard)
             raise
+
+    async def _ask_to_open(self, position: int, key: str) -> str:
+        identity: str = await self._executors[position].open_session.remote(self._name, key)
+        return identity
+
+    async def _block(
+        self, position: int, identity: str, code: str, limits: Limits | None
+    ) -> Execution:
+        with executor_calls(f"session {identity}"):
+            ran = self._executors[position].run_block.remote(identity, code, limits)
+            seen: Execution = await self._answer(position, ran)
+            return seen
+
+    async def _close(self, position: int, identity: str | asyncio.Task[str]) -> None:
+        """Close a session, also one that is still being opened; one that is lost is closed."""
+        with contextlib.suppress(InfrastructureError), executor_calls("close"):
+            known = identity if isinstance(identity, str) else await identity
+            await self._answer(position, self._executors[position].close_session.remote(known))
+
+    async def _answer(self, position: int, call: Awaitable[Answer]) -> Answer:
+        """What an executor answers. Raises SandboxLost where it is silent and another answers.
+
+        What it was asked it may still do; where no other one answers there is nowhere else to go,
+        and one that is still being placed needs its time.
+        """
+        answer = asyncio.ensure_future(call)
+        try:
+            while not (await asyncio.wait({answer}, timeout=ALIVE_EVERY_S))[0]:
+                silent = time.monotonic() - self._heard[position] > SILENCE_S
+                if silent and any(map(self._answers, range(len(self._executors)))):
+                    raise SandboxLost(f"the executor has not answered for {SILENCE_S:g} s")
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    def _answers(self, position: int) -> bool:
+        """Whether an executor said of late that it lives."""
+        return time.monotonic() - self._heard[position] <= SILENCE_S / 2
 
     @contextlib.contextmanager
     def _chosen(self, position: int | None = None) -> Iterator[int]:
         """Count a call at an executor: the given one, or the one with the least of our work."""
         if position is None:
-            position = min(range(len(self._load)), key=lambda i: (self._lost[i], self._load[i]))
+            position = min(range(len(self._load)), key=self._trouble)
         self._load[position] += 1
         try:
             yield position
@@ -244,46 +299,41 @@ class RemoteSandbox:
         finally:
             self._load[position] -= 1
 
-    def _live(self) -> None:
-        if self._living is None:
-            self._living = asyncio.create_task(self._say_alive())
+    def _trouble(self, position: int) -> tuple[bool, int, int]:
+        """The less, the rather a call goes there."""
+        return not self._answers(position), self._lost[position], self._load[position]
 
-    async def _say_alive(self) -> None:
+    def _live(self) -> None:
+        if not self._living:
+            self._heard = [time.monotonic()] * len(self._executors)
+            everywhere = range(len(self._executors))
+            self._living = [asyncio.create_task(self._say_alive(each)) for each in everywhere]
+
+    async def _say_alive(self, position: int) -> None:
+        """To one executor: none must go without a word because another does not answer."""
         while True:
-            for position, executor in enumerate(self._executors):
-                with contextlib.suppress(InfrastructureError, RayError):
-                    with executor_calls("alive"):
-                        await executor.alive.remote(self._name)
-                    self._lost[position] = 0
+            with contextlib.suppress(InfrastructureError, RayError, TimeoutError):
+                with executor_calls("alive"):
+                    said = self._executors[position].alive.remote(self._name)
+                    await asyncio.wait_for(said, SILENCE_S / 2)
+                self._lost[position] = 0
+                self._heard[position] = time.monotonic()
             await asyncio.sleep(ALIVE_EVERY_S)
 
     async def close(self) -> None:
         """Stop speaking for this process; the executors belong to whoever started them."""
-        if self._living is not None:
-            self._living.cancel()
-
-
-async def _open(executor: ActorHandle[Any], caller: str, key: str) -> str:
-    identity: str = await executor.open_session.remote(caller, key)
-    return identity
-
-
-async def _close(executor: ActorHandle[Any], identity: str | asyncio.Task[str]) -> None:
-    """Close a session, also one that is still being opened; one that is lost is closed."""
-    with contextlib.suppress(InfrastructureError), executor_calls("close"):
-        known = identity if isinstance(identity, str) else await identity
-        await executor.close_session.remote(known)
+        for speaking in self._living:
+            speaking.cancel()
 
 
 class RemoteSession:
     """One interpreter at the far end of an actor call."""
 
-    def __init__(self, executor: ActorHandle[Any], identity: str) -> None:
-        self._executor = executor
+    def __init__(self, sandbox: RemoteSandbox, position: int, identity: str) -> None:
+        self._sandbox = sandbox
+        self._position = position
         self._identity = identity
 
     async def run(self, code: str, limits: Limits | None = None) -> Execution:
         """Run one block."""
-        with executor_calls(f"session {self._identity}"):
-            seen: Execution = await self._executor.run_block.remote(self._identity, code, limits)
-            return seen
+        return await self._sandbox._block(self._position, self._identity, code, limits)

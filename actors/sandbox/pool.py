@@ -6,7 +6,8 @@ and a run takes a warm one where there is one.
 
 Invariant: a lost box is replaced and its run tried again, at most `attempts` times; a block of a
 session is never tried again, because its variables are gone with the box. When `close` returns no
-box is left. A run that is cancelled frees its slot.
+box is left. A run that is cancelled frees its slot. A place has one owner: a session gives it back
+when nothing of the session is on its way to the box any more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -113,12 +114,15 @@ class Pool:
     async def session(self, key: str) -> AsyncIterator[Session]:
         """Hold one interpreter; `key` names the solution in messages."""
         asked = time.monotonic()
-        async with self._entered():
-            held = PoolSession(self, key, time.monotonic() - asked)
-            try:
-                yield held
-            finally:
-                await asyncio.shield(held.close())
+        room = AsyncExitStack()
+        await room.enter_async_context(self._entered())
+        held = PoolSession(self, key, time.monotonic() - asked)
+        room.push_async_callback(held.close)
+        try:
+            yield held
+        finally:
+            # Whoever is cancelled here does not wait, but the next one does: it needs the place.
+            await asyncio.shield(room.aclose())
 
     @asynccontextmanager
     async def _entered(self) -> AsyncIterator[None]:
@@ -165,9 +169,11 @@ class Pool:
             raise SandboxUnavailable("the sandbox is closed")
 
     async def _drop(self, place: Place, why: str) -> None:
-        if place.box is not None:
-            await place.box.close(why)
-            place.box = None
+        box = place.box
+        if box is not None:
+            await box.close(why)
+            if place.box is box:  # or somebody has opened another one there meanwhile
+                place.box = None
 
     def _watch(self) -> None:
         if self._reaper is None:
@@ -198,6 +204,7 @@ class PoolSession:
         self._place: Place | None = None
         self._box: Box | None = None
         self._ended = ""
+        self._opening = asyncio.Lock()
 
     async def run(self, code: str, limits: Limits | None = None) -> Execution:
         """Run one block. After SandboxLost the session is of no further use."""
@@ -206,8 +213,10 @@ class PoolSession:
         self._refuse_if_ended()
         asked = time.monotonic()
         async with self._pool._turn():
+            async with self._opening:
+                self._refuse_if_ended()
+                box = self._box or await self._open(limits)
             self._refuse_if_ended()
-            box = self._box or await self._open(limits)
             queued = self._waited_s + time.monotonic() - asked
             self._waited_s = 0.0
             return await self._ask(box, frame, limits, queued)
@@ -247,6 +256,7 @@ class PoolSession:
                 await self._pool._drop(place, str(error))
                 if self._pool._closed or tried == self._pool.settings.attempts:
                     raise SandboxUnavailable(f"session {self._key}: {error}") from error
+                self._refuse_if_ended()
             else:
                 self._box = box
                 return box
@@ -254,9 +264,15 @@ class PoolSession:
     async def close(self) -> None:
         """End the interpreter; its box is clean, or gone, afterwards."""
         self._ended = self._ended or "closed"
-        if self._box is not None and self._box.alive:
-            with contextlib.suppress(SandboxLost):
-                await self._box.ask(Frame("shut"), "shut", GRACE_S)
-        if self._place is not None:
+        # An opening under way comes to its end first: in a place that is given back it would open
+        # a box, or an interpreter, beside the next one's.
+        async with self._opening:
+            if self._place is None:
+                return
+            # Of the place, not of this session: one that was cancelled while it opened has none.
+            box = self._place.box
+            if box is not None and box.alive:
+                with contextlib.suppress(SandboxLost):
+                    await box.ask(Frame("shut"), "shut", GRACE_S)
             self._pool._idle.append(self._place)
             self._place = None
