@@ -30,6 +30,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 
 from actors.head_watch import head_watched
+from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import RemoteSandbox, start_executor
@@ -38,6 +39,8 @@ from storage.commits import Receipt
 from storage.errors import InfrastructureError, WorkerLost
 
 CLOSE_SECONDS = 30.0
+ANSWER_SECONDS = 2.0
+"""How long the others are waited for when a worker died: who is dead is known by then."""
 START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
@@ -113,6 +116,8 @@ class RayCluster:
         self._pids: dict[int, int] = {}
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._said: dict[int, list[ShardProgress]] = {}
+        self._dead: dict[int, WorkerLost] = {}
+        """Workers found dead that nobody was told of."""
 
     async def open(self, worker: int, role: str) -> None:
         """Start a worker; raises WorkerLost, another InfrastructureError or a UserError."""
@@ -155,9 +160,24 @@ class RayCluster:
         actor = self._workers.get(worker)
         if actor is None:
             raise WorkerLost(f"worker {worker} is closed")
-        with classified(f"worker {worker}"):
-            receipt: Receipt = await getattr(actor, method).remote(stage, shard)
+        try:
+            with classified(f"worker {worker}"):
+                receipt: Receipt = await getattr(actor, method).remote(stage, shard)
+        except WorkerLost:
+            await self._ask_who_else_died()
+            raise
         return receipt
+
+    async def _ask_who_else_died(self) -> None:
+        """A node takes all its workers along: what ran on one must not be given to the next."""
+        self._ask_all()
+        if self._asked:
+            await asyncio.wait(list(self._asked.values()), timeout=ANSWER_SECONDS)
+
+    def found_dead(self) -> dict[int, WorkerLost]:
+        """Workers found dead since this was asked last, and how; busy or idle, each once."""
+        dead, self._dead = self._dead, {}
+        return dead
 
     def pids(self, role: str) -> list[int]:
         """Processes of the workers of a role, as far as they are up."""
@@ -168,19 +188,25 @@ class RayCluster:
 
         A worker that does not answer is not asked again before it has.
         """
-        for worker, actor in list(self._workers.items()):
-            if worker in self._pids and worker not in self._asked:
-                self._asked[worker] = asyncio.create_task(self._ask(worker, actor))
+        self._ask_all()
         await asyncio.sleep(0)
         for worker in self._said.keys() - self._workers.keys():
             del self._said[worker]
         return [part for parts in self._said.values() for part in parts]
 
+    def _ask_all(self) -> None:
+        for worker, actor in list(self._workers.items()):
+            if worker in self._pids and worker not in self._asked:
+                self._asked[worker] = asyncio.create_task(self._ask(worker, actor))
+
     async def _ask(self, worker: int, actor: ActorHandle) -> None:
         try:
             self._said[worker] = await actor.progress.remote()
-        except RayError:
-            self._said.pop(worker, None)  # its death is told by what runs on it
+        except RayError as error:
+            self._said.pop(worker, None)
+            # Without its process it is not asked again, and one that was closed has none.
+            if isinstance(error, DEATHS) and self._pids.pop(worker, None) is not None:
+                self._dead[worker] = WorkerLost(f"worker {worker}: {reason(error)}")
         finally:
             self._asked.pop(worker, None)
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from storage.errors import InfrastructureError, WorkerLost
+
+DEATHS = (RayActorError, OutOfMemoryError)
+"""What Ray raises for calls of a dead actor. The second is for one that its memory monitor killed,
+for every later call too, and is not of the first kind."""
 
 
 @contextlib.contextmanager
@@ -26,13 +30,13 @@ def classified(
     except RayTaskError as error:
         cause = error.cause
         raise (cause if isinstance(cause, Exception) else error) from None
-    except RayActorError as error:
-        raise died(f"{what}: {_reason(error)}") from None
+    except DEATHS as error:
+        raise died(f"{what}: {reason(error)}") from None
     except RayError as error:
         raise broken(f"{what}: {error}") from None
 
 
-def _reason(error: RayActorError) -> str:
+def reason(error: RayError) -> str:
     """One line that says why an actor died; what was raised while it was made stands last."""
     lines = str(error).strip().splitlines() or ["its process died"]
-    return lines[-1].strip() if error.actor_init_failed else lines[0]
+    return lines[-1].strip() if getattr(error, "actor_init_failed", False) else lines[0]

@@ -91,11 +91,9 @@ class BuildProgress:
                 if self._workers[event.role] == 1:
                     self._say(f"{event.role} is up")
             case "closed":
-                self._workers[event.role] -= 1
-            case "lost":
-                # One that never came up has no task.
-                self._workers[event.role] -= event.task is not None
-                self._say(f"{event.role}: a worker was lost, another takes over: {event.cause}")
+                self._workers[event.role] = max(0, self._workers[event.role] - 1)
+            case "lost":  # what is left of it is closed next
+                self._say(f"{event.role}: a worker was lost: {event.cause}")
             case "failed" if event.task is not None:
                 task = event.task
                 self._say(f"{task.stage} {task.shard}: will be tried again: {event.cause}")

@@ -180,6 +180,7 @@ async def continue_run(
         slots_now=slots_now,
         tolerance=Tolerance(config.cluster.trouble_share, config.cluster.trouble_after),
         run=run.name,
+        pause=config.cluster.retry_pause_s,
     )
     await driver.drive()
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from actors.metrics import count, show
 from storage.commits import Receipt
@@ -27,11 +27,10 @@ from storage.errors import (
     UserError,
     WorkerLost,
 )
+from workflows.attendance import Attendance
 from workflows.schedule import Action, Close, Open, Run, Schedule, ShardExhausted, Task
 from workflows.tolerance import Tolerance
 
-OPEN_TRIES = 3
-"""Workers of a role that may fail to come up, one after the other, before the run stops."""
 POOLS_EVERY_S = 5.0
 METRICS_EVERY_S = 5.0
 NO_SLOTS_S = 600.0
@@ -59,6 +58,14 @@ class Cluster(Protocol):
     async def close(self, worker: int) -> None:
         """Stop a worker; never raises."""
         ...
+
+
+@runtime_checkable
+class FindsDead(Protocol):
+    """A cluster that looks after its workers, also those on which nothing runs."""
+
+    def found_dead(self) -> Mapping[int, WorkerLost]:
+        """Workers found dead since this was asked last, and how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +96,15 @@ class Driver:
         slots_now: SlotsNow | None = None,
         tolerance: Tolerance | None = None,
         run: str = "",
+        pause: float = 5.0,
     ) -> None:
         """`slots_now` is asked every few seconds; without it the slots stay as they are.
 
-        `run` is the run's name in the metrics.
+        `run` is the run's name in the metrics; `pause` is that of `Attendance`.
         """
         self._schedule = schedule
         self._cluster = cluster
+        self._finds_dead = cluster if isinstance(cluster, FindsDead) else None
         self._watch = watch
         self._slots_now = slots_now
         self._tolerance = tolerance or Tolerance()
@@ -103,11 +112,10 @@ class Driver:
         self._counted: Counter[str] = Counter()
         """What the metrics were told already."""
         self._roles: dict[int, str] = {}
-        self._under_way: dict[Call, Action] = {}
+        self._under_way: dict[Call, Action | None] = {}
         self._ended: asyncio.Queue[Call | Mapping[str, int]] = asyncio.Queue()
         """Calls that came back, and news of the slots."""
-        self._not_opened: Counter[str] = Counter()
-        """Workers of a role that failed to come up, one after the other."""
+        self._attendance: defaultdict[str, Attendance] = defaultdict(lambda: Attendance(pause))
 
     async def drive(self) -> None:
         """Run until every shard is committed.
@@ -119,6 +127,9 @@ class Driver:
         measuring = asyncio.create_task(self._measure())
         try:
             while not self._schedule.finished:
+                if self._finds_dead is not None:
+                    for worker, death in self._finds_dead.found_dead().items():
+                        self._lost(worker, None, death)  # before it is given anything more
                 for action in self._schedule.decide():
                     self._apply(action)
                 await self._next_events()
@@ -188,15 +199,20 @@ class Driver:
         match action:
             case Open(role, worker):
                 self._roles[worker] = role
+                self._attendance[role].coming.add(worker)
                 self._watch(Happened("opening", role))
                 work = self._cluster.open(worker, role)
             case Close(worker):
+                self._attendance[self._roles.get(worker, "")].went(worker)
                 work = self._cluster.close(worker)
             case Run(worker, task):
                 self._watch(Happened("started", self._roles[worker], task))
                 isolated = task.care == "isolated"
                 start = self._cluster.isolate if isolated else self._cluster.run
                 work = start(worker, task.stage, task.shard)
+        self._begin(work, action)
+
+    def _begin(self, work: Coroutine[None, None, Receipt | None], action: Action | None) -> None:
         call = asyncio.create_task(work)
         self._under_way[call] = action
         call.add_done_callback(self._ended.put_nowait)
@@ -211,7 +227,7 @@ class Driver:
         match action:
             case Open(role=role, worker=worker):
                 if error is None:
-                    self._not_opened[role] = 0
+                    self._attendance[role].came(worker)
                     self._schedule.opened(worker)
                     self._watch(Happened("opened", role))
                 else:
@@ -233,26 +249,41 @@ class Driver:
     def _open_failed(self, worker: int, role: str, error: BaseException) -> None:
         if isinstance(error, UserError):
             raise error
-        if not self._schedule.broken(worker, str(error)):
+        attendance, cause = self._attendance[role], str(error)
+        if seconds := attendance.failed(worker):
+            self._begin(self._hold(worker, cause, attendance.nobody, seconds), None)
+            cause += f" (its slot is tried again in {seconds:.0f} s)"
+        elif not self._schedule.broken(worker, cause):
             return  # it was told to go before it came up
-        self._watch(Happened("lost", role, cause=str(error)))
-        self._not_opened[role] += 1
-        if self._not_opened[role] >= OPEN_TRIES:
+        self._watch(Happened("lost", role, cause=cause))
+        if seconds is None:
             raise RunStopped(f"a worker for {role} could not be started: {error}")
+
+    async def _hold(self, worker: int, cause: str, nobody: asyncio.Event, seconds: float) -> None:
+        """Tell the schedule later: until then nothing else is put on the worker's slot."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(nobody.wait(), seconds)
+        self._schedule.broken(worker, cause)
 
     def _run_failed(self, worker: int, task: Task, error: BaseException) -> None:
         """Decide the family: the user's and a refusing store stop the run, a dead worker or
         engine takes its other shards with it, anything else is this try's."""
         if isinstance(error, (UserError, StoreRefused, RunStopped)):
             raise error
+        if isinstance(error, (WorkerLost, EngineFailed)):
+            return self._lost(worker, task, error)
+        cause = f"{type(error).__name__}: {error}"
+        if self._schedule.failed(worker, task, cause, isinstance(error, SandboxLost)):
+            self._watch(Happened("failed", self._roles.get(worker, ""), task, cause=cause))
+
+    def _lost(self, worker: int, task: Task | None, error: BaseException) -> None:
+        """A worker is of no use. It may be told more than once, by the cluster and by its calls."""
         cause = f"{type(error).__name__}: {error}"
         role = self._roles.get(worker, "")
-        if isinstance(error, (WorkerLost, EngineFailed)):
-            if self._schedule.broken(worker, cause):
-                self._watch(Happened("lost", role, task, cause=cause))
-                count("stepmill_worker_losses", {"run": self._run, "role": role})
-        elif self._schedule.failed(worker, task, cause, isinstance(error, SandboxLost)):
-            self._watch(Happened("failed", role, task, cause=cause))
+        if self._schedule.broken(worker, cause):
+            self._attendance[role].went(worker)
+            self._watch(Happened("lost", role, task, cause=cause))
+            count("stepmill_worker_losses", {"run": self._run, "role": role})
 
     async def _close_all(self) -> None:
         for call in self._under_way:
