@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import loop
+from storage.layout import DEFAULT_STORE
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs" / "ablations"
@@ -253,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[], help="names of configs/ablations")
     parser.add_argument("--work", type=Path, default=Path(".stepmill/ablations"))
     parser.add_argument("--loop", type=Path, default=Path(".stepmill/loop"), help="of `make loop`")
-    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--store", default=DEFAULT_STORE)
     parser.add_argument("--problems", type=Path, default=Path(".stepmill/demo-problems.jsonl"))
     parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
     parser.add_argument("--only-tables", action="store_true", help="from what is there")

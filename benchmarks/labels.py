@@ -42,6 +42,7 @@ from benchmarks.label_report import HEAD, Row, averaged, draw, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
 from launch.config import store_url
+from storage.layout import DEFAULT_STORE
 from storage.records import Path, PathLabels, Problem, Rationale, StateRollouts
 from storage.runs import Run
 from storage.stores import open_store
@@ -267,7 +268,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", nargs="?", default="demo")
-    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--store", default=DEFAULT_STORE)
     parser.add_argument("--solutions", type=int, default=500)
     parser.add_argument("--pilot", type=int, default=300, help="solutions of the pilot")
     parser.add_argument("--rollouts", type=int, default=512, help="per state of the bank")

@@ -26,6 +26,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from storage.layout import DEFAULT_STORE
+
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "demo" / "models" / "rationale"
 POLICY = ROOT / "demo" / "models" / "policy"
@@ -195,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the loop and print the claims."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(".stepmill/loop"))
-    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--store", default=DEFAULT_STORE)
     parser.add_argument("--problems", type=Path, default=Path(".stepmill/demo-problems.jsonl"))
     parser.add_argument("--skip", nargs="*", default=[], help="steps to leave out, by name")
     parser.add_argument("--only-table", action="store_true", help="from what is there")

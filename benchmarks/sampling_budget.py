@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from benchmarks import paper_world
 from launch.config import store_url
 from storage.errors import NothingFound
+from storage.layout import DEFAULT_STORE
 from storage.records import Path, Problem
 from storage.runs import Run
 from storage.stores import open_store
@@ -184,7 +185,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", nargs="?", default="demo")
-    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--store", default=DEFAULT_STORE)
     parser.add_argument("--cap", type=int, default=64, help="samples per problem under blind")
     parser.add_argument("--shard", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=1000, help="problems of the last table")

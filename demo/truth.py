@@ -23,6 +23,7 @@ from rich.table import Table
 
 from demo import check, world
 from launch.config import store_url
+from storage.layout import DEFAULT_STORE
 from storage.records import Agreement, Example, Path, PathLabels
 from storage.runs import Run
 from storage.stores import open_store
@@ -167,7 +168,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     """Print the table of a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run")
-    parser.add_argument("--store", default="file:.stepmill/store")
+    parser.add_argument("--store", default=DEFAULT_STORE)
     parser.add_argument("--json", action="store_true", help="only the figures, as JSON")
     parser.add_argument("--out", type=File, help="write the truth of every path as JSON lines")
     chosen = parser.parse_args(None if arguments is None else list(arguments))

@@ -64,12 +64,11 @@ def _drive_all(
         if joined:
             _wait_for_nodes(asked)
         fixed = config.cluster.engine_slots
-        slots = {ENGINES: fixed} if fixed else slots_of_cluster(roles)
-        kept_roles(config, slots)
-        gpus = kept_nodes(("GPU",)).get("GPU", 0)
+        slots = _slots_now(roles, fixed)
+        gpus, kept = kept_nodes(("GPU",)).get("GPU", 0), kept_roles(config, slots)
         # What the specification names is what runs, on every node.
         sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
-        cluster = RayCluster(made, placements(config, gpus, slots), sandbox, executors)
+        cluster = RayCluster(made, placements(config, gpus, kept), sandbox, executors)
         found = standing(run)
         before = {stage: len(shards) for stage, shards in found.done.items()}
         later = partial(_slots_now, roles, fixed) if joined else None

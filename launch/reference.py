@@ -14,6 +14,13 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from actors.sandbox.contract import SandboxSettings
+from launch.scoring import (
+    IN_FLIGHT_ON_CPU,
+    IN_FLIGHT_ON_GPU,
+    SESSIONS_ON_CPU,
+    SESSIONS_ON_GPU,
+)
 from workflows.configuration import BuildConfig
 from workflows.scoring_settings import VerifySettings
 from workflows.training_settings import TrainConfig
@@ -50,7 +57,12 @@ def page() -> str:
         "".join(_section(prefix, kind))
         for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
     )
-    return INTRODUCTION + build + TRAINING + training + SCORING + verify.rstrip() + "\n"
+    scoring = SCORING.format(
+        gpu=(IN_FLIGHT_ON_GPU, SESSIONS_ON_GPU),
+        cpu=(IN_FLIGHT_ON_CPU, SESSIONS_ON_CPU),
+        slots=SandboxSettings().slots,
+    )
+    return INTRODUCTION + build + TRAINING + training + scoring + verify.rstrip() + "\n"
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:

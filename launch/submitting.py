@@ -141,7 +141,8 @@ async def _follow(client: Any, identity: str) -> int:
                 fresh = chunk[skip:]
                 skip = max(0, skip - len(chunk))
                 shown += len(fresh)
-                failures = 0 if fresh else failures
+                if fresh:
+                    failures = 0
                 sys.stdout.write(fresh)
                 sys.stdout.flush()
             info = await asyncio.to_thread(client.get_job_info, identity)

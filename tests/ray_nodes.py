@@ -169,6 +169,21 @@ def ray_nodes(
         cluster.stop()
 
 
+def started(ray: RayNodes, command: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:
+    """A command at work on the cluster."""
+    return subprocess.Popen(
+        [*command, "--address", ray.address],
+        cwd=folder, env=ray.environment, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def ended_well(working: subprocess.Popen[str]) -> None:
+    """Wait for its end."""
+    said = working.communicate(timeout=300)[1]
+    assert working.returncode == 0, said
+
+
 def _end(node: subprocess.Popen[str], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(node.pid, number)

@@ -20,7 +20,7 @@ from ray.autoscaler._private.util import prepare_config
 
 from storage.fault_points import VARIABLE
 from tests.faults.test_run_submitted import BIN, project
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.ray_nodes import RayNodes, ended_well, ray_nodes, started
 
 ROOT = Path(__file__).parents[2]
 NO_WISH = "From request_resources:\n (none)"
@@ -79,13 +79,8 @@ def test_a_build_asks_for_the_nodes_that_it_was_told_to_and_gives_the_wish_back(
     with ray_nodes(autoscaled=on_this_machine) as ray:
         seen(ray, "00001: completer", NO_WISH)  # `min_workers`
         assert "00002: completer" not in status(ray)
-        building = subprocess.Popen(
-            [BIN / "stepmill", "build", "build.yaml", "--address", ray.address],
-            cwd=folder, env=ray.environment, text=True, stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        building = started(ray, [BIN / "stepmill", "build", "build.yaml"], folder)
         with held.open("wb"):  # opens when the last shard is committed, and holds it there
             seen(ray, "{'completer': 1.0}: 8 from request_resources()", "00002: completer")
-        said = building.communicate(timeout=300)[1]
-        assert building.returncode == 0, said
+        ended_well(building)
         seen(ray, NO_WISH)

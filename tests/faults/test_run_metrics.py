@@ -7,7 +7,6 @@ import re
 import subprocess
 import time
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from actors.metrics import COUNTERS, GAUGES
 from storage.fault_points import VARIABLE
 from tests.faults.test_run_submitted import BIN, project
 from tests.faults.test_training_processes import UPDATES, World
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.ray_nodes import RayNodes, ended_well, ray_nodes, started
 
 ROOT = Path(__file__).parents[2]
 RARE = {"stepmill_model_switches", "stepmill_workers_replaced"}
@@ -58,21 +57,6 @@ def seen(ray: RayNodes, working: subprocess.Popen[str], wanted: set[str]) -> str
         text = scraped(ray)
         if all(re.search(rf"^ray_{name}(_total)?{{", text, re.M) for name in wanted):
             return text
-
-
-def started(ray: RayNodes, command: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:
-    """A command at work on the cluster."""
-    return subprocess.Popen(
-        [*command, "--address", ray.address],
-        cwd=folder, env=ray.environment, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def ended_well(working: subprocess.Popen[str]) -> None:
-    """Wait for its end."""
-    said = working.communicate(timeout=300)[1]
-    assert working.returncode == 0, said
 
 
 @pytest.fixture

@@ -10,3 +10,8 @@ from launch.reference import page
 def test_the_page_of_settings_is_current() -> None:
     stored = (Path(__file__).parents[3] / "docs/configuration.md").read_text()
     assert stored == page(), "run: python -m launch.reference > docs/configuration.md"
+
+
+def test_every_figure_of_the_page_is_filled_in() -> None:
+    assert "`sandbox.sessions` are 128 and 128" in page()
+    assert "{gpu" not in page()
