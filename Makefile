@@ -1,22 +1,33 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what is missing first.
+#
+#   PYTHON=FILE    the interpreter (3.11 or 3.12), where python3 is another
+#   GPU=1, GPU=0   the packages for machines with GPUs, or without; else by what nvidia-smi lists
 SHELL := /bin/bash
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+ifndef GPU
+GPU := $(if $(shell nvidia-smi --list-gpus 2>/dev/null | grep '^GPU'),1,0)
+endif
+LOCKS := install.sh pyproject.toml $(wildcard locks/*.txt)
+READY := $(VENV)/.ready-gpu$(GPU)
+READY_DEV := $(READY)-dev
+export PYTHON GPU
 
-.PHONY: demo demo-cluster chaos loop test test-all lint setup sandbox clean
+.PHONY: demo demo-cluster chaos loop test test-all lint lock setup sandbox clean
 
 setup: $(READY) sandbox
 
-# The lock pins every package; torch stands in the same call, so that no other package can bring
-# another build of it.
-$(READY): requirements.lock pyproject.toml
-	@echo "== installing the pinned environment into $(VENV) (some minutes, once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements.lock
-	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+$(READY): $(LOCKS)
+	@./install.sh $(VENV)
 	@touch $@
+
+$(READY_DEV): $(LOCKS)
+	@DEV=1 ./install.sh $(VENV)
+	@touch $(READY) $@
+
+# Resolves what locks/ pins, from pyproject.toml; UPGRADE=1 takes the newest of everything.
+lock:
+	@python3 locks/make.py $(if $(UPGRADE),--upgrade)
 
 # A container engine (or bubblewrap) and the image that model-written code runs in. Where neither
 # is installed and this is root on Debian, they are.
@@ -46,16 +57,13 @@ demo-cluster: setup
 chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
-# Some promises are about time (a run ends by its limit plus one second), and a machine that is
-# starved by others breaks them for us: what failed is run once more by itself, and must pass then.
-test: setup lint
-	@$(BIN)/pytest -m "not slow" || { echo "== once more, only what failed"; \
-	  $(BIN)/pytest -m "not slow" --last-failed --last-failed-no-failures none; }
+test: $(READY_DEV) setup lint
+	@$(BIN)/pytest -m "not slow"
 
-test-all: setup lint
+test-all: $(READY_DEV) setup lint
 	@$(BIN)/pytest
 
-lint: $(READY)
+lint: $(READY_DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
