@@ -64,7 +64,7 @@ class EndpointEngine:
         self._sleep = sleep
         self._url = settings.url.rstrip("/")
         self._context = settings.max_model_len
-        self._admission = Admission(settings.max_in_flight)
+        self._admission = Admission(settings.in_flight)
 
     @classmethod
     async def open(cls, settings: EngineSettings) -> EndpointEngine:

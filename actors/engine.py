@@ -17,6 +17,8 @@ from typing import Literal, Protocol
 from storage.bounds import Count, Positive, Seconds, Share
 from storage.records import Message
 
+IN_FLIGHT = 512
+"""Sequences at once on one engine, where nothing else is asked for."""
 SEED_SPACE = 1 << 31
 """Seeds of samples lie in [0, SEED_SPACE), as `storage.seeds.request_seed` makes them."""
 
@@ -113,8 +115,9 @@ class EngineSettings:
     """Environment variable that holds the server's key (`endpoint` only)."""
     max_model_len: Positive | None = None
     """Context length in tokens; None: the model's own."""
-    max_in_flight: Positive = 512
-    """Sequences that one engine works on at once; a few more wait inside it."""
+    max_in_flight: Positive | None = None
+    """Sequences that one engine works on at once; a few more wait inside it. None: 512; for a
+    verifier, 128 beside a GPU and 48 without."""
     part: Positive = 16
     """Most samples of one request inside the engine; larger requests are cut into parts."""
     tensor_parallel: Positive = 1
@@ -129,8 +132,18 @@ class EngineSettings:
     retries: Count = 6
     """Tries after the first one before a server counts as failed (`endpoint` only)."""
     dtype: str = "auto"
+    """Precision of the arithmetic. `auto`, decided once, when a run is created: on GPUs what vLLM
+    takes (bfloat16, or float16), on processors float32 unless they multiply bfloat16 themselves."""
+    eager: bool | None = None
+    """Run the model as it is, without compiling it first (and without CUDA graphs): starts sooner,
+    runs slower where the model is large. None: for models so small that it does not pay."""
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further engine arguments, handed through to vLLM."""
+
+    @property
+    def in_flight(self) -> int:
+        """`max_in_flight`, or what it is where it is left open."""
+        return self.max_in_flight or IN_FLIGHT
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ from actors.engine import EngineSettings
 from storage.errors import InputError
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.gguf")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.gguf")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
@@ -49,7 +49,7 @@ def _check_weights(folder: Path) -> None:
         for shard in shards:
             if not (folder / shard).is_file():
                 raise InputError(f"model folder {folder} lacks {shard}, which its index names")
-    if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
+    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
         raise InputError(f"model folder {folder} has no weights (*.safetensors)")
 
 

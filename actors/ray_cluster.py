@@ -26,17 +26,17 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray.actor import ActorHandle
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 
 from actors.head_watch import head_watched
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
+from actors.ray_nodes import kept_nodes
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import RemoteSandbox, start_executor
 from actors.worker import ShardProgress, ShardWorker
 from storage.commits import Receipt
-from storage.errors import InfrastructureError, WorkerLost
+from storage.errors import InfrastructureError, WorkerLost, first_line
 
 CLOSE_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
@@ -241,45 +241,6 @@ async def _gentle_close(actor: ActorHandle) -> None:
     await actor.close.remote()
 
 
-def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
-    """Engine slots as the cluster has them now: its GPUs, or 1 where it has none; and apart from
-    them those that nodes keep for a role, as a custom resource of the role's name.
-
-    Raises InfrastructureError.
-    """
-    kept = kept_nodes((*roles, "GPU"))
-    return {"engines": max(1, kept.pop("GPU", 0))} | kept
-
-
-def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
-    """How much the cluster has now of each of some resources; without those it has not.
-
-    Raises InfrastructureError.
-    """
-    with classified("the cluster's resources"):
-        there = ray.cluster_resources()
-    return {kind: int(there[kind]) for kind in kinds if kind in there}
-
-
-@contextlib.contextmanager
-def nodes_asked(bundles: Sequence[Mapping[str, float]]) -> Iterator[None]:
-    """Ask the cluster's autoscaler, if it has one, for room for all bundles at once, until the end.
-
-    It is a wish: nothing waits for it. A driver that is killed leaves it behind, until the next one
-    ends.
-    """
-    if not bundles:
-        yield
-        return
-    with classified("the request for nodes"):
-        request_resources(bundles=[dict(bundle) for bundle in bundles])
-    try:
-        yield
-    finally:
-        with contextlib.suppress(Exception):  # a head that is gone asks nobody any more
-            request_resources(bundles=[])
-
-
 @contextlib.contextmanager
 def ray_session(
     address: str | None, sandbox_actors: int, head_lost: Callable[[str], None] | None = None
@@ -331,8 +292,7 @@ def _join(name: str, where: dict[str, Any]) -> None:
     try:
         ray.init(**where, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises bare ones: whatever it is, it is the world
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InfrastructureError(f"Ray at {name}: {lines[0]}") from error
+        raise InfrastructureError(f"Ray at {name}: {first_line(error)}") from error
 
 
 def _private_folder() -> Path:

@@ -11,15 +11,19 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from jinja2 import TemplateError
+
 from actors.engine import Chat, EngineSettings
+from actors.fitness import Misfit
 from actors.spelling import Spelling
-from storage.errors import InputError
+from storage.errors import InputError, first_line
 
 REMEMBERED = 512
 """Rendered prompts kept: parts and rounds of a request render once."""
 AT_ONCE = 4_000
 """Characters that are rendered on the event loop: a thread's turn costs more than they do."""
 THINK = ("<think>\n", "<think>")
+REMEDY = "name a tokenizer with another chat template (`tokenizer`)"
 
 
 class ChatRenderer:
@@ -40,8 +44,9 @@ class ChatRenderer:
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise InputError(f"no tokenizer can be loaded from {name!r}: {first}") from error
+            raise InputError(
+                f"no tokenizer can be loaded from {name!r}: {first_line(error)}"
+            ) from error
         if not tokenizer.chat_template:
             raise InputError(
                 f"the tokenizer of {name!r} has no chat template: add chat_template.jinja, or "
@@ -55,14 +60,38 @@ class ChatRenderer:
         Where the template opens the model's thinking by itself, a prefill that opens it too does
         not open it twice.
         """
-        turns = [{"role": turn.role, "content": turn.content} for turn in chat.messages]
-        opened: str = self._tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True
-        )
+        opened = self._opened(chat)
         for think in THINK:
             if opened.endswith(think) and chat.prefill.startswith(think):
                 return opened + chat.prefill.removeprefix(think)
         return opened + chat.prefill
+
+    def _opened(self, chat: Chat) -> str:
+        """The turns, and the opened turn of the assistant."""
+        turns = [{"role": turn.role, "content": turn.content} for turn in chat.messages]
+        opened: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
+        return opened
+
+    def misfit(self, chat: Chat) -> Misfit | None:
+        """Why the template can't show what a chat says; None where it can."""
+        try:
+            opened = self._opened(chat)
+        except (TemplateError, TypeError, ValueError) as error:
+            return Misfit(
+                f"its chat template refuses a system and a user turn ({first_line(error)})", REMEDY
+            )
+        if lost := [turn.role for turn in chat.messages if turn.content.strip() not in opened]:
+            return Misfit(f"its chat template leaves the {lost[0]} turn out", REMEDY)
+        thinks = opened.rstrip().endswith(THINK[1])
+        if thinks and chat.prefill and not chat.prefill.startswith(THINK[1]):
+            return Misfit(
+                f"its chat template opens {THINK[1]} before {chat.prefill.strip()!r}, so that the "
+                "steps would be thoughts",
+                "take a model that does not think aloud, or " + REMEDY,
+            )
+        return None
 
     def spell(self, text: str) -> list[int]:
         """A text as token ids, without special ones around it."""

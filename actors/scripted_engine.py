@@ -83,7 +83,7 @@ class ScriptedEngine:
         self._latency = latency
         self._clock = clock or LoopClock()
         self._faults = faults or Faults()
-        self._admission = Admission(self._settings.max_in_flight)
+        self._admission = Admission(self._settings.in_flight)
         self._dead: asyncio.Event = asyncio.Event()
         self._closed = False
         self.requests = 0

@@ -29,7 +29,7 @@ from actors.training_keeping import (
     write_tokenizer,
 )
 from actors.training_trainer import StepTrainer, arguments
-from storage.errors import InputError
+from storage.errors import InputError, first_line
 from storage.stores import open_store
 from storage.trainings import Training
 
@@ -109,8 +109,7 @@ def _base(job: TrainingJob) -> tuple[Any, int, Any, str]:
             job.base, dtype=torch.float32, attn_implementation=job.settings.spread.attention
         )
     except (OSError, ValueError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"base model {job.base} can't be loaded: {first}") from error
+        raise InputError(f"base model {job.base} can't be loaded: {first_line(error)}") from error
     context = int(getattr(config, "max_position_embeddings", 0)) or 1 << 30
     dtype = str(config.dtype or torch.float32).removeprefix("torch.")
     return job.source.tokenizer(tokenizer), job.source.most_tokens(context), model, dtype

@@ -39,8 +39,9 @@ class LearningSettings:
     """Decay of AdamW's second moment."""
     clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the gradient; 0: not clipped."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of the model; weights and optimizer state are float32 either way."""
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic of the model; weights and optimizer state are float32 either way. `auto`, decided
+    once, when a training is created: bfloat16 where GPUs or processor multiply it themselves."""
     packing: bool = True
     """Several conversations in one row of `data.max_length` tokens; they don't see each other."""
     seed: int = 0

@@ -205,6 +205,8 @@ def arguments(
 ) -> TrainingArguments:
     """The Trainer's own settings; what it decides by itself is switched off."""
     learning, spread = settings.learning, settings.spread
+    if learning.precision == "auto":
+        raise ValueError("precision is decided before a training is created")
     fsdp = spread.strategy == "fsdp"
     sharding = {
         "version": 2,

@@ -12,19 +12,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from actors.engine import EngineSettings
+from actors.engine_log import ENGINE_LOG, EngineLog, cause_of, write_to_log
 from actors.lifeline import die_with_parent
 from actors.socket_folder import SocketFolder
-from storage.errors import ConfigurationError, EngineFailed, InputError
+from storage.errors import (
+    ConfigurationError,
+    EngineFailed,
+    EngineRefused,
+    InputError,
+    StepmillError,
+)
 
+LONGEST_CAUSE = 600
 SHUTDOWN_S = 10.0
 """The engine core's time to release shared memory and sockets before it is killed."""
 LOGGING = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
 """vLLM's own log, unless the environment says otherwise: standard output belongs to results."""
 
 
-def start(settings: EngineSettings, sockets: Path) -> Any:
-    """Start vLLM; blocks. Raises ConfigurationError, InputError or EngineFailed."""
+def start(settings: EngineSettings, sockets: Path, log: EngineLog, eager: bool) -> Any:
+    """Start vLLM; blocks. `sockets`: a folder for its sockets; `log` hears its processes.
+
+    Raises ConfigurationError, InputError or EngineFailed.
+    """
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
@@ -35,10 +48,15 @@ def start(settings: EngineSettings, sockets: Path) -> Any:
             f"vLLM is not installed ({error}): install stepmill[gpu] or stepmill[cpu]"
         ) from error
 
+    if not current_platform.device_type:
+        raise EngineRefused(
+            "vLLM sees neither a GPU nor its build for processors here: `stepmill doctor` says "
+            "what is installed and what is missing"
+        )
     on_cpu = current_platform.is_cpu()
-    with _environment(settings, on_cpu, sockets):
+    with _environment(settings, on_cpu, sockets, log):
         try:
-            arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu))
+            arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu, eager))
             # The offline context: vLLM's defaults for throughput, not for latency.
             config = arguments.create_engine_config(UsageContext.LLM_CLASS)
         except (TypeError, ValueError) as error:
@@ -53,25 +71,36 @@ def start(settings: EngineSettings, sockets: Path) -> Any:
         try:
             return AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         except Exception as error:
-            raise EngineFailed(f"vLLM did not start: {one_line(error)}") from error
+            raise death(settings, log, error, "can't be opened") from error
 
 
-def stop(llm: Any, sockets: SocketFolder) -> None:
+def death(
+    settings: EngineSettings, log: EngineLog, error: BaseException, what: str
+) -> StepmillError:
+    """The error that says why an engine died, by what it wrote last."""
+    cause = cause_of(log.text(), error)
+    kind = EngineRefused if cause.hopeless else EngineFailed
+    return kind(f"{settings.model} {what}: {cause.said[:LONGEST_CAUSE]}")
+
+
+def stop(llm: Any, log: EngineLog, sockets: SocketFolder) -> None:
     """Stop vLLM; blocks."""
     llm.shutdown(timeout=SHUTDOWN_S)
+    log.close()
     sockets.remove()
 
 
-def engine_arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
+def engine_arguments(settings: EngineSettings, on_cpu: bool, eager: bool) -> dict[str, Any]:
     """The arguments of vLLM's engine that settings stand for."""
     arguments: dict[str, Any] = {
         "model": settings.model,
         "tokenizer": settings.tokenizer or settings.model,
         "dtype": settings.dtype,
         "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_in_flight,
+        "max_num_seqs": settings.in_flight,
         "tensor_parallel_size": settings.tensor_parallel,
         "enable_prefix_caching": True,
+        "enforce_eager": eager,
         # The sampling parameters are ours alone; a model folder's own defaults never mix in.
         "generation_config": "vllm",
         "disable_log_stats": True,
@@ -88,9 +117,11 @@ def engine_arguments(settings: EngineSettings, on_cpu: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _environment(settings: EngineSettings, on_cpu: bool, sockets: Path) -> Iterator[None]:
+def _environment(
+    settings: EngineSettings, on_cpu: bool, sockets: Path, log: EngineLog
+) -> Iterator[None]:
     """What an engine core must find in its environment, and our other children must not."""
-    wanted = {"VLLM_RPC_BASE_PATH": str(sockets)}
+    wanted = {"VLLM_RPC_BASE_PATH": str(sockets), ENGINE_LOG: str(log.path)}
     if on_cpu:
         threads = settings.cpu_threads or max(1, (os.cpu_count() or 2) - 1)
         wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
@@ -123,6 +154,7 @@ def _guard_cores() -> None:
 def run_guarded_core(*arguments: Any, **named: Any) -> None:
     """Entry point of an engine core's process, forked (patched as here) or spawned (fresh)."""
     die_with_parent()
+    write_to_log()
     from vllm.v1.engine.core import EngineCoreProc
 
     run = _unguarded or EngineCoreProc.run_engine_core
@@ -130,6 +162,9 @@ def run_guarded_core(*arguments: Any, **named: Any) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What an error says, in one line; of one of pydantic's, what its validators say."""
+    said = str(error)
+    if isinstance(error, ValidationError):
+        said = "; ".join(part["msg"].removeprefix("Value error, ") for part in error.errors())
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return " ".join(lines)[:300] or type(error).__name__

@@ -18,6 +18,8 @@ from typing import Any
 
 from actors.admission import Admission, admitted
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
+from actors.engine_log import EngineLog, cause_of
+from actors.fitting import fitting
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
 from actors.socket_folder import SocketFolder
@@ -39,15 +41,17 @@ class VllmEngine:
         settings: EngineSettings,
         thread: ThreadPoolExecutor,
         sockets: SocketFolder,
+        log: EngineLog,
     ) -> None:
         self._llm = llm
         self._sockets = sockets
+        self._log = log
         self._renderer = renderer
         self._settings = settings
         self._thread = thread
         self._context: int = llm.model_config.max_model_len
-        ahead = max(settings.part, int(settings.max_in_flight * AHEAD))
-        self._admission = Admission(settings.max_in_flight + ahead)
+        ahead = max(settings.part, int(settings.in_flight * AHEAD))
+        self._admission = Admission(settings.in_flight + ahead)
         self._numbers = count()
         self._closed = False
 
@@ -56,9 +60,10 @@ class VllmEngine:
         """Load the model: seconds for a tiny one, minutes for a large one.
 
         Raises InputError for a folder that is no model, ConfigurationError for arguments that
-        vLLM refuses and EngineFailed where it does not start.
+        vLLM refuses, EngineRefused where it can't run here and EngineFailed where it did not start.
         """
         check_model(settings)
+        eager = await fitting(settings)
         # The thread that starts the engine core must live as long as it: the kernel ties the
         # child to the thread, not to the process.
         for name, value in LOGGING.items():
@@ -66,16 +71,20 @@ class VllmEngine:
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         loop = asyncio.get_running_loop()
         sockets = SocketFolder()
+        log = EngineLog(sockets.path)
         try:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
-            started = await loop.run_in_executor(thread, lambda: [start(settings, sockets.path)])
+            started = await loop.run_in_executor(
+                thread, lambda: [start(settings, sockets.path, log, eager)]
+            )
         except BaseException:
             thread.shutdown(wait=False)
+            log.close()
             sockets.remove()
             raise
-        return cls(started.pop(), renderer, settings, thread, sockets)
+        return cls(started.pop(), renderer, settings, thread, sockets, log)
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says."""
@@ -103,7 +112,7 @@ class VllmEngine:
             llm.output_handler.cancel()  # before the core goes, or its end reads as a crash
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, partial(stop, llm, self._sockets))
+            await loop.run_in_executor(self._thread, partial(stop, llm, self._log, self._sockets))
         finally:
             self._renderer.close()
             self._thread.shutdown(wait=False)
@@ -132,7 +141,8 @@ class VllmEngine:
         except VLLMClientError as error:
             raise ConfigurationError(f"vLLM refuses the sampling: {one_line(error)}") from error
         except Exception as error:
-            raise EngineFailed(f"vLLM: {type(error).__name__}: {one_line(error)}") from error
+            cause = cause_of(self._log.text(), error)
+            raise EngineFailed(f"{self._settings.model} died at work: {cause.said}") from error
         if len(received) != 1:
             raise EngineFailed(f"vLLM sent {len(received)} outputs where one was asked for")
         final = received[0]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from launch.completing import complete
 from launch.config import store_url, validate
 from launch.deriving import continue_derived, derive
 from launch.piloting import make_pilot
 from launch.preflight import check_image, check_problems, require
 from launch.refining import resume_refining
 from launch.scoring import resume_scoring
+from launch.site import Site
 from launch.status import run_status, show_status
 from storage.layout import DEFAULT_STORE, REFINING, SCORING
 from storage.runs import Run
@@ -27,19 +27,20 @@ from workflows.stages import makers
 
 def build_run(config: BuildConfig, address: str | None, source: str | None = None) -> None:
     """Start or continue the run of a configuration, to its end; `source`: derived from that run."""
-    run = derive(config, address, source)
-    if run is None:
-        store = open_store(config.store)
-        begun = Run.find(store, config.run)
-        if begun is None or not standing(begun).finished:
-            image = require(config, address, check_problems(config))
-        else:
-            image = begun.spec.image_digest  # no code is left to run, in this image or another
-        config = with_pilot(config, begun)
-        wanted = planned(config, image)
-        make_pilot(config, address)
-        run = create_run(config, store, wanted)
-    _work(run, config, address)
+    with Site(config.cluster, address) as site:
+        run = derive(config, site, source)
+        if run is None:
+            store = open_store(config.store)
+            begun = Run.find(store, config.run)
+            if begun is None or not standing(begun).finished:
+                image = require(config, site, check_problems(config))
+            else:
+                image = begun.spec.image_digest  # no code is left to run, in this image or another
+            config = with_pilot(site.settled(config, begun), begun)
+            wanted = planned(config, image)
+            make_pilot(config, site)
+            run = create_run(config, store, wanted)
+        _work(run, config, site)
 
 
 def resume_run(name: str, store: str, address: str | None) -> None:
@@ -54,14 +55,15 @@ def resume_run(name: str, store: str, address: str | None) -> None:
     config = validate(raw, f"run {name}")
     run.check_input()
     continue_derived(run, config)
-    if not standing(run).finished:
-        check_image(run, require(config, address))
-    _work(run, config, address)
+    with Site(config.cluster, address) as site:
+        if not standing(run).finished:
+            check_image(run, require(config, site))
+        _work(run, config, site)
 
 
-def _work(run: Run, config: BuildConfig, address: str | None) -> None:
+def _work(run: Run, config: BuildConfig, site: Site) -> None:
     if run.success() is None:
-        complete(run, config, address, makers(run, config))
+        site.complete(run, site.settled(config, run), makers)
         finish(run)
     show_status(run_status(run))
     where = "" if config.store == store_url(DEFAULT_STORE) else f" --store {config.store}"

@@ -217,7 +217,7 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check store, sandbox, engine, GPU, disk and Ray: what works and what to do."""
+    """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
     from launch.doctor import examine
 
     if not examine(config, sandbox, as_json):

@@ -109,18 +109,10 @@ def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
         config,
         problems=str((folder / config.problems).resolve()),
         store=store_url(config.store),
-        sandbox=config.sandbox.for_in_flight(_in_flight(config)),
         models=replace(
             models, **{of.name: engine(getattr(models, of.name)) for of in fields(models)}
         ),
     )
-
-
-def _in_flight(config: BuildConfig) -> int:
-    """Sequences at once of the real models that have code run; 0 where there are none."""
-    asking = {str(stage.role) for stage in config.road if stage.runs_code}
-    engines = [engine for role, engine in config.engines.items() if role in asking]
-    return max((one.max_in_flight for one in engines if one.kind != "scripted"), default=0)
 
 
 def _local(folder: Path, model: str) -> str:

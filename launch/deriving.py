@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from launch.piloting import make_pilot
 from launch.preflight import check_image, probed_store, require
+from launch.site import Site
 from storage.derivation import origin_of
 from storage.errors import NothingFound
 from storage.runs import Run
@@ -34,7 +35,7 @@ from workflows.own_pilot import with_pilot
 from workflows.stages import makers
 
 
-def derive(config: BuildConfig, address: str | None, asked: str | None) -> Run | None:
+def derive(config: BuildConfig, site: Site, asked: str | None) -> Run | None:
     """Start or continue the derived run of a configuration, as far as no model is needed.
 
     `asked` is the run after `--from`; None: the one that the run was derived from before. Returns
@@ -52,21 +53,21 @@ def derive(config: BuildConfig, address: str | None, asked: str | None) -> Run |
     known = begun or source
     assert known is not None
     probed_store(config.store)
-    config = with_pilot(config, begun, source)
+    config = with_pilot(site.settled(config, begun, source), begun, source)
     wanted = planned(config, known.spec.image_digest)
     if begun is None and source is not None:
         plan = plan_derivation(config.run, store.url, wanted.spec, source)
         if models_needed(plan, source):
-            image = require(config, address)
+            image = require(config, site)
             wanted = replace(wanted, spec=replace(wanted.spec, image_digest=image))
-    make_pilot(config, address)
+    make_pilot(config, site)
     if source is None:
         run = create_run(config, store, wanted)
     else:
         run = start_derived(config, store, wanted, source)
     continue_derived(run, config)
     if begun is not None and not standing(run).finished:
-        check_image(run, require(config, address))
+        check_image(run, require(config, site))
     return run
 
 

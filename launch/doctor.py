@@ -20,20 +20,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from actors.fitness import package_misfits
+from actors.looking import look_at
+from actors.machine import GIB, Machine, look
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load, store_url
+from launch.installed import known, unmet_requirements
 from launch.preflight import (
     Finding,
     attempt,
+    check_models,
     check_problems,
     check_sandbox,
-    check_vllm,
     check_work,
-    gpus_here,
     probed_store,
 )
+from launch.site import wanted
 from storage.layout import DEFAULT_STORE
 from workflows.configuration import BuildConfig
 
@@ -56,16 +60,41 @@ def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> 
 
 def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Finding]:
     yield _disk()
-    yield check_vllm()
-    gpus = gpus_here()
-    yield Finding("gpu", True, f"{gpus} here" if gpus else "none here; tiny models run on the CPU")
+    yield _packages()
+    yield from _machine(look())
     yield _ray()
     store = config.store if config else store_url(DEFAULT_STORE)
     yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
     yield check_sandbox(settings)
     if config:
         yield check_problems(config)
-        yield from (f for f in check_work(config, None) if f.what != "store")
+        yield from (f for f in check_work(config) if f.what != "store")
+        yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])
+
+
+def _packages() -> Finding:
+    """Whether what is installed fits together."""
+    unmet = [str(one) for one in unmet_requirements() if not known(one)]
+    said = "; ".join(unmet[:3]) + (f" and {len(unmet) - 3} more" if len(unmet) > 3 else "")
+    remedy = "install the pinned set again: ./install.sh" if unmet else ""
+    return Finding("packages", not unmet, said or "fit each other", remedy)
+
+
+def _machine(machine: Machine) -> Iterator[Finding]:
+    """The engine that is installed, against the GPUs that are there."""
+    unfit = list(package_misfits(machine))
+    for misfit in unfit:
+        yield Finding("engine", False, misfit.said, misfit.remedy)
+    if not unfit:
+        built = "CUDA {}.{}".format(*machine.torch_cuda) if machine.torch_cuda else "processors"
+        yield Finding("engine", True, f"{machine.engine}, torch {machine.torch} for {built}")
+    if not machine.gpus:
+        half = "" if machine.bfloat16 else ", which does not multiply bfloat16 (float32 is taken)"
+        yield Finding("gpu", True, f"none here; tiny models run on the processor{half}")
+    for gpu in machine.gpus:
+        free = f"{gpu.free_bytes / GIB:.0f} of {gpu.memory_bytes / GIB:.0f} GiB free"
+        cut = "" if gpu.slices is None else f", cut into {len(gpu.slices)} MIG slices"
+        yield Finding("gpu", True, f"{gpu.name}, {free}, driver {machine.driver}{cut}")
 
 
 def _disk() -> Finding:

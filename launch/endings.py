@@ -5,15 +5,21 @@ Invariant: an infrastructure's end says that the same command continues, whereve
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 import typer
 from rich.console import Console
 
 from storage.errors import RunStopped, StepmillError
 
-INFRASTRUCTURE = 3
+INFRASTRUCTURE, INTERRUPTED = 3, 130
+_told_to_stop = threading.Event()
+"""Whether SIGTERM or Ctrl-C came: they come to a whole group, and so to a private head too."""
 
 
 def failed(error: StepmillError, code: int) -> int:
@@ -26,7 +32,32 @@ def failed(error: StepmillError, code: int) -> int:
 def head_lost(reason: str) -> None:
     """End this process, from any thread: without its head no call into Ray comes back."""
     Console(stderr=True).show_cursor()  # a live display may have hidden it
-    code = failed(RunStopped(reason), INFRASTRUCTURE)
+    if _told_to_stop.is_set():
+        code = INTERRUPTED
+        typer.echo("stepmill: interrupted; the same command continues", err=True)
+    else:
+        code = failed(RunStopped(reason), INFRASTRUCTURE)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM stop the work as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        told_to_stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sys.stderr.flush()
+
+
+def told_to_stop() -> None:
+    """Whatever ends from now on ends because of that."""
+    _told_to_stop.set()

@@ -27,6 +27,7 @@ from actors.models import model_identity
 from launch.evaluation_figures import draw, table_of
 from launch.preflight import require
 from launch.scoring import config_of, score_run
+from launch.site import Site
 from storage import schemas
 from storage.commits import canonical_json
 from storage.errors import ConfigurationError
@@ -132,19 +133,20 @@ def evaluate(wanted: Evaluation, address: str | None = None) -> Evaluated:
     configs = {each.name: _config(wanted, each, responses) for each in wanted.verifiers}
     if len(configs) < len(wanted.verifiers):
         raise ConfigurationError("two baselines have the same name: rename one")
-    for config in configs.values():
-        require(config, address)
-        speller(config.models.verifier)
     measures: list[Measure] = []
     runs: dict[str, str] = {}
-    for name, config in configs.items():
-        Console(stderr=True).print(
-            f"{name}: {config.verify.mode}, {config.verify.histories} histories of "
-            f"{len(responses)} responses (run {config.run})",
-            highlight=False,
-        )
-        measures += _measured(wanted, name, config, responses, address)
-        runs[name] = config.run
+    with Site(next(iter(configs.values())).cluster, address) as site:
+        for config in configs.values():
+            require(config, site)
+            speller(config.models.verifier)
+        for name, config in configs.items():
+            Console(stderr=True).print(
+                f"{name}: {config.verify.mode}, {config.verify.histories} histories of "
+                f"{len(responses)} responses (run {config.run})",
+                highlight=False,
+            )
+            measures += _measured(wanted, name, config, responses, site)
+            runs[name] = config.run
     return Evaluated(tuple(measures), runs)
 
 
@@ -153,10 +155,10 @@ def _measured(
     name: str,
     config: ScoreConfig,
     responses: Sequence[Response],
-    address: str | None,
+    site: Site,
 ) -> list[Measure]:
     n = wanted.per_response
-    histories = _asked(config, responses, address)
+    histories = _asked(config, responses, site)
     if wanted.suite == "bon":
         return evaluation.bon_measures(name, responses, histories, wanted.n, n)
     threshold = wanted.threshold
@@ -165,17 +167,15 @@ def _measured(
     found = evaluation.processbench_measures(name, responses, histories, n, threshold)
     for probe in wanted.probes:
         probed = evaluation.probe_responses(responses, probe)
-        answered = _asked(_named(config, probed, f"{wanted.file.stem}-{probe}"), probed, address)
+        answered = _asked(_named(config, probed, f"{wanted.file.stem}-{probe}"), probed, site)
         found += evaluation.probe_measures(
             name, probe, responses, probed, histories, answered, n, threshold
         )
     return found
 
 
-def _asked(
-    config: ScoreConfig, responses: Sequence[Response], address: str | None
-) -> dict[str, Histories]:
-    run = score_run(config, responses, address)
+def _asked(config: ScoreConfig, responses: Sequence[Response], site: Site) -> dict[str, Histories]:
+    run = score_run(config, responses, site)
     return evaluation.histories_of(scores_of(run), config.verify.histories)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from launch.completing import complete
 from launch.preflight import require
+from launch.site import Site
 from storage.pilots import pilot_record
 from storage.runs import Run
 from storage.stores import open_store
@@ -20,7 +20,7 @@ from workflows.pilot import needs_chain
 from workflows.stages import makers
 
 
-def make_pilot(config: BuildConfig, address: str | None) -> None:
+def make_pilot(config: BuildConfig, site: Site) -> None:
     """Make or finish the own pilot of a configuration whose pilot is named.
 
     Nothing where another is named, where the run has its chain already, or where it needs none.
@@ -34,9 +34,9 @@ def make_pilot(config: BuildConfig, address: str | None) -> None:
     begun = Run.find(store, own.run)
     if begun is not None and begun.success() is not None:
         return
-    require(own, address)
+    require(own, site)
     said = f"run {config.run} needs a pilot: run {own.run} is made first"
     Console(stderr=True).print(said, highlight=False)
     pilot = start_run(own, store, None)
-    complete(pilot, own, address, makers(pilot, own))
+    site.complete(pilot, own, makers)
     finish(pilot)

@@ -14,15 +14,15 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from actors.sandbox.contract import SandboxSettings
-from launch.scoring import (
-    IN_FLIGHT_ON_CPU,
-    IN_FLIGHT_ON_GPU,
-    SESSIONS_ON_CPU,
-    SESSIONS_ON_GPU,
-)
+from actors.sandbox.contract import MOST_SESSIONS
 from workflows.configuration import BuildConfig
 from workflows.scoring_settings import VerifySettings
+from workflows.settling import (
+    IN_FLIGHT_ON_CPU,
+    IN_FLIGHT_ON_GPU,
+    LONGEST_CONTEXT,
+    SESSIONS_ON_CPU,
+)
 from workflows.training_settings import TrainConfig
 
 INTRODUCTION = """\
@@ -44,10 +44,10 @@ SCORING = """
 # Scoring
 
 `stepmill score MODEL FILE` takes these from its options and from `--config FILE.yaml`, which also
-has the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Other defaults than a
-build's: `models.verifier.max_in_flight` and `sandbox.sessions` are {gpu[0]} and {gpu[1]} where this
-machine has GPUs, {cpu[0]} and {cpu[1]} elsewhere (say them yourself where a cluster has them);
-`sandbox.slots` is the number of processors, at least {slots}.
+has the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the engine runs
+decides what is left open: `models.verifier.max_in_flight` and `sandbox.sessions` are {gpu[0]} and
+{gpu[1]} on GPUs, {cpu[0]} and {cpu[1]} elsewhere; `models.verifier.max_model_len` is the model's
+own context, at most {context}.
 """
 
 
@@ -58,9 +58,9 @@ def page() -> str:
         for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
     )
     scoring = SCORING.format(
-        gpu=(IN_FLIGHT_ON_GPU, SESSIONS_ON_GPU),
-        cpu=(IN_FLIGHT_ON_CPU, SESSIONS_ON_CPU),
-        slots=SandboxSettings().slots,
+        gpu=(IN_FLIGHT_ON_GPU["verifier"], min(IN_FLIGHT_ON_GPU["verifier"], MOST_SESSIONS)),
+        cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
+        context=LONGEST_CONTEXT,
     )
     return INTRODUCTION + build + TRAINING + training + scoring + verify.rstrip() + "\n"
 

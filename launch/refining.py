@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.models import model_identity
-from launch.completing import complete
 from launch.config import validated
-from launch.preflight import gpus_here, require
-from launch.scoring import IN_FLIGHT_ON_CPU, config_of, score_run
+from launch.preflight import require
+from launch.scoring import config_of, score_run
+from launch.site import Site
 from storage import schemas
 from storage.commits import canonical_json
 from storage.errors import ConfigurationError, InputError
@@ -55,6 +55,7 @@ from workflows.refining import binding as refine_binding
 from workflows.responses import read_responses
 from workflows.rewards import THRESHOLD
 from workflows.scoring import scores_of, speller
+from workflows.scoring_settings import ScoreConfig
 from workflows.scoring_settings import binding as score_binding
 from workflows.settings import AnswerSettings
 
@@ -105,9 +106,21 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
     answers = known_answers(wanted.problems, responses)
     config = config_of(wanted.model, wanted.file, wanted.score_settings, dict(wanted.score_asked))
     generator = replace(_generator(wanted, config.store), cluster=config.cluster)
-    require(generator, address)
-    require(config, address)
-    speller(config.models.verifier)
+    with Site(config.cluster, address) as site:
+        require(generator, site)
+        require(config, site)
+        speller(config.models.verifier)
+        return _turns(wanted, responses, answers, config, generator, site)
+
+
+def _turns(
+    wanted: Refinement,
+    responses: Sequence[Response],
+    answers: Mapping[str, str],
+    config: ScoreConfig,
+    generator: RefineConfig,
+    site: Site,
+) -> tuple[Standing, list[Turn]]:
     console = Console(stderr=True)
     standing = Standing(tuple(responses))
     turns = [_turn(standing, 0, 0, answers)]
@@ -118,7 +131,7 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
             config, run=_name("judge", wanted, number, [*depends, input_digest(unread)])
         )
         console.print(f"turn {number}: {len(unread)} solutions to judge (run {asking.run})")
-        scores = scores_of(score_run(asking, unread, address))
+        scores = scores_of(score_run(asking, unread, site))
         standing, critiques = criticised(standing, scores, wanted.threshold)
         turns[-1] = _turn(standing, turns[-1].criticised, turns[-1].changed, answers)
         if not critiques:
@@ -129,8 +142,10 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
             generator, run=_name("refine", wanted, number, [*depends, input_digest(critiques)])
         )
         console.print(f"turn {number}: {len(critiques)} solutions to refine (run {again.run})")
-        run = start_refining(again, critiques, open_store(again.store))
-        complete(run, again, address, makers(run, again))
+        store = open_store(again.store)
+        again = site.settled(again, Run.find(store, again.run))
+        run = start_refining(again, critiques, store)
+        site.complete(run, again, makers)
         run.finish()
         new = refined_of(run)
         standing = refined(standing, new)
@@ -141,10 +156,11 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
 def resume_refining(run: Run, raw: dict[str, Any], address: str | None) -> None:
     """Ask again whatever one turn still lacks; `refine` itself goes on with the next turn."""
     config = validated(_ADAPTER, raw, f"run {run.name}")
-    require(config, address)
-    run.check_input()
-    complete(run, config, address, makers(run, config))
-    run.finish()
+    with Site(config.cluster, address) as site:
+        require(config, site)
+        run.check_input()
+        site.complete(run, site.settled(config, run), makers)
+        run.finish()
     Console(stderr=True).print(
         f"run {run.name} is finished: repeat `stepmill refine` for the next turn", highlight=False
     )
@@ -152,12 +168,11 @@ def resume_refining(run: Run, raw: dict[str, Any], address: str | None) -> None:
 
 def _generator(wanted: Refinement, store: str) -> RefineConfig:
     folder = Path(wanted.generator)
-    flight = 256 if gpus_here() else IN_FLIGHT_ON_CPU
     model = str(folder.resolve()) if folder.is_dir() else wanted.generator
     raw = {
         "run": "refine",
         "store": store,
-        "models": {"generator": {"model": model, "max_in_flight": flight}},
+        "models": {"generator": {"model": model}},
         "refine": asdict(wanted.settings),
     }
     return validated(_ADAPTER, raw, "refine")

@@ -24,10 +24,9 @@ import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from actors.sandbox.contract import MOST_SESSIONS, SandboxSettings
-from launch.completing import complete
 from launch.config import read, store_url, validated
-from launch.preflight import check_image, gpus_here, require
+from launch.preflight import check_image, require
+from launch.site import Site
 from launch.status import run_status, show_status
 from storage import schemas
 from storage.errors import InputError
@@ -41,11 +40,6 @@ from workflows.scoring_settings import ScoreConfig
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
 _ROWS = 256
 """Scores of one row group."""
-IN_FLIGHT_ON_GPU, IN_FLIGHT_ON_CPU = 128, 48
-"""Sequences at once on one engine."""
-SESSIONS_ON_GPU, SESSIONS_ON_CPU = MOST_SESSIONS, 24
-"""Histories that have run code, at once: each keeps an interpreter (some 80 MB, and a second of a
-processor to come up), of which `sandbox.slots` run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +82,13 @@ def config_of(
     wanted |= {"models.verifier.model": model, "responses": str(file.resolve())}
     for key, value in wanted.items():
         _set(raw, key.split("."), value)
-    here = gpus_here()
-    _default(raw, "models.verifier.max_in_flight", IN_FLIGHT_ON_GPU if here else IN_FLIGHT_ON_CPU)
-    _default(raw, "sandbox.slots", max(SandboxSettings().slots, os.cpu_count() or 1))
-    _default(raw, "sandbox.sessions", SESSIONS_ON_GPU if here else SESSIONS_ON_CPU)
     named = "run" in raw
-    _default(raw, "run", "score")
+    raw.setdefault("run", "score")
     config = validated(_ADAPTER, raw, str(settings or "score"))
     return replace(
         config,
         run=config.run if named else _usual_name(config),
         store=store_url(config.store),
-        sandbox=config.sandbox.for_in_flight(config.models.verifier.max_in_flight),
     )
 
 
@@ -118,17 +107,7 @@ def _set(raw: dict[str, Any], path: list[str], value: Any) -> None:
     raw[path[-1]] = value
 
 
-def _default(raw: dict[str, Any], key: str, value: Any) -> None:
-    found: Any = raw
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    if found is None:
-        _set(raw, key.split("."), value)
-
-
-def score_run(
-    config: ScoreConfig, responses: Sequence[Response] | None = None, address: str | None = None
-) -> Run:
+def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: Site) -> Run:
     """Score responses (those of the configuration's file by default) to the end.
 
     Starts the run, continues it, or finds it finished: `workflows.scoring.scores_of(run)` then
@@ -137,25 +116,28 @@ def score_run(
     """
     if responses is None:
         responses = read_responses(Path(config.responses), config.limit)
-    image = require(config, address)
+    image = require(config, site)
     speller(config.models.verifier)
-    run = start_scoring(config, responses, open_store(config.store), image)
-    finish_scoring(run, config, address)
+    store = open_store(config.store)
+    config = site.settled(config, Run.find(store, config.run))
+    run = start_scoring(config, responses, store, image)
+    finish_scoring(run, config, site)
     return run
 
 
 def resume_scoring(run: Run, raw: dict[str, Any], address: str | None) -> None:
     """Continue a run from its stored configuration."""
     config = validated(_ADAPTER, raw, f"run {run.name}")
-    check_image(run, require(config, address))
-    run.check_input()
-    finish_scoring(run, config, address)
+    with Site(config.cluster, address) as site:
+        check_image(run, require(config, site))
+        run.check_input()
+        finish_scoring(run, site.settled(config, run), site)
     show_status(run_status(run))
 
 
-def finish_scoring(run: Run, config: ScoreConfig, address: str | None) -> None:
+def finish_scoring(run: Run, config: ScoreConfig, site: Site) -> None:
     """Score whatever is not committed, and seal the run."""
-    complete(run, config, address, makers(run, config))
+    site.complete(run, config, makers)
     run.finish()
 
 
@@ -163,7 +145,8 @@ def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_js
     """Score the configuration's file, write OUT and say what came out."""
     folder = out or Path(".stepmill") / "scores" / config.run
     _check_folder(folder)
-    run = score_run(config, None, address)
+    with Site(config.cluster, address) as site:
+        run = score_run(config, None, site)
     summary = write_scores(run, folder)
     if as_json:
         typer.echo(json.dumps(asdict(summary) | {"out": str(folder)}, ensure_ascii=False))

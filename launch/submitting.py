@@ -22,7 +22,7 @@ import typer
 from aiohttp import ClientError
 
 from launch.config import load
-from storage.errors import ConfigurationError, InfrastructureError
+from storage.errors import ConfigurationError, InfrastructureError, first_line
 from workflows.configuration import BuildConfig
 
 EXCLUDES = (
@@ -100,7 +100,7 @@ def submit(
             metadata={"stepmill_run": config.run},
         )
     except (RuntimeError, OSError) as error:
-        raise InfrastructureError(f"{address} did not take the job: {_line(error)}") from None
+        raise InfrastructureError(f"{address} did not take the job: {first_line(error)}") from None
     typer.echo(f"stepmill: job {identity} builds run {config.run} at {address}", err=True)
     try:
         return asyncio.run(_follow(client, identity))
@@ -124,11 +124,9 @@ def _client(address: str) -> Any:
 
         return JobSubmissionClient(address)
     except (OSError, RuntimeError) as error:
-        raise InfrastructureError(f"no Ray head answers at {address}: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InfrastructureError(
+            f"no Ray head answers at {address}: {first_line(error)}"
+        ) from None
 
 
 async def _follow(client: Any, identity: str) -> int:
@@ -150,7 +148,7 @@ async def _follow(client: Any, identity: str) -> int:
                 return exit_code(str(info.status), info.driver_exit_code)
         except (RuntimeError, OSError, ClientError) as error:
             failures += 1
-            typer.echo(f"stepmill: following again: {_line(error)}", err=True)
+            typer.echo(f"stepmill: following again: {first_line(error)}", err=True)
         await asyncio.sleep(RETRY_SECONDS)
     raise InfrastructureError(f"lost sight of job {identity}; it may still run")
 

@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from actors.engine import EngineSettings
+from actors.fitness import torch_misfits
+from actors.looking import Look
 from actors.model_folder import check_model
 from launch.curve import curve_lines
+from launch.endings import terminable
+from launch.site import Site
 from launch.training_progress import TrainingProgress
-from storage.errors import RunStopped
+from storage.errors import ConfigurationError, RunStopped
 from storage.probe import probe_store
 from storage.stores import open_store
 from storage.trainings import StoredFolder, Training
+from workflows.configuration import ClusterSettings
 from workflows.training import (
     check_out,
     check_trainable,
     job_of,
+    settled,
     start_training,
     training_of,
     write_out,
@@ -40,37 +46,47 @@ MODELS = Path(".stepmill/models")
 def train_model(config: TrainConfig, out: Path | None, address: str | None, as_json: bool) -> None:
     """Start or continue a training, to its end, and copy the model to a folder."""
     target = out or MODELS / config.training
-    address = address or config.spread.ray_address or os.environ.get("RAY_ADDRESS")
     store = open_store(config.store)
-    if address is None:
-        check_model(EngineSettings(model=config.base))
-    model = training_of(config, store).model()
-    check_out(target, model)
-    if model is None:
-        probe_store(store)
-        if address is None:
-            check_trainable(config)
-    training = start_training(config, store)
-    if model is None:
-        _train(config, training, address)
-        model = training.model()
+    with Site(ClusterSettings(ray_address=config.spread.ray_address), address) as site:
+        if not site.remote:
+            check_model(EngineSettings(model=config.base))
+        model = training_of(config, store).model()
+        check_out(target, model)
+        looks: list[Look] = []
         if model is None:
-            raise RunStopped(f"training {training.name} ended without a model")
+            probe_store(store)
+            looks = site.machines()
+            _check_machines(looks)
+            if not site.remote:
+                check_trainable(config)
+        begun = Training.find(store, config.training)
+        config = settled(config, [look.machine for look in looks], begun)
+        training = start_training(config, store)
+        if model is None:
+            _train(config, training, site)
+            model = training.model()
+            if model is None:
+                raise RunStopped(f"training {training.name} ended without a model")
     write_out(training, model, target)
     _show(training, model, target, as_json)
 
 
-def _train(config: TrainConfig, training: Training, address: str | None) -> None:
-    from actors.ray_cluster import ray_session  # takes seconds to import
-    from actors.ray_training import run_training
-    from launch.completing import terminable
-    from launch.endings import head_lost
+def _check_machines(looks: Sequence[Look]) -> None:
+    unfit = [(look, misfit) for look in looks for misfit in torch_misfits(look.machine)]
+    if unfit:
+        look, misfit = unfit[0]
+        raise ConfigurationError(f"{look.where}: {misfit}")
 
+
+def _train(config: TrainConfig, training: Training, site: Site) -> None:
+    from actors.ray_training import run_training  # takes seconds to import
+
+    gpus = site.gpus()
     # Ray sets a handler of SIGTERM when it starts; ours comes after it.
-    with ray_session(address, 0, head_lost) as gpus, terminable():
+    with terminable():
         # Standard output is for the result: what Ray Train prints is no part of it.
         with TrainingProgress(training.name) as progress, contextlib.redirect_stdout(sys.stderr):
-            run_training(job_of(config, training), gpus, address is None, progress.happened)
+            run_training(job_of(config, training), gpus, not site.remote, progress.happened)
 
 
 def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) -> None:

@@ -3,6 +3,7 @@
     StepmillError
     ├── UserError                what a person must change; raised before any work; exit code 2
     │   ├── ConfigurationError       a setting is unknown, missing or impossible
+    │   │   └── EngineRefused            a model can't be run there so, however often it is tried
     │   ├── InputError               a problem, answer, file or model folder is not what it must be
     │   ├── SpecMismatch             the run was started with another configuration or input
     │   └── NothingFound             a run, file or object that was asked for does not exist
@@ -35,6 +36,10 @@ class UserError(StepmillError):
 
 class ConfigurationError(UserError):
     """A setting is unknown, missing or impossible."""
+
+
+class EngineRefused(ConfigurationError):
+    """A model can't be run on a machine as it is asked for, however often it is tried."""
 
 
 class InputError(UserError):
@@ -100,3 +105,8 @@ class SandboxUnavailable(InfrastructureError):
 
 class SandboxLost(InfrastructureError):
     """A sandbox died under a run, through no act of the code in it."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

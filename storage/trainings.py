@@ -96,6 +96,15 @@ class Training:
         )
         return cls(store, name, stored, patience)
 
+    @classmethod
+    def find(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Training | None:
+        """The training that is stored under this name; None where there is none."""
+        key = f"trainings/{layout.check_run_name(name)}/spec.json"
+        try:
+            return cls(store, name, _spec_from(key, store.get(key)), patience)
+        except NothingFound:
+            return None
+
     def commit(
         self, files: Sequence[StoredFile], step: int, notes: Mapping[str, Any], final: bool
     ) -> StoredFolder:

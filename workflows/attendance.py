@@ -42,8 +42,11 @@ class Attendance:
             self._failed = self._rounds = 0
             self.nobody.clear()
 
-    def failed(self, worker: int) -> float | None:
-        """It did not come up: seconds to leave its slot alone; None: that was once too often."""
+    def failed(self, worker: int, hopeless: bool = False) -> float | None:
+        """It did not come up: seconds to leave its slot alone; None: that was once too often.
+
+        `hopeless`: where nobody else is up, once is too often.
+        """
         if worker not in self.coming:
             return 0.0  # it was told to go
         if not self._failed:
@@ -54,7 +57,7 @@ class Attendance:
         self._failed += 1
         self.went(worker)
         if self.nobody.is_set():
-            return None if self._failed >= OPEN_TRIES else 0.0
+            return None if hopeless or self._failed >= OPEN_TRIES else 0.0
         return min(LONGEST_PAUSE_S, self._pause * 3.0 ** min(self._rounds - 1, 100))
 
     def went(self, worker: int) -> None:

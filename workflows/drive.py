@@ -20,6 +20,7 @@ from actors.metrics import count, show
 from storage.commits import Receipt
 from storage.errors import (
     EngineFailed,
+    EngineRefused,
     InfrastructureError,
     RunStopped,
     SandboxLost,
@@ -247,15 +248,18 @@ class Driver:
             self._tolerance.note(receipt)
 
     def _open_failed(self, worker: int, role: str, error: BaseException) -> None:
-        if isinstance(error, UserError):
+        refused = isinstance(error, EngineRefused)
+        if isinstance(error, UserError) and not refused:
             raise error
         attendance, cause = self._attendance[role], str(error)
-        if seconds := attendance.failed(worker):
+        if seconds := attendance.failed(worker, hopeless=refused):
             self._begin(self._hold(worker, cause, attendance.nobody, seconds), None)
             cause += f" (its slot is tried again in {seconds:.0f} s)"
         elif not self._schedule.broken(worker, cause):
             return  # it was told to go before it came up
         self._watch(Happened("lost", role, cause=cause))
+        if seconds is None and refused:
+            raise EngineRefused(f"models.{role}: {error}")
         if seconds is None:
             raise RunStopped(f"a worker for {role} could not be started: {error}")
 

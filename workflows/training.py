@@ -7,14 +7,18 @@ same call starts, continues and repeats.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from actors.engine import EngineSettings
+from actors.fitness import precision_for
+from actors.machine import Machine
 from actors.models import model_identity
 from actors.training_job import TrainingJob
 from actors.training_settings import TrainingSettings
 from storage.checkpoints import fetch_files, holds
-from storage.errors import InputError, NothingFound
+from storage.errors import InputError, NothingFound, first_line
 from storage.object_store import ObjectStore
 from storage.runs import Run, Success
 from storage.trainings import StoredFolder, Training, TrainingSpec
@@ -44,6 +48,18 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
         settings=binding(config, template_text(config)),
     )
     return Training(store, config.training, spec)
+
+
+def settled(
+    config: TrainConfig, machines: Sequence[Machine], begun: Training | None
+) -> TrainConfig:
+    """The configuration with its precision decided: that of the training as it was `begun`, or
+    what suits the machines on which it may run."""
+    learning = config.learning
+    if learning.precision != "auto":
+        return config
+    precision = begun.spec.settings["learning"]["precision"] if begun else precision_for(machines)
+    return replace(config, learning=replace(learning, precision=precision))
 
 
 def start_training(config: TrainConfig, store: ObjectStore) -> Training:
@@ -87,8 +103,9 @@ def check_trainable(config: TrainConfig) -> None:
             getattr(AutoConfig.from_pretrained(config.base), "max_position_embeddings", 0)
         )
     except (OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"base model {config.base} can't be loaded: {first}") from error
+        raise InputError(
+            f"base model {config.base} can't be loaded: {first_line(error)}"
+        ) from error
     masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
     source.most_tokens(context or 1 << 30)
 

@@ -8,6 +8,7 @@ exactly one of these, by its wall limit plus one second.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from pydantic import Field
 from storage.bounds import Count, Positive, Seconds
 from storage.errors import ItemError
 
+LEAST_SLOTS = 4
 MOST_SESSIONS = 128
 """Sessions of one sandbox where their number is left open: at some 60 MB each, 8 GB."""
 MOST_OUTPUT_BYTES = 16 << 20
@@ -162,8 +164,9 @@ class SandboxSettings:
     backend: Backend = Backend.AUTO
     runtime: str = "runc"
     """OCI runtime of the docker backend: `runc`, or `runsc` (gVisor) where installed."""
-    slots: Positive = 4
-    """Runs and blocks at once. A session holds a slot only while a block of it runs."""
+    slots: Count = 0
+    """Runs and blocks at once; 0: one for each processor where they run, at least 4. A session
+    holds a slot only while a block of it runs."""
     sessions: Count = 0
     """Sessions open at once, parked ones included; 0: as many as the model that asks for them has
     sequences in flight, at most 128; fewer than `slots`: as many as those. A solution keeps its
@@ -202,6 +205,14 @@ class SandboxSettings:
     def for_in_flight(self, sequences: int) -> SandboxSettings:
         """With sessions for so many sequences in flight, where their number is left open."""
         return self if self.sessions else replace(self, sessions=min(sequences, MOST_SESSIONS))
+
+    def here(self) -> SandboxSettings:
+        """With slots for the machine that it runs on, where their number is left open."""
+        return (
+            self
+            if self.slots
+            else replace(self, slots=max(LEAST_SLOTS, len(os.sched_getaffinity(0))))
+        )
 
     @property
     def most_sessions(self) -> int:

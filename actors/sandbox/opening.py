@@ -53,6 +53,7 @@ class AutomaticBoxes:
 
 def open_sandbox(settings: SandboxSettings) -> Pool:
     """Return the sandbox; boxes start when they are first needed (or with `start`)."""
+    settings = settings.here()
     if settings.slots < 1 or settings.attempts < 1 or settings.reaper_period_s <= 0:
         raise ConfigurationError("sandbox: slots, attempts and reaper_period_s must be above 0")
     sources: dict[Backend, Callable[[SandboxSettings], BoxSource]] = {

@@ -55,7 +55,7 @@ def test_the_papers_configuration_without_gpus_says_all_that_is_missing_in_plain
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("launch.preflight.gpus_here", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert run_command(["build", str(CONFIGS / "genprm.yaml"), "--store", "file:store"]) == 2
     shown = capsys.readouterr().err
     for needed in (
@@ -70,7 +70,9 @@ def test_the_papers_configuration_without_gpus_says_all_that_is_missing_in_plain
 def test_doctor_as_json_lists_findings(capsys: pytest.CaptureFixture[str]) -> None:
     run_command(["doctor", "--json"])
     findings = json.loads(capsys.readouterr().out)
-    assert {"disk", "vllm", "gpu", "ray", "store", "sandbox"} <= {f["what"] for f in findings}
+    assert {"disk", "packages", "engine", "gpu", "ray", "store", "sandbox"} <= {
+        f["what"] for f in findings
+    }
     assert all(f["remedy"] for f in findings if not f["ok"])
 
 

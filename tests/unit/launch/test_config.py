@@ -54,24 +54,6 @@ def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "in_flight", "sandbox", "most"),
-    [
-        pytest.param("vllm", 96, {}, 96, id="as many as the writer has in flight"),
-        pytest.param("vllm", 512, {}, 128, id="but no more than memory is likely to hold"),
-        pytest.param("vllm", 96, {"sessions": 7}, 7, id="a number that is given stays"),
-        pytest.param("vllm", 2, {"slots": 5}, 5, id="never fewer than slots"),
-        pytest.param("scripted", 96, {}, 4, id="no real model, as many as slots"),
-    ],
-)
-def test_a_writer_has_a_sandbox_session_for_every_solution_in_flight(
-    tmp_path: Path, kind: str, in_flight: int, sandbox: dict[str, int], most: int
-) -> None:
-    writer = {"kind": kind, "model": "m", "max_in_flight": in_flight}
-    raw = MINIMAL | {"models": MINIMAL["models"] | {"rationale": writer}, "sandbox": sandbox}
-    assert load(write(tmp_path, raw)).sandbox.most_sessions == most
-
-
-@pytest.mark.parametrize(
     ("change", "said"),
     [
         pytest.param({"colour": 1}, "unknown key `colour`", id="unknown key"),
@@ -91,7 +73,7 @@ def test_a_writer_has_a_sandbox_session_for_every_solution_in_flight(
             "`models.policy.part`",
             id="no samples at once",
         ),
-        pytest.param({"sandbox": {"slots": 0}}, "`sandbox.slots`", id="no slots"),
+        pytest.param({"sandbox": {"slots": -1}}, "`sandbox.slots`", id="no slots"),
         pytest.param(
             {"sandbox": {"limits": {"wall_s": 500}}}, "above longest_wall_s", id="limits of limits"
         ),

