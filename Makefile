@@ -26,8 +26,8 @@ $(READY_DEV): $(LOCKS)
 	@touch $(READY) $@
 
 # Resolves what locks/ pins, from pyproject.toml; UPGRADE=1 takes the newest of everything.
-lock:
-	@python3 locks/make.py $(if $(UPGRADE),--upgrade)
+lock: $(READY_DEV)
+	@$(BIN)/python locks/make.py $(if $(UPGRADE),--upgrade)
 
 # A container engine (or bubblewrap) and the image that model-written code runs in. Where neither
 # is installed and this is root on Debian, they are.

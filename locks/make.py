@@ -13,6 +13,7 @@ Invariant: everything is resolved together from the package index; a file is onl
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ EVERYWHERE = (
 
 def main(upgrade: bool) -> None:
     """Write every file."""
-    uv = shutil.which("uv")
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if uv is None:
         raise SystemExit("make lock: uv is not installed: pip install uv")
 

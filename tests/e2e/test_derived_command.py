@@ -30,8 +30,8 @@ def no_engine_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("an engine, a sandbox or a cluster was asked for")
 
     for place in (
-        "launch.completing.ray_session", "launch.deriving.require", "launch.building.require",
-        "workflows.stages.open_engine",
+        "launch.site.ray_session", "launch.site.look_at", "launch.deriving.require",
+        "launch.building.require", "workflows.stages.open_engine",
     ):  # fmt: skip
         monkeypatch.setattr(place, refused)
 

@@ -47,13 +47,15 @@ class Place:
         self.most: int | None = None
         """Commits after which the work is interrupted."""
         write_problems(PROBLEMS, folder / "problems.jsonl")
-        for place in ("launch.piloting", "launch.building"):
-            monkeypatch.setattr(f"{place}.complete", self.complete)
+        monkeypatch.setattr(
+            "launch.site.Site.complete",
+            lambda site, run, config, makers: self.complete(run, config),
+        )
         for place in ("launch.piloting", "launch.building", "launch.deriving"):
             monkeypatch.setattr(f"{place}.require", lambda *given: None)
 
-    def complete(self, run: Run, config: BuildConfig, address: str | None, made: Any) -> None:
-        """What `launch.completing` does, in this process."""
+    def complete(self, run: Run, config: BuildConfig) -> None:
+        """What `launch.site` does, in this process."""
         chain = stored_chain(run, config.stages)
         world = ScriptedWorld(PROBLEMS)
 
