@@ -23,7 +23,7 @@ DRIVER_OF_CUDA = {12: 525, 13: 580}
 """CUDA's major version -> oldest driver (NVIDIA's table of minor version compatibility)."""
 BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 EAGER_BELOW_BYTES = GIB // 4
-"""Compiling a smaller model takes longer than it wins in minutes of work."""
+"""On GPUs: compiling a smaller model takes longer than it wins in minutes of work."""
 ROOM_BESIDE_WEIGHTS = 0.05
 """Least share of a GPU that is left for the KV cache and activations."""
 GPU_SET, CPU_SET = "GPU=1 ./install.sh", "GPU=0 ./install.sh"
@@ -239,7 +239,13 @@ def precision_for(machines: Sequence[Machine]) -> Literal["bfloat16", "float32"]
 
 
 def runs_eager(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> bool:
-    """Whether a model is run as it is, without compiling it first."""
+    """Whether a model is run as it is, without compiling it first.
+
+    On processors always: with 13 and 76 million parameters compiling took 65 and 140 s and won
+    nothing that could be told from noise.
+    """
     if engine.eager is not None:
         return engine.eager
+    if not machine.gpus:
+        return True
     return facts.weights_bytes is not None and facts.weights_bytes < EAGER_BELOW_BYTES

@@ -233,9 +233,12 @@ def _wait_for_nodes(asked: Sequence[Mapping[str, float]]) -> None:
 
 
 def _slots_now(roles: Sequence[str], fixed: int | None) -> Mapping[str, int]:
-    """Slots at this moment."""
+    """Slots at this moment; no more than GPUs, where there are any."""
     there = slots_of_cluster(roles)
-    return {ENGINES: fixed} if fixed else there
+    if fixed is None:
+        return there
+    gpus = kept_nodes(("GPU",)).get("GPU", 0)
+    return {ENGINES: min(fixed, gpus) if gpus else fixed}
 
 
 async def _drive(

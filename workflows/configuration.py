@@ -51,7 +51,8 @@ class ClusterSettings:
     __pydantic_config__ = STRICT
 
     engine_slots: Positive | None = None
-    """Engines that may run at once, counted in GPUs; None: all GPUs of the cluster, or 1."""
+    """Engines that may run at once, counted in GPUs, of which none takes more than there are; None:
+    all GPUs of the cluster, or 1."""
     workers_per_role: Positive = 64
     """Most workers of one model role."""
     workers_per_server: Positive = 1

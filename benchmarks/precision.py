@@ -1,0 +1,177 @@
+"""Whether `auto` is the faster precision on this machine, for engines and for trainings.
+
+    python -m benchmarks.precision               # the demo's policy and writer; some ten minutes
+
+The same requests are generated, and the same updates trained, in float32, in bfloat16 and in what
+`auto` says, round after round in one run, so that a machine that slows down slows all of them.
+What is compared is the median over the rounds. An engine is opened once for each precision and
+asked in turn; opening is not counted.
+
+What it does not show: other models, other numbers of threads.
+
+Exit code 1 where `auto` is under 0.95 of the better of the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from actors.engine import Chat, EngineSettings, Sampling
+from actors.fitness import dtype_for, precision_for
+from actors.machine import look
+from actors.model_facts import facts_of
+from actors.training_batches import Conversation, Corpus, StepPlan
+from actors.training_events import Place
+from actors.training_settings import LearningSettings, TrainingSettings
+from actors.training_trainer import StepTrainer, arguments
+from actors.vllm_engine import VllmEngine
+from demo.world import sample
+from storage.records import Message
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+TARGET = 0.95
+Rates = dict[Precision, list[float]]
+"""Tokens per second of each round."""
+
+
+async def generated(model: str, rounds: int, asked: int, in_flight: int) -> Rates:
+    """Generated tokens per second of one engine, in each precision."""
+    chats = [
+        Chat((Message("system", "Be brief."), Message("user", problem.text)), "Step 1:")
+        for problem in sample(asked, 5, "heldout")
+    ]
+    rates: Rates = {precision: [] for precision in PRECISIONS}
+    engines = {
+        precision: await VllmEngine.open(
+            EngineSettings(model=model, dtype=precision, max_in_flight=in_flight)
+        )
+        for precision in PRECISIONS
+    }
+    try:
+        for number in range(-1, rounds):  # the first one warms up
+            for precision, engine in engines.items():
+                sampling = Sampling(n=16, temperature=0.7, max_tokens=96, seed=100 + number)
+                began = time.perf_counter()
+                replies = await asyncio.gather(*(engine.generate(c, sampling) for c in chats))
+                seconds = time.perf_counter() - began
+                tokens = sum(one.tokens for reply in replies for one in reply.completions)
+                if number >= 0:
+                    rates[precision].append(tokens / seconds)
+    finally:
+        for engine in engines.values():
+            await engine.close()
+    return rates
+
+
+def trained(base: str, rounds: int, updates: int, threads: int) -> Rates:
+    """Trained tokens per second (all of a conversation's), in each precision."""
+    torch.set_num_threads(threads)
+    corpus = _corpus(len(AutoTokenizer.from_pretrained(base)))
+    rates: Rates = {precision: [] for precision in PRECISIONS}
+    for number in range(-1, rounds):
+        for precision in PRECISIONS:
+            count = 2 if number < 0 else updates
+            tokens, seconds = _train(base, corpus, precision, count)
+            if number >= 0:
+                rates[precision].append(tokens / seconds)
+    return rates
+
+
+def _train(base: str, corpus: Corpus, precision: Precision, updates: int) -> tuple[int, float]:
+    learning = LearningSettings(batch=16, rate=1e-4, packing=False, precision=precision)
+    lengths = tuple(len(one.ids) for one in corpus.train)
+    plan = StepPlan(lengths, learning, row_tokens=1024, micro_tokens=4096)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    settings = TrainingSettings(learning=learning)
+    with tempfile.TemporaryDirectory() as folder:
+        given = arguments(settings, updates, Place(), Path(folder))
+        trainer = StepTrainer(model, given, plan, corpus, Place(), pad=0, callbacks=[])
+        began = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - began
+    return sum(lengths[i] for step in range(updates) for i in plan.members(step)), seconds
+
+
+def _corpus(vocabulary: int) -> Corpus:
+    """Conversations as long as the demo's, of random tokens: arithmetic does not read them."""
+    draw = random.Random(3)
+    made = []
+    for number in range(512):
+        size = draw.randint(250, 600)
+        ids = np.array([draw.randrange(4, vocabulary) for _ in range(size)], dtype=np.int32)
+        own = np.ones(size, dtype=np.bool_)
+        verdicts = np.array([size - 2], dtype=np.int32)
+        labels = np.ones(1, dtype=np.bool_)
+        made.append(Conversation(f"p{number}", f"q{number}", ids, own, verdicts, labels))
+    return Corpus(tuple(made), (), {}, yes=1, no=2)
+
+
+def judged(rates: Mapping[Precision, list[float]], auto: str) -> dict[str, Any]:
+    """What `auto` reaches of the better precision, by medians."""
+    medians = {precision: statistics.median(found) for precision, found in rates.items()}
+    best = max(medians.values())
+    share = next((rate / best for name, rate in medians.items() if name == auto), 0.0)
+    return {"auto": auto, "tokens_per_s": dict(rates), "medians": medians, "share": share}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """For people."""
+    lines = [f"processor multiplies bfloat16: {'yes' if found['bfloat16'] else 'no'}"]
+    for what in ("generated", "trained"):
+        one = found[what]
+        rates = ", ".join(
+            f"{name} {rate:,.0f} ({min(one['tokens_per_s'][name]):,.0f} to "
+            f"{max(one['tokens_per_s'][name]):,.0f})"
+            for name, rate in one["medians"].items()
+        )
+        lines.append(
+            f"{what} tokens a second: {rates}; auto is {one['auto']}: {one['share']:.2f} of the "
+            f"better (aim {TARGET})"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure both; table to standard error, JSON to standard output."""
+    asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("--model", default="demo/models/policy")
+    asked.add_argument("--base", default="demo/models/rationale")
+    asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument("--problems", type=int, default=32, help="16 samples each")
+    asked.add_argument("--in-flight", type=int, default=256)
+    asked.add_argument("--updates", type=int, default=6, help="of 16 conversations, per round")
+    asked.add_argument("--threads", type=int, default=1, help="of a training")
+    given = asked.parse_args()
+    machine = look()
+    engine = EngineSettings(model=given.model)
+    rates = asyncio.run(generated(given.model, given.rounds, given.problems, given.in_flight))
+    found: dict[str, Any] = {
+        "bfloat16": machine.multiplies_bfloat16,
+        "generated": judged(rates, dtype_for([machine], engine, facts_of(engine))),
+        "trained": judged(
+            trained(given.base, given.rounds, given.updates, given.threads),
+            precision_for([machine]),
+        ),
+    }
+    print(table(found), file=sys.stderr)
+    print(json.dumps(found, indent=2))
+    return 0 if min(found[part]["share"] for part in ("generated", "trained")) >= TARGET else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
