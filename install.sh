@@ -20,6 +20,10 @@ say() { echo "== $*" >&2; }
 fail() { echo "install.sh: $*" >&2; exit 2; }
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; }
 
+# Packages go into the environment, whatever pip's settings say of this user or site.
+unset PIP_TARGET PIP_PREFIX PIP_ROOT
+export PIP_USER=0
+
 # The interpreter.
 python=${PYTHON:-}
 if [ -n "$python" ]; then
