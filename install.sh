@@ -45,7 +45,7 @@ esac
 
 # The environment.
 home() { "$1" -c 'import os, sys; print(os.path.realpath(sys._base_executable))'; }
-if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+if fits "$venv/bin/python" && { command -v uv || "$venv/bin/python" -m pip --version; } >/dev/null 2>&1; then
   if [ -n "${PYTHON:-}" ] && [ "$(home "$venv/bin/python")" != "$(home "$python")" ]; then
     fail "$venv was made with $(home "$venv/bin/python"): remove it to have one with $PYTHON"
   fi

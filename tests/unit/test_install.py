@@ -29,15 +29,19 @@ class Machine:
         program.chmod(0o755)
         return program
 
-    def refuses(self, **settings: str) -> str:
-        """Install; return the one line that it says instead."""
-        done = subprocess.run(
+    def installs(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the script."""
+        return subprocess.run(
             ["/bin/sh", str(SCRIPT), str(self.environment)],
             env={"PATH": str(self.programs), **settings},
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def refuses(self, **settings: str) -> str:
+        """Run the script; return the one line that it says instead of installing."""
+        done = self.installs(**settings)
         assert (done.returncode, done.stdout) == (2, ""), done
         (line,) = done.stderr.splitlines()
         return line.removeprefix("install.sh: ")
@@ -63,8 +67,11 @@ def _old(version: str) -> str:
 
 
 def _at_home_in(folder: str) -> str:
-    """A Python that fits, with pip, and says where it is from."""
-    return f'#!/bin/sh\ncase "$*" in *_base_executable*) echo {folder}/python3.12;; esac\n'
+    """A Python that fits, has no pip, and says where it is from."""
+    return (
+        '#!/bin/sh\ncase "$*" in\n'
+        f"*_base_executable*) echo {folder}/python3.12;;\n*pip*) exit 1;;\nesac\n"
+    )
 
 
 def test_a_python_that_is_not_there(machine: Machine) -> None:
@@ -106,3 +113,11 @@ def test_an_environment_of_another_interpreter(machine: Machine) -> None:
     assert line == (
         f"{machine.environment} was made with /here/python3.12: remove it to have one with {other}"
     )
+
+
+def test_an_environment_that_uv_made_is_kept_where_uv_installs(machine: Machine) -> None:
+    (machine.environment / "bin").mkdir(parents=True)
+    machine.has("python", _at_home_in("/here")).rename(machine.environment / "bin/python")
+    done = machine.installs(PYTHON="", GPU="0")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (9, "something was installed")
+    assert [path.name for path in machine.environment.rglob("*")] == ["bin", "python"]
