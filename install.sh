@@ -20,6 +20,10 @@ say() { echo "== $*" >&2; }
 fail() { echo "install.sh: $*" >&2; exit 2; }
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; }
 
+# Packages go into the environment, whatever pip's settings say of this user or site.
+unset PIP_TARGET PIP_PREFIX PIP_ROOT
+export PIP_USER=0
+
 # The interpreter.
 python=${PYTHON:-}
 if [ -n "$python" ]; then
@@ -41,7 +45,7 @@ esac
 
 # The environment.
 home() { "$1" -c 'import os, sys; print(os.path.realpath(sys._base_executable))'; }
-if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+if fits "$venv/bin/python" && { command -v uv || "$venv/bin/python" -m pip --version; } >/dev/null 2>&1; then
   if [ -n "${PYTHON:-}" ] && [ "$(home "$venv/bin/python")" != "$(home "$python")" ]; then
     fail "$venv was made with $(home "$venv/bin/python"): remove it to have one with $PYTHON"
   fi

@@ -23,10 +23,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from actors.sandbox import Backend, Limits, Request, SandboxSettings, open_sandbox
-from actors.sandbox.docker_box import description
+from actors.sandbox.docker_box import description, try_image
 from actors.sandbox.dockerd import find_engine
 from actors.sandbox.image.importing import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
@@ -136,12 +137,12 @@ async def docker_ways(stack: AsyncExitStack) -> list[Way]:
         return []
     state = state_dir()
     engine = await find_engine(state)
-    image = await ensure_image(engine, await asyncio.to_thread(build_root, state))
-    python = f"/usr/local/bin/{PYTHON}"
+    root = await asyncio.to_thread(build_root, state)
+    image = await ensure_image(engine, root, partial(try_image, engine, "runc"))
     words = [client, "-H", engine.address]
     run = [*words, "run", "--rm", "--network=none", "--read-only", "--log-driver=none"]
     body = description(image.id, SandboxSettings(slots=1), Owner.me())
-    body |= {"Cmd": [python, "-c", "import sys; sys.stdin.read()"]}
+    body |= {"Cmd": [PYTHON, "-c", "import sys; sys.stdin.read()"]}
     created = (await engine.call("POST", "/containers/create", body=body)).json()
     assert isinstance(created, dict)
     held = str(created["Id"])
@@ -149,8 +150,8 @@ async def docker_ways(stack: AsyncExitStack) -> list[Way]:
     stack.callback(writer.close)
     await engine.call("POST", f"/containers/{held}/start")
     return [
-        Way("docker run", lambda: command(*run, image.tag, python, "-c", SCRIPT)),
-        Way("docker exec", lambda: command(*words, "exec", held, python, "-c", SCRIPT)),
+        Way("docker run", lambda: command(*run, image.tag, PYTHON, "-c", SCRIPT)),
+        Way("docker exec", lambda: command(*words, "exec", held, PYTHON, "-c", SCRIPT)),
     ]
 
 

@@ -166,7 +166,7 @@ def command(root: Path, settings: SandboxSettings) -> list[str]:
         "/",
         *(part for pair in variables.items() for part in ("--setenv", *pair)),
         "--",
-        f"/usr/local/bin/{PYTHON}",
+        PYTHON,
         "-P",
         "-s",
         "-B",
@@ -180,8 +180,10 @@ class BubblewrapBoxes:
 
     name = "bubblewrap"
 
-    def __init__(self, settings: SandboxSettings) -> None:
+    def __init__(self, settings: SandboxSettings, python: str = "") -> None:
+        """`python`: the interpreter of the root folder, the running one unless named."""
         self._settings = settings
+        self._python = python
         self._root: RootFolder | None = None
         self._lock = asyncio.Lock()
 
@@ -194,7 +196,7 @@ class BubblewrapBoxes:
         async with self._lock:
             if self._root is None:
                 state = state_dir(self._settings.state_dir)
-                self._root = await asyncio.to_thread(build_root, state)
+                self._root = await asyncio.to_thread(build_root, state, self._python)
         self._root.check(self._settings.image)
         # The first word is what `ps`, and the reaper, see.
         words = [f"{MARK}{Owner.me()}", *command(self._root.path, self._settings)]

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import platform
 import struct
+from functools import partial
 
 from actors.sandbox import seccomp
 from actors.sandbox.box import Box, Hello
@@ -19,6 +20,7 @@ from actors.sandbox.dockerd import find_engine, trim_log
 from actors.sandbox.engine_api import EngineApi
 from actors.sandbox.image.importing import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
+from actors.sandbox.image.trial import try_box
 from actors.sandbox.owners import Owner
 from storage.errors import SandboxUnavailable
 
@@ -89,7 +91,7 @@ def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str
     )
     return {
         "Image": image,
-        "Cmd": [f"/usr/local/bin/{PYTHON}", "-P", "-s", "-B", "-m", "stepmill_guest"],
+        "Cmd": [PYTHON, "-P", "-s", "-B", "-m", "stepmill_guest"],
         "Env": [
             "PATH=/usr/local/bin",
             "LANG=C.UTF-8",
@@ -155,6 +157,15 @@ async def open_container(engine: EngineApi, image: str, settings: SandboxSetting
     return box
 
 
+async def try_image(engine: EngineApi, runtime: str, image: str) -> None:
+    """Run a block in a container of an image. Raises SandboxUnavailable."""
+    settings = SandboxSettings(runtime=runtime)
+    try:
+        await try_box(open_container(engine, image, settings), settings)
+    except SandboxUnavailable as error:
+        raise SandboxUnavailable(f"image: no block runs in a container of it: {error}") from error
+
+
 async def remove_orphans(engine: EngineApi) -> int:
     """Remove the containers whose owner is dead; return how many."""
     query = {"all": "1", "filters": f'{{"label":["{LABEL}"]}}'}
@@ -173,8 +184,10 @@ class DockerBoxes:
 
     name = "docker"
 
-    def __init__(self, settings: SandboxSettings) -> None:
+    def __init__(self, settings: SandboxSettings, python: str = "") -> None:
+        """`python`: the interpreter of the image, the running one unless named."""
         self._settings = settings
+        self._python = python
         self._engine: EngineApi | None = None
         self._image = ""
         self._lock = asyncio.Lock()
@@ -193,10 +206,11 @@ class DockerBoxes:
         async with self._lock:
             if self._engine is None:
                 state = state_dir(self._settings.state_dir)
-                root = await asyncio.to_thread(build_root, state)
+                root = await asyncio.to_thread(build_root, state, self._python)
                 root.check(self._settings.image)
                 engine = await find_engine(state, self._settings.docker_host)
-                self._image = (await ensure_image(engine, root)).id
+                run_block = partial(try_image, engine, self._settings.runtime)
+                self._image = (await ensure_image(engine, root, run_block)).id
                 self._engine = engine
             return self._engine
 

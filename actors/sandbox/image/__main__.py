@@ -1,26 +1,48 @@
-"""`python -m actors.sandbox.image`: builds what the sandbox runs in, and prints its digest."""
+"""`python -m actors.sandbox.image`: builds what the sandbox runs in, and prints its digest.
+
+Invariant: it ends well only after a block has run in the sandbox that `auto` would choose here;
+otherwise it says in one line what is missing, with exit code 3.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 
-from actors.sandbox.dockerd import find_engine
-from actors.sandbox.image.importing import ensure_image
+from actors.sandbox.bubblewrap_box import BubblewrapBoxes
+from actors.sandbox.contract import SandboxSettings
+from actors.sandbox.docker_box import DockerBoxes
 from actors.sandbox.image.rootfs import build_root, state_dir
+from actors.sandbox.image.trial import try_box
 from storage.errors import SandboxUnavailable
+
+EXIT = 3
+"""Of an error that is the machine's, as everywhere."""
 
 
 async def build() -> str:
-    """Build the root folder and, where a Docker Engine can be had, the image; return the digest."""
+    """Build the root folder and, where a Docker Engine can be had, the image; return the digest.
+
+    Raises SandboxUnavailable where no block can be run.
+    """
     root = await asyncio.to_thread(build_root, state_dir())
-    try:
-        engine = await find_engine(state_dir())
-        await ensure_image(engine, root)
-    except SandboxUnavailable as error:
-        print(f"no container image, bubblewrap only: {error}", file=sys.stderr)
-    return root.digest
+    settings = SandboxSettings()
+    reasons = []
+    for source in (DockerBoxes(settings), BubblewrapBoxes(settings)):
+        try:
+            await try_box(source.open(), settings)
+        except SandboxUnavailable as error:
+            reasons.append(f"{source.name}: {error}")
+        else:
+            if reasons:
+                print(f"no container image, bubblewrap only: {reasons[0]}", file=sys.stderr)
+            return root.digest
+    raise SandboxUnavailable(f"nothing here can run code: {'; '.join(reasons)}")
 
 
 if __name__ == "__main__":
-    print(asyncio.run(build()))
+    try:
+        print(asyncio.run(build()))
+    except SandboxUnavailable as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        raise SystemExit(EXIT) from None

@@ -1,7 +1,7 @@
 """Gives a root folder to a Docker Engine as an image, without a registry.
 
-Invariant: the tag is the root folder's key, the label its digest; an image that is already there
-is used as it is, and an image whose label differs from what the run's spec pins is refused.
+Invariant: the tag is the beginning of the root folder's digest, the label all of it. An image gets
+its tag after a block has run in a container of it: one that has the tag is used as it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from actors.sandbox.engine_api import EngineApi
@@ -30,23 +30,32 @@ class Image:
     digest: str
 
 
-async def ensure_image(engine: EngineApi, root: RootFolder) -> Image:
-    """Return the engine's image of this root folder, importing it where it is missing."""
-    tag = f"{REPOSITORY}:{root.key[:16]}"
+async def ensure_image(
+    engine: EngineApi, root: RootFolder, run_block: Callable[[str], Awaitable[None]]
+) -> Image:
+    """Return the engine's image of this root folder, importing it where it is missing.
+
+    `run_block` runs a block in a container of an image, and raises SandboxUnavailable.
+    """
+    short = root.digest.removeprefix("sha256:")[:16]
+    tag, untried = f"{REPOSITORY}:{short}", f"{REPOSITORY}:untried-{short}"
+    image = await _find(engine, root, tag)
+    if image is None:
+        # Another process, or one that was killed, may have brought it already.
+        new = await _find(engine, root, untried) or await _import(engine, root, untried)
+        try:
+            await run_block(new.id)
+            await engine.call("POST", f"/images/{new.id}/tag", {"repo": REPOSITORY, "tag": short})
+        finally:
+            await engine.call("DELETE", f"/images/{untried}", allow=(404, 409))
+        image = Image(new.id, tag, root.digest)
+    return image
+
+
+async def _find(engine: EngineApi, root: RootFolder, tag: str) -> Image | None:
     found = await engine.call("GET", f"/images/{tag}/json", allow=(404,))
     if found.status == 404:
-        query = {
-            "fromSrc": "-",
-            "repo": REPOSITORY,
-            "tag": root.key[:16],
-            "changes": f"LABEL {DIGEST_LABEL}={root.digest}",
-        }
-        answer = await engine.call(
-            "POST", "/images/create", query, upload=_tar(root), timeout_s=IMPORT_S
-        )
-        if b'"error"' in answer.body:
-            raise SandboxUnavailable(f"image import: {answer.body.decode('utf-8', 'replace')}")
-        found = await engine.call("GET", f"/images/{tag}/json")
+        return None
     described = found.json()
     if not isinstance(described, dict):
         raise SandboxUnavailable("image: the engine's answer is not an object")
@@ -54,6 +63,22 @@ async def ensure_image(engine: EngineApi, root: RootFolder) -> Image:
     if labels.get(DIGEST_LABEL) != root.digest:
         raise SandboxUnavailable(f"image {tag} is not the one that this checkout builds")
     return Image(described["Id"], tag, root.digest)
+
+
+async def _import(engine: EngineApi, root: RootFolder, tag: str) -> Image:
+    name, _, version = tag.partition(":")
+    query = {
+        "fromSrc": "-",
+        "repo": name,
+        "tag": version,
+        "changes": f"LABEL {DIGEST_LABEL}={root.digest}",
+    }
+    upload = _tar(root)
+    answer = await engine.call("POST", "/images/create", query, upload=upload, timeout_s=IMPORT_S)
+    image = None if b'"error"' in answer.body else await _find(engine, root, tag)
+    if image is None:
+        raise SandboxUnavailable(f"image import: {answer.body.decode('utf-8', 'replace')}")
+    return image
 
 
 async def _tar(root: RootFolder) -> AsyncIterator[bytes]:

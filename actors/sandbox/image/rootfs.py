@@ -1,8 +1,9 @@
-"""Builds the root folder that every sandbox sees: an interpreter, three packages, our supervisor.
+"""Builds the root folder that every sandbox sees: an interpreter, its packages, our supervisor.
 
-Invariant: a root folder is complete or it is not there (built aside, then renamed), and is never
-changed afterwards. Its digest covers the path, mode and content of every file in it but compiled
-ones, so that two machines with the same interpreter and libraries agree on it.
+Invariant: a root folder is complete and a block has run in it, or it is not there (built aside,
+then renamed); it is never changed afterwards. Its digest covers the path, mode and content of every
+file in it but compiled ones, so that two machines with the same interpreter and libraries agree on
+it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ import fcntl
 import fnmatch
 import hashlib
 import os
-import platform
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +24,17 @@ from typing import Any
 
 import yaml
 
+from actors.sandbox.image.interpreter import PREFIX, Interpreter, ask, running
+from actors.sandbox.image.packages import install
+from actors.sandbox.image.trial import try_root
 from storage.errors import SandboxUnavailable
 
 HERE = Path(__file__).parent
 GUEST = HERE.parent / "guest"
-PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-LIBRARY = f"usr/local/lib/{PYTHON}"
-PACKAGES = f"{LIBRARY}/site-packages"
-BUILD_VERSION = "1"
+PROGRAMS = f"{PREFIX}/bin".lstrip("/")
+PYTHON = f"{PREFIX}/bin/python3"
+"""The interpreter as a sandbox sees it."""
+BUILD_VERSION = "2"
 """Raised when this file builds something else from the same recipe."""
 
 
@@ -42,8 +43,6 @@ class RootFolder:
     """A finished root folder."""
 
     path: Path
-    key: str
-    """Digest of what it was built from: known before building."""
     digest: str
     """Digest of what is in it: `sha256:…`, pinned in a run's specification."""
 
@@ -69,9 +68,14 @@ def recipe() -> dict[str, Any]:
     return plan
 
 
-def build_root(state: Path) -> RootFolder:
-    """Return the root folder of this checkout, building what is missing. Blocks; seconds."""
-    base_key = _digest_of([(HERE / "recipe.yaml").read_bytes(), _interpreter().encode()])
+def build_root(state: Path, python: str = "") -> RootFolder:
+    """Return the root folder of this checkout and an interpreter, the running one unless named.
+
+    Builds what is missing. Blocks; seconds.
+    """
+    interpreter = ask(python or running())
+    identity = f"{BUILD_VERSION} {interpreter.identity}"
+    base_key = _digest_of([(HERE / "recipe.yaml").read_bytes(), identity.encode()])
     guests = [path.read_bytes() for path in sorted(GUEST.glob("*.py"))]
     key = _digest_of([base_key.encode(), *guests])
     roots = state / "roots"
@@ -79,17 +83,20 @@ def build_root(state: Path) -> RootFolder:
     if not (target / "digest").exists():
         roots.mkdir(parents=True, exist_ok=True)
         with _lock(roots / "lock"):
-            base = roots / f"base-{base_key[:16]}"
-            if not base.exists():
-                _build_aside(base, _fill_base)
             if not (target / "digest").exists():
-                _build_aside(target, lambda place: _fill(place, base))
-    return RootFolder(target / "root", key, (target / "digest").read_text().strip())
+                _build(target, roots / f"base-{base_key[:16]}", interpreter)
+    return RootFolder(target / "root", (target / "digest").read_text().strip())
 
 
-def _interpreter() -> str:
-    libc = platform.libc_ver()
-    return f"{BUILD_VERSION} {sys.version} {platform.machine()} {libc[0]}-{libc[1]}"
+def _build(target: Path, base: Path, interpreter: Interpreter) -> None:
+    if not base.exists():
+        _build_aside(base, lambda place: _fill_base(place, interpreter))
+    try:
+        _build_aside(target, lambda place: _fill(place, base, interpreter))
+    except SandboxUnavailable:
+        # What the interpreter missed may be there next time: copy it anew.
+        shutil.rmtree(base, ignore_errors=True)
+        raise
 
 
 def _digest_of(parts: Iterable[bytes]) -> str:
@@ -106,7 +113,7 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _build_aside(target: Path, fill: Any) -> None:
+def _build_aside(target: Path, fill: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as folder:
         place = Path(folder) / "place"
         place.mkdir(mode=0o755)
@@ -116,37 +123,49 @@ def _build_aside(target: Path, fill: Any) -> None:
         place.rename(target)
 
 
-def _fill(place: Path, base: Path) -> None:
-    """Link the base's files and add our supervisor."""
+def _fill(place: Path, base: Path, interpreter: Interpreter) -> None:
+    """Link the base's files, add our supervisor, and run a block in it."""
     root = place / "root"
     shutil.copytree(base, root, symlinks=True, copy_function=os.link)
-    package = root / PACKAGES / "stepmill_guest"
+    package = root / interpreter.packages / "stepmill_guest"
     shutil.copytree(GUEST, package, ignore=shutil.ignore_patterns("__pycache__"))
-    _compile(package, root)
+    _compile(package, root, interpreter)
+    _open_to_all(package)
+    try_root(root, interpreter, recipe()["modules"])
     (place / "digest").write_text(f"sha256:{_tree_digest(root)}\n")
 
 
-def _fill_base(root: Path) -> None:
+def _fill_base(root: Path, interpreter: Interpreter) -> None:
     plan = recipe()
-    for folder in [*plan["folders"], "lib", "usr/local/bin", PACKAGES]:
+    for folder in [*plan["folders"], "lib", PROGRAMS, interpreter.packages]:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for link, aim in plan["links"].items():
         (root / link).symlink_to(aim)
     for name, text in plan["files"].items():
         (root / name).write_text(text)
-    standard = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}))
-    shutil.copytree(standard, root / LIBRARY, ignore=_ignore(plan["leave_out"]), dirs_exist_ok=True)
-    _install(plan["packages"], root / PACKAGES)
-    binary = Path(os.path.realpath(sys.executable))
-    shutil.copy2(binary, root / "usr/local/bin" / PYTHON)
+    install(plan["packages"], root / interpreter.packages, interpreter)
+    shutil.copytree(
+        interpreter.standard,
+        root / interpreter.library,
+        ignore=_ignore(plan["leave_out"]),
+        ignore_dangling_symlinks=True,
+        dirs_exist_ok=True,
+    )
+    shutil.copy2(interpreter.program, root / PROGRAMS / interpreter.name)
     for name in ("python3", "python"):
-        (root / "usr/local/bin" / name).symlink_to(PYTHON)
-    _copy_libraries(root, binary, plan["libraries"])
-    _compile(root / LIBRARY, root)
-    for path in [root, *root.rglob("*")]:
+        (root / PROGRAMS / name).symlink_to(interpreter.name)
+    _copy_libraries(root, interpreter, plan["libraries"])
+    _compile(root / interpreter.library, root, interpreter)
+    _compile(root / interpreter.packages, root, interpreter)
+    _open_to_all(root)
+    (root / "tmp").chmod(0o1777)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let everybody read and nobody but the owner write, whatever this process's umask is."""
+    for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-    (root / "tmp").chmod(0o1777)
 
 
 def _ignore(patterns: list[str]) -> Any:
@@ -156,43 +175,42 @@ def _ignore(patterns: list[str]) -> Any:
     return ignored
 
 
-def _install(packages: list[str], target: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
-    command += ["--disable-pip-version-check", "--root-user-action=ignore"]
-    command += ["--only-binary", ":all:", "--target", str(target), *packages]
-    _call(command)
-    for folder in [path for path in target.rglob("tests") if path.is_dir()]:
-        shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(target / "bin", ignore_errors=True)
-
-
-def _compile(folder: Path, root: Path) -> None:
+def _compile(folder: Path, root: Path, interpreter: Interpreter) -> None:
     # Not checked against their sources again: the folder never changes.
-    command = [sys.executable, "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)]
+    command = [interpreter.program, "-I", "-S", "-m", "compileall", "-q"]
+    command += ["-j", str(os.cpu_count() or 1)]
     command += ["--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]
     subprocess.run([*command, str(folder)], check=False, stdout=subprocess.DEVNULL)
 
 
-def _copy_libraries(root: Path, binary: Path, further: list[str]) -> None:
-    modules = [str(path) for path in (root / LIBRARY).rglob("*.so*") if path.is_file()]
-    output = _call(["ldd", str(binary), *modules], tolerate=True)
-    found = set(re.findall(r"(?:=> )?(/\S+) \(0x", output))
-    cache = _call(["/sbin/ldconfig", "-p"], tolerate=True)
+def _copy_libraries(root: Path, interpreter: Interpreter, further: list[str]) -> None:
+    """Copy what the interpreter, its modules and the packages load, each name once.
+
+    The interpreter's own modules are asked where they come from, since a library may be found by
+    its place beside them; what they load goes before what this machine has by the same name.
+    """
+    library, packages = root / interpreter.library, root / interpreter.packages
+    copied = [path for path in sorted(library.rglob("*.so*")) if packages not in path.parents]
+    originals = [Path(interpreter.standard, path.relative_to(library)) for path in copied]
+    installed = sorted(packages.rglob("*.so*"))
+    output = _call(["ldd", interpreter.program, *map(str, originals)])
+    output += _call(["ldd", *map(str, installed)])
+    found = re.findall(r"(?:=> )?(/\S+) \(0x", output)
+    cache = _call(["/sbin/ldconfig", "-p"])
     for name in further:
-        found.update(re.findall(rf"{re.escape(name)} .*=> (\S+)", cache)[:1])
+        found += re.findall(rf"{re.escape(name)} .*=> (\S+)", cache)[:1]
     for path in found:
-        if not path.startswith(str(root)):
-            shutil.copy2(os.path.realpath(path), root / "lib" / os.path.basename(path))
+        copy = root / "lib" / os.path.basename(path)
+        if not path.startswith(f"{root}/") and not copy.exists():
+            shutil.copy2(os.path.realpath(path), copy)
 
 
-def _call(command: list[str], tolerate: bool = False) -> str:
+def _call(command: list[str]) -> str:
+    """Return what a program printed, however it ended."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
     except OSError as error:
         raise SandboxUnavailable(f"image: {command[0]}: {error}") from error
-    if done.returncode and not tolerate:
-        raise SandboxUnavailable(f"image: {' '.join(command[:4])}: {done.stderr.strip()[-500:]}")
-    return done.stdout
 
 
 def _tree_digest(root: Path) -> str:
