@@ -5,6 +5,7 @@ Slots (GPUs, or what else a cluster counts) lie in pools; each role takes its sl
   - Turns: where the slots of a pool are fewer than its roles need, or one role's work is so small
     that it deserves no whole worker, an idle worker without a backlog gives way to a role that
     waits. The window between stages makes turns long and switches few.
+    Where they suffice for one of each, its first worker is opened before its work comes.
   - Shares: where slots are many, every role with work left gets a share of them by the seconds of
     work that it has left, at least one worker. A role that has more than its share gives way when
     another one that has less is waiting.
@@ -87,6 +88,8 @@ class Crew:
         self.size = 0
         """Workers that are up or coming; those that leave are not counted."""
         self.opening = 0
+        self.begun = False
+        """Whether a worker was ever opened."""
         self.not_before = 0.0
         """No worker is opened earlier: the last one did not come up."""
         self.clearing: Worker | None = None
@@ -168,6 +171,7 @@ class Workforce:
         crew = self.crews[role]
         crew.size += 1
         crew.opening += 1
+        crew.begun = True
         self.used[crew.plan.pool] += crew.plan.slots
         self.workers[worker.number] = worker
         return worker
@@ -255,6 +259,28 @@ class Workforce:
         waiting.sort(key=lambda role: (needs[role].backlog, needs[role].furthest), reverse=True)
         for role in waiting:
             yield from self._staff(role, needs, now)
+        for pool in self.used:
+            yield from self._ahead(pool, needs)
+
+    def _ahead(self, pool: str, needs: Mapping[str, Need]) -> Iterator[Open]:
+        """Open each role's first worker before its work comes, one at a time, while others work.
+
+        Only in a pool that holds one worker of each role and not much more: in a large one, slots
+        that wait for work cost more than a model that is loaded late.
+        """
+        total = self.slots.get(pool, 0)
+        active = {
+            role: crew
+            for role, crew in self.crews.items()
+            if crew.plan.pool == pool and crew.plan.slots and needs[role].left
+        }
+        least = sum(crew.plan.slots for crew in active.values())
+        if not least <= total < FEW * least or any(crew.opening for crew in active.values()):
+            return
+        for role, crew in active.items():
+            if not crew.begun and crew.plan.slots <= total - self.used[pool]:
+                yield Open(role, self.add(role).number)
+                return
 
     def _is_short(self, role: str, need: Need, now: float) -> bool:
         crew = self.crews[role]

@@ -37,7 +37,7 @@ from workflows.build import continue_run
 from workflows.processbench import Judgement, score
 from workflows.refinement import RefineSettings
 from workflows.refining import RefineConfig, RefinerMaker
-from workflows.scoring import VerifierMaker, start_scoring
+from workflows.scoring import VerifierMaker
 from workflows.scoring_settings import ScoreConfig
 
 VERIFIER, BLIND = "tests.scripted_verifier:verifier", f"{__name__}:blind"
@@ -64,24 +64,19 @@ class Here:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.worked: Counter[str] = Counter()
-        monkeypatch.setattr(evaluating, "score_run", self.score_run)
-        monkeypatch.setattr(refining, "score_run", self.score_run)
-        monkeypatch.setattr(refining, "complete", self.complete)
+        monkeypatch.setattr(
+            "launch.site.Site.complete",
+            lambda site, run, config, makers: self.complete(run, config),
+        )
 
-    def score_run(
-        self, config: ScoreConfig, responses: Sequence[Response], address: str | None
-    ) -> Run:
-        run = start_scoring(config, responses, open_store(config.store), None)
+    def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:
+        if isinstance(config, RefineConfig):
+            self._work(run, config, asyncio.run(RefinerMaker(config).stages("generator", None)))
+            return
         script = verifier if config.models.verifier.model == VERIFIER else blind
         engine = ScriptedEngine(script, config.models.verifier)
         stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
         self._work(run, config, {"score": stage})
-        run.finish()
-        return run
-
-    def complete(self, run: Run, config: RefineConfig, address: str | None, made: Any) -> None:
-        stages = asyncio.run(RefinerMaker(config).stages("generator", None))
-        self._work(run, config, stages)
 
     def _work(self, run: Run, config: Any, stages: Mapping[str, Stage]) -> None:
         cluster = OneStage(run, stages, config)

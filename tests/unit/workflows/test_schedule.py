@@ -121,6 +121,26 @@ def test_with_one_slot_models_are_switched_as_rarely_as_the_window_allows() -> N
     assert in_batches.schedule.switches <= 3 * (32 // 8) + 3
 
 
+def opened_before_any_work(slots: int) -> list[str]:
+    """The engines of a run whose first shard does not end, as they are opened."""
+    schedule, opened = make(32, slots), []
+    while coming := [action for action in schedule.decide() if isinstance(action, Open)]:
+        engines = [action.role for action in coming if action.role != "cpu"]
+        assert len(engines) <= 1, "an engine that opens takes its memory for another's"
+        opened += engines
+        for action in coming:
+            schedule.opened(action.worker)
+    return opened
+
+
+def test_with_a_slot_for_each_role_engines_load_one_by_one_while_the_first_work_is_done() -> None:
+    assert opened_before_any_work(slots=3) == list(MODEL_ROLES)
+    assert opened_before_any_work(slots=1) == ["policy"]
+    ahead = Simulation(make(32, 3, window=64), seed=1, slots=3)
+    ahead.finish()
+    assert Counter(r for r in ahead.opened if r != "cpu") >= Counter(MODEL_ROLES)
+
+
 def test_a_slow_stage_stops_the_one_before_it() -> None:
     simulation = Simulation(make(100, 1, window=8), seed=3, slots=1)
     simulation.finish()
