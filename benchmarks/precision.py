@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import statistics
 import sys
 import tempfile
@@ -81,22 +80,30 @@ async def generated(model: str, rounds: int, asked: int, in_flight: int) -> Rate
 def trained(base: str, rounds: int, updates: int, threads: int) -> Rates:
     """Trained tokens per second (all of a conversation's), in each precision."""
     torch.set_num_threads(threads)
-    corpus = _corpus(len(AutoTokenizer.from_pretrained(base)))
+    corpus = conversations(512, 250, 600, len(AutoTokenizer.from_pretrained(base)))
     rates: Rates = {precision: [] for precision in PRECISIONS}
     for number in range(-1, rounds):
         for precision in PRECISIONS:
             count = 2 if number < 0 else updates
-            tokens, seconds = _train(base, corpus, precision, count)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+            learning = LearningSettings(batch=16, rate=1e-4, packing=False, precision=precision)
+            tokens, seconds = train_once(model, corpus, learning, count, 1024, 4096)
             if number >= 0:
                 rates[precision].append(tokens / seconds)
     return rates
 
 
-def _train(base: str, corpus: Corpus, precision: Precision, updates: int) -> tuple[int, float]:
-    learning = LearningSettings(batch=16, rate=1e-4, packing=False, precision=precision)
+def train_once(
+    model: Any,
+    corpus: Corpus,
+    learning: LearningSettings,
+    updates: int,
+    row_tokens: int,
+    micro_tokens: int,
+) -> tuple[int, float]:
+    """The first updates of a training: (tokens of their conversations, seconds)."""
     lengths = tuple(len(one.ids) for one in corpus.train)
-    plan = StepPlan(lengths, learning, row_tokens=1024, micro_tokens=4096)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    plan = StepPlan(lengths, learning, row_tokens=row_tokens, micro_tokens=micro_tokens)
     settings = TrainingSettings(learning=learning)
     with tempfile.TemporaryDirectory() as folder:
         given = arguments(settings, updates, Place(), Path(folder))
@@ -107,13 +114,13 @@ def _train(base: str, corpus: Corpus, precision: Precision, updates: int) -> tup
     return sum(lengths[i] for step in range(updates) for i in plan.members(step)), seconds
 
 
-def _corpus(vocabulary: int) -> Corpus:
-    """Conversations as long as the demo's, of random tokens: arithmetic does not read them."""
-    draw = random.Random(3)
+def conversations(count: int, shortest: int, longest: int, vocabulary: int) -> Corpus:
+    """Conversations of random tokens: arithmetic does not read them."""
+    draw = np.random.default_rng(3)
     made = []
-    for number in range(512):
-        size = draw.randint(250, 600)
-        ids = np.array([draw.randrange(4, vocabulary) for _ in range(size)], dtype=np.int32)
+    for number in range(count):
+        size = int(draw.integers(shortest, longest + 1))
+        ids = draw.integers(4, vocabulary, size, dtype=np.int32)
         own = np.ones(size, dtype=np.bool_)
         verdicts = np.array([size - 2], dtype=np.int32)
         labels = np.ones(1, dtype=np.bool_)

@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from actors.engine import Chat, Reply, Sampling
 from actors.vllm_core import LOGGING
 from actors.vllm_engine import VllmEngine
 
@@ -67,6 +68,59 @@ async def handed_over(engine: VllmEngine, requests: Sequence[tuple[Any, Any]]) -
 
     seen = await asyncio.gather(*(one(*request) for request in requests))
     return sum(tokens for tokens, _ in seen), sum(seconds for _, seconds in seen)
+
+
+class Tap:
+    """An engine that notes what passes through it."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self._engine = engine
+        self.asked: list[tuple[Chat, Sampling]] = []
+        self.tokens = 0
+        self.busy_s = 0.0
+
+    async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
+        """Pass a request on."""
+        self.asked.append((chat, sampling))
+        began = time.perf_counter()
+        reply = await self._engine.generate(chat, sampling)
+        self.busy_s += time.perf_counter() - began
+        self.tokens += sum(completion.tokens for completion in reply.completions)
+        return reply
+
+    async def close(self) -> None:
+        """The engine is the bench's."""
+
+
+async def asked_directly(
+    engine: VllmEngine, asked: Sequence[tuple[Chat, Sampling]]
+) -> tuple[int, float]:
+    """What a stage asked for, all at once and straight to vLLM, as `handed_over` has it."""
+    from vllm import SamplingParams
+    from vllm.inputs.engine import tokens_input
+    from vllm.sampling_params import RequestOutputKind
+
+    requests = []
+    for chat, wanted in asked:
+        prompt = list(engine._renderer.tokens(chat))
+        sampling = SamplingParams(
+            n=wanted.n,
+            temperature=wanted.temperature,
+            top_p=wanted.top_p,
+            top_k=wanted.top_k,
+            max_tokens=min(wanted.max_tokens, engine._context - len(prompt)),
+            stop=list(wanted.stop) or None,
+            seed=wanted.seed,
+            logprobs=wanted.logprobs or None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        requests.append((tokens_input(prompt), sampling))
+    return await handed_over(engine, requests)
+
+
+async def forget(engine: VllmEngine) -> None:
+    """Empty the prefix cache, so that nobody profits from the pass before."""
+    await engine._llm.reset_prefix_cache()
 
 
 def compared(

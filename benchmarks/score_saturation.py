@@ -17,11 +17,10 @@ import argparse
 import os
 import random
 import sys
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.engine import Chat, EngineSettings, Reply, Sampling
+from actors.engine import Chat, EngineSettings, Sampling
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.stage import ShardRows
@@ -29,9 +28,11 @@ from actors.vllm_engine import VllmEngine
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
+    Tap,
+    asked_directly,
     compared,
     concluded,
-    handed_over,
+    forget,
     parser,
     table,
 )
@@ -53,28 +54,6 @@ class Scored(Measured):
     code_runs: int = 0
     sandbox_s: float = 0.0
     """Seconds in which blocks ran, summed; waiting for an interpreter is not in it."""
-
-
-class Tap:
-    """An engine that notes what passes through it."""
-
-    def __init__(self, engine: VllmEngine) -> None:
-        self._engine = engine
-        self.asked: list[tuple[Chat, Sampling]] = []
-        self.tokens = 0
-        self.busy_s = 0.0
-
-    async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
-        """Pass a request on."""
-        self.asked.append((chat, sampling))
-        began = time.perf_counter()
-        reply = await self._engine.generate(chat, sampling)
-        self.busy_s += time.perf_counter() - began
-        self.tokens += sum(completion.tokens for completion in reply.completions)
-        return reply
-
-    async def close(self) -> None:
-        """The engine is the bench's."""
 
 
 class Bench:
@@ -102,7 +81,7 @@ class Bench:
         tap = Tap(engine)
         config = replace(self.config, verify=replace(self.config.verify, seed=seed))
         stage = VerifierMaker(config).around(tap, sandbox, speller(config.models.verifier))
-        await _forget(engine)
+        await forget(engine)
         watch = Stopwatch()
         result = await stage.run(ShardRows(responses=self.responses))
         seconds, worked = watch.read()
@@ -118,31 +97,11 @@ class Bench:
 
     async def raw(self, engine: VllmEngine, asked: list[tuple[Chat, Sampling]]) -> Scored:
         """Everything that was asked, at once, straight to vLLM."""
-        from vllm import SamplingParams
-        from vllm.inputs.engine import tokens_input
-        from vllm.sampling_params import RequestOutputKind
-
-        requests = [
-            (
-                tokens_input(list(engine._renderer.tokens(chat))),
-                SamplingParams(
-                    temperature=wanted.temperature,
-                    top_p=wanted.top_p,
-                    top_k=wanted.top_k,
-                    max_tokens=wanted.max_tokens,
-                    stop=list(wanted.stop) or None,
-                    seed=wanted.seed,
-                    logprobs=wanted.logprobs or None,
-                    output_kind=RequestOutputKind.FINAL_ONLY,
-                ),
-            )
-            for chat, wanted in asked
-        ]
-        await _forget(engine)
+        await forget(engine)
         watch = Stopwatch()
-        tokens, busy = await handed_over(engine, requests)
+        tokens, busy = await asked_directly(engine, asked)
         seconds, worked = watch.read()
-        return Scored(tokens, seconds, worked, len(requests), busy / seconds)
+        return Scored(tokens, seconds, worked, len(asked), busy / seconds)
 
     async def run(self) -> dict[str, Any]:
         """Measure in turns; `ratio` is the median of the pairs' ratios."""
@@ -176,11 +135,6 @@ class Bench:
             slots=self.arguments.slots,
             sessions=self.arguments.sessions,
         )
-
-
-async def _forget(engine: VllmEngine) -> None:
-    """Empty the prefix cache, so that nobody profits from the pass before."""
-    await engine._llm.reset_prefix_cache()
 
 
 def responses(count: int) -> list[Response]:

@@ -1,0 +1,43 @@
+"""The measurement of a GPU, with tiny shapes on this machine: it must not rot where no GPU is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.gpu import WORDS, Row, main
+from benchmarks.shapes import SHAPES
+
+TINY = {
+    "shape": "tiny", "base": "tiny", "problems": 4, "shard-size": 2, "paths": 2, "in-flight": 16,
+    "context": 8192, "updates": 1, "row-tokens": 256, "micro-tokens": 512,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "billions"), [("7b", 7.62), ("1.5b", 1.54)], ids=["Qwen2.5-7B", "Qwen2.5-1.5B"]
+)
+def test_shapes_have_as_many_parameters_as_the_published_models(
+    shape: str, billions: float
+) -> None:
+    assert SHAPES[shape].parameters / 1e9 == pytest.approx(billions, abs=0.005)
+
+
+def test_each_stage_is_compared_with_its_engine_asked_directly(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = TINY | {"parts": "start,sample,estimate,rationale,train"}
+    assert main(["--eager", *(f"--{name}={value}" for name, value in asked.items())]) == 0
+    shown = capsys.readouterr()
+    rows = {row["part"]: Row(**row) for row in json.loads(shown.out)}
+    assert list(rows) == ["start", "full", "sample", "estimate", "rationale", "train"]
+    for part in ("full", "sample", "estimate", "rationale"):
+        assert rows[part].tokens_per_s == pytest.approx(rows[part].tokens / rows[part].seconds)
+        assert rows[part].share is not None and rows[part].share > 0
+        assert " 0 dropped" in rows[part].note
+    # 4 problems x 16 samples of 256 tokens, none of which ends by itself; then lengths that differ.
+    assert 0.7 * 4 * 16 * 256 < rows["full"].tokens <= 4 * 16 * 256
+    assert rows["sample"].tokens < 4 * 64 * 2 * WORDS
+    assert rows["train"].share is None, "there is no GPU whose share it could be"
+    assert "| rationale |" in shown.err
