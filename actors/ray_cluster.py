@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +27,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.head_watch import head_watched
+from actors.owned_folder import OwnedFolder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
 from actors.ray_nodes import kept_nodes
@@ -44,6 +43,8 @@ ANSWER_SECONDS = 2.0
 START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
+SOCKET_BYTES = len("0/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+"""Below the folder of a cluster on this machine, of which a try to start has one of its own."""
 MANY = 1000
 """Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
 
@@ -252,21 +253,22 @@ def ray_session(
     is called from a thread when the head is gone (`actors.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
-    folder = None if address else _private_folder()
-    try:
+    with contextlib.ExitStack() as session:
+        folder = None if address else session.enter_context(private_folder())
+        session.callback(ray.shutdown)
         if folder is None:
             _join(str(address), {"address": address})
         else:
             _start(folder, sandbox_actors)
-        with contextlib.ExitStack() as watching:
-            if head_lost is not None:
-                head = ray.get_runtime_context().gcs_address
-                watching.enter_context(head_watched(head, head_lost))
-            yield int(ray.cluster_resources().get("GPU", 0))
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if head_lost is not None:
+            head = ray.get_runtime_context().gcs_address
+            session.enter_context(head_watched(head, head_lost))
+        yield int(ray.cluster_resources().get("GPU", 0))
+
+
+def private_folder() -> OwnedFolder:
+    """A folder for the processes of a cluster on this machine."""
+    return OwnedFolder("ray", sockets=SOCKET_BYTES)
 
 
 def _start(folder: Path, sandbox_actors: int) -> None:
@@ -293,13 +295,3 @@ def _join(name: str, where: dict[str, Any]) -> None:
         ray.init(**where, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises bare ones: whatever it is, it is the world
         raise InfrastructureError(f"Ray at {name}: {first_line(error)}") from error
-
-
-def _private_folder() -> Path:
-    """A new short folder (unix sockets lie in it); folders of dead processes are removed."""
-    root = Path(tempfile.gettempdir())
-    for old in root.glob("stepmill-ray-*"):
-        pid = old.name.split("-")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"stepmill-ray-{os.getpid()}-", dir=root))
