@@ -21,6 +21,7 @@ PREFIX = "stepmill-"
 LOCK = "owner.lock"
 SOCKET_BYTES = 107
 """What the path of a unix socket may have."""
+RAY_SOCKET_BYTES = len("ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 RANDOM_BYTES = 8
 """What `mkdtemp` adds to a name."""
 
@@ -66,6 +67,11 @@ class OwnedFolder:
         _clear(self.path)
         os.close(self._lock)
         self._lock = -1
+
+
+def ray_folder() -> OwnedFolder:
+    """A folder for a Ray cluster on this machine."""
+    return OwnedFolder("ray", sockets=RAY_SOCKET_BYTES)
 
 
 def sweep(base: Path) -> None:

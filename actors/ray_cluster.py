@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.head_watch import head_watched
-from actors.owned_folder import OwnedFolder
+from actors.owned_folder import ray_folder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
 from actors.ray_nodes import kept_nodes
@@ -43,8 +44,6 @@ ANSWER_SECONDS = 2.0
 START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
-SOCKET_BYTES = len("0/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
-"""Below the folder of a cluster on this machine, of which a try to start has one of its own."""
 MANY = 1000
 """Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
 
@@ -254,7 +253,7 @@ def ray_session(
     """
     address = address or os.environ.get("RAY_ADDRESS")
     with contextlib.ExitStack() as session:
-        folder = None if address else session.enter_context(private_folder())
+        folder = None if address else session.enter_context(ray_folder())
         session.callback(ray.shutdown)
         if folder is None:
             _join(str(address), {"address": address})
@@ -266,14 +265,10 @@ def ray_session(
         yield int(ray.cluster_resources().get("GPU", 0))
 
 
-def private_folder() -> OwnedFolder:
-    """A folder for the processes of a cluster on this machine."""
-    return OwnedFolder("ray", sockets=SOCKET_BYTES)
-
-
 def _start(folder: Path, sandbox_actors: int) -> None:
     """A cluster on this machine. Ray gives its processes 30 seconds, which a busy machine may
     miss: then again."""
+    _have_token()
     for attempt in range(START_TRIES):
         local: dict[str, Any] = {
             "address": "local",
@@ -288,6 +283,17 @@ def _start(folder: Path, sandbox_actors: int) -> None:
             ray.shutdown()
             if attempt + 1 == START_TRIES:
                 raise
+
+
+def _have_token() -> None:
+    """Ray keeps a user's token in the home directory; where it can't, this process has its own."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return
+    folder = Path(os.environ.get("HOME", "/nonexistent"), ".ray")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (os.access(folder, os.W_OK) or (folder / "auth_token").exists()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _join(name: str, where: dict[str, Any]) -> None:

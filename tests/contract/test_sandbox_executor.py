@@ -9,13 +9,13 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from actors.owned_folder import ray_folder
 from actors.sandbox import (
     Backend,
     Limits,
@@ -42,10 +42,10 @@ SETTINGS = SandboxSettings(
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+    with ray_folder() as folder:
         ray.init(
             address="local",
-            _temp_dir=folder,
+            _temp_dir=str(folder),
             num_cpus=2,
             resources={"sandbox": 4},
             include_dashboard=False,
