@@ -36,7 +36,7 @@ from actors.sandbox.executor import CodeExecutor, RemoteSandbox, start_executor 
 
 pytestmark = [pytest.mark.container, pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]
 SETTINGS = SandboxSettings(
-    Backend.AUTO, slots=2, limits=Limits(wall_s=5, memory_mb=256), reaper_period_s=5.0
+    Backend.AUTO, slots=2, limits=Limits(wall_s=20, memory_mb=256), reaper_period_s=5.0
 )
 
 
@@ -96,13 +96,14 @@ async def test_many_writers_run_at_once_and_errors_keep_their_type(executor: Any
 
 async def test_a_killed_executor_loses_sessions_and_repeats_runs(executor: Any) -> None:
     remote = RemoteSandbox([executor])
+    pid = await executor.pid.remote()
     async with remote.session("s") as session:
         assert (await session.run("x = 1")).verdict is Verdict.OK
         running = asyncio.create_task(
-            remote.run(Request("import time\ntime.sleep(1)\nprint('done')"))
+            remote.run(Request("import time\ntime.sleep(2)\nprint('done')"))
         )
         await asyncio.sleep(0.3)
-        os.kill(await executor.pid.remote(), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(SandboxLost):
             await session.run("print(x)")
     assert (await running).stdout == "done\n"
