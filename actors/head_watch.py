@@ -26,21 +26,34 @@ def head_watched(address: str, lost: Callable[[str], None]) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        answered = time.monotonic()
-        while not over.wait(EVERY_S):
-            trouble = _trouble(address)
-            if trouble is None:
-                answered = time.monotonic()
-            elif time.monotonic() - answered >= LOST_S:
-                if not over.is_set():
-                    lost(f"the cluster's head does not answer at {address}: {trouble}")
-                return
+        trouble = lasting_trouble(lambda: _trouble(address), over.wait)
+        if trouble is not None and not over.is_set():
+            lost(f"the cluster's head does not answer at {address}: {trouble}")
 
     threading.Thread(target=watch, name="head-watch", daemon=True).start()
     try:
         yield
     finally:
         over.set()
+
+
+def lasting_trouble(
+    look: Callable[[], str | None],
+    over: Callable[[float], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> str | None:
+    """Look again and again until there was trouble for `LOST_S`; returns the last.
+
+    `over` waits for so many seconds; where it then says that watching is over, None is returned.
+    """
+    answered = clock()
+    while not over(EVERY_S):
+        trouble = look()
+        if trouble is None:
+            answered = clock()
+        elif clock() - answered >= LOST_S:
+            return trouble
+    return None
 
 
 def _trouble(address: str) -> str | None:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.head_watch import head_watched
+from actors.owned_folder import ray_folder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
 from actors.ray_nodes import kept_nodes
@@ -252,26 +252,23 @@ def ray_session(
     is called from a thread when the head is gone (`actors.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
-    folder = None if address else _private_folder()
-    try:
+    with contextlib.ExitStack() as session:
+        folder = None if address else session.enter_context(ray_folder())
+        session.callback(ray.shutdown)
         if folder is None:
             _join(str(address), {"address": address})
         else:
             _start(folder, sandbox_actors)
-        with contextlib.ExitStack() as watching:
-            if head_lost is not None:
-                head = ray.get_runtime_context().gcs_address
-                watching.enter_context(head_watched(head, head_lost))
-            yield int(ray.cluster_resources().get("GPU", 0))
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if head_lost is not None:
+            head = ray.get_runtime_context().gcs_address
+            session.enter_context(head_watched(head, head_lost))
+        yield int(ray.cluster_resources().get("GPU", 0))
 
 
 def _start(folder: Path, sandbox_actors: int) -> None:
     """A cluster on this machine. Ray gives its processes 30 seconds, which a busy machine may
     miss: then again."""
+    _have_token()
     for attempt in range(START_TRIES):
         local: dict[str, Any] = {
             "address": "local",
@@ -288,18 +285,19 @@ def _start(folder: Path, sandbox_actors: int) -> None:
                 raise
 
 
+def _have_token() -> None:
+    """Ray keeps a user's token in the home directory; where it can't, this process has its own."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return
+    folder = Path(os.environ.get("HOME", "/nonexistent"), ".ray")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (os.access(folder, os.W_OK) or (folder / "auth_token").exists()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _join(name: str, where: dict[str, Any]) -> None:
     try:
         ray.init(**where, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises bare ones: whatever it is, it is the world
         raise InfrastructureError(f"Ray at {name}: {first_line(error)}") from error
-
-
-def _private_folder() -> Path:
-    """A new short folder (unix sockets lie in it); folders of dead processes are removed."""
-    root = Path(tempfile.gettempdir())
-    for old in root.glob("stepmill-ray-*"):
-        pid = old.name.split("-")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"stepmill-ray-{os.getpid()}-", dir=root))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 
 # Sets what Ray reads when it is imported; this module goes the same way.
@@ -24,6 +23,7 @@ import ray.train.torch
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.owned_folder import OwnedFolder
 from actors.training_events import Event, Place, Say
 from actors.training_job import TrainingJob
 from actors.training_settings import SpreadSettings
@@ -64,14 +64,14 @@ def run_training(job: TrainingJob, gpus: int, private: bool, watch: Say) -> None
     journal = ray.remote(Journal).options(num_cpus=0, max_concurrency=1).remote()
     fitted = threading.Event()
     trouble: list[Exception] = []
-    with tempfile.TemporaryDirectory(prefix="stepmill-ray-train-") as folder:
+    with OwnedFolder("ray-train") as folder:
         trainer = ray.train.torch.TorchTrainer(
             train_loop_per_worker=_work,
             train_loop_config={"job": job, "journal": journal},
             scaling_config=scaling(spread, gpus, private),
             run_config=ray.train.RunConfig(
                 name=job.name,
-                storage_path=folder,
+                storage_path=str(folder),
                 failure_config=ray.train.FailureConfig(max_failures=spread.failures),
             ),
         )

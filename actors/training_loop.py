@@ -9,14 +9,15 @@ at any moment and another in its place ends at the same model.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from actors.owned_folder import OwnedFolder
 from actors.training_batches import Corpus, StepPlan
 from actors.training_events import Event, Place, Say
 from actors.training_job import TrainingJob
@@ -51,8 +52,7 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
             "prepared", 0, plan.steps, _sizes(corpus, plan) | {"parameters": model.num_parameters()}
         )
     )
-    folder = scratch_folder(place)
-    try:
+    with scratch_folder(place) as folder:
         keeper = Keeper(training, job.settings, plan, place, tell, held_out=bool(corpus.held_out))
         found = newest_checkpoint(training, job.settings.spread.strategy, place, folder, tell)
         trainer = StepTrainer(
@@ -81,9 +81,6 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         if place.rank == 0 and not job.settings.rhythm.keep:
             training.drop_checkpoints()
         tell(Event("finished", plan.steps, plan.steps))
-    finally:
-        if place.local_rank == 0:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def curve_of(history: list[dict[str, Any]]) -> list[dict[str, float]]:
@@ -115,19 +112,13 @@ def _base(job: TrainingJob) -> tuple[Any, int, Any, str]:
     return job.source.tokenizer(tokenizer), job.source.most_tokens(context), model, dtype
 
 
-def scratch_folder(place: Place) -> Path:
-    """A folder that the workers of one machine share; those of dead processes are removed."""
-    root = Path(tempfile.gettempdir())
-    for old in root.glob("stepmill-training-*"):
-        pid = old.name.rpartition("-")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    here = os.uname().nodename
-    pids = gathered(place, (here, place.local_rank, os.getpid()))
-    leader = next(pid for node, rank, pid in pids if (node, rank) == (here, 0))
-    folder = root / f"stepmill-training-{leader}"
-    folder.mkdir(exist_ok=True)
-    return folder
+@contextlib.contextmanager
+def scratch_folder(place: Place) -> Iterator[Path]:
+    """A folder that the workers of one machine share; the first of them owns it."""
+    with contextlib.ExitStack() as owned:
+        mine = owned.enter_context(OwnedFolder("training")) if place.local_rank == 0 else None
+        here = os.uname().nodename
+        yield next(path for node, path in gathered(place, (here, mine)) if path and node == here)
 
 
 def _sizes(corpus: Corpus, plan: StepPlan) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from actors.engine import EngineSettings
 from actors.engine_log import ENGINE_LOG, EngineLog, cause_of, write_to_log
 from actors.lifeline import die_with_parent
-from actors.socket_folder import SocketFolder
+from actors.owned_folder import OwnedFolder
 from storage.errors import (
     ConfigurationError,
     EngineFailed,
@@ -83,7 +83,7 @@ def death(
     return kind(f"{settings.model} {what}: {cause.said[:LONGEST_CAUSE]}")
 
 
-def stop(llm: Any, log: EngineLog, sockets: SocketFolder) -> None:
+def stop(llm: Any, log: EngineLog, sockets: OwnedFolder) -> None:
     """Stop vLLM; blocks."""
     llm.shutdown(timeout=SHUTDOWN_S)
     log.close()

@@ -21,14 +21,17 @@ from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, Tok
 from actors.engine_log import EngineLog, cause_of
 from actors.fitting import fitting
 from actors.model_folder import check_model
+from actors.owned_folder import OwnedFolder
 from actors.rendering import ChatRenderer
-from actors.socket_folder import SocketFolder
 from actors.vllm_core import LOGGING, one_line, start, stop
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 
 AHEAD = 0.25
 """Share of sequences beyond `max_in_flight` that wait inside the engine, so that a finished one
 is replaced in the next step and not a trip through the event loop later."""
+
+SOCKET_BYTES = 36
+"""Names of vLLM's sockets: UUIDs."""
 
 
 class VllmEngine:
@@ -40,7 +43,7 @@ class VllmEngine:
         renderer: ChatRenderer,
         settings: EngineSettings,
         thread: ThreadPoolExecutor,
-        sockets: SocketFolder,
+        sockets: OwnedFolder,
         log: EngineLog,
     ) -> None:
         self._llm = llm
@@ -70,7 +73,7 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         loop = asyncio.get_running_loop()
-        sockets = SocketFolder()
+        sockets = OwnedFolder("vllm", sockets=SOCKET_BYTES)
         log = EngineLog(sockets.path)
         try:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)

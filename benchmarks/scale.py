@@ -43,13 +43,14 @@ from actors.scripted_engine import Latency, ScriptedEngine
 from actors.stage import Stage
 from benchmarks import paper_world
 from benchmarks.paper_world import WORD
-from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox, run_virtually
+from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
 from storage.commits import Receipt
 from storage.layout import KINDS
 from storage.runs import Run
 from storage.stores import open_store
 from tests.local_cluster import LocalCluster
+from tests.virtual_time import run_virtually
 from workflows.build import finish, start_run
 from workflows.configuration import BuildConfig
 from workflows.drive import Driver, Happened

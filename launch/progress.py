@@ -1,7 +1,8 @@
 """Live progress of a build: one bar per stage, with rate and time left; plain lines elsewhere.
 
-On a terminal a display that is redrawn; in a log (or under `ray job submit`) one line per commit
-batch, at most every few seconds. It watches receipts and meters; nothing waits for it.
+On a terminal a display that is redrawn; in a log (or under `ray job submit`) a line when something
+changed, at longer and longer intervals (`launch.log_pace`). It watches receipts and
+meters; nothing waits for it.
 
 Invariant: what it shows is derived from commits (exact) and meters (what is under way); it holds a
 few numbers per stage whatever the size of the build.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -21,10 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.worker import ShardProgress
+from launch.log_pace import LogPace
 from launch.status import duration
 from workflows.drive import Happened
-
-LOG_EVERY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -44,9 +44,15 @@ class BuildProgress:
     """Shows a build. Use as a context manager; give it to the driver as its watch."""
 
     def __init__(
-        self, run: str, stages: Sequence[str], shards: int, before: Mapping[str, int]
+        self,
+        run: str,
+        stages: Sequence[str],
+        shards: int,
+        before: Mapping[str, int],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`before`: shards of each stage that are committed already."""
+        self._clock = clock
         self._run = run
         self._shards = shards
         self._stages = {
@@ -58,8 +64,7 @@ class BuildProgress:
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._message = ""
-        self._line = ""
-        self._last_line = 0.0
+        self._pace = LogPace(clock)
 
     def __enter__(self) -> BuildProgress:
         """Start showing."""
@@ -75,7 +80,7 @@ class BuildProgress:
         trace: TracebackType | None,
     ) -> None:
         """Show the last state and stop."""
-        self._show(force=True)
+        self._show(last=True)
         if self._live is not None:
             self._live.stop()
 
@@ -101,7 +106,7 @@ class BuildProgress:
                 self._say(f"engine slots: {event.cause}")
             case "started" if event.task is not None:
                 stage = self._stages[event.task.stage]
-                stage.started = stage.started or time.monotonic()
+                stage.started = self._clock() if stage.started is None else stage.started
             case "committed" if event.receipt is not None:
                 stage = self._stages[event.receipt.stage]
                 stage.done += 1
@@ -131,37 +136,41 @@ class BuildProgress:
         line = f"{time.strftime('%H:%M:%S')} [{self._run}] {message}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def _show(self, force: bool = False) -> None:
+    def _show(self, last: bool = False) -> None:
         if self._live is not None:
             self._live.update(self._table())
             return
-        now = time.monotonic()
-        if force or now - self._last_line >= LOG_EVERY_SECONDS:
-            self._last_line = now
+        shown = {
+            name: stage for name, stage in self._stages.items() if stage.started is not None or last
+        }
+        up = [f"{role} {n}" for role, n in self._workers.items() if n > 1]
+        # Rates and times left are never twice the same: what was made is what changes.
+        state = ([(name, stage.done, self._percent(stage)) for name, stage in shown.items()], up)
+        if shown and self._pace.is_due(state, last):
+            now = self._clock()
             parts = [
-                f"{name} {stage.done}/{self._shards}{_pace(stage, self._shards)}"
-                for name, stage in self._stages.items()
-                if stage.started or force
+                f"{name} {stage.done}/{self._shards}{_pace(stage, self._shards, now)}"
+                for name, stage in shown.items()
             ]
-            up = [f"{role} {n}" for role, n in self._workers.items() if n > 1]
-            line = " · ".join([*parts, *([f"workers: {', '.join(up)}"] if up else [])])
-            if parts and line != self._line:
-                self._line = line
-                self._print(line)
+            self._print(" · ".join([*parts, *([f"workers: {', '.join(up)}"] if up else [])]))
+
+    def _percent(self, stage: _StageNumbers) -> int:
+        return int(100 * (stage.done + stage.under_way) / max(1, self._shards))
 
     def _table(self) -> Table:
         table = Table(title=f"run {self._run}", title_justify="left", expand=False)
         for name in ("stage", "", "shards", "rows", "tokens/s", "left", "drops"):
             left = name in ("stage", "", "drops")
             table.add_column(name, justify="left" if left else "right", no_wrap=name == "stage")
+        now = self._clock()
         for name, stage in self._stages.items():
             table.add_row(
                 name,
                 _bar((stage.done + stage.under_way) / max(1, self._shards)),
                 f"{stage.done}/{self._shards}",
                 f"{stage.rows:,}",
-                _rate(stage),
-                _left(stage, self._shards),
+                _rate(stage, now),
+                _left(stage, self._shards, now),
                 ", ".join(f"{reason} {n}" for reason, n in stage.drops.most_common(3)),
             )
         table.caption = self._message
@@ -174,25 +183,25 @@ def _bar(share: float, width: int = 20) -> Text:
     return Text("━" * full, style="green") + Text("━" * (width - full), style="grey37")
 
 
-def _rate(stage: _StageNumbers) -> str:
-    if not stage.started or not stage.tokens:
+def _rate(stage: _StageNumbers, now: float) -> str:
+    if stage.started is None or not stage.tokens:
         return ""
-    return f"{stage.tokens / max(1e-9, time.monotonic() - stage.started):,.0f}"
+    return f"{stage.tokens / max(1e-9, now - stage.started):,.0f}"
 
 
-def _left(stage: _StageNumbers, shards: int) -> str:
+def _left(stage: _StageNumbers, shards: int, now: float) -> str:
     """Time left for the stage, from what this process made of it so far."""
     # A shard that was committed since the meters were read is counted twice until the next reading.
     made = min(stage.done - stage.before + stage.under_way, shards - stage.before)
-    if not stage.started or made <= 0 or stage.done >= shards:
+    if stage.started is None or made <= 0 or stage.done >= shards:
         return ""
-    seconds = (time.monotonic() - stage.started) / made * (shards - stage.before - made)
+    seconds = (now - stage.started) / made * (shards - stage.before - made)
     return f"{duration(seconds) or '0 s'} left"
 
 
-def _pace(stage: _StageNumbers, shards: int) -> str:
+def _pace(stage: _StageNumbers, shards: int, now: float) -> str:
     """` (1,200 tokens/s, 7 s left)`, as far as it is known."""
-    rate = _rate(stage)
+    rate = _rate(stage, now)
     known = [f"{rate} tokens/s"] if rate and stage.done < shards else []
-    known += [left] if (left := _left(stage, shards)) else []
+    known += [left] if (left := _left(stage, shards, now)) else []
     return f" ({', '.join(known)})" if known else ""

@@ -10,8 +10,8 @@ found; the output files are written from commits alone, at the end, and replaced
 from __future__ import annotations
 
 import json
-import os
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -231,7 +231,7 @@ def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
 @contextmanager
 def _replaced(file: Path) -> Iterator[IO[bytes]]:
     """A file that stands under its name only once it is whole."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         with part.open("wb") as stream:
             yield stream

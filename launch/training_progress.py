@@ -1,22 +1,24 @@
 """Live progress of a training: one line with loss, rate and time left; plain lines elsewhere.
 
 Invariant: what it shows comes from events alone, and it holds a few numbers whatever the length of
-the training.
+the training; in a log updates get a line at longer and longer intervals (`launch.log_pace`), the
+last one always.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actors.training_events import Event
+from launch.log_pace import LogPace
 from launch.status import duration
 
-LOG_EVERY_SECONDS = 5.0
 RECENT = 20
 """Updates that speed and time left are taken from."""
 
@@ -24,7 +26,7 @@ RECENT = 20
 class TrainingProgress:
     """Shows a training. Use as a context manager; give `happened` to the trainer."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
@@ -40,7 +42,9 @@ class TrainingProgress:
         """(tokens, seconds) of the last updates."""
         self._held_out = ""
         self._prepared = False
-        self._last_line = 0.0
+        self._pace = LogPace(clock)
+        self._latest = ""
+        """The last update, as a log says it."""
 
     def __enter__(self) -> TrainingProgress:
         """Start showing."""
@@ -54,7 +58,8 @@ class TrainingProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop showing."""
+        """Show the last update and stop."""
+        self._show_update(last=True)
         self._bar.stop()
 
     def happened(self, event: Event) -> None:
@@ -108,13 +113,16 @@ class TrainingProgress:
             if part
         )
         self._bar.update(self._task, total=event.steps, completed=event.step, said=said)
-        now = time.monotonic()
-        if now - self._last_line >= LOG_EVERY_SECONDS or event.step == event.steps:
-            self._last_line = now
-            self._line(f"update {event.step}/{event.steps} · {said}", only_log=True)
+        self._latest = f"update {event.step}/{event.steps} · {said}"
+        self._show_update(last=event.step == event.steps)
 
-    def _line(self, text: str, only_log: bool = False) -> None:
+    def _show_update(self, last: bool) -> None:
+        """A terminal has the bar."""
+        logged = self._latest and not self._console.is_terminal
+        if logged and self._pace.is_due(self._latest, last):
+            self._line(self._latest)
+
+    def _line(self, text: str) -> None:
         """One line of a log; on a terminal above the bar."""
-        if not (only_log and self._console.is_terminal):
-            line = f"{time.strftime('%H:%M:%S')} [{self._name}] {text}"
-            self._console.print(line, markup=False, soft_wrap=True)
+        line = f"{time.strftime('%H:%M:%S')} [{self._name}] {text}"
+        self._console.print(line, markup=False, soft_wrap=True)

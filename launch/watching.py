@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from launch.log_pace import LogPace
 from launch.status import RunStatus, StageStatus, stage_status, status_of, status_table
 from storage.commits import Receipt, receipt_of
 from storage.runs import Run, sum_receipts
@@ -59,9 +60,18 @@ class RunWatch:
         return (stage.shards - stage.shards_done) * passed / made if made and passed else None
 
 
-def watch_run(run: Run, as_json: bool, pause: Callable[[float], None] = time.sleep) -> None:
-    """Show the run until it is finished; Ctrl-C ends the watching only."""
+def watch_run(
+    run: Run,
+    as_json: bool,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Show the run until it is finished; Ctrl-C ends the watching only.
+
+    In a log it is shown when it changed, at longer and longer intervals.
+    """
     watch = RunWatch(run)
+    pace = LogPace(clock)
     console = Console()
     before: RunStatus | None = None
     screen = Live(console=console, auto_refresh=False)
@@ -75,6 +85,6 @@ def watch_run(run: Run, as_json: bool, pause: Callable[[float], None] = time.sle
                     typer.echo(json.dumps(asdict(found), ensure_ascii=False))
             elif console.is_terminal:
                 screen.update(status_table(found, watch.left_s), refresh=True)
-            elif found != before:
+            elif pace.is_due(found, last=found.finished):
                 console.print(status_table(found, watch.left_s))
             before = found

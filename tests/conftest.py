@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from actors.owned_folder import ray_folder
 
 # How long one example takes says how busy the machine is, and nothing about us.
 settings.register_profile("stepmill", deadline=None)
 settings.load_profile("stepmill")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ray_was_ever_here() -> Iterator[None]:
+    """Ray's default folder is one that is not there yet, whatever ran on this machine before."""
+    with ray_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(folder))
+        yield

@@ -10,18 +10,17 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
+from actors.owned_folder import ray_folder
 from tests.faults.chaos_victims import processes
 
 BIN = Path(sys.executable).parent
@@ -148,7 +147,6 @@ class RayNodes:
         """Stop everything."""
         for node in reversed(self.started):
             _end(node, signal.SIGTERM)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -159,14 +157,15 @@ def ray_nodes(
     autoscaled: Autoscaled | None = None,
 ) -> Iterator[RayNodes]:
     """A head, and a node for each mapping of custom resources; or what its autoscaler starts."""
-    cluster = RayNodes(Path(tempfile.mkdtemp(prefix="sm-ray-")))
-    try:
-        cluster.start_head(head or {}, head_cpus, autoscaled)
-        for resources in nodes:
-            cluster.add_node(resources)
-        yield cluster
-    finally:
-        cluster.stop()
+    with ray_folder() as folder:
+        cluster = RayNodes(folder)
+        try:
+            cluster.start_head(head or {}, head_cpus, autoscaled)
+            for resources in nodes:
+                cluster.add_node(resources)
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 def started(ray: RayNodes, command: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:

@@ -1,8 +1,9 @@
 """Finds a Docker Engine, or starts a private one where a root process may.
 
 Invariant: an engine that answers is used as it is; a private engine is shared by all processes of
-this machine (one at a time starts it), touches no network, no firewall and no other engine's
-state, and comes back in about a second after it was killed.
+this machine, containers that share its folder among them (one at a time starts it), touches no
+network, no firewall and no other engine's state, and comes back in about a second after it was
+killed. One that lives elsewhere is never taken for dead.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from storage.errors import SandboxUnavailable
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 START_S = 60.0
+ENGINE = ("pid", "dockerd")
+CONTAINERD = ("exec/containerd/containerd.pid", "containerd")
+HELD = "data/volumes/metadata.db"
+"""A database that an engine keeps locked while it lives."""
 LARGEST_LOG = 4 << 20
 CGROUP = "stepmill"
 QUIET_NETWORK = (
@@ -143,25 +148,47 @@ def _answers(folder: Path) -> bool:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Clear away what an engine that was killed left: a pid file whose number may be another's by
-    now, and its containerd, which a new engine would wait for while it dies."""
-    for path, program in (
-        (folder / "pid", "dockerd"),
-        (folder / "exec" / "containerd" / "containerd.pid", "containerd"),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(path.read_text())
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists():
-                words = command.read_text()
-                if program not in words or str(folder) not in words:
-                    path.unlink()
-                    continue
+    """Clear away what an engine that hangs or was killed left: a pid file whose number may be
+    another's by now, and its containerd, which a new engine would wait for while it dies.
+
+    Raises SandboxUnavailable where the engine lives in another container.
+    """
+    for name, program in ENGINE, CONTAINERD:
+        if pid := _process(folder, name, program):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                give_up = time.monotonic() + 5.0
-                while started_at(pid) is not None and time.monotonic() < give_up:
-                    time.sleep(0.02)
-            path.unlink()
+            give_up = time.monotonic() + 5.0
+            while started_at(pid) is not None and time.monotonic() < give_up:
+                time.sleep(0.02)
+    if _is_held(folder / HELD):
+        raise SandboxUnavailable(
+            f"the engine in {folder} does not answer, and it was started in another container: "
+            "end it there, or set STEPMILL_SANDBOX_DIR to a folder of this one's own"
+        )
+    for name, _ in ENGINE, CONTAINERD:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _process(folder: Path, name: str, program: str) -> int | None:
+    """The process of a pid file, where that number is this engine's here."""
+    try:
+        pid = int((folder / name).read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_text()
+    except (OSError, ValueError):
+        return None
+    return pid if program in words and str(folder) in words else None
+
+
+def _is_held(file: Path) -> bool:
+    """Whether somebody, in whichever container, has a file locked."""
+    try:
+        with file.open() as held:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _weigh() -> None:
@@ -186,13 +213,11 @@ def trim_log(state: Path) -> None:
 
 
 def stop_private(state: Path) -> bool:
-    """Stop the private engine, if one runs."""
-    try:
-        pid = int((_folder(state) / "pid").read_text())
+    """Stop the private engine, if one of this container runs."""
+    pid = _process(_folder(state), *ENGINE)
+    if pid is not None:
         os.kill(pid, signal.SIGTERM)
-    except (OSError, ValueError):
-        return False
-    return True
+    return pid is not None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import contextlib
 import os
 import secrets
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -55,6 +54,11 @@ class HeldSession:
     caller: str
     stack: AsyncExitStack
     session: Session
+
+
+def _now() -> float:
+    """Seconds on the event loop's clock."""
+    return asyncio.get_running_loop().time()
 
 
 class CodeExecutor:
@@ -135,14 +139,14 @@ class CodeExecutor:
         await self._sandbox.close()
 
     def _hear(self, caller: str) -> None:
-        self._heard[caller] = time.monotonic()
+        self._heard[caller] = _now()
         if self._expiry is None:
             self._expiry = asyncio.create_task(self._expire_for_ever())
 
     async def _expire_for_ever(self) -> None:
         while True:
             await asyncio.sleep(ALIVE_EVERY_S)
-            now = time.monotonic()
+            now = _now()
             silent = {name for name, heard in self._heard.items() if now - heard > SILENCE_S}
             await asyncio.gather(*map(self.forget, silent))
 
@@ -274,7 +278,7 @@ class RemoteSandbox:
         answer = asyncio.ensure_future(call)
         try:
             while not (await asyncio.wait({answer}, timeout=ALIVE_EVERY_S))[0]:
-                silent = time.monotonic() - self._heard[position] > SILENCE_S
+                silent = _now() - self._heard[position] > SILENCE_S
                 if silent and any(map(self._answers, range(len(self._executors)))):
                     raise SandboxLost(f"the executor has not answered for {SILENCE_S:g} s")
             return answer.result()
@@ -283,7 +287,7 @@ class RemoteSandbox:
 
     def _answers(self, position: int) -> bool:
         """Whether an executor said of late that it lives."""
-        return time.monotonic() - self._heard[position] <= SILENCE_S / 2
+        return _now() - self._heard[position] <= SILENCE_S / 2
 
     @contextlib.contextmanager
     def _chosen(self, position: int | None = None) -> Iterator[int]:
@@ -305,7 +309,7 @@ class RemoteSandbox:
 
     def _live(self) -> None:
         if not self._living:
-            self._heard = [time.monotonic()] * len(self._executors)
+            self._heard = [_now()] * len(self._executors)
             everywhere = range(len(self._executors))
             self._living = [asyncio.create_task(self._say_alive(each)) for each in everywhere]
 
@@ -317,7 +321,7 @@ class RemoteSandbox:
                     said = self._executors[position].alive.remote(self._name)
                     await asyncio.wait_for(said, SILENCE_S / 2)
                 self._lost[position] = 0
-                self._heard[position] = time.monotonic()
+                self._heard[position] = _now()
             await asyncio.sleep(ALIVE_EVERY_S)
 
     async def close(self) -> None:

@@ -30,7 +30,7 @@ from actors.sandbox.pool import Pool
 from storage.errors import InputError, SandboxLost, SandboxUnavailable
 
 pytestmark = [pytest.mark.container, pytest.mark.asyncio(loop_scope="module")]
-LIMITS = Limits(wall_s=5.0, cpu_s=5.0, memory_mb=256)
+LIMITS = Limits(wall_s=20.0, cpu_s=20.0, memory_mb=256)
 
 
 @pytest_asyncio.fixture(
@@ -101,11 +101,11 @@ async def test_a_dead_session_says_so_and_takes_no_further_block(sandbox: Pool) 
 
 
 async def test_the_cpu_time_of_a_block_does_not_count_for_the_next(sandbox: Pool) -> None:
-    burn = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    burn = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
     async with sandbox.session("s5") as session:
         for _ in range(3):
-            done = await session.run(burn, Limits(wall_s=20, cpu_s=0.7, memory_mb=64))
-            assert done.verdict is Verdict.OK and 0.2 < done.cpu_s < 0.7, done
+            done = await session.run(burn, Limits(wall_s=60, cpu_s=1.4, memory_mb=64))
+            assert done.verdict is Verdict.OK and 0.4 < done.cpu_s < 1.4, done
 
 
 async def test_a_session_holds_its_slot_and_frees_it(sandbox: Pool) -> None:
@@ -175,14 +175,14 @@ async def test_parked_sessions_cannot_touch_each_other(parking: Pool) -> None:
 async def test_a_cancelled_run_frees_its_slot_at_once(sandbox: Pool) -> None:
     began = time.monotonic()
     for _ in range(4):
-        endless = sandbox.run(Request("while True: pass"), Limits(wall_s=60, memory_mb=64))
+        endless = sandbox.run(Request("while True: pass"), Limits(wall_s=120, memory_mb=64))
         run = asyncio.create_task(endless)
         await asyncio.wait([run], timeout=0.2)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
     assert (await sandbox.run(Request("print(2)"))).stdout == "2\n"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "it waited for one that was cancelled"
 
 
 async def test_a_lost_box_is_replaced_and_the_run_tried_again(sandbox: Pool) -> None:

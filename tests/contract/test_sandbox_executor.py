@@ -9,13 +9,13 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from actors.owned_folder import ray_folder
 from actors.sandbox import (
     Backend,
     Limits,
@@ -36,16 +36,16 @@ from actors.sandbox.executor import CodeExecutor, RemoteSandbox, start_executor 
 
 pytestmark = [pytest.mark.container, pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]
 SETTINGS = SandboxSettings(
-    Backend.AUTO, slots=2, limits=Limits(wall_s=5, memory_mb=256), reaper_period_s=5.0
+    Backend.AUTO, slots=2, limits=Limits(wall_s=20, memory_mb=256), reaper_period_s=5.0
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+    with ray_folder() as folder:
         ray.init(
             address="local",
-            _temp_dir=folder,
+            _temp_dir=str(folder),
             num_cpus=2,
             resources={"sandbox": 4},
             include_dashboard=False,
@@ -96,13 +96,14 @@ async def test_many_writers_run_at_once_and_errors_keep_their_type(executor: Any
 
 async def test_a_killed_executor_loses_sessions_and_repeats_runs(executor: Any) -> None:
     remote = RemoteSandbox([executor])
+    pid = await executor.pid.remote()
     async with remote.session("s") as session:
         assert (await session.run("x = 1")).verdict is Verdict.OK
         running = asyncio.create_task(
-            remote.run(Request("import time\ntime.sleep(1)\nprint('done')"))
+            remote.run(Request("import time\ntime.sleep(2)\nprint('done')"))
         )
         await asyncio.sleep(0.3)
-        os.kill(await executor.pid.remote(), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(SandboxLost):
             await session.run("print(x)")
     assert (await running).stdout == "done\n"

@@ -28,7 +28,9 @@ from storage.errors import SandboxLost, SandboxUnavailable
 
 pytestmark = [pytest.mark.container, pytest.mark.fault]
 PERIOD_S = 5.0
-LIMITS = Limits(wall_s=5, memory_mb=128)
+GONE_S = 6 * PERIOD_S
+"""One period, and a busy engine's time to remove a box; left alone it would be there for 100 s."""
+LIMITS = Limits(wall_s=20, memory_mb=128)
 SETTINGS = SandboxSettings(slots=1, limits=LIMITS, reaper_period_s=PERIOD_S)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,9 +74,9 @@ async def _boxes_of(owner: int) -> list[str]:
     return found
 
 
-async def _gone(owner: int, within_s: float) -> bool:
-    give_up = time.monotonic() + within_s
-    while await _boxes_of(owner):
+async def _boxes_fall_to(most: int, owner: int) -> bool:
+    give_up = time.monotonic() + GONE_S
+    while len(await _boxes_of(owner)) > most:
         if time.monotonic() > give_up:
             return False
         await asyncio.sleep(0.1)
@@ -88,7 +90,7 @@ async def test_a_killed_owner_leaves_nothing_after_one_period(backend: Backend) 
         assert await asyncio.to_thread(owner.stdout.readline) == b"running\n"
         assert await _boxes_of(owner.pid)
         owner.kill()
-        assert await _gone(owner.pid, PERIOD_S)
+        assert await _boxes_fall_to(0, owner.pid)
 
 
 async def test_a_stopped_owner_loses_its_boxes_after_one_period(backend: Backend) -> None:
@@ -105,7 +107,7 @@ async def test_a_stopped_owner_loses_its_boxes_after_one_period(backend: Backend
         assert supervisors
         os.kill(owner.pid, signal.SIGSTOP)
         try:
-            assert await _gone(owner.pid, 4)
+            assert await _boxes_fall_to(0, owner.pid)
         finally:
             owner.kill()
 
@@ -116,7 +118,7 @@ async def test_a_box_killed_from_outside_is_replaced_and_no_verdict_is_made(
     sandbox = open_sandbox(replace(SETTINGS, backend=backend))
     try:
         first = await sandbox.run(Request("print(1)"))
-        code = "import time\nprint('in', flush=True)\ntime.sleep(1)\nprint('out')"
+        code = "import time\nprint('in', flush=True)\ntime.sleep(4)\nprint('out')"
         run = asyncio.create_task(sandbox.run(Request(code)))
         await asyncio.sleep(0.3)
         await _kill_boxes(backend)
@@ -128,11 +130,11 @@ async def test_a_box_killed_from_outside_is_replaced_and_no_verdict_is_made(
             await _kill_boxes(backend)
             with pytest.raises(SandboxLost):
                 await session.run("print(x)")
-        assert len(await _boxes_of(os.getpid())) <= 1
+        assert await _boxes_fall_to(1, os.getpid())
         assert (await sandbox.run(Request("print(2)"))).stdout == "2\n"
     finally:
         await sandbox.close()
-    assert await _gone(os.getpid(), PERIOD_S)
+    assert await _boxes_fall_to(0, os.getpid())
 
 
 async def _kill_boxes(backend: Backend) -> None:
@@ -176,7 +178,7 @@ def test_a_process_marked_with_a_dead_owner_is_killed() -> None:
         while not psutil.Process(orphan.pid).cmdline():  # a moment into exec there is none yet
             os.sched_yield()
         assert kill_orphans() >= 1
-        assert orphan.wait(5) == -signal.SIGKILL
+        assert orphan.wait(GONE_S) == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -214,12 +216,12 @@ async def test_a_killed_engine_is_started_again_and_the_run_repeated(
         assert isinstance(described, dict)
         supervisor = psutil.Process(described["State"]["Pid"])
         run = asyncio.create_task(
-            sandbox.run(Request("import time\ntime.sleep(1)\nprint('done')"), LIMITS)
+            sandbox.run(Request("import time\ntime.sleep(2)\nprint('done')"), LIMITS)
         )
         await asyncio.sleep(0.3)
         os.kill(int((private_state / "engine" / "pid").read_text()), signal.SIGKILL)
         assert (await run).stdout == "done\n"
-        give_up = time.monotonic() + PERIOD_S + 1
+        give_up = time.monotonic() + GONE_S
         while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < give_up, "the killed engine's container lives on"
             await asyncio.sleep(0.1)

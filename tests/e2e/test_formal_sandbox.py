@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from actors.formal_verifier import FormalVerifier
-from actors.sandbox import SandboxSettings, open_sandbox
+from actors.sandbox import Limits, SandboxSettings, open_sandbox
 from actors.stage import ShardRows
 from demo import check, world
 from demo.solutions import Habits, write
@@ -34,7 +34,7 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
             for problem, steps in zip(asked, solved, strict=True)
         ),
     )
-    settings = SandboxSettings(slots=2)
+    settings = SandboxSettings(slots=2, limits=Limits(wall_s=60, cpu_s=60))
     stage = FormalVerifier(
         open_sandbox(settings), programs=programs, in_words=in_words,
         told=PaperForm(2000).code_output, entering=lambda given: given.paths,

@@ -40,7 +40,8 @@ def drive(config: Path, *args: str, fault: str = "") -> Ended:
     done = subprocess.run(
         [sys.executable, "-m", "tests.e2e.ray_process", str(config), *args],
         cwd=ROOT,
-        env=os.environ | {VARIABLE: fault, "PYTHONPATH": str(ROOT)},
+        # No home that could be made, as in a container for any user.
+        env=os.environ | {VARIABLE: fault, "PYTHONPATH": str(ROOT), "HOME": "/proc/none"},
         stdout=subprocess.PIPE,
         text=True,
         timeout=240,

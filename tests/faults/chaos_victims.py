@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from actors.owned_folder import ray_folder
 from actors.sandbox.docker_box import LABEL
 from actors.sandbox.dockerd import find_engine
 from actors.sandbox.image.rootfs import state_dir
@@ -42,8 +41,10 @@ class Nodes:
         os.environ.pop("RAY_ADDRESS", None)
         from ray.cluster_utils import Cluster
 
-        self._folder = tempfile.mkdtemp(prefix="sm-chaos-")  # short: unix sockets lie in it
-        head = {"num_cpus": 0, "temp_dir": self._folder, "include_dashboard": False} | SMALL
+        self._folder = ray_folder()
+        # Ray writes a cluster's address into its default folder, which may never have been there.
+        os.environ["RAY_TMPDIR"] = str(self._folder.path)
+        head = {"num_cpus": 0, "include_dashboard": False} | SMALL
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
         self._nodes = [self._add() for _ in range(count)]
@@ -87,7 +88,7 @@ class Nodes:
     def close(self) -> None:
         """Stop everything."""
         self._cluster.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
 
 def processes() -> Iterator[tuple[int, int, str]]:

@@ -11,12 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from actors.owned_folder import ray_folder
 from launch.config import load
 from launch.submitting import exit_code, submission_of
 from storage.audit import audit
@@ -80,31 +80,30 @@ def test_exit_codes_are_the_builds_own(status: str, driver: int, code: int) -> N
 @contextlib.contextmanager
 def ray_head() -> Iterator[tuple[str, dict[str, str]]]:
     """A head in its own folder; yields the dashboard's address and the environment to reach it."""
-    folder = Path(tempfile.mkdtemp(prefix="sm-head-"))  # short: unix sockets lie in it
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_worker_niceness": "0",
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-    }
-    environment.pop("RAY_ADDRESS", None)
-    ports = [_free_port() for _ in range(3)]
-    command = [
-        BIN / "ray", "start", "--head", "--block", "--temp-dir", folder, "--num-cpus", "2",
-        "--port", str(ports[0]), "--dashboard-port", str(ports[1]),
-        "--ray-client-server-port", str(ports[2]), "--dashboard-host", "127.0.0.1",
-        "--object-store-memory", str(128 * 1024 * 1024), "--resources", '{"sandbox": 1}',
-        "--disable-usage-stats",
-    ]  # fmt: skip
-    head = _up(command, environment)
-    try:
-        yield f"http://127.0.0.1:{ports[1]}", environment
-    finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        head.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+    with ray_folder() as folder:
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32))
+        environment = os.environ | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_worker_niceness": "0",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
+        environment.pop("RAY_ADDRESS", None)
+        ports = [_free_port() for _ in range(3)]
+        command = [
+            BIN / "ray", "start", "--head", "--block", "--temp-dir", folder, "--num-cpus", "2",
+            "--port", str(ports[0]), "--dashboard-port", str(ports[1]),
+            "--ray-client-server-port", str(ports[2]), "--dashboard-host", "127.0.0.1",
+            "--object-store-memory", str(128 * 1024 * 1024), "--resources", '{"sandbox": 1}',
+            "--disable-usage-stats",
+        ]  # fmt: skip
+        head = _up(command, environment)
+        try:
+            yield f"http://127.0.0.1:{ports[1]}", environment
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait(60)
 
 
 def _up(command: list[object], environment: dict[str, str]) -> subprocess.Popen[str]:

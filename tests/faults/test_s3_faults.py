@@ -188,7 +188,7 @@ def test_a_port_that_nobody_listens_on_is_unavailable(prefix: str) -> None:
 def test_a_server_that_stands_still_is_given_up_on(
     prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_store, "READ_S", 0.3)
+    monkeypatch.setattr(s3_store, "READ_S", 2.0)
     store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), QUICK)
     store.put_new("a", b"x")
     proxy.faults = [Fault("stalled", times=3)]

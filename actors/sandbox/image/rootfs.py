@@ -34,6 +34,7 @@ GUEST = HERE.parent / "guest"
 PROGRAMS = f"{PREFIX}/bin".lstrip("/")
 PYTHON = f"{PREFIX}/bin/python3"
 """The interpreter as a sandbox sees it."""
+ASIDE = "building-"
 BUILD_VERSION = "2"
 """Raised when this file builds something else from the same recipe."""
 
@@ -89,6 +90,9 @@ def build_root(state: Path, python: str = "") -> RootFolder:
 
 
 def _build(target: Path, base: Path, interpreter: Interpreter) -> None:
+    """Build with the lock held: whoever else built here is dead."""
+    for left in target.parent.glob(f"{ASIDE}*"):
+        shutil.rmtree(left, ignore_errors=True)
     if not base.exists():
         _build_aside(base, lambda place: _fill_base(place, interpreter))
     try:
@@ -114,7 +118,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _build_aside(target: Path, fill: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as folder:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=ASIDE) as folder:
         place = Path(folder) / "place"
         place.mkdir(mode=0o755)
         fill(place)

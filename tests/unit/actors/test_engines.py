@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from actors.engines import open_engine
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
 from actors.scripted_engine import Faults, Latency, ScriptedEngine
-from actors.socket_folder import SocketFolder
 from storage.errors import ConfigurationError, EngineFailed, InputError
 from storage.records import Message
 
@@ -188,34 +185,6 @@ async def test_a_prompt_is_tokenized_once_and_without_further_special_tokens() -
     assert first == again == tuple(map(ord, "[user]one two[a]Step 1: "))
     assert template.calls == [{"add_special_tokens": False}]
     renderer.close()
-
-
-# --- socket folders -----------------------------------------------------------------------------
-
-
-def test_a_folder_of_a_dead_owner_is_swept_and_one_of_a_living_owner_is_not(tmp_path: Path) -> None:
-    owner = (
-        "import sys; from pathlib import Path; from actors.socket_folder import SocketFolder\n"
-        "print(SocketFolder(Path(sys.argv[1])).path, flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", owner, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    ) as process:
-        assert process.stdout is not None
-        theirs = Path(process.stdout.readline().strip())
-        mine = SocketFolder(tmp_path)
-        assert theirs.is_dir(), "its owner lives"
-        process.kill()
-    other = SocketFolder(tmp_path)
-    assert not theirs.exists()
-    assert mine.path.is_dir()
-    for folder in (mine, other, mine):
-        folder.remove()
-    assert not list(tmp_path.iterdir())
 
 
 # --- model folders ------------------------------------------------------------------------------

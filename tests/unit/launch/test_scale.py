@@ -10,8 +10,9 @@ import pytest
 
 from actors.engine import Chat
 from benchmarks import paper_world, scale
-from benchmarks.virtual_time import MeteredClock, run_virtually
+from benchmarks.virtual_time import MeteredClock
 from storage.records import Message
+from tests.virtual_time import run_virtually
 from workflows import steps
 from workflows.answers import read_answer
 

@@ -86,12 +86,13 @@ def test_a_log_has_one_line_per_batch_of_commits_and_says_what_was_lost(
 
 
 def test_the_time_left_is_never_negative_where_a_commit_came_after_its_last_meter(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("launch.progress.LOG_EVERY_SECONDS", 0)
-    with BuildProgress("r", ["sample"], 2, {}) as progress:
+    now = [0.0]
+    with BuildProgress("r", ["sample"], 2, {}, clock=lambda: now[0]) as progress:
         for shard in (0, 1):
             progress.happened(Happened("started", "policy", Task("sample", shard, 1)))
+        now[0] = 10.0
         progress.meters([ShardProgress("sample", shard, 9, 10) for shard in (0, 1)])
         receipt = Receipt("sample", 0, 3, 1, "d", "a", True)
         progress.happened(Happened("committed", "policy", Task("sample", 0, 1), receipt))

@@ -1,4 +1,4 @@
-"""Executors that do not answer, without Ray and without boxes; a minute is a fraction of a second.
+"""Executors that do not answer, without Ray and without boxes, in virtual time.
 
 A call is a future, as with Ray; what is asked of a frozen executor waits until it thaws.
 """
@@ -6,14 +6,12 @@ A call is a future, as with Ray; what is asked of a frozen executor waits until 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
-from actors.sandbox import executor as executor_module
 from actors.sandbox.contract import (
     Execution,
     Limits,
@@ -23,10 +21,11 @@ from actors.sandbox.contract import (
     SessionDead,
     Verdict,
 )
-from actors.sandbox.executor import CodeExecutor, RemoteSandbox
+from actors.sandbox.executor import SILENCE_S, CodeExecutor, RemoteSandbox
 from storage.errors import SandboxLost
+from tests.virtual_time import virtually
 
-SILENCE_S = 1.0
+LONG_S = 10 * SILENCE_S
 
 
 class Room:
@@ -84,12 +83,6 @@ class Actor:
         return self.code._heard.get(caller, 0.0)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor_module, "SILENCE_S", SILENCE_S)
-    monkeypatch.setattr(executor_module, "ALIVE_EVERY_S", SILENCE_S / 10)
-
-
 @asynccontextmanager
 async def _remote(*actors: Actor) -> AsyncIterator[RemoteSandbox]:
     remote = RemoteSandbox(cast(Any, actors), name="w")
@@ -101,24 +94,30 @@ async def _remote(*actors: Actor) -> AsyncIterator[RemoteSandbox]:
             await actor.code.close()
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 async def _until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while not what():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(1)
 
 
+@virtually
 async def test_an_executor_that_does_not_answer_silences_the_caller_nowhere_else() -> None:
     frozen, living = Actor("frozen", frozen=True), Actor("living")
     async with _remote(frozen, living) as remote:
         remote._load[0] = 1  # the session goes to the other one
         async with remote.session("s") as session:
             assert (await session.run("x = 1")).stdout == "living"
-            begun = time.monotonic()
+            begun = _now()
             # The model writes for longer than a caller may be silent.
             await _until(lambda: living.said("w") > begun + 2 * SILENCE_S)
             assert (await session.run("print(x)")).stdout == "living"
 
 
+@virtually
 async def test_what_waits_at_a_silent_executor_is_done_by_one_that_answers() -> None:
     frozen, living = Actor("frozen", frozen=True), Actor("living")
 
@@ -131,7 +130,7 @@ async def test_what_waits_at_a_silent_executor_is_done_by_one_that_answers() -> 
         runs = [asyncio.create_task(remote.run(Request("x"))) for _ in range(20)]
         await _until(lambda: living.said("w") > 0)
         assert remote._load[0] > 0, "nothing was asked of the frozen one"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG_S):
             assert set(await asyncio.gather(*sessions)) == {"living"}
             assert {seen.stdout for seen in await asyncio.gather(*runs)} == {"living"}
         assert remote._load == [0, 0]
@@ -143,10 +142,11 @@ async def test_what_waits_at_a_silent_executor_is_done_by_one_that_answers() -> 
         assert frozen.code._held == {}, "it opened sessions that nobody will close"
 
 
+@virtually
 async def test_a_block_at_an_executor_that_froze_is_lost_and_its_session_can_be_left() -> None:
     first, second = Actor("first"), Actor("second")
     async with _remote(first, second) as remote:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG_S):
             with pytest.raises(SandboxLost, match="has not answered"):
                 async with remote.session("s") as session:
                     assert (await session.run("x = 1")).stdout == "first"
@@ -158,6 +158,7 @@ async def test_a_block_at_an_executor_that_froze_is_lost_and_its_session_can_be_
         await _until(lambda: first.code._held == {})
 
 
+@virtually
 async def test_an_executor_that_froze_is_asked_last_and_like_others_when_it_is_back() -> None:
     first, second = Actor("first"), Actor("second")
     async with _remote(first, second) as remote:
@@ -174,20 +175,22 @@ async def test_an_executor_that_froze_is_asked_last_and_like_others_when_it_is_b
             assert position == 0
 
 
+@virtually
 async def test_where_no_executor_answers_calls_wait_and_none_is_lost() -> None:
     # Dropping every solution in flight would be worse: one that is being placed comes up in time.
     actors = [Actor("first", frozen=True), Actor("second", frozen=True)]
     async with _remote(*actors) as remote:
-        begun = time.monotonic()
+        begun = _now()
         runs = [asyncio.create_task(remote.run(Request("x"))) for _ in range(4)]
-        await _until(lambda: time.monotonic() - begun > 2 * SILENCE_S)
+        await _until(lambda: _now() - begun > 2 * SILENCE_S)
         assert not any(run.done() for run in runs)
         for actor in actors:
             actor.thawed.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG_S):
             assert {seen.stdout for seen in await asyncio.gather(*runs)} == {"first", "second"}
 
 
+@virtually
 async def test_a_block_whose_session_was_closed_for_silence_is_lost_not_dead() -> None:
     # After SessionDead a solution goes on in a fresh interpreter, without its variables.
     executor = CodeExecutor(SandboxSettings())

@@ -140,13 +140,14 @@ def test_an_environment_without_pip_installs_with_uv_or_says_what_to_do(
         packages.install(["tiny"], tmp_path / "target", SOME)
 
 
-def test_a_folder_in_which_no_block_runs_is_not_there_afterwards(
+def test_nothing_is_left_of_a_build_in_which_no_block_runs_or_that_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def copy_nothing(root: Path, interpreter: Interpreter) -> None:
         (root / interpreter.packages).mkdir(parents=True)
 
     monkeypatch.setattr(rootfs, "_fill_base", copy_nothing)
+    (tmp_path / "roots/building-by-one-that-was-killed/place").mkdir(parents=True)
     for _ in range(2):  # nothing of the first time counts the second time
         with pytest.raises(SandboxUnavailable, match=r"image: .* names no loader"):
             rootfs.build_root(tmp_path)

@@ -15,6 +15,8 @@ from actors.sandbox.guest.frames import Decoder, Frame, encode
 from actors.sandbox.pool import Pool
 from storage.errors import SandboxLost
 
+HANGS_S = 60.0
+"""Nothing here takes any time: what takes as long as this hangs."""
 RESULT: dict[str, object] = {
     "end": "done",
     "status": None,
@@ -118,7 +120,7 @@ class World:
 
 
 async def _until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS_S):
         while not what():
             await asyncio.sleep(0)
 
@@ -145,7 +147,7 @@ def _executor(pool: Pool) -> CodeExecutor:
 
 
 async def _outputs(pool: Pool, *blocks: str) -> list[str]:
-    async with asyncio.timeout(5), pool.session("next") as session:
+    async with asyncio.timeout(HANGS_S), pool.session("next") as session:
         return [(await session.run(code)).stdout for code in blocks]
 
 
@@ -170,7 +172,7 @@ async def test_a_session_closed_while_it_opens_shares_no_box_and_leaks_none(
     world.may_start.set()
     world.may_open.set()
     assert await following == ["", "first"]
-    await asyncio.wait_for(forgetting, 5)
+    await asyncio.wait_for(forgetting, HANGS_S)
     with pytest.raises(SandboxLost, match="closed for its caller's silence"):
         await block
     assert world.heard.count("block") == 2, "the dead one's block was run"
@@ -240,7 +242,7 @@ async def test_a_session_closed_while_its_box_is_dropped_hides_no_box_of_the_nex
     block = asyncio.create_task(session.run("malformed"))
     await _until(lambda: "block" in world.heard)
     await _settled()
-    await asyncio.wait_for(held.__aexit__(None, None, None), 5)
+    await asyncio.wait_for(held.__aexit__(None, None, None), HANGS_S)
     # A slot goes with the turn, which the lost block still has.
     following = asyncio.create_task(pool._box(pool._take()))
     await _until(lambda: len(world.boxes) == 2)
@@ -266,7 +268,7 @@ async def test_one_session_that_is_slow_to_close_holds_up_no_other(world: World)
     assert await _outputs(pool, "first") == [""]
     assert not forgetting.done()
     world.may_start.set()
-    await asyncio.wait_for(forgetting, 5)
+    await asyncio.wait_for(forgetting, HANGS_S)
     with suppress(SandboxLost, SessionDead):
         await block
     await executor.close()
@@ -287,6 +289,6 @@ async def test_no_block_is_begun_in_a_session_that_was_closed_while_it_opened(
     world.may_open.set()
     with pytest.raises(SessionDead, match="closed"):
         await block
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, HANGS_S)
     assert world.heard == ["hello", "open", "shut"]
     await pool.close()
