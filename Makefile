@@ -50,7 +50,7 @@ loop: setup
 	@$(BIN)/python -m benchmarks.loop
 
 # The demo on Ceph's S3 gateway and three Ray nodes, submitted as a job, one node killed.
-demo-cluster: setup
+demo-cluster: $(READY_DEV) setup
 	@$(BIN)/python -m benchmarks.demo_cluster
 
 # A hundred random kills over one scripted build; `make chaos REAL=1` with the demo's models.

@@ -71,7 +71,7 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
 def package_misfits(machine: Machine) -> Iterator[Misfit]:
     """What keeps the engine that is installed from running on a machine's GPUs or processor."""
     if not machine.engine:
-        yield Misfit("vLLM is not installed", "run ./install.sh")
+        yield Misfit("vLLM is not installed", "run ./install.sh in a clone of Stepmill")
     elif not machine.gpus and machine.engine == "vllm":
         yield Misfit(
             "the vLLM that is installed is for GPUs, and no GPU is seen here",
@@ -94,7 +94,7 @@ def package_misfits(machine: Machine) -> Iterator[Misfit]:
 def torch_misfits(machine: Machine) -> Iterator[Misfit]:
     """What keeps the torch that is installed from a machine's GPUs."""
     if not machine.torch:
-        yield Misfit("torch is not installed", "run ./install.sh")
+        yield Misfit("torch is not installed", "run ./install.sh in a clone of Stepmill")
     elif machine.gpus and machine.torch_cuda is None:
         yield Misfit(
             f"torch {machine.torch} is a build for processors, {_beside(machine)}",

@@ -45,7 +45,7 @@ def start(settings: EngineSettings, sockets: Path, log: EngineLog, eager: bool) 
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise ConfigurationError(
-            f"vLLM is not installed ({error}): install stepmill[gpu] or stepmill[cpu]"
+            f"vLLM is not installed ({error}): run ./install.sh in a clone of Stepmill"
         ) from error
 
     if not current_platform.device_type:

@@ -178,7 +178,9 @@ def download(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
     store: StoreOption = DEFAULT_STORE,
     view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
-    formats: Annotated[str, typer.Option("--format", help="parquet, jsonl or both.")] = "parquet",
+    formats: Annotated[
+        str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
+    ] = "parquet",
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.downloading import download_run

