@@ -10,6 +10,7 @@
 #
 #   STEPMILL_VENV         the environment that install.sh made, on every node (~/venv)
 #   RAY_AUTH_TOKEN_PATH   a file that every node reads; made where it is missing (~/.ray/auth_token)
+#   METRICS_PORT          where Prometheus looks on every node (8080)
 #
 #SBATCH --job-name=stepmill
 #SBATCH --ntasks-per-node=1
@@ -34,7 +35,7 @@ if [ ! -s "$RAY_AUTH_TOKEN_PATH" ]; then
 fi
 
 head=$(python -c 'from ray.util import get_node_ip_address; print(get_node_ip_address())')
-export head port=$((20000 + SLURM_JOB_ID % 10000))
+export head port=$((20000 + SLURM_JOB_ID % 10000)) METRICS_PORT=${METRICS_PORT:-8080}
 
 # /tmp/ray may be another user's, and unix sockets want a short path.
 srun --kill-on-bad-exit=0 --cpu-bind=none bash -c '
@@ -47,7 +48,7 @@ srun --kill-on-bad-exit=0 --cpu-bind=none bash -c '
     until (exec 3<>"/dev/tcp/$head/$port") 2>/dev/null; do sleep 1; done
     where="--address=$head:$port"
   fi
-  ray start $where --metrics-export-port=8080 --block' &
+  ray start $where --log-color=false --metrics-export-port=$METRICS_PORT --block' &
 ray=$!
 
 if ! timeout 600 python - "$head:$port" "$SLURM_JOB_NUM_NODES" <<'END'
@@ -76,9 +77,15 @@ while kill -0 $build 2>/dev/null; do wait $build || true; done
 code=0
 wait $build || code=$?
 
-kill -TERM $ray 2>/dev/null || true
+# What is committed is in the store, so Ray may end at once.
+kill -TERM $ray || true
 wait $ray || true
+srun rm -rf "/tmp/ray-$SLURM_JOB_ID"
 if [ "$again" ] && [ $code = 130 ]; then
   scontrol requeue "$SLURM_JOB_ID"
+  sleep 60  # Slurm ends this; a script that ends first would end the job
+fi
+if [ $code = 3 ] || [ $code = 130 ]; then
+  echo "the build ended with code $code: the same sbatch command continues it" >&2
 fi
 exit $code
