@@ -76,6 +76,7 @@ trap 'again=1; kill -TERM $build' USR1
 while kill -0 $build 2>/dev/null; do wait $build || true; done
 code=0
 wait $build || code=$?
+trap - TERM INT USR1
 
 # What is committed is in the store, so Ray may end at once.
 kill -TERM $ray || true
@@ -83,7 +84,6 @@ wait $ray || true
 srun rm -rf "/tmp/ray-$SLURM_JOB_ID"
 if [ "$again" ] && [ $code = 130 ]; then
   scontrol requeue "$SLURM_JOB_ID"
-  sleep 60  # Slurm ends this; a script that ends first would end the job
 fi
 if [ $code = 3 ] || [ $code = 130 ]; then
   echo "the build ended with code $code: the same sbatch command continues it" >&2

@@ -109,14 +109,18 @@ class SlurmNode:
         _until((self._folder / "munge.socket").exists)
         self._spawn("slurmctld", "-D")
         self._spawn("slurmd", "-D")
-        _until(lambda: "idle" in self._said_by_sinfo())
+        self.until_idle()
+
+    def until_idle(self) -> None:
+        """Wait until nothing of a job is left on the node."""
+        _until(lambda: self._said_by_sinfo() == "idle")
 
     def stop(self) -> None:
         """Cancel every job, and end all three once nothing of a job is left."""
         with contextlib.suppress(AssertionError):  # the controller never came up
             self.run("scancel", "--user=root", "--signal=KILL", "--full")
             self.run("scancel", "--user=root")
-            _until(lambda: not self.run("squeue", "--noheader"))
+            self.until_idle()
         for process in reversed(self._processes):
             process.terminate()
             process.wait(60)

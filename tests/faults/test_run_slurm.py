@@ -124,6 +124,7 @@ def test_a_build_whose_time_is_up_is_queued_again_and_goes_on(
     build = Submitted(slurm, tmp_path)
     before = build.ended_in_the_middle("--batch", "--signal=USR1")
     assert slurm.job(build.job)["Restarts"] == "1"
-    # Slurm waits for two minutes before it starts a job again.
+    # Slurm waits for two minutes, since what is left of the first start would end the second.
+    slurm.until_idle()
     slurm.run("scontrol", "update", f"JobId={build.job}", "StartTime=now")
     build.completed(before)
