@@ -76,7 +76,7 @@ class Submitted:
         return {str(f.relative_to(root)): f.read_bytes() for f in root.glob("*/commits/*.json")}
 
     def completed(self, before: dict[str, bytes]) -> None:
-        """It ends well, nothing is made again, and its rows are those of a build without trouble."""
+        """It ends well, nothing is made again, and its rows are those of a quiet build."""
         ended = self._slurm.until(self.job, "COMPLETED", "FAILED", "CANCELLED")
         assert ended["JobState"] == "COMPLETED", self.said()
         after = self.commits()
