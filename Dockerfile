@@ -2,10 +2,13 @@
 #
 #   docker build --target cpu -t stepmill:cpu .     the head, and nodes that run code
 #   docker build --target gpu -t stepmill:gpu .     nodes with GPUs: NVIDIA driver 580 or newer
+#
+# KubeRay asks for the nodes' health with wget, and may start Ray from a login shell, which sets PATH.
 FROM python:3.12-slim-bookworm AS base
 RUN apt-get update -q \
-    && apt-get install -yq --no-install-recommends bubblewrap docker.io gcc g++ libc6-dev make \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get install -yq --no-install-recommends bubblewrap docker.io gcc g++ libc6-dev make wget \
+    && rm -rf /var/lib/apt/lists/* \
+    && echo 'PATH=/opt/venv/bin:$PATH' > /etc/profile.d/stepmill.sh
 WORKDIR /opt/stepmill
 COPY . .
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
