@@ -80,6 +80,11 @@ class Row:
     """Of the same engine asked directly; of a training, of the card's own arithmetic."""
     note: str = ""
 
+    def tell(self) -> None:
+        """Say at once what is known."""
+        share = "" if self.share is None else f"share {self.share:.3f}; "
+        print(f"{self.part}: {self.seconds:.1f} s; {share}{self.note}", file=sys.stderr, flush=True)
+
 
 class Voiced:
     """An engine whose samples take what its model draws and say what a script says."""
@@ -142,7 +147,9 @@ class Stages:
         """The engine, and how long it took to come up."""
         watch = Stopwatch()
         engine = await VllmEngine.open(self.settings)
-        return engine, Row("start", watch.read()[0], note=self.settings.model.rpartition("/")[2])
+        row = Row("start", watch.read()[0], note=self.settings.model.rpartition("/")[2])
+        row.tell()
+        return engine, row
 
     def stage(self, name: str, engine: Tap, sandbox: Any, config: BuildConfig) -> Stage:
         """A stage whose model speaks."""
@@ -172,6 +179,7 @@ class Stages:
         drops = sum(len(result.drops) for result in made)
         note = f"raw {raw:,.0f} tokens/s; {len(tap.asked)} requests, {drops} dropped"
         row = Row(part, seconds, tap.tokens, rate, rate / raw, note)
+        row.tell()
         return row, [result.rows for result in made]
 
     def shards(self, size: int) -> list[ShardRows]:
@@ -205,16 +213,16 @@ class Stages:
             shards = self.shards(self.arguments.shard_size)
             row, paths = await self.measured("sample", "sample", engine, shards)
             found += [row] if "sample" in wanted else []
-            some = [
-                replace(rows, paths=_first_selected(made, self.arguments.paths))
-                for rows, made in zip(shards, paths, strict=True)
-            ]
             if "estimate" in wanted:
+                some = _selected(shards, paths, self.arguments.paths)
                 found.append((await self.measured("estimate", "estimate", engine, some))[0])
             if sandbox is not None:
-                labelled = [replace(rows, labels=tuple(map(_label, rows.paths))) for rows in some]
+                some = [
+                    replace(rows, labels=tuple(map(_label, rows.paths)))
+                    for rows in _selected(shards, paths, self.arguments.solutions)
+                ]
                 row, _ = await self.measured(
-                    "rationale", "rationalize", engine, labelled, sandbox=sandbox
+                    "rationale", "rationalize", engine, some, sandbox=sandbox
                 )
                 found.append(row)
         finally:
@@ -224,8 +232,14 @@ class Stages:
         return found
 
 
-def _first_selected(paths: Sequence[Path], count: int) -> tuple[Path, ...]:
-    return tuple([path for path in paths if path.selected][:count])
+def _selected(
+    shards: Sequence[ShardRows], paths: Sequence[Sequence[Path]], count: int
+) -> list[ShardRows]:
+    """The shards with `count` of their selected paths each."""
+    return [
+        replace(rows, paths=tuple([path for path in made if path.selected][:count]))
+        for rows, made in zip(shards, paths, strict=True)
+    ]
 
 
 def _label(path: Path) -> PathLabels:
@@ -356,7 +370,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--context", type=int, default=16384)
     made.add_argument("--problems", type=int, default=64)
     made.add_argument("--shard-size", type=int, default=16)
-    made.add_argument("--paths", type=int, default=8, help="of a shard, after sampling")
+    made.add_argument("--paths", type=int, default=2, help="of a shard, to estimate")
+    made.add_argument("--solutions", type=int, default=24, help="of a shard, to verify")
     made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=False)
     made.add_argument("--updates", type=int, default=12, help="of 16 conversations")
     made.add_argument("--row-tokens", type=int, default=4096)
@@ -373,15 +388,10 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     shape = SHAPES[arguments.shape]
     found: list[Row] = []
 
-    def took(make: Callable[[], list[Row]]) -> None:
-        for row in make():
-            found.append(row)
-            print(f"{row.part}: {row.seconds:.1f} s {row.note}", file=sys.stderr, flush=True)
-
     def engine(made: Shape, name: str, ask: Callable[[Stages], Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             model = write_folder(made, Folder(folder) / name)
-            took(lambda: asyncio.run(ask(Stages(arguments, model))))
+            found.extend(asyncio.run(ask(Stages(arguments, model))))
 
     if {"start", "full"} & set(wanted):
         engine(shape, arguments.shape, Stages.full)
@@ -389,9 +399,9 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         words = replace(shape, vocab_size=WORDS)
         engine(words, f"{arguments.shape}-{WORDS}-words", lambda stages: stages.wide(wide))
     if "train" in wanted:
-        took(lambda: training(arguments))
+        found += training(arguments)
     if "demo" in wanted:
-        took(lambda: demo_build(arguments))
+        found += demo_build(arguments)
     return found
 
 

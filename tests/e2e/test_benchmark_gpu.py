@@ -10,8 +10,8 @@ from benchmarks.gpu import WORDS, Row, main
 from benchmarks.shapes import SHAPES
 
 TINY = {
-    "shape": "tiny", "base": "tiny", "problems": 2, "shard-size": 1, "paths": 1, "in-flight": 16,
-    "context": 8192, "updates": 1, "row-tokens": 256, "micro-tokens": 512,
+    "shape": "tiny", "base": "tiny", "problems": 2, "shard-size": 1, "paths": 1, "solutions": 1,
+    "in-flight": 16, "context": 8192, "updates": 1, "row-tokens": 256, "micro-tokens": 512,
 }  # fmt: skip
 
 
