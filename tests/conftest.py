@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from actors.owned_folder import ray_folder
+
+# Ray reads it when it is imported: which test does that first must not matter.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 # How long one example takes says how busy the machine is, and nothing about us.
 settings.register_profile("stepmill", deadline=None)

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import ray
 
-from actors.owned_folder import ray_folder
+from actors.ray_cluster import ray_session
 from actors.sandbox import (
     Backend,
     Limits,
@@ -26,13 +27,9 @@ from actors.sandbox import (
     Verdict,
     self_check,
 )
+from actors.sandbox import executor as executor_module
+from actors.sandbox.executor import CodeExecutor, RemoteSandbox, start_executor
 from storage.errors import SandboxLost, SandboxUnavailable
-
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-ray = pytest.importorskip("ray")
-
-from actors.sandbox import executor as executor_module  # noqa: E402
-from actors.sandbox.executor import CodeExecutor, RemoteSandbox, start_executor  # noqa: E402
 
 pytestmark = [pytest.mark.container, pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]
 SETTINGS = SandboxSettings(
@@ -42,17 +39,8 @@ SETTINGS = SandboxSettings(
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    with ray_folder() as folder:
-        ray.init(
-            address="local",
-            _temp_dir=str(folder),
-            num_cpus=2,
-            resources={"sandbox": 4},
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+    with ray_session(None, 4):
         yield
-        ray.shutdown()
 
 
 def _executor(restarts: int = 0, calls: int = 100, **changed: Any) -> Any:
