@@ -19,6 +19,7 @@ from tests.unit.storage.whole_run import finished
 ROOT = Path(__file__).parents[3]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 VERBS = sorted(str(one.name or one.callback.__name__) for one in app.registered_commands)  # type: ignore[union-attr]
+OF_THE_CLONE_ALONE = {Path("demo/MODEL_CARD.md"), Path("launch/slurm.sh")}
 KINDS = {".parquet", ".jsonl"}
 WITHOUT_ENGINES = """
 import sys
@@ -71,4 +72,4 @@ def test_the_wheel_takes_every_file_of_the_packages() -> None:
         for file in map(Path, listed.stdout.splitlines())
         if file.parent not in packages or not any(fnmatch(file.name, kind) for kind in kinds)
     }
-    assert left_out == {Path("demo/MODEL_CARD.md")}
+    assert left_out == OF_THE_CLONE_ALONE
