@@ -43,6 +43,11 @@ def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
     return {kind: int(there[kind]) for kind in kinds if kind in there}
 
 
+def nodes_up() -> int:
+    """How many nodes the cluster has now, its head among them. Raises InfrastructureError."""
+    return len(_alive())
+
+
 @dataclass(frozen=True, slots=True)
 class NodeKind:
     """Nodes of a cluster that offer the same."""
@@ -57,10 +62,8 @@ class NodeKind:
 
 def node_kinds() -> list[NodeKind]:
     """The nodes that are there, by what they offer. Raises InfrastructureError."""
-    with classified("the cluster's nodes"):
-        alive = [node for node in ray.nodes() if node["Alive"]]
     groups: dict[tuple[tuple[str, float], ...], list[Any]] = {}
-    for node in alive:
+    for node in _alive():
         offers = tuple(
             sorted(
                 (name, amount)
@@ -77,6 +80,11 @@ def node_kinds() -> list[NodeKind]:
         where = f"{count}{nodes[0]['NodeManagerAddress']} ({shown or 'nothing'})"
         kinds.append(NodeKind(names, nodes[0]["NodeID"], where))
     return kinds
+
+
+def _alive() -> list[Any]:
+    with classified("the cluster's nodes"):
+        return [node for node in ray.nodes() if node["Alive"]]
 
 
 def looked_at(kind: NodeKind, wanted: Wanted) -> Look:

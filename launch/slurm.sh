@@ -43,31 +43,15 @@ srun --kill-on-bad-exit=0 --cpu-bind=none bash -c '
   trap "rm -rf $folder" EXIT
   ulimit -n "$(ulimit -Hn)"
   if [ "$SLURM_PROCID" = 0 ]; then
-    where="--head --node-ip-address=$head --port=$port --temp-dir=$folder --disable-usage-stats"
+    where="--head --node-ip-address=$head --port=$port --disable-usage-stats"
   else
     until (exec 3<>"/dev/tcp/$head/$port") 2>/dev/null; do sleep 1; done
     where="--address=$head:$port"
   fi
-  ray start $where --log-color=false --metrics-export-port=$METRICS_PORT --block' &
+  ray start $where --temp-dir="$folder" --log-color=false --metrics-export-port=$METRICS_PORT --block' &
 ray=$!
 
-if ! timeout 600 python - "$head:$port" "$SLURM_JOB_NUM_NODES" <<'END'
-import sys, time
-from contextlib import suppress
-
-import ray
-
-while not ray.is_initialized():
-    with suppress(ConnectionError):
-        ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
-while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
-    time.sleep(1)
-END
-then
-  echo "Ray did not come up on $SLURM_JOB_NUM_NODES nodes in 10 minutes: $SLURM_JOB_NODELIST" >&2
-  exit 3
-fi
-
+python -m launch.gathering "$head:$port" "$SLURM_JOB_NUM_NODES"
 stepmill build "$@" --address "$head:$port" &
 build=$!
 again=
