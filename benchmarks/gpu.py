@@ -9,8 +9,8 @@ Engines and training have the published shapes of Qwen2.5 and random weights (`b
     start       seconds until an engine is up, the published vocabulary
     full        stage `sample`, every sample as long as its limit: throughput with that vocabulary
     sample, estimate, rationale
-                the stages with lengths as wide as a lognormal of sigma 0.7 (a vocabulary of 512
-                words, one of them the end): whether places of samples that ended stand empty
+                the stages with lengths as wide as a lognormal of sigma 0.7 (a vocabulary of 272
+                entries, one of them the end): whether places of samples that ended stand empty
     train       tokens per second, share of the card's own rate, peak memory
     demo        the demo's build, stage by stage
 
@@ -62,7 +62,7 @@ from workflows.settings import (
 from workflows.stages import StageMaker
 
 PARTS = ("start", "full", "sample", "estimate", "rationale", "train", "demo")
-WORDS = 512
+WORDS = 272
 """The small vocabulary; also the mean of the lengths before they are cut at twice as many."""
 BYTES_OF_TRAINING = 16
 """Per parameter: weight, gradient and two moments, each in float32."""
@@ -128,7 +128,7 @@ class Stages:
             problems="",
             models=models,
             stages=StageSettings(
-                sample=SampleSettings(max_tokens=longest, first_round=16, cap=64),
+                sample=SampleSettings(max_tokens=longest, first_round=16, cap=32),
                 estimate=EstimateSettings(
                     max_tokens=longest, k_hard=64, k_medium=32, k_easy=16, probe=16
                 ),
@@ -196,7 +196,8 @@ class Stages:
             sample = SampleSettings(max_tokens=256, first_round=16, cap=16)
             config = replace(self.config, stages=replace(self.config.stages, sample=sample))
             everything = self.shards(len(self.problems))
-            await self.measured("warm", "sample", engine, everything[:1], config=config)
+            few = [ShardRows(problems=self.problems[:4])]
+            await self.measured("warm", "sample", engine, few, config=config)
             row, _ = await self.measured("full", "sample", engine, everything, config=config)
         finally:
             await engine.close()
@@ -373,7 +374,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--paths", type=int, default=2, help="of a shard, to estimate")
     made.add_argument("--solutions", type=int, default=24, help="of a shard, to verify")
     made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=False)
-    made.add_argument("--updates", type=int, default=12, help="of 16 conversations")
+    made.add_argument("--updates", type=int, default=6, help="of 16 conversations")
     made.add_argument("--row-tokens", type=int, default=4096)
     made.add_argument("--micro-tokens", type=int, default=16384)
     made.add_argument("--demo-problems", type=int, default=96)
