@@ -186,7 +186,8 @@ def test_a_wheel_away_from_the_checkout_watches_and_downloads(folder: Path, tmp_
     (wheel,) = tmp_path.glob("stepmill-*.whl")
     shutil.rmtree(clone)
     uv = str(Path(sys.executable).with_name("uv"))
-    called(uv, "venv", "--python", python, str(folder))
+    # With pip, which builds the sandbox's image.
+    called(uv, "venv", "--seed", "--python", python, str(folder))
     called(uv, "pip", "install", "--python", str(folder / "bin" / "python"), str(wheel))
     stepmill = str(folder / "bin" / "stepmill")
     server = shared_ministack()
