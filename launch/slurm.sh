@@ -68,6 +68,7 @@ wait $ray || true
 srun rm -rf "/tmp/ray-$SLURM_JOB_ID"
 if [ "$again" ] && [ $code = 130 ]; then
   scontrol requeue "$SLURM_JOB_ID"
+  exec sleep 60  # until Slurm ends this script: one that fails by itself is not started again
 fi
 if [ $code = 3 ] || [ $code = 130 ]; then
   echo "the build ended with code $code: the same sbatch command continues it" >&2

@@ -32,7 +32,7 @@ def test_outside_of_a_job_it_says_how_it_is_submitted() -> None:
     assert said.stderr.startswith("usage: sbatch")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def slurm() -> Iterator[SlurmNode]:
     with slurm_node() as node:
         yield node
