@@ -106,11 +106,17 @@ class EngineSettings:
     kind: Literal["vllm", "endpoint", "scripted"] = "vllm"
     """`vllm`, `endpoint` or `scripted`."""
     model: str = ""
-    """Model folder or hub name; for `endpoint`, the name that the server knows."""
+    """Model folder, hub name (org/name), or training:NAME for what `train` left in the store; for
+    `endpoint`, the name that the server knows."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub's model; None: its main branch. Resolved to a commit once,
+    when a run is created."""
     url: str | None = None
     """Base URL of an OpenAI-compatible server (`endpoint` only), e.g. http://host:8000/v1."""
     tokenizer: str | None = None
     """Folder or name of the tokenizer, where it is not the model's own."""
+    tokenizer_revision: str | None = None
+    """Branch, tag or commit of a hub's tokenizer."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key (`endpoint` only)."""
     max_model_len: Positive | None = None
@@ -137,6 +143,9 @@ class EngineSettings:
     eager: bool | None = None
     """Run the model as it is, without compiling it first (and without CUDA graphs): starts sooner,
     runs slower where the model is large. None: for models so small that it does not pay."""
+    batch_invariant: bool = False
+    """vLLM's kernels whose results do not depend on what else is in the batch: slower, on NVIDIA
+    GPUs of compute capability 8.0 and later (`vllm` only)."""
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further engine arguments, handed through to vLLM."""
 

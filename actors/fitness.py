@@ -22,6 +22,8 @@ OLDEST_CAPABILITY = {13: (7, 5)}
 DRIVER_OF_CUDA = {12: 525, 13: 580}
 """CUDA's major version -> oldest driver (NVIDIA's table of minor version compatibility)."""
 BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+BATCH_INVARIANT_FROM = (8, 0)
+"""Oldest compute capability with vLLM's batch-invariant kernels, as vLLM 0.32 documents them."""
 EAGER_BELOW_BYTES = GIB // 4
 """On GPUs: compiling a smaller model takes longer than it wins in minutes of work."""
 ROOM_BESIDE_WEIGHTS = 0.05
@@ -55,6 +57,7 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
             f"{facts.heads} attention heads",
             f"set it to 1{''.join(f', {n}' for n in fitting)}",
         )
+    yield from _batch_invariance(machine, engine)
     if not machine.gpus:
         yield from _without_gpu(engine, facts)
         return
@@ -131,6 +134,23 @@ def _driver(machine: Machine, wanted: tuple[int, int]) -> Iterator[Misfit]:
                 "run it on a newer GPU",
             )
             return
+
+
+def _batch_invariance(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
+    """vLLM's batch-invariant kernels are written for GPUs that it would otherwise not refuse."""
+    if not engine.batch_invariant:
+        return
+    said = f"batch_invariant needs compute capability {_version(BATCH_INVARIANT_FROM)} or later"
+    older = [gpu for gpu in machine.gpus if (0, 0) < gpu.capability < BATCH_INVARIANT_FROM]
+    if not machine.gpus:
+        yield Misfit(f"{said}, and no GPU is seen here", "leave it out")
+    elif older:
+        found = f"{older[0].name} has {_version(older[0].capability)}"
+        yield Misfit(f"{said}, {found}", "leave it out, or run it on a newer GPU")
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
 
 
 def _without_gpu(engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:

@@ -31,6 +31,7 @@ from actors.head_watch import head_watched
 from actors.owned_folder import ray_folder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
+from actors.ray_models import NodeModels
 from actors.ray_nodes import kept_nodes
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import RemoteSandbox, start_executor
@@ -63,6 +64,11 @@ class Placement:
     cpus: float = SLIVER
     resources: dict[str, float] = field(default_factory=dict)
     needs_sandbox: bool = False
+
+    @property
+    def offered(self) -> str:
+        """The resource by which the nodes are known that may have such a worker."""
+        return next(iter(self.resources), "GPU" if self.gpus else "CPU")
 
 
 class WorkerActor:
@@ -103,13 +109,16 @@ class RayCluster:
         placements: Mapping[str, Placement],
         sandbox: SandboxSettings,
         executors: int | None = None,
+        models: NodeModels | None = None,
     ) -> None:
         """`makers` and `placements` are by role; `executors` of code start when needed, by default
-        as many as the cluster's `sandbox` resource counts, or one."""
+        as many as the cluster's `sandbox` resource counts, or one. `models` are fetched before a
+        worker is started."""
         self._makers = dict(makers)
         self._placements = dict(placements)
         self._sandbox = sandbox
         self._most_executors = executors
+        self._models = models
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
         self._roles: dict[int, str] = {}
@@ -122,6 +131,8 @@ class RayCluster:
     async def open(self, worker: int, role: str) -> None:
         """Start a worker; raises WorkerLost, another InfrastructureError or a UserError."""
         place = self._placements[role]
+        if self._models is not None:
+            await self._models.ready(role, place.offered)
         executors = await self._open_executors() if place.needs_sandbox else []
         actor = (
             ray.remote(WorkerActor)

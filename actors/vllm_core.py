@@ -121,7 +121,14 @@ def _environment(
     settings: EngineSettings, on_cpu: bool, sockets: Path, log: EngineLog
 ) -> Iterator[None]:
     """What an engine core must find in its environment, and our other children must not."""
-    wanted = {"VLLM_RPC_BASE_PATH": str(sockets), ENGINE_LOG: str(log.path)}
+    wanted = {
+        "VLLM_RPC_BASE_PATH": str(sockets),
+        ENGINE_LOG: str(log.path),
+        # The setting decides, and not what else is set: it is in the run's spec.
+        "VLLM_BATCH_INVARIANT": str(int(settings.batch_invariant)),
+    }
+    if settings.batch_invariant:  # kernels are chosen while modules are imported: freshly
+        wanted["VLLM_WORKER_MULTIPROCESSING_METHOD"] = "spawn"
     if on_cpu:
         threads = settings.cpu_threads or max(1, (os.cpu_count() or 2) - 1)
         wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}

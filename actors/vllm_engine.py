@@ -20,6 +20,7 @@ from actors.admission import Admission, admitted
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
 from actors.engine_log import EngineLog, cause_of
 from actors.fitting import fitting
+from actors.model_fetching import at_hand
 from actors.model_folder import check_model
 from actors.owned_folder import OwnedFolder
 from actors.rendering import ChatRenderer
@@ -62,9 +63,11 @@ class VllmEngine:
     async def open(cls, settings: EngineSettings) -> VllmEngine:
         """Load the model: seconds for a tiny one, minutes for a large one.
 
-        Raises InputError for a folder that is no model, ConfigurationError for arguments that
+        What is not on this machine yet is fetched first. Raises InputError for a folder that is no
+        model and what can't be fetched, ConfigurationError for arguments that
         vLLM refuses, EngineRefused where it can't run here and EngineFailed where it did not start.
         """
+        settings = await asyncio.to_thread(at_hand, settings)
         check_model(settings)
         eager = await fitting(settings)
         # The thread that starts the engine core must live as long as it: the kernel ties the

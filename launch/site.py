@@ -25,6 +25,7 @@ from rich.console import Console
 from actors.engine import Chat
 from actors.looking import Look, Wanted, look_at
 from actors.ray_cluster import MakeWorker, RayCluster, ray_session
+from actors.ray_models import NodeModels
 from actors.ray_nodes import (
     NodeKind,
     kept_nodes,
@@ -173,11 +174,12 @@ class Site:
             # What the specification names is what runs, on every node.
             sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
             places = placements(config, gpus, kept)
-            cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors)
             found = standing(run)
             before = {stage: len(shards) for stage, shards in found.done.items()}
             later = partial(_slots_now, roles, fixed) if self.remote else None
             with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
+                models = NodeModels(config.engines, progress.say)
+                cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors, models)
                 try:
                     asyncio.run(_drive(run, config, cluster, slots, later, progress))
                 except asyncio.CancelledError:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from actors.engine import EngineSettings
+from actors.models import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Seconds, Share
 from storage.errors import ConfigurationError
@@ -143,8 +144,5 @@ def binding(config: BuildConfig) -> dict[str, Any]:
         "limit": config.limit,
         "stages": asdict(config.stages),
         "sandbox_limits": asdict(config.sandbox.limits),
-        "engines": {
-            role: {"max_model_len": engine.max_model_len, "dtype": engine.dtype}
-            for role, engine in config.engines.items()
-        },
+        "engines": {role: bound(engine) for role, engine in config.engines.items()},
     }
