@@ -13,9 +13,9 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib import request
 from urllib.error import HTTPError
 
@@ -36,7 +36,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 from huggingface_hub.hf_api import RepoFile
-from tqdm import tqdm
+from huggingface_hub.utils.tqdm import tqdm
 
 from actors.model_cache import LOOK_S, Tell, Telling, alone, check_space
 from actors.model_folder import check_config, check_tokenizer, check_weights
@@ -49,9 +49,15 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
 """Kinds of weights; of a model that has several, the first kind is taken."""
 DUPLICATES = "consolidated"
 """How files begin that hold the same weights again, in their maker's own layout."""
-_SILENT = partial(tqdm, disable=True)
 
 Answer = TypeVar("Answer")
+
+
+class _Silent(tqdm):
+    """A bar that is not shown: bytes are told by `_watched`."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named | {"disable": True})  # type: ignore[no-untyped-call]
 
 
 def commit_of(name: str, revision: str | None) -> str:
@@ -136,7 +142,7 @@ def _snapshot(name: str, commit: str, files: list[RepoFile]) -> None:
         name,
         revision=commit,
         allow_patterns=[file.path for file in files],
-        tqdm_class=_SILENT,  # type: ignore[arg-type]
+        tqdm_class=_Silent,
     )
 
 

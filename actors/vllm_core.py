@@ -54,7 +54,7 @@ def start(settings: EngineSettings, sockets: Path, log: EngineLog, eager: bool) 
             "what is installed and what is missing"
         )
     on_cpu = current_platform.is_cpu()
-    with _environment(settings, on_cpu, sockets, log):
+    with engine_environment(settings, on_cpu, sockets, log):
         try:
             arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu, eager))
             # The offline context: vLLM's defaults for throughput, not for latency.
@@ -117,7 +117,7 @@ def engine_arguments(settings: EngineSettings, on_cpu: bool, eager: bool) -> dic
 
 
 @contextlib.contextmanager
-def _environment(
+def engine_environment(
     settings: EngineSettings, on_cpu: bool, sockets: Path, log: EngineLog
 ) -> Iterator[None]:
     """What an engine core must find in its environment, and our other children must not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 
 from actors.admission import Admission, admitted
 from actors.engine import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engine_log import EngineLog
 from actors.engines import open_engine
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
 from actors.scripted_engine import Faults, Latency, ScriptedEngine
+from actors.vllm_core import engine_environment
 from storage.errors import ConfigurationError, EngineFailed, InputError
 from storage.records import Message
 
@@ -39,6 +42,21 @@ async def test_a_scripted_engine_is_opened_by_the_name_of_its_function() -> None
 async def test_a_script_that_is_not_there_is_the_users_error(model: str) -> None:
     with pytest.raises(ConfigurationError, match="written as package"):
         await open_engine(EngineSettings(kind="scripted", model=model))
+
+
+@pytest.mark.parametrize(("asked", "set_outside"), [(True, None), (True, "0"), (False, "1")])
+def test_the_setting_alone_decides_whether_an_engine_is_batch_invariant(
+    asked: bool, set_outside: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "VLLM_BATCH_INVARIANT"
+    monkeypatch.delenv(name, raising=False)
+    if set_outside is not None:
+        monkeypatch.setenv(name, set_outside)
+    settings, log = EngineSettings(model="m", batch_invariant=asked), EngineLog(tmp_path)
+    with engine_environment(settings, False, tmp_path, log):
+        assert os.environ[name] == str(int(asked))
+    assert os.environ.get(name) == set_outside
+    log.close()
 
 
 async def test_an_unknown_kind_names_the_known_ones() -> None:

@@ -123,6 +123,21 @@ def with_(**changed: object) -> EngineSettings:
             on(CPU_NODE, engine=""), MODEL, TINY, "vLLM is not installed", "./install.sh",
             id="no engine",
         ),
+        pytest.param(
+            CPU_NODE, with_(batch_invariant=True), TINY,
+            "batch_invariant needs compute capability 8.0 or later, and no GPU is seen here",
+            "leave it out", id="batch invariance without GPUs",
+        ),
+        pytest.param(
+            on(GPU_NODE, gpus=(FREE, replace(FREE, name="Tesla T4", capability=(7, 5)))),
+            with_(batch_invariant=True), TINY,
+            "batch_invariant needs compute capability 8.0 or later, Tesla T4 has 7.5",
+            "run it on a newer GPU", id="batch invariance on an old GPU",
+        ),
+        pytest.param(
+            GPU_NODE, with_(batch_invariant=True), TINY, "", "",
+            id="batch invariance on a new GPU: fits",
+        ),
         pytest.param(CPU_NODE, MODEL, TINY, "", "", id="tiny model without GPUs: fits"),
         pytest.param(GPU_NODE, MODEL, SEVEN_B, "", "", id="7B on 80 GiB: fits"),
         pytest.param(

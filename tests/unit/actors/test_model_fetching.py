@@ -197,6 +197,12 @@ def test_what_can_not_be_had_is_said_in_one_line(
     assert isinstance(caught.value, EngineRefused if change == "full" else InputError)
 
 
+def test_a_token_opens_what_is_gated(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.token = "a secret"
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+    assert at_hand(EngineSettings(model=NAME, revision=commit(hub))).revision is None
+
+
 # What `train` left in a store.
 
 
