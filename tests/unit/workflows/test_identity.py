@@ -210,7 +210,7 @@ def test_a_training_goes_on_with_its_base_and_refuses_another_by_its_name() -> N
     assert recalled_training(config, training).revision == FIRST
     with pytest.raises(
         SpecMismatch, match=f'base: stored "org/name@{FIRST}", asked for "org/name@{SECOND}"'
-    ):  # noqa: E501
+    ):
         Training.start(store, "t", TrainingSpec(f"org/name@{SECOND}", "r", "d", {}))
 
 
