@@ -112,3 +112,51 @@ def test_what_was_trained_is_scored_from_another_machine(tmp_path: Path) -> None
     by_url = run(["score", f"{store}/trainings/made", "responses.jsonl", *asked], here)
     assert by_url.returncode == 0, by_url.stderr
     assert "made on" not in by_url.stderr, "what is finished fetches nothing"
+
+
+NODE = """
+import asyncio, json, sys
+from actors.engine import EngineSettings
+from actors.ray_cluster import ray_session
+from actors.ray_models import NodeModels
+from storage.errors import UserError
+
+name, commit = sys.argv[1:]
+engines = {
+    "policy": EngineSettings(model=name, revision=commit),
+    "completer": EngineSettings(model=name, revision=commit),
+    "judge": EngineSettings(model="org/absent"),
+    "scripted": EngineSettings(kind="scripted", model="m"),
+}
+said = []
+
+async def fetch():
+    models = NodeModels(engines, said.append)
+    await asyncio.gather(models.ready("policy", "CPU"), models.ready("completer", "CPU"))
+    await models.ready("policy", "CPU")
+    await models.ready("scripted", "CPU")
+    await models.ready("policy", "GPU")  # no node has any yet
+    try:
+        await models.ready("judge", "CPU")
+    except UserError as error:
+        return str(error)
+
+with ray_session(None, 0):
+    trouble = asyncio.run(fetch())
+print(json.dumps([said, trouble]))
+"""
+
+
+def test_a_node_is_given_its_models_before_workers_are_started_there(tmp_path: Path) -> None:
+    with serving(Hub()) as hub:
+        commit = hub.push_folder(NAME, DEMO)
+        ended = subprocess.run(
+            [sys.executable, "-c", NODE, NAME, commit],
+            env=environment(tmp_path, hub.url), cwd=ROOT, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        said, trouble = json.loads(ended.stdout.splitlines()[-1])
+        assert set(hub.downloads().values()) == {1}
+    assert any(line.startswith(f"{NAME} on ") and " of 0.00 GB" in line for line in said), said
+    assert trouble.startswith("model org/absent: the hub has no model of that name")
