@@ -38,19 +38,32 @@ def cache_folder() -> Path:
 
 @contextmanager
 def alone(lock: Path, tell: Tell) -> Iterator[None]:
-    """Hold a file's lock, waiting for it as long as it takes."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    """Hold a file's lock, waiting for it as long as it takes.
+
+    Raises EngineRefused where it can't be made.
+    """
     held = FileLock(lock)
-    while True:
-        try:
-            held.acquire(timeout=LOOK_S)
-            break
-        except Timeout:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        while not _got(held):
             tell(0, 0)
+    except OSError as error:
+        raise EngineRefused(
+            f"{lock.parent} can't be written ({error.strerror or error}): set HF_HOME and "
+            "STEPMILL_CACHE to folders that can"
+        ) from error
     try:
         yield
     finally:
         held.release()
+
+
+def _got(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=LOOK_S)
+    except Timeout:
+        return False
+    return True
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

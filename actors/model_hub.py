@@ -81,6 +81,8 @@ def download(name: str, commit: str, tell: Tell, weights: bool = True) -> Path:
     folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     lock = folder.parent / ".locks" / f"stepmill--{folder.name}--{commit}.lock"
     snapshot = folder / "snapshots" / commit
+    if _whole(name, commit, snapshot, weights):
+        return snapshot  # also where nothing can be written
     with alone(lock, tell):
         if _whole(name, commit, snapshot, weights):
             return snapshot

@@ -70,6 +70,8 @@ def _fetched(source: ModelSource, files: Sequence[StoredFile], tell: Tell) -> Pa
     training, _ = _opened(source)
     root = cache_folder()
     folder = root / f"{training.name}-{_digest(files)}"
+    if _stands(folder, files):
+        return folder
     with alone(root / f".{folder.name}.lock", tell):
         if not _stands(folder, files):
             shutil.rmtree(folder, ignore_errors=True)
