@@ -124,8 +124,10 @@ class EngineSettings:
     max_in_flight: Positive | None = None
     """Sequences that one engine works on at once; a few more wait inside it. None: 512; for a
     verifier, 128 beside a GPU and 48 without."""
-    part: Positive = 16
-    """Most samples of one request inside the engine; larger requests are cut into parts."""
+    part: Positive = 1
+    """Most samples of one request inside the engine; larger requests are cut into parts. A part
+    gives its places back when its last sample has ended: with more than one, places of shorter
+    samples stand empty meanwhile. For servers that charge, or wait, for each request."""
     tensor_parallel: Positive = 1
     gpu_memory: Share = 0.9
     """Share of GPU memory that the engine may take (GPU only)."""

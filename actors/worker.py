@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.admission import begun
+from actors.admission import Work, work
 from actors.isolation import Notes, entered, parts_of, run_apart
 from actors.metrics import count
 from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
@@ -106,7 +106,7 @@ class ShardWorker:
         meter = Meter()
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
-        begun.set(next(self._begun))
+        work.set(Work(next(self._begun)))
         try:
             started = time.monotonic()
             result = await make(await self._rows(stage, shard, held))

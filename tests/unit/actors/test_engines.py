@@ -123,7 +123,7 @@ class VirtualClock:
         await asyncio.sleep(0)
 
 
-async def test_time_passes_on_the_given_clock_by_the_longest_sample() -> None:
+async def test_time_passes_on_the_given_clock_sample_by_sample() -> None:
     clock = VirtualClock()
     engine = ScriptedEngine(
         lambda chat, seed: "w " * seed,
@@ -131,8 +131,8 @@ async def test_time_passes_on_the_given_clock_by_the_longest_sample() -> None:
         clock=clock,
     )
     await engine.generate(CHAT, Sampling(n=3, seed=2))
-    # Four prompt words and four words of the longest sample, each with a last space.
-    assert clock.slept == [1.0 + 5 * 0.5 + 5 * 0.25]
+    # Four prompt words and a last space; two, three and four words, each with a last space.
+    assert clock.slept == [1.0 + 5 * 0.5 + words * 0.25 for words in (3, 4, 5)]
 
 
 async def test_a_crash_fails_what_is_in_flight_and_everything_after() -> None:
@@ -151,8 +151,8 @@ async def test_a_crash_fails_what_is_in_flight_and_everything_after() -> None:
 
 
 async def test_a_short_reply_is_a_failure_and_a_hang_lasts_until_it_is_cancelled() -> None:
-    engine = ScriptedEngine(echo, faults=Faults(short_at=0, hang_at=1))
-    with pytest.raises(EngineFailed, match="1 samples where 2"):
+    engine = ScriptedEngine(echo, faults=Faults(short_at=0, hang_at=2))
+    with pytest.raises(EngineFailed, match="0 samples where 1"):
         await engine.generate(CHAT, Sampling(n=2))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(engine.generate(CHAT, Sampling()), 0.01)
