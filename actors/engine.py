@@ -10,11 +10,12 @@ a reply has exactly `n` completions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from storage.bounds import Count, Positive, Seconds, Share
+from storage.bounds import Count, Part, Positive, Seconds, Share
 from storage.records import Message
 
 IN_FLIGHT = 512
@@ -130,7 +131,10 @@ class EngineSettings:
     samples stand empty meanwhile. For servers that charge, or wait, for each request."""
     tensor_parallel: Positive = 1
     gpu_memory: Share = 0.9
-    """Share of GPU memory that the engine may take (GPU only)."""
+    """Share of GPU memory that the engine may take (GPU only), or all engines of a GPU together."""
+    gpu_share: Part | None = None
+    """Share of one GPU that the engine takes, of its time and of `gpu_memory`, so that models which
+    fit one GPU together stay open beside each other (GPU only); None: whole GPUs."""
     kv_cache_gib: Positive = 1
     """KV cache in GiB (CPU only)."""
     cpu_threads: Positive | None = None
@@ -155,6 +159,16 @@ class EngineSettings:
     def in_flight(self) -> int:
         """`max_in_flight`, or what it is where it is left open."""
         return self.max_in_flight or IN_FLIGHT
+
+    @property
+    def memory_share(self) -> float:
+        """Share of each of its GPUs' memory that it may take."""
+        return self.gpu_memory * (self.gpu_share or 1.0)
+
+    @property
+    def hundredths(self) -> int:
+        """Hundredths of each of its GPUs that it takes."""
+        return math.ceil(100 * (self.gpu_share or 1.0) - 1e-9)
 
 
 class Engine(Protocol):

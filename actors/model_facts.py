@@ -32,6 +32,10 @@ class ModelFacts:
     """Most positions that the model knows."""
     weights_bytes: int | None = None
     """Size of the weights' files; None: not known."""
+    vocabulary: int | None = None
+    """Tokens that it knows."""
+    width: int | None = None
+    """Numbers that one token takes in its widest layer."""
 
 
 def facts_of(settings: EngineSettings) -> ModelFacts:
@@ -49,6 +53,9 @@ def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
         heads=own.get("num_attention_heads"),
         context=own.get("max_position_embeddings"),
         weights_bytes=weights_bytes,
+        vocabulary=own.get("vocab_size"),
+        width=max((own.get(name) or 0 for name in ("hidden_size", "intermediate_size")), default=0)
+        or None,
     )
 
 

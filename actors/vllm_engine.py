@@ -70,7 +70,7 @@ class VllmEngine:
         """
         settings = await asyncio.to_thread(at_hand, settings)
         check_model(settings)
-        eager = await fitting(settings)
+        fit = await fitting(settings)
         # The thread that starts the engine core must live as long as it: the kernel ties the
         # child to the thread, not to the process.
         for name, value in LOGGING.items():
@@ -84,7 +84,7 @@ class VllmEngine:
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
             started = await loop.run_in_executor(
-                thread, lambda: [start(settings, sockets.path, log, eager)]
+                thread, lambda: [start(settings, sockets.path, log, fit)]
             )
         except BaseException:
             thread.shutdown(wait=False)

@@ -60,7 +60,9 @@ def train_model(config: TrainConfig, out: Path | None, address: str | None, as_j
         looks: list[Look] = []
         if model is None:
             probe_store(store)
-            looks = site.machines()
+            if site.remote and config.spread.device == "auto":
+                site.gpus_for(config.spread.workers, config.spread.place_patience_s)
+            looks = site.machines(config.spread.device == "auto")
             _check_machines(looks)
             if not site.remote:
                 check_trainable(config)
@@ -85,7 +87,7 @@ def _check_machines(looks: Sequence[Look]) -> None:
 def _train(config: TrainConfig, training: Training, site: Site) -> None:
     from actors.ray_training import run_training  # takes seconds to import
 
-    gpus = site.gpus()
+    gpus = site.gpus() if config.spread.device == "auto" else 0
     asyncio.run(_fetch(config, "GPU" if gpus else "CPU"))
     # Ray sets a handler of SIGTERM when it starts; ours comes after it.
     with terminable():

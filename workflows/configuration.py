@@ -22,8 +22,8 @@ from storage.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles, road_of
 from workflows.settings import STRICT, StageSettings
 
-Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox"]
-"""What a node can be kept for: a custom resource of that name."""
+Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
+"""What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,14 @@ class ClusterSettings:
     """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
     as many as the cluster's `sandbox` resource counts, one where it has none."""
     ask: Mapping[Kept, Positive] = field(default_factory=dict)
-    """What Ray's autoscaler is asked for until the work is done: GPUs kept for a role, or executors
-    (`sandbox`). Empty: the cluster as it is."""
+    """What Ray's autoscaler is asked for until the work is done: GPUs (`GPU`), those kept for a
+    role, or executors (`sandbox`). Empty: the cluster as it is."""
+    place_patience_s: Seconds = 1800.0
+    """How long engines wait for a place, and work for nodes that were asked for, before the run
+    stops (resumable)."""
+    cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
+    """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
+    without GPUs: the run waits for some."""
     ray_address: str | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 

@@ -24,17 +24,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from workflows.crews import Close, Crew, Open, RolePlan, Worker
 from workflows.deadlines import ONE_BY_ONE, Deadlines, Late
-from workflows.placement import (
-    ENGINES,
-    Close,
-    Crew,
-    Need,
-    Open,
-    RolePlan,
-    Worker,
-    Workforce,
-)
+from workflows.nodes import Slots
+from workflows.placement import Need, Workforce
 from workflows.road import StageSpec
 from workflows.shards import ShardExhausted, Shards, Task
 from workflows.tries import Tries
@@ -61,7 +54,7 @@ class Schedule:
         shards: int,
         done: Mapping[str, Iterable[int]],
         roles: Mapping[str, RolePlan],
-        slots: int | Mapping[str, int],
+        slots: Slots,
         window: int,
         attempts: int = 3,
         *,
@@ -79,7 +72,7 @@ class Schedule:
             role: [i for i, stage in enumerate(self._road) if stage.role == role] for role in roles
         }
         self._shards = Shards(road, shards, done, window=window, attempts=attempts, pause=pause)
-        self._staff = Workforce(roles, _pools(slots))
+        self._staff = Workforce(roles, slots)
         self._pause = pause
         self._window = window
         self._shards.window = max(window, self._staff.in_flight())
@@ -93,6 +86,10 @@ class Schedule:
         """Workers to close with the next decision."""
         self.replaced = 0
         """Workers closed because they hung or were overtaken."""
+
+    def placed(self, number: int, node: str) -> None:
+        """The worker, which is not up yet, has its slots, and on this node."""
+        self._staff.place_on(number, node)
 
     def opened(self, number: int) -> None:
         """The worker is up."""
@@ -130,9 +127,9 @@ class Schedule:
             if not self._end(task, committed=False):
                 self._shards.die(self._position[task.stage], task, cause)
 
-    def resized(self, slots: int | Mapping[str, int]) -> None:
+    def resized(self, slots: Slots) -> None:
         """The cluster has so many slots now. Workers that are up are left alone."""
-        self._staff.slots = _pools(slots)
+        self._staff.resize(slots)
         self._shards.window = max(self._window, self._staff.in_flight())
         self._closings += [self._staff.close(worker) for worker in self._staff.never_coming()]
 
@@ -344,7 +341,3 @@ class Schedule:
                 backlog, furthest = backlog + here, i
             left += self._shards.left[i] * seconds[i] / parallel
         return Need(backlog, left, furthest)
-
-
-def _pools(slots: int | Mapping[str, int]) -> dict[str, int]:
-    return {ENGINES: slots} if isinstance(slots, int) else dict(slots)
