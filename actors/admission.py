@@ -19,7 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
@@ -32,13 +32,24 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
+class Queue:
+    """What the shards of one worker wait for."""
+
+    waiting: int = 0
+    """Sequences that wait for room in the engine."""
+    parked: int = 0
+    """Solutions that wait for a session of code."""
+    when_free: set[Callable[[], None]] = field(default_factory=set)
+    """Called when the engine has a free place and nothing waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What a request belongs to: the shard that a worker is at."""
 
     begun: int = 0
     """When it was begun, compared to others: a running number."""
-    waiting: int = 0
-    """Its sequences that wait for room in an engine."""
+    queue: Queue = field(default_factory=Queue)
 
 
 work: ContextVar[Work | None] = ContextVar("work", default=None)
@@ -66,16 +77,17 @@ class Request:
         """Those that were let in."""
         self.all_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Also where one has failed before the others were let in."""
-        self.work = work.get() or Work()
+        own = work.get() or Work()
+        self.begun, self.queue = own.begun, own.queue
         self._start = start
         self._context = copy_context()
 
-    def let_in(self, leave: Callable[[int], None]) -> None:
+    def let_in(self, leave: Callable[[Queue, int], None]) -> None:
         """Start the next part; `leave` is told when it has ended, however it did."""
         part = self.parts.popleft()
-        self.work.waiting -= part.n
+        self.queue.waiting -= part.n
         task = asyncio.get_running_loop().create_task(self._start(part), context=self._context)
-        task.add_done_callback(partial(self._ended, partial(leave, part.n)))
+        task.add_done_callback(partial(self._ended, partial(leave, self.queue, part.n)))
         self.tasks.append(task)
         if not self.parts and not self.all_in.done():
             self.all_in.set_result(None)
@@ -88,7 +100,7 @@ class Request:
 
     def give_up(self) -> None:
         """Let in nothing more."""
-        self.work.waiting -= sum(part.n for part in self.parts)
+        self.queue.waiting -= sum(part.n for part in self.parts)
         self.parts.clear()
 
 
@@ -114,25 +126,26 @@ class Admission:
         if not parts:
             return []
         request = Request(deque(parts), start)
-        request.work.waiting += sum(part.n for part in parts)
-        heappush(self._waiting, Waiter(request.work.begun, next(self._came), request))
+        request.queue.waiting += sum(part.n for part in parts)
+        heappush(self._waiting, Waiter(request.begun, next(self._came), request))
         try:
-            self._admit()
+            self._admit(request.queue)
             await request.all_in
             return list(await asyncio.gather(*request.tasks))
         except BaseException:
             request.give_up()
-            self._admit()
+            self._admit(request.queue)
             for task in request.tasks:
                 task.cancel()
             await asyncio.gather(*request.tasks, return_exceptions=True)
             raise
 
-    def _leave(self, sequences: int) -> None:
+    def _leave(self, queue: Queue, sequences: int) -> None:
         self.in_flight -= sequences
-        self._admit()
+        self._admit(queue)
 
-    def _admit(self) -> None:
+    def _admit(self, queue: Queue) -> None:
+        """Let in what there is room for; `queue` hears of it where room is left."""
         while self._waiting:
             request = self._waiting[0].request
             while request.parts:
@@ -142,6 +155,9 @@ class Admission:
                 self.in_flight += size
                 request.let_in(self._leave)
             heappop(self._waiting)
+        if self.in_flight < self.capacity:
+            for call in tuple(queue.when_free):
+                call()
 
 
 async def together(*work: Coroutine[Any, Any, T]) -> list[T]:

@@ -99,6 +99,10 @@ class WorkerActor:
         """Make and commit one shard, item by item."""
         return await self._worker.work_apart(stage, shard)
 
+    async def hungry(self) -> None:
+        """Return once nothing waits for the worker's engine."""
+        await self._worker.hungry()
+
     async def progress(self) -> list[ShardProgress]:
         """How far the shards in flight have come."""
         return self._worker.progress()
@@ -203,6 +207,14 @@ class RayCluster:
     async def isolate(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit one shard, item by item."""
         return await self._call(worker, "isolate", stage, shard)
+
+    async def hungry(self, worker: int) -> None:
+        """Return once nothing waits for the worker's engine. Raises WorkerLost."""
+        actor = self._workers.get(worker)
+        if actor is None:
+            raise WorkerLost(f"worker {worker} is closed")
+        with classified(f"worker {worker}"):
+            await actor.hungry.remote()
 
     async def _call(self, worker: int, method: str, stage: str, shard: int) -> Receipt:
         actor = self._workers.get(worker)

@@ -43,8 +43,7 @@ class LoopClock:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds that a sample takes, whatever else is in flight: a step of a GPU costs nearly the same
-    however many sequences are in it."""
+    """Seconds of a sample, whatever else is in flight: a GPU's step costs the same half empty."""
 
     request_s: float = 0.0
     prompt_token_s: float = 0.0

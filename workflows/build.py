@@ -137,6 +137,7 @@ def schedule_for(
             parallel=cluster.parallel_shards,
             most=most_workers(config, role),
             pool=role if role in pools else ENGINES,
+            most_parallel=cluster.most_parallel_shards,
         )
         for role in config.engines
     }

@@ -61,6 +61,10 @@ class ClusterSettings:
     `max_in_flight` requests there."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
+    most_parallel_shards: Positive = 16
+    """Most shards in flight on one worker whose engine's queue runs empty all the same, as it does
+    where rounds wait for their longest sample; what ends above `parallel_shards` is replaced only
+    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103."""
     window: Positive = 32
     """Most shards that wait before a stage; a slow stage stops the one before it."""
     attempts: Positive = 3

@@ -1,11 +1,17 @@
-"""The workers of each role, and which of them can take a shard.
+"""The workers of a role, sorted by their load: which of them can take a shard, and how many.
 
-Invariant: a worker that can take one is found at once, whatever the number of workers.
+A worker has `parallel` shards in flight. It has one more each time that it says that nothing waits
+for its engine, up to `most_parallel`; what ends above `parallel` is not replaced. So it has no more
+than its engine needs: few where a shard fills it, many where rounds wait for their last sample.
+
+Invariant: a worker is in at most one bucket, that of its load; every question costs the same
+whatever the number of workers.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,11 +35,18 @@ class RolePlan:
     """Where its slots are."""
     share: int = WHOLE
     """Hundredths of its one slot that a worker takes beside others."""
+    most_parallel: int = 0
+    """Most shards in flight on a worker whose engine's queue runs empty; 0: `parallel`."""
 
     @property
     def size(self) -> int:
         """Hundredths of slots."""
         return self.slots * self.share
+
+    @property
+    def limit(self) -> int:
+        """Shards in flight on one worker that are never exceeded."""
+        return max(self.parallel, self.most_parallel)
 
 
 class Open(NamedTuple):
@@ -71,6 +84,8 @@ class Worker:
     running: set[Task] = field(default_factory=set)
     overtaken: int = 0
     """Tries that still run here although a twin has committed the shard."""
+    hungry: bool = False
+    """Nothing waits for its engine: it may take one shard more than it takes anyway."""
 
     @property
     def load(self) -> int:
@@ -91,11 +106,20 @@ class Crew:
         """No worker is opened earlier: the last one did not come up."""
         self.clearing: Worker | None = None
         """A worker that gets no other work, for a shard that must be alone."""
-        self._free: list[OrderedDict[int, Worker]] = [OrderedDict() for _ in range(plan.parallel)]
+        self._free: list[OrderedDict[int, Worker]] = [OrderedDict() for _ in range(plan.limit)]
 
     def freest(self, but: int = -1) -> Worker | None:
         """The worker with the least load that can take a shard, other than `but`."""
-        for bucket in self._free:
+        return self._freest(self._free[: self.plan.parallel], but)
+
+    def hungriest(self) -> Worker | None:
+        """The worker with the least load of those that can take a shard more since their engine's
+        queue is empty."""
+        return self._freest(self._free[self.plan.parallel :])
+
+    @staticmethod
+    def _freest(buckets: Iterable[Mapping[int, Worker]], but: int = -1) -> Worker | None:
+        for bucket in buckets:
             for number, worker in bucket.items():
                 if number != but:
                     return worker
@@ -119,13 +143,23 @@ class Crew:
         worker, self.clearing = self.clearing, None
         return worker
 
+    def hungry(self, worker: Worker) -> None:
+        """Nothing waits for the worker's engine: it may take one shard more."""
+        self.leave(worker)
+        worker.hungry = True
+        self.enter(worker)
+
+    def shared_by(self, running: int) -> float:
+        """Shards side by side on a worker when so many run: of many each takes the longer."""
+        return max(self.plan.parallel, running / max(1, self.size - self.opening))
+
     def enter(self, worker: Worker) -> None:
         """Make the worker available, if it is."""
         takes = worker.ready and not (worker.closing or worker.leaving or worker.alone)
-        if takes and worker.load < self.plan.parallel:
+        if takes and worker.load < (self.plan.limit if worker.hungry else self.plan.parallel):
             self._free[worker.load][worker.number] = worker
 
     def leave(self, worker: Worker) -> None:
         """Make the worker unavailable; its load must be what it was when it entered."""
-        if worker.load < self.plan.parallel:
+        if worker.load < self.plan.limit:
             self._free[worker.load].pop(worker.number, None)

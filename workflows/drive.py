@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from actors.metrics import count, show
 from storage.commits import Receipt
@@ -90,6 +90,21 @@ class HasNodes(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsHunger(Protocol):
+    """A cluster whose workers say when their engines run out of work."""
+
+    async def hungry(self, worker: int) -> None:
+        """Return once nothing waits for the worker's engine."""
+        ...
+
+
+class Hungry(NamedTuple):
+    """Nothing waits for the worker's engine."""
+
+    worker: int
+
+
 @dataclass(frozen=True, slots=True)
 class Happened:
     """What the loop tells whoever watches: one thing that happened."""
@@ -129,6 +144,9 @@ class Driver:
         self._cluster = cluster
         self._finds_dead = cluster if isinstance(cluster, FindsDead) else None
         self._has_nodes = cluster if isinstance(cluster, HasNodes) else None
+        self._tells_hunger = cluster if isinstance(cluster, TellsHunger) else None
+        self._listening: dict[int, asyncio.Task[None]] = {}
+        """Workers that were given a shard since they last said that they could take more."""
         self._watch = watch
         self._slots_now = slots_now
         self._place_patience_s = place_patience_s
@@ -140,8 +158,8 @@ class Driver:
         """What the metrics were told already."""
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action | None] = {}
-        self._ended: asyncio.Queue[Call | Slots] = asyncio.Queue()
-        """Calls that came back, and news of the slots."""
+        self._ended: asyncio.Queue[Call | Hungry | Slots] = asyncio.Queue()
+        """Calls that came back, and news of the workers and of the slots."""
         self._attendance: defaultdict[str, Attendance] = defaultdict(lambda: Attendance(pause))
 
     async def drive(self) -> None:
@@ -273,20 +291,43 @@ class Driver:
                     work = self._has_nodes.open_on(worker, role, node, placed)
             case Close(worker):
                 self._attendance[self._roles.get(worker, "")].went(worker)
+                self._listen_no_more(worker)
                 work = self._cluster.close(worker)
             case Run(worker, task):
                 self._watch(Happened("started", self._roles[worker], task))
                 isolated = task.care == "isolated"
                 start = self._cluster.isolate if isolated else self._cluster.run
                 work = start(worker, task.stage, task.shard)
+                self._listen(worker)
         self._begin(work, action)
+
+    def _listen(self, worker: int) -> None:
+        """Hear of it when nothing waits for the worker's engine any more."""
+        if self._tells_hunger is not None and worker not in self._listening:
+            listening = asyncio.create_task(self._tells_hunger.hungry(worker))
+            self._listening[worker] = listening
+            listening.add_done_callback(partial(self._heard, worker))
+
+    def _heard(self, worker: int, listening: asyncio.Task[None]) -> None:
+        if self._listening.get(worker) is listening:
+            del self._listening[worker]
+        # That a worker is lost is heard from what runs on it.
+        if not listening.cancelled() and listening.exception() is None:
+            self._ended.put_nowait(Hungry(worker))
+
+    def _listen_no_more(self, worker: int) -> None:
+        if (listening := self._listening.pop(worker, None)) is not None:
+            listening.cancel()
 
     def _begin(self, work: Coroutine[None, None, Receipt | None], action: Action | None) -> None:
         call = asyncio.create_task(work)
         self._under_way[call] = action
         call.add_done_callback(self._ended.put_nowait)
 
-    def _settle(self, event: Call | Slots) -> None:
+    def _settle(self, event: Call | Hungry | Slots) -> None:
+        if isinstance(event, Hungry):
+            self._schedule.hungry(event.worker)
+            return
         if not isinstance(event, asyncio.Task):
             before = dict(self._schedule.slots)
             self._schedule.resized(event)
@@ -360,6 +401,8 @@ class Driver:
             count("stepmill_worker_losses", {"run": self._run, "role": role})
 
     async def _close_all(self) -> None:
+        for worker in list(self._listening):
+            self._listen_no_more(worker)
         for call in self._under_way:
             call.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)

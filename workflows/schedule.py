@@ -9,7 +9,9 @@ Rules, in the order in which they win:
   2. At most `window` shards wait before a stage: a slow stage stops the one before it.
   3. A shard that is late gets a twin on another worker, if one has room: the first commit wins. A
      worker that was overtaken, or is silent and everything on it late, is replaced.
-  4. Shards that died with their worker are taken more and more carefully (`workflows.shards`);
+  4. A worker that says that nothing waits for its engine has one shard more (`workflows.crews`),
+     after those that have fewer and those that are coming.
+  5. Shards that died with their worker are taken more and more carefully (`workflows.shards`);
      slots go to roles by turns or by shares (`workflows.placement`).
 
 Invariant: every (stage, shard) of the plan is in exactly one of: not yet reached, waiting,
@@ -96,6 +98,12 @@ class Schedule:
         worker = self._staff.workers.get(number)
         if worker is not None and not worker.closing:
             self._staff.up(worker, self._clock())
+
+    def hungry(self, number: int) -> None:
+        """Nothing waits for the worker's engine: it may take one shard more."""
+        worker = self._staff.workers.get(number)
+        if worker is not None:
+            self._staff.crews[worker.role].hungry(worker)
 
     def closed(self, number: int) -> None:
         """The worker is gone, as asked."""
@@ -270,6 +278,11 @@ class Schedule:
                 if free is None:
                     break
                 yield self._start(free, self._shards.take(position), now)
+            while self._shards.startable(position) > crew.opening * crew.plan.parallel:
+                hungry = crew.hungriest()
+                if hungry is None:
+                    break
+                yield self._start(hungry, self._shards.take(position), now)
             if self._twins[position]:
                 yield from self._assign_twins(position, crew, now)
 
@@ -293,6 +306,7 @@ class Schedule:
         crew = self._staff.crews[worker.role]
         crew.leave(worker)
         worker.running.add(task)
+        worker.hungry = False
         worker.alone = task.care != "shared"
         crew.enter(worker)
         self._tries.start(task, worker)
@@ -324,16 +338,12 @@ class Schedule:
         return silent and all(self._deadlines.is_late(task) for task in worker.running)
 
     def _needs(self) -> dict[str, Need]:
-        known = [self._deadlines.median(stage.name) for stage in self._road]
-        told = [seconds for seconds in known if seconds]
-        usual = sum(told) / len(told) if told else 1.0
-        return {
-            role: self._need(role, [seconds or usual for seconds in known])
-            for role in self._staff.crews
-        }
+        seconds = self._deadlines.usual([stage.name for stage in self._road])
+        return {role: self._need(role, seconds) for role in self._staff.crews}
 
     def _need(self, role: str, seconds: Sequence[float]) -> Need:
-        parallel = self._staff.crews[role].plan.parallel
+        crew = self._staff.crews[role]
+        parallel = crew.shared_by(sum(self._shards.running[i] for i in self._stages_of[role]))
         backlog, left, furthest = 0, 0.0, -1
         for i in self._stages_of[role]:
             here = self._shards.startable(i) + self._shards.careful(i) + len(self._twins[i])

@@ -130,12 +130,12 @@ async def test_a_request_that_is_half_in_and_cancelled_gives_all_of_its_room_bac
     shard = Work()
     half_in, behind = engine.ask("a", 1, 1, 1, of=shard), engine.ask("b", 1, 1)
     await ticks()
-    assert (engine.entered, shard.waiting) == (["a0", "a1"], 1)
+    assert (engine.entered, shard.queue.waiting) == (["a0", "a1"], 1)
     half_in.cancel()
     engine.end("b0", "b1")
     await behind
     assert engine.entered == ["a0", "a1", "b0", "b1"]
-    assert (engine.admission.in_flight, shard.waiting) == (0, 0)
+    assert (engine.admission.in_flight, shard.queue.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("capacity", [0, -1])
@@ -178,10 +178,10 @@ async def test_work_knows_how_many_of_its_sequences_wait() -> None:
     shard = Work()
     asked = [engine.ask("a", 1, 1, 1, of=shard), engine.ask("b", 1, of=shard)]
     await ticks()
-    assert shard.waiting == 2
+    assert shard.queue.waiting == 2
     engine.end("a0")
     await ticks()
-    assert shard.waiting == 1
+    assert shard.queue.waiting == 1
     engine.end("a1", "a2", "b0")
     await asyncio.gather(*asked)
-    assert shard.waiting == 0
+    assert shard.queue.waiting == 0
