@@ -1,11 +1,13 @@
 """Stage `rationalize`: a written verification of every step, with code that was really run.
 
-The model writes, stops at a closed code block, reads what its code printed, and goes on; at the
-end the same text is asked several times for the index of the first wrong step.
+The model writes, pauses behind a code block, reads what its code printed, and goes on; at the end
+the same text is asked several times for the index of the first wrong step. What it wrote beyond a
+block that was still to be run, or as an output of its own, is cut off before it goes on.
 
 Invariant: paths are reduced to problem and steps before anything else, so that neither answer nor
 label can reach a prompt; the sandbox's own trouble is retried from the start of the solution,
-with the same seeds, and never becomes a code output.
+with the same seeds, and never becomes a code output; a rationale that shows a block or an output
+that was not run is a drop.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from storage.seeds import request_seed
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
+OWN_OUTPUTS = 3
+"""How often outputs that a model makes up are cut off, before its rationale is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,25 @@ def solutions_of(rows: ShardRows, labelled_only: bool = True) -> list[Solution]:
     ]
 
 
+class ToSettle(Protocol):
+    """Something in the text that the model can't write alone."""
+
+    @property
+    def text(self) -> str:
+        """The text up to it, or up to its end where it is a block of code."""
+        ...
+
+    @property
+    def code(self) -> str | None:
+        """What must be run; None where the model wrote an output of its own."""
+        ...
+
+
 class RationaleForm(Protocol):
     """What the texts look like; every method is pure."""
 
     stops: tuple[str, ...]
-    """Where generation pauses: a closed code block, `thinking_stop`."""
+    """Where generation pauses: what may end a code block or begin an output, `thinking_stop`."""
     thinking_stop: str
     """Where the verification ends."""
     vote_stop: str
@@ -60,12 +78,20 @@ class RationaleForm(Protocol):
         """All steps at once, and how the assistant's turn begins."""
         ...
 
-    def code(self, written: str) -> str | None:
-        """The Python block that `written` ends with; None where it ends otherwise."""
+    def found(self, written: str, ran: bool) -> ToSettle | None:
+        """The first block to run, or output of the model's own, in what was written.
+
+        `ran`: it begins with a block that was run, and its output. Raises ItemError for a block
+        of which nobody can say where it ends.
+        """
         ...
 
     def step_of(self, text: str) -> int:
         """0-based step that the text is verifying at its end."""
+        ...
+
+    def code_block(self, code: str) -> str:
+        """How a block that was run is shown."""
         ...
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
@@ -74,6 +100,21 @@ class RationaleForm(Protocol):
 
     def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
         """Analyses and verifications per step. Raises ItemError for a text of another form."""
+        ...
+
+    def shown_code(
+        self, analyses: Sequence[str], verifications: Sequence[str]
+    ) -> list[tuple[int, str, str]]:
+        """(step, code, output that is shown) of every block, in the order of the paragraphs."""
+        ...
+
+    def check_executed(
+        self,
+        analyses: Sequence[str],
+        verifications: Sequence[str],
+        executions: Sequence[CodeRun],
+    ) -> None:
+        """Raise ItemError `not_executed` where something is shown that was not run."""
         ...
 
     def conclude(self, text: str) -> str:
@@ -108,6 +149,10 @@ class _Draft:
         self.chat = chat
         self.text = chat.prefill
         self.executions: list[CodeRun] = []
+        """Of the blocks in the text, in the order in which they were run."""
+        self.settled = 0
+        """Where the last block that was run begins; up to there nothing is to be settled."""
+        self.own_outputs = 0
         self.tokens = 0
         """Generated."""
         self.size = 0
@@ -118,10 +163,14 @@ class _Draft:
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
-        self.text += written.text
+        self.text += _with_newlines(written.text)
         self.tokens += written.tokens
         self.size = prompt_tokens - self._prompt + written.tokens
         self.calls += 1
+
+
+def _with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(slots=True)
@@ -165,9 +214,9 @@ class RationaleWriter:
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
 
-        Drops, per path: the form's reasons, `too_long`, `too_many_code_rounds`, `truncated`,
-        `sandbox_lost` (the infrastructure's, after all tries), `request_rejected`. Raises
-        InfrastructureError, SandboxUnavailable among them.
+        Drops, per path: the form's reasons (`not_executed` among them), `too_long`,
+        `too_many_code_rounds`, `truncated`, `sandbox_lost` (the infrastructure's, after all
+        tries), `request_rejected`. Raises InfrastructureError, SandboxUnavailable among them.
         """
         spent = _Spent()
 
@@ -221,6 +270,11 @@ class RationaleWriter:
             async with Interpreter(self._sandbox, key) as interpreter:
                 await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
             analyses, verifications = self._form.paragraphs(draft.text, len(solution.steps))
+            executions: list[CodeRun] = []
+            if self._budget.execute:
+                shown = self._form.shown_code(analyses, verifications)
+                executions = await self._as_shown(shown, draft.executions, key, spent)
+                self._form.check_executed(analyses, verifications, executions)
             votes = await self._votes(draft, solution, attempt)
         finally:
             spent.tokens += draft.tokens
@@ -230,7 +284,7 @@ class RationaleWriter:
             problem_id=solution.problem_id,
             analyses=analyses,
             verifications=verifications,
-            executions=draft.executions,
+            executions=executions,
             votes=votes,
             text=draft.text,
             code_rounds=len(draft.executions),
@@ -238,20 +292,58 @@ class RationaleWriter:
             model=self._model,
             seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "0"),
             tokens=draft.tokens,
+            executed=self._budget.execute,
         )
 
     async def _draft(self, draft: _Draft, interpreter: Interpreter, item: str) -> None:
         """Write until the model ends its thinking, with code run in between."""
-        unread = ""  # what was written since the last code output
         while True:
             written = await self._call(draft, item)
-            unread += written.text
-            if written.stop_string is None or written.stop_string == self._form.thinking_stop:
-                return
-            code = self._form.code(unread) if self._budget.execute else None
-            if code is not None:
-                await self._execute(draft, interpreter, code)
-                unread = ""
+            over = written.stop_string in (None, self._form.thinking_stop)
+            found = None
+            if self._budget.execute:
+                found = self._form.found(draft.text[draft.settled :], bool(draft.executions))
+            if found is None:
+                if over:
+                    return
+                continue
+            draft.text = draft.text[: draft.settled] + found.text
+            if found.code is not None:
+                await self._execute(draft, interpreter, found.code)
+                continue
+            draft.own_outputs += 1
+            if draft.own_outputs > OWN_OUTPUTS:
+                raise ItemError("not_executed", f"{draft.own_outputs} outputs that no code printed")
+
+    async def _as_shown(
+        self,
+        shown: Sequence[tuple[int, str, str]],
+        runs: Sequence[CodeRun],
+        key: str,
+        spent: _Spent,
+    ) -> list[CodeRun]:
+        """The executions of the blocks that are shown, in the order in which they are shown.
+
+        Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
+        ItemError `not_executed` where one then prints something else than what is shown.
+        """
+        if [code for _, code, _ in shown] == [run.code for run in runs]:
+            return [replace(run, step=step) for run, (step, _, _) in zip(runs, shown, strict=True)]
+        again: list[CodeRun] = []
+        try:
+            async with Interpreter(self._sandbox, f"{key}/replay") as interpreter:
+                for step, code, output in shown:
+                    run, _ = await self._run(interpreter, step, code)
+                    again.append(run)
+                    if run.output.rstrip("\n") != output:
+                        raise ItemError(
+                            "not_executed",
+                            f"paragraph {step + 1}: run again in the order of the paragraphs, the "
+                            "code block prints something else",
+                        )
+        finally:
+            spent.code_runs += len(again)
+        return again
 
     async def _call(self, draft: _Draft, item: str) -> Completion:
         """Continue the text by one call. Raises ItemError('truncated') at a token limit."""
@@ -276,22 +368,27 @@ class RationaleWriter:
         return written
 
     async def _execute(self, draft: _Draft, interpreter: Interpreter, code: str) -> None:
-        """Run a block and append its output to the text."""
+        """Run the block that the text ends with and append its output."""
         if len(draft.executions) >= self._budget.code_rounds:
             raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
+        run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
+        draft.executions.append(run)
+        draft.settled = draft.text.rindex(self._form.code_block(code))
+        draft.text += block
+
+    async def _run(self, interpreter: Interpreter, step: int, code: str) -> tuple[CodeRun, str]:
+        """(what happened, the block that shows the output)."""
         execution = await interpreter.run(code, self._limits)
         output, block = self._form.code_output(execution, self._limits)
-        draft.executions.append(
-            CodeRun(
-                step=self._form.step_of(draft.text),
-                code=code,
-                output=output,
-                verdict=str(execution.verdict),
-                wall_s=execution.wall_s,
-                queued_s=execution.queued_s,
-            )
+        run = CodeRun(
+            step=step,
+            code=code,
+            output=output,
+            verdict=str(execution.verdict),
+            wall_s=execution.wall_s,
+            queued_s=execution.queued_s,
         )
-        draft.text += block
+        return run, block
 
     async def _votes(self, draft: _Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""

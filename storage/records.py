@@ -163,6 +163,8 @@ class Rationale:
     model: str
     seed: int
     tokens: int
+    executed: bool = True
+    """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,8 @@ class Example:
     completer: str
     rationale_writer: str
     run: str
+    executed: bool = True
+    """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
 
 
 @dataclass(frozen=True, slots=True)

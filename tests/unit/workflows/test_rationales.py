@@ -32,7 +32,6 @@ def test_every_paragraph_has_its_two_parts_with_code_and_outputs() -> None:
         pytest.param(part(2), "paragraph_missing", id="first_is_missing"),
         pytest.param("", "paragraph_missing", id="empty"),
         pytest.param(part(2) + part(1), "paragraph_order", id="swapped"),
-        pytest.param(part(1) + part(2) + part(2), "paragraph_order", id="repeated"),
         pytest.param(part(1) + part(2) + part(3), "paragraph_order", id="one_too_many"),
         pytest.param(part(1, heading="### Paragraphs 1-2"), "paragraph_merged", id="range"),
         pytest.param(part(1, heading="### Paragraph 1 and 2"), "paragraph_merged", id="and"),
