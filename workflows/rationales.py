@@ -252,7 +252,11 @@ class PaperForm:
 
     def vote(self, voted: str, steps: int) -> int | None:
         """The judge's 1-based index as 0-based; -1: no error; None: unreadable or out of range."""
-        index = prompts.index_vote(voted)
-        if index is None or index == -1:
-            return index
-        return index - 1 if 1 <= index <= steps else None
+        return zero_based(prompts.index_vote(voted), steps)
+
+
+def zero_based(index: int | None, steps: int) -> int | None:
+    """A judge's index, from 1, as 0-based; -1 and None stay; None out of range."""
+    if index is None or index == -1:
+        return index
+    return index - 1 if 1 <= index <= steps else None

@@ -202,7 +202,7 @@ def _tags(plain: str) -> Iterator[_Mark]:
         yield _Mark(match.start(), match.end(), tag=name, closing=bool(match["close"]))
 
 
-def content(text: str, part: Part, number: int) -> str:
+def content(text: str, part: Part, number: int | None) -> str:
     """The text of a part, without a heading of its own paragraph that is repeated at its start."""
     found = text[part.start : part.end].strip()
     again = next(_headings(masked(found)), None)
