@@ -26,8 +26,8 @@ from storage.seeds import request_seed
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
-OWN_OUTPUTS = 3
-"""How often outputs that a model makes up are cut off, before its rationale is dropped."""
+CUTS = 3
+"""How often a rationale is cut back before it is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class ToSettle(Protocol):
 
     @property
     def code(self) -> str | None:
-        """What must be run; None where the model wrote an output of its own."""
+        """What must be run; None where the rest can't stay: the model made an output up."""
         ...
 
 
@@ -81,8 +81,7 @@ class RationaleForm(Protocol):
     def found(self, written: str, ran: bool) -> ToSettle | None:
         """The first block to run, or output of the model's own, in what was written.
 
-        `ran`: it begins with a block that was run, and its output. Raises ItemError for a block
-        of which nobody can say where it ends.
+        `ran`: it begins with a block that was run, and its output.
         """
         ...
 
@@ -152,7 +151,8 @@ class _Draft:
         """Of the blocks in the text, in the order in which they were run."""
         self.settled = 0
         """Where the last block that was run begins; up to there nothing is to be settled."""
-        self.own_outputs = 0
+        self.cuts = 0
+        """How often something that can't stay was cut off."""
         self.tokens = 0
         """Generated."""
         self.size = 0
@@ -160,16 +160,25 @@ class _Draft:
         self.calls = 0
         self._prompt: int | None = None
 
+    @property
+    def cut_back(self) -> str:
+        """Why something was cut off, in words."""
+        return (
+            f"the text was cut back ({self.cuts}): it showed an output that no code printed, or "
+            "the code block did not end where it seemed to"
+        )
+
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
-        self.text += _with_newlines(written.text)
+        self.text += with_newlines(written.text)
         self.tokens += written.tokens
         self.size = prompt_tokens - self._prompt + written.tokens
         self.calls += 1
 
 
-def _with_newlines(text: str) -> str:
+def with_newlines(text: str) -> str:
+    """A model's text with newlines alone as line ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -269,7 +278,7 @@ class RationaleWriter:
             key = f"{solution.path_id}/{attempt}"
             async with Interpreter(self._sandbox, key) as interpreter:
                 await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
-            analyses, verifications = self._form.paragraphs(draft.text, len(solution.steps))
+            analyses, verifications = self._read(draft, len(solution.steps))
             executions: list[CodeRun] = []
             if self._budget.execute:
                 shown = self._form.shown_code(analyses, verifications)
@@ -295,6 +304,14 @@ class RationaleWriter:
             executed=self._budget.execute,
         )
 
+    def _read(self, draft: _Draft, steps: int) -> tuple[list[str], list[str]]:
+        try:
+            return self._form.paragraphs(draft.text, steps)
+        except ItemError as error:
+            if not draft.cuts:
+                raise
+            raise ItemError(error.reason, f"{error.detail}; {draft.cut_back}") from error
+
     async def _draft(self, draft: _Draft, interpreter: Interpreter, item: str) -> None:
         """Write until the model ends its thinking, with code run in between."""
         while True:
@@ -311,9 +328,9 @@ class RationaleWriter:
             if found.code is not None:
                 await self._execute(draft, interpreter, found.code)
                 continue
-            draft.own_outputs += 1
-            if draft.own_outputs > OWN_OUTPUTS:
-                raise ItemError("not_executed", f"{draft.own_outputs} outputs that no code printed")
+            draft.cuts += 1
+            if draft.cuts > CUTS:
+                raise ItemError("not_executed", draft.cut_back)
 
     async def _as_shown(
         self,

@@ -2,8 +2,9 @@
 
 The text is read as pieces: blocks of Python, and outputs. An output is a line that begins with
 `[Code Output]`, with the block behind it, or a block that claims to be one: by its mark
-(`output`, `console`), by the line before it ("It prints:"), or because it stands behind code that
-nobody ran. A mention inside of a sentence is prose.
+(`output`, `console`), by the line before it ("It prints:"), because it stands behind code that
+nobody ran, or because it goes on where one would think that it ends. A mention inside of a
+sentence is prose.
 
 Invariant: `violation` is the one place that says whether a text keeps this rule. The writer, the
 consensus, the export and the audit all ask it.
@@ -15,7 +16,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from storage.errors import ItemError
 from storage.records import CodeRun
 from workflows import prompts
 from workflows.fences import Block, blocks, masked, odd_line_in_code, odd_line_in_prose, unix
@@ -26,6 +26,7 @@ NOT_EXECUTED = "not_executed"
 _LABEL = re.compile(
     r"^[ \t>*_#`+-]*\[[ \t]*code[ \t_-]*outputs?\b[^\]\n]*\]?", re.MULTILINE | re.IGNORECASE
 )
+_BARE_LABEL = re.compile(r"^[ \t]*\[[ \t]*code[ \t]+output\b.*", re.MULTILINE | re.IGNORECASE)
 _CLAIMS_BY_MARK = re.compile(
     r"\b(?:output|out|stdout|stderr|console|terminal|results?|pycon|repl|session)\b", re.IGNORECASE
 )
@@ -92,7 +93,7 @@ def _may_be_output(block: Block) -> bool:
 
 def _claims(block: Block, before: Block | None, behind_output: bool, plain: str) -> bool:
     """Whether a block without a label of its own claims to be an output."""
-    if _CLAIMS_BY_MARK.search(block.info):
+    if _CLAIMS_BY_MARK.search(block.info) or _odd_line(block) is not None:
         return True
     if not _PLAIN.fullmatch(block.info):
         return False
@@ -100,18 +101,18 @@ def _claims(block: Block, before: Block | None, behind_output: bool, plain: str)
     lines = between.strip().split("\n")
     if _SAYS_OUTPUT.search(lines[-1]):
         return True
-    if before is None:
+    if before is None or _DISPLAY.fullmatch(before.info):
         return False
-    return not lines[-1] if behind_output else _not_run(before)
+    return not lines[-1] or (not behind_output and _not_run(before))
 
 
 def _not_run(block: Block) -> bool:
-    """Whether a block is code that nobody runs."""
+    """Whether a block that is no display is code that nobody runs."""
     if block.is_code:
         return False
     if _PLAIN.fullmatch(block.info):
         return bool(_CODE_LIKE.search(block.content))
-    return not _DISPLAY.fullmatch(block.info)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,36 +120,40 @@ class Found:
     """The first thing in a text that somebody else than the model has to write on."""
 
     text: str
-    """The text up to it: a block of code is its end, in the spelling in which all are shown; an
-    output that the model wrote is left out."""
+    """The text up to it: a block of code is its end, in the spelling in which all are shown; what
+    can't stay is left out."""
     code: str | None
-    """What must be run now; None where the model wrote an output."""
+    """What must be run now; None where the model wrote an output, or a block without an end."""
 
 
 def first_found(text: str, ran: bool) -> Found | None:
     """The first block to run, or output of the model's own, in what was written.
 
-    `ran`: the text begins with a block that was run and its output. Raises ItemError
-    `open_code_block` for a block of which nobody can say where it ends.
+    `ran`: the text begins with a block that was run and its output. A block of which nobody can
+    say where it ends counts as an output of the model's own.
     """
     all_pieces = pieces(text)
     last = all_pieces[1].output if ran else None
     for piece in all_pieces[2 if ran else 0 :]:
-        if piece.code is not None:
-            if trouble := _odd(text, piece):
-                raise ItemError("open_code_block", trouble)
+        if piece.code is not None and _odd(text, piece) is None:
             return Found(text[: piece.start] + prompts.code_block(piece.code), piece.code)
-        if not _quotes(piece, last):
+        if piece.code is not None or not _quotes(piece, last):
             return Found(text[: piece.start], None)
     return None
 
 
 def _odd(text: str, piece: Piece) -> str | None:
     block = next(block for block in blocks(text) if block.start == piece.start)
-    line = odd_line_in_code(block)
+    line = _odd_line(block)
     if line is None:
         return None
     return f"the code block has a line that looks like its end and is not: {_short(line)}"
+
+
+def _odd_line(block: Block) -> str | None:
+    """A line that looks as if the block had ended before it."""
+    label = _BARE_LABEL.search(block.content)
+    return odd_line_in_code(block) or (label[0] if label else None)
 
 
 def _quotes(piece: Piece, last: str | None) -> bool:
@@ -196,7 +201,7 @@ def _shows(piece: Piece, run: CodeRun) -> bool:
 def _left_open(text: str) -> str | None:
     """What is wrong with the fences of a text beyond what they hold."""
     for block in blocks(text):
-        if block.is_python and not block.closed:
+        if not block.closed:
             return f"the code block {_short(block.content)} is never closed"
     line = odd_line_in_prose(text)
     return (

@@ -116,19 +116,12 @@ def _parts(text: str, ended: bool, section: Section) -> tuple[Part, Part]:
     if not _has_code(text, checks[-1]):
         if any(_has_code(text, check) for check in checks):
             raise ItemError("part_repeated", f"{named} has {names}")
-        raise ItemError("no_code", named)
+        raise ItemError("no_code", f"{named}: the code block that checks it is missing")
     return analysis, checks[-1]
 
 
 def _has_code(text: str, part: Part) -> bool:
     return any(piece.code is not None for piece in pieces(text[part.start : part.end]))
-
-
-def code_at_end(written: str) -> str | None:
-    """The Python block that `written` ends with; None where it ends otherwise."""
-    text = unix(written)
-    ends = [block for block in blocks(text) if block.end == len(text)]
-    return ends[-1].content if ends and ends[-1].is_code else None
 
 
 def check_executed(
