@@ -2,9 +2,10 @@
 
 The text is read as pieces: blocks of Python, and outputs. An output is a line that begins with
 `[Code Output]`, with the block behind it, or a block that claims to be one: by its mark
-(`output`, `console`), by the line before it ("It prints:"), because it stands behind code that
-nobody ran, or because it goes on where one would think that it ends. A mention inside of a
-sentence is prose.
+(`output`, `console`), by the line before it ("It prints:"), because it stands in a `<verify>`,
+behind an output or behind code that nobody ran, or because it goes on where one would think that
+it ends. One that says again what the last output says is none. A mention inside of a sentence is
+prose.
 
 Invariant: `violation` is the one place that says whether a text keeps this rule. The writer, the
 consensus, the export and the audit all ask it.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from storage.records import CodeRun
 from workflows import prompts
 from workflows.fences import Block, blocks, masked, odd_line_in_code, odd_line_in_prose, unix
+from workflows.reading import last_tag
 
 NOT_EXECUTED = "not_executed"
 """The reason of a drop: something is shown that was not run."""
@@ -49,6 +51,8 @@ class Piece:
     """What is shown of an output."""
     labelled: bool = False
     """Whether the output has the form in which outputs are shown: its label, then its block."""
+    block_alone: bool = False
+    """Whether it is a block without a label."""
 
 
 def pieces(text: str) -> list[Piece]:
@@ -68,7 +72,7 @@ def pieces(text: str) -> list[Piece]:
             if block.is_code:
                 found.append(Piece(block.start, block.end, code=block.content))
             elif _claims(block, before, before is not None and before.start in of_label, plain):
-                found.append(Piece(block.start, block.end, output=block.content))
+                found.append(Piece(block.start, block.end, output=block.content, block_alone=True))
         before = block
     return sorted(found, key=lambda piece: piece.start)
 
@@ -95,15 +99,20 @@ def _claims(block: Block, before: Block | None, behind_output: bool, plain: str)
     """Whether a block without a label of its own claims to be an output."""
     if _CLAIMS_BY_MARK.search(block.info) or _odd_line(block) is not None:
         return True
-    if not _PLAIN.fullmatch(block.info):
+    if not block.closed or not _PLAIN.fullmatch(block.info):
         return False
+    tag = last_tag(plain, block.start)
+    if tag is not None and tag[0] == "verify":
+        return True
+    if tag is not None and before is not None and before.end <= tag[1]:
+        before = None
     between = plain[before.end if before else 0 : block.start]
     lines = between.strip().split("\n")
     if _SAYS_OUTPUT.search(lines[-1]):
         return True
     if before is None or _DISPLAY.fullmatch(before.info):
         return False
-    return not lines[-1] or (not behind_output and _not_run(before))
+    return behind_output or not lines[-1] or _not_run(before)
 
 
 def _not_run(block: Block) -> bool:
@@ -157,8 +166,8 @@ def _odd_line(block: Block) -> str | None:
 
 
 def _quotes(piece: Piece, last: str | None) -> bool:
-    """Whether an output without a label says again what the last execution printed."""
-    return last is not None and not piece.labelled and piece.output.strip() == last.strip()
+    """Whether a block without a label says again what the last execution printed."""
+    return piece.block_alone and bool(last) and piece.output.strip() == (last or "").strip()
 
 
 def violation(text: str, runs: Sequence[CodeRun]) -> str | None:

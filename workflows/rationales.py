@@ -130,15 +130,20 @@ def check_executed(
     """Raise ItemError `not_executed` for paragraphs that show what was not run."""
     for step, parts in enumerate(zip(analyses, verifications, strict=True)):
         runs = [run for run in executions if run.step == step]
-        if trouble := violation("\n\n".join(parts), runs):
+        if trouble := violation(_shown(*parts), runs):
             raise ItemError(NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
+
+
+def _shown(analysis: str, verification: str) -> str:
+    """Both parts as they stand below each other."""
+    return f"{analysis}\n{prompts.VERIFY_OPEN}\n{verification}"
 
 
 def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tuple[int, str, str]]:
     """(step, code, output that is shown) of each block, in the order in which they are shown."""
     found: list[tuple[int, str, str]] = []
     for step, parts in enumerate(zip(analyses, verifications, strict=True)):
-        shown = pieces("\n\n".join(parts))
+        shown = pieces(_shown(*parts))
         found += [
             (step, piece.code, shown[at + 1].output if at + 1 < len(shown) else "")
             for at, piece in enumerate(shown)

@@ -198,8 +198,21 @@ def _opens_at_end(rest: str) -> bool:
 
 def _tags(plain: str) -> Iterator[_Mark]:
     for match in _TAG.finditer(plain):
-        name = next(name for name in ("analyze", "verify", "output") if match[name])
-        yield _Mark(match.start(), match.end(), tag=name, closing=bool(match["close"]))
+        yield _Mark(match.start(), match.end(), tag=_name(match), closing=bool(match["close"]))
+
+
+def _name(tag: re.Match[str]) -> str:
+    return next(name for name in ("analyze", "verify", "output") if tag[name])
+
+
+def last_tag(plain: str, before: int) -> tuple[str, int] | None:
+    """(part that the last tag before an offset opens, "" where it closes one; its end)."""
+    found = None
+    for match in _TAG.finditer(plain, 0, before):
+        found = match
+    if found is None:
+        return None
+    return "" if found["close"] else _name(found), found.end()
 
 
 def content(text: str, part: Part, number: int | None) -> str:

@@ -47,8 +47,9 @@ class OneText(ScriptedEngine):
         return "-1}" if chat.prefill.endswith(prompts.CONCLUSION) else self.reply[self.at :]
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
-        if chat.prefill.count(prompts.CODE_OUTPUT_OPEN) > self.shown:
-            self.shown = chat.prefill.count(prompts.CODE_OUTPUT_OPEN)
+        shown = chat.prefill.count(prompts.CODE_CLOSE + prompts.CODE_OUTPUT_OPEN)
+        if shown > self.shown:
+            self.shown = shown
             code = chat.prefill.rsplit(prompts.CODE_OPEN, 1)[-1].split(prompts.CODE_CLOSE)[0]
             found = self.reply.find(code.split("\n")[-1].strip(), self.before)
             if found >= 0:
@@ -99,6 +100,17 @@ def shown_invented(row: Rationale) -> list[str]:
     return [text for text in fenced + labelled if INVENTED in text]
 
 
+def printed(code: str, names: dict[str, object]) -> str:
+    """What code prints, and the error that ends it."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(code, names)
+        except Exception as error:  # noqa: BLE001 - as an interpreter does
+            print(f"{type(error).__name__}: {error}")
+    return out.getvalue()
+
+
 def unlike_what_runs(row: Rationale) -> list[str]:
     """Python blocks whose output, in a fresh interpreter, is not what stands behind them."""
     names: dict[str, object] = {}
@@ -109,13 +121,8 @@ def unlike_what_runs(row: Rationale) -> list[str]:
         tokens = [token for token in READER.parse(text) if token.type == "fence"]
         for at, token in enumerate(tokens):
             if token.info.strip().casefold().startswith("py"):
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    exec(token.content, names)
-                if (
-                    at + 1 == len(tokens)
-                    or tokens[at + 1].content.strip() != out.getvalue().strip()
-                ):
+                shown = tokens[at + 1].content if at + 1 < len(tokens) else "nothing"
+                if shown.strip() != printed(token.content, names).strip().replace("```", "'''"):
                     wrong.append(token.content)
     return wrong
 
