@@ -153,12 +153,18 @@ def compare(
 
 @app.command()
 def audit(
-    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    replay: Annotated[
+        float,
+        typer.Option("--replay", help="Run the code of this share of the exported rows again."),
+    ] = 0.0,
 ) -> None:
     """Re-read every committed object and check it; exit code 3 where something is wrong."""
     from launch.status import audit_run
 
-    if not audit_run(_open(run, store), as_json):
+    if not audit_run(_open(run, store), as_json, replay):
         raise typer.Exit(3)
 
 

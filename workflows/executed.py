@@ -199,6 +199,16 @@ def violation(text: str, runs: Sequence[CodeRun]) -> str | None:
     return _left_open(text)
 
 
+def shown_code(text: str) -> list[tuple[str, str]]:
+    """(code, output behind it) of every block of a text that keeps the rule."""
+    shown = pieces(text)
+    return [
+        (piece.code, shown[at + 1].output if at + 1 < len(shown) else "")
+        for at, piece in enumerate(shown)
+        if piece.code is not None
+    ]
+
+
 def _run_of(piece: Piece, waiting: Iterator[CodeRun]) -> CodeRun | None:
     return next((run for run in waiting if unix(run.code) == piece.code), None)
 

@@ -15,7 +15,7 @@ from actors.engine import Chat
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
 from storage.records import CodeRun, Message
-from workflows import prompts
+from workflows import executed, prompts
 from workflows.executed import NOT_EXECUTED, Found, first_found, pieces, violation
 from workflows.fences import blocks, unix
 from workflows.reading import Part, Section, content, sections, thought
@@ -141,15 +141,11 @@ def _shown(analysis: str, verification: str) -> str:
 
 def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tuple[int, str, str]]:
     """(step, code, output that is shown) of each block, in the order in which they are shown."""
-    found: list[tuple[int, str, str]] = []
-    for step, parts in enumerate(zip(analyses, verifications, strict=True)):
-        shown = pieces(_shown(*parts))
-        found += [
-            (step, piece.code, shown[at + 1].output if at + 1 < len(shown) else "")
-            for at, piece in enumerate(shown)
-            if piece.code is not None
-        ]
-    return found
+    return [
+        (step, code, output)
+        for step, parts in enumerate(zip(analyses, verifications, strict=True))
+        for code, output in executed.shown_code(_shown(*parts))
+    ]
 
 
 def printed(execution: Execution, limits: Limits, output_chars: int) -> str:

@@ -62,7 +62,7 @@ class TrainingForm:
 
     analysis_stop = prompts.ANALYZE_CLOSE
     verification_stop = prompts.VERIFY_CLOSE
-    pauses = (*prompts.FENCE_STOPS, prompts.OUTPUT_STOP)
+    pauses: tuple[str, ...] = (*prompts.FENCE_STOPS, prompts.OUTPUT_STOP)
     verdict_opening = VERDICT_OPENING
 
     def __init__(self, mode: Mode, output_chars: int, spell: Spell | None = None) -> None:
