@@ -69,7 +69,9 @@ class RationaleForm(Protocol):
     """What the texts look like; every method is pure."""
 
     stops: tuple[str, ...]
-    """Where generation pauses: what may end a code block or begin an output, `thinking_stop`."""
+    """Where generation pauses: what may end a code block, `thinking_stop`."""
+    output_stop: str
+    """Where it also pauses if code is run: the model begins an output of its own."""
     thinking_stop: str
     """Where the verification ends."""
     vote_stop: str
@@ -216,6 +218,7 @@ class RationaleWriter:
         self._form = form
         self._sampling = sampling
         self._budget = budget
+        self._stops = (*form.stops, form.output_stop) if budget.execute else form.stops
         self._limits = limits
         self._model = model
         self._seed = seed
@@ -373,7 +376,7 @@ class RationaleWriter:
                 self._sampling,
                 n=1,
                 max_tokens=min(self._sampling.max_tokens, room),
-                stop=self._form.stops,
+                stop=self._stops,
                 include_stop=True,
                 seed=self._request_seed(item, str(draft.calls)),
             ),

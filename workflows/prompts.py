@@ -74,7 +74,7 @@ CONCLUSION = (
     "The index of the paragraph with the earliest error, or -1 if there is none.\n\n"
     "ANSWER: \\boxed{"
 )
-RATIONALE_STOPS = (*FENCE_STOPS, OUTPUT_STOP, THINK_CLOSE)
+RATIONALE_STOPS = (*FENCE_STOPS, THINK_CLOSE)
 INDEX_STOP = "}"
 
 VERIFY_LEAD_IN = "Let's use python code to find any potential error:"

@@ -187,6 +187,7 @@ class PaperForm:
     """The paper's prompt and form, for `actors.rationale_writer.RationaleWriter`."""
 
     stops: tuple[str, ...] = prompts.RATIONALE_STOPS
+    output_stop = prompts.OUTPUT_STOP
     thinking_stop = prompts.THINK_CLOSE
     vote_stop = prompts.INDEX_STOP
 

@@ -1,8 +1,7 @@
 """No output that nobody printed gets into a rationale, whatever a model writes.
 
-Every invented output holds a word that no code prints. The model has one text in its head: it goes
-on in it behind the block of which it was shown the output, else where it was stopped. CommonMark's
-own reader (markdown-it-py) says what a block is.
+Every invented output holds a word that no code prints. CommonMark's own reader (markdown-it-py)
+says what a block is.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from hypothesis import find, given, seed, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from actors.engine import Chat, EngineSettings, Reply, Sampling
+from actors.engine import Sampling
 from actors.rationale_writer import Budget, RationaleWriter
 from actors.sandbox.contract import Limits
-from actors.scripted_engine import ScriptedEngine
 from actors.stage import ShardResult
 from storage.records import CodeRun, Rationale
+from tests.one_text import OneText
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows import prompts
 from workflows.executed import violation
@@ -34,36 +33,6 @@ INVENTED = "90210"
 GOOD = "```python\nprint(4 * 3)\n```\n"
 READER = MarkdownIt("commonmark").disable("html_block")
 LABEL = re.compile(r"^[ \t>*_#`+-]*\[code output", re.IGNORECASE)
-
-
-class OneText(ScriptedEngine):
-    """A model that has one text in its head."""
-
-    def __init__(self, reply: str) -> None:
-        super().__init__(self._say, EngineSettings(kind="scripted"))
-        self.reply, self.before, self.at, self.shown = reply, 0, 0, 0
-
-    def _say(self, chat: Chat, seed: int) -> str:
-        return "-1}" if chat.prefill.endswith(prompts.CONCLUSION) else self.reply[self.at :]
-
-    async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
-        shown = chat.prefill.count(prompts.CODE_CLOSE + prompts.CODE_OUTPUT_OPEN)
-        if shown > self.shown:
-            self.shown = shown
-            code = chat.prefill.rsplit(prompts.CODE_OPEN, 1)[-1].split(prompts.CODE_CLOSE)[0]
-            found = self.reply.find(code.split("\n")[-1].strip(), self.before)
-            if found >= 0:
-                self.at = self._line_end(self._line_end(found))
-        reply = await super().generate(chat, sampling)
-        if not chat.prefill.endswith(prompts.CONCLUSION):
-            self.before = self.at
-            self.at += len(reply.completions[0].text)
-        return reply
-
-    def _line_end(self, at: int) -> int:
-        """Behind the line's end."""
-        end = self.reply.find("\n", at)
-        return len(self.reply) if end < 0 else end + 1
 
 
 async def written(reply: str, sandbox: FakeSandbox | None = None) -> ShardResult[Rationale]:
