@@ -22,7 +22,7 @@ _WORD = (
     r"(?:paragraphs?|paragraphe|para\.?|p[aá]rrafo|par[aá]grafo|absatz|абзац|段落|段)"
     r"[ \t_#:]*(?:ID|No\.?|Nr\.?|number)?[ \t:]*"
 )
-_NUMBER = r"\{?[ \t]*(?P<number>\d{1,4})[ \t]*\}?(?![\w{]|\.\d)"
+_NUMBER = r"\{?[ \t]*(?P<number>\d{1,4})[ \t]*\}?(?![^\W_]|\{|\.\d)"
 _LEAD = (
     r"^[ \t>]*(?:[-*+][ \t]+)?(?:\d{1,3}[.)][ \t]+)?(?P<marks>#{1,6})?[ \t]*(?:\d{1,3}[.)][ \t]*)?"
     r"(?P<bold>[*_]{1,3})?`?"
