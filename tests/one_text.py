@@ -1,21 +1,29 @@
 """A model that has one text in its head, for tests of those who stop it and cut what it wrote.
 
-It goes on behind the block of which it was shown the output, else where it was stopped.
+It goes on behind the block of which it was shown the output, else where it was stopped. One that
+`reads` does not say an output again that it was shown, or that was cut off; one that does not goes
+on in the middle of it.
 """
 
 from __future__ import annotations
+
+import re
 
 from actors.engine import Chat, EngineSettings, Reply, Sampling
 from actors.scripted_engine import ScriptedEngine
 from workflows import prompts
 
+_OWN_OUTPUT = re.compile(
+    r"\s*\**\[code output\][^\n]*\n(?:\s*```(?:output)?\n.*?\n```\n)?", re.IGNORECASE | re.DOTALL
+)
+
 
 class OneText(ScriptedEngine):
     """Says `reply` as a rationale and `vote` as each index vote."""
 
-    def __init__(self, reply: str, vote: str = "-1}") -> None:
+    def __init__(self, reply: str, vote: str = "-1}", reads: bool = False) -> None:
         super().__init__(self._say, EngineSettings(kind="scripted"))
-        self._reply, self._vote = reply, vote
+        self._reply, self._vote, self._reads = reply, vote, reads
         self._before, self._at, self._shown = 0, 0, 0
         self._opened: str | None = None
 
@@ -34,11 +42,20 @@ class OneText(ScriptedEngine):
             found = self._reply.find(code.split("\n")[-1].strip(), self._before)
             if found >= 0:
                 self._at = self._line_end(self._line_end(found))
+                self._skip_output(self._at)
+        elif not chat.prefill.endswith(said := self._reply[self._before : self._at]):
+            self._skip_output(self._before + max(said.lower().rfind("[code output]"), 0))
         reply = await super().generate(chat, sampling)
         if not _votes(chat):
             self._before = self._at
             self._at += len(reply.completions[0].text)
         return reply
+
+    def _skip_output(self, at: int) -> None:
+        """Go on behind an output of its own that stands at a place of its text."""
+        own = _OWN_OUTPUT.match(self._reply, at)
+        if self._reads and own is not None:
+            self._at = max(self._at, own.end())
 
     def _line_end(self, at: int) -> int:
         """Behind the line's end."""
