@@ -20,16 +20,22 @@ THOUGHT_END = "</think>"
 
 _WORD = (
     r"(?:paragraphs?|paragraphe|para\.?|p[aá]rrafo|par[aá]grafo|absatz|абзац|段落|段)"
-    r"[ \t_#:]*(?:ID|No\.?|Nr\.?|number)?[ \t:]*"
+    r"[ \t_#:{\[(]*(?:ID|No\.?|Nr\.?|number)?[ \t:]*"
 )
-_NUMBER = r"\{?[ \t]*(?P<number>\d{1,4})[ \t]*\}?(?![^\W_]|\{|\.\d)"
+_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER = (
+    rf"[{{\[(]?[ \t]*(?P<number>\d{{1,4}}|{'|'.join(_WORDS)})[ \t]*[}}\])]?"
+    r"(?![^\W_]|\{|\.\d)"
+)
 _LEAD = (
     r"^[ \t>]*(?:[-*+][ \t]+)?(?:\d{1,3}[.)][ \t]+)?(?P<marks>#{1,6})?[ \t]*(?:\d{1,3}[.)][ \t]*)?"
     r"(?P<bold>[*_]{1,3})?`?"
 )
 _HEADING = re.compile(
     rf"{_LEAD}(?:{_WORD}{_NUMBER}|第[ \t]*(?P<chinese>\d{{1,4}})[ \t]*段落?|"
-    rf"<paragraph_(?P<tagged>\d{{1,4}})>)(?P<rest>[^\n]*)$",
+    r"<paragraph_(?P<tagged>\d{1,4})>|"
+    r"(?<=[ \t])(?P<before>\d{1,4})[.)][ \t]*Paragraph(?=[ \t*]*$))"
+    r"(?P<rest>[^\n]*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _PLURAL = re.compile(r"paragraphs", re.IGNORECASE)
@@ -168,19 +174,23 @@ def _headings(plain: str) -> Iterator[_Mark]:
         tag = _TAG.match(plain, _next_text(plain, match.end("rest")))
         opens = (tag is not None and not tag["close"]) or _opens_at_end(rest)
         if (match["marks"] and not match["tagged"]) or bold or opens:
-            number = match["number"] or match["chinese"] or match["tagged"]
             more = _MORE.match(rest)
             named = plain[match.start() : match.start("rest")]
             merged = more is not None and (
                 _PLURAL.search(named) is not None or _GOES_ON.match(more["after"]) is not None
             )
             end = match.start("rest") if _opens_at_end(rest) else match.end()
-            section = Section(int(number), match[0].strip(), merged, end)
+            section = Section(_number(match), match[0].strip(), merged, end)
             yield _Mark(match.start(), end, section)
     for match in _END.finditer(plain):
         if match["marks"] or match["bold"]:
             section = Section(None, match[0].strip(), False, match.end())
             yield _Mark(match.start(), match.end(), section)
+
+
+def _number(heading: re.Match[str]) -> int:
+    said: str = heading["number"] or heading["chinese"] or heading["tagged"] or heading["before"]
+    return int(said) if said.isdecimal() else _WORDS.index(said.casefold()) + 1
 
 
 def _next_text(plain: str, at: int) -> int:
