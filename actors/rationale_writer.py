@@ -13,7 +13,7 @@ that was not run is a drop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from actors.engine import Chat, Completion, Engine, Sampling
@@ -190,6 +190,8 @@ class _Spent:
 
     tokens: int = 0
     code_runs: int = 0
+    lost: dict[str, list[Rationale]] = field(default_factory=dict)
+    """Path -> texts that were dropped, in the order of their attempts."""
 
 
 class RationaleWriter:
@@ -226,6 +228,7 @@ class RationaleWriter:
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
 
+        A text that was dropped becomes a row too, with its reason, before the one that stands.
         Drops, per path: the form's reasons (`not_executed` among them), `too_long`,
         `too_many_code_rounds`, `truncated`, `sandbox_lost` (the infrastructure's, after all
         tries), `request_rejected`. Raises InfrastructureError, SandboxUnavailable among them.
@@ -235,15 +238,19 @@ class RationaleWriter:
         async def one(solution: Solution) -> list[Rationale]:
             return [await self._verify(solution, spent)]
 
-        written, drops = await process_items(
-            solutions_of(rows, self._labelled), lambda solution: solution.path_id, one
-        )
+        solutions = solutions_of(rows, self._labelled)
+        written, drops = await process_items(solutions, lambda solution: solution.path_id, one)
+        stands = {row.path_id: [row] for row in written}
+        names = [solution.path_id for solution in solutions]
         return ShardResult(
-            tuple(written),
+            tuple(
+                row for name in names for row in (*spent.lost.get(name, ()), *stands.get(name, ()))
+            ),
             tuple(drops),
             {
                 "tokens": spent.tokens,
                 "code_runs": spent.code_runs,
+                "dropped_texts": sum(map(len, spent.lost.values())),
                 "votes": sum(len(row.votes) for row in written),
                 "unreadable_votes": sum(row.votes.count(None) for row in written),
             },
@@ -278,26 +285,44 @@ class RationaleWriter:
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = _Draft(self._form.chat(solution.problem, solution.steps))
         try:
-            key = f"{solution.path_id}/{attempt}"
-            async with Interpreter(self._sandbox, key) as interpreter:
-                await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
-            analyses, verifications = self._read(draft, len(solution.steps))
-            executions: list[CodeRun] = []
-            if self._budget.execute:
-                shown = self._form.shown_code(analyses, verifications)
-                executions = await self._as_shown(shown, draft.executions, key, spent)
-                self._form.check_executed(analyses, verifications, executions)
-            votes = await self._votes(draft, solution, attempt)
+            return await self._written(draft, solution, attempt, spent)
+        except ItemError as error:
+            if draft.calls:
+                row = self._row(draft, solution, attempt, draft.executions)
+                lost = spent.lost.setdefault(solution.path_id, [])
+                lost.append(replace(row, dropped=str(error)))
+            raise
         finally:
             spent.tokens += draft.tokens
             spent.code_runs += len(draft.executions)
+
+    async def _written(
+        self, draft: _Draft, solution: Solution, attempt: int, spent: _Spent
+    ) -> Rationale:
+        key = f"{solution.path_id}/{attempt}"
+        async with Interpreter(self._sandbox, key) as interpreter:
+            await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
+        analyses, verifications = self._read(draft, len(solution.steps))
+        executions: list[CodeRun] = []
+        if self._budget.execute:
+            shown = self._form.shown_code(analyses, verifications)
+            executions = await self._as_shown(shown, draft.executions, key, spent)
+            self._form.check_executed(analyses, verifications, executions)
+        votes = await self._votes(draft, solution, attempt)
+        row = self._row(draft, solution, attempt, executions)
+        return replace(row, analyses=analyses, verifications=verifications, votes=votes)
+
+    def _row(
+        self, draft: _Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
+    ) -> Rationale:
+        """A draft as a row, in which nothing was read yet."""
         return Rationale(
             path_id=solution.path_id,
             problem_id=solution.problem_id,
-            analyses=analyses,
-            verifications=verifications,
-            executions=executions,
-            votes=votes,
+            analyses=[],
+            verifications=[],
+            executions=list(executions),
+            votes=[],
             text=draft.text,
             code_rounds=len(draft.executions),
             finish_reason="stop",
@@ -305,6 +330,7 @@ class RationaleWriter:
             seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "0"),
             tokens=draft.tokens,
             executed=self._budget.execute,
+            attempt=attempt,
         )
 
     def _read(self, draft: _Draft, steps: int) -> tuple[list[str], list[str]]:

@@ -169,6 +169,22 @@ def audit(
 
 
 @app.command()
+def texts(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only those dropped for it, e.g. no_code.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Print rationales that were dropped, each with its reason."""
+    from launch.dropped import show_dropped
+
+    show_dropped(_open(run, store), reason, limit, as_json)
+
+
+@app.command()
 def sweep(
     run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:

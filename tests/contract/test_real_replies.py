@@ -16,7 +16,7 @@ from actors.engine import Sampling
 from actors.rationale_writer import Budget, RationaleWriter
 from actors.sandbox.contract import Limits
 from actors.stage import ShardResult
-from storage.records import Rationale
+from storage.records import Rationale, standing
 from tests.one_text import OneText
 from tests.unit.actors.test_executed_rationales import (
     INVENTED,
@@ -239,8 +239,9 @@ async def test_a_reply_that_can_be_followed_is_kept(manner: str, case: str) -> N
 async def test_no_invented_output_survives(manner: str, case: str, reads: bool) -> None:
     of = CASES[case]
     result = await made_of(of, MADE[manner](of), reads)
-    assert len(result.rows) == 1 or not reads or manner in UNFOLLOWED
-    for row in result.rows:
+    kept = standing(result.rows)
+    assert len(kept) == 1 or not reads or manner in UNFOLLOWED
+    for row in kept:
         assert shown_invented(row) == []
         assert unlike_what_runs(row) == []
         assert [run.output for run in row.executions] == outputs(of)
@@ -253,9 +254,13 @@ async def test_no_invented_output_survives(manner: str, case: str, reads: bool) 
 async def test_what_can_not_be_followed_is_a_drop_with_its_reason(manner: str, case: str) -> None:
     of = CASES[case]
     reply, reason = DROPPED[manner]
-    (drop,) = (await made_of(of, reply(of))).drops
+    result = await made_of(of, reply(of))
+    (drop,) = result.drops
     assert drop.reason == reason
     assert drop.detail
+    (row,) = result.rows
+    assert row.dropped == f"{drop.reason}: {drop.detail}", "its text can be read back"
+    assert row.text.startswith("<think>") and not standing(result.rows)
 
 
 def judged(case: Case, heading: str, box: str, conclusion: str) -> str:

@@ -18,7 +18,7 @@ from actors.sandbox.contract import Execution, Limits, Request, SessionDead, Ver
 from actors.scripted_engine import ScriptedEngine
 from actors.stage import ShardResult, ShardRows
 from storage.errors import SandboxLost, SandboxUnavailable
-from storage.records import Path, PathLabels, Problem, Rationale
+from storage.records import Path, PathLabels, Problem, Rationale, standing
 from workflows import prompts
 from workflows.rationales import PaperForm
 
@@ -329,6 +329,12 @@ async def test_an_unreadable_rationale_is_tried_again_with_other_seeds() -> None
     result = await write(writer(script, attempts=2))
     assert not result.drops
     assert firsts[0] != firsts[1]
+    lost, kept = result.rows
+    assert (lost.attempt, kept.attempt) == (0, 1)
+    assert lost.dropped is not None and lost.dropped.startswith("paragraph_missing: ")
+    assert lost.text.endswith("nonsense </think>")
+    assert standing(result.rows) == (kept,)
+    assert result.counts["dropped_texts"] == 1
 
 
 @pytest.mark.parametrize(
