@@ -2,7 +2,8 @@
 
 The model writes, pauses behind a code block, reads what its code printed, and goes on; at the end
 the same text is asked several times for the index of the first wrong step. What it wrote beyond a
-block that was still to be run, or as an output of its own, is cut off before it goes on.
+block that was still to be run, or as an output of its own, is cut off before it goes on; a text of
+another form goes on behind its last good paragraph.
 
 Invariant: paths are reduced to problem and steps before anything else, so that neither answer nor
 label can reach a prompt; the sandbox's own trouble is retried from the start of the solution,
@@ -27,7 +28,9 @@ from storage.seeds import request_seed
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
 CUTS = 3
-"""How often a rationale is cut back before it is dropped."""
+"""How often what can't stay is cut off before a rationale is dropped."""
+RESUMES = 2
+"""How often a rationale of another form is taken up again behind its last good paragraph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,13 @@ class RationaleForm(Protocol):
         """Analyses and verifications per step. Raises ItemError for a text of another form."""
         ...
 
+    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
+        """(text up to its last good paragraph, blocks in it, whether that is the last of all).
+
+        The next paragraph is opened. None where the first one is not good.
+        """
+        ...
+
     def shown_code(
         self, analyses: Sequence[str], verifications: Sequence[str]
     ) -> list[tuple[int, str, str]]:
@@ -153,8 +163,13 @@ class _Draft:
         """Of the blocks in the text, in the order in which they were run."""
         self.settled = 0
         """Where the last block that was run begins; up to there nothing is to be settled."""
+        self.seen: list[str] = []
+        """All code that the interpreter has seen, also of paragraphs that were given up."""
         self.cuts = 0
         """How often something that can't stay was cut off."""
+        self.resumes = 0
+        self.trouble: tuple[ItemError, str] | None = None
+        """What was first wrong with the form, and the text that had it."""
         self.tokens = 0
         """Generated."""
         self.size = 0
@@ -294,19 +309,22 @@ class RationaleWriter:
             raise
         finally:
             spent.tokens += draft.tokens
-            spent.code_runs += len(draft.executions)
+            spent.code_runs += len(draft.seen)
 
     async def _written(
         self, draft: _Draft, solution: Solution, attempt: int, spent: _Spent
     ) -> Rationale:
         key = f"{solution.path_id}/{attempt}"
         async with Interpreter(self._sandbox, key) as interpreter:
-            await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
+            item = f"{solution.path_id}\x1f{attempt}"
+            await self._draft(draft, interpreter, item)
+            while self._taken_up(draft, len(solution.steps)):
+                await self._draft(draft, interpreter, item)
         analyses, verifications = self._read(draft, len(solution.steps))
         executions: list[CodeRun] = []
         if self._budget.execute:
             shown = self._form.shown_code(analyses, verifications)
-            executions = await self._as_shown(shown, draft.executions, key, spent)
+            executions = await self._as_shown(shown, draft, key, spent)
             self._form.check_executed(analyses, verifications, executions)
         votes = await self._votes(draft, solution, attempt)
         row = self._row(draft, solution, attempt, executions)
@@ -324,7 +342,7 @@ class RationaleWriter:
             executions=list(executions),
             votes=[],
             text=draft.text,
-            code_rounds=len(draft.executions),
+            code_rounds=len(draft.seen),
             finish_reason="stop",
             model=self._model,
             seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "0"),
@@ -333,19 +351,43 @@ class RationaleWriter:
             attempt=attempt,
         )
 
+    def _taken_up(self, draft: _Draft, steps: int) -> bool:
+        """Cut a text of another form back to its last good paragraph; whether it has to go on."""
+        try:
+            self._form.paragraphs(draft.text, steps)
+        except ItemError as error:
+            draft.trouble = draft.trouble or (error, draft.text)
+            good = self._form.last_good(draft.text, steps) if draft.resumes < RESUMES else None
+            if good is None:
+                return False
+            draft.text, blocks, whole = good
+            draft.resumes += 1
+            draft.executions = draft.executions[:blocks]
+            draft.settled = (
+                draft.text.rindex(self._form.code_block(draft.executions[-1].code))
+                if draft.executions
+                else 0
+            )
+            return not whole
+        return False
+
     def _read(self, draft: _Draft, steps: int) -> tuple[list[str], list[str]]:
+        """The paragraphs. Raises ItemError with what was first wrong."""
         try:
             return self._form.paragraphs(draft.text, steps)
         except ItemError as error:
+            first, draft.text = draft.trouble or (error, draft.text)
             if not draft.cuts:
-                raise
-            raise ItemError(error.reason, f"{error.detail}; {draft.cut_back}") from error
+                raise first from error
+            raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
 
     async def _draft(self, draft: _Draft, interpreter: Interpreter, item: str) -> None:
         """Write until the model ends its thinking, with code run in between."""
         while True:
             written = await self._call(draft, item)
-            over = written.stop_string in (None, self._form.thinking_stop)
+            over = written.finish_reason == "stop" and written.stop_string in (
+                None, self._form.thinking_stop
+            )  # fmt: skip
             found = None
             if self._budget.execute:
                 found = self._form.found(draft.text[draft.settled :], bool(draft.executions))
@@ -364,7 +406,7 @@ class RationaleWriter:
     async def _as_shown(
         self,
         shown: Sequence[tuple[int, str, str]],
-        runs: Sequence[CodeRun],
+        draft: _Draft,
         key: str,
         spent: _Spent,
     ) -> list[CodeRun]:
@@ -373,8 +415,9 @@ class RationaleWriter:
         Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
         ItemError `not_executed` where one then prints something else than what is shown.
         """
-        if [code for _, code, _ in shown] == [run.code for run in runs]:
-            return [replace(run, step=step) for run, (step, _, _) in zip(runs, shown, strict=True)]
+        if [code for _, code, _ in shown] == draft.seen:
+            pairs = zip(draft.executions, shown, strict=True)
+            return [replace(run, step=step) for run, (step, _, _) in pairs]
         again: list[CodeRun] = []
         try:
             async with Interpreter(self._sandbox, f"{key}/replay") as interpreter:
@@ -392,7 +435,10 @@ class RationaleWriter:
         return again
 
     async def _call(self, draft: _Draft, item: str) -> Completion:
-        """Continue the text by one call. Raises ItemError('truncated') at a token limit."""
+        """Continue the text by one call; one that is cut at its limit is continued by the next.
+
+        Raises ItemError('truncated') at the limit of all.
+        """
         room = self._budget.total_tokens - draft.size
         if room <= 0:
             raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
@@ -409,16 +455,15 @@ class RationaleWriter:
         )
         written = reply.completions[0]
         draft.extend(written, reply.prompt_tokens)
-        if written.finish_reason != "stop":
-            raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
         return written
 
     async def _execute(self, draft: _Draft, interpreter: Interpreter, code: str) -> None:
         """Run the block that the text ends with and append its output."""
-        if len(draft.executions) >= self._budget.code_rounds:
+        if len(draft.seen) >= self._budget.code_rounds:
             raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
         run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
         draft.executions.append(run)
+        draft.seen.append(code)
         draft.settled = draft.text.rindex(self._form.code_block(code))
         draft.text += block
 

@@ -24,7 +24,7 @@ class OneText(ScriptedEngine):
     def __init__(self, reply: str, vote: str = "-1}", reads: bool = False) -> None:
         super().__init__(self._say, EngineSettings(kind="scripted"))
         self._reply, self._vote, self._reads = reply, vote, reads
-        self._before, self._at, self._shown = 0, 0, 0
+        self._before, self._since, self._at, self._shown = 0, 0, 0, 0
         self._opened: str | None = None
 
     def _say(self, chat: Chat, seed: int) -> str:
@@ -34,15 +34,16 @@ class OneText(ScriptedEngine):
         """Go on; from the beginning where the text is asked for once more."""
         if self._opened is None or chat.prefill == self._opened:
             self._opened = chat.prefill
-            self._before, self._at, self._shown = 0, 0, 0
+            self._before, self._since, self._at, self._shown = 0, 0, 0, 0
         shown = chat.prefill.count(prompts.CODE_CLOSE + prompts.CODE_OUTPUT_OPEN)
         if shown > self._shown:
             self._shown = shown
             code = chat.prefill.rsplit(prompts.CODE_OPEN, 1)[-1].split(prompts.CODE_CLOSE)[0]
-            found = self._reply.find(code.split("\n")[-1].strip(), self._before)
+            found = self._reply.find(code.split("\n")[-1].strip(), self._since)
             if found >= 0:
                 self._at = self._line_end(self._line_end(found))
                 self._skip_output(self._at)
+                self._since = self._at
         elif not chat.prefill.endswith(said := self._reply[self._before : self._at]):
             self._skip_output(self._before + max(said.lower().rfind("[code output]"), 0))
         reply = await super().generate(chat, sampling)

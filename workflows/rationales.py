@@ -68,6 +68,32 @@ def _chosen(text: str, steps: int) -> list[tuple[Part, Part]]:
     return [_last_complete(text, ended, number, found) for number in numbers]
 
 
+def last_good(text: str, steps: int) -> tuple[str, int, bool] | None:
+    """(text up to its last good paragraph, blocks in it, whether it is the last of `steps`).
+
+    Good are paragraphs from the first one on, in order, that can be read. The next one is opened.
+    None where the first one is not good.
+    """
+    text, ended = thought(unix(text))
+    good, end = 0, 0
+    for section in sections(text):
+        if section.merged or section.number not in range(1, good + 2):
+            break
+        if section.number == good + 1:
+            try:
+                end = _parts(text, ended, section)[1].end
+            except ItemError:
+                break
+            good += 1
+    if good == 0 or good > steps:
+        return None
+    kept = text[:end].rstrip() + f"\n{prompts.VERIFY_CLOSE}\n\n"
+    count = sum(piece.code is not None for piece in pieces(kept))
+    if good == steps:
+        return kept, count, True
+    return kept + prompts.paragraph_heading(good + 1) + prompts.ANALYZE_OPEN + "\n", count, False
+
+
 def _missing(text: str, number: int, steps: int) -> ItemError:
     """Why a paragraph is not there: a block may have swallowed its heading."""
     for block in blocks(text):
@@ -222,6 +248,10 @@ class PaperForm:
     def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
         """See `paragraphs`."""
         return paragraphs(text, steps)
+
+    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
+        """See `last_good`."""
+        return last_good(text, steps)
 
     def shown_code(
         self, analyses: Sequence[str], verifications: Sequence[str]

@@ -35,13 +35,15 @@ READER = MarkdownIt("commonmark").disable("html_block")
 LABEL = re.compile(r"^[ \t>*_#`+-]*\[code output", re.IGNORECASE)
 
 
-async def written(reply: str, sandbox: FakeSandbox | None = None) -> ShardResult[Rationale]:
+async def written(
+    reply: str, sandbox: FakeSandbox | None = None, call_tokens: int = 4000
+) -> ShardResult[Rationale]:
     """What the writer makes of a reply to a solution of two steps."""
     stage = RationaleWriter(
         OneText(reply),
         sandbox or FakeSandbox(),
         form=PaperForm(2000),
-        sampling=Sampling(max_tokens=4000),
+        sampling=Sampling(max_tokens=call_tokens),
         budget=Budget(),
         limits=Limits(),
         model="writer",
@@ -312,3 +314,47 @@ async def test_a_paragraph_that_uses_what_only_comes_later_is_dropped() -> None:
     (drop,) = (await written(reply)).drops
     assert drop.reason == "not_executed"
     assert "paragraph 1" in drop.detail
+
+
+async def test_a_call_that_is_cut_at_its_limit_is_continued_by_the_next() -> None:
+    whole = (await written(reply_of(GOOD))).rows
+    pieces = (await written(reply_of(GOOD), call_tokens=3)).rows
+    assert [(row.text, row.executions) for row in pieces] == [
+        (row.text, row.executions) for row in whole
+    ]
+
+
+async def test_a_text_of_another_form_goes_on_behind_its_last_good_paragraph() -> None:
+    sandbox = FakeSandbox()
+    first, second = "```python\nx = 1\nprint(x)\n```\n", "```python\nprint(x + 1)\n```\n"
+    bad = "### Paragraph 2\n<analyze>\nI am sure.\n</analyze>\n<verify>\nSure.\n</verify>\n</think>"
+    good = f"Better.\n</analyze>\n<verify>\n{second}Yes.\n</verify>\n</think>"
+    reply = reply_of(first).split("### Paragraph 2")[0] + bad + good
+    (row,) = (await written(reply, sandbox)).rows
+    assert row.dropped is None
+    assert row.analyses == ["Fine.", "Better."]
+    assert [(run.step, run.output) for run in row.executions] == [(0, "1"), (1, "2")]
+    assert "I am sure" not in row.text
+    assert sandbox.opened == ["p#0/0"], "what is shown is what the interpreter saw"
+
+
+async def test_what_was_given_up_is_run_again_without_it() -> None:
+    sandbox = FakeSandbox()
+    first = "```python\nx = 1\nprint(x)\n```\n"
+    bad = (
+        "### Paragraph 2\n<analyze>\nSo.\n</analyze>\n<analyze>\nOr so.\n</analyze>\n<verify>\n"
+        "```python\nx = 5\nprint(x)\n```\nOk.\n</verify>\n</think>"
+    )
+    good = (
+        f"Better.\n</analyze>\n<verify>\n{GOOD.replace('4 * 3', 'x + 1')}Yes.\n</verify>\n</think>"
+    )
+    result = await written(reply_of(first).split("### Paragraph 2")[0] + bad + good, sandbox)
+    assert [drop.reason for drop in result.drops] == ["not_executed"]
+    assert "something else" in result.drops[0].detail
+
+
+async def test_a_text_that_is_never_of_the_form_keeps_its_first_reason_and_its_text() -> None:
+    reply = reply_of(GOOD, "I am sure.\n")
+    (drop,), (row,) = (await written(reply)).drops, (await written(reply)).rows
+    assert drop.reason == "no_code"
+    assert row.text.endswith("I am sure.\nSo it holds.\n</verify>\n</think>")
