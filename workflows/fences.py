@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 
 _READER = MarkdownIt("commonmark").disable("html_block")
 _READER.core.ruler.enableOnly(["block"])
+_READER.parse("a")  # compiles its rules: of threads that do so at once, one could read with none
 _PYTHON = re.compile(r"\{?\.?(?:python|py)(?:[23](?:\.\d+)?)?(?=[\s}:,]|$)", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n?")
 _RUN = re.compile(r"`{3,}|~{3,}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.stage import ShardRows
-from storage.records import PathLabels, Rationale
+from storage.records import CodeRun, PathLabels, Rationale
 from workflows.ballots import judge_labels
 from workflows.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
 from workflows.labels import first_error
@@ -128,3 +129,25 @@ async def test_the_stage_stores_a_row_for_all_and_counts_a_drop_for_each_lost() 
         "index_mismatch": 1, "non_monotone": 1, "labels_missing": 1
     }  # fmt: skip
     assert result.counts == {"kept": 1}
+
+
+@pytest.mark.parametrize(
+    ("executes", "executed", "reasons"),
+    [(True, True, ["not_executed"]), (True, False, []), (False, True, [])],
+)
+async def test_a_rationale_that_shows_what_was_not_run_does_not_agree(
+    executes: bool, executed: bool, reasons: list[str]
+) -> None:
+    shown = "```python\nprint(1)\n```\n[Code Output]\n\n```\n1\n```\n"
+    run = CodeRun(0, "print(1)", "1", "ok", 0.1, 0.0)
+    made_up = replace(
+        rationale([0]), analyses=["a", "b"], verifications=[shown, shown], executions=[run],
+        executed=executed,
+    )  # fmt: skip
+    rows = ShardRows(labels=(labels("00"),), rationales=(made_up,))
+    result = await ConsensusStage(ConsensusSettings(), executes=executes).run(rows)
+    assert [drop.reason for drop in result.drops] == reasons
+    assert [row.kept for row in result.rows] == [True] * (1 - len(reasons))
+    whole = replace(made_up, executions=[run, replace(run, step=1)])
+    result = await ConsensusStage(ConsensusSettings()).run(replace(rows, rationales=(whole,)))
+    assert not result.drops

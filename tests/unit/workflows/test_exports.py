@@ -146,6 +146,15 @@ HOSTILE = [
         {"verification": "```python\nprint('</verify>')\n```\n"}, "tag_in_text", id="tag in code"
     ),
     pytest.param({"verification": "```python\nprint(1)\n"}, "open_code_block", id="open block"),
+    pytest.param(
+        {"verification": VERIFICATION + "\n[Code Output]: 3"}, "not_executed", id="made-up output"
+    ),
+    pytest.param(
+        {"verification": VERIFICATION.replace("\n2\n", "\n3\n")}, "not_executed", id="other output"
+    ),
+    pytest.param(
+        {"analysis": "So:\n```py\nprint(2)\n```\nIndeed."}, "not_executed", id="code not run"
+    ),
     pytest.param({"analysis": "so\n```\nno end"}, "open_code_block", id="open block in analysis"),
     pytest.param(
         {"verification": "```python\nprint('\\\\boxed{Yes}')\n```\n"},
@@ -301,3 +310,18 @@ async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
     assert [row.path_id for row in result.rows] == ["p#0"]
     assert [(drop.item, drop.reason) for drop in result.drops] == [("p#2", "tag_in_text")]
     assert result.counts == {"steps": 2}
+
+
+@pytest.mark.parametrize(("executes", "rows"), [(True, 0), (False, 1)])
+async def test_rows_of_a_run_that_executes_nothing_say_so(executes: bool, rows: int) -> None:
+    kept = Agreement(
+        "p#0", "p", True, None, None, None, "all_steps", labels=[True, True]
+    )  # fmt: skip
+    made = await ExportStage(run="run", models=MODELS, executes=executes).run(
+        ShardRows(
+            problems=(PROBLEM,), paths=(path(2),), labels=(labels("11"),),
+            rationales=(replace(rationale(2), executions=[]),), agreements=(kept,),
+        )
+    )  # fmt: skip
+    assert [row.executed for row in made.rows] == [False] * rows
+    assert [drop.reason for drop in made.drops] == ["not_executed"] * (1 - rows)
