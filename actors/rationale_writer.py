@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from actors.engine import Chat, Completion, Engine, Sampling
+from actors.engine import Completion, Engine, Sampling
 from actors.interpreter import Interpreter
-from actors.sandbox.contract import Execution, Limits, Sandbox
+from actors.rationale_draft import Draft
+from actors.rationale_form import RationaleForm, Solution, solutions_of
+from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
 from storage.errors import ItemError, SandboxLost
 from storage.records import CodeRun, Rationale
@@ -31,110 +32,6 @@ CUTS = 3
 """How often what can't stay is cut off before a rationale is dropped."""
 RESUMES = 2
 """How often a rationale of another form is taken up again behind its last good paragraph."""
-
-
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """All that the writer may know of a path."""
-
-    path_id: str
-    problem_id: str
-    problem: str
-    steps: tuple[str, ...]
-
-
-def solutions_of(rows: ShardRows, labelled_only: bool = True) -> list[Solution]:
-    """Selected paths (that were labelled), reduced to what the writer may know."""
-    problems = {problem.problem_id: problem.problem for problem in rows.problems}
-    labelled = {labels.path_id for labels in rows.labels}
-    return [
-        Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
-        for path in rows.paths
-        if path.selected and (path.path_id in labelled or not labelled_only)
-    ]
-
-
-class ToSettle(Protocol):
-    """Something in the text that the model can't write alone."""
-
-    @property
-    def text(self) -> str:
-        """The text up to it, or up to its end where it is a block of code."""
-        ...
-
-    @property
-    def code(self) -> str | None:
-        """What must be run; None where the rest can't stay: the model made an output up."""
-        ...
-
-
-class RationaleForm(Protocol):
-    """What the texts look like; every method is pure."""
-
-    stops: tuple[str, ...]
-    """Where generation pauses: what may end a code block, `thinking_stop`."""
-    output_stop: str
-    """Where it also pauses if code is run: the model begins an output of its own."""
-    thinking_stop: str
-    """Where the verification ends."""
-    vote_stop: str
-
-    def chat(self, problem: str, steps: Sequence[str]) -> Chat:
-        """All steps at once, and how the assistant's turn begins."""
-        ...
-
-    def found(self, written: str, ran: bool) -> ToSettle | None:
-        """The first block to run, or output of the model's own, in what was written.
-
-        `ran`: it begins with a block that was run, and its output.
-        """
-        ...
-
-    def step_of(self, text: str) -> int:
-        """0-based step that the text is verifying at its end."""
-        ...
-
-    def code_block(self, code: str) -> str:
-        """How a block that was run is shown."""
-        ...
-
-    def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
-        """(what is fed back, the whole block that is appended to the text)."""
-        ...
-
-    def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
-        """Analyses and verifications per step. Raises ItemError for a text of another form."""
-        ...
-
-    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
-        """(text up to its last good paragraph, blocks in it, whether that is the last of all).
-
-        The next paragraph is opened. None where the first one is not good.
-        """
-        ...
-
-    def shown_code(
-        self, analyses: Sequence[str], verifications: Sequence[str]
-    ) -> list[tuple[int, str, str]]:
-        """(step, code, output that is shown) of every block, in the order of the paragraphs."""
-        ...
-
-    def check_executed(
-        self,
-        analyses: Sequence[str],
-        verifications: Sequence[str],
-        executions: Sequence[CodeRun],
-    ) -> None:
-        """Raise ItemError `not_executed` where something is shown that was not run."""
-        ...
-
-    def conclude(self, text: str) -> str:
-        """The text up to its last verification, opened for the index vote."""
-        ...
-
-    def vote(self, voted: str, steps: int) -> int | None:
-        """0-based first error, -1 for none, None where it can't be read."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,52 +48,6 @@ class Budget:
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
     sandbox_attempts: int = 3
     """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
-
-
-class _Draft:
-    """A rationale while it is written."""
-
-    def __init__(self, chat: Chat) -> None:
-        self.chat = chat
-        self.text = chat.prefill
-        self.executions: list[CodeRun] = []
-        """Of the blocks in the text, in the order in which they were run."""
-        self.settled = 0
-        """Where the last block that was run begins; up to there nothing is to be settled."""
-        self.seen: list[str] = []
-        """All code that the interpreter has seen, also of paragraphs that were given up."""
-        self.cuts = 0
-        """How often something that can't stay was cut off."""
-        self.resumes = 0
-        self.trouble: tuple[ItemError, str] | None = None
-        """What was first wrong with the form, and the text that had it."""
-        self.tokens = 0
-        """Generated."""
-        self.size = 0
-        """Tokens of the assistant's turn, code outputs included, as of the last call."""
-        self.calls = 0
-        self._prompt: int | None = None
-
-    @property
-    def cut_back(self) -> str:
-        """Why something was cut off, in words."""
-        return (
-            f"the text was cut back ({self.cuts}): it showed an output that no code printed, or "
-            "the code block did not end where it seemed to"
-        )
-
-    def extend(self, written: Completion, prompt_tokens: int) -> None:
-        """Append what one call wrote."""
-        self._prompt = prompt_tokens if self._prompt is None else self._prompt
-        self.text += with_newlines(written.text)
-        self.tokens += written.tokens
-        self.size = prompt_tokens - self._prompt + written.tokens
-        self.calls += 1
-
-
-def with_newlines(text: str) -> str:
-    """A model's text with newlines alone as line ends."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(slots=True)
@@ -298,7 +149,7 @@ class RationaleWriter:
             raise ItemError("sandbox_lost", str(lost)) from lost
 
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
-        draft = _Draft(self._form.chat(solution.problem, solution.steps))
+        draft = Draft(self._form.chat(solution.problem, solution.steps))
         try:
             return await self._written(draft, solution, attempt, spent)
         except ItemError as error:
@@ -312,7 +163,7 @@ class RationaleWriter:
             spent.code_runs += len(draft.seen)
 
     async def _written(
-        self, draft: _Draft, solution: Solution, attempt: int, spent: _Spent
+        self, draft: Draft, solution: Solution, attempt: int, spent: _Spent
     ) -> Rationale:
         key = f"{solution.path_id}/{attempt}"
         async with Interpreter(self._sandbox, key) as interpreter:
@@ -331,7 +182,7 @@ class RationaleWriter:
         return replace(row, analyses=analyses, verifications=verifications, votes=votes)
 
     def _row(
-        self, draft: _Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
+        self, draft: Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
     ) -> Rationale:
         """A draft as a row, in which nothing was read yet."""
         return Rationale(
@@ -351,7 +202,7 @@ class RationaleWriter:
             attempt=attempt,
         )
 
-    def _taken_up(self, draft: _Draft, steps: int) -> bool:
+    def _taken_up(self, draft: Draft, steps: int) -> bool:
         """Cut a text of another form back to its last good paragraph; whether it has to go on."""
         try:
             self._form.paragraphs(draft.text, steps)
@@ -360,18 +211,14 @@ class RationaleWriter:
             good = self._form.last_good(draft.text, steps) if draft.resumes < RESUMES else None
             if good is None:
                 return False
-            draft.text, blocks, whole = good
-            draft.resumes += 1
-            draft.executions = draft.executions[:blocks]
-            draft.settled = (
-                draft.text.rindex(self._form.code_block(draft.executions[-1].code))
-                if draft.executions
-                else 0
-            )
+            text, blocks, whole = good
+            last = draft.executions[blocks - 1].code if blocks else None
+            settled = 0 if last is None else text.rindex(self._form.code_block(last))
+            draft.take_up(text, draft.executions[:blocks], settled)
             return not whole
         return False
 
-    def _read(self, draft: _Draft, steps: int) -> tuple[list[str], list[str]]:
+    def _read(self, draft: Draft, steps: int) -> tuple[list[str], list[str]]:
         """The paragraphs. Raises ItemError with what was first wrong."""
         try:
             return self._form.paragraphs(draft.text, steps)
@@ -381,7 +228,7 @@ class RationaleWriter:
                 raise first from error
             raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
 
-    async def _draft(self, draft: _Draft, interpreter: Interpreter, item: str) -> None:
+    async def _draft(self, draft: Draft, interpreter: Interpreter, item: str) -> None:
         """Write until the model ends its thinking, with code run in between."""
         while True:
             written = await self._call(draft, item)
@@ -406,7 +253,7 @@ class RationaleWriter:
     async def _as_shown(
         self,
         shown: Sequence[tuple[int, str, str]],
-        draft: _Draft,
+        draft: Draft,
         key: str,
         spent: _Spent,
     ) -> list[CodeRun]:
@@ -434,7 +281,7 @@ class RationaleWriter:
             spent.code_runs += len(again)
         return again
 
-    async def _call(self, draft: _Draft, item: str) -> Completion:
+    async def _call(self, draft: Draft, item: str) -> Completion:
         """Continue the text by one call; one that is cut at its limit is continued by the next.
 
         Raises ItemError('truncated') at the limit of all.
@@ -457,7 +304,7 @@ class RationaleWriter:
         draft.extend(written, reply.prompt_tokens)
         return written
 
-    async def _execute(self, draft: _Draft, interpreter: Interpreter, code: str) -> None:
+    async def _execute(self, draft: Draft, interpreter: Interpreter, code: str) -> None:
         """Run the block that the text ends with and append its output."""
         if len(draft.seen) >= self._budget.code_rounds:
             raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
@@ -481,7 +328,7 @@ class RationaleWriter:
         )
         return run, block
 
-    async def _votes(self, draft: _Draft, solution: Solution, attempt: int) -> list[int | None]:
+    async def _votes(self, draft: Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""
         reply = await self._engine.generate(
             replace(draft.chat, prefill=self._form.conclude(draft.text)),

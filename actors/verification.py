@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from actors.engine import Chat, Completion
-from actors.rationale_writer import ToSettle
+from actors.rationale_form import ToSettle
 from actors.sandbox.contract import Execution, Limits
 from storage.records import CodeRun, Message, Response, Verification
 
@@ -50,7 +50,7 @@ class VerifierForm(Protocol):
         ...
 
     def found(self, written: str, ran: bool) -> ToSettle | None:
-        """See `actors.rationale_writer.RationaleForm`."""
+        """See `actors.rationale_form.RationaleForm`."""
         ...
 
     def unrun(self, written: str, runs: Sequence[CodeRun]) -> str | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from actors.admission import together
 from actors.engine import Completion, Engine, Sampling
 from actors.interpreter import Interpreter
-from actors.rationale_writer import with_newlines
+from actors.rationale_form import with_newlines
 from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
 from actors.verification import History, VerifierForm

@@ -24,7 +24,7 @@ from storage.pilots import pilot_record
 from storage.runs import Run, StageTotals
 from storage.specs import ENGINES
 from storage.sweep import sweep
-from workflows.exports import shown_unrun
+from workflows.executed import shown_unrun
 from workflows.rerun import Rerun, executes, run_again
 
 NOT_RECORDED = "not recorded"

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from storage.records import CodeRun
+from storage.records import CodeRun, Example
 from workflows import prompts
 from workflows.fences import Block, blocks, masked, odd_line_in_code, odd_line_in_prose, unix
 from workflows.reading import last_tag
@@ -197,6 +197,21 @@ def violation(text: str, runs: Sequence[CodeRun]) -> str | None:
     if due is not None:
         return f"the code block {_short(due.code)} is not followed by its output"
     return _left_open(text)
+
+
+def shown_unrun(example: Example) -> str | None:
+    """What an exported row shows that was not run, with its step; None where all was.
+
+    A row whose code was not run at all says so itself (`executed`).
+    """
+    if not example.executed:
+        return None
+    turns = [turn for turn in example.conversations if turn.role == "assistant"]
+    for step, turn in enumerate(turns):
+        runs = [run for run in example.executions if run.step == step]
+        if trouble := violation(turn.content, runs):
+            return f"paragraph {step + 1}: {trouble}"
+    return None
 
 
 def shown_code(text: str) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ from storage.records import (
 from storage.views import View
 from workflows import prompts
 from workflows.answer_text import open_boxes
-from workflows.executed import violation
+from workflows.executed import shown_unrun
 from workflows.fences import blocks, masked, unix
 from workflows.label_rule import first_error
 
@@ -170,21 +170,6 @@ def example_of(
         raise ItemError(Reason.NOT_EXECUTED, trouble)
     check_example(example, code)
     return example
-
-
-def shown_unrun(example: Example) -> str | None:
-    """What an exported row shows that was not run, with its step; None where all was.
-
-    A row whose code was not run at all says so itself (`executed`).
-    """
-    if not example.executed:
-        return None
-    turns = [turn for turn in example.conversations if turn.role == "assistant"]
-    for step, turn in enumerate(turns):
-        runs = [run for run in example.executions if run.step == step]
-        if trouble := violation(turn.content, runs):
-            return f"paragraph {step + 1}: {trouble}"
-    return None
 
 
 def steps_of(example: Example, problem: str) -> list[str]:

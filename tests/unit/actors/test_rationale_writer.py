@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from actors.engine import Chat, EngineSettings, Reply, Sampling
-from actors.rationale_writer import Budget, RationaleWriter, solutions_of
+from actors.rationale_form import solutions_of
+from actors.rationale_writer import Budget, RationaleWriter
 from actors.sandbox.contract import Execution, Limits, Request, SessionDead, Verdict
 from actors.scripted_engine import ScriptedEngine
 from actors.stage import ShardResult, ShardRows

@@ -17,7 +17,7 @@ from tests.scripted_world import InProcessSandbox
 from tests.unit.storage.test_audit import recommit
 from tests.unit.storage.whole_run import finished
 from workflows import prompts
-from workflows.exports import shown_unrun
+from workflows.executed import shown_unrun
 from workflows.rerun import run_again
 
 CODE = ("x = 4\nprint(x)", "print(x * 3)")
