@@ -57,7 +57,10 @@ def told(script: str, number: signal.Signals) -> tuple[int, str, str]:
         assert process.stdout is not None
         assert process.stdout.readline() == "at work\n"
         process.send_signal(number)
-        said, errors = process.communicate(timeout=60)
+        try:
+            said, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, said, errors
 
 
