@@ -1,17 +1,20 @@
 """Stage `rationalize`: a written verification of every step, with code that was really run.
 
-The model writes, stops at a closed code block, reads what its code printed, and goes on; at the
-end the same text is asked several times for the index of the first wrong step.
+The model writes, pauses behind a code block, reads what its code printed, and goes on; at the end
+the same text is asked several times for the index of the first wrong step. What it wrote beyond a
+block that was still to be run, or as an output of its own, is cut off before it goes on; a text of
+another form goes on behind its last good paragraph.
 
 Invariant: paths are reduced to problem and steps before anything else, so that neither answer nor
 label can reach a prompt; the sandbox's own trouble is retried from the start of the solution,
-with the same seeds, and never becomes a code output.
+with the same seeds, and never becomes a code output; a rationale that shows a block or an output
+that was not run is a drop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from actors.engine import Chat, Completion, Engine, Sampling
@@ -24,6 +27,10 @@ from storage.seeds import request_seed
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
+CUTS = 3
+"""How often what can't stay is cut off before a rationale is dropped."""
+RESUMES = 2
+"""How often a rationale of another form is taken up again behind its last good paragraph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,27 @@ def solutions_of(rows: ShardRows, labelled_only: bool = True) -> list[Solution]:
     ]
 
 
+class ToSettle(Protocol):
+    """Something in the text that the model can't write alone."""
+
+    @property
+    def text(self) -> str:
+        """The text up to it, or up to its end where it is a block of code."""
+        ...
+
+    @property
+    def code(self) -> str | None:
+        """What must be run; None where the rest can't stay: the model made an output up."""
+        ...
+
+
 class RationaleForm(Protocol):
     """What the texts look like; every method is pure."""
 
     stops: tuple[str, ...]
-    """Where generation pauses: a closed code block, `thinking_stop`."""
+    """Where generation pauses: what may end a code block, `thinking_stop`."""
+    output_stop: str
+    """Where it also pauses if code is run: the model begins an output of its own."""
     thinking_stop: str
     """Where the verification ends."""
     vote_stop: str
@@ -60,12 +83,19 @@ class RationaleForm(Protocol):
         """All steps at once, and how the assistant's turn begins."""
         ...
 
-    def code(self, written: str) -> str | None:
-        """The Python block that `written` ends with; None where it ends otherwise."""
+    def found(self, written: str, ran: bool) -> ToSettle | None:
+        """The first block to run, or output of the model's own, in what was written.
+
+        `ran`: it begins with a block that was run, and its output.
+        """
         ...
 
     def step_of(self, text: str) -> int:
         """0-based step that the text is verifying at its end."""
+        ...
+
+    def code_block(self, code: str) -> str:
+        """How a block that was run is shown."""
         ...
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
@@ -74,6 +104,28 @@ class RationaleForm(Protocol):
 
     def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
         """Analyses and verifications per step. Raises ItemError for a text of another form."""
+        ...
+
+    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
+        """(text up to its last good paragraph, blocks in it, whether that is the last of all).
+
+        The next paragraph is opened. None where the first one is not good.
+        """
+        ...
+
+    def shown_code(
+        self, analyses: Sequence[str], verifications: Sequence[str]
+    ) -> list[tuple[int, str, str]]:
+        """(step, code, output that is shown) of every block, in the order of the paragraphs."""
+        ...
+
+    def check_executed(
+        self,
+        analyses: Sequence[str],
+        verifications: Sequence[str],
+        executions: Sequence[CodeRun],
+    ) -> None:
+        """Raise ItemError `not_executed` where something is shown that was not run."""
         ...
 
     def conclude(self, text: str) -> str:
@@ -108,6 +160,16 @@ class _Draft:
         self.chat = chat
         self.text = chat.prefill
         self.executions: list[CodeRun] = []
+        """Of the blocks in the text, in the order in which they were run."""
+        self.settled = 0
+        """Where the last block that was run begins; up to there nothing is to be settled."""
+        self.seen: list[str] = []
+        """All code that the interpreter has seen, also of paragraphs that were given up."""
+        self.cuts = 0
+        """How often something that can't stay was cut off."""
+        self.resumes = 0
+        self.trouble: tuple[ItemError, str] | None = None
+        """What was first wrong with the form, and the text that had it."""
         self.tokens = 0
         """Generated."""
         self.size = 0
@@ -115,13 +177,26 @@ class _Draft:
         self.calls = 0
         self._prompt: int | None = None
 
+    @property
+    def cut_back(self) -> str:
+        """Why something was cut off, in words."""
+        return (
+            f"the text was cut back ({self.cuts}): it showed an output that no code printed, or "
+            "the code block did not end where it seemed to"
+        )
+
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
-        self.text += written.text
+        self.text += with_newlines(written.text)
         self.tokens += written.tokens
         self.size = prompt_tokens - self._prompt + written.tokens
         self.calls += 1
+
+
+def with_newlines(text: str) -> str:
+    """A model's text with newlines alone as line ends."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(slots=True)
@@ -130,6 +205,8 @@ class _Spent:
 
     tokens: int = 0
     code_runs: int = 0
+    lost: dict[str, list[Rationale]] = field(default_factory=dict)
+    """Path -> texts that were dropped, in the order of their attempts."""
 
 
 class RationaleWriter:
@@ -158,6 +235,7 @@ class RationaleWriter:
         self._form = form
         self._sampling = sampling
         self._budget = budget
+        self._stops = (*form.stops, form.output_stop) if budget.execute else form.stops
         self._limits = limits
         self._model = model
         self._seed = seed
@@ -165,24 +243,29 @@ class RationaleWriter:
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
 
-        Drops, per path: the form's reasons, `too_long`, `too_many_code_rounds`, `truncated`,
-        `sandbox_lost` (the infrastructure's, after all tries), `request_rejected`. Raises
-        InfrastructureError, SandboxUnavailable among them.
+        A text that was dropped becomes a row too, with its reason, before the one that stands.
+        Drops, per path: the form's reasons (`not_executed` among them), `too_long`,
+        `too_many_code_rounds`, `truncated`, `sandbox_lost` (the infrastructure's, after all
+        tries), `request_rejected`. Raises InfrastructureError, SandboxUnavailable among them.
         """
         spent = _Spent()
 
         async def one(solution: Solution) -> list[Rationale]:
             return [await self._verify(solution, spent)]
 
-        written, drops = await process_items(
-            solutions_of(rows, self._labelled), lambda solution: solution.path_id, one
-        )
+        solutions = solutions_of(rows, self._labelled)
+        written, drops = await process_items(solutions, lambda solution: solution.path_id, one)
+        stands = {row.path_id: [row] for row in written}
+        names = [solution.path_id for solution in solutions]
         return ShardResult(
-            tuple(written),
+            tuple(
+                row for name in names for row in (*spent.lost.get(name, ()), *stands.get(name, ()))
+            ),
             tuple(drops),
             {
                 "tokens": spent.tokens,
                 "code_runs": spent.code_runs,
+                "dropped_texts": sum(map(len, spent.lost.values())),
                 "votes": sum(len(row.votes) for row in written),
                 "unreadable_votes": sum(row.votes.count(None) for row in written),
             },
@@ -217,44 +300,145 @@ class RationaleWriter:
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = _Draft(self._form.chat(solution.problem, solution.steps))
         try:
-            key = f"{solution.path_id}/{attempt}"
-            async with Interpreter(self._sandbox, key) as interpreter:
-                await self._draft(draft, interpreter, f"{solution.path_id}\x1f{attempt}")
-            analyses, verifications = self._form.paragraphs(draft.text, len(solution.steps))
-            votes = await self._votes(draft, solution, attempt)
+            return await self._written(draft, solution, attempt, spent)
+        except ItemError as error:
+            if draft.calls:
+                row = self._row(draft, solution, attempt, draft.executions)
+                lost = spent.lost.setdefault(solution.path_id, [])
+                lost.append(replace(row, dropped=str(error)))
+            raise
         finally:
             spent.tokens += draft.tokens
-            spent.code_runs += len(draft.executions)
+            spent.code_runs += len(draft.seen)
+
+    async def _written(
+        self, draft: _Draft, solution: Solution, attempt: int, spent: _Spent
+    ) -> Rationale:
+        key = f"{solution.path_id}/{attempt}"
+        async with Interpreter(self._sandbox, key) as interpreter:
+            item = f"{solution.path_id}\x1f{attempt}"
+            await self._draft(draft, interpreter, item)
+            while self._taken_up(draft, len(solution.steps)):
+                await self._draft(draft, interpreter, item)
+        analyses, verifications = self._read(draft, len(solution.steps))
+        executions: list[CodeRun] = []
+        if self._budget.execute:
+            shown = self._form.shown_code(analyses, verifications)
+            executions = await self._as_shown(shown, draft, key, spent)
+            self._form.check_executed(analyses, verifications, executions)
+        votes = await self._votes(draft, solution, attempt)
+        row = self._row(draft, solution, attempt, executions)
+        return replace(row, analyses=analyses, verifications=verifications, votes=votes)
+
+    def _row(
+        self, draft: _Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
+    ) -> Rationale:
+        """A draft as a row, in which nothing was read yet."""
         return Rationale(
             path_id=solution.path_id,
             problem_id=solution.problem_id,
-            analyses=analyses,
-            verifications=verifications,
-            executions=draft.executions,
-            votes=votes,
+            analyses=[],
+            verifications=[],
+            executions=list(executions),
+            votes=[],
             text=draft.text,
-            code_rounds=len(draft.executions),
+            code_rounds=len(draft.seen),
             finish_reason="stop",
             model=self._model,
             seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "0"),
             tokens=draft.tokens,
+            executed=self._budget.execute,
+            attempt=attempt,
         )
+
+    def _taken_up(self, draft: _Draft, steps: int) -> bool:
+        """Cut a text of another form back to its last good paragraph; whether it has to go on."""
+        try:
+            self._form.paragraphs(draft.text, steps)
+        except ItemError as error:
+            draft.trouble = draft.trouble or (error, draft.text)
+            good = self._form.last_good(draft.text, steps) if draft.resumes < RESUMES else None
+            if good is None:
+                return False
+            draft.text, blocks, whole = good
+            draft.resumes += 1
+            draft.executions = draft.executions[:blocks]
+            draft.settled = (
+                draft.text.rindex(self._form.code_block(draft.executions[-1].code))
+                if draft.executions
+                else 0
+            )
+            return not whole
+        return False
+
+    def _read(self, draft: _Draft, steps: int) -> tuple[list[str], list[str]]:
+        """The paragraphs. Raises ItemError with what was first wrong."""
+        try:
+            return self._form.paragraphs(draft.text, steps)
+        except ItemError as error:
+            first, draft.text = draft.trouble or (error, draft.text)
+            if not draft.cuts:
+                raise first from error
+            raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
 
     async def _draft(self, draft: _Draft, interpreter: Interpreter, item: str) -> None:
         """Write until the model ends its thinking, with code run in between."""
-        unread = ""  # what was written since the last code output
         while True:
             written = await self._call(draft, item)
-            unread += written.text
-            if written.stop_string is None or written.stop_string == self._form.thinking_stop:
-                return
-            code = self._form.code(unread) if self._budget.execute else None
-            if code is not None:
-                await self._execute(draft, interpreter, code)
-                unread = ""
+            over = written.finish_reason == "stop" and written.stop_string in (
+                None, self._form.thinking_stop
+            )  # fmt: skip
+            found = None
+            if self._budget.execute:
+                found = self._form.found(draft.text[draft.settled :], bool(draft.executions))
+            if found is None:
+                if over:
+                    return
+                continue
+            draft.text = draft.text[: draft.settled] + found.text
+            if found.code is not None:
+                await self._execute(draft, interpreter, found.code)
+                continue
+            draft.cuts += 1
+            if draft.cuts > CUTS:
+                raise ItemError("not_executed", draft.cut_back)
+
+    async def _as_shown(
+        self,
+        shown: Sequence[tuple[int, str, str]],
+        draft: _Draft,
+        key: str,
+        spent: _Spent,
+    ) -> list[CodeRun]:
+        """The executions of the blocks that are shown, in the order in which they are shown.
+
+        Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
+        ItemError `not_executed` where one then prints something else than what is shown.
+        """
+        if [code for _, code, _ in shown] == draft.seen:
+            pairs = zip(draft.executions, shown, strict=True)
+            return [replace(run, step=step) for run, (step, _, _) in pairs]
+        again: list[CodeRun] = []
+        try:
+            async with Interpreter(self._sandbox, f"{key}/replay") as interpreter:
+                for step, code, output in shown:
+                    run, _ = await self._run(interpreter, step, code)
+                    again.append(run)
+                    if run.output.rstrip("\n") != output:
+                        raise ItemError(
+                            "not_executed",
+                            f"paragraph {step + 1}: run again in the order of the paragraphs, the "
+                            "code block prints something else",
+                        )
+        finally:
+            spent.code_runs += len(again)
+        return again
 
     async def _call(self, draft: _Draft, item: str) -> Completion:
-        """Continue the text by one call. Raises ItemError('truncated') at a token limit."""
+        """Continue the text by one call; one that is cut at its limit is continued by the next.
+
+        Raises ItemError('truncated') at the limit of all.
+        """
         room = self._budget.total_tokens - draft.size
         if room <= 0:
             raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
@@ -264,34 +448,38 @@ class RationaleWriter:
                 self._sampling,
                 n=1,
                 max_tokens=min(self._sampling.max_tokens, room),
-                stop=self._form.stops,
+                stop=self._stops,
                 include_stop=True,
                 seed=self._request_seed(item, str(draft.calls)),
             ),
         )
         written = reply.completions[0]
         draft.extend(written, reply.prompt_tokens)
-        if written.finish_reason != "stop":
-            raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
         return written
 
     async def _execute(self, draft: _Draft, interpreter: Interpreter, code: str) -> None:
-        """Run a block and append its output to the text."""
-        if len(draft.executions) >= self._budget.code_rounds:
+        """Run the block that the text ends with and append its output."""
+        if len(draft.seen) >= self._budget.code_rounds:
             raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
+        run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
+        draft.executions.append(run)
+        draft.seen.append(code)
+        draft.settled = draft.text.rindex(self._form.code_block(code))
+        draft.text += block
+
+    async def _run(self, interpreter: Interpreter, step: int, code: str) -> tuple[CodeRun, str]:
+        """(what happened, the block that shows the output)."""
         execution = await interpreter.run(code, self._limits)
         output, block = self._form.code_output(execution, self._limits)
-        draft.executions.append(
-            CodeRun(
-                step=self._form.step_of(draft.text),
-                code=code,
-                output=output,
-                verdict=str(execution.verdict),
-                wall_s=execution.wall_s,
-                queued_s=execution.queued_s,
-            )
+        run = CodeRun(
+            step=step,
+            code=code,
+            output=output,
+            verdict=str(execution.verdict),
+            wall_s=execution.wall_s,
+            queued_s=execution.queued_s,
         )
-        draft.text += block
+        return run, block
 
     async def _votes(self, draft: _Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""

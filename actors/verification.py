@@ -6,9 +6,11 @@ code outputs included, as of the last call.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from actors.engine import Chat, Completion
+from actors.rationale_writer import ToSettle
 from actors.sandbox.contract import Execution, Limits
 from storage.records import CodeRun, Message, Response, Verification
 
@@ -19,10 +21,11 @@ class VerifierForm(Protocol):
     mode: str
     system: str
     executes: bool
-    """Whether code is run, so that generation stops behind each block."""
+    """Whether code is run, so that generation pauses behind each block."""
     analysis_stop: str
     verification_stop: str
-    code_stop: str
+    pauses: tuple[str, ...]
+    """What may end a code block or begin an output."""
     verdict_opening: str
     """What stands before the verdict's token."""
 
@@ -46,8 +49,16 @@ class VerifierForm(Protocol):
         """(content of the verification, the whole closed part)."""
         ...
 
-    def code(self, written: str) -> str | None:
-        """The Python block that `written` ends with; None where it ends otherwise."""
+    def found(self, written: str, ran: bool) -> ToSettle | None:
+        """See `actors.rationale_writer.RationaleForm`."""
+        ...
+
+    def unrun(self, written: str, runs: Sequence[CodeRun]) -> str | None:
+        """What is shown that was not run; None where all was."""
+        ...
+
+    def code_block(self, code: str) -> str:
+        """How a block that was run is shown."""
         ...
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:

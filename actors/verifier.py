@@ -4,7 +4,8 @@ A turn per step in one conversation: the model analyzes, writes Python, reads wh
 is then asked for one token, its verdict. N histories of a response know nothing of each other.
 
 Invariant: a reward is read at the verdict's own position, which is forced, so that nothing the
-model wrote before can be taken for it; a step costs at most `rounds` rounds and `step_tokens`
+model wrote before can be taken for it; a verification that shows a block or an output that was not
+run is left out; a step costs at most `rounds` rounds and `step_tokens`
 tokens, then it is judged from its analysis alone; the sandbox's own trouble repeats the history
 from its start, with the same seeds, and never becomes a code output.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from actors.admission import together
 from actors.engine import Completion, Engine, Sampling
 from actors.interpreter import Interpreter
+from actors.rationale_writer import with_newlines
 from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
 from actors.verification import History, VerifierForm
@@ -214,36 +216,43 @@ class Verifier:
         except _OutOfRoom:
             return self._form.verification(opening, history.text[start + len(opening) :])[0], True
         content, part = self._form.verification(opening, history.text[start + len(opening) :])
+        if interpreter is not None:
+            runs = [run for run in history.executions if run.step == len(history.rewards)]
+            if self._form.unrun(part, runs) is not None:
+                return content, True
         history.text = history.text[:start] + part
         return content, False
 
     async def _rounds(self, history: History, interpreter: Interpreter | None) -> None:
         """Write until the verification is closed, with code run in between."""
-        stops: Sequence[str] = (self._form.verification_stop,)
-        if interpreter is not None:
-            stops = (*stops, self._form.code_stop)
-        unread = ""  # what was written since the last code output
+        pauses = self._form.pauses if interpreter is not None else ()
+        settled, ran = len(history.text), False  # where the last block that was run begins
         for last in (False,) * (self._effort.rounds - 1) + (True,):
             room = history.room(self._effort.step_tokens)
             if room <= 0:
                 raise _OutOfRoom
             try:
-                written = await self._call(history, room, stops)
+                written = await self._call(history, room, (self._form.verification_stop, *pauses))
             except ItemError as error:
                 if error.reason != "too_long":
                     raise
                 raise _OutOfRoom from error
-            history.text += written.text
+            history.text += with_newlines(written.text)
             if written.finish_reason != "stop":
                 raise _OutOfRoom
-            if interpreter is None or written.stop_string != self._form.code_stop:
+            if interpreter is None:
                 return
-            history.text += self._form.code_stop
-            unread += written.text + self._form.code_stop
-            code = self._form.code(unread)
-            if code is not None and not last:
-                await self._execute(history, interpreter, code)
-                unread = ""
+            paused = written.stop_string in pauses
+            history.text += (written.stop_string or "") if paused else ""
+            found = self._form.found(history.text[settled:], ran)
+            if found is None:
+                if not paused:
+                    return
+                continue
+            history.text = history.text[:settled] + found.text
+            if found.code is not None and not last:
+                settled, ran = history.text.rindex(self._form.code_block(found.code)), True
+                await self._execute(history, interpreter, found.code)
         raise _OutOfRoom
 
     async def _execute(self, history: History, interpreter: Interpreter, code: str) -> None:

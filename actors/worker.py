@@ -22,6 +22,7 @@ from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
 from actors.tree_chains import unfolded
 from storage.commits import Receipt
 from storage.layout import KINDS
+from storage.records import standing
 from storage.runs import Run
 
 LOOKS_EVERY_S = 0.5
@@ -150,6 +151,8 @@ class ShardWorker:
         )
         held.update((name, tuple(rows)) for name, rows in zip(missing, parts, strict=True))
         fields: dict[str, Any] = {FIELD_OF[name]: held[name] for name in needed}
+        if "rationales" in fields:
+            fields["rationales"] = standing(fields["rationales"])
         rows = ShardRows(**fields)
         return unfolded(rows) if rows.tree else rows
 

@@ -97,7 +97,7 @@ def rationalize(
     opened = [writer.render(chat) for chat in asked]
     verdicts = [Verdict(text) for text in opened]
     interpreters = [Interpreter() for _ in asked] if execute else []
-    stops = list(prompts.RATIONALE_STOPS if execute else prompts.RATIONALE_STOPS[1:])
+    stops = [*([prompts.CODE_CLOSE] if execute else []), prompts.THINK_CLOSE]
     style: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 40}
     for turn in range(_MOST_ROUNDS if execute else 1):
         active = [index for index, verdict in enumerate(verdicts) if not verdict.finished]

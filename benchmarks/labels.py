@@ -43,7 +43,7 @@ from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
 from launch.config import store_url
 from storage.layout import DEFAULT_STORE
-from storage.records import Path, PathLabels, Problem, Rationale, StateRollouts
+from storage.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
 from storage.runs import Run
 from storage.stores import open_store
 from workflows.answers import read_answer
@@ -105,7 +105,7 @@ def laboratory(run: Run, bank: Bank, solutions: int, pilot: int) -> Laboratory:
     groups: list[Group] = []
     for shard in range(run.spec.plan.shards):
         paths = run.read_rows("sample", shard, Path)
-        written = run.read_rows("rationalize", shard, Rationale)
+        written = standing(run.read_rows("rationalize", shard, Rationale))
         for problem in run.read_rows("problems", shard, Problem):
             name = problem.problem_id
             mine = [path for path in paths if path.problem_id == name]

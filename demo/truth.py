@@ -112,7 +112,7 @@ def show(run: Run, console: Console) -> None:
     rows: dict[str, int] = {}
     for stage in run.spec.stages:
         totals = run.totals(stage)
-        rows[stage] = totals.rows
+        rows[stage] = totals.rows - totals.counts.get("dropped_texts", 0)
         counts.update({f"{stage}.{name}": n for name, n in totals.counts.items()})
         drops.update({f"{stage}: {reason}": n for reason, n in totals.drops.items()})
     worth = measure(run)

@@ -153,13 +153,35 @@ def compare(
 
 @app.command()
 def audit(
-    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    replay: Annotated[
+        float,
+        typer.Option("--replay", help="Run the code of this share of the exported rows again."),
+    ] = 0.0,
 ) -> None:
     """Re-read every committed object and check it; exit code 3 where something is wrong."""
     from launch.status import audit_run
 
-    if not audit_run(_open(run, store), as_json):
+    if not audit_run(_open(run, store), as_json, replay):
         raise typer.Exit(3)
+
+
+@app.command()
+def texts(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only those dropped for it, e.g. no_code.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Print rationales that were dropped, each with its reason."""
+    from launch.dropped import show_dropped
+
+    show_dropped(_open(run, store), reason, limit, as_json)
 
 
 @app.command()

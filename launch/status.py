@@ -6,6 +6,7 @@ a build runs, after it crashed and after it ended.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,10 +19,13 @@ from rich.table import Table
 from actors.models import BOUND
 from storage.audit import audit
 from storage.derivation import origin_run
+from storage.errors import ConfigurationError
 from storage.pilots import pilot_record
 from storage.runs import Run, StageTotals
 from storage.specs import ENGINES
 from storage.sweep import sweep
+from workflows.exports import shown_unrun
+from workflows.rerun import Rerun, executes, run_again
 
 NOT_RECORDED = "not recorded"
 
@@ -159,17 +163,37 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86_400:.1f} d"
 
 
-def audit_run(run: Run, as_json: bool) -> bool:
-    """Audit a run and print the findings; True where there is none."""
-    found = audit(run)
+def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
+    """Audit a run and print the findings; True where there is none.
+
+    `replay`: the share of its exported rows whose code is run again. Raises ConfigurationError
+    for a share that is none, and InfrastructureError where no sandbox can be had.
+    """
+    if not 0 <= replay <= 1:
+        raise ConfigurationError(f"`--replay {replay:g}`: give a share between 0 and 1")
+    found = audit(run, shown_unrun if executes(run) else None)
+    again = asyncio.run(run_again(run, replay)) if replay and executes(run) else Rerun()
+    findings = (*found.findings, *again.findings)
     if as_json:
-        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
-    else:
-        for finding in found.findings:
-            typer.echo(str(finding))
-        state = "clean" if not found.findings else f"{len(found.findings)} findings"
-        typer.echo(f"audit of {run.name}: {found.objects:,} objects, {found.rows:,} rows: {state}")
-    return not found.findings
+        body = {**asdict(found), "findings": [asdict(finding) for finding in findings]}
+        rerun = {"rows": again.rows, "blocks": again.blocks, "otherwise": len(again.findings)}
+        typer.echo(json.dumps({**body, "replayed": rerun}, ensure_ascii=False))
+        return not findings
+    for finding in findings:
+        typer.echo(str(finding))
+    state = "clean" if not findings else f"{len(findings)} findings"
+    typer.echo(f"audit of {run.name}: {found.objects:,} objects, {found.rows:,} rows: {state}")
+    if found.exported:
+        typer.echo(
+            f"exported rows that show what was not run: {found.not_executed:,} of "
+            f"{found.exported:,}"
+        )
+    if again.rows:
+        typer.echo(
+            f"run again: {again.blocks:,} blocks of {again.rows:,} rows, "
+            f"{len(again.findings):,} rows print something else"
+        )
+    return not findings
 
 
 def sweep_run(run: Run, as_json: bool) -> None:

@@ -51,6 +51,8 @@ def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Accoun
     keys: Iterable[Hashable] = (row.path_id for row in rows)
     if stage in ("estimate", "prover"):
         keys = ((row.path_id, row.state, row.round) for row in rows)
+    if stage == "rationalize":
+        keys = ((row.path_id, row.attempt) for row in rows)
     if stage == "judge":
         keys = ((row.path_id, row.prompt, row.sees, row.number, row.round) for row in rows)
     seen = frozenset(row.path_id for row in rows)

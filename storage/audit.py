@@ -1,8 +1,8 @@
 """Reading everything a run has committed, and saying what is not as it should be.
 
 Shard by shard, down the road: each commit, the digest of its data, kind and number of rows, the
-schema, and the items (`storage.accounting`); at the end `_SUCCESS.json` against the commits, and
-the dataset against its checksums.
+schema, the items (`storage.accounting`), and what exported rows show; at the end `_SUCCESS.json`
+against the commits, and the dataset against its checksums.
 
 Invariant: an audit changes nothing, trusts nothing that it can read again, and holds one shard per
 reader, plus eight bytes per problem.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +22,7 @@ from storage.accounting import account_of, unaccounted
 from storage.commits import Commit, Receipt, read_commit, receipt_of
 from storage.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
+from storage.records import Example
 from storage.runs import NAMED, Run, Success, sum_receipts
 
 READERS = 4
@@ -34,7 +35,9 @@ class Finding:
     kind: str
     """`commit_unreadable`, `data_damaged` (or gone), `wrong_rows`, `foreign_commit`,
     `commit_without_source`, `plan`, `row_twice`, `problem_twice`, `dropped_twice`,
-    `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `success`, `dataset`."""
+    `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `success`, `dataset`,
+    `not_executed` (an exported row shows what was not run), `runs_otherwise` (code that was run
+    again prints something else)."""
     detail: str
     stage: str = ""
     shard: int | None = None
@@ -54,6 +57,14 @@ class Audit:
     rows: int
     bytes: int
     finished: bool
+    exported: int = 0
+    """Exported rows of which it was asked whether what they show was run."""
+    not_executed: int = 0
+    """Those of them that show what was not."""
+
+
+Unrun = Callable[[Example], str | None]
+"""What an exported row shows that was not run; None where all was."""
 
 
 @dataclass(slots=True)
@@ -66,18 +77,22 @@ class _ShardAudit:
     objects: int = 0
     problems: frozenset[int] = frozenset()
     """Eight-byte digests of the ids of its input."""
+    unrun: Unrun | None = None
+    exported: int = 0
 
 
-def audit(run: Run) -> Audit:
-    """Read everything again. Raises StoreUnavailable and StoreRefused only."""
+def audit(run: Run, unrun: Unrun | None = None) -> Audit:
+    """Read everything again; `unrun` is asked of exported rows. Raises StoreUnavailable and
+    StoreRefused only."""
     findings: list[Finding] = []
-    objects = rows = size = 0
+    objects = rows = size = exported = 0
     problems: set[int] = set()
     success = _success(run, findings)
     receipts: dict[str, list[Receipt]] = {stage: [] for stage in run.spec.stages}
-    for found in _shards(run):
+    for found in _shards(run, unrun):
         findings += found.findings
         objects += found.objects
+        exported += found.exported
         rows += sum(commit.rows for commit in found.commits.values())
         size += sum(commit.bytes for commit in found.commits.values())
         if problems & found.problems:
@@ -94,7 +109,8 @@ def audit(run: Run) -> Audit:
             if success.totals.get(stage) != sum_receipts(receipts[stage]):
                 findings.append(Finding("success", f"the totals of {stage} differ from commits"))
         findings += [Finding("dataset", detail) for detail in check_dataset(run)]
-    return Audit(tuple(findings), objects, rows, size, success is not None)
+    shown = sum(finding.kind == "not_executed" for finding in findings)
+    return Audit(tuple(findings), objects, rows, size, success is not None, exported, shown)
 
 
 def _success(run: Run, findings: list[Finding]) -> Success | None:
@@ -108,20 +124,22 @@ def _success(run: Run, findings: list[Finding]) -> Success | None:
     return success
 
 
-def _shards(run: Run) -> Iterator[_ShardAudit]:
+def _shards(run: Run, unrun: Unrun | None) -> Iterator[_ShardAudit]:
     """Every shard of the plan, in order, a few read at once."""
     shards = iter(range(run.spec.plan.shards))
     with ThreadPoolExecutor(READERS) as readers:
         reading: deque[Future[_ShardAudit]] = deque(
-            readers.submit(_audit_shard, run, shard) for shard in islice(shards, READERS)
+            readers.submit(_audit_shard, run, shard, unrun) for shard in islice(shards, READERS)
         )
         while reading:
             yield reading.popleft().result()
-            reading.extend(readers.submit(_audit_shard, run, shard) for shard in islice(shards, 1))
+            reading.extend(
+                readers.submit(_audit_shard, run, shard, unrun) for shard in islice(shards, 1)
+            )
 
 
-def _audit_shard(run: Run, shard: int) -> _ShardAudit:
-    found = _ShardAudit(shard)
+def _audit_shard(run: Run, shard: int, unrun: Unrun | None) -> _ShardAudit:
+    found = _ShardAudit(shard, unrun=unrun)
     entered: frozenset[str] | None = None
     previous = ""
     for stage in run.spec.stages:
@@ -171,6 +189,11 @@ def _audit_rows(
     found.objects += 1
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
+    if found.unrun is not None and commit.stage == "export":
+        found.exported += len(rows)
+        for row in rows:
+            if trouble := found.unrun(row):
+                note("not_executed", f"{row.path_id}: {trouble}")
     account = account_of(commit.stage, rows, commit.drops)
     if commit.stage == run.input_stage:
         if len(rows) != run.spec.plan.size(found.shard):

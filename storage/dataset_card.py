@@ -205,7 +205,11 @@ def _filter_rows(success: Success) -> list[tuple[str, ...]]:
         "formalize": "put into formulas",
         "export": "kept by consensus",
     }
-    found += [(name, totals[stage].rows) for stage, name in names.items() if stage in totals]
+    found += [
+        (name, totals[stage].rows - totals[stage].counts.get("dropped_texts", 0))
+        for stage, name in names.items()
+        if stage in totals
+    ]
     lines: list[tuple[str, ...]] = []
     before = 0
     for name, rows in found:

@@ -12,6 +12,7 @@ that no step is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -163,6 +164,18 @@ class Rationale:
     model: str
     seed: int
     tokens: int
+    executed: bool = True
+    """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
+    attempt: int = 0
+    """0-based try of its path."""
+    dropped: str | None = None
+    """Why this text does not stand (reason and detail), its other fields then empty; None for
+    the one that does. `standing` leaves them out; a stage is never shown them."""
+
+
+def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:
+    """The rationales without the texts that were dropped."""
+    return tuple(row for row in rows if row.dropped is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +272,8 @@ class Example:
     completer: str
     rationale_writer: str
     run: str
+    executed: bool = True
+    """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
 
 
 @dataclass(frozen=True, slots=True)

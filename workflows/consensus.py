@@ -20,6 +20,7 @@ from actors.stage import ShardResult, ShardRows, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.records import Agreement, Drop, Judgement
 from workflows.label_rule import first_error
+from workflows.rationales import check_executed
 from workflows.settings import ConsensusSettings, JudgeSettings
 from workflows.sources import NEEDS, SOURCES, Evidence, Reading, Unread
 
@@ -177,14 +178,20 @@ class ConsensusStage:
         judge: JudgeSettings | None = None,
         *,
         verified: bool = True,
+        executes: bool = True,
     ) -> None:
-        """`verified`: whether a stage of the road writes verifications."""
+        """`verified`: whether a stage of the road writes verifications; `executes`: whether the
+        code of rationales is run."""
         self._settings = settings
         self._judge = judge or JudgeSettings()
         self._verified = verified
+        self._executes = executes
 
     async def run(self, rows: ShardRows) -> ShardResult[Agreement]:
-        """Judge every path that has a rationale or judgements; rows for all, drops for the lost."""
+        """Judge every path that has a rationale or judgements; rows for all, drops for the lost.
+
+        A rationale that shows what was not run is dropped as `not_executed`, without a row.
+        """
         labels = {row.path_id: row for row in rows.labels}
         paths = {row.path_id: row for row in rows.paths}
         rationales = {row.path_id: row for row in rows.rationales}
@@ -197,6 +204,8 @@ class ConsensusStage:
             rationale, judgements = rationales.get(path_id), tuple(said[path_id])
             if labelled is None and "labels" in self._settings.sources:
                 raise ItemError("labels_missing", "a verification without labels")
+            if rationale is not None and rationale.executed and self._executes:
+                check_executed(rationale.analyses, rationale.verifications, rationale.executions)
             steps = len(path.steps) if path else len(labelled.labels) if labelled else 0
             problem = rationale or (judgements[0] if judgements else labels[path_id])
             of = Evidence(path_id, problem.problem_id, steps, path, labelled, rationale, judgements)

@@ -7,8 +7,10 @@ this order, the judgement boxed. The writer's text must not be able to break tha
   turn can find is the judgement; boxes in code stay, since code is exactly what was run.
 - A text that quotes one of the tags, leaves a code block open, or has code that prints a boxed
   Yes or No is dropped with a reason: escaping it would train on text that no model wrote.
+- A text that shows code or an output that was not run is dropped (`workflows.executed`).
 
-Invariant: every example passes `check_example`, and every judgement equals its label.
+Invariant: every example passes `check_example`, every judgement equals its label, and whatever is
+shown of code was run, where the row does not say otherwise.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from storage.records import (
 from storage.views import View
 from workflows import prompts
 from workflows.answer_text import open_boxes
+from workflows.executed import violation
+from workflows.fences import blocks, masked, unix
 from workflows.label_rule import first_error
 
 
@@ -45,13 +49,13 @@ class Reason(StrEnum):
     """A fence is never closed: it would swallow the judgement."""
     JUDGEMENT_IN_CODE = "judgement_in_code"
     """Code or its output holds a boxed Yes or No."""
+    NOT_EXECUTED = "not_executed"
+    """Code or an output is shown that was not run."""
     BAD_FORMAT = "bad_format"
     """The finished example fails its check."""
 
 
 _TAG = re.compile(r"<(?i:/?\s*(?:analyze|verify|output)\s*>)")  # a plain "<": found at once
-_FENCED = re.compile(r"(^```[^\n]*\n.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
-_FENCE = re.compile(r"^```", re.MULTILINE)
 _BOX = re.compile(r"\\boxed\s*\{")
 _VERDICT = re.compile(r"(?:yes|no)\W*\}", re.IGNORECASE)
 # Up to the closing tag, a run of other characters at a time.
@@ -69,19 +73,21 @@ def clean_text(text: str) -> str:
     """A part of a rationale as it may stand in a turn. Raises ItemError with a Reason."""
     if "<" in text and _TAG.search(text):
         raise ItemError(Reason.TAG_IN_TEXT)
-    whole = text.strip()
-    fences = "```" in whole
-    pieces = _FENCED.split(whole) if fences else [whole]
-    for position, piece in enumerate(pieces):
-        fenced = position % 2 == 1
-        if fenced and "\\boxed" in piece and _BOX.search(piece) and _VERDICT.search(piece):
+    whole = unix(text).strip()
+    parts, at = [], 0
+    for block in blocks(whole):
+        if not block.closed:
+            raise ItemError(Reason.OPEN_CODE_BLOCK)
+        shown = whole[block.start : block.end]
+        if "\\boxed" in shown and _BOX.search(shown) and _VERDICT.search(shown):
             raise ItemError(Reason.JUDGEMENT_IN_CODE)
-        if not fenced:
-            if fences and _FENCE.search(piece):
-                raise ItemError(Reason.OPEN_CODE_BLOCK)
-            if "\\boxed" in piece:
-                pieces[position] = _BOX.sub("", open_boxes(piece))
-    return "".join(pieces)
+        parts += [_without_boxes(whole[at : block.start]), shown]
+        at = block.end
+    return "".join([*parts, _without_boxes(whole[at:])])
+
+
+def _without_boxes(prose: str) -> str:
+    return _BOX.sub("", open_boxes(prose)) if "\\boxed" in prose else prose
 
 
 def analyze_part(number: int, analysis: str) -> str:
@@ -158,9 +164,27 @@ def example_of(
         completer=models.get("completer", ""),
         rationale_writer=models.get("rationale", "") or models.get("judge", ""),
         run=run,
+        executed=rationale.executed,
     )
+    if trouble := shown_unrun(example):
+        raise ItemError(Reason.NOT_EXECUTED, trouble)
     check_example(example, code)
     return example
+
+
+def shown_unrun(example: Example) -> str | None:
+    """What an exported row shows that was not run, with its step; None where all was.
+
+    A row whose code was not run at all says so itself (`executed`).
+    """
+    if not example.executed:
+        return None
+    turns = [turn for turn in example.conversations if turn.role == "assistant"]
+    for step, turn in enumerate(turns):
+        runs = [run for run in example.executions if run.step == step]
+        if trouble := violation(turn.content, runs):
+            return f"paragraph {step + 1}: {trouble}"
+    return None
 
 
 def steps_of(example: Example, problem: str) -> list[str]:
@@ -225,9 +249,8 @@ def check_example(example: Example, code: bool = True) -> None:
         if code and not match["verification"].startswith(prompts.VERIFY_LEAD_IN + "\n"):
             raise _bad(example, f"turn {number} has another lead-in to its verification")
         written = match["analysis"] + (match["verification"] or "")
-        boxed = "\\boxed" in written and _BOX.search(_FENCED.sub("", written))
-        fences = written.startswith("```") + written.count("\n```")
-        if boxed or fences % 2:
+        boxed = "\\boxed" in written and _BOX.search(masked(written))
+        if boxed or any(not block.closed for block in blocks(written)):
             raise _bad(example, f"turn {number} has another box, or an open code block")
         if (match["verdict"] == "Yes") != right:
             raise _bad(example, f"turn {number} does not say its label")
@@ -245,10 +268,12 @@ def _bad(example: Example, what: str) -> ItemError:
 class ExportStage:
     """Stage `export`: thin around `example_of`."""
 
-    def __init__(self, run: str, models: Mapping[str, str]) -> None:
-        """`models`: the identity of the model of each role (policy, completer, rationale...)."""
+    def __init__(self, run: str, models: Mapping[str, str], *, executes: bool = True) -> None:
+        """`models`: the identity of the model of each role (policy, completer, rationale...);
+        `executes`: whether the code of rationales is run."""
         self._run = run
         self._models = models
+        self._executes = executes
 
     async def run(self, rows: ShardRows) -> ShardResult[Example]:
         """An example per kept path."""
@@ -268,7 +293,11 @@ class ExportStage:
             if kept.chosen is None and name not in rationales:
                 judged = kept.labels
                 return [unwritten(problem, paths[name], judged, mc, self._models, self._run)]
-            written = rationales[name] if kept.chosen is None else spoken(said[name][kept.chosen])
+            written = (
+                replace(rationales[name], executed=self._executes and rationales[name].executed)
+                if kept.chosen is None
+                else spoken(said[name][kept.chosen])
+            )
             return [
                 example_of(problem, paths[name], kept.labels, mc, written, self._models, self._run)
             ]

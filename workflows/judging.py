@@ -18,16 +18,17 @@ from actors.judge import Opinion
 from storage.errors import ConfigurationError, ItemError
 from storage.records import Message, Problem
 from workflows import judge_prompts as asked
-from workflows import prompts
+from workflows import prompts, reading
+from workflows.fences import unix
+from workflows.rationales import zero_based
 from workflows.settings import JudgeSettings
 
-_HEADING = re.compile(r"^#{1,6}[ \t]*Paragraph[ \t]+(\d{1,4})[ \t]*$", re.MULTILINE)
-_END = re.compile(r"^#{1,6}[ \t]*Final Conclusion[ \t]*$", re.MULTILINE)
-_ANALYSIS = re.compile(r"<analyze>(.*?)</analyze>", re.DOTALL)
-_OUTPUT = re.compile(r"<output>(.*?)</output>", re.DOTALL)
-_VERDICT = re.compile(r"\\boxed\{\s*(Yes|No)\s*\}")
-_INDEX = re.compile(r"\\boxed\{\s*(-1|\d{1,3})\s*\}")
-_LABELS = {"CORRECT": True, "INCORRECT": False}
+_LABELS = {"correct": True, "incorrect": False}
+# A backslash that JSON doesn't know, or takes for a control character in front of a LaTeX command.
+_RAW_BACKSLASH = re.compile(
+    r'\\(?:[\\"/]|u[0-9a-fA-F]{4}|(?P<raw>(?:frac|forall|text|times|theta|tan|tau|to|tri|beta|binom|'
+    r"bar|begin|big|right|rho|nu|ne|neq|neg|nabla|not)(?![a-z])|[^bfnrtu]|u)|[bfnrt])"
+)
 
 
 def sight_of(problem: Problem, sees: str) -> asked.Sight:
@@ -44,34 +45,45 @@ def sight_of(problem: Problem, sees: str) -> asked.Sight:
 def read_paragraphs(text: str, steps: int) -> Opinion:
     """Verdicts under `### Paragraph k`, and the index under the final conclusion.
 
-    A paragraph that is missing, doubled or without exactly one verdict has none.
+    A draft in a thought is not read. A paragraph that was opened again counts by its last complete
+    verification; one that is missing, merged with another or without one verdict has none.
     """
-    ends = list(_END.finditer(text))
-    body = text[: ends[-1].start()] if ends else text
-    headings = list(_HEADING.finditer(body))
-    places = [heading.start() for heading in headings[1:]] + [len(body)]
-    sections: dict[int, list[str]] = {}
-    for heading, end in zip(headings, places, strict=False):  # no heading, one place
-        sections.setdefault(int(heading[1]), []).append(body[heading.end() : end])
+    text = reading.behind_thought(unix(text))
+    found = reading.sections(text)
+    ends = [at for at, section in enumerate(found) if section.number is None]
+    body = found[: ends[-1]] if ends else found
     analyses = [""] * steps
     verdicts: list[bool | None] = [None] * steps
-    for step in range(steps):
-        found = sections.get(step + 1, [])
-        if len(found) == 1:
-            analysis = _ANALYSIS.search(found[0])
-            analyses[step] = analysis[1].strip() if analysis else ""
-            outputs = _OUTPUT.findall(found[0])
-            boxes = _VERDICT.findall(outputs[0]) if len(outputs) == 1 else []
-            verdicts[step] = boxes[0] == "Yes" if len(boxes) == 1 else None
-    return Opinion(analyses, verdicts, _index(text[ends[-1].end() :], steps) if ends else None)
+    for section in body:
+        step = (section.number or 0) - 1
+        if 0 <= step < steps and not section.merged:
+            analysis, verdict = _judged(text, section)
+            if verdict is not None or verdicts[step] is None:
+                analyses[step], verdicts[step] = analysis, verdict
+    return Opinion(
+        analyses, verdicts, _index(text[found[ends[-1]].start :], steps) if ends else None
+    )
+
+
+def _judged(text: str, section: reading.Section) -> tuple[str, bool | None]:
+    """The last analysis of a section and the verdict that follows it."""
+    parts = section.named("analyze", "output")
+    outputs = [at for at, part in enumerate(parts) if part.name == "output"]
+    analysed = [
+        at
+        for at, part in enumerate(parts)
+        if part.name == "analyze" and (not outputs or at < outputs[-1])
+    ]
+    analysis = reading.content(text, parts[analysed[-1]], section.number) if analysed else ""
+    behind = parts[analysed[-1] + 1 :] if analysed else parts
+    said = "".join(text[part.start : part.end] for part in behind if part.name == "output")
+    return analysis, reading.verdict_in(said)
 
 
 def _index(conclusion: str, steps: int) -> int | None:
-    named = _INDEX.findall(conclusion)
-    if not named:
-        return None
-    index = int(named[-1])
-    return -1 if index == -1 else index - 1 if 1 <= index <= steps else None
+    named = [reading.index_in(box) for box in reading.boxes(conclusion)]
+    readable = [index for index in named if index is not None]
+    return zero_based(readable[-1] if readable else None, steps)
 
 
 def read_alignment(text: str, steps: int) -> Opinion:
@@ -79,23 +91,30 @@ def read_alignment(text: str, steps: int) -> Opinion:
 
     A paragraph that is graded twice is not graded.
     """
-    graded: dict[int, list[Mapping[str, Any]]] = {}
-    for entry in _objects(text):
-        number = entry.get("paragraph")
-        if isinstance(number, int) and entry.get("label") in _LABELS:
-            graded.setdefault(number, []).append(entry)
-    once = {number: found[0] for number, found in graded.items() if len(found) == 1}
-    rows = [once.get(step + 1, {}) for step in range(steps)]
-    return Opinion(
-        [str(row.get("explanation", "")).strip() for row in rows],
-        [_LABELS.get(str(row.get("label"))) for row in rows],
-        None,
-    )
+    graded: dict[int, list[tuple[str, bool]]] = {}
+    for entry in _objects(reading.behind_thought(text)):
+        named = {name.strip().casefold(): value for name, value in entry.items()}
+        number, label = named.get("paragraph"), _LABELS.get(_word(named.get("label")))
+        if isinstance(number, bool) or label is None or not _word(number).isdecimal():
+            continue
+        explanation = str(named.get("explanation", "")).strip()
+        graded.setdefault(int(_word(number)), []).append((explanation, label))
+    rows = [graded.get(step + 1, []) for step in range(steps)]
+    once = [row[0] if len(row) == 1 else ("", None) for row in rows]
+    return Opinion([explanation for explanation, _ in once], [label for _, label in once], None)
+
+
+def _word(value: object) -> str:
+    return str(value).strip().casefold() if isinstance(value, str | int) else ""
 
 
 def _objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of a text, also of one that was cut off in the middle of a list."""
-    decoder, at = json.JSONDecoder(), text.find("{")
+    """The JSON objects of a text, also of one that was cut off in the middle of a list.
+
+    LaTeX in them may have bare backslashes, texts may have bare line ends.
+    """
+    text = _RAW_BACKSLASH.sub(lambda found: "\\" + found[0] if found["raw"] else found[0], text)
+    decoder, at = json.JSONDecoder(strict=False), text.find("{")
     while at >= 0:
         try:
             found, end = decoder.raw_decode(text, at)

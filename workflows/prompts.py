@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workflows import steps as solution_steps
+from workflows.reading import index_in, up_to_brace
 
 SOLVER_SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 CRITIC_SYSTEM = (
@@ -61,7 +62,11 @@ OUTPUT_OPEN, OUTPUT_CLOSE = "<output>", "</output>"
 
 CODE_OPEN = "```python\n"
 CODE_CLOSE = "\n```\n"
-"""Generation stops here, the code runs, ``code_output`` is appended, generation goes on."""
+"""Behind this the code runs, ``code_output`` is appended, generation goes on."""
+FENCE_STOPS = ("```\n", "~~~\n")
+"""Generation pauses behind what may close a block; how it is spelt, `workflows.fences` says."""
+OUTPUT_STOP = "\n[Code Output]"
+"""Generation pauses where the model begins an output of its own."""
 
 CODE_OUTPUT_OPEN = "[Code Output]\n\n```\n"
 CONCLUSION = (
@@ -69,13 +74,12 @@ CONCLUSION = (
     "The index of the paragraph with the earliest error, or -1 if there is none.\n\n"
     "ANSWER: \\boxed{"
 )
-RATIONALE_STOPS = (CODE_CLOSE, THINK_CLOSE)
+RATIONALE_STOPS = (*FENCE_STOPS, THINK_CLOSE)
 INDEX_STOP = "}"
 
 VERIFY_LEAD_IN = "Let's use python code to find any potential error:"
 
 _CODE_BLOCK = re.compile(r"```python\n(.*?)\n?```", re.DOTALL)
-_INDEX = re.compile(r"\s*(-1|\d{1,3})\s*")
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,11 @@ def rationale_chat(problem: str, steps: Sequence[str], state_verdict: bool = Fal
     return Chat(RATIONALE_SYSTEM, user, THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n")
 
 
+def code_block(code: str) -> str:
+    """A block of Python, in the one spelling in which executed code is shown."""
+    return CODE_OPEN + code + CODE_CLOSE
+
+
 def code_output(printed: str) -> str:
     """The block that tells the writer what its code printed."""
     return CODE_OUTPUT_OPEN + printed.rstrip("\n") + CODE_CLOSE
@@ -161,5 +170,5 @@ def conclude(written: str) -> str:
 
 def index_vote(voted: str) -> int | None:
     """The 1-based index (or -1) that follows ``CONCLUSION``; None where it can't be read."""
-    match = _INDEX.fullmatch(voted.split(INDEX_STOP)[0])
-    return int(match[1]) if match else None
+    inside = up_to_brace(voted)
+    return index_in(voted if inside is None else inside)

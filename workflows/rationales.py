@@ -1,7 +1,7 @@
 r"""What a written verification looks like: code blocks, code outputs, paragraphs, index votes.
 
 A text is read only outside of its fenced blocks: a heading or a tag that some code printed is
-output and nothing else.
+output and nothing else. What stands behind the end of the thought is not read.
 
 Invariant: pure; a text of another form is an ItemError with one of `REASONS`; neither answers nor
 labels are known here.
@@ -9,14 +9,16 @@ labels are known here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from actors.engine import Chat
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
-from storage.records import Message
-from workflows import prompts
+from storage.records import CodeRun, Message
+from workflows import executed, prompts
+from workflows.executed import NOT_EXECUTED, Found, first_found, pieces, violation
+from workflows.fences import blocks, unix
+from workflows.reading import Part, Section, content, sections, thought
 
 REASONS = frozenset(
     {
@@ -26,69 +28,150 @@ REASONS = frozenset(
         "part_missing",
         "part_repeated",
         "no_code",
+        "open_code_block",
+        NOT_EXECUTED,
     }
 )
 """Why a rationale can't be read; closed."""
 
-_FENCED = re.compile(r"^```[^\n]*\n.*?(?:^```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_HEADING = re.compile(
-    r"^#{1,6}[ \t]*Paragraphs?[ \t]+(\d{1,4})"
-    r"(?P<more>[ \t]*(?:-|–|to|and|,|&)[ \t]*(?:Paragraph[ \t]+)?\d{1,4})?",
-    re.MULTILINE | re.IGNORECASE,
-)
-_PART = re.compile(r"<(analyze|verify)>(.*?)</\1>", re.DOTALL)
 _CUT = "\n[output cut: {} more characters]"
 
 
 def paragraphs(text: str, steps: int) -> tuple[list[str], list[str]]:
     """Contents of `<analyze>` and of `<verify>` for paragraphs 1..`steps`, code included.
 
-    Raises ItemError with a reason of `REASONS`.
+    A paragraph that was opened again counts by its last complete verification. Raises ItemError
+    with a reason of `REASONS`.
     """
-    plain = _FENCED.sub(lambda block: " " * len(block[0]), text)
-    headings = list(_HEADING.finditer(plain))
-    numbers: list[int] = []
-    for heading in headings:
-        if heading["more"]:
-            raise ItemError("paragraph_merged", heading[0])
-        numbers.append(int(heading[1]))
+    text = unix(text)
+    chosen = _chosen(text, steps)
+    return (
+        [content(text, analysis, number) for number, (analysis, _) in enumerate(chosen, start=1)],
+        [content(text, checked, number) for number, (_, checked) in enumerate(chosen, start=1)],
+    )
+
+
+def _chosen(text: str, steps: int) -> list[tuple[Part, Part]]:
+    """Analysis and verification of each paragraph, as they stand in the text."""
+    text, ended = thought(text)
+    for block in blocks(text):
+        if not block.closed and (block.is_python or block.end >= len(text.rstrip())):
+            raise ItemError("open_code_block", "the code block at the end is never closed")
+    found = [section for section in sections(text) if section.number is not None]
+    if merged := next((section for section in found if section.merged), None):
+        raise ItemError("paragraph_merged", merged.heading)
+    numbers = list(dict.fromkeys(section.number or 0 for section in found))
     if missing := sorted(set(range(1, steps + 1)) - set(numbers)):
-        raise ItemError("paragraph_missing", f"paragraph {missing[0]} of {steps}")
+        raise _missing(text, missing[0], steps)
     if numbers != list(range(1, steps + 1)):
         raise ItemError("paragraph_order", " ".join(map(str, numbers)))
-    ends = [heading.start() for heading in headings[1:]] + [len(text)]
-    analyses, verifications = [], []
-    for number, heading, end in zip(numbers, headings, ends, strict=True):
-        analysis, verification = _parts(number, text, plain, heading.end(), end)
-        analyses.append(analysis)
-        verifications.append(verification)
-    return analyses, verifications
+    return [_last_complete(text, ended, number, found) for number in numbers]
 
 
-def _parts(number: int, text: str, plain: str, start: int, end: int) -> tuple[str, str]:
-    found = list(_PART.finditer(plain, start, end))
-    names = [part[1] for part in found]
-    if sorted(set(names)) != ["analyze", "verify"]:
-        raise ItemError("part_missing", f"paragraph {number} has {' '.join(names) or 'no part'}")
-    if names != ["analyze", "verify"]:
-        raise ItemError("part_repeated", f"paragraph {number} has {' '.join(names)}")
-    analysis, verification = (text[part.start(2) : part.end(2)].strip() for part in found)
-    if not analysis:
-        raise ItemError("part_missing", f"paragraph {number} has an empty analysis")
-    if prompts.CODE_OPEN not in verification:
-        raise ItemError("no_code", f"paragraph {number}")
-    return analysis, verification
+def last_good(text: str, steps: int) -> tuple[str, int, bool] | None:
+    """(text up to its last good paragraph, blocks in it, whether it is the last of `steps`).
 
-
-def code_at_end(written: str) -> str | None:
-    """The Python block that `written` ends with; None where it ends with another fence."""
-    if not written.endswith(prompts.CODE_CLOSE):
+    Good are paragraphs from the first one on, in order, that can be read. The next one is opened.
+    None where the first one is not good.
+    """
+    text, ended = thought(unix(text))
+    good, end = 0, 0
+    for section in sections(text):
+        if section.merged or section.number not in range(1, good + 2):
+            break
+        if section.number == good + 1:
+            try:
+                end = _parts(text, ended, section)[1].end
+            except ItemError:
+                break
+            good += 1
+    if good == 0 or good > steps:
         return None
-    opened = written.rfind(prompts.CODE_OPEN)
-    if opened < 0:
-        return None
-    code = written[opened + len(prompts.CODE_OPEN) : -len(prompts.CODE_CLOSE)]
-    return None if not code.strip() or re.search(r"^```", code, re.MULTILINE) else code
+    kept = text[:end].rstrip() + f"\n{prompts.VERIFY_CLOSE}\n\n"
+    count = sum(piece.code is not None for piece in pieces(kept))
+    if good == steps:
+        return kept, count, True
+    return kept + prompts.paragraph_heading(good + 1) + prompts.ANALYZE_OPEN + "\n", count, False
+
+
+def _missing(text: str, number: int, steps: int) -> ItemError:
+    """Why a paragraph is not there: a block may have swallowed its heading."""
+    for block in blocks(text):
+        if any(section.number == number for section in sections(block.content)):
+            return ItemError(
+                "open_code_block", f"the code block before paragraph {number} goes on into it"
+            )
+    return ItemError("paragraph_missing", f"paragraph {number} of {steps}")
+
+
+def _last_complete(
+    text: str, ended: bool, number: int, found: Sequence[Section]
+) -> tuple[Part, Part]:
+    trouble: ItemError | None = None
+    for section in reversed([each for each in found if each.number == number]):
+        try:
+            return _parts(text, ended, section)
+        except ItemError as error:
+            trouble = trouble or error
+    raise trouble or ItemError("paragraph_missing", f"paragraph {number}")
+
+
+def _parts(text: str, ended: bool, section: Section) -> tuple[Part, Part]:
+    """The last analysis with the verification that belongs to it.
+
+    A second verification of one analysis stands for the first if it has code; where it has none,
+    nobody can say which of them counts.
+    """
+    named = f"paragraph {section.number}"
+    parts = [
+        part
+        for part in section.named("analyze", "verify")
+        if part.closed or ended or part.end < len(text)
+    ]
+    while parts and parts[-1].name == "analyze":
+        parts.pop()  # opened again and left
+    names = " ".join(part.name for part in parts)
+    if not {"analyze", "verify"} <= set(names.split()):
+        raise ItemError("part_missing", f"{named} has {names or 'no part that is whole'}")
+    last = max(at for at, part in enumerate(parts) if part.name == "analyze")
+    if parts[0].name != "analyze" or "analyze analyze" in names:
+        raise ItemError("part_repeated", f"{named} has {names}")
+    analysis, checks = parts[last], parts[last + 1 :]
+    if not text[analysis.start : analysis.end].strip():
+        raise ItemError("part_missing", f"{named} has an empty analysis")
+    if not _has_code(text, checks[-1]):
+        if any(_has_code(text, check) for check in checks):
+            raise ItemError("part_repeated", f"{named} has {names}")
+        raise ItemError("no_code", f"{named}: the code block that checks it is missing")
+    return analysis, checks[-1]
+
+
+def _has_code(text: str, part: Part) -> bool:
+    return any(piece.code is not None for piece in pieces(text[part.start : part.end]))
+
+
+def check_executed(
+    analyses: Sequence[str], verifications: Sequence[str], executions: Sequence[CodeRun]
+) -> None:
+    """Raise ItemError `not_executed` for paragraphs that show what was not run."""
+    for step, parts in enumerate(zip(analyses, verifications, strict=True)):
+        runs = [run for run in executions if run.step == step]
+        if trouble := violation(_shown(*parts), runs):
+            raise ItemError(NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
+
+
+def _shown(analysis: str, verification: str) -> str:
+    """Both parts as they stand below each other."""
+    return f"{analysis}\n{prompts.VERIFY_OPEN}\n{verification}"
+
+
+def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tuple[int, str, str]]:
+    """(step, code, output that is shown) of each block, in the order in which they are shown."""
+    return [
+        (step, code, output)
+        for step, parts in enumerate(zip(analyses, verifications, strict=True))
+        for code, output in executed.shown_code(_shown(*parts))
+    ]
 
 
 def printed(execution: Execution, limits: Limits, output_chars: int) -> str:
@@ -130,6 +213,7 @@ class PaperForm:
     """The paper's prompt and form, for `actors.rationale_writer.RationaleWriter`."""
 
     stops: tuple[str, ...] = prompts.RATIONALE_STOPS
+    output_stop = prompts.OUTPUT_STOP
     thinking_stop = prompts.THINK_CLOSE
     vote_stop = prompts.INDEX_STOP
 
@@ -143,14 +227,18 @@ class PaperForm:
         messages = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
         return Chat(messages, asked.prefill)
 
-    def code(self, written: str) -> str | None:
-        """See `code_at_end`."""
-        return code_at_end(written)
+    def found(self, written: str, ran: bool) -> Found | None:
+        """See `workflows.executed.first_found`."""
+        return first_found(written, ran)
 
     def step_of(self, text: str) -> int:
         """0-based number of the last heading, read outside of fenced blocks; 0 without one."""
-        numbers = [int(heading[1]) for heading in _HEADING.finditer(_FENCED.sub("", text))]
+        numbers = [section.number for section in sections(text) if section.number is not None]
         return max(0, numbers[-1] - 1) if numbers else 0
+
+    def code_block(self, code: str) -> str:
+        """The block in its one spelling."""
+        return prompts.code_block(code)
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
         """(what is fed back, the `[Code Output]` block)."""
@@ -161,13 +249,39 @@ class PaperForm:
         """See `paragraphs`."""
         return paragraphs(text, steps)
 
+    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
+        """See `last_good`."""
+        return last_good(text, steps)
+
+    def shown_code(
+        self, analyses: Sequence[str], verifications: Sequence[str]
+    ) -> list[tuple[int, str, str]]:
+        """See `shown_code`."""
+        return shown_code(analyses, verifications)
+
+    def check_executed(
+        self,
+        analyses: Sequence[str],
+        verifications: Sequence[str],
+        executions: Sequence[CodeRun],
+    ) -> None:
+        """See `check_executed`."""
+        check_executed(analyses, verifications, executions)
+
     def conclude(self, text: str) -> str:
-        """Cut at the last `</verify>`, with the fixed conclusion; `paragraphs` passed before."""
-        return prompts.conclude(text)
+        """Cut behind the last verification, with the fixed conclusion; `paragraphs` passed."""
+        text, _ = thought(text)
+        last = [part for section in sections(text) for part in section.named("verify")][-1]
+        body = text[: last.end] if last.closed else text[: last.end].rstrip() + "\n"
+        return prompts.conclude(body + prompts.VERIFY_CLOSE)
 
     def vote(self, voted: str, steps: int) -> int | None:
         """The judge's 1-based index as 0-based; -1: no error; None: unreadable or out of range."""
-        index = prompts.index_vote(voted)
-        if index is None or index == -1:
-            return index
-        return index - 1 if 1 <= index <= steps else None
+        return zero_based(prompts.index_vote(voted), steps)
+
+
+def zero_based(index: int | None, steps: int) -> int | None:
+    """A judge's index, from 1, as 0-based; -1 and None stay; None out of range."""
+    if index is None or index == -1:
+        return index
+    return index - 1 if 1 <= index <= steps else None

@@ -20,9 +20,12 @@ from collections.abc import Callable, Sequence
 from actors.engine import Completion
 from actors.sandbox.contract import Execution, Limits
 from storage.errors import InputError
+from storage.records import CodeRun
 from workflows import prompts
+from workflows.executed import Found, first_found, pieces, violation
 from workflows.exports import QUESTION
-from workflows.rationales import code_at_end, printed
+from workflows.fences import unix
+from workflows.rationales import printed
 from workflows.rewards import reward_at
 from workflows.scoring_settings import EXECUTING, Mode
 
@@ -59,7 +62,7 @@ class TrainingForm:
 
     analysis_stop = prompts.ANALYZE_CLOSE
     verification_stop = prompts.VERIFY_CLOSE
-    code_stop = prompts.CODE_CLOSE
+    pauses: tuple[str, ...] = (*prompts.FENCE_STOPS, prompts.OUTPUT_STOP)
     verdict_opening = VERDICT_OPENING
 
     def __init__(self, mode: Mode, output_chars: int, spell: Spell | None = None) -> None:
@@ -86,7 +89,12 @@ class TrainingForm:
         return f"{prompts.ANALYZE_OPEN}\n{lead_in}"
 
     def analysis(self, opening: str, written: str) -> tuple[str, str]:
-        """(content without the lead-in, `<analyze>` part with a line's end)."""
+        """(content without the lead-in, `<analyze>` part with a line's end).
+
+        Where code is run, none is in an analysis: what begins a block or an output is cut off.
+        """
+        if self.executes and (shown := pieces(unix(written))):
+            written = unix(written)[: shown[0].start]
         part = f"{(opening + written).rstrip()}\n{prompts.ANALYZE_CLOSE}\n"
         return written.strip(), part
 
@@ -101,9 +109,17 @@ class TrainingForm:
         part = f"{(opening + written).rstrip()}\n{prompts.VERIFY_CLOSE}\n"
         return written.strip(), part
 
-    def code(self, written: str) -> str | None:
-        """See `workflows.rationales.code_at_end`."""
-        return code_at_end(written)
+    def found(self, written: str, ran: bool) -> Found | None:
+        """See `workflows.executed.first_found`."""
+        return first_found(written, ran)
+
+    def unrun(self, written: str, runs: Sequence[CodeRun]) -> str | None:
+        """See `workflows.executed.violation`."""
+        return violation(written, runs)
+
+    def code_block(self, code: str) -> str:
+        """The block in its one spelling."""
+        return prompts.code_block(code)
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
         """(what is fed back, the `[Code Output]` block)."""

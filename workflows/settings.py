@@ -208,7 +208,7 @@ class RationalizeSettings:
     top_p: Share = 0.95
     top_k: int = 40
     max_tokens: Positive = 4096
-    """Generated tokens of one call, that is between two code outputs."""
+    """Generated tokens of one call, that is between two code outputs; the next one goes on."""
     total_tokens: Positive = 16384
     """Generated tokens and code outputs of one rationale."""
     code_rounds: Positive = 64

@@ -85,11 +85,15 @@ class StageMaker:
         make: Mapping[str, Callable[[], Stage]] = {
             "label": lambda: LabelStage(settings.label, self.chain),
             "consensus": lambda: ConsensusStage(
-                settings.consensus, settings.judge, verified=verifies(settings.road)
+                settings.consensus,
+                settings.judge,
+                verified=verifies(settings.road),
+                executes=settings.rationalize.execute,
             ),
             "export": lambda: ExportStage(
                 run=self.run_name,
                 models={role: model_identity(of) for role, of in self.config.engines.items()},
+                executes=settings.rationalize.execute,
             ),
         }
         if sandbox is None:

@@ -195,6 +195,53 @@ async def test_only_the_verdict_is_asked_for_with_log_probabilities_and_as_one_t
     assert all(s.max_tokens == 1 for chat, s in bench.engine.asked if s.logprobs)
 
 
+MADE_UP = "[Code Output]\n\n```\n90210\n```\n"
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["```python\nprint(5)\n``` \n", "```py\nprint(5)\n```\n", "~~~python\nprint(5)\n~~~\n",
+     "  ```python\n  print(5)\n  ```\n", "```python\nprint(5)\n```\n"],
+)  # fmt: skip
+async def test_a_block_is_run_however_it_is_spelt_and_an_output_of_its_own_is_cut_off(
+    spelt: str,
+) -> None:
+    def script(chat: Chat, seed: int) -> str:
+        text = chat.prefill
+        if text.endswith(VERDICT_OPENING):
+            return "Yes"
+        if prompts.VERIFY_OPEN not in text:
+            return f"Five.\n{prompts.ANALYZE_CLOSE}\n"
+        again = MADE_UP if "[Code Output]" not in text else ""
+        code = spelt if again else ""
+        return f"{code}{again}It agrees.\n{prompts.VERIFY_CLOSE}\n"
+
+    bench = Bench(script)
+    row = await bench.one()
+    assert [run.output for run in row.executions] == ["5", "5"]
+    assert row.degraded == [False, False]
+    shown = prompts.code_block("print(5)") + prompts.code_output("5")
+    for text in (bench.conversation[2].content, *row.verifications):
+        assert shown.strip() in text
+        assert "90210" not in text
+
+
+async def test_a_model_that_makes_outputs_up_again_and_again_is_judged_from_its_analysis() -> None:
+    def script(chat: Chat, seed: int) -> str:
+        if chat.prefill.endswith(VERDICT_OPENING):
+            return "Yes"
+        if prompts.VERIFY_OPEN not in chat.prefill:
+            return f"Five.\n{block('print(4)')}{MADE_UP}So.\n{prompts.ANALYZE_CLOSE}\n"
+        return f"\n{MADE_UP}It agrees.\n{prompts.VERIFY_CLOSE}\n"
+
+    bench = Bench(script)
+    row = await bench.one()
+    assert (row.degraded, row.executions) == ([True, True], [])
+    turn = bench.conversation[2].content
+    assert "90210" not in turn and "print(4)" not in turn, "an analysis has no code"
+    assert turn.startswith("<analyze>") and "<verify>" not in turn
+
+
 async def test_a_step_that_never_stops_writing_code_is_judged_from_its_analysis() -> None:
     def endless(chat: Chat, seed: int) -> str:
         if chat.prefill.endswith(VERDICT_OPENING) or prompts.VERIFY_OPEN not in chat.prefill:

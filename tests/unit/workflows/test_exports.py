@@ -26,6 +26,7 @@ from workflows.exports import (
     COT,
     DIRECT,
     ExportStage,
+    Reason,
     check_example,
     clean_text,
     example_of,
@@ -82,7 +83,8 @@ def rationale(
     return Rationale(
         path_id="p#0", problem_id="p", analyses=[analysis] * steps,
         verifications=[verification] * steps,
-        executions=[CodeRun(0, "print(1 + 1)", "2", "ok", 0.1, 0.0)], votes=[-1], text="",
+        executions=[CodeRun(step, "print(1 + 1)", "2", "ok", 0.1, 0.0) for step in range(steps)],
+        votes=[-1], text="",
         code_rounds=1, finish_reason="stop", model="R", seed=0, tokens=1,
     )  # fmt: skip
 
@@ -214,7 +216,7 @@ def test_any_text_is_exported_in_the_format_or_dropped(text: str) -> None:
     try:
         made = example("10", analysis="x " + text, verification="y " + text)
     except ItemError as error:
-        assert error.reason in {"tag_in_text", "open_code_block", "judgement_in_code", "bad_format"}
+        assert error.reason in set(Reason)
     else:
         check_example(made)
 

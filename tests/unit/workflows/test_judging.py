@@ -38,7 +38,7 @@ TEXTS = [
     (section(1, "Yes") + section(2, "No") + final(2), [True, False], 1),
     (section(1, "Yes") + section(2, "Yes") + final(-1), [True, True], -1),
     (section(1, "Yes") + final(3), [True, None], None),
-    (section(2, "Yes") + section(2, "No") + final(1), [None, None], 0),
+    (section(2, "Yes") + section(2, "No") + final(1), [None, False], 0),
     (section(1, "Maybe") + section(2, "No"), [None, False], None),
     ("My own solution.\n\n" + section(1, "No") + section(2, "Yes") + final(1), [False, True], 0),
     (section(1, "Yes").replace("</output>", "\\boxed{No}</output>"), [None, None], None),
@@ -63,7 +63,7 @@ ALIGNED = [
     (json.dumps([entry(1), entry(2, "INCORRECT")]), [True, False]),
     (json.dumps([entry(2)]), [None, True]),
     (json.dumps([entry(1), entry(1), entry(2)]), [None, True]),
-    (json.dumps([entry("1"), entry(2, "FINE")]), [None, None]),
+    (json.dumps([entry("one"), entry(2, "FINE")]), [None, None]),
     (json.dumps([entry(1), entry(2)])[:-30], [True, None]),
     ("no JSON at all {", [None, None]),
 ]

@@ -7,7 +7,7 @@ import pytest
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
 from workflows import prompts
-from workflows.rationales import REASONS, PaperForm, code_at_end, paragraphs, printed
+from workflows.rationales import REASONS, PaperForm, paragraphs, printed
 
 CODE = "```python\nprint(1)\n```\n[Code Output]\n\n```\n1\n```\n"
 
@@ -32,7 +32,6 @@ def test_every_paragraph_has_its_two_parts_with_code_and_outputs() -> None:
         pytest.param(part(2), "paragraph_missing", id="first_is_missing"),
         pytest.param("", "paragraph_missing", id="empty"),
         pytest.param(part(2) + part(1), "paragraph_order", id="swapped"),
-        pytest.param(part(1) + part(2) + part(2), "paragraph_order", id="repeated"),
         pytest.param(part(1) + part(2) + part(3), "paragraph_order", id="one_too_many"),
         pytest.param(part(1, heading="### Paragraphs 1-2"), "paragraph_merged", id="range"),
         pytest.param(part(1, heading="### Paragraph 1 and 2"), "paragraph_merged", id="and"),
@@ -72,23 +71,6 @@ def test_headings_and_tags_in_code_and_its_output_are_not_read() -> None:
 def test_a_heading_may_mention_another_number_later_in_its_line() -> None:
     analyses, _ = paragraphs(part(1, heading="### Paragraph {}: the 2 terms") + part(2), 2)
     assert len(analyses) == 2
-
-
-@pytest.mark.parametrize(
-    ("written", "code"),
-    [
-        pytest.param("a\n```python\nx = 1\n```\n", "x = 1", id="one"),
-        pytest.param("```python\na\n```\nb\n```python\nc\n```\n", "c", id="the_last"),
-        pytest.param("```python\na\n```\n", "a", id="at_the_start"),
-        pytest.param("```bash\nls\n```\n", None, id="another_kind"),
-        pytest.param("```python\na\n```\nand\n```bash\nls\n```\n", None, id="another_kind_last"),
-        pytest.param("```python\na", None, id="open"),
-        pytest.param("no code", None, id="none"),
-        pytest.param("```python\n\n```\n", None, id="empty"),
-    ],
-)
-def test_only_a_python_block_at_the_end_is_run(written: str, code: str | None) -> None:
-    assert code_at_end(written) == code
 
 
 def ran(verdict: Verdict, stdout: str = "", stderr: str = "", **more: int) -> Execution:
