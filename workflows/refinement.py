@@ -19,6 +19,7 @@ from typing import Literal
 
 from actors.engine import Chat
 from storage.bounds import Positive, Share, Temperature
+from storage.errors import ItemError
 from storage.records import Critique, Message, Response, Score
 from workflows import prompts, steps
 from workflows.rewards import THRESHOLD, first_error_index
@@ -99,5 +100,11 @@ def _request(critique: Critique) -> str:
 
 
 def refined_steps(chat: Chat, settings: RefineSettings, written: str) -> list[str]:
-    """The steps of the new solution: in either form what the prefill opened, and what followed."""
-    return list(steps.split(chat.prefill + written))
+    """The steps of the new solution: in either form what the prefill opened, and what followed.
+
+    Raises ItemError: `step_gap`, `empty_step`.
+    """
+    text = chat.prefill + written
+    if flaw := steps.step_flaw(text):
+        raise ItemError(flaw)
+    return list(steps.split(text))

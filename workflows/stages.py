@@ -143,7 +143,7 @@ class StageMaker:
             engine,
             grader(self.config.stages.answers),
             chat=partial(completion_chat, self.config.stages.sample.system),
-            split=steps.split,
+            split=steps.whole,
             read_answer=read_answer,
             policy=OmegaPolicy(self.config.stages.search),
             sampling=sampling_of(wanted),
