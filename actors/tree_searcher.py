@@ -176,7 +176,7 @@ class TreeSearcher:
             live, dead = (middle, dead) if node.c else (live, middle)
 
     async def _node(self, tree: _Tree, prefix: Steps, opening: str, source: str | None) -> _Node:
-        """The node of a prefix, rolled out where it is new: from where `opening` first led to it."""
+        """The node of a prefix; a new one is rolled out after `opening`."""
         if prefix in tree.nodes:
             return tree.nodes[prefix]
         problem, n = tree.problem, self._policy.rollouts

@@ -115,7 +115,8 @@ def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: S
     SpecMismatch where the run was started with other settings, InfrastructureError.
     """
     if responses is None:
-        responses = read_responses(Path(config.responses), config.limit)
+        responses = read_responses(Path(config.responses), config.limit, config.unheaded)
+        Console(stderr=True).print(_found(config.responses, responses), highlight=False)
     image = require(config, site)
     speller(config.models.verifier)
     store = open_store(config.store)
@@ -123,6 +124,16 @@ def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: S
     run = start_scoring(config, responses, store, image)
     finish_scoring(run, config, site)
     return run
+
+
+def _found(file: str, responses: Sequence[Response]) -> str:
+    """What was read, in words."""
+    single = sum(len(response.steps) == 1 for response in responses)
+    return (
+        f"{file}: {len(responses):,} responses with "
+        f"{sum(len(response.steps) for response in responses):,} steps"
+        + (f"; {single:,} have a single step" if single else "")
+    )
 
 
 def resume_scoring(run: Run, raw: dict[str, Any], address: str | None) -> None:

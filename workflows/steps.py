@@ -48,6 +48,8 @@ _FENCED = re.compile(
     re.MULTILINE,
 )
 
+_BLANK_LINES = re.compile(r"\n\s*\n")
+
 
 class Solution(NamedTuple):
     """A text, read as steps."""
@@ -109,6 +111,15 @@ def split(text: str) -> tuple[str, ...]:
     return read(text).steps
 
 
+def blocks(text: str) -> tuple[str, ...]:
+    """The parts of a text between its blank lines; a fenced block is never cut."""
+    borders = [(match.start(), match.end()) for match in _BLANK_LINES.finditer(_plain(text))]
+    starts = [0, *(end for _, end in borders)]
+    ends = [*(start for start, _ in borders), len(text)]
+    parts = (text[start:end].strip() for start, end in zip(starts, ends, strict=True))
+    return tuple(part for part in parts if part)
+
+
 def step_flaw(text: str) -> str | None:
     """`step_gap` or `empty_step` where the steps of a text are not whole; None where they are."""
     solution = read(text)
@@ -150,10 +161,14 @@ def openings(text: str, steps: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def _plain(text: str) -> str:
+    """The text with its fenced blocks blackened, each character in its place."""
+    return _FENCED.sub(lambda block: "x" * len(block[0]), text)
+
+
 def _headers(text: str) -> Iterator[_Header]:
     """Whatever opens a line as a header does, outside of fenced blocks, in order."""
-    plain = _FENCED.sub(lambda block: re.sub(r"[^\n]", "x", block[0]), text)
-    for match in _HEADER.finditer(plain):
+    for match in _HEADER.finditer(_plain(text)):
         marks = match["marks"] or ""
         end = (_MARKED_END if marks else _PLAIN_END).match(match["rest"])
         if end is None and not (match["heading"] and match["rest"][:1].isspace()):
