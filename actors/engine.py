@@ -79,7 +79,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled continuation; `text` does not include the prefill."""
+    """One sampled continuation; `text` goes on behind the prefill, and does not include it."""
 
     text: str
     finish_reason: str
@@ -88,6 +88,12 @@ class Completion:
     """The stop string that ended it; None for the end of the turn."""
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    rewound: int = 0
+    """Characters at the end of the prefill that `text` replaces (`actors.healing`)."""
+
+    def after(self, prefill: str) -> str:
+        """The whole text of the assistant, as it was written."""
+        return prefill[: len(prefill) - self.rewound] + self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from storage.records import Critique, Response
 from storage.seeds import request_seed
 
 Ask = Callable[[Critique], Chat]
-ReadSteps = Callable[[Chat, str], Sequence[str]]
-"""(chat, continuation) -> steps of the whole new solution, none of them empty, or ItemError."""
+ReadSteps = Callable[[str], Sequence[str]]
+"""The assistant's whole text -> steps of the new solution, none of them empty, or ItemError."""
 
 
 class Refiner:
@@ -59,7 +59,7 @@ class Refiner:
             tokens += written.tokens
             if written.finish_reason != "stop":
                 raise ItemError("truncated", f"{written.tokens} tokens")
-            steps = list(self._read_steps(chat, written.text))
+            steps = list(self._read_steps(written.after(chat.prefill)))
             if not steps:
                 raise ItemError("empty_step")
             return [

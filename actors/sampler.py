@@ -126,7 +126,7 @@ class PolicySampler:
             start = len(paths)
             seed = request_seed(self._seed, "sample", problem.problem_id, start)
             reply = await self._engine.generate(chat, replace(self._sampling, n=size, seed=seed))
-            texts = [chat.prefill + completion.text for completion in reply.completions]
+            texts = [completion.after(chat.prefill) for completion in reply.completions]
             answers = [self._read_answer(text) for text in texts]
             verdicts = await self._grader.grade(problem.answer, answers)
             for offset, (completion, text) in enumerate(zip(reply.completions, texts, strict=True)):

@@ -184,7 +184,7 @@ class TreeSearcher:
         seed = request_seed(self._seed, "search", f"{problem.problem_id}\x1f{state}", 0)
         chat = self._chat(problem, opening)
         reply = await self._engine.generate(chat, replace(self._sampling, n=n, seed=seed))
-        texts = [chat.prefill + done.text for done in reply.completions]
+        texts = [done.after(chat.prefill) for done in reply.completions]
         ended = [done.finish_reason == "stop" for done in reply.completions]
         answers = [self._read_answer(text) if end else None
                    for text, end in zip(texts, ended, strict=True)]  # fmt: skip

@@ -137,11 +137,15 @@ def binding(config: BuildConfig) -> dict[str, Any]:
     """The settings that the result depends on, as plain values.
 
     Models are named apart (`actors.models.model_identity`): by name or by what their files hold,
-    not by where a clone of the project happens to lie.
+    not by where a clone of the project happens to lie. Runs made before `stages.heal` were not
+    healed: where it is off, it is left out, and their spec is the same.
     """
+    stages = asdict(config.stages)
+    if not config.stages.heal:
+        del stages["heal"]
     return {
         "limit": config.limit,
-        "stages": asdict(config.stages),
+        "stages": stages,
         "sandbox_limits": asdict(config.sandbox.limits),
         "engines": {
             role: {"max_model_len": engine.max_model_len, "dtype": engine.dtype}

@@ -58,7 +58,7 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        engine = await open_engine(self.engine_settings(role))
+        engine = await open_engine(self.engine_settings(role), self.config.stages.heal)
         return self.around(role, engine, sandbox)
 
     def engine_settings(self, role: str) -> EngineSettings:
