@@ -19,7 +19,7 @@ from actors.engine import Chat, Completion, Engine, Reply, Sampling
 Spell = Callable[[str], Sequence[int]]
 """Text -> its token ids, without special ones around."""
 
-PROBES = ("It", "7", "-1", "\\(", "$")
+PROBES = ("It", "7", "-1")
 """How a continuation may begin; a line's end joins nothing of these."""
 LOOKED_AT = 64
 """Characters at the end of a beginning, within its last line, that are looked at."""
