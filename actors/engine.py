@@ -29,6 +29,9 @@ class Chat:
 
     messages: tuple[Message, ...]
     prefill: str = ""
+    thought_ends: bool = False
+    """Whether the last `</think>` of the prefill ends the model's thinking; other control tokens in
+    messages and prefill are text, but for a `<think>` that opens the prefill."""
 
 
 @dataclass(frozen=True, slots=True)

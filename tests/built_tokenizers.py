@@ -13,6 +13,8 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tests.training_world import QWEN25_TEMPLATE
+
 _CORPUS = (
     "Step 1: Let x be 12. So it is -1.\n\nStep 2: It is \\boxed{-1}. Then $x$ is 127.\n\n"
     "ANSWER: \\boxed{2}\n<think>\nWait, \\(x\\) is {-1}.</think>\nsystem\nuser\nassistant\n"
@@ -22,10 +24,6 @@ _CORPUS = (
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _LLAMA3 = (
     "{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m.role"
@@ -68,7 +66,7 @@ def _built(numbers: str, specials: list[str], more: list[str], template: str) ->
 def qwen() -> Any:
     """As Qwen2.5 and Qwen3: ChatML, digits one by one, `<think>` an added token."""
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    return _built(r"\p{N}", specials, ["<think>", "</think>", "<tool_call>"], _CHATML)
+    return _built(r"\p{N}", specials, ["<think>", "</think>", "<tool_call>"], QWEN25_TEMPLATE)
 
 
 @cache
