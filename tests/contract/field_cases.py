@@ -35,10 +35,12 @@ from actors.completions_api import BadAnswer
 from actors.completions_api import read_answer as read_reply
 from actors.engine import Chat, Completion, Reply, Sampling
 from actors.grader import Grader
+from actors.healing import uncut
 from actors.rationale_writer import Budget, RationaleWriter
 from actors.rendering import ChatRenderer
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
+from actors.spelling import Spelling
 from actors.stage import ShardRows
 from launch.config import load, load_training
 from launch.grade import grade_stream, read_question
@@ -46,6 +48,7 @@ from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillEr
 from storage.records import CodeRun, Message, PathLabels, Problem, Rationale
 from storage.records import Path as SolutionPath
 from storage.s3_store import S3Store
+from tests.built_tokenizers import BUILT
 from tests.training_world import qwen25_tokenizer
 from workflows import steps
 from workflows.answers import check_reference, read_answer
@@ -221,7 +224,7 @@ def _steps(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     elif wanted is not None:
         assert list(parts) == wanted
     if "valid" in expected:
-        invalid = flaw("stop", parts, read_answer(given["text"]))
+        invalid = flaw("stop", given["text"], read_answer(given["text"]))
         assert (invalid is None) == expected["valid"], invalid
 
 
@@ -416,6 +419,15 @@ def _tokenizer(template: str) -> Any:
     tokenizer = copy.deepcopy(qwen25_tokenizer())
     tokenizer.chat_template = template
     return tokenizer
+
+
+@adapter("prompt", "prompt_ends_with_token", "or_")
+def _prompt(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """By tokenizers that are built in the manner of those that are named."""
+    for make in BUILT.values():
+        spell = Spelling(make()).ids
+        healed = given["prefill"][: uncut(spell, given["prefill"])]
+        assert make().decode(spell(healed)[-1:]) == expected["prompt_ends_with_token"]
 
 
 @adapter("render_chat", "endswith", "count", "typed", "refused_or_closed")

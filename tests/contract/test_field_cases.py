@@ -146,15 +146,6 @@ OPEN: dict[str, tuple[int, tuple[int, ...]]] = {
             129,
         ),
     ),
-    "field_cases.jsonl split_steps": (
-        4,
-        (
-            117,
-            118,
-            119,
-            120,
-        ),
-    ),
     "real_cases.jsonl grade/false_equation": (
         5,
         (
@@ -199,21 +190,6 @@ OPEN: dict[str, tuple[int, tuple[int, ...]]] = {
             14,
             18,
             32,
-        ),
-    ),
-    "real_cases.jsonl steps/empty": (4, (26,)),
-    "real_cases.jsonl steps/split": (
-        4,
-        (
-            10,
-            17,
-            19,
-            21,
-            25,
-            27,
-            31,
-            33,
-            34,
         ),
     ),
 }
