@@ -22,16 +22,16 @@ _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
 _B = r"[^\S\r\n]"
 """A blank inside of a line: no-break, narrow and wide ones too."""
 _HEADER = re.compile(
-    rf"""^(?:{_B}*>)*{_B}*
-    (?P<item>(?:[-*+•]|\d{{1,3}}[.)]){_B}+)?
+    rf"""^(?:{_B}*>)*{_B}*(?:\\noindent{_B}*)?
+    (?P<item>(?:[-*+•\u2190-\u2bff\U0001f300-\U0001faff]\ufe0f?|\\item|\d{{1,3}}[.)]){_B}+)?
     (?P<heading>\#{{1,6}}{_B}*)?
-    (?:(?P<marks>[*_]{{1,3}}|\\\w+\*?\{{|<\w+>)|(?P<bracket>[(\[【（]))?{_B}*
-    step{_B}*(?:[-_\#№]|no\.)?{_B}*
+    (?P<marks>[*_`]{{1,3}}|[-=~]{{2,}}|\$?\\\w+\*?\{{|<\w+>)?{_B}*(?P<bracket>[(\[【（])?{_B}*
+    step{_B}*(?:[-_\#№(]|no\.)?{_B}*
     (?P<number>\d{{1,3}}|(?:{"|".join(_WORDS)})\b)(?:{_B}*(?:/|of\b){_B}*\d{{1,3}})?
     (?=(?P<rest>[^\r\n]*))""",
     re.MULTILINE | re.IGNORECASE | re.VERBOSE,
 )
-_CLOSERS = r"(?:[*_]{1,3}|\}|</\w+>)"
+_CLOSERS = r"(?:[*_`]{1,3}|[-=~]{2,}|\}\$?|</\w+>)"
 _COLON = rf"{_B}*[:：﹕]"
 _SIGN = (
     rf"(?:{_COLON}|\.(?!\w)|{_B}*[)\]】）](?:{_COLON})?"
@@ -176,7 +176,7 @@ def _headers(text: str) -> Iterator[_Header]:
         size, closed = (end.end(), end.groupdict().get("closed")) if end else (0, None)
         reopened = "" if closed else marks
         if match["bracket"] and match["rest"].strip()[:1] not in tuple(")]】）"):
-            reopened = match["bracket"]
+            reopened += match["bracket"]
         word = match["number"].lower()
         number = _WORDS.index(word) + 1 if word in _WORDS else int(word)
         yield _Header(number, match.start(), match.end() + size, reopened, bool(match["item"]))

@@ -34,7 +34,9 @@ SPELLINGS = (
     "*Step 2:*", "_Step 2_:", "__Step 2:__", "***Step 2:***", "<b>Step 2:</b>",
     "<strong>Step 2</strong>:", "\\textbf{Step 2:}", "\\textbf{Step 2}:",
     "## Step 2\n", "### Step 2:", "###Step 2:", "## **Step 2: ** ", "#### **Step 2**\n",
-    "- Step 2:", "* **Step 2:**", "+ Step 2 -", "\u2022 Step 2:", "2. Step 2:", "2) **Step 2:**",
+    "`Step 2:`", "**(Step 2)**", "**[Step 2]**:", "Step (2):", "=== Step 2 ===", "--- Step 2: ---",
+    "$\\textbf{Step 2:}$", "\\noindent\\textbf{Step 2.}", "\\item Step 2:", "\u27a4 Step 2:",
+    "\U0001f449 **Step 2:**", "- Step 2:", "* **Step 2:**", "+ Step 2 -", "\u2022 Step 2:", "2. Step 2:", "2) **Step 2:**",
 )  # fmt: skip
 
 
@@ -62,6 +64,7 @@ def test_a_header_is_known_however_it_is_spelt(spelt: str) -> None:
         ("### Step 2 Add\nThen 17.", "Add\nThen 17."),
         ("#### Step 2: **Add**\nThen 17.", "**Add**\nThen 17."),
         ("(Step 2: add) Then 17.", "(add) Then 17."),
+        ("**(Step 2: add)** Then 17.", "**(add)** Then 17."),
         ("- **Step 2: Add** Then 17.", "**Add** Then 17."),
     ],
 )
