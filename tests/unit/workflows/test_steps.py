@@ -36,7 +36,8 @@ SPELLINGS = (
     "## Step 2\n", "### Step 2:", "###Step 2:", "## **Step 2: ** ", "#### **Step 2**\n",
     "`Step 2:`", "**(Step 2)**", "**[Step 2]**:", "Step (2):", "=== Step 2 ===", "--- Step 2: ---",
     "$\\textbf{Step 2:}$", "\\noindent\\textbf{Step 2.}", "\\item Step 2:", "\u27a4 Step 2:",
-    "\U0001f449 **Step 2:**", "- Step 2:", "* **Step 2:**", "+ Step 2 -", "\u2022 Step 2:", "2. Step 2:", "2) **Step 2:**",
+    "\U0001f449 **Step 2:**",
+    "- Step 2:", "* **Step 2:**", "+ Step 2 -", "\u2022 Step 2:", "2. Step 2:", "2) **Step 2:**",
 )  # fmt: skip
 
 
