@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 SEPARATOR = "\n\n"
@@ -77,6 +78,7 @@ def header(number: int) -> str:
     return f"Step {number}: "
 
 
+@lru_cache(maxsize=64)  # a path's text is asked for its steps, their flaws and their openings
 def read(text: str) -> Solution:
     """Find the steps of a solution.
 
