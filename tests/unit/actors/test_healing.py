@@ -13,6 +13,7 @@ from actors.engine import Chat, Completion, Sampling
 from actors.healing import Healed, uncut
 from actors.scripted_engine import ScriptedEngine
 from actors.spelling import Spelling
+from benchmarks.smollm2 import smollm2
 from tests.built_tokenizers import BUILT
 from workflows.prompts import CONCLUSION, analyze_lead_in, completion_chat
 
@@ -42,6 +43,17 @@ def test_a_blank_and_a_brace_are_left_to_the_model(
 ) -> None:
     spell = Spelling(make()).ids
     assert beginning[uncut(spell, beginning) :] == left
+
+
+@pytest.mark.slow
+def test_smollm2_writes_its_first_word_with_its_blank() -> None:
+    spell = Spelling(AutoTokenizer.from_pretrained(smollm2())).ids
+    for beginning in ("Step 1: ", PREFIX, analyze_lead_in(1)):
+        size = uncut(spell, beginning)
+        assert beginning[size:] == " "
+        assert spell(beginning + "Let")[: len(spell(beginning[:size]))] == spell(beginning[:size])
+        assert spell(beginning + "Let")[: len(spell(beginning))] != spell(beginning)
+    assert uncut(spell, CONCLUSION) == len(CONCLUSION)
 
 
 @pytest.mark.parametrize("make", [*BUILT.values(), demo], ids=[*BUILT, "the demo's own"])
