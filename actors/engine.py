@@ -10,11 +10,12 @@ a reply has exactly `n` completions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from storage.bounds import Count, Positive, Seconds, Share
+from storage.bounds import Count, Part, Positive, Seconds, Share
 from storage.records import Message
 
 IN_FLIGHT = 512
@@ -115,11 +116,17 @@ class EngineSettings:
     kind: Literal["vllm", "endpoint", "scripted"] = "vllm"
     """`vllm`, `endpoint` or `scripted`."""
     model: str = ""
-    """Model folder or hub name; for `endpoint`, the name that the server knows."""
+    """Model folder, hub name (org/name), or training:NAME for what `train` left in the store; for
+    `endpoint`, the name that the server knows."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub's model; None: its main branch. Resolved to a commit once,
+    when a run is created."""
     url: str | None = None
     """Base URL of an OpenAI-compatible server (`endpoint` only), e.g. http://host:8000/v1."""
     tokenizer: str | None = None
     """Folder or name of the tokenizer, where it is not the model's own."""
+    tokenizer_revision: str | None = None
+    """Branch, tag or commit of a hub's tokenizer."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key (`endpoint` only)."""
     max_model_len: Positive | None = None
@@ -127,11 +134,16 @@ class EngineSettings:
     max_in_flight: Positive | None = None
     """Sequences that one engine works on at once; a few more wait inside it. None: 512; for a
     verifier, 128 beside a GPU and 48 without."""
-    part: Positive = 16
-    """Most samples of one request inside the engine; larger requests are cut into parts."""
+    part: Positive = 1
+    """Most samples of one request inside the engine; larger requests are cut into parts. A part
+    gives its places back when its last sample has ended: with more than one, places of shorter
+    samples stand empty meanwhile. For servers that charge, or wait, for each request."""
     tensor_parallel: Positive = 1
     gpu_memory: Share = 0.9
-    """Share of GPU memory that the engine may take (GPU only)."""
+    """Share of GPU memory that the engine may take (GPU only), or all engines of a GPU together."""
+    gpu_share: Part | None = None
+    """Share of one GPU that the engine takes, of its time and of `gpu_memory`, so that models which
+    fit one GPU together stay open beside each other (GPU only); None: whole GPUs."""
     kv_cache_gib: Positive = 1
     """KV cache in GiB (CPU only)."""
     cpu_threads: Positive | None = None
@@ -146,6 +158,9 @@ class EngineSettings:
     eager: bool | None = None
     """Run the model as it is, without compiling it first (and without CUDA graphs): starts sooner,
     runs slower where the model is large. None: for models so small that it does not pay."""
+    batch_invariant: bool = False
+    """vLLM's kernels whose results do not depend on what else is in the batch: slower, on NVIDIA
+    GPUs of compute capability 8.0 and later (`vllm` only)."""
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Further engine arguments, handed through to vLLM."""
 
@@ -153,6 +168,16 @@ class EngineSettings:
     def in_flight(self) -> int:
         """`max_in_flight`, or what it is where it is left open."""
         return self.max_in_flight or IN_FLIGHT
+
+    @property
+    def memory_share(self) -> float:
+        """Share of each of its GPUs' memory that it may take."""
+        return self.gpu_memory * (self.gpu_share or 1.0)
+
+    @property
+    def hundredths(self) -> int:
+        """Hundredths of each of its GPUs that it takes."""
+        return math.ceil(100 * (self.gpu_share or 1.0) - 1e-9)
 
 
 class Engine(Protocol):

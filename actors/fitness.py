@@ -22,10 +22,18 @@ OLDEST_CAPABILITY = {13: (7, 5)}
 DRIVER_OF_CUDA = {12: 525, 13: 580}
 """CUDA's major version -> oldest driver (NVIDIA's table of minor version compatibility)."""
 BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+BATCH_INVARIANT_FROM = (8, 0)
+"""Oldest compute capability with vLLM's batch-invariant kernels, as vLLM 0.32 documents them."""
 EAGER_BELOW_BYTES = GIB // 4
 """On GPUs: compiling a smaller model takes longer than it wins in minutes of work."""
 ROOM_BESIDE_WEIGHTS = 0.05
 """Least share of a GPU that is left for the KV cache and activations."""
+SHARED_ROOM_BYTES = GIB
+"""Of a GPU that is shared, for CUDA itself and its libraries, beside weights and activations."""
+BATCHED_TOKENS = 16384
+"""Most tokens of one step of vLLM, by default."""
+USUAL_VOCABULARY, USUAL_WIDTH = 152_064, 29_568
+"""Of a large model, where a model's own are not known."""
 GPU_SET, CPU_SET = "GPU=1 ./install.sh", "GPU=0 ./install.sh"
 
 
@@ -55,6 +63,7 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
             f"{facts.heads} attention heads",
             f"set it to 1{''.join(f', {n}' for n in fitting)}",
         )
+    yield from _batch_invariance(machine, engine)
     if not machine.gpus:
         yield from _without_gpu(engine, facts)
         return
@@ -64,6 +73,13 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
             f"{machine.host} has {len(machine.gpus)}",
             "lower tensor_parallel, or run it on a machine that has them",
         )
+    if engine.gpu_share is not None and engine.tensor_parallel > 1:
+        yield Misfit(
+            f"gpu_share {engine.gpu_share:g} is of one GPU, the model is spread over "
+            f"{engine.tensor_parallel} (tensor_parallel)",
+            "leave one of both out",
+        )
+        return
     yield from _sliced(machine, engine)
     yield from _memory(machine, engine, facts)
 
@@ -133,6 +149,23 @@ def _driver(machine: Machine, wanted: tuple[int, int]) -> Iterator[Misfit]:
             return
 
 
+def _batch_invariance(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
+    """vLLM's batch-invariant kernels are written for GPUs that it would otherwise not refuse."""
+    if not engine.batch_invariant:
+        return
+    said = f"batch_invariant needs compute capability {_version(BATCH_INVARIANT_FROM)} or later"
+    older = [gpu for gpu in machine.gpus if (0, 0) < gpu.capability < BATCH_INVARIANT_FROM]
+    if not machine.gpus:
+        yield Misfit(f"{said}, and no GPU is seen here", "leave it out")
+    elif older:
+        found = f"{older[0].name} has {_version(older[0].capability)}"
+        yield Misfit(f"{said}, {found}", "leave it out, or run it on a newer GPU")
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
 def _without_gpu(engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
     elsewhere = "join a cluster with --address, or set `kind: endpoint` and the `url` of a server"
     too_large = facts.weights_bytes is None or facts.weights_bytes >= CPU_LIMIT_BYTES
@@ -176,8 +209,15 @@ def _memory(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
         return
     smallest = min(gpu.memory_bytes for gpu in gpus)
     needed = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts))
-    may_take = smallest * engine.gpu_memory
-    if needed is not None and needed > may_take - smallest * ROOM_BESIDE_WEIGHTS:
+    may_take = smallest * engine.memory_share
+    if engine.gpu_share is not None and (unfit := _shared(engine, facts, smallest, needed)):
+        yield unfit
+        return
+    if (
+        engine.gpu_share is None
+        and needed is not None
+        and needed > may_take - smallest * ROOM_BESIDE_WEIGHTS
+    ):
         whole = needed * engine.tensor_parallel
         room = smallest * (engine.gpu_memory - ROOM_BESIDE_WEIGHTS)
         enough = max(2, 2 ** math.ceil(math.log2(whole / room))) if room > 0 else 0
@@ -190,16 +230,60 @@ def _memory(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
         return
     # The engine may be put on any of them: with the freest ones it must work.
     freest = sorted(gpus, key=_free_share)[-engine.tensor_parallel :]
-    if lacking := [gpu for gpu in freest if _free_share(gpu) < engine.gpu_memory]:
+    if lacking := [gpu for gpu in freest if _free_share(gpu) < engine.memory_share]:
         gpu = min(lacking, key=_free_share)
-        share = math.floor(100 * _free_share(gpu)) / 100
+        share = math.floor(100 * _free_share(gpu) / (engine.gpu_share or 1.0)) / 100
         lower = f", or lower gpu_memory to {share:g}" if share > ROOM_BESIDE_WEIGHTS else ""
         yield Misfit(
             f"{gpu.name} has {gpu.free_bytes / GIB:.1f} of {gpu.memory_bytes / GIB:.1f} GiB free, "
-            f"the engine takes {engine.gpu_memory:g} of all",
+            f"the engine takes {engine.memory_share:g} of all",
             f"end what holds them (nvidia-smi names it){lower}",
             passing=True,
         )
+
+
+def _shared(
+    engine: EngineSettings, facts: ModelFacts, memory_bytes: int, weights: float | None
+) -> Misfit | None:
+    """What keeps a model from sharing a GPU; its cache is said beforehand, from its weights."""
+    if weights is None:
+        return Misfit(
+            f"{engine.model} is to share a GPU (gpu_share), and the size of its weights is not "
+            "known",
+            "leave gpu_share out",
+        )
+    share, room = memory_bytes * engine.memory_share, room_beside(engine, facts)
+    if weights + room > share - memory_bytes * ROOM_BESIDE_WEIGHTS * (engine.gpu_share or 1.0):
+        return Misfit(
+            f"{engine.model} has {weights / GIB:.1f} GiB of weights and computes in "
+            f"{room / GIB:.1f} GiB, its share of {memory_bytes / GIB:.1f} GiB is "
+            f"{share / GIB:.1f} (gpu_share {engine.gpu_share:g} of gpu_memory "
+            f"{engine.gpu_memory:g})",
+            "raise gpu_share, or leave it out",
+        )
+    return None
+
+
+def room_beside(engine: EngineSettings, facts: ModelFacts) -> float:
+    """Bytes of a GPU that an engine takes beside weights and cache: an estimate from above.
+
+    For CUDA, the activations of the widest layer (gate, up and their product) and the sampling over
+    the vocabulary (logits, their sorting and what is drawn, in float32).
+    """
+    width = facts.width or USUAL_WIDTH
+    vocabulary = facts.vocabulary or USUAL_VOCABULARY
+    activations = BATCHED_TOKENS * width * 3 * 2
+    return SHARED_ROOM_BYTES + activations + engine.in_flight * vocabulary * 16
+
+
+def cache_bytes(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> int | None:
+    """Bytes of KV cache of an engine that shares a GPU; None: vLLM finds out itself, by looking at
+    what is free, which would count what another engine is taking meanwhile."""
+    if engine.gpu_share is None or not machine.gpus:
+        return None
+    weights = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts)) or 0.0
+    share = min(gpu.memory_bytes for gpu in machine.gpus) * engine.memory_share
+    return int(share - weights - room_beside(engine, facts))
 
 
 def _free_share(gpu: Gpu) -> float:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import NamedTuple
 
 from actors.engine import EngineSettings
-from actors.fitness import Misfit, misfits, runs_eager
+from actors.fitness import Misfit, cache_bytes, misfits, runs_eager
 from actors.machine import look
 from actors.model_facts import facts_of
 from storage.errors import EngineRefused
@@ -20,8 +21,17 @@ PATIENCE_S = 60.0
 AGAIN_S = 2.0
 
 
-async def fitting(settings: EngineSettings) -> bool:
-    """Wait until a model fits this machine; returns whether to run it eagerly.
+class Fit(NamedTuple):
+    """How a model is run where it was found to fit."""
+
+    eager: bool
+    """As it is, without compiling it first."""
+    cache_bytes: int | None = None
+    """Of its KV cache on a GPU; None: what vLLM finds to be free."""
+
+
+async def fitting(settings: EngineSettings) -> Fit:
+    """Wait until a model fits this machine; returns how it is run there.
 
     Raises EngineRefused, or InputError where the model's files can't be read.
     """
@@ -31,7 +41,8 @@ async def fitting(settings: EngineSettings) -> bool:
         machine = await asyncio.to_thread(look)
         found: list[Misfit] = list(misfits(machine, settings, facts))
         if not found:
-            return runs_eager(machine, settings, facts)
+            eager = runs_eager(machine, settings, facts)
+            return Fit(eager, cache_bytes(machine, settings, facts))
         if not all(misfit.passing for misfit in found) or time.monotonic() > given_up:
             raise EngineRefused("; ".join(map(str, found)))
         await asyncio.sleep(AGAIN_S)

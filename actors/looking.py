@@ -72,6 +72,11 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
                     found[role] = tuple(misfits(machine, engine, facts[role]))
             elif engine.kind == "endpoint" and not engine.url:
                 raise ConfigurationError("`kind: endpoint` needs the `url` of a server")
+            elif engine.kind == "endpoint" and engine.batch_invariant:
+                raise ConfigurationError(
+                    "`batch_invariant` is for engines of our own: start the server with "
+                    "VLLM_BATCH_INVARIANT=1 instead"
+                )
             if engine.kind != "scripted" and not found.get(role):
                 unfit = _template(engine, wanted.chats.get(role))
                 found[role] = (unfit,) if unfit else ()

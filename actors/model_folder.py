@@ -6,13 +6,17 @@ Invariant: what is missing is named in one line, before a process is started or 
 from __future__ import annotations
 
 import json
-import re
+import platform
 from pathlib import Path
 
 from actors.engine import EngineSettings
+from actors.model_source import ModelSource
 from storage.errors import InputError
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model",
+)  # fmt: skip
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.gguf")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
@@ -21,27 +25,33 @@ def check_model(settings: EngineSettings) -> None:
     """Raise InputError where `settings.model` is neither a model folder nor a hub's name."""
     if not settings.model:
         raise InputError("no model is named: set `model` to a folder or to a name such as org/name")
+    source = ModelSource(settings.model)
+    if source.stored or source.on_hub:
+        return  # whoever has it says itself what it lacks
     folder = Path(settings.model).expanduser()
     if not folder.exists():
-        if _HUB_NAME.fullmatch(settings.model):
-            return  # loaded from the hub or its cache, which says itself what it lacks
-        raise InputError(f"model folder {settings.model} does not exist")
+        raise InputError(
+            f"model folder {settings.model} does not exist on {platform.node()}: name one that "
+            "every machine has, a hub's model (org/name), or what was trained (training:NAME)"
+        )
     if not folder.is_dir():
         raise InputError(f"model folder {settings.model} is a file")
-    _check_config(folder)
-    _check_weights(folder)
+    check_config(folder)
+    check_weights(folder)
     tokenizer = Path(settings.tokenizer).expanduser() if settings.tokenizer else folder
     if tokenizer.is_dir():
-        _check_tokenizer(tokenizer)
+        check_tokenizer(tokenizer)
 
 
-def _check_config(folder: Path) -> None:
+def check_config(folder: Path) -> None:
+    """Raise InputError where a folder has no configuration of a model."""
     config = _json(folder, "config.json")
     if "architectures" not in config and "model_type" not in config:
         raise InputError(f"{folder}/config.json names no model architecture")
 
 
-def _check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> None:
+    """Raise InputError where a folder lacks weights."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         named = _json(folder, index.name).get("weight_map")
@@ -53,14 +63,22 @@ def _check_weights(folder: Path) -> None:
         raise InputError(f"model folder {folder} has no weights (*.safetensors)")
 
 
-def _check_tokenizer(folder: Path) -> None:
+def check_tokenizer(folder: Path) -> None:
+    """Raise InputError where a folder has no tokenizer with a chat template."""
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise InputError(f"model folder {folder} has no tokenizer (tokenizer.json)")
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return
-    settings = folder / "tokenizer_config.json"
-    if not settings.is_file() or not _json(folder, settings.name).get("chat_template"):
+    if chat_template(folder) is None:
         raise InputError(f"model folder {folder} has no chat template (chat_template.jinja)")
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template of a folder, as text; None where it has none. Raises InputError."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file() and (found := _json(folder, name).get("chat_template")):
+            return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+    return None
 
 
 def _json(folder: Path, name: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from actors.head_watch import head_watched
 from actors.owned_folder import ray_folder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
-from actors.ray_nodes import kept_nodes
+from actors.ray_models import NodeModels
+from actors.ray_nodes import kept_nodes, shortage
+from actors.ray_places import RayPlaces
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.sandbox.executor import RemoteSandbox, start_executor
 from actors.worker import ShardProgress, ShardWorker
@@ -64,6 +66,18 @@ class Placement:
     resources: dict[str, float] = field(default_factory=dict)
     needs_sandbox: bool = False
 
+    @property
+    def offered(self) -> str:
+        """The resource by which the nodes are known that may have such a worker."""
+        return next(iter(self.resources), "GPU" if self.gpus else "CPU")
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What nodes count of it, taken as one; empty where that is a sliver of any processor."""
+        gpus = {"GPU": self.gpus} if self.gpus else {}
+        counted = gpus | self.resources
+        return {"CPU": self.cpus} | counted if counted else {}
+
 
 class WorkerActor:
     """One worker in its own process."""
@@ -85,6 +99,10 @@ class WorkerActor:
         """Make and commit one shard, item by item."""
         return await self._worker.work_apart(stage, shard)
 
+    async def hungry(self) -> None:
+        """Return once nothing waits for the worker's engine."""
+        await self._worker.hungry()
+
     async def progress(self) -> list[ShardProgress]:
         """How far the shards in flight have come."""
         return self._worker.progress()
@@ -103,15 +121,19 @@ class RayCluster:
         placements: Mapping[str, Placement],
         sandbox: SandboxSettings,
         executors: int | None = None,
+        models: NodeModels | None = None,
     ) -> None:
         """`makers` and `placements` are by role; `executors` of code start when needed, by default
-        as many as the cluster's `sandbox` resource counts, or one."""
+        as many as the cluster's `sandbox` resource counts, or one. `models` are fetched before a
+        worker is started."""
         self._makers = dict(makers)
         self._placements = dict(placements)
         self._sandbox = sandbox
         self._most_executors = executors
+        self._models = models
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
+        self._places = RayPlaces()
         self._roles: dict[int, str] = {}
         self._pids: dict[int, int] = {}
         self._asked: dict[int, asyncio.Task[None]] = {}
@@ -120,25 +142,55 @@ class RayCluster:
         """Workers found dead that nobody was told of."""
 
     async def open(self, worker: int, role: str) -> None:
-        """Start a worker; raises WorkerLost, another InfrastructureError or a UserError."""
-        place = self._placements[role]
+        """`open_on`, wherever there is room."""
+        await self.open_on(worker, role, "", lambda node: None)
+
+    async def open_on(
+        self, worker: int, role: str, node: str, placed: Callable[[str], None]
+    ) -> None:
+        """Start a worker, on `node` where there is room for it; `placed` is told where it stands.
+
+        Raises WorkerLost, another InfrastructureError or a UserError.
+        """
+        place, name = self._placements[role], f"{role}-{worker}"
+        self._roles[worker] = role
+        if self._models is not None:
+            await self._models.ready(role, place.offered)
         executors = await self._open_executors() if place.needs_sandbox else []
+        if worker not in self._roles:
+            raise WorkerLost(f"worker {name} was closed before it was started")
+        there: Any = None
+        if bundle := place.bundle:
+            node, there = await self._places.take(worker, f"stepmill-{name}", bundle, node)
+            placed(node)
         actor = (
             ray.remote(WorkerActor)
             .options(
                 num_cpus=place.cpus,
                 num_gpus=place.gpus,
                 resources=place.resources,
+                scheduling_strategy=there,
                 max_concurrency=MANY,
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(self._makers[role], f"{role}-{worker}", executors)
+            .remote(self._makers[role], name, executors)
         )
         self._workers[worker] = actor
-        self._roles[worker] = role
-        with classified(f"worker {role}-{worker}"):
+        with classified(f"worker {name}"):
             self._pids[worker] = await actor.open.remote()
+
+    def waiting(self) -> Collection[int]:
+        """Workers that wait for a node with room."""
+        return self._places.waiting()
+
+    def held(self) -> Mapping[str, Mapping[str, float]]:
+        """Node -> what its workers here take of it."""
+        return self._places.held()
+
+    def shortage(self, roles: Collection[str]) -> str:
+        """In one line: what workers of some roles need, what nodes have, and who holds it."""
+        return shortage({role: self._placements[role].bundle for role in roles})
 
     async def _open_executors(self) -> list[ActorHandle]:
         there = await asyncio.to_thread(kept_nodes, ("sandbox",))
@@ -155,6 +207,14 @@ class RayCluster:
     async def isolate(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit one shard, item by item."""
         return await self._call(worker, "isolate", stage, shard)
+
+    async def hungry(self, worker: int) -> None:
+        """Return once nothing waits for the worker's engine. Raises WorkerLost."""
+        actor = self._workers.get(worker)
+        if actor is None:
+            raise WorkerLost(f"worker {worker} is closed")
+        with classified(f"worker {worker}"):
+            await actor.hungry.remote()
 
     async def _call(self, worker: int, method: str, stage: str, shard: int) -> Receipt:
         actor = self._workers.get(worker)
@@ -216,11 +276,12 @@ class RayCluster:
         self._pids.pop(worker, None)
         role = self._roles.pop(worker, None)
         if actor is None:
-            return
+            return self._places.give_back(worker)
         with contextlib.suppress(RayError, InfrastructureError, TimeoutError):
             await asyncio.wait_for(_gentle_close(actor), CLOSE_SECONDS)
         with contextlib.suppress(RayError):
             ray.kill(actor)
+        self._places.give_back(worker)
         for executor in self._executors:  # what it held of them is free at once, however it ended
             executor.forget.remote(f"{role}-{worker}")
 
@@ -228,7 +289,7 @@ class RayCluster:
         """Stop every worker and executor."""
         for asking in list(self._asked.values()):
             asking.cancel()
-        await asyncio.gather(*(self.close(worker) for worker in list(self._workers)))
+        await asyncio.gather(*(self.close(worker) for worker in list(self._roles)))
         for actor in self._executors:
             with contextlib.suppress(RayError, TimeoutError):
                 await asyncio.wait_for(_gentle_close(actor), CLOSE_SECONDS)

@@ -6,14 +6,18 @@ Invariant: nothing here takes a GPU or waits for a node.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.state import list_actors, list_placement_groups
+from ray.util.state.exception import RayStateApiException
 
 from actors.looking import Look, Wanted, look_at
 from actors.ray_errors import classified
@@ -21,16 +25,128 @@ from storage.errors import InfrastructureError
 
 LOOK_SECONDS = 600
 """For a look at a node, which may first have to build the sandbox's image."""
+ANSWER_S = 10
+"""For Ray's dashboard to say who holds what."""
+MANY = 10_000
+MOST_SAID = 8
+"""Nodes that are named in a line."""
+ROUNDED = 1e-6
 
 
-def slots_of_cluster(roles: Sequence[str]) -> dict[str, int]:
-    """Engine slots as the cluster has them now: its GPUs, or 1 where it has none; and apart from
-    them those that nodes keep for a role, as a custom resource of the role's name.
+@dataclass(frozen=True, slots=True)
+class NodeNow:
+    """One node as it is now."""
 
-    Raises InfrastructureError.
+    node: str
+    """Its identity."""
+    address: str
+    offers: Mapping[str, float]
+    """All that it has: `GPU`, `CPU`, custom resources."""
+    free: Mapping[str, float]
+    """What of it nobody has taken."""
+
+
+def nodes_now() -> list[NodeNow]:
+    """The nodes that are there. Raises InfrastructureError."""
+    with classified("the cluster's nodes"):
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        free = available_resources_per_node()
+    return [
+        NodeNow(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["Resources"],
+            free.get(node["NodeID"], {}),
+        )
+        for node in alive
+    ]
+
+
+def slots_of_cluster(
+    roles: Sequence[str], held: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> dict[str, dict[str, int]]:
+    """GPUs of each node that nobody else has taken (`engines`); and those that nodes keep for a
+    role, as a custom resource of the role's name.
+
+    `held`: node -> what this run has taken of it. Raises InfrastructureError.
     """
-    kept = kept_nodes((*roles, "GPU"))
-    return {"engines": max(1, kept.pop("GPU", 0))} | kept
+    pools: dict[str, dict[str, int]] = {"engines": {}}
+    for node in nodes_now():
+        mine = held.get(node.node, {})
+        ours = {
+            kind: int(min(there, node.free.get(kind, 0.0) + mine.get(kind, 0.0)) + ROUNDED)
+            for kind, there in node.offers.items()
+        }
+        if "GPU" in ours:
+            pools["engines"][node.node] = ours["GPU"]
+        for role in roles:
+            if role in ours:
+                kept = min(ours[role], ours.get("GPU", ours[role]))
+                pools.setdefault(role, {})[node.node] = kept
+    return pools
+
+
+def shortage(wanted: Mapping[str, Mapping[str, float]]) -> str:
+    """In one line: what workers of some roles take of a node, what nodes have, who holds it."""
+    try:
+        nodes = nodes_now()
+    except InfrastructureError as error:
+        return str(error)
+    kinds = {kind for bundle in wanted.values() for kind in bundle if kind != "CPU"}
+    asked = "; ".join(f"models.{role} needs {amounts(bundle)}" for role, bundle in wanted.items())
+    return "; ".join(part for part in (asked, nodes_said(nodes, kinds), _holders(kinds)) if part)
+
+
+def amounts(bundle: Mapping[str, float]) -> str:
+    """`4 GPU of one node`."""
+    said = [f"{amount:g} {kind}" for kind, amount in bundle.items() if kind != "CPU"]
+    return f"{' and '.join(said) or 'a processor'} of one node"
+
+
+def nodes_said(nodes: Sequence[NodeNow], kinds: Collection[str]) -> str:
+    """What nodes have of some resources, and have free."""
+    said = []
+    for node in nodes:
+        parts = [
+            f"{node.free.get(kind, 0.0):g} of {node.offers[kind]:g} {kind}"
+            for kind in sorted(kinds)
+            if node.offers.get(kind)
+        ]
+        if parts:
+            said.append(f"{node.address} {', '.join(parts)}")
+    more = f" and {len(said) - MOST_SAID} nodes more" if len(said) > MOST_SAID else ""
+    there = f"free: {', '.join(said[:MOST_SAID])}{more}"
+    return there if said else f"no node has {' or '.join(sorted(kinds)) or 'a processor'}"
+
+
+def _holders(kinds: Collection[str]) -> str:
+    """Which jobs hold some resources, as far as Ray's dashboard says it."""
+    held: dict[str, dict[str, float]] = {}
+    names: dict[str, set[str]] = {}
+    mine = ray.get_runtime_context().get_job_id()
+
+    def count(job: str, name: str, amounts: Mapping[str, float]) -> None:
+        for kind in kinds & amounts.keys():
+            of = held.setdefault(job, {})
+            of[kind] = of.get(kind, 0.0) + amounts[kind]
+            names.setdefault(job, set()).add(name)
+
+    try:
+        for group in list_placement_groups(detail=True, limit=MANY, timeout=ANSWER_S):
+            if group.state == "CREATED":
+                for bundle in group.bundles or ():
+                    count(group.creator_job_id, group.name, bundle["unit_resources"])
+        for actor in list_actors(detail=True, limit=MANY, timeout=ANSWER_S):
+            if actor.state == "ALIVE" and not actor.placement_group_id:
+                count(actor.job_id, actor.class_name, actor.required_resources or {})
+    except (RayStateApiException, RayError, OSError, ValueError):
+        return ""  # the dashboard does not say: it is only a hint
+    said = []
+    for job, of in held.items():
+        whose = "this run" if job == mine else f"job {job} ({', '.join(sorted(names[job])[:3])})"
+        parts = ", ".join(f"{amount:g} {kind}" for kind, amount in of.items())
+        said.append(f"{whose} {parts}")
+    return f"held by: {', '.join(said)}" if said else ""
 
 
 def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
@@ -52,8 +168,8 @@ def nodes_up() -> int:
 class NodeKind:
     """Nodes of a cluster that offer the same."""
 
-    resources: frozenset[str]
-    """What they offer anything of: `GPU`, `CPU`, custom resources."""
+    resources: Mapping[str, float]
+    """What each offers anything of: `GPU`, `CPU`, custom resources."""
     node: str
     """Identity of one of them."""
     where: str
@@ -74,11 +190,11 @@ def node_kinds() -> list[NodeKind]:
         groups.setdefault(offers, []).append(node)
     kinds = []
     for offers, nodes in groups.items():
-        names = frozenset(name for name, amount in offers if amount > 0)
-        shown = ", ".join(sorted(name for name in names if not name.startswith("accelerator_type")))
+        there = {name: amount for name, amount in offers if amount > 0}
+        shown = ", ".join(sorted(name for name in there if not name.startswith("accelerator_type")))
         count = f"{len(nodes)} nodes like " if len(nodes) > 1 else "node "
         where = f"{count}{nodes[0]['NodeManagerAddress']} ({shown or 'nothing'})"
-        kinds.append(NodeKind(names, nodes[0]["NodeID"], where))
+        kinds.append(NodeKind(there, nodes[0]["NodeID"], where))
     return kinds
 
 

@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 from actors.control_tokens import MARK, ControlTokens
 from actors.engine import Chat, EngineSettings
 from actors.fitness import Misfit
+from actors.model_fetching import small_files, tokenizer_of
 from actors.spelling import Spelling
 from storage.errors import InputError, first_line
 
@@ -45,9 +46,10 @@ class ChatRenderer:
         """Load the tokenizer of a model. Raises InputError where there is none to be had."""
         from transformers import AutoTokenizer
 
-        name = settings.tokenizer or settings.model
+        source = tokenizer_of(settings)
+        name = source.identity
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(small_files(source))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no tokenizer can be loaded from {name!r}: {first_line(error)}"

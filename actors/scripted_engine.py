@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.admission import Admission, admitted
+from actors.admission import Admission, admitted, together
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
 from storage.errors import EngineFailed, ItemError
 
@@ -43,14 +43,14 @@ class LoopClock:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds that a request takes: prompt tokens and the longest sample, as batching has it."""
+    """Seconds of a sample, whatever else is in flight: a GPU's step costs the same half empty."""
 
     request_s: float = 0.0
     prompt_token_s: float = 0.0
     token_s: float = 0.0
 
     def seconds(self, prompt_tokens: int, tokens: int) -> float:
-        """Time of a request whose longest sample has `tokens` tokens."""
+        """Time of a sample of `tokens` tokens."""
         return self.request_s + prompt_tokens * self.prompt_token_s + tokens * self.token_s
 
 
@@ -101,8 +101,8 @@ class ScriptedEngine:
             number = await self._trouble()
             samples = tuple(self._sample(chat, wanted, index, room) for index in range(wanted.n))
             if self._latency is not None:
-                longest = max(sample.tokens for sample in samples)
-                await self._clock.sleep(self._latency.seconds(prompt, longest))
+                seconds = [self._latency.seconds(prompt, sample.tokens) for sample in samples]
+                await together(*map(self._clock.sleep, seconds))
             if self._dead.is_set():
                 raise EngineFailed("the scripted engine crashed with this request in flight")
             return Reply(samples[:-1] if number == self._faults.short_at else samples, prompt)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.engine import EngineSettings
 from actors.training_batches import Corpus
 from actors.training_settings import TrainingSettings
 from storage.trainings import TrainingSpec
@@ -42,8 +43,8 @@ class TrainingJob:
     store: str
     name: str
     spec: TrainingSpec
-    base: str
-    """Folder or name of the base model."""
+    base: EngineSettings
+    """Which base model; nothing else of the settings matters."""
     source: Source
     settings: TrainingSettings
     dress: Dress

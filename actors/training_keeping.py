@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import TrainerCallback
 
 from actors import metrics
+from actors.model_folder import TOKENIZER_FILES
 from actors.training_batches import StepPlan
 from actors.training_events import Event, Place, Say
 from actors.training_settings import TrainingSettings
@@ -28,11 +28,6 @@ from storage.checkpoints import StoredFile, fetch_files, files_in, store_files
 from storage.errors import ConfigurationError, ObjectCorrupt
 from storage.fault_points import fault
 from storage.trainings import StoredFolder, Training
-
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "tokenizer.model",
-)  # fmt: skip
 
 STRATEGY = "strategy"
 """Note of a checkpoint: sharded ones and whole ones are not each other's."""
@@ -206,19 +201,15 @@ def write_model(
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def write_tokenizer(base: str, template: str, folder: Path) -> None:
+def write_tokenizer(base: Path, template: str, folder: Path) -> None:
     """Add the base model's tokenizer, byte for byte, and the chat template that was trained.
 
     Saving a loaded one would write what its class made of it: another pre-tokenizer, if the class
     is another model family's.
     """
     for name in TOKENIZER_FILES:
-        if Path(base).is_dir():
-            found: Any = Path(base) / name
-        else:
-            found = try_to_load_from_cache(base, name)
-        if isinstance(found, str | Path) and Path(found).is_file():
-            shutil.copyfile(found, folder / name)
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 

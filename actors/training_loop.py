@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from actors.model_fetching import at_hand
 from actors.owned_folder import OwnedFolder
 from actors.training_batches import Corpus, StepPlan
 from actors.training_events import Event, Place, Say
@@ -39,7 +40,8 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     """Train to the end and commit the model. Raises UserError, InfrastructureError."""
     training = Training(open_store(job.store), job.name, job.spec)
     tell: Say = say if place.rank == 0 else _quiet
-    tokenizer, most_tokens, model, dtype = _base(job)
+    base = Path(at_hand(job.base).model)
+    tokenizer, most_tokens, model, dtype = _base(job, base)
     corpus = job.source.load(tokenizer, most_tokens)
     plan = StepPlan(
         tuple(len(one.ids) for one in corpus.train),
@@ -75,7 +77,7 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         if place.rank == 0:
             end = int(corpus.train[0].ids[-1])
             write_model(model, state, end, dtype, target)
-            write_tokenizer(job.base, tokenizer.chat_template, target)
+            write_tokenizer(base, tokenizer.chat_template, target)
             job.dress(target, notes)
         keep_folder(training, target, plan.steps, notes, place, final=True)
         if place.rank == 0 and not job.settings.rhythm.keep:
@@ -93,20 +95,22 @@ def curve_of(history: list[dict[str, Any]]) -> list[dict[str, float]]:
     ]
 
 
-def _base(job: TrainingJob) -> tuple[Any, int, Any, str]:
+def _base(job: TrainingJob, folder: Path) -> tuple[Any, int, Any, str]:
     """Tokenizer, longest conversation, model in float32, and the precision it was stored in."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(job.base)
-        tokenizer = AutoTokenizer.from_pretrained(job.base)
+        config = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(
-            job.base, dtype=torch.float32, attn_implementation=job.settings.spread.attention
+            folder, dtype=torch.float32, attn_implementation=job.settings.spread.attention
         )
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"base model {job.base} can't be loaded: {first_line(error)}") from error
+        raise InputError(
+            f"base model {job.base.model} can't be loaded: {first_line(error)}"
+        ) from error
     context = int(getattr(config, "max_position_embeddings", 0)) or 1 << 30
     dtype = str(config.dtype or torch.float32).removeprefix("torch.")
     return job.source.tokenizer(tokenizer), job.source.most_tokens(context), model, dtype

@@ -55,7 +55,7 @@ class SpreadSettings:
     __pydantic_config__ = STRICT
 
     workers: Positive = 1
-    """Processes that train together: one per GPU, where the cluster has any."""
+    """Processes that train together: one per GPU, or on processors."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp`: a whole model per worker; `fsdp` (GPUs only): weights, gradients and optimizer
     sharded; each worker first loads the whole base model in float32 into its machine's memory."""
@@ -67,6 +67,11 @@ class SpreadSettings:
     """Implementation of attention; `flash_attention_2` needs its package and a GPU."""
     cpus_per_worker: Positive | None = None
     """CPU cores of a worker; None: 4 beside a GPU, else the machine's, shared equally."""
+    device: Literal["auto", "cpu"] = "auto"
+    """`auto`: GPUs, which are waited for on a cluster that is joined; without a cluster the
+    machine's processor where it has none. `cpu`: processors, whatever else there is."""
+    place_patience_s: Annotated[float, Field(gt=0)] = 1800.0
+    """How long free GPUs of a cluster are waited for before the training stops (resumable)."""
     failures: Annotated[int, Field(ge=0)] = 3
     """Times that a lost worker is replaced before the training stops, resumable."""
     ray_address: str | None = None

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from actors.engine import EngineSettings
 from actors.engine_log import ENGINE_LOG, EngineLog, cause_of, write_to_log
+from actors.fitting import Fit
 from actors.lifeline import die_with_parent
 from actors.owned_folder import OwnedFolder
 from storage.errors import (
@@ -33,7 +34,7 @@ LOGGING = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stde
 """vLLM's own log, unless the environment says otherwise: standard output belongs to results."""
 
 
-def start(settings: EngineSettings, sockets: Path, log: EngineLog, eager: bool) -> Any:
+def start(settings: EngineSettings, sockets: Path, log: EngineLog, fit: Fit) -> Any:
     """Start vLLM; blocks. `sockets`: a folder for its sockets; `log` hears its processes.
 
     Raises ConfigurationError, InputError or EngineFailed.
@@ -54,9 +55,9 @@ def start(settings: EngineSettings, sockets: Path, log: EngineLog, eager: bool) 
             "what is installed and what is missing"
         )
     on_cpu = current_platform.is_cpu()
-    with _environment(settings, on_cpu, sockets, log):
+    with engine_environment(settings, on_cpu, sockets, log):
         try:
-            arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu, eager))
+            arguments = AsyncEngineArgs(**engine_arguments(settings, on_cpu, *fit))
             # The offline context: vLLM's defaults for throughput, not for latency.
             config = arguments.create_engine_config(UsageContext.LLM_CLASS)
         except (TypeError, ValueError) as error:
@@ -90,8 +91,10 @@ def stop(llm: Any, log: EngineLog, sockets: OwnedFolder) -> None:
     sockets.remove()
 
 
-def engine_arguments(settings: EngineSettings, on_cpu: bool, eager: bool) -> dict[str, Any]:
-    """The arguments of vLLM's engine that settings stand for."""
+def engine_arguments(
+    settings: EngineSettings, on_cpu: bool, eager: bool, cache_bytes: int | None = None
+) -> dict[str, Any]:
+    """The arguments of vLLM's engine that settings stand for; `cache_bytes`: on a GPU."""
     arguments: dict[str, Any] = {
         "model": settings.model,
         "tokenizer": settings.tokenizer or settings.model,
@@ -99,6 +102,8 @@ def engine_arguments(settings: EngineSettings, on_cpu: bool, eager: bool) -> dic
         "max_model_len": settings.max_model_len,
         "max_num_seqs": settings.in_flight,
         "tensor_parallel_size": settings.tensor_parallel,
+        # In a placement group vLLM would take Ray, and wait for the GPUs that our actor holds.
+        "distributed_executor_backend": "mp" if settings.tensor_parallel > 1 else "uni",
         "enable_prefix_caching": True,
         "enforce_eager": eager,
         # The sampling parameters are ours alone; a model folder's own defaults never mix in.
@@ -112,16 +117,25 @@ def engine_arguments(settings: EngineSettings, on_cpu: bool, eager: bool) -> dic
         # generators of the CPU do not have: with seeds, the engine would crash.
         arguments["enable_chunked_prefill"] = False
     else:
-        arguments["gpu_memory_utilization"] = settings.gpu_memory
+        arguments["gpu_memory_utilization"] = settings.memory_share
+        if cache_bytes is not None:
+            arguments["kv_cache_memory_bytes"] = cache_bytes
     return arguments | settings.options
 
 
 @contextlib.contextmanager
-def _environment(
+def engine_environment(
     settings: EngineSettings, on_cpu: bool, sockets: Path, log: EngineLog
 ) -> Iterator[None]:
     """What an engine core must find in its environment, and our other children must not."""
-    wanted = {"VLLM_RPC_BASE_PATH": str(sockets), ENGINE_LOG: str(log.path)}
+    wanted = {
+        "VLLM_RPC_BASE_PATH": str(sockets),
+        ENGINE_LOG: str(log.path),
+        # The setting decides, and not what else is set: it is in the run's spec.
+        "VLLM_BATCH_INVARIANT": str(int(settings.batch_invariant)),
+    }
+    if settings.batch_invariant:  # kernels are chosen while modules are imported: freshly
+        wanted["VLLM_WORKER_MULTIPROCESSING_METHOD"] = "spawn"
     if on_cpu:
         threads = settings.cpu_threads or max(1, (os.cpu_count() or 2) - 1)
         wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from itertools import count
 from typing import Any
@@ -20,6 +21,7 @@ from actors.admission import Admission, admitted
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
 from actors.engine_log import EngineLog, cause_of
 from actors.fitting import fitting
+from actors.model_fetching import at_hand
 from actors.model_folder import check_model
 from actors.owned_folder import OwnedFolder
 from actors.rendering import ChatRenderer
@@ -62,11 +64,13 @@ class VllmEngine:
     async def open(cls, settings: EngineSettings) -> VllmEngine:
         """Load the model: seconds for a tiny one, minutes for a large one.
 
-        Raises InputError for a folder that is no model, ConfigurationError for arguments that
+        What is not on this machine yet is fetched first. Raises InputError for a folder that is no
+        model and what can't be fetched, ConfigurationError for arguments that
         vLLM refuses, EngineRefused where it can't run here and EngineFailed where it did not start.
         """
+        settings = await asyncio.to_thread(at_hand, settings)
         check_model(settings)
-        eager = await fitting(settings)
+        fit = await fitting(settings)
         # The thread that starts the engine core must live as long as it: the kernel ties the
         # child to the thread, not to the process.
         for name, value in LOGGING.items():
@@ -80,7 +84,7 @@ class VllmEngine:
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
             started = await loop.run_in_executor(
-                thread, lambda: [start(settings, sockets.path, log, eager)]
+                thread, lambda: [start(settings, sockets.path, log, fit)]
             )
         except BaseException:
             thread.shutdown(wait=False)
@@ -98,9 +102,12 @@ class VllmEngine:
         if room < 1:
             raise ItemError("too_long", f"{len(prompt)} tokens in a context of {self._context}")
         tokens = list(prompt)
+        parameters = _parameters(sampling, min(sampling.max_tokens, room))
 
         async def part(wanted: Sampling) -> Reply:
-            return await self._part(tokens, wanted, min(wanted.max_tokens, room))
+            own = copy(parameters)  # making and checking them costs more than a sample's own part
+            own.n, own.seed = wanted.n, wanted.seed
+            return await self._part(tokens, wanted, own)
 
         return await admitted(part, sampling, self._settings.part, self._admission)
 
@@ -124,25 +131,11 @@ class VllmEngine:
             self._renderer.close()
             self._thread.shutdown(wait=False)
 
-    async def _part(self, prompt: list[int], sampling: Sampling, max_tokens: int) -> Reply:
-        from vllm import SamplingParams
+    async def _part(self, prompt: list[int], sampling: Sampling, parameters: Any) -> Reply:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
-        from vllm.sampling_params import RequestOutputKind
 
-        params = SamplingParams(
-            n=sampling.n,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=max_tokens,
-            stop=list(sampling.stop) or None,
-            include_stop_str_in_output=sampling.include_stop,
-            seed=sampling.seed,
-            logprobs=sampling.logprobs or None,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        outputs = self._llm.generate(tokens_input(prompt), params, f"{next(self._numbers)}")
+        outputs = self._llm.generate(tokens_input(prompt), parameters, f"{next(self._numbers)}")
         try:
             received = [output async for output in outputs]  # FINAL_ONLY: exactly one
         except VLLMClientError as error:
@@ -158,6 +151,25 @@ class VllmEngine:
             prompt_tokens=len(prompt),
             cached_tokens=final.num_cached_tokens or 0,
         )
+
+
+def _parameters(sampling: Sampling, max_tokens: int) -> Any:
+    """vLLM's sampling parameters; a part needs its own number of samples and seed."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=max_tokens,
+        stop=list(sampling.stop) or None,
+        include_stop_str_in_output=sampling.include_stop,
+        seed=sampling.seed,
+        logprobs=sampling.logprobs or None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # nothing in them changes: a deep copy for each sample would be wasted
+    )
 
 
 def _completion(output: Any, sampling: Sampling) -> Completion:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.admission import begun
+from actors.admission import Queue, Work, work
 from actors.isolation import Notes, entered, parts_of, run_apart
 from actors.metrics import count
 from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
@@ -23,6 +23,10 @@ from actors.tree_chains import unfolded
 from storage.commits import Receipt
 from storage.layout import KINDS
 from storage.runs import Run
+
+LOOKS_EVERY_S = 0.5
+"""How often a worker looks whether anything waits for its engine: a queue that the next look finds
+filled again was not empty."""
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
 Held = dict[str, tuple[Any, ...]]
@@ -75,6 +79,7 @@ class ShardWorker:
         self._stages: Mapping[str, Stage] = {}
         self._meters: dict[tuple[str, int], Meter] = {}
         self._begun = itertools.count()
+        self._queue = Queue()
 
     async def open(self) -> None:
         """Load models and start what the stages need."""
@@ -106,7 +111,7 @@ class ShardWorker:
         meter = Meter()
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
-        begun.set(next(self._begun))
+        work.set(Work(next(self._begun), self._queue))
         try:
             started = time.monotonic()
             result = await make(await self._rows(stage, shard, held))
@@ -147,6 +152,19 @@ class ShardWorker:
         fields: dict[str, Any] = {FIELD_OF[name]: held[name] for name in needed}
         rows = ShardRows(**fields)
         return unfolded(rows) if rows.tree else rows
+
+    async def hungry(self) -> None:
+        """Return once the engine's queue is empty: all that the shards in flight ask for is inside.
+
+        A shard whose rows are still being read has asked for nothing yet, and is waited for; and
+        where solutions wait for sessions of code, more of them would only wait too.
+        """
+        looks = 0
+        while looks < 2:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            begun = all(meter.total for meter in self._meters.values())
+            empty = begun and not self._queue.waiting and not self._queue.parked
+            looks = looks + 1 if empty else 0
 
     def progress(self) -> list[ShardProgress]:
         """How far the shards in flight have come."""

@@ -60,7 +60,7 @@ class Bench:
             max_in_flight=arguments.in_flight,
             dtype=arguments.dtype,
             gpu_memory=0.4,  # two engines share the device
-            options={"enforce_eager": True} if arguments.eager else {},
+            eager=arguments.eager,
         )
         self.sampling = Sampling(temperature=0.7, max_tokens=arguments.max_tokens)
         fields = Problem.__slots__
@@ -76,7 +76,9 @@ class Bench:
         from vllm import LLM
         from vllm.platforms import current_platform
 
-        return LLM(**engine_arguments(self.settings, current_platform.is_cpu()))
+        return LLM(
+            **engine_arguments(self.settings, current_platform.is_cpu(), self.arguments.eager)
+        )
 
     def requests(self, renderer: ChatRenderer, seed: int) -> list[tuple[Any, Any]]:
         """Rendered prompt and sampling parameters of every problem."""

@@ -46,8 +46,8 @@ def policy(chat: Chat, seed: int) -> str:
     text = chat.messages[1].content
     right, answer = _of(text)
     count = 3 + seed % (MOST_STEPS - 2)
-    wrong = _share(seed) >= right
-    slip = int(_share(seed + 1) * count) if wrong else count
+    wrong = share(seed) >= right
+    slip = int(share(seed + 1) * count) if wrong else count
     lines = [("slip" if place >= slip else "sum") + f" {seed}" for place in range(count)]
     lines[-1] += f" \\boxed{{{int(answer) + 1 + seed % 5 if wrong else answer}}}"
     return steps.join(lines).removeprefix(steps.header(1))
@@ -57,7 +57,7 @@ def completer(chat: Chat, seed: int) -> str:
     """The rest of a solution."""
     right, answer = _of(chat.messages[1].content)
     chance = RECOVERS if "slip" in chat.prefill else right
-    return _ROLLOUT % (answer if _share(seed) < chance else f"1{answer}")
+    return _ROLLOUT % (answer if share(seed) < chance else f"1{answer}")
 
 
 def rationale(chat: Chat, seed: int) -> str:
@@ -95,7 +95,7 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def _share(seed: int) -> float:
+def share(seed: int) -> float:
     """A number in [0, 1) that looks random."""
     mixed = (seed ^ (seed >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
     mixed = (mixed ^ (mixed >> 12)) * 0x297A2D39 & 0xFFFFFFFF

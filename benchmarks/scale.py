@@ -11,7 +11,8 @@ Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
              (6,443 a second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
              executor for each engine that writes it, as in `ray_cluster.yaml`, for half a second a
              block; as many sessions and slots as `configs/genprm.yaml` has.
-             `idle`: GPU seconds of loaded engines with no request inside, outside start and drain.
+             `at work`: the share of the engines' places that hold a sequence, over the GPU seconds
+             of loaded engines, outside start and drain.
   receipts   the driver and its schedule in real time over a store in a local folder; the workers
              commit empty shards at once, so that what is left is driver and store.
              Receipts a second, and resident memory of the driver's process at each tenth.
@@ -119,7 +120,7 @@ class EngineCluster(LocalCluster):
     def _stages(self, role: str) -> Mapping[str, Stage]:
         if role == "cpu":
             return self._maker.pure()
-        self._made = clock = MeteredClock(GPUS[role])
+        self._made = clock = MeteredClock(GPUS[role], IN_FLIGHT[role])
         latency = Latency(0.02, 2e-5, WORD * IN_FLIGHT[role] / RATE[role])
         settings: EngineSettings = self._config.engine(role)
         engine = ScriptedEngine(SCRIPTS[role], settings, latency=latency, clock=clock)
@@ -206,7 +207,13 @@ def virtual(config: BuildConfig, gpus: int) -> None:
         cluster = EngineCluster(run, config)
         seen = Watched(cluster, run.spec.plan.shards)
         roles: Mapping[str, RolePlan] = {
-            role: RolePlan(GPUS[role], config.cluster.parallel_shards, gpus) for role in GPUS
+            role: RolePlan(
+                GPUS[role],
+                config.cluster.parallel_shards,
+                gpus,
+                most_parallel=config.cluster.most_parallel_shards,
+            )
+            for role in GPUS
         } | {"cpu": RolePlan(0, 8, 1)}
         schedule = Schedule(
             config.road, run.spec.plan.shards, {}, roles, gpus, config.cluster.window, clock=clock
@@ -227,18 +234,18 @@ def virtual(config: BuildConfig, gpus: int) -> None:
         f"{run.spec.plan.shards:,} shards; {end / 3600:.2f} virtual hours on {gpus} GPUs, "
         f"{seconds:.0f} s here"
     )
-    between = spent.idle
+    between = spent.at_work
     print(
-        f"idle {'-' if between is None else f'{100 * between:.2f} %'} of "
+        f"{'-' if between is None else f'{100 * between:.1f} %'} of the places at work in "
         f"{spent.loaded / 3600:.1f} engine hours between start and drain "
         f"({seen.begin[0] / 3600:.2f} h to {seen.drain[0] / 3600:.2f} h; in all "
-        f"{whole.loaded / 3600:.1f}, idle {100 * (whole.idle or 0.0):.2f} %); "
+        f"{whole.loaded / 3600:.1f}, {100 * (whole.at_work or 0.0):.1f} %); "
         f"{switches} model switches, {seen.tries - seen.commits} twins"
     )
     full = sum(seen.tokens[role] * GPUS[role] / RATE[role] for role in GPUS)
     print(
-        f"{sum(seen.tokens.values()) / 1e9:.2f} billion tokens: {100 * full / whole.busy:.0f} % of "
-        f"what full engines would have made in that time"
+        f"{sum(seen.tokens.values()) / 1e9:.2f} billion tokens: {100 * full / whole.loaded:.0f} % "
+        f"of what full engines would have made in all of those hours"
     )
     print(f"memory of driver, engines and workers together, MB: {said(seen.memory)}")
 

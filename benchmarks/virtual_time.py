@@ -17,46 +17,52 @@ class Seconds:
 
     loaded: float = 0.0
     busy: float = 0.0
-    """With at least one request inside."""
+    """By the share of the engine's places that were at work."""
 
     @property
-    def idle(self) -> float | None:
-        """Share without a request inside; None of no time at all, or less (a drain before the end
-        of the start, as small runs have it)."""
-        return 1 - self.busy / self.loaded if self.loaded > 0 else None
+    def at_work(self) -> float | None:
+        """Share of the places at work; None of no time at all, or less (a drain before the end of
+        the start, as small runs have it)."""
+        return self.busy / self.loaded if self.loaded > 0 else None
 
     def __sub__(self, other: Seconds) -> Seconds:
         return Seconds(self.loaded - other.loaded, self.busy - other.busy)
 
 
 class MeteredClock:
-    """The clock of one scripted engine; it knows for how long the engine had something to do."""
+    """The clock of one scripted engine; it knows how many of the engine's places were at work.
 
-    def __init__(self, gpus: int) -> None:
-        """The engine takes so many GPUs, and is loaded from now on."""
+    A step of a GPU costs nearly the same half empty, so that a place without a sequence is lost.
+    """
+
+    def __init__(self, gpus: int, places: int) -> None:
+        """The engine takes so many GPUs, has room for so many sequences, and is loaded from now."""
         self._gpus = gpus
+        self._places = places
         self._loaded_at = self._now()
-        self._busy = 0.0
+        self._worked = 0.0
+        """Seconds of places, of sequences that have ended."""
         self._inside = 0
-        self._since = 0.0
+        self._began = 0.0
+        """When those inside began, summed."""
 
     async def sleep(self, seconds: float) -> None:
-        """A request is inside for so long."""
-        if not self._inside:
-            self._since = self._now()
+        """A sequence has a place for so long."""
+        began = self._now()
         self._inside += 1
+        self._began += began
         try:
             await asyncio.sleep(seconds)
         finally:
             self._inside -= 1
-            if not self._inside:
-                self._busy += self._now() - self._since
+            self._began -= began
+            self._worked += self._now() - began
 
     def seconds(self) -> Seconds:
         """Until now."""
-        open_still = self._now() - self._since if self._inside else 0.0
-        loaded = self._now() - self._loaded_at
-        return Seconds(self._gpus * loaded, self._gpus * (self._busy + open_still))
+        now = self._now()
+        worked = self._worked + self._inside * now - self._began
+        return Seconds(self._gpus * (now - self._loaded_at), self._gpus * worked / self._places)
 
     @staticmethod
     def _now() -> float:
@@ -68,6 +74,9 @@ class TimedSandbox(InProcessSandbox):
 
     def __init__(self, sessions: int, slots: int, block_s: float) -> None:
         self._open = asyncio.Semaphore(sessions)
+        self._now = 0
+        self.most = 0
+        """Sessions that were open at once."""
         self._slots = asyncio.Semaphore(slots)
         self._block_s = block_s
 
@@ -75,7 +84,12 @@ class TimedSandbox(InProcessSandbox):
     async def session(self, key: str) -> AsyncIterator[InProcessSession]:
         """One namespace across blocks, once there is room for it."""
         async with self._open:
-            yield _TimedSession(self._slots, self._block_s)
+            self._now += 1
+            self.most = max(self.most, self._now)
+            try:
+                yield _TimedSession(self._slots, self._block_s)
+            finally:
+                self._now -= 1
 
 
 class _TimedSession(InProcessSession):

@@ -22,6 +22,7 @@ from storage.stores import open_store
 from workflows.build import create_run, finish, planned, standing, stored_configuration
 from workflows.configuration import BuildConfig
 from workflows.own_pilot import with_pilot
+from workflows.settling import recalled
 from workflows.stages import makers
 
 
@@ -32,6 +33,7 @@ def build_run(config: BuildConfig, address: str | None, source: str | None = Non
         if run is None:
             store = open_store(config.store)
             begun = Run.find(store, config.run)
+            config = recalled(config, begun)
             if begun is None or not standing(begun).finished:
                 image = require(config, site, check_problems(config))
             else:
@@ -52,7 +54,7 @@ def resume_run(name: str, store: str, address: str | None) -> None:
         return resume_scoring(run, raw, address)
     if run.spec.stages == REFINING:
         return resume_refining(run, raw, address)
-    config = validate(raw, f"run {name}")
+    config = recalled(validate(raw, f"run {name}"), run)
     run.check_input()
     continue_derived(run, config)
     with Site(config.cluster, address) as site:

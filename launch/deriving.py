@@ -32,6 +32,7 @@ from workflows.derived_runs import (
     take_over,
 )
 from workflows.own_pilot import with_pilot
+from workflows.settling import recalled
 from workflows.stages import makers
 
 
@@ -53,6 +54,7 @@ def derive(config: BuildConfig, site: Site, asked: str | None) -> Run | None:
     known = begun or source
     assert known is not None
     probed_store(config.store)
+    config = recalled(config, begun, source)
     config = with_pilot(site.settled(config, begun, source), begun, source)
     wanted = planned(config, known.spec.image_digest)
     if begun is None and source is not None:

@@ -40,6 +40,7 @@ from launch.preflight import (
 from launch.site import wanted
 from storage.layout import DEFAULT_STORE
 from workflows.configuration import BuildConfig
+from workflows.settling import recalled
 
 LITTLE_DISK_GIB = 5
 
@@ -69,6 +70,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     if config:
         yield check_problems(config)
         yield from (f for f in check_work(config) if f.what != "store")
+        config = recalled(config)
         yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])
 
 
@@ -76,7 +78,7 @@ def _packages() -> Finding:
     """Whether what is installed fits together."""
     unmet = [str(one) for one in unmet_requirements() if not known(one)]
     said = "; ".join(unmet[:3]) + (f" and {len(unmet) - 3} more" if len(unmet) > 3 else "")
-    remedy = "install the pinned set again: ./install.sh" if unmet else ""
+    remedy = "install the recalled set again: ./install.sh" if unmet else ""
     return Finding("packages", not unmet, said or "fit each other", remedy)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from actors.model_source import TRAINING
 from actors.models import model_identity
 from launch.evaluation_figures import draw, table_of
 from launch.preflight import require
@@ -41,11 +42,14 @@ from workflows.responses import read_responses
 from workflows.rewards import THRESHOLD
 from workflows.scoring import scores_of, speller
 from workflows.scoring_settings import Mode, ScoreConfig, binding
+from workflows.settling import pinned, recalled
 
 MAIN = "verifier"
 MODES: tuple[Mode, ...] = ("full", "cot", "code", "code_not_run", "direct")
 PROBES = ("reversed", "restyled", "corrupted")
-_BASELINE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)=(?P<model>.+?)(?::(?P<mode>[a-z_]+))?")
+_BASELINE = re.compile(
+    rf"(?P<name>[A-Za-z0-9][\w.-]*)=(?P<model>(?:{TRAINING})?.+?)(?::(?P<mode>[a-z_]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ def evaluate(wanted: Evaluation, address: str | None = None) -> Evaluated:
         if wanted.probes:
             raise ConfigurationError("--probe needs --suite processbench")
         responses = _first(responses, wanted.n)
-    configs = {each.name: _config(wanted, each, responses) for each in wanted.verifiers}
+    configs = {each.name: _config(wanted, each) for each in wanted.verifiers}
     if len(configs) < len(wanted.verifiers):
         raise ConfigurationError("two baselines have the same name: rename one")
     measures: list[Measure] = []
@@ -139,7 +143,8 @@ def evaluate(wanted: Evaluation, address: str | None = None) -> Evaluated:
         for config in configs.values():
             require(config, site)
             speller(config.models.verifier)
-        for name, config in configs.items():
+        for name, found in configs.items():
+            config = _named(pinned(found), responses, wanted.file.stem)
             Console(stderr=True).print(
                 f"{name}: {config.verify.mode}, {config.verify.histories} histories of "
                 f"{len(responses)} responses (run {config.run})",
@@ -190,14 +195,13 @@ def _first(responses: Sequence[Response], n: int) -> list[Response]:
     return kept
 
 
-def _config(wanted: Evaluation, verifier: Verifier, responses: Sequence[Response]) -> ScoreConfig:
+def _config(wanted: Evaluation, verifier: Verifier) -> ScoreConfig:
     asked = {
         **wanted.asked,
         "verify.mode": verifier.mode,
         "verify.histories": wanted.per_response,
     }
-    config = config_of(verifier.model, wanted.file, wanted.settings, asked)
-    return _named(config, responses, wanted.file.stem)
+    return recalled(config_of(verifier.model, wanted.file, wanted.settings, asked))
 
 
 def _named(config: ScoreConfig, responses: Sequence[Response], what: str) -> ScoreConfig:

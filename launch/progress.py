@@ -90,20 +90,20 @@ class BuildProgress:
             case "opening":
                 if event.role not in self._workers:
                     self._workers[event.role] = 0
-                    self._say(f"starting {event.role}")
+                    self.say(f"starting {event.role}")
             case "opened":
                 self._workers[event.role] += 1
                 if self._workers[event.role] == 1:
-                    self._say(f"{event.role} is up")
+                    self.say(f"{event.role} is up")
             case "closed":
                 self._workers[event.role] = max(0, self._workers[event.role] - 1)
             case "lost":  # what is left of it is closed next
-                self._say(f"{event.role}: a worker was lost: {event.cause}")
+                self.say(f"{event.role}: a worker was lost: {event.cause}")
             case "failed" if event.task is not None:
                 task = event.task
-                self._say(f"{task.stage} {task.shard}: will be tried again: {event.cause}")
+                self.say(f"{task.stage} {task.shard}: will be tried again: {event.cause}")
             case "resized":
-                self._say(f"engine slots: {event.cause}")
+                self.say(f"engine slots: {event.cause}")
             case "started" if event.task is not None:
                 stage = self._stages[event.task.stage]
                 stage.started = self._clock() if stage.started is None else stage.started
@@ -126,7 +126,8 @@ class BuildProgress:
                 self._stages[part.stage].under_way += part.done / part.total
         self._show()
 
-    def _say(self, message: str) -> None:
+    def say(self, message: str) -> None:
+        """Show one line until the next."""
         self._message = message
         if self._live is None:
             self._print(message)

@@ -58,7 +58,7 @@ def page() -> str:
         for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
     )
     scoring = SCORING.format(
-        gpu=(IN_FLIGHT_ON_GPU["verifier"], min(IN_FLIGHT_ON_GPU["verifier"], MOST_SESSIONS)),
+        gpu=(IN_FLIGHT_ON_GPU["verifier"], min(2 * IN_FLIGHT_ON_GPU["verifier"], MOST_SESSIONS)),
         cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
         context=LONGEST_CONTEXT,
     )

@@ -29,7 +29,7 @@ from rich.table import Table
 from actors.models import model_identity
 from launch.config import validated
 from launch.preflight import require
-from launch.scoring import config_of, score_run
+from launch.scoring import config_of, named_model, score_run
 from launch.site import Site
 from storage import schemas
 from storage.commits import canonical_json
@@ -58,6 +58,7 @@ from workflows.scoring import scores_of, speller
 from workflows.scoring_settings import ScoreConfig
 from workflows.scoring_settings import binding as score_binding
 from workflows.settings import AnswerSettings
+from workflows.settling import pinned, recalled
 
 _ADAPTER: TypeAdapter[RefineConfig] = TypeAdapter(RefineConfig)
 
@@ -104,13 +105,14 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
     """All turns, or as many as something is judged wrong in. Raises UserError before any work."""
     responses = read_responses(wanted.file, wanted.limit)
     answers = known_answers(wanted.problems, responses)
-    config = config_of(wanted.model, wanted.file, wanted.score_settings, dict(wanted.score_asked))
-    generator = replace(_generator(wanted, config.store), cluster=config.cluster)
+    asked = dict(wanted.score_asked)
+    config = recalled(config_of(wanted.model, wanted.file, wanted.score_settings, asked))
+    generator = replace(recalled(_generator(wanted, config.store)), cluster=config.cluster)
     with Site(config.cluster, address) as site:
         require(generator, site)
         require(config, site)
         speller(config.models.verifier)
-        return _turns(wanted, responses, answers, config, generator, site)
+        return _turns(wanted, responses, answers, pinned(config), pinned(generator), site)
 
 
 def _turns(
@@ -155,7 +157,7 @@ def _turns(
 
 def resume_refining(run: Run, raw: dict[str, Any], address: str | None) -> None:
     """Ask again whatever one turn still lacks; `refine` itself goes on with the next turn."""
-    config = validated(_ADAPTER, raw, f"run {run.name}")
+    config = recalled(validated(_ADAPTER, raw, f"run {run.name}"), run)
     with Site(config.cluster, address) as site:
         require(config, site)
         run.check_input()
@@ -167,12 +169,10 @@ def resume_refining(run: Run, raw: dict[str, Any], address: str | None) -> None:
 
 
 def _generator(wanted: Refinement, store: str) -> RefineConfig:
-    folder = Path(wanted.generator)
-    model = str(folder.resolve()) if folder.is_dir() else wanted.generator
     raw = {
         "run": "refine",
         "store": store,
-        "models": {"generator": {"model": model}},
+        "models": {"generator": named_model(wanted.generator)},
         "refine": asdict(wanted.settings),
     }
     return validated(_ADAPTER, raw, "refine")

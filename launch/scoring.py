@@ -24,6 +24,7 @@ import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 
+from actors.model_source import ModelSource
 from launch.config import read, store_url, validated
 from launch.preflight import check_image, require
 from launch.site import Site
@@ -36,6 +37,7 @@ from storage.stores import open_store
 from workflows.responses import read_responses
 from workflows.scoring import makers, scores_of, speller, start_scoring
 from workflows.scoring_settings import ScoreConfig
+from workflows.settling import recalled
 
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
 _ROWS = 256
@@ -75,21 +77,35 @@ def config_of(
     """
     raw = read(settings) if settings else {}
     wanted = {key: value for key, value in (asked or {}).items() if value is not None}
-    if Path(model).is_dir():
-        model = str(Path(model).resolve())
     if "models.verifier.url" in wanted:
         wanted["models.verifier.kind"] = "endpoint"
-    wanted |= {"models.verifier.model": model, "responses": str(file.resolve())}
+    known_there = "models.verifier.url" in wanted and not Path(model).is_dir()
+    named = {"model": model} if known_there else named_model(model)
+    wanted |= {f"models.verifier.{key}": value for key, value in named.items()}
+    wanted["responses"] = str(file.resolve())
     for key, value in wanted.items():
         _set(raw, key.split("."), value)
-    named = "run" in raw
+    given = "run" in raw
     raw.setdefault("run", "score")
     config = validated(_ADAPTER, raw, str(settings or "score"))
     return replace(
         config,
-        run=config.run if named else _usual_name(config),
+        run=config.run if given else _usual_name(config),
         store=store_url(config.store),
     )
+
+
+def named_model(text: str) -> dict[str, str]:
+    """`model`, and `revision` where one is named, of FOLDER, ORG/NAME[@REVISION], training:NAME or
+    the URL of a stored training."""
+    if Path(text).is_dir():
+        return {"model": str(Path(text).resolve())}
+    if text.startswith("file:"):
+        return {"model": store_url(text)}
+    name, _, revision = text.partition("@")
+    if revision and ModelSource(name).on_hub:
+        return {"model": name, "revision": revision}
+    return {"model": text}
 
 
 def _usual_name(config: ScoreConfig) -> str:
@@ -117,10 +133,12 @@ def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: S
     if responses is None:
         responses = read_responses(Path(config.responses), config.limit, config.unheaded)
         Console(stderr=True).print(_found(config.responses, responses), highlight=False)
+    store = open_store(config.store)
+    begun = Run.find(store, config.run)
+    config = recalled(config, begun)
     image = require(config, site)
     speller(config.models.verifier)
-    store = open_store(config.store)
-    config = site.settled(config, Run.find(store, config.run))
+    config = site.settled(config, begun)
     run = start_scoring(config, responses, store, image)
     finish_scoring(run, config, site)
     return run
@@ -138,7 +156,7 @@ def _found(file: str, responses: Sequence[Response]) -> str:
 
 def resume_scoring(run: Run, raw: dict[str, Any], address: str | None) -> None:
     """Continue a run from its stored configuration."""
-    config = validated(_ADAPTER, raw, f"run {run.name}")
+    config = recalled(validated(_ADAPTER, raw, f"run {run.name}"), run)
     with Site(config.cluster, address) as site:
         check_image(run, require(config, site))
         run.check_input()

@@ -25,31 +25,41 @@ from rich.console import Console
 from actors.engine import Chat
 from actors.looking import Look, Wanted, look_at
 from actors.ray_cluster import MakeWorker, RayCluster, ray_session
+from actors.ray_models import NodeModels
 from actors.ray_nodes import (
     NodeKind,
+    amounts,
     kept_nodes,
     looked_at,
     node_kinds,
     nodes_asked,
+    nodes_now,
+    nodes_said,
     slots_of_cluster,
 )
 from launch.endings import head_lost, terminable, told_to_stop
 from launch.progress import BuildProgress
-from storage.errors import InfrastructureError
+from storage.errors import ConfigurationError, RunStopped
 from storage.records import Message
 from storage.runs import Run
 from workflows.build import continue_run, standing
 from workflows.configuration import ClusterSettings
-from workflows.drive import SlotsNow
-from workflows.placement import ENGINES
+from workflows.crews import ENGINES
+from workflows.drive import spell
+from workflows.nodes import ANYWHERE, Slots
 from workflows.settling import Place, fitted, settled
 from workflows.stages import placements
-from workflows.workload import Workload, asked_nodes, kept_roles, missing_nodes
+from workflows.workload import (
+    Workload,
+    asked_nodes,
+    kept_roles,
+    missing_nodes,
+    too_large,
+    waits_for_gpus,
+)
 
 METERS_EVERY_SECONDS = 1.0
 NODES_EVERY_S = 2.0
-NODES_PATIENCE_S = 1800
-"""Until nodes that were asked for have come up; a cloud takes some minutes."""
 MEMORY_PATIENCE_S = 30.0
 """For GPU memory that a command which was just killed is about to give back."""
 FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
@@ -66,6 +76,8 @@ class Site:
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
         self._joined = False
+        self._on_gpus = False
+        """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
         self._looks: list[tuple[Workload, tuple[tuple[NodeKind | None, Look], ...]]] = []
 
     def __enter__(self) -> Site:
@@ -84,14 +96,32 @@ class Site:
         self._join()
         return kept_nodes(("GPU",)).get("GPU", 0)
 
-    def machines(self) -> list[Look]:
+    def gpus_for(self, workers: int, patience_s: float) -> None:
+        """Wait until a cluster that was joined has a free GPU for each of some workers.
+
+        Its autoscaler is asked for them. Raises RunStopped.
+        """
+        each = [{"GPU": 1.0}] * workers
+        with terminable():
+            self._join()
+
+            def missing() -> list[str]:
+                nodes = nodes_now()
+                free = sum(int(node.free.get("GPU", 0.0)) for node in nodes)
+                if free >= workers:
+                    return []
+                return [f"{workers} free GPUs ({nodes_said(nodes, ('GPU',))})"]
+
+            with nodes_asked(each):
+                _wait(missing, patience_s, "start some, or set spread.device to cpu")
+
+    def machines(self, on_gpus: bool = False) -> list[Look]:
         """This machine, or one node of each kind that a training may use."""
         if not self.remote:
             return [look_at(Wanted())]
         self._join()
-        kinds = node_kinds()
-        needed = "GPU" if any("GPU" in kind.resources for kind in kinds) else "CPU"
-        return [looked_at(kind, Wanted()) for kind in kinds if needed in kind.resources]
+        needed = "GPU" if on_gpus else "CPU"
+        return [looked_at(kind, Wanted()) for kind in node_kinds() if needed in kind.resources]
 
     @property
     def remote(self) -> bool:
@@ -140,20 +170,58 @@ class Site:
     def _look_at_nodes(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
         if not config.runs_code and not any(e.kind == "vllm" for e in config.engines.values()):
             return ()
+        patience = config.cluster.place_patience_s
         with terminable():
             self._join()
             asked = asked_nodes(config)
             with nodes_asked(asked):
-                _wait_for_nodes(asked)
-                kinds = node_kinds()
-                there = {name for kind in kinds for name in kind.resources}
-                kept = kept_roles(config, there)
-                found = []
-                for kind in kinds:
-                    roles = [role for role in config.engines if _holds(kind, role, kept, there)]
-                    code = config.runs_code and "sandbox" in kind.resources
-                    if roles or code:
-                        found.append((kind, looked_at(kind, wanted(config, roles, code))))
+                _wait_for_nodes(asked, patience)
+                found = self._looks_now(config)
+                looks = [look for _, look in found]
+                if not self._on_gpus and (waiting := waits_for_gpus(config, looks)):
+                    self._on_gpus = True
+                    _wait_for_gpus(waiting, patience)
+                    found = self._looks_now(config)
+        return found
+
+    def _looks_now(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
+        """A look at one node of each kind that engines or executors may be on.
+
+        Raises ConfigurationError where no node could ever hold one of the engines.
+        """
+        kinds = node_kinds()
+        there = {name for kind in kinds for name in kind.resources}
+        self._on_gpus = self._on_gpus or "GPU" in there
+        kept = kept_roles(config, there)
+        bundles = {
+            role: place.bundle
+            for role, place in placements(config, self._on_gpus, kept).items()
+            if place.bundle
+        }
+        nodes = nodes_now()
+        offers = [node.offers for node in nodes]
+        if bundles and not config.cluster.ask and any("GPU" in offer for offer in offers):
+            for role in too_large(bundles, offers):
+                raise ConfigurationError(
+                    f"models.{role} needs {amounts(bundles[role])}, which none has "
+                    f"({nodes_said(nodes, bundles[role].keys() - {'CPU'})}): lower "
+                    f"tensor_parallel, or let cluster.ask ask for such nodes"
+                )
+        found = []
+        for kind in kinds:
+            roles = [
+                role
+                for role, engine in config.engines.items()
+                if (
+                    engine.kind != "vllm"
+                    or not too_large({role: bundles.get(role, {})}, [kind.resources])
+                )
+                and _holds(kind, role, kept, self._on_gpus)
+            ]
+            code = config.runs_code and "sandbox" in kind.resources
+            if roles or code:
+                look = looked_at(kind, wanted(config, roles, code))
+                found.append((kind, lasting(look)))
         return tuple(found)
 
     def _place(self, config: Workload, role: str) -> Place | None:
@@ -166,20 +234,21 @@ class Site:
         self._join()
         with nodes_asked(asked):
             if self.remote:
-                _wait_for_nodes(asked)
-            fixed = config.cluster.engine_slots
-            slots = _slots_now(roles, fixed)
-            gpus, kept = kept_nodes(("GPU",)).get("GPU", 0), kept_roles(config, slots)
+                _wait_for_nodes(asked, config.cluster.place_patience_s)
+            on_gpus = self._on_gpus or self.gpus() > 0
+            kept = kept_roles(config, slots_of_cluster(roles))
             # What the specification names is what runs, on every node.
             sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
-            places = placements(config, gpus, kept)
-            cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors)
+            places = placements(config, on_gpus, kept)
             found = standing(run)
             before = {stage: len(shards) for stage, shards in found.done.items()}
-            later = partial(_slots_now, roles, fixed) if self.remote else None
             with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
+                models = NodeModels(config.engines, progress.say)
+                cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors, models)
+                now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
+                later = now if self.remote else None
                 try:
-                    asyncio.run(_drive(run, config, cluster, slots, later, progress))
+                    asyncio.run(_drive(run, config, cluster, now(), later, on_gpus, progress))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 
@@ -208,45 +277,114 @@ def _look_here(config: Workload) -> Look:
         time.sleep(NODES_EVERY_S)
 
 
-def _holds(kind: NodeKind, role: str, kept: Sequence[str], there: set[str]) -> bool:
+def lasting(look: Look) -> Look:
+    """What keeps engines from a node of a cluster, whatever others are doing there just now."""
+    unfit = {
+        role: tuple(misfit for misfit in found if not misfit.passing)
+        for role, found in look.misfits.items()
+    }
+    return replace(look, misfits=unfit)
+
+
+def _holds(kind: NodeKind, role: str, kept: Sequence[str], on_gpus: bool) -> bool:
     """Whether engines of a role may be opened on a kind of node."""
     if role in kept:
         return role in kind.resources
-    return ("GPU" if "GPU" in there else "CPU") in kind.resources
+    return ("GPU" if on_gpus else "CPU") in kind.resources
 
 
-def _wait_for_nodes(asked: Sequence[Mapping[str, float]]) -> None:
-    """Until there is a node of each kind that was asked for; raises InfrastructureError."""
-    kinds = ("GPU", *{kind for bundle in asked for kind in bundle})
-    console, given_up = Console(stderr=True), time.monotonic() + NODES_PATIENCE_S
+def _wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float) -> None:
+    """Until there is a node of each kind that was asked for; raises RunStopped."""
+
+    def missing() -> list[str]:
+        largest: dict[str, float] = {}
+        for node in nodes_now():
+            for kind, amount in node.offers.items():
+                largest[kind] = max(amount, largest.get(kind, 0.0))
+        return missing_nodes(asked, largest)
+
+    _wait(missing, patience_s, "or take it out of cluster.ask")
+
+
+def _wait_for_gpus(whose: Sequence[str], patience_s: float) -> None:
+    """Until the cluster has a GPU; raises RunStopped."""
+
+    def missing() -> list[str]:
+        return [] if kept_nodes(("GPU",)).get("GPU") else [f"GPUs for {', '.join(whose)}"]
+
+    _wait(missing, patience_s, "start some, or let cluster.ask ask for them")
+
+
+def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str) -> None:
+    """Until nothing is missing, and say what is; raises RunStopped."""
+    console, given_up = Console(stderr=True, highlight=False), time.monotonic() + patience_s
     said: list[str] = []
-    while missing := missing_nodes(asked, kept_nodes(kinds)):
+    while lacking := missing():
         if time.monotonic() > given_up:
-            raise InfrastructureError(
-                f"no node for {', '.join(missing)} came up in {NODES_PATIENCE_S // 60} minutes; "
-                f"`ray status` says why. Or take it out of cluster.ask"
+            raise RunStopped(
+                f"no nodes with {', '.join(lacking)} came up in {spell(patience_s)} "
+                f"(`ray status` says why): {remedy}"
             )
-        if missing != said:
-            console.print(f"waiting for nodes: {', '.join(missing)}", highlight=False)
-            said = missing
+        if lacking != said:
+            console.print(f"waiting for nodes: {', '.join(lacking)}", markup=False, soft_wrap=True)
+            said = lacking
         time.sleep(NODES_EVERY_S)
 
 
-def _slots_now(roles: Sequence[str], fixed: int | None) -> Mapping[str, int]:
-    """Slots at this moment; no more than GPUs, where there are any."""
-    there = slots_of_cluster(roles)
-    if fixed is None:
-        return there
-    gpus = kept_nodes(("GPU",)).get("GPU", 0)
-    return {ENGINES: min(fixed, gpus) if gpus else fixed}
+class SlotsNow:
+    """Slots at this moment: what nobody else has taken, node by node.
+
+    What is gone is believed once it is seen twice: Ray says a little late what was given back.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[str],
+        fixed: int | None,
+        on_gpus: bool,
+        held: Callable[[], Mapping[str, Mapping[str, float]]],
+    ) -> None:
+        """`fixed`: no more than so many; `held`: what this run has taken itself."""
+        self._roles = roles
+        self._fixed = fixed
+        self._on_gpus = on_gpus
+        self._held = held
+        self._before: Mapping[str, Mapping[str, int]] = {}
+
+    def __call__(self) -> Mapping[str, Mapping[str, int]]:
+        """Pool -> node -> slots. Raises InfrastructureError."""
+        held = self._held()
+        there = slots_of_cluster(self._roles, held)
+        now: dict[str, Mapping[str, int]] = {
+            pool: {node: max(n, self._before.get(pool, {}).get(node, 0)) for node, n in of.items()}
+            for pool, of in there.items()
+        }
+        self._before = there
+        if not self._on_gpus:
+            return now | {ENGINES: {ANYWHERE: self._fixed or 1}}
+        if self._fixed is not None:
+            return {ENGINES: _no_more_than(self._fixed, now[ENGINES], held)}
+        return now
+
+
+def _no_more_than(
+    most: int, slots: Mapping[str, int], held: Mapping[str, Mapping[str, float]]
+) -> dict[str, int]:
+    """So many slots: of nodes on which something stands already before others, of whole nodes."""
+    taken: dict[str, int] = {}
+    for node in sorted(slots, key=lambda node: (node not in held, -slots[node], node)):
+        taken[node] = min(slots[node], most)
+        most -= taken[node]
+    return taken
 
 
 async def _drive(
     run: Run,
     config: Workload,
     cluster: RayCluster,
-    slots: Mapping[str, int],
+    slots: Slots,
     later: SlotsNow | None,
+    on_gpus: bool,
     progress: BuildProgress,
 ) -> None:
     async def watch_meters() -> None:
@@ -260,7 +398,7 @@ async def _drive(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
     watching = asyncio.create_task(watch_meters())
     try:
-        await continue_run(run, config, cluster, slots, progress.happened, later)
+        await continue_run(run, config, cluster, slots, progress.happened, later, on_gpus)
     except asyncio.CancelledError:
         told_to_stop()
         raise

@@ -15,11 +15,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from actors.models import BOUND
 from storage.audit import audit
 from storage.derivation import origin_run
 from storage.pilots import pilot_record
 from storage.runs import Run, StageTotals
+from storage.specs import ENGINES
 from storage.sweep import sweep
+
+NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class RunStatus:
     problems: int
     shards: int
     models: dict[str, str]
+    engines: dict[str, dict[str, Any]]
+    """Role -> what is bound of its engine, or that the spec is older and did not record it."""
     stages: list[StageStatus]
     origin: str | None = None
     """The run it was derived from: tokens of the shards taken over were spent there."""
@@ -92,11 +98,18 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
         problems=run.spec.plan.items,
         shards=run.spec.plan.shards,
         models=run.spec.models,
+        engines={role: recorded(run, role) for role in run.spec.models},
         stages=stages,
         origin=origin_run(run),
         pilot=None if pilot is None else pilot.figures,
         pilot_said=None if pilot is None else pilot.sentence,
     )
+
+
+def recorded(run: Run, role: str) -> dict[str, Any]:
+    """What the spec says of an engine."""
+    said = run.spec.configuration.get(ENGINES, {}).get(role, {})
+    return {name: said.get(name, NOT_RECORDED) for name in BOUND}
 
 
 def show_status(status: RunStatus) -> None:
@@ -109,11 +122,15 @@ def status_table(
 ) -> Table:
     """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
     state = "finished" if status.finished else "unfinished"
+    captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
+    for role, said in status.engines.items():
+        if lacking := [name for name, value in said.items() if value == NOT_RECORDED]:
+            captions.append(f"{NOT_RECORDED} of {role} (an older spec): {', '.join(lacking)}")
     derived = f" · from run {status.origin}" if status.origin else ""
     table = Table(
         title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
         title_justify="left",
-        caption=f"pilot: {status.pilot_said}" if status.pilot_said else None,
+        caption="\n".join(captions) or None,
         caption_justify="left",
     )
     columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")

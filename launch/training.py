@@ -6,16 +6,17 @@ that the same command continues; one that is finished only has its model copied.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from actors.engine import EngineSettings
 from actors.fitness import torch_misfits
 from actors.looking import Look
 from actors.model_folder import check_model
@@ -32,6 +33,8 @@ from workflows.training import (
     check_out,
     check_trainable,
     job_of,
+    pinned,
+    recalled,
     settled,
     start_training,
     training_of,
@@ -48,19 +51,22 @@ def train_model(config: TrainConfig, out: Path | None, address: str | None, as_j
     target = out or MODELS / config.training
     store = open_store(config.store)
     with Site(ClusterSettings(ray_address=config.spread.ray_address), address) as site:
+        begun = Training.find(store, config.training)
+        config = recalled(config, begun)
         if not site.remote:
-            check_model(EngineSettings(model=config.base))
+            check_model(config.base_model)
         model = training_of(config, store).model()
         check_out(target, model)
         looks: list[Look] = []
         if model is None:
             probe_store(store)
-            looks = site.machines()
+            if site.remote and config.spread.device == "auto":
+                site.gpus_for(config.spread.workers, config.spread.place_patience_s)
+            looks = site.machines(config.spread.device == "auto")
             _check_machines(looks)
             if not site.remote:
                 check_trainable(config)
-        begun = Training.find(store, config.training)
-        config = settled(config, [look.machine for look in looks], begun)
+        config = settled(pinned(config, begun), [look.machine for look in looks], begun)
         training = start_training(config, store)
         if model is None:
             _train(config, training, site)
@@ -81,12 +87,22 @@ def _check_machines(looks: Sequence[Look]) -> None:
 def _train(config: TrainConfig, training: Training, site: Site) -> None:
     from actors.ray_training import run_training  # takes seconds to import
 
-    gpus = site.gpus()
+    gpus = site.gpus() if config.spread.device == "auto" else 0
+    asyncio.run(_fetch(config, "GPU" if gpus else "CPU"))
     # Ray sets a handler of SIGTERM when it starts; ours comes after it.
     with terminable():
         # Standard output is for the result: what Ray Train prints is no part of it.
         with TrainingProgress(training.name) as progress, contextlib.redirect_stdout(sys.stderr):
             run_training(job_of(config, training), gpus, not site.remote, progress.happened)
+
+
+async def _fetch(config: TrainConfig, resource: str) -> None:
+    """Bring the base onto the nodes before workers hold their GPUs."""
+    from actors.ray_models import NodeModels
+
+    console = Console(stderr=True, highlight=False)
+    say = partial(console.print, markup=False, soft_wrap=True)
+    await NodeModels({"base": config.base_model}, say).ready("base", resource)
 
 
 def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) -> None:

@@ -13,7 +13,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Folder of a verifier, or its name at --url.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A verifier: FOLDER, training:NAME, ORG/NAME[@REVISION], or its name at --url.",
+    ),
 ]
 Responses = Annotated[
     Path, typer.Argument(metavar="FILE", help="Responses: a file or folder in ProcessBench's form.")

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.commits import put_content
+from storage.commits import canonical_json, put_content
 from storage.errors import InfrastructureError, InputError, NothingFound, ObjectCorrupt
 from storage.object_store import ObjectStore
 from storage.patience import PATIENT, Patience
@@ -57,6 +57,12 @@ class StoredFile:
 def part_key(prefix: str, part: Part) -> str:
     """Where a part lies."""
     return f"{prefix}parts/{part.sha256}"
+
+
+def folder_digest(files: Sequence[StoredFile]) -> str:
+    """One digest over paths and contents of a stored folder's files."""
+    listed = sorted([file.path, *(part.sha256 for part in file.parts)] for file in files)
+    return sha256_of(canonical_json(listed))
 
 
 def files_in(folder: Path) -> list[str]:

@@ -21,6 +21,8 @@ Item = TypeVar("Item")
 
 FORMAT = 1
 """Version of the run's layout and of spec.json."""
+ENGINES = "engines"
+"""The part of a configuration that says, by role, what is recorded of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,15 @@ class Frozen(Protocol):
 
 
 def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
-    """Every field in which two specs differ, by its dotted name."""
-    left, right = (dict(_leaves("", json.loads(spec.to_json()))) for spec in (stored, asked))
+    """Every field in which two specs differ, by its dotted name.
+
+    What an older version did not record of an engine differs from nothing.
+    """
+    before, now = (json.loads(spec.to_json()) for spec in (stored, asked))
+    recorded, engines = (spec.get("configuration", {}).get(ENGINES, {}) for spec in (before, now))
+    for role in recorded.keys() & engines.keys():
+        engines[role] = {k: v for k, v in engines[role].items() if k in recorded[role]}
+    left, right = (dict(_leaves("", spec)) for spec in (before, now))
     absent = "nothing"
     return [
         Difference(name, left.get(name, absent), right.get(name, absent))

@@ -42,6 +42,12 @@ class LocalCluster:
         self.worked.append((stage, shard))
         return await self._workers[worker].work(stage, shard)
 
+    async def hungry(self, worker: int) -> None:
+        """Return once nothing waits for the worker's engine."""
+        if worker not in self._workers:
+            raise WorkerLost("closed")
+        await self._workers[worker].hungry()
+
     async def close(self, worker: int) -> None:
         """Release a worker."""
         made = self._workers.pop(worker, None)

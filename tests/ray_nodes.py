@@ -91,7 +91,7 @@ class RayNodes:
         cpus: int = 2,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a node; `environment` is for its workers only."""
+        """Start a node; `environment` is for its workers only. A `GPU` need not be there."""
         self._up(["--address", self.address], resources, cpus, environment)
 
     def _up(
@@ -102,9 +102,11 @@ class RayNodes:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         metrics = free_port()
+        own = {kind: amount for kind, amount in resources.items() if kind != "GPU"}
         command = [
             str(BIN / "ray"), "start", "--block", "--num-cpus", str(cpus),
-            "--node-ip-address", "127.0.0.1", "--resources", json.dumps(dict(resources)),
+            "--num-gpus", str(int(resources.get("GPU", 0))),
+            "--node-ip-address", "127.0.0.1", "--resources", json.dumps(own),
             "--min-worker-port", "0", "--max-worker-port", "0",
             "--dashboard-agent-listen-port", str(free_port()),
             "--metrics-export-port", str(metrics),

@@ -35,6 +35,39 @@ class Engines:
     loading: float = 0.0
 
 
+class SimulatedNodes:
+    """GPUs of nodes, handed out as Ray does: whole, or a share of the one that has least left.
+
+    A worker for which there is no room is an error: nothing may wait for a GPU that is not there.
+    """
+
+    def __init__(self, gpus: Mapping[str, int]) -> None:
+        self.free = {node: [100] * count for node, count in gpus.items()}
+        self._held: dict[int, tuple[str, list[int], int]] = {}
+
+    def whole(self, node: str) -> int:
+        """GPUs of a node that are free."""
+        return self.free[node].count(100)
+
+    def take(self, worker: int, node: str, plan: RolePlan) -> None:
+        """Hand out GPUs."""
+        free = self.free[node]
+        fitting = sorted(
+            (gpu for gpu in range(len(free)) if free[gpu] >= plan.share), key=free.__getitem__
+        )
+        taken = fitting[: plan.slots]
+        assert len(taken) == plan.slots, f"no room on {node} ({free}) for {plan}"
+        for gpu in taken:
+            free[gpu] -= plan.share
+        self._held[worker] = node, taken, plan.share
+
+    def give_back(self, worker: int) -> None:
+        """The worker is gone."""
+        node, taken, share = self._held.pop(worker, ("", [], 0))
+        for gpu in taken:
+            self.free[node][gpu] += share
+
+
 @dataclass
 class SimulatedCluster:
     """Applies the schedule's actions and tells it what came of them, in the order of time."""
@@ -51,6 +84,8 @@ class SimulatedCluster:
     fail: float = 0.0
     seed: int = 0
     on_commit: Callable[[Task], None] | None = None
+    nodes: SimulatedNodes | None = None
+    """Where workers stand; None: there is one pool of slots."""
     role_of: dict[int, str] = field(default_factory=dict)
     load: dict[int, set[Task]] = field(default_factory=dict)
     """Workers that are up."""
@@ -108,6 +143,8 @@ class SimulatedCluster:
             self._later(self.seconds(action.task, self.random), what, action.worker, action.task)
         elif isinstance(action, Open):
             self.role_of[action.worker] = action.role
+            if self.nodes is not None and self._slots(action.worker):
+                self.nodes.take(action.worker, action.node, self.roles[action.role])
             self.slots_loading += self._slots(action.worker)
             self._later(self.open_s if self._slots(action.worker) else 0, "opened", action.worker)
         else:
@@ -137,6 +174,8 @@ class SimulatedCluster:
             return
         if what == "closed":
             self.schedule.closed(worker)
+            if self.nodes is not None:
+                self.nodes.give_back(worker)
             self.closing.discard(worker)
             self.role_of.pop(worker)
             return

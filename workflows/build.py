@@ -26,13 +26,14 @@ from storage.specs import Spec
 from workflows.answers import check_reference
 from workflows.budgets import check_budget
 from workflows.configuration import BuildConfig, binding
+from workflows.crews import ENGINES
 from workflows.deadlines import Deadlines
 from workflows.drive import Cluster, Driver, SlotsNow, Watch
 from workflows.ingest import checked_problems
 from workflows.judge_stages import check_judging, check_references
 from workflows.label_support import check_labels
+from workflows.nodes import WHOLE, Slots
 from workflows.pilot import fitted_chain, store_chain
-from workflows.placement import ENGINES
 from workflows.road import INPUT_STAGE
 from workflows.schedule import RolePlan, Schedule
 from workflows.starting import begin, spec_of
@@ -119,19 +120,24 @@ def standing(run: Run) -> Standing:
     return Standing(run.spec.plan.shards, done)
 
 
-def schedule_for(config: Workload, found: Standing, slots: int | Mapping[str, int]) -> Schedule:
-    """The schedule of what is left, for a cluster with so many engine slots, or so many per pool.
+def schedule_for(
+    config: Workload, found: Standing, slots: Slots, on_gpus: bool = False
+) -> Schedule:
+    """The schedule of what is left, for a cluster with so many engine slots.
 
-    A model role takes its slots from the pool of its own name where the cluster has one.
+    A model role takes its slots from the pool of its own name where the cluster has one. Without
+    GPUs (`on_gpus`) nothing shares one.
     """
     pools = {ENGINES: slots} if isinstance(slots, int) else slots
     cluster = config.cluster
     roles: dict[str, RolePlan] = {
         role: RolePlan(
             slots=engine_slots(config, role),
+            share=config.engine(role).hundredths if on_gpus else WHOLE,
             parallel=cluster.parallel_shards,
             most=most_workers(config, role),
             pool=role if role in pools else ENGINES,
+            most_parallel=cluster.most_parallel_shards,
         )
         for role in config.engines
     }
@@ -165,22 +171,25 @@ async def continue_run(
     run: Run,
     config: Workload,
     cluster: Cluster,
-    slots: int | Mapping[str, int],
+    slots: Slots,
     watch: Watch,
     slots_now: SlotsNow | None = None,
+    on_gpus: bool = False,
 ) -> None:
     """Work until everything is committed. Raises UserError, StoreRefused, RunStopped.
 
-    `slots_now` says how many slots the cluster has at any later moment.
+    `slots_now` says how many slots the cluster has at any later moment; `on_gpus`, whether they are
+    GPUs.
     """
     driver = Driver(
-        schedule_for(config, standing(run), slots),
+        schedule_for(config, standing(run), slots, on_gpus),
         cluster,
         watch,
         slots_now=slots_now,
         tolerance=Tolerance(config.cluster.trouble_share, config.cluster.trouble_after),
         run=run.name,
         pause=config.cluster.retry_pause_s,
+        place_patience_s=config.cluster.place_patience_s,
     )
     await driver.drive()
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from actors.engine import EngineSettings
+from actors.models import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Seconds, Share
 from storage.errors import ConfigurationError
@@ -21,8 +22,8 @@ from storage.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles, road_of
 from workflows.settings import STRICT, StageSettings
 
-Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox"]
-"""What a node can be kept for: a custom resource of that name."""
+Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
+"""What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,10 @@ class ClusterSettings:
     `max_in_flight` requests there."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
+    most_parallel_shards: Positive = 16
+    """Most shards in flight on one worker whose engine's queue runs empty all the same, as it does
+    where rounds wait for their longest sample; what ends above `parallel_shards` is replaced only
+    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103."""
     window: Positive = 32
     """Most shards that wait before a stage; a slow stage stops the one before it."""
     attempts: Positive = 3
@@ -78,8 +83,14 @@ class ClusterSettings:
     """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
     as many as the cluster's `sandbox` resource counts, one where it has none."""
     ask: Mapping[Kept, Positive] = field(default_factory=dict)
-    """What Ray's autoscaler is asked for until the work is done: GPUs kept for a role, or executors
-    (`sandbox`). Empty: the cluster as it is."""
+    """What Ray's autoscaler is asked for until the work is done: GPUs (`GPU`), those kept for a
+    role, or executors (`sandbox`). Empty: the cluster as it is."""
+    place_patience_s: Seconds = 1800.0
+    """How long engines wait for a place, and work for nodes that were asked for, before the run
+    stops (resumable)."""
+    cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
+    """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
+    without GPUs: the run waits for some."""
     ray_address: str | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 
@@ -147,8 +158,5 @@ def binding(config: BuildConfig) -> dict[str, Any]:
         "limit": config.limit,
         "stages": stages,
         "sandbox_limits": asdict(config.sandbox.limits),
-        "engines": {
-            role: {"max_model_len": engine.max_model_len, "dtype": engine.dtype}
-            for role, engine in config.engines.items()
-        },
+        "engines": {role: bound(engine) for role, engine in config.engines.items()},
     }

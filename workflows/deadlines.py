@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -110,6 +110,13 @@ class Deadlines:
     def median(self, stage: str) -> float | None:
         """Median seconds of the stage's last shards; None while too few are known."""
         return self._pace(stage).median
+
+    def usual(self, stages: Sequence[str]) -> list[float]:
+        """The medians of stages; where one is not known, the mean of those that are."""
+        known = [self.median(stage) for stage in stages]
+        told = [seconds for seconds in known if seconds]
+        unknown = sum(told) / len(told) if told else 1.0
+        return [seconds or unknown for seconds in known]
 
     def limit(self, stage: str) -> float:
         """Seconds that a shard of the stage may take."""

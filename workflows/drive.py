@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from actors.metrics import count, show
 from storage.commits import Receipt
@@ -29,16 +30,17 @@ from storage.errors import (
     WorkerLost,
 )
 from workflows.attendance import Attendance
+from workflows.nodes import Slots
 from workflows.schedule import Action, Close, Open, Run, Schedule, ShardExhausted, Task
 from workflows.tolerance import Tolerance
 
 POOLS_EVERY_S = 5.0
 METRICS_EVERY_S = 5.0
-NO_SLOTS_S = 600.0
-"""How long a cluster that lost every slot may take to get new ones."""
+PLACE_PATIENCE_S = 1800.0
+"""How long nothing may be at work for want of a place."""
 
-SlotsNow = Callable[[], Mapping[str, int]]
-"""Slots per pool, as the cluster has them at this moment."""
+SlotsNow = Callable[[], Slots]
+"""Slots, as the cluster has them at this moment."""
 
 
 class Cluster(Protocol):
@@ -67,6 +69,40 @@ class FindsDead(Protocol):
 
     def found_dead(self) -> Mapping[int, WorkerLost]:
         """Workers found dead since this was asked last, and how."""
+
+
+@runtime_checkable
+class HasNodes(Protocol):
+    """A cluster whose workers take their slots of one node, and may have to wait for them."""
+
+    async def open_on(
+        self, worker: int, role: str, node: str, placed: Callable[[str], None]
+    ) -> None:
+        """`open`, on a node where there is room for it; `placed` is told where it came to stand."""
+        ...
+
+    def waiting(self) -> Collection[int]:
+        """Workers that wait for room just now."""
+        ...
+
+    def shortage(self, roles: Collection[str]) -> str:
+        """In one line: what workers of some roles need, what nodes have, and who holds it."""
+        ...
+
+
+@runtime_checkable
+class TellsHunger(Protocol):
+    """A cluster whose workers say when their engines run out of work."""
+
+    async def hungry(self, worker: int) -> None:
+        """Return once nothing waits for the worker's engine."""
+        ...
+
+
+class Hungry(NamedTuple):
+    """Nothing waits for the worker's engine."""
+
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +134,7 @@ class Driver:
         tolerance: Tolerance | None = None,
         run: str = "",
         pause: float = 5.0,
+        place_patience_s: float = PLACE_PATIENCE_S,
     ) -> None:
         """`slots_now` is asked every few seconds; without it the slots stay as they are.
 
@@ -106,16 +143,23 @@ class Driver:
         self._schedule = schedule
         self._cluster = cluster
         self._finds_dead = cluster if isinstance(cluster, FindsDead) else None
+        self._has_nodes = cluster if isinstance(cluster, HasNodes) else None
+        self._tells_hunger = cluster if isinstance(cluster, TellsHunger) else None
+        self._listening: dict[int, asyncio.Task[None]] = {}
+        """Workers that were given a shard since they last said that they could take more."""
         self._watch = watch
         self._slots_now = slots_now
+        self._place_patience_s = place_patience_s
+        self._stuck, self._stuck_s, self._looked_at = False, 0.0, 0.0
+        """Whether nothing is at work for want of a place, for how long by now, as of when."""
         self._tolerance = tolerance or Tolerance()
         self._run = run
         self._counted: Counter[str] = Counter()
         """What the metrics were told already."""
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action | None] = {}
-        self._ended: asyncio.Queue[Call | Mapping[str, int]] = asyncio.Queue()
-        """Calls that came back, and news of the slots."""
+        self._ended: asyncio.Queue[Call | Hungry | Slots] = asyncio.Queue()
+        """Calls that came back, and news of the workers and of the slots."""
         self._attendance: defaultdict[str, Attendance] = defaultdict(lambda: Attendance(pause))
 
     async def drive(self) -> None:
@@ -143,31 +187,69 @@ class Driver:
 
     async def _next_events(self) -> None:
         """Wait for something to happen, or for the schedule's next hour; settle all there is."""
+        patience = self._patience()
+        if self._stuck_s >= self._place_patience_s:
+            await self._give_up()
         try:
-            async with asyncio.timeout(self._patience()):
+            async with asyncio.timeout(patience):
                 event = await self._ended.get()
         except TimeoutError:
-            if not self._under_way and self._schedule.wake_in is None:
-                raise RunStopped("the cluster has lost its engine slots") from None
             return
         self._settle(event)
         while not self._ended.empty():
             self._settle(self._ended.get_nowait())
 
     def _patience(self) -> float | None:
-        seconds = self._schedule.wake_in
-        if seconds is not None or self._under_way:
-            return seconds
-        if self._slots_now is None:
+        """Seconds until something has to be done although nothing happened; counts the time in
+        which nothing was at work for want of a place. Raises RunStopped."""
+        now, wake = asyncio.get_running_loop().time(), self._schedule.wake_in
+        if self._stuck:
+            self._stuck_s += now - self._looked_at
+        if any(isinstance(action, Run) for action in self._under_way.values()):
+            self._stuck_s = 0.0
+        self._looked_at, self._stuck = now, wake is None and self._all_wait()
+        if self._stuck and self._slots_now is None and not self._under_way:
             raise RunStopped(
                 "nothing can be started: a model needs more engine slots than there are"
             )
-        return NO_SLOTS_S
+        soonest = [wake] if wake is not None else []
+        if self._stuck:
+            soonest.append(max(0.0, self._place_patience_s - self._stuck_s))
+        elif self._has_nodes is not None and any(
+            isinstance(action, Open) for action in self._under_way.values()
+        ):
+            soonest.append(POOLS_EVERY_S)  # it may have begun to wait
+        return min(soonest, default=None)
+
+    def _all_wait(self) -> bool:
+        """Whether all that is under way, if anything, waits for a place or gives one up."""
+        waiting = self._has_nodes.waiting() if self._has_nodes is not None else ()
+
+        def waits(action: Action | None) -> bool:
+            match action:
+                case Open(role, worker):
+                    return worker in waiting or worker not in self._attendance[role].coming
+                case _:
+                    return isinstance(action, Close)
+
+        return all(map(waits, self._under_way.values()))
+
+    def _placed(self, worker: int, node: str) -> None:
+        self._stuck, self._stuck_s = False, 0.0
+        self._schedule.placed(worker, node)
+
+    async def _give_up(self) -> None:
+        """Nothing has had a place for too long. Raises RunStopped."""
+        said = ""
+        if self._has_nodes is not None:
+            roles = [role for role in self._schedule.staff() if self._schedule.backlog(role)]
+            said = ": " + await asyncio.to_thread(self._has_nodes.shortage, roles)
+        raise RunStopped(f"no engine found a place in {spell(self._place_patience_s)}{said}")
 
     async def _ask_for_slots(self) -> None:
         if self._slots_now is None:
             return
-        known: Mapping[str, int] = {}
+        known: Slots = {}
         while True:
             with contextlib.suppress(InfrastructureError):  # asked again soon
                 slots = await asyncio.to_thread(self._slots_now)
@@ -198,30 +280,59 @@ class Driver:
     def _apply(self, action: Action) -> None:
         work: Coroutine[None, None, Receipt | None]
         match action:
-            case Open(role, worker):
+            case Open(role, worker, node):
                 self._roles[worker] = role
                 self._attendance[role].coming.add(worker)
                 self._watch(Happened("opening", role))
-                work = self._cluster.open(worker, role)
+                if self._has_nodes is None:
+                    work = self._cluster.open(worker, role)
+                else:
+                    placed = partial(self._placed, worker)
+                    work = self._has_nodes.open_on(worker, role, node, placed)
             case Close(worker):
                 self._attendance[self._roles.get(worker, "")].went(worker)
+                self._listen_no_more(worker)
                 work = self._cluster.close(worker)
             case Run(worker, task):
                 self._watch(Happened("started", self._roles[worker], task))
                 isolated = task.care == "isolated"
                 start = self._cluster.isolate if isolated else self._cluster.run
                 work = start(worker, task.stage, task.shard)
+                self._listen(worker)
         self._begin(work, action)
+
+    def _listen(self, worker: int) -> None:
+        """Hear of it when nothing waits for the worker's engine any more."""
+        if self._tells_hunger is not None and worker not in self._listening:
+            listening = asyncio.create_task(self._tells_hunger.hungry(worker))
+            self._listening[worker] = listening
+            listening.add_done_callback(partial(self._heard, worker))
+
+    def _heard(self, worker: int, listening: asyncio.Task[None]) -> None:
+        if self._listening.get(worker) is listening:
+            del self._listening[worker]
+        # That a worker is lost is heard from what runs on it.
+        if not listening.cancelled() and listening.exception() is None:
+            self._ended.put_nowait(Hungry(worker))
+
+    def _listen_no_more(self, worker: int) -> None:
+        if (listening := self._listening.pop(worker, None)) is not None:
+            listening.cancel()
 
     def _begin(self, work: Coroutine[None, None, Receipt | None], action: Action | None) -> None:
         call = asyncio.create_task(work)
         self._under_way[call] = action
         call.add_done_callback(self._ended.put_nowait)
 
-    def _settle(self, event: Call | Mapping[str, int]) -> None:
+    def _settle(self, event: Call | Hungry | Slots) -> None:
+        if isinstance(event, Hungry):
+            self._schedule.hungry(event.worker)
+            return
         if not isinstance(event, asyncio.Task):
+            before = dict(self._schedule.slots)
             self._schedule.resized(event)
-            self._watch(Happened("resized", cause=str(dict(event))))
+            if before != self._schedule.slots:
+                self._watch(Happened("resized", cause=str(dict(self._schedule.slots))))
             return
         action = self._under_way.pop(event, None)
         error = event.exception()
@@ -290,9 +401,16 @@ class Driver:
             count("stepmill_worker_losses", {"run": self._run, "role": role})
 
     async def _close_all(self) -> None:
+        for worker in list(self._listening):
+            self._listen_no_more(worker)
         for call in self._under_way:
             call.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         self._under_way.clear()
         await asyncio.gather(*(self._cluster.close(w) for w in list(self._roles)))
         self._roles.clear()
+
+
+def spell(seconds: float) -> str:
+    """`30 minutes`, `45 seconds`."""
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

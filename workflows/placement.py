@@ -1,6 +1,7 @@
 """Which workers there are, which of them can take a shard, and which role gets the next slot.
 
-Slots (GPUs, or what else a cluster counts) lie in pools; each role takes its slots from one pool.
+Slots (GPUs, or what else a cluster counts) lie in pools, node by node (`workflows.nodes`). Each
+role takes its slots from one pool; a worker stands on one node, the fullest that has room.
 
   - Turns: where the slots of a pool are fewer than its roles need, or one role's work is so small
     that it deserves no whole worker, an idle worker without a backlog gives way to a role that
@@ -9,129 +10,27 @@ Slots (GPUs, or what else a cluster counts) lie in pools; each role takes its sl
   - Shares: where slots are many, every role with work left gets a share of them by the seconds of
     work that it has left, at least one worker. A role that has more than its share gives way when
     another one that has less is waiting.
+  - Where slots are free, but not enough on any node, workers of others go from one node to where
+    there is room for them. Who goes is always chosen so that one node gets room.
 
-Invariant: slots in use never exceed what a pool had when the worker was opened; a worker counts
+Invariant: slots in use never exceed what a node had when the worker was opened; a worker counts
 until it is closed or lost. Every question costs the same whatever the number of workers.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from workflows.shards import Task
+from workflows.crews import ENGINES, Close, Crew, Open, RolePlan, Worker
+from workflows.nodes import ANYWHERE, WHOLE, Pool, Slots, by_node
+from workflows.room import LOOKED_AT, MayGo, Room
 
-ENGINES = "engines"
 FEW = 4
 """A pool below so many times the slots of one worker of each role may take turns."""
 SLACK = 0.1
 """Share of its workers that a role may have too many before it gives way."""
-
-
-@dataclass(frozen=True, slots=True)
-class RolePlan:
-    """How the workers of one role may be placed."""
-
-    slots: int
-    """Slots that one worker takes; 0: needs none."""
-    parallel: int
-    """Shards in flight on one worker, so that its engine never drains between shards."""
-    most: int
-    """Most workers of this role."""
-    pool: str = ENGINES
-    """Where its slots are."""
-
-
-class Open(NamedTuple):
-    """Start a worker of `role`."""
-
-    role: str
-    worker: int
-
-
-class Close(NamedTuple):
-    """Stop a worker: idle, hung, or never come up."""
-
-    worker: int
-
-
-@dataclass(slots=True)
-class Worker:
-    """One worker, as the schedule knows it."""
-
-    number: int
-    role: str
-    heard: float = 0.0
-    """When it last answered."""
-    ready: bool = False
-    closing: bool = False
-    leaving: bool = False
-    """Takes nothing new and is closed when it is idle."""
-    alone: bool = False
-    """Has, or waits for, a shard that must be alone."""
-    running: set[Task] = field(default_factory=set)
-    overtaken: int = 0
-    """Tries that still run here although a twin has committed the shard."""
-
-    @property
-    def load(self) -> int:
-        return len(self.running) + self.overtaken
-
-
-class Crew:
-    """The workers of one role, sorted by their load."""
-
-    def __init__(self, plan: RolePlan) -> None:
-        self.plan = plan
-        self.size = 0
-        """Workers that are up or coming; those that leave are not counted."""
-        self.opening = 0
-        self.begun = False
-        """Whether a worker was ever opened."""
-        self.not_before = 0.0
-        """No worker is opened earlier: the last one did not come up."""
-        self.clearing: Worker | None = None
-        """A worker that gets no other work, for a shard that must be alone."""
-        self._free: list[OrderedDict[int, Worker]] = [OrderedDict() for _ in range(plan.parallel)]
-
-    def freest(self, but: int = -1) -> Worker | None:
-        """The worker with the least load that can take a shard, other than `but`."""
-        for bucket in self._free:
-            for number, worker in bucket.items():
-                if number != but:
-                    return worker
-        return None
-
-    def idle(self) -> Worker | None:
-        """A worker that has nothing to do."""
-        return next(iter(self._free[0].values()), None)
-
-    def clear(self) -> Worker | None:
-        """A worker without any other work; where there is none, the freest is kept clear."""
-        if self.clearing is None:
-            if (idle := self.idle()) is not None:
-                return idle
-            if (busy := self.freest()) is not None:
-                self.leave(busy)
-                busy.alone, self.clearing = True, busy
-            return None
-        if self.clearing.load:
-            return None
-        worker, self.clearing = self.clearing, None
-        return worker
-
-    def enter(self, worker: Worker) -> None:
-        """Make the worker available, if it is."""
-        takes = worker.ready and not (worker.closing or worker.leaving or worker.alone)
-        if takes and worker.load < self.plan.parallel:
-            self._free[worker.load][worker.number] = worker
-
-    def leave(self, worker: Worker) -> None:
-        """Make the worker unavailable; its load must be what it was when it entered."""
-        if worker.load < self.plan.parallel:
-            self._free[worker.load].pop(worker.number, None)
 
 
 class Need(NamedTuple):
@@ -148,40 +47,74 @@ class Need(NamedTuple):
 class Workforce:
     """All workers and the slots they take."""
 
-    def __init__(self, roles: Mapping[str, RolePlan], slots: Mapping[str, int]) -> None:
+    def __init__(self, roles: Mapping[str, RolePlan], slots: Slots) -> None:
         self.crews = {role: Crew(plan) for role, plan in roles.items()}
         self.workers: dict[int, Worker] = {}
-        self.slots = dict(slots)
-        self.used: dict[str, int] = dict.fromkeys((plan.pool for plan in roles.values()), 0)
-        self.freeing: dict[str, int] = dict.fromkeys(self.used, 0)
-        """Slots of workers that are closing or leaving."""
         self._next = 0
         self._changed = True
-        """Workers came, went or ran dry since the last placing."""
+        """Workers came or went since the last placing."""
+        self._anew = True
+        """Whether this is the first placing since then."""
         self._asked = 0
         self.switches = 0
         """Workers closed to make room for another role."""
+        self._pools = {plan.pool: Pool() for plan in roles.values()}
+        self._room = Room(self.crews, self._pools)
+        self._most: dict[str, int] = {}
+        """Role -> workers that its pool could hold."""
+        self.slots: Mapping[str, int] = {}
+        """Slots of each pool."""
+        self.resize(slots)
 
     # ---------------------------------------------------------------- what happened
 
-    def add(self, role: str) -> Worker:
+    def resize(self, slots: Slots) -> None:
+        """The cluster has so many slots now. Workers that are up are left alone."""
+        self._changed = True
+        known = by_node(slots, ENGINES)
+        self.slots = {pool: sum(nodes.values()) for pool, nodes in known.items()}
+        for name, pool in self._pools.items():
+            pool.resize(known.get(name, {}))
+        for role, crew in self.crews.items():
+            if crew.plan.slots:
+                self._most[role] = self._pools[crew.plan.pool].most(crew.plan)
+
+    def add(self, role: str, node: str) -> Worker:
         """A worker is being opened."""
-        worker = Worker(self._next, role)
+        worker = Worker(self._next, role, node)
         self._next += 1
         crew = self.crews[role]
         crew.size += 1
         crew.opening += 1
         crew.begun = True
-        self.used[crew.plan.pool] += crew.plan.slots
+        if crew.plan.slots:
+            self._pools[crew.plan.pool].take(node, worker.number, crew.plan)
         self.workers[worker.number] = worker
         return worker
+
+    def place_on(self, number: int, node: str) -> None:
+        """The worker stands on a node: on the one that it was meant for, or where room was."""
+        worker = self.workers.get(number)
+        if worker is None:
+            return
+        crew = self.crews[worker.role]
+        if crew.plan.slots and node != worker.node != ANYWHERE:
+            pool = self._pools[crew.plan.pool]
+            pool.give_back(worker.node, number, crew.plan, worker.leaving)
+            pool.take(node, number, crew.plan)
+            if worker.leaving:
+                pool.leave(node, number, crew.plan)
+            worker.node = node
+        worker.placed = True
 
     def up(self, worker: Worker, now: float) -> None:
         """It is there."""
         crew = self.crews[worker.role]
         crew.opening -= not worker.ready
-        worker.ready, worker.heard = True, now
+        worker.ready, worker.heard, worker.placed = True, now, True
         self._changed = True
+        if crew.plan.slots and not worker.leaving:
+            self._room.enter(worker)
         crew.enter(worker)
 
     def remove(self, number: int) -> Worker | None:
@@ -191,10 +124,10 @@ class Workforce:
         if worker is None:
             return None
         crew = self.crews[worker.role]
-        self.used[crew.plan.pool] -= crew.plan.slots
-        if worker.leaving:
-            self.freeing[crew.plan.pool] -= crew.plan.slots
-        else:
+        if crew.plan.slots:
+            pool = self._pools[crew.plan.pool]
+            pool.give_back(worker.node, number, crew.plan, worker.leaving)
+        if not worker.leaving:
             self._uncount(worker, crew)
         return worker
 
@@ -204,6 +137,7 @@ class Workforce:
         crew.opening -= not worker.ready
         if crew.clearing is worker:
             crew.clearing = None
+        self._room.leave(worker)
 
     def retire(self, worker: Worker) -> None:
         """Give it nothing new."""
@@ -211,7 +145,8 @@ class Workforce:
             crew = self.crews[worker.role]
             self._uncount(worker, crew)
             worker.leaving = True
-            self.freeing[crew.plan.pool] += crew.plan.slots
+            if crew.plan.slots:
+                self._pools[crew.plan.pool].leave(worker.node, worker.number, crew.plan)
 
     def close(self, worker: Worker) -> Close:
         """Stop it now; it counts until it is removed."""
@@ -220,13 +155,19 @@ class Workforce:
         return Close(worker.number)
 
     def never_coming(self) -> list[Worker]:
-        """Workers that were being opened on slots that are gone."""
+        """Workers that were to stand on slots that are gone; the last ones first."""
         found: list[Worker] = []
-        over = {pool: used - self.slots.get(pool, 0) for pool, used in self.used.items()}
-        for worker in self.workers.values():
+        over = {
+            (name, node.name): -node.room
+            for name, pool in self._pools.items()
+            for node in pool.nodes.values()
+            if node.room < 0
+        }
+        for worker in reversed(self.workers.values()) if over else ():
             plan = self.crews[worker.role].plan
-            if not worker.ready and not worker.closing and plan.slots and over[plan.pool] > 0:
-                over[plan.pool] -= plan.slots
+            where = (plan.pool, worker.node)
+            if plan.slots and not worker.placed and not worker.closing and over.get(where, 0) > 0:
+                over[where] -= plan.slots
                 found.append(worker)
         return found
 
@@ -235,8 +176,8 @@ class Workforce:
         most = 0
         for pool, total in self.slots.items():
             plans = [c.plan for c in self.crews.values() if c.plan.pool == pool and c.plan.slots]
-            if plans and total >= FEW * sum(plan.slots for plan in plans):
-                workers = total // min(plan.slots for plan in plans)
+            if plans and total * WHOLE >= FEW * sum(plan.size for plan in plans):
+                workers = total * WHOLE // min(plan.size for plan in plans)
                 most = max(most, 3 * workers * max(plan.parallel for plan in plans))
         return most
 
@@ -253,14 +194,16 @@ class Workforce:
 
     def place(self, needs: Mapping[str, Need], now: float) -> Iterator[Open | Close]:
         """Open workers where shards wait, longest queue first; close others where slots lack."""
-        self._changed = False
+        self._anew, self._changed = self._changed, False
         self._asked = sum(self.slots.values()) // 16
         waiting = [role for role in needs if self._is_short(role, needs[role], now)]
         waiting.sort(key=lambda role: (needs[role].backlog, needs[role].furthest), reverse=True)
+        for pool in self._pools.values():
+            pool.kept = {role: node for role, node in pool.kept.items() if role in waiting}
         for role in waiting:
             yield from self._staff(role, needs, now)
-        for pool in self.used:
-            yield from self._ahead(pool, needs)
+        for name in self._pools:
+            yield from self._ahead(name, needs)
 
     def _ahead(self, pool: str, needs: Mapping[str, Need]) -> Iterator[Open]:
         """Open each role's first worker before its work comes, one at a time, while others work.
@@ -268,19 +211,24 @@ class Workforce:
         Only in a pool that holds one worker of each role and not much more: in a large one, slots
         that wait for work cost more than a model that is loaded late.
         """
-        total = self.slots.get(pool, 0)
+        total = self.slots.get(pool, 0) * WHOLE
         active = {
             role: crew
             for role, crew in self.crews.items()
             if crew.plan.pool == pool and crew.plan.slots and needs[role].left
         }
-        least = sum(crew.plan.slots for crew in active.values())
+        least = sum(crew.plan.size for crew in active.values())
         if not least <= total < FEW * least or any(crew.opening for crew in active.values()):
             return
         for role, crew in active.items():
-            if not crew.begun and crew.plan.slots <= total - self.used[pool]:
-                yield Open(role, self.add(role).number)
-                return
+            if not crew.begun:
+                node = self._pools[pool].fit(crew.plan, role)
+                if node is not None:
+                    yield self._open(role, node)
+                    return
+
+    def _open(self, role: str, node: str) -> Open:
+        return Open(role, self.add(role, node).number, node)
 
     def _is_short(self, role: str, need: Need, now: float) -> bool:
         crew = self.crews[role]
@@ -289,86 +237,74 @@ class Workforce:
 
     def _staff(self, role: str, needs: Mapping[str, Need], now: float) -> Iterator[Open | Close]:
         crew = self.crews[role]
-        pool = crew.plan.pool
-        shares = self._shares(pool, needs) if crew.plan.slots else None
+        if not crew.plan.slots:
+            while self._is_short(role, needs[role], now):
+                yield self._open(role, ANYWHERE)
+            return
+        pool = self._pools[crew.plan.pool]
+        shares = self._shares(crew.plan.pool, needs)
         while self._is_short(role, needs[role], now):
-            if shares and crew.size >= shares[role] and not self._may_borrow(shares):
+            below = shares is None or crew.size < shares.get(role, 0)
+            if not below:
+                pool.kept.pop(role, None)
+            if shares and not below and not self._may_borrow(shares):
                 return
-            missing = crew.plan.slots - (self.slots.get(pool, 0) - self.used[pool])
-            if crew.plan.slots and missing > 0:
-                if shares is None:
-                    yield from self._turn(role, pool, missing, needs)
-                elif crew.size < shares[role]:
-                    yield from self._reclaim(role, pool, missing, shares, needs)
+            node = pool.fit(crew.plan, role)
+            if node is None:
+                if below:
+                    yield from self._make_room(role, needs, shares)
                 return  # it opens once the closed workers are gone
-            yield Open(role, self.add(role).number)
+            pool.kept.pop(role, None)
+            yield self._open(role, node)
 
     def _may_borrow(self, shares: Mapping[str, int]) -> bool:
         """Slots that nobody has claimed may be used beyond a share once every role has begun."""
         return all(self.crews[role].size for role in shares)
 
-    def _turn(
-        self, role: str, pool: str, missing: int, needs: Mapping[str, Need]
+    def _make_room(
+        self, role: str, needs: Mapping[str, Need], shares: Mapping[str, int] | None
     ) -> Iterator[Close]:
-        """Close idle workers of roles that have no backlog."""
-        for other, crew in self.crews.items():
-            if other == role or crew.plan.pool != pool or not crew.plan.slots:
-                continue  # it holds nothing that would help
-            while missing > self.freeing[pool] and not needs[other].backlog:
-                idle = crew.idle()
-                if idle is None:
-                    break
-                self.switches += 1
-                yield self.close(idle)
-
-    def _reclaim(
-        self,
-        role: str,
-        pool: str,
-        missing: int,
-        shares: Mapping[str, int],
-        needs: Mapping[str, Need],
-    ) -> Iterator[Close]:
-        """Take slots back from roles that have more than their share, idle workers first."""
+        """Let workers of others go, all of one node."""
+        lacking = shares[role] - self.crews[role].size if shares else 0
         slack = SLACK if self.crews[role].size else 0.0
-        if shares[role] - self.crews[role].size < slack * shares[role]:
-            return
+        may_go: dict[str, MayGo] = {}
         for other, crew in self.crews.items():
-            if other == role or crew.plan.pool != pool or not crew.plan.slots:
-                continue
-            share = shares.get(other, 0)
-            while missing > self.freeing[pool] and crew.size > share + slack * share:
-                leaver = crew.idle() or (crew.freest() if needs[other].left else None)
-                if leaver is None:
-                    break
-                self.switches += 1
-                if leaver.load:
-                    self.retire(leaver)
-                else:
-                    yield self.close(leaver)
+            if shares is None and not needs[other].backlog:
+                may_go[other] = MayGo(crew.size, busy=False)
+            elif shares and lacking >= slack * shares[role]:
+                most = shares.get(other, 0) * (1 + slack)
+                may_go[other] = MayGo(math.ceil(crew.size - most), busy=bool(needs[other].left))
+        looked_at = None if self._anew else LOOKED_AT
+        for worker in self._room.make(role, may_go, looked_at):
+            self.switches += 1
+            if worker.load:
+                self.retire(worker)
+            else:
+                yield self.close(worker)
 
     def _shares(self, pool: str, needs: Mapping[str, Need]) -> dict[str, int] | None:
         """Workers that each role with work left may have; None: the roles take turns."""
-        total = self.slots.get(pool, 0)
+        total = self.slots.get(pool, 0) * WHOLE
         active = {
             role: crew.plan
             for role, crew in self.crews.items()
-            if crew.plan.pool == pool and crew.plan.slots and needs[role].left
+            if crew.plan.pool == pool and self._most.get(role) and needs[role].left
         }
-        least = sum(plan.slots for plan in active.values())
+        least = sum(plan.size for plan in active.values())
         if least > total:
             return None
-        whole = sum(needs[role].left * plan.slots for role, plan in active.items())
+        whole = sum(needs[role].left * plan.size for role, plan in active.items())
         fair = {role: needs[role].left * total / whole for role in active}
         if len(active) > 1 and total < FEW * least and min(fair.values()) < 0.5:
             return None
-        shares = {role: max(1, int(part)) for role, part in fair.items()}
-        while sum(shares[role] * plan.slots for role, plan in active.items()) > total:
-            largest = max(shares, key=lambda role: shares[role] * active[role].slots)
+        shares = {role: min(max(1, int(part)), self._most[role]) for role, part in fair.items()}
+        while sum(shares[role] * plan.size for role, plan in active.items()) > total:
+            largest = max(shares, key=lambda role: shares[role] * active[role].size)
             shares[largest] -= 1
-        spare = total - sum(shares[role] * plan.slots for role, plan in active.items())
+        spare = total - sum(shares[role] * plan.size for role, plan in active.items())
         for role in sorted(active, key=lambda role: fair[role] - shares[role], reverse=True):
-            if fair[role] > shares[role] and active[role].slots <= spare:
+            most = min(fair[role], self._most[role])
+            if most > shares[role] and active[role].size <= spare:
                 shares[role] += 1
-                spare -= active[role].slots
+                spare -= active[role].size
         return shares

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from actors.engine import EngineSettings
 from actors.engines import open_engine
-from actors.models import model_identity
+from actors.models import bound, model_identity
 from actors.ray_cluster import MakeWorker
 from actors.refiner import Refiner
 from actors.sandbox.contract import Sandbox, SandboxSettings
@@ -93,10 +93,9 @@ class RefineConfig:
 
 def binding(config: RefineConfig) -> dict[str, Any]:
     """The settings that the new solutions depend on, as plain values."""
-    engine = config.models.generator
     return {
         "refine": asdict(config.refine),
-        "engines": {"generator": {"max_model_len": engine.max_model_len, "dtype": engine.dtype}},
+        "engines": {"generator": bound(config.models.generator)},
     }
 
 

@@ -9,7 +9,9 @@ Rules, in the order in which they win:
   2. At most `window` shards wait before a stage: a slow stage stops the one before it.
   3. A shard that is late gets a twin on another worker, if one has room: the first commit wins. A
      worker that was overtaken, or is silent and everything on it late, is replaced.
-  4. Shards that died with their worker are taken more and more carefully (`workflows.shards`);
+  4. A worker that says that nothing waits for its engine has one shard more (`workflows.crews`),
+     after those that have fewer and those that are coming.
+  5. Shards that died with their worker are taken more and more carefully (`workflows.shards`);
      slots go to roles by turns or by shares (`workflows.placement`).
 
 Invariant: every (stage, shard) of the plan is in exactly one of: not yet reached, waiting,
@@ -24,17 +26,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from workflows.crews import Close, Crew, Open, RolePlan, Worker
 from workflows.deadlines import ONE_BY_ONE, Deadlines, Late
-from workflows.placement import (
-    ENGINES,
-    Close,
-    Crew,
-    Need,
-    Open,
-    RolePlan,
-    Worker,
-    Workforce,
-)
+from workflows.nodes import Slots
+from workflows.placement import Need, Workforce
 from workflows.road import StageSpec
 from workflows.shards import ShardExhausted, Shards, Task
 from workflows.tries import Tries
@@ -61,7 +56,7 @@ class Schedule:
         shards: int,
         done: Mapping[str, Iterable[int]],
         roles: Mapping[str, RolePlan],
-        slots: int | Mapping[str, int],
+        slots: Slots,
         window: int,
         attempts: int = 3,
         *,
@@ -79,7 +74,7 @@ class Schedule:
             role: [i for i, stage in enumerate(self._road) if stage.role == role] for role in roles
         }
         self._shards = Shards(road, shards, done, window=window, attempts=attempts, pause=pause)
-        self._staff = Workforce(roles, _pools(slots))
+        self._staff = Workforce(roles, slots)
         self._pause = pause
         self._window = window
         self._shards.window = max(window, self._staff.in_flight())
@@ -94,11 +89,21 @@ class Schedule:
         self.replaced = 0
         """Workers closed because they hung or were overtaken."""
 
+    def placed(self, number: int, node: str) -> None:
+        """The worker, which is not up yet, has its slots, and on this node."""
+        self._staff.place_on(number, node)
+
     def opened(self, number: int) -> None:
         """The worker is up."""
         worker = self._staff.workers.get(number)
         if worker is not None and not worker.closing:
             self._staff.up(worker, self._clock())
+
+    def hungry(self, number: int) -> None:
+        """Nothing waits for the worker's engine: it may take one shard more."""
+        worker = self._staff.workers.get(number)
+        if worker is not None:
+            self._staff.crews[worker.role].hungry(worker)
 
     def closed(self, number: int) -> None:
         """The worker is gone, as asked."""
@@ -130,9 +135,9 @@ class Schedule:
             if not self._end(task, committed=False):
                 self._shards.die(self._position[task.stage], task, cause)
 
-    def resized(self, slots: int | Mapping[str, int]) -> None:
+    def resized(self, slots: Slots) -> None:
         """The cluster has so many slots now. Workers that are up are left alone."""
-        self._staff.slots = _pools(slots)
+        self._staff.resize(slots)
         self._shards.window = max(self._window, self._staff.in_flight())
         self._closings += [self._staff.close(worker) for worker in self._staff.never_coming()]
 
@@ -273,6 +278,11 @@ class Schedule:
                 if free is None:
                     break
                 yield self._start(free, self._shards.take(position), now)
+            while self._shards.startable(position) > crew.opening * crew.plan.parallel:
+                hungry = crew.hungriest()
+                if hungry is None:
+                    break
+                yield self._start(hungry, self._shards.take(position), now)
             if self._twins[position]:
                 yield from self._assign_twins(position, crew, now)
 
@@ -296,6 +306,7 @@ class Schedule:
         crew = self._staff.crews[worker.role]
         crew.leave(worker)
         worker.running.add(task)
+        worker.hungry = False
         worker.alone = task.care != "shared"
         crew.enter(worker)
         self._tries.start(task, worker)
@@ -327,16 +338,12 @@ class Schedule:
         return silent and all(self._deadlines.is_late(task) for task in worker.running)
 
     def _needs(self) -> dict[str, Need]:
-        known = [self._deadlines.median(stage.name) for stage in self._road]
-        told = [seconds for seconds in known if seconds]
-        usual = sum(told) / len(told) if told else 1.0
-        return {
-            role: self._need(role, [seconds or usual for seconds in known])
-            for role in self._staff.crews
-        }
+        seconds = self._deadlines.usual([stage.name for stage in self._road])
+        return {role: self._need(role, seconds) for role in self._staff.crews}
 
     def _need(self, role: str, seconds: Sequence[float]) -> Need:
-        parallel = self._staff.crews[role].plan.parallel
+        crew = self._staff.crews[role]
+        parallel = crew.shared_by(sum(self._shards.running[i] for i in self._stages_of[role]))
         backlog, left, furthest = 0, 0.0, -1
         for i in self._stages_of[role]:
             here = self._shards.startable(i) + self._shards.careful(i) + len(self._twins[i])
@@ -344,7 +351,3 @@ class Schedule:
                 backlog, furthest = backlog + here, i
             left += self._shards.left[i] * seconds[i] / parallel
         return Need(backlog, left, furthest)
-
-
-def _pools(slots: int | Mapping[str, int]) -> dict[str, int]:
-    return {ENGINES: slots} if isinstance(slots, int) else dict(slots)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from actors.engine import EngineSettings
+from actors.models import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Share, Temperature
 from storage.layout import DEFAULT_STORE
@@ -112,10 +113,9 @@ class ScoreConfig:
 
 def binding(config: ScoreConfig) -> dict[str, Any]:
     """The settings that the rewards depend on, as plain values."""
-    engine = config.models.verifier
     return {
         "limit": config.limit,
         "verify": asdict(config.verify),
         "sandbox_limits": asdict(config.sandbox.limits),
-        "engines": {"verifier": {"max_model_len": engine.max_model_len, "dtype": engine.dtype}},
+        "engines": {"verifier": bound(config.models.verifier)},
     }

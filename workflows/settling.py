@@ -1,10 +1,12 @@
 """What is left open in a configuration, decided once, when a run is created.
 
-What the result depends on (the precision of `dtype: auto`, the context of a verifier) is then in
-the run's spec, and whoever continues the run takes it from there: no worker decides it again. What
-only speed depends on (sequences in flight, sessions) follows the machine on which engines run now.
+What the result depends on (a model's commit, the precision of `dtype: auto`, the context of a
+verifier) is then in the run's spec, and whoever continues the run takes it from there: no worker
+decides it again. What only speed depends on (sequences in flight, sessions) follows the machine on
+which engines run now.
 
-Invariant: what is named is left as it is; a run whose spec says `auto` goes on as it began.
+Invariant: what is named is left as it is; a run whose spec says `auto`, or no commit, goes on as it
+began.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from actors.engine import IN_FLIGHT, EngineSettings
 from actors.fitness import dtype_for
 from actors.machine import Machine
 from actors.model_facts import ModelFacts
+from actors.model_fetching import resolved, tokenizer_of
+from actors.model_source import ModelSource
+from storage.runs import Run
+from storage.specs import ENGINES, Spec
 from workflows.workload import Workload
 
 LONGEST_CONTEXT = 32768
@@ -50,15 +56,75 @@ PlaceOf = Callable[[str], Place | None]
 """Role -> where its engines may run."""
 
 
+def recalled(config: Config, *begun: Run | None) -> Config:
+    """The configuration with what was trained named by its store, and every model and tokenizer at
+    the commit, or digest, that was recorded of it.
+
+    `begun`: the run, and the one that it derives from, as far as there are any. Nobody is asked.
+    """
+    specs = [run.spec for run in begun if run is not None]
+    engines = {}
+    for role, engine in config.engines.items():
+        spec = next((spec for spec in specs if role in spec.models), None)
+        if engine.kind != "scripted":
+            engine = _recalled(engine, config.store, role, spec)
+        engines[role] = engine
+    return with_engines(config, engines)
+
+
+def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) -> EngineSettings:
+    options = dict(engine.options)
+    revision = engine.revision or _text(options.pop("revision", None))
+    model = ModelSource(engine.model, revision)
+    if engine.kind == "vllm":
+        model = model.within(store).as_in(spec.models[role] if spec else None)
+    revision = engine.tokenizer_revision or _text(options.pop("tokenizer_revision", None))
+    tokenizer = ModelSource(engine.tokenizer or engine.model, revision)
+    if engine.tokenizer or engine.kind != "vllm":
+        said = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
+        tokenizer = tokenizer.within(store).as_in(said.get("tokenizer"))
+    return replace(
+        engine,
+        model=model.name,
+        revision=model.revision,
+        tokenizer=tokenizer.name if engine.tokenizer else None,
+        tokenizer_revision=tokenizer.revision,
+        options=options,
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def pinned(config: Config) -> Config:
+    """The configuration with the commit of every model and tokenizer that the hub has, and the
+    digest of what was trained, as they are now. Raises InputError and NothingFound."""
+    return with_engines(config, {role: _pinned(one) for role, one in config.engines.items()})
+
+
+def _pinned(engine: EngineSettings) -> EngineSettings:
+    if engine.kind == "vllm":
+        found = resolved(ModelSource(engine.model, engine.revision))
+        engine = replace(engine, revision=found.revision)
+    if engine.tokenizer or engine.kind == "endpoint":
+        found = resolved(tokenizer_of(engine))
+        engine = replace(engine, tokenizer_revision=found.revision)
+    return engine
+
+
 def settled(config: Config, place_of: PlaceOf, *begun: Mapping[str, Any] | None) -> Config:
     """The configuration with all that the result depends on decided.
 
     `place_of` a role is asked only where it matters, and None where it is not known; `begun`: what
     specs say of the engines (`binding`), the run's own before that of the one it is derived from.
+    Raises as `pinned`.
     """
     engines = {}
     for role, engine in config.engines.items():
         stored = next((found[role] for found in begun if found and role in found), None)
+        if stored is None or engine.revision or engine.tokenizer_revision:
+            engine = _pinned(engine)
         local = engine.kind == "vllm"
         engines[role] = _bound(engine, role, stored, place_of) if local else engine
     return with_engines(config, engines)

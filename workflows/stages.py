@@ -202,15 +202,17 @@ def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     return worker_makers(run, maker, (*config.engines, "cpu"))
 
 
-def placements(config: Workload, gpus: int, kept: Collection[str] = ()) -> dict[str, Placement]:
-    """What a worker of each role takes of a node: GPUs where the cluster has any, on the nodes
-    that are `kept` for its role where there are such."""
+def placements(config: Workload, on_gpus: bool, kept: Collection[str] = ()) -> dict[str, Placement]:
+    """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
+    `kept` for its role where there are such."""
 
     def place(role: str) -> Placement:
         settings = config.engine(role)
-        size = settings.tensor_parallel if settings.kind == "vllm" else 0
+        size: float = settings.tensor_parallel if settings.kind == "vllm" else 0
+        if on_gpus:
+            size *= settings.hundredths / 100
         return Placement(
-            gpus=size if gpus else 0,
+            gpus=size if on_gpus else 0,
             resources={role: size} if role in kept and size else {},
             needs_sandbox=any(stage.runs_code for stage in config.road if stage.role == role),
         )

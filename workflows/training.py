@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from actors.engine import EngineSettings
 from actors.fitness import precision_for
 from actors.machine import Machine
+from actors.model_fetching import resolved, small_files
+from actors.model_source import ModelSource
 from actors.models import model_identity
 from actors.training_job import TrainingJob
 from actors.training_settings import TrainingSettings
@@ -42,12 +43,28 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
     if not success.totals["export"].rows:
         raise InputError(f"run {config.run!r} kept no example, so there is nothing to train on")
     spec = TrainingSpec(
-        base=model_identity(EngineSettings(model=config.base)),
+        base=model_identity(config.base_model),
         run=config.run,
         dataset=dataset_digest(success),
         settings=binding(config, template_text(config)),
     )
     return Training(store, config.training, spec)
+
+
+def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
+    """The configuration with its base named by its store, at the commit, or digest, with which the
+    training was `begun`. Nobody is asked."""
+    source = ModelSource(config.base, config.revision).within(config.store)
+    source = source.as_in(begun.spec.base if begun else None)
+    return replace(config, base=source.name, revision=source.revision)
+
+
+def pinned(config: TrainConfig, begun: Training | None) -> TrainConfig:
+    """The configuration with the base's commit, or digest, that is there now; a training that was
+    `begun` without goes on without. Raises InputError and NothingFound."""
+    if begun is not None and config.revision is None:
+        return config
+    return replace(config, revision=resolved(ModelSource(config.base, config.revision)).revision)
 
 
 def settled(
@@ -98,10 +115,9 @@ def check_trainable(config: TrainConfig) -> None:
 
     source = source_of(config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.base)
-        context = int(
-            getattr(AutoConfig.from_pretrained(config.base), "max_position_embeddings", 0)
-        )
+        folder = small_files(ModelSource(config.base, config.revision))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        context = int(getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", 0))
     except (OSError, ValueError) as error:
         raise InputError(
             f"base model {config.base} can't be loaded: {first_line(error)}"
@@ -116,7 +132,7 @@ def job_of(config: TrainConfig, training: Training) -> TrainingJob:
         store=training.store.url,
         name=training.name,
         spec=training.spec,
-        base=config.base,
+        base=config.base_model,
         source=source_of(config),
         settings=TrainingSettings(
             learning=config.learning, spread=config.spread, rhythm=config.rhythm

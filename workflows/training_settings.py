@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from actors.engine import EngineSettings
 from actors.training_settings import LearningSettings, RhythmSettings, SpreadSettings
 from storage.bounds import Positive
 from storage.layout import DEFAULT_STORE
@@ -46,7 +47,11 @@ class TrainConfig:
     view: Literal["genprm", "cot", "code", "direct"] = "genprm"
     """Shape of the conversations: analysis and code, one of them, or nothing but the verdict."""
     base: str
-    """Base model: a folder, relative to this file where it begins with a dot, or a hub's name."""
+    """Base model: a folder, relative to this file where it begins with a dot, a hub's name, or
+    training:NAME for what was trained before."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub's base; None: its main branch. Resolved to a commit once, when
+    the training is created."""
     name: Name | None = None
     """Name of the training in the store; None: RUN-VIEW."""
     store: str = DEFAULT_STORE
@@ -59,6 +64,11 @@ class TrainConfig:
     rhythm: RhythmSettings = field(default_factory=RhythmSettings)
     format: Literal[1] = 1
     """Version of this file's format."""
+
+    @property
+    def base_model(self) -> EngineSettings:
+        """The base as a model that could be opened."""
+        return EngineSettings(model=self.base, revision=self.revision)
 
     @property
     def training(self) -> str:

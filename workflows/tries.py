@@ -6,7 +6,7 @@ one that lost is known until its worker gives the place back, or is gone.
 
 from __future__ import annotations
 
-from workflows.placement import Worker
+from workflows.crews import Worker
 from workflows.shards import Task
 
 

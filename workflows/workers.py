@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
+from actors.paced_sandbox import PacedSandbox
 from actors.ray_cluster import MakeWorker
 from actors.sandbox.contract import Sandbox
 from actors.stage import Stage
@@ -40,6 +41,8 @@ def make_worker(
     store: str, run: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
 ) -> ShardWorker:
     """A worker of one role; called inside its actor."""
+    if sandbox is not None and role in maker.config.engines:
+        sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
     reads = reads_by_stage(maker.config.road)
     opened = Run.open(open_store(store), run)
     return ShardWorker(opened, reads, partial(maker.stages, role, sandbox), name)

@@ -21,8 +21,8 @@ from storage.bounds import Count, Positive, Seconds
 from storage.errors import ItemError
 
 LEAST_SLOTS = 4
-MOST_SESSIONS = 128
-"""Sessions of one sandbox where their number is left open: at some 60 MB each, 8 GB."""
+MOST_SESSIONS = 256
+"""Sessions of one sandbox where their number is left open: at some 60 MB each, 15 GB."""
 MOST_OUTPUT_BYTES = 16 << 20
 
 
@@ -168,10 +168,11 @@ class SandboxSettings:
     """Runs and blocks at once; 0: one for each processor where they run, at least 4. A session
     holds a slot only while a block of it runs."""
     sessions: Count = 0
-    """Sessions open at once, parked ones included; 0: as many as the model that asks for them has
-    sequences in flight, at most 128; fewer than `slots`: as many as those. A solution keeps its
-    session while the model writes on, so this bounds how many are written at once. A parked
-    session takes no slot but the memory of its box: some 60 MB and what it made."""
+    """Most sessions open at once, parked ones included; 0: twice as many as the model that asks for
+    them has sequences in flight, at most 256; fewer than `slots`: as many as those. A solution
+    keeps its session while the model writes on, so this bounds how many are written at once. More
+    than are in flight are opened only while code runs for so long that the engine waits for it. A
+    parked session takes no slot but the memory of its box: some 60 MB and what it made."""
     image: str = ""
     """Digest (`sha256:…`) the sandbox image must have; empty: whatever this checkout builds."""
     limits: Limits = field(default_factory=Limits)
@@ -204,7 +205,7 @@ class SandboxSettings:
 
     def for_in_flight(self, sequences: int) -> SandboxSettings:
         """With sessions for so many sequences in flight, where their number is left open."""
-        return self if self.sessions else replace(self, sessions=min(sequences, MOST_SESSIONS))
+        return self if self.sessions else replace(self, sessions=min(2 * sequences, MOST_SESSIONS))
 
     def here(self) -> SandboxSettings:
         """With slots for the machine that it runs on, where their number is left open."""

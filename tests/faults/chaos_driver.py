@@ -21,7 +21,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,10 +75,12 @@ def timeless(make: MakeWorker, name: str, sandbox: Sandbox | None) -> ShardWorke
 class TellingCluster(RayCluster):
     """Ray's workers, with every event told."""
 
-    async def open(self, worker: int, role: str) -> None:
+    async def open_on(
+        self, worker: int, role: str, node: str, placed: Callable[[str], None]
+    ) -> None:
         """Start a worker and say where it runs."""
         before = set(self.pids(role))
-        await super().open(worker, role)
+        await super().open_on(worker, role, node, placed)
         for pid in set(self.pids(role)) - before:
             say("up", worker=worker, role=role, pid=pid)
 

@@ -63,7 +63,7 @@ def test_every_model_of_the_papers_build_has_a_group_that_can_hold_it(
     values: dict[str, Any],
 ) -> None:
     groups = values["additionalWorkerGroups"]
-    places = placements(load(ROOT / "configs/genprm.yaml"), 1, MODEL_ROLES)
+    places = placements(load(ROOT / "configs/genprm.yaml"), True, MODEL_ROLES)
     for role in MODEL_ROLES:
         gpus = int(groups[role]["resources"]["limits"]["nvidia.com/gpu"])
         assert custom(groups[role]) == {role: gpus}

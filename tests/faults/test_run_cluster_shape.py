@@ -37,7 +37,7 @@ def test_every_model_of_the_papers_build_has_nodes_that_can_hold_it(
 ) -> None:
     config = load(ROOT / "configs" / "genprm.yaml")
     types = cluster["available_node_types"]
-    for role, place in placements(config, 1, MODEL_ROLES).items():
+    for role, place in placements(config, True, MODEL_ROLES).items():
         fits = [
             name
             for name, node in types.items()
@@ -77,8 +77,9 @@ for kind in types:
         object_store_memory=80_000_000)
 ray.init(ray_cluster.address, logging_level="ERROR", log_to_driver=False)
 sys.path.insert(0, os.getcwd())
-from actors.ray_cluster import slots_of_cluster
-said = {"slots": slots_of_cluster(["policy", "completer", "rationale"])}
+from actors.ray_nodes import slots_of_cluster
+pools = slots_of_cluster(["policy", "completer", "rationale"])
+said = {"slots": {pool: sum(nodes.values()) for pool, nodes in pools.items()}}
 
 class Here:
     def node(self):
@@ -102,7 +103,7 @@ def test_its_shape_starts_on_one_machine_and_every_role_finds_its_node(
 ) -> None:
     types = cluster["available_node_types"]
     kinds = [types[name]["resources"] for name in ("sandbox", *MODEL_ROLES)]
-    placed = placements(load(ROOT / "configs" / "genprm.yaml"), 1, MODEL_ROLES)
+    placed = placements(load(ROOT / "configs" / "genprm.yaml"), True, MODEL_ROLES)
     places = [
         {"gpus": placed[role].gpus, "resources": placed[role].resources} for role in MODEL_ROLES
     ] + [{"gpus": 0, "resources": {"sandbox": 1}}]

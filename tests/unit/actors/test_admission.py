@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 
 import pytest
 
-from actors.admission import Admission, begun
+from actors.admission import Admission, Work, work
+from actors.engine import Completion, Reply, Sampling
 
 
 async def ticks(count: int = 20) -> None:
@@ -14,98 +16,126 @@ async def ticks(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+def replied(part: Sampling) -> Reply:
+    return Reply(tuple([Completion("x", "stop", None, 1)] * part.n), 1)
+
+
+class Engine:
+    """Notes who was let in, and holds every part until it is told to end it."""
+
+    def __init__(self, capacity: int) -> None:
+        self.admission = Admission(capacity)
+        self.entered: list[str] = []
+        self._gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def ask(self, name: str, *sizes: int, of: Work | None = None) -> asyncio.Task[list[Reply]]:
+        """A request of so many samples in each part; its parts are `name`0, `name`1, ..."""
+        parts = [Sampling(n=size, seed=number) for number, size in enumerate(sizes)]
+
+        async def start(part: Sampling) -> Reply:
+            here = f"{name}{part.seed}"
+            self.entered.append(here)
+            assert self.admission.in_flight <= self.admission.capacity
+            await self._gates[here].wait()
+            return replied(part)
+
+        async def asked() -> list[Reply]:
+            work.set(of)
+            return await self.admission.each(parts, start)
+
+        return asyncio.create_task(asked())
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self._gates[name].set()
+
+
 async def test_admission_never_exceeds_its_capacity_and_is_first_come_first_served() -> None:
-    admission = Admission(4)
-    entered: list[str] = []
-    gates = {name: asyncio.Event() for name in "abcd"}
+    engine = Engine(4)
+    asked = [engine.ask(name, size) for name, size in [("a", 3), ("b", 4), ("c", 1), ("d", 1)]]
+    await ticks()
+    assert engine.entered == ["a0"], "c and d would fit but must not overtake b"
+    engine.end("a0")
+    await ticks()
+    assert engine.entered == ["a0", "b0"]
+    engine.end("b0", "c0", "d0")
+    await asyncio.gather(*asked)
+    assert engine.entered == ["a0", "b0", "c0", "d0"]
+    assert engine.admission.in_flight == 0
 
-    async def hold(name: str, size: int) -> None:
-        async with admission.sequences(size):
-            entered.append(name)
-            assert admission.in_flight <= 4
-            await gates[name].wait()
 
-    holds = [
-        asyncio.create_task(hold(name, size))
-        for name, size in [("a", 3), ("b", 4), ("c", 1), ("d", 1)]
-    ]
+async def test_each_sample_gives_its_place_back_when_it_ends_and_not_when_its_request_does() -> (
+    None
+):
+    engine = Engine(3)
+    asked = [engine.ask("a", 1, 1, 1), engine.ask("b", 1, 1)]
     await ticks()
-    assert entered == ["a"], "c and d would fit but must not overtake b"
-    gates["a"].set()
+    assert engine.entered == ["a0", "a1", "a2"]
+    engine.end("a1")
     await ticks()
-    assert entered == ["a", "b"]
-    gates["b"].set()
+    assert engine.entered[3:] == ["b0"], "a0 and a2 still run"
+    engine.end("a2")
     await ticks()
-    assert entered == ["a", "b", "c", "d"]
-    for gate in gates.values():
-        gate.set()
-    await asyncio.gather(*holds)
-    assert admission.in_flight == 0
+    assert engine.entered[4:] == ["b1"]
+    engine.end("a0", "b0", "b1")
+    replies = await asyncio.gather(*asked)
+    assert [len(found) for found in replies] == [3, 2]
+    assert engine.admission.in_flight == 0
 
 
 async def test_a_waiter_that_is_cancelled_lets_the_next_one_in() -> None:
-    admission = Admission(2)
-    first = asyncio.Event()
-    entered: list[int] = []
-
-    async def hold(size: int, until: asyncio.Event | None = None) -> None:
-        async with admission.sequences(size):
-            entered.append(size)
-            if until is not None:
-                await until.wait()
-
-    holder = asyncio.create_task(hold(1, first))
+    engine = Engine(2)
+    holder = engine.ask("a", 1)
     await ticks()
-    blocked, behind = asyncio.create_task(hold(2)), asyncio.create_task(hold(1))
+    blocked, behind = engine.ask("b", 2), engine.ask("c", 1)
     await ticks()
+    assert engine.entered == ["a0"]
     blocked.cancel()
-    await behind
-    assert entered == [1, 1]
-    first.set()
-    await holder
-    assert admission.in_flight == 0
+    await ticks()
+    assert engine.entered == ["a0", "c0"]
+    engine.end("a0", "c0")
+    await asyncio.gather(holder, behind)
+    assert engine.admission.in_flight == 0
 
 
 async def test_many_waiters_cancelled_at_once_leave_the_queue_to_the_rest() -> None:
-    admission = Admission(1)
-    release = asyncio.Event()
-
-    async def hold(until: asyncio.Event | None = None) -> str:
-        async with admission.sequences(1):
-            if until is not None:
-                await until.wait()
-        return "held"
-
-    holder = asyncio.create_task(hold(release))
-    waiters = [asyncio.create_task(hold()) for _ in range(6)]
+    engine = Engine(1)
+    holder = engine.ask("a", 1)
+    waiters = [engine.ask(f"b{number}", 1) for number in range(6)]
     await ticks()
     for waiter in waiters[:5]:
         waiter.cancel()
-    release.set()
+    engine.end("a0", "b50")
     outcomes = await asyncio.gather(holder, *waiters, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes[1:6]] == [asyncio.CancelledError] * 5
-    assert (outcomes[0], outcomes[6]) == ("held", "held")
-    assert admission.in_flight == 0
+    assert [outcomes[0], outcomes[6]] == [[replied(Sampling())]] * 2
+    assert engine.admission.in_flight == 0
 
 
-async def test_a_waiter_cancelled_in_the_tick_of_its_admission_gives_the_room_back() -> None:
-    admission = Admission(1)
-    release = asyncio.Event()
-
-    async def hold(until: asyncio.Event) -> None:
-        async with admission.sequences(1):
-            await until.wait()
-
-    holder = asyncio.create_task(hold(release))
-    waiter = asyncio.create_task(hold(asyncio.Event()))
+async def test_a_request_cancelled_in_the_tick_of_its_admission_gives_the_room_back() -> None:
+    engine = Engine(1)
+    holder, waiter = engine.ask("a", 1), engine.ask("b", 1)
     await ticks()
-    release.set()
+    engine.end("a0")
     while not holder.done():
         await asyncio.sleep(0)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
-    assert admission.in_flight == 0
+    assert engine.admission.in_flight == 0
+
+
+async def test_a_request_that_is_half_in_and_cancelled_gives_all_of_its_room_back() -> None:
+    engine = Engine(2)
+    shard = Work()
+    half_in, behind = engine.ask("a", 1, 1, 1, of=shard), engine.ask("b", 1, 1)
+    await ticks()
+    assert (engine.entered, shard.queue.waiting) == (["a0", "a1"], 1)
+    half_in.cancel()
+    engine.end("b0", "b1")
+    await behind
+    assert engine.entered == ["a0", "a1", "b0", "b1"]
+    assert (engine.admission.in_flight, shard.queue.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("capacity", [0, -1])
@@ -115,23 +145,43 @@ def test_an_admission_without_room_is_refused(capacity: int) -> None:
 
 
 async def test_requests_of_work_that_was_begun_earlier_get_in_first() -> None:
-    admission = Admission(4)
-    release = asyncio.Event()
-    entered: list[str] = []
-
-    async def hold(name: str, work: int, size: int) -> None:
-        begun.set(work)
-        async with admission.sequences(size):
-            entered.append(name)
-            await release.wait()
-
-    tasks = [asyncio.create_task(hold("first", 5, 3))]
+    engine = Engine(4)
+    first = engine.ask("first", 3, of=Work(5))
     await ticks()
-    for name, work, size in [("late", 9, 4), ("old", 2, 4), ("small", 3, 1), ("oldest", 1, 1)]:
-        tasks.append(asyncio.create_task(hold(name, work, size)))
+    asked = [
+        engine.ask(name, size, of=Work(begun))
+        for name, begun, size in [
+            ("late", 9, 4), ("old", 2, 4), ("small", 3, 1), ("oldest", 1, 1),
+        ]
+    ]  # fmt: skip
     await ticks()
-    assert entered == ["first", "oldest"], "the oldest fits; nothing overtakes old"
-    release.set()
-    await asyncio.gather(*tasks)
-    assert entered == ["first", "oldest", "old", "small", "late"]
-    assert admission.in_flight == 0
+    assert engine.entered == ["first0", "oldest0"], "the oldest fits; nothing overtakes old"
+    engine.end("first0", "late0", "old0", "small0", "oldest0")
+    await asyncio.gather(first, *asked)
+    assert engine.entered == ["first0", "oldest0", "old0", "small0", "late0"]
+    assert engine.admission.in_flight == 0
+
+
+async def test_samples_of_older_work_get_in_before_the_rest_of_a_younger_request() -> None:
+    engine = Engine(1)
+    younger = engine.ask("young", 1, 1, of=Work(2))
+    await ticks()
+    older = engine.ask("old", 1, 1, of=Work(1))
+    await ticks()
+    engine.end("young0", "young1", "old0", "old1")
+    await asyncio.gather(younger, older)
+    assert engine.entered == ["young0", "old0", "old1", "young1"]
+
+
+async def test_work_knows_how_many_of_its_sequences_wait() -> None:
+    engine = Engine(2)
+    shard = Work()
+    asked = [engine.ask("a", 1, 1, 1, of=shard), engine.ask("b", 1, of=shard)]
+    await ticks()
+    assert shard.queue.waiting == 2
+    engine.end("a0")
+    await ticks()
+    assert shard.queue.waiting == 1
+    engine.end("a1", "a2", "b0")
+    await asyncio.gather(*asked)
+    assert shard.queue.waiting == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 from actors.admission import Admission, admitted
 from actors.endpoint_engine import EndpointEngine
 from actors.engine import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engine_log import EngineLog
 from actors.engines import open_engine
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
 from actors.scripted_engine import Faults, Latency, ScriptedEngine
 from actors.spelling import Spelling
+from actors.vllm_core import engine_environment
 from actors.vllm_engine import VllmEngine
 from storage.errors import ConfigurationError, EngineFailed, InputError
 from storage.records import Message
@@ -64,6 +67,21 @@ async def test_both_kinds_with_tokens_are_healed_where_it_is_wanted(
     reply = await engine.generate(CHAT, Sampling())
     assert prefills == [asked]
     assert reply.completions[0].after(CHAT.prefill) == ("Step 1: a" if heal else "Step 1:  a")
+
+
+@pytest.mark.parametrize(("asked", "set_outside"), [(True, None), (True, "0"), (False, "1")])
+def test_the_setting_alone_decides_whether_an_engine_is_batch_invariant(
+    asked: bool, set_outside: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "VLLM_BATCH_INVARIANT"
+    monkeypatch.delenv(name, raising=False)
+    if set_outside is not None:
+        monkeypatch.setenv(name, set_outside)
+    settings, log = EngineSettings(model="m", batch_invariant=asked), EngineLog(tmp_path)
+    with engine_environment(settings, False, tmp_path, log):
+        assert os.environ[name] == str(int(asked))
+    assert os.environ.get(name) == set_outside
+    log.close()
 
 
 async def test_an_unknown_kind_names_the_known_ones() -> None:
@@ -130,7 +148,7 @@ class VirtualClock:
         await asyncio.sleep(0)
 
 
-async def test_time_passes_on_the_given_clock_by_the_longest_sample() -> None:
+async def test_time_passes_on_the_given_clock_sample_by_sample() -> None:
     clock = VirtualClock()
     engine = ScriptedEngine(
         lambda chat, seed: "w " * seed,
@@ -138,8 +156,8 @@ async def test_time_passes_on_the_given_clock_by_the_longest_sample() -> None:
         clock=clock,
     )
     await engine.generate(CHAT, Sampling(n=3, seed=2))
-    # Four prompt words and four words of the longest sample, each with a last space.
-    assert clock.slept == [1.0 + 5 * 0.5 + 5 * 0.25]
+    # Four prompt words and a last space; two, three and four words, each with a last space.
+    assert clock.slept == [1.0 + 5 * 0.5 + words * 0.25 for words in (3, 4, 5)]
 
 
 async def test_a_crash_fails_what_is_in_flight_and_everything_after() -> None:
@@ -158,8 +176,8 @@ async def test_a_crash_fails_what_is_in_flight_and_everything_after() -> None:
 
 
 async def test_a_short_reply_is_a_failure_and_a_hang_lasts_until_it_is_cancelled() -> None:
-    engine = ScriptedEngine(echo, faults=Faults(short_at=0, hang_at=1))
-    with pytest.raises(EngineFailed, match="1 samples where 2"):
+    engine = ScriptedEngine(echo, faults=Faults(short_at=0, hang_at=2))
+    with pytest.raises(EngineFailed, match="0 samples where 1"):
         await engine.generate(CHAT, Sampling(n=2))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(engine.generate(CHAT, Sampling()), 0.01)

@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from actors.engine import EngineSettings
-from actors.fitness import dtype_for, misfits, precision_for, runs_eager, torch_misfits
+from actors.fitness import (
+    cache_bytes,
+    dtype_for,
+    misfits,
+    precision_for,
+    room_beside,
+    runs_eager,
+    torch_misfits,
+)
 from actors.machine import GIB, Gpu, Machine
 from actors.model_facts import ModelFacts
 
@@ -123,8 +131,42 @@ def with_(**changed: object) -> EngineSettings:
             on(CPU_NODE, engine=""), MODEL, TINY, "vLLM is not installed", "./install.sh",
             id="no engine",
         ),
+        pytest.param(
+            CPU_NODE, with_(batch_invariant=True), TINY,
+            "batch_invariant needs compute capability 8.0 or later, and no GPU is seen here",
+            "leave it out", id="batch invariance without GPUs",
+        ),
+        pytest.param(
+            on(GPU_NODE, gpus=(FREE, replace(FREE, name="Tesla T4", capability=(7, 5)))),
+            with_(batch_invariant=True), TINY,
+            "batch_invariant needs compute capability 8.0 or later, Tesla T4 has 7.5",
+            "run it on a newer GPU", id="batch invariance on an old GPU",
+        ),
+        pytest.param(
+            GPU_NODE, with_(batch_invariant=True), TINY, "", "",
+            id="batch invariance on a new GPU: fits",
+        ),
         pytest.param(CPU_NODE, MODEL, TINY, "", "", id="tiny model without GPUs: fits"),
         pytest.param(GPU_NODE, MODEL, SEVEN_B, "", "", id="7B on 80 GiB: fits"),
+        pytest.param(
+            GPU_NODE, with_(gpu_share=0.25), SEVEN_B,
+            "has 15.0 GiB of weights and computes in 4.9 GiB, its share of 80.0 GiB is 18.0 "
+            "(gpu_share 0.25 of gpu_memory 0.9)", "raise gpu_share", id="a share that is too small",
+        ),
+        pytest.param(
+            GPU_NODE, with_(gpu_share=0.5, tensor_parallel=2), SEVEN_B,
+            "gpu_share 0.5 is of one GPU, the model is spread over 2", "leave one of both out",
+            id="a share of several GPUs",
+        ),
+        pytest.param(
+            GPU_NODE, with_(gpu_share=0.3), replace(SEVEN_B, weights_bytes=None),
+            "the size of its weights is not known", "leave gpu_share out", id="unknown weights",
+        ),
+        pytest.param(GPU_NODE, with_(gpu_share=0.5), SEVEN_B, "", "", id="7B on half a card: fits"),
+        pytest.param(
+            on(GPU_NODE, gpus=(HALF_FULL,)), with_(gpu_share=0.3), TINY, "", "",
+            id="a card of which others hold more than half: a third of it fits",
+        ),
         pytest.param(
             on(GPU_NODE, gpus=(HALF_FULL, FREE)), MODEL, SEVEN_B, "", "",
             id="one card of two is free: fits",
@@ -149,6 +191,17 @@ def test_only_memory_that_is_held_may_pass_by_itself() -> None:
     (never,) = misfits(GPU_NODE, with_(gpu_memory=0.1), SEVEN_B)
     assert held.passing
     assert not never.passing
+
+
+def test_the_caches_of_three_models_on_one_card_leave_room_for_all_that_is_not_cache() -> None:
+    node = on(GPU_NODE, gpus=(FREE,))
+    engine = with_(gpu_share=0.3)
+    cache = cache_bytes(node, engine, TINY)
+    assert cache is not None
+    taken = 3 * (cache + room_beside(engine, TINY) + TINY.weights_bytes / 2)  # in bfloat16
+    assert taken == pytest.approx(0.9 * 0.9 * 80 * GIB)
+    assert cache_bytes(node, MODEL, TINY) is None
+    assert cache_bytes(CPU_NODE, engine, TINY) is None
 
 
 def test_a_model_that_is_quantised_while_it_is_loaded_is_not_measured_by_its_files() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.admission import Admission
+from actors.engine import Completion, Reply, Sampling
 from actors.isolation import DEATHS, Notes, entered, parts_of, run_apart
-from actors.stage import Row, ShardResult, ShardRows, process_now
+from actors.stage import Row, ShardResult, ShardRows, process_items, process_now
 from actors.worker import Held, ShardWorker
 from storage.audit import audit
 from storage.errors import EngineFailed, ItemError, RunStopped, StoreUnavailable
@@ -16,6 +19,7 @@ from storage.layout import KINDS
 from storage.records import Drop
 from storage.runs import Run
 from tests.e2e.test_scripted_build import Build, configure
+from tests.virtual_time import run_virtually
 from workflows.build import finish
 from workflows.road import STAGE_NAMES, reads_by_stage
 
@@ -192,3 +196,45 @@ def test_what_waits_for_nothing_is_dropped_for_the_same_reasons() -> None:
     assert drops == [Drop("b", "bad", "it is"), Drop("c", "exception", "ZeroDivisionError: c")]
     with pytest.raises(StoreUnavailable):
         process_now("af", str, process)
+
+
+class Slow:
+    """A stage whose items each ask an engine of one place, for a minute each."""
+
+    def __init__(self) -> None:
+        self._engine = Admission(1)
+
+    async def run(self, rows: ShardRows) -> ShardResult[Row]:
+        await asyncio.sleep(30)  # as if the rows were still being read
+
+        async def start(part: Sampling) -> Reply:
+            await asyncio.sleep(60)
+            return Reply((Completion("x", "stop", None, 1),), 1)
+
+        async def one(item: int) -> list[Row]:
+            await self._engine.each([Sampling()], start)
+            return []
+
+        _, drops = await process_items(range(3), str, one)
+        return ShardResult((), tuple(drops))
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+def test_a_worker_is_hungry_once_all_that_its_shards_ask_for_is_inside_the_engine(
+    build: Build,
+) -> None:
+    async def main() -> tuple[float, float]:
+        worker = await worker_of(build, "policy", sample=Slow())
+        now = asyncio.get_running_loop().time
+        working = asyncio.create_task(worker.work("sample", 0))
+        await asyncio.sleep(0)
+        await worker.hungry()
+        hungry = now()
+        await working
+        return hungry, now()
+
+    hungry, done = run_virtually(main())
+    assert done == pytest.approx(30 + 3 * 60)
+    assert 30 + 2 * 60 < hungry <= 30 + 2 * 60 + 1, "not while it reads, nor while two items wait"

@@ -10,7 +10,7 @@ import pytest
 
 from actors.engine import Chat
 from benchmarks import paper_world, scale
-from benchmarks.virtual_time import MeteredClock
+from benchmarks.virtual_time import MeteredClock, Seconds
 from storage.records import Message
 from tests.virtual_time import run_virtually
 from workflows import steps
@@ -42,16 +42,21 @@ def test_a_loop_in_which_nothing_can_happen_raises() -> None:
         run_virtually(main())
 
 
-def test_an_engines_clock_counts_requests_side_by_side_once() -> None:
-    async def main() -> tuple[float, float]:
-        clock = MeteredClock(gpus=4)
+def test_an_engines_clock_counts_the_places_that_hold_a_sequence() -> None:
+    async def main() -> tuple[Seconds, Seconds]:
+        clock = MeteredClock(gpus=4, places=2)
         await asyncio.sleep(10)
-        await asyncio.gather(clock.sleep(5), clock.sleep(2))
+        both = asyncio.gather(clock.sleep(5), clock.sleep(2))
+        await asyncio.sleep(1)
+        inside = clock.seconds()
+        await both
         await asyncio.sleep(3)
-        found = clock.seconds()
-        return found.loaded, found.busy
+        return inside, clock.seconds()
 
-    assert run_virtually(main()) == pytest.approx((4 * 18.0, 4 * 5.0))
+    inside, after = run_virtually(main())
+    assert (inside.loaded, inside.busy) == pytest.approx((4 * 11.0, 4 * 2 / 2))
+    assert (after.loaded, after.busy) == pytest.approx((4 * 18.0, 4 * 7 / 2))
+    assert after.at_work == pytest.approx(7 / 36)
 
 
 def test_the_small_words_split_grade_and_slip_as_a_models() -> None:

@@ -64,6 +64,40 @@ class FakeCluster:
         self.alive.discard(worker)
 
 
+class HungryCluster(FakeCluster):
+    """Workers whose engines never have enough, and shards that end when all have begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_flight = 0
+        self.most = 0
+
+    async def hungry(self, worker: int) -> None:
+        await asyncio.sleep(0)
+
+    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        self.in_flight -= 1
+        return await super().run(worker, stage, shard)
+
+
+async def test_a_worker_whose_engine_runs_dry_is_given_more_shards_up_to_the_most() -> None:
+    roles = {
+        "policy": RolePlan(slots=1, parallel=2, most=1, most_parallel=5),
+        "cpu": RolePlan(slots=0, parallel=1, most=1),
+    }
+    cluster = HungryCluster()
+    road = [stage for stage in ROAD if stage.role == "policy"]
+    schedule = Schedule(road, 12, {}, roles, slots=1, window=12)
+    await Driver(schedule, cluster, lambda event: None).drive()
+    assert cluster.most == 5
+    assert cluster.committed == Counter({("sample", shard): 1 for shard in range(12)})
+    assert not cluster.alive
+
+
 def make(cluster: FakeCluster, attempts: int = 3, slots: int = 2) -> tuple[Driver, list[Happened]]:
     events: list[Happened] = []
     schedule = Schedule(ROAD, 12, {}, ROLES, slots=slots, window=6, attempts=attempts)

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
+from actors.looking import Look
+from actors.machine import GIB, Machine
+from actors.model_facts import ModelFacts
 from launch.config import validate
 from storage.errors import ConfigurationError
 from workflows.configuration import BuildConfig
-from workflows.workload import asked_nodes, kept_roles, missing_nodes
+from workflows.road import MODEL_ROLES
+from workflows.workload import (
+    asked_nodes,
+    kept_roles,
+    missing_nodes,
+    too_large,
+    waits_for_gpus,
+)
 
 
 def build(ask: dict[str, Any], kind: str = "scripted") -> BuildConfig:
@@ -32,6 +42,7 @@ def build(ask: dict[str, Any], kind: str = "scripted") -> BuildConfig:
             [{"policy": 1.0}, {"sandbox": 1.0}, {"sandbox": 1.0}],
             id="executors too",
         ),
+        pytest.param({"GPU": 8}, [{"GPU": 4.0}] * 2, id="GPUs, as many as the largest takes"),
     ],
 )
 def test_every_engine_and_executor_is_asked_for_as_one(
@@ -40,12 +51,13 @@ def test_every_engine_and_executor_is_asked_for_as_one(
     assert asked_nodes(build(ask)) == nodes
 
 
-def test_gpus_that_no_engine_would_fill_are_refused() -> None:
+@pytest.mark.parametrize("kind", ["rationale", "GPU"])
+def test_gpus_that_no_engine_would_fill_are_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        asked_nodes(build({"rationale": 6}))
+        asked_nodes(build({kind: 6}))
     assert str(refused.value) == (
         "engines of 4 GPUs (models.rationale.tensor_parallel) do not fill the 6 of "
-        "cluster.ask.rationale: ask for a multiple of 4"
+        f"cluster.ask.{kind}: ask for a multiple of 4"
     )
 
 
@@ -82,6 +94,71 @@ def test_work_begins_once_there_is_room_for_one_of_each_kind(
     there: dict[str, int], missing: list[str]
 ) -> None:
     assert missing_nodes(asked_nodes(build(ASKED)), there) == missing
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        pytest.param({"CPU": 8}, ["GPU"], id="none yet"),
+        pytest.param({"GPU": 3}, ["GPU"], id="no node is large enough"),
+        pytest.param({"GPU": 4}, [], id="room for the largest model"),
+    ],
+)
+def test_gpus_of_any_node_are_waited_for_too(there: dict[str, int], missing: list[str]) -> None:
+    assert missing_nodes(asked_nodes(build({"GPU": 8})), there) == missing
+
+
+NODES = [{"GPU": 8.0, "CPU": 64.0}, {"GPU": 4.0, "CPU": 64.0, "policy": 4.0}, {"CPU": 64.0}]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "fits"),
+    [
+        pytest.param({"GPU": 8, "CPU": 0.01}, True, id="a whole node"),
+        pytest.param({"GPU": 0.3, "CPU": 0.01}, True, id="a share of a GPU"),
+        pytest.param({"GPU": 12, "CPU": 0.01}, False, id="two nodes are not one"),
+        pytest.param({"GPU": 8, "policy": 8}, False, id="the nodes that are kept are smaller"),
+        pytest.param({"GPU": 4, "policy": 4}, True, id="a node that is kept"),
+    ],
+)
+def test_a_worker_fits_where_one_node_that_is_empty_could_hold_it(
+    bundle: dict[str, float], fits: bool
+) -> None:
+    assert too_large({"policy": bundle}, NODES) == ([] if fits else ["policy"])
+
+
+def seen(weights: int | None) -> Look:
+    """A node without GPUs, on which the models have so many bytes of weights."""
+    roles = ("policy", "completer", "rationale")
+    facts = {role: ModelFacts(weights_bytes=weights) for role in roles}
+    return Look("node", Machine("node"), facts, {role: () for role in roles})
+
+
+@pytest.mark.parametrize(
+    ("looks", "waiting"),
+    [
+        pytest.param([seen(GIB // 2)], {"rationale (4 GPUs)"}, id="small enough, but for one"),
+        pytest.param(
+            [seen(2 * GIB)],
+            {
+                "policy (2.0 GiB, cluster.cpu_model_gib is 1)",
+                "completer (2.0 GiB, cluster.cpu_model_gib is 1)",
+                "rationale (4 GPUs)",
+            },
+            id="too large for a processor",
+        ),
+        pytest.param(
+            [],
+            {f"{role} (no node has a processor for it)" for role in MODEL_ROLES},
+            id="the head alone",
+        ),
+    ],
+)
+def test_on_a_cluster_without_gpus_large_models_wait_for_some(
+    looks: list[Look], waiting: set[str]
+) -> None:
+    assert set(waits_for_gpus(build({}, "vllm"), looks)) == {f"models.{who}" for who in waiting}
+    assert waits_for_gpus(build({}), looks) == [], "servers need none"
 
 
 @pytest.mark.parametrize(

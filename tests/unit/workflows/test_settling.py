@@ -99,7 +99,7 @@ def test_a_verifiers_context_is_bounded_and_a_builds_is_the_models_own() -> None
 
 
 @pytest.mark.parametrize(
-    ("place", "in_flight", "sessions"), [(GPUS, 128, 128), (PROCESSOR, 48, 24)]
+    ("place", "in_flight", "sessions"), [(GPUS, 128, 256), (PROCESSOR, 48, 24)]
 )
 def test_a_verifiers_numbers_suit_the_machine_on_which_it_runs(
     place: Place, in_flight: int, sessions: int
@@ -118,14 +118,14 @@ def test_numbers_that_are_given_stay() -> None:
 @pytest.mark.parametrize(
     ("kind", "in_flight", "sandbox", "most"),
     [
-        pytest.param("vllm", 96, {}, 96, id="as many as the writer has in flight"),
-        pytest.param("vllm", None, {}, 128, id="but no more than memory is likely to hold"),
+        pytest.param("vllm", 96, {}, 192, id="twice as many as the writer has in flight"),
+        pytest.param("vllm", None, {}, 256, id="but no more than memory is likely to hold"),
         pytest.param("vllm", 96, {"sessions": 7}, 7, id="a number that is given stays"),
         pytest.param("vllm", 2, {"slots": 5}, 5, id="never fewer than slots"),
         pytest.param("scripted", 96, {"slots": 4}, 4, id="no real model, as many as slots"),
     ],
 )
-def test_a_writer_has_a_sandbox_session_for_every_solution_in_flight(
+def test_a_writer_has_sandbox_sessions_for_all_that_is_in_flight_and_as_many_whose_code_runs(
     kind: Any, in_flight: int | None, sandbox: dict[str, int], most: int
 ) -> None:
     writer = EngineSettings(kind=kind, model="m", max_in_flight=in_flight)

@@ -1,0 +1,220 @@
+"""A pool's slots, node by node: where a worker fits, and where it would once others are gone.
+
+A slot is a GPU, or what else nodes count. A worker takes whole slots of one node, or a share of one
+slot, which then holds nothing but shares.
+
+Invariant: a worker is counted on one node, from the moment it is decided to the moment it is gone;
+a question costs the same whatever the number of nodes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+WHOLE = 100
+"""Parts of a slot."""
+ANYWHERE = ""
+"""The one node of a pool whose slots lie nobody knows where."""
+
+Slots = int | Mapping[str, int] | Mapping[str, Mapping[str, int]]
+"""Slots of the only pool, of each pool, or of each node of each pool."""
+
+
+class Piece(Protocol):
+    """What a worker takes."""
+
+    @property
+    def slots(self) -> int:
+        """Whole slots."""
+        ...
+
+    @property
+    def share(self) -> int:
+        """Hundredths of its slot that it takes; `WHOLE`: of all its slots."""
+        ...
+
+
+@dataclass(slots=True)
+class Shared:
+    """A slot of which workers take shares."""
+
+    free: int = WHOLE
+    freeing: int = 0
+    """Held by workers that are closing or leaving."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One node's slots."""
+
+    name: str
+    total: int = 0
+    used: int = 0
+    """Whole slots, those that are shared included."""
+    freeing: int = 0
+    """Whole slots of workers that are closing or leaving."""
+    shared: list[Shared] = field(default_factory=list)
+    at: dict[int, Shared] = field(default_factory=dict)
+    """Worker -> the slot that it shares."""
+
+    @property
+    def room(self) -> int:
+        """Whole slots that are free."""
+        return self.total - self.used
+
+    @property
+    def part(self) -> int:
+        """The largest free share of a slot that is shared."""
+        return max((slot.free for slot in self.shared), default=0)
+
+    def fits(self, piece: Piece, without: Iterable[tuple[int, Piece]] = ()) -> bool:
+        """Whether `piece` fits once all that is leaving is gone, and workers `without` too."""
+        room = self.room + self.freeing
+        gone: dict[int, int] = {}
+        for worker, other in without:
+            if other.share == WHOLE:
+                room += other.slots
+            else:
+                slot = id(self.at[worker])
+                gone[slot] = gone.get(slot, 0) + other.share
+        free = [slot.free + slot.freeing + gone.get(id(slot), 0) for slot in self.shared]
+        room += sum(part == WHOLE for part in free)
+        if piece.share == WHOLE:
+            return room >= piece.slots
+        return room > 0 or any(part >= piece.share for part in free)
+
+    def take(self, worker: int, piece: Piece) -> None:
+        """Count a worker. A share goes where the least is left."""
+        if piece.share == WHOLE:
+            self.used += piece.slots
+            return
+        fitting = [slot for slot in self.shared if slot.free >= piece.share]
+        if not fitting:
+            fitting = [Shared()]
+            self.shared += fitting
+            self.used += 1
+        slot = self.at[worker] = min(fitting, key=lambda slot: slot.free)
+        slot.free -= piece.share
+
+    def leave(self, worker: int, piece: Piece, sign: int = 1) -> None:
+        """What a worker holds is about to be free; `sign` -1: it is gone."""
+        if piece.share == WHOLE:
+            self.freeing += sign * piece.slots
+        else:
+            self.at[worker].freeing += sign * piece.share
+
+    def give_back(self, worker: int, piece: Piece) -> None:
+        """A worker is gone."""
+        if piece.share == WHOLE:
+            self.used -= piece.slots
+            return
+        slot = self.at.pop(worker)
+        slot.free += piece.share
+        if slot.free == WHOLE:
+            self.shared = [other for other in self.shared if other is not slot]
+            self.used -= 1
+
+
+class Pool:
+    """The nodes of one pool, sorted by what is free on them."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.total = 0
+        self.used = 0
+        self.kept: dict[str, str] = {}
+        """Role -> the node on which room is made for it."""
+        self._by_room: dict[int, OrderedDict[str, Node]] = {}
+        self._by_part: dict[int, OrderedDict[str, Node]] = {}
+
+    def resize(self, slots: Mapping[str, int]) -> None:
+        """The nodes have so many slots now; on one that is gone workers may still be counted."""
+        for name in self.nodes.keys() | slots.keys():
+            with_room = self._out(name)
+            with_room.total = slots.get(name, 0)
+            if with_room.total or with_room.used:
+                self._in(with_room)
+            else:
+                del self.nodes[name]
+        self.total = sum(slots.values())
+
+    def fit(self, piece: Piece, role: str) -> str | None:
+        """The fullest node that has room for a worker of a role; none that is kept for another."""
+        kept = {name for other, name in self.kept.items() if other != role}
+        if (own := self.kept.get(role)) is not None:
+            node = self.nodes.get(own)
+            if node is not None and self._has_room(node, piece):
+                return own
+        if piece.share < WHOLE:
+            for name in _fullest(self._by_part, piece.share):
+                if name not in kept:
+                    return name
+        for name in _fullest(self._by_room, piece.slots):
+            if name not in kept:
+                return name
+        return None
+
+    def most(self, piece: Piece) -> int:
+        """Workers that all nodes together could hold, if there were no others. Counts nodes."""
+        each = WHOLE // piece.share
+        return sum(each * (node.total // piece.slots) for node in self.nodes.values())
+
+    def take(self, name: str, worker: int, piece: Piece) -> None:
+        """Count a worker on a node."""
+        node = self._out(name)
+        node.take(worker, piece)
+        self._in(node)
+
+    def leave(self, name: str, worker: int, piece: Piece) -> None:
+        """A worker is about to go."""
+        self.nodes[name].leave(worker, piece)
+
+    def give_back(self, name: str, worker: int, piece: Piece, leaving: bool) -> None:
+        """A worker is gone; `leaving`: as was said."""
+        node = self._out(name)
+        if leaving:
+            node.leave(worker, piece, -1)
+        node.give_back(worker, piece)
+        self._in(node)
+
+    def _has_room(self, node: Node, piece: Piece) -> bool:
+        return node.room >= piece.slots or (piece.share < WHOLE and node.part >= piece.share)
+
+    def _out(self, name: str) -> Node:
+        node = self.nodes.get(name)
+        if node is None:
+            node = self.nodes[name] = Node(name)
+        else:
+            self.used -= node.used
+            _drop(self._by_room, node.room, name)
+            _drop(self._by_part, node.part, name)
+        return node
+
+    def _in(self, node: Node) -> None:
+        self.used += node.used
+        self._by_room.setdefault(node.room, OrderedDict())[node.name] = node
+        if node.part:
+            self._by_part.setdefault(node.part, OrderedDict())[node.name] = node
+
+
+def _drop(buckets: dict[int, OrderedDict[str, Node]], key: int, name: str) -> None:
+    bucket = buckets.get(key)
+    if bucket is not None and bucket.pop(name, None) is not None and not bucket:
+        del buckets[key]
+
+
+def _fullest(buckets: Mapping[int, Mapping[str, Node]], least: int) -> Iterator[str]:
+    for room in sorted(room for room in buckets if room >= least):
+        yield from buckets[room]
+
+
+def by_node(slots: Slots, pool: str) -> dict[str, dict[str, int]]:
+    """Pool -> node -> slots, of slots said in any way."""
+    pools = {pool: slots} if isinstance(slots, int) else slots
+    return {
+        name: {ANYWHERE: there} if isinstance(there, int) else dict(there)
+        for name, there in pools.items()
+    }
