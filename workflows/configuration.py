@@ -148,15 +148,11 @@ def binding(config: BuildConfig) -> dict[str, Any]:
     """The settings that the result depends on, as plain values.
 
     Models are named apart (`actors.models.model_identity`): by name or by what their files hold,
-    not by where a clone of the project happens to lie. Runs made before `stages.heal` were not
-    healed: where it is off, it is left out, and their spec is the same.
+    not by where a clone of the project happens to lie.
     """
-    stages = asdict(config.stages)
-    if not config.stages.heal:
-        del stages["heal"]
     return {
         "limit": config.limit,
-        "stages": stages,
+        "stages": asdict(config.stages),
         "sandbox_limits": asdict(config.sandbox.limits),
         "engines": {role: bound(engine) for role, engine in config.engines.items()},
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -60,10 +59,3 @@ def test_a_configuration_needs_models_for_the_roles_of_its_road_and_for_no_other
     assert lacking.runs_code
     with pytest.raises(ConfigurationError, match=r"leave rationalize out of `stages\.road`"):
         _ = lacking.engines
-
-
-def test_healing_is_bound_and_a_run_without_it_has_the_spec_of_old_ones() -> None:
-    healed = config(["sample"], policy=ENGINE)
-    stages = replace(healed.stages, heal=False)
-    assert binding(healed)["stages"]["heal"] is True
-    assert "heal" not in binding(replace(healed, stages=stages))["stages"]
