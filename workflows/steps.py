@@ -23,32 +23,28 @@ _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
 _B = r"[^\S\r\n]"
 """A blank inside of a line: no-break, narrow and wide ones too."""
 _HEADER = re.compile(
-    rf"""^(?:{_B}*>)*{_B}*(?:\\noindent{_B}*)?
-    (?P<item>(?:[-*+•\u2190-\u2bff\U0001f300-\U0001faff]\ufe0f?|\\item|\d{{1,3}}[.)]){_B}+)?
-    (?P<heading>\#{{1,6}}{_B}*)?
-    (?P<marks>[*_`]{{1,3}}|[-=~]{{2,}}|\$?\\\w+\*?\{{|<\w+>)?{_B}*(?P<bracket>[(\[【（])?{_B}*
-    step{_B}*(?:[-_\#№(]|no\.)?{_B}*
-    (?P<number>\d{{1,3}}|(?:{"|".join(_WORDS)})\b)(?:{_B}*(?:/|of\b){_B}*\d{{1,3}})?
+    rf"""^(?:{_B}*+>)*+{_B}*+(?:\\noindent{_B}*+)?
+    (?P<item>(?:[-*+•\u2190-\u2bff\U0001f300-\U0001faff]\ufe0f?|\\item|\d{{1,3}}[.)]){_B}++)?
+    (?P<heading>\#{{1,6}}{_B}*+)?
+    (?P<marks>[*_`]{{1,3}}|[-=~]{{2,}}|\$?\\\w+\*?\{{|<\w+>)?{_B}*+(?P<bracket>[(\[【（])?{_B}*+
+    step{_B}*+(?:[-_\#№(]|no\.)?{_B}*+
+    (?P<number>\d{{1,3}}|(?:{"|".join(_WORDS)})\b)(?:{_B}*+(?:/|of\b){_B}*+\d{{1,3}})?
     (?=(?P<rest>[^\r\n]*))""",
     re.MULTILINE | re.IGNORECASE | re.VERBOSE,
 )
 _CLOSERS = r"(?:[*_`]{1,3}|[-=~]{2,}|\}\$?|</\w+>)"
-_COLON = rf"{_B}*[:：﹕]"
+_COLON = rf"{_B}*+[:：﹕]"
 _SIGN = (
-    rf"(?:{_COLON}|\.(?!\w)|{_B}*[)\]】）](?:{_COLON})?"
-    rf"|{_B}*(?:[–—→⇒]|-(?=\s|$)|[-=]>)(?!{_B}*\d{{1,3}}(?:{_COLON}|$)))"
+    rf"(?:{_COLON}|\.(?!\w)|{_B}*+[)\]】）](?:{_COLON})?"
+    rf"|{_B}*+(?:[–—→⇒]|-(?=\s|$)|[-=]>)(?!{_B}*+\d{{1,3}}(?:{_COLON}|$)))"
 )
-_TITLE = rf"{_B}*[(（][^()（）]{{1,80}}[)）]"
-_PLAIN_END = re.compile(rf"(?={_TITLE}(?:{_SIGN}|{_B}*$))|{_SIGN}|{_B}*$")
+_TITLE = rf"{_B}*+[(（][^()（）]{{1,80}}[)）]"
+_PLAIN_END = re.compile(rf"(?={_TITLE}(?:{_SIGN}|{_B}*+$))|{_SIGN}|{_B}*+$")
 _MARKED_END = re.compile(
-    rf"(?={_TITLE}{_CLOSERS}?(?:{_SIGN}|{_B}*$))"
-    rf"|(?:{_SIGN})?{_B}*(?P<closed>{_CLOSERS})(?:{_SIGN}|(?=\s|$))|{_SIGN}|(?=.*{_CLOSERS}{_B}*$)"
+    rf"(?={_TITLE}{_CLOSERS}?(?:{_SIGN}|{_B}*+$))"
+    rf"|(?:{_SIGN})?{_B}*+(?P<closed>{_CLOSERS})(?:{_SIGN}|(?=\s|$))|{_SIGN}|(?=.*{_CLOSERS}{_B}*+$)"
 )
-_FENCED = re.compile(
-    rf"^{_B}*(?P<fence>`{{3,}}(?=[^`\n]*$)|~{{3,}})[^\n]*\n(?:.*\n)*?{_B}*(?P=fence)[`~]*\s*?$",
-    re.MULTILINE,
-)
-
+_FENCE = re.compile(rf"^{_B}*+(`{{3,}}|~{{3,}})([^\n]*)$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
 
@@ -164,8 +160,30 @@ def openings(text: str, steps: Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """The text with its fenced blocks blackened, each character in its place."""
-    return _FENCED.sub(lambda block: "x" * len(block[0]), text)
+    """The text with its fenced blocks blackened, each character in its place.
+
+    A fence that nothing closes is no fence: it would hide all steps behind it.
+    """
+    fences = list(_FENCE.finditer(text))
+    closing: list[dict[str, int]] = [{}]
+    """Of the fences from each one on: the longest that may close a block, by its character."""
+    for fence in reversed(fences):
+        longest = dict(closing[-1])
+        if not fence[2].strip():
+            longest[fence[1][0]] = max(len(fence[1]), longest.get(fence[1][0], 0))
+        closing.append(longest)
+    closing.reverse()
+    opened: re.Match[str] | None = None
+    parts, at = [], 0
+    for fence, behind in zip(fences, closing[1:], strict=True):
+        mark = fence[1]
+        if opened is None:
+            if behind.get(mark[0], 0) >= len(mark) and not (mark[0] == "`" and "`" in fence[2]):
+                opened = fence
+        elif mark.startswith(opened[1]) and not fence[2].strip():
+            parts += [text[at : opened.start()], "x" * (fence.end() - opened.start())]
+            opened, at = None, fence.end()
+    return "".join([*parts, text[at:]])
 
 
 def _headers(text: str) -> Iterator[_Header]:

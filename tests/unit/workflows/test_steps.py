@@ -1,10 +1,11 @@
 """Steps: headers as models write them, and what only looks like one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from workflows.steps import header, join, openings, read, split, step_flaw
+from workflows.steps import blocks, header, join, openings, read, split, step_flaw
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,35 @@ def test_line_ends_may_be_those_of_windows() -> None:
 def test_no_header_stands_in_a_fenced_block(fence: str) -> None:
     block = f"{fence}python\nStep 2: print(1)\n# Step 2: more\n{fence}"
     assert split(f"Step 1: Code:\n{block}\n\nStep 2: b") == (f"Code:\n{block}", "b")
+
+
+LINES = ("```", "````", "~~~", "```python", "~~~ x", "``` `", "Step 2: b", "a", "")
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12))
+def test_fenced_blocks_are_those_of_commonmark(lines: list[str]) -> None:
+    parsed = MarkdownIt("commonmark").parse("\n".join([*lines, ""]))
+    fences = [(token.map or [0, 0], token.content) for token in parsed if token.type == "fence"]
+    # One that nothing closes is no fence here: see the test of that.
+    assume(all(end - start == inside.count("\n") + 2 for (start, end), inside in fences))
+    fenced = {line for (start, end), _ in fences for line in range(start, end)}
+    headers = [at for at, line in enumerate(lines) if line[:4] == "Step" and at not in fenced]
+    found = read("\n".join(["Step 1: x", *lines])).starts[1:]
+    assert found == tuple(10 + sum(len(line) + 1 for line in lines[:at]) for at in headers[:1])
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 200_000, "> " * 100_000, "~~~ x\n" * 20_000, "```\n" * 20_001, "\n \n" * 50_000,
+        "**Step 2" + " " * 100_000 + "x", "**Step 2 (" * 50_000, "# " * 100_000, "<a" * 100_000,
+    ],
+    ids=lambda text: f"{text[:10]!r}",
+)  # fmt: skip
+def test_no_text_takes_long(text: str) -> None:
+    assert len(split(text)) <= 1
+    blocks(text)
 
 
 def test_a_fence_that_nothing_closes_hides_no_step() -> None:
