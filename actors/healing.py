@@ -28,7 +28,7 @@ REMEMBERED = 4096
 
 def uncut(spell: Spell, beginning: str) -> int:
     """Characters of `beginning` whose tokens are those of any text that goes on from there."""
-    tail = beginning[-LOOKED_AT:].rpartition("\n")[2]
+    tail = _tail(beginning)
     texts = [list(spell(tail + probe)) for probe in PROBES]
     end = len(tail)
     while end:
@@ -37,6 +37,11 @@ def uncut(spell: Spell, beginning: str) -> int:
             break
         end -= 1
     return len(beginning) - len(tail) + end
+
+
+def _tail(beginning: str) -> str:
+    """The part of a beginning that is looked at."""
+    return beginning[-LOOKED_AT:].rpartition("\n")[2]
 
 
 class Healed:
@@ -49,7 +54,7 @@ class Healed:
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says."""
-        tail = chat.prefill[-LOOKED_AT:]
+        tail = _tail(chat.prefill)
         size = len(chat.prefill) - len(tail) + self._uncut(tail)
         left = chat.prefill[size:]
         if not left:
