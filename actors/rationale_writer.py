@@ -188,7 +188,7 @@ class _Draft:
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
-        self.text += with_newlines(written.text)
+        self.text = with_newlines(written.after(self.text))
         self.tokens += written.tokens
         self.size = prompt_tokens - self._prompt + written.tokens
         self.calls += 1
@@ -484,7 +484,7 @@ class RationaleWriter:
     async def _votes(self, draft: _Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""
         reply = await self._engine.generate(
-            replace(draft.chat, prefill=self._form.conclude(draft.text)),
+            replace(draft.chat, prefill=self._form.conclude(draft.text), thought_ends=True),
             replace(
                 self._sampling,
                 n=self._budget.votes,

@@ -330,6 +330,9 @@ class StageSettings:
 
     seed: int = 0
     """Seed of the run: seeds of requests derive from (seed, item, sample index)."""
+    heal: bool = True
+    """Leave the end of a forced beginning ("Step 1: ") to the model, where its tokenizer joins it
+    to what follows; False: force it to the letter, as runs before this setting did."""
     road: tuple[str, ...] = STAGE_NAMES
     """The stages, in their order; others than the paper's make other strategies."""
     sample: SampleSettings = field(default_factory=SampleSettings)
