@@ -43,19 +43,20 @@ from actors.stage import ShardRows
 from launch.config import load, load_training
 from launch.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
-from storage.records import CodeRun, Message, PathLabels, Problem, Rationale, Response
+from storage.records import CodeRun, Message, PathLabels, Problem, Rationale, Response, standing
 from storage.records import Path as SolutionPath
 from storage.s3_store import S3Store
 from tests.training_world import qwen25_tokenizer
 from workflows import steps
 from workflows.answers import check_reference, read_answer
 from workflows.best_of_n import Candidate, majority
+from workflows.executed import first_found
 from workflows.exports import clean_text
 from workflows.grading import alike, grader
 from workflows.ingest import checked_problems
 from workflows.judging import read_alignment, read_paragraphs
 from workflows.processbench import Judgement, score
-from workflows.rationales import PaperForm, code_at_end, paragraphs
+from workflows.rationales import PaperForm, paragraphs
 from workflows.responses import read_responses
 from workflows.rewards import reward_at
 from workflows.sampling import flaw
@@ -227,7 +228,7 @@ def _steps(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     elif wanted is not None:
         assert list(parts) == wanted
     if "valid" in expected:
-        invalid = flaw("stop", parts, read_answer(given["text"]))
+        invalid = flaw("stop", given["text"], read_answer(given["text"]))
         assert (invalid is None) == expected["valid"], invalid
 
 
@@ -243,7 +244,9 @@ def _paragraphs(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 @adapter("code_at_end", "code")
 def _code_at_end(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    assert code_at_end(given["text"]) == expected["code"]
+    found = first_found(given["text"], ran=False)
+    code = found.code if found else None
+    assert (code and code.strip("\n")) == expected["code"]
 
 
 @adapter("index_vote", "index")
@@ -338,8 +341,8 @@ def _written(given: Mapping[str, Any]) -> tuple[Rationale | None, str]:
         result = await writer.run(
             ShardRows(problems=[Problem("p", given["problem"], "1")], paths=[path], labels=labels)
         )
-        if result.rows:
-            return result.rows[0], ""
+        if kept := standing(result.rows):
+            return kept[0], ""
         drop = result.drops[0]
         return None, f"{drop.reason}: {drop.detail}"
 
