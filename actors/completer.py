@@ -26,8 +26,11 @@ from storage.errors import ItemError
 from storage.records import AnswerCount, Path, Problem, StateRollouts
 from storage.seeds import request_seed
 
-CompletionChat = Callable[[Problem, Sequence[str]], Chat]
-"""(problem, first steps) -> the chat whose prefill ends with the next step's header."""
+CompletionChat = Callable[[Problem, str], Chat]
+"""(problem, opening of a solution) -> the chat that continues it."""
+Openings = Callable[[str, Sequence[str]], Sequence[str]]
+"""(a path's text, its steps) -> the opening at each state: what was written before the step, and
+the step's bare header."""
 
 
 class Count(NamedTuple):
@@ -80,8 +83,17 @@ class Rollouts(NamedTuple):
 RIGHT_ANSWER = "right_answer"
 """Stop rule of a path that has no rollouts of its own, since its answer is right."""
 
-Key = tuple[str, tuple[str, ...], int, int]
-"""problem_id, prefix, index of the first rollout, number of rollouts."""
+
+class State(NamedTuple):
+    """Where rollouts start."""
+
+    steps: tuple[str, ...]
+    opening: str
+    """How those steps were written, and the next header."""
+
+
+Key = tuple[str, State, int, int]
+"""problem_id, state, index of the first rollout, number of rollouts."""
 
 
 class Completer:
@@ -93,6 +105,7 @@ class Completer:
         grader: Grading,
         *,
         chat: CompletionChat,
+        openings: Openings,
         read_answer: ReadAnswer,
         budget: RolloutBudget,
         sampling: Sampling,
@@ -112,6 +125,7 @@ class Completer:
         self._engine = engine
         self._grader = grader
         self._chat = chat
+        self._openings = openings
         self._read_answer = read_answer
         self._budget = budget
         self._sampling = sampling
@@ -157,12 +171,17 @@ class Completer:
         finally:
             await self._grader.close()
 
-    async def roll(self, problem: Problem, prefix: tuple[str, ...], start: int, n: int) -> Rollouts:
-        """Rollouts `start` to `start + n - 1` of the state that `prefix` leads to."""
-        state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
-        seed = request_seed(self._seed, self._stage, f"{problem.problem_id}\x1f{state}", start)
+    def states(self, path: Path) -> list[State]:
+        """The states of a path from which rollouts may start."""
+        openings = self._openings(path.text, path.steps)
+        return [State(tuple(path.steps[:at]), opening) for at, opening in enumerate(openings)]
+
+    async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
+        """Rollouts `start` to `start + n - 1` of a state."""
+        name = hashlib.sha256("\x1f".join(state.steps).encode()).hexdigest()
+        seed = request_seed(self._seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
         reply = await self._engine.generate(
-            self._chat(problem, prefix), replace(self._sampling, n=n, seed=seed)
+            self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
         )
         ended: Counter[str | None] = Counter(
             self._read_answer(done.text) if done.finish_reason == "stop" else None
@@ -231,18 +250,21 @@ class _Shard:
         self._made: dict[Key, asyncio.Task[Rollouts]] = {}
         self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
         """path_id -> (state, round, requests) of every row of the path."""
+        self._states: dict[str, list[State]] = {}
+        """path_id -> the path's states."""
         self._given: dict[str, tuple[Key, Rollouts]] = {}
         """problem_id -> what stands for the rollouts of state 0; nobody pays for it here."""
 
     def start_from(self, given: Mapping[str, Rollouts]) -> None:
         """Take what was sampled elsewhere as the rollouts of each problem's state 0."""
         for problem, rollouts in given.items():
-            self._given[problem] = (problem, (), 0, rollouts.n), rollouts
+            self._given[problem] = (problem, State((), ""), 0, rollouts.n), rollouts
 
     async def estimate(self, path: Path) -> list[StateRollouts]:
         """Roll a path out until its budget is content; rows are made at the end, by `rows`."""
         budget = self._completer.budget
         used = self._used[path.path_id] = []
+        self._states[path.path_id] = self._completer.states(path)
         k, first = await self._first_state(path, used)
         if first.c == 0:
             raise ItemError("mc_zero_start", f"0 of {first.n} rollouts are right")
@@ -301,7 +323,7 @@ class _Shard:
         await asyncio.gather(*self._made.values(), return_exceptions=True)
 
     def _key(self, path: Path, state: int, start: int, n: int) -> Key:
-        return path.problem_id, tuple(path.steps[:state]), start, n
+        return path.problem_id, self._states[path.path_id][state], start, n
 
     def _start(self, path: Path, state: int, start: int, n: int) -> asyncio.Task[Rollouts]:
         key = self._key(path, state, start, n)

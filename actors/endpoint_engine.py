@@ -113,6 +113,10 @@ class EndpointEngine:
 
         return await admitted(part, sampling, self._settings.part, self._admission)
 
+    def spell(self, text: str) -> list[int]:
+        """A text as the model's token ids, without special ones around it."""
+        return self._renderer.spell(text)
+
     async def close(self) -> None:
         """Close connections; requests in flight fail. Idempotent."""
         await self._session.close()

@@ -30,6 +30,9 @@ class Chat:
 
     messages: tuple[Message, ...]
     prefill: str = ""
+    thought_ends: bool = False
+    """Whether the last `</think>` of the prefill ends the model's thinking; other control tokens in
+    messages and prefill are text, but for a `<think>` that opens the prefill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled continuation; `text` does not include the prefill."""
+    """One sampled continuation; `text` goes on behind the prefill, and does not include it."""
 
     text: str
     finish_reason: str
@@ -89,6 +92,12 @@ class Completion:
     """The stop string that ended it; None for the end of the turn."""
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    rewound: int = 0
+    """Characters at the end of the prefill that `text` replaces (`actors.healing`)."""
+
+    def after(self, prefill: str) -> str:
+        """The whole text of the assistant, as it was written."""
+        return prefill[: len(prefill) - self.rewound] + self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,26 +10,30 @@ import importlib
 from typing import cast
 
 from actors.engine import Engine, EngineSettings
+from actors.healing import Healed
 from actors.scripted_engine import Script, ScriptedEngine
 from storage.errors import ConfigurationError
 
 KINDS = ("vllm", "endpoint", "scripted")
 
 
-async def open_engine(settings: EngineSettings) -> Engine:
+async def open_engine(settings: EngineSettings, heal: bool = False) -> Engine:
     """Open an engine; seconds to minutes for `vllm`.
 
-    `scripted` takes its script from `model`, written as `package.module:function`. Raises
-    ConfigurationError, InputError or EngineFailed.
+    `scripted` takes its script from `model`, written as `package.module:function`. `heal`: leave
+    the end of forced beginnings to the model (`actors.healing`); a scripted one has no tokens.
+    Raises ConfigurationError, InputError or EngineFailed.
     """
     if settings.kind == "vllm":
         from actors.vllm_engine import VllmEngine
 
-        return await VllmEngine.open(settings)
+        vllm = await VllmEngine.open(settings)
+        return Healed(vllm, vllm.spell) if heal else vllm
     if settings.kind == "endpoint":
         from actors.endpoint_engine import EndpointEngine
 
-        return await EndpointEngine.open(settings)
+        server = await EndpointEngine.open(settings)
+        return Healed(server, server.spell) if heal else server
     if settings.kind == "scripted":
         return ScriptedEngine(_script(settings.model), settings)
     raise ConfigurationError(f"engine kind {settings.kind!r}: choose one of {', '.join(KINDS)}")

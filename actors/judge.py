@@ -156,7 +156,7 @@ class Judge:
         reply = await self._engine.generate(chat, replace(self._sampling, n=count, seed=seed))
 
         def row(offset: int, said: Completion) -> Judgement:
-            text = chat.prefill + said.text
+            text = said.after(chat.prefill)
             opinion = (
                 Opinion([], [], None) if turn == "critique" else seat.read(text, len(path.steps))
             )

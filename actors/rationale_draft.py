@@ -47,7 +47,7 @@ class Draft:
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
-        self.text += with_newlines(written.text)
+        self.text = with_newlines(written.after(self.text))
         self.tokens += written.tokens
         self.size = prompt_tokens - self._prompt + written.tokens
         self.calls += 1

@@ -331,7 +331,7 @@ class RationaleWriter:
     async def _votes(self, draft: Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""
         reply = await self._engine.generate(
-            replace(draft.chat, prefill=self._form.conclude(draft.text)),
+            replace(draft.chat, prefill=self._form.conclude(draft.text), thought_ends=True),
             replace(
                 self._sampling,
                 n=self._budget.votes,

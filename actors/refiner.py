@@ -1,7 +1,7 @@
 """Stage `refine`: the generator's new solution for every critique of a shard.
 
 Invariant: one request per critique, with a seed of its own; a new solution that was cut at its
-limit, or has an empty step, is a counted drop, and whoever reads the run keeps the old one.
+limit, or whose steps are not whole, is a counted drop, and whoever reads the run keeps the old one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from storage.records import Critique, Response
 from storage.seeds import request_seed
 
 Ask = Callable[[Critique], Chat]
-ReadSteps = Callable[[Chat, str], Sequence[str]]
-"""(chat, continuation) -> steps of the whole new solution."""
+ReadSteps = Callable[[str], Sequence[str]]
+"""The assistant's whole text -> steps of the new solution, none of them empty, or ItemError."""
 
 
 class Refiner:
@@ -45,8 +45,8 @@ class Refiner:
         self._seed = seed
 
     async def run(self, rows: ShardRows) -> ShardResult[Response]:
-        """A response per critique, under the same id. Drops: `truncated`, `empty_step`,
-        `too_long`. Raises InfrastructureError.
+        """A response per critique, under the same id. Drops: `truncated`, `too_long`, and what
+        `read_steps` raises. Raises InfrastructureError.
         """
         tokens = 0
 
@@ -59,9 +59,9 @@ class Refiner:
             tokens += written.tokens
             if written.finish_reason != "stop":
                 raise ItemError("truncated", f"{written.tokens} tokens")
-            steps = list(self._read_steps(chat, written.text))
-            if not steps or not all(step.strip() for step in steps):
-                raise ItemError("empty_step", f"{len(steps)} steps")
+            steps = list(self._read_steps(written.after(chat.prefill)))
+            if not steps:
+                raise ItemError("empty_step")
             return [
                 Response(
                     response_id=critique.response_id,

@@ -2,6 +2,7 @@
 
 Invariant: a prompt is tokenized as one text without further special tokens, so that there is
 never a second beginning-of-text token and the prefill joins the template as it did in training.
+Control tokens are the template's own, and those that the prefill opens and ends a thought with.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from jinja2 import TemplateError
 
+from actors.control_tokens import MARK, ControlTokens
 from actors.engine import Chat, EngineSettings
 from actors.fitness import Misfit
 from actors.model_fetching import small_files, tokenizer_of
@@ -23,7 +27,7 @@ REMEMBERED = 512
 """Rendered prompts kept: parts and rounds of a request render once."""
 AT_ONCE = 4_000
 """Characters that are rendered on the event loop: a thread's turn costs more than they do."""
-THINK = ("<think>\n", "<think>")
+THINK, THOUGHT_END = ("<think>\n", "<think>"), "</think>"
 REMEDY = "name a tokenizer with another chat template (`tokenizer`)"
 
 
@@ -33,6 +37,7 @@ class ChatRenderer:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._spelling = Spelling(tokenizer)
+        self._control = ControlTokens(tokenizer)
         self._remembered: OrderedDict[Chat, tuple[int, ...]] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
 
@@ -95,6 +100,18 @@ class ChatRenderer:
             )
         return None
 
+    def _marked(self, chat: Chat) -> Chat:
+        """The chat with its texts' control tokens marked as text."""
+        messages = tuple(
+            replace(turn, content=self._control.marked(turn.content)) for turn in chat.messages
+        )
+        opened = next((think for think in THINK if chat.prefill.startswith(think)), "")
+        body, end, behind = chat.prefill.removeprefix(opened), "", ""
+        if chat.thought_ends:
+            body, end, behind = body.rpartition(THOUGHT_END)
+        prefill = opened + self._control.marked(body) + end + self._control.marked(behind)
+        return replace(chat, messages=messages, prefill=prefill)
+
     def spell(self, text: str) -> list[int]:
         """A text as token ids, without special ones around it."""
         return self._spelling.ids(text)
@@ -104,8 +121,12 @@ class ChatRenderer:
         return len(self.spell(text))
 
     def tokens(self, chat: Chat) -> tuple[int, ...]:
-        """The prompt as token ids; blocks for up to milliseconds."""
-        return tuple(self.spell(self.text(chat)))
+        """The prompt as token ids; blocks for up to milliseconds.
+
+        Raises ItemError `control_token` for a text that this tokenizer can't spell as text.
+        """
+        parts = self.text(self._marked(chat)).split(MARK)
+        return tuple(chain.from_iterable(map(self.spell, parts)))
 
     async def prompt(self, chat: Chat) -> tuple[int, ...]:
         """The prompt as token ids, remembered for a while; long ones are rendered in a thread."""

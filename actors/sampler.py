@@ -27,7 +27,7 @@ PolicyChat = Callable[[Problem], Chat]
 class SamplingRule(Protocol):
     """When to stop and what to select; every method is pure in the paths drawn so far."""
 
-    def flaw(self, finish_reason: str, steps: Sequence[str], answer: str | None) -> str | None:
+    def flaw(self, finish_reason: str, text: str, answer: str | None) -> str | None:
         """Why a path is invalid; None for a valid one."""
         ...
 
@@ -126,7 +126,7 @@ class PolicySampler:
             start = len(paths)
             seed = request_seed(self._seed, "sample", problem.problem_id, start)
             reply = await self._engine.generate(chat, replace(self._sampling, n=size, seed=seed))
-            texts = [chat.prefill + completion.text for completion in reply.completions]
+            texts = [completion.after(chat.prefill) for completion in reply.completions]
             answers = [self._read_answer(text) for text in texts]
             verdicts = await self._grader.grade(problem.answer, answers)
             for offset, (completion, text) in enumerate(zip(reply.completions, texts, strict=True)):
@@ -148,15 +148,14 @@ class PolicySampler:
         answer: str | None,
         right: bool,
     ) -> Path:
-        steps = list(self._split(text))
-        flaw = self._rule.flaw(completion.finish_reason, steps, answer)
+        flaw = self._rule.flaw(completion.finish_reason, text, answer)
         return Path(
             path_id=f"{problem.problem_id}#{index}",
             problem_id=problem.problem_id,
             index=index,
             round=number,
             text=text,
-            steps=steps,
+            steps=list(self._split(text)),
             finish_reason=completion.finish_reason,
             answer=answer,
             # A text that was cut off has no answer yet, whatever stands in a box so far.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from actors.collaborators import Grading, ReadAnswer, SplitSteps
-from actors.completer import CompletionChat
+from actors.completer import CompletionChat, Openings
 from actors.engine import Engine, Sampling
 from actors.stage import ShardResult, ShardRows, process_items
 from storage.errors import ItemError
@@ -57,6 +57,7 @@ class TreePolicy(Protocol):
 @dataclass(slots=True)
 class _Rollout:
     name: str
+    text: str
     steps: Steps
     correct: bool
     start: Steps
@@ -94,6 +95,7 @@ class TreeSearcher:
         grader: Grading,
         *,
         chat: CompletionChat,
+        openings: Openings,
         split: SplitSteps,
         read_answer: ReadAnswer,
         policy: TreePolicy,
@@ -105,6 +107,7 @@ class TreeSearcher:
         self._engine = engine
         self._grader = grader
         self._chat = chat
+        self._openings = openings
         self._split = split
         self._read_answer = read_answer
         self._policy = policy
@@ -138,11 +141,11 @@ class TreeSearcher:
 
     async def _grown(self, problem: Problem, paths: Sequence[Path]) -> _Tree:
         tree = _Tree(problem)
-        root = await self._node(tree, (), None)
+        root = await self._node(tree, (), self._openings(paths[0].text, paths[0].steps)[0], None)
         if root.c == 0:
             raise ItemError("mc_zero_start", f"0 of {self._policy.rollouts} rollouts are right")
         for path in paths:
-            seeded = _Rollout(path.path_id, tuple(path.steps), path.correct, ())
+            seeded = _Rollout(path.path_id, path.text, tuple(path.steps), path.correct, ())
             tree.leaves[seeded.steps] = seeded
             if not path.correct:
                 tree.open.append(seeded)
@@ -166,29 +169,30 @@ class TreeSearcher:
         rollout = tree.open.pop(place)
         tree.leaves.setdefault(rollout.steps, rollout)
         live, dead = len(rollout.start), len(rollout.steps)
+        openings = self._openings(rollout.text, rollout.steps)
         while dead - live > 1 and tree.made < self._policy.most_rollouts:
             middle = (live + dead) // 2
-            node = await self._node(tree, rollout.steps[:middle], rollout.name)
+            node = await self._node(tree, rollout.steps[:middle], openings[middle], rollout.name)
             live, dead = (middle, dead) if node.c else (live, middle)
 
-    async def _node(self, tree: _Tree, prefix: Steps, source: str | None) -> _Node:
-        """The node of a prefix, rolled out where it is new."""
+    async def _node(self, tree: _Tree, prefix: Steps, opening: str, source: str | None) -> _Node:
+        """The node of a prefix; a new one is rolled out after `opening`."""
         if prefix in tree.nodes:
             return tree.nodes[prefix]
         problem, n = tree.problem, self._policy.rollouts
         state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
         seed = request_seed(self._seed, "search", f"{problem.problem_id}\x1f{state}", 0)
-        chat = self._chat(problem, prefix)
+        chat = self._chat(problem, opening)
         reply = await self._engine.generate(chat, replace(self._sampling, n=n, seed=seed))
-        texts = [chat.prefill + done.text for done in reply.completions]
+        texts = [done.after(chat.prefill) for done in reply.completions]
         ended = [done.finish_reason == "stop" for done in reply.completions]
         answers = [self._read_answer(text) if end else None
                    for text, end in zip(texts, ended, strict=True)]  # fmt: skip
         verdicts = await self._grader.grade(problem.answer, answers)
         name = f"{problem.problem_id}#t{len(tree.nodes)}"
         rollouts = [
-            _Rollout(f"{name}r{index}", tuple(self._split(text)), right and answer is not None,
-                     prefix)
+            _Rollout(f"{name}r{index}", text, tuple(self._split(text)),
+                     right and answer is not None, prefix)
             for index, (text, answer, right) in enumerate(
                 zip(texts, answers, verdicts, strict=True))
         ]  # fmt: skip

@@ -111,6 +111,10 @@ class VllmEngine:
 
         return await admitted(part, sampling, self._settings.part, self._admission)
 
+    def spell(self, text: str) -> list[int]:
+        """A text as the model's token ids, without special ones around it."""
+        return self._renderer.spell(text)
+
     async def close(self) -> None:
         """Stop the engine core; requests in flight raise EngineFailed. Idempotent."""
         if self._closed:

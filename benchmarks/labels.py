@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path as File
 
 import numpy as np
@@ -60,8 +60,9 @@ from workflows.settings import (
     SampleSettings,
 )
 from workflows.smoothed_labels import counted
-from workflows.stages import completion_chat
+from workflows.stages import opened_chat
 from workflows.step_values import labelled_steps, step_values
+from workflows.steps import openings
 
 TEMPERATURE = 0.7
 MOST_TOKENS = 256
@@ -91,7 +92,7 @@ class Laboratory:
         """MC of states 0..T by all rollouts of the bank; the last by the path's own answer."""
         found = []
         for state in range(len(path.steps)):
-            chat = completion_chat(SYSTEM, problem, tuple(path.steps[:state]))
+            chat = opened_chat(SYSTEM, problem, openings(path.text, path.steps)[state])
             right = sum(
                 each.count for each in self.bank.state(chat)
                 if each.tokens <= MOST_TOKENS and answer_of(each.text) == problem.answer
@@ -157,7 +158,7 @@ class Bench:
         """Rollouts of a method, its counts and drops."""
         completer = Completer(
             self._engine, self._grader,
-            chat=lambda problem, steps: completion_chat(SYSTEM, problem, tuple(steps)),
+            chat=partial(opened_chat, SYSTEM), openings=openings,
             read_answer=answer_of, budget=budget_of(method.estimate, method.label, chain),
             sampling=Sampling(temperature=TEMPERATURE, max_tokens=MOST_TOKENS), model="bank",
             seed=seed, wrong_only=method.estimate.paths == "wrong",
@@ -285,7 +286,7 @@ def main() -> None:
     lab = laboratory(run, bank, chosen.solutions, chosen.pilot)
     for rows in (lab.measured, lab.pilot):
         of = {problem.problem_id: problem for problem in rows.problems}
-        bank.fill(completion_chat(SYSTEM, of[path.problem_id], tuple(path.steps[:state]))
+        bank.fill(opened_chat(SYSTEM, of[path.problem_id], openings(path.text, path.steps)[state])
                   for path in rows.paths if path.selected
                   for state in range(len(path.steps)))  # fmt: skip
     pilot = sum(path.selected for path in lab.pilot.paths)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import typer
 from rich.console import Console
@@ -43,19 +44,41 @@ def head_lost(reason: str) -> None:
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM stop the work as Ctrl-C does."""
+def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
+    """Let SIGTERM stop the work as Ctrl-C does: by `stop`, called from a thread, or by raising
+    KeyboardInterrupt.
+
+    It is known at once, also while this thread waits in a call that heeds no signal (Ray's, of a
+    head that got the same one).
+    """
 
     def interrupt(number: int, frame: object) -> None:
         told_to_stop()
-        raise KeyboardInterrupt
+        if stop is None:
+            raise KeyboardInterrupt
 
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    threading.Thread(target=_hear, args=(ours, stop), name="signals", daemon=True).start()
     before = signal.signal(signal.SIGTERM, interrupt)
+    fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(fd_before)
         signal.signal(signal.SIGTERM, before)
+        theirs.close()
         sys.stderr.flush()
+
+
+def _hear(signals: socket.socket, stop: Callable[[], object] | None) -> None:
+    """Read the numbers of the signals that come, as soon as they come."""
+    with signals:
+        while numbers := signals.recv(64):
+            if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+                told_to_stop()
+            if signal.SIGTERM in numbers and stop is not None:
+                stop()
 
 
 def told_to_stop() -> None:

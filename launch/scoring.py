@@ -130,17 +130,30 @@ def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: S
     gives a `Score` per response, its histories among them. Raises UserError before any work,
     SpecMismatch where the run was started with other settings, InfrastructureError.
     """
-    if responses is None:
-        responses = read_responses(Path(config.responses), config.limit)
+    rows = responses
+    if rows is None:
+        rows = read_responses(Path(config.responses), config.limit, config.unheaded)
     store = open_store(config.store)
     begun = Run.find(store, config.run)
     config = recalled(config, begun)
     image = require(config, site)
     speller(config.models.verifier)
     config = site.settled(config, begun)
-    run = start_scoring(config, responses, store, image)
+    run = start_scoring(config, rows, store, image)
+    if responses is None:
+        Console(stderr=True).print(found(config.responses, rows), highlight=False, markup=False)
     finish_scoring(run, config, site)
     return run
+
+
+def found(file: str, responses: Sequence[Response]) -> str:
+    """What was read, in words."""
+    single = sum(len(response.steps) == 1 for response in responses)
+    return (
+        f"{file}: {len(responses):,} responses with "
+        f"{sum(len(response.steps) for response in responses):,} steps"
+        + (f"; {single:,} have a single step" if single else "")
+    )
 
 
 def resume_scoring(run: Run, raw: dict[str, Any], address: str | None) -> None:

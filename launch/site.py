@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -394,14 +393,15 @@ async def _drive(
 
     here = asyncio.current_task()
     assert here is not None
+    loop = asyncio.get_running_loop()
     # Ray set a handler of its own, which would end the process before its workers are closed.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
-    watching = asyncio.create_task(watch_meters())
-    try:
-        await continue_run(run, config, cluster, slots, progress.happened, later, on_gpus)
-    except asyncio.CancelledError:
-        told_to_stop()
-        raise
-    finally:
-        watching.cancel()
-        await cluster.shutdown()
+    with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
+        watching = asyncio.create_task(watch_meters())
+        try:
+            await continue_run(run, config, cluster, slots, progress.happened, later, on_gpus)
+        except asyncio.CancelledError:
+            told_to_stop()
+            raise
+        finally:
+            watching.cancel()
+            await cluster.shutdown()

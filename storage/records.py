@@ -61,7 +61,8 @@ class Path:
     correct: bool
     valid: bool
     invalid_reason: str | None
-    """`truncated`, `one_step`, `no_box`; None for a valid path. Invalid is not incorrect."""
+    """`truncated`, `no_box`, `step_gap`, `empty_step`, `one_step`; None for a valid path. Invalid
+    is not incorrect."""
     duplicate_of: str | None
     """path_id of the first sample with exactly this text."""
     selected: bool

@@ -23,6 +23,8 @@ FORMAT = 1
 """Version of the run's layout and of spec.json."""
 ENGINES = "engines"
 """The part of a configuration that says, by role, what is recorded of an engine."""
+UNRECORDED = {"configuration.stages.heal": "false", "configuration.refine.heal": "false"}
+"""What a field was in runs that were made before it was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,9 @@ def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     for role in recorded.keys() & engines.keys():
         engines[role] = {k: v for k, v in engines[role].items() if k in recorded[role]}
     left, right = (dict(_leaves("", spec)) for spec in (before, now))
+    for name in UNRECORDED.keys() & (left.keys() | right.keys()):
+        left.setdefault(name, UNRECORDED[name])
+        right.setdefault(name, UNRECORDED[name])
     absent = "nothing"
     return [
         Difference(name, left.get(name, absent), right.get(name, absent))

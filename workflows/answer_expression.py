@@ -18,6 +18,9 @@ from functools import lru_cache
 from workflows.answer_numbers import FLOATS, Numbers, Value
 
 _MAX_BITS = 65536
+_MOST_FACTORS = 5000
+POSITIVE = 2
+"""From this point on, every variable is positive."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d*\.\d+(?:\\overline\{\d+\})?|\d+\.(?:\\overline\{\d+\})?|\d+)"
@@ -40,6 +43,18 @@ class Unreadable(ValueError):
     """The expression is outside of what this evaluator reads: algebra must decide."""
 
 
+class TooLarge(Unreadable):
+    """A number has more digits than are computed here."""
+
+
+class Endless(Unreadable):
+    """An exponent is itself too large: nobody can compute that, and nothing else equals it."""
+
+
+class SeveralRoots(Unreadable):
+    """A negative number has several roots of that kind: only positive numbers tell."""
+
+
 class Expression:
     """Recursive descent over one expression at one point."""
 
@@ -49,7 +64,10 @@ class Expression:
         self.kinds: list[str] = []
         self.at = 0
         self.point = point
-        self.scale = 0.0
+        self.high = 0
+        """The largest value met on the way is below 2 ** high."""
+        self.low = 0
+        """The smallest term, factor or decimal place met on the way is about 2 ** low."""
         self.variables: set[str] = set()
         end = 0
         for match in _TOKEN.finditer(text):
@@ -77,14 +95,21 @@ class Expression:
         self.at += 1
         return token
 
-    def note(self, value: Value) -> Value:
+    def note(self, value: Value, summed: bool = False) -> Value:
+        """Keep a value's size; a sum that cancels is no sign of a small term."""
         if isinstance(value, Fraction):
-            if value.numerator.bit_length() + value.denominator.bit_length() > _MAX_BITS:
-                raise Unreadable("too large")
-            if value.numerator.bit_length() - value.denominator.bit_length() < 900:
-                self.scale = max(self.scale, abs(float(value)))
+            places = value.denominator.bit_length()
+            if value.numerator.bit_length() + places > _MAX_BITS:
+                raise TooLarge("too large")
+            size = value.numerator.bit_length() - places
+            smallest = -places if places > 1 else 0
+        elif value == 0:
+            return value
         else:
-            self.scale = max(self.scale, float(abs(value)))
+            size = self.numbers.size(value)
+            smallest = 0 if summed else size
+        self.high = max(self.high, size)
+        self.low = min(self.low, smallest, size if value and not summed else 0)
         return value
 
     def sum(self) -> Value:
@@ -92,7 +117,7 @@ class Expression:
         while self.peek() in ("+", "-"):
             sign = self.take()
             term = self.product()
-            value = self.note(self.add(value, term if sign == "+" else -term))
+            value = self.note(self.add(value, term if sign == "+" else -term), summed=True)
         return value
 
     def product(self) -> Value:
@@ -131,23 +156,32 @@ class Expression:
             elif token == "!":
                 value = self.note(Fraction(math.factorial(_small(value))))
             else:
-                value = self.note(self.raised(value, self.argument()))
+                value = self.note(self.raised(value, self.exponent()))
         return value
+
+    def exponent(self) -> Value:
+        try:
+            return self.argument()
+        except TooLarge:
+            raise Endless("a tower of powers") from None
 
     def raised(self, base: Value, exponent: Value) -> Value:
         if isinstance(base, Fraction) and isinstance(exponent, Fraction):
             if exponent.denominator == 1:
                 size = base.numerator.bit_length() + base.denominator.bit_length()
                 if size * abs(exponent.numerator) > _MAX_BITS:
-                    raise Unreadable("too large")
+                    raise TooLarge("too large")
                 return Fraction(base**exponent.numerator)
             if exponent.denominator == 2 and abs(exponent.numerator) == 1:
                 root = self.root(base, 2)
                 return root if exponent > 0 else (1 / root)
         number = self.numbers.of(base)
         if not number.imag and number.real < 0:
-            raise Unreadable("which root of a negative number is meant")
-        return number ** self.numbers.of(exponent)
+            raise SeveralRoots("which root of a negative number is meant")
+        power = self.numbers.of(exponent)
+        if number and abs(power) * max(1, abs(self.numbers.size(number))) > _MAX_BITS:
+            raise TooLarge("too large")
+        return number**power
 
     def argument(self) -> Value:
         r"""A braced group, or as in TeX a single digit, letter or command (`\frac12`, `x^2`)."""
@@ -304,7 +338,7 @@ def _number(token: str) -> Fraction:
 
 def _small(value: Value) -> int:
     """A whole number whose factorial is quickly made."""
-    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value < 500:
+    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= _MOST_FACTORS:
         raise Unreadable("not a small whole number")
     return value.numerator
 
@@ -313,5 +347,7 @@ def _small(value: Value) -> int:
 def _at(variable: str, point: int) -> Fraction:
     digest = hashlib.sha256(f"{variable}@{point}".encode()).digest()
     numerator = 1 + int.from_bytes(digest[:4], "big") % 999_983
-    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats.
-    return Fraction(numerator if digest[5] % 2 else -numerator, 131_071)
+    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats; each
+    # variable is positive at one of two points, so that the root of a square is not its base.
+    odd = (hashlib.sha256(variable.encode()).digest()[5] + point) % 2
+    return Fraction(numerator if odd or point >= POSITIVE else -numerator, 131_071)

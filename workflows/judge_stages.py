@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from actors.completer import Completer
+from actors.completer import Completer, State
 from actors.engine import Engine, Sampling
 from actors.formal_verifier import FormalVerifier
 from actors.intervention import Repairer, Retrial, Trial
@@ -24,6 +24,7 @@ from workflows.formal import in_words, programs
 from workflows.judging import panel, repair_chat
 from workflows.rationales import PaperForm
 from workflows.settings import sampling_of
+from workflows.steps import opening
 
 
 def check_judging(config: BuildConfig) -> None:
@@ -125,7 +126,7 @@ def retry_stage(config: BuildConfig, completer: Completer) -> Stage:
     wanted = config.stages.repair
 
     async def go_on(problem: Problem, steps: tuple[str, ...], n: int) -> Trial:
-        made = await completer.roll(problem, steps, 0, n)
+        made = await completer.roll(problem, State(steps, opening(steps)), 0, n)
         return Trial(made.n, made.c, made.tokens, made.seed)
 
     return Retrial(

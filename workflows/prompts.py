@@ -105,9 +105,7 @@ def policy_chat(problem: str) -> Chat:
 
 def completion_chat(problem: str, prefix: Sequence[str]) -> Chat:
     """The rest of a solution whose first steps are ``prefix``."""
-    done = solution_steps.join(prefix)
-    opened = done + solution_steps.SEPARATOR if done else ""
-    return Chat(SOLVER_SYSTEM, problem, opened + solution_steps.header(len(prefix) + 1))
+    return Chat(SOLVER_SYSTEM, problem, solution_steps.opening(prefix))
 
 
 def paragraph(number: int, text: str) -> str:

@@ -177,14 +177,15 @@ def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tu
 def printed(execution: Execution, limits: Limits, output_chars: int) -> str:
     """What the writer is told of a run: its output, and in plain words what ended it.
 
-    An exception keeps what was printed before it and adds its `Type: message` line.
+    An exception keeps what was printed before it and adds its `Type: message` line. Lines end with
+    a newline alone, as they do in the whole text.
     """
-    shown = execution.stdout.rstrip("\n")
+    shown = unix(execution.stdout).rstrip("\n")
     if len(shown) > output_chars:
         shown = shown[:output_chars] + _CUT.format(len(shown) - output_chars)
     ended = _ending(execution, limits)
     if ended is not None:
-        ended = ended[:output_chars]
+        ended = unix(ended)[:output_chars]
         shown = f"{shown}\n{ended}" if shown else ended
     # A fence inside of the output would close the block that holds it.
     return shown.replace("```", "'''")

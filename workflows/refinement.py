@@ -19,6 +19,7 @@ from typing import Literal
 
 from actors.engine import Chat
 from storage.bounds import Positive, Share, Temperature
+from storage.errors import ItemError
 from storage.records import Critique, Message, Response, Score
 from workflows import prompts, steps
 from workflows.rewards import THRESHOLD, first_error_index
@@ -50,6 +51,8 @@ class RefineSettings:
     system: str = prompts.SOLVER_SYSTEM
     seed: int = 0
     """Seeds of requests derive from (seed, response, turn)."""
+    heal: bool = True
+    """Leave the end of a forced beginning to the model, as `stages.heal` does in a build."""
 
 
 def critique_of(
@@ -98,6 +101,11 @@ def _request(critique: Critique) -> str:
     return "\n\n".join(part for part in (REQUEST, quoted, critique.text.strip()) if part)
 
 
-def refined_steps(chat: Chat, settings: RefineSettings, written: str) -> list[str]:
-    """The steps of the new solution: in either form what the prefill opened, and what followed."""
-    return list(steps.split(chat.prefill + written))
+def refined_steps(text: str) -> list[str]:
+    """The steps of the new solution, in either form the assistant's whole text.
+
+    Raises ItemError: `step_gap`, `empty_step`.
+    """
+    if flaw := steps.step_flaw(text):
+        raise ItemError(flaw)
+    return list(steps.split(text))

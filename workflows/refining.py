@@ -110,9 +110,9 @@ class RefinerMaker:
         wanted = self.config.refine
         return {
             "refine": Refiner(
-                await open_engine(self.config.models.generator),
+                await open_engine(self.config.models.generator, wanted.heal),
                 ask=partial(refine_chat, settings=wanted),
-                read_steps=lambda chat, written: refined_steps(chat, wanted, written),
+                read_steps=refined_steps,
                 read_answer=read_answer,
                 sampling=sampling_of(wanted),
                 model=model_identity(self.config.models.generator),

@@ -2,7 +2,8 @@
 
     ProcessBench   id, generator, problem, steps, final_answer_correct, label; a file per subset,
                    or a column `subset`
-    plain          problem, and steps (a list of texts) or solution (one text, cut into its steps)
+    plain          problem, and steps (a list of texts) or solution (one text, cut into its steps
+                   at its headers, or where it has none at its blank lines)
 
 Invariant: a file with one bad row is refused whole, before anything is written, with the row's
 number and what to change; every response has at least one step, none of them empty.
@@ -15,7 +16,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from storage.errors import InputError
 from storage.records import Response
@@ -23,18 +24,23 @@ from workflows import steps
 from workflows.answers import read_answer
 from workflows.ingest import required_text, table_rows
 
+Unheaded = Literal["blank_lines", "one_step"]
+"""How a solution without step headers is cut: at its blank lines, or not at all."""
+
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 _KINDS = (".json", ".jsonl", ".parquet")
 
 
-def read_responses(path: Path, limit: int | None = None) -> list[Response]:
+def read_responses(
+    path: Path, limit: int | None = None, unheaded: Unheaded = "blank_lines"
+) -> list[Response]:
     """The responses of a file, or of all files of a folder by their names.
 
     Raises InputError naming the file and row (1-based).
     """
     responses: list[Response] = []
     where: dict[str, str] = {}
-    for response, place in islice(_responses(path), limit):
+    for response, place in islice(_responses(path, unheaded), limit):
         if response.response_id in where:
             raise InputError(
                 f"{place}: id {response.response_id!r} stands also in "
@@ -47,11 +53,11 @@ def read_responses(path: Path, limit: int | None = None) -> list[Response]:
     return responses
 
 
-def _responses(path: Path) -> Iterator[tuple[Response, str]]:
+def _responses(path: Path, unheaded: Unheaded) -> Iterator[tuple[Response, str]]:
     for file in _files(path):
         for number, (place, row) in enumerate(table_rows(file)):
             where = f"{file}, {place}"
-            yield _response(row, where, _PART.sub("", file.stem), number), where
+            yield _response(row, where, _PART.sub("", file.stem), number, unheaded), where
 
 
 def _files(path: Path) -> list[Path]:
@@ -67,11 +73,11 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _response(row: Any, where: str, file: str, number: int) -> Response:
+def _response(row: Any, where: str, file: str, number: int, unheaded: Unheaded) -> Response:
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be an object with `problem`, and `steps` or `solution`")
     problem = required_text(row, "problem", where)
-    parts = _steps(row, where)
+    parts = _steps(row, where, unheaded)
     label = row.get("label")
     benchmark = label is not None
     if benchmark and (type(label) is not int or not -1 <= label < len(parts)):
@@ -92,7 +98,7 @@ def _response(row: Any, where: str, file: str, number: int) -> Response:
     )
 
 
-def _steps(row: dict[str, Any], where: str) -> list[str]:
+def _steps(row: dict[str, Any], where: str, unheaded: Unheaded) -> list[str]:
     given = row.get("steps")
     if given is None:
         if row.get("solution") is None:
@@ -101,10 +107,18 @@ def _steps(row: dict[str, Any], where: str) -> list[str]:
                 f"{where}: `steps` is missing, and so is `solution`: this is no file of "
                 f"responses (its columns: {others})"
             )
-        cut = list(steps.split(required_text(row, "solution", where)))
-        if not all(cut):
+        text = required_text(row, "solution", where)
+        solution = steps.read(text)
+        if solution.gap:
+            raise InputError(
+                f"{where}: `solution` lacks a header that can be read behind step "
+                f"{len(solution.steps)}: give its `steps` as a list"
+            )
+        if not all(solution.steps):
             raise InputError(f"{where}: `solution` has an empty step: remove its header")
-        return cut
+        if not solution.starts and unheaded == "blank_lines":
+            return list(steps.blocks(text))
+        return list(solution.steps)
     if not isinstance(given, list):
         raise InputError(f"{where}: `steps` must be a list of texts, not {type(given).__name__}")
     if not given:

@@ -15,6 +15,7 @@ from itertools import groupby
 
 from actors.engine import Engine, EngineSettings, Sampling
 from actors.engines import open_engine
+from actors.healing import Spell
 from actors.models import model_identity
 from actors.ray_cluster import MakeWorker
 from actors.rendering import ChatRenderer
@@ -26,7 +27,7 @@ from storage.object_store import ObjectStore
 from storage.records import Response, Score, Verification
 from storage.runs import Run
 from workflows.rewards import averaged, first_error_index
-from workflows.scoring_form import Spell, TrainingForm, check_verdicts
+from workflows.scoring_form import TrainingForm, check_verdicts
 from workflows.scoring_settings import ScoreConfig, binding
 from workflows.starting import begin_with_rows
 from workflows.workers import worker_makers

@@ -15,9 +15,10 @@ letter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from actors.engine import Completion
+from actors.healing import Spell, uncut
 from actors.sandbox.contract import Execution, Limits
 from storage.errors import InputError
 from storage.records import CodeRun
@@ -32,9 +33,6 @@ from workflows.scoring_settings import EXECUTING, Mode
 YES, NO = "Yes", "No"
 VERDICT_OPENING = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{"
 VERDICT_REST = f"}}$\n{prompts.OUTPUT_CLOSE}"
-
-Spell = Callable[[str], Sequence[int]]
-"""Text -> its token ids, without special ones around."""
 
 
 def check_verdicts(spell: Spell, model: str) -> None:
@@ -51,10 +49,8 @@ def check_verdicts(spell: Spell, model: str) -> None:
 
 
 def lead_in_for(spell: Spell, lead_in: str) -> str:
-    """`lead_in`, without its blanks at the end where they would join the word that follows."""
-    opened = list(spell(lead_in))
-    uncut = list(spell(lead_in + "It"))[: len(opened)] == opened
-    return lead_in if uncut else lead_in.rstrip()
+    """`lead_in`, without its end where that would join what follows."""
+    return lead_in[: uncut(spell, lead_in)]
 
 
 class TrainingForm:

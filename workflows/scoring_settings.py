@@ -17,6 +17,7 @@ from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Share, Temperature
 from storage.layout import DEFAULT_STORE
 from workflows.configuration import ClusterSettings
+from workflows.responses import Unheaded
 from workflows.road import StageSpec
 from workflows.settings import STRICT
 
@@ -76,6 +77,9 @@ class ScoreConfig:
     """File or folder of responses (JSON, JSON lines or Parquet)."""
     limit: Positive | None = None
     """Take only the first so many responses."""
+    unheaded: Unheaded = "blank_lines"
+    """Where a `solution` without step headers is cut: at its blank lines, or nowhere
+    (`one_step`)."""
     store: str = DEFAULT_STORE
     """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
     shard_size: Positive = 32

@@ -317,6 +317,9 @@ class AnswerSettings:
     """Hard limit of one comparison; what takes longer is not equal."""
     percent_equals_fraction: bool = False
     """True: 50 % equals 0.5."""
+    unusual: Literal["drop", "refuse"] = "drop"
+    """What a problem becomes whose reference can't be compared with any answer (cases of a
+    function, a list with dots): dropped as `unusual_answer`, or the whole file is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +330,9 @@ class StageSettings:
 
     seed: int = 0
     """Seed of the run: seeds of requests derive from (seed, item, sample index)."""
+    heal: bool = True
+    """Leave the end of a forced beginning ("Step 1: ") to the model, where its tokenizer joins it
+    to what follows; False: force it to the letter, as runs before this setting did."""
     road: tuple[str, ...] = STAGE_NAMES
     """The stages, in their order; others than the paper's make other strategies."""
     sample: SampleSettings = field(default_factory=SampleSettings)

@@ -58,7 +58,7 @@ PlaceOf = Callable[[str], Place | None]
 
 def recalled(config: Config, *begun: Run | None) -> Config:
     """The configuration with what was trained named by its store, and every model and tokenizer at
-    the commit, or digest, that was recorded of it.
+    the commit, or digest, that was recorded of it; not healed where the run began before that.
 
     `begun`: the run, and the one that it derives from, as far as there are any. Nobody is asked.
     """
@@ -69,7 +69,12 @@ def recalled(config: Config, *begun: Run | None) -> Config:
         if engine.kind != "scripted":
             engine = _recalled(engine, config.store, role, spec)
         engines[role] = engine
-    return with_engines(config, engines)
+    changed: Any = with_engines(config, engines)
+    for part in ("stages", "refine"):
+        said = specs[0].configuration.get(part) if specs else None
+        if said is not None and "heal" not in said:
+            changed = replace(changed, **{part: replace(getattr(changed, part), heal=False)})
+    return changed  # type: ignore[no-any-return]
 
 
 def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) -> EngineSettings:

@@ -24,7 +24,7 @@ from actors.stage import Stage
 from actors.tree_searcher import TreeSearcher
 from storage.records import Message, Problem
 from storage.runs import Run
-from workflows import judge_stages, prompts, steps
+from workflows import judge_stages, steps
 from workflows.answers import read_answer
 from workflows.budgets import budget_of
 from workflows.configuration import BuildConfig
@@ -58,7 +58,7 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        engine = await open_engine(self.engine_settings(role))
+        engine = await open_engine(self.engine_settings(role), self.config.stages.heal)
         return self.around(role, engine, sandbox)
 
     def engine_settings(self, role: str) -> EngineSettings:
@@ -130,7 +130,8 @@ class StageMaker:
         return Completer(
             engine,
             grader(self.config.stages.answers),
-            chat=partial(completion_chat, self.config.stages.sample.system),
+            chat=partial(opened_chat, self.config.stages.sample.system),
+            openings=steps.openings,
             read_answer=read_answer,
             budget=budget_of(wanted, self.config.stages.label, self.chain),
             sampling=sampling_of(wanted),
@@ -146,8 +147,9 @@ class StageMaker:
         return TreeSearcher(
             engine,
             grader(self.config.stages.answers),
-            chat=partial(completion_chat, self.config.stages.sample.system),
-            split=steps.split,
+            chat=partial(opened_chat, self.config.stages.sample.system),
+            openings=steps.openings,
+            split=steps.whole,
             read_answer=read_answer,
             policy=OmegaPolicy(self.config.stages.search),
             sampling=sampling_of(wanted),
@@ -190,8 +192,12 @@ def policy_chat(system: str, problem: Problem) -> Chat:
 
 def completion_chat(system: str, problem: Problem, prefix: tuple[str, ...]) -> Chat:
     """The chat that continues a solution after `prefix`."""
-    asked = prompts.completion_chat(problem.problem, prefix)
-    return Chat((Message("system", system), Message("user", problem.problem)), asked.prefill)
+    return opened_chat(system, problem, steps.opening(prefix))
+
+
+def opened_chat(system: str, problem: Problem, opening: str) -> Chat:
+    """The chat that continues a solution after `opening`, which ends with a step's header."""
+    return Chat((Message("system", system), Message("user", problem.problem)), opening)
 
 
 def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:

@@ -14,17 +14,20 @@ be said is refused before anything is trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from actors.control_tokens import MARK, ControlTokens, unmarked
 from actors.training_batches import Conversation
 from storage.errors import ConfigurationError, ItemError
 from storage.records import Example, Message
 from workflows import prompts
 from workflows.exports import output_part
 
+Ids = npt.NDArray[np.int32]
 Span = tuple[int, int]
 """Characters [start, end) of the rendered conversation."""
 
@@ -62,18 +65,18 @@ class Masker:
     no: int
     ends: tuple[str, ...]
     """Special tokens that may end a turn, longest first."""
+    control: ControlTokens
     train_on_code_output: bool = False
 
     def conversation(self, example: Example, most_tokens: int) -> Conversation:
         """Tokens of an example, cut after the last turn that ends within `most_tokens`.
 
-        Raises ItemError: `changed_by_template`, `code_output_not_found`, `too_long`,
-        `verdict_not_found`.
+        Raises ItemError: `changed_by_template`, `code_output_not_found`, `control_token`,
+        `too_long`, `verdict_not_found`.
         """
-        text = render(self.tokenizer, example.conversations)
-        turns = self.turns(text, example)
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        starts, stops = (np.array(side) for side in zip(*encoded["offset_mapping"], strict=True))
+        marked = self._marked(example.conversations)
+        turns = self.turns(unmarked(marked), example)
+        tokens, starts, stops = self._tokens(marked)
         ends = [int(np.searchsorted(starts, turn.end, side="left")) for turn in turns]
         kept = sum(end <= most_tokens for end in ends)
         if not kept:
@@ -83,7 +86,7 @@ class Masker:
         for turn in turns[:kept]:
             for start, end in turn.own:
                 own |= (starts[:size] >= start) & (starts[:size] < end)
-        ids = np.array(encoded["input_ids"][:size], dtype=np.int32)
+        ids = tokens[:size]
         verdicts = [
             int(np.searchsorted(stops, turn.verdict, side="right")) for turn in turns[:kept]
         ]
@@ -99,6 +102,24 @@ class Masker:
             labels=labels,
         )
 
+    def _marked(self, messages: Sequence[Message]) -> str:
+        """The rendered conversation, control tokens in its texts marked as text."""
+        turns = [replace(turn, content=self.control.marked(turn.content)) for turn in messages]
+        return render(self.tokenizer, turns)
+
+    def _tokens(self, marked: str) -> tuple[Ids, Ids, Ids]:
+        """Ids of a marked text, and the characters at which each begins and ends, unmarked."""
+        ids: list[int] = []
+        offsets: list[Span] = []
+        before = 0
+        for part in marked.split(MARK):
+            encoded = self.tokenizer(part, add_special_tokens=False, return_offsets_mapping=True)
+            ids += encoded["input_ids"]
+            offsets += [(start + before, end + before) for start, end in encoded["offset_mapping"]]
+            before += len(part)
+        starts, stops = (np.array(side, dtype=np.int32) for side in zip(*offsets, strict=True))
+        return np.array(ids, dtype=np.int32), starts, stops
+
     def turns(self, text: str, example: Example) -> list[Turn]:
         """The assistant turns of a rendered conversation, in order."""
         found: list[Turn] = []
@@ -106,7 +127,7 @@ class Masker:
         for place, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            before = render(self.tokenizer, messages[:place])
+            before = unmarked(self._marked(messages[:place]))
             start = text.find(message.content, len(before))
             end = start + len(message.content)
             closing = next((token for token in self.ends if text.startswith(token, end)), None)
@@ -140,7 +161,7 @@ def masker_for(tokenizer: Any, train_on_code_output: bool) -> Masker:
         )
     )
     yes, no = _verdict_tokens(tokenizer)
-    masker = Masker(tokenizer, yes, no, ends, train_on_code_output)
+    masker = Masker(tokenizer, yes, no, ends, ControlTokens(tokenizer), train_on_code_output)
     example = Example(list(_PROBE), "", "", [True, True], None, [], [], "", "", "", "")
     try:
         text = render(tokenizer, _PROBE)
@@ -179,8 +200,8 @@ def with_trainable_template(tokenizer: Any, template: str | None) -> Any:
     asked = render(tokenizer, _PROBE[:2], ask=True)
     for opening in ("<think>\n", "<think>"):
         if asked.endswith(opening) and opening not in render(tokenizer, _PROBE):
-            written = opening.replace("\n", "\\n")
-            tokenizer.chat_template = tokenizer.chat_template.replace(written, "")
+            for written in (opening.replace("\n", "\\n"), opening):
+                tokenizer.chat_template = tokenizer.chat_template.replace(written, "")
             break
     return tokenizer
 

@@ -40,16 +40,16 @@ class CountingEngine(ScriptedEngine):
         return await super().generate(chat, sampling)
 
 
-def path(name: str, *steps: str, selected: bool = True) -> Path:
+def path(name: str, *steps: str, selected: bool = True, text: str = "") -> Path:
     return Path(
-        path_id=name, problem_id="p", index=0, round=0, text="", steps=list(steps),
+        path_id=name, problem_id="p", index=0, round=0, text=text, steps=list(steps),
         finish_reason="stop", answer="5", correct=True, valid=True, invalid_reason=None,
         duplicate_of=None, selected=selected, tokens=1, seed=0,
     )  # fmt: skip
 
 
-def prefill(steps: Sequence[str]) -> str:
-    return "|".join(steps)
+def openings(text: str, steps: Sequence[str]) -> list[str]:
+    return [(text if state else "") + "|".join(steps[:state]) for state in range(len(steps))]
 
 
 def completer(
@@ -68,7 +68,8 @@ def completer(
     return Completer(
         engine,
         ExactGrader(),
-        chat=lambda problem, steps: Chat((Message("user", problem.problem),), prefill(steps)),
+        chat=lambda problem, opening: Chat((Message("user", problem.problem),), opening),
+        openings=openings,
         read_answer=last_box,
         budget=FixedBudget(EstimateSettings(**(defaults | settings))),  # type: ignore[arg-type]
         sampling=Sampling(max_tokens=max_tokens),
@@ -173,6 +174,12 @@ async def test_paths_with_the_same_beginning_share_its_rollouts_and_the_first_on
     assert (one.n, one.c, one.answers, one.seed) == (two.n, two.c, two.answers, two.seed)
     assert result.counts["rollouts"] == 6 * 8
     assert result.counts["tokens"] == sum(row.tokens for row in result.rows)
+
+
+async def test_the_same_steps_written_otherwise_are_another_state() -> None:
+    stage = completer(half)
+    await estimate(stage, path("p#0", "a", "b"), path("p#1", "a", "c", text="**Step 1** "))
+    assert sorted(prompt for prompt, _ in asked(stage)) == ["", "", "**Step 1** a", "a"]
 
 
 async def test_cut_and_boxless_rollouts_are_wrong() -> None:

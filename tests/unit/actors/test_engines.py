@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 
 from actors.admission import Admission, admitted
+from actors.endpoint_engine import EndpointEngine
 from actors.engine import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
 from actors.engine_log import EngineLog
 from actors.engines import open_engine
 from actors.model_folder import check_model
 from actors.rendering import ChatRenderer
 from actors.scripted_engine import Faults, Latency, ScriptedEngine
+from actors.spelling import Spelling
 from actors.vllm_core import engine_environment
+from actors.vllm_engine import VllmEngine
 from storage.errors import ConfigurationError, EngineFailed, InputError
 from storage.records import Message
+from tests.built_tokenizers import qwen
 
 CHAT = Chat((Message("user", "one two"),), "Step 1: ")
 
@@ -42,6 +46,27 @@ async def test_a_scripted_engine_is_opened_by_the_name_of_its_function() -> None
 async def test_a_script_that_is_not_there_is_the_users_error(model: str) -> None:
     with pytest.raises(ConfigurationError, match="written as package"):
         await open_engine(EngineSettings(kind="scripted", model=model))
+
+
+@pytest.mark.parametrize("kind", ["vllm", "endpoint"])
+@pytest.mark.parametrize(("heal", "asked"), [(True, "Step 1:"), (False, "Step 1: ")])
+async def test_both_kinds_with_tokens_are_healed_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, kind: str, heal: bool, asked: str
+) -> None:
+    class Opened(ScriptedEngine):
+        spell = Spelling(qwen()).ids
+
+    prefills: list[str] = []
+
+    async def opened(settings: EngineSettings) -> Opened:
+        return Opened(lambda chat, seed: prefills.append(chat.prefill) or " a")
+
+    for engine in (VllmEngine, EndpointEngine):
+        monkeypatch.setattr(engine, "open", opened)
+    engine = await open_engine(EngineSettings(kind=kind), heal)  # type: ignore[arg-type]
+    reply = await engine.generate(CHAT, Sampling())
+    assert prefills == [asked]
+    assert reply.completions[0].after(CHAT.prefill) == ("Step 1: a" if heal else "Step 1:  a")
 
 
 @pytest.mark.parametrize(("asked", "set_outside"), [(True, None), (True, "0"), (False, "1")])

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.engine import Chat, EngineSettings, Sampling
+from actors.healing import Healed
 from actors.sampler import PolicySampler
 from actors.scripted_engine import Faults, ScriptedEngine
+from actors.spelling import Spelling
 from actors.stage import ShardResult, ShardRows
 from storage.errors import EngineFailed
 from storage.records import Message, Path, Problem
 from storage.seeds import request_seed
+from tests.built_tokenizers import qwen
 from workflows.answer_text import last_box
 from workflows.sampling import QuotaRule
 from workflows.settings import SampleSettings
@@ -99,9 +102,19 @@ async def test_a_sample_has_the_same_seed_and_text_whatever_the_rounds() -> None
         assert path.seed == request_seed(SEED, "sample", "p", path.index)
 
 
+async def test_a_path_is_what_the_policy_wrote_behind_a_healed_header() -> None:
+    stage = sampler(by_index(lambda i: ("\n" if i % 2 else " ") + RIGHT))
+    stage._engine = Healed(stage._engine, Spelling(qwen()).ids)
+    paths = (await sample(stage)).rows
+    assert [path.text for path in paths[:2]] == [f"Step 1: {RIGHT}", f"Step 1:\n{RIGHT}"]
+    assert paths[0].steps == paths[1].steps == ["add them.", "so \\boxed{5}"]
+
+
 @pytest.mark.parametrize(
     ("text", "max_tokens", "reason"),
     [
+        pytest.param("add.\n\nStep 3: so \\boxed{5}", 50, "step_gap", id="step_gap"),
+        pytest.param("\n\nStep 2: so \\boxed{5}", 50, "empty_step", id="empty_step"),
         pytest.param(RIGHT + " and on and on", 5, "truncated", id="cut_at_the_token_limit"),
         pytest.param("so \\boxed{5}", 50, "one_step", id="one_step"),
         pytest.param("add.\n\nStep 2: so 5", 50, "no_box", id="no_box"),

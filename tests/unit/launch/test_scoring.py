@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from launch.cli import run_command
-from launch.scoring import config_of
+from launch.scoring import config_of, found
 from storage.errors import ConfigurationError
+from workflows.responses import read_responses
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 GOOD = {"id": "a", "problem": "What is 2 + 3?", "steps": ["2 + 3 = 5."], "label": -1}
@@ -94,6 +95,14 @@ def test_a_model_that_is_no_verifier_is_one_line_and_exit_code_2(
     file = write(tmp_path, GOOD)
     arguments = ["score", str(tmp_path / model), file, "--mode", "cot"]  # needs no sandbox
     refused(arguments, said, tmp_path, capsys)
+
+
+def test_what_was_read_is_said(tmp_path: Path) -> None:
+    whole = {"problem": "2 + 3?", "solution": "It is 5."}
+    file = write(tmp_path, GOOD | {"steps": ["a", "b", "c"]}, whole, whole)
+    read = read_responses(Path(file))
+    assert found("F", read) == "F: 3 responses with 5 steps; 2 have a single step"
+    assert found("F", read[:1]) == "F: 1 responses with 3 steps"
 
 
 def refused(

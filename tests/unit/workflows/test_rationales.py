@@ -86,6 +86,7 @@ def ran(verdict: Verdict, stdout: str = "", stderr: str = "", **more: int) -> Ex
     [
         (ran(Verdict.OK, "1\n2\n"), "1\n2"),
         (ran(Verdict.OK), ""),
+        (ran(Verdict.OK, "50 %\r100 %\r\n"), "50 %\n100 %"),
         (ran(Verdict.ERROR, "1\n", "Traceback\n  …\nNameError: x\n"), "1\nNameError: x"),
         (ran(Verdict.ERROR, exit_code=3), "The code exited with status 3."),
         (ran(Verdict.TIMEOUT), "The code was stopped: it ran longer than 2.5 seconds."),

@@ -82,7 +82,7 @@ def test_the_prefix_form_keeps_the_steps_before_the_wrong_one() -> None:
 def test_a_new_solution_is_what_was_opened_and_what_followed() -> None:
     chat = refine_chat(CRITIQUE, PREFIX)
     written = "2 + 2 = 4.\n\nStep 3: So \\boxed{4}."
-    assert refined_steps(chat, PREFIX, written) == ["1 + 1 = 2.", "2 + 2 = 4.", "So \\boxed{4}."]
+    assert refined_steps(chat.prefill + written) == ["1 + 1 = 2.", "2 + 2 = 4.", "So \\boxed{4}."]
 
 
 def test_accepted_responses_are_never_looked_at_again_and_unscored_ones_wait() -> None:
@@ -112,7 +112,7 @@ async def test_the_stage_gives_a_response_or_a_counted_drop_per_critique() -> No
     stage = Refiner(
         ScriptedEngine(script, EngineSettings(kind="scripted")),
         ask=lambda critique: refine_chat(critique, PREFIX),
-        read_steps=lambda chat, text: refined_steps(chat, PREFIX, text),
+        read_steps=refined_steps,
         read_answer=read_answer,
         sampling=Sampling(temperature=0.7, max_tokens=20),
         model="g",

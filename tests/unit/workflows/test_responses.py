@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import InputError
-from workflows.responses import read_responses
+from workflows.responses import Unheaded, read_responses
 
 BENCHMARK = {
     "id": "gsm8k-0",
@@ -71,6 +71,22 @@ def test_a_plain_solution_is_cut_into_its_steps(tmp_path: Path) -> None:
     assert (first.label, first.correct, first.subset, first.answer) == (None, None, "", "5")
 
 
+@pytest.mark.parametrize(
+    ("unheaded", "found"),
+    [
+        ("blank_lines", ["2 + 3 = 5.", "```\n\nx\n```", "So \\boxed{5}."]),
+        ("one_step", ["2 + 3 = 5.\n\n```\n\nx\n```\n \nSo \\boxed{5}."]),
+    ],
+)
+def test_a_solution_without_headers_is_cut_at_blank_lines_or_not_at_all(
+    tmp_path: Path, unheaded: Unheaded, found: list[str]
+) -> None:
+    row = {"problem": "2 + 3?", "solution": "2 + 3 = 5.\n\n```\n\nx\n```\n \nSo \\boxed{5}.\n"}
+    file = write(tmp_path, "mine.jsonl", [row])
+    (response,) = read_responses(file, unheaded=unheaded)
+    assert response.steps == found
+
+
 def test_only_so_many_responses_are_read(tmp_path: Path) -> None:
     rows = [BENCHMARK | {"id": str(n)} for n in range(5)]
     assert len(read_responses(write(tmp_path, "a.jsonl", rows), limit=2)) == 2
@@ -94,6 +110,10 @@ def without(*names: str) -> dict[str, Any]:
         pytest.param(
             without("steps", "label") | {"solution": "Step 1: a\n\nStep 2:"}, "an empty step",
             id="a header and nothing",
+        ),
+        pytest.param(
+            without("steps", "label") | {"solution": "Step 1: a\n\nThen b\n\nStep 3: c"},
+            "lacks a header that can be read behind step 1", id="a header is missing",
         ),
         pytest.param(without("problem"), "`problem` is missing", id="no problem"),
         pytest.param(BENCHMARK | {"problem": 3}, "`problem` must be text, not int", id="no text"),

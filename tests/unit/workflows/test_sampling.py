@@ -37,17 +37,21 @@ def paths(kinds: str) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("finish", "steps", "answer", "reason"),
+    ("finish", "text", "answer", "reason"),
     [
-        ("stop", 2, "5", None),
-        ("length", 2, "5", "truncated"),
-        ("length", 1, None, "truncated"),
-        ("stop", 1, None, "no_box"),
-        ("stop", 1, "5", "one_step"),
+        ("stop", "Step 1: a\n\nStep 2: b", "5", None),
+        ("length", "Step 1: a\n\nStep 2: b", "5", "truncated"),
+        ("length", "Step 1: a", None, "truncated"),
+        ("stop", "Step 1: a", None, "no_box"),
+        ("stop", "Step 1: a", "5", "one_step"),
+        ("stop", "Step 1: a\n\nStep 3: c", "5", "step_gap"),
+        ("stop", "Step 1: a\n\nStep 2: b\n\nSecondly, c\n\nStep 4: d", "5", "step_gap"),
+        ("stop", "Step 1: \n\nStep 2: b\n\nStep 3: c", "5", "empty_step"),
+        ("stop", "Step 1: a\n\n**Step 2:**\n\n**Step 3:** c", "5", "empty_step"),
     ],
 )
-def test_a_path_has_one_flaw(finish: str, steps: int, answer: str | None, reason: str) -> None:
-    assert flaw(finish, ["step"] * steps, answer) == reason
+def test_a_path_has_one_flaw(finish: str, text: str, answer: str | None, reason: str) -> None:
+    assert flaw(finish, text, answer) == reason
 
 
 @pytest.mark.parametrize(
