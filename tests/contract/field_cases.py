@@ -40,7 +40,7 @@ from actors.rationale_writer import Budget, RationaleWriter
 from actors.rendering import ChatRenderer
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
-from actors.stage import ShardRows
+from actors.stage import ShardResult, ShardRows
 from launch.config import load, load_training
 from launch.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
@@ -319,10 +319,29 @@ def _every_output_was_printed(row: Rationale) -> None:
     assert sum(line.startswith(_OUTPUT) for line in lines) == len(row.executions)
 
 
+@adapter("rationale/dropped_text", "text_of_dropped_rationale")
+def _dropped_text(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """What was paid for and can't be read is a row with its reason; `stepmill texts` prints it."""
+    said = "I can't say."
+    result = _result({"problem": "?", "steps": ["a"], "reply": f"{said}\n</think>", "vote": "1}"})
+    (row,), (drop,) = result.rows, result.drops
+    assert row.dropped == f"{drop.reason}: {drop.detail}"
+    assert said in row.text
+
+
 def _written(given: Mapping[str, Any]) -> tuple[Rationale | None, str]:
     """The rationale that the stage makes of a reply, or why there is none."""
+    result = _result(given)
+    if kept := standing(result.rows):
+        return kept[0], ""
+    drop = result.drops[0]
+    return None, f"{drop.reason}: {drop.detail}"
 
-    async def written() -> tuple[Rationale | None, str]:
+
+def _result(given: Mapping[str, Any]) -> ShardResult[Rationale]:
+    """What the stage makes of a reply."""
+
+    async def written() -> ShardResult[Rationale]:
         writer = RationaleWriter(
             _Replies(given["reply"], given["vote"]),
             _Here(),
@@ -340,13 +359,9 @@ def _written(given: Mapping[str, Any]) -> tuple[Rationale | None, str]:
             invalid_reason=None, duplicate_of=None, selected=True, tokens=1, seed=0,
         )  # fmt: skip
         labels: list[PathLabels] = []
-        result = await writer.run(
+        return await writer.run(
             ShardRows(problems=[Problem("p", given["problem"], "1")], paths=[path], labels=labels)
         )
-        if kept := standing(result.rows):
-            return kept[0], ""
-        drop = result.drops[0]
-        return None, f"{drop.reason}: {drop.detail}"
 
     return asyncio.run(written())
 
