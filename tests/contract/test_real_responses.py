@@ -1,6 +1,7 @@
 r"""Real responses and answers: agreement with another project's verdicts, differences named.
 
-The data is not part of the repository; without it these tests are skipped.
+The responses are part of the repository; the problems of MATH are not, and without them the tests
+of references are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from storage.errors import InputError
 from workflows.answers import check_reference, equal, normal, quick, read_answer
 from workflows.settings import AnswerSettings
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+SHIPPED = Path(__file__).parents[1] / "data"
+BESIDE = Path(__file__).parents[2].parent / "shared" / "data"
 SETTINGS = AnswerSettings()
 
 DISAGREEMENTS = {
@@ -38,9 +40,10 @@ NO_REFERENCES = {"": "The problem has no answer in the data: nothing could equal
 
 
 def rows(name: str) -> list[dict[str, Any]]:
-    if not (DATA / name).exists():
+    file = next((folder / name for folder in (SHIPPED, BESIDE) if (folder / name).exists()), None)
+    if file is None:
         pytest.skip(f"{name} is not beside this checkout")
-    with (DATA / name).open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
