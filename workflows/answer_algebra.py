@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 _DEGREES = re.compile(r"(\d+)°")
+_DIGITS = 20
+_MOST_BITS = 12_000
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)")
 
 
@@ -37,11 +39,36 @@ def parsed(text: str) -> list[Any]:
 
 
 def algebra(reference: str, answer: str) -> bool:
-    """math-verify's verdict on two cleaned texts; what it can't parse is not equal."""
+    """The verdict on two cleaned texts; what can't be parsed is not equal.
+
+    Constants are compared by their digits: math-verify rounds them, so that a tiny number would
+    be any other.
+    """
     from math_verify import verify
 
     gold, given = parsed(reference), parsed(answer)
-    return bool(gold and given and verify(gold, given, strict=True, timeout_seconds=None))
+    if not (gold and given):
+        return False
+    constants = _same_constant(gold[0], given[0])
+    if constants is not None:
+        return constants
+    return bool(verify(gold, given, strict=True, timeout_seconds=None))
+
+
+def _same_constant(one: Any, other: Any) -> bool | None:
+    """Whether two numbers are the same; None where one of them is none."""
+    from sympy import Expr
+
+    if not all(isinstance(each, Expr) and each.is_number for each in (one, other)):
+        return None
+    difference = one - other
+    if difference.is_Rational:
+        return bool(difference == 0)
+    near = difference.evalf(_DIGITS, maxn=_MOST_BITS)
+    if not near.is_number or near.has_free():
+        return None
+    # What cancels to nothing keeps one bit of precision, or none.
+    return all(part == 0 or part._prec <= 1 for part in near.as_real_imag())
 
 
 def warm() -> None:

@@ -10,36 +10,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from workflows.answer_shapes import Group, Leaf, Listing, Matrix, Relation, Shape, Union, read
-from workflows.answer_text import key, split_unit, without_text
+from workflows.answer_sets import intervals_of, same_set
+from workflows.answer_shapes import (
+    NAME,
+    Group,
+    Leaf,
+    Listing,
+    Matrix,
+    Relation,
+    Shape,
+    Union,
+    read,
+)
+from workflows.answer_text import NUMBER_WORDS, key, split_unit, without_text
 from workflows.answer_values import ratio, same_digits, same_value, worth
 from workflows.settings import AnswerSettings
 
 Algebra = Callable[[str, str], bool]
 """Reference, answer -> equal: the slow way."""
 
-_NAME = re.compile(
-    r"(?:\\angle\s*)?(?:[a-zA-Z]{1,3}|\\[a-zA-Z]+)(?:_\{?\w+\}?)?'?(?:\((?:[a-zA-Z],?\s*)+\))?"
-    r"|\((?:[a-zA-Z]\s*,?\s*)+\)"
-)
 COLONS = re.compile(r"\d+(?:\s*:\s*\d+)+(?P<half>\s*[ap]\.?\s?m\.?)?", re.IGNORECASE)
 BASED = re.compile(r"(?P<digits>-?[0-9A-Z]+)_\{?(?P<of>\d{1,2})\}?")
 _CHOICE = re.compile(r"\(?([A-Z])[).:]\)?\s*\S.*", re.DOTALL)
+_POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
 _WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-z]{4,}|[A-Z][a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
-_NUMBER_WORDS = {
-    word: str(number)
-    for number, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-         "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
-         "nineteen", "twenty")
-    )
-}  # fmt: skip
 _MOST_ITEMS = 64
 
 
 def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -> bool | None:
     """Equality of shapes, `a` of the reference; None only where `decide` is None."""
+    sets = same_set(a, b)
+    if sets is not None:
+        return sets
     match a, b:
         case Leaf(), Leaf():
             return _same_leaf(a.text, b.text, settings, decide)
@@ -47,11 +51,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
             return _same_relation(a, b, settings, decide)
         case Relation(), _:
             return _relation_and_value(a, b, settings, decide)
-        case _, Relation() if set(b.signs) == {"="}:  # "2 + 3 = 5" for 5
-            return same(a, read(b.parts[-1]), settings, decide)
         case _, Relation():
-            # An inequality for an interval: math-verify knows how to turn one into the other.
-            return False if not isinstance(a, Group | Union) else _ask(decide, _text(a), b.text)
+            return _value_and_relation(a, b, settings, decide)
         case Matrix(), Matrix():
             if a.bars != b.bars or [len(row) for row in a.rows] != [len(row) for row in b.rows]:
                 return False
@@ -64,8 +65,11 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
         case Group(), Group():
             if (a.opening, a.closing) != (b.opening, b.closing):
                 return False
-            compare = _all_same if a.ordered else _any_order
-            return compare(a.items, b.items, settings, decide)
+            if a.ordered:
+                return _all_same(a.items, b.items, settings, decide)
+            return _any_order(
+                _distinct(_items(a), settings), _distinct(_items(b), settings), settings, decide
+            )
         case (Listing(), Listing()) | (Listing(), Leaf()) | (Leaf(), Listing()):
             return _any_order(_items(a), _items(b), settings, decide)
         case (Group(), Listing() | Leaf()) | (Listing() | Leaf(), Group()):
@@ -74,13 +78,40 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 return False
             if group.closing not in (")", "\\}"):
                 return False
-            compare = _all_same if group.ordered else _any_order
-            return compare(_items(a), _items(b), settings, decide)
+            one, other = _by_name(_items(a)), _by_name(_items(b))
+            if group.ordered:
+                return _all_same(one, other, settings, decide)
+            return _any_order(
+                _distinct(one, settings), _distinct(other, settings), settings, decide
+            )
     return False
 
 
 def _items(shape: Shape) -> Sequence[Shape]:
+    """What a list or group holds; a list in a set (`\\{\\pm 2\\}`) is part of it."""
+    if isinstance(shape, Group) and not shape.ordered:
+        return [inner for item in shape.items for inner in _items(item)]
     return shape.items if isinstance(shape, Listing | Group) else (shape,)
+
+
+def _by_name(items: Sequence[Shape]) -> Sequence[Shape]:
+    """`y = 2, x = 1` in the order of its names, as a pair has it."""
+    names = [
+        key(item.parts[0]) if isinstance(item, Relation) and item.signs == ("=",) else ""
+        for item in items
+    ]
+    if len(set(names)) < len(items) or not all(NAME.fullmatch(name) for name in names):
+        return items
+    return [item for _, item in sorted(zip(names, items, strict=True), key=lambda pair: pair[0])]
+
+
+def _distinct(items: Sequence[Shape], settings: AnswerSettings) -> Sequence[Shape]:
+    """The members of a set, each once."""
+    found: list[Shape] = []
+    for item in items[: _MOST_ITEMS + 1]:
+        if not any(same(one, item, settings, None) for one in found):
+            found.append(item)
+    return found
 
 
 def _all_same(
@@ -130,8 +161,12 @@ def _same_relation(
 ) -> bool | None:
     if key(a.text) == key(b.text):
         return True
+    if len(b.parts) > 2 and set(b.signs) == {"="}:
+        agree = _members_agree(b, settings, decide)
+        if not agree:
+            return agree
     if set(a.signs) == set(b.signs) == {"="}:
-        named = [_NAME.fullmatch(relation.parts[0]) for relation in (a, b)]
+        named = [NAME.fullmatch(relation.parts[0]) for relation in (a, b)]
         if all(named):
             if key(a.parts[0]) != key(b.parts[0]):  # x = 5 is not y = 5
                 values = [worth(relation.parts[-1]) for relation in (a, b)]
@@ -172,15 +207,95 @@ def _equation(a: Relation, b: Relation, decide: Algebra | None) -> bool | None:
 def _relation_and_value(
     a: Relation, b: Shape, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
-    if set(a.signs) == {"="} and _NAME.fullmatch(a.parts[0]):
+    if set(a.signs) == {"="} and NAME.fullmatch(a.parts[0]):
         return same(read(a.parts[-1]), b, settings, decide)
     values = [worth(split_unit(part).body) for part in a.parts]
     if set(a.signs) == {"="} and all(value and not value.variables for value in values):
         verdicts = [same(read(part), b, settings, decide) for part in a.parts]  # 0.56 = 56 %
         return True if True in verdicts else None if None in verdicts else False
-    if isinstance(b, Group | Union) and "=" not in a.signs:  # an inequality for an interval
-        return _ask(decide, a.text, _text(b))
-    return False
+    return _inequality_and_set(a, b, settings, decide)
+
+
+def _value_and_relation(
+    a: Shape, b: Relation, settings: AnswerSettings, decide: Algebra | None
+) -> bool | None:
+    """`2 + 3 = 5` or `x = 5` for 5: the last member, where all of them say the same."""
+    if set(b.signs) != {"="}:
+        return _inequality_and_set(b, a, settings, decide)
+    stated = _stated(b)
+    if stated is None:
+        return False
+    verdict = same(a, read(stated), settings, decide)
+    if verdict is False:
+        return False
+    agree = _members_agree(b, settings, decide)
+    return agree if verdict else None if agree is not False else False
+
+
+def _inequality_and_set(
+    relation: Relation, other: Shape, settings: AnswerSettings, decide: Algebra | None
+) -> bool | None:
+    """An inequality and an interval whose ends are no numbers: `x \\ge a` for `[a, \\infty)`."""
+    if not isinstance(other, Group):
+        return False
+    verdicts = [same(other, interval, settings, decide) for interval in intervals_of(relation)]
+    return True if True in verdicts else None if None in verdicts else False
+
+
+def _names_something(part: str, at: int) -> bool:
+    """Whether a member of a chain names what is computed: x, f(x), and for the first also e, i."""
+    if NAME.fullmatch(part) is None or part.strip() in ("\\pi", "\\infty"):
+        return False
+    value = worth(part)
+    return at == 0 or value is None or bool(value.variables)
+
+
+def _members(relation: Relation) -> list[str]:
+    members = [part for at, part in enumerate(relation.parts) if not _names_something(part, at)]
+    return members or [relation.parts[-1]]
+
+
+def _stated(relation: Relation) -> str | None:
+    """The member of a chain that is its value; None for an equation, which has none.
+
+    `m + n = 5` and `x^2 = 5` name what is 5; `x + 1 = 5` leaves it to be solved for x.
+    """
+    members = _members(relation)
+    value = worth(split_unit(members[-1]).body)
+    if len(members) != 2 or len(relation.parts) != 2 or value is None or value.variables:
+        return members[-1]
+    left = worth(split_unit(members[0]).body)
+    if left is None or len(left.variables) != 1 or _POWER.fullmatch(members[0]):
+        return members[-1]
+    return None if re.search(r"\d", members[0]) else members[-1]
+
+
+def _members_agree(
+    relation: Relation, settings: AnswerSettings, decide: Algebra | None
+) -> bool | None:
+    """Whether the members of `x = 2 + 3 = 5` that can be compared with the last are equal to it.
+
+    A formula of other variables (`A = ab = 12`) says what is computed. Units may be said once.
+    """
+    *others, last = _members(relation)
+    wanted = worth(split_unit(last).body)
+    unsure = False
+    for other in others:
+        given = worth(split_unit(other).body)
+        if wanted is None or given is None:
+            continue
+        if given.variables and given.variables != wanted.variables:
+            continue
+        units = split_unit(last).unit, split_unit(other).unit
+        if None not in units and units[0] != units[1]:
+            continue  # 1 hour = 60 minutes
+        verdict = same(
+            Leaf(last), Leaf(other), replace(settings, percent_equals_fraction=True), decide
+        )
+        if verdict is False:
+            return False
+        unsure = unsure or verdict is None
+    return None if unsure else True
 
 
 def _same_leaf(
@@ -210,13 +325,10 @@ def _same_leaf(
         digits = based["digits"] if based else body
         return digits == (other_based["digits"] if other_based else other)
     a, b = worth(body), worth(other)
-    if a is not None and b is not None:
-        verdict = same_value(a, b)
-        if verdict is None and len(a.values) == len(b.values) == 1:
-            verdict = same_digits(body, other)
-        if verdict is not None:
-            return verdict
-    return _ask(decide, body, other)
+    verdict = same_value(a, b) if a is not None and b is not None else None
+    if verdict is None:
+        verdict = same_digits(body, other)
+    return _ask(decide, body, other) if verdict is None else verdict
 
 
 def _clock(text: str) -> tuple[list[int], str]:
@@ -231,12 +343,12 @@ def body_of(text: str) -> str:
         if inner.text == bare:
             break
         bare = inner.text
-    return _NUMBER_WORDS.get(bare.casefold(), bare)
+    return NUMBER_WORDS.get(bare.casefold(), bare)
 
 
 def is_text(original: str, body: str) -> bool:
     """Words, not products of variables: marked as text, or long enough to be a word."""
-    if _NUMBER_WORDS.get(without_text(original).strip().casefold()) == body:
+    if NUMBER_WORDS.get(without_text(original).strip().casefold()) == body:
         return False
     marked = original.startswith("\\text") and re.search(r"[a-zA-Z]", body) is not None
     return marked or _WORD.search(body) is not None or "\\text" in body
@@ -251,21 +363,3 @@ def _same_text(reference: str, wanted: str, given: str) -> bool:
 
 def _ask(decide: Algebra | None, reference: str, answer: str) -> bool | None:
     return None if decide is None else decide(reference, answer)
-
-
-def _text(shape: Shape) -> str:
-    """A shape as text again, for algebra."""
-    match shape:
-        case Leaf(text):
-            return text
-        case Group(opening, closing, items):
-            return opening + ", ".join(_text(item) for item in items) + closing
-        case Union(items):
-            return " \\cup ".join(_text(item) for item in items)
-        case Listing(items):
-            return ", ".join(_text(item) for item in items)
-        case Relation():
-            return shape.text
-        case Matrix(rows):
-            body = " \\\\ ".join(" & ".join(_text(cell) for cell in row) for row in rows)
-            return "\\begin{pmatrix} " + body + " \\end{pmatrix}"

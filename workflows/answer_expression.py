@@ -18,6 +18,7 @@ from functools import lru_cache
 from workflows.answer_numbers import FLOATS, Numbers, Value
 
 _MAX_BITS = 65536
+_MOST_FACTORS = 5000
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d*\.\d+(?:\\overline\{\d+\})?|\d+\.(?:\\overline\{\d+\})?|\d+)"
@@ -49,7 +50,10 @@ class Expression:
         self.kinds: list[str] = []
         self.at = 0
         self.point = point
-        self.scale = 0.0
+        self.high = 0
+        """The largest value met on the way is below 2 ** high."""
+        self.low = 0
+        """The smallest term, factor or decimal place met on the way is about 2 ** low."""
         self.variables: set[str] = set()
         end = 0
         for match in _TOKEN.finditer(text):
@@ -77,14 +81,21 @@ class Expression:
         self.at += 1
         return token
 
-    def note(self, value: Value) -> Value:
+    def note(self, value: Value, summed: bool = False) -> Value:
+        """Keep a value's size; a sum that cancels is no sign of a small term."""
         if isinstance(value, Fraction):
-            if value.numerator.bit_length() + value.denominator.bit_length() > _MAX_BITS:
+            places = value.denominator.bit_length()
+            if value.numerator.bit_length() + places > _MAX_BITS:
                 raise Unreadable("too large")
-            if value.numerator.bit_length() - value.denominator.bit_length() < 900:
-                self.scale = max(self.scale, abs(float(value)))
+            size = value.numerator.bit_length() - places
+            smallest = -places if places > 1 else 0
+        elif value == 0:
+            return value
         else:
-            self.scale = max(self.scale, float(abs(value)))
+            size = self.numbers.size(value)
+            smallest = 0 if summed else size
+        self.high = max(self.high, size)
+        self.low = min(self.low, smallest, size if value and not summed else 0)
         return value
 
     def sum(self) -> Value:
@@ -92,7 +103,7 @@ class Expression:
         while self.peek() in ("+", "-"):
             sign = self.take()
             term = self.product()
-            value = self.note(self.add(value, term if sign == "+" else -term))
+            value = self.note(self.add(value, term if sign == "+" else -term), summed=True)
         return value
 
     def product(self) -> Value:
@@ -147,7 +158,10 @@ class Expression:
         number = self.numbers.of(base)
         if not number.imag and number.real < 0:
             raise Unreadable("which root of a negative number is meant")
-        return number ** self.numbers.of(exponent)
+        power = self.numbers.of(exponent)
+        if number and abs(power) * max(1, abs(self.numbers.size(number))) > _MAX_BITS:
+            raise Unreadable("too large")
+        return number**power
 
     def argument(self) -> Value:
         r"""A braced group, or as in TeX a single digit, letter or command (`\frac12`, `x^2`)."""
@@ -304,7 +318,7 @@ def _number(token: str) -> Fraction:
 
 def _small(value: Value) -> int:
     """A whole number whose factorial is quickly made."""
-    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value < 500:
+    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= _MOST_FACTORS:
         raise Unreadable("not a small whole number")
     return value.numerator
 
@@ -313,5 +327,7 @@ def _small(value: Value) -> int:
 def _at(variable: str, point: int) -> Fraction:
     digest = hashlib.sha256(f"{variable}@{point}".encode()).digest()
     numerator = 1 + int.from_bytes(digest[:4], "big") % 999_983
-    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats.
-    return Fraction(numerator if digest[5] % 2 else -numerator, 131_071)
+    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats; each
+    # variable is positive at one of two points, so that the root of a square is not its base.
+    sign = hashlib.sha256(variable.encode()).digest()[5] + point
+    return Fraction(numerator if sign % 2 else -numerator, 131_071)

@@ -1,4 +1,4 @@
-"""The inexact numbers that an expression is evaluated with: machine floats, or 60 digits.
+"""The inexact numbers that an expression is evaluated with: machine floats, or many digits.
 
 Invariant: both compute the same functions, so that a text means the same with either.
 """
@@ -26,6 +26,8 @@ class Numbers:
     e: Any
     i: Any
     functions: Mapping[str, Callable[[Any], Any]]
+    size: Callable[[Any], int]
+    """The exponent of 2 that a number which is not 0 stays below, in magnitude."""
 
 
 FLOATS = Numbers(
@@ -33,16 +35,17 @@ FLOATS = Numbers(
     {"sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan, "ln": cmath.log, "exp": cmath.exp,
      "arcsin": cmath.asin, "arccos": cmath.acos, "arctan": cmath.atan, "sinh": cmath.sinh,
      "cosh": cmath.cosh, "tanh": cmath.tanh},
+    lambda value: math.frexp(abs(value))[1],
 )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def long_numbers() -> Numbers:
-    """Numbers of 60 digits."""
+@lru_cache(maxsize=8)
+def long_numbers(digits: int) -> Numbers:
+    """Numbers of so many digits."""
     import mpmath  # type: ignore[import-untyped]  # loaded late: only close values need it
 
     many = mpmath.MPContext()
-    many.dps = 60
+    many.dps = digits
 
     def of(value: Value) -> Any:
         if isinstance(value, Fraction):
@@ -54,4 +57,5 @@ def long_numbers() -> Numbers:
         {"sin": many.sin, "cos": many.cos, "tan": many.tan, "ln": many.ln, "exp": many.exp,
          "arcsin": many.asin, "arccos": many.acos, "arctan": many.atan, "sinh": many.sinh,
          "cosh": many.cosh, "tanh": many.tanh},
+        lambda value: int(many.mag(value)),
     )  # fmt: skip

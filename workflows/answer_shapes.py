@@ -78,6 +78,11 @@ _MATRIX = re.compile(
     r"\\end\s*\{(?P=kind)\*?\}$",
     re.DOTALL,
 )
+NAME = re.compile(
+    r"(?:\\angle\s*)?(?:[a-zA-Z]{1,3}|\\[a-zA-Z]+)(?:_\{?\w+\}?)?'?(?:\((?:[a-zA-Z],?\s*)+\))?"
+    r"|\((?:[a-zA-Z]\s*,?\s*)+\)"
+)
+"""What may stand before `=` for the thing itself: x, x_1, f(x), AB, \\angle ABC, (x, y)."""
 _SIGNS = {"=", "<", ">", "\\le", "\\ge", "\\ne", "\\in", "\\equiv"}
 _BETWEEN = re.compile(r"\s*,?\s*(?:or|and)\s*,?\s*$")
 _BARE_CONNECTIVE = re.compile(r"(?<=\s)(?:or|and)\s")
@@ -206,3 +211,21 @@ def _matrix(text: str) -> Matrix | None:
     rows = [row for row in match["cells"].split("\\cr") if row.strip()]
     cells = tuple(tuple(read(cell) for cell in row.split("&")) for row in rows)
     return Matrix(cells, bars=match["kind"] in ("vmatrix", "Vmatrix"))
+
+
+def written(shape: Shape) -> str:
+    """A shape as text again."""
+    match shape:
+        case Leaf(text):
+            return text
+        case Group(opening, closing, items):
+            return opening + ", ".join(written(item) for item in items) + closing
+        case Union(items):
+            return " \\cup ".join(written(item) for item in items)
+        case Listing(items):
+            return ", ".join(written(item) for item in items)
+        case Relation():
+            return shape.text
+        case Matrix(rows):
+            body = " \\\\ ".join(" & ".join(written(cell) for cell in row) for row in rows)
+            return "\\begin{pmatrix} " + body + " \\end{pmatrix}"

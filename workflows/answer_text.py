@@ -1,7 +1,8 @@
 r"""The text of an answer: its box in a solution, and one spelling for what LaTeX spells many ways.
 
-Only boxed answers count, and the last `\boxed` decides: a box that is never closed means that the
-text was cut, so there is no answer (no fallback to an earlier box or to the last number).
+Only boxed answers count, and the last `\boxed` decides, with the boxes that it is listed with: a
+box that is never closed means that the text was cut, so there is no answer (no fallback to an
+earlier box or to the last number).
 
 Invariant: cleaning never changes the mathematical meaning; `clean` is idempotent, and two texts
 with the same `key` are the same answer.
@@ -13,9 +14,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from workflows.answer_notation import FUNCTIONS, from_program, from_unicode
+
 _BOX = re.compile(r"\\boxed\s*\{")
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_LONGEST_JOINT = 60
 
 
 def closing_brace(text: str, start: int) -> int | None:
@@ -73,6 +77,42 @@ def open_boxes(text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
+_MARKS = r"(?:[\s$~.]|\\[()\[\],;: ]|\\q?quad(?![a-zA-Z]))*"
+_JOINED = re.compile(
+    rf"{_MARKS}(?:,|/|(?:\\(?:text|mbox|textrm)\s*\{{\s*)?,?\s*(?:and|or)\s*\}}?|{_MARKS})+{_MARKS}"
+    rf"(?P<name>[a-zA-Z](?:_\{{?\w+\}}?)?\s*=)?{_MARKS}"
+)
+_NAMED = re.compile(rf"(?P<name>[a-zA-Z](?:_\{{?\w+\}}?)?\s*=){_MARKS}$")
+
+
+def final_boxes(text: str) -> list[str]:
+    r"""The boxes that are the answer, in order: the last, and those that it is listed with.
+
+    Boxes are listed where nothing but a comma, a slash, *and* or *or* joins them, each with its
+    `x =` before it; after other words the later one supersedes. Empty where `last_box` is None.
+    """
+    last = last_box(text)
+    if last is None:
+        return []
+    boxes = [box for box in closed_boxes(text)]
+    outer = [box for box in boxes if not any(o.start < box.start < o.end for o in boxes)]
+    outer.sort(key=lambda box: box.start)
+    listed = [last]
+    for before, box in zip(reversed(outer[:-1]), reversed(outer[1:]), strict=True):
+        joint = text[before.end + 1 : box.start]
+        match = _JOINED.fullmatch(joint) if len(joint) < _LONGEST_JOINT else None
+        content = open_boxes(text[before.content : before.end]).strip()
+        if match is None or not re.search(r"[,/]|and|or", joint) or not content:
+            break
+        listed[0] = (match["name"] or "") + listed[0]
+        listed.insert(0, content)
+    if len(listed) > 1:
+        first = outer[-len(listed)].start
+        named = _NAMED.search(text[max(0, first - _LONGEST_JOINT) : first])
+        listed[0] = (named["name"] if named else "") + listed[0]
+    return listed
+
+
 def last_box(text: str) -> str | None:
     r"""Content of the last `\boxed{...}`, stripped; None where there is none.
 
@@ -92,14 +132,14 @@ def last_box(text: str) -> str | None:
     return open_boxes(text[outermost.content : outermost.end]).strip() or None
 
 
-_SYMBOLS = str.maketrans(
-    {
-        "−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "÷": "/", "π": r"\pi ",
-        "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "≤": r"\le ", "≥": r"\ge ",
-        "≠": r"\ne ", "±": r"\pm ", "√": r"\sqrt ", "°": "^\\circ ", "\u00a0": " ", "\u2009": " ",
-        "，": ",", "（": "(", "）": ")", "″": "''",
-    }
-)  # fmt: skip
+NUMBER_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+         "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+         "nineteen", "twenty")
+    )
+}  # fmt: skip
 _TEXT_COMMANDS = (
     r"\\(?:text|mbox|textnormal|textrm|textbf|textit|textup|texttt|textsf|mathrm|hbox|operatorname)"
 )
@@ -133,11 +173,25 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\colon(?![a-zA-Z])", ":"),
         (r"\\dots|\\ldots|\\cdots", "..."),
         (r"\\(?:%|percent(?![a-zA-Z]))", "%"),
-        (r"\\?\$", ""),
-        (r"\\degree(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])", "°"),
-        (r"\s+", " "),
+        (r"\\(?:pounds|textsterling)(?![a-zA-Z])", "£"),
+        (r"\\(?:euro|texteuro)(?![a-zA-Z])", "€"),
+        (r"(?<!\\)\$", ""),
+        (rf"\\text\{{\s*({'|'.join(FUNCTIONS)})\s*\}}", r"\\\1 "),
+        (
+            r"\\textdegree(?![a-zA-Z])|\\degree(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])",
+            "°",
+        ),
+        (r"°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
     )
 )
+_SPACES = re.compile(r"\s+")
+_BASE_WORDS = "|".join(NUMBER_WORDS)
+_BASE = re.compile(
+    rf"_\{{?\s*\\text\{{\s*(?P<low>{_BASE_WORDS})\s*\}}\s*\}}?$"
+    r"|\s*\(?\s*(?:\\text\{)?\s*\(?(?:in )?base[- ]+(?:\}\s*)?"
+    rf"(?P<said>\d+|{_BASE_WORDS})\s*\}}?\s*\)?\s*\}}?$"
+)
+_LONE_DOLLAR = re.compile(r"(?<!\\)\$(?=\s*[\d.])")
 _TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:]|\\cr)+$")
 _GROUPED = re.compile(r"(?<![\d,.])(?<!\d )[1-9]\d{0,2}([, ])\d{3}(?:\1\d{3})*(?![\d,]| \d)")
 _MIXED = re.compile(r"(?<![\d.}])(\d+) (\d+)/(\d+)")
@@ -149,18 +203,27 @@ def clean(answer: str, grouping: bool = True) -> str:
     r"""One spelling of an answer: no math delimiters, no spacing or sizing commands.
 
     `\dfrac` and `\tfrac` become `\frac`; every text command `\text`; thousands separators outside
-    of brackets vanish (`10{,}000`, `10,\!000` and `10,000` become `10000`); currency signs and a
-    final full stop go. Units stay: they are compared (`split_unit`). `grouping=False` leaves the
-    commas, the other reading of `100,200`.
+    of brackets vanish (`10{,}000`, `10,\!000` and `10,000` become `10000`); a final full stop goes.
+    Units and currencies stay: they are compared (`split_unit`). `grouping=False` leaves the commas,
+    the other reading of `100,200`.
     """
-    text = answer.translate(_SYMBOLS)
+    text = from_unicode(open_boxes(answer))
+    if text.count("$") - text.count("\\$") == 1:  # a sum of money, no mathematics between two
+        text = _LONE_DOLLAR.sub(r"\\$", text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
+    text = _SPACES.sub(" ", from_program(text))
     text = _TRAILING.sub("", text).strip()
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+    text = _BASE.sub(_in_base, text)
     if grouping and not _BRACKETED.search(text):
         text = _GROUPED.sub(lambda match: match[0].replace(match[1], ""), text)
     return text
+
+
+def _in_base(match: re.Match[str]) -> str:
+    base = match["low"] or match["said"]
+    return f"_{{{NUMBER_WORDS.get(base, base)}}}"
 
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
@@ -191,9 +254,16 @@ _UNITS: dict[str, str] = {
     alias: name
     for name, aliases in {
         "degree": "° degree degrees deg",
+        "celsius": "°c celsius",
+        "fahrenheit": "°f fahrenheit",
+        "radian": "radian radians rad",
+        "percent": "% percent percents pct",
         "cent": "cent cents ¢",
-        "dollar": "dollar dollars usd",
-        "euro": "euro euros €",
+        "dollar": "$ dollar dollars usd",
+        "euro": "€ euro euros eur",
+        "pound sterling": "£ gbp",
+        "yen": "¥ yen",
+        "rupee": "₹ rupee rupees rs",
         "mm": "mm millimeter millimeters",
         "cm": "cm centimeter centimeters centimetre centimetres",
         "m": "m meter meters metre metres",
@@ -216,12 +286,13 @@ _UNITS: dict[str, str] = {
         "pound": "lb lbs pound pounds",
         "gallon": "gal gallon gallons",
         "liter": "l liter liters litre litres",
-        "mph": "mph",
+        "mile hour": "mph",
+        "km hour": "kmh kph",
     }.items()
     for alias in aliases.split()
 }
 _MOST_CHARS = 200
-_VAGUE = {"unit", "units", "per"}
+_VAGUE = {"unit", "units", "per", "of", "a", "an", "each"}
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _UNIT_TEXT = re.compile(
     r"^(?P<body>.*?)\s*"
@@ -232,6 +303,13 @@ _UNIT_TEXT = re.compile(
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)")
 _CONNECTIVE = re.compile(r"\b(?:or|and)\b")
+_MONEY = re.compile(r"\\\$|[€£¥₹]")
+_UNIT_WORD = re.compile(r"°[cf]\b|[^\W\d_]+|[°¢%]")
+_SCALES = {
+    "tenth": "10^{-1}", "tenths": "10^{-1}", "hundredth": "10^{-2}", "hundredths": "10^{-2}",
+    "thousandth": "10^{-3}", "thousandths": "10^{-3}", "dozen": "12", "hundred": "10^2",
+    "thousand": "10^3", "million": "10^6", "billion": "10^9", "trillion": "10^{12}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +318,8 @@ class Quantity:
 
     body: str
     unit: str | None
-    """A known unit with its power, e.g. `cm^2`; None for no unit or one that says nothing."""
-    percent: bool
+    """A known unit with its power, e.g. `cm^2`, `dollar`; None where nothing known is said."""
+    percent: bool = False
 
 
 @lru_cache(maxsize=8192)
@@ -250,31 +328,39 @@ def split_unit(text: str) -> Quantity:
 
     Words in `\text` after a value are always a unit (`14\text{ right triangles}`); bare words only
     where all of them are known units (`2xy` is a product) or are words after a number (`5 apples`).
+    A currency stands before its value, or anywhere; `3 \text{ million}` is a number.
     """
+    money = _MONEY.search(text)
+    if money is not None:
+        currency = _UNITS[money[0].removeprefix("\\")]
+        rest = split_unit(_MONEY.sub(" ", text).strip())
+        unit = currency if rest.unit in (None, currency) else f"{currency} {rest.unit}"
+        return Quantity(rest.body, unit, rest.percent)
     match = _UNIT_TEXT.match(text) if len(text) <= _MOST_CHARS else None
     if match is None or not (body := match["body"].strip()):
-        return Quantity(text, None, False)
+        return Quantity(text, None)
     raw = match["unit"]
     if "°" in raw and _ANGLE_FUNCTION.search(body):  # in \sin 30°, the degrees are the argument's
-        return Quantity(text, None, False)
+        return Quantity(text, None)
     if _CONNECTIVE.search(raw) or not re.search(r"[\d}\w)]$", body):
-        return Quantity(text, None, False)
+        return Quantity(text, None)
     marked = "\\text" in raw
-    words = re.findall(r"[^\W\d_]+|°|¢", without_text(raw).replace("%", " ").casefold())
+    words = _UNIT_WORD.findall(without_text(raw).casefold())
     power = match["power"]
     names: list[str] = []
     for word in words:
         if word in _POWER_WORDS:
             power = _POWER_WORDS[word]
+        elif word in _SCALES:
+            body = f"({body})*{_SCALES[word]}"
         elif word in _UNITS:
             names.append(_UNITS[word])
         elif word not in _VAGUE:
             if not marked and not (len(word) > 3 and _NUMBER.fullmatch(body)):
-                return Quantity(text, None, False)
+                return Quantity(text, None)
             names.append("")
     bare_letter = not marked and any(len(word) == 1 and word.isalpha() for word in words)
     if bare_letter or (match["power"] and not words):
-        return Quantity(text, None, False)
-    known = "" not in names and len(names) == 1
-    unit = (names[0] + (f"^{power}" if power else "")) if known else None
-    return Quantity(body, unit, "%" in raw)
+        return Quantity(text, None)
+    unit = " ".join(names) + (f"^{power}" if power else "") if names and "" not in names else None
+    return Quantity(body, unit, "percent" in names)

@@ -3,16 +3,19 @@ r"""What an answer is worth: a small evaluator of LaTeX expressions, exact where
 It decides most comparisons in tens of microseconds. Rational expressions are evaluated with
 `Fraction`, so equal and unequal are both certain; a decimal is the fraction it spells (0.333 is
 not 1/3). Where a root, pi or a function enters, the value is a complex float: clearly different
-values are unequal, close constants are compared by 40 digits, the rest is left to algebra.
-Variables get fixed random rationals, so that equal polynomials are equal but for a chance of less
-than one in a million.
+values are unequal, close ones are compared with as many digits as it takes. Variables get fixed
+random rationals, so that equal polynomials are equal but for a chance of less than one in a
+million.
 
-Invariant: `same_value` never says True on floats, and says None wherever it can't be sure.
+Invariant: `same_value` never says True on floats. `same_digits` says True only for values that
+differ by less than 45 digits below the smallest term of either: zero alone equals zero, and a
+number that is nearly another (1 - 2 ** -700) is not that number.
 """
 
 from __future__ import annotations
 
 import cmath
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -23,7 +26,10 @@ from workflows.answer_numbers import Value, long_numbers
 POINTS = 2
 _MAX_CHARS = 1000
 _CLOSE = 1e-9
-_SAME = 1e-40
+_DIGITS = 60
+_SAME = 45
+"""Decimal places below the smallest term in which equal values agree."""
+_MOST_DIGITS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,8 @@ class Worth:
     """Values of an expression at the fixed points; one value where it has no variables."""
 
     values: tuple[Value, ...]
-    scale: float
-    """Largest magnitude met on the way: what floats may have lost is relative to it."""
+    high: int
+    """The largest value met on the way is below 2 ** high: what floats lost is relative to it."""
     variables: frozenset[str]
 
 
@@ -43,18 +49,17 @@ def worth(text: str) -> Worth | None:
         return None
     try:
         first = Expression(text, 0)
-        values = [first.whole()]
-        scale = first.scale
+        values, high = [first.whole()], first.high
         if first.variables:
             for point in range(1, POINTS):
                 other = Expression(text, point)
                 values.append(other.whole())
-                scale = max(scale, other.scale)
+                high = max(high, other.high)
         if not all(isinstance(value, Fraction) or cmath.isfinite(value) for value in values):
             return None
     except (Unreadable, ArithmeticError, ValueError, RecursionError):
         return None  # not a failure: whatever is not read here is left to algebra
-    return Worth(tuple(values), scale, frozenset(first.variables))
+    return Worth(tuple(values), high, frozenset(first.variables))
 
 
 def same_value(one: Worth, other: Worth) -> bool | None:
@@ -70,29 +75,44 @@ def same_value(one: Worth, other: Worth) -> bool | None:
                 return False
         else:
             exact = False
-            scale = max(one.scale, other.scale)
             try:
-                if abs(complex(a) - complex(b)) > _CLOSE * scale:
+                if abs(complex(a) - complex(b)) > _CLOSE * 2.0 ** max(one.high, other.high):
                     return False
-            except OverflowError:  # beyond the range of floats: algebra decides
+            except OverflowError:  # beyond the range of floats
                 return None
     return True if exact else None
 
 
+@lru_cache(maxsize=4096)
 def same_digits(one: str, other: str) -> bool | None:
-    """Whether two constants agree to 40 digits; None where one can't be read or has variables.
+    """Whether two expressions agree in all digits that matter; None where one can't be read.
 
-    Different closed forms of the size of an answer do not agree that far.
+    How many matter is known once the values on the way are: their sizes decide the precision.
+    Different closed forms of the size of an answer do not agree that far, nor do different
+    functions at points that nobody chose.
     """
     try:
-        numbers = long_numbers()
-        first, second = Expression(one, numbers=numbers), Expression(other, numbers=numbers)
-        a, b = numbers.of(first.whole()), numbers.of(second.whole())
+        for point in range(POINTS):
+            first, second = (
+                Expression(text, point, long_numbers(_DIGITS)) for text in (one, other)
+            )
+            values = first.whole(), second.whole()
+            low, high = min(first.low, second.low), max(first.high, second.high)
+            needed = _DIGITS + int((high - low) * math.log10(2))
+            if needed > _MOST_DIGITS:
+                return None
+            digits = _DIGITS << max(0, math.ceil(math.log2(needed / _DIGITS)))
+            numbers = long_numbers(digits)
+            if digits > _DIGITS:
+                values = tuple(Expression(text, point, numbers).whole() for text in (one, other))
+            difference = abs(numbers.of(values[0]) - numbers.of(values[1]))
+            if difference and numbers.size(difference) > low - _SAME / math.log10(2):
+                return False
+            if not first.variables | second.variables:
+                break
     except (Unreadable, ArithmeticError, ValueError, RecursionError):
         return None
-    if first.variables or second.variables:
-        return None
-    return bool(abs(a - b) <= _SAME * max(first.scale, second.scale))
+    return True
 
 
 def ratio(one: Worth, other: Worth) -> bool:

@@ -16,26 +16,54 @@ Invariant: `quick` is `equal` wherever it is not None, and neither ever raises.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from storage.errors import InputError
 from workflows.answer_algebra import algebra, parsed
 from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
 from workflows.answer_shapes import Leaf, Listing, Matrix, Relation, Shape, read
-from workflows.answer_text import clean, closing_brace, key, last_box, split_unit, without_text
+from workflows.answer_text import (
+    clean,
+    closing_brace,
+    final_boxes,
+    key,
+    last_box,
+    split_unit,
+    without_text,
+)
 from workflows.answer_values import worth
+from workflows.answer_words import without_words
 from workflows.settings import AnswerSettings
 
 __all__ = ["check_reference", "equal", "last_box", "normal", "quick", "read_answer"]
 
 _TIGHT = re.compile(r"(?<=\d),\s+(?=\d{3}(?!\d))")
+_DECIMAL = re.compile(r"-?\d*\.(\d{2,})")
 _MOST_CHARS = 1000
 _DEEPEST = 40
 
 
 def read_answer(solution: str) -> str | None:
-    """The answer of a solution as it is compared; None where no closed box holds one."""
-    boxed = last_box(solution)
-    return normal(boxed) or None if boxed is not None else None
+    """The answer of a solution as it is compared; None where no closed box holds one.
+
+    Several boxes that are one list are joined by commas, each value once.
+    """
+    listed: list[str] = []
+    for box in map(normal, final_boxes(solution)):
+        if box and not any(_restates(one, box) for one in listed):
+            listed = [*(one for one in listed if not _restates(box, one)), box]
+    return normal(", ".join(listed)) or None
+
+
+def _restates(one: str, other: str) -> bool:
+    """Whether `other` is the same value as `one`, or its decimal: `2/3 or 0.67` is no list."""
+    if quick(one, other, AnswerSettings()):
+        return True
+    decimal = _DECIMAL.fullmatch(other)
+    value = worth(split_unit(one).body) if decimal else None
+    if decimal is None or value is None or value.variables:
+        return False
+    return abs(complex(value.values[0]) - float(other)) <= 0.6 * 10.0 ** -len(decimal[1])
 
 
 def normal(answer: str) -> str:
@@ -80,14 +108,25 @@ def _equal(
     if any(len(text) > _MOST_CHARS or _depth(text) > _DEEPEST for text in (wanted, given)):
         return False  # no answer of a person looks like this: only the same text equals it
     verdict = same(read(wanted), read(given), settings, decide)
-    if verdict is False:
-        listed, list_given = clean(reference, False), clean(answer, False)
-        shapes = read(listed), read(list_given)
-        if (listed, list_given) != (wanted, given) and Listing in map(type, shapes):
-            return same(*shapes, settings, decide)  # 100,200 may be a list of two
-        # A stored answer "100200" may have been the list "100,200" in its solution.
-        return key(clean(_TIGHT.sub(",", listed))) == key(given)
-    return verdict
+    for one, other in _other_readings(reference, answer):
+        if verdict is not False:
+            return verdict
+        verdict = same(read(one), read(other), settings, decide)
+    # A stored answer "100200" may have been the list "100,200" in its solution.
+    listed = clean(_TIGHT.sub(",", clean(reference, False)))
+    return verdict if verdict is not False else key(listed) == key(given)
+
+
+def _other_readings(reference: str, answer: str) -> Iterator[tuple[str, str]]:
+    """Pairs of texts that say the same with fewer words, or with commas that list."""
+    wanted, given = clean(reference), clean(answer)
+    bare = without_words(wanted), without_words(given)
+    if bare != (wanted, given):
+        yield bare
+        yield wanted, bare[1]
+    listed = clean(reference, False), clean(answer, False)
+    if listed != (wanted, given) and Listing in map(type, map(read, listed)):
+        yield listed  # 100,200 may be a list of two
 
 
 def _leaves(shape: Shape) -> list[str]:

@@ -26,80 +26,6 @@ OPEN: dict[str, tuple[int, tuple[int, ...]]] = {
     ),
     "field_cases.jsonl completions_reply": (9, (160,)),
     "field_cases.jsonl exec": (9, (183,)),
-    "field_cases.jsonl grade/base_suffix": (5, (20,)),
-    "field_cases.jsonl grade/close_large_values": (
-        5,
-        (
-            77,
-            78,
-        ),
-    ),
-    "field_cases.jsonl grade/interval_inequality": (
-        5,
-        (
-            13,
-            14,
-            105,
-        ),
-    ),
-    "field_cases.jsonl grade/plain_text_math": (
-        5,
-        (
-            44,
-            45,
-            46,
-            49,
-            50,
-            85,
-            86,
-            87,
-            88,
-            89,
-            90,
-        ),
-    ),
-    "field_cases.jsonl grade/qualifier": (
-        5,
-        (
-            39,
-            96,
-            98,
-            99,
-        ),
-    ),
-    "field_cases.jsonl grade/set_difference": (
-        5,
-        (
-            40,
-            41,
-        ),
-    ),
-    "field_cases.jsonl grade/several_boxes": (
-        5,
-        (
-            22,
-            23,
-        ),
-    ),
-    "field_cases.jsonl grade/tiny_values": (
-        5,
-        (
-            1,
-            73,
-            74,
-            75,
-            76,
-        ),
-    ),
-    "field_cases.jsonl grade/unicode": (
-        5,
-        (
-            58,
-            93,
-        ),
-    ),
-    "field_cases.jsonl grade/unit_mismatch": (5, (100,)),
-    "field_cases.jsonl grade/whole_line": (5, (104,)),
     "field_cases.jsonl grade_reference/shape": (
         5,
         (
@@ -153,13 +79,6 @@ OPEN: dict[str, tuple[int, tuple[int, ...]]] = {
             118,
             119,
             120,
-        ),
-    ),
-    "real_cases.jsonl grade/false_equation": (
-        5,
-        (
-            13,
-            22,
         ),
     ),
     "real_cases.jsonl rationale/fence_spelling": (

@@ -1,0 +1,150 @@
+r"""Other notations of an answer as LaTeX: Unicode's mathematics, and what programs write.
+
+`½` is `\frac{1}{2}`, `x²` is `x^{2}`, `3π/4` is `3\pi /4`; `2*sqrt(3)`, `x**2`, `<=` and `pi/6` are
+what they are in LaTeX. Words inside of `\text{...}` are left as they are.
+
+Invariant: what LaTeX reads in one way alone is not changed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "﹣": "-", "×": "*", "·": "*",
+    "⋅": "*",
+    "∗": "*", "•": "*", "÷": "/", "⁄": "/", "∕": "/", "∶": ":", "∞": r"\infty ", "∪": r"\cup ",
+    "∩": r"\cap ", "∈": r"\in ", "∖": r"\setminus ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
+    "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}", "ℂ": r"\mathbb{C}", "≤": r"\le ",
+    "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\ne ",
+    "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ", "→": r"\to ", "∠": r"\angle ",
+    "△": r"\triangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "∣": "|",
+    "°": r"^\circ ", "º": r"^\circ ", "˚": r"^\circ ", "∘": r"^\circ ", "…": "...", "⋯": "...",
+    "″": "''", "′": "'",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "、": ",", "。": ".", "「": "", "」": "",
+    "ϕ": r"\phi ", "ϑ": r"\theta ", "ϵ": r"\epsilon ", "∆": r"\Delta ", "Ω": r"\Omega ",
+    "µ": r"\mu ",
+}  # fmt: skip
+_GREEK = (  # noqa: SIM905  a list of words reads better in one line
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma "
+    "tau upsilon phi chi psi omega"
+).split()
+_ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣʸᵏ", "0123456789+-()nixyk", strict=True))
+_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙₓₖₐₑₘᵢⱼ", "0123456789+-()nxkaemij", strict=True))
+
+
+def _table() -> dict[str, str]:
+    table = dict(_SYMBOLS)
+    for name in _GREEK:
+        for form in ("SMALL", "CAPITAL"):
+            character = unicodedata.lookup(
+                f"GREEK {form} LETTER {'LAMDA' if name == 'lambda' else name.upper()}"
+            )
+            table[character] = f"\\{name if form == 'SMALL' else name.capitalize()} "
+    table.update(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧοϲ", "ABEZHIKMNOPTXoc", strict=True))
+    table["ς"] = r"\sigma "
+    return table
+
+
+_TABLE = str.maketrans(_table())
+_RAISED = re.compile(f"[{re.escape(''.join(_SUPERSCRIPTS))}]+")
+_LOWERED = re.compile(f"[{re.escape(''.join(_SUBSCRIPTS))}]+")
+_ROOT = re.compile(r"([√∛∜])\s*(?:(\d+(?:\.\d+)?|[A-Za-z])|(?=[({\\]))?")
+
+
+def from_unicode(text: str) -> str:
+    """Characters that stand for mathematics, as LaTeX; ASCII is returned as it is."""
+    if text.isascii():
+        return text
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # zero width, marks
+    text = _RAISED.sub(lambda run: _script("^", run[0], _SUPERSCRIPTS), text)
+    text = _LOWERED.sub(lambda run: _script("_", run[0], _SUBSCRIPTS), text)
+    text = _ROOT.sub(_root, text)
+    return "".join(map(_plain, text.translate(_TABLE)))
+
+
+def _script(sign: str, run: str, letters: dict[str, str]) -> str:
+    return f"{sign}{{{''.join(letters[letter] for letter in run)}}}"
+
+
+def _root(match: re.Match[str]) -> str:
+    return f"\\sqrt{_ROOTS[match[1]]}" + (f"{{{match[2]}}}" if match[2] else "")
+
+
+def _plain(character: str) -> str:
+    """`½` as a fraction; full-width and mathematical letters and digits as plain ones."""
+    if character.isascii():
+        return character
+    value = unicodedata.normalize("NFKC", character)
+    top, slash, bottom = value.partition("⁄")
+    if slash:
+        return f"\\frac{{{top}}}{{{bottom}}}"
+    return value if value.isascii() and value.strip() else " " if character.isspace() else character
+
+
+_TEXT = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|operatorname)\s*\{[^{}]*\}")
+FUNCTIONS = (
+    "sin", "cos", "tan", "sec", "csc", "cot", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan",
+    "ln", "log", "exp",
+)  # fmt: skip
+_NAMES = {
+    **{name: f"\\{name} " for name in FUNCTIONS},
+    **{name: f"\\{name} " for name in _GREEK if len(name) > 2},
+    "asin": r"\arcsin ", "acos": r"\arccos ", "atan": r"\arctan ", "pi": r"\pi ",
+    "infinity": r"\infty ", "Infinity": r"\infty ", "infty": r"\infty ", "inf": r"\infty ",
+    "oo": r"\infty ", "sqrt": r"\sqrt", "cbrt": r"\sqrt[3]",
+}  # fmt: skip
+_NAME = re.compile(
+    rf"(?<![\\a-zA-Z])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![a-zA-Z])"
+)
+_SIGNS = (
+    (re.compile(r"^\s*\*\*(.+?)\*\*\s*$", re.DOTALL), r"\1"),  # bold in Markdown
+    (re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
+    (re.compile(r"\*\*\s*(-?\d+)(?![.\d])"), r"^{\1}"),
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"\^\s*(\d{2,})(?![.\d])"), r"^{\1}"),
+    (re.compile(r"<=|=<"), r"\\le "),
+    (re.compile(r">="), r"\\ge "),
+    (re.compile(r"!=|<>|=/="), r"\\ne "),
+    (re.compile(r"=="), "="),
+    (re.compile(r"\+/-|\+-"), r"\\pm "),
+    (re.compile(r"(?<=[\])])\s*(?:U|u|union|Union)\s*(?=[(\[])"), r"\\cup "),
+    (re.compile(r"(?<![\d.])(\d+\.\d+)[eE]([+-]?\d{1,3})(?![\d.])"), r"\1*10^{\2}"),
+    (re.compile(r"(?<![\\a-zA-Z])log_?(\d+)\s*(?=\()"), r"\\log_{\1}"),
+    (re.compile(r"(?<![\\a-zA-Z])abs\s*\(([^()]*)\)"), r"|\1|"),
+)
+_SQRT = re.compile(r"\\sqrt(\[\d+\])?\s*\(")
+
+
+def from_program(text: str) -> str:
+    """What programs and plain text write, as LaTeX: names of functions, `**`, `<=`, `inf`."""
+    spoken: list[str] = []
+
+    def hide(match: re.Match[str]) -> str:
+        spoken.append(match[0])
+        return f"\x00{len(spoken) - 1}\x00"
+
+    text = _TEXT.sub(hide, text) if "\\" in text else text
+    for pattern, replacement in _SIGNS:
+        text = pattern.sub(replacement, text)
+    text = _NAME.sub(lambda match: _NAMES[match[1]], text)
+    text = _rooted(text)
+    return re.sub("\x00(\\d+)\x00", lambda match: spoken[int(match[1])], text) if spoken else text
+
+
+def _rooted(text: str) -> str:
+    r"""`\sqrt(2x)` as `\sqrt{2x}`."""
+    start = 0
+    while (match := _SQRT.search(text, start)) is not None:
+        start = match.end()
+        depth, end = 1, match.end()
+        while end < len(text) and depth:
+            depth += (text[end] == "(") - (text[end] == ")")
+            end += 1
+        if not depth:
+            opened = text[: match.end() - 1]
+            text = f"{opened}{{{text[match.end() : end - 1]}}}{text[end:]}"
+    return text

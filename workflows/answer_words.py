@@ -1,0 +1,59 @@
+r"""Words around the value of an answer: `Answer: 12`, `7 \text{ (at } x=2)`.
+
+Tried only where the whole texts are not equal, so that words that are the answer stay one.
+
+Invariant: what changes a value is no remark: other bases, a modulus, a second value, an exception.
+"""
+
+from __future__ import annotations
+
+import re
+
+_KEPT = r"(?!.*\b(?:mod|base|or|and|not|except|excluding|unless|plus|minus|with \w+ removed)\b)"
+_SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
+_LABEL = re.compile(
+    rf"(?:so|thus|hence|therefore)?,?\s*(?:the|our|my)?\s*(?:final|correct|required|numerical)?\s*"
+    rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?=\S)",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(r"(?:option|choice|answer)\s*:?\s*(?=\(?[A-J]\)?\s*$)", re.IGNORECASE)
+_SAID = re.compile(rf"\\text\{{[^{{}}\d]*?(?:\b{_SAYS}|[:=])\s*\}}\s*(?=\S)")
+_SENTENCE = re.compile(rf"(?:[A-Za-z']+\s+){{1,8}}{_SAYS}\s+(?=[-+\d\\(.])")
+_IN_BRACKETS = re.compile(
+    rf"(?<=\S)\s*(?:\(\s*\\text\{{{_KEPT}[^{{}}]*\}}[^()]*\)"
+    rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\}}[^()]*\)(?:\s*\}})?"
+    rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\)\s*\}}"
+    rf"|\({_KEPT}(?:[A-Za-z]{{2,}}\s)[^()]*\))\s*$"
+)
+_CLAUSE = re.compile(
+    r"(?<=\S)\s*,?\s*(?:\\text\{\s*,?\s*|(?<=\s))"
+    rf"(?:where|at|when|for (?:all|any|every|some|integers?)|for (?=\}}))\b{_KEPT}[^,;]*$"
+)
+
+
+def without_words(text: str) -> str:
+    r"""A cleaned answer without what is said about it; the same text where nothing is."""
+    spoken = re.fullmatch(r"\\text\{([^{}]*)\}", text)
+    bare = spoken[1].strip() if spoken else text
+    for pattern in (_LABEL, _CHOICE, _SENTENCE):
+        bare = _cut_before(pattern, bare)
+    if spoken and bare == spoken[1].strip():
+        return text
+    inner = re.match(r"\\text\{\s*", bare)
+    if (
+        inner
+        and (label := _LABEL.match(bare, inner.end()))
+        and (end := bare.find("}", label.end() - 1)) >= 0
+    ):
+        bare = bare[label.end() : end] + bare[end + 1 :]
+    bare = _cut_before(_SAID, bare)
+    for pattern in (_IN_BRACKETS, _CLAUSE):
+        found = pattern.search(bare)
+        if found is not None and found.start() > 0:
+            bare = bare[: found.start()]
+    return bare.strip().rstrip(".,;: ")
+
+
+def _cut_before(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.match(text)
+    return text[found.end() :].strip() if found else text
