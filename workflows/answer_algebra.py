@@ -61,14 +61,23 @@ def _same_constant(one: Any, other: Any) -> bool | None:
 
     if not all(isinstance(each, Expr) and each.is_number for each in (one, other)):
         return None
-    difference = one - other
+    difference = (one - other).doit()
     if difference.is_Rational:
         return bool(difference == 0)
-    near = difference.evalf(_DIGITS, maxn=_MOST_BITS)
-    if not near.is_number or near.has_free():
+    size = max(abs(_size(one)), abs(_size(other)))
+    near = difference.evalf(_DIGITS, maxn=_MOST_BITS + 2 * size)
+    if not near.is_number:
         return None
     # What cancels to nothing keeps one bit of precision, or none.
     return all(part == 0 or part._prec <= 1 for part in near.as_real_imag())
+
+
+def _size(number: Any) -> int:
+    """The exponent of 2 of a number's magnitude."""
+    from mpmath import mag  # type: ignore[import-untyped]
+
+    near = abs(number).evalf(5)
+    return int(mag(near)) if near.is_Float and near else 0
 
 
 def warm() -> None:

@@ -78,6 +78,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 return False
             if group.closing not in (")", "\\}"):
                 return False
+            if group.ordered and _one_name(_items(b if a is group else a)):
+                return False  # x = 2, x = 5 is no point
             one, other = _by_name(_items(a)), _by_name(_items(b))
             if group.ordered:
                 return _all_same(one, other, settings, decide)
@@ -94,12 +96,22 @@ def _items(shape: Shape) -> Sequence[Shape]:
     return shape.items if isinstance(shape, Listing | Group) else (shape,)
 
 
-def _by_name(items: Sequence[Shape]) -> Sequence[Shape]:
-    """`y = 2, x = 1` in the order of its names, as a pair has it."""
-    names = [
+def _names(items: Sequence[Shape]) -> list[str]:
+    """What stands before the `=` of each; empty where nothing does."""
+    return [
         key(item.parts[0]) if isinstance(item, Relation) and item.signs == ("=",) else ""
         for item in items
     ]
+
+
+def _one_name(items: Sequence[Shape]) -> bool:
+    names = _names(items)
+    return len(names) > 1 and len(set(names)) == 1 and bool(names[0])
+
+
+def _by_name(items: Sequence[Shape]) -> Sequence[Shape]:
+    """`y = 2, x = 1` in the order of its names, as a pair has it."""
+    names = _names(items)
     if len(set(names)) < len(items) or not all(NAME.fullmatch(name) for name in names):
         return items
     return [item for _, item in sorted(zip(names, items, strict=True), key=lambda pair: pair[0])]
@@ -267,7 +279,9 @@ def _stated(relation: Relation) -> str | None:
     left = worth(split_unit(members[0]).body)
     if left is None or len(left.variables) != 1 or _POWER.fullmatch(members[0]):
         return members[-1]
-    return None if re.search(r"\d", members[0]) else members[-1]
+    if re.search(r"\d", members[0]) and not same_digits(members[0], members[-1]):
+        return None
+    return members[-1]
 
 
 def _members_agree(

@@ -103,9 +103,13 @@ _NAME = re.compile(
 _SIGNS = (
     (re.compile(r"^\s*\*\*(.+?)\*\*\s*$", re.DOTALL), r"\1"),  # bold in Markdown
     (re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
-    (re.compile(r"\*\*\s*(-?\d+)(?![.\d])"), r"^{\1}"),
+    (re.compile(r"\*\*\s*(-?\d*\.?\d+)(?![.\d])"), r"^{\1}"),
     (re.compile(r"\*\*"), "^"),
-    (re.compile(r"\^\s*(\d{2,})(?![.\d])"), r"^{\1}"),
+    (re.compile(r"\^\s*(\d*\.\d+|\d{2,})(?![.\d])"), r"^{\1}"),
+    (re.compile(r"^\s*\{([^{}]*,[^{}]*)\}\s*$"), r"\\{\1\\}"),
+    (re.compile(r"(?<![\\a-zA-Z])(?:binomial|comb)\s*\((\w+)\s*,\s*(\w+)\)"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<=\d)\s*\*\s*I(?![a-zA-Z])"), "i"),
+    (re.compile(r"^([-+*/().\d\s]*\d)\s*[jJ]([-+*/().\d\s]*)$"), r"\1i\2"),
     (re.compile(r"<=|=<"), r"\\le "),
     (re.compile(r">="), r"\\ge "),
     (re.compile(r"!=|<>|=/="), r"\\ne "),

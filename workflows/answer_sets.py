@@ -27,7 +27,8 @@ _BUILDER = re.compile(
     re.DOTALL,
 )
 _LINE = re.compile(
-    r"\\mathbb\s*\{?R\}?|\\text\{\s*(?:all )?real(?:s| numbers?)?\s*\}|(?:all )real(?:s| numbers?)?"
+    r"\\mathbb\s*\{?R\}?|\\text\{\s*(?:all )?real(?:s| numbers?)?\s*\}|all real(?:s| numbers?)?",
+    re.IGNORECASE,
 )
 _WITHOUT = re.compile(
     r"\\(?:setminus|backslash)(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*-|(?<=\))\s*-\s*(?=\\\{)"
@@ -143,7 +144,9 @@ def _may_be_set(shape: Shape) -> bool:
         case Listing(items):
             return any(_may_be_set(item) for item in items)
         case Leaf(text):
-            return "\\mathbb" in text or "real" in text or _WITHOUT.search(text) is not None
+            return (
+                "\\mathbb" in text or "real" in text.casefold() or _WITHOUT.search(text) is not None
+            )
         case Group() | Union():
             return True
     return False

@@ -155,6 +155,9 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:[,;: ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|enspace(?![a-zA-Z]))|~", " "),
         (r"\\(?:left|right|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?", ""),
         (r"\\[()\[\]]", ""),
+        (r"\\(?:text)?color\s*\{[^{}]*\}", ""),
+        (r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
+        (r"\\underline(?![a-zA-Z])", ""),
         (_FONT_COMMANDS + r"(?![a-zA-Z])\s*", ""),
         (_TEXT_COMMANDS + r"\s*\{", r"\\text{"),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
@@ -187,7 +190,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _SPACES = re.compile(r"\s+")
 _BASE_WORDS = "|".join(NUMBER_WORDS)
 _BASE = re.compile(
-    rf"_\{{?\s*\\text\{{\s*(?P<low>{_BASE_WORDS})\s*\}}\s*\}}?$"
+    rf"_\{{?\s*\\text\{{\s*(?:base )?\s*(?:\}}\s*)?(?P<low>\d+|{_BASE_WORDS})\s*\}}?\s*\}}?$"
     r"|\s*\(?\s*(?:\\text\{)?\s*\(?(?:in )?base[- ]+(?:\}\s*)?"
     rf"(?P<said>\d+|{_BASE_WORDS})\s*\}}?\s*\)?\s*\}}?$"
 )

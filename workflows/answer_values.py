@@ -8,8 +8,8 @@ random rationals, so that equal polynomials are equal but for a chance of less t
 million.
 
 Invariant: `same_value` never says True on floats. `same_digits` says True only for values that
-differ by less than 45 digits below the smallest term of either: zero alone equals zero, and a
-number that is nearly another (1 - 2 ** -700) is not that number.
+agree far below the smallest term on the way to either: zero alone equals zero, and a number that is
+nearly another (1 - 2 ** -700, the sine of a small angle) is not that number.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from workflows.answer_numbers import Value, long_numbers
 POINTS = 2
 _MAX_CHARS = 1000
 _CLOSE = 1e-9
-_DIGITS = 60
-_SAME = 45
-"""Decimal places below the smallest term in which equal values agree."""
+_DIGITS = 100
+_SAME = 150
+"""Bits in which equal values agree, at the least..."""
+_ORDERS = 4
+"""... and so many times the bits of the largest and of the smallest term: sin x and x differ by the
+third power of x."""
 _MOST_DIGITS = 4000
 
 
@@ -96,17 +99,18 @@ def same_digits(one: str, other: str) -> bool | None:
             first, second = (
                 Expression(text, point, long_numbers(_DIGITS)) for text in (one, other)
             )
-            values = first.whole(), second.whole()
+            values = [first.whole(), second.whole()]
             low, high = min(first.low, second.low), max(first.high, second.high)
-            needed = _DIGITS + int((high - low) * math.log10(2))
+            agreed = _ORDERS * (low - high) - _SAME
+            needed = _DIGITS + int((high - _ORDERS * (low - high)) * math.log10(2))
             if needed > _MOST_DIGITS:
                 return None
             digits = _DIGITS << max(0, math.ceil(math.log2(needed / _DIGITS)))
             numbers = long_numbers(digits)
             if digits > _DIGITS:
-                values = tuple(Expression(text, point, numbers).whole() for text in (one, other))
+                values = [Expression(text, point, numbers).whole() for text in (one, other)]
             difference = abs(numbers.of(values[0]) - numbers.of(values[1]))
-            if difference and numbers.size(difference) > low - _SAME / math.log10(2):
+            if difference and numbers.size(difference) > agreed:
                 return False
             if not first.variables | second.variables:
                 break

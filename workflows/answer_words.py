@@ -25,6 +25,7 @@ _IN_BRACKETS = re.compile(
     rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\)\s*\}}"
     rf"|\({_KEPT}(?:[A-Za-z]{{2,}}\s)[^()]*\))\s*$"
 )
+_MEMBER = re.compile(r"(?<=\S)\s*,\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?[NZQRC]\}?(?:\^\+)?$")
 _CLAUSE = re.compile(
     r"(?<=\S)\s*,?\s*(?:\\text\{\s*,?\s*|(?<=\s))"
     rf"(?:where|at|when|for (?:all|any|every|some|integers?)|for (?=\}}))\b{_KEPT}[^,;]*$"
@@ -47,7 +48,7 @@ def without_words(text: str) -> str:
     ):
         bare = bare[label.end() : end] + bare[end + 1 :]
     bare = _cut_before(_SAID, bare)
-    for pattern in (_IN_BRACKETS, _CLAUSE):
+    for pattern in (_IN_BRACKETS, _CLAUSE, _MEMBER):
         found = pattern.search(bare)
         if found is not None and found.start() > 0:
             bare = bare[: found.start()]

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from storage.errors import InputError
 from workflows.answer_algebra import algebra, parsed
 from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
+from workflows.answer_sets import real_set
 from workflows.answer_shapes import Leaf, Listing, Matrix, Relation, Shape, read
 from workflows.answer_text import (
     clean,
@@ -130,6 +131,8 @@ def _other_readings(reference: str, answer: str) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(shape: Shape) -> list[str]:
+    if real_set(shape) is not None:
+        return []
     match shape:
         case Leaf(text):
             return [text]
