@@ -19,7 +19,7 @@ from launch.status import run_status, show_status
 from storage.layout import DEFAULT_STORE, REFINING, SCORING
 from storage.runs import Run
 from storage.stores import open_store
-from workflows.build import create_run, finish, planned, standing, stored_configuration
+from workflows.build import Planned, create_run, finish, planned, standing, stored_configuration
 from workflows.configuration import BuildConfig
 from workflows.own_pilot import with_pilot
 from workflows.settling import recalled
@@ -40,9 +40,19 @@ def build_run(config: BuildConfig, address: str | None, source: str | None = Non
                 image = begun.spec.image_digest  # no code is left to run, in this image or another
             config = with_pilot(site.settled(config, begun), begun)
             wanted = planned(config, image)
+            say_dropped(wanted)
             make_pilot(config, site)
             run = create_run(config, store, wanted)
         _work(run, config, site)
+
+
+def say_dropped(wanted: Planned) -> None:
+    """Name the problems that are left out, where there are any."""
+    console = Console(stderr=True, soft_wrap=True)
+    for drop in wanted.dropped:
+        console.print(
+            f"dropped as {drop.reason}: {drop.item} ({drop.detail})", highlight=False, markup=False
+        )
 
 
 def resume_run(name: str, store: str, address: str | None) -> None:

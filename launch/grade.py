@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Any, TextIO
 
 from actors.grader import Grader
-from storage.errors import InputError
+from storage.errors import InputError, UnusualAnswer
 from workflows.answers import check_reference, normal, read_answer
 from workflows.grading import grader as make_grader
 from workflows.settings import AnswerSettings
@@ -153,13 +153,16 @@ def read_question(line: bytes) -> Question:
     if not (isinstance(given, str) or (given is None and "answer" in fields)):
         raise InputError('"response" and "answer" must be strings')
     if given is not None:
-        given = read_answer(given) if "response" in fields else normal(given)
+        boxed = "response" in fields or "\\boxed" in given
+        given = read_answer(given) if boxed else normal(given)
     return Question(_reference(reference), given)
 
 
 @lru_cache(maxsize=4096)
 def _reference(text: str) -> str:
-    check_reference(text)
+    """The reference as it is compared; one that is unusual equals its own text alone."""
+    with contextlib.suppress(UnusualAnswer):
+        check_reference(text)
     return normal(text)
 
 

@@ -176,7 +176,7 @@ def _audit_rows(
         if len(rows) != run.spec.plan.size(found.shard):
             note("plan", f"{len(rows)} {commit.stage}, planned {run.spec.plan.size(found.shard)}")
         found.problems = frozenset(map(_short_digest, account.seen))
-        entered = account.seen
+        entered = account.seen | {drop.item for drop in commit.drops}
     if entered is not None:
         for kind, item in unaccounted(commit.stage, entered, account, commit.drops):
             note(kind, item)

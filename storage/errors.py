@@ -5,6 +5,7 @@
     │   ├── ConfigurationError       a setting is unknown, missing or impossible
     │   │   └── EngineRefused            a model can't be run there so, however often it is tried
     │   ├── InputError               a problem, answer, file or model folder is not what it must be
+    │   │   └── UnusualAnswer            a reference that nothing can be compared with
     │   ├── SpecMismatch             the run was started with another configuration or input
     │   └── NothingFound             a run, file or object that was asked for does not exist
     ├── ItemError                one item can't be processed: dropped and counted, with `reason`
@@ -44,6 +45,10 @@ class EngineRefused(ConfigurationError):
 
 class InputError(UserError):
     """An input file, problem, answer or model folder is not what it must be."""
+
+
+class UnusualAnswer(InputError):
+    """An answer that a person can read, and that no other answer can be compared with."""
 
 
 class SpecMismatch(UserError):

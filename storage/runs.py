@@ -115,14 +115,18 @@ class Run:
         """The stage that holds the run's input: `problems` or `responses`."""
         return self.spec.stages[0]
 
-    def store_input(self, items: Iterable[Any]) -> None:
-        """Commit the input as the first stage, so that the run needs no other file again."""
+    def store_input(self, items: Iterable[Any], drops: Sequence[Drop] = ()) -> None:
+        """Commit the input as the first stage, so that the run needs no other file again.
+
+        `drops`: what was left out of it; the first shard's commit holds them.
+        """
         stage = self.input_stage
         done = self.shards_of(stage)
         fault("before_input")
         for shard, rows in self.spec.plan.cut(items):
             if shard not in done:
-                self.publish(stage, shard, layout.KINDS[stage], rows)
+                left_out = drops if shard == 0 else ()
+                self.publish(stage, shard, layout.KINDS[stage], rows, left_out)
         fault("after_input")
         self.check_input()
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from storage.errors import InputError
+from storage.errors import InputError, UnusualAnswer
 from workflows.answer_algebra import algebra, parsed
 from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
 from workflows.answer_sets import real_set
@@ -83,17 +83,21 @@ def equal(reference: str, answer: str, settings: AnswerSettings) -> bool:
 
 
 def check_reference(answer: str) -> None:
-    """Raise InputError for a reference that no answer could ever be compared with."""
+    """Raise InputError for a reference that is broken: empty, cut off, endless.
+
+    Raises UnusualAnswer for one that no answer could ever be compared with, such as the cases of a
+    function, a list with dots, a congruence.
+    """
     text = clean(answer)
     if not text:
         raise InputError("the answer is empty")
     if len(text) > _MOST_CHARS or _depth(text) > _DEEPEST:
-        raise InputError(f"the answer {answer[:40]!r}... is too long or nested too deeply")
+        raise UnusualAnswer(f"the answer {answer[:40]!r}... is too long or nested too deeply")
     if not _balanced(text):
         raise InputError(f"the answer {answer!r} has unbalanced braces")
     for leaf in _leaves(read(text)):
         if not _readable(leaf):
-            raise InputError(f"the answer {answer!r} can't be parsed at {leaf!r}")
+            raise UnusualAnswer(f"the answer {answer!r} can't be parsed at {leaf!r}")
 
 
 def _equal(

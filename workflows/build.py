@@ -20,7 +20,7 @@ from storage.dataset import assemble
 from storage.errors import NothingFound
 from storage.layout import launch_key
 from storage.object_store import ObjectStore
-from storage.records import Problem
+from storage.records import Drop, Problem
 from storage.runs import Run, Success
 from storage.specs import Spec
 from workflows.answers import check_reference
@@ -60,6 +60,8 @@ class Planned:
 
     spec: Spec
     problems: list[Problem]
+    dropped: tuple[Drop, ...] = ()
+    """Problems of the file that are left out."""
 
 
 def planned(config: BuildConfig, image_digest: str | None) -> Planned:
@@ -71,10 +73,12 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     check_budget(config.stages.estimate, config.stages.label)
     check_labels(config.stages.label, config.stages.road)
     check_judging(config)
-    problems = checked_problems(Path(config.problems), config.limit, check_reference)
-    check_references(config, problems)
+    unusual = config.stages.answers.unusual
+    checked = checked_problems(Path(config.problems), config.limit, check_reference, unusual)
+    check_references(config, checked.problems)
     road = (INPUT_STAGE, *config.stages.road)
-    return Planned(spec_of(config, binding(config), road, problems, image_digest), problems)
+    spec = spec_of(config, binding(config), road, checked.problems, image_digest)
+    return Planned(spec, checked.problems, checked.dropped)
 
 
 def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:
@@ -101,7 +105,7 @@ def create_run(
     run = begin(config, wanted.spec, store)
     store_chain(run, chain)
     before_input(run)
-    run.store_input(wanted.problems)
+    run.store_input(wanted.problems, wanted.dropped)
     return run
 
 

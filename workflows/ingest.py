@@ -1,14 +1,15 @@
 """Problems in: read a file of problems and check every one.
 
 Invariant: a file with one bad line is refused whole, before anything is written, with the line's
-number and what to change.
+number and what to change. A problem whose answer is merely unusual is dropped with its reason, or
+refuses the file too, as the settings say.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import InputError
-from storage.records import Problem
+from storage.errors import InputError, UnusualAnswer
+from storage.records import Drop, Problem
 
 REQUIRED = ("problem_id", "problem", "answer")
+UNUSUAL = "unusual_answer"
+"""Reason of a drop: no answer could be compared with the problem's."""
+_MOST_NAMED = 20
 _OPTIONAL = tuple(f.name for f in fields(Problem) if f.name not in REQUIRED)
 
 
@@ -33,17 +37,29 @@ def read_problems(path: Path) -> Iterator[Problem]:
     return (_problem(row, f"{path}, {where}") for where, row in table_rows(path))
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The problems of a file, and those that were left out."""
+
+    problems: list[Problem]
+    dropped: tuple[Drop, ...]
+
+
 def checked_problems(
-    path: Path, limit: int | None, check_answer: Callable[[str], None]
-) -> list[Problem]:
+    path: Path, limit: int | None, check_answer: Callable[[str], None], unusual: str = "drop"
+) -> Checked:
     """All problems of a file, checked.
 
     Problems are small (some hundred bytes), so holding them once on the driver is what makes
-    "nothing half-written" possible. `check_answer` raises InputError for an answer that can't be
-    compared. Raises InputError for an empty file, a duplicate problem_id or an empty field.
+    "nothing half-written" possible. `check_answer` raises InputError for an answer that is broken,
+    and UnusualAnswer for one that can't be compared: its problem is dropped, or under `unusual:
+    refuse` is an error too. Raises InputError for an empty file, a duplicate problem_id or an empty
+    field; wrong answers are named all at once.
     """
     seen: dict[str, int] = {}
     problems: list[Problem] = []
+    dropped: list[Drop] = []
+    wrong: list[str] = []
     for number, problem in enumerate(islice(read_problems(path), limit), start=1):
         where = f"{path}, problem {number}"
         if problem.problem_id in seen:
@@ -55,11 +71,19 @@ def checked_problems(
         try:
             check_answer(problem.answer)
         except InputError as error:
-            raise InputError(f"{where} ({problem.problem_id}): {error}") from None
+            if isinstance(error, UnusualAnswer) and unusual == "drop":
+                dropped.append(Drop(problem.problem_id, UNUSUAL, f"problem {number}: {error}"))
+            else:
+                wrong.append(f"problem {number} ({problem.problem_id}): {error}")
+            continue
         problems.append(problem)
+    if wrong:
+        more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+        raise InputError(f"{path}, {'; '.join(wrong[:_MOST_NAMED])}{more}")
     if not problems:
-        raise InputError(f"{path}: no problems in it")
-    return problems
+        left = f" whose answer can be compared ({dropped[0].detail})" if dropped else ""
+        raise InputError(f"{path}: no problems in it{left}")
+    return Checked(problems, tuple(dropped))
 
 
 def table_rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -317,6 +317,9 @@ class AnswerSettings:
     """Hard limit of one comparison; what takes longer is not equal."""
     percent_equals_fraction: bool = False
     """True: 50 % equals 0.5."""
+    unusual: Literal["drop", "refuse"] = "drop"
+    """What a problem becomes whose reference can't be compared with any answer (cases of a
+    function, a list with dots): dropped as `unusual_answer`, or the whole file is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,8 @@ def _grade_reference(given: Mapping[str, Any], expected: Mapping[str, Any]) -> N
     ]
     with _file("\n".join(map(json.dumps, rows)), ".jsonl") as file:
         try:
-            accepted = "b" in [p.problem_id for p in checked_problems(file, None, check_reference)]
+            checked = checked_problems(file, None, check_reference)
+            accepted = "b" in [problem.problem_id for problem in checked.problems]
         except InputError:
             accepted = False
     assert accepted == expected["accepted"]
@@ -526,7 +527,7 @@ def _file(
 def _problems_file(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     with _file(given["text"], given["suffix"], given.get("encoding", "utf-8")) as file:
         try:
-            said, refused = len(checked_problems(file, None, check_reference)), ""
+            said, refused = len(checked_problems(file, None, check_reference).problems), ""
         except InputError as error:
             said, refused = None, str(error)
     if "one_of" in expected:

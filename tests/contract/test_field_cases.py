@@ -26,15 +26,6 @@ OPEN: dict[str, tuple[int, tuple[int, ...]]] = {
     ),
     "field_cases.jsonl completions_reply": (9, (160,)),
     "field_cases.jsonl exec": (9, (183,)),
-    "field_cases.jsonl grade_reference/shape": (
-        5,
-        (
-            111,
-            112,
-            113,
-            114,
-        ),
-    ),
     "field_cases.jsonl index_vote": (
         2,
         (

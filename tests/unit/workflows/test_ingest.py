@@ -9,16 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.errors import InputError
-from storage.records import Problem
+from storage.errors import InputError, UnusualAnswer
+from storage.records import Drop, Problem
 from workflows.ingest import checked_problems
 
 GOOD = {"problem_id": "a", "problem": "1 + 1?", "answer": "2"}
 
 
 def any_answer(answer: str) -> None:
-    if answer == "unreadable":
-        raise InputError("the answer can't be compared")
+    if answer == "broken":
+        raise InputError("the answer is cut off")
+    if answer == "unusual":
+        raise UnusualAnswer("the answer can't be compared")
 
 
 def write(folder: Path, *lines: object) -> Path:
@@ -29,7 +31,7 @@ def write(folder: Path, *lines: object) -> Path:
 
 def test_json_lines_are_read_in_order_and_unknown_columns_are_ignored(tmp_path: Path) -> None:
     file = write(tmp_path, GOOD | {"extra": 1}, "", GOOD | {"problem_id": "b", "level": "2"})
-    assert checked_problems(file, None, any_answer) == [
+    assert checked_problems(file, None, any_answer).problems == [
         Problem("a", "1 + 1?", "2"),
         Problem("b", "1 + 1?", "2", level="2"),
     ]
@@ -38,13 +40,13 @@ def test_json_lines_are_read_in_order_and_unknown_columns_are_ignored(tmp_path: 
 def test_parquet_reads_the_same_as_json_lines(tmp_path: Path) -> None:
     rows = [GOOD, GOOD | {"problem_id": "b"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "problems.parquet")
-    found = checked_problems(tmp_path / "problems.parquet", None, any_answer)
-    assert found == checked_problems(write(tmp_path, *rows), None, any_answer)
+    found = checked_problems(tmp_path / "problems.parquet", None, any_answer).problems
+    assert found == checked_problems(write(tmp_path, *rows), None, any_answer).problems
 
 
 def test_a_limit_takes_the_first_problems(tmp_path: Path) -> None:
     rows = [GOOD | {"problem_id": str(i)} for i in range(5)]
-    assert len(checked_problems(write(tmp_path, *rows), 3, any_answer)) == 3
+    assert len(checked_problems(write(tmp_path, *rows), 3, any_answer).problems) == 3
 
 
 @pytest.mark.parametrize(
@@ -58,9 +60,9 @@ def test_a_limit_takes_the_first_problems(tmp_path: Path) -> None:
         pytest.param([GOOD | {"answer": 2}], "`answer` must be text, not int", id="wrong type"),
         pytest.param([GOOD, GOOD], "'a' stands also at problem 1", id="duplicate id"),
         pytest.param(
-            [GOOD | {"answer": "unreadable"}],
-            r"problem 1 \(a\): the answer can't be compared",
-            id="unreadable answer",
+            [GOOD | {"answer": "broken"}, GOOD | {"problem_id": "b", "answer": "broken"}],
+            r"problem 1 \(a\): the answer is cut off; problem 2 \(b\): the answer is cut off",
+            id="broken answers, all named",
         ),
     ],
 )
@@ -69,6 +71,26 @@ def test_a_wrong_file_is_refused_with_the_place_and_the_reason(
 ) -> None:
     with pytest.raises(InputError, match=said):
         checked_problems(write(tmp_path, *lines), None, any_answer)
+
+
+def test_a_problem_with_an_unusual_answer_is_left_out_and_the_file_goes_on(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"problem_id": "b", "answer": "unusual"}, GOOD | {"problem_id": "c"}]
+    checked = checked_problems(write(tmp_path, *rows), None, any_answer)
+    assert [problem.problem_id for problem in checked.problems] == ["a", "c"]
+    assert checked.dropped == (
+        Drop("b", "unusual_answer", "problem 2: the answer can't be compared"),
+    )
+
+
+def test_the_strict_way_refuses_a_file_for_an_unusual_answer(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD, GOOD | {"problem_id": "b", "answer": "unusual"})
+    with pytest.raises(InputError, match=r"problem 2 \(b\): the answer can't be compared"):
+        checked_problems(file, None, any_answer, "refuse")
+
+
+def test_a_file_of_nothing_but_unusual_answers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no problems in it whose answer can be compared"):
+        checked_problems(write(tmp_path, GOOD | {"answer": "unusual"}), None, any_answer)
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "absent.parquet"])
