@@ -202,11 +202,24 @@ def execute(
 
 
 @app.command()
-def grade() -> None:
+def grade(
+    audit: Annotated[
+        int,
+        typer.Option(
+            "--audit",
+            min=0,
+            help="Show so many pairs judged unequal whose numbers agree (standard error).",
+        ),
+    ] = 0,
+) -> None:
     """Compare answers: JSON lines from standard input to standard output."""
-    from launch.grade import grade_stream
+    from launch.grade import grade_stream, show_audit
+    from workflows.answer_audit import Audit
 
-    grade_stream(sys.stdin, sys.stdout)
+    seen = Audit(audit) if audit else None
+    totals = grade_stream(sys.stdin, sys.stdout, audit=seen)
+    if seen is not None:
+        show_audit(seen, totals, sys.stderr)
 
 
 @app.command()

@@ -37,11 +37,13 @@ from storage.shards import write_parquet
 from storage.specs import input_digest
 from workflows import evaluation, processbench
 from workflows.evaluation import Measure, Suite
+from workflows.grading import alike_now
 from workflows.processbench import Histories
 from workflows.responses import read_responses
 from workflows.rewards import THRESHOLD
 from workflows.scoring import scores_of, speller
 from workflows.scoring_settings import Mode, ScoreConfig, binding
+from workflows.settings import AnswerSettings
 from workflows.settling import pinned, recalled
 
 MAIN = "verifier"
@@ -165,7 +167,8 @@ def _measured(
     n = wanted.per_response
     histories = _asked(config, responses, site)
     if wanted.suite == "bon":
-        return evaluation.bon_measures(name, responses, histories, wanted.n, n)
+        counted = alike_now(responses, AnswerSettings())
+        return evaluation.bon_measures(name, counted, histories, wanted.n, n)
     threshold = wanted.threshold
     if wanted.threshold_from is not None:
         threshold = processbench.chosen_threshold(responses, histories, wanted.threshold_from, n)

@@ -3,6 +3,9 @@
 A line is {"response": a whole solution, or "answer": a bare answer or null, "reference": ...}; its
 result is {"correct", "answer", "reference"} with both answers as they were compared.
 
+`--audit N` prints besides, on standard error, up to N pairs that were judged unequal although their
+numbers agree, so that a person can measure on own data what is wrongly called unequal.
+
 Invariant: every line before the first bad one has its result printed, in order; memory is bounded
 by a few blocks of input.
 """
@@ -23,6 +26,7 @@ from typing import Any, TextIO
 
 from actors.grader import Grader
 from storage.errors import InputError, UnusualAnswer
+from workflows.answer_audit import Audit
 from workflows.answers import check_reference, normal, read_answer
 from workflows.grading import grader as make_grader
 from workflows.settings import AnswerSettings
@@ -50,18 +54,36 @@ class GradeTotals:
 
 
 def grade_stream(
-    source: TextIO, sink: TextIO, settings: AnswerSettings | None = None, workers: int = 2
+    source: TextIO,
+    sink: TextIO,
+    settings: AnswerSettings | None = None,
+    workers: int = 2,
+    audit: Audit | None = None,
 ) -> GradeTotals:
-    """Grade all lines of `source`; blank lines are skipped.
+    """Grade all lines of `source`; blank lines are skipped. `audit` sees every verdict.
 
     Raises InputError, naming the line, at the first line that is not such an object or whose
     reference can't be parsed; what stands before it is graded and printed.
     """
-    return asyncio.run(_grade(source, sink, settings or AnswerSettings(), workers))
+    return asyncio.run(_grade(source, sink, settings or AnswerSettings(), workers, audit))
+
+
+def show_audit(audit: Audit, totals: GradeTotals, to: TextIO) -> None:
+    """Print the sample, and how many pairs it stands for."""
+    for suspect in audit.sample:
+        to.write(f"{suspect.line}: {suspect.reference!r} and {suspect.answer!r} are not equal\n")
+    to.write(
+        f"{totals.lines:,} graded, {audit.unequal:,} judged unequal with an answer; of these "
+        f"{audit.suspects:,} agree in their numbers ({len(audit.sample):,} shown)\n"
+    )
 
 
 async def _grade(
-    source: TextIO, sink: TextIO, settings: AnswerSettings, workers: int
+    source: TextIO,
+    sink: TextIO,
+    settings: AnswerSettings,
+    workers: int,
+    audit: Audit | None,
 ) -> GradeTotals:
     totals = GradeTotals()
     progress = _Progress(sys.stderr)
@@ -81,6 +103,8 @@ async def _grade(
                 }  # fmt: skip
                 sink.write(json.dumps(result) + "\n")
                 totals.lines += 1
+                if audit is not None:
+                    audit.see(totals.lines, question.reference, question.answer, correct)
                 totals.correct += correct
             sink.flush()
             room.release()

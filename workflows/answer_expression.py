@@ -19,6 +19,8 @@ from workflows.answer_numbers import FLOATS, Numbers, Value
 
 _MAX_BITS = 65536
 _MOST_FACTORS = 5000
+POSITIVE = 2
+"""From this point on, every variable is positive."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d*\.\d+(?:\\overline\{\d+\})?|\d+\.(?:\\overline\{\d+\})?|\d+)"
@@ -39,6 +41,10 @@ _MADE_OF = {**_RECIPROCALS, "\\log": "ln"}
 
 class Unreadable(ValueError):
     """The expression is outside of what this evaluator reads: algebra must decide."""
+
+
+class SeveralRoots(Unreadable):
+    """A negative number has several roots of that kind: only positive numbers tell."""
 
 
 class Expression:
@@ -157,7 +163,7 @@ class Expression:
                 return root if exponent > 0 else (1 / root)
         number = self.numbers.of(base)
         if not number.imag and number.real < 0:
-            raise Unreadable("which root of a negative number is meant")
+            raise SeveralRoots("which root of a negative number is meant")
         power = self.numbers.of(exponent)
         if number and abs(power) * max(1, abs(self.numbers.size(number))) > _MAX_BITS:
             raise Unreadable("too large")
@@ -329,5 +335,5 @@ def _at(variable: str, point: int) -> Fraction:
     numerator = 1 + int.from_bytes(digest[:4], "big") % 999_983
     # Between -8 and 8, so that powers with a variable exponent stay in the range of floats; each
     # variable is positive at one of two points, so that the root of a square is not its base.
-    sign = hashlib.sha256(variable.encode()).digest()[5] + point
-    return Fraction(numerator if sign % 2 else -numerator, 131_071)
+    odd = (hashlib.sha256(variable.encode()).digest()[5] + point) % 2
+    return Fraction(numerator if odd or point >= POSITIVE else -numerator, 131_071)

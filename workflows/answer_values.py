@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import cmath
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from workflows.answer_expression import Expression, Unreadable
+from workflows.answer_expression import POSITIVE, Expression, SeveralRoots, Unreadable
 from workflows.answer_numbers import Value, long_numbers
 
 POINTS = 2
@@ -95,27 +96,33 @@ def same_digits(one: str, other: str) -> bool | None:
     functions at points that nobody chose.
     """
     try:
-        for point in range(POINTS):
-            first, second = (
-                Expression(text, point, long_numbers(_DIGITS)) for text in (one, other)
-            )
-            values = [first.whole(), second.whole()]
-            low, high = min(first.low, second.low), max(first.high, second.high)
-            agreed = _ORDERS * (low - high) - _SAME
-            needed = _DIGITS + int((high - _ORDERS * (low - high)) * math.log10(2))
-            if needed > _MOST_DIGITS:
-                return None
-            digits = _DIGITS << max(0, math.ceil(math.log2(needed / _DIGITS)))
-            numbers = long_numbers(digits)
-            if digits > _DIGITS:
-                values = [Expression(text, point, numbers).whole() for text in (one, other)]
-            difference = abs(numbers.of(values[0]) - numbers.of(values[1]))
-            if difference and numbers.size(difference) > agreed:
-                return False
-            if not first.variables | second.variables:
-                break
+        return _same_at(one, other, range(POINTS))
+    except SeveralRoots:
+        with suppress(Unreadable, ArithmeticError, ValueError, RecursionError):
+            return _same_at(one, other, range(POSITIVE, POSITIVE + POINTS))
     except (Unreadable, ArithmeticError, ValueError, RecursionError):
-        return None
+        pass
+    return None
+
+
+def _same_at(one: str, other: str, points: range) -> bool | None:
+    for point in points:
+        first, second = (Expression(text, point, long_numbers(_DIGITS)) for text in (one, other))
+        values = [first.whole(), second.whole()]
+        low, high = min(first.low, second.low), max(first.high, second.high)
+        agreed = _ORDERS * (low - high) - _SAME
+        needed = _DIGITS + int((high - _ORDERS * (low - high)) * math.log10(2))
+        if needed > _MOST_DIGITS:
+            return None
+        digits = _DIGITS << max(0, math.ceil(math.log2(needed / _DIGITS)))
+        numbers = long_numbers(digits)
+        if digits > _DIGITS:
+            values = [Expression(text, point, numbers).whole() for text in (one, other)]
+        difference = abs(numbers.of(values[0]) - numbers.of(values[1]))
+        if difference and numbers.size(difference) > agreed:
+            return False
+        if not first.variables | second.variables:
+            break
     return True
 
 

@@ -69,8 +69,10 @@ def argmax(candidates: Sequence[Candidate], scores: Sequence[float]) -> Candidat
 def vote(candidates: Sequence[Candidate], weights: Sequence[float]) -> Candidate:
     """The first candidate with the answer of the greatest total weight.
 
-    Answers are the same where text or exact arithmetic says so; a candidate without an answer does
-    not vote, and a negative weight counts as 0. Without any answer: the first candidate.
+    Answers are the same where text or digits say so; whoever votes over answers that only algebra
+    can compare gives equal ones one spelling first (`workflows.grading.alike`). A candidate without
+    an answer does not vote, and a negative weight counts as 0. Without any answer: the first
+    candidate.
     """
     groups: list[tuple[Candidate, float]] = []
     for candidate, weight in zip(candidates, weights, strict=True):

@@ -43,7 +43,7 @@ from actors.stage import ShardRows
 from launch.config import load, load_training
 from launch.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
-from storage.records import CodeRun, Message, PathLabels, Problem, Rationale
+from storage.records import CodeRun, Message, PathLabels, Problem, Rationale, Response
 from storage.records import Path as SolutionPath
 from storage.s3_store import S3Store
 from tests.training_world import qwen25_tokenizer
@@ -51,7 +51,7 @@ from workflows import steps
 from workflows.answers import check_reference, read_answer
 from workflows.best_of_n import Candidate, majority
 from workflows.exports import clean_text
-from workflows.grading import grader
+from workflows.grading import alike, grader
 from workflows.ingest import checked_problems
 from workflows.judging import read_alignment, read_paragraphs
 from workflows.processbench import Judgement, score
@@ -205,7 +205,12 @@ def _grade_stream(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None
 def _majority(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     if set(given) != {"answers"}:
         raise Unknown("majority: an input without `answers`")
-    chosen = majority([Candidate(answer, False, None) for answer in given["answers"]])
+    rows = [
+        Response(str(at), "p", "?", ["s"], "", None, None, answer)
+        for at, answer in enumerate(given["answers"])
+    ]
+    counted = asyncio.run(alike(rows, pool()))
+    chosen = majority([Candidate(row.answer, False, None) for row in counted])
     assert chosen.answer == expected["answer"]
 
 

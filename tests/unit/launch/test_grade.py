@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from launch.grade import grade_stream
+from launch.grade import grade_stream, show_audit
 from storage.errors import InputError
+from workflows.answer_audit import Audit
 
 
 def line(**fields: Any) -> str:
@@ -48,6 +49,26 @@ def test_blank_lines_and_a_missing_last_newline_are_no_trouble() -> None:
     text = "\n" + line(answer="1", reference="1") + "  \n" + line(answer="2", reference="1").strip()
     assert [found["correct"] for found in graded(text)] == [True, False]
     assert graded("") == []
+
+
+def test_an_audit_shows_pairs_judged_unequal_whose_numbers_agree() -> None:
+    lines = [
+        line(answer="0.333333", reference=r"\frac13"),
+        line(answer="[1, 2]", reference="(1, 2)"),
+        line(answer="7", reference="8"),
+        line(answer="x+1", reference="x+2"),
+        line(answer="5", reference="5"),
+        line(answer=None, reference="5"),
+        line(answer=r"5 \text{ km}", reference=r"5 \text{ m}"),
+    ]
+    audit = Audit(2)
+    totals = grade_stream(io.StringIO("".join(lines)), io.StringIO(), audit=audit)
+    assert (totals.lines, audit.unequal, audit.suspects) == (7, 5, 3)
+    shown = io.StringIO()
+    show_audit(audit, totals, shown)
+    assert len(audit.sample) == 2
+    assert {suspect.line for suspect in audit.sample} < {1, 2, 7}
+    assert "7 graded, 5 judged unequal with an answer; of these 3 agree" in shown.getvalue()
 
 
 GOOD = line(answer="1", reference="1")

@@ -8,6 +8,8 @@ from storage.errors import InputError
 from storage.records import Response
 from workflows import best_of_n
 from workflows.best_of_n import Candidate
+from workflows.grading import alike_now
+from workflows.settings import AnswerSettings
 
 
 def candidate(answer: str | None, rewards: list[float] | None, right: str = "7") -> Candidate:
@@ -48,6 +50,18 @@ def test_ties_go_to_the_first_in_order() -> None:
 def test_spellings_of_one_answer_vote_together() -> None:
     spelled = [candidate("0.5", None), candidate(r"\frac{1}{3}", None), candidate("1/2", None)]
     assert best_of_n.majority(spelled) is spelled[0]
+
+
+def test_answers_of_other_forms_vote_together() -> None:
+    answers = [r"x \in [1,2]", r"\sin^2 x", r"1-\cos^2 x", "x^{1/3}x^{2/3}", "x"]
+    rows = [
+        Response(str(at), "p", "?", ["s"], "", None, None, answer)
+        for at, answer in enumerate(answers)
+    ]
+    found = alike_now(rows, AnswerSettings())
+    assert [row.answer for row in found] == [
+        r"x \in [1,2]", r"\sin^2 x", r"\sin^2 x", "x^{1/3}x^{2/3}", "x^{1/3}x^{2/3}",
+    ]  # fmt: skip
 
 
 def test_a_solution_without_rewards_is_chosen_last_and_without_answer_does_not_vote() -> None:
