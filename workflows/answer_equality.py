@@ -34,6 +34,7 @@ Algebra = Callable[[str, str], bool]
 COLONS = re.compile(r"\d+(?:\s*:\s*\d+)+(?P<half>\s*[ap]\.?\s?m\.?)?", re.IGNORECASE)
 BASED = re.compile(r"(?P<digits>-?[0-9A-Z]+)_\{?(?P<of>\d{1,2})\}?")
 _CHOICE = re.compile(r"\(?([A-Z])[).:]\)?\s*\S.*", re.DOTALL)
+_LETTER = re.compile(r"[A-J]")
 _POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
 _WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-z]{4,}|[A-Z][a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
 _MOST_ITEMS = 64
@@ -328,6 +329,8 @@ def _same_leaf(
         if a is not None and b is not None and same_value(a, b):
             return True
     body, other = body_of(wanted.body), body_of(given.body)
+    if _LETTER.fullmatch(body) and (choice := _CHOICE.fullmatch(without_text(answer))):
+        return choice[1] == body  # "(B) 12" for B
     if key(body) == key(other):
         return True
     if is_text(reference, body) or is_text(answer, other):

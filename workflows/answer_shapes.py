@@ -79,7 +79,7 @@ _MATRIX = re.compile(
     re.DOTALL,
 )
 NAME = re.compile(
-    r"(?:\\angle\s*)?(?:[a-zA-Z]{1,3}|\\[a-zA-Z]+)(?:_\{?\w+\}?)?'?(?:\((?:[a-zA-Z],?\s*)+\))?"
+    r"(?:\\angle\s*)?(?:[a-zA-Z]{1,3}|\\[a-zA-Z]+)(?:_\{?\w+\}?)?(?:'|\^\{?-1\}?)?(?:\((?:[a-zA-Z],?\s*)+\))?"
     r"|\((?:[a-zA-Z]\s*,?\s*)+\)"
 )
 """What may stand before `=` for the thing itself: x, x_1, f(x), AB, \\angle ABC, (x, y)."""

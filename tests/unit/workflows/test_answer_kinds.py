@@ -1,0 +1,351 @@
+# ruff: noqa: E501  tables
+r"""Answers by kind of spelling: what is equal, and what only looks so.
+
+Each kind was met in the reports of people who grade real models; the pairs are our own.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from workflows.answers import equal, normal, quick, read_answer
+from workflows.settings import AnswerSettings
+
+SETTINGS = AnswerSettings()
+
+Pair = tuple[str, str]
+
+EQUAL: dict[str, list[Pair]] = {
+    "units": [
+        (r"\$25", r"25 \text{ dollars}"), ("25", r"\$25"), (r"\$25.00", "25"), ("25 USD", r"\$25"),
+        (r"\$1,200", "1200"), (r"\$2.50", "$2.50"), (r"25\%", r"25 \text{ percent}"),
+        (r"5 \text{ million}", "5000000"), (r"\$3.2 \text{ million}", "3200000"),
+        ("60 mph", r"60 \text{ miles per hour}"), (r"\text{€}5", "5"),
+        ("30°C", r"30^\circ\text{C}"),
+    ],
+    "chains": [
+        ("5", "2+3=5"), ("5", "m+n=5"), ("5", "x=2+3=5"), ("9y", "2y+3y+4y=9y"), ("16", "x^2=16"),
+        (r"25\pi", r"A=\pi r^2 = 25\pi"), ("12", "AB=12"),
+        (r"\frac{1}{2}", r"P(A) = \frac{3}{6} = \frac{1}{2}"), ("0.5", r"\frac12=0.5"),
+        ("60", r"\angle ABC=60^\circ"), ("7", "a+b+c=7"), (r"\frac23", r"\frac{a}{b}=\frac23"),
+        ("5", "5=x"), ("3", "|z|=3"), ("14", "r=14"), (r"e=\frac12", r"\frac12"),
+        ("50", r"0.5=50\%"), ("4", "f(2)=2^2=4"), ("10", "S_{10}=10"),
+        (r"2\sqrt2", r"\sqrt8=2\sqrt2"), ("12", r"3\cdot 4=12"), ("1", r"\sin^2 x+\cos^2 x=1"),
+    ],
+    "sets": [
+        (r"(2,\infty)", "x>2"), ("x>2", r"(2,\infty)"), (r"[2,\infty)", r"x\ge 2"),
+        (r"(2,\infty)", "2<x"), (r"(-\infty,1)\cup(3,\infty)", r"x<1 \text{ or } x>3"),
+        (r"(-\infty,1)\cup(3,\infty)", "x<1, x>3"), ("(1,3)", r"x>1 \text{ and } x<3"),
+        (r"(-\infty,-4)\cup(-4,\infty)", r"\{x \mid x\neq -4\}"),
+        (r"\mathbb{R}\setminus\{-4\}", r"x\ne-4"),
+        (r"\mathbb{R}\setminus\{1,2\}", r"(-\infty,1)\cup(1,2)\cup(2,\infty)"),
+        (r"x\ne 1, x \ne 2", r"\mathbb{R}\setminus\{1,2\}"), (r"\mathbb{R}", r"(-\infty,\infty)"),
+        (r"\mathbb{R}", r"\text{all real numbers}"),
+        (r"(-\infty,\infty)", r"\text{All real numbers}"),
+        (r"(-\infty,\infty)", r"-\infty<x<\infty"), (r"\{1,2,3\}", r"\{1,2,2,3\}"),
+        (r"\{1\}\cup\{2\}", r"\{1,2\}"), ("[-3,3]", r"|x|\le 3"),
+        (r"(-\infty,-3)\cup(3,\infty)", "|x|>3"), (r"[a,\infty)", r"x \ge a"),
+        ("(a,b]", r"a<x\le b"), (r"[1,2]\cup[2,3]", "[1,3]"), ("(0,8.5)", "0<x<8.5"),
+        (r"\left[-\frac12,\infty\right)", r"x \ge -0.5"),
+        (r"\left(\sqrt2,\infty\right)", r"x>\frac{2}{\sqrt2}"),
+        (r"(-\infty,4)\cup(4,\infty)", r"\mathbb{R}-\{4\}"), (r"\{-2,2\}", r"\pm 2"),
+        (r"\{-2,2\}", r"x=\pm2"), (r"y \ge 3", r"[3,\infty)"), (r"x \in [1,2)", r"1 \le x < 2"),
+        ("[0,1)", r"\{x : 0\le x<1\}"), (r"\{x|x>2\}", r"(2,\infty)"),
+        ("4210_{5}", r"4210_{\text{five}}"), ("4210_5", "4210 (base 5)"),
+        ("4210_5", r"4210 \text{ (base 5)}"), ("4210_5", r"4210_{\text{base }5}"),
+        (r"-4\le x\le4", "[-4,4]"), (r"x\leq -1 or x \geq 1", r"(-\infty,-1]\cup[1,\infty)"),
+        (r"(-\infty, 2)", r"x<2 \text{ (interval notation)}"),
+    ],
+    "programs": [
+        (r"2\sqrt3", "2*sqrt(3)"), (r"\frac{\sqrt3}{2}", "sqrt(3)/2"), (r"\frac{\pi}{6}", "pi/6"),
+        (r"\ln 2", "ln(2)"), (r"\log_2 3", "log2(3)"), ("x^2+1", "x^2 + 1"), ("x^{10}", "x**10"),
+        ("2^{100}", "2^100"), (r"\frac{1}{x+1}", "1/(x+1)"), (r"\sqrt[3]{2}", "cbrt(2)"),
+        (r"\sqrt[3]{2}", "2**(1/3)"), ("e^2", "exp(2)"), (r"[0,\infty)", "[0, inf)"),
+        (r"(-\infty,1)\cup(2,\infty)", "(-oo, 1) U (2, oo)"), (r"x\ge3", "x >= 3"),
+        (r"-2\le x<3", "-2 <= x < 3"), (r"\theta", "theta"), (r"\sin\theta", "sin(theta)"),
+        (r"\frac{5\pi}{6}", "5*pi/6"), (r"\frac{5\pi}{6}", "5pi/6"), ("10^{-5}", "1.0e-5"),
+        ("1+2i", "1+2*I"), ("1+2i", "1 + 2j"), (r"\frac{1+\sqrt5}{2}", "(1+sqrt(5))/2"),
+        (r"\frac{1+\sqrt5}{2}", "(1 + 5**0.5)/2"), (r"x=\pm\sqrt2", "x = +-sqrt(2)"),
+        (r"\{1,2\}", "{1, 2}"), (r"\binom{5}{2}", "binomial(5,2)"), ("120", "5!"),
+        (r"\arcsin\frac12", "asin(1/2)"), ("|x|", "abs(x)"), (r"\frac{3}{4}", "(3)/(4)"),
+        (r"-\frac{3}{4}", "-(3/4)"), (r"a \cdot b", "a*b"), (r"\tan^{-1} 2", "arctan(2)"),
+    ],
+    "unicode": [
+        (r"\frac12", "½"), (r"3\frac12", "3½"), ("x^2", "x²"), ("x^{10}", "x¹⁰"), ("x^{-1}", "x⁻¹"),
+        (r"\sqrt2", "√2"), (r"2\sqrt{3}", "2√3"), (r"\sqrt{x+1}", "√(x+1)"), ("a_1", "a₁"),
+        (r"\theta", "θ"), (r"90^\circ", "90º"), ("90°", "90˚"), ("12", '12\u200b'),
+        ("12", '\ufeff12'), ("-5", "−5"), ("-5", "–5"), (r"x\ne3", "x≠3"), (r"\mathbb{R}", "ℝ"),
+        (r"\emptyset", "∅"), (r"(-\infty,3]", "(−∞, 3]"), (r"\frac{2}{3}", "2⁄3"), ("3", "３"),
+        (r"\frac{\sqrt{3}}{2}", "√3/2"), (r"5\sqrt[3]{2}", "5∛2"), (r"30\text{ cm}^2", "30 cm²"),
+        (r"x \in \mathbb{R}", "x∈ℝ"), (r"\pm2", "±2"), (r"\Delta", "Δ"), (r"\frac{7}{8}", "⅞"),
+        ("1,2", "1，2"), ("(1,2)", "（1，2）"), (r"2\pi r", "2πr"), ("10^{-3}", "10⁻³"),
+        (r"\text{m}^2", "m²"),
+    ],
+    "words": [
+        ("12", "Answer: 12"), ("12", "The answer is 12"), ("12", "the answer is 12."),
+        ("12", r"\text{Answer: } 12"), ("12", r"\text{Answer: 12}"),
+        ("12", r"\text{Final answer: }12"), ("12", r"\textbf{The final answer is } 12"),
+        ("7", "7 (at x=2)"), ("7", r"7\text{ (at }x=2\text{)}"), ("x=2", "x=2 (the only solution)"),
+        ("2", r"x=2\text{ (double root)}"), ("7", r"7 \text{ at } x=2"),
+        ("7", r"7 \text{ when } x=2"), ("2x+1", r"2x+1 \text{ for all real } x"),
+        ("2x+1", r"2x+1, \text{ where } x \in \mathbb{R}"), ("12", r"12 \text{ (approximately)}"),
+        ("12", r"\boxed{12}"), ("3", r"\text{There are } 3 \text{ solutions}"),
+        ("5", r"\text{She has } 5 \text{ apples}"), ("B", r"\text{Option B}"), ("B", "(B)"),
+        ("C", r"\text{(C) }5"), ("12", r"12 \text{ square units}"), ("24", r"\text{Area} = 24"),
+        ("24", r"\text{Area: }24"), (r"\frac12", r"\text{probability} = \frac12"),
+        ("12", r"\text{Total: } 12 \text{ ways}"), ("12", "Result = 12"),
+        ("n=3k", r"n = 3k, k \in \mathbb{Z}"), ("12", r"\underline{12}"), ("12", r"12\checkmark"),
+        ("12", r"\mathbf{12}"), ("12", r"\color{red}{12}"), ("12", r"\textcolor{blue}{12}"),
+        ("12", r"12\;"), ("12", r"\fbox{12}"), ("12", r"12 \quad \blacksquare"),
+    ],
+    "systems": [
+        ("(1,2)", "y=2, x=1"), ("(1,2)", "x=1 and y=2"), ("(1,2,3)", "x=1, y=2, z=3"),
+        ("x=1,y=2", "(x,y)=(1,2)"),
+    ],
+    "others": [
+        (r"\emptyset", r"\varnothing"), ("3x-y+13=0", "y=3x+13"), ("3x-y+13=0", "-3x+y-13=0"),
+        ("x^2+y^2=4", "2x^2+2y^2=8"), (r"y=\frac{1}{2}x", "x-2y=0"), (r"\text{13}", "13"),
+        ("13", r"\text{13}"), ("13", r"\mathrm{13}"), (r"17, 40, \text{ and } 75", "17,40,75"),
+        ("17,40,75", "75, 17 and 40"), (r"1-\frac{1}{\mathrm{e}}", "1-e^{-1}"),
+        (r"1-\frac1e", r"\frac{e-1}{e}"), (r"60^\circ", "60 degrees"), ("60", r"60^\circ"),
+        ("f(x)=x^2", "x^2"), ("x^2", "f(x)=x^2"), ("x^2", "y=x^2"),
+        ("p(x)=x^3-1", "p(x) = x^3 - 1"), (r"\text{Marion}", "Marion"),
+        (r"\text{Marion}", "marion"), ('"42"', "42"), ("42", "'42'"), ("42", "``42''"),
+        ("3k", "n=3k"), (r"\dbinom{10}{3}", r"\binom{10}{7}"), (r"\text{(B)}", "B"),
+        ("B", r"\textbf{(B)}"), ("B", "B."), ("B", "B) 12"), ("B", "(B) 12"),
+        (r"\text{(B)}", r"\text{B: } 12"), ("i", r"\sqrt{-1}"),
+        (r"\log_2 3", r"\frac{\log 3}{\log 2}"), (r"0.\overline{36}", r"\frac{4}{11}"),
+        (r"0.\dot{3}", r"\frac13"), (r"3\frac15", "3.2"), (r"3 \frac{1}{5}", "16/5"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{bmatrix}1\\2\end{bmatrix}"),
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\left[\begin{array}{cc}1&2\\3&4\end{array}\right]"),
+        (r"(5,\frac{\pi}{4})", r"\left(5,\dfrac{\pi}{4}\right)"),
+        (r"(5,\frac{\pi}{4})", r"(5, 0.25\pi)"), ("-3,1,9", "9, 1, -3"), ("-3,1,9", r"\{1,-3,9\}"),
+        ("2x^{12}", "2 x^{12}"), (r"\frac{0.5a}{b}/0.5", r"\frac{a}{b}"),
+        (r"a=1 \text{ or } a=-2", "1, -2"), ("1,-2", r"a=-2 \text{ or } a=1"),
+        (r"x\ge3", r"3\le x"), ("x>3", "3<x"), (r"3 \le x", r"x\ge3"), ("1:2:3", "1 : 2 : 3"),
+        ("50", r"50\%"), (r"50\%", "50 percent"), (r"\frac{3}{4}", r"\frac{3}{4}\approx0.75"),
+        (r"\frac{3}{4}", r"\frac34 = 0.75"), ("D=(0,2)", "(0,2)"), ("(0,2)", "D=(0,2)"),
+        (r"\sqrt{50}", r"5\sqrt2"), ("6", r"\mathbf{6}"), ("6", r"\textit{6}"), ("6", "{6}"),
+        ("6", r"\displaystyle 6"), ("6", r"\large 6"), ("6", r"\Large{6}"), ("6", r"\,6\,"),
+        ("6", '6\\\\'), ("6", "$6$"), ("6", r"\(6\)"), ("6", "6."), ("6", "+6"), ("a_{n}=2n", "2n"),
+        ("a_n=2n", "a_{n} = 2n"), ("2^{101}", "2*2^{100}"),
+        (r"\frac{2^{101}+1}{3 \cdot 2^{102}}", r"\frac{1}{6}+\frac{1}{3\cdot2^{102}}"),
+        (r"\infty", r"+\infty"), (r"\text{undefined}", "undefined"), (r"\text{Yes}", "yes"),
+        (r"\text{True}", "true"), (r"\text{even}", r"\text{Even}"),
+        ("(1,2), (3,4)", "(3,4), (1,2)"), ("(1,2)", "(1,2)"), ("x^2-1", "(x-1)(x+1)"),
+        ("(x-1)(x+1)", "(x+1)(x-1)"), (r"\frac{x+1}{2}", r"\frac{1}{2}x+\frac12"),
+        ("e^{x+1}", r"e\cdot e^x"), (r"\ln 8", r"3\ln2"), (r"2\cos^2x-1", r"\cos 2x"),
+        ("|x-1|", "|1-x|"), (r"\sqrt{12}", "12^{1/2}"), ("1{,}000{,}000", "1000000"),
+        ("1,000,000", "10^6"), ("0.5", ".5"), ("0.50", "0.5"), ("7", "7.00"),
+        (r"1.5 \times 10^3", "1500"), (r"\frac{7}{2}", r"3\tfrac12"), (r"\frac{-7}{2}", "-3.5"),
+        ("3 + 4i", "4i+3"), ("3+4i", r"3+4\mathrm{i}"), ("12:30", "12:30"),
+        (r"2:30 \text{ PM}", "2:30 p.m."), (r"\text{Monday}", "monday"),
+        (r"\text{July 4}", "July 4"), (r"10\text{ cm}", "10cm"),
+        (r"10\text{ cm}", r"10\,\mathrm{cm}"), (r"10\text{ cm}^2", r"10\text{ square cm}"),
+        (r"\$10", "10 dollars"), ("10", r"10 \text{ people}"), ("(-1,0]", r"-1<x\le0"),
+        ("C", r"\text{C}"), ("E", r"\boxed{E}"), ("E", "Answer: E"), ("E", "The answer is (E)"),
+        ("E", r"\text{(E) None of the above}"), ("3, 5", r"3 \text{ and } 5"), ("3,5", "3; 5"),
+        (r"2\pm\sqrt3", r"2+\sqrt3, 2-\sqrt3"), (r"x=2\pm\sqrt3", r"2-\sqrt3,2+\sqrt3"),
+        (r"\{2\}", "2"), ("2", r"\{2\}"), ("[2]", "[2]"), (r"\frac{1}{2},\frac{1}{3}", "1/3, 1/2"),
+        ("1/2", r"\frac{1}{2}"), ("f^{-1}(x)=x+1", "x+1"), ("f'(x)=2x", "2x"), ("2x", "f'(x)=2x"),
+        ("y=2x+1", "2x-y+1=0"), ("AB=9, CD=4", "CD=4, AB=9"), ("x=1,y=2", "(1,2)"),
+        (r"\left(1,2\right)", r"x=1,\ y=2"), (r"\text{3 hours}", "3"),
+        (r"3\text{ hours}", r"3 \text{ hr}"), ("n=2k+1", "2k+1"),
+        (r"n=2k+1, k\in\mathbb{Z}", "2k+1"), (r"\frac{\pi}{4}+k\pi", r"k\pi+\frac{\pi}{4}"),
+        (r"2\sqrt{3}\text{ units}", r"2\sqrt3"), (r"-\infty", "-inf"),
+        (r"\text{no solution}", r"\text{No solution}"), (r"\text{no solution}", "no solution"),
+        (r"\text{no solutions}", "No solutions."), ("101_2", "101_{2}"),
+        ("101_2", r"101_{\text{two}}"), ("(1,2]", r"\left(1,2\right]"), (r"2\%", r"2 \%"),
+        (r"\tfrac{5}{6}", r"\frac 5 6"), (r"\frac{5}{6}", "5 / 6"), (r"\frac{5}{6}", r"\frac{5}6"),
+        (r"x \in \{1,2\}", r"\{1,2\}"), ("1, 2", r"x \in \{1, 2\}"), (r"x\in(1,2)", "1<x<2"),
+    ],
+}  # fmt: skip
+UNEQUAL: dict[str, list[Pair]] = {
+    "units": [
+        (r"\$25", r"25\%"), (r"30^\circ", r"30\%"), (r"25\%", r"25\text{ cm}"),
+        (r"\$25", "25 euros"), ("€25", r"\$25"), ("£5", r"\$5"), (r"25\text{ cents}", r"\$25"),
+        ("25°", r"\$25"), (r"\$5", r"5\text{ cm}"), (r"5 \text{ million}", "5"),
+        (r"5\text{ m/s}", r"5\text{ km/h}"), (r"60\text{ miles per hour}", "60 km/h"),
+        (r"\$5 \text{ per hour}", r"\$5 \text{ per day}"), ("30°C", "30°F"),
+        (r"3 \text{ hundredths}", "3"), (r"25\text{ percent}", r"25\text{ dollars}"),
+        (r"5\text{ cm}^2", r"5\text{ cm}^3"), (r"5\text{ kg}", r"5\text{ g}"), (r"\$3.20", "3.20%"),
+    ],
+    "chains": [
+        ("5", "2+2=5"), ("3", "8+10-2=3"), ("2", r"(-64)\div(-32)=-2=2"), ("5", "2x=5"),
+        ("5", "x+1=5"), ("5", "x=2+2=5"), ("5", "5=6"), ("6", "5=6"), ("10", r"3\cdot 4=10"),
+        (r"\frac12", r"\frac{2}{3}=\frac12"), ("x=5", "x=2+2=5"), ("7", "x=3, 4+4=7"),
+        ("4", "2^3=4"), ("1", "0.5=1"), ("x=5", "x = 4 = 5"), ("12", r"\frac{24}{3}=12"),
+        (r"25\pi", r"5^2\pi = 25"), ("9", "3^2=6=9"), ("9y", "2y+3y+5y=9y"), ("256", "256+37=293"),
+        ("37", "256+37=293"), ("0", "x^2-4=0"), ("2", "x^2-4=0"),
+    ],
+    "sets": [
+        (r"(2,\infty)", r"x\ge2"), (r"x\ge 2", r"(2,\infty)"), (r"[2,\infty)", "x>2"),
+        (r"(-\infty,2]", "x<2"), ("(0,1]", "0<x<1"), ("[0,1]", "0<x<1"), ("(0,1)", r"0\le x \le 1"),
+        ("x>2", r"x\ge 2"), (r"(2,\infty)", "x<2"),
+        (r"(-\infty,1)\cup(3,\infty)", r"x\le1 \text{ or } x\ge3"),
+        (r"(-\infty,1)\cup(3,\infty)", "(1,3)"), (r"(-\infty,-4)\cup(-4,\infty)", r"x\ne4"),
+        (r"\mathbb{R}\setminus\{4\}", r"\mathbb{R}"), (r"\mathbb{R}", r"(0,\infty)"),
+        (r"[a,\infty)", "x>a"), ("(a,b)", r"a\le x\le b"), ("x>2", "y>2"),
+        (r"\{1,2\}", r"\{1,2,3\}"), (r"\{1,2\}", "1"), (r"[1,2)\cup(2,3]", "[1,3]"),
+        ("(-3,3)", r"|x|\le3"), ("[-3,3]", "|x|<3"), (r"x\ne1, x\ne2", r"x\ne1"),
+        (r"(2,\infty)", r"\{x \mid x \ge 2\}"), ("1<x<2", r"1\le x<2"), ("(1,2)", r"1 < x \le 2"),
+        (r"(-\infty,\infty)", r"x\ne0"), ("(2,5)", "x=2, x=5"), ("[2,5]", "2, 5"),
+    ],
+    "programs": [
+        (r"2\sqrt3", "2*sqrt(2)"), ("pi/6", "pi/3"), ("x**2", "x**3"), ("sqrt(35)", "sqrt(3)*5"),
+        (r"\sqrt{35}", r"\sqrt3 5"), ("x<=3", "x<3"), ("x>=3", "x>3"), ("x!=3", "x=3"),
+        ("2**10", "210"), ("ln(2)", "log(2)"),
+    ],
+    "unicode": [
+        ("½", r"\frac{1}{3}"), ("x²", "x³"), ("x²", "x2"), ("3½", "3/2"), ("3½", r"\frac{31}{2}"),
+        ("a₁", "a_2"), ("√2", "2"), ("−5", "5"), ("x⁻¹", "x"), ("10²", "102"),
+    ],
+    "words": [
+        ("12", "Answer: 13"), ("7", "7 (mod 10)"), ("5", "5 (or 6)"), ("5", r"5\text{ or }6"),
+        ("12", "The answer is not 12"), ("5", "x is at least 5"), ("7", r"8 \text{ (at } x=7)"),
+        ("2", r"7 \text{ (at } x=2)"), ("7", r"\text{not } 7"), ("12", "-12"),
+        ("5", r"5 \text{ except } 3"), ("10", "10 - 3"), ("x=2", "x=2, x=3"),
+        ("3", r"3 \text{ hours or } 4"), ("5", "5 + (C)"), ("5", "5k"),
+        ("4", r"4 \text{ times } 3"), ("B", "Option C"), ("B", "BC"),
+    ],
+    "systems": [
+        ("(1,2)", "x=2,y=1"), ("(1,2)", "y=1,x=2"), ("(2,1)", "x=1,y=2"), ("x=1,y=2", "x=2,y=1"),
+        ("(1,2)", r"\{1,2\}"),
+    ],
+    "constants": [
+        ("e^{-50}x", "2e^{-50}x"), ("e^{-80}", "e^{-80}+e^{-90}"), (r"\frac{1}{2^{500}}", "0"),
+        ("10^{-50}", "0"), ("0.0000000000000000000000000000000000000000000000000000000000001", "0"),
+        ("0.0000000000000000000000000000000000000000000000000000000000001", "0.0000000000000000000000000000000000000000000000000000000000002"),
+        (r"\binom{2000}{1000}", r"\binom{2000}{999}"), ("5000!", "5001!"), ("9999!", "10000!"),
+        (r"\sqrt{10^{100}+1}", "10^{50}"), (r"\frac{1}{9999!}", r"\frac{1}{10000!}"),
+        (r"\sqrt{2}+10^{-70}", r"\sqrt2"), ("e^{1000}", "e^{1000}+1"),
+        (r"\pi^{500}", r"\pi^{500}+1"), (r"\ln(1+10^{-50})", "10^{-50}"),
+        (r"\sin(10^{-30})", "10^{-30}"), ("2^{-1000}", "3^{-1000}"), ("7^{100000}", "7^{100000}+1"),
+        (r"\frac{1}{7^{100000}}", "0"), ("x+10^{-60}", "x"), ("x+e^{-150}", "x"),
+        (r"\sqrt{2}x+e^{-150}", r"\sqrt2x"), ("1-2^{-2000}", "1"), ("1-0.5^{3000}", "1"),
+    ],
+    "others": [
+        ("D=(0,2)", "D=(0,2]"), ("D=(0,2)", "(0,3)"), ("3x-y+13=0", "3x-y=13"),
+        ("3x-y+13=0", "3x+y+13=0"), (r"1:2:3:\ldots", r"1:2:4:\ldots"),
+        (r"1,2,\ldots,n", r"1,3,\ldots,n"), ("f(x)=0", "f(x)=x"), ("f(x)=0", "x"), ("x=0", "x=1"),
+        (r"17, 40, \text{ and } 75", "17,40"), (r"\text{Marion}", r"\text{Mario}"),
+        (r"\text{Ann}", r"\text{Anne}"), (r"1-\frac{1}{e}", "1-e"), (r"60^\circ", r"61^\circ"),
+        (r"60^\circ", r"\frac{\pi}{3}+1"), ("C", "D"), ("C", r"\text{(D) C}"), ("C", "A, C"),
+        ("C", "(B)"), ("4210_5", "4211_5"), ("4210_5", "4210_6"), ("-3,1,9", "3,1,9"),
+        ("-3,1,9", "-3,1"), ("(1,2,3)", "(1,3,2)"), ("2^{101}", "2^{100}"),
+        ("2^{101}+1", "2^{101}"), (r"\frac{\sqrt3}{2}", "0.8660254"), (r"\sqrt2", "1.414"),
+        (r"a=1 \text{ or } a=-2", r"a=1 \text{ or } a=2"), (r"x\ge3", r"x\le3"), (r"x\ge3", "x>3"),
+        ("3<x", "x<3"), ("x=1,y=2", "x=1,y=3"), ("(1,2)", "(1,2,3)"), (r"0.\overline{3}", "0.3"),
+        (r"0.\overline{36}", "0.36"), (r"3\frac15", r"3\cdot\frac15"),
+        (r"\binom{10}{3}", r"\binom{10}{4}"), ("i", "-i"), ("i", "1"), (r"\log_2 3", r"\log_3 2"),
+        (r"50\%", "0.05"), (r"G_n=\sum_{k=0}^{n-1}G_k", r"G_n=\sum_{k=0}^{n}G_k"),
+        (r"\sum_{k=1}^{n} k", r"\sum_{k=1}^{n-1} k"), (r"\int_0^1 x dx", r"\int_0^2 x dx"),
+        ("n!", "(n+1)!"), ("x+y", "xy"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}"),
+        ("[1,2]", "(1,2]"), (r"\text{even}", r"\text{odd}"), (r"\text{Yes}", r"\text{No}"),
+        (r"\text{no solution}", "0"), (r"\infty", "0"), ("undefined", "0"), ("7", "7x"),
+        ("x^2", "2x"), (r"\frac12", "2"), ("12", "1, 2"), ("12", "1.2"), ("1,2", "1.2"),
+        ("1,000", "1"), ("1000", "1,0000"), ("10^6", "10^5"), (r"\frac{x}{y}", r"\frac{y}{x}"),
+        ("f(x)=x^2", "f(x)=x^3"), ("f(x)=x^2", "g(x)=x^2"), ("x=5", "y=5"), ("2:3", "3:2"),
+        (r"2:30 \text{ PM}", "2:30 AM"), (r"\text{July 4}", "July 5"),
+        (r"3\text{ hours}", r"3\text{ minutes}"), (r"10\text{ cm}^2", r"10\text{ cm}"),
+        (r"\{1,2\}", r"\{1,2,3\}"), (r"\{1,2\}", "(1,2)"), (r"x\in(1,2)", r"x\in[1,2]"),
+        ("1<x<2", "1<x<3"), ("x^{10}", "x^1 0"), ("n=3k", "n=3k+1"), (r"k\pi", r"2k\pi"),
+        (r"\frac{\pi}{4}+k\pi", r"\frac{\pi}{4}+2k\pi"), (r"\pm2", "2"), ("2", r"\pm2"),
+        (r"2\pm\sqrt3", r"2+\sqrt3"), ("a_1=4", "a_2=4"), ("a_1", "a_2"), (r"\alpha", r"\beta"),
+        ("A", "a"), (r"\text{A}", r"\text{B}"), ("5", "five hundred"), (r"\text{five}", "6"),
+        ("1+2i", "1-2i"), ("e^{2}", "e^{3}"), ("|x|", "x"), (r"\sin x", r"\cos x"),
+        (r"\sin^2x", r"\sin x^2"), ("y=2x+1", "y=2x-1"), ("2x+1", "f(x)=2x"),
+        ("AB=9, CD=4", "AB=4, CD=9"), ("x=1, y=2", "x=2, y=1"), ("x^2+1=0", "x^2-1=0"),
+        (r"7 \pmod{10}", r"7 \pmod{11}"), (r"n \equiv 1 \pmod 4", r"n \equiv 3 \pmod 4"),
+        (r"2 \mid n", r"3 \mid n"), (r"\leq 5", r"\leq 6"), (r"\leq 5", r"\geq 5"),
+        (r"\leq 5", "5"),
+        (r"\begin{cases} x+1 & x<0 \\ 0 & x \ge 0 \end{cases}", r"\begin{cases} x+2 & x<0 \\ 0 & x \ge 0 \end{cases}"),
+        ("12", r"12 \text{ or } 13"), ("1", "1 - 10^{-300}"), ("0", "10^{-300}"),
+        ("0.1", "0.1000000000000000000001"), ("0", "e^{-1000}"),
+        (r"\frac{1}{3}", "0.3333333333333333333333333333333333333333333333333333333333"),
+        (r"\pi", r"\frac{355}{113}"), (r"\pi", r"\frac{22}{7}"), ("e", "2.718281828459045"),
+        ("2^{64}", "18446744073709551615"), ("2^{64}", r"1.8446744073709552 \times 10^{19}"),
+        ("10^{20}", "10^{20}+1"), (r"\sqrt{10^{40}+1}", "10^{20}"), ("10!", "10"),
+        (r"\frac{1}{100!}", "0"), ("3^{1000}", "3^{1001}"),
+        (r"\frac{1}{3^{1000}}", r"\frac{1}{3^{1001}}"),
+    ],
+}  # fmt: skip
+
+BOXES = [
+    ("2, 6, 11", r"\boxed{2}, \boxed{6} and \boxed{11}.", True),
+    ("2,6", r"$\boxed{2}$ or $\boxed{6}$", True),
+    ("2,6", r"$x = \boxed{2}$ and $x = \boxed{6}$.", True),
+    ("6", r"$\boxed{2}$, $\boxed{6}$", False),
+    ("2", r"\boxed{2} or \boxed{6}", False),
+    ("6", r"\boxed{2}. Wait, \boxed{6}", True),
+    ("6", r"First \boxed{2}; then, \boxed{6}", True),
+    ("(2,6)", r"x=\boxed{2}, y=\boxed{6}", True),
+    ("(2,6)", r"x=\boxed{6}, y=\boxed{2}", False),
+    ("5", r"\boxed{5} and \boxed{5}", True),
+    (r"\frac12", r"\boxed{\frac12} or \boxed{0.5}", True),
+    ("2/3", r"\boxed{\frac23} or \boxed{0.667}", True),
+    ("2,6", r"\[\boxed{2} \text{ and } \boxed{6}\]", True),
+    ("2,6", r"\[\boxed{2}\quad\text{or}\quad\boxed{6}\]", True),
+    ("2, 6", r"The solutions are $\boxed{2}$ and $\boxed{6}$", True),
+    ("6", r"so $a=\boxed{2}$ and hence $b=\boxed{6}$", True),
+    ("6", r"\boxed{2}\n\n\boxed{6}", True),
+    ("2,6", "\\boxed{2},\n\\boxed{6}", True),
+    ("2,6", r"\boxed{2}/\boxed{6}", True),
+    ("6", r"Is it \boxed{2}? No, \boxed{6}", True),
+    ("6", r"Step 1: \boxed{2}, and so \boxed{6}", True),
+    ("(1,2),(3,4)", r"\boxed{(1,2)} and \boxed{(3,4)}", True),
+    ("A,C", r"\boxed{A} and \boxed{C}", True),
+    ("A", r"\boxed{A} and \boxed{C}", False),
+    ("C", r"\boxed{A}, \boxed{C}", False),
+    ("12", r"\boxed{12} cm", True),
+    ("5", r"\boxed{2+2=5}", False),
+    ("4", r"\boxed{2+2=4}", True),
+    ("72", r"<think>\boxed{48}</think> \boxed{72}", True),
+    ("48", r"<think>\boxed{48}</think> So it is 48", True),
+    ("5", r"\boxed{5} or \boxed{", False),
+    ("58", r"$$\boxed{58}$$", True),
+    ("12", r"\boxed{\text{12}}", True),
+    ("12", r"\boxed 12", False),
+    ("12", r"\boxed {12}", True),
+    ("3", r"\boxed{3}\boxed{4}", False),
+    ("-1, 2", r"$k = \boxed{-1}$ or $k=\boxed{2}$", True),
+    ("10", r"Minimum \boxed{10}, maximum \boxed{20}", False),
+    ("2, 6", r"\boxed{x=2} or \boxed{x=6}", True),
+    ("6", r"\boxed{x=2} or \boxed{x=6}", False),
+]
+"""Reference, solution, whether it is right."""
+
+
+def pairs(table: dict[str, list[Pair]]) -> list[object]:
+    return [
+        pytest.param(*pair, id=f"{kind}: {pair[0]} | {pair[1]}")
+        for kind, rows in table.items()
+        for pair in rows
+    ]
+
+
+def judged(reference: str, answer: str) -> bool:
+    """The verdict of all that may decide; what decides at once must say the same."""
+    wanted, given = normal(reference), normal(answer)
+    verdict, at_once = equal(wanted, given, SETTINGS), quick(wanted, given, SETTINGS)
+    assert at_once in (None, verdict)
+    return verdict
+
+
+@pytest.mark.parametrize(("reference", "answer"), pairs(EQUAL))
+def test_the_same_answer_in_another_spelling_is_right(reference: str, answer: str) -> None:
+    assert judged(reference, answer)
+
+
+@pytest.mark.parametrize(("reference", "answer"), pairs(UNEQUAL))
+def test_another_answer_is_never_right(reference: str, answer: str) -> None:
+    assert not judged(reference, answer)
+
+
+@pytest.mark.parametrize(("reference", "solution", "right"), BOXES)
+def test_boxes_are_a_list_only_where_nothing_but_a_list_joins_them(
+    reference: str, solution: str, right: bool
+) -> None:
+    answer = read_answer(solution)
+    assert (answer is not None and equal(normal(reference), answer, SETTINGS)) is right
