@@ -125,7 +125,7 @@ def _equal(
 def _other_readings(reference: str, answer: str) -> Iterator[tuple[str, str]]:
     """Pairs of texts that say the same with fewer words, or with commas that list."""
     wanted, given = clean(reference), clean(answer)
-    bare = without_words(wanted), without_words(given)
+    bare = clean(without_words(wanted)), clean(without_words(given))
     if bare != (wanted, given):
         yield bare
         yield wanted, bare[1]
