@@ -92,13 +92,23 @@ def _completion(
 
 
 def _stop_string(choice: Mapping[str, Any], text: str, sampling: Sampling) -> str | None:
-    """Which stop string ended the text; servers that don't say are believed by the text's end."""
+    """Which stop string ended the text; servers that don't say are believed by the text's end.
+
+    Raises BadAnswer where the text has none at its end although it should be kept: then the turn
+    may have ended, or the server left the stop string out, and nobody can tell.
+    """
     if choice["finish_reason"] != "stop":
         return None
     if "stop_reason" in choice:
         reason = choice["stop_reason"]
         return reason if isinstance(reason, str) else None
-    return next((stop for stop in sampling.stop if text.endswith(stop)), None)
+    found = next((stop for stop in sampling.stop if text.endswith(stop)), None)
+    if found is None and sampling.stop and sampling.include_stop:
+        raise BadAnswer(
+            "it does not say what ended a text (no stop_reason), and a stop string that it was "
+            "asked to keep (include_stop_str_in_output) is not there"
+        )
+    return found
 
 
 def _logprobs(sent: Mapping[str, Any], top: int) -> tuple[TokenLogprob, ...]:

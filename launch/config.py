@@ -9,7 +9,8 @@ and says what to change; nothing is started with a configuration that was not wh
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,23 @@ Config = TypeVar("Config")
 
 _ADAPTER: TypeAdapter[BuildConfig] = TypeAdapter(BuildConfig)
 _TRAINING: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping. Raises YAMLError with the line of the second one."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key `{key}` is given twice: remove one",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> BuildConfig:
@@ -52,7 +70,7 @@ def load_training(path: Path, overrides: dict[str, Any] | None = None) -> TrainC
 def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     """The settings of a file as they are written; what is overridden is replaced, unless None."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -60,7 +78,9 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
-        raise ConfigurationError(f"{path}: not valid YAML{line}") from None
+        twice = isinstance(error, yaml.constructor.ConstructorError) and not error.context
+        said = error.problem if twice else "not valid YAML"
+        raise ConfigurationError(f"{path}: {said}{line}") from None
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must be a mapping of settings")
     raw.update({key: value for key, value in (overrides or {}).items() if value is not None})
@@ -80,10 +100,23 @@ def validate(raw: dict[str, Any], source: str) -> BuildConfig:
 def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) -> Config:
     """Validate plain data of any kind; raises ConfigurationError naming the keys that are wrong."""
     try:
-        return adapter.validate_python(raw)
+        config = adapter.validate_python(raw)
     except ValidationError as error:
         lines = [_explain(e["loc"], e["type"], e["msg"]) for e in error.errors()]
         raise ConfigurationError(f"{source}: " + "; ".join(lines)) from None
+    if wrong := list(_truths_for_numbers(raw, config)):
+        raise ConfigurationError(f"{source}: {'; '.join(wrong)}")
+    return config
+
+
+def _truths_for_numbers(raw: Any, value: Any, key: str = "") -> Iterator[str]:
+    """Where `true` or `false` was written and a number was made of it."""
+    if isinstance(raw, bool) and isinstance(value, int | float) and not isinstance(value, bool):
+        yield f"`{key}`: must be a number, not {str(raw).lower()}"
+    elif isinstance(raw, dict) and is_dataclass(value):
+        for name, inner in raw.items():
+            where = f"{key}.{name}" if key else str(name)
+            yield from _truths_for_numbers(inner, getattr(value, str(name), None), where)
 
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
@@ -116,7 +149,9 @@ def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
 
 
 def _local(folder: Path, model: str) -> str:
-    """A model's folder, made absolute; a hub's name as it is."""
+    """A model's folder, made absolute (`~` is the user's own); a hub's name as it is."""
+    if model.startswith("~"):
+        return str(Path(model).expanduser())
     return str((folder / model).resolve()) if model.startswith((".", "/")) else model
 
 

@@ -43,6 +43,14 @@ class Unreadable(ValueError):
     """The expression is outside of what this evaluator reads: algebra must decide."""
 
 
+class TooLarge(Unreadable):
+    """A number has more digits than are computed here."""
+
+
+class Endless(Unreadable):
+    """An exponent is itself too large: nobody can compute that, and nothing else equals it."""
+
+
 class SeveralRoots(Unreadable):
     """A negative number has several roots of that kind: only positive numbers tell."""
 
@@ -92,7 +100,7 @@ class Expression:
         if isinstance(value, Fraction):
             places = value.denominator.bit_length()
             if value.numerator.bit_length() + places > _MAX_BITS:
-                raise Unreadable("too large")
+                raise TooLarge("too large")
             size = value.numerator.bit_length() - places
             smallest = -places if places > 1 else 0
         elif value == 0:
@@ -148,15 +156,21 @@ class Expression:
             elif token == "!":
                 value = self.note(Fraction(math.factorial(_small(value))))
             else:
-                value = self.note(self.raised(value, self.argument()))
+                value = self.note(self.raised(value, self.exponent()))
         return value
+
+    def exponent(self) -> Value:
+        try:
+            return self.argument()
+        except TooLarge:
+            raise Endless("a tower of powers") from None
 
     def raised(self, base: Value, exponent: Value) -> Value:
         if isinstance(base, Fraction) and isinstance(exponent, Fraction):
             if exponent.denominator == 1:
                 size = base.numerator.bit_length() + base.denominator.bit_length()
                 if size * abs(exponent.numerator) > _MAX_BITS:
-                    raise Unreadable("too large")
+                    raise TooLarge("too large")
                 return Fraction(base**exponent.numerator)
             if exponent.denominator == 2 and abs(exponent.numerator) == 1:
                 root = self.root(base, 2)
@@ -166,7 +180,7 @@ class Expression:
             raise SeveralRoots("which root of a negative number is meant")
         power = self.numbers.of(exponent)
         if number and abs(power) * max(1, abs(self.numbers.size(number))) > _MAX_BITS:
-            raise Unreadable("too large")
+            raise TooLarge("too large")
         return number**power
 
     def argument(self) -> Value:

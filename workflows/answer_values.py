@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from workflows.answer_expression import POSITIVE, Expression, SeveralRoots, Unreadable
+from workflows.answer_expression import POSITIVE, Endless, Expression, SeveralRoots, Unreadable
 from workflows.answer_numbers import Value, long_numbers
 
 POINTS = 2
@@ -97,6 +97,8 @@ def same_digits(one: str, other: str) -> bool | None:
     """
     try:
         return _same_at(one, other, range(POINTS))
+    except Endless:
+        return False
     except SeveralRoots:
         with suppress(Unreadable, ArithmeticError, ValueError, RecursionError):
             return _same_at(one, other, range(POSITIVE, POSITIVE + POINTS))

@@ -8,6 +8,7 @@ refuses the file too, as the settings say.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -23,6 +24,7 @@ from storage.records import Drop, Problem
 REQUIRED = ("problem_id", "problem", "answer")
 UNUSUAL = "unusual_answer"
 """Reason of a drop: no answer could be compared with the problem's."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_NAMED = 20
 _OPTIONAL = tuple(f.name for f in fields(Problem) if f.name not in REQUIRED)
 
@@ -116,7 +118,7 @@ def _json_list(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield f"line {number}", json.loads(line)
@@ -154,4 +156,6 @@ def required_text(row: Mapping[str, Any], name: str, where: str) -> str:
         raise InputError(f"{where}: `{name}` must be text, not {type(value).__name__}")
     if not value.strip():
         raise InputError(f"{where}: `{name}` is empty")
+    if _SURROGATE.search(value):
+        raise InputError(f"{where}: `{name}` holds half of a surrogate pair: write the character")
     return value

@@ -64,7 +64,7 @@ from workflows.tool_verdicts import tool_verdicts
 from workflows.training_mask import masker_for, render, with_trainable_template
 
 DATA = Path(__file__).parents[1] / "data"
-FAST_S = 10.0
+FAST_S = 30.0
 """Seconds within which an answer is graded, or code that reads from a terminal is refused."""
 
 

@@ -249,6 +249,16 @@ async def test_the_stop_string_is_the_one_the_server_names(
     assert reply.completions[0].stop_string == stop_string
 
 
+async def test_a_text_that_may_have_lost_its_stop_string_is_no_reply() -> None:
+    plain = {"index": 0, "text": "```python\nprint(1)", "finish_reason": "stop"}
+    server = Server(says({"choices": [plain]}))
+    async with server.engine() as engine:
+        reply = await engine.generate(CHAT, Sampling(stop=("b",)))
+        assert reply.completions[0].stop_string is None
+        with pytest.raises(EngineFailed, match="does not say what ended a text"):
+            await engine.generate(CHAT, Sampling(stop=("\n```\n",), include_stop=True))
+
+
 async def test_tokens_are_counted_here_where_the_server_does_not_count_per_sample() -> None:
     plain = [
         {"index": i, "text": "one two three"[: 7 + 6 * i], "finish_reason": "stop"}

@@ -16,16 +16,6 @@ from tests.contract.field_cases import DATA, TALLY, Case, Unknown, cases, furthe
 OURS = ("field_cases.jsonl", "real_cases.jsonl")
 
 OPEN: dict[str, tuple[int, tuple[int, ...]]] = {
-    "field_cases.jsonl build_config": (
-        9,
-        (
-            174,
-            175,
-            178,
-        ),
-    ),
-    "field_cases.jsonl completions_reply": (9, (160,)),
-    "field_cases.jsonl exec": (9, (183,)),
     "field_cases.jsonl index_vote": (
         2,
         (

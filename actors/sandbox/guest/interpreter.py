@@ -78,6 +78,7 @@ def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
     os.cpu_count = lambda: how.cpus
+    sys.set_int_max_str_digits(0)  # 2000! is printed; time and output are bounded all the same
     # Or every fork draws the same numbers. Where it is not loaded yet (numpy does so when it is
     # first used) it will seed itself; to load it here would cost every run 7 ms.
     if drawn := sys.modules.get("numpy.random"):

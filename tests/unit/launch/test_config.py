@@ -84,6 +84,9 @@ def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> Non
             id="not a number",
         ),
         pytest.param({"shard_size": "many"}, "`shard_size`", id="type"),
+        pytest.param(
+            {"shard_size": True}, "`shard_size`: must be a number, not true", id="truth for number"
+        ),
         pytest.param({"run": "a/b"}, "`run`", id="run name"),
         pytest.param({"format": 2}, "`format`", id="newer format"),
     ],
@@ -96,6 +99,12 @@ def test_a_wrong_key_is_named_with_what_to_change(
     assert "\n" not in str(error.value)
 
 
+def test_a_home_folder_is_found_where_the_file_is_read(tmp_path: Path) -> None:
+    vllm = {"kind": "vllm", "model": "~/models/x"}
+    config = load(write(tmp_path, MINIMAL | {"models": MINIMAL["models"] | {"policy": vllm}}))
+    assert config.engine("policy").model == str(Path.home() / "models" / "x")
+
+
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
     raw = {key: value for key, value in MINIMAL.items() if key != "models"}
     with pytest.raises(ConfigurationError, match="`models` is missing"):
@@ -104,7 +113,12 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "not valid YAML"), ("- 1", "must be a mapping"), ("", "must be a mapping")],
+    [
+        ("a: [", "not valid YAML"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", r"the key `c` is given twice: remove one \(line 2\)"),
+        ("- 1", "must be a mapping"),
+        ("", "must be a mapping"),
+    ],
 )
 def test_a_file_that_is_no_configuration_is_said_so(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

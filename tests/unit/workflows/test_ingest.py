@@ -37,6 +37,11 @@ def test_json_lines_are_read_in_order_and_unknown_columns_are_ignored(tmp_path: 
     ]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "\ufeff" + json.dumps(GOOD))
+    assert checked_problems(file, None, any_answer).problems == [Problem("a", "1 + 1?", "2")]
+
+
 def test_parquet_reads_the_same_as_json_lines(tmp_path: Path) -> None:
     rows = [GOOD, GOOD | {"problem_id": "b"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "problems.parquet")
@@ -58,6 +63,11 @@ def test_a_limit_takes_the_first_problems(tmp_path: Path) -> None:
         pytest.param([{"problem_id": "a", "answer": "1"}], "`problem` is missing", id="missing"),
         pytest.param([GOOD | {"answer": " "}], "`answer` is empty", id="empty answer"),
         pytest.param([GOOD | {"answer": 2}], "`answer` must be text, not int", id="wrong type"),
+        pytest.param(
+            ['{"problem_id": "a", "problem": "what \\ud83d?", "answer": "1"}'],
+            "line 1: `problem` holds half of a surrogate pair",
+            id="half of a surrogate pair",
+        ),
         pytest.param([GOOD, GOOD], "'a' stands also at problem 1", id="duplicate id"),
         pytest.param(
             [GOOD | {"answer": "broken"}, GOOD | {"problem_id": "b", "answer": "broken"}],
