@@ -100,26 +100,34 @@ _NAMES = {
 _NAME = re.compile(
     rf"(?<![\\a-zA-Z])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![a-zA-Z])"
 )
-_SIGNS = (
-    (re.compile(r"^\s*\*\*(.+?)\*\*\s*$", re.DOTALL), r"\1"),  # bold in Markdown
-    (re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
-    (re.compile(r"\*\*\s*(-?\d*\.?\d+)(?![.\d])"), r"^{\1}"),
-    (re.compile(r"\*\*"), "^"),
-    (re.compile(r"\^\s*(\d*\.\d+|\d{2,})(?![.\d])"), r"^{\1}"),
-    (re.compile(r"^\s*\{([^{}]*,[^{}]*)\}\s*$"), r"\\{\1\\}"),
-    (re.compile(r"(?<![\\a-zA-Z])(?:binomial|comb)\s*\((\w+)\s*,\s*(\w+)\)"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<=\d)\s*\*\s*I(?![a-zA-Z])"), "i"),
-    (re.compile(r"^([-+*/().\d\s]*\d)\s*[jJ]([-+*/().\d\s]*)$"), r"\1i\2"),
-    (re.compile(r"<=|=<"), r"\\le "),
-    (re.compile(r">="), r"\\ge "),
-    (re.compile(r"!=|<>|=/="), r"\\ne "),
-    (re.compile(r"=="), "="),
-    (re.compile(r"\+/-|\+-"), r"\\pm "),
-    (re.compile(r"(?<=[\])])\s*(?:U|u|union|Union)\s*(?=[(\[])"), r"\\cup "),
-    (re.compile(r"(?<![\d.])(\d+\.\d+)[eE]([+-]?\d{1,3})(?![\d.])"), r"\1*10^{\2}"),
-    (re.compile(r"(?<![\\a-zA-Z])log_?(\d+)\s*(?=\()"), r"\\log_{\1}"),
-    (re.compile(r"(?<![\\a-zA-Z])abs\s*\(([^()]*)\)"), r"|\1|"),
+_SIGNS = tuple(
+    (sign, re.compile(pattern, re.DOTALL), replacement)
+    for sign, pattern, replacement in (
+        ("**", r"^\s*\*\*(.+?)\*\*\s*$", r"\1"),  # bold in Markdown
+        ("sqrt", r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))", r"\\sqrt{\1}"),
+        ("**", r"\*\*\s*(-?\d*\.?\d+)(?![.\d])", r"^{\1}"),
+        ("**", r"\*\*", "^"),
+        ("^", r"\^\s*(\d*\.\d+|\d{2,})(?![.\d])", r"^{\1}"),
+        ("{", r"^\s*\{([^{}]*,[^{}]*)\}\s*$", r"\\{\1\\}"),
+        ("om", r"(?<![\\a-zA-Z])(?:binomial|comb)\s*\((\w+)\s*,\s*(\w+)\)", r"\\binom{\1}{\2}"),
+        ("I", r"(?<=\d)\s*\*\s*I(?![a-zA-Z])", "i"),
+        ("j", r"^([-+*/().\d\s]*\d)\s*j([-+*/().\d\s]*)$", r"\1i\2"),
+        ("<=", r"<=", r"\\le "),
+        ("=<", r"=<", r"\\le "),
+        (">=", r">=", r"\\ge "),
+        ("!=", r"!=", r"\\ne "),
+        ("<>", r"<>", r"\\ne "),
+        ("==", r"==", "="),
+        ("+", r"\+/?-", r"\\pm "),
+        ("U", r"(?<=[\])])\s*U\s*(?=[(\[])", r"\\cup "),
+        ("nion", r"(?<=[\])])\s*[uU]nion\s*(?=[(\[])", r"\\cup "),
+        ("e", r"(?<![\d.])(\d+\.\d+)e([+-]?\d{1,3})(?![\d.])", r"\1*10^{\2}"),
+        ("log", r"(?<![\\a-zA-Z])log_?(\d+)\s*(?=\()", r"\\log_{\1}"),
+        ("abs", r"(?<![\\a-zA-Z])abs\s*\(([^()]*)\)", r"|\1|"),
+    )
 )
+"""What has to be in a text, what it is then searched for, what is put there."""
+_WORDS = re.compile(r"[a-zA-Z]{2}")
 _SQRT = re.compile(r"\\sqrt(\[\d+\])?\s*\(")
 
 
@@ -132,10 +140,11 @@ def from_program(text: str) -> str:
         return f"\x00{len(spoken) - 1}\x00"
 
     text = _TEXT.sub(hide, text) if "\\" in text else text
-    for pattern, replacement in _SIGNS:
-        text = pattern.sub(replacement, text)
-    text = _NAME.sub(lambda match: _NAMES[match[1]], text)
-    text = _rooted(text)
+    for sign, pattern, replacement in _SIGNS:
+        if sign in text:
+            text = pattern.sub(replacement, text)
+    if _WORDS.search(text):
+        text = _rooted(_NAME.sub(lambda match: _NAMES[match[1]], text))
     return re.sub("\x00(\\d+)\x00", lambda match: spoken[int(match[1])], text) if spoken else text
 
 

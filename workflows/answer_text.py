@@ -143,57 +143,66 @@ NUMBER_WORDS = {
 _TEXT_COMMANDS = (
     r"\\(?:text|mbox|textnormal|textrm|textbf|textit|textup|texttt|textsf|mathrm|hbox|operatorname)"
 )
-_FONT_COMMANDS = r"\\(?:mathbf|boldsymbol|mathit|mathsf|mathtt|bm|displaystyle|textstyle|bf|rm)"
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\\\(?:\s*\[[^\]]*\])?", r"\\cr "),  # rows of a matrix
-        (r"\\(?:phantom|hphantom|vphantom)\s*(?:\{[^{}]*\}|\\?.)", ""),
-        (r"(?<=\d)(?:\{\s*,\s*\}|,\s*\\!)\s*(?=\d{3}(?!\d))", ""),  # 10{,}000, 10,\!000
-        (r"\{\s*,\s*\}", ","),
-        (r"\\!", ""),
-        (r"\\(?:[,;: ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|enspace(?![a-zA-Z]))|~", " "),
-        (r"\\(?:left|right|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?", ""),
-        (r"\\[()\[\]]", ""),
-        (r"\\(?:text)?color\s*\{[^{}]*\}", ""),
-        (r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
-        (r"\\underline(?![a-zA-Z])", ""),
-        (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![a-zA-Z])\s*", ""),
-        (r"^\s*(?:``|\"|')\s*(.*?)\s*(?:''|\"|')\s*$", r"\1"),
-        (r"\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2\3\4}"),
-        (r"\.(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2}"),
-        (_FONT_COMMANDS + r"(?![a-zA-Z])\s*", ""),
-        (_TEXT_COMMANDS + r"\s*\{", r"\\text{"),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
-        (r"\\leq?(?:slant)?(?![a-zA-Z])", r"\\le "),
-        (r"\\geq?(?:slant)?(?![a-zA-Z])", r"\\ge "),
-        (r"\\neq?(?![a-zA-Z])", r"\\ne "),
-        (r"\\lt(?![a-zA-Z])", "<"),
-        (r"\\gt(?![a-zA-Z])", ">"),
-        (r"\\(?:cdot|times|ast)(?![a-zA-Z])", "*"),
-        (r"\\div(?![a-zA-Z])", "/"),
-        (r"\\l(?:brace|Brace)(?![a-zA-Z])", r"\\{"),
-        (r"\\r(?:brace|Brace)(?![a-zA-Z])", r"\\}"),
-        (r"\\[lr]?vert(?![a-zA-Z])", "|"),
-        (r"\\(?:varnothing|emptyset)(?![a-zA-Z])", r"\\emptyset "),
-        (r"\\colon(?![a-zA-Z])", ":"),
-        (r"\\dots|\\ldots|\\cdots", "..."),
-        (r"\.(\d*?)(\d)\2{2,}\s*\.\.\.\s*$", r".\1\\overline{\2}"),
-        (r"\\(?:%|percent(?![a-zA-Z]))", "%"),
-        (r"\\(?:pounds|textsterling)(?![a-zA-Z])", "£"),
-        (r"\\(?:euro|texteuro)(?![a-zA-Z])", "€"),
-        (r"(?<!\\)\$", ""),
-        (rf"\\text\{{\s*({'|'.join(FUNCTIONS)})\s*\}}", r"\\\1 "),
-        (
-            r"\\textdegree(?![a-zA-Z])|\\degree(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])",
-            "°",
-        ),
-        (r"(?<![a-zA-Z])([apAP])\.\s?[mM]\.?(?![a-zA-Z])", r"\1m"),
-        (r"^\\text\{\s*([-+]?\d[\d.,]*)\s+([A-Za-z][^{}\d]*)\}\s*$", r"\1\\text{ \2}"),
-        (r"°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
+_COMMANDS: dict[str, str] = {
+    name: meaning
+    for meaning, names in {
+        r"\frac": "dfrac tfrac cfrac",
+        r"\binom": "dbinom tbinom",
+        r"\le ": "le leq leqslant leslant",
+        r"\ge ": "ge geq geqslant geslant",
+        r"\ne ": "ne neq",
+        r"\emptyset ": "varnothing emptyset",
+        r"\{": "lbrace lBrace",
+        r"\}": "rbrace rBrace",
+        "<": "lt",
+        ">": "gt",
+        "*": "cdot times ast",
+        "/": "div",
+        "|": "vert lvert rvert",
+        ":": "colon",
+        "...": "dots ldots cdots dotsc dotsb",
+        "%": "percent",
+        "°": "degree textdegree",
+        "£": "pounds textsterling",
+        "€": "euro texteuro",
+        " ": "quad qquad enspace",
+        "": "mathbf boldsymbol mathit mathsf mathtt bm displaystyle textstyle bf rm underline tiny "
+        "small normalsize large Large LARGE huge Huge",
+    }.items()
+    for name in names.split()
+}
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
+    (sign, re.compile(pattern), replacement)
+    for sign, pattern, replacement in (
+        ("\\\\", r"\\\\(?:\s*\[[^\]]*\])?", r"\\cr "),  # rows of a matrix
+        ("phantom", r"\\(?:phantom|hphantom|vphantom)\s*(?:\{[^{}]*\}|\\?.)", ""),
+        (",", r"(?<=\d)(?:\{\s*,\s*\}|,\s*\\!)\s*(?=\d{3}(?!\d))", ""),  # 10{,}000, 10,\!000
+        ("{", r"\{\s*,\s*\}", ","),
+        ("\\!", r"\\!", ""),
+        ("~", "~", " "),
+        ("\\", r"\\[,;: ]", " "),
+        ("\\", r"\\(?:left|right|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        ("\\", r"\\[()\[\]]", ""),
+        ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
+        ("\\", r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
+        ("'", r"^\s*(?:``|')\s*(.*?)\s*(?:''|')\s*$", r"\1"),
+        ('"', r"^\s*\"\s*(.*?)\s*\"\s*$", r"\1"),
+        ("\\dot", r"\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2\3\4}"),
+        ("\\dot", r"\.(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2}"),
+        ("\\", _TEXT_COMMANDS + r"\s*\{", r"\\text{"),
+        ("...", r"\.(\d*?)(\d)\2{2,}\s*\.\.\.\s*$", r".\1\\overline{\2}"),
+        ("\\%", r"\\%", "%"),
+        ("$", r"(?<!\\)\$", ""),
+        ("\\text", rf"\\text\{{\s*({'|'.join(FUNCTIONS)})\s*\}}", r"\\\1 "),
+        ("\\circ", r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])", "°"),
+        (".", r"(?<![a-zA-Z])([apAP])\.\s?[mM]\.?(?![a-zA-Z])", r"\1m"),
+        ("\\text", r"^\\text\{\s*([-+]?\d[\d.,]*)\s+([A-Za-z][^{}\d]*)\}\s*$", r"\1\\text{ \2}"),
+        ("°", r"°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
     )
 )
+"""What has to be in a text, what it is then searched for, what is put there."""
+_PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,2}|\d*\.\d+|[1-9]\d*)")
 _SPACES = re.compile(r"\s+")
 _BASE_WORDS = "|".join(NUMBER_WORDS)
 _BASE = re.compile(
@@ -217,11 +226,16 @@ def clean(answer: str, grouping: bool = True) -> str:
     Units and currencies stay: they are compared (`split_unit`). `grouping=False` leaves the commas,
     the other reading of `100,200`.
     """
+    if _PLAIN.fullmatch(answer):
+        return answer
     text = from_unicode(open_boxes(answer))
     if text.count("$") - text.count("\\$") == 1:  # a sum of money, no mathematics between two
         text = _LONE_DOLLAR.sub(r"\\$", text)
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
+    if "\\" in text:
+        text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match[0]), text)
+    for sign, pattern, replacement in _RULES:
+        if sign in text:
+            text = pattern.sub(replacement, text)
     text = _SPACES.sub(" ", from_program(text))
     text = _TRAILING.sub("", text).strip()
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)

@@ -39,6 +39,7 @@ from workflows.settings import AnswerSettings
 __all__ = ["check_reference", "equal", "last_box", "normal", "quick", "read_answer"]
 
 _TIGHT = re.compile(r"(?<=\d),\s+(?=\d{3}(?!\d))")
+_CUT_OFF = re.compile(r"[-+*/=^_<>]$|^[=*/^_]|\\frac\s*(?:\{[^{}]*\})?$|\\sqrt$")
 _DECIMAL = re.compile(r"-?\d*\.(\d{2,})")
 _MOST_CHARS = 1000
 _DEEPEST = 40
@@ -95,6 +96,8 @@ def check_reference(answer: str) -> None:
         raise UnusualAnswer(f"the answer {answer[:40]!r}... is too long or nested too deeply")
     if not _balanced(text):
         raise InputError(f"the answer {answer!r} has unbalanced braces")
+    if _CUT_OFF.search(text) or not re.search(r"\w|\\", text):
+        raise InputError(f"the answer {answer!r} is cut off")
     for leaf in _leaves(read(text)):
         if not _readable(leaf):
             raise UnusualAnswer(f"the answer {answer!r} can't be parsed at {leaf!r}")
@@ -169,4 +172,10 @@ def _depth(text: str) -> int:
 
 
 def _balanced(text: str) -> bool:
-    return closing_brace(text + "}", 0) == len(text)
+    """Whether braces and brackets are, of whatever kind: `(0, 1]`, `]0, 1[`."""
+    if closing_brace(text + "}", 0) != len(text):
+        return False
+    brackets = [character for character in text if character in "()[]"]
+    opened = sum(character in "([" for character in brackets)
+    outward = len(brackets) == 2 and set(brackets) <= {"[", "]"}
+    return opened * 2 == len(brackets) or outward
