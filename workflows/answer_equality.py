@@ -318,10 +318,11 @@ def _same_leaf(
 ) -> bool | None:
     if key(reference) == key(answer):
         return True
-    if COLONS.fullmatch(without_text(reference)) or COLONS.fullmatch(without_text(answer)):
-        return _clock(reference) == _clock(answer)
+    timed = [COLONS.fullmatch(without_text(text)) for text in (reference, answer)]
+    if any(timed):
+        return all(timed) and _clock(reference) == _clock(answer)
     wanted, given = split_unit(reference), split_unit(answer)
-    if wanted.unit and given.unit and wanted.unit != given.unit:
+    if wanted.clashes(given) or given.clashes(wanted):
         return False
     if settings.percent_equals_fraction and wanted.percent != given.percent:
         whole, part = (wanted, given) if wanted.percent else (given, wanted)

@@ -318,7 +318,7 @@ _UNITS: dict[str, str] = {
     for alias in aliases.split()
 }
 _MOST_CHARS = 200
-_VAGUE = {"unit", "units", "per", "of", "a", "an", "each"}
+_VAGUE = {"per", "of", "a", "an", "each"}
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _UNIT_TEXT = re.compile(
     r"^(?P<body>.*?)\s*"
@@ -329,6 +329,7 @@ _UNIT_TEXT = re.compile(
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)")
 _CONNECTIVE = re.compile(r"\b(?:or|and)\b")
+_CURRENCIES = {"cent", "dollar", "euro", "pound sterling", "yen", "rupee"}
 _MONEY = re.compile(r"\\\$|[€£¥₹]")
 _UNIT_WORD = re.compile(r"°[cf]\b|[^\W\d_]+|[°¢%]")
 _SCALES = {
@@ -346,6 +347,18 @@ class Quantity:
     unit: str | None
     """A known unit with its power, e.g. `cm^2`, `dollar`; None where nothing known is said."""
     percent: bool = False
+    names: tuple[str, ...] = ()
+    """Every unit that is said, a word that is none known as an empty text."""
+
+    def clashes(self, other: Quantity) -> bool:
+        """Whether another quantity can't be this one, whatever their numbers are.
+
+        Two known units differ; money and a percentage are not 20 apples either.
+        """
+        if self.unit and other.unit:
+            return self.unit != other.unit
+        sure = self.unit == "percent" or self.unit in _CURRENCIES
+        return sure and bool(other.names) and self.unit not in other.names
 
 
 @lru_cache(maxsize=8192)
@@ -361,7 +374,7 @@ def split_unit(text: str) -> Quantity:
         currency = _UNITS[money[0].removeprefix("\\")]
         rest = split_unit(_MONEY.sub(" ", text).strip())
         unit = currency if rest.unit in (None, currency) else f"{currency} {rest.unit}"
-        return Quantity(rest.body, unit, rest.percent)
+        return Quantity(rest.body, unit, rest.percent, (currency, *rest.names))
     match = _UNIT_TEXT.match(text) if len(text) <= _MOST_CHARS else None
     if match is None or not (body := match["body"].strip()):
         return Quantity(text, None)
@@ -374,6 +387,7 @@ def split_unit(text: str) -> Quantity:
     words = _UNIT_WORD.findall(without_text(raw).casefold())
     power = match["power"]
     names: list[str] = []
+    nameless = False
     for word in words:
         if word in _POWER_WORDS:
             power = _POWER_WORDS[word]
@@ -381,6 +395,8 @@ def split_unit(text: str) -> Quantity:
             body = f"({body})*{_SCALES[word]}"
         elif word in _UNITS:
             names.append(_UNITS[word])
+        elif word in ("unit", "units"):
+            nameless = True
         elif word not in _VAGUE:
             if not marked and not (len(word) > 3 and _NUMBER.fullmatch(body)):
                 return Quantity(text, None)
@@ -388,5 +404,7 @@ def split_unit(text: str) -> Quantity:
     bare_letter = not marked and any(len(word) == 1 and word.isalpha() for word in words)
     if bare_letter or (match["power"] and not words):
         return Quantity(text, None)
+    if nameless and not names:
+        return Quantity(body, None, False, ("",))
     unit = " ".join(names) + (f"^{power}" if power else "") if names and "" not in names else None
-    return Quantity(body, unit, "percent" in names)
+    return Quantity(body, unit, "percent" in names, tuple(names))

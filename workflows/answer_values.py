@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import cmath
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from workflows.answer_expression import POSITIVE, Endless, Expression, SeveralRoots, Unreadable
-from workflows.answer_numbers import Value, long_numbers
+from workflows.answer_numbers import Numbers, Value, long_numbers
 
 POINTS = 2
 _MAX_CHARS = 1000
@@ -112,6 +113,9 @@ def _same_at(one: str, other: str, points: range) -> bool | None:
         first, second = (Expression(text, point, long_numbers(_DIGITS)) for text in (one, other))
         values = [first.whole(), second.whole()]
         low, high = min(first.low, second.low), max(first.high, second.high)
+        numbers = long_numbers(_DIGITS)
+        if _size(numbers, values) > high - _SAME:
+            return False
         agreed = _ORDERS * (low - high) - _SAME
         needed = _DIGITS + int((high - _ORDERS * (low - high)) * math.log10(2))
         if needed > _MOST_DIGITS:
@@ -120,12 +124,17 @@ def _same_at(one: str, other: str, points: range) -> bool | None:
         numbers = long_numbers(digits)
         if digits > _DIGITS:
             values = [Expression(text, point, numbers).whole() for text in (one, other)]
-        difference = abs(numbers.of(values[0]) - numbers.of(values[1]))
-        if difference and numbers.size(difference) > agreed:
+        if _size(numbers, values) > agreed:
             return False
         if not first.variables | second.variables:
             break
     return True
+
+
+def _size(numbers: Numbers, values: Sequence[Value]) -> float:
+    """The exponent of 2 of the difference of two values; minus infinity for none."""
+    difference = numbers.of(values[0]) - numbers.of(values[1])
+    return numbers.size(difference) if difference else -math.inf
 
 
 def ratio(one: Worth, other: Worth) -> bool:

@@ -11,6 +11,7 @@ import re
 
 _KEPT = r"(?!.*\b(?:mod|base|or|and|not|except|excluding|unless|plus|minus|with \w+ removed)\b)"
 _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
+_OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx\.?|approximately|about|in|a|an)"
 _LABEL = re.compile(
     rf"(?:so|thus|hence|therefore)?,?\s*(?:the|our|my)?\s*(?:final|correct|required|numerical)?\s*"
     rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?=\S)",
@@ -23,7 +24,7 @@ _IN_BRACKETS = re.compile(
     rf"(?<=\S)\s*(?:\(\s*\\text\{{{_KEPT}[^{{}}]*\}}[^()]*\)"
     rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\}}[^()]*\)(?:\s*\}})?"
     rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\)\s*\}}"
-    rf"|\({_KEPT}(?:[A-Za-z]{{2,}}\s)[^()]*\))\s*$"
+    rf"|\({_KEPT}(?:{_OPENS}\b[^()]*|[A-Za-z' ]*[A-Za-z]{{4,}}[A-Za-z' ]*)\))\s*$"
 )
 _MEMBER = re.compile(r"(?<=\S)\s*,\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?[NZQRC]\}?(?:\^\+)?$")
 _CLAUSE = re.compile(
@@ -50,7 +51,7 @@ def without_words(text: str) -> str:
     bare = _cut_before(_SAID, bare)
     for pattern in (_IN_BRACKETS, _CLAUSE, _MEMBER):
         found = pattern.search(bare)
-        if found is not None and found.start() > 0:
+        if found is not None and re.search(r"\w", bare[: found.start()]):
             bare = bare[: found.start()]
     return bare.strip().rstrip(".,;: ")
 

@@ -17,6 +17,8 @@ Pair = tuple[str, str]
 
 EQUAL: dict[str, list[Pair]] = {
     "units": [
+        (r"\$20", r"20\text{ dollars in total}"), (r"20\text{ sq units}", r"20 \text{ square units}"),
+        (r"7\text{ apples}", r"7\text{ pieces of fruit}"),
         (r"\$25", r"25 \text{ dollars}"), ("25", r"\$25"), (r"\$25.00", "25"), ("25 USD", r"\$25"),
         (r"\$1,200", "1200"), (r"\$2.50", "$2.50"), (r"25\%", r"25 \text{ percent}"),
         (r"5 \text{ million}", "5000000"), (r"\$3.2 \text{ million}", "3200000"),
@@ -162,6 +164,8 @@ EQUAL: dict[str, list[Pair]] = {
 }  # fmt: skip
 UNEQUAL: dict[str, list[Pair]] = {
     "units": [
+        ("3.5", "3:5"), ("3:5", "3.5"), (r"20\%", r"20\text{ square units}"), (r"20\%", r"20\text{ apples}"),
+        (r"\$20", r"20\text{ apples}"), ("5:00", "5:00 pm"), ("-(ab+ac+bc)", "72"),
         (r"\$25", r"25\%"), (r"30^\circ", r"30\%"), (r"25\%", r"25\text{ cm}"),
         (r"\$25", "25 euros"), ("€25", r"\$25"), ("£5", r"\$5"), (r"25\text{ cents}", r"\$25"),
         ("25°", r"\$25"), (r"\$5", r"5\text{ cm}"), (r"5 \text{ million}", "5"),
