@@ -9,7 +9,7 @@ and says what to change; nothing is started with a configuration that was not wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,14 @@ _ADAPTER: TypeAdapter[BuildConfig] = TypeAdapter(BuildConfig)
 _TRAINING: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 
 
+class _TwiceGiven(yaml.YAMLError):
+    """One mapping has a key twice."""
+
+    def __init__(self, key: object, where: yaml.Mark) -> None:
+        super().__init__(f"the key `{key}` is given twice: remove one")
+        self.problem_mark = where
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is given twice, of which YAML would silently take the last."""
 
@@ -35,12 +43,11 @@ class _Loader(yaml.SafeLoader):
         """The mapping. Raises YAMLError with the line of the second one."""
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused below, in the loader's own words
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key `{key}` is given twice: remove one",
-                    problem_mark=key_node.start_mark,
-                )
+                raise _TwiceGiven(key, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -78,8 +85,7 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
-        twice = isinstance(error, yaml.constructor.ConstructorError) and not error.context
-        said = error.problem if twice else "not valid YAML"
+        said = str(error) if isinstance(error, _TwiceGiven) else "not valid YAML"
         raise ConfigurationError(f"{path}: {said}{line}") from None
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must be a mapping of settings")

@@ -293,10 +293,7 @@ def _joined(items: Sequence[Shape]) -> RealSet | None:
 
 def _union(intervals: Iterable[Interval]) -> Numbers:
     merged: list[Interval] = []
-    first = cmp_to_key(
-        lambda a, b: a.low.order(b.low) or (b.low_in - a.low_in)  # closed before open
-    )
-    for interval in sorted(intervals, key=first):
+    for interval in sorted(intervals, key=cmp_to_key(_first)):
         last = merged[-1] if merged else None
         gap = 1 if last is None else interval.low.order(last.high)
         if last is None or gap > 0 or (gap == 0 and not (interval.low_in or last.high_in)):
@@ -307,6 +304,11 @@ def _union(intervals: Iterable[Interval]) -> Numbers:
         closed = last.high_in or interval.high_in if order == 0 else reach.high_in
         merged[-1] = Interval(last.low, reach.high, last.low_in, closed)
     return tuple(merged)
+
+
+def _first(one: Interval, other: Interval) -> int:
+    """By the low ends, closed before open."""
+    return one.low.order(other.low) or other.low_in - one.low_in
 
 
 def _outside(numbers: Numbers) -> Numbers:

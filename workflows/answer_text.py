@@ -373,8 +373,8 @@ def split_unit(text: str) -> Quantity:
     if money is not None:
         currency = _UNITS[money[0].removeprefix("\\")]
         rest = split_unit(_MONEY.sub(" ", text).strip())
-        unit = currency if rest.unit in (None, currency) else f"{currency} {rest.unit}"
-        return Quantity(rest.body, unit, rest.percent, (currency, *rest.names))
+        said = currency if rest.unit in (None, currency) else f"{currency} {rest.unit}"
+        return Quantity(rest.body, said, rest.percent, (currency, *rest.names))
     match = _UNIT_TEXT.match(text) if len(text) <= _MOST_CHARS else None
     if match is None or not (body := match["body"].strip()):
         return Quantity(text, None)
@@ -405,6 +405,6 @@ def split_unit(text: str) -> Quantity:
     if bare_letter or (match["power"] and not words):
         return Quantity(text, None)
     if nameless and not names:
-        return Quantity(body, None, False, ("",))
+        names.append("")
     unit = " ".join(names) + (f"^{power}" if power else "") if names and "" not in names else None
     return Quantity(body, unit, "percent" in names, tuple(names))

@@ -8,7 +8,9 @@ Invariant: what changes a value is no remark: other bases, a modulus, a second v
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+_WORD = re.compile(r"\\text|\\in(?![a-z])|(?<![\\a-zA-Z])[a-zA-Z]{2}")
 _KEPT = r"(?!.*\b(?:mod|base|or|and|not|except|excluding|unless|plus|minus|with \w+ removed)\b)"
 _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
 _OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx\.?|approximately|about|in|a|an)"
@@ -33,8 +35,11 @@ _CLAUSE = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)
 def without_words(text: str) -> str:
     r"""A cleaned answer without what is said about it; the same text where nothing is."""
+    if not _WORD.search(text):
+        return text
     spoken = re.fullmatch(r"\\text\{([^{}]*)\}", text)
     bare = spoken[1].strip() if spoken else text
     for pattern in (_LABEL, _CHOICE, _SENTENCE):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from storage.errors import InputError, UnusualAnswer
 from workflows.answer_algebra import algebra, parsed
@@ -163,6 +164,7 @@ def _readable(leaf: str) -> bool:
     )
 
 
+@lru_cache(maxsize=8192)
 def _depth(text: str) -> int:
     depth = deepest = 0
     for character in text:
