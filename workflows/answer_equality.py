@@ -93,7 +93,11 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
 def _items(shape: Shape) -> Sequence[Shape]:
     """What a list or group holds; a list in a set (`\\{\\pm 2\\}`) is part of it."""
     if isinstance(shape, Group) and not shape.ordered:
-        return [inner for item in shape.items for inner in _items(item)]
+        return [
+            inner
+            for item in shape.items
+            for inner in (item.items if isinstance(item, Listing) else (item,))
+        ]
     return shape.items if isinstance(shape, Listing | Group) else (shape,)
 
 
@@ -174,10 +178,11 @@ def _same_relation(
 ) -> bool | None:
     if key(a.text) == key(b.text):
         return True
-    if len(b.parts) > 2 and set(b.signs) == {"="}:
-        agree = _members_agree(b, settings, decide)
-        if not agree:
-            return agree
+    for chain in (a, b):
+        if len(chain.parts) > 2 and set(chain.signs) == {"="}:
+            agree = _members_agree(chain, settings, decide)
+            if not agree:
+                return agree
     if set(a.signs) == set(b.signs) == {"="}:
         named = [NAME.fullmatch(relation.parts[0]) for relation in (a, b)]
         if all(named):
@@ -220,13 +225,19 @@ def _equation(a: Relation, b: Relation, decide: Algebra | None) -> bool | None:
 def _relation_and_value(
     a: Relation, b: Shape, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
-    if set(a.signs) == {"="} and NAME.fullmatch(a.parts[0]):
-        return same(read(a.parts[-1]), b, settings, decide)
+    if set(a.signs) != {"="}:
+        return _inequality_and_set(a, b, settings, decide)
     values = [worth(split_unit(part).body) for part in a.parts]
-    if set(a.signs) == {"="} and all(value and not value.variables for value in values):
+    if _names_something(a.parts[0], 0):
+        verdicts = [same(read(a.parts[-1]), b, settings, decide)]
+    elif all(value and not value.variables for value in values):
         verdicts = [same(read(part), b, settings, decide) for part in a.parts]  # 0.56 = 56 %
-        return True if True in verdicts else None if None in verdicts else False
-    return _inequality_and_set(a, b, settings, decide)
+    else:
+        return False
+    agree = _members_agree(a, settings, decide)
+    if not agree:
+        return agree
+    return True if True in verdicts else None if None in verdicts else False
 
 
 def _value_and_relation(

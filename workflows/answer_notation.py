@@ -31,6 +31,8 @@ _GREEK = (  # noqa: SIM905  a list of words reads better in one line
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma "
     "tau upsilon phi chi psi omega"
 ).split()
+_LOST = (("\x0crac", r"\frac"), ("\text{", r"\text{"), ("\times", r"\times"), ("\theta", r"\theta"))
+"""Commands whose backslash was taken for an escape, on the way through somebody's JSON."""
 _ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣʸᵏ", "0123456789+-()nixyk", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙₓₖₐₑₘᵢⱼ", "0123456789+-()nxkaemij", strict=True))
@@ -57,6 +59,8 @@ _ROOT = re.compile(r"([√∛∜])\s*(?:(\d+(?:\.\d+)?|[A-Za-z])|(?=[({\\]))?")
 
 def from_unicode(text: str) -> str:
     """Characters that stand for mathematics, as LaTeX; ASCII is returned as it is."""
+    for lost, command in _LOST:
+        text = text.replace(lost, command)
     if text.isascii():
         return text
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # zero width, marks
@@ -104,6 +108,10 @@ _SIGNS = tuple(
     (sign, re.compile(pattern, re.DOTALL), replacement)
     for sign, pattern, replacement in (
         ("**", r"^\s*\*\*(.+?)\*\*\s*$", r"\1"),  # bold in Markdown
+        ("nswer", r"\*\*([^*]*nswer[^*]*)\*\*", r"\1"),
+        ("**", r"(?<=[:\s])\*\*([^*]+)\*\*\s*$", r"\1"),
+        ("frac{", r"(?<![\\a-zA-Z])[dt]?frac(?=\{)", r"\\frac"),
+        ("Sqrt[", r"Sqrt\[([^\[\]]*)\]", r"\\sqrt{\1}"),
         ("sqrt", r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))", r"\\sqrt{\1}"),
         ("**", r"\*\*\s*(-?\d*\.?\d+)(?![.\d])", r"^{\1}"),
         ("**", r"\*\*", "^"),
@@ -123,6 +131,9 @@ _SIGNS = tuple(
         ("nion", r"(?<=[\])])\s*[uU]nion\s*(?=[(\[])", r"\\cup "),
         ("e", r"(?<![\d.])(\d+\.\d+)e([+-]?\d{1,3})(?![\d.])", r"\1*10^{\2}"),
         ("log", r"(?<![\\a-zA-Z])log_?(\d+)\s*(?=\()", r"\\log_{\1}"),
+        ("e", r"^\s*(-?\d+)e\+?(\d{1,3})\s*$", r"\1*10^{\2}"),
+        ("floor", r"(?<![\\a-zA-Z])floor\s*\(([^()]*)\)", r"\\lfloor \1\\rfloor "),
+        ("ceil", r"(?<![\\a-zA-Z])ceil(?:ing)?\s*\(([^()]*)\)", r"\\lceil \1\\rceil "),
         ("abs", r"(?<![\\a-zA-Z])abs\s*\(([^()]*)\)", r"|\1|"),
     )
 )

@@ -30,6 +30,11 @@ _LINE = re.compile(
     r"\\mathbb\s*\{?R\}?|\\text\{\s*(?:all )?real(?:s| numbers?)?\s*\}|all real(?:s| numbers?)?",
     re.IGNORECASE,
 )
+_HALF_LINE = re.compile(r"\\mathbb\s*\{?R\}?(?:\^|_)\{?([-+])\}?")
+_EXCEPT = re.compile(
+    r"(?:\\text\{\s*)?all (?:real )?(?:numbers|values|reals)[^{}]*? except(?: for)?\s*\}?\s*(.+)",
+    re.IGNORECASE,
+)
 _WITHOUT = re.compile(
     r"\\(?:setminus|backslash)(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*-|(?<=\))\s*-\s*(?=\\\{)"
 )
@@ -174,6 +179,12 @@ def real_set(shape: Shape) -> RealSet | None:
 def _leaf(text: str) -> RealSet | None:
     if _LINE.fullmatch(text):
         return RealSet(_ALL, None, True)
+    half = _HALF_LINE.fullmatch(text)
+    if half is not None:
+        return RealSet(_beside("<" if half[1] == "-" else ">", End(0.0, "0")), None, True)
+    excepted = _EXCEPT.fullmatch(text)
+    if excepted is not None:
+        return _joined(_apart(read(excepted[1])))
     parts = _WITHOUT.split(text)
     if len(parts) < 2:
         return None
@@ -185,6 +196,13 @@ def _leaf(text: str) -> RealSet | None:
         return None
     left = [each.numbers for each in sets if each is not None]
     return RealSet(reduce(lambda a, b: _both(a, _outside(b)), left), None, True)
+
+
+def _apart(values: Shape) -> list[Shape]:
+    """`x \\ne v` for each value."""
+    listed = values.items if isinstance(values, Listing) else (values,)
+    texts = [item.parts[-1] if isinstance(item, Relation) else written(item) for item in listed]
+    return [Relation(("x", text), ("\\ne",), "") for text in texts]
 
 
 def _group(group: Group) -> RealSet | None:
@@ -230,6 +248,8 @@ def _inequality(relation: Relation) -> RealSet | None:
     parts, signs = relation.parts, relation.signs
     if not set(signs) <= set(_TURNED) or len(parts) > 3:
         return None
+    if signs == ("\\ne",) and isinstance(ends := read(parts[1]), Listing):  # x \ne \pm 1
+        return _joined([Relation((parts[0], written(end)), signs, "") for end in ends.items])
     distance = _DISTANCE.fullmatch(parts[0]) if len(parts) == 2 else None
     if distance is not None:
         return _distance(distance, signs[0], parts[1])
@@ -279,16 +299,25 @@ def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
 
 def _joined(items: Sequence[Shape]) -> RealSet | None:
     """Several sets in a row: together, or where that says nothing (`x > 1, x < 3`) in common."""
+    first = items[0]
+    if isinstance(first, Relation) and first.signs == ("\\ne",):  # x \ne -1, 1
+        items = [
+            Relation((first.parts[0], item.text), first.signs, "")
+            if isinstance(item, Leaf)
+            else item
+            for item in items
+        ]
     sets = [real_set(item) for item in items]
     found = [each for each in sets if each is not None]
     if len(found) < len(sets) or len(found) > _MOST_PARTS or not any(e.certain for e in found):
         return None
-    if len({each.variable for each in found}) > 1:
+    variables = {each.variable for each in found} - {None}
+    if len(variables) > 1:
         return None
     together = _union(interval for each in found for interval in each.numbers)
     if together == _ALL:
         together = reduce(_both, (each.numbers for each in found))
-    return RealSet(together, found[0].variable, True)
+    return RealSet(together, next(iter(variables), None), True)
 
 
 def _union(intervals: Iterable[Interval]) -> Numbers:

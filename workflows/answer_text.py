@@ -151,6 +151,9 @@ _COMMANDS: dict[str, str] = {
         r"\le ": "le leq leqslant leslant",
         r"\ge ": "ge geq geqslant geslant",
         r"\ne ": "ne neq",
+        r"\mathbb": "Bbb",
+        r"\mathbb{R}": "R reals Reals",
+        r"\mathbb{Z}": "Z",
         r"\emptyset ": "varnothing emptyset",
         r"\{": "lbrace lBrace",
         r"\}": "rbrace rBrace",
@@ -188,6 +191,9 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\", r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
         ("'", r"^\s*(?:``|')\s*(.*?)\s*(?:''|')\s*$", r"\1"),
         ('"', r"^\s*\"\s*(.*?)\s*\"\s*$", r"\1"),
+        ("\\not", r"\\not\s*(?:=|\\eq(?![a-zA-Z]))", r"\\ne "),
+        ("_", r"_\{?\((\d{1,2})\)\}?", r"_{\1}"),
+        ("_", r"^\s*\(([0-9A-Z]+)\)\s*_(?=\{?\d)", r"\1_"),
         ("\\dot", r"\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2\3\4}"),
         ("\\dot", r"\.(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2}"),
         ("\\", _TEXT_COMMANDS + r"\s*\{", r"\\text{"),
@@ -322,7 +328,7 @@ _VAGUE = {"per", "of", "a", "an", "each"}
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _UNIT_TEXT = re.compile(
     r"^(?P<body>.*?)\s*"
-    r"(?P<unit>(?:°|%|\s|\\text\{[^{}]*\}|(?<![\\a-zA-Z])[a-zA-Z]{1,12}\.?(?![a-zA-Z(]))+)"
+    r"(?P<unit>(?:[°%¢]|\s|\\text\{[^{}]*\}|(?<![\\a-zA-Z])[a-zA-Z]{1,12}\.?(?![a-zA-Z(]))+)"
     r"(?:\^\{?(?P<power>[23])\}?)?$",
     re.DOTALL,
 )

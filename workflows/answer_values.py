@@ -28,7 +28,9 @@ from workflows.answer_numbers import Numbers, Value, long_numbers
 POINTS = 2
 _MAX_CHARS = 1000
 _CLOSE = 1e-9
-_DIGITS = 100
+_DIGITS = 160
+"""Digits of the first look; where they are too few, a second one has what it takes."""
+_SPARE = 60
 _SAME = 150
 """Bits in which equal values agree, at the least..."""
 _ORDERS = 4
@@ -117,7 +119,7 @@ def _same_at(one: str, other: str, points: range) -> bool | None:
         if _size(numbers, values) > high - _SAME:
             return False
         agreed = _ORDERS * (low - high) - _SAME
-        needed = _DIGITS + int((high - _ORDERS * (low - high)) * math.log10(2))
+        needed = _SPARE + int((high - _ORDERS * (low - high)) * math.log10(2))
         if needed > _MOST_DIGITS:
             return None
         digits = _DIGITS << max(0, math.ceil(math.log2(needed / _DIGITS)))

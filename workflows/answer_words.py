@@ -28,20 +28,23 @@ _IN_BRACKETS = re.compile(
     rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\)\s*\}}"
     rf"|\({_KEPT}(?:{_OPENS}\b[^()]*|[A-Za-z' ]*[A-Za-z]{{4,}}[A-Za-z' ]*)\))\s*$"
 )
-_MEMBER = re.compile(r"(?<=\S)\s*,\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?[NZQRC]\}?(?:\^\+)?$")
+_LEADING = re.compile(r"^\s*[:=]\s*")
+_MEMBER = re.compile(r"(?<=\S)\s*[,(]\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?[NZQRC]\}?(?:\^\+)?\)?$")
 _CLAUSE = re.compile(
     r"(?<=\S)\s*,?\s*(?:\\text\{\s*,?\s*|(?<=\s))"
-    rf"(?:where|at|when|for (?:all|any|every|some|integers?)|for (?=\}}))\b{_KEPT}[^,;]*$"
+    r"(?:(?:where|at|when|as (?:required|desired|needed)|only|is the answer"
+    rf"|for (?:all|any|every|some|integers?))\b|for \}}){_KEPT}[^,;]*$"
 )
 
 
 @lru_cache(maxsize=8192)
 def without_words(text: str) -> str:
     r"""A cleaned answer without what is said about it; the same text where nothing is."""
-    if not _WORD.search(text):
+    if not _WORD.search(text) and text[:1] not in ":=":
         return text
     spoken = re.fullmatch(r"\\text\{([^{}]*)\}", text)
     bare = spoken[1].strip() if spoken else text
+    bare = _LEADING.sub("", bare)
     for pattern in (_LABEL, _CHOICE, _SENTENCE):
         bare = _cut_before(pattern, bare)
     if spoken and bare == spoken[1].strip():

@@ -117,13 +117,15 @@ def _equal(
     if any(len(text) > _MOST_CHARS or _depth(text) > _DEEPEST for text in (wanted, given)):
         return False  # no answer of a person looks like this: only the same text equals it
     verdict = same(read(wanted), read(given), settings, decide)
+    if verdict is not False:
+        return verdict
     for one, other in _other_readings(reference, answer):
+        verdict = same(read(one), read(other), settings, decide)
         if verdict is not False:
             return verdict
-        verdict = same(read(one), read(other), settings, decide)
     # A stored answer "100200" may have been the list "100,200" in its solution.
     listed = clean(_TIGHT.sub(",", clean(reference, False)))
-    return verdict if verdict is not False else key(listed) == key(given)
+    return key(listed) == key(given)
 
 
 def _other_readings(reference: str, answer: str) -> Iterator[tuple[str, str]]:
