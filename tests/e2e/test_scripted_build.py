@@ -14,8 +14,9 @@ import pytest
 
 from actors.stage import Stage
 from launch.config import load
+from launch.status import run_status
 from storage.audit import audit
-from storage.errors import SpecMismatch
+from storage.errors import InputError, SpecMismatch
 from storage.records import Agreement, Example, PathLabels, Problem
 from storage.records import Path as SampledPath
 from storage.runs import Run
@@ -80,6 +81,29 @@ def rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
 async def test_a_finished_build_audits_clean(built: Build) -> None:
     assert standing(built.run).finished
     assert audit(built.run).findings == ()
+
+
+async def test_a_problem_with_an_unusual_reference_is_left_out_counted_and_the_rest_is_built(
+    tmp_path: Path,
+) -> None:
+    config = configure(tmp_path)
+    cases = r"\begin{cases} 1 & x<0 \\ 2 & x \ge 0 \end{cases}, 2 \mid n"
+    file = write_problems(PROBLEMS[:3], tmp_path / "problems.jsonl")
+    first, *others = file.read_text().splitlines()
+    odd = json.dumps({"problem_id": "odd", "problem": "Which function?", "answer": cases})
+    file.write_text("\n".join([first, odd, *others]))
+    build = Build(config)
+    await build.work()
+    finish(build.run)
+    assert audit(build.run).findings == ()
+    stage = run_status(build.run).stages[0]
+    assert (stage.rows, stage.drops) == (3, {"unusual_answer": 1})
+    (drop,) = [drop for commit in build.run.commits("problems") for drop in commit.drops]
+    assert (drop.item, drop.detail[:10]) == ("odd", "problem 2:")
+    strict = dataclasses.replace(config.stages.answers, unusual="refuse")
+    stages = dataclasses.replace(config.stages, answers=strict)
+    with pytest.raises(InputError, match=r"problem 2 \(odd\)"):
+        start_run(dataclasses.replace(config, stages=stages), build.run.store, None)
 
 
 async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
