@@ -4,8 +4,8 @@ Only boxed answers count, and the last `\boxed` decides, with the boxes that it 
 box that is never closed means that the text was cut, so there is no answer (no fallback to an
 earlier box or to the last number).
 
-Invariant: cleaning never changes the mathematical meaning; `clean` is idempotent, and two texts
-with the same `key` are the same answer.
+Invariant: cleaning never changes the mathematical meaning; `clean` is idempotent but for broken
+texts, and two texts with the same `key` are the same answer.
 """
 
 from __future__ import annotations

@@ -605,6 +605,18 @@ def _config(
         assert config == value, refused
 
 
+@adapter("model_path", "consistent")
+def _model_path(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """What the engine is given is the folder that the check looked at."""
+    if set(given) != {"model"}:
+        raise Unknown("model_path: an input that is not `model` alone")
+    build = yaml.safe_load(_BUILD)
+    build["models"]["policy"] = {"kind": "vllm", "model": given["model"]}
+    with _file(yaml.safe_dump(build), ".yaml") as file:
+        model = load(file).engine("policy").model
+    assert (Path(model).expanduser() == Path(model)) == expected["consistent"]
+
+
 @adapter("s3_put_reply", "put", "refused")
 def _s3_put_reply(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     class Client:

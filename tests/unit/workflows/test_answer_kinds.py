@@ -6,6 +6,9 @@ Each kind was met in the reports of people who grade real models; the pairs are 
 
 from __future__ import annotations
 
+import random
+
+import mpmath
 import pytest
 
 from workflows.answers import equal, normal, quick, read_answer
@@ -530,3 +533,64 @@ def test_boxes_are_a_list_only_where_nothing_but_a_list_joins_them(
 ) -> None:
     answer = read_answer(solution)
     assert (answer is not None and equal(normal(reference), answer, SETTINGS)) is right
+
+
+LONG = mpmath.MPContext()
+LONG.dps = 1500
+Constant = tuple[str, mpmath.mpf]
+
+
+def number(rng: random.Random) -> Constant:
+    kind = rng.randrange(6)
+    if kind < 3:
+        whole = rng.randint(1, 20)
+        return str(whole), LONG.mpf(whole)
+    if kind == 3:
+        power = rng.choice([-1, 1]) * rng.randint(20, 120)
+        return f"10^{{{power}}}", LONG.mpf(10) ** power
+    if kind == 4:
+        return r"\pi", +LONG.pi
+    inside = rng.randint(2, 30)
+    return rf"\sqrt{{{inside}}}", LONG.sqrt(inside)
+
+
+def constant(rng: random.Random, depth: int) -> Constant:
+    """An expression, and its value in 1500 digits."""
+    if depth == 0:
+        return number(rng)
+    (a, x), (b, y) = constant(rng, depth - 1), constant(rng, depth - 1)
+    kind = rng.randrange(8)
+    if kind < 5:
+        return [
+            (f"({a})+({b})", x + y),
+            (f"({a})-({b})", x - y),
+            (rf"({a})\cdot({b})", x * y),
+            (rf"\frac{{{a}}}{{{b}}}", x / y) if y else (a, x),
+            (rf"\sqrt{{{a}}}", LONG.sqrt(x)) if x >= 0 else (a, x),
+        ][kind]
+    if kind == 5 and x > 0:
+        return rf"\ln({a}+1)", LONG.log(x + 1)
+    if kind == 6 and abs(x) < 300:
+        return f"e^{{{a}}}", LONG.exp(x)
+    return a, x
+
+
+def test_a_constant_equals_only_itself_however_small_the_difference() -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    for _ in range(400):
+        a, x = constant(rng, rng.randint(1, 3))
+        tiny = rng.randint(5, 150)
+        b, y = rng.choice(
+            [
+                constant(rng, rng.randint(1, 3)),
+                (f"{a}+10^{{-{tiny}}}", x + LONG.mpf(10) ** -tiny),
+                (f"({a})(1+10^{{-{tiny}}})", x * (1 + LONG.mpf(10) ** -tiny)),
+                (f"2({a})-({a})", x),
+                (rf"\frac{{3({a})}}{{3}}", x),
+            ]
+        )
+        close = abs(x - y) < LONG.mpf(10) ** -900 * max(1, abs(x))
+        verdict = quick(a, b, SETTINGS)
+        assert verdict is None or verdict == close, (a, b)
