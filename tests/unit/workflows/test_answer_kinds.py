@@ -7,6 +7,7 @@ Each kind was met in the reports of people who grade real models; the pairs are 
 from __future__ import annotations
 
 import random
+import time
 
 import mpmath
 import pytest
@@ -649,3 +650,28 @@ def test_a_constant_equals_only_itself_however_small_the_difference() -> None:
         close = abs(x - y) < LONG.mpf(10) ** -900 * max(1, abs(x))
         verdict = quick(a, b, SETTINGS)
         assert verdict is None or verdict == close, (a, b)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "(",
+        "sqrt(",
+        r"\sqrt(",
+        "1,",
+        r"\text{",
+        "a ",
+        "**",
+        "'",
+        "_",
+        "{ ",
+        "U ",
+        r"\dot",
+        "$",
+        "e1",
+    ],
+)
+def test_a_long_text_in_a_box_is_read_in_a_moment(piece: str) -> None:
+    started = time.process_time()
+    read_answer(r"\boxed{5" + piece * (20_000 // len(piece)) + "}")
+    assert time.process_time() - started < 2
