@@ -155,20 +155,23 @@ def from_program(text: str) -> str:
         if sign in text:
             text = pattern.sub(replacement, text)
     if _WORDS.search(text):
-        text = _rooted(_NAME.sub(lambda match: _NAMES[match[1]], text))
+        text = _NAME.sub(lambda match: _NAMES[match[1]], text)
+        text = _rooted(text) if "sqrt" in text else text
     return re.sub("\x00(\\d+)\x00", lambda match: spoken[int(match[1])], text) if spoken else text
 
 
 def _rooted(text: str) -> str:
     r"""`\sqrt(2x)` as `\sqrt{2x}`."""
-    start = 0
-    while (match := _SQRT.search(text, start)) is not None:
-        start = match.end()
-        depth, end = 1, match.end()
-        while end < len(text) and depth:
-            depth += (text[end] == "(") - (text[end] == ")")
-            end += 1
-        if not depth:
-            opened = text[: match.end() - 1]
-            text = f"{opened}{{{text[match.end() : end - 1]}}}{text[end:]}"
-    return text
+    opened: list[int] = []
+    closing: dict[int, int] = {}
+    for place, character in enumerate(text):
+        if character == "(":
+            opened.append(place)
+        elif character == ")" and opened:
+            closing[opened.pop()] = place
+    characters = list(text)
+    for match in _SQRT.finditer(text):
+        place = match.end() - 1
+        if place in closing:
+            characters[place], characters[closing[place]] = "{", "}"
+    return "".join(characters)

@@ -77,12 +77,11 @@ def open_boxes(text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
-_MARKS = r"(?:[\s$~.]|\\[()\[\],;: ]|\\q?quad(?![a-zA-Z]))*"
-_JOINED = re.compile(
-    rf"{_MARKS}(?:,|/|(?:\\(?:text|mbox|textrm)\s*\{{\s*)?,?\s*(?:and|or)\s*\}}?|{_MARKS})+{_MARKS}"
-    rf"(?P<name>[a-zA-Z](?:_\{{?\w+\}}?)?\s*=)?{_MARKS}"
-)
-_NAMED = re.compile(rf"(?P<name>[a-zA-Z](?:_\{{?\w+\}}?)?\s*=){_MARKS}$")
+_MARK = r"[\s$~]|\\[()\[\],;: ]|\\q?quad(?![a-zA-Z])"
+_AND = r"\\(?:text|mbox|textrm)\s*\{\s*,?\s*(?:and|or)\s*\}|and|or"
+_BOX_NAME = rf"(?P<name>[a-zA-Z](?:_\{{?\w+\}}?)?\s*=)(?:{_MARK})*"
+_JOINED = re.compile(rf"(?:{_MARK})*(?:[,/]|{_AND})(?:{_MARK}|[,/]|{_AND})*(?:{_BOX_NAME})?")
+_NAMED = re.compile(_BOX_NAME + "$")
 
 
 def final_boxes(text: str) -> list[str]:
@@ -94,15 +93,16 @@ def final_boxes(text: str) -> list[str]:
     last = last_box(text)
     if last is None:
         return []
-    boxes = [box for box in closed_boxes(text)]
-    outer = [box for box in boxes if not any(o.start < box.start < o.end for o in boxes)]
-    outer.sort(key=lambda box: box.start)
+    outer: list[Box] = []
+    for box in sorted(closed_boxes(text), key=lambda box: box.start):
+        if not outer or box.start > outer[-1].end:
+            outer.append(box)
     listed = [last]
     for before, box in zip(reversed(outer[:-1]), reversed(outer[1:]), strict=True):
         joint = text[before.end + 1 : box.start]
         match = _JOINED.fullmatch(joint) if len(joint) < _LONGEST_JOINT else None
         content = open_boxes(text[before.content : before.end]).strip()
-        if match is None or not re.search(r"[,/]|and|or", joint) or not content:
+        if match is None or not content:
             break
         listed[0] = (match["name"] or "") + listed[0]
         listed.insert(0, content)
@@ -191,6 +191,9 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\", r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
         ("'", r"^\s*(?:``|')\s*(.*?)\s*(?:''|')\s*$", r"\1"),
         ('"', r"^\s*\"\s*(.*?)\s*\"\s*$", r"\1"),
+        ("\\&", r"\\&", r"\\text{ and }"),
+        (")", r"^\s*([A-J])\)\s*$", r"\1"),
+        ("to", r"^\s*(\d+)\s*(?:\\text\s*\{\s*)?to(?:\s*\})?\s*(\d+)\s*$", r"\1:\2"),
         ("\\not", r"\\not\s*(?:=|\\eq(?![a-zA-Z]))", r"\\ne "),
         ("_", r"_\{?\((\d{1,2})\)\}?", r"_{\1}"),
         ("_", r"^\s*\(([0-9A-Z]+)\)\s*_(?=\{?\d)", r"\1_"),

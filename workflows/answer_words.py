@@ -13,7 +13,7 @@ from functools import lru_cache
 _WORD = re.compile(r"\\text|\\in(?![a-z])|(?<![\\a-zA-Z])[a-zA-Z]{2}")
 _KEPT = r"(?!.*\b(?:mod|base|or|and|not|except|excluding|unless|plus|minus|with \w+ removed)\b)"
 _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
-_OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx\.?|approximately|about|in|a|an)"
+_OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx|approximately|about|in)"
 _LABEL = re.compile(
     rf"(?:so|thus|hence|therefore)?,?\s*(?:the|our|my)?\s*(?:final|correct|required|numerical)?\s*"
     rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?=\S)",
@@ -23,10 +23,11 @@ _CHOICE = re.compile(r"(?:option|choice|answer)\s*:?\s*(?=\(?[A-J]\)?\s*$)", re.
 _SAID = re.compile(rf"\\text\{{[^{{}}\d]*?(?:\b{_SAYS}|[:=])\s*\}}\s*(?=\S)")
 _SENTENCE = re.compile(rf"(?:[A-Za-z']+\s+){{1,8}}{_SAYS}\s+(?=[-+\d\\(.])")
 _IN_BRACKETS = re.compile(
-    rf"(?<=\S)\s*(?:\(\s*\\text\{{{_KEPT}[^{{}}]*\}}[^()]*\)"
+    rf"(?<=\S)\s*(?:(?<=\s)\(\s*\\text\{{{_KEPT}[^{{}}]*\}}[^()]*\)"
     rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\}}[^()]*\)(?:\s*\}})?"
     rf"|\\text\{{\s*\({_KEPT}[^{{}}]*\)\s*\}}"
-    rf"|\({_KEPT}(?:{_OPENS}\b[^()]*|[A-Za-z' ]*[A-Za-z]{{4,}}[A-Za-z' ]*)\))\s*$"
+    rf"|(?<=\s)\({_KEPT}(?:{_OPENS}\.?\s+(?![-+*/^=<>])[^()]*"
+    r"|[A-Za-z]{6,}|[A-Za-z']+(?: [A-Za-z']+)* [A-Za-z']{4,}(?: [A-Za-z']+)*)\))\s*$"
 )
 _LEADING = re.compile(r"^\s*[:=]\s*")
 _MEMBER = re.compile(r"(?<=\S)\s*[,(]\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?[NZQRC]\}?(?:\^\+)?\)?$")

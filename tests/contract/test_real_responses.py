@@ -69,6 +69,22 @@ def test_real_responses_are_graded_as_another_project_did() -> None:
     assert agreed / len(responses) >= 0.99
 
 
+def test_math_verify_alone_agrees_on_as_many() -> None:
+    """The figure that the README names beside ours."""
+    from math_verify import parse, verify
+
+    agreed = sum(
+        verify(
+            parse(f"${row['reference']}$", parsing_timeout=None),
+            parse(row["response"], parsing_timeout=None),
+            timeout_seconds=None,
+        )
+        == row["correct"]
+        for row in rows("math_responses.jsonl")
+    )
+    assert agreed == 399
+
+
 def test_the_box_that_is_read_is_the_one_that_the_other_project_read() -> None:
     for row in rows("math_responses.jsonl"):
         ours = read_answer(row["response"])

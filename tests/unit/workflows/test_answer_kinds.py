@@ -7,6 +7,7 @@ Each kind was met in the reports of people who grade real models; the pairs are 
 from __future__ import annotations
 
 import random
+import time
 
 import mpmath
 import pytest
@@ -275,6 +276,42 @@ EQUAL: dict[str, list[Pair]] = {
         ("(a,b)=(1,2)", "b=2,a=1"), ("(1,2)", "(x,y)=(1,2)"), ("(1,2),(2,1)", "(2,1),(1,2)"),
         ("(1,2),(2,1)", "(x,y)=(1,2),(2,1)"), ("(1,2),(2,1)", r"(1,2)\text{ and }(2,1)"),
         (r"\{(1,2),(2,1)\}", "(1,2),(2,1)"),
+        ("x^2+1", "x²+1"), (r"\frac{x}{2}", "x/2"), ("0 < x < 8.5", "(0,8.5)"),
+        ("x>0", r"(0,\infty)"), (r"[0,1)\cup(1,2]", r"[0,2]\setminus\{1\}"),
+        (r"(-\infty,0)\cup(0,\infty)", r"(-\infty,\infty)\setminus\{0\}"),
+        (r"\{x: x\neq 2\}", r"(-\infty,2)\cup(2,\infty)"), (r"[2,\infty)", r"\{x \mid x \geq 2\}"),
+        (r"\left(-\infty,\frac{3}{2}\right]", r"x \leq 1.5"), ("(-1,3)", "|x-1|<2"), ("n=4", "4"),
+        (r"\text{12 square units}", "12"), (r"12\pi", r"12\pi \text{ square inches}"),
+        (r"\frac{5}{2}", r"2.5 \text{ hours}"), ("36", "36 square units"), ("8", "8 units"),
+        ("-3", "x=-3"), ("(3, 4)", r"x=3 \text{ and } y=4"), ("(3,4)", r"\left( 3, 4 \right)."),
+        ("3,4", "3 and 4"), ("3,4", r"\{3,4\}"), ("3,4", "x=3,4"), ("3,4", "x = 3, x = 4"),
+        ("3,4", r"x \in \{3,4\}"), ("x=3, x=4", r"\{3, 4\}"), ("1,2,3", "1; 2; 3"),
+        ("1,2,3", r"1, 2, \text{and } 3"), ("1,2,3", r"1, 2 \& 3"),
+        ("2, 6", r"2 \quad \text{and} \quad 6"), ("2, 6", r"2\ \text{or}\ 6"),
+        (r"a=1\text{ or }a=-2", r"a\in\{-2,1\}"),
+        (r"\frac{1+\sqrt{5}}{2}", r"\frac{1}{2}+\frac{\sqrt5}{2}"),
+        (r"\sqrt{3}+\sqrt{2}", r"\frac{1}{\sqrt3-\sqrt2}"), (r"\cos 20^\circ", r"\sin 70^\circ"),
+        (r"\frac{\pi}{3}", r"\arccos\frac12"), (r"2\ln 3", r"\ln 9"), (r"\log_4 8", r"\frac32"),
+        (r"\log_{10}100", "2"), (r"e^{\ln 5}", "5"), ("i^2", "-1"), ("(1+i)^2", "2i"),
+        ("|3+4i|", "5"), (r"\binom{n}{2}", r"\frac{n(n-1)}{2}"), (r"\sqrt[3]{-8}", "-2"),
+        ("2^{1/2}", r"\sqrt2"), ("4^{x}", "2^{2x}"), (r"\frac{x^2-1}{x-1}", "x+1"),
+        (r"\tan^2x+1", r"\sec^2x"), (r"\sin 2x", r"2\sin x\cos x"),
+        (r"\frac{1}{\sec x}", r"\cos x"), (r"\cosh x", r"\frac{e^x+e^{-x}}{2}"), ("0.1+0.2", "0.3"),
+        ("1-0.9", "0.1"), (r"33\frac{1}{3}\%", r"\frac{100}{3}"),
+        (r"33\frac13", r"\frac{100}{3}\%"), (r"1.2\overline{3}", r"\frac{37}{30}"),
+        (r"12.\overline{12}", r"\frac{400}{33}"), (r"5\sqrt{2}\text{ cm}", r"\sqrt{50}"),
+        (r"\text{(A)}", "A)"), (r"\text{A}", "(a)"), ("D", r"\text{D}"), ("D", "D."),
+        ("D", r"\mathbf{D}"), ("D", r"(D)\ 12"), ("D", "D) 12"), (r"\text{True}", "True."),
+        ("Tuesday", r"\text{Tuesday.}"), (r"\text{red}", "Red"), (r"10:30\text{ AM}", "10:30 a.m."),
+        ("10:30", "10:30"), (r"\text{March 3}", "March 3"), ("1:1", "1 : 1"), ("2:3", r"2\!:\!3"),
+        ("2:3", "2 to 3"), ("2:3", r"2\text{ to }3"), (r"\frac{3}{5}", "3/5."), ("7!", "5040"),
+        ("2^{10}", "1024"), ("1024", "2^{10}"), ("123456789", "123,456,789"),
+        ("123456789", "123 456 789"), (r"-\frac{7}{8}", r"\frac{-7}{8}"),
+        (r"-\frac{7}{8}", r"\frac{7}{-8}"), ("-(x+1)", "-x-1"),
+        (r"\begin{bmatrix}1&0\\0&1\end{bmatrix}", r"\begin{pmatrix}1&0\\0&1\end{pmatrix}"),
+        (r"\langle1,2\rangle", r"\langle 1, 2\rangle"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+        (r"\mathbf{i}+2\mathbf{j}", "i+2j"),
     ],
 }  # fmt: skip
 UNEQUAL: dict[str, list[Pair]] = {
@@ -322,6 +359,7 @@ UNEQUAL: dict[str, list[Pair]] = {
         ("a₁", "a_2"), ("√2", "2"), ("−5", "5"), ("x⁻¹", "x"), ("10²", "102"),
     ],
     "words": [
+        ("13a^2", "13a^2(a+7)"), ("13a^2", "13a^2(a + 7)"), ("37a", "37a(in + 3)"), ("x", "x(as+b)"), ("2", "2(cost)"), ("2", "2 (abcd)"), ("2", r"2(\text{width})"),
         ("12", "Answer: 13"), ("7", "7 (mod 10)"), ("5", "5 (or 6)"), ("5", r"5\text{ or }6"),
         ("12", "The answer is not 12"), ("5", "x is at least 5"), ("7", r"8 \text{ (at } x=7)"),
         ("2", r"7 \text{ (at } x=2)"), ("7", r"\text{not } 7"), ("12", "-12"),
@@ -453,6 +491,25 @@ UNEQUAL: dict[str, list[Pair]] = {
         ("y=2x+3", "y=3x+2"), ("x^2+y^2=25", "x^2+y^2=5"), ("x^2+y^2=25", "x^2-y^2=25"),
         ("x+2y=5", "2x+y=5"), ("x=3", "y=3"), ("(1,2)", "(2,1)"), ("a=1,b=2", "a=2,b=1"),
         ("(1,2),(2,1)", "(1,2)"), ("(1,2),(2,1)", "(1,2),(1,2)"), ("y=x^2", "x=y^2"),
+        ("(0,8.5)", "0<x<8"), ("(0,8.5)", "0<x<9"), ("D=(0,2)", "D=[0,2]"), ("36", "36+1"),
+        ("x=3", "x=3,4"), ("3,4", "3"), ("3,4", "3,5"), ("3,4", "(4,3,3)"), ("(3,4)", "(4,3)"),
+        ("(3,4)", "x=4,y=3"), (r"\cos20^\circ", r"\sin 20^\circ"), (r"\cos20^\circ", r"\cos 20"),
+        (r"2\ln3", r"\ln6"), (r"\log_48", r"\frac23"), ("(1+i)^2", "-2i"),
+        (r"\binom{n}{2}", r"\frac{n(n+1)}{2}"), ("2^{10}", "1025"), ("7!", "5041"),
+        ("123,456", "123"), (r"-\frac78", r"\frac78"),
+        (r"\begin{bmatrix}1&0\\0&1\end{bmatrix}", r"\begin{bmatrix}0&1\\1&0\end{bmatrix}"),
+        ("D", "(C) D"), ("D", "DD"), (r"\text{red}", r"\text{blue}"), ("2:3", "3:2"),
+        ("2:3", "2:4"), (r"10:30\text{ AM}", r"10:30\text{ PM}"), ("10:30", "10:31"),
+        (r"1.2\overline{3}", "1.23"), (r"33\frac13", "33"), (r"\frac13", r"33\frac13\%"),
+        ("1", r"100\%"), ("100", "1"), (r"0.9\overline{9}", "0.9999"), ("1", "0.9999999999999"),
+        ("x^2+1", "x^2+1=0"), ("x+1", "x+1=2"), (r"\sqrt{3}+\sqrt2", r"\sqrt5"),
+        (r"\sqrt{x^2+1}", "x+1"), (r"\frac{1}{x+y}", r"\frac1x+\frac1y"), ("(x+y)^2", "x^2+y^2"),
+        (r"\sin(x+y)", r"\sin x+\sin y"), (r"\ln(x+y)", r"\ln x+\ln y"), ("e^{x+y}", "e^x+e^y"),
+        ("a^b", "b^a"), ("2^{-3}", "-8"), ("(-2)^2", "-4"), ("-2^2", "4"),
+        (r"5 \text{ apples}", r"6 \text{ apples}"), ("A=5", "A=6"), ("r=14", "r=15"),
+        (r"x=2 \text{ or } x=6", "x=2"), ("[2,6]", r"x=2 \text{ or } x=6"),
+        (r"\text{12 square units}", "13"), (r"\text{neither}", r"\text{both}"),
+        (r"\text{odd}", r"\text{even}"), (r"\text{none}", "0"), ("0", r"\text{none}"),
     ],
 }  # fmt: skip
 
@@ -594,3 +651,28 @@ def test_a_constant_equals_only_itself_however_small_the_difference() -> None:
         close = abs(x - y) < LONG.mpf(10) ** -900 * max(1, abs(x))
         verdict = quick(a, b, SETTINGS)
         assert verdict is None or verdict == close, (a, b)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "(",
+        "sqrt(",
+        r"\sqrt(",
+        "1,",
+        r"\text{",
+        "a ",
+        "**",
+        "'",
+        "_",
+        "{ ",
+        "U ",
+        r"\dot",
+        "$",
+        "e1",
+    ],
+)
+def test_a_long_text_in_a_box_is_read_in_a_moment(piece: str) -> None:
+    started = time.process_time()
+    read_answer(r"\boxed{5" + piece * (20_000 // len(piece)) + "}")
+    assert time.process_time() - started < 2

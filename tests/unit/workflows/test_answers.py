@@ -266,6 +266,8 @@ def test_the_answer_is_the_content_of_the_last_closed_box(
 def test_thousands_of_boxes_are_read_in_one_pass() -> None:
     assert last_box(r"\boxed{" * 20_000 + "5" + "}" * 20_000) == "5"
     assert last_box(r"\boxed{" * 20_000 + "}") is None
+    assert read_answer(r"\boxed{5}, " * 20_000) == "5"
+    assert read_answer(r"\boxed{5} so " * 20_000) == "5"
 
 
 @pytest.mark.parametrize(("reference", "answer"), EQUAL)
