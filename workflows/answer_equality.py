@@ -33,7 +33,7 @@ Algebra = Callable[[str, str], bool]
 
 COLONS = re.compile(r"\d+(?:\s*:\s*\d+)+(?P<half>\s*[ap]\.?\s?m\.?)?", re.IGNORECASE)
 BASED = re.compile(r"(?P<digits>-?[0-9A-Z]+)_\{?(?P<of>\d{1,2})\}?")
-_CHOICE = re.compile(r"\(?([A-Z])[).:]\)?\s*\S.*", re.DOTALL)
+_CHOICE = re.compile(r"\(?([A-Z])(?:[).:]\)?\s|:)(?!.*\b(?:or|and)\b)\s*\S.*", re.DOTALL)
 _LETTER = re.compile(r"[A-J]")
 _POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
 _WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-z]{4,}|[A-Z][a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
@@ -308,6 +308,8 @@ def _members_agree(
     unsure = False
     for other in others:
         given = worth(split_unit(other).body)
+        if wanted is None and given is not None and not given.variables:
+            return False  # 17 = Wednesday
         if wanted is None or given is None:
             continue
         if given.variables and given.variables != wanted.variables:

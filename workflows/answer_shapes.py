@@ -84,6 +84,8 @@ NAME = re.compile(
 )
 """What may stand before `=` for the thing itself: x, x_1, f(x), AB, \\angle ABC, (x, y)."""
 _SIGNS = {"=", "<", ">", "\\le", "\\ge", "\\ne", "\\in", "\\equiv"}
+_MORE = re.compile(r"[=,;]|\b(?:or|and)\b")
+"""What says that something else follows a rounded value."""
 _BETWEEN = re.compile(r"\s*,?\s*(?:or|and)\s*,?\s*$")
 _BARE_CONNECTIVE = re.compile(r"(?<=\s)(?:or|and)\s")
 
@@ -97,7 +99,10 @@ def read(text: str) -> Shape:
         return matrix
     if "\\approx" in text:  # 2/3 \approx 0.67 states a value and then rounds it
         exact, _, rounded = text.partition("\\approx")
-        return read(exact if exact.strip() else rounded)
+        if not exact.strip():
+            return read(rounded)
+        if not _MORE.search(rounded):
+            return read(exact)
     pieces = _split(text, {",", ";"}, connectives=True)
     if len(pieces) > 1:
         return Listing(tuple(read(piece) for piece in pieces))

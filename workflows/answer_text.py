@@ -337,7 +337,7 @@ _UNIT_TEXT = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)")
-_CONNECTIVE = re.compile(r"\b(?:or|and)\b")
+_CONNECTIVE = re.compile(r"\b(?:or|and|mod|base|not|except|plus|minus|times)\b")
 _CURRENCIES = {"cent", "dollar", "euro", "pound sterling", "yen", "rupee"}
 _MONEY = re.compile(r"\\\$|[€£¥₹]")
 _UNIT_WORD = re.compile(r"°[cf]\b|[^\W\d_]+|[°¢%]")

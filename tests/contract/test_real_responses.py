@@ -115,6 +115,23 @@ def test_real_answers_survive_another_spelling() -> None:
             assert equal(answer, spelled, SETTINGS), (answer, spelled)
 
 
+OTHERS = (
+    "{}, 17", "17, {}", r"{} \text{{ or }} 17", r"{} \text{{ and }} 17", "{} (or 17)", "{} = 17",
+    "{} + 1", "2 + {}", r"\text{{not }} {}", "x < {}", "{}(a + 7)", "17 = {}", r"{} \cdot 2 = 17",
+    r"{} \text{{ (mod 17)}}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_real_answer_with_something_more_is_another_answer(other: str) -> None:
+    """Not so for a letter, which may have its option's words behind it, and for nought times x."""
+    for answer in {row["answer"] for row in rows("math_problems.jsonl")} - set(NO_REFERENCES):
+        choice = re.fullmatch(r"\W*(?:text|mbox|textbf)?\W*[A-Z]\W*", answer)
+        if not choice and "17" not in answer and "approx" not in answer and answer[-1] != "0":
+            more = normal(other.format(answer))
+            assert not quick(normal(answer), more, SETTINGS), (answer, more)
+
+
 def test_different_real_answers_are_equal_only_where_a_person_would_say_so() -> None:
     """Plain numbers: equal exactly where their values are."""
     numbers = {
