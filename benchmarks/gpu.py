@@ -376,7 +376,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=False)
     made.add_argument("--updates", type=int, default=6, help="of 16 conversations")
     made.add_argument("--row-tokens", type=int, default=4096)
-    made.add_argument("--micro-tokens", type=int, default=16384)
+    made.add_argument("--micro-tokens", type=int, default=8192)
     made.add_argument("--demo-problems", type=int, default=96)
     return made
 

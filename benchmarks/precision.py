@@ -104,10 +104,10 @@ def train_once(
     """The first updates of a training: (tokens of their conversations, seconds)."""
     lengths = tuple(len(one.ids) for one in corpus.train)
     plan = StepPlan(lengths, learning, row_tokens=row_tokens, micro_tokens=micro_tokens)
-    settings = TrainingSettings(learning=learning)
+    settings, place = TrainingSettings(learning=learning), Place(gpu=torch.cuda.is_available())
     with tempfile.TemporaryDirectory() as folder:
-        given = arguments(settings, updates, Place(), Path(folder))
-        trainer = StepTrainer(model, given, plan, corpus, Place(), pad=0, callbacks=[])
+        given = arguments(settings, updates, place, Path(folder))
+        trainer = StepTrainer(model, given, plan, corpus, place, pad=0, callbacks=[])
         began = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - began
