@@ -19,8 +19,6 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from rich.console import Console
-
 from actors.engine import Chat
 from actors.looking import Look, Wanted, look_at
 from actors.ray_cluster import MakeWorker, RayCluster, ray_session
@@ -38,27 +36,25 @@ from actors.ray_nodes import (
 )
 from launch.endings import head_lost, terminable, told_to_stop
 from launch.progress import BuildProgress
-from storage.errors import ConfigurationError, RunStopped
+from launch.slots import SlotsNow
+from launch.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
+from storage.errors import ConfigurationError
 from storage.records import Message
 from storage.runs import Run
 from workflows.build import continue_run, standing
 from workflows.configuration import ClusterSettings
-from workflows.crews import ENGINES
-from workflows.drive import spell
-from workflows.nodes import ANYWHERE, Slots
+from workflows.nodes import Slots
 from workflows.settling import Place, fitted, settled
 from workflows.stages import placements
 from workflows.workload import (
     Workload,
     asked_nodes,
     kept_roles,
-    missing_nodes,
     too_large,
     waits_for_gpus,
 )
 
 METERS_EVERY_SECONDS = 1.0
-NODES_EVERY_S = 2.0
 MEMORY_PATIENCE_S = 30.0
 """For GPU memory that a command which was just killed is about to give back."""
 FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
@@ -100,19 +96,10 @@ class Site:
 
         Its autoscaler is asked for them. Raises RunStopped.
         """
-        each = [{"GPU": 1.0}] * workers
         with terminable():
             self._join()
-
-            def missing() -> list[str]:
-                nodes = nodes_now()
-                free = sum(int(node.free.get("GPU", 0.0)) for node in nodes)
-                if free >= workers:
-                    return []
-                return [f"{workers} free GPUs ({nodes_said(nodes, ('GPU',))})"]
-
-            with nodes_asked(each):
-                _wait(missing, patience_s, "start some, or set spread.device to cpu")
+            with nodes_asked([{"GPU": 1.0}] * workers):
+                wait_for_free_gpus(workers, patience_s)
 
     def machines(self, on_gpus: bool = False) -> list[Look]:
         """This machine, or one node of each kind that a training may use."""
@@ -174,12 +161,12 @@ class Site:
             self._join()
             asked = asked_nodes(config)
             with nodes_asked(asked):
-                _wait_for_nodes(asked, patience)
+                wait_for_nodes(asked, patience)
                 found = self._looks_now(config)
                 looks = [look for _, look in found]
                 if not self._on_gpus and (waiting := waits_for_gpus(config, looks)):
                     self._on_gpus = True
-                    _wait_for_gpus(waiting, patience)
+                    wait_for_gpus(waiting, patience)
                     found = self._looks_now(config)
         return found
 
@@ -233,7 +220,7 @@ class Site:
         self._join()
         with nodes_asked(asked):
             if self.remote:
-                _wait_for_nodes(asked, config.cluster.place_patience_s)
+                wait_for_nodes(asked, config.cluster.place_patience_s)
             on_gpus = self._on_gpus or self.gpus() > 0
             kept = kept_roles(config, slots_of_cluster(roles))
             # What the specification names is what runs, on every node.
@@ -290,91 +277,6 @@ def _holds(kind: NodeKind, role: str, kept: Sequence[str], on_gpus: bool) -> boo
     if role in kept:
         return role in kind.resources
     return ("GPU" if on_gpus else "CPU") in kind.resources
-
-
-def _wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float) -> None:
-    """Until there is a node of each kind that was asked for; raises RunStopped."""
-
-    def missing() -> list[str]:
-        largest: dict[str, float] = {}
-        for node in nodes_now():
-            for kind, amount in node.offers.items():
-                largest[kind] = max(amount, largest.get(kind, 0.0))
-        return missing_nodes(asked, largest)
-
-    _wait(missing, patience_s, "or take it out of cluster.ask")
-
-
-def _wait_for_gpus(whose: Sequence[str], patience_s: float) -> None:
-    """Until the cluster has a GPU; raises RunStopped."""
-
-    def missing() -> list[str]:
-        return [] if kept_nodes(("GPU",)).get("GPU") else [f"GPUs for {', '.join(whose)}"]
-
-    _wait(missing, patience_s, "start some, or let cluster.ask ask for them")
-
-
-def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str) -> None:
-    """Until nothing is missing, and say what is; raises RunStopped."""
-    console, given_up = Console(stderr=True, highlight=False), time.monotonic() + patience_s
-    said: list[str] = []
-    while lacking := missing():
-        if time.monotonic() > given_up:
-            raise RunStopped(
-                f"no nodes with {', '.join(lacking)} came up in {spell(patience_s)} "
-                f"(`ray status` says why): {remedy}"
-            )
-        if lacking != said:
-            console.print(f"waiting for nodes: {', '.join(lacking)}", markup=False, soft_wrap=True)
-            said = lacking
-        time.sleep(NODES_EVERY_S)
-
-
-class SlotsNow:
-    """Slots at this moment: what nobody else has taken, node by node.
-
-    What is gone is believed once it is seen twice: Ray says a little late what was given back.
-    """
-
-    def __init__(
-        self,
-        roles: Sequence[str],
-        fixed: int | None,
-        on_gpus: bool,
-        held: Callable[[], Mapping[str, Mapping[str, float]]],
-    ) -> None:
-        """`fixed`: no more than so many; `held`: what this run has taken itself."""
-        self._roles = roles
-        self._fixed = fixed
-        self._on_gpus = on_gpus
-        self._held = held
-        self._before: Mapping[str, Mapping[str, int]] = {}
-
-    def __call__(self) -> Mapping[str, Mapping[str, int]]:
-        """Pool -> node -> slots. Raises InfrastructureError."""
-        held = self._held()
-        there = slots_of_cluster(self._roles, held)
-        now: dict[str, Mapping[str, int]] = {
-            pool: {node: max(n, self._before.get(pool, {}).get(node, 0)) for node, n in of.items()}
-            for pool, of in there.items()
-        }
-        self._before = there
-        if not self._on_gpus:
-            return now | {ENGINES: {ANYWHERE: self._fixed or 1}}
-        if self._fixed is not None:
-            return {ENGINES: _no_more_than(self._fixed, now[ENGINES], held)}
-        return now
-
-
-def _no_more_than(
-    most: int, slots: Mapping[str, int], held: Mapping[str, Mapping[str, float]]
-) -> dict[str, int]:
-    """So many slots: of nodes on which something stands already before others, of whole nodes."""
-    taken: dict[str, int] = {}
-    for node in sorted(slots, key=lambda node: (node not in held, -slots[node], node)):
-        taken[node] = min(slots[node], most)
-        most -= taken[node]
-    return taken
 
 
 async def _drive(

@@ -25,10 +25,11 @@ from storage.runs import Run, Success
 from storage.specs import Spec
 from workflows.answers import check_reference
 from workflows.budgets import check_budget
+from workflows.cluster import Cluster, SlotsNow
 from workflows.configuration import BuildConfig, binding
 from workflows.crews import ENGINES
 from workflows.deadlines import Deadlines
-from workflows.drive import Cluster, Driver, SlotsNow, Watch
+from workflows.drive import Driver, Watch
 from workflows.ingest import checked_problems
 from workflows.judge_stages import check_judging, check_references
 from workflows.label_support import check_labels

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
-from actors.metrics import count, show
+from actors.metrics import count
 from storage.commits import Receipt
 from storage.errors import (
     EngineFailed,
@@ -30,73 +30,15 @@ from storage.errors import (
     WorkerLost,
 )
 from workflows.attendance import Attendance
+from workflows.cluster import Cluster, FindsDead, HasNodes, SlotsNow, TellsHunger
 from workflows.nodes import Slots
+from workflows.queue_metrics import tell_metrics
 from workflows.schedule import Action, Close, Open, Run, Schedule, ShardExhausted, Task
 from workflows.tolerance import Tolerance
 
 POOLS_EVERY_S = 5.0
-METRICS_EVERY_S = 5.0
 PLACE_PATIENCE_S = 1800.0
 """How long nothing may be at work for want of a place."""
-
-SlotsNow = Callable[[], Slots]
-"""Slots, as the cluster has them at this moment."""
-
-
-class Cluster(Protocol):
-    """Where workers run."""
-
-    async def open(self, worker: int, role: str) -> None:
-        """Start a worker; raises WorkerLost or a UserError."""
-        ...
-
-    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
-        """Make and commit one shard."""
-        ...
-
-    async def isolate(self, worker: int, stage: str, shard: int) -> Receipt:
-        """The same, item by item, so that an item that kills is found and dropped."""
-        ...
-
-    async def close(self, worker: int) -> None:
-        """Stop a worker; never raises."""
-        ...
-
-
-@runtime_checkable
-class FindsDead(Protocol):
-    """A cluster that looks after its workers, also those on which nothing runs."""
-
-    def found_dead(self) -> Mapping[int, WorkerLost]:
-        """Workers found dead since this was asked last, and how."""
-
-
-@runtime_checkable
-class HasNodes(Protocol):
-    """A cluster whose workers take their slots of one node, and may have to wait for them."""
-
-    async def open_on(
-        self, worker: int, role: str, node: str, placed: Callable[[str], None]
-    ) -> None:
-        """`open`, on a node where there is room for it; `placed` is told where it came to stand."""
-        ...
-
-    def waiting(self) -> Collection[int]:
-        """Workers that wait for room just now."""
-        ...
-
-    def shortage(self, roles: Collection[str]) -> str:
-        """In one line: what workers of some roles need, what nodes have, and who holds it."""
-        ...
-
-
-@runtime_checkable
-class TellsHunger(Protocol):
-    """A cluster whose workers say when their engines run out of work."""
-
-    async def hungry(self, worker: int) -> None:
-        """Return once nothing waits for the worker's engine."""
-        ...
 
 
 class Hungry(NamedTuple):
@@ -154,10 +96,10 @@ class Driver:
         """Whether nothing is at work for want of a place, for how long by now, as of when."""
         self._tolerance = tolerance or Tolerance()
         self._run = run
-        self._counted: Counter[str] = Counter()
-        """What the metrics were told already."""
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action | None] = {}
+        self._kinds: Counter[type] = Counter()
+        """Of what is under way, so that an event looks at none of it."""
         self._ended: asyncio.Queue[Call | Hungry | Slots] = asyncio.Queue()
         """Calls that came back, and news of the workers and of the slots."""
         self._attendance: defaultdict[str, Attendance] = defaultdict(lambda: Attendance(pause))
@@ -169,7 +111,7 @@ class Driver:
         did not get past.
         """
         asking = asyncio.create_task(self._ask_for_slots())
-        measuring = asyncio.create_task(self._measure())
+        measuring = asyncio.create_task(tell_metrics(self._schedule, self._run))
         try:
             while not self._schedule.finished:
                 if self._finds_dead is not None:
@@ -205,7 +147,7 @@ class Driver:
         now, wake = asyncio.get_running_loop().time(), self._schedule.wake_in
         if self._stuck:
             self._stuck_s += now - self._looked_at
-        if any(isinstance(action, Run) for action in self._under_way.values()):
+        if self._kinds[Run]:
             self._stuck_s = 0.0
         self._looked_at, self._stuck = now, wake is None and self._all_wait()
         if self._stuck and self._slots_now is None and not self._under_way:
@@ -215,14 +157,14 @@ class Driver:
         soonest = [wake] if wake is not None else []
         if self._stuck:
             soonest.append(max(0.0, self._place_patience_s - self._stuck_s))
-        elif self._has_nodes is not None and any(
-            isinstance(action, Open) for action in self._under_way.values()
-        ):
+        elif self._has_nodes is not None and self._kinds[Open]:
             soonest.append(POOLS_EVERY_S)  # it may have begun to wait
         return min(soonest, default=None)
 
     def _all_wait(self) -> bool:
         """Whether all that is under way, if anything, waits for a place or gives one up."""
+        if self._kinds[Run]:
+            return False
         waiting = self._has_nodes.waiting() if self._has_nodes is not None else ()
 
         def waits(action: Action | None) -> bool:
@@ -257,25 +199,6 @@ class Driver:
                     known = slots
                     self._ended.put_nowait(slots)
             await asyncio.sleep(POOLS_EVERY_S)
-
-    async def _measure(self) -> None:
-        """Tell the metrics how the queues are."""
-        while True:
-            await asyncio.sleep(METRICS_EVERY_S)
-            for stage, (waiting, running) in self._schedule.queued().items():
-                of = {"run": self._run, "stage": stage}
-                show("stepmill_shards_waiting", of, waiting)
-                show("stepmill_shards_running", of, running)
-            for role, up in self._schedule.staff().items():
-                show("stepmill_workers", {"run": self._run, "role": role}, up)
-            for pool, slots in self._schedule.slots.items():
-                show("stepmill_slots", {"run": self._run, "pool": pool}, slots)
-            for name, total in (
-                ("stepmill_model_switches", self._schedule.switches),
-                ("stepmill_workers_replaced", self._schedule.replaced),
-            ):
-                count(name, {"run": self._run}, total - self._counted[name])
-                self._counted[name] = total
 
     def _apply(self, action: Action) -> None:
         work: Coroutine[None, None, Receipt | None]
@@ -322,6 +245,7 @@ class Driver:
     def _begin(self, work: Coroutine[None, None, Receipt | None], action: Action | None) -> None:
         call = asyncio.create_task(work)
         self._under_way[call] = action
+        self._kinds[type(action)] += 1
         call.add_done_callback(self._ended.put_nowait)
 
     def _settle(self, event: Call | Hungry | Slots) -> None:
@@ -335,6 +259,7 @@ class Driver:
                 self._watch(Happened("resized", cause=str(dict(self._schedule.slots))))
             return
         action = self._under_way.pop(event, None)
+        self._kinds[type(action)] -= 1
         error = event.exception()
         match action:
             case Open(role=role, worker=worker):
@@ -407,6 +332,7 @@ class Driver:
             call.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         self._under_way.clear()
+        self._kinds.clear()
         await asyncio.gather(*(self._cluster.close(w) for w in list(self._roles)))
         self._roles.clear()
 

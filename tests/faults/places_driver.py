@@ -19,7 +19,7 @@ import ray
 from actors.ray_cluster import Placement, RayCluster, ray_session
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.worker import ShardProgress, ShardWorker
-from launch.site import SlotsNow
+from launch.slots import SlotsNow
 from storage.commits import Receipt
 from storage.errors import InfrastructureError
 from workflows.drive import Driver, Happened

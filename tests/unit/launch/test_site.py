@@ -9,8 +9,9 @@ import pytest
 
 from actors import ray_nodes
 from actors.ray_nodes import NodeNow
-from launch import site
-from launch.site import Site, SlotsNow
+from launch import site, waiting
+from launch.site import Site
+from launch.slots import SlotsNow
 from storage.errors import RunStopped
 from workflows.configuration import ClusterSettings
 
@@ -90,9 +91,9 @@ class Training:
         self.asked: list[list[Mapping[str, float]]] = []
         self.site = Site(ClusterSettings(ray_address="head:6379"), None)
         monkeypatch.setattr(self.site, "_join", lambda: None)
-        monkeypatch.setattr(site, "nodes_now", self._nodes)
+        monkeypatch.setattr(waiting, "nodes_now", self._nodes)
         monkeypatch.setattr(site, "nodes_asked", self._asked)
-        monkeypatch.setattr(site, "time", self)
+        monkeypatch.setattr(waiting, "time", self)
 
     def _nodes(self) -> list[NodeNow]:
         return [node("a", 8, self.free[0] if len(self.free) == 1 else self.free.pop(0))]
@@ -115,7 +116,7 @@ def test_a_training_asks_for_its_gpus_and_waits_until_they_are_free(
     training = Training(monkeypatch, 0, 1, 3, 4)
     training.site.gpus_for(4, patience_s=600)
     assert training.asked == [[{"GPU": 1.0}] * 4]
-    assert training.now == 3 * site.NODES_EVERY_S
+    assert training.now == 3 * waiting.NODES_EVERY_S
     assert "waiting for nodes: 4 free GPUs (free: 10.0.0.7 0 of 8 GPU)" in capsys.readouterr().err
 
 
