@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from actors.engine import EngineSettings, Sampling
+from actors.engine import Chat, EngineSettings, Sampling
 from actors.rendering import ChatRenderer
 from actors.sampler import PolicySampler
 from actors.stage import ShardRows
@@ -36,6 +36,7 @@ from benchmarks.saturation import (
     parser,
     table,
     tokens_of,
+    vllm_requests,
 )
 from demo.world import row, sample
 from storage.records import Problem
@@ -80,21 +81,15 @@ class Bench:
             **engine_arguments(self.settings, current_platform.is_cpu(), self.arguments.eager)
         )
 
-    def requests(self, renderer: ChatRenderer, seed: int) -> list[tuple[Any, Any]]:
-        """Rendered prompt and sampling parameters of every problem."""
-        from vllm import SamplingParams
-        from vllm.inputs.engine import tokens_input
-        from vllm.sampling_params import RequestOutputKind
-
+    def asked(self, seed: int) -> list[tuple[Chat, Sampling]]:
+        """Chat and sampling parameters of every problem."""
         return [
             (
-                tokens_input(list(renderer.tokens(self.chat(problem)))),
-                SamplingParams(
+                self.chat(problem),
+                replace(
+                    self.sampling,
                     n=self.arguments.samples,
-                    temperature=self.sampling.temperature,
-                    max_tokens=self.sampling.max_tokens,
                     seed=request_seed(seed, "sample", problem.problem_id, 0),
-                    output_kind=RequestOutputKind.FINAL_ONLY,
                 ),
             )
             for problem in self.problems
@@ -102,14 +97,15 @@ class Bench:
 
     def raw_offline(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
         """One `LLM.generate` call."""
-        prompts, wanted = zip(*self.requests(renderer, seed), strict=True)
+        context = llm.llm_engine.model_config.max_model_len
+        prompts, wanted = zip(*vllm_requests(renderer, context, self.asked(seed)), strict=True)
         watch = Stopwatch()
         outputs = llm.generate(list(prompts), list(wanted), use_tqdm=False)
         return Measured(sum(map(tokens_of, outputs)), *watch.read())
 
-    async def raw_engine(self, engine: VllmEngine, renderer: ChatRenderer, seed: int) -> Measured:
+    async def raw_engine(self, engine: VllmEngine, seed: int) -> Measured:
         """The same requests, straight to the stage's own engine."""
-        requests = self.requests(renderer, seed)
+        requests = vllm_requests(engine._renderer, engine._context, self.asked(seed))
         watch = Stopwatch()
         tokens, _ = await handed_over(engine, requests)
         return Measured(tokens, *watch.read())
@@ -143,7 +139,7 @@ class Bench:
         async def raw(seed: int) -> Measured:
             if offline:
                 return await asyncio.to_thread(self.raw_offline, llm, renderer, seed)
-            return await self.raw_engine(engine, renderer, seed)
+            return await self.raw_engine(engine, seed)
 
         raws, stages = [], []
         try:

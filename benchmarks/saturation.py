@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.engine import Chat, Reply, Sampling
+from actors.rendering import ChatRenderer
 from actors.vllm_core import LOGGING
 from actors.vllm_engine import VllmEngine
 
@@ -92,30 +93,37 @@ class Tap:
         """The engine is the bench's."""
 
 
-async def asked_directly(
-    engine: VllmEngine, asked: Sequence[tuple[Chat, Sampling]]
-) -> tuple[int, float]:
-    """What a stage asked for, all at once and straight to vLLM, as `handed_over` has it."""
+def vllm_requests(
+    renderer: ChatRenderer, context: int, asked: Sequence[tuple[Chat, Sampling]]
+) -> list[tuple[Any, Any]]:
+    """Chats as prompts of token ids, with vLLM's own sampling parameters."""
     from vllm import SamplingParams
     from vllm.inputs.engine import tokens_input
     from vllm.sampling_params import RequestOutputKind
 
     requests = []
     for chat, wanted in asked:
-        prompt = list(engine._renderer.tokens(chat))
+        prompt = list(renderer.tokens(chat))
         sampling = SamplingParams(
             n=wanted.n,
             temperature=wanted.temperature,
             top_p=wanted.top_p,
             top_k=wanted.top_k,
-            max_tokens=min(wanted.max_tokens, engine._context - len(prompt)),
+            max_tokens=min(wanted.max_tokens, context - len(prompt)),
             stop=list(wanted.stop) or None,
             seed=wanted.seed,
             logprobs=wanted.logprobs or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         requests.append((tokens_input(prompt), sampling))
-    return await handed_over(engine, requests)
+    return requests
+
+
+async def asked_directly(
+    engine: VllmEngine, asked: Sequence[tuple[Chat, Sampling]]
+) -> tuple[int, float]:
+    """What a stage asked for, all at once and straight to vLLM, as `handed_over` has it."""
+    return await handed_over(engine, vllm_requests(engine._renderer, engine._context, asked))
 
 
 async def forget(engine: VllmEngine) -> None:

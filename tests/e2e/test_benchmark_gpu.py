@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.gpu import WORDS, Row, main
+from benchmarks.gpu import main
+from benchmarks.gpu_stages import WORDS, Row
 from benchmarks.shapes import SHAPES
 
 TINY = {
