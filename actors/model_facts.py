@@ -5,7 +5,6 @@ Invariant: small JSON files are read and fetched; no weights.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,8 @@ from typing import Any
 from actors import model_hub, model_store
 from actors.engine import EngineSettings
 from actors.model_fetching import small_files
-from actors.model_folder import WEIGHTS
+from actors.model_folder import INDEX, WEIGHTS, json_of
 from actors.model_source import ModelSource
-from storage.errors import InputError
-
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ def facts_of(settings: EngineSettings) -> ModelFacts:
     """The facts of a model to be run by vLLM. Raises InputError where it can't be read."""
     source = ModelSource(settings.model, settings.revision)
     folder = Path(small_files(source)).expanduser()
-    return _facts(_json(folder / "config.json"), _weights_bytes(source, folder))
+    return _facts(json_of(folder, "config.json"), _weights_bytes(source, folder))
 
 
 def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
@@ -63,7 +59,7 @@ def _weights_bytes(source: ModelSource, folder: Path) -> int | None:
     if source.stored:
         return model_store.weights_bytes(source)
     if (folder / INDEX).is_file():
-        return _indexed(_json(folder / INDEX))
+        return _indexed(json_of(folder, INDEX))
     if source.on_hub and (size := model_hub.weights_bytes(source.name, folder.name)):
         return size
     sizes = [file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind)]
@@ -73,13 +69,3 @@ def _weights_bytes(source: ModelSource, folder: Path) -> int | None:
 def _indexed(index: dict[str, Any]) -> int | None:
     size = (index.get("metadata") or {}).get("total_size")
     return int(size) if size else None
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} can't be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is not a JSON object")
-    return content

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 from actors.engine import EngineSettings
 from actors.model_source import ModelSource
@@ -15,8 +16,9 @@ from storage.errors import InputError
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "tokenizer.model",
+    "vocab.json", "merges.txt", "tokenizer.model", "tekken.json",
 )  # fmt: skip
+INDEX = "model.safetensors.index.json"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.gguf")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
@@ -45,16 +47,15 @@ def check_model(settings: EngineSettings) -> None:
 
 def check_config(folder: Path) -> None:
     """Raise InputError where a folder has no configuration of a model."""
-    config = _json(folder, "config.json")
+    config = json_of(folder, "config.json")
     if "architectures" not in config and "model_type" not in config:
         raise InputError(f"{folder}/config.json names no model architecture")
 
 
 def check_weights(folder: Path) -> None:
     """Raise InputError where a folder lacks weights."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        named = _json(folder, index.name).get("weight_map")
+    if (folder / INDEX).is_file():
+        named = json_of(folder, INDEX).get("weight_map")
         shards = sorted(set(named.values())) if isinstance(named, dict) else []
         for shard in shards:
             if not (folder / shard).is_file():
@@ -76,12 +77,13 @@ def chat_template(folder: Path) -> str | None:
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
-        if (folder / name).is_file() and (found := _json(folder, name).get("chat_template")):
+        if (folder / name).is_file() and (found := json_of(folder, name).get("chat_template")):
             return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
     return None
 
 
-def _json(folder: Path, name: str) -> dict[str, object]:
+def json_of(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object among a folder's files. Raises InputError."""
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -3,16 +3,18 @@
 HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are its client's own, and mean what they mean
 there.
 
-Invariant: whatever keeps a model from being had is InputError in one line; a commit that lies in
-the cache is asked of nobody.
+Invariant: whatever keeps a model from being had is one line: InputError where it says so of the
+model, EngineRefused of this machine, EngineFailed where the hub may answer the next time. A commit
+that lies in the cache is asked of nobody.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,9 +42,11 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from actors.model_cache import LOOK_S, Tell, Telling, alone, check_space
 from actors.model_folder import check_config, check_tokenizer, check_weights
-from storage.errors import InputError, first_line
+from storage.errors import EngineFailed, EngineRefused, InputError, first_line
 
 ANSWER_S = 10.0
+OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+"""Troubles of its disk, which trying again does not mend."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 BESIDE_WEIGHTS = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
@@ -61,7 +65,10 @@ class _Silent(tqdm):
 
 
 def commit_of(name: str, revision: str | None) -> str:
-    """The commit that a revision is now, or was when the hub was last asked. Raises InputError."""
+    """The commit that a revision is now, or was when the hub was last asked.
+
+    Raises InputError and EngineFailed.
+    """
     if revision and COMMIT.fullmatch(revision):
         return revision
     said = _unreachable()
@@ -76,7 +83,7 @@ def commit_of(name: str, revision: str | None) -> str:
 def download(name: str, commit: str, tell: Tell, weights: bool = True) -> Path:
     """All of a model that is needed to load it, or all but the weights, in the cache.
 
-    Raises InputError and EngineRefused.
+    Raises InputError, EngineRefused and EngineFailed.
     """
     folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     lock = folder.parent / ".locks" / f"stepmill--{folder.name}--{commit}.lock"
@@ -178,9 +185,10 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _asked(name: str, revision: str | None, ask: Callable[[], Answer]) -> Answer:
-    """What the hub says. Raises InputError."""
+    """What the hub says. Raises InputError, EngineRefused and EngineFailed."""
     if said := _unreachable():
-        raise InputError(f"model {name}: {said}")
+        kind = InputError if constants.HF_HUB_OFFLINE else EngineFailed
+        raise kind(f"model {name}: {said}")
     with _explained(name, revision):
         return ask()
 
@@ -200,7 +208,9 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
     except RemoteEntryNotFoundError as error:
         raise InputError(f"model {name}: it has no {_file_of(error)}") from error
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise InputError(f"model {name}: {_trouble(error)}") from error
+        if isinstance(error, OSError) and error.errno in OF_THIS_MACHINE:
+            raise EngineRefused(f"model {name}: {error}") from error
+        raise EngineFailed(f"model {name}: {_trouble(error)}") from error
 
 
 def _file_of(error: RemoteEntryNotFoundError) -> str:
@@ -212,20 +222,22 @@ def _trouble(error: Exception) -> str:
     return f"the hub can't be read: {first_line(error)}"
 
 
-@cache
 def _unreachable() -> str:
     """Why the hub can't be asked; empty where it can. Its own client tries for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return "it is not in the hub's cache, and HF_HUB_OFFLINE is set"
     try:
-        request.urlopen(
-            request.Request(constants.ENDPOINT, method="HEAD"), timeout=ANSWER_S
-        ).close()
-    except HTTPError:
-        return ""  # whatever it says, it is there
+        _reach(constants.ENDPOINT)
     except OSError as error:
         return (
             f"it is not in the hub's cache, and the hub can't be reached ({first_line(error)}): "
             "name a folder instead"
         )
     return ""
+
+
+@cache  # what was raised is not remembered: it is tried again
+def _reach(endpoint: str) -> None:
+    """Raise OSError where nobody answers."""
+    with suppress(HTTPError):  # whatever it says, it is there
+        request.urlopen(request.Request(endpoint, method="HEAD"), timeout=ANSWER_S).close()

@@ -37,10 +37,10 @@ class OwnedFolder:
         name = f"{PREFIX}{kind}-"
         usual = tempfile.gettempdir()
         longest = SOCKET_BYTES - len(f"/{name}/") - RANDOM_BYTES - sockets
-        self._base = base or Path(usual if not sockets or len(usual) <= longest else "/tmp")
-        sweep(self._base)
+        base = base or Path(usual if not sockets or len(usual) <= longest else "/tmp")
+        sweep(base)
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=name, dir=self._base))
+            self.path = Path(tempfile.mkdtemp(prefix=name, dir=base))
             self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink:

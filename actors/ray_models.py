@@ -21,6 +21,7 @@ from actors.model_cache import GB, LOOK_S
 from actors.model_fetching import at_hand
 from actors.model_source import ModelSource
 from actors.ray_errors import classified
+from actors.ray_nodes import nodes_now
 from storage.errors import StepmillError
 
 SAY_EVERY = 0.1
@@ -92,9 +93,7 @@ def nodes_with(resource: str) -> dict[str, str]:
 
     Raises InfrastructureError.
     """
-    with classified("the cluster's nodes"):
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(resource)]
-    return {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
+    return {node.node: node.address for node in nodes_now() if node.offers.get(resource)}
 
 
 def fetch(engine: EngineSettings) -> Iterator[tuple[int, int]]:

@@ -48,8 +48,8 @@ class NodeNow:
 
 def nodes_now() -> list[NodeNow]:
     """The nodes that are there. Raises InfrastructureError."""
+    alive = _alive()
     with classified("the cluster's nodes"):
-        alive = [node for node in ray.nodes() if node["Alive"]]
         free = available_resources_per_node()
     return [
         NodeNow(

@@ -9,8 +9,8 @@ and says what to change; nothing is started with a configuration that was not wh
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,17 +39,19 @@ class _TwiceGiven(yaml.YAMLError):
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is given twice, of which YAML would silently take the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping. Raises YAMLError with the line of the second one."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                continue  # refused below, in the loader's own words
-            if key in seen:
-                raise _TwiceGiven(key, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The mapping, before merged ones (`<<`) are put into it, which may be overridden.
+
+        Raises YAMLError with the line of the second one.
+        """
+        node = super().compose_mapping_node(anchor)
+        seen: set[object] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+            if name in seen:
+                raise _TwiceGiven(key.value, key.start_mark)
+            seen.add(name)
+        return node
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> BuildConfig:
@@ -119,10 +121,12 @@ def _truths_for_numbers(raw: Any, value: Any, key: str = "") -> Iterator[str]:
     """Where `true` or `false` was written and a number was made of it."""
     if isinstance(raw, bool) and isinstance(value, int | float) and not isinstance(value, bool):
         yield f"`{key}`: must be a number, not {str(raw).lower()}"
-    elif isinstance(raw, dict) and is_dataclass(value):
+    elif isinstance(raw, dict):
         for name, inner in raw.items():
             where = f"{key}.{name}" if key else str(name)
-            yield from _truths_for_numbers(inner, getattr(value, str(name), None), where)
+            within = isinstance(value, Mapping)
+            found = value.get(name) if within else getattr(value, str(name), None)
+            yield from _truths_for_numbers(inner, found, where)
 
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:

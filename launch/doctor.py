@@ -78,7 +78,7 @@ def _packages() -> Finding:
     """Whether what is installed fits together."""
     unmet = [str(one) for one in unmet_requirements() if not known(one)]
     said = "; ".join(unmet[:3]) + (f" and {len(unmet) - 3} more" if len(unmet) > 3 else "")
-    remedy = "install the recalled set again: ./install.sh" if unmet else ""
+    remedy = "install the pinned set again: ./install.sh" if unmet else ""
     return Finding("packages", not unmet, said or "fit each other", remedy)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def train_model(config: TrainConfig, out: Path | None, address: str | None, as_j
                 site.gpus_for(config.spread.workers, config.spread.place_patience_s)
             looks = site.machines(config.spread.device == "auto")
             _check_machines(looks)
+            if config.spread.device == "cpu":  # what its GPUs could do is of no matter
+                looks = [replace(one, machine=replace(one.machine, gpus=())) for one in looks]
             if not site.remote:
                 check_trainable(config)
         config = settled(pinned(config, begun), [look.machine for look in looks], begun)
@@ -87,10 +90,11 @@ def _check_machines(looks: Sequence[Look]) -> None:
 def _train(config: TrainConfig, training: Training, site: Site) -> None:
     from actors.ray_training import run_training  # takes seconds to import
 
-    gpus = site.gpus() if config.spread.device == "auto" else 0
-    asyncio.run(_fetch(config, "GPU" if gpus else "CPU"))
+    there = site.gpus()  # joins or starts the cluster
+    gpus = there if config.spread.device == "auto" else 0
     # Ray sets a handler of SIGTERM when it starts; ours comes after it.
     with terminable():
+        asyncio.run(_fetch(config, "GPU" if gpus else "CPU"))
         # Standard output is for the result: what Ray Train prints is no part of it.
         with TrainingProgress(training.name) as progress, contextlib.redirect_stdout(sys.stderr):
             run_training(job_of(config, training), gpus, not site.remote, progress.happened)

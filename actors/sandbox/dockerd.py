@@ -216,7 +216,8 @@ def stop_private(state: Path) -> bool:
     """Stop the private engine, if one of this container runs."""
     pid = _process(_folder(state), *ENGINE)
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it just ended by itself
+            os.kill(pid, signal.SIGTERM)
     return pid is not None
 
 

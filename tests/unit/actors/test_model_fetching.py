@@ -20,7 +20,14 @@ from actors.model_folder import check_model
 from actors.model_source import ModelSource
 from actors.models import model_identity
 from storage.checkpoints import files_in, store_files
-from storage.errors import EngineRefused, InputError, NothingFound, ObjectCorrupt, UserError
+from storage.errors import (
+    EngineFailed,
+    EngineRefused,
+    InputError,
+    NothingFound,
+    ObjectCorrupt,
+    UserError,
+)
 from storage.local_store import LocalStore
 from storage.trainings import Training, TrainingSpec
 from tests.hub_server import Hub, serving
@@ -54,9 +61,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("STEPMILL_CACHE", str(tmp_path / "cache"))
-        model_hub._unreachable.cache_clear()
+        model_hub._reach.cache_clear()
         yield served
-        model_hub._unreachable.cache_clear()
+        model_hub._reach.cache_clear()
 
 
 def commit(hub: Hub) -> str:
@@ -144,12 +151,12 @@ def test_bytes_are_told_up_to_the_last(hub: Hub) -> None:
 
 def offline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "HF_HUB_OFFLINE", True)
-    model_hub._unreachable.cache_clear()
+    model_hub._reach.cache_clear()
 
 
 def gone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    model_hub._unreachable.cache_clear()
+    model_hub._reach.cache_clear()
 
 
 @pytest.mark.parametrize("cut", [offline, gone])
@@ -199,6 +206,29 @@ def test_what_can_not_be_had_is_said_in_one_line(
     assert "\n" not in str(caught.value)
     here = change in ("full", "unwritable")
     assert isinstance(caught.value, EngineRefused if here else InputError)
+
+
+def test_a_hub_that_is_gone_for_a_while_is_asked_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = EngineSettings(model=NAME, revision=commit(hub))
+    with monkeypatch.context() as patch:
+        gone(patch)
+        with pytest.raises(EngineFailed, match="the hub can't be reached"):
+            at_hand(settings)
+    assert at_hand(settings).revision is None
+
+
+def test_a_hub_that_stumbles_is_no_fault_of_the_users(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(*given: object, **named: object) -> None:
+        raise ConnectionResetError("the other end hung up")
+
+    settings = EngineSettings(model=NAME, revision=commit(hub))
+    monkeypatch.setattr(model_hub, "snapshot_download", stumbles)
+    with pytest.raises(EngineFailed, match="the hub can't be read: the other end hung up"):
+        at_hand(settings)
 
 
 def test_a_token_opens_what_is_gated(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.config import load, store_url
+from launch.config import load, read, store_url
 from storage.errors import ConfigurationError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -87,6 +87,11 @@ def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> Non
         pytest.param(
             {"shard_size": True}, "`shard_size`: must be a number, not true", id="truth for number"
         ),
+        pytest.param(
+            {"cluster": {"ask": {"sandbox": True}}},
+            "`cluster.ask.sandbox`: must be a number, not true",
+            id="truth for number in a mapping",
+        ),
         pytest.param({"run": "a/b"}, "`run`", id="run name"),
         pytest.param({"format": 2}, "`format`", id="newer format"),
     ],
@@ -123,6 +128,12 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_configuration_is_said_so(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         load(write(tmp_path, text))
+
+
+def test_merged_mappings_may_be_overridden(tmp_path: Path) -> None:
+    file = tmp_path / "merged.yaml"
+    file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert read(file)["b"] == {"x": 1, "y": 3}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
