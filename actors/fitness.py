@@ -205,6 +205,13 @@ def _sliced(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
 
 def _memory(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
     gpus = [gpu for gpu in machine.gpus if gpu.slices is None and gpu.memory_bytes]
+    if engine.gpu_share is not None and any(not gpu.memory_bytes for gpu in machine.gpus):
+        yield Misfit(
+            f"{engine.model} is to share a GPU (gpu_share), and the memory of "
+            f"{machine.gpus[0].name} is not known",
+            "leave gpu_share out",
+        )
+        return
     if len(gpus) < engine.tensor_parallel:
         return
     smallest = min(gpu.memory_bytes for gpu in gpus)

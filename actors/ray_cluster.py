@@ -305,10 +305,10 @@ async def _gentle_close(actor: ActorHandle) -> None:
 @contextlib.contextmanager
 def ray_session(
     address: str | None, sandbox_actors: int, head_lost: Callable[[str], None] | None = None
-) -> Iterator[int]:
+) -> Iterator[None]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
-    Yields the number of GPUs of the cluster. A private cluster listens for this user only (token
+    A private cluster listens for this user only (token
     authentication), has its own folder, and ends with this process, however it ends. `head_lost`
     is called from a thread when the head is gone (`actors.head_watch`).
     """
@@ -323,7 +323,7 @@ def ray_session(
         if head_lost is not None:
             head = ray.get_runtime_context().gcs_address
             session.enter_context(head_watched(head, head_lost))
-        yield int(ray.cluster_resources().get("GPU", 0))
+        yield
 
 
 def _start(folder: Path, sandbox_actors: int) -> None:

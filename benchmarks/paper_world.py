@@ -14,11 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from actors.engine import Chat
+from actors.scripted_engine import Script
 from workflows import prompts, steps
 
 WORD = 10
@@ -110,3 +111,10 @@ def write_problems(texts: Sequence[str], file: Path) -> Path:
     )
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+SCRIPTS: Mapping[str, Script] = {
+    "policy": policy, "completer": completer, "rationale": rationale
+}  # fmt: skip
+IN_FLIGHT = {"policy": 512, "completer": 512, "rationale": 128}
+"""Sequences at once on an engine of each role, as `configs/genprm.yaml` has them."""

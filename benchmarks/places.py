@@ -34,9 +34,10 @@ from typing import NamedTuple
 
 from actors.engine import Chat, Completion, EngineSettings, Sampling
 from actors.paced_sandbox import PacedSandbox
-from actors.scripted_engine import Clock, Latency, Script, ScriptedEngine
+from actors.scripted_engine import Clock, Latency, ScriptedEngine
 from actors.stage import Stage
 from benchmarks import paper_world
+from benchmarks.paper_world import IN_FLIGHT, SCRIPTS
 from benchmarks.response_lengths import RESPONSE_CHARACTERS
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
@@ -50,12 +51,6 @@ from workflows.drive import Driver, Happened
 from workflows.schedule import RolePlan, Schedule
 from workflows.stages import StageMaker
 
-PLACES = {"policy": 512, "completer": 512, "rationale": 128}
-SCRIPTS: Mapping[str, Script] = {
-    "policy": paper_world.policy,
-    "completer": paper_world.completer,
-    "rationale": paper_world.rationale,
-}
 STAGE_OF = {"policy": "sample", "completer": "estimate", "rationale": "rationalize"}
 STEP_S = {"policy": 0.08, "completer": 0.08, "rationale": 0.0154}
 """Seconds of a step: full engines make the tokens published for H100s (`benchmarks.scale`)."""
@@ -115,7 +110,7 @@ class PlacesCluster(LocalCluster):
         if role == "cpu":
             return self._maker.pure()
         settings: EngineSettings = self._config.engine(role)
-        clock = self.clocks[STAGE_OF[role]] = MeteredClock(1, PLACES[role])
+        clock = self.clocks[STAGE_OF[role]] = MeteredClock(1, IN_FLIGHT[role])
         engine = UnequalEngine(role, settings, self._shape, clock)
         sandbox = self._config.sandbox.for_in_flight(settings.in_flight)
         self.timed = timed = TimedSandbox(
@@ -185,13 +180,13 @@ def configuration(
     """`configs/genprm.yaml`'s numbers, which are the defaults, over scripted models."""
     texts = [f"What is {number} + {number}?" for number in range(problems)]
     shards = -(-problems // 16)
-    part, most, sessions = (16, 4, PLACES["rationale"]) if shape.before else (1, 16, 0)
+    part, most, sessions = (16, 4, IN_FLIGHT["rationale"]) if shape.before else (1, 16, 0)
     models = {
         role: {
             "kind": "scripted", "model": f"benchmarks.paper_world:{role}",
             "max_in_flight": places, "part": part,
         }
-        for role, places in PLACES.items()
+        for role, places in IN_FLIGHT.items()
     }  # fmt: skip
     raw = {
         "run": "places",
@@ -226,7 +221,7 @@ def measured(
 def _schedule(config: BuildConfig, run: Run) -> Schedule:
     """One slot, for which the models take turns."""
     least, most = config.cluster.parallel_shards, config.cluster.most_parallel_shards
-    roles = {role: RolePlan(1, least, 1, most_parallel=most) for role in PLACES}
+    roles = {role: RolePlan(1, least, 1, most_parallel=most) for role in IN_FLIGHT}
     plan, clock = run.spec.plan.shards, asyncio.get_running_loop().time
     return Schedule(
         config.road, plan, {}, roles | {"cpu": RolePlan(0, 8, 1)}, 1, config.cluster.window,

@@ -43,7 +43,7 @@ from actors.engine import EngineSettings
 from actors.scripted_engine import Latency, ScriptedEngine
 from actors.stage import Stage
 from benchmarks import paper_world
-from benchmarks.paper_world import WORD
+from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
 from storage.commits import Receipt
@@ -63,14 +63,8 @@ PROBLEMS = 7_500
 LOAD_S = 90.0
 """Until a model is loaded."""
 GPUS = {"policy": 1, "completer": 1, "rationale": 4}
-IN_FLIGHT = {"policy": 512, "completer": 512, "rationale": 128}
 RATE = {"policy": 6_443.0, "completer": 6_443.0, "rationale": 4 * 2_078.0}
 """Tokens a second of one engine that is full."""
-SCRIPTS = {
-    "policy": paper_world.policy,
-    "completer": paper_world.completer,
-    "rationale": paper_world.rationale,
-}
 SESSIONS, SLOTS = 128, 16
 BLOCK_S = 0.5
 """A sympy check with its import."""
@@ -138,18 +132,11 @@ class EngineCluster(LocalCluster):
         """Release a model."""
         await super().close(worker)
         if clock := self._clocks.pop(worker, None):
-            self._gone = _sum(self._gone, clock.seconds())
+            self._gone += clock.seconds()
 
     def seconds(self) -> Seconds:
         """Of all engines so far."""
-        total = self._gone
-        for clock in self._clocks.values():
-            total = _sum(total, clock.seconds())
-        return total
-
-
-def _sum(one: Seconds, other: Seconds) -> Seconds:
-    return Seconds(one.loaded + other.loaded, one.busy + other.busy)
+        return sum((clock.seconds() for clock in self._clocks.values()), self._gone)
 
 
 @dataclass

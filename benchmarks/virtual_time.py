@@ -25,6 +25,9 @@ class Seconds:
         the start, as small runs have it)."""
         return self.busy / self.loaded if self.loaded > 0 else None
 
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.loaded + other.loaded, self.busy + other.busy)
+
     def __sub__(self, other: Seconds) -> Seconds:
         return Seconds(self.loaded - other.loaded, self.busy - other.busy)
 

@@ -184,13 +184,11 @@ class Site:
             for role, place in placements(config, self._on_gpus, kept).items()
             if place.bundle
         }
-        nodes = nodes_now()
-        offers = [node.offers for node in nodes]
-        if bundles and not config.cluster.ask and any("GPU" in offer for offer in offers):
-            for role in too_large(bundles, offers):
+        if bundles and not config.cluster.ask and "GPU" in there:
+            for role in too_large(bundles, [kind.resources for kind in kinds]):
                 raise ConfigurationError(
                     f"models.{role} needs {amounts(bundles[role])}, which none has "
-                    f"({nodes_said(nodes, bundles[role].keys() - {'CPU'})}): lower "
+                    f"({nodes_said(nodes_now(), bundles[role].keys() - {'CPU'})}): lower "
                     f"tensor_parallel, or let cluster.ask ask for such nodes"
                 )
         found = []

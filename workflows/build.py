@@ -33,7 +33,7 @@ from workflows.drive import Driver, Watch
 from workflows.ingest import checked_problems
 from workflows.judge_stages import check_judging, check_references
 from workflows.label_support import check_labels
-from workflows.nodes import WHOLE, Slots
+from workflows.nodes import WHOLE, Slots, by_node
 from workflows.pilot import fitted_chain, store_chain
 from workflows.road import INPUT_STAGE
 from workflows.schedule import RolePlan, Schedule
@@ -133,7 +133,7 @@ def schedule_for(
     A model role takes its slots from the pool of its own name where the cluster has one. Without
     GPUs (`on_gpus`) nothing shares one.
     """
-    pools = {ENGINES: slots} if isinstance(slots, int) else slots
+    pools = by_node(slots, ENGINES)
     cluster = config.cluster
     roles: dict[str, RolePlan] = {
         role: RolePlan(

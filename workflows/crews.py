@@ -85,7 +85,7 @@ class Worker:
     overtaken: int = 0
     """Tries that still run here although a twin has committed the shard."""
     hungry: bool = False
-    """Nothing waits for its engine: it may take one shard more than it takes anyway."""
+    """Since its last shard nothing waited for its engine: it may take one more than anyway."""
 
     @property
     def load(self) -> int:
@@ -134,7 +134,7 @@ class Crew:
         if self.clearing is None:
             if (idle := self.idle()) is not None:
                 return idle
-            if (busy := self.freest()) is not None:
+            if (busy := self.freest() or self.hungriest()) is not None:
                 self.leave(busy)
                 busy.alone, self.clearing = True, busy
             return None

@@ -110,8 +110,11 @@ class Driver:
         Raises UserError and StoreRefused as they come, RunStopped for anything that three tries
         did not get past.
         """
-        asking = asyncio.create_task(self._ask_for_slots())
-        measuring = asyncio.create_task(tell_metrics(self._schedule, self._run))
+        beside = [asyncio.create_task(tell_metrics(self._schedule, self._run))]
+        if self._slots_now is not None:
+            asking = asyncio.create_task(self._ask_for_slots(self._slots_now))
+            asking.add_done_callback(self._ended.put_nowait)  # it ends by an error alone
+            beside.append(asking)
         try:
             while not self._schedule.finished:
                 if self._finds_dead is not None:
@@ -123,8 +126,8 @@ class Driver:
         except ShardExhausted as error:
             raise RunStopped(str(error)) from None
         finally:
-            asking.cancel()
-            measuring.cancel()
+            for task in beside:
+                task.cancel()
             await self._close_all()
 
     async def _next_events(self) -> None:
@@ -188,13 +191,11 @@ class Driver:
             said = ": " + await asyncio.to_thread(self._has_nodes.shortage, roles)
         raise RunStopped(f"no engine found a place in {spell(self._place_patience_s)}{said}")
 
-    async def _ask_for_slots(self) -> None:
-        if self._slots_now is None:
-            return
+    async def _ask_for_slots(self, slots_now: SlotsNow) -> None:
         known: Slots = {}
         while True:
             with contextlib.suppress(InfrastructureError):  # asked again soon
-                slots = await asyncio.to_thread(self._slots_now)
+                slots = await asyncio.to_thread(slots_now)
                 if slots != known:
                     known = slots
                     self._ended.put_nowait(slots)
@@ -258,7 +259,10 @@ class Driver:
             if before != self._schedule.slots:
                 self._watch(Happened("resized", cause=str(dict(self._schedule.slots))))
             return
-        action = self._under_way.pop(event, None)
+        if event not in self._under_way:  # nobody asks for slots any more
+            event.result()
+            return
+        action = self._under_way.pop(event)
         self._kinds[type(action)] -= 1
         error = event.exception()
         match action:

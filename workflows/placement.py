@@ -158,10 +158,10 @@ class Workforce:
         """Workers that were to stand on slots that are gone; the last ones first."""
         found: list[Worker] = []
         over = {
-            (name, node.name): -node.room
+            (name, node.name): -node.room - node.freeing
             for name, pool in self._pools.items()
             for node in pool.nodes.values()
-            if node.room < 0
+            if node.room + node.freeing < 0
         }
         for worker in reversed(self.workers.values()) if over else ():
             plan = self.crews[worker.role].plan

@@ -58,7 +58,8 @@ class Room:
         """
         plan = self._crews[role].plan
         pool = self._pools[plan.pool]
-        kept = pool.nodes.get(pool.kept.pop(role, ""))
+        name = pool.kept.pop(role, None)  # ANYWHERE is the name of a node too
+        kept = None if name is None else pool.nodes.get(name)
         if kept is not None and kept.fits(plan):
             pool.kept[role] = kept.name
             return ()  # it is being made

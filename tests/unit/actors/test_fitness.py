@@ -162,6 +162,12 @@ def with_(**changed: object) -> EngineSettings:
             GPU_NODE, with_(gpu_share=0.3), replace(SEVEN_B, weights_bytes=None),
             "the size of its weights is not known", "leave gpu_share out", id="unknown weights",
         ),
+        pytest.param(
+            on(GPU_NODE, gpus=(replace(HALF_FULL, memory_bytes=0, free_bytes=0),)),
+            with_(gpu_share=0.3), TINY,
+            "is to share a GPU (gpu_share), and the memory of", "leave gpu_share out",
+            id="unknown memory",
+        ),
         pytest.param(GPU_NODE, with_(gpu_share=0.5), SEVEN_B, "", "", id="7B on half a card: fits"),
         pytest.param(
             on(GPU_NODE, gpus=(HALF_FULL,)), with_(gpu_share=0.3), TINY, "", "",

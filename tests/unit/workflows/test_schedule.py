@@ -217,6 +217,8 @@ def test_workers_that_were_coming_on_slots_that_are_gone_are_given_up() -> None:
     schedule.resized(2)
     closed = [action.worker for action in schedule.decide() if isinstance(action, Close)]
     assert len(closed) == len(opening) - 2
+    schedule.resized({"engines": 2, "policy": 0})
+    assert schedule.decide() == [], "those that are closing are not missed a second time"
 
 
 # ------------------------------------------------------------------ size
