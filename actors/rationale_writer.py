@@ -212,9 +212,9 @@ class RationaleWriter:
             if good is None:
                 return False
             text, blocks, whole = good
-            last = draft.executions[blocks - 1].code if blocks else None
-            settled = 0 if last is None else text.rindex(self._form.code_block(last))
-            draft.take_up(text, draft.executions[:blocks], settled)
+            runs = draft.executions[:blocks]  # none where code is not run
+            settled = text.rindex(self._form.code_block(runs[-1].code)) if runs else 0
+            draft.take_up(text, runs, settled)
             return not whole
         return False
 

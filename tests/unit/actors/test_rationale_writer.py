@@ -253,6 +253,27 @@ async def test_without_execution_code_is_written_and_no_sandbox_is_opened() -> N
     assert "[Code Output]" not in row.text
 
 
+async def test_without_execution_a_text_goes_on_behind_its_last_good_paragraph_too() -> None:
+    first, better = paragraph(1, "print(1)"), f"Better.\n</analyze>\n<verify>\n{code('print(2)')}"
+    opened = "### Paragraph 2\n<analyze>\n"
+
+    def script(chat: Chat, seed: int) -> str:
+        if chat.prefill.endswith(prompts.CONCLUSION):
+            return "-1}"
+        if better in chat.prefill:
+            return after(2) + "</think>"
+        if chat.prefill.endswith(opened):
+            return better
+        bad = f"{after(1)}\n{opened}Sure.\n</analyze>\n<verify>\nSure.\n</verify>\n</think>"
+        return bad if first in chat.prefill else first
+
+    result = await write(writer(script, execute=False))
+    assert not result.drops
+    (row,) = result.rows
+    assert (row.analyses, row.executions) == (["Fine 1.", "Better."], [])
+    assert "Sure." not in row.text
+
+
 async def test_a_lost_sandbox_repeats_the_whole_solution_with_the_same_seeds() -> None:
     sandbox = FakeSandbox(losses=2)
     stage = writer(writer_script(["print(1)", "lost = 1; print(lost)"]), sandbox)
