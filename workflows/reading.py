@@ -18,46 +18,47 @@ from workflows.fences import masked
 
 THOUGHT_END = "</think>"
 
+# Runs of blanks are possessive: what gives them back, one by one, reads a long run in n^3 steps.
 _WORD = (
     r"(?:paragraphs?|paragraphe|para\.?|p[aá]rrafo|par[aá]grafo|absatz|абзац|段落|段)"
-    r"[ \t_#:{\[(]*(?:ID|No\.?|Nr\.?|number)?[ \t:]*"
+    r"[ \t_#:{\[(]*+(?:ID|No\.?|Nr\.?|number)?[ \t:]*+"
 )
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = (
-    rf"[{{\[(]?[ \t]*(?P<number>\d{{1,4}}|{'|'.join(_WORDS)})[ \t]*[}}\])]?"
+    rf"[{{\[(]?[ \t]*+(?P<number>\d{{1,4}}|{'|'.join(_WORDS)})(?:[ \t]*+[}}\])])?"
     r"(?![^\W_]|\{|\.\d)"
 )
 _LEAD = (
-    r"^[ \t>]*(?:[-*+][ \t]+)?(?:\d{1,3}[.)][ \t]+)?(?P<marks>#{1,6})?[ \t]*(?:\d{1,3}[.)][ \t]*)?"
-    r"(?P<bold>[*_]{1,3})?`?"
+    r"^[ \t>]*+(?:[-*+][ \t]++)?(?:\d{1,3}[.)][ \t]++)?(?P<marks>#{1,6})?[ \t]*+"
+    r"(?:\d{1,3}[.)][ \t]*+)?(?P<bold>[*_]{1,3})?`?"
 )
 _HEADING = re.compile(
-    rf"{_LEAD}(?:{_WORD}{_NUMBER}|第[ \t]*(?P<chinese>\d{{1,4}})[ \t]*段落?|"
+    rf"{_LEAD}(?:{_WORD}{_NUMBER}|第[ \t]*+(?P<chinese>\d{{1,4}})[ \t]*+段落?|"
     r"<paragraph_(?P<tagged>\d{1,4})>|"
-    r"(?<=[ \t])(?P<before>\d{1,4})[.)][ \t]*Paragraph(?=[ \t*]*$))"
+    r"(?<=[ \t])(?P<before>\d{1,4})[.)][ \t]*+Paragraph(?=[ \t*]*+$))"
     r"(?P<rest>[^\n]*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _PLURAL = re.compile(r"paragraphs", re.IGNORECASE)
 _MORE = re.compile(
-    rf"[ \t*_`]*(?:-|–|—|to\b|through\b|and\b|,|&)[ \t]*(?:{_WORD})?\{{?\d{{1,4}}\b\}}?"
+    rf"[ \t*_`]*+(?:-|–|—|to\b|through\b|and\b|,|&)[ \t]*+(?:{_WORD})?\{{?\d{{1,4}}\b\}}?"
     r"(?P<after>[^\n]*)$",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
-    r"[ \t*_`]*(?:$|[:：.,;&(\-–—]|(?:and|to|together|combined)\b)", re.IGNORECASE
+    r"[ \t*_`]*+(?:$|[:：.,;&(\-–—]|(?:and|to|together|combined)\b)", re.IGNORECASE
 )
-_BOLD_ALONE = re.compile(r"`?[ \t]*(?:[:：.(\-–—][^\n]*?)?[*_]{1,3}[ \t]*[:：.]?[ \t]*$")
+_BOLD_ALONE = re.compile(r"[ \t]*+`?[ \t]*+(?:[:：.(\-–—][^\n]*?)?[*_]{1,3}[ \t]*+[:：.]?[ \t]*+$")
 _END = re.compile(
-    r"^[ \t>]*(?:(?P<marks>#{1,6})[ \t]*)?(?P<bold>[*_]{1,3})?[ \t]*"
-    r"(?:(?:final|overall)[ \t]+(?:conclusion|answer|verdict|judge?ment|assessment|result)|"
-    r"conclusion|结论|最终结论)[ \t]*[:：]?[ \t]*[*_]{0,3}[ \t]*[:：]?[ \t]*$",
+    r"^[ \t>]*+(?:(?P<marks>#{1,6})[ \t]*+)?(?P<bold>[*_]{1,3})?[ \t]*+"
+    r"(?:(?:final|overall)[ \t]++(?:conclusion|answer|verdict|judge?ment|assessment|result)|"
+    r"conclusion|结论|最终结论)[ \t]*+[:：]?[ \t]*+[*_]{0,3}[ \t]*+[:：]?[ \t]*+$",
     re.MULTILINE | re.IGNORECASE,
 )
 _TAG = re.compile(
-    r"<[ \t]*(?P<close>/?)[ \t]*"
+    r"<[ \t]*+(?P<close>/?)[ \t]*+"
     r"(?:(?P<analyze>analy[sz]e|analysis)|(?P<verify>verify|verification)|(?P<output>output))"
-    r"[ \t]*>",
+    r"[ \t]*+>",
     re.IGNORECASE,
 )
 _BOX = re.compile(r"\\boxed\s*\{")

@@ -3,6 +3,7 @@ r"""Headings, parts, votes and verdicts: forgiving in form, never a guess."""
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -275,3 +276,48 @@ def test_an_alignment_in_a_block_is_read() -> None:
 )
 def test_an_alignment_that_says_something_else_grades_nothing(text: str) -> None:
     assert read_alignment(f"[{text}]", 2).verdicts == [None, None]
+
+
+BLANKS = " " * 20_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("~x", []),
+        ("#~x", []),
+        ("#~1.~x", []),
+        ("-~x", []),
+        ("1.~x", []),
+        ("### 2.~x", []),
+        ("### 2.~Paragraph~x", []),
+        ("### 2.~Paragraph~", [2]),
+        ("###~Paragraph~x", []),
+        ("###~Paragraph~2~:~x", [2]),
+        ("### Paragraph ID~x", []),
+        ("### Paragraph {~x", []),
+        ("### Paragraph {~2~}~x", [2]),
+        ("### Paragraph 2~-~x", [2]),
+        ("### Paragraph 2 to Paragraph~x", [2]),
+        ("### Paragraph 1 to 2~x", [1]),
+        ("### 第~x", []),
+        ("### 第~2~段~x", [2]),
+        ("**Paragraph 2:~**~:~x", []),
+        ("**Paragraph 2~:~**~:~", [2]),
+        ("#~Final~x", []),
+        ("#~**~Final~Answer~:~**~:~x", []),
+        ("#~**~Final~Answer~:~**~:~", [None]),
+        ("Paragraph 2\n<~x", []),
+        ("Paragraph 2\n<~/~x", []),
+        ("Paragraph 2\n<~verify~x", []),
+        ("Paragraph 2\n<~verify~>~x", [2]),
+    ],
+)
+def test_a_long_run_of_blanks_is_read_in_a_moment(text: str, numbers: list[int | None]) -> None:
+    for whole in (text.replace("~", BLANKS), text.replace("~", BLANKS.replace(" ", " \t"))):
+        started = time.process_time()
+        found = sections(whole)
+        assert time.process_time() - started < 5
+        assert [section.number for section in found] == numbers
+    assert [section.number for section in sections(text.replace("~", " "))] == numbers
