@@ -7,12 +7,12 @@ and the sandbox's own trouble is retried from the start of the solution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, retried_item
 from actors.judge import Entering
 from actors.sandbox.contract import Execution, Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
-from storage.errors import ItemError, SandboxLost
 from storage.records import CodeRun, Path, Rationale
 
 Programs = Callable[[str, Sequence[str]], list[str]]
@@ -53,7 +53,7 @@ class FormalVerifier:
 
         async def one(path: Path) -> list[Rationale]:
             programs = self._programs(problems[path.problem_id], path.steps)
-            return [await self._tried(path, programs)]
+            return [await retried_item(partial(self._prove, path, programs), ATTEMPTS)]
 
         made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)
         return ShardResult(
@@ -63,17 +63,6 @@ class FormalVerifier:
     async def close(self) -> None:
         """Stop the sandbox."""
         await self._sandbox.close()
-
-    async def _tried(self, path: Path, programs: Sequence[str]) -> Rationale:
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await self._prove(path, programs)
-            except SandboxLost:
-                continue
-        try:
-            return await self._prove(path, programs)
-        except SandboxLost as lost:
-            raise ItemError("sandbox_lost", str(lost)) from lost
 
     async def _prove(self, path: Path, programs: Sequence[str]) -> Rationale:
         executions: list[CodeRun] = []

@@ -9,11 +9,15 @@ session is given back on every way out.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from actors.sandbox.contract import Execution, Limits, Sandbox, Session, SessionDead
+from storage.errors import ItemError, SandboxLost
+
+Made = TypeVar("Made")
 
 
 class Interpreter:
@@ -55,3 +59,24 @@ class Interpreter:
         session = await self._held.enter_async_context(self._sandbox.session(key))
         self._session = session
         return await session.run(code, limits)
+
+
+async def retried(make: Callable[[], Awaitable[Made]], attempts: int) -> Made:
+    """What `make` gives, which is begun anew where its sandbox is lost: `attempts` tries at most.
+
+    Raises the last SandboxLost.
+    """
+    for _ in range(attempts - 1):
+        try:
+            return await make()
+        except SandboxLost:
+            continue
+    return await make()
+
+
+async def retried_item(make: Callable[[], Awaitable[Made]], attempts: int) -> Made:
+    """`retried` for an item of a shard. Raises ItemError `sandbox_lost` after the last try."""
+    try:
+        return await retried(make, attempts)
+    except SandboxLost as lost:
+        raise ItemError("sandbox_lost", str(lost)) from lost

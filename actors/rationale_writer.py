@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from actors.engine import Completion, Engine, Sampling
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, retried_item
 from actors.rationale_draft import Draft
 from actors.rationale_form import RationaleForm, Solution, solutions_of
 from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
-from storage.errors import ItemError, SandboxLost
+from storage.errors import ItemError
 from storage.records import CodeRun, Rationale
 from storage.seeds import request_seed
 
@@ -138,15 +139,9 @@ class RationaleWriter:
         return await self._attempt(solution, self._budget.attempts - 1, spent)
 
     async def _attempt(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
-        for _ in range(self._budget.sandbox_attempts - 1):
-            try:
-                return await self._write(solution, attempt, spent)
-            except SandboxLost:
-                continue
-        try:
-            return await self._write(solution, attempt, spent)
-        except SandboxLost as lost:
-            raise ItemError("sandbox_lost", str(lost)) from lost
+        return await retried_item(
+            partial(self._write, solution, attempt, spent), self._budget.sandbox_attempts
+        )
 
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = Draft(self._form.chat(solution.problem, solution.steps))

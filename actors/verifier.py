@@ -14,15 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actors.admission import together
 from actors.engine import Completion, Engine, Sampling
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, retried_item
 from actors.rationale_form import with_newlines
 from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
 from actors.verification import History, VerifierForm
-from storage.errors import ItemError, SandboxLost
+from storage.errors import ItemError
 from storage.records import CodeRun, Response, Verification
 from storage.seeds import request_seed
 
@@ -135,20 +136,11 @@ class Verifier:
     ) -> Verification | ItemError:
         """One history, or why there is none: others of the same response may still come through."""
         try:
-            return await self._retried(response, number, spent)
+            return await retried_item(
+                partial(self._history, response, number, spent), self._effort.sandbox_attempts
+            )
         except ItemError as error:
             return error
-
-    async def _retried(self, response: Response, number: int, spent: _Spent) -> Verification:
-        for _ in range(self._effort.sandbox_attempts - 1):
-            try:
-                return await self._history(response, number, spent)
-            except SandboxLost:
-                continue
-        try:
-            return await self._history(response, number, spent)
-        except SandboxLost as lost:
-            raise ItemError("sandbox_lost", str(lost)) from lost
 
     async def _history(self, response: Response, number: int, spent: _Spent) -> Verification:
         history = History(response, number, self._form.system)

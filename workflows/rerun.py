@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from actors.interpreter import Interpreter
+from actors.interpreter import Interpreter, retried
 from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from storage.audit import Finding
-from storage.errors import SandboxLost
 from storage.records import Example
 from storage.runs import Run
 from workflows.executed import shown_code
@@ -63,7 +63,12 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
             rows += len(examples)
             blocks += sum(len(example.executions) for example in examples)
             told = await asyncio.gather(
-                *(_row_again(example, box, limits, output_chars) for example in examples)
+                *(
+                    retried(
+                        partial(_row_again, example, box, limits, output_chars), SANDBOX_ATTEMPTS
+                    )
+                    for example in examples
+                )
             )
             for example, trouble in zip(examples, told, strict=True):
                 if trouble is not None:
@@ -85,17 +90,6 @@ def _chosen(path_id: str, share: float) -> bool:
 
 
 async def _row_again(
-    example: Example, sandbox: Sandbox, limits: Limits, output_chars: int
-) -> str | None:
-    for _ in range(SANDBOX_ATTEMPTS - 1):
-        try:
-            return await _blocks_again(example, sandbox, limits, output_chars)
-        except SandboxLost:
-            continue
-    return await _blocks_again(example, sandbox, limits, output_chars)
-
-
-async def _blocks_again(
     example: Example, sandbox: Sandbox, limits: Limits, output_chars: int
 ) -> str | None:
     turns = [turn.content for turn in example.conversations if turn.role == "assistant"]
