@@ -6,13 +6,13 @@ the limits of the run's own spec; nothing is written.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from actors.admission import together
 from actors.interpreter import Interpreter, retried
 from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
@@ -62,7 +62,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
             ]
             rows += len(examples)
             blocks += sum(len(example.executions) for example in examples)
-            told = await asyncio.gather(
+            told = await together(
                 *(
                     retried(
                         partial(_row_again, example, box, limits, output_chars), SANDBOX_ATTEMPTS

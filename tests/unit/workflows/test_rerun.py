@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
 from launch.status import audit_run
 from storage.audit import audit
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, SandboxLost, SandboxUnavailable
 from storage.memory_store import MemoryStore
 from storage.records import CodeRun, Example, Message
 from storage.runs import Run
-from tests.scripted_world import InProcessSandbox
+from tests.scripted_world import InProcessSandbox, InProcessSession
 from tests.unit.storage.test_audit import recommit
 from tests.unit.storage.whole_run import finished
 from workflows import prompts
 from workflows.executed import shown_unrun
-from workflows.rerun import run_again
+from workflows.rerun import SANDBOX_ATTEMPTS, run_again
 
 CODE = ("x = 4\nprint(x)", "print(x * 3)")
 
@@ -103,6 +105,58 @@ async def test_a_share_takes_the_same_rows_each_time() -> None:
     ]
     assert few <= more <= every
     assert (await run_again(run, 0.6, InProcessSandbox())).rows == more
+
+
+class FailingSandbox(InProcessSandbox):
+    """The second session can't be had, the others wait for ever."""
+
+    def __init__(self) -> None:
+        self.asked = self.open = 0
+        self.left: int | None = None
+        """Sessions that were open when the sandbox was closed."""
+
+    @asynccontextmanager
+    async def session(self, key: str) -> AsyncIterator[InProcessSession]:
+        self.asked += 1
+        if self.asked == 2:
+            raise SandboxUnavailable("no slot")
+        self.open += 1
+        try:
+            await asyncio.Event().wait()
+            yield InProcessSession()
+        finally:
+            self.open -= 1
+
+    async def close(self) -> None:
+        self.left = self.open
+
+
+async def test_nothing_is_under_way_any_more_when_the_sandbox_closes() -> None:
+    sandbox = FailingSandbox()
+    with pytest.raises(SandboxUnavailable):
+        await run_again(exported(whole), 1.0, sandbox)
+    assert sandbox.asked > 1 and sandbox.left == 0
+
+
+class LosingSandbox(InProcessSandbox):
+    """The first sessions are lost."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses = losses
+
+    @asynccontextmanager
+    async def session(self, key: str) -> AsyncIterator[InProcessSession]:
+        if self.losses:
+            self.losses -= 1
+            raise SandboxLost("the container vanished")
+        yield InProcessSession()
+
+
+async def test_a_row_whose_sandbox_was_lost_is_run_again_until_its_tries_are_used_up() -> None:
+    run = exported(whole)
+    assert (await run_again(run, 1.0, LosingSandbox(SANDBOX_ATTEMPTS - 1))).findings == ()
+    with pytest.raises(SandboxLost):
+        await run_again(run, 1.0, LosingSandbox(1_000))
 
 
 def test_a_share_that_is_none_is_refused() -> None:
