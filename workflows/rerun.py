@@ -22,6 +22,7 @@ from storage.runs import Run
 from workflows.executed import shown_code
 from workflows.fences import unix
 from workflows.rationales import printed
+from workflows.settings import RationalizeSettings
 
 SANDBOX_ATTEMPTS = 3
 """Tries of one row when its sandbox is lost."""
@@ -39,8 +40,7 @@ class Rerun:
 
 def executes(run: Run) -> bool:
     """Whether the run has exported rows whose code was run, as far as its spec says."""
-    rationalize: Mapping[str, Any] = _settings(run, "rationalize")
-    return "export" in run.spec.stages and bool(rationalize.get("execute", True))
+    return "export" in run.spec.stages and bool(_rationalize(run, "execute"))
 
 
 async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> Rerun:
@@ -49,7 +49,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
     Raises InfrastructureError.
     """
     limits = Limits(**run.spec.configuration.get("sandbox_limits", {}))
-    output_chars = int(_settings(run, "rationalize").get("output_chars", 2000))
+    output_chars = int(_rationalize(run, "output_chars"))
     box = sandbox or open_sandbox(SandboxSettings(limits=limits))
     rows = blocks = 0
     findings: list[Finding] = []
@@ -79,9 +79,10 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
     return Rerun(rows, blocks, tuple(findings))
 
 
-def _settings(run: Run, stage: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = run.spec.configuration.get("stages", {}).get(stage, {})
-    return found
+def _rationalize(run: Run, name: str) -> object:
+    """A setting of `rationalize`, as the run's spec has it."""
+    found: Mapping[str, Any] = run.spec.configuration.get("stages", {}).get("rationalize", {})
+    return found.get(name, getattr(RationalizeSettings(), name))
 
 
 def _chosen(path_id: str, share: float) -> bool:
