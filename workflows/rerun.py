@@ -79,7 +79,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
     return Rerun(rows, blocks, tuple(findings))
 
 
-def _rationalize(run: Run, name: str) -> object:
+def _rationalize(run: Run, name: str) -> Any:
     """A setting of `rationalize`, as the run's spec has it."""
     found: Mapping[str, Any] = run.spec.configuration.get("stages", {}).get("rationalize", {})
     return found.get(name, getattr(RationalizeSettings(), name))
