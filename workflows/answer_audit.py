@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from workflows.answer_shapes import Leaf, Listing, Relation, Shape, read
 from workflows.answer_text import clean, split_unit, without_text
-from workflows.answer_values import worth
+from workflows.answer_values import near, worth
 from workflows.answer_words import without_words
 
 _CLOSE = 1e-4
@@ -83,11 +83,8 @@ def _of_text(text: str) -> list[float]:
     body = without_text(split_unit(text).body)
     value = worth(body)
     if value is not None and not value.variables:
-        try:
-            number = complex(value.values[0])
-        except OverflowError:
-            return []
-        return [number.real] if abs(number.imag) < _CLOSE else []
+        number = near(value.values[0])
+        return [number.real] if number is not None and abs(number.imag) < _CLOSE else []
     return [float(found) for found in _NUMBER.findall(body)]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key, reduce
 
 from workflows.answer_shapes import Group, Leaf, Listing, Relation, Shape, Union, read, written
-from workflows.answer_values import same_digits, worth
+from workflows.answer_values import near, same_digits, worth
 
 _MOST_PARTS = 16
 _VARIABLE = r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi|mu))(?:_\{?\w+\}?)?"
@@ -235,12 +235,10 @@ def _end(shape: Shape) -> End | None:
     if text in _INFINITE:
         return End(_INFINITE[text], text.removeprefix("+"))
     value = worth(shape.text)
-    if value is None or value.variables:
+    number = None if value is None or value.variables else near(value.values[0])
+    if number is None or abs(number.imag) > 1e-12 * max(1.0, abs(number)):
         return None
-    number = complex(value.values[0])
-    return (
-        None if abs(number.imag) > 1e-12 * max(1.0, abs(number)) else End(number.real, shape.text)
-    )
+    return End(number.real, shape.text)
 
 
 def _inequality(relation: Relation) -> RealSet | None:

@@ -33,7 +33,7 @@ from workflows.answer_text import (
     split_unit,
     without_text,
 )
-from workflows.answer_values import worth
+from workflows.answer_values import near, worth
 from workflows.answer_words import without_words
 from workflows.settings import AnswerSettings
 
@@ -64,9 +64,10 @@ def _restates(one: str, other: str) -> bool:
         return True
     decimal = _DECIMAL.fullmatch(other)
     value = worth(split_unit(one).body) if decimal else None
-    if decimal is None or value is None or value.variables:
+    number = None if value is None or value.variables else near(value.values[0])
+    if decimal is None or number is None:
         return False
-    return abs(complex(value.values[0]) - float(other)) <= 0.6 * 10.0 ** -len(decimal[1])
+    return abs(number - float(other)) <= 0.6 * 10.0 ** -len(decimal[1])
 
 
 def normal(answer: str) -> str:

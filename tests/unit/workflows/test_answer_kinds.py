@@ -61,6 +61,7 @@ EQUAL: dict[str, list[Pair]] = {
         ("4210_5", r"4210 \text{ (base 5)}"), ("4210_5", r"4210_{\text{base }5}"),
         (r"-4\le x\le4", "[-4,4]"), (r"x\leq -1 or x \geq 1", r"(-\infty,-1]\cup[1,\infty)"),
         (r"(-\infty, 2)", r"x<2 \text{ (interval notation)}"),
+        (r"(10^{400},\infty)", "x>10^{400}"), (r"\{2^{2024}, 5\}", r"\{5, 4^{1012}\}"),
     ],
     "programs": [
         (r"2\sqrt3", "2*sqrt(3)"), (r"\frac{\sqrt3}{2}", "sqrt(3)/2"), (r"\frac{\pi}{6}", "pi/6"),
@@ -348,6 +349,8 @@ UNEQUAL: dict[str, list[Pair]] = {
         ("(-3,3)", r"|x|\le3"), ("[-3,3]", "|x|<3"), (r"x\ne1, x\ne2", r"x\ne1"),
         (r"(2,\infty)", r"\{x \mid x \ge 2\}"), ("1<x<2", r"1\le x<2"), ("(1,2)", r"1 < x \le 2"),
         (r"(-\infty,\infty)", r"x\ne0"), ("(2,5)", "x=2, x=5"), ("[2,5]", "2, 5"),
+        ("x>2", "x>10^{400}"), (r"\{2^{2024}\}", r"\{2^{2024}, 5\}"),
+        ("x>10^{400}", "x>10^{401}"),
     ],
     "programs": [
         (r"2\sqrt3", "2*sqrt(2)"), ("pi/6", "pi/3"), ("x**2", "x**3"), ("sqrt(35)", "sqrt(3)*5"),
@@ -554,6 +557,7 @@ BOXES = [
     ("10", r"Minimum \boxed{10}, maximum \boxed{20}", False),
     ("2, 6", r"\boxed{x=2} or \boxed{x=6}", True),
     ("6", r"\boxed{x=2} or \boxed{x=6}", False),
+    ("2^{2024}, 0.50", r"\boxed{2^{2024}}, \boxed{0.50}", True),
 ]
 """Reference, solution, whether it is right."""
 

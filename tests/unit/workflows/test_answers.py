@@ -349,10 +349,11 @@ def test_the_references_of_the_tables_are_accepted(reference: str) -> None:
     "monster",
     ["(" * 1500, "{" * 900 + "}" * 900, "a " * 900, r"\text{a} " * 200, "1," * 900, "9^9^9^9",
      "9^{9^{9^9}}", "100!!", "1/0", "0^{-1}", r"\pm" * 200, "|" * 700, "9" * 1900, "1e999",
-     r"\begin{pmatrix}" * 80, r"\sqrt[0]{5}", r"\binom{5}{-1}", "\x00", "\ud800", "٣", "x_{"],
+     r"\begin{pmatrix}" * 80, r"\sqrt[0]{5}", r"\binom{5}{-1}", "\x00", "\ud800", "٣", "x_{",
+     "x>10^{400}+2", r"\{2^{2024}, 5\}", "(10^{400}, 10^{500}]", "|x|<10^{400}+2"],
 )  # fmt: skip
 def test_no_answer_makes_the_quick_path_raise(monster: str) -> None:
-    for other in ("5", r"\frac{1}{2}", monster + "1"):
+    for other in ("5", r"\frac{1}{2}", "x>2", "[1,2)", monster + "1"):
         assert quick(other, monster, SETTINGS) is not True
         assert quick(monster, other, SETTINGS) is not True
     assert quick(monster, monster, SETTINGS)
