@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 
 from workflows.answer_shapes import Leaf, Listing, Relation, Shape, read
-from workflows.answer_text import clean, split_unit, without_text
+from workflows.answer_text import clean, without_text
+from workflows.answer_units import split_unit
 from workflows.answer_values import near, worth
 from workflows.answer_words import without_words
 

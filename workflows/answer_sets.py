@@ -11,12 +11,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key, reduce
+from functools import reduce
 
+from workflows.answer_intervals import (
+    ALL,
+    HIGHEST,
+    LOWEST,
+    End,
+    Interval,
+    Numbers,
+    common,
+    outside,
+    union,
+)
 from workflows.answer_shapes import Group, Leaf, Listing, Relation, Shape, Union, read, written
-from workflows.answer_values import near, same_digits, worth
+from workflows.answer_values import near, worth
 
 _MOST_PARTS = 16
 _VARIABLE = r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi|mu))(?:_\{?\w+\}?)?"
@@ -39,49 +50,7 @@ _WITHOUT = re.compile(
     r"\\(?:setminus|backslash)(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*-|(?<=\))\s*-\s*(?=\\\{)"
 )
 _INFINITE = {"\\infty": math.inf, "+\\infty": math.inf, "-\\infty": -math.inf}
-_TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne", "=": "="}
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Where an interval ends."""
-
-    value: float
-    text: str
-
-    def order(self, other: End) -> int:
-        """-1, 0 or 1; close ends are the same only where all their digits are."""
-        if self.text == other.text or self.value == other.value == math.inf:
-            return 0
-        if math.isclose(self.value, other.value, rel_tol=1e-9, abs_tol=1e-9) and same_digits(
-            self.text, other.text
-        ):
-            return 0
-        return -1 if self.value < other.value else 1
-
-
-LOWEST, HIGHEST = End(-math.inf, "-\\infty"), End(math.inf, "\\infty")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Numbers between two ends; closed at both and of one number where they are the same."""
-
-    low: End
-    high: End
-    low_in: bool
-    high_in: bool
-
-    @property
-    def empty(self) -> bool:
-        """Whether no number lies in it."""
-        order = self.low.order(self.high)
-        return order > 0 or (order == 0 and not (self.low_in and self.high_in))
-
-
-Numbers = tuple[Interval, ...]
-"""Disjoint intervals in their order, none of which touch."""
-_ALL: Numbers = (Interval(LOWEST, HIGHEST, False, False),)
+TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne", "=": "="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +90,7 @@ def intervals_of(relation: Relation) -> list[Group]:
         return []
     if len(parts) == 3:
         if signs[0] in (">", "\\ge"):
-            parts, signs = parts[::-1], tuple(_TURNED[sign] for sign in reversed(signs))
+            parts, signs = parts[::-1], tuple(TURNED[sign] for sign in reversed(signs))
         if signs[1] in (">", "\\ge"):
             return []
         opening, closing = "[" if signs[0] == "\\le" else "(", "]" if signs[1] == "\\le" else ")"
@@ -129,7 +98,7 @@ def intervals_of(relation: Relation) -> list[Group]:
     found = []
     for variable, end, sign in (
         (parts[0], parts[1], signs[0]),
-        (parts[1], parts[0], _TURNED[signs[0]]),
+        (parts[1], parts[0], TURNED[signs[0]]),
     ):
         if not _IS_VARIABLE.fullmatch(variable):
             continue
@@ -168,7 +137,7 @@ def real_set(shape: Shape) -> RealSet | None:
             sets = [real_set(item) for item in items]
             if len(sets) > _MOST_PARTS or not all(sets):
                 return None
-            return RealSet(_union(n for each in sets if each for n in each.numbers), None, True)
+            return RealSet(union(n for each in sets if each for n in each.numbers), None, True)
         case Group():
             return _group(shape)
         case Leaf(text):
@@ -178,7 +147,7 @@ def real_set(shape: Shape) -> RealSet | None:
 
 def _leaf(text: str) -> RealSet | None:
     if _LINE.fullmatch(text):
-        return RealSet(_ALL, None, True)
+        return RealSet(ALL, None, True)
     half = _HALF_LINE.fullmatch(text)
     if half is not None:
         return RealSet(_beside("<" if half[1] == "-" else ">", End(0.0, "0")), None, True)
@@ -195,7 +164,7 @@ def _leaf(text: str) -> RealSet | None:
     if not all(sets):
         return None
     left = [each.numbers for each in sets if each is not None]
-    return RealSet(reduce(lambda a, b: _both(a, _outside(b)), left), None, True)
+    return RealSet(reduce(lambda a, b: common(a, outside(b)), left), None, True)
 
 
 def _apart(values: Shape) -> list[Shape]:
@@ -215,7 +184,7 @@ def _group(group: Group) -> RealSet | None:
         if not ends or not all(ends):
             return None
         points = [Interval(end, end, True, True) for end in ends if end is not None]
-        return RealSet(_union(points), None, False)
+        return RealSet(union(points), None, False)
     if len(group.items) != 2 or group.closing not in (")", "]") or group.opening not in "([":
         return None
     low, high = map(_end, group.items)
@@ -244,7 +213,7 @@ def _end(shape: Shape) -> End | None:
 def _inequality(relation: Relation) -> RealSet | None:
     """`x < 5`, `1 < x \\le 2`, `x \\ne 4`, `x = 4`, `|x - 1| < 2`."""
     parts, signs = relation.parts, relation.signs
-    if not set(signs) <= set(_TURNED) or len(parts) > 3:
+    if not set(signs) <= set(TURNED) or len(parts) > 3:
         return None
     if signs == ("\\ne",) and isinstance(ends := read(parts[1]), Listing):  # x \ne \pm 1
         return _joined([Relation((parts[0], written(end)), signs, "") for end in ends.items])
@@ -254,13 +223,13 @@ def _inequality(relation: Relation) -> RealSet | None:
     places = [at for at, part in enumerate(parts) if _IS_VARIABLE.fullmatch(part)]
     if len(places) != 1 or (len(parts) == 3 and places != [1]):
         return None
-    numbers = _ALL
+    numbers = ALL
     for at in range(len(signs)):
-        sign = signs[at] if places[0] == at else _TURNED[signs[at]]
+        sign = signs[at] if places[0] == at else TURNED[signs[at]]
         end = _end(Leaf(parts[at + 1 if places[0] == at else at]))
         if end is None:
             return None
-        numbers = _both(numbers, _beside(sign, end))
+        numbers = common(numbers, _beside(sign, end))
     return RealSet(numbers, parts[places[0]], set(signs) != {"="})
 
 
@@ -270,7 +239,7 @@ def _beside(sign: str, end: End) -> Numbers:
         case "=":
             return point
         case "\\ne":
-            return _outside(point)
+            return outside(point)
         case "<" | "\\le":
             found = Interval(LOWEST, end, False, sign == "\\le" and not math.isinf(end.value))
         case _:
@@ -292,7 +261,7 @@ def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
     within = sign in ("<", "\\le")
     ends_in = sign in ("\\le", ">")  # what lies outside of a closed interval is open
     inside: Numbers = (Interval(low, high, ends_in, ends_in),)
-    return RealSet(inside if within else _outside(inside), match[1], True)
+    return RealSet(inside if within else outside(inside), match[1], True)
 
 
 def _joined(items: Sequence[Shape]) -> RealSet | None:
@@ -312,46 +281,7 @@ def _joined(items: Sequence[Shape]) -> RealSet | None:
     variables = {each.variable for each in found} - {None}
     if len(variables) > 1:
         return None
-    together = _union(interval for each in found for interval in each.numbers)
-    if together == _ALL:
-        together = reduce(_both, (each.numbers for each in found))
+    together = union(interval for each in found for interval in each.numbers)
+    if together == ALL:
+        together = reduce(common, (each.numbers for each in found))
     return RealSet(together, next(iter(variables), None), True)
-
-
-def _union(intervals: Iterable[Interval]) -> Numbers:
-    merged: list[Interval] = []
-    for interval in sorted(intervals, key=cmp_to_key(_first)):
-        last = merged[-1] if merged else None
-        gap = 1 if last is None else interval.low.order(last.high)
-        if last is None or gap > 0 or (gap == 0 and not (interval.low_in or last.high_in)):
-            merged.append(interval)
-            continue
-        order = interval.high.order(last.high)
-        reach = interval if order > 0 else last
-        closed = last.high_in or interval.high_in if order == 0 else reach.high_in
-        merged[-1] = Interval(last.low, reach.high, last.low_in, closed)
-    return tuple(merged)
-
-
-def _first(one: Interval, other: Interval) -> int:
-    """By the low ends, closed before open."""
-    return one.low.order(other.low) or other.low_in - one.low_in
-
-
-def _outside(numbers: Numbers) -> Numbers:
-    gaps: list[Interval] = []
-    low, low_in = LOWEST, False
-    for interval in numbers:
-        gaps.append(Interval(low, interval.low, low_in, not interval.low_in))
-        low, low_in = interval.high, not interval.high_in
-    gaps.append(Interval(low, HIGHEST, low_in, False))
-    return tuple(gap for gap in gaps if not _nothing(gap))
-
-
-def _nothing(gap: Interval) -> bool:
-    infinite = math.isinf(gap.low.value) and gap.low.value == gap.high.value
-    return infinite or gap.empty
-
-
-def _both(one: Numbers, other: Numbers) -> Numbers:
-    return _outside(_union((*_outside(one), *_outside(other))))

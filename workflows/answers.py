@@ -21,18 +21,13 @@ from functools import lru_cache
 
 from storage.errors import InputError, UnusualAnswer
 from workflows.answer_algebra import algebra, parsed
-from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
+from workflows.answer_boxes import closing_brace, final_boxes, last_box
+from workflows.answer_equality import same
+from workflows.answer_leaves import BASED, COLONS, Algebra, body_of, is_text
 from workflows.answer_sets import real_set
 from workflows.answer_shapes import Leaf, Listing, Matrix, Relation, Shape, read
-from workflows.answer_text import (
-    clean,
-    closing_brace,
-    final_boxes,
-    key,
-    last_box,
-    split_unit,
-    without_text,
-)
+from workflows.answer_text import clean, key, without_text
+from workflows.answer_units import split_unit
 from workflows.answer_values import near, worth
 from workflows.answer_words import without_words
 from workflows.settings import AnswerSettings

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InputError
-from workflows.answer_text import clean, key, open_boxes
+from workflows.answer_boxes import open_boxes
+from workflows.answer_text import clean, key
 from workflows.answers import check_reference, equal, last_box, normal, quick, read_answer
 from workflows.settings import AnswerSettings
 
