@@ -66,6 +66,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 _distinct(_items(a), settings), _distinct(_items(b), settings), settings, decide
             )
         case (Listing(), Listing()) | (Listing(), Leaf()) | (Leaf(), Listing()):
+            if _joined_otherwise(a, b):
+                return False
             return _any_order(_items(a), _items(b), settings, decide)
         case (Group(), Listing() | Leaf()) | (Listing() | Leaf(), Group()):
             group = a if isinstance(a, Group) else b
@@ -73,7 +75,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 return False
             if group.closing not in (")", "\\}"):
                 return False
-            if group.ordered and _one_name(_items(b if a is group else a)):
+            listed = b if a is group else a
+            if group.ordered and (_one_name(_items(listed)) or _joint(listed) == "or"):
                 return False  # x = 2, x = 5 is no point
             one, other = _by_name(_items(a)), _by_name(_items(b))
             if group.ordered:
@@ -82,6 +85,18 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 _distinct(one, settings), _distinct(other, settings), settings, decide
             )
     return False
+
+
+def _joint(shape: Shape) -> str:
+    return shape.joint if isinstance(shape, Listing) else ","
+
+
+def _joined_otherwise(a: Shape, b: Shape) -> bool:
+    """Whether conditions hold together in one list and not in the other: *and* and *or*."""
+    joints = {_joint(a), _joint(b)} - {","}
+    items = [*_items(a), *_items(b)]
+    conditions = any(isinstance(item, Relation) and item.signs != ("=",) for item in items)
+    return len(joints) > 1 and (conditions or len(set(_names(items)) - {""}) > 1)
 
 
 def _items(shape: Shape) -> Sequence[Shape]:

@@ -32,7 +32,7 @@ from workflows.answer_values import near, worth
 _MOST_PARTS = 16
 _VARIABLE = r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi|mu))(?:_\{?\w+\}?)?"
 _IS_VARIABLE = re.compile(_VARIABLE)
-_DISTANCE = re.compile(rf"\|\s*({_VARIABLE})\s*(?:([-+])\s*([^|a-zA-Z]+))?\|")
+_DISTANCE = re.compile(rf"\|\s*({_VARIABLE})\s*([-+][^|a-zA-Z]+)?\|")
 _BUILDER = re.compile(
     rf"\\\{{\s*({_VARIABLE})\s*(?:\\in\s*\\mathbb\{{R\}}\s*)?(?:\\mid|\||:|,)\s*(.*)\\\}}",
     re.DOTALL,
@@ -43,7 +43,8 @@ _LINE = re.compile(
 )
 _HALF_LINE = re.compile(r"\\mathbb\s*\{?R\}?(?:\^|_)\{?([-+])\}?")
 _EXCEPT = re.compile(
-    r"(?:\\text\{\s*)?all (?:real )?(?:numbers|values|reals)[^{}]*? except(?: for)?\s*\}?\s*(.+)",
+    r"(?:\\text\{\s*)?all (?:real|(?:real )?(?:numbers|values)|reals)(?:(?: of)?[ }]+[a-z])?,?"
+    r"(?:\\text\{)? except(?: for)?\s*\}?\s*(.+)",
     re.IGNORECASE,
 )
 _WITHOUT = re.compile(
@@ -94,7 +95,7 @@ def intervals_of(relation: Relation) -> list[Group]:
         if signs[1] in (">", "\\ge"):
             return []
         opening, closing = "[" if signs[0] == "\\le" else "(", "]" if signs[1] == "\\le" else ")"
-        return [Group(opening, closing, (Leaf(parts[0]), Leaf(parts[2])))]
+        return [Group(opening, closing, (Leaf(parts[0]), Leaf(parts[2])), (",",))]
     found = []
     for variable, end, sign in (
         (parts[0], parts[1], signs[0]),
@@ -104,10 +105,10 @@ def intervals_of(relation: Relation) -> list[Group]:
             continue
         if sign in ("<", "\\le"):
             closing = "]" if sign == "\\le" else ")"
-            found.append(Group("(", closing, (Leaf(LOWEST.text), Leaf(end))))
+            found.append(Group("(", closing, (Leaf(LOWEST.text), Leaf(end)), (",",)))
         else:
             opening = "[" if sign == "\\ge" else "("
-            found.append(Group(opening, ")", (Leaf(end), Leaf(HIGHEST.text))))
+            found.append(Group(opening, ")", (Leaf(end), Leaf(HIGHEST.text)), (",",)))
     return found
 
 
@@ -132,7 +133,7 @@ def real_set(shape: Shape) -> RealSet | None:
         case Relation():
             return _inequality(shape)
         case Listing(items):
-            return _joined(items)
+            return _joined(items, shape.joint)
         case Union(items):
             sets = [real_set(item) for item in items]
             if len(sets) > _MOST_PARTS or not all(sets):
@@ -153,7 +154,8 @@ def _leaf(text: str) -> RealSet | None:
         return RealSet(_beside("<" if half[1] == "-" else ">", End(0.0, "0")), None, True)
     excepted = _EXCEPT.fullmatch(text)
     if excepted is not None:
-        return _joined(_apart(read(excepted[1])))
+        points = _apart(read(excepted[1]))
+        return _joined(points, "and") if points else None
     parts = _WITHOUT.split(text)
     if len(parts) < 2:
         return None
@@ -168,8 +170,10 @@ def _leaf(text: str) -> RealSet | None:
 
 
 def _apart(values: Shape) -> list[Shape]:
-    """`x \\ne v` for each value."""
+    """`x \\ne v` for each value; none where one of them is a condition."""
     listed = values.items if isinstance(values, Listing) else (values,)
+    if any(isinstance(item, Relation) and item.signs != ("=",) for item in listed):
+        return []
     texts = [item.parts[-1] if isinstance(item, Relation) else written(item) for item in listed]
     return [Relation(("x", text), ("\\ne",), "") for text in texts]
 
@@ -216,7 +220,7 @@ def _inequality(relation: Relation) -> RealSet | None:
     if not set(signs) <= set(TURNED) or len(parts) > 3:
         return None
     if signs == ("\\ne",) and isinstance(ends := read(parts[1]), Listing):  # x \ne \pm 1
-        return _joined([Relation((parts[0], written(end)), signs, "") for end in ends.items])
+        return _joined([Relation((parts[0], written(end)), signs, "") for end in ends.items], "and")
     distance = _DISTANCE.fullmatch(parts[0]) if len(parts) == 2 else None
     if distance is not None:
         return _distance(distance, signs[0], parts[1])
@@ -249,8 +253,7 @@ def _beside(sign: str, end: End) -> Numbers:
 
 def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
     """`|x - a| < r` is a - r < x < a + r."""
-    centre = "0" if match[2] is None else match[3] if match[2] == "-" else f"-({match[3]})"
-    low, high = (_end(Leaf(f"({centre}){way}({radius})")) for way in "-+")
+    low, high = (_end(Leaf(f"-(0{match[2] or ''}){way}({radius})")) for way in "-+")
     if (
         low is None
         or high is None
@@ -264,16 +267,22 @@ def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
     return RealSet(inside if within else outside(inside), match[1], True)
 
 
-def _joined(items: Sequence[Shape]) -> RealSet | None:
-    """Several sets in a row: together, or where that says nothing (`x > 1, x < 3`) in common."""
+def _joined(items: Sequence[Shape], joint: str) -> RealSet | None:
+    """Several sets in a row: what *and* joins in common, what *or* joins together.
+
+    A comma says either; None where both would say something, and for intervals that overlap or
+    touch, which nobody lists for their union.
+    """
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("\\ne",):  # x \ne -1, 1
-        items = [
+        apart = [
             Relation((first.parts[0], item.text), first.signs, "")
             if isinstance(item, Leaf)
             else item
             for item in items
         ]
+        joint = joint if apart == list(items) else "and"
+        items = apart
     sets = [real_set(item) for item in items]
     found = [each for each in sets if each is not None]
     if len(found) < len(sets) or len(found) > _MOST_PARTS or not any(e.certain for e in found):
@@ -281,7 +290,16 @@ def _joined(items: Sequence[Shape]) -> RealSet | None:
     variables = {each.variable for each in found} - {None}
     if len(variables) > 1:
         return None
-    together = union(interval for each in found for interval in each.numbers)
-    if together == ALL:
-        together = reduce(common, (each.numbers for each in found))
-    return RealSet(together, next(iter(variables), None), True)
+    numbers = _listed([each.numbers for each in found], joint, bool(variables))
+    return RealSet(numbers, next(iter(variables), None), True) if numbers else None
+
+
+def _listed(sets: Sequence[Numbers], joint: str, conditions: bool) -> Numbers:
+    """The numbers that a list of sets says, of conditions on a variable or not; empty: none."""
+    together = union(interval for numbers in sets for interval in numbers)
+    disjoint = len(together) == sum(map(len, sets))
+    if joint == "or" or (disjoint and (joint == "," or not conditions)):
+        return together
+    if conditions and (joint == "and" or (joint == "," and together == ALL)):
+        return reduce(common, sets)
+    return ()

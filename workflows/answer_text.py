@@ -80,6 +80,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\dot", r"\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2\3\4}"),
         ("\\dot", r"\.(\d*)\\dot\s*\{?(\d)\}?", r".\1\\overline{\2}"),
         ("\\", _TEXT_COMMANDS + r"\s*\{", r"\\text{"),
+        ("\\text", r"\\text\{\s*([ie])\s*\}", r" \1 "),
         ("...", r"\.(\d*?)(\d)\2{2,}\s*\.\.\.\s*$", r".\1\\overline{\2}"),
         ("\\%", r"\\%", "%"),
         ("$", r"(?<!\\)\$", ""),

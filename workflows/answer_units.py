@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from workflows.answer_text import without_text
+from workflows.answer_words import changes
 
 _UNITS: dict[str, str] = {
     alias: name
@@ -57,6 +58,8 @@ _UNITS: dict[str, str] = {
 _MOST_CHARS = 200
 _VAGUE = {"per", "of", "a", "an", "each"}
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
+_SYMBOLS = frozenset("NJWVKAC")
+"""Units of one letter that stand apart from their value: `5 \\text{ N}`."""
 _UNIT_TEXT = re.compile(
     r"^(?P<body>.*?)\s*"
     r"(?P<unit>(?:[°%¢]|\s|\\text\{[^{}]*\}|(?<![\\a-zA-Z])[a-zA-Z]{1,12}\.?(?![a-zA-Z(]))+)"
@@ -65,15 +68,19 @@ _UNIT_TEXT = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)")
-_CONNECTIVE = re.compile(r"\b(?:or|and|mod|base|not|except|plus|minus|times)\b")
 _CURRENCIES = {"cent", "dollar", "euro", "pound sterling", "yen", "rupee"}
 _MONEY = re.compile(r"\\\$|[€£¥₹]")
-_UNIT_WORD = re.compile(r"°[cf]\b|[^\W\d_]+|[°¢%]")
+_UNIT_WORD = re.compile(r"°[cf]\b|[^\W\d_]+|[°¢%]", re.IGNORECASE)
+_GLUED = re.compile(r"\\text\{[^{}]*\}[a-zA-Z]")
 _SCALES = {
+    "halves": "2^{-1}", "thirds": "3^{-1}", "fourths": "4^{-1}", "fifths": "5^{-1}",
+    "sixths": "6^{-1}", "sevenths": "7^{-1}", "eighths": "8^{-1}", "ninths": "9^{-1}",
     "tenth": "10^{-1}", "tenths": "10^{-1}", "hundredth": "10^{-2}", "hundredths": "10^{-2}",
     "thousandth": "10^{-3}", "thousandths": "10^{-3}", "dozen": "12", "hundred": "10^2",
     "thousand": "10^3", "million": "10^6", "billion": "10^9", "trillion": "10^{12}",
 }  # fmt: skip
+_PARTS = frozenset(("third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"))
+"""`1 third` is no 1; `12 third graders` are 12."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +125,14 @@ def split_unit(text: str) -> Quantity:
     raw = match["unit"]
     if "°" in raw and _ANGLE_FUNCTION.search(body):  # in \sin 30°, the degrees are the argument's
         return Quantity(text, None)
-    if _CONNECTIVE.search(raw) or not re.search(r"[\d}\w)]$", body):
+    if changes(raw) or _GLUED.search(raw) or not re.search(r"[\d}\w)]$", body):
         return Quantity(text, None)
     marked = "\\text" in raw
-    words = _UNIT_WORD.findall(without_text(raw).casefold())
+    apart = without_text(text[match.end("body") :])
+    written = _UNIT_WORD.findall(apart)
+    words = [word.casefold() for word in written]
+    if (words and words[-1] in _PARTS) or any(_is_variable(word, apart) for word in written):
+        return Quantity(text, None)
     power = match["power"]
     names: list[str] = []
     nameless = False
@@ -141,7 +152,17 @@ def split_unit(text: str) -> Quantity:
     bare_letter = not marked and any(len(word) == 1 and word.isalpha() for word in words)
     if bare_letter or (match["power"] and not words):
         return Quantity(text, None)
+    if power and not names and not nameless:  # 3 squared is no 3
+        raised = words == ["squared"] or words == ["cubed"]
+        return Quantity(f"({body})^{power}", None) if raised else Quantity(text, None)
     if nameless and not names:
         names.append("")
     unit = " ".join(names) + (f"^{power}" if power else "") if names and "" not in names else None
     return Quantity(body, unit, "percent" in names, tuple(names))
+
+
+def _is_variable(word: str, apart: str) -> bool:
+    r"""Whether a letter behind a value is no unit: `3\mathrm{x}` is 3x, `5\text{ N}` a force."""
+    if len(word) > 1 or not word.isalpha() or word.casefold() in _UNITS or word == "a":
+        return False
+    return word not in _SYMBOLS or f" {word}" not in apart
