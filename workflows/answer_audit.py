@@ -12,7 +12,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from workflows.answer_shapes import Leaf, Listing, Relation, Shape, read
+from workflows.answer_shapes import Leaf, Matrix, Relation, Shape, read
 from workflows.answer_text import clean, without_text
 from workflows.answer_units import split_unit
 from workflows.answer_values import near, worth
@@ -74,9 +74,10 @@ def _numbers(shape: Shape) -> list[float]:
             return _of_text(parts[-1])
         case Leaf(text):
             return _of_text(text)
-        case Listing(items):
-            return [number for item in items for number in _numbers(item)]
-    items = getattr(shape, "items", ())
+        case Matrix(rows):
+            items = [cell for row in rows for cell in row]
+        case _:
+            items = list(shape.items)
     return [number for item in items for number in _numbers(item)]
 
 

@@ -76,13 +76,15 @@ _AND = r"\\(?:text|mbox|textrm)\s*\{\s*,?\s*(?:and|or)\s*\}|and|or"
 _BOX_NAME = rf"(?P<name>[a-zA-Z](?:_\{{?\w+\}}?)?\s*=)(?:{_MARK})*"
 _JOINED = re.compile(rf"(?:{_MARK})*(?:[,/]|{_AND})(?:{_MARK}|[,/]|{_AND})*(?:{_BOX_NAME})?")
 _NAMED = re.compile(_BOX_NAME + "$")
+_CONNECTIVE = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])")
 
 
-def final_boxes(text: str) -> list[str]:
+def final_boxes(text: str) -> list[tuple[str, str]]:
     r"""The boxes that are the answer, in order: the last, and those that it is listed with.
 
-    Boxes are listed where nothing but a comma, a slash, *and* or *or* joins them, each with its
-    `x =` before it; after other words the later one supersedes. Empty where `last_box` is None.
+    Each with what joins it to the one before, `and`, `or` or `,`. Boxes are listed where nothing
+    but a comma, a slash, *and* or *or* joins them, each with its `x =` before it; after other words
+    the later one supersedes. Empty where `last_box` is None.
     """
     last = last_box(text)
     if last is None:
@@ -91,7 +93,7 @@ def final_boxes(text: str) -> list[str]:
     for box in sorted(closed_boxes(text), key=lambda box: box.start):
         if not outer or box.start > outer[-1].end:
             outer.append(box)
-    listed = [last]
+    listed, joints = [last], [","]
     for before, box in zip(reversed(outer[:-1]), reversed(outer[1:]), strict=True):
         joint = text[before.end + 1 : box.start]
         match = _JOINED.fullmatch(joint) if len(joint) < _LONGEST_JOINT else None
@@ -100,11 +102,13 @@ def final_boxes(text: str) -> list[str]:
             break
         listed[0] = (match["name"] or "") + listed[0]
         listed.insert(0, content)
+        said = _CONNECTIVE.search(joint)
+        joints.insert(1, said[0] if said else ",")
     if len(listed) > 1:
         first = outer[-len(listed)].start
         named = _NAMED.search(text[max(0, first - _LONGEST_JOINT) : first])
         listed[0] = (named["name"] if named else "") + listed[0]
-    return listed
+    return list(zip(joints, listed, strict=True))
 
 
 def last_box(text: str) -> str | None:

@@ -602,6 +602,10 @@ BOXES = [
     ("10", r"Minimum \boxed{10}, maximum \boxed{20}", False),
     ("2, 6", r"\boxed{x=2} or \boxed{x=6}", True),
     ("6", r"\boxed{x=2} or \boxed{x=6}", False),
+    ("(1,3)", r"\boxed{x>1} and \boxed{x<3}", True),
+    ("(1,3)", r"\boxed{x>1} or \boxed{x<3}", False),
+    (r"(-\infty,1)\cup(3,\infty)", r"\boxed{x<1} \text{ or } \boxed{x>3}", True),
+    (r"(-\infty,1)\cup(3,\infty)", r"\boxed{x<1}, \boxed{x<1} or \boxed{x>3}", True),
     ("2^{2024}, 0.50", r"\boxed{2^{2024}}, \boxed{0.50}", True),
 ]
 """Reference, solution, whether it is right."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import InputError
+from storage.errors import InputError, UnusualAnswer
 from workflows.answer_boxes import open_boxes
 from workflows.answer_text import clean, key
 from workflows.answers import check_reference, equal, last_box, normal, quick, read_answer
@@ -271,6 +273,14 @@ def test_thousands_of_boxes_are_read_in_one_pass() -> None:
     assert read_answer(r"\boxed{5} so " * 20_000) == "5"
 
 
+def test_a_thousand_different_boxes_are_read_in_a_moment() -> None:
+    started = time.process_time()
+    answer = read_answer(", ".join(rf"\boxed{{\sqrt{{{n}}}+0.{n}}}" for n in range(2, 1002)))
+    assert answer is not None
+    assert answer.count(",") == 999
+    assert time.process_time() - started < 2
+
+
 @pytest.mark.parametrize(("reference", "answer"), EQUAL)
 def test_equal_answers_in_different_spellings(reference: str, answer: str) -> None:
     assert equal(reference, answer, SETTINGS)
@@ -339,6 +349,12 @@ def test_answers_are_stored_in_one_spelling(answer: str, stored: str) -> None:
 def test_a_reference_that_nothing_can_equal_is_refused(answer: str) -> None:
     with pytest.raises(InputError):
         check_reference(answer)
+
+
+def test_a_reference_that_takes_for_ever_to_read_is_unusual() -> None:
+    with pytest.raises(UnusualAnswer, match="can't be parsed"):
+        check_reference(r"\gcd(9^{9^{9}},2)")
+    check_reference(r"\lfloor x \rfloor")
 
 
 @pytest.mark.parametrize("reference", [reference for reference, _ in EQUAL])
