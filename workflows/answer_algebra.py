@@ -2,18 +2,26 @@ r"""The slow way to compare two values: math-verify, on sympy.
 
 It sees single values and relations only (shapes are compared before), and no decimals, because
 it rounds floats to six places. It has no time limit of its own: its alarm needs the main thread,
-so whoever calls it limits the process (`actors.grader`).
+so whoever compares limits the process (`actors.grader`), and `reads` has one of its own.
 
 Invariant: what can't be parsed equals nothing.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
+import pickle
 import re
+import threading
 from functools import lru_cache
 from typing import Any
 
+from actors.grader_process import Died, GraderProcess, Overdue
+
+_READING_S = 1.0
+"""Processor time for one text; hundreds of times what the formulas of answers take."""
+_READING_WALL_S = 60.0
 _DEGREES = re.compile(r"(\d+)°")
 _DIGITS = 20
 _MOST_BITS = 12_000
@@ -36,6 +44,48 @@ def parsed(text: str) -> list[Any]:
     config = [LatexExtractionConfig(boxed_match_priority=-1)]
     exact = _DEGREES.sub(r"(\\frac{\1 \\pi}{180})", exact).replace("°", "")
     return list(parse(f"${exact}$", config, fallback_mode="no_fallback", parsing_timeout=None))
+
+
+class _Reader:
+    """A process that parses, since a text may take for ever: `\\gcd(9^{9^{9}}, 2)`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: GraderProcess | None = None
+        atexit.register(self._close)
+
+    def reads(self, text: str) -> bool:
+        with self._lock:
+            for _ in range(2):  # a process ends with the thread that started it
+                if self._process is None:
+                    work = pickle.dumps((_is_read, warm))
+                    self._process = GraderProcess(work, _READING_S, _READING_WALL_S)
+                try:
+                    return bool(next(self._process.compare([(text, "")])))
+                except Overdue:
+                    self._close()
+                    return False
+                except Died:
+                    self._close()
+        return False
+
+    def _close(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+_READER = _Reader()
+
+
+@lru_cache(maxsize=4096)
+def reads(text: str) -> bool:
+    """Whether math-verify reads anything in a cleaned text, within a second."""
+    return _READER.reads(text)
+
+
+def _is_read(text: str, _: str) -> bool:
+    return bool(parsed(text))
 
 
 def algebra(reference: str, answer: str) -> bool:

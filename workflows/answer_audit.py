@@ -12,9 +12,10 @@ import random
 import re
 from dataclasses import dataclass
 
-from workflows.answer_shapes import Leaf, Listing, Relation, Shape, read
-from workflows.answer_text import clean, split_unit, without_text
-from workflows.answer_values import worth
+from workflows.answer_shapes import Leaf, Matrix, Relation, Shape, read
+from workflows.answer_text import clean, without_text
+from workflows.answer_units import split_unit
+from workflows.answer_values import near, worth
 from workflows.answer_words import without_words
 
 _CLOSE = 1e-4
@@ -73,9 +74,10 @@ def _numbers(shape: Shape) -> list[float]:
             return _of_text(parts[-1])
         case Leaf(text):
             return _of_text(text)
-        case Listing(items):
-            return [number for item in items for number in _numbers(item)]
-    items = getattr(shape, "items", ())
+        case Matrix(rows):
+            items = [cell for row in rows for cell in row]
+        case _:
+            items = list(shape.items)
     return [number for item in items for number in _numbers(item)]
 
 
@@ -83,11 +85,8 @@ def _of_text(text: str) -> list[float]:
     body = without_text(split_unit(text).body)
     value = worth(body)
     if value is not None and not value.variables:
-        try:
-            number = complex(value.values[0])
-        except OverflowError:
-            return []
-        return [number.real] if abs(number.imag) < _CLOSE else []
+        number = near(value.values[0])
+        return [number.real] if number is not None and abs(number.imag) < _CLOSE else []
     return [float(found) for found in _NUMBER.findall(body)]
 
 

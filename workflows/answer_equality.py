@@ -9,10 +9,11 @@ Invariant: a verdict without algebra never changes when algebra is allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from workflows.answer_sets import intervals_of, same_set
+from workflows.answer_leaves import Algebra, asked, same_leaf
+from workflows.answer_sets import TURNED, intervals_of, same_set
 from workflows.answer_shapes import (
     NAME,
     Group,
@@ -24,19 +25,12 @@ from workflows.answer_shapes import (
     Union,
     read,
 )
-from workflows.answer_text import NUMBER_WORDS, key, split_unit, without_text
-from workflows.answer_values import ratio, same_digits, same_value, worth
+from workflows.answer_text import key
+from workflows.answer_units import split_unit
+from workflows.answer_values import ratio, same_digits, worth
 from workflows.settings import AnswerSettings
 
-Algebra = Callable[[str, str], bool]
-"""Reference, answer -> equal: the slow way."""
-
-COLONS = re.compile(r"\d+(?:\s*:\s*\d+)+(?P<half>\s*[ap]\.?\s?m\.?)?", re.IGNORECASE)
-BASED = re.compile(r"(?P<digits>-?[0-9A-Z]+)_\{?(?P<of>\d{1,2})\}?")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:]\)?\s|:)(?!.*\b(?:or|and)\b)\s*\S.*", re.DOTALL)
-_LETTER = re.compile(r"[A-J]")
 _POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
-_WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-z]{4,}|[A-Z][a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
 _MOST_ITEMS = 64
 
 
@@ -47,7 +41,7 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
         return sets
     match a, b:
         case Leaf(), Leaf():
-            return _same_leaf(a.text, b.text, settings, decide)
+            return same_leaf(a.text, b.text, settings, decide)
         case Relation(), Relation():
             return _same_relation(a, b, settings, decide)
         case Relation(), _:
@@ -72,6 +66,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 _distinct(_items(a), settings), _distinct(_items(b), settings), settings, decide
             )
         case (Listing(), Listing()) | (Listing(), Leaf()) | (Leaf(), Listing()):
+            if _joined_otherwise(a, b):
+                return False
             return _any_order(_items(a), _items(b), settings, decide)
         case (Group(), Listing() | Leaf()) | (Listing() | Leaf(), Group()):
             group = a if isinstance(a, Group) else b
@@ -79,7 +75,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 return False
             if group.closing not in (")", "\\}"):
                 return False
-            if group.ordered and _one_name(_items(b if a is group else a)):
+            listed = b if a is group else a
+            if group.ordered and (_one_name(_items(listed)) or _joint(listed) == "or"):
                 return False  # x = 2, x = 5 is no point
             one, other = _by_name(_items(a)), _by_name(_items(b))
             if group.ordered:
@@ -88,6 +85,18 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 _distinct(one, settings), _distinct(other, settings), settings, decide
             )
     return False
+
+
+def _joint(shape: Shape) -> str:
+    return shape.joint if isinstance(shape, Listing) else ","
+
+
+def _joined_otherwise(a: Shape, b: Shape) -> bool:
+    """Whether conditions hold together in one list and not in the other: *and* and *or*."""
+    joints = {_joint(a), _joint(b)} - {","}
+    items = [*_items(a), *_items(b)]
+    conditions = any(isinstance(item, Relation) and item.signs != ("=",) for item in items)
+    return len(joints) > 1 and (conditions or len(set(_names(items)) - {""}) > 1)
 
 
 def _items(shape: Shape) -> Sequence[Shape]:
@@ -201,12 +210,11 @@ def _same_relation(
             )  # fmt: skip
             if verdict:
                 return True
-    return _ask(decide, a.text, b.text)
+    return asked(decide, a.text, b.text)
 
 
 def _flipped(relation: Relation) -> Relation:
-    turned = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
-    signs = tuple(turned.get(sign, sign) for sign in reversed(relation.signs))
+    signs = tuple(TURNED.get(sign, sign) for sign in reversed(relation.signs))
     return Relation(tuple(reversed(relation.parts)), signs, relation.text)
 
 
@@ -219,7 +227,7 @@ def _equation(a: Relation, b: Relation, decide: Algebra | None) -> bool | None:
                 return False
             if ratio(sides[0], sides[1]):
                 return True
-    return _ask(decide, a.text, b.text)
+    return asked(decide, a.text, b.text)
 
 
 def _relation_and_value(
@@ -324,73 +332,3 @@ def _members_agree(
             return False
         unsure = unsure or verdict is None
     return None if unsure else True
-
-
-def _same_leaf(
-    reference: str, answer: str, settings: AnswerSettings, decide: Algebra | None
-) -> bool | None:
-    if key(reference) == key(answer):
-        return True
-    timed = [COLONS.fullmatch(without_text(text)) for text in (reference, answer)]
-    if any(timed):
-        return all(timed) and _clock(reference) == _clock(answer)
-    wanted, given = split_unit(reference), split_unit(answer)
-    if wanted.clashes(given) or given.clashes(wanted):
-        return False
-    if settings.percent_equals_fraction and wanted.percent != given.percent:
-        whole, part = (wanted, given) if wanted.percent else (given, wanted)
-        a, b = worth(f"({whole.body})/100"), worth(part.body)
-        if a is not None and b is not None and same_value(a, b):
-            return True
-    body, other = body_of(wanted.body), body_of(given.body)
-    if _LETTER.fullmatch(body) and (choice := _CHOICE.fullmatch(without_text(answer))):
-        return choice[1] == body  # "(B) 12" for B
-    if key(body) == key(other):
-        return True
-    if is_text(reference, body) or is_text(answer, other):
-        return _same_text(reference, body, other)
-    based, other_based = BASED.fullmatch(body), BASED.fullmatch(other)
-    if based or other_based:  # 12_5: the problem asks for a base, the digits must agree
-        if based and other_based and based["of"] != other_based["of"]:
-            return False
-        digits = based["digits"] if based else body
-        return digits == (other_based["digits"] if other_based else other)
-    a, b = worth(body), worth(other)
-    verdict = same_value(a, b) if a is not None and b is not None else None
-    if verdict is None:
-        verdict = same_digits(body, other)
-    return _ask(decide, body, other) if verdict is None else verdict
-
-
-def _clock(text: str) -> tuple[list[int], str]:
-    """A ratio or a time of day: numbers between colons (05:00 is 5:00), a.m. or p.m."""
-    numbers = [int(number) for number in re.findall(r"\d+", text)]
-    return numbers, re.sub(r"[\d:\s.]", "", without_text(text)).casefold()
-
-
-def body_of(text: str) -> str:
-    bare = without_text(text).strip()
-    while bare.startswith("(") and bare.endswith(")") and isinstance(inner := read(bare), Leaf):
-        if inner.text == bare:
-            break
-        bare = inner.text
-    return NUMBER_WORDS.get(bare.casefold(), bare)
-
-
-def is_text(original: str, body: str) -> bool:
-    """Words, not products of variables: marked as text, or long enough to be a word."""
-    if NUMBER_WORDS.get(without_text(original).strip().casefold()) == body:
-        return False
-    marked = original.startswith("\\text") and re.search(r"[a-zA-Z]", body) is not None
-    return marked or _WORD.search(body) is not None or "\\text" in body
-
-
-def _same_text(reference: str, wanted: str, given: str) -> bool:
-    if reference.startswith("\\text") and key(wanted).casefold() == key(given).casefold():
-        return True
-    choice = _CHOICE.fullmatch(given)  # "(B) 12" for B
-    return choice is not None and choice[1] == wanted
-
-
-def _ask(decide: Algebra | None, reference: str, answer: str) -> bool | None:
-    return None if decide is None else decide(reference, answer)

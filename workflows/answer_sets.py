@@ -11,17 +11,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key, reduce
+from functools import reduce
 
+from workflows.answer_intervals import (
+    ALL,
+    HIGHEST,
+    LOWEST,
+    End,
+    Interval,
+    Numbers,
+    common,
+    outside,
+    union,
+)
 from workflows.answer_shapes import Group, Leaf, Listing, Relation, Shape, Union, read, written
-from workflows.answer_values import same_digits, worth
+from workflows.answer_values import near, worth
 
 _MOST_PARTS = 16
 _VARIABLE = r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi|mu))(?:_\{?\w+\}?)?"
 _IS_VARIABLE = re.compile(_VARIABLE)
-_DISTANCE = re.compile(rf"\|\s*({_VARIABLE})\s*(?:([-+])\s*([^|a-zA-Z]+))?\|")
+_DISTANCE = re.compile(rf"\|\s*({_VARIABLE})\s*([-+][^|a-zA-Z]+)?\|")
 _BUILDER = re.compile(
     rf"\\\{{\s*({_VARIABLE})\s*(?:\\in\s*\\mathbb\{{R\}}\s*)?(?:\\mid|\||:|,)\s*(.*)\\\}}",
     re.DOTALL,
@@ -32,56 +43,15 @@ _LINE = re.compile(
 )
 _HALF_LINE = re.compile(r"\\mathbb\s*\{?R\}?(?:\^|_)\{?([-+])\}?")
 _EXCEPT = re.compile(
-    r"(?:\\text\{\s*)?all (?:real )?(?:numbers|values|reals)[^{}]*? except(?: for)?\s*\}?\s*(.+)",
+    r"(?:\\text\{\s*)?all (?:real|(?:real )?(?:numbers|values)|reals)(?:(?: of)?[ }]+[a-z])?,?"
+    r"(?:\\text\{)? except(?: for)?\s*\}?\s*(.+)",
     re.IGNORECASE,
 )
 _WITHOUT = re.compile(
     r"\\(?:setminus|backslash)(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*-|(?<=\))\s*-\s*(?=\\\{)"
 )
 _INFINITE = {"\\infty": math.inf, "+\\infty": math.inf, "-\\infty": -math.inf}
-_TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne", "=": "="}
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Where an interval ends."""
-
-    value: float
-    text: str
-
-    def order(self, other: End) -> int:
-        """-1, 0 or 1; close ends are the same only where all their digits are."""
-        if self.text == other.text or self.value == other.value == math.inf:
-            return 0
-        if math.isclose(self.value, other.value, rel_tol=1e-9, abs_tol=1e-9) and same_digits(
-            self.text, other.text
-        ):
-            return 0
-        return -1 if self.value < other.value else 1
-
-
-LOWEST, HIGHEST = End(-math.inf, "-\\infty"), End(math.inf, "\\infty")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Numbers between two ends; closed at both and of one number where they are the same."""
-
-    low: End
-    high: End
-    low_in: bool
-    high_in: bool
-
-    @property
-    def empty(self) -> bool:
-        """Whether no number lies in it."""
-        order = self.low.order(self.high)
-        return order > 0 or (order == 0 and not (self.low_in and self.high_in))
-
-
-Numbers = tuple[Interval, ...]
-"""Disjoint intervals in their order, none of which touch."""
-_ALL: Numbers = (Interval(LOWEST, HIGHEST, False, False),)
+TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne", "=": "="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +91,24 @@ def intervals_of(relation: Relation) -> list[Group]:
         return []
     if len(parts) == 3:
         if signs[0] in (">", "\\ge"):
-            parts, signs = parts[::-1], tuple(_TURNED[sign] for sign in reversed(signs))
+            parts, signs = parts[::-1], tuple(TURNED[sign] for sign in reversed(signs))
         if signs[1] in (">", "\\ge"):
             return []
         opening, closing = "[" if signs[0] == "\\le" else "(", "]" if signs[1] == "\\le" else ")"
-        return [Group(opening, closing, (Leaf(parts[0]), Leaf(parts[2])))]
+        return [Group(opening, closing, (Leaf(parts[0]), Leaf(parts[2])), (",",))]
     found = []
     for variable, end, sign in (
         (parts[0], parts[1], signs[0]),
-        (parts[1], parts[0], _TURNED[signs[0]]),
+        (parts[1], parts[0], TURNED[signs[0]]),
     ):
         if not _IS_VARIABLE.fullmatch(variable):
             continue
         if sign in ("<", "\\le"):
             closing = "]" if sign == "\\le" else ")"
-            found.append(Group("(", closing, (Leaf(LOWEST.text), Leaf(end))))
+            found.append(Group("(", closing, (Leaf(LOWEST.text), Leaf(end)), (",",)))
         else:
             opening = "[" if sign == "\\ge" else "("
-            found.append(Group(opening, ")", (Leaf(end), Leaf(HIGHEST.text))))
+            found.append(Group(opening, ")", (Leaf(end), Leaf(HIGHEST.text)), (",",)))
     return found
 
 
@@ -163,12 +133,12 @@ def real_set(shape: Shape) -> RealSet | None:
         case Relation():
             return _inequality(shape)
         case Listing(items):
-            return _joined(items)
+            return _joined(items, shape.joint)
         case Union(items):
             sets = [real_set(item) for item in items]
             if len(sets) > _MOST_PARTS or not all(sets):
                 return None
-            return RealSet(_union(n for each in sets if each for n in each.numbers), None, True)
+            return RealSet(union(n for each in sets if each for n in each.numbers), None, True)
         case Group():
             return _group(shape)
         case Leaf(text):
@@ -178,13 +148,14 @@ def real_set(shape: Shape) -> RealSet | None:
 
 def _leaf(text: str) -> RealSet | None:
     if _LINE.fullmatch(text):
-        return RealSet(_ALL, None, True)
+        return RealSet(ALL, None, True)
     half = _HALF_LINE.fullmatch(text)
     if half is not None:
         return RealSet(_beside("<" if half[1] == "-" else ">", End(0.0, "0")), None, True)
     excepted = _EXCEPT.fullmatch(text)
     if excepted is not None:
-        return _joined(_apart(read(excepted[1])))
+        points = _apart(read(excepted[1]))
+        return _joined(points, "and") if points else None
     parts = _WITHOUT.split(text)
     if len(parts) < 2:
         return None
@@ -195,12 +166,14 @@ def _leaf(text: str) -> RealSet | None:
     if not all(sets):
         return None
     left = [each.numbers for each in sets if each is not None]
-    return RealSet(reduce(lambda a, b: _both(a, _outside(b)), left), None, True)
+    return RealSet(reduce(lambda a, b: common(a, outside(b)), left), None, True)
 
 
 def _apart(values: Shape) -> list[Shape]:
-    """`x \\ne v` for each value."""
+    """`x \\ne v` for each value; none where one of them is a condition."""
     listed = values.items if isinstance(values, Listing) else (values,)
+    if any(isinstance(item, Relation) and item.signs != ("=",) for item in listed):
+        return []
     texts = [item.parts[-1] if isinstance(item, Relation) else written(item) for item in listed]
     return [Relation(("x", text), ("\\ne",), "") for text in texts]
 
@@ -215,7 +188,7 @@ def _group(group: Group) -> RealSet | None:
         if not ends or not all(ends):
             return None
         points = [Interval(end, end, True, True) for end in ends if end is not None]
-        return RealSet(_union(points), None, False)
+        return RealSet(union(points), None, False)
     if len(group.items) != 2 or group.closing not in (")", "]") or group.opening not in "([":
         return None
     low, high = map(_end, group.items)
@@ -235,34 +208,32 @@ def _end(shape: Shape) -> End | None:
     if text in _INFINITE:
         return End(_INFINITE[text], text.removeprefix("+"))
     value = worth(shape.text)
-    if value is None or value.variables:
+    number = None if value is None or value.variables else near(value.values[0])
+    if number is None or abs(number.imag) > 1e-12 * max(1.0, abs(number)):
         return None
-    number = complex(value.values[0])
-    return (
-        None if abs(number.imag) > 1e-12 * max(1.0, abs(number)) else End(number.real, shape.text)
-    )
+    return End(number.real, shape.text)
 
 
 def _inequality(relation: Relation) -> RealSet | None:
     """`x < 5`, `1 < x \\le 2`, `x \\ne 4`, `x = 4`, `|x - 1| < 2`."""
     parts, signs = relation.parts, relation.signs
-    if not set(signs) <= set(_TURNED) or len(parts) > 3:
+    if not set(signs) <= set(TURNED) or len(parts) > 3:
         return None
     if signs == ("\\ne",) and isinstance(ends := read(parts[1]), Listing):  # x \ne \pm 1
-        return _joined([Relation((parts[0], written(end)), signs, "") for end in ends.items])
+        return _joined([Relation((parts[0], written(end)), signs, "") for end in ends.items], "and")
     distance = _DISTANCE.fullmatch(parts[0]) if len(parts) == 2 else None
     if distance is not None:
         return _distance(distance, signs[0], parts[1])
     places = [at for at, part in enumerate(parts) if _IS_VARIABLE.fullmatch(part)]
     if len(places) != 1 or (len(parts) == 3 and places != [1]):
         return None
-    numbers = _ALL
+    numbers = ALL
     for at in range(len(signs)):
-        sign = signs[at] if places[0] == at else _TURNED[signs[at]]
+        sign = signs[at] if places[0] == at else TURNED[signs[at]]
         end = _end(Leaf(parts[at + 1 if places[0] == at else at]))
         if end is None:
             return None
-        numbers = _both(numbers, _beside(sign, end))
+        numbers = common(numbers, _beside(sign, end))
     return RealSet(numbers, parts[places[0]], set(signs) != {"="})
 
 
@@ -272,7 +243,7 @@ def _beside(sign: str, end: End) -> Numbers:
         case "=":
             return point
         case "\\ne":
-            return _outside(point)
+            return outside(point)
         case "<" | "\\le":
             found = Interval(LOWEST, end, False, sign == "\\le" and not math.isinf(end.value))
         case _:
@@ -282,8 +253,7 @@ def _beside(sign: str, end: End) -> Numbers:
 
 def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
     """`|x - a| < r` is a - r < x < a + r."""
-    centre = "0" if match[2] is None else match[3] if match[2] == "-" else f"-({match[3]})"
-    low, high = (_end(Leaf(f"({centre}){way}({radius})")) for way in "-+")
+    low, high = (_end(Leaf(f"-(0{match[2] or ''}){way}({radius})")) for way in "-+")
     if (
         low is None
         or high is None
@@ -294,19 +264,25 @@ def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
     within = sign in ("<", "\\le")
     ends_in = sign in ("\\le", ">")  # what lies outside of a closed interval is open
     inside: Numbers = (Interval(low, high, ends_in, ends_in),)
-    return RealSet(inside if within else _outside(inside), match[1], True)
+    return RealSet(inside if within else outside(inside), match[1], True)
 
 
-def _joined(items: Sequence[Shape]) -> RealSet | None:
-    """Several sets in a row: together, or where that says nothing (`x > 1, x < 3`) in common."""
+def _joined(items: Sequence[Shape], joint: str) -> RealSet | None:
+    """Several sets in a row: what *and* joins in common, what *or* joins together.
+
+    A comma says either; None where both would say something, and for intervals that overlap or
+    touch, which nobody lists for their union.
+    """
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("\\ne",):  # x \ne -1, 1
-        items = [
+        apart = [
             Relation((first.parts[0], item.text), first.signs, "")
             if isinstance(item, Leaf)
             else item
             for item in items
         ]
+        joint = joint if apart == list(items) else "and"
+        items = apart
     sets = [real_set(item) for item in items]
     found = [each for each in sets if each is not None]
     if len(found) < len(sets) or len(found) > _MOST_PARTS or not any(e.certain for e in found):
@@ -314,46 +290,16 @@ def _joined(items: Sequence[Shape]) -> RealSet | None:
     variables = {each.variable for each in found} - {None}
     if len(variables) > 1:
         return None
-    together = _union(interval for each in found for interval in each.numbers)
-    if together == _ALL:
-        together = reduce(_both, (each.numbers for each in found))
-    return RealSet(together, next(iter(variables), None), True)
+    numbers = _listed([each.numbers for each in found], joint, bool(variables))
+    return RealSet(numbers, next(iter(variables), None), True) if numbers else None
 
 
-def _union(intervals: Iterable[Interval]) -> Numbers:
-    merged: list[Interval] = []
-    for interval in sorted(intervals, key=cmp_to_key(_first)):
-        last = merged[-1] if merged else None
-        gap = 1 if last is None else interval.low.order(last.high)
-        if last is None or gap > 0 or (gap == 0 and not (interval.low_in or last.high_in)):
-            merged.append(interval)
-            continue
-        order = interval.high.order(last.high)
-        reach = interval if order > 0 else last
-        closed = last.high_in or interval.high_in if order == 0 else reach.high_in
-        merged[-1] = Interval(last.low, reach.high, last.low_in, closed)
-    return tuple(merged)
-
-
-def _first(one: Interval, other: Interval) -> int:
-    """By the low ends, closed before open."""
-    return one.low.order(other.low) or other.low_in - one.low_in
-
-
-def _outside(numbers: Numbers) -> Numbers:
-    gaps: list[Interval] = []
-    low, low_in = LOWEST, False
-    for interval in numbers:
-        gaps.append(Interval(low, interval.low, low_in, not interval.low_in))
-        low, low_in = interval.high, not interval.high_in
-    gaps.append(Interval(low, HIGHEST, low_in, False))
-    return tuple(gap for gap in gaps if not _nothing(gap))
-
-
-def _nothing(gap: Interval) -> bool:
-    infinite = math.isinf(gap.low.value) and gap.low.value == gap.high.value
-    return infinite or gap.empty
-
-
-def _both(one: Numbers, other: Numbers) -> Numbers:
-    return _outside(_union((*_outside(one), *_outside(other))))
+def _listed(sets: Sequence[Numbers], joint: str, conditions: bool) -> Numbers:
+    """The numbers that a list of sets says, of conditions on a variable or not; empty: none."""
+    together = union(interval for numbers in sets for interval in numbers)
+    disjoint = len(together) == sum(map(len, sets))
+    if joint == "or" or (disjoint and (joint == "," or not conditions)):
+        return together
+    if conditions and (joint == "and" or (joint == "," and together == ALL)):
+        return reduce(common, sets)
+    return ()

@@ -25,6 +25,14 @@ class Listing:
     """Values without brackets, `1, 2` or `1 or 2`: their order means nothing."""
 
     items: tuple[Shape, ...]
+    joints: tuple[str, ...]
+    """What stands between each two: `,`, `and`, `or`."""
+
+    @property
+    def joint(self) -> str:
+        """What joins them all; `mixed` where it is now *and*, now *or*."""
+        words = set(self.joints) - {","}
+        return "mixed" if len(words) > 1 else next(iter(words), ",")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Group:
     opening: str
     closing: str
     items: tuple[Shape, ...]
+    joints: tuple[str, ...]
 
     @property
     def ordered(self) -> bool:
@@ -103,15 +112,15 @@ def read(text: str) -> Shape:
             return read(rounded)
         if not _MORE.search(rounded):
             return read(exact)
-    pieces = _split(text, {",", ";"}, connectives=True)
+    pieces, joints = _split(text, {",", ";"}, connectives=True)
     if len(pieces) > 1:
-        return Listing(tuple(read(piece) for piece in pieces))
+        return Listing(tuple(read(piece) for piece in pieces), joints)
     parts, signs = _chain(text)
     if signs:
         if signs == ("\\in",):
             return read(parts[1])
         return Relation(parts, signs, text)
-    members = _split(text, {"\\cup"})
+    members, _ = _split(text, {"\\cup"})
     if len(members) > 1:
         return Union(tuple(read(member) for member in members))
     group = _group(text)
@@ -126,14 +135,14 @@ def read(text: str) -> Shape:
     if plus_minus:
         before, after = text[: plus_minus.start()], text[plus_minus.end() :]
         if "\\pm" not in after and "\\mp" not in after:
-            return Listing((Leaf(f"{before}+{after}"), Leaf(f"{before}-{after}")))
+            return Listing((Leaf(f"{before}+{after}"), Leaf(f"{before}-{after}")), (",",))
     return Leaf(text)
 
 
 def _as_text(shape: Shape) -> Shape:
     """The shape of words: `\\text{A, B}` lists two texts."""
     if isinstance(shape, Listing):
-        return Listing(tuple(_as_text(item) for item in shape.items))
+        return Listing(tuple(_as_text(item) for item in shape.items), shape.joints)
     return Leaf(f"\\text{{{shape.text}}}") if isinstance(shape, Leaf) else shape
 
 
@@ -143,9 +152,25 @@ def _tokens(text: str) -> list[tuple[str, int, int, str | None]]:
     ]
 
 
-def _split(text: str, separators: set[str], connectives: bool = False) -> list[str]:
-    """Cut at separators outside of all brackets; empty pieces are left out."""
+def _split(
+    text: str, separators: set[str], connectives: bool = False
+) -> tuple[list[str], tuple[str, ...]]:
+    """Cut at separators outside of all brackets: pieces, and what joins them.
+
+    Empty pieces are left out.
+    """
     pieces: list[str] = []
+    joints: list[str] = []
+    joint = ","
+
+    def cut(piece: str) -> None:
+        nonlocal joint
+        if piece := piece.strip():
+            if pieces:
+                joints.append(joint)
+            pieces.append(piece)
+            joint = ","
+
     depth, start = 0, 0
     for token, begin, end, spoken in _tokens(text):
         if token in _OPENING or token.startswith("\\begin"):
@@ -159,10 +184,11 @@ def _split(text: str, separators: set[str], connectives: bool = False) -> list[s
             else:
                 bare = _BETWEEN.match(spoken) if connectives and spoken is not None else None
             if bare or token in separators:
-                pieces.append(text[start:begin])
+                cut(text[start:begin])
                 start = end
-    pieces.append(text[start:])
-    return [piece.strip() for piece in pieces if piece.strip()]
+                joint = bare[0].strip(" ,") if bare else joint
+    cut(text[start:])
+    return pieces, tuple(joints)
 
 
 def _chain(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -200,10 +226,13 @@ def _group(text: str) -> Shape | None:
     if depth != 0 or closing not in _CLOSING:
         return None
     inside = text[tokens[0][2] : tokens[-1][1]].strip()
-    items = _split(inside, {",", ";"}, connectives=True)
-    if opening == "(" and closing == ")" and len(items) == 1:
-        return read(items[0])  # (A) is A, (x+1) is x+1
-    return Group(opening, closing, tuple(read(item) for item in items))
+    items, joints = _split(inside, {",", ";"}, connectives=True)
+    if (opening, closing) == ("(", ")"):
+        if len(items) == 1:
+            return read(items[0])  # (A) is A, (x+1) is x+1
+        if set(joints) != {","}:
+            return read(inside)  # (1 or 2) is no point
+    return Group(opening, closing, tuple(read(item) for item in items), joints)
 
 
 def _matrix(text: str) -> Matrix | None:
@@ -223,14 +252,20 @@ def written(shape: Shape) -> str:
     match shape:
         case Leaf(text):
             return text
-        case Group(opening, closing, items):
-            return opening + ", ".join(written(item) for item in items) + closing
+        case Group(opening, closing):
+            return opening + _joined(shape) + closing
         case Union(items):
             return " \\cup ".join(written(item) for item in items)
-        case Listing(items):
-            return ", ".join(written(item) for item in items)
+        case Listing():
+            return _joined(shape)
         case Relation():
             return shape.text
         case Matrix(rows):
             body = " \\\\ ".join(" & ".join(written(cell) for cell in row) for row in rows)
             return "\\begin{pmatrix} " + body + " \\end{pmatrix}"
+
+
+def _joined(shape: Listing | Group) -> str:
+    joints = [", " if joint == "," else f" \\text{{ {joint} }} " for joint in shape.joints]
+    texts = [written(item) for item in shape.items]
+    return texts[0] + "".join(map("".join, zip(joints, texts[1:], strict=True))) if texts else ""

@@ -69,6 +69,14 @@ def worth(text: str) -> Worth | None:
     return Worth(tuple(values), high, frozenset(first.variables))
 
 
+def near(value: Value) -> complex | None:
+    """A value as a float; None for one beyond their range."""
+    try:
+        return complex(value)
+    except OverflowError:
+        return None
+
+
 def same_value(one: Worth, other: Worth) -> bool | None:
     """Whether two expressions have the same value; None where floats come too close to say."""
     exact = True

@@ -11,7 +11,30 @@ import re
 from functools import lru_cache
 
 _WORD = re.compile(r"\\text|\\in(?![a-z])|(?<![\\a-zA-Z])[a-zA-Z]{2}")
-_KEPT = r"(?!.*\b(?:mod|base|or|and|not|except|excluding|unless|plus|minus|with \w+ removed)\b)"
+_DENIES = (
+    r"not|\w*n['’]t|cannot|never|neither|nor|no(?!\.? of| units?| remainder)|wrong|incorrect(?:ly)?"
+    r"|false|invalid|reject(?:ed)?|discard(?:ed)?|extraneous|(?:im|not )possible|inadmissible"
+    r"|unacceptable|fail(?:s|ed)?|ignored?|excluded?|excluding|except|unless|instead|too|actually"
+    r"|wait|correct(?:ion|ed)|revised|rather|should|contradict(?:s|ion)|absurd|mistaken?"
+    r"|(?:crossed|ruled|struck|thrown) out"
+)
+_BOUNDS = (
+    r"at (?:the )?(?:most|least|minimum|maximum)|up to|exceed(?:s|ing)?|almost|nearly|between"
+    r"|(?:low|upp)er (?:bound|limit)|(?:less|more|other|rather|[a-z]+er) than"
+)
+_COMPUTES = (
+    r"twice|thrice|double[ds]?(?! root)|tripled?|half|halved"
+    r"|(?:minus|plus|times|[a-z]+ of) (?:the|our|my|this|that) (?:final |correct )?"
+    r"(?:answer|ans|result|solution)"
+)
+_CHANGES = re.compile(
+    rf"(?<![\\a-zA-Z])(?:{_DENIES}|{_BOUNDS}|{_COMPUTES})(?![a-zA-Z])", re.IGNORECASE
+)
+"""What makes another value of the one that stands beside it, or none."""
+_CONTINUES = r"\b(?:mod|base|or|and|if|otherwise|plus|minus|times|with \w+ removed)\b"
+"""What does so behind a value, and may well stand before one: the sum of x and y is 12."""
+_KEPT = rf"(?!.*{_CONTINUES})"
+_FOLLOWS = re.compile(_CONTINUES, re.IGNORECASE)
 _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
 _OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx|approximately|about|in)"
 _LABEL = re.compile(
@@ -38,10 +61,17 @@ _CLAUSE = re.compile(
 )
 
 
+def changes(words: str) -> bool:
+    """Whether words behind a value make another one of it: `or more`, `at most`, `(rejected)`."""
+    return _CHANGES.search(words) is not None or _FOLLOWS.search(words) is not None
+
+
 @lru_cache(maxsize=8192)
 def without_words(text: str) -> str:
     r"""A cleaned answer without what is said about it; the same text where nothing is."""
     if not _WORD.search(text) and text[:1] not in ":=":
+        return text
+    if _CHANGES.search(text):
         return text
     spoken = re.fullmatch(r"\\text\{([^{}]*)\}", text)
     bare = spoken[1].strip() if spoken else text

@@ -18,22 +18,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 
 from storage.errors import InputError, UnusualAnswer
-from workflows.answer_algebra import algebra, parsed
-from workflows.answer_equality import BASED, COLONS, Algebra, body_of, is_text, same
+from workflows.answer_algebra import algebra, reads
+from workflows.answer_boxes import closing_brace, final_boxes, last_box
+from workflows.answer_equality import same
+from workflows.answer_leaves import BASED, COLONS, Algebra, body_of, is_text
 from workflows.answer_sets import real_set
 from workflows.answer_shapes import Leaf, Listing, Matrix, Relation, Shape, read
-from workflows.answer_text import (
-    clean,
-    closing_brace,
-    final_boxes,
-    key,
-    last_box,
-    split_unit,
-    without_text,
-)
-from workflows.answer_values import worth
+from workflows.answer_text import clean, key, without_text
+from workflows.answer_units import split_unit
+from workflows.answer_values import near, worth
 from workflows.answer_words import without_words
 from workflows.settings import AnswerSettings
 
@@ -43,19 +39,35 @@ _TIGHT = re.compile(r"(?<=\d),\s+(?=\d{3}(?!\d))")
 _CUT_OFF = re.compile(r"[-+*/=^_<>]$|^[=*/^_]|\\frac\s*(?:\{[^{}]*\})?$|\\sqrt$")
 _DECIMAL = re.compile(r"-?\d*\.(\d{2,})")
 _MOST_CHARS = 1000
+_MOST_BOXES = 64
+"""Boxes of one list that are compared with each other."""
 _DEEPEST = 40
 
 
 def read_answer(solution: str) -> str | None:
     """The answer of a solution as it is compared; None where no closed box holds one.
 
-    Several boxes that are one list are joined by commas, each value once.
+    Several boxes that are one list are joined as they are in the text, each value once.
     """
-    listed: list[str] = []
-    for box in map(normal, final_boxes(solution)):
-        if box and not any(_restates(one, box) for one in listed):
-            listed = [*(one for one in listed if not _restates(box, one)), box]
-    return normal(", ".join(listed)) or None
+    boxes: dict[str, str] = {}
+    for joint, box in final_boxes(solution):
+        boxes.setdefault(normal(box), joint)
+    boxes.pop("", None)
+    if 1 < len(boxes) <= _MOST_BOXES:
+        boxes = _each_once(boxes)
+    answer = next(iter(boxes), "")
+    for box, joint in islice(boxes.items(), 1, None):
+        answer += f", {box}" if joint == "," else f" {joint} {box}"
+    return normal(answer) or None
+
+
+def _each_once(boxes: dict[str, str]) -> dict[str, str]:
+    listed: dict[str, str] = {}
+    for box, joint in boxes.items():
+        if not any(_restates(one, box) for one in listed):
+            listed = {one: how for one, how in listed.items() if not _restates(box, one)}
+            listed[box] = joint
+    return listed
 
 
 def _restates(one: str, other: str) -> bool:
@@ -64,9 +76,10 @@ def _restates(one: str, other: str) -> bool:
         return True
     decimal = _DECIMAL.fullmatch(other)
     value = worth(split_unit(one).body) if decimal else None
-    if decimal is None or value is None or value.variables:
+    number = None if value is None or value.variables else near(value.values[0])
+    if decimal is None or number is None:
         return False
-    return abs(complex(value.values[0]) - float(other)) <= 0.6 * 10.0 ** -len(decimal[1])
+    return abs(number - float(other)) <= 0.6 * 10.0 ** -len(decimal[1])
 
 
 def normal(answer: str) -> str:
@@ -162,7 +175,7 @@ def _readable(leaf: str) -> bool:
         or worth(body) is not None
         or BASED.fullmatch(body) is not None
         or COLONS.fullmatch(without_text(leaf)) is not None
-        or bool(parsed(body))
+        or reads(body)
     )
 
 

@@ -34,7 +34,7 @@ from storage.records import (
 )
 from storage.views import View
 from workflows import prompts
-from workflows.answer_text import open_boxes
+from workflows.answer_boxes import open_boxes
 from workflows.executed import shown_unrun
 from workflows.fences import blocks, masked, unix
 from workflows.label_rule import first_error

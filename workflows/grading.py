@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from actors.admission import together
 from actors.grader import Grader
 from storage.records import Response
 from workflows.answer_algebra import warm
 from workflows.answers import equal, quick
 from workflows.settings import AnswerSettings
+
+_AT_ONCE = 64
+"""Problems whose answers are compared at the same time."""
 
 
 def grader(settings: AnswerSettings, workers: int = 2) -> Grader:
@@ -33,22 +37,31 @@ async def alike(responses: Sequence[Response], graded_by: Grader) -> list[Respon
 
     What a vote then counts as one answer is what the grader calls equal.
     """
-    spellings: dict[str, list[str]] = {}
-    first: dict[tuple[str, str], str] = {}
+    answers: dict[str, dict[str, str]] = {}
     for row in responses:
-        answer = row.answer
-        if answer is None or (row.problem_id, answer) in first:
-            continue
-        known = spellings.setdefault(row.problem_id, [])
-        verdicts = await asyncio.gather(*(graded_by.grade(one, [answer]) for one in known))
-        equal_to = [one for one, (same,) in zip(known, verdicts, strict=True) if same]
-        if not equal_to:
-            known.append(answer)
-        first[row.problem_id, answer] = equal_to[0] if equal_to else answer
+        if row.answer is not None:
+            answers.setdefault(row.problem_id, {})[row.answer] = row.answer
+    problems = list(answers.values())
+    for start in range(0, len(problems), _AT_ONCE):
+        await together(
+            *(_respell(found, graded_by) for found in problems[start : start + _AT_ONCE])
+        )
     return [
-        row if row.answer is None else replace(row, answer=first[row.problem_id, row.answer])
+        row if row.answer is None else replace(row, answer=answers[row.problem_id][row.answer])
         for row in responses
     ]
+
+
+async def _respell(answers: dict[str, str], graded_by: Grader) -> None:
+    """Give each answer of one problem the spelling of the first that it is equal to."""
+    spellings: list[str] = []
+    for answer in answers:
+        for known in spellings:
+            if (await graded_by.grade(known, [answer])) == [True]:
+                answers[answer] = known
+                break
+        else:
+            spellings.append(answer)
 
 
 def alike_now(responses: Sequence[Response], settings: AnswerSettings) -> list[Response]:

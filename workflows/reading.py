@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from workflows.answer_boxes import closed_boxes
 from workflows.fences import masked
 
 THOUGHT_END = "</think>"
@@ -61,7 +62,6 @@ _TAG = re.compile(
     r"[ \t]*+>",
     re.IGNORECASE,
 )
-_BOX = re.compile(r"\\boxed\s*\{")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname)\s*\{")
 _MINUS = str.maketrans(dict.fromkeys("−–—－﹣", "-"))
 _INDEX = re.compile(r"(?:paragraph|index)?[ _#:]*([+-]?) ?(\d{1,3})", re.IGNORECASE)
@@ -249,12 +249,8 @@ def behind_thought(text: str) -> str:
 
 def boxes(text: str) -> list[str]:
     r"""Contents of every `\boxed{}` that is closed, in order."""
-    found = []
-    for opening in _BOX.finditer(text):
-        inside = up_to_brace(text[opening.end() :])
-        if inside is not None:
-            found.append(inside)
-    return found
+    closed = sorted(closed_boxes(text), key=lambda box: box.start)
+    return [text[box.content : box.end] for box in closed]
 
 
 def up_to_brace(text: str) -> str | None:

@@ -13,7 +13,7 @@ from actors.scripted_engine import Faults, ScriptedEngine
 from actors.stage import ShardResult, ShardRows
 from storage.errors import EngineFailed, ItemError
 from storage.records import Message, Path, Problem, StateRollouts
-from workflows.answer_text import last_box
+from workflows.answer_boxes import last_box
 from workflows.estimators import FixedBudget
 from workflows.settings import EstimateSettings
 

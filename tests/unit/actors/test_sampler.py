@@ -18,7 +18,7 @@ from storage.errors import EngineFailed
 from storage.records import Message, Path, Problem
 from storage.seeds import request_seed
 from tests.built_tokenizers import qwen
-from workflows.answer_text import last_box
+from workflows.answer_boxes import last_box
 from workflows.sampling import QuotaRule
 from workflows.settings import SampleSettings
 from workflows.steps import split

@@ -60,15 +60,18 @@ def test_an_audit_shows_pairs_judged_unequal_whose_numbers_agree() -> None:
         line(answer="5", reference="5"),
         line(answer=None, reference="5"),
         line(answer=r"5 \text{ km}", reference=r"5 \text{ m}"),
+        line(
+            answer=r"\begin{pmatrix}1\\2\end{pmatrix}", reference=r"\begin{pmatrix}1&2\end{pmatrix}"
+        ),
     ]
     audit = Audit(2)
     totals = grade_stream(io.StringIO("".join(lines)), io.StringIO(), audit=audit)
-    assert (totals.lines, audit.unequal, audit.suspects) == (7, 5, 3)
+    assert (totals.lines, audit.unequal, audit.suspects) == (8, 6, 4)
     shown = io.StringIO()
     show_audit(audit, totals, shown)
     assert len(audit.sample) == 2
-    assert {suspect.line for suspect in audit.sample} < {1, 2, 7}
-    assert "7 graded, 5 judged unequal with an answer; of these 3 agree" in shown.getvalue()
+    assert {suspect.line for suspect in audit.sample} < {1, 2, 7, 8}
+    assert "8 graded, 6 judged unequal with an answer; of these 4 agree" in shown.getvalue()
 
 
 GOOD = line(answer="1", reference="1")

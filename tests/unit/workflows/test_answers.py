@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import InputError
-from workflows.answer_text import clean, key, open_boxes
+from storage.errors import InputError, UnusualAnswer
+from workflows.answer_boxes import open_boxes
+from workflows.answer_text import clean, key
 from workflows.answers import check_reference, equal, last_box, normal, quick, read_answer
 from workflows.settings import AnswerSettings
 
@@ -270,6 +273,14 @@ def test_thousands_of_boxes_are_read_in_one_pass() -> None:
     assert read_answer(r"\boxed{5} so " * 20_000) == "5"
 
 
+def test_a_thousand_different_boxes_are_read_in_a_moment() -> None:
+    started = time.process_time()
+    answer = read_answer(", ".join(rf"\boxed{{\sqrt{{{n}}}+0.{n}}}" for n in range(2, 1002)))
+    assert answer is not None
+    assert answer.count(",") == 999
+    assert time.process_time() - started < 2
+
+
 @pytest.mark.parametrize(("reference", "answer"), EQUAL)
 def test_equal_answers_in_different_spellings(reference: str, answer: str) -> None:
     assert equal(reference, answer, SETTINGS)
@@ -340,6 +351,12 @@ def test_a_reference_that_nothing_can_equal_is_refused(answer: str) -> None:
         check_reference(answer)
 
 
+def test_a_reference_that_takes_for_ever_to_read_is_unusual() -> None:
+    with pytest.raises(UnusualAnswer, match="can't be parsed"):
+        check_reference(r"\gcd(9^{9^{9}},2)")
+    check_reference(r"\lfloor x \rfloor")
+
+
 @pytest.mark.parametrize("reference", [reference for reference, _ in EQUAL])
 def test_the_references_of_the_tables_are_accepted(reference: str) -> None:
     check_reference(reference)
@@ -349,10 +366,11 @@ def test_the_references_of_the_tables_are_accepted(reference: str) -> None:
     "monster",
     ["(" * 1500, "{" * 900 + "}" * 900, "a " * 900, r"\text{a} " * 200, "1," * 900, "9^9^9^9",
      "9^{9^{9^9}}", "100!!", "1/0", "0^{-1}", r"\pm" * 200, "|" * 700, "9" * 1900, "1e999",
-     r"\begin{pmatrix}" * 80, r"\sqrt[0]{5}", r"\binom{5}{-1}", "\x00", "\ud800", "٣", "x_{"],
+     r"\begin{pmatrix}" * 80, r"\sqrt[0]{5}", r"\binom{5}{-1}", "\x00", "\ud800", "٣", "x_{",
+     "x>10^{400}+2", r"\{2^{2024}, 5\}", "(10^{400}, 10^{500}]", "|x|<10^{400}+2"],
 )  # fmt: skip
 def test_no_answer_makes_the_quick_path_raise(monster: str) -> None:
-    for other in ("5", r"\frac{1}{2}", monster + "1"):
+    for other in ("5", r"\frac{1}{2}", "x>2", "[1,2)", monster + "1"):
         assert quick(other, monster, SETTINGS) is not True
         assert quick(monster, other, SETTINGS) is not True
     assert quick(monster, monster, SETTINGS)

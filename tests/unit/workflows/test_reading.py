@@ -210,6 +210,7 @@ def test_a_verdict_is_a_boxed_yes_or_no(text: str, verdict: bool | None) -> None
 
 def test_boxes_are_read_to_their_own_braces() -> None:
     assert boxes(r"\boxed{\frac{1}{2}} \boxed{a} \boxed{b") == [r"\frac{1}{2}", "a"]
+    assert boxes(r"\boxed{a \boxed{b}} \boxed{\}}") == [r"a \boxed{b}", "b", r"\}"]
 
 
 JUDGES = {
