@@ -11,7 +11,6 @@ comparison beyond its limit ends the process, so no verdict can come late.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pickle
 import queue
@@ -24,6 +23,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from actors.lifeline import die_with_parent
 from storage.errors import InfrastructureError
 
 Pair = tuple[str, str]
@@ -33,7 +33,6 @@ _EQUAL, _UNEQUAL, _FAILED, _READY = b"1", b"0", b"!", b"R"
 _LENGTH = struct.Struct("<I")
 _START_S = 120.0
 _MEMORY_BYTES = 4 << 30
-_PR_SET_PDEATHSIG = 1
 _MAIN = "from actors.grader_process import serve; serve()"
 
 
@@ -136,7 +135,8 @@ def serve() -> None:
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(messages,), daemon=True).start()
     owner, limit_s, work = pickle.loads(messages.get())
-    _die_with(owner)
+    # Also where a sibling that was forked keeps our stdin open.
+    die_with_parent(owner)
     compare: Callable[[str, str], bool]
     warm: Callable[[], None] | None
     compare, warm = pickle.loads(work)
@@ -160,10 +160,3 @@ def _listen(messages: queue.SimpleQueue[bytes]) -> None:
     while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
         messages.put(stream.read(_LENGTH.unpack(head)[0]))
     os._exit(0)
-
-
-def _die_with(owner: int) -> None:
-    """Have the kernel kill us with the owner: a forked sibling may keep our stdin open."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != owner:  # it died before we asked
-        os._exit(0)

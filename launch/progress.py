@@ -18,8 +18,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from actors.worker import ShardProgress
 from launch.log_pace import LogPace
@@ -167,7 +167,7 @@ class BuildProgress:
         for name, stage in self._stages.items():
             table.add_row(
                 name,
-                _bar((stage.done + stage.under_way) / max(1, self._shards)),
+                ProgressBar(max(1, self._shards), stage.done + stage.under_way, width=20),
                 f"{stage.done}/{self._shards}",
                 f"{stage.rows:,}",
                 _rate(stage, now),
@@ -177,11 +177,6 @@ class BuildProgress:
         table.caption = self._message
         table.caption_justify = "left"
         return table
-
-
-def _bar(share: float, width: int = 20) -> Text:
-    full = round(min(1.0, share) * width)
-    return Text("━" * full, style="green") + Text("━" * (width - full), style="grey37")
 
 
 def _rate(stage: _StageNumbers, now: float) -> str:

@@ -1,4 +1,4 @@
-"""The verb `train`: checks, cluster, progress, the learning curve, and the model's folder.
+"""The verb `train`: checks, cluster, progress, and the model's folder.
 
 Invariant: nothing is written before the checks have passed; Ctrl-C and a crash leave a training
 that the same command continues; one that is finished only has its model copied.
@@ -21,7 +21,6 @@ from rich.console import Console
 from actors.fitness import torch_misfits
 from actors.looking import Look
 from actors.model_folder import check_model
-from launch.curve import curve_lines
 from launch.endings import terminable
 from launch.site import Site
 from launch.training_progress import TrainingProgress
@@ -127,11 +126,8 @@ def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) 
         }
         typer.echo(json.dumps(said))
         return
-    console = Console(highlight=False)
-    for line in curve_lines([(entry["step"], entry["loss"]) for entry in curve if "loss" in entry]):
-        console.print(line, markup=False)
     if found:
-        console.print(
+        Console(highlight=False).print(
             f"held out: loss {found['eval_loss']:.4f}, step accuracy "
             f"{found['eval_step_accuracy']:.4f} (steps labelled wrong "
             f"{found['eval_wrong_step_accuracy']:.4f}), verdicts after the true text",
@@ -140,6 +136,6 @@ def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) 
     size = sum(file.bytes for file in model.files)
     Console(stderr=True, highlight=False).print(
         f"training {training.name} is finished: {model.step} updates, {target} holds the model "
-        f"({size / 1e6:,.1f} MB)",
+        f"({size / 1e6:,.1f} MB; its curve: training/curve.png)",
         soft_wrap=True,
     )

@@ -9,10 +9,8 @@ does only that. A server dies with the process that started it.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import fcntl
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,10 +19,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import boto3
+
+from actors.lifeline import die_with_parent
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".stepmill" / "test-servers"
@@ -144,7 +144,7 @@ def spawn(
             stdout=out,
             stderr=out,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
 
 
@@ -163,11 +163,6 @@ def _answers(endpoint: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _die_with_parent() -> None:
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from actors.training_settings import TrainingSettings
 from actors.training_trainer import arguments
 from launch.cli import run_command
 from launch.config import load_training
-from launch.curve import curve_lines
 from storage.local_store import LocalStore
 from storage.records import Problem
 from storage.runs import Run
@@ -113,15 +112,6 @@ def test_the_configurations_are_ones_that_the_trainer_takes(
         assert plugin["state_dict_type"] == "SHARDED_STATE_DICT"
         assert plugin["activation_checkpointing"] == checkpointed
     assert made.gradient_checkpointing == (checkpointed and not sharded)
-
-
-def test_a_curve_falls_from_left_to_right() -> None:
-    lines = curve_lines([(step, 10 / step) for step in range(1, 201)])
-    assert lines[0].split("│")[1].rstrip() == "█"[: len(lines[0].split("│")[1].rstrip())]
-    assert "logarithmic" in lines[-1]
-    assert max(map(len, lines)) < 80
-    assert curve_lines([]) == []
-    assert curve_lines([(1, 2.0)])
 
 
 def test_a_trainings_precision_suits_the_machine_and_stays_what_it_was(tmp_path: Path) -> None:
