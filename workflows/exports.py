@@ -1,7 +1,9 @@
 r"""Training conversations in GenPRM's format, and the views of them that `download` hands out.
 
 A user turn per step, an assistant turn per verification: `<analyze>`, `<verify>`, `<output>` in
-this order, the judgement boxed. The writer's text must not be able to break that structure:
+this order, the judgement boxed, each closed by its tag and a newline as in GenPRM's own dataset:
+the authors' inference waits for the newline behind `</output>`. The writer's text must not be able
+to break that structure:
 
 - A box in its prose is opened (`\boxed{5}` becomes `5`), so that the only box a reader of the
   turn can find is the judgement; boxes in code stay, since code is exactly what was run.
@@ -64,7 +66,7 @@ _TURN = re.compile(
     rf"(?:{prompts.ANALYZE_OPEN}\n(?P<analysis>{_ANALYSIS})\n{prompts.ANALYZE_CLOSE}\n)?"
     rf"(?:{prompts.VERIFY_OPEN}\n(?P<verification>{_VERIFICATION})\n{prompts.VERIFY_CLOSE}\n)?"
     rf"{prompts.OUTPUT_OPEN}\n\*\*Judgement\*\*: \$\\boxed\{{(?P<verdict>Yes|No)\}}\$\n"
-    rf"{prompts.OUTPUT_CLOSE}"
+    rf"{prompts.OUTPUT_CLOSE}\n?"  # runs that were exported before end without
 )
 QUESTION = "Question: "
 
@@ -107,7 +109,18 @@ def output_part(right: bool) -> str:
     """The `<output>` block."""
     verdict = "Yes" if right else "No"
     judgement = f"**Judgement**: $\\boxed{{{verdict}}}$"
-    return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}"
+    return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}\n"
+
+
+def ended(example: Example) -> Example:
+    """An example whose turns end in a newline, also where an earlier version exported it."""
+    turns = [
+        replace(turn, content=turn.content + "\n")
+        if turn.role == "assistant" and turn.content.endswith(prompts.OUTPUT_CLOSE)
+        else turn
+        for turn in example.conversations
+    ]
+    return replace(example, conversations=turns)
 
 
 def spoken(judgement: Judgement) -> Rationale:

@@ -128,8 +128,10 @@ class Masker:
             if message.role != "assistant":
                 continue
             before = unmarked(self._marked(messages[:place]))
-            start = text.find(message.content, len(before))
-            end = start + len(message.content)
+            trimmed = message.content.rstrip()  # as some templates show it
+            start = text.find(trimmed, len(before))
+            whole = text.startswith(message.content, start)
+            end = start + len(message.content if whole else trimmed)
             closing = next((token for token in self.ends if text.startswith(token, end)), None)
             if not text.startswith(before) or start < 0 or closing is None:
                 raise ItemError("changed_by_template", example.path_id)
