@@ -37,7 +37,7 @@ from storage.records import (
 from storage.views import View
 from workflows import prompts
 from workflows.answer_text import open_boxes
-from workflows.executed import shown_unrun
+from workflows.executed import pieces, shown_unrun
 from workflows.fences import blocks, masked, unix
 from workflows.label_rule import first_error
 
@@ -90,6 +90,20 @@ def clean_text(text: str) -> str:
 
 def _without_boxes(prose: str) -> str:
     return _BOX.sub("", open_boxes(prose)) if "\\boxed" in prose else prose
+
+
+def introduced(verification: str) -> tuple[str, str]:
+    """(what a verification says before its first block of code, the block and the rest).
+
+    The block stands right behind the lead-in in GenPRM's dataset, and the authors' inference opens
+    it there. A line that only announces it is what the lead-in says already, and left out.
+    """
+    text = unix(verification).strip()
+    first = next(iter(blocks(text)), None)
+    if first is None or not first.is_code or pieces(text[: first.start]):
+        return "", text
+    *said, last = text[: first.start].strip().split("\n")
+    return "\n".join(said if last.endswith(":") else [*said, last]).strip(), text[first.start :]
 
 
 def analyze_part(number: int, analysis: str) -> str:
@@ -162,7 +176,9 @@ def example_of(
     parts = zip(path.steps, rationale.analyses, rationale.verifications, judged, strict=False)
     for number, (step, analysis, verification, right) in enumerate(parts, start=1):
         asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
-        verified = verify_part(verification) if code else ""
+        said, verified = introduced(verification)
+        analysis = "\n\n".join(part for part in (analysis.strip(), said) if part)
+        verified = verify_part(verified) if code else ""
         answer = analyze_part(number, analysis) + verified + output_part(right)
         turns += [Message("user", asked), Message("assistant", answer)]
     example = Example(
