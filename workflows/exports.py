@@ -34,7 +34,7 @@ from storage.records import (
     Problem,
     Rationale,
 )
-from storage.views import View
+from storage.views import View, conversations
 from workflows import prompts
 from workflows.answer_text import open_boxes
 from workflows.executed import pieces, shown_unrun
@@ -366,7 +366,7 @@ def direct(example: Example) -> Example:
 
 
 def _view(name: str, title: str, of: Callable[[Example], Example]) -> View:
-    return View(name, title, Example, lambda examples: [of(example) for example in examples])
+    return conversations(name, title, lambda examples: [of(example) for example in examples])
 
 
 COT = _view("cot", "GenPRM's conversations with the written analysis only.", cot_only)

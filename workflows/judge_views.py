@@ -118,4 +118,8 @@ INTERVENTION = View(
     row_type=Intervened,
     rows=intervened,
     reads=("retry",),
+    trl="""\
+from trl import SFTConfig, SFTTrainer
+SFTTrainer("BASE", args=SFTConfig("OUT"), train_dataset=dataset.select_columns(["prompt", "completion"])).train()
+""",
 )

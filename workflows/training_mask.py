@@ -27,6 +27,10 @@ from storage.records import Example, Message
 from workflows import prompts
 from workflows.exports import output_part
 
+ASKS = (
+    "{%- if messages[-1]['role'] == 'user' %}{%- set add_generation_prompt = true %}{%- endif %}"
+)
+"""Before a chat template, makes it ask for an answer behind a user's turn, wanted or not."""
 Ids = npt.NDArray[np.int32]
 Span = tuple[int, int]
 """Characters [start, end) of the rendered conversation."""
@@ -187,10 +191,12 @@ def masker_for(tokenizer: Any, train_on_code_output: bool) -> Masker:
 
 
 def with_trainable_template(tokenizer: Any, template: str | None) -> Any:
-    """The tokenizer with the given template, and without a thought that its template opens.
+    """The tokenizer with the given template, without a thought that its template opens.
 
     Reasoning models ask with `<think>` already opened and then drop thoughts from the history; a
     verifier's answer begins with its analysis, so that opening must go, in the trained model too.
+    The authors' inference renders a conversation that ends with a user's turn without asking for
+    an answer: a template that would leave out how answers begin is made to ask (`ASKS`).
     """
     if template is not None:
         tokenizer.chat_template = template
@@ -205,6 +211,8 @@ def with_trainable_template(tokenizer: Any, template: str | None) -> Any:
             for written in (opening.replace("\n", "\\n"), opening):
                 tokenizer.chat_template = tokenizer.chat_template.replace(written, "")
             break
+    if render(tokenizer, _PROBE[:2]) != render(tokenizer, _PROBE[:2], ask=True):
+        tokenizer.chat_template = ASKS + tokenizer.chat_template
     return tokenizer
 
 
