@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bare", action="store_true", help="problems without `Question: `")
     parser.add_argument("--limit", type=int, help="responses")
     parser.add_argument("--patience", type=float, default=300.0,
-                        help="seconds without a result after which their loop has no end")  # fmt: skip
+                        help="seconds without a result: their loop has no end")  # fmt: skip
     chosen = parser.parse_args(arguments)
     out = chosen.out.resolve()
     try:

@@ -120,6 +120,7 @@ INTERVENTION = View(
     reads=("retry",),
     trl="""\
 from trl import SFTConfig, SFTTrainer
-SFTTrainer("BASE", args=SFTConfig("OUT"), train_dataset=dataset.select_columns(["prompt", "completion"])).train()
+rows = dataset.select_columns(["prompt", "completion"])
+SFTTrainer("BASE", args=SFTConfig("OUT"), train_dataset=rows).train()
 """,
 )

@@ -27,9 +27,7 @@ from storage.records import Example, Message
 from workflows import prompts
 from workflows.exports import output_part
 
-ASKS = (
-    "{%- if messages[-1]['role'] == 'user' %}{%- set add_generation_prompt = true %}{%- endif %}"
-)
+ASKS = "{%- if messages[-1]['role'] == 'user' %}{%- set add_generation_prompt = true %}{%- endif %}"
 """Before a chat template, makes it ask for an answer behind a user's turn, wanted or not."""
 Ids = npt.NDArray[np.int32]
 Span = tuple[int, int]
