@@ -189,7 +189,9 @@ def write_model(
     that ends an assistant's turn, at which generation must stop.
     """
     dtype = getattr(torch, dtype_name)
-    weights = {name: value.to(dtype) for name, value in state.items()}
+    # In another precision, tied weights are no longer one tensor, and would be written twice.
+    tied = {name for name, source in model.all_tied_weights_keys.items() if source in state}
+    weights = {name: value.to(dtype) for name, value in state.items() if name not in tied}
     known = model.generation_config.eos_token_id
     ends = known if isinstance(known, list) else [] if known is None else [known]
     if end not in ends:

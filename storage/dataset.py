@@ -2,6 +2,7 @@
 
     runs/{run}/dataset/{view}/data/train-{i}-of-{n}-{digest}.parquet
     runs/{run}/dataset/{view}/README.md
+    runs/{run}/dataset/{view}/chat_template.jinja     where the view has one
     runs/{run}/dataset/{view}/SHA256SUMS         create-only, last: what is in it is the dataset
 
 Invariant: a dataset holds what its view makes of the committed shards in the order of the plan,
@@ -25,7 +26,7 @@ from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.pilots import pilot_record
 from storage.runs import Run, Success, put_settled
 from storage.shards import check_digest, sha256_of
-from storage.views import GENPRM, View
+from storage.views import CHAT_TEMPLATE, GENPRM, View
 
 FILE_BYTES = 64 * 1024 * 1024
 """Committed bytes that go into one file."""
@@ -72,6 +73,11 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
     ).encode()
     standing = put_settled(run.store, prefix + CARD, card, run.patience)
     files.append(DatasetFile(CARD, sha256_of(standing)))
+    if view.chat_template:
+        standing = put_settled(
+            run.store, prefix + CHAT_TEMPLATE, view.chat_template.encode(), run.patience
+        )
+        files.append(DatasetFile(CHAT_TEMPLATE, sha256_of(standing)))
     sums = put_settled(run.store, prefix + SUMS, sums_of(files), run.patience)
     return files_from(prefix + SUMS, sums)
 

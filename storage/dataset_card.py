@@ -11,7 +11,7 @@ import json
 from storage.pilots import PilotRecord
 from storage.runs import Success
 from storage.specs import Spec
-from storage.views import View
+from storage.views import CHAT_TEMPLATE, FOLDER, View
 
 ESTIMATED = """\
 - Step labels are Monte-Carlo estimates made with one completion model. A step that this model
@@ -43,6 +43,11 @@ BOTH_CLASSES = """\
 COMPARED = """\
 - Answers are compared by rules and computer algebra; an equal answer in an unusual form can count
   as wrong."""
+CHATML_SAID = (
+    f"`{CHAT_TEMPLATE}` is ChatML with the marks that `assistant_only_loss` needs, for bases that "
+    "have its tokens (Qwen's, SmolLM2's). Leave `chat_template_path` out for another base whose "
+    "template TRL knows (DeepSeek-R1-Distill, Llama 3)."
+)
 VERIFIERS = {"rationalize": WRITTEN, "judge": JUDGED, "formalize": PROVEN}
 """Stage that verifies -> what its verifications are not."""
 
@@ -69,10 +74,11 @@ def dataset_card(
             "",
             "```python",
             "from datasets import load_dataset",
-            'dataset = load_dataset("path/to/this/folder", split="train")',
+            f'dataset = load_dataset("{FOLDER}", split="train")',
             "```",
             "",
             "Check the files with `sha256sum -c SHA256SUMS`.",
+            *_trained(view),
             "",
             "## Models",
             "",
@@ -111,6 +117,14 @@ def dataset_card(
             "",
         ]
     )
+
+
+def _trained(view: View) -> list[str]:
+    """How to train on it with TRL."""
+    if not view.trl:
+        return []
+    said = ["", "With TRL 1.16, on a base model of yours:", "", "```python", *view.trl.splitlines()]
+    return [*said, "```", *(["", CHATML_SAID] if view.chat_template else [])]
 
 
 def _derived(origin: str | None) -> list[str]:

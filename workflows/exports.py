@@ -1,7 +1,9 @@
 r"""Training conversations in GenPRM's format, and the views of them that `download` hands out.
 
 A user turn per step, an assistant turn per verification: `<analyze>`, `<verify>`, `<output>` in
-this order, the judgement boxed. The writer's text must not be able to break that structure:
+this order, the judgement boxed, each closed by its tag and a newline as in GenPRM's own dataset:
+the authors' inference waits for the newline behind `</output>`. The writer's text must not be able
+to break that structure:
 
 - A box in its prose is opened (`\boxed{5}` becomes `5`), so that the only box a reader of the
   turn can find is the judgement; boxes in code stay, since code is exactly what was run.
@@ -32,10 +34,10 @@ from storage.records import (
     Problem,
     Rationale,
 )
-from storage.views import View
+from storage.views import View, conversations
 from workflows import prompts
 from workflows.answer_boxes import open_boxes
-from workflows.executed import shown_unrun
+from workflows.executed import pieces, shown_unrun
 from workflows.fences import blocks, masked, unix
 from workflows.label_rule import first_error
 
@@ -64,7 +66,7 @@ _TURN = re.compile(
     rf"(?:{prompts.ANALYZE_OPEN}\n(?P<analysis>{_ANALYSIS})\n{prompts.ANALYZE_CLOSE}\n)?"
     rf"(?:{prompts.VERIFY_OPEN}\n(?P<verification>{_VERIFICATION})\n{prompts.VERIFY_CLOSE}\n)?"
     rf"{prompts.OUTPUT_OPEN}\n\*\*Judgement\*\*: \$\\boxed\{{(?P<verdict>Yes|No)\}}\$\n"
-    rf"{prompts.OUTPUT_CLOSE}"
+    rf"{prompts.OUTPUT_CLOSE}\n?"  # runs that were exported before end without
 )
 QUESTION = "Question: "
 
@@ -90,6 +92,20 @@ def _without_boxes(prose: str) -> str:
     return _BOX.sub("", open_boxes(prose)) if "\\boxed" in prose else prose
 
 
+def introduced(verification: str) -> tuple[str, str]:
+    """(what a verification says before its first block of code, the block and the rest).
+
+    The block stands right behind the lead-in in GenPRM's dataset, and the authors' inference opens
+    it there. A line that only announces it is what the lead-in says already, and left out.
+    """
+    text = unix(verification).strip()
+    first = next(iter(blocks(text)), None)
+    if first is None or not first.is_code or pieces(text[: first.start]):
+        return "", text
+    *said, last = text[: first.start].strip().split("\n")
+    return "\n".join(said if last.endswith(":") else [*said, last]).strip(), text[first.start :]
+
+
 def analyze_part(number: int, analysis: str) -> str:
     """The `<analyze>` block of paragraph `number` (from 1), its lead-in not said twice."""
     lead_in = prompts.analyze_lead_in(number)
@@ -107,7 +123,18 @@ def output_part(right: bool) -> str:
     """The `<output>` block."""
     verdict = "Yes" if right else "No"
     judgement = f"**Judgement**: $\\boxed{{{verdict}}}$"
-    return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}"
+    return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}\n"
+
+
+def ended(example: Example) -> Example:
+    """An example whose turns end in a newline, also where an earlier version exported it."""
+    turns = [
+        replace(turn, content=turn.content + "\n")
+        if turn.role == "assistant" and turn.content.endswith(prompts.OUTPUT_CLOSE)
+        else turn
+        for turn in example.conversations
+    ]
+    return replace(example, conversations=turns)
 
 
 def spoken(judgement: Judgement) -> Rationale:
@@ -149,7 +176,9 @@ def example_of(
     parts = zip(path.steps, rationale.analyses, rationale.verifications, judged, strict=False)
     for number, (step, analysis, verification, right) in enumerate(parts, start=1):
         asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
-        verified = verify_part(verification) if code else ""
+        said, verified = introduced(verification)
+        analysis = "\n\n".join(part for part in (analysis.strip(), said) if part)
+        verified = verify_part(verified) if code else ""
         answer = analyze_part(number, analysis) + verified + output_part(right)
         turns += [Message("user", asked), Message("assistant", answer)]
     example = Example(
@@ -337,7 +366,7 @@ def direct(example: Example) -> Example:
 
 
 def _view(name: str, title: str, of: Callable[[Example], Example]) -> View:
-    return View(name, title, Example, lambda examples: [of(example) for example in examples])
+    return conversations(name, title, lambda examples: [of(example) for example in examples])
 
 
 COT = _view("cot", "GenPRM's conversations with the written analysis only.", cot_only)

@@ -118,4 +118,9 @@ INTERVENTION = View(
     row_type=Intervened,
     rows=intervened,
     reads=("retry",),
+    trl="""\
+from trl import SFTConfig, SFTTrainer
+rows = dataset.select_columns(["prompt", "completion"])
+SFTTrainer("BASE", args=SFTConfig("OUT"), train_dataset=rows).train()
+""",
 )

@@ -205,6 +205,10 @@ ORM = View(
     Outcome,
     outcomes,
     ("problems", "sample"),
+    trl="""\
+from trl import KTOConfig, KTOTrainer
+KTOTrainer("BASE", args=KTOConfig("OUT"), train_dataset=dataset).train()
+""",
 )
 COUNTS = View(
     "counts",
@@ -219,4 +223,8 @@ PAIRS = View(
     Preference,
     preferences,
     ("problems", "sample"),
+    trl="""\
+from trl import DPOConfig, DPOTrainer
+DPOTrainer("BASE", args=DPOConfig("OUT"), train_dataset=dataset).train()
+""",
 )

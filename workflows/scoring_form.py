@@ -32,7 +32,7 @@ from workflows.scoring_settings import EXECUTING, Mode
 
 YES, NO = "Yes", "No"
 VERDICT_OPENING = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{"
-VERDICT_REST = f"}}$\n{prompts.OUTPUT_CLOSE}"
+VERDICT_REST = f"}}$\n{prompts.OUTPUT_CLOSE}\n"
 
 
 def check_verdicts(spell: Spell, model: str) -> None:

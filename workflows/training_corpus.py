@@ -21,6 +21,7 @@ from storage.errors import InputError, ItemError
 from storage.records import Example
 from storage.runs import Run
 from storage.stores import open_store
+from workflows.exports import ended
 from workflows.training_mask import Masker, masker_for, with_trainable_template
 from workflows.training_settings import DataSettings
 from workflows.views import VIEWS
@@ -84,7 +85,7 @@ def _examples(run: Run, view: str, counts: Counter[str]) -> Iterator[Example]:
     for shard in range(run.spec.plan.shards):
         for row in VIEWS[view].rows(run.read_rows("export", shard, Example)):
             counts["read"] += 1
-            yield row
+            yield ended(row)
 
 
 def _conversations(

@@ -27,6 +27,8 @@ from storage.records import Example, Message
 from workflows import prompts
 from workflows.exports import output_part
 
+ASKS = "{%- if messages[-1]['role'] == 'user' %}{%- set add_generation_prompt = true %}{%- endif %}"
+"""Before a chat template, makes it ask for an answer behind a user's turn, wanted or not."""
 Ids = npt.NDArray[np.int32]
 Span = tuple[int, int]
 """Characters [start, end) of the rendered conversation."""
@@ -128,8 +130,10 @@ class Masker:
             if message.role != "assistant":
                 continue
             before = unmarked(self._marked(messages[:place]))
-            start = text.find(message.content, len(before))
-            end = start + len(message.content)
+            trimmed = message.content.rstrip()  # as some templates show it
+            start = text.find(trimmed, len(before))
+            whole = text.startswith(message.content, start)
+            end = start + len(message.content if whole else trimmed)
             closing = next((token for token in self.ends if text.startswith(token, end)), None)
             if not text.startswith(before) or start < 0 or closing is None:
                 raise ItemError("changed_by_template", example.path_id)
@@ -185,10 +189,12 @@ def masker_for(tokenizer: Any, train_on_code_output: bool) -> Masker:
 
 
 def with_trainable_template(tokenizer: Any, template: str | None) -> Any:
-    """The tokenizer with the given template, and without a thought that its template opens.
+    """The tokenizer with the given template, without a thought that its template opens.
 
     Reasoning models ask with `<think>` already opened and then drop thoughts from the history; a
     verifier's answer begins with its analysis, so that opening must go, in the trained model too.
+    The authors' inference renders a conversation that ends with a user's turn without asking for
+    an answer: a template that would leave out how answers begin is made to ask (`ASKS`).
     """
     if template is not None:
         tokenizer.chat_template = template
@@ -203,6 +209,8 @@ def with_trainable_template(tokenizer: Any, template: str | None) -> Any:
             for written in (opening.replace("\n", "\\n"), opening):
                 tokenizer.chat_template = tokenizer.chat_template.replace(written, "")
             break
+    if render(tokenizer, _PROBE[:2]) != render(tokenizer, _PROBE[:2], ask=True):
+        tokenizer.chat_template = ASKS + tokenizer.chat_template
     return tokenizer
 
 

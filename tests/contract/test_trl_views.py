@@ -1,6 +1,4 @@
-"""Downloaded views in the hands of TRL: each trains one step as it is.
-
-GenPRM calls its column `conversations`, TRL `messages`: that one is taken alone and renamed.
+"""Downloaded views in the hands of TRL: the lines that a dataset's card prints train as they stand.
 
 TRL 1.16 has no trainer for step labels (`discriminative`) nor for counts.
 """
@@ -9,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage.download import download
+from storage.views import FOLDER
 from tests.contract.tiny_model import make_tiny_model
 from tests.e2e.test_scripted_build import Build, configure
 from workflows.build import finish
@@ -37,63 +37,58 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"), context=8192)
 
 
-def sft(common: dict[str, Any], **given: Any) -> Any:
-    from trl import SFTConfig, SFTTrainer
-
-    return SFTTrainer(args=SFTConfig(max_length=1000, **common), **given)
-
-
-def dpo(common: dict[str, Any], **given: Any) -> Any:
-    from trl import DPOConfig, DPOTrainer
-
-    return DPOTrainer(args=DPOConfig(**common), **given)
+TRAINED = ("genprm", "cot", "code", "direct", "orm", "pairs")
+FEW = {
+    "max_steps": 2, "per_device_train_batch_size": 2, "report_to": [], "use_cpu": True,
+    "bf16": False, "save_strategy": "no", "disable_tqdm": True,
+}  # fmt: skip
+"""What makes the printed lines cheap: two updates on a processor."""
 
 
-def kto(common: dict[str, Any], **given: Any) -> Any:
-    from trl import KTOConfig, KTOTrainer
-
-    return KTOTrainer(args=KTOConfig(**common), **given)
-
-
-def reward(common: dict[str, Any], **given: Any) -> Any:
-    from trl import RewardConfig, RewardTrainer
-
-    return RewardTrainer(args=RewardConfig(**common), **given)
+def printed(card: Path) -> str:
+    """Every line of Python of a card, in order."""
+    return "".join(re.findall(r"```python\n(.*?)```", card.read_text(), re.DOTALL))
 
 
-MakeTrainer = Callable[..., Any]
-TRAINED: list[tuple[str, MakeTrainer]] = [
-    ("genprm", sft), ("cot", sft), ("code", sft), ("direct", sft),
-    ("orm", kto), ("pairs", dpo), ("pairs", reward),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("view", "make"), [
-    pytest.param(view, make, id=f"{view}-{make.__name__}") for view, make in TRAINED
-])  # fmt: skip
-def test_a_view_trains_one_step(
-    view: str, make: MakeTrainer, built: Build, tiny: Path, tmp_path: Path
+@pytest.mark.parametrize("view", TRAINED)
+def test_the_lines_that_the_card_prints_train_on_the_download(
+    view: str, built: Build, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets
+    import transformers
+    import trl
     from transformers import AutoTokenizer
 
+    ran: list[Any] = []
+
+    def train(self: Any, run: Any = transformers.Trainer.train) -> Any:
+        ran.append((self, run(self)))
+
+    for name in ("SFTConfig", "KTOConfig", "DPOConfig"):
+        monkeypatch.setattr(trl, name, partial(getattr(trl, name), **FEW))
+    monkeypatch.setattr(transformers.Trainer, "train", train)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     download(built.run, tmp_path / "out", VIEWS[view])
-    rows = datasets.load_dataset(
-        str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache")
-    ).select(range(8))
-    if "conversations" in rows.column_names:
-        rows = rows.select_columns(["conversations"])  # TRL takes `labels` for those of tokens
-        rows = rows.rename_column("conversations", "messages")
-    common = {
-        "output_dir": str(tmp_path / "model"), "max_steps": 1, "logging_steps": 1,
-        "per_device_train_batch_size": 2, "report_to": [], "use_cpu": True, "bf16": False,
-        "save_strategy": "no", "disable_tqdm": True, "gradient_checkpointing": False,
-    }  # fmt: skip
-    trainer = make(
-        common, model=str(tiny), train_dataset=rows,
-        processing_class=AutoTokenizer.from_pretrained(tiny),
-    )  # fmt: skip
-    loss = trainer.train().training_loss
-    print(f"{view}: loss {loss:.3f}")
-    assert trainer.state.global_step == 1
-    assert math.isfinite(loss) and loss > 0
+    lines = printed(tmp_path / "out" / "README.md")
+    assert len(lines.splitlines()) == 4, "load_dataset and TRL, an import and a line each"
+    for shown, here in ((FOLDER, tmp_path / "out"), ("BASE", tiny), ("OUT", tmp_path / "model")):
+        assert shown in lines
+        lines = lines.replace(shown, str(here))
+    found: dict[str, Any] = {}
+    exec(compile(lines, "README.md", "exec"), found)
+
+    ((trainer, result),) = ran
+    assert trainer.state.global_step == 2
+    assert math.isfinite(result.training_loss) and result.training_loss > 0
+    if "conversations" in found["dataset"].column_names:
+        tokenizer = AutoTokenizer.from_pretrained(tiny)
+        for row, example in zip(trainer.train_dataset, found["dataset"], strict=True):
+            learnt = [t for t, own in zip(row["input_ids"], row["assistant_masks"], strict=True)
+                      if own]  # fmt: skip
+            answers = [t["content"] for t in example["conversations"] if t["role"] == "assistant"]
+            assert tokenizer.decode(learnt) == "".join(f"{text}<|im_end|>" for text in answers)
+
+
+def test_the_card_of_a_view_without_a_trainer_names_none(built: Build, tmp_path: Path) -> None:
+    download(built.run, tmp_path, VIEWS["counts"])
+    assert "TRL" not in (tmp_path / "README.md").read_text()

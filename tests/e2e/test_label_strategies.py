@@ -101,7 +101,7 @@ def test_a_strategy_builds_audits_clean_and_makes_examples(
     assert examples
     for example in examples:
         judged = [t.content for t in example.conversations if t.role == "assistant"]
-        said = [text.rstrip().endswith("$\\boxed{Yes}$\n</output>") for text in judged]
+        said = [text.endswith("$\\boxed{Yes}$\n</output>\n") for text in judged]
         assert said == example.labels
 
 

@@ -125,7 +125,7 @@ def test_the_download_is_read_by_datasets_and_rendered_by_the_completers_templat
             assert tags == [
                 "<analyze>", "</analyze>", "<verify>", "</verify>", "<output>", "</output>",
             ]  # fmt: skip
-            assert answer.endswith(f"$\\boxed{{{'Yes' if right else 'No'}}}$\n</output>")
+            assert answer.endswith(f"$\\boxed{{{'Yes' if right else 'No'}}}$\n</output>\n")
 
 
 def test_code_was_really_run(built: tuple[Path, dict[str, bytes]]) -> None:

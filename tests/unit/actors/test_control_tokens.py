@@ -78,7 +78,7 @@ def check_training(tokenizer: Any) -> None:
     masker = masker_for(trained, False)
     made, usual = masker.conversation(attacked, 10**6), masker.conversation(plain, 10**6)
     whole = trained.decode(made.ids)
-    assert all(turn.content in whole for turn in turns)
+    assert all(turn.content.rstrip() in whole for turn in turns)  # Llama 3 trims
     assert count(trained, made.ids) == count(trained, usual.ids)
     assert trained.decode(made.ids[made.own]) == trained.decode(usual.ids[usual.own])
     renderer = ChatRenderer(trained)

@@ -140,7 +140,7 @@ async def test_a_full_conversation_is_the_training_format_to_the_letter() -> Non
     bench = Bench(model())
     row = await bench.one()
     turns = bench.conversation
-    turns[-1] = Message("assistant", turns[-1].content + "No}$\n</output>")
+    turns[-1] = Message("assistant", turns[-1].content + "No}$\n</output>\n")
     example = Example(turns, "p", "p#0", [True, False], 1, [1.0, 1.0, 0.0], [], "", "", "", "")
     check_example(example)
     assert turns[1].content == "Question: What is 2 + 3?\n\n2 + 3 = 5"

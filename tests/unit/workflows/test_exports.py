@@ -57,7 +57,8 @@ It is 2.
 </verify>
 <output>
 **Judgement**: $\boxed{Yes}$
-</output>"""
+</output>
+"""
 
 
 def path(steps: int) -> Path:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from storage.errors import InputError
@@ -35,6 +39,25 @@ def test_f1_is_the_harmonic_mean_of_both_accuracies(
     (subset,) = processbench.score(judged(*pairs)).subsets
     assert (subset.error_accuracy, subset.correct_accuracy) == (errors, corrects)
     assert subset.f1 == pytest.approx(f1)
+
+
+DATA = Path(__file__).parents[2] / "data" / "processbench_scores.jsonl"
+SCORED = [json.loads(line) for line in DATA.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("row", SCORED, ids=[row["subset"] for row in SCORED])
+@pytest.mark.parametrize("how", ["first", "voted"])
+def test_the_benchmarks_own_script_says_the_same_of_given_predictions(
+    how: str, row: dict[str, Any]
+) -> None:
+    predicted = [
+        votes[0] if how == "first" else processbench.majority_index(votes) for votes in row["votes"]
+    ]
+    pairs = zip(row["labels"], predicted, strict=True)
+    (found,) = processbench.score(judged(*pairs, subset=row["subset"])).subsets
+    ours = {"error": found.error_accuracy, "correct": found.correct_accuracy, "f1": found.f1}
+    for name, share in ours.items():
+        assert 100 * share == pytest.approx(row[how][name], rel=1e-14, abs=0), name
 
 
 def test_the_average_is_over_subsets_not_over_solutions() -> None:

@@ -70,7 +70,7 @@ def test_an_analysis_is_the_training_text_wherever_its_opening_was_cut(spell: ob
 
 @pytest.mark.parametrize(
     ("said", "right", "rest"),
-    [("Yes", True, "Yes}$\n</output>"), ("No", False, "No}$\n</output>"), ("Hm", True, "Yes")],
+    [("Yes", True, "Yes}$\n</output>\n"), ("No", False, "No}$\n</output>\n"), ("Hm", True, "Yes")],
 )
 def test_a_verdict_is_the_sampled_word_and_its_odds_are_the_reward(
     said: str, right: bool, rest: str

@@ -31,17 +31,25 @@ def r1_tokenizer() -> Any:
     return with_trainable_template(copy.deepcopy(qwen25_tokenizer()), R1_TEMPLATE)
 
 
+def trimming_tokenizer() -> Any:
+    """Its template trims every text, as Llama 3's and Gemma's do."""
+    template = QWEN25_TEMPLATE.replace("message.content +", "(message.content | trim) +")
+    return with_trainable_template(copy.deepcopy(qwen25_tokenizer()), template)
+
+
 TOKENIZERS: dict[str, Callable[[], Any]] = {
     "demo": demo_tokenizer,
     "qwen2.5": qwen25_tokenizer,
     "deepseek-r1-distill": r1_tokenizer,
+    "trimming": trimming_tokenizer,
 }
 tokenizers = pytest.mark.parametrize("name", TOKENIZERS)
 
 
-def own_texts(of: Example, outputs: bool) -> list[str]:
+def own_texts(of: Example, outputs: bool, name: str = "") -> list[str]:
     """Each assistant turn with its end, and without its code outputs unless they are wanted."""
     texts = []
+    last = "" if name == "trimming" else "\n"
     answers = [turn.content for turn in of.conversations if turn.role == "assistant"]
     for step, text in enumerate(answers):
         for run in [run for run in of.executions if run.step == step]:
@@ -49,7 +57,7 @@ def own_texts(of: Example, outputs: bool) -> list[str]:
             if not outputs and "[Code Output]" in text:
                 assert block in text
                 text = text.replace(block, "", 1)
-        texts.append(text + END)
+        texts.append(text.rstrip() + last + END)
     return texts
 
 
@@ -63,7 +71,7 @@ def test_the_learnt_tokens_are_the_assistants_own_words_and_nothing_else(
     masker = masker_for(tokenizer, outputs)
     for one in VIEWS[view].rows(examples(9)):
         made = masker.conversation(one, LONG)
-        assert tokenizer.decode(made.ids[made.own]) == "".join(own_texts(one, outputs))
+        assert tokenizer.decode(made.ids[made.own]) == "".join(own_texts(one, outputs, name))
         whole = render(tokenizer, one.conversations)
         assert whole.startswith(tokenizer.decode(made.ids))
         rest = tokenizer.decode(made.ids[~made.own])
@@ -80,7 +88,7 @@ def test_a_step_that_quotes_a_whole_answer_is_not_learnt(name: str) -> None:
     turns = list(one.conversations)
     turns[1] = replace(turns[1], content=turns[1].content + "\n" + answer)
     made = masker_for(tokenizer, False).conversation(replace(one, conversations=turns), LONG)
-    assert tokenizer.decode(made.ids[made.own]) == "".join(own_texts(one, False))
+    assert tokenizer.decode(made.ids[made.own]) == "".join(own_texts(one, False, name))
 
 
 @tokenizers
@@ -100,7 +108,7 @@ def test_a_long_conversation_is_cut_after_the_last_turn_that_fits(name: str) -> 
     tokenizer = TOKENIZERS[name]()
     masker = masker_for(tokenizer, False)
     one = example(5, 4, wrong_from=2)
-    texts = own_texts(one, False)
+    texts = own_texts(one, False, name)
     whole = masker.conversation(one, LONG)
     ends = [len(whole.ids)]
     while len(ends) < 4:
@@ -121,6 +129,18 @@ def test_what_a_model_is_asked_with_is_what_it_was_trained_after() -> None:
     asked = render(tokenizer, one.conversations[:2], ask=True)
     assert asked.endswith("<|Assistant|>")
     assert render(tokenizer, one.conversations).startswith(asked)
+
+
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if name != "qwen2.5"])
+def test_a_trained_template_asks_behind_a_users_turn_wanted_or_not(name: str) -> None:
+    tokenizer = with_trainable_template(copy.deepcopy(TOKENIZERS[name]()), None)
+    for one in examples(4):
+        for place in range(2, len(one.conversations), 2):
+            shown = render(tokenizer, one.conversations[:place])
+            assert shown == render(tokenizer, one.conversations[:place], ask=True)
+            assert render(tokenizer, one.conversations).startswith(shown + "<analyze>\n")
+    again = with_trainable_template(copy.deepcopy(tokenizer), None)
+    assert again.chat_template == tokenizer.chat_template, "it is made to ask once"
 
 
 def test_output_that_was_not_executed_is_the_models_own() -> None:
