@@ -71,4 +71,4 @@ def kept_by_reading(counts: Mapping[str, int]) -> list[Kept]:
         if match := _KEY.fullmatch(name):
             groups.setdefault((int(match[2]), match[3]), {})[match[1]] = number
     order = sorted(groups, key=lambda of: (of[0], of[1] == NOT_RECORDED, of[1] != "strict"))
-    return [Kept(*of, **groups[of]) for of in order]
+    return [Kept(*of, *(groups[of][name] for name in _COUNTS)) for of in order]
