@@ -27,6 +27,9 @@ class Draft:
         self.cuts = 0
         """How often something that can't stay was cut off."""
         self.resumes = 0
+        self.forgiven = False
+        """Whether what the model wrote differs from what is kept of it: it was spelt otherwise, cut
+        off or taken up again."""
         self.trouble: tuple[ItemError, str] | None = None
         """What was first wrong with the form, and the text that had it."""
         self.tokens = 0
@@ -47,12 +50,19 @@ class Draft:
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
+        self.forgiven |= "\r" in written.text
         self.text = with_newlines(written.after(self.text))
         self.tokens += written.tokens
         self.size = prompt_tokens - self._prompt + written.tokens
         self.calls += 1
 
+    def settle(self, text: str) -> None:
+        """Put `text` in the place of what was written: its end is a block, or was cut off."""
+        self.forgiven |= not self.text.startswith(text)
+        self.text = text
+
     def take_up(self, text: str, executions: list[CodeRun], settled: int) -> None:
         """Go back to a part of the text, with its executions, to go on from there."""
         self.text, self.executions, self.settled = text, executions, settled
         self.resumes += 1
+        self.forgiven = True

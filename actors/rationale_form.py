@@ -88,6 +88,10 @@ class RationaleForm(Protocol):
         """Analyses and verifications per step. Raises ItemError for a text of another form."""
         ...
 
+    def is_strict(self, text: str, steps: int) -> bool:
+        """Whether a text that can be read has the form to the letter."""
+        ...
+
     def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
         """(text up to its last good paragraph, blocks in it, whether that is the last of all).
 

@@ -24,7 +24,7 @@ from actors.rationale_form import RationaleForm, Solution, solutions_of
 from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
 from storage.errors import ItemError
-from storage.records import CodeRun, Rationale
+from storage.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
 
 VOTE_TOKENS = 16
@@ -45,7 +45,7 @@ class Budget:
     """Executed blocks."""
     execute: bool = True
     votes: int = 4
-    attempts: int = 1
+    attempts: int = 2
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
     sandbox_attempts: int = 3
     """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
@@ -173,8 +173,14 @@ class RationaleWriter:
             executions = await self._as_shown(shown, draft, key, spent)
             self._form.check_executed(analyses, verifications, executions)
         votes = await self._votes(draft, solution, attempt)
-        row = self._row(draft, solution, attempt, executions)
-        return replace(row, analyses=analyses, verifications=verifications, votes=votes)
+        strict = not draft.forgiven and self._form.is_strict(draft.text, len(solution.steps))
+        return replace(
+            self._row(draft, solution, attempt, executions),
+            analyses=analyses,
+            verifications=verifications,
+            votes=votes,
+            reading=STRICT if strict else FORGIVING,
+        )
 
     def _row(
         self, draft: Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
@@ -237,11 +243,12 @@ class RationaleWriter:
                 if over:
                     return
                 continue
-            draft.text = draft.text[: draft.settled] + found.text
+            draft.settle(draft.text[: draft.settled] + found.text)
             if found.code is not None:
                 await self._execute(draft, interpreter, found.code)
                 continue
             draft.cuts += 1
+            draft.forgiven = True
             if draft.cuts > CUTS:
                 raise ItemError("not_executed", draft.cut_back)
 

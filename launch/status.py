@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from actors.models import BOUND
@@ -21,13 +21,12 @@ from storage.audit import audit
 from storage.derivation import origin_run
 from storage.errors import ConfigurationError
 from storage.pilots import pilot_record
+from storage.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs import Run, StageTotals
 from storage.specs import ENGINES
 from storage.sweep import sweep
 from workflows.executed import shown_unrun
 from workflows.rerun import Rerun, executes, run_again
-
-NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,9 @@ class RunStatus:
     """What the pilot said of its budget when it was started, and what the pilot itself spent."""
     pilot_said: str | None = None
     """The same in a sentence."""
+    kept: list[Kept] = field(default_factory=list)
+    """What was exported of the rationales, by their attempt and reading; empty where none was, or
+    where it was not recorded."""
 
 
 def run_status(run: Run) -> RunStatus:
@@ -107,6 +109,12 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
         origin=origin_run(run),
         pilot=None if pilot is None else pilot.figures,
         pilot_said=None if pilot is None else pilot.sentence,
+        kept=[
+            group
+            for stage in stages
+            if stage.stage == "export" and "rationalize" in run.spec.stages
+            for group in kept_by_reading(stage.counts)
+        ],
     )
 
 
@@ -117,8 +125,34 @@ def recorded(run: Run, role: str) -> dict[str, Any]:
 
 
 def show_status(status: RunStatus) -> None:
-    """Print a run as a table."""
-    Console().print(status_table(status))
+    """Print a run as tables."""
+    Console().print(status_tables(status))
+
+
+def status_tables(
+    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
+) -> Group:
+    """A run stage by stage, then what was kept of its rationales."""
+    tables: list[Table | str] = [status_table(status, left_s)]
+    rows = {stage.stage: stage.rows for stage in status.stages}
+    if status.kept:
+        tables.append(kept_table(status.kept))
+    elif rows.get("rationalize") and rows.get("export"):
+        tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    return Group(*tables)
+
+
+def kept_table(groups: Sequence[Kept]) -> Table:
+    """What was kept of the rationales, by their attempt and reading."""
+    table = Table(title="kept by attempt and reading of the rationale", title_justify="left")
+    for name in ("attempt", "reading", "rationales", "kept", "of those", "wrong steps of the kept"):
+        table.add_column(name, justify="left" if name == "reading" else "right")
+    for group in groups:
+        numbers = (f"{group.rationales:,}", f"{group.kept:,}")
+        table.add_row(
+            str(group.attempt), group.reading, *numbers, group.kept_share, group.wrong_share
+        )
+    return table
 
 
 def status_table(

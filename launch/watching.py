@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 
 from launch.log_pace import LogPace
-from launch.status import RunStatus, StageStatus, stage_status, status_of, status_table
+from launch.status import RunStatus, StageStatus, stage_status, status_of, status_tables
 from storage.commits import Receipt, receipt_of
 from storage.runs import Run, sum_receipts
 
@@ -84,7 +84,7 @@ def watch_run(
                 if found != before:
                     typer.echo(json.dumps(asdict(found), ensure_ascii=False))
             elif console.is_terminal:
-                screen.update(status_table(found, watch.left_s), refresh=True)
+                screen.update(status_tables(found, watch.left_s), refresh=True)
             elif pace.is_due(found, last=found.finished):
-                console.print(status_table(found, watch.left_s))
+                console.print(status_tables(found, watch.left_s))
             before = found

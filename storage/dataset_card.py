@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from storage.pilots import PilotRecord
+from storage.readings import NOT_RECORDED, Kept, is_reading_count, kept_by_reading
 from storage.runs import Success
 from storage.specs import Spec
 from storage.views import CHAT_TEMPLATE, FOLDER, View
@@ -94,6 +95,7 @@ def dataset_card(
             "",
             *_table(("paths", "number", "of those before"), _filter_rows(success)),
             "",
+            *_readings(spec, success),
             "## What was dropped, and why",
             "",
             *_table(("stage", "reason", "items"), _drop_rows(spec, success)),
@@ -233,6 +235,33 @@ def _filter_rows(success: Success) -> list[tuple[str, ...]]:
     return lines
 
 
+def _readings(spec: Spec, success: Success) -> list[str]:
+    """How much of what was written, in which attempt and form, is in the dataset."""
+    if not {"rationalize", "export"} <= set(spec.stages):
+        return []
+    groups = kept_by_reading(success.totals["export"].counts)
+    head = ("attempt", "reading", "rationales", "kept", "of those", "wrong steps of the kept")
+    return [
+        "## What was kept, by attempt and reading",
+        "",
+        "Strict: the rationale was written as it was asked for, to the letter. Forgiving: a "
+        "heading, part or fence was spelt otherwise, something was cut off, or it was taken up "
+        "again.",
+        "",
+        *(
+            _table(head, [_reading_row(group) for group in groups])
+            if groups
+            else [f"{NOT_RECORDED.capitalize()}: the run was made before."]
+        ),
+        "",
+    ]
+
+
+def _reading_row(of: Kept) -> tuple[str, ...]:
+    numbers = (f"{of.rationales:,}", f"{of.kept:,}")
+    return (str(of.attempt), of.reading, *numbers, of.kept_share, of.wrong_share)
+
+
 def _drop_rows(spec: Spec, success: Success) -> list[tuple[str, ...]]:
     return [
         (stage, reason, f"{count:,}")
@@ -246,6 +275,7 @@ def _count_rows(spec: Spec, success: Success) -> list[tuple[str, ...]]:
         (stage, name, f"{count:,}")
         for stage in spec.stages
         for name, count in sorted(success.totals[stage].counts.items())
+        if not is_reading_count(name)
     ]
 
 

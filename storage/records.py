@@ -145,6 +145,10 @@ class CodeRun:
     queued_s: float
 
 
+STRICT, FORGIVING = "strict", "forgiving"
+"""How a rationale was read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rationale:
     """A written verification of every step (stage `rationalize`); knows no answer, no label."""
@@ -172,6 +176,10 @@ class Rationale:
     dropped: str | None = None
     """Why this text does not stand (reason and detail), its other fields then empty; None for
     the one that does. `standing` leaves them out; a stage is never shown them."""
+    reading: str | None = None
+    """STRICT: written as it was asked for, to the letter. FORGIVING: a heading, part or fence was
+    spelt otherwise, something was cut off, or the text was taken up again. None: not recorded, or
+    dropped."""
 
 
 def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:

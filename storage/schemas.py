@@ -32,7 +32,7 @@ VERSIONS: dict[type[Any], int] = {
     records.StateRollouts: 1,
     tree_records.TreeNode: 1,
     records.PathLabels: 2,
-    records.Rationale: 2,
+    records.Rationale: 3,
     records.Judgement: 1,
     records.Agreement: 2,
     records.Intervention: 1,
@@ -43,6 +43,10 @@ VERSIONS: dict[type[Any], int] = {
     records.Critique: 1,
 }
 """Schema version of each kind; raise it by one with every field that is added."""
+
+GOES_ON_FROM = {"rationale": 2}
+"""Kind -> the oldest version of its rows with which a run may go on: what was added since changes
+nothing of what is made of them."""
 
 SCALARS: dict[object, pa.DataType] = {
     str: pa.string(),
@@ -65,6 +69,11 @@ def version_of(row_type: type[Any]) -> int:
 def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:
     """Kind -> version, for a run's spec."""
     return {kind_of(row_type): version_of(row_type) for row_type in row_types}
+
+
+def resumed_version(kind: str, stored: int, asked: int) -> int:
+    """The version that a run goes on with: the one it began with, where that is as good."""
+    return stored if GOES_ON_FROM.get(kind, asked) <= stored < asked else asked
 
 
 def schema_of(row_type: type[Any]) -> pa.Schema:

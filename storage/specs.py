@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from storage.commits import canonical_json
 from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
 from storage.layout import KINDS, ROAD
-from storage.schemas import schema_versions
+from storage.schemas import resumed_version, schema_versions
 
 Item = TypeVar("Item")
 
@@ -23,7 +23,11 @@ FORMAT = 1
 """Version of the run's layout and of spec.json."""
 ENGINES = "engines"
 """The part of a configuration that says, by role, what is recorded of an engine."""
-UNRECORDED = {"configuration.stages.heal": "false", "configuration.refine.heal": "false"}
+UNRECORDED = {
+    "configuration.stages.heal": "false",
+    "configuration.refine.heal": "false",
+    "configuration.stages.rationalize.require_code": "true",
+}
 """What a field was in runs that were made before it was recorded."""
 
 
@@ -135,9 +139,13 @@ class Frozen(Protocol):
 def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     """Every field in which two specs differ, by its dotted name.
 
-    What an older version did not record of an engine differs from nothing.
+    What an older version did not record of an engine differs from nothing, nor does a version of
+    rows from which a run may go on.
     """
     before, now = (json.loads(spec.to_json()) for spec in (stored, asked))
+    written, kinds = (spec.get("schemas", {}) for spec in (before, now))
+    for kind in written.keys() & kinds.keys():
+        kinds[kind] = resumed_version(kind, written[kind], kinds[kind])
     recorded, engines = (spec.get("configuration", {}).get(ENGINES, {}) for spec in (before, now))
     for role in recorded.keys() & engines.keys():
         engines[role] = {k: v for k, v in engines[role].items() if k in recorded[role]}

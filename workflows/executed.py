@@ -36,6 +36,9 @@ _PLAIN = re.compile(r"(?:text|txt|plaintext|plain|none)?", re.IGNORECASE)
 _DISPLAY = re.compile(r"(?:latex|tex|math|markdown|md|katex)", re.IGNORECASE)
 _CODE_LIKE = re.compile(r"^[ \t]*(?:print[ \t]*\(|import |from \w+ import |>>> |\$ )", re.MULTILINE)
 _SAYS_OUTPUT = re.compile(r"\b(?:outputs?|prints?|printed|stdout)\b", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"^[ \t>*_-]*nothing to compute[*_]*[ \t]*(?:[.,:;!(–—-]|$)", re.MULTILINE | re.IGNORECASE
+)
 _SHOWN = 60
 
 
@@ -222,6 +225,13 @@ def shown_code(text: str) -> list[tuple[str, str]]:
         for at, piece in enumerate(shown)
         if piece.code is not None
     ]
+
+
+def is_checked(verification: str, require_code: bool = True) -> bool:
+    """Whether a verification has code, or may say, and does, that there is nothing to compute."""
+    if any(piece.code is not None for piece in pieces(verification)):
+        return True
+    return not require_code and _NOTHING.search(masked(verification)) is not None
 
 
 def _run_of(piece: Piece, waiting: Iterator[CodeRun]) -> CodeRun | None:

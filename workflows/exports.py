@@ -25,6 +25,7 @@ from enum import StrEnum
 
 from actors.stage import ShardResult, ShardRows, process_now
 from storage.errors import ItemError
+from storage.readings import counts_of
 from storage.records import (
     Agreement,
     Example,
@@ -319,7 +320,8 @@ class ExportStage:
         kept = [row for row in rows.agreements if row.kept]
         examples, drops = process_now(kept, lambda row: row.path_id, export)
         steps = sum(len(example.labels) for example in examples)
-        return ShardResult(tuple(examples), tuple(drops), {"steps": steps})
+        counts = {"steps": steps, **counts_of(rows.rationales, examples)}
+        return ShardResult(tuple(examples), tuple(drops), counts)
 
     async def close(self) -> None:
         """Nothing to release."""

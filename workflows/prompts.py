@@ -54,6 +54,11 @@ STATE_VERDICT = """
 Let the last word that the code of each paragraph prints be True if the paragraph is correct, and \
 False if it is incorrect."""
 
+NOTHING_TO_COMPUTE = """
+
+If a paragraph states nothing that code could check, write the line `Nothing to compute.` in its \
+`<verify>` part instead of the code block, and then why."""
+
 THINK_OPEN = "<think>\n"
 THINK_CLOSE = "</think>"
 ANALYZE_OPEN, ANALYZE_CLOSE = "<analyze>", "</analyze>"
@@ -123,13 +128,17 @@ def analyze_lead_in(number: int) -> str:
     return f"Let's analyze the Paragraph {number} step by step: "
 
 
-def rationale_chat(problem: str, steps: Sequence[str], state_verdict: bool = False) -> Chat:
+def rationale_chat(
+    problem: str, steps: Sequence[str], state_verdict: bool = False, require_code: bool = True
+) -> Chat:
     """All steps of a solution, to be verified one after the other.
 
-    `state_verdict` asks besides that code says True or False in the end.
+    `state_verdict` asks besides that code says True or False in the end; without `require_code` a
+    step may be said to have nothing to compute.
     """
     shown = "".join(paragraph(number, step) for number, step in enumerate(steps, start=1))
     user = RATIONALE_TASK + problem + RATIONALE_SOLUTION + shown + RATIONALE_RULES
+    user += "" if require_code else NOTHING_TO_COMPUTE
     user += STATE_VERDICT if state_verdict else ""
     return Chat(RATIONALE_SYSTEM, user, THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n")
 

@@ -9,6 +9,7 @@ labels are known here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from actors.engine import Chat
@@ -16,7 +17,7 @@ from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
 from storage.records import CodeRun, Message
 from workflows import executed, prompts
-from workflows.executed import NOT_EXECUTED, Found, first_found, pieces, violation
+from workflows.executed import NOT_EXECUTED, Found, first_found, is_checked, pieces, violation
 from workflows.fences import blocks, unix
 from workflows.reading import Part, Section, content, sections, thought
 
@@ -34,24 +35,26 @@ REASONS = frozenset(
 )
 """Why a rationale can't be read; closed."""
 
+_ASKED_HEADING = re.compile(r"#{1,6}[ \t]*+Paragraph[ \t]++\d", re.IGNORECASE)
 _CUT = "\n[output cut: {} more characters]"
 
 
-def paragraphs(text: str, steps: int) -> tuple[list[str], list[str]]:
+def paragraphs(text: str, steps: int, require_code: bool = True) -> tuple[list[str], list[str]]:
     """Contents of `<analyze>` and of `<verify>` for paragraphs 1..`steps`, code included.
 
-    A paragraph that was opened again counts by its last complete verification. Raises ItemError
-    with a reason of `REASONS`.
+    A paragraph that was opened again counts by its last complete verification. Without
+    `require_code` one may say that it has nothing to compute. Raises ItemError with a reason of
+    `REASONS`.
     """
     text = unix(text)
-    chosen = _chosen(text, steps)
+    chosen = _chosen(text, steps, require_code)
     return (
         [content(text, analysis, number) for number, (analysis, _) in enumerate(chosen, start=1)],
         [content(text, checked, number) for number, (_, checked) in enumerate(chosen, start=1)],
     )
 
 
-def _chosen(text: str, steps: int) -> list[tuple[Part, Part]]:
+def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]]:
     """Analysis and verification of each paragraph, as they stand in the text."""
     text, ended = thought(text)
     for block in blocks(text):
@@ -65,10 +68,39 @@ def _chosen(text: str, steps: int) -> list[tuple[Part, Part]]:
         raise _missing(text, missing[0], steps)
     if numbers != list(range(1, steps + 1)):
         raise ItemError("paragraph_order", " ".join(map(str, numbers)))
-    return [_last_complete(text, ended, number, found) for number in numbers]
+    return [_last_complete(text, ended, number, found, require_code) for number in numbers]
 
 
-def last_good(text: str, steps: int) -> tuple[str, int, bool] | None:
+def is_strict(text: str, steps: int) -> bool:
+    """Whether a text needs no forgiving reader: each paragraph once, with a plain heading and two
+    whole parts, and code in the one spelling."""
+    text, _ = thought(text)
+    found = [section for section in sections(text) if section.number is not None]
+    return (
+        [section.number for section in found] == list(range(1, steps + 1))
+        and all(_is_as_asked(text, section) for section in found)
+        and all(
+            text[piece.start : piece.end] == prompts.code_block(piece.code)
+            for piece in pieces(text)
+            if piece.code is not None
+        )
+    )
+
+
+def _is_as_asked(text: str, section: Section) -> bool:
+    return (
+        _ASKED_HEADING.match(section.heading) is not None
+        and [part.name for part in section.parts] == ["analyze", "verify"]
+        and all(
+            part.closed
+            and text.endswith(f"<{part.name}>", 0, part.start)
+            and text.startswith(f"</{part.name}>", part.end)
+            for part in section.parts
+        )
+    )
+
+
+def last_good(text: str, steps: int, require_code: bool = True) -> tuple[str, int, bool] | None:
     """(text up to its last good paragraph, blocks in it, whether it is the last of `steps`).
 
     Good are paragraphs from the first one on, in order, that can be read. The next one is opened.
@@ -81,7 +113,7 @@ def last_good(text: str, steps: int) -> tuple[str, int, bool] | None:
             break
         if section.number == good + 1:
             try:
-                end = _parts(text, ended, section)[1].end
+                end = _parts(text, ended, section, require_code)[1].end
             except ItemError:
                 break
             good += 1
@@ -105,18 +137,18 @@ def _missing(text: str, number: int, steps: int) -> ItemError:
 
 
 def _last_complete(
-    text: str, ended: bool, number: int, found: Sequence[Section]
+    text: str, ended: bool, number: int, found: Sequence[Section], require_code: bool
 ) -> tuple[Part, Part]:
     trouble: ItemError | None = None
     for section in reversed([each for each in found if each.number == number]):
         try:
-            return _parts(text, ended, section)
+            return _parts(text, ended, section, require_code)
         except ItemError as error:
             trouble = trouble or error
     raise trouble or ItemError("paragraph_missing", f"paragraph {number}")
 
 
-def _parts(text: str, ended: bool, section: Section) -> tuple[Part, Part]:
+def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tuple[Part, Part]:
     """The last analysis with the verification that belongs to it.
 
     A second verification of one analysis stands for the first if it has code; where it has none,
@@ -139,15 +171,12 @@ def _parts(text: str, ended: bool, section: Section) -> tuple[Part, Part]:
     analysis, checks = parts[last], parts[last + 1 :]
     if not text[analysis.start : analysis.end].strip():
         raise ItemError("part_missing", f"{named} has an empty analysis")
-    if not _has_code(text, checks[-1]):
-        if any(_has_code(text, check) for check in checks):
+    checked = [is_checked(text[check.start : check.end], require_code) for check in checks]
+    if not checked[-1]:
+        if any(checked):
             raise ItemError("part_repeated", f"{named} has {names}")
         raise ItemError("no_code", f"{named}: the code block that checks it is missing")
     return analysis, checks[-1]
-
-
-def _has_code(text: str, part: Part) -> bool:
-    return any(piece.code is not None for piece in pieces(text[part.start : part.end]))
 
 
 def check_executed(
@@ -218,13 +247,17 @@ class PaperForm:
     thinking_stop = prompts.THINK_CLOSE
     vote_stop = prompts.INDEX_STOP
 
-    def __init__(self, output_chars: int, state_verdict: bool = False) -> None:
+    def __init__(
+        self, output_chars: int, state_verdict: bool = False, require_code: bool = True
+    ) -> None:
+        """`require_code`: a step can't say that it has nothing to compute."""
         self._output_chars = output_chars
         self._state_verdict = state_verdict
+        self._require_code = require_code
 
     def chat(self, problem: str, steps: Sequence[str]) -> Chat:
         """The rationale prompt; neither answer nor labels can be given to it."""
-        asked = prompts.rationale_chat(problem, steps, self._state_verdict)
+        asked = prompts.rationale_chat(problem, steps, self._state_verdict, self._require_code)
         messages = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
         return Chat(messages, asked.prefill)
 
@@ -248,11 +281,15 @@ class PaperForm:
 
     def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
         """See `paragraphs`."""
-        return paragraphs(text, steps)
+        return paragraphs(text, steps, self._require_code)
+
+    def is_strict(self, text: str, steps: int) -> bool:
+        """See `is_strict`."""
+        return is_strict(text, steps)
 
     def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
         """See `last_good`."""
-        return last_good(text, steps)
+        return last_good(text, steps, self._require_code)
 
     def shown_code(
         self, analyses: Sequence[str], verifications: Sequence[str]

@@ -219,8 +219,12 @@ class RationalizeSettings:
     """Most characters of one code output that are fed back."""
     votes: Positive = 4
     """Samples of the judge's final index."""
-    attempts: Positive = 1
-    """Tries per path before an unreadable rationale is dropped."""
+    attempts: Positive = 2
+    """Tries per path before an unreadable rationale is dropped; the paper names no second one."""
+    require_code: bool = True
+    """Every step is checked by code (the paper). False: the writer is told that a step with nothing
+    to compute may say so in its verification, in the line `Nothing to compute.`; `tool` and
+    `hybrid` of `consensus.sources` still need code of every step."""
     state_verdict: bool = False
     """True: the writer is also asked that the last word its code prints for a paragraph is True
     or False; for `consensus.sources` with `tool`."""

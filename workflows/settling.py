@@ -58,7 +58,8 @@ PlaceOf = Callable[[str], Place | None]
 
 def recalled(config: Config, *begun: Run | None) -> Config:
     """The configuration with what was trained named by its store, and every model and tokenizer at
-    the commit, or digest, that was recorded of it; not healed where the run began before that.
+    the commit, or digest, that was recorded of it; not healed, and with the attempts that it began
+    with, where the run began before these had their defaults.
 
     `begun`: the run, and the one that it derives from, as far as there are any. Nobody is asked.
     """
@@ -74,6 +75,10 @@ def recalled(config: Config, *begun: Run | None) -> Config:
         said = specs[0].configuration.get(part) if specs else None
         if said is not None and "heal" not in said:
             changed = replace(changed, **{part: replace(getattr(changed, part), heal=False)})
+    written = specs[0].configuration.get("stages", {}).get("rationalize") if specs else None
+    if written is not None and "require_code" not in written:
+        again = replace(changed.stages.rationalize, attempts=written["attempts"])
+        changed = replace(changed, stages=replace(changed.stages, rationalize=again))
     return changed  # type: ignore[no-any-return]
 
 

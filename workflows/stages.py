@@ -164,7 +164,7 @@ class StageMaker:
         return RationaleWriter(
             engine,
             sandbox,
-            form=PaperForm(wanted.output_chars, wanted.state_verdict),
+            form=PaperForm(wanted.output_chars, wanted.state_verdict, wanted.require_code),
             labelled="label" in judge_stages.reads_of(self.config, "rationalize"),
             sampling=sampling_of(wanted),
             budget=Budget(

@@ -208,7 +208,7 @@ async def made_of(case: Case, reply: str, reads: bool = True) -> ShardResult[Rat
         FakeSandbox(),
         form=PaperForm(2000),
         sampling=Sampling(max_tokens=4000),
-        budget=Budget(),
+        budget=Budget(attempts=1),
         limits=Limits(),
         model="writer",
         seed=0,

@@ -44,7 +44,7 @@ async def written(
         sandbox or FakeSandbox(),
         form=PaperForm(2000),
         sampling=Sampling(max_tokens=call_tokens),
-        budget=Budget(),
+        budget=Budget(attempts=1),
         limits=Limits(),
         model="writer",
         seed=0,
@@ -358,3 +358,44 @@ async def test_a_text_that_is_never_of_the_form_keeps_its_first_reason_and_its_t
     (drop,), (row,) = (await written(reply)).drops, (await written(reply)).rows
     assert drop.reason == "no_code"
     assert row.text.endswith("I am sure.\nSo it holds.\n</verify>\n</think>")
+
+
+WHOLE = reply_of(GOOD)
+SECOND = "### Paragraph 2\n<analyze>\nFine too."
+
+
+@pytest.mark.parametrize(
+    ("reply", "reading"),
+    [
+        pytest.param(WHOLE, "strict", id="as asked for"),
+        pytest.param(WHOLE.replace("Paragraph 2", "Paragraph 2: the sum"), "strict", id="title"),
+        pytest.param(reply_of(GOOD, GOOD + "Or:\n" + GOOD), "strict", id="more code"),
+        pytest.param(reply_of(GOOD + "As $x$:\n```latex\nx\n```\n"), "strict", id="a formula"),
+        pytest.param(
+            WHOLE.replace("### Paragraph 2", "**Paragraph 2**"), "forgiving", id="heading"
+        ),
+        pytest.param(WHOLE.replace("Fine too.\n</an", "Fine too.\n</An"), "forgiving", id="tag"),
+        pytest.param(
+            WHOLE.replace("Fine too.\n</analyze>", "Fine too."), "forgiving", id="left open"
+        ),
+        pytest.param(WHOLE.replace("\n", "\r\n"), "forgiving", id="line ends"),
+        pytest.param(reply_of(GOOD.replace("python", "py")), "forgiving", id="py"),
+        pytest.param(reply_of(GOOD.replace("```\n", "``` \n")), "forgiving", id="closing fence"),
+        pytest.param(
+            WHOLE.replace("</think>", "### Paragraph 1\n<analyze>\nAgain.\n</analyze>\n<verify>\n"
+                          f"{GOOD}</verify>\n</think>"), "forgiving", id="opened again"),
+        pytest.param(
+            WHOLE.replace(SECOND, "### Paragraph 2\n<analyze>\nSure.\n</think>Fine too."),
+            "forgiving", id="taken up"),
+    ],
+)  # fmt: skip
+async def test_a_rationale_says_whether_it_needed_a_forgiving_reader(
+    reply: str, reading: str
+) -> None:
+    (row,) = (await written(reply)).rows
+    assert row.reading == reading
+
+
+async def test_a_dropped_text_was_read_in_no_way() -> None:
+    (row,) = (await written(reply_of("Surely.\n"))).rows
+    assert row.dropped and row.reading is None

@@ -363,3 +363,16 @@ async def test_an_engine_that_dies_fails_the_shard_and_blames_no_response() -> N
     with pytest.raises(EngineFailed):
         await bench.run(RESPONSE, Response("s", "p", "What?", ["one"], ""))
     assert bench.sandbox.closed == len(bench.sandbox.opened)
+
+
+async def test_a_step_said_to_have_nothing_to_compute_is_judged_with_its_verification() -> None:
+    def script(chat: Chat, seed: int) -> str:
+        if chat.prefill.endswith(VERDICT_OPENING):
+            return "Yes"
+        if prompts.VERIFY_OPEN not in chat.prefill:
+            return f"It restates the question.\n{prompts.ANALYZE_CLOSE}\n"
+        return f"Nothing to compute.\n{prompts.VERIFY_CLOSE}\n"
+
+    row = await Bench(script).one()
+    assert row.verifications == ["Nothing to compute."] * 2
+    assert (row.degraded, row.executions) == ([False, False], [])

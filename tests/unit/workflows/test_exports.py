@@ -20,6 +20,7 @@ from storage.records import (
     Problem,
     Rationale,
 )  # fmt: skip
+from workflows import prompts
 from workflows.consensus import exported_labels
 from workflows.exports import (
     CODE,
@@ -29,6 +30,7 @@ from workflows.exports import (
     Reason,
     check_example,
     clean_text,
+    code_only,
     example_of,
 )  # fmt: skip
 from workflows.labels import first_error
@@ -194,6 +196,18 @@ def test_boxes_in_prose_are_opened_and_code_stays_as_it_ran(written: str, cleane
     assert clean_text(written) == cleaned
 
 
+def test_a_step_said_to_have_nothing_to_compute_is_exported_as_it_stands() -> None:
+    whole = replace(rationale(1), verifications=["Nothing to compute. A name."], executions=[])
+    made = example_of(PROBLEM, path(1), [True], [0.5, 1.0], whole, MODELS, "run")
+    assert f"{prompts.VERIFY_LEAD_IN}\nNothing to compute. A name.\n</verify>" in (
+        made.conversations[-1].content
+    )
+    assert code_only(made).conversations[-1].content.startswith("<verify>")
+    invented = replace(whole, verifications=["Nothing to compute.\n```output\n7\n```\nSo."])
+    with pytest.raises(ItemError, match="no code printed"):
+        example_of(PROBLEM, path(1), [True], [0.5, 1.0], invented, MODELS, "run")
+
+
 def test_a_lead_in_is_not_said_twice() -> None:
     made = example(
         "1",
@@ -310,7 +324,13 @@ async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
     result = await ExportStage(run="run", models=MODELS).run(rows)
     assert [row.path_id for row in result.rows] == ["p#0"]
     assert [(drop.item, drop.reason) for drop in result.drops] == [("p#2", "tag_in_text")]
-    assert result.counts == {"steps": 2}
+    assert result.counts == {
+        "steps": 2,
+        "rationales (1, not recorded)": 3,
+        "kept (1, not recorded)": 1,
+        "kept_steps (1, not recorded)": 2,
+        "kept_wrong_steps (1, not recorded)": 0,
+    }
 
 
 @pytest.mark.parametrize(("executes", "rows"), [(True, 0), (False, 1)])

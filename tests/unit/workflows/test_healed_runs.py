@@ -1,4 +1,7 @@
-"""Whether forced beginnings are healed stands in the spec; a run begun before that is not."""
+"""What older runs go on with: their own way of forced beginnings, their own number of attempts.
+
+Whether forced beginnings are healed stands in the spec; a run begun before that is not.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from storage.specs import ShardPlan, Spec, differences
 from workflows import configuration, refining
 from workflows.configuration import BuildConfig, ModelSettings
 from workflows.refining import RefineConfig, RefineModels
-from workflows.settings import StageSettings
+from workflows.settings import RationalizeSettings, StageSettings
 from workflows.settling import recalled
 
 ENGINE = EngineSettings(kind="scripted", model="m")
@@ -62,3 +65,47 @@ def test_another_choice_is_refused_by_its_name(
     asked = recalled(healed(config, part, not begun), run)
     (found,) = differences(run.spec, spec_of(binding(asked)))
     assert found.name == f"configuration.{part}.heal"
+
+
+def rationalized(attempts: int) -> BuildConfig:
+    stages = StageSettings(rationalize=RationalizeSettings(attempts=attempts))
+    return replace(BUILD, stages=replace(stages, road=("sample",)))
+
+
+def begun_before() -> Run:
+    """A run that was begun when one attempt was the default and code was always required."""
+    said = configuration.binding(rationalized(1))
+    del said["stages"]["rationalize"]["require_code"]
+    spec = replace(spec_of(said), schemas={"rationale": 2})
+    return Run.start(MemoryStore(), "r", spec)
+
+
+def test_a_run_begun_with_one_attempt_by_default_goes_on_with_one() -> None:
+    old = begun_before()
+    goes_on = recalled(BUILD, old)
+    assert goes_on.stages.rationalize.attempts == 1
+    asked = replace(spec_of(configuration.binding(goes_on)), schemas={"rationale": 3})
+    assert differences(old.spec, asked) == []
+
+
+def test_a_run_begun_before_is_refused_where_code_is_no_longer_required() -> None:
+    old = begun_before()
+    stages = replace(BUILD.stages, rationalize=RationalizeSettings(require_code=False))
+    asked = spec_of(configuration.binding(recalled(replace(BUILD, stages=stages), old)))
+    (found,) = differences(old.spec, replace(asked, schemas={"rationale": 3}))
+    assert found.name == "configuration.stages.rationalize.require_code"
+
+
+def test_another_number_of_attempts_is_refused_by_its_name() -> None:
+    run = Run.start(MemoryStore(), "r", spec_of(configuration.binding(rationalized(1))))
+    (found,) = differences(run.spec, spec_of(configuration.binding(recalled(BUILD, run))))
+    assert str(found).endswith("rationalize.attempts: stored 1, asked for 2")
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_rows_that_later_stages_read_otherwise_refuse_a_run(version: int) -> None:
+    stored = replace(begun_before().spec, schemas={"rationale": version})
+    asked = replace(stored, schemas={"rationale": 3})
+    assert [str(one) for one in differences(stored, asked)] == [
+        f"schemas.rationale: stored {version}, asked for 3"
+    ]

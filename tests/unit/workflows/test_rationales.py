@@ -119,3 +119,43 @@ def test_the_prompt_has_the_problem_and_every_step_and_opens_the_first_paragraph
     assert "What is 1 + 1?" in chat.messages[1].content
     assert "<paragraph_2>\ntwo\n</paragraph_2>" in chat.messages[1].content
     assert chat.prefill == prompts.THINK_OPEN + "### Paragraph 1\n<analyze>\n"
+
+
+NOTHING = [
+    "Nothing to compute.\nThe paragraph only restates the question.\n",
+    "**Nothing to compute.** It names the unknowns. ",
+    "nothing to compute: a definition. ",
+    "- Nothing to compute\n",
+]
+NO_STATEMENT = [
+    "I am sure. ",
+    "There would be nothing to compute. ",
+    "Nothing to compute? Let me see. ",
+    "Nothing to compute here is hard. ",
+    "```text\nNothing to compute.\n```\n",
+]
+
+
+@pytest.mark.parametrize("said", NOTHING)
+def test_a_step_may_say_that_it_has_nothing_to_compute_only_where_code_is_not_required(
+    said: str,
+) -> None:
+    text = part(1, verify=said) + part(2)
+    assert paragraphs(text, 2, require_code=False)[1][0] == f"{said}Holds."
+    for form in (PaperForm(9, require_code=True), PaperForm(9)):
+        with pytest.raises(ItemError, match="no_code"):
+            form.paragraphs(text, 2)
+        assert form.last_good(text, 2) is None
+    good = PaperForm(9, require_code=False).last_good(text, 2)
+    assert good is not None and good[1:] == (1, True)
+
+
+@pytest.mark.parametrize("said", NO_STATEMENT)
+def test_a_step_without_code_has_to_say_so_in_so_many_words(said: str) -> None:
+    with pytest.raises(ItemError, match="no_code"):
+        paragraphs(part(1, verify=said) + part(2), 2, require_code=False)
+
+
+def test_the_writer_hears_of_it_only_where_code_is_not_required() -> None:
+    asked = [PaperForm(9, require_code=need).chat("?", ["a"]) for need in (True, False)]
+    assert ["Nothing to compute." in chat.messages[1].content for chat in asked] == [False, True]
