@@ -23,7 +23,13 @@ FORMAT = 1
 """Version of the run's layout and of spec.json."""
 ENGINES = "engines"
 """The part of a configuration that says, by role, what is recorded of an engine."""
-UNRECORDED = {"configuration.stages.heal": "false", "configuration.refine.heal": "false"}
+UNRECORDED = {
+    "configuration.stages.heal": "false",
+    "configuration.refine.heal": "false",
+    "configuration.stages.sample.examples": "[]",
+    "configuration.stages.rationalize.examples": "[]",
+    "configuration.stages.rationalize.system": "null",
+}
 """What a field was in runs that were made before it was recorded."""
 
 

@@ -218,15 +218,22 @@ class PaperForm:
     thinking_stop = prompts.THINK_CLOSE
     vote_stop = prompts.INDEX_STOP
 
-    def __init__(self, output_chars: int, state_verdict: bool = False) -> None:
+    def __init__(
+        self,
+        output_chars: int,
+        state_verdict: bool = False,
+        system: str | None = None,
+        examples: tuple[Message, ...] = (),
+    ) -> None:
+        """`system`: None for the paper's; `examples`: turns between it and what is asked."""
         self._output_chars = output_chars
         self._state_verdict = state_verdict
+        self._before = (Message("system", system or prompts.RATIONALE_SYSTEM), *examples)
 
     def chat(self, problem: str, steps: Sequence[str]) -> Chat:
         """The rationale prompt; neither answer nor labels can be given to it."""
         asked = prompts.rationale_chat(problem, steps, self._state_verdict)
-        messages = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
-        return Chat(messages, asked.prefill)
+        return Chat((*self._before, Message("user", asked.user)), asked.prefill)
 
     def found(self, written: str, ran: bool) -> Found | None:
         """See `workflows.executed.first_found`."""
