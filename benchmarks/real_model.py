@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -75,14 +75,22 @@ def problems(math: int, easy: int) -> list[dict[str, Any]]:
     return first("math_problems.jsonl", math, LEVEL) + first("easy_problems.jsonl", easy, "easy")
 
 
-def prepare(folder: Path, rows: Iterable[dict[str, Any]], **changes: Any) -> Path:
-    """The configuration as a file in `folder`, with these problems; `changes` at its top level."""
+def prepare(
+    folder: Path,
+    rows: Iterable[dict[str, Any]],
+    stages: Mapping[str, Mapping[str, Any]] | None = None,
+    run: str | None = None,
+) -> Path:
+    """The configuration as a file in `folder`, with these problems; `stages`: other settings."""
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     file = folder / "problems.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for model in config["models"].values():
         model["model"] = str(smollm2())
-    config |= {"problems": str(file), "store": f"file://{folder}/store", **changes}
+    for stage, settings in (stages or {}).items():
+        config["stages"][stage] = {**config["stages"].get(stage, {}), **settings}
+    config |= {"problems": str(file), "store": f"file://{folder}/store"}
+    config |= {"run": run} if run else {}
     made = folder / f"{config['run']}.yaml"
     made.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     return made
@@ -184,7 +192,7 @@ class Report:
         yield from self._drops("rationalize", "paths")
         first = self._written[:TEXTS]
         more = [row for row in self._written[TEXTS:] if row.dropped is not None]
-        yield f"\nits first {len(first)} texts, then dropped ones ({len(more[:TEXTS])} of {len(more)})"
+        yield f"\nthe first {len(first)}, then {len(more[:TEXTS])} of {len(more)} that were dropped"
         for row in (*first, *more[:TEXTS]):
             yield f"\n--- {row.path_id}, attempt {row.attempt + 1}: {self._fate(row)}"
             yield _indented(row.text)
