@@ -27,6 +27,9 @@ UNRECORDED = {
     "configuration.stages.heal": "false",
     "configuration.refine.heal": "false",
     "configuration.stages.rationalize.require_code": "true",
+    "configuration.stages.sample.examples": "[]",
+    "configuration.stages.rationalize.examples": "[]",
+    "configuration.stages.rationalize.system": "null",
 }
 """What a field was in runs that were made before it was recorded."""
 

@@ -39,6 +39,7 @@ from workflows.road import INPUT_STAGE
 from workflows.schedule import RolePlan, Schedule
 from workflows.starting import begin, spec_of
 from workflows.tolerance import Tolerance
+from workflows.worked_examples import check_examples
 from workflows.workload import Workload
 
 
@@ -77,6 +78,7 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     unusual = config.stages.answers.unusual
     checked = checked_problems(Path(config.problems), config.limit, check_reference, unusual)
     check_references(config, checked.problems)
+    check_examples(config.stages, checked.problems)
     road = (INPUT_STAGE, *config.stages.road)
     spec = spec_of(config, binding(config), road, checked.problems, image_digest)
     return Planned(spec, checked.problems, checked.dropped)

@@ -66,11 +66,7 @@ neither repeat what stands before it nor go on with the solution."""
 
 MY_SOLUTION = "### My Solution\n\n"
 CRITIQUE_HEADING = "### Critique\n\n"
-FINAL = (
-    "### Final Conclusion\n\n"
-    "The index of the paragraph with the earliest error, or -1 if there is none.\n\n"
-    "ANSWER: \\boxed{"
-)
+FINAL = prompts.FINAL
 JUDGED_RIGHT = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{Yes}}$\n{prompts.OUTPUT_CLOSE}"
 JUDGED_WRONG = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{No}}$\n{prompts.OUTPUT_CLOSE}"
 OPENED = prompts.paragraph_heading(1) + prompts.ANALYZE_OPEN + "\n"

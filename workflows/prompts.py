@@ -74,11 +74,12 @@ OUTPUT_STOP = "\n[Code Output]"
 """Generation pauses where the model begins an output of its own."""
 
 CODE_OUTPUT_OPEN = "[Code Output]\n\n```\n"
-CONCLUSION = (
-    "\n</think>\n\n### Final Conclusion\n\n"
+FINAL = (
+    "### Final Conclusion\n\n"
     "The index of the paragraph with the earliest error, or -1 if there is none.\n\n"
     "ANSWER: \\boxed{"
 )
+CONCLUSION = f"\n{THINK_CLOSE}\n\n{FINAL}"
 RATIONALE_STOPS = (*FENCE_STOPS, THINK_CLOSE)
 INDEX_STOP = "}"
 

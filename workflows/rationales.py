@@ -248,18 +248,24 @@ class PaperForm:
     vote_stop = prompts.INDEX_STOP
 
     def __init__(
-        self, output_chars: int, state_verdict: bool = False, require_code: bool = True
+        self,
+        output_chars: int,
+        state_verdict: bool = False,
+        require_code: bool = True,
+        system: str | None = None,
+        examples: tuple[Message, ...] = (),
     ) -> None:
-        """`require_code`: a step can't say that it has nothing to compute."""
+        """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
+        paper's; `examples`: turns between it and what is asked."""
         self._output_chars = output_chars
         self._state_verdict = state_verdict
         self._require_code = require_code
+        self._before = (Message("system", system or prompts.RATIONALE_SYSTEM), *examples)
 
     def chat(self, problem: str, steps: Sequence[str]) -> Chat:
         """The rationale prompt; neither answer nor labels can be given to it."""
         asked = prompts.rationale_chat(problem, steps, self._state_verdict, self._require_code)
-        messages = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
-        return Chat(messages, asked.prefill)
+        return Chat((*self._before, Message("user", asked.user)), asked.prefill)
 
     def found(self, written: str, ran: bool) -> Found | None:
         """See `workflows.executed.first_found`."""

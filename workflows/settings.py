@@ -55,6 +55,33 @@ def sampling_of(wanted: SamplingSettings) -> Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkedSolution:
+    """A problem with its solution, shown to policy and completion model."""
+
+    __pydantic_config__ = STRICT
+
+    problem: str
+    solution: str
+    """As the policy should write it: steps with their headers, the answer boxed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkedRationale:
+    """A solution with its verification, shown to the writer of rationales."""
+
+    __pydantic_config__ = STRICT
+
+    problem: str
+    steps: tuple[str, ...]
+    """Without their headers."""
+    verification: str
+    """As the writer should write it: a heading and both parts for each step, code with its
+    outputs."""
+    first_error: int
+    """Number of the first wrong step, from 1; -1: none is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSettings:
     """Stage `sample`: the policy's paths."""
 
@@ -96,6 +123,10 @@ class SampleSettings:
     max_tokens: Positive = 2048
     system: str = "Please reason step by step, and put your final answer within \\boxed{}."
     """System prompt of policy and completion model."""
+    examples: tuple[WorkedSolution, ...] = ()
+    """Worked examples that policy and completion model are shown before the problem, each with
+    `problem` and `solution` (steps with their headers, the answer boxed): for base models and
+    others that keep no form without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +259,12 @@ class RationalizeSettings:
     state_verdict: bool = False
     """True: the writer is also asked that the last word its code prints for a paragraph is True
     or False; for `consensus.sources` with `tool`."""
+    system: str | None = None
+    """System prompt of the writer; None: the paper's."""
+    examples: tuple[WorkedRationale, ...] = ()
+    """Worked examples that the writer is shown before the solution, each with `problem`, `steps`
+    (without headers), `verification` (a heading and both parts for each step, code with its
+    outputs) and `first_error` (number of the first wrong step, from 1; -1: none)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from actors.completer import Completer
+from actors.completer import Completer, CompletionChat
 from actors.engine import Chat, Engine, EngineSettings
 from actors.engines import open_engine
 from actors.models import model_identity
@@ -38,6 +38,7 @@ from workflows.posterior import Chain
 from workflows.rationales import PaperForm
 from workflows.sampling import QuotaRule, allocation
 from workflows.settings import sampling_of
+from workflows.worked_examples import rationale_turns, solution_turns
 from workflows.workers import worker_makers
 from workflows.workload import Workload
 
@@ -114,7 +115,7 @@ class StageMaker:
         return PolicySampler(
             engine,
             grader(self.config.stages.answers),
-            chat=partial(policy_chat, wanted.system),
+            chat=partial(policy_chat, wanted.system, shown=solution_turns(wanted.examples)),
             split=steps.split,
             read_answer=read_answer,
             rule=QuotaRule(wanted),
@@ -130,7 +131,7 @@ class StageMaker:
         return Completer(
             engine,
             grader(self.config.stages.answers),
-            chat=partial(opened_chat, self.config.stages.sample.system),
+            chat=self._opened_chat(),
             openings=steps.openings,
             read_answer=read_answer,
             budget=budget_of(wanted, self.config.stages.label, self.chain),
@@ -142,12 +143,17 @@ class StageMaker:
             wrong_only=wanted.paths == "wrong",
         )
 
+    def _opened_chat(self) -> CompletionChat:
+        """The chat that continues a solution, as the policy was asked for it."""
+        asked = self.config.stages.sample
+        return partial(opened_chat, asked.system, shown=solution_turns(asked.examples))
+
     def _search(self, engine: Engine) -> Stage:
         wanted = self.config.stages.estimate
         return TreeSearcher(
             engine,
             grader(self.config.stages.answers),
-            chat=partial(opened_chat, self.config.stages.sample.system),
+            chat=self._opened_chat(),
             openings=steps.openings,
             split=steps.whole,
             read_answer=read_answer,
@@ -164,7 +170,13 @@ class StageMaker:
         return RationaleWriter(
             engine,
             sandbox,
-            form=PaperForm(wanted.output_chars, wanted.state_verdict, wanted.require_code),
+            form=PaperForm(
+                wanted.output_chars,
+                wanted.state_verdict,
+                wanted.require_code,
+                wanted.system,
+                rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code),
+            ),
             labelled="label" in judge_stages.reads_of(self.config, "rationalize"),
             sampling=sampling_of(wanted),
             budget=Budget(
@@ -185,19 +197,17 @@ def verifies(road: Collection[str]) -> bool:
     return not {"rationalize", "formalize", "judge"}.isdisjoint(road)
 
 
-def policy_chat(system: str, problem: Problem) -> Chat:
-    """The chat that forces the first step header."""
-    return completion_chat(system, problem, ())
+def policy_chat(system: str, problem: Problem, shown: tuple[Message, ...] = ()) -> Chat:
+    """The chat that forces the first step header; `shown`: turns before the problem."""
+    return opened_chat(system, problem, steps.opening(()), shown)
 
 
-def completion_chat(system: str, problem: Problem, prefix: tuple[str, ...]) -> Chat:
-    """The chat that continues a solution after `prefix`."""
-    return opened_chat(system, problem, steps.opening(prefix))
-
-
-def opened_chat(system: str, problem: Problem, opening: str) -> Chat:
+def opened_chat(
+    system: str, problem: Problem, opening: str, shown: tuple[Message, ...] = ()
+) -> Chat:
     """The chat that continues a solution after `opening`, which ends with a step's header."""
-    return Chat((Message("system", system), Message("user", problem.problem)), opening)
+    asked = (Message("system", system), *shown, Message("user", problem.problem))
+    return Chat(asked, opening)
 
 
 def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:

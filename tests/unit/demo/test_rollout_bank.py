@@ -18,7 +18,8 @@ from benchmarks.tree_drawing import TreeModel, draw
 from demo import world
 from demo.tokenizer import END
 from storage.records import Message, Problem
-from workflows.stages import completion_chat
+from workflows.stages import opened_chat
+from workflows.steps import opening
 
 COMPLETER = Path(__file__).parents[3] / "demo/models/completer"
 TOKENIZER = Tokenizer.from_file(str(COMPLETER / "tokenizer.json"))
@@ -63,7 +64,7 @@ def test_every_drawn_text_is_as_frequent_as_transformers_says_it_is(model: TreeM
     problem = world.problem("sequence/4/324326")
     asked = Problem(problem.problem_id, problem.text, problem.answer, 4, None, None, None)
     slip = "Gaps: 8 - 1 = 6."
-    prompts = [TOKENIZER.encode(rendered(completion_chat("Think.", asked, steps))).ids
+    prompts = [TOKENIZER.encode(rendered(opened_chat("Think.", asked, opening(steps)))).ids
                for steps in ((), (slip,), (slip, "Rise: 6 * 4 = 24."))]  # fmt: skip
     n, end = 5_000, TOKENIZER.token_to_id(END)
     drawn = draw(model, prompts, n, TEMPERATURE, 60, end, np.random.default_rng(5))
