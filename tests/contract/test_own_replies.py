@@ -27,7 +27,7 @@ from storage.errors import ItemError, SandboxUnavailable
 from storage.records import Example, Judgement, Problem, Rationale, standing
 from tests.contract.own_replies import TALLY, replies
 from tests.one_text import OneText
-from tests.unit.actors.test_executed_rationales import unlike_what_runs
+from tests.unit.actors.test_executed_rationales import shown_invented, unlike_what_runs
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows.executed import shown_unrun
 from workflows.exports import example_of
@@ -64,9 +64,9 @@ class Made:
         return self.result.drops[0].reason
 
 
-async def written(given: Mapping[str, Any], sandbox: Sandbox) -> Made:
+async def written(given: Mapping[str, Any], sandbox: Sandbox, reads: bool = True) -> Made:
     """What the writer makes of a reply."""
-    engine = OneText(given["reply"], given["vote"], reads=True, again=given.get("second"))
+    engine = OneText(given["reply"], given["vote"], reads, given.get("second"))
     writer = RationaleWriter(
         engine,
         sandbox,
@@ -138,6 +138,14 @@ def test_nothing_invented_or_given_up_is_kept(line: dict[str, Any], made: dict[s
                 exported(line["input"], row)
         else:
             assert shown_unrun(exported(line["input"], row)) is None
+
+
+@pytest.mark.parametrize("line", RATIONALES, ids=lambda line: line["note"])
+async def test_no_invented_output_survives_a_model_that_says_it_again(line: dict[str, Any]) -> None:
+    made = await written(line["input"], FakeSandbox(), reads=False)
+    for row in standing(made.result.rows):
+        assert shown_invented(row) == []
+        assert unlike_what_runs(row) == []
 
 
 @pytest.mark.parametrize("line", JUDGES, ids=lambda line: line["note"])
