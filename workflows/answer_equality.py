@@ -24,13 +24,16 @@ from workflows.answer_shapes import (
     Shape,
     Union,
     read,
+    written,
 )
 from workflows.answer_text import key
 from workflows.answer_units import split_unit
 from workflows.answer_values import ratio, same_digits, worth
+from workflows.answer_words import denies
 from workflows.settings import AnswerSettings
 
 _POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
+_UNSOLVED = re.compile(r"-\s*[a-zA-Z]|[a-zA-Z]\^\{?-1\}?")
 _MOST_ITEMS = 64
 
 
@@ -58,7 +61,7 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
         case Union(), Union():
             return _any_order(a.items, b.items, settings, decide)
         case Group(), Group():
-            if (a.opening, a.closing) != (b.opening, b.closing):
+            if (a.opening, a.closing) != (b.opening, b.closing) or _depths(a) != _depths(b):
                 return False
             if a.ordered:
                 return _all_same(a.items, b.items, settings, decide)
@@ -76,6 +79,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
             if group.closing not in (")", "\\}"):
                 return False
             listed = b if a is group else a
+            if [written(item).strip() for item in group.items] == ["\\emptyset"]:
+                return False
             if group.ordered and (_one_name(_items(listed)) or _joint(listed) == "or"):
                 return False  # x = 2, x = 5 is no point
             one, other = _by_name(_items(a)), _by_name(_items(b))
@@ -85,6 +90,11 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 _distinct(one, settings), _distinct(other, settings), settings, decide
             )
     return False
+
+
+def _depths(group: Group) -> int:
+    """How many of its members are in brackets: 1 is not {1}."""
+    return sum(isinstance(item, Group) for item in group.items)
 
 
 def _joint(shape: Shape) -> str:
@@ -235,6 +245,8 @@ def _relation_and_value(
 ) -> bool | None:
     if set(a.signs) != {"="}:
         return _inequality_and_set(a, b, settings, decide)
+    if denies(a.text):
+        return False
     values = [worth(split_unit(part).body) for part in a.parts]
     if _names_something(a.parts[0], 0):
         verdicts = [same(read(a.parts[-1]), b, settings, decide)]
@@ -254,6 +266,8 @@ def _value_and_relation(
     """`2 + 3 = 5` or `x = 5` for 5: the last member, where all of them say the same."""
     if set(b.signs) != {"="}:
         return _inequality_and_set(b, a, settings, decide)
+    if denies(b.text) or _turned_around(b.parts[0]):
+        return False
     stated = _stated(b)
     if stated is None:
         return False
@@ -272,6 +286,13 @@ def _inequality_and_set(
         return False
     verdicts = [same(other, interval, settings, decide) for interval in intervals_of(relation)]
     return True if True in verdicts else None if None in verdicts else False
+
+
+def _turned_around(part: str) -> bool:
+    """Whether a point is named backwards: (y, x) = (1, 2) is not the point (1, 2)."""
+    names = re.findall("[a-z]", part) if part.startswith("(") else []
+    places = [ord(name) for name in sorted(names)]
+    return names != sorted(names) and places == list(range(places[0], places[0] + len(places)))
 
 
 def _names_something(part: str, at: int) -> bool:
@@ -294,6 +315,8 @@ def _stated(relation: Relation) -> str | None:
     """
     members = _members(relation)
     value = worth(split_unit(members[-1]).body)
+    if value is not None and not value.variables and _UNSOLVED.fullmatch(relation.parts[0]):
+        return None
     if len(members) != 2 or len(relation.parts) != 2 or value is None or value.variables:
         return members[-1]
     left = worth(split_unit(members[0]).body)

@@ -54,6 +54,8 @@ def same_leaf(
     if based or other_based:  # 12_5: the problem asks for a base, the digits must agree
         if based and other_based and based["of"] != other_based["of"]:
             return False
+        if other_based and not based and other_based["of"] != "10":
+            return False  # who asks for 10 does not mean 10_2
         digits = based["digits"] if based else body
         return digits == (other_based["digits"] if other_based else other)
     a, b = worth(body), worth(other)

@@ -67,6 +67,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\", r"\\[,;: ]", " "),
         ("\\", r"\\(?:left|right|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?", ""),
         ("\\", r"\\[()\[\]]", ""),
+        ("\\prime", r"\^\s*(?:\{\s*)?\\prime(?:\s*\})?", "'"),
         ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
         ("\\", r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
         ("'", r"^\s*(?:``|')\s*(.*?)\s*(?:''|')\s*$", r"\1"),
@@ -101,7 +102,7 @@ _BASE = re.compile(
     rf"(?P<said>\d+|{_BASE_WORDS})\s*\}}?\s*\)?\s*\}}?$"
 )
 _LONE_DOLLAR = re.compile(r"(?<!\\)\$(?=\s*[\d.])")
-_TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:]|\\cr)+$")
+_TRAILING = re.compile(r"(?:\s|(?<!\\)[,;:]|(?<![\\.])\.{1,2}(?!\.)|\\cr)+$")
 _GROUPED = re.compile(r"(?<![\d,.])(?<!\d )[1-9]\d{0,2}([, ])\d{3}(?:\1\d{3})*(?![\d,]| \d)")
 _MIXED = re.compile(r"(?<![\d.}])(\d+) (\d+)/(\d+)")
 _BRACKETED = re.compile(r"[(\[]|\\\{")
@@ -141,7 +142,7 @@ def _in_base(match: re.Match[str]) -> str:
 
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
-_SPACE_OR_DOT = re.compile(r"(?<!\d)\s+|\s+(?!\d)|\.(?!\d)")
+_SPACE_OR_DOT = re.compile(r"(?<!\d)\s+|\s+(?!\d)|(?<!\.)\.{1,2}(?![\d.])")
 _LONE = re.compile(r"\{(\w)\}")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 
