@@ -8,10 +8,10 @@ Invariant: a verdict without algebra never changes when algebra is allowed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from workflows.answer_chains import members, names_something, stated, turned_around
 from workflows.answer_leaves import Algebra, asked, same_leaf
 from workflows.answer_sets import TURNED, intervals_of, same_set
 from workflows.answer_shapes import (
@@ -28,12 +28,10 @@ from workflows.answer_shapes import (
 )
 from workflows.answer_text import key
 from workflows.answer_units import split_unit
-from workflows.answer_values import ratio, same_digits, worth
+from workflows.answer_values import ratio, worth
 from workflows.answer_words import denies
 from workflows.settings import AnswerSettings
 
-_POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
-_UNSOLVED = re.compile(r"-\s*[a-zA-Z]|[a-zA-Z]\^\{?-1\}?")
 _MOST_ITEMS = 64
 
 
@@ -248,7 +246,7 @@ def _relation_and_value(
     if denies(a.text):
         return False
     values = [worth(split_unit(part).body) for part in a.parts]
-    if _names_something(a.parts[0], 0):
+    if names_something(a.parts[0], 0):
         verdicts = [same(read(a.parts[-1]), b, settings, decide)]
     elif all(value and not value.variables for value in values):
         verdicts = [same(read(part), b, settings, decide) for part in a.parts]  # 0.56 = 56 %
@@ -266,12 +264,12 @@ def _value_and_relation(
     """`2 + 3 = 5` or `x = 5` for 5: the last member, where all of them say the same."""
     if set(b.signs) != {"="}:
         return _inequality_and_set(b, a, settings, decide)
-    if denies(b.text) or _turned_around(b.parts[0]):
+    if denies(b.text) or turned_around(b.parts[0]):
         return False
-    stated = _stated(b)
-    if stated is None:
+    value = stated(b)
+    if value is None:
         return False
-    verdict = same(a, read(stated), settings, decide)
+    verdict = same(a, read(value), settings, decide)
     if verdict is False:
         return False
     agree = _members_agree(b, settings, decide)
@@ -288,45 +286,6 @@ def _inequality_and_set(
     return True if True in verdicts else None if None in verdicts else False
 
 
-def _turned_around(part: str) -> bool:
-    """Whether a point is named backwards: (y, x) = (1, 2) is not the point (1, 2)."""
-    names = re.findall("[a-z]", part) if part.startswith("(") else []
-    places = [ord(name) for name in sorted(names)]
-    return names != sorted(names) and places == list(range(places[0], places[0] + len(places)))
-
-
-def _names_something(part: str, at: int) -> bool:
-    """Whether a member of a chain names what is computed: x, f(x), and for the first also e, i."""
-    if NAME.fullmatch(part) is None or part.strip() in ("\\pi", "\\infty"):
-        return False
-    value = worth(part)
-    return at == 0 or value is None or bool(value.variables)
-
-
-def _members(relation: Relation) -> list[str]:
-    members = [part for at, part in enumerate(relation.parts) if not _names_something(part, at)]
-    return members or [relation.parts[-1]]
-
-
-def _stated(relation: Relation) -> str | None:
-    """The member of a chain that is its value; None for an equation, which has none.
-
-    `m + n = 5` and `x^2 = 5` name what is 5; `x + 1 = 5` leaves it to be solved for x.
-    """
-    members = _members(relation)
-    value = worth(split_unit(members[-1]).body)
-    if value is not None and not value.variables and _UNSOLVED.fullmatch(relation.parts[0]):
-        return None
-    if len(members) != 2 or len(relation.parts) != 2 or value is None or value.variables:
-        return members[-1]
-    left = worth(split_unit(members[0]).body)
-    if left is None or len(left.variables) != 1 or _POWER.fullmatch(members[0]):
-        return members[-1]
-    if re.search(r"\d", members[0]) and not same_digits(members[0], members[-1]):
-        return None
-    return members[-1]
-
-
 def _members_agree(
     relation: Relation, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
@@ -334,7 +293,7 @@ def _members_agree(
 
     A formula of other variables (`A = ab = 12`) says what is computed. Units may be said once.
     """
-    *others, last = _members(relation)
+    *others, last = members(relation)
     wanted = worth(split_unit(last).body)
     unsure = False
     for other in others:

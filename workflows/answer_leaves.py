@@ -21,7 +21,9 @@ Algebra = Callable[[str, str], bool]
 
 COLONS = re.compile(r"\d+(?:\s*:\s*\d+)+(?P<half>\s*[ap]\.?\s?m\.?)?", re.IGNORECASE)
 BASED = re.compile(r"(?P<digits>-?[0-9A-Z]+)_\{?(?P<of>\d{1,2})\}?")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:]\)?\s|:)(?!.*\b(?:or|and)\b)\s*\S.*", re.DOTALL)
+_CHOICE = re.compile(
+    r"\(?([A-Z])(?:[).:]\)?\s|:)(?!.*\b(?:or|and)\b|\s*\(?[A-J]\)?$)\s*\S.*", re.DOTALL
+)
 _LETTER = re.compile(r"[A-J]")
 _WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-z]{4,}|[A-Z][a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
 

@@ -83,6 +83,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\", _TEXT_COMMANDS + r"\s*\{", r"\\text{"),
         ("\\text", r"\\text\{\s*([ie])\s*\}", r" \1 "),
         ("...", r"\.(\d*?)(\d)\2{2,}\s*\.\.\.\s*$", r".\1\\overline{\2}"),
+        ("\\frac", r"\\frac\s*(\d)\s*(\d)(?=\d)", r"\\frac{\1}{\2}"),
         ("\\%", r"\\%", "%"),
         ("$", r"(?<!\\)\$", ""),
         ("\\text", rf"\\text\{{\s*({'|'.join(FUNCTIONS)})\s*\}}", r"\\\1 "),

@@ -29,7 +29,8 @@ EQUAL: dict[str, list[Pair]] = {
         (r"20\text{ sq units}", r"20 \text{ square units}"),
         (r"7\text{ apples}", r"7\text{ pieces of fruit}"), (r"5\text{ N}", "5"), ("9", "3 squared"),
         ("2+2i", r"2+2\mathrm{i}"), ("3e", r"3\mathrm{e}"), ("3x", r"3\text{x}"), ("8", r"2\text{ cubed}"),
-        ("2/3", r"2\text{ thirds}"), ("10_2", "10"), (r"y^{\prime}", "y'"), ("3/2", r"3\text{ halves}"), (r"9\text{ cm}^2", r"9\text{ cm squared}"),
+        ("2/3", r"2\text{ thirds}"), ("10_2", "10"), (r"y^{\prime}", "y'"),
+        (r"\frac{3}{2}", r"\frac123"), ("1000000", "1_000_000"), ("720", "(3!)!"), ("3/2", r"3\text{ halves}"), (r"9\text{ cm}^2", r"9\text{ cm squared}"),
         ("9", r"9\text{ sq. units}"), ("12", r"12\text{ third graders}"),
     ],
     "chains": [
@@ -346,7 +347,8 @@ UNEQUAL: dict[str, list[Pair]] = {
         ("3", r"3\mathrm{x}"), ("3", r"3\text{x}"), ("3", "3 squared"), ("3", r"3\text{ squared}"),
         ("3", "3 cubed"), ("2", r"2\text{ thirds}"), ("2", "2 thirds"), ("3", r"3\text{ halves}"),
         ("5", "5'"), ("5", r"5\text{'}"), (r"\frac{\pi}{2}", r"\frac{\pi}{2}^\circ"), ("10", "10_2"),
-        ("x", "x'"), ("f(x)", "f'(x)"), ("A", "A'"), ("y", r"y^{\prime\prime}"),
+        (r"\frac{1}{23}", r"\frac123"), ("1000", "1_001"), ("1", "1_000"), ("3!!", "720"),
+        ("A", "A: B"), ("A", "A) B"), ("x", "x'"), ("f(x)", "f'(x)"), ("A", "A'"), ("y", r"y^{\prime\prime}"),
         ("1", r"1\text{ third}"), ("5", r"5\text{ fifths}"), ("5", r"5\mathrm{d}x"),
     ],
     "chains": [
