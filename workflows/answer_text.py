@@ -90,7 +90,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\circ", r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])", "°"),
         (".", r"(?<![a-zA-Z])([apAP])\.\s?[mM]\.?(?![a-zA-Z])", r"\1m"),
         ("\\text", r"^\\text\{\s*([-+]?\d[\d.,]*)\s+([A-Za-z][^{}\d]*)\}\s*$", r"\1\\text{ \2}"),
-        ("°", r"°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
+        ("°", r"(?:\\text\{\s*)?°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
     )
 )
 """What has to be in a text, what it is then searched for, what is put there."""

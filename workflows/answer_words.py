@@ -12,9 +12,9 @@ from functools import lru_cache
 
 _WORD = re.compile(r"\\text|\\in(?![a-z])|(?<![\\a-zA-Z])[a-zA-Z]{2}")
 _DENIES = (
-    r"not|\w*n['’]t|cannot|never|neither|nor|no(?!\.? of| units?| remainder)|wrong|incorrect(?:ly)?"
-    r"|false|invalid|reject(?:ed)?|discard(?:ed)?|extraneous|(?:im|not )possible|inadmissible"
-    r"|unacceptable|fail(?:s|ed)?|ignored?|excluded?|excluding|except|unless|instead|too|actually"
+    r"not|[a-z]*n['’]t|cannot|never|neither|nor|no(?!\.? of| units?| remainder)|wrong"
+    r"|incorrect(?:ly)?|false|invalid|reject(?:ed)?|discard(?:ed)?|extraneous|impossible"
+    r"|inadmissible|unacceptable|fail(?:s|ed)?|ignored?|excluded?|excluding|except|unless|instead|too|actually"
     r"|wait|correct(?:ion|ed)|revised|rather|should|contradict(?:s|ion)|absurd|mistaken?"
     r"|(?:crossed|ruled|struck|thrown) out|forbidden|prohibited"
     r"|(?:original|previous|initial|first|old|earlier) (?:answer|guess|result|solution|attempt)"
@@ -24,10 +24,11 @@ _BOUNDS = (
     r"|(?:low|upp)er (?:bound|limit)|(?:less|more|other|rather|[a-z]+er) than"
 )
 _COMPUTES = (
-    r"twice|thrice|double[ds]?(?! root)|tripled?|half|halved"
+    r"twice|thrice|double[ds]?(?! root)|tripled?|half(?!-)|halved"
     r"|(?:minus|plus|times|[a-z]+ of) (?:the|our|my|this|that) (?:final |correct )?"
     r"(?:answer|ans|result|solution)"
-    r"|(?:answer|result|solution)(?: (?:plus|minus|times|squared|cubed|divided|over)|\s*[-+*/^])"
+    r"|(?:answer|result|solution) (?:plus|minus|times|squared|cubed|divided|over)"
+    r"|(?:answer|result|solution)(?=\}?\s*[-+*/^])"
 )
 _CHANGES = re.compile(
     rf"(?<![\\a-zA-Z])(?:{_DENIES}|{_BOUNDS}|{_COMPUTES})(?![a-zA-Z])", re.IGNORECASE
@@ -45,7 +46,7 @@ _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
 _OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx|approximately|about|in)"
 _LABEL = re.compile(
     rf"(?:so|thus|hence|therefore)?,?\s*(?:the|our|my)?\s*(?:final|correct|required|numerical)?\s*"
-    rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?=\S)",
+    rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?!{_SAYS}\b)(?=\S)",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"(?:option|choice|answer)\s*:?\s*(?=\(?[A-J]\)?\s*$)", re.IGNORECASE)
