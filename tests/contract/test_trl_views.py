@@ -70,7 +70,6 @@ def test_the_lines_that_the_card_prints_train_on_the_download(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     download(built.run, tmp_path / "out", VIEWS[view])
     lines = printed(tmp_path / "out" / "README.md")
-    assert len(lines.splitlines()) == 4, "load_dataset and TRL, an import and a line each"
     for shown, here in ((FOLDER, tmp_path / "out"), ("BASE", tiny), ("OUT", tmp_path / "model")):
         assert shown in lines
         lines = lines.replace(shown, str(here))
