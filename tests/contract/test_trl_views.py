@@ -82,8 +82,7 @@ def test_the_lines_that_the_card_prints_train_on_the_download(
     if "conversations" in found["dataset"].column_names:
         tokenizer = AutoTokenizer.from_pretrained(tiny)
         for row, example in zip(trainer.train_dataset, found["dataset"], strict=True):
-            learnt = [t for t, own in zip(row["input_ids"], row["assistant_masks"], strict=True)
-                      if own]  # fmt: skip
+            learnt = [token for token in row["labels"] if token != -100]
             answers = [t["content"] for t in example["conversations"] if t["role"] == "assistant"]
             assert tokenizer.decode(learnt) == "".join(f"{text}<|im_end|>" for text in answers)
 
