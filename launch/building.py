@@ -10,6 +10,7 @@ from rich.console import Console
 
 from launch.config import store_url, validate
 from launch.deriving import continue_derived, derive
+from launch.emptiness import why_empty
 from launch.piloting import make_pilot
 from launch.preflight import check_image, check_problems, require
 from launch.refining import resume_refining
@@ -79,7 +80,15 @@ def _work(run: Run, config: BuildConfig, site: Site) -> None:
         finish(run)
     show_status(run_status(run))
     where = "" if config.store == store_url(DEFAULT_STORE) else f" --store {config.store}"
-    Console(stderr=True, soft_wrap=True).print(
+    console = Console(stderr=True, soft_wrap=True)
+    if (why := why_empty(run)) is not None:
+        console.print(
+            f"run {run.name} is finished and made 0 rows: {why}; "
+            f"`stepmill texts {run.name}{where}` prints the texts that could not be read",
+            highlight=False,
+        )
+        return
+    console.print(
         f"run {run.name} is finished: `stepmill download {run.name} FOLDER{where}` copies its "
         f"dataset",
         highlight=False,

@@ -36,21 +36,29 @@ from actors.completions_api import BadAnswer
 from actors.completions_api import read_answer as read_reply
 from actors.engine import Chat, Completion, Reply, Sampling
 from actors.grader import Grader
+from actors.healing import Healed
 from actors.rationale_writer import Budget, RationaleWriter
 from actors.rendering import ChatRenderer
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
+from actors.scripted_engine import ScriptedEngine
+from actors.spelling import Spelling
 from actors.stage import ShardResult, ShardRows
 from launch.config import load, load_training
+from launch.emptiness import why_empty
 from launch.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
 from storage.records import CodeRun, Message, PathLabels, Problem, Rationale, Response, standing
 from storage.records import Path as SolutionPath
 from storage.s3_store import S3Store
-from tests.training_world import qwen25_tokenizer
+from tests import built_tokenizers
+from tests.e2e.test_scripted_build import Build as ScriptedBuild
+from tests.e2e.test_scripted_build import configure
+from tests.training_world import examples, qwen25_tokenizer
 from workflows import steps
 from workflows.answers import check_reference, normal, read_answer
 from workflows.best_of_n import Candidate, majority
+from workflows.build import finish
 from workflows.executed import first_found
 from workflows.exports import clean_text
 from workflows.grading import alike, grader
@@ -64,6 +72,7 @@ from workflows.sampling import flaw
 from workflows.settings import AnswerSettings
 from workflows.tool_verdicts import tool_verdicts
 from workflows.training_mask import masker_for, render, with_trainable_template
+from workflows.views import VIEWS
 
 DATA = Path(__file__).parents[1] / "data"
 FAST_S = 30.0
@@ -469,6 +478,53 @@ def _template(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     chat = Chat((Message("system", "S"), Message("user", "U")), "")
     misfit = ChatRenderer(_tokenizer(given["chat_template"])).misfit(chat)
     assert (misfit is not None) == expected["refused_before_start"]
+
+
+@adapter("build/empty_dataset", "exit_code_or_warning")
+def _empty_dataset(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """A build of which every solution lacks a box says so at its end."""
+    with TemporaryDirectory() as folder:
+        build = ScriptedBuild(configure(Path(folder) / "build"))
+        build.world.policy = lambda chat, seed: "It is 4.\n\nStep 2: So 4."  # type: ignore[method-assign]
+        asyncio.run(build.work())
+        finish(build.run)
+        samples = build.run.totals("sample").rows
+        assert samples and not build.run.totals("export").rows
+        assert why_empty(build.run) == f"most was lost as no_box ({samples:,} in stage sample)"
+
+
+@adapter("prompt/step_header_boundary", "prompt_ends_with_token", "or_")
+def _step_header_boundary(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """The last token of what an engine is asked with, for every tokenizer that the case names."""
+    asked: list[str] = []
+
+    def script(chat: Chat, seed: int) -> str:
+        asked.append(chat.prefill)
+        return " Let x be 4."
+
+    named = [name for name in TOKENIZERS if name in given["tokenizer"]]
+    assert named, "none of the named tokenizers is at hand"
+    for name in named:
+        tokenizer = TOKENIZERS[name]()
+        spell = Spelling(tokenizer).ids
+        engine = Healed(ScriptedEngine(script), spell)
+        asyncio.run(engine.generate(Chat((), given["prefill"]), Sampling()))
+        last = tokenizer.decode(spell(asked.pop())[-1:])
+        assert last == expected["prompt_ends_with_token"], name
+
+
+TOKENIZERS = {"Qwen2.5": built_tokenizers.qwen, "Llama-3": built_tokenizers.llama}
+"""Those of the named ones that can be built without their files."""
+
+
+@adapter("export", "assistant_turn_ends")
+def _assistant_turn(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Every turn that a row of a dataset has, in each view with conversations."""
+    for view in ("genprm", "cot", "code", "direct"):
+        for row in VIEWS[view].rows(examples(4)):
+            for turn in row.conversations:
+                if turn.role == "assistant":
+                    assert turn.content.endswith(expected["assistant_turn_ends"])
 
 
 @adapter("training_template", "accepted", "refused", "says", "asked_without")
