@@ -228,7 +228,10 @@ class Site:
             before = {stage: len(shards) for stage, shards in found.done.items()}
             with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
                 models = NodeModels(config.engines, progress.say)
-                cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors, models)
+                cluster = RayCluster(
+                    made, places, sandbox, config.cluster.sandbox_actors, models,
+                    progress.say, config.cluster.place_patience_s,
+                )  # fmt: skip
                 now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
                 later = now if self.remote else None
                 try:
