@@ -43,6 +43,7 @@ from storage.records import Message
 from storage.runs import Run
 from workflows.build import continue_run, standing
 from workflows.configuration import ClusterSettings
+from workflows.crews import ENGINES
 from workflows.nodes import Slots
 from workflows.settling import Place, fitted, settled
 from workflows.stages import placements
@@ -50,6 +51,7 @@ from workflows.workload import (
     Workload,
     asked_nodes,
     kept_roles,
+    taking_turns,
     too_large,
     waits_for_gpus,
 )
@@ -233,9 +235,11 @@ class Site:
                     progress.say, config.cluster.place_patience_s,
                 )  # fmt: skip
                 now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
-                later = now if self.remote else None
+                later, slots = now if self.remote else None, now()
+                if on_gpus and (said := taking_turns(config, sum(slots[ENGINES].values()))):
+                    progress.note(said)
                 try:
-                    asyncio.run(_drive(run, config, cluster, now(), later, on_gpus, progress))
+                    asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 
