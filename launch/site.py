@@ -93,15 +93,17 @@ class Site:
         self._join()
         return kept_nodes(("GPU",)).get("GPU", 0)
 
-    def gpus_for(self, workers: int, patience_s: float) -> None:
-        """Wait until a cluster that was joined has a free GPU for each of some workers.
+    def gpus_for(self, workers: int, cores: int, patience_s: float) -> None:
+        """Wait until a cluster that was joined has a free GPU, with so many free cores beside it,
+        for each of some workers.
 
-        Its autoscaler is asked for them. Raises RunStopped.
+        Its autoscaler is asked for them. Raises RunStopped, and ConfigurationError where no node
+        with GPUs has the cores.
         """
         with terminable():
             self._join()
-            with nodes_asked([{"GPU": 1.0}] * workers):
-                wait_for_free_gpus(workers, patience_s)
+            with nodes_asked([{"GPU": 1.0, "CPU": float(cores)}] * workers):
+                wait_for_free_gpus(workers, cores, patience_s)
 
     def machines(self, on_gpus: bool = False) -> list[Look]:
         """This machine, or one node of each kind that a training may use."""
