@@ -73,9 +73,10 @@ class Leave(Protocol):
         ...
 
 
-Start = Callable[[Sampling, Leave], Coroutine[Any, Any, Sequence[Reply]]]
-"""Samples that were let in together, a group, and how to give their places back -> their replies in
-order. What a group still holds when it ends, however it does, comes back by itself."""
+Start = Callable[[Sampling, Leave], Sequence[Coroutine[Any, Any, Reply]]]
+"""Samples that were let in together, a group, and how to give their places back -> what makes the
+replies to them, in order. What a group still holds when all of that has ended, however it did,
+comes back by itself."""
 
 
 class Group:
@@ -84,6 +85,8 @@ class Group:
     def __init__(self, admission: Admission, queue: Queue, sequences: int) -> None:
         self._admission, self._queue = admission, queue
         self._held = sequences
+        self.tasks = 0
+        """That have not ended."""
 
     def leave(self, sequences: int) -> None:
         """So many of them have ended."""
@@ -91,8 +94,9 @@ class Group:
         self._admission.leave(self._queue, sequences)
 
     def ended(self) -> None:
-        """All of them have."""
-        if self._held:
+        """One of its tasks has, however it did."""
+        self.tasks -= 1
+        if self._held and not self.tasks:
             self.leave(self._held)
 
 
@@ -102,10 +106,10 @@ class Request:
     def __init__(self, sampling: Sampling, size: int, start: Start) -> None:
         self.waiting = sampling.n
         """Samples that wait."""
-        self.tasks: list[asyncio.Task[Sequence[Reply]]] = []
-        """Groups that were let in."""
+        self.tasks: list[asyncio.Task[Reply]] = []
+        """Of the groups that were let in."""
         self.all_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Also where a group has failed before the others were let in."""
+        """Also where one has failed before the others were let in."""
         own = work.get() or Work()
         self.begun, self.queue = own.begun, own.queue
         self.queue.waiting += self.waiting
@@ -126,15 +130,16 @@ class Request:
             wanted = replace(wanted, n=sequences, seed=seed)
         self._waits(self.waiting - sequences)
         group = Group(admission, self.queue, sequences)
-        task = asyncio.get_running_loop().create_task(
-            self._start(wanted, group.leave), context=self._context
-        )
-        task.add_done_callback(partial(self._ended, group))
-        self.tasks.append(task)
+        loop, ended = asyncio.get_running_loop(), partial(self._ended, group)
+        for made in self._start(wanted, group.leave):
+            group.tasks += 1
+            task = loop.create_task(made, context=self._context)
+            task.add_done_callback(ended)
+            self.tasks.append(task)
         if not self.waiting and not self.all_in.done():
             self.all_in.set_result(None)
 
-    def _ended(self, group: Group, task: asyncio.Task[Sequence[Reply]]) -> None:
+    def _ended(self, group: Group, task: asyncio.Task[Reply]) -> None:
         failed = task.cancelled() or task.exception() is not None
         if failed and not self.all_in.done():
             self.all_in.set_result(None)
@@ -174,8 +179,7 @@ class Admission:
         try:
             self._admit(request.queue)
             await request.all_in
-            groups = await asyncio.gather(*request.tasks)
-            return [reply for replies in groups for reply in replies]
+            return list(await asyncio.gather(*request.tasks))
         except BaseException:
             request.give_up()
             self._admit(request.queue)
@@ -232,13 +236,13 @@ async def admitted(
     """
     size = min(size, admission.capacity)
 
-    async def group(wanted: Sampling, leave: Leave) -> list[Reply]:
-        async def one(each: Sampling) -> Reply:
-            reply = whole(await part(each), each.n)
-            leave(each.n)
-            return reply
+    async def one(wanted: Sampling, leave: Leave) -> Reply:
+        reply = whole(await part(wanted), wanted.n)
+        leave(wanted.n)
+        return reply
 
-        return await together(*map(one, wanted.parts(size)))
+    def group(wanted: Sampling, leave: Leave) -> list[Coroutine[Any, Any, Reply]]:
+        return [one(each, leave) for each in wanted.parts(size)]
 
     return joined(await admission.each(sampling, size, group))
 

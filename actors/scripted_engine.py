@@ -108,15 +108,16 @@ class ScriptedEngine:
 
         size = min(self._settings.part, self._admission.capacity)
 
-        async def group(wanted: Sampling, leave: Leave) -> list[Reply]:
+        async def group(wanted: Sampling, leave: Leave) -> Reply:
             reply = Reply(await self._samples(chat, wanted, size, room), prompt)
             if self._latency is not None:
                 await self._pass_time(reply, size, self._latency, leave)
             if self._dead.is_set():
                 raise EngineFailed("the scripted engine crashed with this request in flight")
-            return [whole(reply, wanted.n)]
+            return whole(reply, wanted.n)
 
-        return joined(await self._admission.each(sampling, size, group))
+        made = self._admission.each(sampling, size, lambda wanted, leave: [group(wanted, leave)])
+        return joined(await made)
 
     async def close(self) -> None:
         """Refuse further requests."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
-from actors.admission import Admission, Leave, Work, together, work
+from actors.admission import Admission, Leave, Work, work
 from actors.engine import Completion, Reply, Sampling
 
 
@@ -35,18 +37,17 @@ class Engine:
     ) -> asyncio.Task[list[Reply]]:
         """A request in parts of so many samples; a part is called `name` and its first sample."""
 
-        async def start(group: Sampling, leave: Leave) -> list[Reply]:
+        async def one(wanted: Sampling, leave: Leave) -> Reply:
+            here = f"{name}{wanted.seed}"
+            self.entered.append(here)
+            assert self.admission.in_flight <= self.admission.capacity
+            await self._gates[here].wait()
+            leave(wanted.n)
+            return replied(wanted)
+
+        def start(group: Sampling, leave: Leave) -> list[Coroutine[Any, Any, Reply]]:
             self.groups.append(group.n)
-
-            async def one(wanted: Sampling) -> Reply:
-                here = f"{name}{wanted.seed}"
-                self.entered.append(here)
-                assert self.admission.in_flight <= self.admission.capacity
-                await self._gates[here].wait()
-                leave(wanted.n)
-                return replied(wanted)
-
-            return await together(*map(one, group.parts(part)))
+            return [one(wanted, leave) for wanted in group.parts(part)]
 
         async def asked() -> list[Reply]:
             work.set(of)

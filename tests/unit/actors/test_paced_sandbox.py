@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.admission import Admission, Leave, Queue, Work, work
+from actors.admission import Admission, Queue, Work, work
 from actors.engine import Completion, Reply, Sampling
 from actors.paced_sandbox import PacedSandbox
 from storage.errors import SandboxLost
@@ -55,11 +55,11 @@ class World:
     async def ask(self) -> None:
         """A request that the engine answers at once."""
 
-        async def start(group: Sampling, leave: Leave) -> list[Reply]:
-            return [Reply((Completion("x", "stop", None, 1),), 1)]
+        async def one() -> Reply:
+            return Reply((Completion("x", "stop", None, 1),), 1)
 
         work.set(Work(0, self.queue))
-        await self.admission.each(Sampling(), 1, start)
+        await self.admission.each(Sampling(), 1, lambda wanted, leave: [one()])
 
 
 async def ticks() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.admission import Admission, Leave
+from actors.admission import Admission
 from actors.engine import Completion, Reply, Sampling
 from actors.isolation import DEATHS, Notes, entered, parts_of, run_apart
 from actors.stage import Row, ShardResult, ShardRows, process_items, process_now
@@ -207,12 +207,12 @@ class Slow:
     async def run(self, rows: ShardRows) -> ShardResult[Row]:
         await asyncio.sleep(30)  # as if the rows were still being read
 
-        async def start(group: Sampling, leave: Leave) -> list[Reply]:
+        async def made() -> Reply:
             await asyncio.sleep(60)
-            return [Reply((Completion("x", "stop", None, 1),), 1)]
+            return Reply((Completion("x", "stop", None, 1),), 1)
 
         async def one(item: int) -> list[Row]:
-            await self._engine.each(Sampling(), 1, start)
+            await self._engine.each(Sampling(), 1, lambda wanted, leave: [made()])
             return []
 
         _, drops = await process_items(range(3), str, one)
