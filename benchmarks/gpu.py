@@ -22,8 +22,8 @@ A part is not begun when `--minutes` (8) are spent, which its line then says; on
 goes on to its end. All parts after each other have not been run on a GPU yet as they are now; what
 has been is in docs/measured.md.
 
-What it does not show: trained models, several GPUs, prompts of real length; the raw pass knows all
-requests beforehand, which no build does.
+What it does not show: trained models, several GPUs; the raw pass knows all requests beforehand, which
+no build does. What else a part leaves out stands below the table (`NOT_SHOWN`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,16 @@ from benchmarks.saturation import Stopwatch
 from benchmarks.shapes import SHAPES, Shape, write_folder
 
 PARTS = ("start", "full", "sample", "estimate", "rationale", "train", "demo")
+NOT_SHOWN = {
+    "start": "how long real weights take from a disk: these are made on the card",
+    "full": "samples that end by themselves; prompts of real length",
+    "sample": "a vocabulary of real size, whose sampling takes part of a step",
+    "estimate": "the same; paths of real length, whose prefixes are reused",
+    "rationale": "the same; code that takes longer than a print",
+    "train": "conversations of a real build; several GPUs",
+    "demo": "models of a real size: engine starts are most of it",
+}
+"""Part -> what its figure says nothing of."""
 BYTES_OF_TRAINING = 16
 """Per parameter: weight, gradient and two moments, each in float32."""
 
@@ -153,6 +163,8 @@ def table(rows: Sequence[Row], machine: str) -> str:
         lines.append(
             f"| {row.part} | {row.seconds:.1f} | {tokens} | {rate} | {share} | {row.note} |"
         )
+    parts = dict.fromkeys(row.part for row in rows if row.part in NOT_SHOWN)
+    lines += ["", *(f"- `{part}` does not show {NOT_SHOWN[part]}" for part in parts)]
     return "\n".join(lines)
 
 
