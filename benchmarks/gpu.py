@@ -22,8 +22,8 @@ A part is not begun when `--minutes` (8) are spent, which its line then says; on
 goes on to its end. All parts after each other have not been run on a GPU yet as they are now; what
 has been is in docs/measured.md.
 
-What it does not show: trained models, several GPUs; the raw pass knows all requests beforehand, which
-no build does. What else a part leaves out stands below the table (`NOT_SHOWN`).
+What it does not show: trained models, several GPUs; the raw pass knows all requests beforehand,
+which no build does. What else a part leaves out stands below the table (`NOT_SHOWN`).
 """
 
 from __future__ import annotations
