@@ -209,7 +209,8 @@ def test_a_training_waits_for_its_gpus_and_its_workers_stand_where_they_came_up(
         assert "waiting for nodes: 2 free GPUs (no node has GPU)" in line
         ray.add_node({"GPU": 1})
         line = next(line for line in train.stderr if "waiting for nodes" in line)
-        assert "2 free GPUs (free: 127.0.0.1 1 of 1 GPU)" in line
+        assert "waiting for nodes: 2 free GPUs (free: " in line
+        assert "of 1 GPU)" in line
         ray.add_node({"GPU": 1})
         out, error = train.communicate(timeout=200)
         assert train.returncode == 0, error
