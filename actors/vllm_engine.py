@@ -20,6 +20,7 @@ from typing import Any
 from actors.admission import Admission, admitted
 from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
 from actors.engine_log import EngineLog, cause_of
+from actors.engine_start import starting
 from actors.fitting import fitting
 from actors.model_fetching import at_hand
 from actors.model_folder import check_model
@@ -83,9 +84,10 @@ class VllmEngine:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
-            started = await loop.run_in_executor(
-                thread, lambda: [start(settings, sockets.path, log, fit)]
-            )
+            with starting(settings.model):
+                started = await loop.run_in_executor(
+                    thread, lambda: [start(settings, sockets.path, log, fit)]
+                )
         except BaseException:
             thread.shutdown(wait=False)
             log.close()

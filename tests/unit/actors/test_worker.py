@@ -207,12 +207,12 @@ class Slow:
     async def run(self, rows: ShardRows) -> ShardResult[Row]:
         await asyncio.sleep(30)  # as if the rows were still being read
 
-        async def start(part: Sampling) -> Reply:
+        async def made() -> Reply:
             await asyncio.sleep(60)
             return Reply((Completion("x", "stop", None, 1),), 1)
 
         async def one(item: int) -> list[Row]:
-            await self._engine.each([Sampling()], start)
+            await self._engine.each(Sampling(), 1, lambda wanted, leave: [made()])
             return []
 
         _, drops = await process_items(range(3), str, one)
