@@ -4,7 +4,7 @@ A stage says of each reply what its texts are good for. The worker sums that up,
 where a rule calls it too little, it reads what is committed and asks again of all together.
 
 Invariant: sums travel in the commits, so that whoever continues a run counts on; of the texts
-themselves a worker keeps three, shortened, and nobody else any.
+themselves a worker keeps three of each reason, shortened, and nobody else any.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Yield:
     texts: int = 0
     unusable: Counter[str] = field(default_factory=Counter)
     """Reason -> texts."""
-    shown: list[Text] = field(default_factory=list)
-    """The first texts of no use, shortened."""
+    shown: dict[str, list[Text]] = field(default_factory=dict)
+    """Reason -> the first texts that are lost by it, shortened."""
 
     @property
     def usable(self) -> int:
@@ -62,8 +62,9 @@ class Yield:
             self.texts += 1
             if text.flaw is not None:
                 self.unusable[text.flaw] += 1
-                if len(self.shown) < SHOWN:
-                    self.shown.append(text._replace(text=shortened(text.text)))
+                shown = self.shown.setdefault(text.flaw, [])
+                if len(shown) < SHOWN:
+                    shown.append(text._replace(text=shortened(text.text)))
 
     def add(self, other: Yield) -> None:
         """Count what was counted elsewhere."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from actors.yields import Yield
+from actors.yields import SHOWN, Yield
 from storage.bounds import Share
 from storage.errors import BelowFloor
 
@@ -89,7 +89,8 @@ class YieldFloor:
             f"({reasons}), so that fewer than the floor of {self.share:.0%} are left. "
             f"{_advice(stage, lost[0][0])}; `floor: off` in the configuration goes on all the same."
         )
-        shown = [f"  {text.item} ({text.flaw}): {text.text or '(empty)'}" for text in seen.shown]
+        texts = [text for reason, _ in lost for text in seen.shown.get(reason, [])]
+        shown = [f"  {of.item} ({of.flaw}): {of.text or '(empty)'}" for of in texts[:SHOWN]]
         return BelowFloor("\n".join([said, *shown]))
 
 
