@@ -48,7 +48,7 @@ class Yield:
     unusable: Counter[str] = field(default_factory=Counter)
     """Reason -> texts."""
     shown: dict[str, list[Text]] = field(default_factory=dict)
-    """Reason -> the first texts that are lost by it, shortened."""
+    """Reason -> the first texts that are lost by it, one of a reply, shortened."""
 
     @property
     def usable(self) -> int:
@@ -58,13 +58,16 @@ class Yield:
     def note(self, reply: Iterable[Text]) -> None:
         """Count the texts of one reply."""
         self.replies += 1
+        first: dict[str, Text] = {}
         for text in reply:
             self.texts += 1
             if text.flaw is not None:
                 self.unusable[text.flaw] += 1
-                shown = self.shown.setdefault(text.flaw, [])
-                if len(shown) < SHOWN:
-                    shown.append(text._replace(text=shortened(text.text)))
+                first.setdefault(text.flaw, text)
+        for flaw, text in first.items():
+            shown = self.shown.setdefault(flaw, [])
+            if len(shown) < SHOWN:
+                shown.append(text._replace(text=shortened(text.text)))
 
     def add(self, other: Yield) -> None:
         """Count what was counted elsewhere."""
@@ -188,7 +191,8 @@ class YieldWatch:
         """What is made, unless it is withdrawn: raises BelowFloor."""
         made = asyncio.create_task(making)
         try:
-            await asyncio.wait({made, self._below}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {made, self._below}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not made.done():
                 raise self._below.result()
             return made.result()

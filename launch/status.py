@@ -138,13 +138,15 @@ def show_status(status: RunStatus) -> None:
 def status_tables(
     status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
 ) -> Group:
-    """A run stage by stage, then what was kept of its rationales."""
-    tables: list[Table | str] = [status_table(status, left_s)]
+    """A run stage by stage, what was kept of its rationales, and why it stopped where it did."""
+    tables: list[Table | Text | str] = [status_table(status, left_s)]
     rows = {stage.stage: stage.rows for stage in status.stages}
     if status.kept:
         tables.append(kept_table(status.kept))
     elif rows.get("rationalize") and rows.get("export"):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.stopped:
+        tables.append(Text(status.stopped))
     return Group(*tables)
 
 
@@ -166,8 +168,7 @@ def status_table(
 ) -> Table:
     """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
     state = "finished" if status.finished else "unfinished"
-    captions = [status.stopped] if status.stopped else []
-    captions += [f"pilot: {status.pilot_said}"] if status.pilot_said else []
+    captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
     for role, said in status.engines.items():
         if lacking := [name for name, value in said.items() if value == NOT_RECORDED]:
             captions.append(f"{NOT_RECORDED} of {role} (an older spec): {', '.join(lacking)}")
@@ -175,7 +176,7 @@ def status_table(
     table = Table(
         title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
         title_justify="left",
-        caption=Text("\n".join(captions)) if captions else None,
+        caption="\n".join(captions) or None,
         caption_justify="left",
     )
     columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")

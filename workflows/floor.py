@@ -37,11 +37,11 @@ SOLUTIONS = ("sample", "estimate", "prover", "search", "retry")
 TEMPLATE = "compare the model's chat template with the one that it was trained with"
 ADVICE: Mapping[str, str] = {
     "no_box": f"the model does not end with \\boxed{{}}: {TEMPLATE}, see what "
-    "`stages.sample.system` asks of it, or take a model that follows it",
+    "`stages.sample.system` asks of it, show it `stages.sample.examples`, or take a model that can",
     "one_step": f"the model does not write `Step 2:` and so on: {TEMPLATE}, or take a model that "
     "follows `stages.sample.system`",
-    "truncated": f"the model does not come to an end: {TEMPLATE} (and its end-of-text tokens), or "
-    "raise `{limit}`",
+    "truncated": "the model does not come to an end: compare its chat template and its end-of-text "
+    "tokens with those that it was trained with, or raise `{limit}`",
 }
 """Flaw of a solution -> what to change."""
 ADVICE_ON: Mapping[str, str] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from actors.engine import Chat, EngineSettings
 from actors.scripted_engine import Latency, ScriptedEngine
 from actors.stage import Stage
 from actors.yields import HEAD, SHOWN, TAIL, Text, Yield, shortened
 from launch.config import load
-from launch.status import run_status, status_table
+from launch.status import run_status, status_tables
 from storage.audit import audit
 from storage.errors import BelowFloor, ConfigurationError
 from storage.stops import stop_reason
@@ -156,7 +158,9 @@ async def test_a_model_of_whose_texts_nothing_can_be_made_stops_the_run(
     assert f"({flaw} " in said and advice in said and "`floor: off`" in said
     assert len(shown) == SHOWN and all(f" ({flaw}): " in line for line in shown)
     assert run_status(build.run).stopped == str(stopped.value)
-    assert str(stopped.value) in str(status_table(run_status(build.run)).caption)
+    shown_there = io.StringIO()
+    Console(file=shown_there, width=2000).print(status_tables(run_status(build.run)))
+    assert str(stopped.value) in shown_there.getvalue()
 
 
 @virtually
