@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -187,9 +187,9 @@ class YieldWatch:
         """The shard is committed, or given up."""
         self._in_flight.pop(shard, None)
 
-    async def unless_below(self, making: Coroutine[Any, Any, Made]) -> Made:
+    async def unless_below(self, making: Awaitable[Made]) -> Made:
         """What is made, unless it is withdrawn: raises BelowFloor."""
-        made = asyncio.create_task(making)
+        made = asyncio.ensure_future(making)
         try:
             either: set[asyncio.Future[Any]] = {made, self._below}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
