@@ -10,6 +10,7 @@ themselves a worker keeps three of each reason, shortened, and nobody else any.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from storage.errors import BelowFloor, InfrastructureError, ItemError
 SHOWN = 3
 HEAD, TAIL = 160, 100
 """Characters of a text that is shown: of its beginning and of its end."""
-UNUSABLE = "unusable_"
-"""Begins the name of the sum of one reason."""
+_UNUSABLE = re.compile(r"unusable \((\w+)\)")
+"""The name of the sum of one reason."""
 
 Made = TypeVar("Made")
 
@@ -80,16 +81,16 @@ class Yield:
         """The sums, as a commit holds them; none where nothing was written."""
         if not self.replies:
             return {}
-        reasons = {UNUSABLE + reason: number for reason, number in self.unusable.items()}
+        reasons = {f"unusable ({reason})": number for reason, number in self.unusable.items()}
         return {"replies": self.replies, "texts": self.texts} | reasons
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Yield:
         """The sums of a commit."""
         reasons = {
-            name.removeprefix(UNUSABLE): number
+            match[1]: number
             for name, number in counts.items()
-            if name.startswith(UNUSABLE)
+            if (match := _UNUSABLE.fullmatch(name))
         }
         return cls(counts.get("replies", 0), counts.get("texts", 0), Counter(reasons))
 

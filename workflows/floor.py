@@ -34,19 +34,19 @@ FloorSetting = Annotated[Literal["off"] | Share, BeforeValidator(_off)]
 
 SOLUTIONS = ("sample", "estimate", "prover", "search", "retry")
 """Stages whose texts are solutions."""
-TEMPLATE = "compare the model's chat template with the one that it was trained with"
+TEMPLATE = "compare its chat template with the one that it was trained with"
 ADVICE: Mapping[str, str] = {
     "no_box": f"the model does not end with \\boxed{{}}: {TEMPLATE}, see what "
     "`stages.sample.system` asks of it, show it `stages.sample.examples`, or take a model that can",
-    "one_step": f"the model does not write `Step 2:` and so on: {TEMPLATE}, or take a model that "
-    "follows `stages.sample.system`",
+    "one_step": f"the model does not write `Step 2:` and so on: {TEMPLATE}, show it "
+    "`stages.sample.examples`, or take a model that can",
     "truncated": "the model does not come to an end: compare its chat template and its end-of-text "
     "tokens with those that it was trained with, or raise `{limit}`",
 }
 """Flaw of a solution -> what to change."""
 ADVICE_ON: Mapping[str, str] = {
-    "rationalize": f"the rationale model does not keep the form of a verification: {TEMPLATE}, or "
-    "take a stronger one",
+    "rationalize": f"the rationale model does not keep the form of a verification: {TEMPLATE}, "
+    "show it `stages.rationalize.examples`, or take a stronger one",
     "judge": f"the judge does not keep the form of a verdict: {TEMPLATE}, or take a stronger one",
     "score": f"the verifier does not answer as one does: {TEMPLATE}, and `verify.mode` with what "
     "it was trained for",

@@ -143,7 +143,7 @@ async def test_without_a_floor_texts_are_counted_and_nobody_stops() -> None:
     here = watch.enter(0)
     assert await watch.unless_below(write(100)) == "made"
     await watch.settled()
-    assert here.counts == {"replies": 100, "texts": 100, "unusable_no_box": 100}
+    assert here.counts == {"replies": 100, "texts": 100, "unusable (no_box)": 100}
 
 
 async def test_errors_and_cancelling_pass_through() -> None:

@@ -223,7 +223,7 @@ async def test_floor_off_goes_on_and_the_run_is_the_same_run(tmp_path: Path) -> 
     finish(on.run)
     sample = run_status(on.run).stages[1]
     assert sample.drops == {"no_valid_path": len(PROBLEMS)}
-    assert sample.counts["unusable_no_box"] == sample.counts["texts"] == 64 * len(PROBLEMS)
+    assert sample.counts["unusable (no_box)"] == sample.counts["texts"] == 64 * len(PROBLEMS)
     assert run_status(on.run).stopped is None
 
 
