@@ -23,6 +23,7 @@ from actors.rationale_draft import Draft
 from actors.rationale_form import RationaleForm, Solution, solutions_of
 from actors.sandbox.contract import Limits, Sandbox
 from actors.stage import ShardResult, ShardRows, process_items
+from actors.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
@@ -45,6 +46,8 @@ class Budget:
     """Executed blocks."""
     execute: bool = True
     votes: int = 4
+    heard: bool = True
+    """Whether the votes decide about the path: one without any is then of no use."""
     attempts: int = 2
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
     sandbox_attempts: int = 3
@@ -146,9 +149,13 @@ class RationaleWriter:
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = Draft(self._form.chat(solution.problem, solution.steps))
         try:
-            return await self._written(draft, solution, attempt, spent)
+            row = await self._written(draft, solution, attempt, spent)
+            unheard = self._budget.heard and not any(vote is not None for vote in row.votes)
+            note_reply([Text(solution.path_id, row.text, "no_vote" if unheard else None)])
+            return row
         except ItemError as error:
             if draft.calls:
+                note_reply([Text(solution.path_id, draft.text, error.reason)])
                 row = self._row(draft, solution, attempt, draft.executions)
                 lost = spent.lost.setdefault(solution.path_id, [])
                 lost.append(replace(row, dropped=str(error)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from actors.isolation import Notes, entered, parts_of, run_apart
 from actors.metrics import count
 from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
 from actors.tree_chains import unfolded
+from actors.yields import Floor, Yield, YieldWatch
 from storage.commits import Receipt
 from storage.layout import KINDS
 from storage.records import standing
@@ -71,12 +72,18 @@ class ShardWorker:
         reads: Mapping[str, tuple[str, ...]],
         open_stages: OpenStages,
         writer: str,
+        floor: Floor | None = None,
     ) -> None:
-        """`reads` says which stages' rows each stage needs; `writer` names this worker."""
+        """`reads` says which stages' rows each stage needs; `writer` names this worker.
+
+        Without a `floor` it goes on, however few of the texts are of use.
+        """
         self._run = run
         self._reads = reads
         self._open_stages = open_stages
         self._writer = writer
+        self._floor = floor
+        self._watches: dict[str, YieldWatch] = {}
         self._stages: Mapping[str, Stage] = {}
         self._meters: dict[tuple[str, int], Meter] = {}
         self._begun = itertools.count()
@@ -87,7 +94,8 @@ class ShardWorker:
         self._stages = await self._open_stages()
 
     async def work(self, stage: str, shard: int, held: Held | None = None) -> Receipt:
-        """Make and commit one shard. Raises InfrastructureError and UserError only.
+        """Make and commit one shard. Raises InfrastructureError and UserError only, BelowFloor
+        among them.
 
         `held` are rows of the shard that this process has in its hands; what is read and made is
         added, for whoever makes several stages of one shard.
@@ -113,9 +121,13 @@ class ShardWorker:
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
         work.set(Work(next(self._begun), self._queue))
+        watch = self._watch(stage)
+        found = watch.enter(shard)
         try:
             started = time.monotonic()
-            result = await make(await self._rows(stage, shard, held))
+            rows = await self._rows(stage, shard, held)
+            result = await watch.unless_below(make(rows))
+            items = max(meter.total, len(result.drops))
             receipt = await asyncio.to_thread(
                 self._run.publish,
                 stage,
@@ -123,17 +135,32 @@ class ShardWorker:
                 KINDS[stage],
                 result.rows,
                 drops=result.drops,
-                counts=result.counts | {"items": max(meter.total, len(result.drops))},
+                counts=result.counts | found.counts | {"items": items},
                 seconds=time.monotonic() - started,
                 role=self._writer,
             )
         finally:
             self._meters.pop((stage, shard), None)
+            watch.leave(shard)
         if receipt.won:
             self._show(receipt)
             if held is not None:
                 held[stage] = result.rows
+        await watch.settled()
         return receipt
+
+    def _watch(self, stage: str) -> YieldWatch:
+        if stage not in self._watches:
+
+            def committed(but: Collection[int]) -> Yield:
+                total = Yield()
+                for shard, receipt in self._run.receipts(stage).items():
+                    if shard not in but:
+                        total.add(Yield.of(receipt.counts))
+                return total
+
+            self._watches[stage] = YieldWatch(self._floor, self._run.name, stage, committed)
+        return self._watches[stage]
 
     def _show(self, receipt: Receipt) -> None:
         of = {"run": self._run.name, "stage": receipt.stage}

@@ -10,6 +10,7 @@ left to do is found by listing commits, so that starting, continuing and repeati
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from storage.dataset import assemble
-from storage.errors import NothingFound
+from storage.errors import BelowFloor, NothingFound, RunStopped
 from storage.layout import launch_key
 from storage.object_store import ObjectStore
 from storage.records import Drop, Problem
 from storage.runs import Run, Success
 from storage.specs import Spec
+from storage.stops import forget_stop, note_stop
 from workflows.answers import check_reference
 from workflows.budgets import check_budget
 from workflows.cluster import Cluster, SlotsNow
-from workflows.configuration import BuildConfig, binding
+from workflows.configuration import BuildConfig, ClusterSettings, binding
 from workflows.crews import ENGINES
 from workflows.deadlines import Deadlines
 from workflows.drive import Driver, Watch
@@ -183,22 +185,38 @@ async def continue_run(
     slots_now: SlotsNow | None = None,
     on_gpus: bool = False,
 ) -> None:
-    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped.
+    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped, and
+    BelowFloor; why it stopped is then in the store until it goes on.
 
     `slots_now` says how many slots the cluster has at any later moment; `on_gpus`, whether they are
     GPUs.
     """
+    await asyncio.to_thread(forget_stop, run)
     driver = Driver(
         schedule_for(config, standing(run), slots, on_gpus),
         cluster,
         watch,
         slots_now=slots_now,
-        tolerance=Tolerance(config.cluster.trouble_share, config.cluster.trouble_after),
+        tolerance=tolerance_of(run, config.cluster),
         run=run.name,
         pause=config.cluster.retry_pause_s,
         place_patience_s=config.cluster.place_patience_s,
     )
-    await driver.drive()
+    try:
+        await driver.drive()
+    except (BelowFloor, RunStopped) as error:
+        await asyncio.to_thread(note_stop, run, str(error))
+        raise
+
+
+def tolerance_of(run: Run, wanted: ClusterSettings) -> Tolerance:
+    """How much trouble a run puts up with."""
+    return Tolerance(
+        wanted.trouble_share,
+        wanted.trouble_after,
+        wanted.exception_share,
+        drops_of=lambda receipt: run.commit(receipt.stage, receipt.shard).drops,
+    )
 
 
 def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Success:

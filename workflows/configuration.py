@@ -19,6 +19,7 @@ from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.layout import DEFAULT_STORE
+from workflows.floor import FloorSetting
 from workflows.road import StageSpec, model_roles, road_of
 from workflows.settings import STRICT, StageSettings
 
@@ -79,6 +80,9 @@ class ClusterSettings:
     """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
     trouble_after: Positive = 50
     """Items of a stage before that share means anything."""
+    exception_share: Share = 0.01
+    """The run stops when more of a stage's items, of at least 200, ended in an exception: a fault
+    of the program, not of the items."""
     sandbox_actors: Positive | None = None
     """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
     as many as the cluster's `sandbox` resource counts, one where it has none."""
@@ -115,6 +119,11 @@ class BuildConfig:
     models: ModelSettings
     stages: StageSettings = field(default_factory=StageSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """The run stops, with three texts that show why, where a stage can use less than this share of
+    the texts that its model wrote (at least 48, of 16 requests): solutions without a box or without
+    steps, verifications of another form, texts that don't end. What is merely wrong is of use.
+    `off`: it goes on."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""

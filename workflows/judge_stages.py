@@ -17,13 +17,14 @@ from actors.models import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.stage import ShardRows, Stage
 from storage.errors import ConfigurationError
-from storage.records import Path, Problem
+from storage.records import Judgement, Path, Problem
+from workflows.ballots import read
 from workflows.configuration import BuildConfig
 from workflows.consensus import check_sources
 from workflows.formal import in_words, programs
 from workflows.judging import panel, repair_chat
 from workflows.rationales import PaperForm
-from workflows.settings import sampling_of
+from workflows.settings import JudgeSettings, sampling_of
 from workflows.steps import opening
 
 
@@ -79,6 +80,12 @@ def reads_of(config: BuildConfig, name: str) -> tuple[str, ...]:
     return next(stage.reads for stage in config.road if stage.name == name)
 
 
+def says_something(settings: JudgeSettings, row: Judgement) -> bool:
+    """Whether a verification gives labels, of which the judge itself named any."""
+    named = row.index is not None or any(verdict is not None for verdict in row.verdicts)
+    return named and read(row, settings, len(row.verdicts)) is not None
+
+
 def judge_stage(config: BuildConfig, engine: Engine) -> Stage:
     """Stage `judge`."""
     wanted = config.stages.judge
@@ -88,6 +95,7 @@ def judge_stage(config: BuildConfig, engine: Engine) -> Stage:
         votes=wanted.votes,
         meta=wanted.aggregator == "meta_critique",
         only_wrong=wanted.paths == "wrong",
+        readable=partial(says_something, wanted),
         entering=entering(reads_of(config, "judge")),
         sampling=sampling_of(wanted),
         model=model_identity(config.engine("judge")),

@@ -33,6 +33,7 @@ from storage.records import Critique, Response, Score
 from storage.runs import Run
 from workflows.answers import read_answer
 from workflows.configuration import ClusterSettings
+from workflows.floor import FloorSetting
 from workflows.refinement import RefineSettings, critique_of, refine_chat, refined_steps
 from workflows.rewards import THRESHOLD
 from workflows.road import StageSpec
@@ -69,6 +70,8 @@ class RefineConfig:
     refine: RefineSettings = field(default_factory=RefineSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     """Unused: no code is run."""
+    floor: FloorSetting = 0.05
+    """Least share of the texts that must be of use, as in a build; `off`: none."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
     @property

@@ -17,6 +17,7 @@ from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Share, Temperature
 from storage.layout import DEFAULT_STORE
 from workflows.configuration import ClusterSettings
+from workflows.floor import FloorSetting
 from workflows.responses import Unheaded
 from workflows.road import StageSpec
 from workflows.settings import STRICT
@@ -87,6 +88,8 @@ class ScoreConfig:
     models: ScoreModels
     verify: VerifySettings = field(default_factory=VerifySettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """Least share of the texts that must be of use, as in a build; `off`: none."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""

@@ -184,6 +184,7 @@ class StageMaker:
                 code_rounds=wanted.code_rounds,
                 execute=wanted.execute,
                 votes=wanted.votes,
+                heard="judge" in self.config.stages.consensus.sources,
                 attempts=wanted.attempts,
             ),
             limits=self.config.sandbox.limits,

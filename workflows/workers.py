@@ -17,6 +17,7 @@ from actors.stage import Stage
 from actors.worker import ShardWorker
 from storage.runs import Run
 from storage.stores import open_store
+from workflows.floor import floor_of
 from workflows.road import reads_by_stage
 from workflows.workload import Workload
 
@@ -45,7 +46,8 @@ def make_worker(
         sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
     reads = reads_by_stage(maker.config.road)
     opened = Run.open(open_store(store), run)
-    return ShardWorker(opened, reads, partial(maker.stages, role, sandbox), name)
+    stages = partial(maker.stages, role, sandbox)
+    return ShardWorker(opened, reads, stages, name, floor_of(maker.config.floor))
 
 
 def worker_makers(run: Run, maker: StageMaker, roles: Iterable[str]) -> dict[str, MakeWorker]:

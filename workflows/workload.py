@@ -15,6 +15,7 @@ from actors.machine import GIB
 from actors.sandbox.contract import SandboxSettings
 from storage.errors import ConfigurationError
 from workflows.configuration import ClusterSettings
+from workflows.floor import FloorSetting
 from workflows.road import StageSpec
 
 
@@ -39,6 +40,11 @@ class Workload(Protocol):
     @property
     def sandbox(self) -> SandboxSettings:
         """Where code is run."""
+        ...
+
+    @property
+    def floor(self) -> FloorSetting:
+        """Least share of texts that must be of use."""
         ...
 
     @property
