@@ -137,6 +137,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
 
+        if self._closed:  # while it waited for a place
+            raise EngineFailed("the engine was closed")
         outputs = self._llm.generate(tokens_input(prompt), parameters, f"{next(self._numbers)}")
         try:
             received = [output async for output in outputs]  # FINAL_ONLY: exactly one

@@ -3,7 +3,8 @@
 Nothing of a shard passes through the driver: a task comes in, a receipt goes out. Several shards
 are in flight at once, so that an engine never drains between them.
 
-Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is.
+Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is;
+a worker that is being closed commits nothing, since what its stages need goes under their hands.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from actors.stage import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
 from actors.tree_chains import unfolded
 from actors.yields import Floor, Yield, YieldWatch
 from storage.commits import Receipt
+from storage.errors import InfrastructureError
 from storage.layout import KINDS
 from storage.records import standing
 from storage.runs import Run
@@ -88,6 +90,7 @@ class ShardWorker:
         self._meters: dict[tuple[str, int], Meter] = {}
         self._begun = itertools.count()
         self._queue = Queue()
+        self._closing = False
 
     async def open(self) -> None:
         """Load models and start what the stages need."""
@@ -128,6 +131,8 @@ class ShardWorker:
             rows = await self._rows(stage, shard, held)
             result = await watch.unless_below(make(rows))
             items = max(meter.total, len(result.drops))
+            if self._closing:
+                raise InfrastructureError(f"{self._writer} was closed while at {stage} {shard}")
             receipt = await asyncio.to_thread(
                 self._run.publish,
                 stage,
@@ -204,5 +209,6 @@ class ShardWorker:
         ]
 
     async def close(self) -> None:
-        """Release models and sandboxes."""
+        """Release models and sandboxes; what is still under way is not committed."""
+        self._closing = True
         await asyncio.gather(*(stage.close() for stage in self._stages.values()))
