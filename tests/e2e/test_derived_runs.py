@@ -22,6 +22,7 @@ from storage.runs import Run
 from storage.stores import open_store
 from storage.sweep import sweep
 from tests.e2e.test_scripted_build import Build, configure
+from tests.golden import check_golden
 from workflows.build import finish, planned, standing
 from workflows.configuration import BuildConfig
 from workflows.derived_runs import Inherited, models_needed, plan_derivation, start_derived
@@ -103,6 +104,7 @@ def test_a_change_of_labels_or_filters_is_finished_without_any_engine(
     assert set(found.made) == anew
     assert standing(run).finished
     finish(run)
+    check_golden(run.name, run)
     assert audit(run).findings == audit(built.run).findings == ()
     fresh = of_a_fresh_build(config, tmp_path).run
     for stage in run.spec.stages:

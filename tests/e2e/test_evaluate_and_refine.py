@@ -29,6 +29,7 @@ from storage.layout import KINDS
 from storage.records import Response
 from storage.runs import Run
 from storage.stores import open_store
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
 from tests.scripted_world import InProcessSandbox, world_problems, write_problems
@@ -229,6 +230,10 @@ def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
     assert turns[-1].accuracy > turns[0].accuracy
     assert turns[1].criticised >= turns[1].changed > 0
     assert [turn.accepted for turn in turns] == sorted(turn.accepted for turn in turns)
+    store = open_store(f"file://{tmp_path}/store")
+    names = {entry.key.split("/")[1] for entry in store.list("runs/")}
+    for name in sorted(names):
+        check_golden(f"refine {form}: {name}", Run.open(store, name))
     kept = [json.loads(line) for line in (tmp_path / "out" / "responses.jsonl").open()]
     assert [row["response_id"] for row in kept] == [row.response_id for row in rows]
 

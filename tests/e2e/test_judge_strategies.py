@@ -36,6 +36,7 @@ from storage.records import Path as SampledPath
 from storage.stores import open_store
 from storage.views import View
 from tests.e2e.test_label_strategies import NAMES
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
@@ -151,6 +152,11 @@ def test_every_strategy_builds_audits_clean_and_keeps_something(built: Any, name
     assert standing(build.run).finished
     assert audit(build.run).findings == ()
     assert len(build.kept) > 5
+
+
+@pytest.mark.parametrize("name", (*OURS, "genprm"))
+def test_its_rows_are_the_golden_ones(built: Any, name: str) -> None:
+    check_golden(f"judging {name}", built(name).run)
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -23,6 +23,7 @@ from storage.records import Path as SampledPath
 from storage.runs import Run
 from storage.stores import open_store
 from storage.tree_records import TreeNode
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from workflows.build import continue_run, finish, planned, standing, start_run
@@ -103,6 +104,11 @@ def test_a_strategy_builds_audits_clean_and_makes_examples(
         judged = [t.content for t in example.conversations if t.role == "assistant"]
         said = [text.endswith("$\\boxed{Yes}$\n</output>\n") for text in judged]
         assert said == example.labels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_rows_are_the_golden_ones(built: Mapping[str, Build], name: str) -> None:
+    check_golden(f"estimating {name}", built[name].run)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,7 @@ from storage.records import Score
 from storage.runs import Run
 from storage.schemas import from_table
 from storage.stores import open_store
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import verifier, world_responses
 from tests.scripted_world import InProcessSandbox
@@ -98,6 +99,10 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
     asyncio.run(scoring.work())
     scoring.run.finish()
     return scoring
+
+
+def test_its_rows_are_the_golden_ones(scored: Scoring) -> None:
+    check_golden("score", scored.run)
 
 
 def test_a_finished_score_run_audits_clean_and_has_a_status(scored: Scoring) -> None:
