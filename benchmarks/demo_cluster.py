@@ -28,8 +28,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.contract.ceph_server import ceph
 from tests.contract.s3_servers import S3Server, ministack
 from tests.ray_nodes import BIN, RayNodes, ray_nodes

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.demo_judge import Verdict, parses, rationalize
 from demo import check, world
 from demo.problem import Problem
-from workflows import prompts, steps
+from workflows.formats import prompts, steps
 
 MODELS = Path(__file__).parents[1] / "demo" / "models"
 CARD = Path(__file__).parents[1] / "demo" / "MODEL_CARD.md"

@@ -21,12 +21,11 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.rendering import ChatRenderer
-from actors.sampler import PolicySampler
-from actors.stage import ShardRows
-from actors.vllm_core import engine_arguments
-from actors.vllm_engine import VllmEngine
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.rendering import ChatRenderer
+from actors.engines.vllm import VllmEngine
+from actors.engines.vllm_core import engine_arguments
+from actors.workers.contract import ShardRows
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -39,14 +38,15 @@ from benchmarks.saturation import (
     vllm_requests,
 )
 from demo.world import row, sample
-from storage.records import Problem
+from storage.rows.records import Problem
 from storage.seeds import request_seed
-from workflows import steps
 from workflows.answers import read_answer
-from workflows.grading import grader
-from workflows.sampling import QuotaRule
+from workflows.answers.grading import grader
+from workflows.builds.wiring import policy_chat
+from workflows.formats import steps
+from workflows.sampling.quota import QuotaRule
 from workflows.settings import AnswerSettings, SampleSettings
-from workflows.stages import policy_chat
+from workflows.stages.sample import PolicySampler
 
 TARGET = 0.9
 

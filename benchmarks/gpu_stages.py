@@ -14,24 +14,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path as Folder
 from typing import Any
 
-from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engines.contract import Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engines.scripted import Script, ScriptedEngine
+from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.scripted_engine import Script, ScriptedEngine
-from actors.stage import ShardRows, Stage
-from actors.vllm_engine import VllmEngine
+from actors.workers.contract import ShardRows, Stage
 from benchmarks import paper_world
 from benchmarks.saturation import Stopwatch, Tap, asked_directly, forget
 from demo import world
-from storage.records import Path, PathLabels, Problem
-from workflows.configuration import BuildConfig, ModelSettings
+from storage.rows.records import Path, PathLabels, Problem
+from workflows.builds.wiring import StageMaker
+from workflows.runs.configuration import BuildConfig, ModelSettings
 from workflows.settings import (
     EstimateSettings,
     RationalizeSettings,
     SampleSettings,
     StageSettings,
 )
-from workflows.stages import StageMaker
 
 WORDS = 272
 """The small vocabulary; also the mean of the lengths before they are cut at twice as many."""

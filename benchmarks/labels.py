@@ -33,36 +33,36 @@ from pathlib import Path as File
 import numpy as np
 import torch
 
-from actors.completer import Completer
-from actors.engine import EngineSettings, Sampling
-from actors.models import model_identity
-from actors.stage import ShardRows
+from actors.engines.contract import EngineSettings, Sampling
+from actors.models.identity import model_identity
+from actors.workers.contract import ShardRows
 from benchmarks.label_methods import METHODS, Method
 from benchmarks.label_report import HEAD, Row, averaged, draw, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
 from launch.config import store_url
-from storage.layout import DEFAULT_STORE
-from storage.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
 from workflows.answers import read_answer
-from workflows.budgets import budget_of
-from workflows.chain_fit import fit
-from workflows.consensus import ConsensusStage
-from workflows.grading import grader
-from workflows.label_scores import Scores, difference, first_wrong
-from workflows.labels import LabelStage
-from workflows.posterior import Chain, Observed
+from workflows.answers.grading import grader
+from workflows.builds.wiring import opened_chat
+from workflows.estimation.budgets import budget_of
+from workflows.estimation.chain_fit import fit
+from workflows.estimation.posterior import Chain, Observed
+from workflows.estimation.smoothed import counted
+from workflows.formats.steps import openings
+from workflows.labels.scores import Scores, difference, first_wrong
+from workflows.labels.values import labelled_steps, step_values
 from workflows.settings import (
     AnswerSettings,
     ConsensusSettings,
     SampleSettings,
 )
-from workflows.smoothed_labels import counted
-from workflows.stages import opened_chat
-from workflows.step_values import labelled_steps, step_values
-from workflows.steps import openings
+from workflows.stages.consensus import ConsensusStage
+from workflows.stages.estimate import Completer
+from workflows.stages.label import LabelStage
 
 TEMPERATURE = 0.7
 MOST_TOKENS = 256

@@ -30,13 +30,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from actors.healing import Healed
-from actors.stage import ShardRows
-from actors.vllm_engine import VllmEngine
+from actors.engines.healing import Healed
+from actors.engines.vllm import VllmEngine
+from actors.workers.contract import ShardRows
 from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
 from launch.config import load
-from storage.records import (
+from storage.objects.opening import open_store
+from storage.rows.records import (
     Agreement,
     Example,
     PathLabels,
@@ -45,11 +46,10 @@ from storage.records import (
     StateRollouts,
     standing,
 )
-from storage.records import Path as Sampled
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.sampling import pass_at_1
-from workflows.stages import StageMaker
+from storage.rows.records import Path as Sampled
+from storage.runs.run import Run
+from workflows.builds.wiring import StageMaker
+from workflows.sampling.quota import pass_at_1
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/smollm2.yaml"

@@ -3,7 +3,8 @@
 Two worlds. `beta`: problems with success rates drawn from Beta laws, samples as coin flips.
 `demo`: a finished demo run's own samples: each problem's stored paths, drawn again with
 replacement, with their texts and tokens; problems that were dropped are in it too. The rules are
-the ones that ship (`workflows.sampling.QuotaRule`, `allocation`), on shards of the same problems:
+the ones that ship (`workflows.sampling.quota.QuotaRule`, `allocation`), on shards of the same
+problems:
 
     blind     rounds until both quotas are full, at most `cap` samples per problem
     knapsack  as many samples in all as blind took, given where they fill most quota
@@ -25,11 +26,11 @@ from dataclasses import dataclass, replace
 from benchmarks import paper_world
 from launch.config import store_url
 from storage.errors import NothingFound
-from storage.layout import DEFAULT_STORE
-from storage.records import Path, Problem
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.sampling import QuotaRule, allocation, tally
+from storage.objects.opening import open_store
+from storage.rows.records import Path, Problem
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
+from workflows.sampling.quota import QuotaRule, allocation, tally
 from workflows.settings import SampleSettings
 
 Draw = Callable[[int, random.Random], Path]

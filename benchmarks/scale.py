@@ -39,25 +39,25 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from actors.engine import EngineSettings
-from actors.scripted_engine import Latency, ScriptedEngine
-from actors.stage import Stage
+from actors.engines.contract import EngineSettings
+from actors.engines.scripted import Latency, ScriptedEngine
+from actors.workers.contract import Stage
 from benchmarks import paper_world
 from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
-from storage.commits import Receipt
-from storage.layout import KINDS
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.commits import Receipt
+from storage.runs.layout import KINDS
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
-from workflows.build import finish, start_run
-from workflows.configuration import BuildConfig
-from workflows.drive import Driver, Happened
+from workflows.builds.build import finish, start_run
+from workflows.builds.wiring import StageMaker
 from workflows.road import ROAD, STAGE_NAMES
-from workflows.schedule import RolePlan, Schedule
-from workflows.stages import StageMaker
+from workflows.runs.configuration import BuildConfig
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
 
 PROBLEMS = 7_500
 LOAD_S = 90.0

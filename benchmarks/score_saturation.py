@@ -20,11 +20,11 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.engine import Chat, EngineSettings, Sampling
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.stage import ShardRows
-from actors.vllm_engine import VllmEngine
+from actors.workers.contract import ShardRows
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -37,9 +37,9 @@ from benchmarks.saturation import (
     table,
 )
 from demo import solutions, world
-from storage.records import Response
-from workflows.scoring import VerifierMaker, speller
-from workflows.scoring_settings import EXECUTING, ScoreConfig, ScoreModels, VerifySettings
+from storage.rows.records import Response
+from workflows.scoring.run import VerifierMaker, speller
+from workflows.scoring.settings import EXECUTING, ScoreConfig, ScoreModels, VerifySettings
 
 TARGET = 0.8
 

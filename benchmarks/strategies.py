@@ -30,8 +30,8 @@ from rich.table import Table
 
 from demo.truth import measure
 from launch.config import store_url
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs" / "strategies"

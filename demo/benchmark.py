@@ -26,15 +26,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from actors.engine import Chat, Engine, EngineSettings, Sampling
-from actors.engines import open_engine
+from actors.engines.contract import Chat, Engine, EngineSettings, Sampling
+from actors.engines.opening import open_engine
 from demo import check, world
 from demo.families import LEVELS
 from demo.problem import Problem
 from storage.errors import StepmillError
-from storage.records import Message
+from storage.rows.records import Message
 from storage.seeds import request_seed
-from workflows import prompts, steps
+from workflows.formats import prompts, steps
 
 POLICY = Path(__file__).parent / "models" / "policy"
 SUBSETS: Mapping[str, tuple[int, ...]] = {"easy": (1, 2), "medium": (3,), "hard": (4, 5)}

@@ -13,7 +13,7 @@ from demo.families import FAMILIES, LEVELS
 from demo.problem import Problem
 from demo.solutions import Habits, write
 from demo.tokenizer import END, START
-from workflows import judge_prompts, prompts, steps
+from workflows.formats import judge_prompts, prompts, steps
 
 POLICY = Habits(slip=0.25, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
 COMPLETER = Habits(check=0.06, swap=0.15)

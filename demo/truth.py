@@ -23,13 +23,13 @@ from rich.table import Table
 
 from demo import check, world
 from launch.config import store_url
-from storage.layout import DEFAULT_STORE
-from storage.records import Agreement, Example, Path, PathLabels
-from storage.runs import Run
-from storage.stores import open_store
-from storage.tree_records import TreeNode
-from workflows.comparison import ROLLED
-from workflows.label_scores import Scores
+from storage.objects.opening import open_store
+from storage.rows.records import Agreement, Example, Path, PathLabels
+from storage.rows.tree_records import TreeNode
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
+from workflows.evaluation.comparison import ROLLED
+from workflows.labels.scores import Scores
 
 
 @dataclass(frozen=True, slots=True)

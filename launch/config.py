@@ -1,6 +1,7 @@
 """A configuration file: YAML in, validated frozen values out.
 
-Every field is documented where it is defined (`workflows.configuration`, `workflows.settings`).
+Every field is documented where it is defined (`workflows.runs.configuration`,
+`workflows.settings`).
 
 Invariant: an unknown key, a missing field or a value out of bounds is one line that names the key
 and says what to change; nothing is started with a configuration that was not wholly understood.
@@ -17,10 +18,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from actors.engine import EngineSettings
+from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
-from workflows.configuration import BuildConfig
-from workflows.training_settings import TrainConfig
+from workflows.runs.configuration import BuildConfig
+from workflows.training.settings import TrainConfig
 
 Config = TypeVar("Config")
 

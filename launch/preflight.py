@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from actors.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
+from actors.machines.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.image.rootfs import build_root, state_dir
-from launch.site import Site
+from launch.cluster.site import Site
 from storage.errors import ConfigurationError, StepmillError
-from storage.probe import probe_store
-from storage.runs import Run
-from storage.specs import check_same
-from storage.stores import open_store
-from workflows.configuration import BuildConfig
-from workflows.workload import Workload, asked_nodes
+from storage.objects.opening import open_store
+from storage.objects.probe import probe_store
+from storage.runs.run import Run
+from storage.runs.specs import check_same
+from workflows.runs.configuration import BuildConfig
+from workflows.runs.workload import Workload, asked_nodes
 
 
 @dataclass(frozen=True, slots=True)

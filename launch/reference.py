@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from actors.sandbox.contract import MOST_SESSIONS
-from workflows.configuration import BuildConfig
-from workflows.scoring_settings import VerifySettings
-from workflows.settling import (
+from workflows.runs.configuration import BuildConfig
+from workflows.runs.settling import (
     IN_FLIGHT_ON_CPU,
     IN_FLIGHT_ON_GPU,
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
 )
-from workflows.training_settings import TrainConfig
+from workflows.scoring.settings import VerifySettings
+from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
 # Configuration

@@ -1,8 +1,8 @@
 """Reading everything a run has committed, and saying what is not as it should be.
 
 Shard by shard, down the road: each commit, the digest of its data, kind and number of rows, the
-schema, the items (`storage.accounting`), and what exported rows show; at the end `_SUCCESS.json`
-against the commits, and the dataset against its checksums.
+schema, the items (`storage.rows.accounting`), and what exported rows show; at the end
+`_SUCCESS.json` against the commits, and the dataset against its checksums.
 
 Invariant: an audit changes nothing, trusts nothing that it can read again, and holds one shard per
 reader, plus eight bytes per problem.
@@ -17,13 +17,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from storage import layout
-from storage.accounting import account_of, unaccounted
-from storage.commits import Commit, Receipt, read_commit, receipt_of
-from storage.dataset import check_dataset
+from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
-from storage.records import Example
-from storage.runs import NAMED, Run, Success, sum_receipts
+from storage.rows.accounting import account_of, unaccounted
+from storage.rows.records import Example
+from storage.runs import layout
+from storage.runs.commits import Commit, Receipt, read_commit, receipt_of
+from storage.runs.run import NAMED, Run, Success, sum_receipts
 
 READERS = 4
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from storage.records import Example, Rationale
+from storage.rows.records import Example, Rationale
 
 NOT_RECORDED = "not recorded"
 _COUNTS = ("rationales", "kept", "kept_steps", "kept_wrong_steps")

@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from storage.layout import dataset_prefix
-from storage.runs import Run
+from storage.runs.layout import dataset_prefix
+from storage.runs.run import Run
 
 FILE = Path(__file__).parent / "data/golden_runs.json"
 

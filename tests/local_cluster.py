@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from actors.stage import Stage
-from actors.worker import ShardWorker
-from storage.commits import Receipt
+from actors.workers.contract import Stage
+from actors.workers.worker import ShardWorker
 from storage.errors import WorkerLost
-from storage.runs import Run
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
 from workflows.road import reads_by_stage, road_of
 
 MakeStages = Callable[[str], Mapping[str, Stage]]

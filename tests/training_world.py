@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from storage.layout import KINDS, ROAD
-from storage.object_store import ObjectStore
-from storage.records import CodeRun, Example, Message, Problem
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
-from storage.trainings import Training
-from workflows import prompts
-from workflows.exports import analyze_part, output_part, verify_part
+from storage.objects.store import ObjectStore
+from storage.rows.records import CodeRun, Example, Message, Problem
+from storage.runs.layout import KINDS, ROAD
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, input_digest
+from storage.trainings.training import Training
+from workflows.formats import prompts
+from workflows.formats.conversation import analyze_part, output_part, verify_part
 
 DEMO = Path(__file__).parents[1] / "demo" / "models" / "rationale"
 

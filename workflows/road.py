@@ -4,11 +4,11 @@ A run's road is a setting (`stages.road`): some of the names in `STAGES`, in the
 shard passes them. `road_of` checks it and says what each of its stages reads there; the road is
 frozen into the run's spec (`Spec.stages`), from which workers, status, audit and download take it.
 
-A new stage is: a `StageSpec` here, the kind of its rows in `storage.layout.KINDS`, where they
-stand in `ShardRows` (`actors.worker.FIELD_OF`), its items in `storage.accounting` where a row is
-not simply one path, and how it is made in `workflows.stages`. A stage that can do without another
-names it in `reads` and in `without`. Models are asked for by role: a configuration needs a model
-for exactly the roles of its road.
+A new stage is: a `StageSpec` here, the kind of its rows in `storage.runs.layout.KINDS`, where they
+stand in `ShardRows` (`actors.workers.worker.FIELD_OF`), its items in `storage.rows.accounting`
+where a row is not simply one path, and how it is made in `workflows.builds.wiring`. A stage that
+can do without another names it in `reads` and in `without`. Models are asked for by role: a
+configuration needs a model for exactly the roles of its road.
 
 Invariant: a stage reads only stages that stand before it, and shard i of a stage is made from
 shard i of those, so that a shard moves on as soon as it is committed and the plan never depends

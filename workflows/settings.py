@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from actors.engine import Sampling
+from actors.engines.contract import Sampling
 from storage.bounds import Count, Positive, Share, Temperature
 from workflows.road import STAGE_NAMES
 
@@ -104,7 +104,7 @@ class SampleSettings:
     budget: Literal["blind", "knapsack"] = "blind"
     """`blind`: each problem goes on to its cap; `knapsack`: the next samples go where they are
     expected to fill most missing quota, out of what the shard has left, and problems that will
-    hardly ever show a missing class are given up (`workflows.sampling_budget`)."""
+    hardly ever show a missing class are given up (`workflows.sampling.knapsack`)."""
     per_problem: Positive = 128
     """`knapsack`: samples that a shard may draw, per problem on average."""
     give_up: Share = 0.05

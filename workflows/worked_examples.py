@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from storage.errors import ConfigurationError, ItemError
-from storage.records import Message, Problem
-from workflows import prompts, steps
+from storage.rows.records import Message, Problem
 from workflows.answers import read_answer
-from workflows.rationales import paragraphs
-from workflows.sampling import flaw
+from workflows.formats import prompts, steps
+from workflows.formats.rationale import paragraphs
+from workflows.sampling.quota import flaw
 from workflows.settings import StageSettings, WorkedRationale, WorkedSolution
 
 

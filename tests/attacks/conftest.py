@@ -26,9 +26,9 @@ from case import ROOMY_LIMITS, Case
 
 from actors.sandbox import Backend, Request, SandboxSettings, Verdict, open_sandbox
 from actors.sandbox.box import GRACE_S
-from actors.sandbox.bubblewrap_box import MARK
-from actors.sandbox.docker_box import LABEL
-from actors.sandbox.dockerd import find_engine
+from actors.sandbox.bubblewrap import MARK
+from actors.sandbox.docker.box import LABEL
+from actors.sandbox.docker.engine import find_engine
 from actors.sandbox.image.rootfs import state_dir
 from actors.sandbox.owners import Owner
 from actors.sandbox.pool import Pool

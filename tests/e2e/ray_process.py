@@ -19,19 +19,19 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from actors.ray_cluster import MakeWorker, Placement, RayCluster, ray_session
 from actors.sandbox.contract import Sandbox
-from actors.stage import Stage
-from actors.worker import ShardWorker
+from actors.workers.contract import Stage
+from actors.workers.ray_workers import MakeWorker, Placement, RayCluster, ray_session
+from actors.workers.worker import ShardWorker
 from launch.config import load
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
-from workflows.build import continue_run, finish
-from workflows.configuration import BuildConfig
-from workflows.drive import Happened
+from workflows.builds.build import continue_run, finish
+from workflows.builds.wiring import StageMaker
 from workflows.road import MODEL_ROLES, reads_by_stage, road_of
-from workflows.stages import StageMaker
+from workflows.runs.configuration import BuildConfig
+from workflows.schedule.driver import Happened
 
 PROBLEMS = 14
 """As many as the file of problems that the configuration names."""

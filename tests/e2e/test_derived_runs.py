@@ -10,25 +10,25 @@ from typing import Any
 
 import pytest
 
-from actors.stage import Stage
-from actors.worker import ShardWorker
-from storage import layout
+from actors.workers.contract import Stage
+from actors.workers.worker import ShardWorker
 from storage.audit import audit
-from storage.derivation import origin_of
-from storage.download import download
+from storage.datasets.download import download
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
-from storage.records import Rationale
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Rationale
+from storage.runs import layout
+from storage.runs.origin import origin_of
+from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.e2e.test_scripted_build import Build, configure
 from tests.golden import check_golden
-from workflows.build import finish, planned, standing
-from workflows.configuration import BuildConfig
-from workflows.derived_runs import Inherited, models_needed, plan_derivation, start_derived
-from workflows.derived_runs import take_over as take
+from workflows.builds.build import finish, planned, standing
+from workflows.builds.derive import Inherited, models_needed, plan_derivation, start_derived
+from workflows.builds.derive import take_over as take
+from workflows.builds.wiring import StageMaker
 from workflows.road import reads_by_stage, road_of
-from workflows.stages import StageMaker
+from workflows.runs.configuration import BuildConfig
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_a_source_under_way_gives_what_it_has_and_the_build_makes_the_rest(
 def test_rationales_are_not_reused_where_other_paths_have_labels(
     built: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workflows.labels import LabelStage
+    from workflows.stages.label import LabelStage
 
     made = LabelStage.run
 

@@ -15,31 +15,31 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from actors.engine import Chat
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import Stage
-from actors.worker import ShardWorker
+from actors.engines.contract import Chat
+from actors.engines.scripted import ScriptedEngine
+from actors.workers.contract import Stage
+from actors.workers.worker import ShardWorker
 from demo import check
-from launch import evaluating, refining
-from launch.cli import run_command
-from launch.evaluating import Evaluation, Verifier
-from launch.refining import Refinement
+from launch.cli.main import run_command
+from launch.verbs.models import evaluate, refine
+from launch.verbs.models.evaluate import Evaluation, Verifier
+from launch.verbs.models.refine import Refinement
 from storage.audit import audit
-from storage.layout import KINDS
-from storage.records import Response
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Response
+from storage.runs.layout import KINDS
+from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
 from tests.scripted_world import InProcessSandbox, world_problems, write_problems
-from workflows import steps
-from workflows.build import continue_run
-from workflows.processbench import Judgement, score
-from workflows.refinement import RefineSettings
-from workflows.refining import RefineConfig, RefinerMaker
-from workflows.scoring import VerifierMaker
-from workflows.scoring_settings import ScoreConfig
+from workflows.builds.build import continue_run
+from workflows.evaluation.processbench import Judgement, score
+from workflows.formats import steps
+from workflows.formats.refinement import RefineSettings
+from workflows.refinement.run import RefineConfig, RefinerMaker
+from workflows.scoring.run import VerifierMaker
+from workflows.scoring.settings import ScoreConfig
 
 VERIFIER, BLIND = "tests.scripted_verifier:verifier", f"{__name__}:blind"
 WORLD = {problem.text: problem for problem in world_problems(PROBLEMS)}
@@ -66,7 +66,7 @@ class Here:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.worked: Counter[str] = Counter()
         monkeypatch.setattr(
-            "launch.site.Site.complete",
+            "launch.cluster.site.Site.complete",
             lambda site, run, config, makers: self.complete(run, config),
         )
 
@@ -130,7 +130,7 @@ def evaluation(folder: Path, **change: Any) -> Evaluation:
 
 
 def test_the_table_holds_the_f1_of_what_each_verifier_said(here: Here, tmp_path: Path) -> None:
-    found = evaluating.evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
+    found = evaluate.evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
     value = {
         (one.verifier, one.measure, one.k): one.value
         for one in found.measures if one.subset == ""
@@ -161,13 +161,13 @@ def test_evaluating_again_asks_nobody_and_more_baselines_only_themselves(
     here: Here, tmp_path: Path
 ) -> None:
     alone = evaluation(tmp_path, verifiers=(Verifier("verifier", VERIFIER, "cot"),), n=2)
-    first = evaluating.evaluate(alone)
+    first = evaluate.evaluate(alone)
     asked_once = here.worked.copy()
     assert asked_once["score"] == 3
-    assert evaluating.evaluate(alone) == first
+    assert evaluate.evaluate(alone) == first
     assert here.worked == asked_once
     more = replace(alone, verifiers=(*alone.verifiers, Verifier("blind", BLIND, "direct")))
-    assert evaluating.evaluate(more).measures[: len(first.measures)] == first.measures
+    assert evaluate.evaluate(more).measures[: len(first.measures)] == first.measures
     assert here.worked["score"] == 6
 
 
@@ -175,7 +175,7 @@ def test_probes_ask_about_rewritten_solutions(here: Here, tmp_path: Path) -> Non
     right = [row for row in world_responses() if row.label == -1]
     assert right
     wanted = evaluation(tmp_path, probes=("corrupted",), n=5)
-    found = evaluating.evaluate(replace(wanted, verifiers=wanted.verifiers[:1]))
+    found = evaluate.evaluate(replace(wanted, verifiers=wanted.verifiers[:1]))
     value = {one.measure: (one.value, one.solutions) for one in found.measures}
     assert value["corruption_caught"][1] == len(right)
     assert value["corruption_caught"][0] > 0.5
@@ -189,7 +189,7 @@ def test_best_of_n_is_measured_beside_majority(here: Here, tmp_path: Path) -> No
         for number in range(2)
     ]  # fmt: skip
     wanted = replace(evaluation(tmp_path, suite="bon", n=2), file=responses_file(tmp_path, rows))
-    found = evaluating.evaluate_file(wanted, tmp_path / "out", None, False)
+    found = evaluate.evaluate_file(wanted, tmp_path / "out", None, False)
     value = {(one.verifier, one.measure, one.k): one.value for one in found.measures}
     share = sum(bool(row.correct) for row in rows) / len(rows)
     assert value["verifier", "pass_at_1", 2] == pytest.approx(share)
@@ -213,7 +213,7 @@ def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
         settings=RefineSettings(form=form),
         score_asked=settings(tmp_path) | {"verify.histories": 5, "verify.mode": "cot"},
     )
-    refining_config = partial(refining._generator, wanted)
+    refining_config = partial(refine._generator, wanted)
 
     def scripted(_: Refinement, store: str) -> RefineConfig:
         config = refining_config(store)
@@ -221,10 +221,10 @@ def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
         return replace(config, models=replace(config.models, generator=engine))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refining, "_generator", scripted)
-        turns = refining.refine_file(wanted, tmp_path / "out", None, False)
+        patch.setattr(refine, "_generator", scripted)
+        turns = refine.refine_file(wanted, tmp_path / "out", None, False)
         paid = here.worked.copy()
-        assert refining.refine_file(wanted, tmp_path / "again", None, True) == turns
+        assert refine.refine_file(wanted, tmp_path / "again", None, True) == turns
     assert here.worked == paid
     assert turns[0].accuracy is not None and turns[-1].accuracy is not None
     assert turns[-1].accuracy > turns[0].accuracy

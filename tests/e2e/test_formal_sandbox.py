@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from actors.formal_verifier import FormalVerifier
 from actors.sandbox import Limits, SandboxSettings, open_sandbox
-from actors.stage import ShardRows
+from actors.workers.contract import ShardRows
 from demo import check, world
 from demo.solutions import Habits, write
-from storage.records import Problem
+from storage.rows.records import Problem
 from tests.label_rows import path
 from tests.unit.workflows.test_formal import decided
-from workflows.formal import in_words, programs
-from workflows.rationales import PaperForm
-from workflows.tool_verdicts import tool_verdicts
+from workflows.formats.rationale import PaperForm
+from workflows.judging.formal import in_words, programs
+from workflows.judging.tools import tool_verdicts
+from workflows.stages.formalize import FormalVerifier
 
 pytestmark = pytest.mark.container
 SEED = 2

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.stage import Stage
+from actors.workers.contract import Stage
 from demo import check, world
 from demo.problem import Problem as WorldProblem
 from launch.config import load
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.layout import dataset_prefix
-from storage.records import (
+from storage.datasets.dataset import assemble
+from storage.datasets.view import View
+from storage.objects.opening import open_store
+from storage.rows.records import (
     Agreement,
     Example,
     Intervention,
@@ -32,20 +33,19 @@ from storage.records import (
     Problem,
     Rationale,
 )  # fmt: skip
-from storage.records import Path as SampledPath
-from storage.stores import open_store
-from storage.views import View
+from storage.rows.records import Path as SampledPath
+from storage.runs.layout import dataset_prefix
 from tests.e2e.test_label_strategies import NAMES
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows import judge_prompts, prompts
-from workflows.build import continue_run, finish, standing, start_run
-from workflows.configuration import BuildConfig
-from workflows.judge_views import INTERVENTION, LAST_STEP, intervened, last_step_balanced
-from workflows.stages import StageMaker
-from workflows.tool_verdicts import tool_verdicts
+from workflows.builds.build import continue_run, finish, standing, start_run
+from workflows.builds.wiring import StageMaker
+from workflows.formats import judge_prompts, prompts
+from workflows.judging.tools import tool_verdicts
+from workflows.runs.configuration import BuildConfig
+from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
 SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")

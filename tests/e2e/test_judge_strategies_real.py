@@ -23,24 +23,24 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.engine import Chat, Engine, EngineSettings, Reply, Sampling
-from actors.engines import open_engine
+from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Sampling
+from actors.engines.opening import open_engine
 from actors.sandbox import open_sandbox
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.stage import Stage
+from actors.workers.contract import Stage
 from demo import check, world
 from demo.truth import Scores
 from launch.config import load
 from storage.audit import audit
-from storage.records import Agreement, Intervention, PathLabels
-from storage.records import Path as SampledPath
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Agreement, Intervention, PathLabels
+from storage.rows.records import Path as SampledPath
 from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows.build import continue_run, finish, start_run
-from workflows.stages import StageMaker
+from workflows.builds.build import continue_run, finish, start_run
+from workflows.builds.wiring import StageMaker
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("policy", "completer", "rationale", "judge")

@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from actors.engine import EngineSettings
-from actors.stage import Stage
+from actors.engines.contract import EngineSettings
+from actors.workers.contract import Stage
 from demo import check, world
 from demo.truth import true_first_errors
 from launch.config import load
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.layout import KINDS
-from storage.records import Agreement, Example, PathLabels, StateRollouts
-from storage.records import Path as SampledPath
-from storage.runs import Run
-from storage.stores import open_store
-from storage.tree_records import TreeNode
+from storage.datasets.dataset import assemble
+from storage.objects.opening import open_store
+from storage.rows.records import Agreement, Example, PathLabels, StateRollouts
+from storage.rows.records import Path as SampledPath
+from storage.rows.tree_records import TreeNode
+from storage.runs.layout import KINDS
+from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
-from workflows.build import continue_run, finish, planned, standing, start_run
-from workflows.configuration import BuildConfig
-from workflows.derived_runs import plan_derivation
-from workflows.reward_views import DISCRIMINATIVE
-from workflows.stages import StageMaker
+from workflows.builds.build import continue_run, finish, planned, standing, start_run
+from workflows.builds.derive import plan_derivation
+from workflows.builds.wiring import StageMaker
+from workflows.runs.configuration import BuildConfig
+from workflows.views.reward_models import DISCRIMINATIVE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
 NAMES = (

@@ -14,22 +14,22 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Engine, EngineSettings
-from actors.engines import open_engine
-from actors.stage import Stage
+from actors.engines.contract import Engine, EngineSettings
+from actors.engines.opening import open_engine
+from actors.workers.contract import Stage
 from demo import check, world
 from launch.config import load
 from storage.audit import audit
-from storage.records import Example, PathLabels
-from storage.records import Path as SampledPath
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Example, PathLabels
+from storage.rows.records import Path as SampledPath
 from tests.e2e.test_judge_strategies_real import Lent
 from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
-from workflows.build import continue_run, finish, start_run
-from workflows.label_scores import Scores
-from workflows.stages import StageMaker
+from workflows.builds.build import continue_run, finish, start_run
+from workflows.builds.wiring import StageMaker
+from workflows.labels.scores import Scores
 
 ROOT = Path(__file__).parents[2]
 SEED = 9

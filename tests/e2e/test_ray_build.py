@@ -16,10 +16,10 @@ import pytest
 from launch.config import load
 from storage.audit import audit
 from storage.fault_points import VARIABLE
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import start_run
+from workflows.builds.build import start_run
 from workflows.road import STAGE_NAMES
 
 ROOT = Path(__file__).parents[2]

@@ -129,9 +129,9 @@ def test_the_download_is_read_by_datasets_and_rendered_by_the_completers_templat
 
 
 def test_code_was_really_run(built: tuple[Path, dict[str, bytes]]) -> None:
-    from storage.records import Rationale
-    from storage.runs import Run
-    from storage.stores import open_store
+    from storage.objects.opening import open_store
+    from storage.rows.records import Rationale
+    from storage.runs.run import Run
 
     run = Run.open(open_store(f"file://{built[0]}/.stepmill/store"), "small")
     rationales = [

@@ -18,12 +18,12 @@ import yaml
 from benchmarks.real_model import Report, prepare, problems, stepmill
 from benchmarks.smollm2 import smollm2
 from launch.config import load
-from storage.records import Example, PathLabels, Rationale, Score
-from storage.records import Path as Sampled
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.executed import shown_unrun
-from workflows.rationales import REASONS
+from storage.objects.opening import open_store
+from storage.rows.records import Example, PathLabels, Rationale, Score
+from storage.rows.records import Path as Sampled
+from storage.runs.run import Run
+from workflows.formats.executed import shown_unrun
+from workflows.formats.rationale import REASONS
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,28 +12,28 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from actors.isolation import entered, parts_of
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardRows, Stage
-from actors.worker import ShardWorker
-from launch.scoring import config_of, write_scores
-from launch.status import run_status
+from actors.engines.scripted import ScriptedEngine
+from actors.workers.contract import ShardRows, Stage
+from actors.workers.poison import entered, parts_of
+from actors.workers.worker import ShardWorker
+from launch.verbs.models.score import config_of, write_scores
+from launch.verbs.runs.status import run_status
 from storage.audit import audit
-from storage.dataset import assemble
+from storage.datasets.dataset import assemble
 from storage.errors import SpecMismatch, UserError
-from storage.records import Score
-from storage.runs import Run
-from storage.schemas import from_table
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Score
+from storage.rows.schemas import from_table
+from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import verifier, world_responses
 from tests.scripted_world import InProcessSandbox
-from workflows.build import continue_run, standing
-from workflows.drive import Happened
-from workflows.rewards import averaged, first_error_index
-from workflows.scoring import VerifierMaker, scores_of, start_scoring
-from workflows.scoring_settings import ScoreConfig
+from workflows.builds.build import continue_run, standing
+from workflows.schedule.driver import Happened
+from workflows.scoring.rewards import averaged, first_error_index
+from workflows.scoring.run import VerifierMaker, scores_of, start_scoring
+from workflows.scoring.settings import ScoreConfig
 
 N = 5
 RESPONSES = world_responses()

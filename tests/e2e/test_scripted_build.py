@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from actors.stage import Stage
+from actors.workers.contract import Stage
 from launch.config import load
-from launch.status import run_status
+from launch.verbs.runs.status import run_status
 from storage.audit import audit
 from storage.errors import InputError, SpecMismatch
-from storage.records import Agreement, Example, PathLabels, Problem
-from storage.records import Path as SampledPath
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Agreement, Example, PathLabels, Problem
+from storage.rows.records import Path as SampledPath
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
     InProcessSandbox,
@@ -29,12 +29,12 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.build import continue_run, finish, standing, start_run
-from workflows.configuration import BuildConfig
-from workflows.exports import check_example
-from workflows.prompts import rationale_chat
+from workflows.builds.build import continue_run, finish, standing, start_run
+from workflows.builds.wiring import StageMaker
+from workflows.formats.conversation import check_example
+from workflows.formats.prompts import rationale_chat
 from workflows.road import STAGE_NAMES
-from workflows.stages import StageMaker
+from workflows.runs.configuration import BuildConfig
 
 PROBLEMS = world_problems(14)
 CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Chat
+from actors.engines.contract import Chat
 from storage.audit import audit
-from storage.records import Agreement, Problem
-from storage.records import Path as SampledPath
+from storage.rows.records import Agreement, Problem
+from storage.rows.records import Path as SampledPath
 from tests.e2e.test_judge_strategies import SPARK, Build
 from tests.scripted_world import ScriptedWorld
-from workflows import prompts
+from workflows.formats import prompts
 
 MARK = "31337"
 SPACED = re.compile(r"[\s,{}\\!]+")

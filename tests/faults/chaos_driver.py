@@ -28,15 +28,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.ray_cluster import MakeWorker, Placement, RayCluster, ray_session
 from actors.sandbox.contract import Execution, Limits, Request, Sandbox, Session
-from actors.worker import ShardWorker
+from actors.workers.ray_workers import MakeWorker, Placement, RayCluster, ray_session
+from actors.workers.worker import ShardWorker
 from launch.config import load
-from storage.commits import Receipt
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.build import continue_run, finish, standing
-from workflows.stages import makers
+from storage.objects.opening import open_store
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
+from workflows.builds.build import continue_run, finish, standing
+from workflows.builds.wiring import makers
 
 
 def say(what: str, **fields: Any) -> None:

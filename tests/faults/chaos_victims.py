@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.owned_folder import ray_folder
-from actors.sandbox.docker_box import LABEL
-from actors.sandbox.dockerd import find_engine
+from actors.sandbox.docker.box import LABEL
+from actors.sandbox.docker.engine import find_engine
 from actors.sandbox.image.rootfs import state_dir
 from actors.sandbox.owners import Owner
 from storage.errors import SandboxUnavailable

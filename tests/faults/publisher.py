@@ -17,9 +17,9 @@ import sys
 from itertools import count
 
 from storage.errors import StoreUnavailable
-from storage.records import Path
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Path
+from storage.runs.run import Run
 from tests.unit.storage.whole_run import QUICK, path, started, work_shard
 
 

@@ -13,7 +13,7 @@ import pytest
 from storage.audit import audit
 from tests.e2e.test_ray_build import digests
 from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import continue_run, finish
+from workflows.builds.build import continue_run, finish
 
 
 class Stopped(Exception):

@@ -14,8 +14,8 @@ import pytest
 from launch.config import load
 from storage.audit import audit
 from storage.fault_points import VARIABLE
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.e2e.test_ray_build import digests
 from tests.e2e.test_scripted_build import Build
 from tests.faults.test_run_submitted import project

@@ -18,11 +18,11 @@ import pytest
 
 from actors.owned_folder import ray_folder
 from launch.config import load
-from launch.submitting import exit_code, submission_of
+from launch.verbs.runs.submit import exit_code, submission_of
 from storage.audit import audit
 from storage.errors import ConfigurationError
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.e2e.test_scripted_build import CONFIG, PROBLEMS
 from tests.scripted_world import write_problems
 

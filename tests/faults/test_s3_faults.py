@@ -14,9 +14,8 @@ from pathlib import Path as Folder
 
 import pytest
 
-from storage import s3_store
 from storage.audit import audit
-from storage.download import download
+from storage.datasets.download import download
 from storage.errors import (
     CommitUnknown,
     ConfigurationError,
@@ -25,13 +24,14 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.local_store import LocalStore
-from storage.object_store import Put
-from storage.patience import Patience
-from storage.probe import probe_store
-from storage.records import Path
-from storage.runs import Run
-from storage.s3_store import S3Store
+from storage.objects import s3
+from storage.objects.local import LocalStore
+from storage.objects.patience import Patience
+from storage.objects.probe import probe_store
+from storage.objects.s3 import S3Store
+from storage.objects.store import Put
+from storage.rows.records import Path
+from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.contract import swift_server
 from tests.contract.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
@@ -188,7 +188,7 @@ def test_a_port_that_nobody_listens_on_is_unavailable(prefix: str) -> None:
 def test_a_server_that_stands_still_is_given_up_on(
     prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_store, "READ_S", 2.0)
+    monkeypatch.setattr(s3, "READ_S", 2.0)
     store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), QUICK)
     store.put_new("a", b"x")
     proxy.faults = [Fault("stalled", times=3)]

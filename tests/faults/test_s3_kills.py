@@ -15,10 +15,10 @@ from pathlib import Path as Folder
 import pytest
 
 from storage.audit import audit
-from storage.patience import Patience
-from storage.records import Path
-from storage.runs import Run
-from storage.s3_store import S3Store
+from storage.objects.patience import Patience
+from storage.objects.s3 import S3Store
+from storage.rows.records import Path
+from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.contract.ceph_server import ceph
 from tests.contract.s3_servers import S3Server, ministack

@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 
-from actors.admission import Admission, Work, work
-from actors.engine import Completion, Reply, Sampling
+from actors.engines.admission import Admission, Work, work
+from actors.engines.contract import Completion, Reply, Sampling
 
 
 async def ticks(count: int = 20) -> None:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from actors.completer import Completer
-from actors.engine import Chat, EngineSettings, Reply, Sampling
-from actors.scripted_engine import Faults, ScriptedEngine
-from actors.stage import ShardResult, ShardRows
+from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.scripted import Faults, ScriptedEngine
+from actors.workers.contract import ShardResult, ShardRows
 from storage.errors import EngineFailed, ItemError
-from storage.records import Message, Path, Problem, StateRollouts
-from workflows.answer_boxes import last_box
-from workflows.estimators import FixedBudget
+from storage.rows.records import Message, Path, Problem, StateRollouts
+from workflows.answers.boxes import last_box
+from workflows.estimation.fixed import FixedBudget
 from workflows.settings import EstimateSettings
+from workflows.stages.estimate import Completer
 
 RIGHT, WRONG = "so \\boxed{5}", "so \\boxed{6}"
 PROBLEM = Problem(problem_id="p", problem="2 + 3?", answer="5")

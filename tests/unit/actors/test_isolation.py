@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from actors.isolation import entered
-from storage.runs import Run
-from storage.tree_records import TreeNode
+from actors.workers.poison import entered
+from storage.rows.tree_records import TreeNode
+from storage.runs.run import Run
 from workflows.road import road_of
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.engine import Chat, Sampling
-from actors.intervention import Repairer, Retrial, Trial
-from actors.judge import Judge, Opinion
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardRows
-from storage.records import Agreement, Message, Path, Problem
+from actors.engines.contract import Chat, Sampling
+from actors.engines.scripted import ScriptedEngine
+from actors.workers.contract import ShardRows
+from storage.rows.records import Agreement, Message, Path, Problem
 from tests.label_rows import path
+from workflows.stages.judge import Judge, Opinion
+from workflows.stages.repair import Repairer, Retrial, Trial
 
 PROBLEM = Problem("p", "What?", "1")
 

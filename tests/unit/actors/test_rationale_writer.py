@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Chat, EngineSettings, Reply, Sampling
-from actors.rationale_form import solutions_of
-from actors.rationale_writer import Budget, RationaleWriter
+from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Execution, Limits, Request, SessionDead, Verdict
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardResult, ShardRows
+from actors.workers.contract import ShardResult, ShardRows
 from storage.errors import SandboxLost, SandboxUnavailable
-from storage.records import Path, PathLabels, Problem, Rationale, standing
-from workflows import prompts
-from workflows.rationales import PaperForm
+from storage.rows.records import Path, PathLabels, Problem, Rationale, standing
+from workflows.formats import prompts
+from workflows.formats.rationale import PaperForm
+from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.writing.form import solutions_of
 
 PROBLEM = Problem(
     problem_id="p",

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from actors.admission import Admission
-from actors.engine import Completion, Reply, Sampling
-from actors.isolation import DEATHS, Notes, entered, parts_of, run_apart
-from actors.stage import Row, ShardResult, ShardRows, process_items, process_now
-from actors.worker import Held, ShardWorker
+from actors.engines.admission import Admission
+from actors.engines.contract import Completion, Reply, Sampling
+from actors.workers.contract import Row, ShardResult, ShardRows, process_items, process_now
+from actors.workers.poison import DEATHS, Notes, entered, parts_of, run_apart
+from actors.workers.worker import Held, ShardWorker
 from storage.audit import audit
 from storage.errors import EngineFailed, ItemError, RunStopped, StoreUnavailable
-from storage.layout import KINDS
-from storage.records import Drop
-from storage.runs import Run
+from storage.rows.records import Drop
+from storage.runs.layout import KINDS
+from storage.runs.run import Run
 from tests.e2e.test_scripted_build import Build, configure
 from tests.virtual_time import run_virtually
-from workflows.build import finish
+from workflows.builds.build import finish
 from workflows.road import STAGE_NAMES, reads_by_stage
 
 

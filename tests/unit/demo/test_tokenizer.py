@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from demo import corpus, pretrain, tokenizer
-from workflows import judge_prompts, prompts
+from workflows.formats import judge_prompts, prompts
 
 SEED = 0
 

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from launch.dropped import show_dropped
+from launch.verbs.runs.texts import show_dropped
 from storage.audit import audit
 from storage.errors import ConfigurationError
-from storage.memory_store import MemoryStore
-from storage.records import Drop, Rationale
-from storage.runs import Run
+from storage.objects.memory import MemoryStore
+from storage.rows.records import Drop, Rationale
+from storage.runs.run import Run
 from tests.unit.storage.test_audit import recommit
 from tests.unit.storage.whole_run import finished
 

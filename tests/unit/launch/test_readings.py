@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 
 from rich.console import Console
 
-from launch.status import run_status, show_status, status_tables
-from storage.dataset_card import dataset_card
-from storage.layout import success_key
-from storage.memory_store import MemoryStore
+from launch.verbs.runs.status import run_status, show_status, status_tables
+from storage.datasets.card import dataset_card
+from storage.datasets.view import GENPRM
+from storage.objects.memory import MemoryStore
 from storage.readings import Kept, counts_of, kept_by_reading
-from storage.records import FORGIVING, STRICT, Example, Rationale
-from storage.runs import Run
-from storage.views import GENPRM
+from storage.rows.records import FORGIVING, STRICT, Example, Rationale
+from storage.runs.layout import success_key
+from storage.runs.run import Run
 from tests.unit.storage.test_audit import rewrite
 from tests.unit.storage.whole_run import example, finished, path, rationale
 

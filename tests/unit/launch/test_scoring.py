@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from launch.cli import run_command
-from launch.scoring import config_of, found
+from launch.cli.main import run_command
+from launch.verbs.models.score import config_of, found
 from storage.errors import ConfigurationError
-from workflows.responses import read_responses
+from workflows.inputs.responses import read_responses
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 GOOD = {"id": "a", "problem": "What is 2 + 3?", "steps": ["2 + 3 = 5."], "label": -1}

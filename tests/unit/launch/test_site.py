@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from actors import ray_nodes
-from actors.ray_nodes import NodeNow
-from launch import site, waiting
-from launch.site import Site
-from launch.slots import SlotsNow
+from actors.workers import ray_nodes
+from actors.workers.ray_nodes import NodeNow
+from launch.cluster import site, waiting
+from launch.cluster.site import Site
+from launch.cluster.slots import SlotsNow
 from storage.errors import RunStopped
-from workflows.configuration import ClusterSettings
+from workflows.runs.configuration import ClusterSettings
 
 Held = Mapping[str, Mapping[str, float]]
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from storage import commits, layout
 from storage.audit import audit
-from storage.commits import Commit
-from storage.dataset import assemble, dataset_files
-from storage.memory_store import MemoryStore
-from storage.records import Drop, Path, PathLabels, Problem
-from storage.runs import Run
-from storage.shards import encode_shard
+from storage.datasets.dataset import assemble, dataset_files
+from storage.objects.memory import MemoryStore
+from storage.rows.parquet import encode_shard
+from storage.rows.records import Drop, Path, PathLabels, Problem
+from storage.runs import commits, layout
+from storage.runs.commits import Commit
+from storage.runs.run import Run
 from tests.unit.storage.whole_run import finished, labels, path, problems, started, work_shard
 
 

@@ -11,14 +11,14 @@ from pathlib import Path as Folder
 import pyarrow.parquet as pq
 import pytest
 
-from storage import dataset
-from storage.dataset import assemble
-from storage.download import download
+from storage.datasets import dataset
+from storage.datasets.dataset import assemble
+from storage.datasets.download import download
+from storage.datasets.view import View
 from storage.errors import ConfigurationError, InputError, NothingFound, ObjectCorrupt
-from storage.memory_store import MemoryStore
-from storage.records import Example
-from storage.runs import Run
-from storage.views import View
+from storage.objects.memory import MemoryStore
+from storage.rows.records import Example
+from storage.runs.run import Run
 from tests.unit.storage.whole_run import finished, started
 
 
@@ -133,7 +133,7 @@ def test_an_unfinished_run_and_an_unknown_format_are_refused(tmp_path: Folder) -
 def test_a_run_that_kept_nothing_is_an_empty_dataset(tmp_path: Folder) -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
     for stage in run.spec.stages[1:]:
-        from storage.layout import KINDS
+        from storage.runs.layout import KINDS
 
         run.publish(stage, 0, KINDS[stage], [])
     run.finish()

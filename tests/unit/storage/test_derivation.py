@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from storage import layout
 from storage.audit import audit
-from storage.derivation import Origin, adopt, check_derivable, origin_of, store_origin
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, SpecMismatch
-from storage.memory_store import MemoryStore
-from storage.records import Path
-from storage.runs import Run
-from storage.specs import ShardPlan, differences
+from storage.objects.memory import MemoryStore
+from storage.rows.records import Path
+from storage.runs import layout
+from storage.runs.origin import Origin, adopt, check_derivable, origin_of, store_origin
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, differences
 from storage.sweep import sweep
 from tests.unit.storage.whole_run import QUICK, finished, work_shard
 

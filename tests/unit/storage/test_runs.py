@@ -7,7 +7,6 @@ from pathlib import Path as Folder
 
 import pytest
 
-from storage import layout
 from storage.errors import (
     ConfigurationError,
     InputError,
@@ -16,13 +15,14 @@ from storage.errors import (
     SpecMismatch,
     StoreUnavailable,
 )
-from storage.local_store import LocalStore
-from storage.memory_store import MemoryStore
-from storage.object_store import ObjectStore, Put
-from storage.records import Path, Problem
-from storage.runs import Run, run_names
-from storage.specs import ShardPlan, Spec, differences, input_digest
-from storage.stores import open_store
+from storage.objects.local import LocalStore
+from storage.objects.memory import MemoryStore
+from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore, Put
+from storage.rows.records import Path, Problem
+from storage.runs import layout
+from storage.runs.run import Run, run_names
+from storage.runs.specs import ShardPlan, Spec, differences, input_digest
 from tests.unit.storage.whole_run import QUICK, finished, problems, started, work_shard
 
 SPEC = Spec({"sample": {"cap": 64, "rounds": (1, 2)}}, "digest", ShardPlan(7, 3))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from storage.object_store import ObjectStore
-from storage.patience import Patience
-from storage.records import (
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore
+from storage.rows.records import (
     Agreement,
     AnswerCount,
     CodeRun,
@@ -17,8 +17,8 @@ from storage.records import (
     Rationale,
     StateRollouts,
 )
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, input_digest
 
 QUICK = Patience(tries=3, sleep=lambda _: None)
 

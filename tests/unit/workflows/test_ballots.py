@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from storage.records import Judgement
-from workflows.ballots import Trouble, verdicts
+from storage.rows.records import Judgement
+from workflows.judging.ballots import Trouble, verdicts
 from workflows.settings import JudgeSettings
 
 

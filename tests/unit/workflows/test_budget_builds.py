@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.stage import ShardRows, Stage
+from actors.workers.contract import ShardRows, Stage
 from demo import check
 from launch.config import load
 from storage.audit import audit
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
-from storage.pilots import pilot_record
-from storage.records import Path, PathLabels, StateRollouts
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Path, PathLabels, StateRollouts
+from storage.runs.pilot_record import pilot_record
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
     InProcessSandbox,
@@ -29,15 +29,15 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.build import continue_run, finish, planned, start_run
-from workflows.configuration import BuildConfig
-from workflows.derived_runs import start_derived, take_over
-from workflows.labels import LabelStage
-from workflows.pilot import chain_in
-from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
+from workflows.builds.build import continue_run, finish, planned, start_run
+from workflows.builds.derive import start_derived, take_over
+from workflows.builds.wiring import StageMaker, makers
+from workflows.estimation.pilot import chain_in
+from workflows.estimation.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
+from workflows.labels.values import step_values
+from workflows.runs.configuration import BuildConfig
 from workflows.settings import LabelSettings
-from workflows.stages import StageMaker, makers
-from workflows.step_values import step_values
+from workflows.stages.label import LabelStage
 
 POSTERIOR = LabelSettings(estimate="posterior")
 HARD = LabelSettings(form="hard", threshold=0)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from actors.engine import EngineSettings
-from workflows.build import most_workers
-from workflows.configuration import BuildConfig, ClusterSettings, ModelSettings
+from actors.engines.contract import EngineSettings
+from workflows.builds.build import most_workers
+from workflows.runs.configuration import BuildConfig, ClusterSettings, ModelSettings
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.stage import ShardRows
-from storage.records import CodeRun, PathLabels, Rationale
-from workflows.ballots import judge_labels
-from workflows.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
-from workflows.labels import first_error
+from actors.workers.contract import ShardRows
+from storage.rows.records import CodeRun, PathLabels, Rationale
+from workflows.judging.ballots import judge_labels
+from workflows.judging.sources import Evidence, Unread, judge_index
 from workflows.settings import ConsensusSettings
-from workflows.sources import Evidence, Unread, judge_index
+from workflows.stages.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
+from workflows.stages.label import first_error
 
 UNREADABLE, SPLIT = Unread.JUDGE_UNREADABLE, Unread.JUDGE_SPLIT
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.completer import Count, Want
-from workflows.estimators import FixedBudget, monte_carlo, rollouts_per_state
+from workflows.estimation.fixed import FixedBudget, monte_carlo, rollouts_per_state
 from workflows.settings import EstimateSettings
+from workflows.stages.estimate import Count, Want
 
 PAPER = EstimateSettings()
 

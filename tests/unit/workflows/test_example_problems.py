@@ -4,7 +4,7 @@ from pathlib import Path
 
 from launch.config import load
 from workflows.answers import check_reference
-from workflows.ingest import read_problems
+from workflows.inputs.problems import read_problems
 from workflows.worked_examples import check_examples
 
 ROOT = Path(__file__).parents[3]

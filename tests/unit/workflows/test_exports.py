@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.stage import ShardRows
+from actors.workers.contract import ShardRows
 from storage.errors import ItemError
-from storage.records import (
+from storage.rows.records import (
     Agreement,
     CodeRun,
     Example,
@@ -20,9 +20,8 @@ from storage.records import (
     Problem,
     Rationale,
 )  # fmt: skip
-from workflows import prompts
-from workflows.consensus import exported_labels
-from workflows.exports import (
+from workflows.formats import prompts
+from workflows.formats.conversation import (
     CODE,
     COT,
     DIRECT,
@@ -33,8 +32,9 @@ from workflows.exports import (
     code_only,
     example_of,
 )  # fmt: skip
-from workflows.labels import first_error
 from workflows.settings import ConsensusSettings
+from workflows.stages.consensus import exported_labels
+from workflows.stages.label import first_error
 
 MODELS = {"policy": "P", "completer": "C", "rationale": "R"}
 PROBLEM = Problem("p", "What is 1 + 1?", "2")

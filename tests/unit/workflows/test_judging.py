@@ -11,11 +11,18 @@ import pytest
 
 from launch.config import load
 from storage.errors import ConfigurationError, ItemError
-from storage.records import Problem
-from workflows import judge_prompts as asked
-from workflows.build import planned
-from workflows.judge_stages import check_judging
-from workflows.judging import Seat, panel, read_alignment, read_paragraphs, repair_chat, sight_of
+from storage.rows.records import Problem
+from workflows.builds.build import planned
+from workflows.builds.wiring_judges import check_judging
+from workflows.formats import judge_prompts as asked
+from workflows.judging.seats import (
+    Seat,
+    panel,
+    read_alignment,
+    read_paragraphs,
+    repair_chat,
+    sight_of,
+)
 from workflows.settings import ConsensusSettings, JudgeSettings
 
 CONFIGS = Path(__file__).parents[3] / "configs/strategies"

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.stage import ShardRows
+from actors.workers.contract import ShardRows
 from storage.errors import ConfigurationError, ItemError
-from storage.records import AnswerCount, Path, StateRollouts
-from workflows.labels import LabelStage, first_error, path_labels, zero_after_first_zero
+from storage.rows.records import AnswerCount, Path, StateRollouts
 from workflows.settings import LabelSettings
+from workflows.stages.label import LabelStage, first_error, path_labels, zero_after_first_zero
 
 RATIO = LabelSettings()
 DIFFERENCE = LabelSettings(form="difference", threshold=-0.3)

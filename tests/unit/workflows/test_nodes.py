@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from actors.looking import Look
-from actors.machine import GIB, Machine
-from actors.model_facts import ModelFacts
+from actors.machines.looking import Look
+from actors.machines.machine import GIB, Machine
+from actors.models.facts import ModelFacts
 from launch.config import validate
 from storage.errors import ConfigurationError
-from workflows.configuration import BuildConfig
 from workflows.road import MODEL_ROLES
-from workflows.workload import (
+from workflows.runs.configuration import BuildConfig
+from workflows.runs.workload import (
     asked_nodes,
     kept_roles,
     missing_nodes,

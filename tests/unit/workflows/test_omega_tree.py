@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from actors.tree_searcher import Candidate
-from workflows.omega_tree import OmegaPolicy, exploration, quality
+from workflows.estimation.omega import OmegaPolicy, exploration, quality
 from workflows.settings import SearchSettings
+from workflows.stages.search import Candidate
 
 PAPER = SearchSettings()
 

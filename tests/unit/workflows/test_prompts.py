@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from workflows import prompts
+from workflows.formats import prompts
 
 STEPS = ("17 + 25 = 42.", "The answer is \\boxed{42}.")
 

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.download import download
+from storage.datasets.dataset import assemble
+from storage.datasets.download import download
 from storage.errors import ConfigurationError
-from storage.layout import KINDS
-from storage.memory_store import MemoryStore
-from storage.records import Example, Message, Path, PathLabels, Problem
-from storage.runs import Run
+from storage.objects.memory import MemoryStore
+from storage.rows.records import Example, Message, Path, PathLabels, Problem
+from storage.runs.layout import KINDS
+from storage.runs.run import Run
 from tests.label_rows import path, rows
 from tests.unit.storage.whole_run import example, finished, started
-from workflows.reward_views import (
+from workflows.views.catalogue import VIEWS
+from workflows.views.reward_models import (
     Outcome,
     Preference,
     StepCounts,
@@ -29,7 +30,6 @@ from workflows.reward_views import (
     step_counts,
     step_labelled,
 )
-from workflows.views import VIEWS
 
 PROBLEM = Problem("p", "What is 1 + 1?", "1")
 ASKED = [Message("user", "What is 1 + 1?")]

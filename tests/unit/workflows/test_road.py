@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.engine import EngineSettings
+from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
-from storage.layout import KINDS
-from storage.layout import ROAD as PAPERS
-from workflows.configuration import BuildConfig, ModelSettings, binding
+from storage.runs.layout import KINDS
+from storage.runs.layout import ROAD as PAPERS
 from workflows.road import INPUT_STAGE, STAGE_NAMES, STAGES, model_roles, road_of
+from workflows.runs.configuration import BuildConfig, ModelSettings, binding
 from workflows.settings import StageSettings
 
 ENGINE = EngineSettings(kind="scripted", model="m")

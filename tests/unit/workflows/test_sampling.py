@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from storage.records import Path
-from workflows.sampling import QuotaRule, flaw, pass_at_1
+from storage.rows.records import Path
+from workflows.sampling.quota import QuotaRule, flaw, pass_at_1
 from workflows.settings import SampleSettings
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulated_cluster import SimulatedCluster, VirtualClock
 from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
-from workflows.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
+from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
 
 ROLES: Mapping[str, RolePlan] = {
     **{role: RolePlan(slots=1, parallel=4, most=8) for role in MODEL_ROLES},

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from storage.errors import InputError, ObjectCorrupt
-from storage.local_store import LocalStore
-from storage.records import Example
-from storage.runs import Run
+from storage.objects.local import LocalStore
+from storage.rows.records import Example
+from storage.runs.run import Run
 from tests.training_world import demo_tokenizer, examples, taught_run
-from workflows.training_corpus import CorpusSource, held_out_problems
-from workflows.training_settings import DataSettings
+from workflows.training.corpus import CorpusSource, held_out_problems
+from workflows.training.settings import DataSettings
 
 
 def source(run: Run, **data: object) -> CorpusSource:

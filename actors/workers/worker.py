@@ -1,0 +1,181 @@
+"""A worker: it reads a shard's rows from the store, runs the stage, commits what came out.
+
+Nothing of a shard passes through the driver: a task comes in, a receipt goes out. Several shards
+are in flight at once, so that an engine never drains between them.
+
+Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.engines.admission import Queue, Work, work
+from actors.metrics import count
+from actors.workers.contract import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
+from actors.workers.poison import Notes, entered, parts_of, run_apart
+from actors.workers.tree_chains import unfolded
+from storage.rows.records import standing
+from storage.runs.commits import Receipt
+from storage.runs.layout import KINDS
+from storage.runs.run import Run
+
+LOOKS_EVERY_S = 0.5
+"""How often a worker looks whether anything waits for its engine: a queue that the next look finds
+filled again was not empty."""
+
+OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
+Held = dict[str, tuple[Any, ...]]
+"""Stage -> rows of one shard."""
+MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Row]]]
+
+FIELD_OF: Mapping[str, str] = {
+    "problems": "problems",
+    "sample": "paths",
+    "estimate": "rollouts",
+    "prover": "proved",
+    "search": "tree",
+    "label": "labels",
+    "rationalize": "rationales",
+    "formalize": "rationales",
+    "judge": "judgements",
+    "consensus": "agreements",
+    "repair": "interventions",
+    "responses": "responses",
+    "critiques": "critiques",
+}
+"""Which field of ShardRows holds the rows of a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """How far one shard in flight has come."""
+
+    stage: str
+    shard: int
+    done: int
+    total: int
+
+
+class ShardWorker:
+    """Works on shards of the stages of one role."""
+
+    def __init__(
+        self,
+        run: Run,
+        reads: Mapping[str, tuple[str, ...]],
+        open_stages: OpenStages,
+        writer: str,
+    ) -> None:
+        """`reads` says which stages' rows each stage needs; `writer` names this worker."""
+        self._run = run
+        self._reads = reads
+        self._open_stages = open_stages
+        self._writer = writer
+        self._stages: Mapping[str, Stage] = {}
+        self._meters: dict[tuple[str, int], Meter] = {}
+        self._begun = itertools.count()
+        self._queue = Queue()
+
+    async def open(self) -> None:
+        """Load models and start what the stages need."""
+        self._stages = await self._open_stages()
+
+    async def work(self, stage: str, shard: int, held: Held | None = None) -> Receipt:
+        """Make and commit one shard. Raises InfrastructureError and UserError only.
+
+        `held` are rows of the shard that this process has in its hands; what is read and made is
+        added, for whoever makes several stages of one shard.
+        """
+        return await self._publish(stage, shard, self._stages[stage].run, held)
+
+    async def work_apart(self, stage: str, shard: int) -> Receipt:
+        """The same item by item: one that kills for the third time is dropped as `poison`."""
+        notes = Notes(self._run, stage, shard)
+        items = await asyncio.to_thread(entered, self._run, stage, shard)
+
+        async def apart(rows: ShardRows) -> ShardResult[Row]:
+            return await run_apart(parts_of(stage, rows, items), self._stages[stage].run, notes)
+
+        receipt = await self._publish(stage, shard, apart)
+        await asyncio.to_thread(notes.clear)
+        return receipt
+
+    async def _publish(
+        self, stage: str, shard: int, make: MakeRows, held: Held | None = None
+    ) -> Receipt:
+        meter = Meter()
+        self._meters[stage, shard] = meter
+        shard_meter.set(meter)
+        work.set(Work(next(self._begun), self._queue))
+        try:
+            started = time.monotonic()
+            result = await make(await self._rows(stage, shard, held))
+            receipt = await asyncio.to_thread(
+                self._run.publish,
+                stage,
+                shard,
+                KINDS[stage],
+                result.rows,
+                drops=result.drops,
+                counts=result.counts | {"items": max(meter.total, len(result.drops))},
+                seconds=time.monotonic() - started,
+                role=self._writer,
+            )
+        finally:
+            self._meters.pop((stage, shard), None)
+        if receipt.won:
+            self._show(receipt)
+            if held is not None:
+                held[stage] = result.rows
+        return receipt
+
+    def _show(self, receipt: Receipt) -> None:
+        of = {"run": self._run.name, "stage": receipt.stage}
+        count("stepmill_shards", of)
+        count("stepmill_rows", of, receipt.rows)
+        count("stepmill_tokens", of, receipt.counts.get("tokens", 0))
+        for reason, number in receipt.drops.items():
+            count("stepmill_drops", of | {"reason": reason}, number)
+
+    async def _rows(self, stage: str, shard: int, held: Held | None = None) -> ShardRows:
+        needed, held = self._reads[stage], {} if held is None else held
+        missing = [name for name in needed if name not in held]
+        parts = await asyncio.gather(
+            *(asyncio.to_thread(self._run.read_rows, name, shard, KINDS[name]) for name in missing)
+        )
+        held.update((name, tuple(rows)) for name, rows in zip(missing, parts, strict=True))
+        fields: dict[str, Any] = {FIELD_OF[name]: held[name] for name in needed}
+        if "rationales" in fields:
+            fields["rationales"] = standing(fields["rationales"])
+        rows = ShardRows(**fields)
+        return unfolded(rows) if rows.tree else rows
+
+    async def hungry(self) -> None:
+        """Return once the engine's queue is empty: all that the shards in flight ask for is inside.
+
+        A shard whose rows are still being read has asked for nothing yet, and is waited for; and
+        where solutions wait for sessions of code, more of them would only wait too.
+        """
+        looks = 0
+        while looks < 2:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            begun = all(meter.total for meter in self._meters.values())
+            empty = begun and not self._queue.waiting and not self._queue.parked
+            looks = looks + 1 if empty else 0
+
+    def progress(self) -> list[ShardProgress]:
+        """How far the shards in flight have come."""
+        return [
+            ShardProgress(stage, shard, meter.done, meter.total)
+            for (stage, shard), meter in self._meters.items()
+        ]
+
+    async def close(self) -> None:
+        """Release models and sandboxes."""
+        await asyncio.gather(*(stage.close() for stage in self._stages.values()))

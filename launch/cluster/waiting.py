@@ -1,0 +1,68 @@
+"""Waiting for nodes of a cluster that was joined, with a line that says for what.
+
+Invariant: nobody waits longer than they were told to; what lacked is in the error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+
+from actors.workers.ray_nodes import kept_nodes, nodes_now, nodes_said
+from storage.errors import RunStopped
+from workflows.runs.workload import missing_nodes
+from workflows.schedule.driver import spell
+
+NODES_EVERY_S = 2.0
+
+
+def wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float) -> None:
+    """Until there is a node of each kind that was asked for; raises RunStopped."""
+
+    def missing() -> list[str]:
+        largest: dict[str, float] = {}
+        for node in nodes_now():
+            for kind, amount in node.offers.items():
+                largest[kind] = max(amount, largest.get(kind, 0.0))
+        return missing_nodes(asked, largest)
+
+    _wait(missing, patience_s, "or take it out of cluster.ask")
+
+
+def wait_for_gpus(whose: Sequence[str], patience_s: float) -> None:
+    """Until the cluster has a GPU; raises RunStopped."""
+
+    def missing() -> list[str]:
+        return [] if kept_nodes(("GPU",)).get("GPU") else [f"GPUs for {', '.join(whose)}"]
+
+    _wait(missing, patience_s, "start some, or let cluster.ask ask for them")
+
+
+def wait_for_free_gpus(workers: int, patience_s: float) -> None:
+    """Until there is a free GPU for each of some workers; raises RunStopped."""
+
+    def missing() -> list[str]:
+        nodes = nodes_now()
+        if sum(int(node.free.get("GPU", 0.0)) for node in nodes) >= workers:
+            return []
+        return [f"{workers} free GPUs ({nodes_said(nodes, ('GPU',))})"]
+
+    _wait(missing, patience_s, "start some, or set spread.device to cpu")
+
+
+def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str) -> None:
+    """Until nothing is missing, and say what is; raises RunStopped."""
+    console, given_up = Console(stderr=True, highlight=False), time.monotonic() + patience_s
+    said: list[str] = []
+    while lacking := missing():
+        if time.monotonic() > given_up:
+            raise RunStopped(
+                f"no nodes with {', '.join(lacking)} came up in {spell(patience_s)} "
+                f"(`ray status` says why): {remedy}"
+            )
+        if lacking != said:
+            console.print(f"waiting for nodes: {', '.join(lacking)}", markup=False, soft_wrap=True)
+            said = lacking
+        time.sleep(NODES_EVERY_S)

@@ -1,0 +1,240 @@
+"""`status`, `audit` and `sweep`: what a run is and whether it is whole, for people and scripts.
+
+Invariant: status is computed from the spec and the commits alone, so that it says the same while
+a build runs, after it crashed and after it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import typer
+from rich.console import Console, Group
+from rich.table import Table
+
+from actors.models.identity import BOUND
+from storage.audit import audit
+from storage.errors import ConfigurationError
+from storage.readings import NOT_RECORDED, Kept, kept_by_reading
+from storage.runs.origin import origin_run
+from storage.runs.pilot_record import pilot_record
+from storage.runs.run import Run, StageTotals
+from storage.runs.specs import ENGINES
+from storage.sweep import sweep
+from workflows.builds.rerun import Rerun, executes, run_again
+from workflows.formats.executed import shown_unrun
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage of a run."""
+
+    stage: str
+    shards_done: int
+    shards: int
+    rows: int
+    drops: dict[str, int]
+    counts: dict[str, int]
+    seconds: float
+    """Work on the committed shards, summed."""
+    committed: list[int]
+    """Numbers of the committed shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run, stage by stage."""
+
+    run: str
+    store: str
+    finished: bool
+    problems: int
+    shards: int
+    models: dict[str, str]
+    engines: dict[str, dict[str, Any]]
+    """Role -> what is bound of its engine, or that the spec is older and did not record it."""
+    stages: list[StageStatus]
+    origin: str | None = None
+    """The run it was derived from: tokens of the shards taken over were spent there."""
+    pilot: dict[str, Any] | None = None
+    """What the pilot said of its budget when it was started, and what the pilot itself spent."""
+    pilot_said: str | None = None
+    """The same in a sentence."""
+    kept: list[Kept] = field(default_factory=list)
+    """What was exported of the rationales, by their attempt and reading; empty where none was, or
+    where it was not recorded."""
+
+
+def run_status(run: Run) -> RunStatus:
+    """Read the commits of every stage."""
+    return status_of(
+        run,
+        [
+            stage_status(run, name, sorted(run.shards_of(name)), run.totals(name))
+            for name in run.spec.stages
+        ],
+    )
+
+
+def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals) -> StageStatus:
+    """One stage, from its commits' sums."""
+    return StageStatus(
+        stage=stage,
+        shards_done=totals.shards,
+        shards=run.spec.plan.shards,
+        rows=totals.rows,
+        drops=totals.drops,
+        counts=totals.counts,
+        seconds=totals.seconds,
+        committed=committed,
+    )
+
+
+def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
+    """A run around its stages."""
+    pilot = pilot_record(run.store, run.name)
+    return RunStatus(
+        run=run.name,
+        store=run.store.url,
+        finished=run.success() is not None,
+        problems=run.spec.plan.items,
+        shards=run.spec.plan.shards,
+        models=run.spec.models,
+        engines={role: recorded(run, role) for role in run.spec.models},
+        stages=stages,
+        origin=origin_run(run),
+        pilot=None if pilot is None else pilot.figures,
+        pilot_said=None if pilot is None else pilot.sentence,
+        kept=[
+            group
+            for stage in stages
+            if stage.stage == "export" and "rationalize" in run.spec.stages
+            for group in kept_by_reading(stage.counts)
+        ],
+    )
+
+
+def recorded(run: Run, role: str) -> dict[str, Any]:
+    """What the spec says of an engine."""
+    said = run.spec.configuration.get(ENGINES, {}).get(role, {})
+    return {name: said.get(name, NOT_RECORDED) for name in BOUND}
+
+
+def show_status(status: RunStatus) -> None:
+    """Print a run as tables."""
+    Console().print(status_tables(status))
+
+
+def status_tables(
+    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
+) -> Group:
+    """A run stage by stage, then what was kept of its rationales."""
+    tables: list[Table | str] = [status_table(status, left_s)]
+    rows = {stage.stage: stage.rows for stage in status.stages}
+    if status.kept:
+        tables.append(kept_table(status.kept))
+    elif rows.get("rationalize") and rows.get("export"):
+        tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    return Group(*tables)
+
+
+def kept_table(groups: Sequence[Kept]) -> Table:
+    """What was kept of the rationales, by their attempt and reading."""
+    table = Table(title="kept by attempt and reading of the rationale", title_justify="left")
+    for name in ("attempt", "reading", "rationales", "kept", "of those", "wrong steps of the kept"):
+        table.add_column(name, justify="left" if name == "reading" else "right")
+    for group in groups:
+        numbers = (f"{group.rationales:,}", f"{group.kept:,}")
+        table.add_row(
+            str(group.attempt), group.reading, *numbers, group.kept_share, group.wrong_share
+        )
+    return table
+
+
+def status_table(
+    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
+) -> Table:
+    """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
+    state = "finished" if status.finished else "unfinished"
+    captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
+    for role, said in status.engines.items():
+        if lacking := [name for name, value in said.items() if value == NOT_RECORDED]:
+            captions.append(f"{NOT_RECORDED} of {role} (an older spec): {', '.join(lacking)}")
+    derived = f" · from run {status.origin}" if status.origin else ""
+    table = Table(
+        title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
+        title_justify="left",
+        caption="\n".join(captions) or None,
+        caption_justify="left",
+    )
+    columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("stage", "dropped") else "right")
+    for stage in status.stages:
+        tokens = stage.counts.get("tokens", 0)
+        table.add_row(
+            stage.stage,
+            f"{stage.shards_done}/{stage.shards}",
+            f"{stage.rows:,}",
+            f"{tokens:,}" if tokens else "",
+            *((duration(left_s(stage)),) if left_s else ()),
+            ", ".join(f"{reason} {n:,}" for reason, n in sorted(stage.drops.items())),
+        )
+    return table
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 d`; nothing for nothing."""
+    if not seconds:
+        return ""
+    for unit, size, enough in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < enough:
+            return f"{seconds / size:.{1 if unit == 'h' else 0}f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
+
+
+def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
+    """Audit a run and print the findings; True where there is none.
+
+    `replay`: the share of its exported rows whose code is run again. Raises ConfigurationError
+    for a share that is none, and InfrastructureError where no sandbox can be had.
+    """
+    if not 0 <= replay <= 1:
+        raise ConfigurationError(f"`--replay {replay:g}`: give a share between 0 and 1")
+    found = audit(run, shown_unrun if executes(run) else None)
+    again = asyncio.run(run_again(run, replay)) if replay and executes(run) else Rerun()
+    findings = (*found.findings, *again.findings)
+    if as_json:
+        body = {**asdict(found), "findings": [asdict(finding) for finding in findings]}
+        rerun = {"rows": again.rows, "blocks": again.blocks, "otherwise": len(again.findings)}
+        typer.echo(json.dumps({**body, "replayed": rerun}, ensure_ascii=False))
+        return not findings
+    for finding in findings:
+        typer.echo(str(finding))
+    state = "clean" if not findings else f"{len(findings)} findings"
+    typer.echo(f"audit of {run.name}: {found.objects:,} objects, {found.rows:,} rows: {state}")
+    if found.exported:
+        typer.echo(
+            f"exported rows that show what was not run: {found.not_executed:,} of "
+            f"{found.exported:,}"
+        )
+    if again.rows:
+        typer.echo(
+            f"run again: {again.blocks:,} blocks of {again.rows:,} rows, "
+            f"{len(again.findings):,} rows print something else"
+        )
+    return not findings
+
+
+def sweep_run(run: Run, as_json: bool) -> None:
+    """Remove what no commit names and say what was removed."""
+    removed = sweep(run)
+    if as_json:
+        typer.echo(json.dumps(asdict(removed), ensure_ascii=False))
+    else:
+        size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
+        typer.echo(f"sweep of {run.name}: removed {size}")

@@ -1,0 +1,338 @@
+r"""What a written verification looks like: code blocks, code outputs, paragraphs, index votes.
+
+A text is read only outside of its fenced blocks: a heading or a tag that some code printed is
+output and nothing else. What stands behind the end of the thought is not read.
+
+Invariant: pure; a text of another form is an ItemError with one of `REASONS`; neither answers nor
+labels are known here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from actors.engines.contract import Chat
+from actors.sandbox.contract import Execution, Limits, Verdict
+from storage.errors import ItemError
+from storage.rows.records import CodeRun, Message
+from workflows.formats import executed, prompts
+from workflows.formats.executed import (
+    NOT_EXECUTED,
+    Found,
+    first_found,
+    is_checked,
+    pieces,
+    violation,
+)
+from workflows.formats.fences import blocks, unix
+from workflows.formats.reading import Part, Section, content, sections, thought
+
+REASONS = frozenset(
+    {
+        "paragraph_missing",
+        "paragraph_merged",
+        "paragraph_order",
+        "part_missing",
+        "part_repeated",
+        "no_code",
+        "open_code_block",
+        NOT_EXECUTED,
+    }
+)
+"""Why a rationale can't be read; closed."""
+
+_ASKED_HEADING = re.compile(r"#{1,6}[ \t]*+Paragraph[ \t]++\d", re.IGNORECASE)
+_CUT = "\n[output cut: {} more characters]"
+
+
+def paragraphs(text: str, steps: int, require_code: bool = True) -> tuple[list[str], list[str]]:
+    """Contents of `<analyze>` and of `<verify>` for paragraphs 1..`steps`, code included.
+
+    A paragraph that was opened again counts by its last complete verification. Without
+    `require_code` one may say that it has nothing to compute. Raises ItemError with a reason of
+    `REASONS`.
+    """
+    text = unix(text)
+    chosen = _chosen(text, steps, require_code)
+    return (
+        [content(text, analysis, number) for number, (analysis, _) in enumerate(chosen, start=1)],
+        [content(text, checked, number) for number, (_, checked) in enumerate(chosen, start=1)],
+    )
+
+
+def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]]:
+    """Analysis and verification of each paragraph, as they stand in the text."""
+    text, ended = thought(text)
+    for block in blocks(text):
+        if not block.closed and (block.is_python or block.end >= len(text.rstrip())):
+            raise ItemError("open_code_block", "the code block at the end is never closed")
+    found = [section for section in sections(text) if section.number is not None]
+    if merged := next((section for section in found if section.merged), None):
+        raise ItemError("paragraph_merged", merged.heading)
+    numbers = list(dict.fromkeys(section.number or 0 for section in found))
+    if missing := sorted(set(range(1, steps + 1)) - set(numbers)):
+        raise _missing(text, missing[0], steps)
+    if numbers != list(range(1, steps + 1)):
+        raise ItemError("paragraph_order", " ".join(map(str, numbers)))
+    return [_last_complete(text, ended, number, found, require_code) for number in numbers]
+
+
+def is_strict(text: str, steps: int) -> bool:
+    """Whether a text needs no forgiving reader: each paragraph once, with a plain heading and two
+    whole parts, and code in the one spelling."""
+    text, _ = thought(text)
+    found = [section for section in sections(text) if section.number is not None]
+    return (
+        [section.number for section in found] == list(range(1, steps + 1))
+        and all(_is_as_asked(text, section) for section in found)
+        and all(
+            text[piece.start : piece.end] == prompts.code_block(piece.code)
+            for piece in pieces(text)
+            if piece.code is not None
+        )
+    )
+
+
+def _is_as_asked(text: str, section: Section) -> bool:
+    return (
+        _ASKED_HEADING.match(section.heading) is not None
+        and [part.name for part in section.parts] == ["analyze", "verify"]
+        and all(
+            part.closed
+            and text.endswith(f"<{part.name}>", 0, part.start)
+            and text.startswith(f"</{part.name}>", part.end)
+            for part in section.parts
+        )
+    )
+
+
+def last_good(text: str, steps: int, require_code: bool = True) -> tuple[str, int, bool] | None:
+    """(text up to its last good paragraph, blocks in it, whether it is the last of `steps`).
+
+    Good are paragraphs from the first one on, in order, that can be read. The next one is opened.
+    None where the first one is not good.
+    """
+    text, ended = thought(unix(text))
+    good, end = 0, 0
+    for section in sections(text):
+        if section.merged or section.number not in range(1, good + 2):
+            break
+        if section.number == good + 1:
+            try:
+                end = _parts(text, ended, section, require_code)[1].end
+            except ItemError:
+                break
+            good += 1
+    if good == 0 or good > steps:
+        return None
+    kept = text[:end].rstrip() + f"\n{prompts.VERIFY_CLOSE}\n\n"
+    count = sum(piece.code is not None for piece in pieces(kept))
+    if good == steps:
+        return kept, count, True
+    return kept + prompts.paragraph_heading(good + 1) + prompts.ANALYZE_OPEN + "\n", count, False
+
+
+def _missing(text: str, number: int, steps: int) -> ItemError:
+    """Why a paragraph is not there: a block may have swallowed its heading."""
+    for block in blocks(text):
+        if any(section.number == number for section in sections(block.content)):
+            return ItemError(
+                "open_code_block", f"the code block before paragraph {number} goes on into it"
+            )
+    return ItemError("paragraph_missing", f"paragraph {number} of {steps}")
+
+
+def _last_complete(
+    text: str, ended: bool, number: int, found: Sequence[Section], require_code: bool
+) -> tuple[Part, Part]:
+    trouble: ItemError | None = None
+    for section in reversed([each for each in found if each.number == number]):
+        try:
+            return _parts(text, ended, section, require_code)
+        except ItemError as error:
+            trouble = trouble or error
+    raise trouble or ItemError("paragraph_missing", f"paragraph {number}")
+
+
+def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tuple[Part, Part]:
+    """The last analysis with the verification that belongs to it.
+
+    A second verification of one analysis stands for the first if it has code; where it has none,
+    nobody can say which of them counts.
+    """
+    named = f"paragraph {section.number}"
+    parts = [
+        part
+        for part in section.named("analyze", "verify")
+        if part.closed or ended or part.end < len(text)
+    ]
+    while parts and parts[-1].name == "analyze":
+        parts.pop()  # opened again and left
+    names = " ".join(part.name for part in parts)
+    if not {"analyze", "verify"} <= set(names.split()):
+        raise ItemError("part_missing", f"{named} has {names or 'no part that is whole'}")
+    last = max(at for at, part in enumerate(parts) if part.name == "analyze")
+    if parts[0].name != "analyze" or "analyze analyze" in names:
+        raise ItemError("part_repeated", f"{named} has {names}")
+    analysis, checks = parts[last], parts[last + 1 :]
+    if not text[analysis.start : analysis.end].strip():
+        raise ItemError("part_missing", f"{named} has an empty analysis")
+    checked = [is_checked(text[check.start : check.end], require_code) for check in checks]
+    if not checked[-1]:
+        if any(checked):
+            raise ItemError("part_repeated", f"{named} has {names}")
+        raise ItemError("no_code", f"{named}: the code block that checks it is missing")
+    return analysis, checks[-1]
+
+
+def check_executed(
+    analyses: Sequence[str], verifications: Sequence[str], executions: Sequence[CodeRun]
+) -> None:
+    """Raise ItemError `not_executed` for paragraphs that show what was not run."""
+    for step, parts in enumerate(zip(analyses, verifications, strict=True)):
+        runs = [run for run in executions if run.step == step]
+        if trouble := violation(_shown(*parts), runs):
+            raise ItemError(NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
+
+
+def _shown(analysis: str, verification: str) -> str:
+    """Both parts as they stand below each other."""
+    return f"{analysis}\n{prompts.VERIFY_OPEN}\n{verification}"
+
+
+def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tuple[int, str, str]]:
+    """(step, code, output that is shown) of each block, in the order in which they are shown."""
+    return [
+        (step, code, output)
+        for step, parts in enumerate(zip(analyses, verifications, strict=True))
+        for code, output in executed.shown_code(_shown(*parts))
+    ]
+
+
+def printed(execution: Execution, limits: Limits, output_chars: int) -> str:
+    """What the writer is told of a run: its output, and in plain words what ended it.
+
+    An exception keeps what was printed before it and adds its `Type: message` line. Lines end with
+    a newline alone, as they do in the whole text.
+    """
+    shown = unix(execution.stdout).rstrip("\n")
+    if len(shown) > output_chars:
+        shown = shown[:output_chars] + _CUT.format(len(shown) - output_chars)
+    ended = _ending(execution, limits)
+    if ended is not None:
+        ended = unix(ended)[:output_chars]
+        shown = f"{shown}\n{ended}" if shown else ended
+    # A fence inside of the output would close the block that holds it.
+    return shown.replace("```", "'''")
+
+
+def _ending(execution: Execution, limits: Limits) -> str | None:
+    match execution.verdict:
+        case Verdict.OK:
+            return None
+        case Verdict.ERROR:
+            lines = execution.stderr.rstrip().splitlines()
+            return lines[-1] if lines else f"The code exited with status {execution.exit_code}."
+        case Verdict.TIMEOUT:
+            return f"The code was stopped: it ran longer than {limits.wall_s:g} seconds."
+        case Verdict.CPU_TIME:
+            return f"The code was stopped: it used more than {limits.cpu_s:g} seconds of CPU time."
+        case Verdict.MEMORY:
+            return f"The code was stopped: it used more than {limits.memory_mb} MB of memory."
+        case Verdict.OUTPUT:
+            return f"The code was stopped: it printed more than {limits.output_bytes} bytes."
+        case Verdict.KILLED:
+            return f"The code was killed by signal {execution.signal}."
+
+
+class PaperForm:
+    """The paper's prompt and form, for `workflows.stages.rationalize.RationaleWriter`."""
+
+    stops: tuple[str, ...] = prompts.RATIONALE_STOPS
+    output_stop = prompts.OUTPUT_STOP
+    thinking_stop = prompts.THINK_CLOSE
+    vote_stop = prompts.INDEX_STOP
+
+    def __init__(
+        self,
+        output_chars: int,
+        state_verdict: bool = False,
+        require_code: bool = True,
+        system: str | None = None,
+        examples: tuple[Message, ...] = (),
+    ) -> None:
+        """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
+        paper's; `examples`: turns between it and what is asked."""
+        self._output_chars = output_chars
+        self._state_verdict = state_verdict
+        self._require_code = require_code
+        self._before = (Message("system", system or prompts.RATIONALE_SYSTEM), *examples)
+
+    def chat(self, problem: str, steps: Sequence[str]) -> Chat:
+        """The rationale prompt; neither answer nor labels can be given to it."""
+        asked = prompts.rationale_chat(problem, steps, self._state_verdict, self._require_code)
+        return Chat((*self._before, Message("user", asked.user)), asked.prefill)
+
+    def found(self, written: str, ran: bool) -> Found | None:
+        """See `workflows.formats.executed.first_found`."""
+        return first_found(written, ran)
+
+    def step_of(self, text: str) -> int:
+        """0-based number of the last heading, read outside of fenced blocks; 0 without one."""
+        numbers = [section.number for section in sections(text) if section.number is not None]
+        return max(0, numbers[-1] - 1) if numbers else 0
+
+    def code_block(self, code: str) -> str:
+        """The block in its one spelling."""
+        return prompts.code_block(code)
+
+    def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
+        """(what is fed back, the `[Code Output]` block)."""
+        output = printed(execution, limits, self._output_chars)
+        return output, prompts.code_output(output)
+
+    def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
+        """See `paragraphs`."""
+        return paragraphs(text, steps, self._require_code)
+
+    def is_strict(self, text: str, steps: int) -> bool:
+        """See `is_strict`."""
+        return is_strict(text, steps)
+
+    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
+        """See `last_good`."""
+        return last_good(text, steps, self._require_code)
+
+    def shown_code(
+        self, analyses: Sequence[str], verifications: Sequence[str]
+    ) -> list[tuple[int, str, str]]:
+        """See `shown_code`."""
+        return shown_code(analyses, verifications)
+
+    def check_executed(
+        self,
+        analyses: Sequence[str],
+        verifications: Sequence[str],
+        executions: Sequence[CodeRun],
+    ) -> None:
+        """See `check_executed`."""
+        check_executed(analyses, verifications, executions)
+
+    def conclude(self, text: str) -> str:
+        """Cut behind the last verification, with the fixed conclusion; `paragraphs` passed."""
+        text, _ = thought(text)
+        last = [part for section in sections(text) for part in section.named("verify")][-1]
+        body = text[: last.end] if last.closed else text[: last.end].rstrip() + "\n"
+        return prompts.conclude(body + prompts.VERIFY_CLOSE)
+
+    def vote(self, voted: str, steps: int) -> int | None:
+        """The judge's 1-based index as 0-based; -1: no error; None: unreadable or out of range."""
+        return zero_based(prompts.index_vote(voted), steps)
+
+
+def zero_based(index: int | None, steps: int) -> int | None:
+    """A judge's index, from 1, as 0-based; -1 and None stay; None out of range."""
+    if index is None or index == -1:
+        return index
+    return index - 1 if 1 <= index <= steps else None

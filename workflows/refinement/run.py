@@ -1,0 +1,176 @@
+"""Refinement in turns: score, criticise, ask again, until nothing is judged wrong.
+
+    turn t:  score run of the responses  ->  critiques  ->  refine run  ->  responses of turn t + 1
+
+Each half of a turn is a run of its own (`critiques -> refine` here, `responses -> score` in
+`workflows.scoring.run`), so that whatever was committed before a crash is not asked for again, and
+the state between turns is derived from commits alone.
+
+Invariant: a response in which nothing was judged wrong passes through unchanged and is not scored
+again; one whose new solution could not be had keeps the old one and is tried again next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from actors.engines.contract import EngineSettings
+from actors.engines.opening import open_engine
+from actors.models.identity import bound, model_identity
+from actors.sandbox.contract import Sandbox, SandboxSettings
+from actors.workers.contract import Stage
+from actors.workers.ray_workers import MakeWorker
+from storage.bounds import Positive
+from storage.objects.store import ObjectStore
+from storage.rows.records import Critique, Response, Score
+from storage.runs.layout import DEFAULT_STORE, REFINING
+from storage.runs.run import Run
+from workflows.answers import read_answer
+from workflows.formats.refinement import RefineSettings, critique_of, refine_chat, refined_steps
+from workflows.road import StageSpec
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.starting import begin_with_rows
+from workflows.runs.workers import worker_makers
+from workflows.scoring.rewards import THRESHOLD
+from workflows.settings import STRICT, sampling_of
+from workflows.stages.refine import Refiner
+
+REFINE = StageSpec("refine", "generator", ("critiques",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineModels:
+    """The model of a refine run."""
+
+    __pydantic_config__ = STRICT
+
+    generator: EngineSettings
+    """Writes the new solutions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineConfig:
+    """Everything that one turn of asking again needs."""
+
+    __pydantic_config__ = STRICT
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the run."""
+    store: str = DEFAULT_STORE
+    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    shard_size: Positive = 32
+    """Critiques in one shard."""
+    models: RefineModels
+    refine: RefineSettings = field(default_factory=RefineSettings)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    """Unused: no code is run."""
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The one stage of the run."""
+        return (REFINE,)
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine."""
+        return {"generator": self.models.generator}
+
+    @property
+    def runs_code(self) -> bool:
+        """Nothing here does."""
+        return False
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role."""
+        return self.engines[role]
+
+
+def binding(config: RefineConfig) -> dict[str, Any]:
+    """The settings that the new solutions depend on, as plain values."""
+    return {
+        "refine": asdict(config.refine),
+        "engines": {"generator": bound(config.models.generator)},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RefinerMaker:
+    """Makes the stage of a refine run inside a worker."""
+
+    config: RefineConfig
+
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+        """Open the engine and build the stage. Raises UserError and InfrastructureError."""
+        wanted = self.config.refine
+        return {
+            "refine": Refiner(
+                await open_engine(self.config.models.generator, wanted.heal),
+                ask=partial(refine_chat, settings=wanted),
+                read_steps=refined_steps,
+                read_answer=read_answer,
+                sampling=sampling_of(wanted),
+                model=model_identity(self.config.models.generator),
+                seed=wanted.seed,
+            )
+        }
+
+
+def makers(run: Run, config: RefineConfig) -> dict[str, MakeWorker]:
+    """How a worker is made, wherever it runs."""
+    return worker_makers(run, RefinerMaker(config), config.engines)
+
+
+def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: ObjectStore) -> Run:
+    """Create the run of one turn, or open it where it exists with the same spec."""
+    return begin_with_rows(config, binding(config), REFINING, critiques, store)
+
+
+def refined_of(run: Run) -> dict[str, Response]:
+    """response_id -> its new solution, from commits."""
+    rows = (row for commit in run.commits("refine") for row in run.rows_of(commit, Response))
+    return {row.response_id: row for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The responses between two turns."""
+
+    responses: tuple[Response, ...]
+    accepted: frozenset[str] = frozenset()
+    """response_ids in which nothing was judged wrong: they are done."""
+    turn: int = 0
+
+    @property
+    def open(self) -> list[Response]:
+        """What is still to be looked at."""
+        return [row for row in self.responses if row.response_id not in self.accepted]
+
+
+def criticised(
+    standing: Standing, scores: Iterable[Score], threshold: float = THRESHOLD
+) -> tuple[Standing, list[Critique]]:
+    """Accept what nothing is judged wrong in, and criticise the rest.
+
+    A response without a score (every history came to nothing) is neither: it waits.
+    """
+    by_id = {row.response_id: row for row in standing.responses}
+    accepted, critiques = set(standing.accepted), []
+    for score in scores:
+        critique = critique_of(by_id[score.response_id], score, standing.turn, threshold)
+        if critique is None:
+            accepted.add(score.response_id)
+        else:
+            critiques.append(critique)
+    return Standing(standing.responses, frozenset(accepted), standing.turn), critiques
+
+
+def refined(standing: Standing, new: Mapping[str, Response]) -> Standing:
+    """The next turn's responses: new solutions where there are, old ones elsewhere."""
+    rows = tuple(new.get(row.response_id, row) for row in standing.responses)
+    return Standing(rows, standing.accepted, standing.turn + 1)

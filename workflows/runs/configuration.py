@@ -1,0 +1,161 @@
+"""The configuration of a build as a frozen value, and which part of it the result depends on.
+
+Invariant: `binding` is what a run's result depends on: it is frozen into the run's spec and may
+never differ on continuing. Everything else (`ClusterSettings`, how an engine is run, where the
+store lies) only says where and how fast the work is done, and may change at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from actors.engines.contract import EngineSettings
+from actors.models.identity import bound
+from actors.sandbox.contract import SandboxSettings
+from storage.bounds import Positive, Seconds, Share
+from storage.errors import ConfigurationError
+from storage.runs.layout import DEFAULT_STORE
+from workflows.road import StageSpec, model_roles, road_of
+from workflows.settings import STRICT, StageSettings
+
+Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
+"""What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """The models of a build: one for each role of its road."""
+
+    __pydantic_config__ = STRICT
+
+    policy: EngineSettings | None = None
+    """Samples the solutions."""
+    completer: EngineSettings | None = None
+    """Rolls out from every step."""
+    prover: EngineSettings | None = None
+    """Rolls out from every step too, where another model than the completer is to say what a step
+    is worth."""
+    rationale: EngineSettings | None = None
+    """Writes analyses and code, and judges."""
+    judge: EngineSettings | None = None
+    """Judges without code, and repairs steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """Where and how fast the work is done; never changes what is made."""
+
+    __pydantic_config__ = STRICT
+
+    engine_slots: Positive | None = None
+    """Engines that may run at once, counted in GPUs, of which none takes more than there are; None:
+    all GPUs of the cluster, or 1."""
+    workers_per_role: Positive = 64
+    """Most workers of one model role."""
+    workers_per_server: Positive = 1
+    """Most workers of a role whose model is a server elsewhere (`kind: endpoint`); each keeps up to
+    `max_in_flight` requests there."""
+    parallel_shards: Positive = 4
+    """Shards in flight on one worker, so that its engine never drains between shards."""
+    most_parallel_shards: Positive = 16
+    """Most shards in flight on one worker whose engine's queue runs empty all the same, as it does
+    where rounds wait for their longest sample; what ends above `parallel_shards` is replaced only
+    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103."""
+    window: Positive = 32
+    """Most shards that wait before a stage; a slow stage stops the one before it."""
+    attempts: Positive = 3
+    """Tries of a shard before the run stops, or before one that kills its worker is taken apart."""
+    retry_pause_s: Annotated[float, Field(ge=0)] = 5.0
+    """Pause before what failed is tried again; three times as long each time."""
+    deadline_floor_s: Seconds = 600.0
+    """No shard is late before so many seconds."""
+    deadline_factor: Annotated[float, Field(ge=1)] = 5.0
+    """A shard is late after so many medians of its stage, and gets a twin where there is room."""
+    trouble_share: Share = 0.2
+    """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
+    trouble_after: Positive = 50
+    """Items of a stage before that share means anything."""
+    sandbox_actors: Positive | None = None
+    """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
+    as many as the cluster's `sandbox` resource counts, one where it has none."""
+    ask: Mapping[Kept, Positive] = field(default_factory=dict)
+    """What Ray's autoscaler is asked for until the work is done: GPUs (`GPU`), those kept for a
+    role, or executors (`sandbox`). Empty: the cluster as it is."""
+    place_patience_s: Seconds = 1800.0
+    """How long engines wait for a place, and work for nodes that were asked for, before the run
+    stops (resumable)."""
+    cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
+    """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
+    without GPUs: the run waits for some."""
+    ray_address: str | None = None
+    """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """Everything a build needs."""
+
+    __pydantic_config__ = STRICT
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the run: letters, digits, dot, dash, underscore."""
+    problems: str
+    """JSON lines or Parquet file with problem_id, problem, answer; relative to this file."""
+    limit: Positive | None = None
+    """Take only the first so many problems."""
+    store: str = DEFAULT_STORE
+    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    shard_size: Positive = 64
+    """Problems in one shard: the unit of work, of commit and of what a crash can cost."""
+    models: ModelSettings
+    stages: StageSettings = field(default_factory=StageSettings)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    format: Literal[1] = 1
+    """Version of this file's format."""
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The stages of the run. Raises ConfigurationError."""
+        return road_of(self.stages.road)
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine, for the roles of the road. Raises ConfigurationError."""
+        return {role: self.engine(role) for role in model_roles(self.road)}
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a stage of the road needs the sandbox."""
+        return any(stage.runs_code for stage in self.road)
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role. Raises ConfigurationError where it is not set."""
+        settings: EngineSettings | None = getattr(self.models, role)
+        if settings is None:
+            stages = ", ".join(stage.name for stage in self.road if stage.role == role)
+            raise ConfigurationError(
+                f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
+            )
+        return settings
+
+
+def binding(config: BuildConfig) -> dict[str, Any]:
+    """The settings that the result depends on, as plain values.
+
+    Models are named apart (`actors.models.identity.model_identity`): by name or by what their files
+    hold, not by where a clone of the project happens to lie. Which problems are left out is in the
+    input's digest.
+    """
+    stages = asdict(config.stages)
+    del stages["answers"]["unusual"]
+    return {
+        "limit": config.limit,
+        "stages": stages,
+        "sandbox_limits": asdict(config.sandbox.limits),
+        "engines": {role: bound(engine) for role, engine in config.engines.items()},
+    }

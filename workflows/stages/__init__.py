@@ -1,0 +1,1 @@
+"""The stages: what each makes of one shard."""

@@ -1,0 +1,365 @@
+"""Stage `estimate`: Monte-Carlo rollouts from the states of every selected path of a shard.
+
+State 0, the bare problem, is rolled out once per problem: a probe chooses K, then it is topped up
+to K. The budget decides what each path asks for next, left to right, so that every prompt extends
+one that the engine's prefix cache has just seen. Many paths are in flight at once.
+
+Invariant: counts are a pure function of (run seed, problem, prefix, number of rollouts): paths
+with the same beginning share its rollouts, and the first of them in input order pays for them.
+A rollout that was cut or has no box is wrong. What was paid for becomes rows, also of paths that
+are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from actors.engines.contract import Chat, Engine, Sampling
+from actors.workers.collaborators import Grading, ReadAnswer
+from actors.workers.contract import ShardResult, ShardRows, process_items
+from storage.errors import ItemError
+from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
+from storage.seeds import request_seed
+
+CompletionChat = Callable[[Problem, str], Chat]
+"""(problem, opening of a solution) -> the chat that continues it."""
+Openings = Callable[[str, Sequence[str]], Sequence[str]]
+"""(a path's text, its steps) -> the opening at each state: what was written before the step, and
+the step's bare header."""
+
+
+class Count(NamedTuple):
+    """Rollouts of a state so far, and how many of them ended in the right answer."""
+
+    n: int
+    c: int
+
+
+class Want(NamedTuple):
+    """Rollouts to make next from one state."""
+
+    state: int
+    n: int
+
+
+class RolloutBudget(Protocol):
+    """How many rollouts which state gets; pure in the counts seen so far."""
+
+    stop_rule: str
+    """Name stored with every row."""
+    probe: int
+    """Rollouts from state 0 that choose K."""
+
+    def per_state(self, probed: Count) -> int:
+        """K, from the probe."""
+        ...
+
+    def wants(
+        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
+    ) -> Sequence[Want]:
+        """What a path of `steps` steps needs next; empty: done. May ask for a state again.
+
+        `correct`: whether the path's own answer is right, which some budgets take as evidence.
+        """
+        ...
+
+
+class Rollouts(NamedTuple):
+    """What one request for rollouts came to."""
+
+    n: int
+    c: int
+    answers: tuple[AnswerCount, ...]
+    truncated: int
+    tokens: int
+    seed: int
+
+
+RIGHT_ANSWER = "right_answer"
+"""Stop rule of a path that has no rollouts of its own, since its answer is right."""
+
+
+class State(NamedTuple):
+    """Where rollouts start."""
+
+    steps: tuple[str, ...]
+    opening: str
+    """How those steps were written, and the next header."""
+
+
+Key = tuple[str, State, int, int]
+"""problem_id, state, index of the first rollout, number of rollouts."""
+
+
+class Completer:
+    """Rolls out states with the completion model."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        grader: Grading,
+        *,
+        chat: CompletionChat,
+        openings: Openings,
+        read_answer: ReadAnswer,
+        budget: RolloutBudget,
+        sampling: Sampling,
+        model: str,
+        seed: int,
+        stage: str = "estimate",
+        from_policy: bool = False,
+        wrong_only: bool = False,
+    ) -> None:
+        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
+
+        `stage` tells the seeds of two completers of a run apart; one after `estimate` goes on with
+        the paths that were not dropped there. `from_policy`: the first round of
+        stage `sample` stands for the rollouts of state 0. `wrong_only`: a path whose own answer is
+        right has no rollouts but those of state 0.
+        """
+        self._engine = engine
+        self._grader = grader
+        self._chat = chat
+        self._openings = openings
+        self._read_answer = read_answer
+        self._budget = budget
+        self._sampling = sampling
+        self._model = model
+        self._seed = seed
+        self._stage = stage
+        self._from_policy = from_policy
+        self.wrong_only = wrong_only
+
+    async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
+        """Estimate the states of all selected paths of a shard.
+
+        Drops, per path: `mc_zero_start` where no rollout from the bare problem is right,
+        `too_long` where a prefix leaves no room. Raises InfrastructureError.
+        """
+        shard = _Shard(self, {problem.problem_id: problem for problem in rows.problems})
+        if self._from_policy:
+            shard.start_from(first_rounds(rows.paths))
+        selected = [path for path in rows.paths if path.selected]
+        if self._stage != "estimate":
+            estimated = {row.path_id for row in rows.rollouts if row.state == 0 and row.c}
+            selected = [path for path in selected if path.path_id in estimated]
+        try:
+            _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
+        finally:
+            await shard.close()
+        made = shard.rows(selected)
+        return ShardResult(
+            tuple(made),
+            tuple(drops),
+            {
+                "tokens": sum(row.tokens for row in made),
+                "rollouts": sum(row.n for row in made if not row.shared),
+                "truncated": sum(row.truncated for row in made if not row.shared),
+                "shared_rollouts": sum(row.n for row in made if row.shared),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop the engine and the grader."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._grader.close()
+
+    def states(self, path: Path) -> list[State]:
+        """The states of a path from which rollouts may start."""
+        openings = self._openings(path.text, path.steps)
+        return [State(tuple(path.steps[:at]), opening) for at, opening in enumerate(openings)]
+
+    async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
+        """Rollouts `start` to `start + n - 1` of a state."""
+        name = hashlib.sha256("\x1f".join(state.steps).encode()).hexdigest()
+        seed = request_seed(self._seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
+        reply = await self._engine.generate(
+            self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
+        )
+        ended: Counter[str | None] = Counter(
+            self._read_answer(done.text) if done.finish_reason == "stop" else None
+            for done in reply.completions
+        )
+        answers = sorted(ended, key=lambda answer: (-ended[answer], answer is None, answer or ""))
+        verdicts = await self._grader.grade(problem.answer, answers)
+        table = tuple(
+            AnswerCount(answer, ended[answer], right and answer is not None)
+            for answer, right in zip(answers, verdicts, strict=True)
+        )
+        return Rollouts(
+            n=len(reply.completions),
+            c=sum(row.count for row in table if row.correct),
+            answers=table,
+            truncated=sum(done.finish_reason != "stop" for done in reply.completions),
+            tokens=sum(done.tokens for done in reply.completions),
+            seed=seed,
+        )
+
+    def spares(self, path: Path) -> bool:
+        """Whether a path gets no rollouts of its own."""
+        return self.wrong_only and path.correct
+
+    @property
+    def budget(self) -> RolloutBudget:
+        """The budget rule."""
+        return self._budget
+
+    def row(
+        self, path: Path, state: int, number: int, parts: Sequence[Rollouts], shared: bool
+    ) -> StateRollouts:
+        """The row of one state and round, from one request or several."""
+        total: Counter[tuple[str | None, bool]] = Counter()
+        for part in parts:
+            for answer in part.answers:
+                total[answer.answer, answer.correct] += answer.count
+        return StateRollouts(
+            path_id=path.path_id,
+            problem_id=path.problem_id,
+            state=state,
+            round=number,
+            n=sum(part.n for part in parts),
+            c=sum(part.c for part in parts),
+            answers=[
+                AnswerCount(answer, count, correct)
+                for (answer, correct), count in sorted(
+                    total.items(), key=lambda item: (-item[1], item[0][0] is None, item[0][0] or "")
+                )
+            ],
+            truncated=sum(part.truncated for part in parts),
+            stop_rule=RIGHT_ANSWER if self.spares(path) else self._budget.stop_rule,
+            shared=shared,
+            model=self._model,
+            seed=parts[0].seed,
+            tokens=0 if shared else sum(part.tokens for part in parts),
+        )
+
+
+class _Shard:
+    """The rollouts of one shard: each (prefix, range) made once, whoever asks."""
+
+    def __init__(self, completer: Completer, problems: Mapping[str, Problem]) -> None:
+        self._completer = completer
+        self._problems = problems
+        self._made: dict[Key, asyncio.Task[Rollouts]] = {}
+        self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
+        """path_id -> (state, round, requests) of every row of the path."""
+        self._states: dict[str, list[State]] = {}
+        """path_id -> the path's states."""
+        self._given: dict[str, tuple[Key, Rollouts]] = {}
+        """problem_id -> what stands for the rollouts of state 0; nobody pays for it here."""
+
+    def start_from(self, given: Mapping[str, Rollouts]) -> None:
+        """Take what was sampled elsewhere as the rollouts of each problem's state 0."""
+        for problem, rollouts in given.items():
+            self._given[problem] = (problem, State((), ""), 0, rollouts.n), rollouts
+
+    async def estimate(self, path: Path) -> list[StateRollouts]:
+        """Roll a path out until its budget is content; rows are made at the end, by `rows`."""
+        budget = self._completer.budget
+        used = self._used[path.path_id] = []
+        self._states[path.path_id] = self._completer.states(path)
+        k, first = await self._first_state(path, used)
+        if first.c == 0:
+            raise ItemError("mc_zero_start", f"0 of {first.n} rollouts are right")
+        if self._completer.spares(path):
+            return []
+        counts = {0: first}
+        rounds = {0: 1}
+        while wants := budget.wants(len(path.steps), k, counts, path.correct):
+            for want in wants:  # submitted before any is awaited, left to right
+                self._start(path, want.state, counts.get(want.state, Count(0, 0)).n, want.n)
+            for want in wants:
+                before = counts.get(want.state, Count(0, 0))
+                got = await self._ask(path, want.state, before.n, want.n)
+                number = rounds.get(want.state, 0)
+                used.append((want.state, number, [self._key(path, want.state, before.n, want.n)]))
+                counts[want.state] = Count(before.n + got.n, before.c + got.c)
+                rounds[want.state] = number + 1
+        return []
+
+    async def _first_state(
+        self, path: Path, used: list[tuple[int, int, list[Key]]]
+    ) -> tuple[int, Count]:
+        """(K, counts of state 0): the probe that chooses K, topped up to K, or what was given."""
+        budget = self._completer.budget
+        if path.problem_id in self._given:
+            key, given = self._given[path.problem_id]
+            used.append((0, 0, [key]))
+            return budget.per_state(Count(given.n, given.c)), Count(given.n, given.c)
+        probed = await self._ask(path, 0, 0, budget.probe)
+        keys = [self._key(path, 0, 0, budget.probe)]
+        k = budget.per_state(Count(probed.n, probed.c))
+        first = Count(probed.n, probed.c)
+        used.append((0, 0, keys))
+        if k > probed.n:
+            more = await self._ask(path, 0, probed.n, k - probed.n)
+            keys.append(self._key(path, 0, probed.n, k - probed.n))
+            first = Count(probed.n + more.n, probed.c + more.c)
+        return k, first
+
+    def rows(self, paths: Sequence[Path]) -> list[StateRollouts]:
+        """All rows in the order of paths and states; the first to use a request pays for it."""
+        given = dict(self._given.values())
+        paid: set[Key] = set(given)
+        rows: list[StateRollouts] = []
+        for path in paths:
+            for state, number, keys in sorted(self._used.get(path.path_id, []), key=_order):
+                parts = [given[key] if key in given else self._made[key].result() for key in keys]
+                rows.append(self._completer.row(path, state, number, parts, keys[0] in paid))
+                paid.update(keys)
+        return rows
+
+    async def close(self) -> None:
+        """Withdraw what is still under way."""
+        for task in self._made.values():
+            task.cancel()
+        await asyncio.gather(*self._made.values(), return_exceptions=True)
+
+    def _key(self, path: Path, state: int, start: int, n: int) -> Key:
+        return path.problem_id, self._states[path.path_id][state], start, n
+
+    def _start(self, path: Path, state: int, start: int, n: int) -> asyncio.Task[Rollouts]:
+        key = self._key(path, state, start, n)
+        if key not in self._made:
+            problem = self._problems[path.problem_id]
+            self._made[key] = asyncio.create_task(self._completer.roll(problem, key[1], start, n))
+        return self._made[key]
+
+    async def _ask(self, path: Path, state: int, start: int, n: int) -> Rollouts:
+        # Shielded: a path that is cancelled must not take the rollouts from its siblings.
+        return await asyncio.shield(self._start(path, state, start, n))
+
+
+def first_rounds(paths: Sequence[Path]) -> dict[str, Rollouts]:
+    """The first round of every problem, as the rollouts of its bare problem that it is."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        if path.round == 0:
+            found.setdefault(path.problem_id, []).append(path)
+    return {
+        problem: Rollouts(
+            n=len(made),
+            c=sum(path.correct for path in made),
+            answers=tuple(
+                AnswerCount(answer, count, correct)
+                for (answer, correct), count in Counter(
+                    (path.answer, path.correct) for path in made
+                ).items()
+            ),
+            truncated=sum(path.finish_reason != "stop" for path in made),
+            tokens=0,
+            seed=made[0].seed,
+        )
+        for problem, made in found.items()
+    }
+
+
+def _order(used: tuple[int, int, list[Key]]) -> tuple[int, int]:
+    return used[0], used[1]

@@ -1,0 +1,180 @@
+"""Stage `judge`: independent verifications of every path, without code, by one model.
+
+A panel of seats (a prompt, and what it may see of the truth) is asked several times each; under
+meta-critique every verification is criticised by the same model and then written again.
+
+Invariant: a path is reduced to what a seat may know before anything is asked; every text that was
+paid for becomes a row, readable or not, so that votes can be counted again in another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from actors.engines.contract import Chat, Completion, Engine, Sampling
+from actors.workers.contract import ShardResult, ShardRows, process_items
+from storage.errors import ItemError
+from storage.rows.records import Judgement, Path, Problem
+from storage.seeds import request_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What can be read in one verification of T steps."""
+
+    analyses: list[str]
+    """T texts; "" where there is none."""
+    verdicts: list[bool | None]
+    """T values: True where the step is called right; None: unreadable."""
+    index: int | None
+    """0-based first error as it is named; -1: none; None: unreadable or not named."""
+
+
+class Seat(Protocol):
+    """One member of the panel; pure."""
+
+    @property
+    def prompt(self) -> str:
+        """Name of the prompt."""
+        ...
+
+    @property
+    def sees(self) -> str:
+        """What it sees of the truth."""
+        ...
+
+    def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
+        """What is asked. Raises ItemError where what it should see is not there."""
+        ...
+
+    def read(self, text: str, steps: int) -> Opinion:
+        """What the whole assistant text says of `steps` steps."""
+        ...
+
+    def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
+        """Asks for a critique of a verification."""
+        ...
+
+    def merge_chat(
+        self, problem: Problem, steps: Sequence[str], verification: str, critique: str
+    ) -> Chat:
+        """Asks for the verification again, its critique in hand."""
+        ...
+
+
+Entering = Callable[[ShardRows], Sequence[Path]]
+"""The paths that enter a stage."""
+
+
+class Judge:
+    """Asks a panel about every path."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        panel: Sequence[Seat],
+        votes: int,
+        meta: bool,
+        only_wrong: bool,
+        entering: Entering,
+        sampling: Sampling,
+        model: str,
+        seed: int,
+    ) -> None:
+        """`votes`: verifications per seat; `meta`: each is criticised and written again;
+        `only_wrong`: paths whose own answer is right are not judged (`right_answer`)."""
+        self._engine = engine
+        self._panel = panel
+        self._votes = votes
+        self._meta = meta
+        self._only_wrong = only_wrong
+        self._entering = entering
+        self._sampling = sampling
+        self._model = model
+        self._seed = seed
+
+    async def run(self, rows: ShardRows) -> ShardResult[Judgement]:
+        """Judge the paths of a shard.
+
+        Drops, per path: `right_answer`, `no_reference_solution`, `too_long`. Raises
+        InfrastructureError.
+        """
+        problems = {problem.problem_id: problem for problem in rows.problems}
+
+        async def one(path: Path) -> list[Judgement]:
+            if self._only_wrong and path.correct:
+                raise ItemError("right_answer")
+            problem = problems[path.problem_id]
+            parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
+            return [row for part in parts for row in part]
+
+        made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)
+        return ShardResult(
+            tuple(made),
+            tuple(drops),
+            {
+                "tokens": sum(row.tokens for row in made),
+                "verifications": sum(row.round == "verify" for row in made),
+                "unreadable": sum(row.round != "critique" and None in row.verdicts for row in made),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self._engine.close()
+
+    async def _ask(self, problem: Problem, path: Path, seat: Seat) -> list[Judgement]:
+        """All that one seat says of a path, in the order of its verifications."""
+        chat = seat.chat(problem, path.steps)
+        verified = await self._generate(chat, path, seat, 0, "verify", self._votes)
+        if not self._meta:
+            return verified
+        revised = await asyncio.gather(
+            *(self._revise(problem, path, seat, first) for first in verified)
+        )
+        return [row for part in zip(verified, revised, strict=True) for row in (part[0], *part[1])]
+
+    async def _revise(
+        self, problem: Problem, path: Path, seat: Seat, first: Judgement
+    ) -> list[Judgement]:
+        """The critique of a verification, and the verification written again."""
+        chat = seat.critique_chat(problem, path.steps, first.text)
+        (critique,) = await self._generate(chat, path, seat, first.number, "critique", 1)
+        said = critique.text.removeprefix(chat.prefill)
+        chat = seat.merge_chat(problem, path.steps, first.text, said)
+        return [critique, *await self._generate(chat, path, seat, first.number, "merge", 1)]
+
+    async def _generate(
+        self, chat: Chat, path: Path, seat: Seat, number: int, turn: str, count: int
+    ) -> list[Judgement]:
+        item = f"{path.path_id}\x1f{seat.prompt}\x1f{seat.sees}\x1f{turn}"
+        seed = request_seed(self._seed, "judge", item, number)
+        reply = await self._engine.generate(chat, replace(self._sampling, n=count, seed=seed))
+
+        def row(offset: int, said: Completion) -> Judgement:
+            text = said.after(chat.prefill)
+            opinion = (
+                Opinion([], [], None) if turn == "critique" else seat.read(text, len(path.steps))
+            )
+            return Judgement(
+                path_id=path.path_id,
+                problem_id=path.problem_id,
+                prompt=seat.prompt,
+                sees=seat.sees,
+                number=number + offset,
+                round=turn,
+                analyses=opinion.analyses,
+                verdicts=opinion.verdicts,
+                index=opinion.index,
+                text=text,
+                finish_reason=said.finish_reason,
+                model=self._model,
+                seed=request_seed(self._seed, "judge", item, number + offset),
+                tokens=said.tokens,
+            )
+
+        return [row(offset, said) for offset, said in enumerate(reply.completions)]

@@ -1,0 +1,350 @@
+"""Stage `rationalize`: a written verification of every step, with code that was really run.
+
+The model writes, pauses behind a code block, reads what its code printed, and goes on; at the end
+the same text is asked several times for the index of the first wrong step. What it wrote beyond a
+block that was still to be run, or as an output of its own, is cut off before it goes on; a text of
+another form goes on behind its last good paragraph.
+
+Invariant: paths are reduced to problem and steps before anything else, so that neither answer nor
+label can reach a prompt; the sandbox's own trouble is retried from the start of the solution,
+with the same seeds, and never becomes a code output; a rationale that shows a block or an output
+that was not run is a drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from actors.engines.contract import Completion, Engine, Sampling
+from actors.sandbox.contract import Limits, Sandbox
+from actors.sandbox.session import Interpreter, retried_item
+from actors.workers.contract import ShardResult, ShardRows, process_items
+from storage.errors import ItemError
+from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
+from storage.seeds import request_seed
+from workflows.writing.draft import Draft
+from workflows.writing.form import RationaleForm, Solution, solutions_of
+
+VOTE_TOKENS = 16
+"""Generated tokens of one index vote: a sign, digits, a closing brace."""
+CUTS = 3
+"""How often what can't stay is cut off before a rationale is dropped."""
+RESUMES = 2
+"""How often a rationale of another form is taken up again behind its last good paragraph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one rationale may cost."""
+
+    total_tokens: int = 16384
+    """Generated tokens and code outputs together."""
+    code_rounds: int = 64
+    """Executed blocks."""
+    execute: bool = True
+    votes: int = 4
+    attempts: int = 2
+    """Tries, each with its own seeds, before an unreadable rationale is dropped."""
+    sandbox_attempts: int = 3
+    """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a shard cost, tries that came to nothing included."""
+
+    tokens: int = 0
+    code_runs: int = 0
+    lost: dict[str, list[Rationale]] = field(default_factory=dict)
+    """Path -> texts that were dropped, in the order of their attempts."""
+
+
+class RationaleWriter:
+    """Writes verifications with the rationale model and a sandbox."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sandbox: Sandbox,
+        *,
+        form: RationaleForm,
+        sampling: Sampling,
+        budget: Budget,
+        limits: Limits,
+        model: str,
+        seed: int,
+        labelled: bool = True,
+    ) -> None:
+        """`sampling` gives temperature, top_p, top_k and max_tokens of one call.
+
+        `labelled`: whether only labelled paths enter; else all that are selected.
+        """
+        self._labelled = labelled
+        self._engine = engine
+        self._sandbox = sandbox
+        self._form = form
+        self._sampling = sampling
+        self._budget = budget
+        self._stops = (*form.stops, form.output_stop) if budget.execute else form.stops
+        self._limits = limits
+        self._model = model
+        self._seed = seed
+
+    async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
+        """Verify the labelled paths of a shard.
+
+        A text that was dropped becomes a row too, with its reason, before the one that stands.
+        Drops, per path: the form's reasons (`not_executed` among them), `too_long`,
+        `too_many_code_rounds`, `truncated`, `sandbox_lost` (the infrastructure's, after all
+        tries), `request_rejected`. Raises InfrastructureError, SandboxUnavailable among them.
+        """
+        spent = _Spent()
+
+        async def one(solution: Solution) -> list[Rationale]:
+            return [await self._verify(solution, spent)]
+
+        solutions = solutions_of(rows, self._labelled)
+        written, drops = await process_items(solutions, lambda solution: solution.path_id, one)
+        stands = {row.path_id: [row] for row in written}
+        names = [solution.path_id for solution in solutions]
+        return ShardResult(
+            tuple(
+                row for name in names for row in (*spent.lost.get(name, ()), *stands.get(name, ()))
+            ),
+            tuple(drops),
+            {
+                "tokens": spent.tokens,
+                "code_runs": spent.code_runs,
+                "dropped_texts": sum(map(len, spent.lost.values())),
+                "votes": sum(len(row.votes) for row in written),
+                "unreadable_votes": sum(row.votes.count(None) for row in written),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop the engine and the sandbox."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._sandbox.close()
+
+    async def _verify(self, solution: Solution, spent: _Spent) -> Rationale:
+        for attempt in range(self._budget.attempts - 1):
+            try:
+                return await self._attempt(solution, attempt, spent)
+            except ItemError:
+                continue  # only the last try's reason is counted
+        return await self._attempt(solution, self._budget.attempts - 1, spent)
+
+    async def _attempt(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
+        return await retried_item(
+            partial(self._write, solution, attempt, spent), self._budget.sandbox_attempts
+        )
+
+    async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
+        draft = Draft(self._form.chat(solution.problem, solution.steps))
+        try:
+            return await self._written(draft, solution, attempt, spent)
+        except ItemError as error:
+            if draft.calls:
+                row = self._row(draft, solution, attempt, draft.executions)
+                lost = spent.lost.setdefault(solution.path_id, [])
+                lost.append(replace(row, dropped=str(error)))
+            raise
+        finally:
+            spent.tokens += draft.tokens
+            spent.code_runs += len(draft.seen)
+
+    async def _written(
+        self, draft: Draft, solution: Solution, attempt: int, spent: _Spent
+    ) -> Rationale:
+        key = f"{solution.path_id}/{attempt}"
+        async with Interpreter(self._sandbox, key) as interpreter:
+            item = f"{solution.path_id}\x1f{attempt}"
+            await self._draft(draft, interpreter, item)
+            while self._taken_up(draft, len(solution.steps)):
+                await self._draft(draft, interpreter, item)
+        analyses, verifications = self._read(draft, len(solution.steps))
+        executions: list[CodeRun] = []
+        if self._budget.execute:
+            shown = self._form.shown_code(analyses, verifications)
+            executions = await self._as_shown(shown, draft, key, spent)
+            self._form.check_executed(analyses, verifications, executions)
+        votes = await self._votes(draft, solution, attempt)
+        strict = not draft.forgiven and self._form.is_strict(draft.text, len(solution.steps))
+        return replace(
+            self._row(draft, solution, attempt, executions),
+            analyses=analyses,
+            verifications=verifications,
+            votes=votes,
+            reading=STRICT if strict else FORGIVING,
+        )
+
+    def _row(
+        self, draft: Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
+    ) -> Rationale:
+        """A draft as a row, in which nothing was read yet."""
+        return Rationale(
+            path_id=solution.path_id,
+            problem_id=solution.problem_id,
+            analyses=[],
+            verifications=[],
+            executions=list(executions),
+            votes=[],
+            text=draft.text,
+            code_rounds=len(draft.seen),
+            finish_reason="stop",
+            model=self._model,
+            seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "0"),
+            tokens=draft.tokens,
+            executed=self._budget.execute,
+            attempt=attempt,
+        )
+
+    def _taken_up(self, draft: Draft, steps: int) -> bool:
+        """Cut a text of another form back to its last good paragraph; whether it has to go on."""
+        try:
+            self._form.paragraphs(draft.text, steps)
+        except ItemError as error:
+            draft.trouble = draft.trouble or (error, draft.text)
+            good = self._form.last_good(draft.text, steps) if draft.resumes < RESUMES else None
+            if good is None:
+                return False
+            text, blocks, whole = good
+            runs = draft.executions[:blocks]  # none where code is not run
+            settled = text.rindex(self._form.code_block(runs[-1].code)) if runs else 0
+            draft.take_up(text, runs, settled)
+            return not whole
+        return False
+
+    def _read(self, draft: Draft, steps: int) -> tuple[list[str], list[str]]:
+        """The paragraphs. Raises ItemError with what was first wrong."""
+        try:
+            return self._form.paragraphs(draft.text, steps)
+        except ItemError as error:
+            first, draft.text = draft.trouble or (error, draft.text)
+            if not draft.cuts:
+                raise first from error
+            raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
+
+    async def _draft(self, draft: Draft, interpreter: Interpreter, item: str) -> None:
+        """Write until the model ends its thinking, with code run in between."""
+        while True:
+            written = await self._call(draft, item)
+            over = written.finish_reason == "stop" and written.stop_string in (
+                None, self._form.thinking_stop
+            )  # fmt: skip
+            found = None
+            if self._budget.execute:
+                found = self._form.found(draft.text[draft.settled :], bool(draft.executions))
+            if found is None:
+                if over:
+                    return
+                continue
+            draft.settle(draft.text[: draft.settled] + found.text)
+            if found.code is not None:
+                await self._execute(draft, interpreter, found.code)
+                continue
+            draft.cuts += 1
+            draft.forgiven = True
+            if draft.cuts > CUTS:
+                raise ItemError("not_executed", draft.cut_back)
+
+    async def _as_shown(
+        self,
+        shown: Sequence[tuple[int, str, str]],
+        draft: Draft,
+        key: str,
+        spent: _Spent,
+    ) -> list[CodeRun]:
+        """The executions of the blocks that are shown, in the order in which they are shown.
+
+        Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
+        ItemError `not_executed` where one then prints something else than what is shown.
+        """
+        if [code for _, code, _ in shown] == draft.seen:
+            pairs = zip(draft.executions, shown, strict=True)
+            return [replace(run, step=step) for run, (step, _, _) in pairs]
+        again: list[CodeRun] = []
+        try:
+            async with Interpreter(self._sandbox, f"{key}/replay") as interpreter:
+                for step, code, output in shown:
+                    run, _ = await self._run(interpreter, step, code)
+                    again.append(run)
+                    if run.output.rstrip("\n") != output:
+                        raise ItemError(
+                            "not_executed",
+                            f"paragraph {step + 1}: run again in the order of the paragraphs, the "
+                            "code block prints something else",
+                        )
+        finally:
+            spent.code_runs += len(again)
+        return again
+
+    async def _call(self, draft: Draft, item: str) -> Completion:
+        """Continue the text by one call; one that is cut at its limit is continued by the next.
+
+        Raises ItemError('truncated') at the limit of all.
+        """
+        room = self._budget.total_tokens - draft.size
+        if room <= 0:
+            raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
+        reply = await self._engine.generate(
+            replace(draft.chat, prefill=draft.text),
+            replace(
+                self._sampling,
+                n=1,
+                max_tokens=min(self._sampling.max_tokens, room),
+                stop=self._stops,
+                include_stop=True,
+                seed=self._request_seed(item, str(draft.calls)),
+            ),
+        )
+        written = reply.completions[0]
+        draft.extend(written, reply.prompt_tokens)
+        return written
+
+    async def _execute(self, draft: Draft, interpreter: Interpreter, code: str) -> None:
+        """Run the block that the text ends with and append its output."""
+        if len(draft.seen) >= self._budget.code_rounds:
+            raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
+        run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
+        draft.executions.append(run)
+        draft.seen.append(code)
+        draft.settled = draft.text.rindex(self._form.code_block(code))
+        draft.text += block
+
+    async def _run(self, interpreter: Interpreter, step: int, code: str) -> tuple[CodeRun, str]:
+        """(what happened, the block that shows the output)."""
+        execution = await interpreter.run(code, self._limits)
+        output, block = self._form.code_output(execution, self._limits)
+        run = CodeRun(
+            step=step,
+            code=code,
+            output=output,
+            verdict=str(execution.verdict),
+            wall_s=execution.wall_s,
+            queued_s=execution.queued_s,
+        )
+        return run, block
+
+    async def _votes(self, draft: Draft, solution: Solution, attempt: int) -> list[int | None]:
+        """Ask for the index of the first wrong step, several times in one request."""
+        reply = await self._engine.generate(
+            replace(draft.chat, prefill=self._form.conclude(draft.text), thought_ends=True),
+            replace(
+                self._sampling,
+                n=self._budget.votes,
+                max_tokens=VOTE_TOKENS,
+                stop=(self._form.vote_stop,),
+                include_stop=False,
+                seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "vote"),
+            ),
+        )
+        draft.tokens += sum(vote.tokens for vote in reply.completions)
+        return [self._form.vote(vote.text, len(solution.steps)) for vote in reply.completions]
+
+    def _request_seed(self, item: str, call: str) -> int:
+        return request_seed(self._seed, "rationalize", f"{item}\x1f{call}", 0)

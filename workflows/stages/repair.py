@@ -1,0 +1,150 @@
+"""Stages `repair` and `retry`: a step in the place of the first wrong one, and whether it helps.
+
+`repair` asks for one step; `retry` continues from the right steps and that step with the
+completion model, and keeps it where enough continuations are right (InT).
+
+Invariant: a row holds the steps before the first wrong one and its replacement, never what the
+path wrote after it; every replacement that was tried is stored with its counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from actors.engines.contract import Chat, Engine, Sampling
+from actors.workers.contract import ShardResult, ShardRows, process_items
+from storage.errors import ItemError
+from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
+from storage.seeds import request_seed
+
+RepairChat = Callable[[Problem, Sequence[str], str], Chat]
+"""(problem, right steps, the wrong one) -> the chat that asks for another."""
+
+
+class Repairer:
+    """Asks for one replacement per kept path with a wrong step."""
+
+    def __init__(self, engine: Engine, *, chat: RepairChat, sampling: Sampling, seed: int) -> None:
+        self._engine = engine
+        self._chat = chat
+        self._sampling = sampling
+        self._seed = seed
+
+    async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
+        """A replacement for the first wrong step of every kept path.
+
+        Drops, per path: `no_wrong_step`, `truncated`, `empty_step`, `not_one_step`, `same_step`,
+        and what the chat or the engine says. Raises InfrastructureError.
+        """
+        problems = {problem.problem_id: problem for problem in rows.problems}
+        paths = {path.path_id: path for path in rows.paths}
+
+        async def one(kept: Agreement) -> list[Intervention]:
+            path = paths[kept.path_id]
+            step = next((t for t, right in enumerate(kept.labels) if not right), None)
+            if step is None:
+                raise ItemError("no_wrong_step")
+            return [await self._ask(problems[path.problem_id], path, step)]
+
+        kept = [row for row in rows.agreements if row.kept]
+        made, drops = await process_items(kept, lambda row: row.path_id, one)
+        return ShardResult(tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)})
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self._engine.close()
+
+    async def _ask(self, problem: Problem, path: Path, step: int) -> Intervention:
+        prefix, wrong = path.steps[:step], path.steps[step]
+        seed = request_seed(self._seed, "repair", path.path_id, 0)
+        chat = self._chat(problem, prefix, wrong)
+        reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
+        written = reply.completions[0]
+        replacement = written.text.strip()
+        if written.finish_reason != "stop":
+            raise ItemError("truncated", f"{written.tokens} tokens")
+        if not replacement:
+            raise ItemError("empty_step")
+        if "\n\n" in replacement:
+            raise ItemError("not_one_step")
+        if replacement == wrong.strip():
+            raise ItemError("same_step")
+        return Intervention(
+            path_id=path.path_id,
+            problem_id=path.problem_id,
+            problem=problem.problem,
+            step=step,
+            prefix=prefix,
+            wrong=wrong,
+            replacement=replacement,
+            reply_tokens=written.tokens,
+            n=0,
+            c=0,
+            kept=False,
+            seed=seed,
+            tokens=written.tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the continuations of a prefix came to."""
+
+    n: int
+    c: int
+    tokens: int
+    seed: int
+
+
+Continue = Callable[[Problem, tuple[str, ...], int], Awaitable[Trial]]
+"""(problem, steps so far, how many) -> what became of so many continuations."""
+
+
+class Retrial:
+    """Continues after each replacement."""
+
+    def __init__(
+        self,
+        go_on: Continue,
+        close: Callable[[], Awaitable[None]],
+        *,
+        continuations: int,
+        successes: int,
+    ) -> None:
+        """`close` stops what `go_on` runs on."""
+        self._go_on = go_on
+        self._close = close
+        self._continuations = continuations
+        self._successes = successes
+
+    async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
+        """Try every replacement of a shard: rows for all, a drop `no_success` for each that fails.
+
+        Raises InfrastructureError.
+        """
+        problems = {problem.problem_id: problem for problem in rows.problems}
+
+        async def one(row: Intervention) -> list[Intervention]:
+            steps = (*row.prefix, row.replacement)
+            trial = await self._go_on(problems[row.problem_id], steps, self._continuations)
+            kept = trial.c >= self._successes
+            return [
+                replace(row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens)
+            ]
+
+        made, drops = await process_items(rows.interventions, lambda row: row.path_id, one)
+        lost = [Drop(row.path_id, "no_success") for row in made if not row.kept]
+        return ShardResult(
+            tuple(made),
+            (*drops, *lost),
+            {
+                "tokens": sum(row.tokens for row in made),
+                "rollouts": sum(row.n for row in made),
+                "kept": sum(row.kept for row in made),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop what continues."""
+        await self._close()

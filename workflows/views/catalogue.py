@@ -1,0 +1,20 @@
+"""The shapes in which a run's dataset can be downloaded, by name.
+
+Invariant: a view is a pure function of a run's rows; asking for another one spends no token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from storage.datasets.view import GENPRM, View
+from workflows.formats.conversation import CODE, COT, DIRECT
+from workflows.views.repairs import INTERVENTION, LAST_STEP
+from workflows.views.reward_models import COUNTS, DISCRIMINATIVE, ORM, PAIRS
+
+VIEWS: Mapping[str, View] = {
+    view.name: view
+    for view in (
+        GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS, INTERVENTION, LAST_STEP,
+    )
+}  # fmt: skip
