@@ -25,7 +25,6 @@ from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.rendering import ChatRenderer
 from actors.engines.vllm import VllmEngine
 from actors.engines.vllm_core import engine_arguments
-from actors.workers.contract import ShardRows
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -38,6 +37,7 @@ from benchmarks.saturation import (
     vllm_requests,
 )
 from demo.world import row, sample
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Problem
 from storage.seeds import request_seed
 from workflows.answers import read_answer
@@ -124,7 +124,7 @@ class Bench:
             seed=seed,
         )
         watch = Stopwatch()
-        result = await sampler.run(ShardRows(problems=self.problems))
+        result = await sampler.run(ShardRows({PROBLEMS: self.problems}))
         return Measured(result.counts["tokens"], *watch.read())
 
     async def run(self) -> dict[str, Any]:

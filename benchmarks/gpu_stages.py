@@ -19,10 +19,11 @@ from actors.engines.scripted import Script, ScriptedEngine
 from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.workers.contract import ShardRows, Stage
+from actors.workers.contract import Stage
 from benchmarks import paper_world
 from benchmarks.saturation import Stopwatch, Tap, asked_directly, forget
 from demo import world
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Path, PathLabels, Problem
 from workflows.builds.wiring import StageMaker
 from workflows.runs.configuration import BuildConfig, ModelSettings
@@ -154,7 +155,7 @@ class Stages:
     def shards(self, size: int) -> list[ShardRows]:
         """The problems, cut into shards."""
         return [
-            ShardRows(problems=self.problems[at : at + size])
+            ShardRows({PROBLEMS: self.problems[at : at + size]})
             for at in range(0, len(self.problems), size)
         ]
 
@@ -165,7 +166,7 @@ class Stages:
             sample = SampleSettings(max_tokens=256, first_round=16, cap=16)
             config = replace(self.config, stages=replace(self.config.stages, sample=sample))
             everything = self.shards(len(self.problems))
-            few = [ShardRows(problems=self.problems[:4])]
+            few = [ShardRows({PROBLEMS: self.problems[:4]})]
             await self.measured("warm", "sample", engine, few, config=config)
             row, _ = await self.measured("full", "sample", engine, everything, config=config)
         finally:
@@ -188,7 +189,7 @@ class Stages:
                 found.append((await self.measured("estimate", "estimate", engine, some))[0])
             if sandbox is not None:
                 some = [
-                    replace(rows, labels=tuple(map(_label, rows.paths)))
+                    rows.but({LABELS: tuple(map(_label, rows[PATHS]))})
                     for rows in _selected(shards, paths, self.arguments.solutions)
                 ]
                 row, _ = await self.measured(
@@ -207,7 +208,7 @@ def _selected(
 ) -> list[ShardRows]:
     """The shards with `count` of their selected paths each."""
     return [
-        replace(rows, paths=tuple([path for path in made if path.selected][:count]))
+        rows.but({PATHS: tuple([path for path in made if path.selected][:count])})
         for rows, made in zip(shards, paths, strict=True)
     ]
 

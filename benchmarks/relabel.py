@@ -31,6 +31,7 @@ import workflows.builds.wiring
 from actors.engines.contract import EngineSettings
 from storage.datasets.download import download
 from storage.objects.opening import open_store
+from storage.rows.kinds import PATHS, PROBLEMS, RATIONALES, ROLLOUTS
 from storage.rows.records import AnswerCount, CodeRun, Path, Problem, Rationale, StateRollouts
 from storage.runs.run import Run
 from workflows.builds.build import finish, planned, start_run
@@ -120,15 +121,15 @@ async def store_finished(config: BuildConfig, seed: int) -> Run:
     worker = makers(run, config)["cpu"]("synthetic", None)
     await worker.open()
     for shard in range(run.spec.plan.shards):
-        asked: list[Problem] = run.read_rows("problems", shard, Problem)
+        asked: list[Problem] = run.read_rows(PROBLEMS, shard)
         paths = [path for problem in asked for path in samples_of(problem)]
         chosen = [path for path in paths if path.selected]
         rolled = [row for path in chosen for row in rollouts_of(path, rand)]
-        run.publish("sample", shard, Path, paths)
+        run.publish(PATHS, shard, paths)
         spent = {"rollouts": K * len(rolled), "tokens": sum(row.tokens for row in rolled)}
-        run.publish("estimate", shard, StateRollouts, rolled, counts=spent)
+        run.publish(ROLLOUTS, shard, rolled, counts=spent)
         await worker.work("label", shard)
-        run.publish("rationalize", shard, Rationale, [rationale_of(p, rand) for p in chosen])
+        run.publish(RATIONALES, shard, [rationale_of(p, rand) for p in chosen])
         for stage in ("consensus", "export"):
             await worker.work(stage, shard)
     finish(run)

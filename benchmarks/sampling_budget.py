@@ -27,7 +27,8 @@ from benchmarks import paper_world
 from launch.config import store_url
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
-from storage.rows.records import Path, Problem
+from storage.rows.kinds import PATHS, PROBLEMS
+from storage.rows.records import Path
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.sampling.quota import QuotaRule, allocation, tally
@@ -126,9 +127,9 @@ def demo_world(run: Run) -> list[Draw]:
     worlds = []
     for shard in range(run.spec.plan.shards):
         made: dict[str, list[Path]] = {}
-        for path in run.read_rows("sample", shard, Path):
+        for path in run.read_rows(PATHS, shard):
             made.setdefault(path.problem_id, []).append(path)
-        for problem in run.read_rows("problems", shard, Problem):
+        for problem in run.read_rows(PROBLEMS, shard):
             if problem.problem_id in made:
                 worlds.append(_again(made[problem.problem_id]))
     return worlds

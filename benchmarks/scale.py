@@ -47,8 +47,8 @@ from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
 from storage.objects.opening import open_store
+from storage.rows.kinds import stage_rows
 from storage.runs.commits import Receipt
-from storage.runs.layout import KINDS
 from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
@@ -256,7 +256,7 @@ class Publishers:
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Publish."""
-        publish = partial(self.own_run.publish, stage, shard, KINDS[stage], [])
+        publish = partial(self.own_run.publish, stage_rows(stage), shard, [])
         receipt = await asyncio.get_running_loop().run_in_executor(self.threads, publish)
         self.won += receipt.won
         if self.won * 10 >= len(self.memory) * self.own_run.spec.plan.shards * len(ROAD):

@@ -24,7 +24,6 @@ from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.workers.contract import ShardRows
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -37,6 +36,7 @@ from benchmarks.saturation import (
     table,
 )
 from demo import solutions, world
+from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import Response
 from workflows.scoring.run import VerifierMaker, speller
 from workflows.scoring.settings import EXECUTING, ScoreConfig, ScoreModels, VerifySettings
@@ -83,7 +83,7 @@ class Bench:
         stage = VerifierMaker(config).around(tap, sandbox, speller(config.models.verifier))
         await forget(engine)
         watch = Stopwatch()
-        result = await stage.run(ShardRows(responses=self.responses))
+        result = await stage.run(ShardRows({RESPONSES: self.responses}))
         seconds, worked = watch.read()
         runs = [run for row in result.rows for run in row.executions]
         print(f"{result.counts}, dropped {len(result.drops)}", file=sys.stderr)

@@ -24,8 +24,8 @@ from rich.table import Table
 from demo import check, world
 from launch.config import store_url
 from storage.objects.opening import open_store
-from storage.rows.records import Agreement, Example, Path, PathLabels
-from storage.rows.tree_records import TreeNode
+from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, TREE
+from storage.rows.records import Agreement, Example, PathLabels
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.evaluation.comparison import ROLLED
@@ -50,11 +50,11 @@ def measure(run: Run) -> Worth:
     worth = Worth(Scores(), Scores(), Scores())
     for shard in range(run.spec.plan.shards):
         truths = true_first_errors(run, shard)
-        agreed = run.read_rows("consensus", shard, Agreement)
+        agreed = run.read_rows(AGREEMENTS, shard)
         kept = {row.path_id for row in agreed if row.kept}
         labelled: list[PathLabels] | list[Agreement] = agreed
         if "label" in run.spec.stages:
-            labelled = run.read_rows("label", shard, PathLabels)
+            labelled = run.read_rows(LABELS, shard)
         for labels in labelled:
             truth = truths[labels.path_id]
             worth.before.add(labels.labels, truth)
@@ -68,12 +68,12 @@ def true_first_errors(run: Run, shard: int) -> dict[str, int | None]:
     A tree's paths go from its root to its leaves; their steps are edges of one or more steps.
     """
     if "search" not in run.spec.stages:
-        selected = [path for path in run.read_rows("sample", shard, Path) if path.selected]
+        selected = [path for path in run.read_rows(PATHS, shard) if path.selected]
         return {
             path.path_id: check.first_error(world.problem(path.problem_id), path.steps)
             for path in selected
         }
-    nodes = {node.node_id: node for node in run.read_rows("search", shard, TreeNode)}
+    nodes = {node.node_id: node for node in run.read_rows(TREE, shard)}
     found: dict[str, int | None] = {}
     for leaf in (node for node in nodes.values() if node.leaf):
         edges = [leaf.steps]
@@ -99,7 +99,7 @@ def first_example(run: Run) -> Example | None:
     """An example with a wrong step, the most instructive kind, or the first there is."""
     found: Example | None = None
     for shard in range(run.spec.plan.shards if "export" in run.spec.stages else 0):
-        for example in run.read_rows("export", shard, Example):
+        for example in run.read_rows(EXAMPLES, shard):
             if example.first_error is not None:
                 return example
             found = found or example

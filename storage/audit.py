@@ -20,6 +20,7 @@ from itertools import islice
 from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
 from storage.rows.accounting import account_of, unaccounted
+from storage.rows.kinds import stage_rows
 from storage.rows.records import Example
 from storage.runs import layout
 from storage.runs.commits import Commit, Receipt, read_commit, receipt_of
@@ -182,7 +183,8 @@ def _audit_rows(
         found.findings.append(Finding(kind, detail, commit.stage, found.shard))
 
     try:
-        rows = run.rows_of(commit, layout.KINDS[commit.stage])
+        kind = stage_rows(commit.stage)
+        rows = run.rows_of(commit, kind)
     except (ObjectCorrupt, InputError) as error:
         note("data_damaged", str(error))
         return None
@@ -194,15 +196,15 @@ def _audit_rows(
         for row in rows:
             if trouble := found.unrun(row):
                 note("not_executed", f"{row.path_id}: {trouble}")
-    account = account_of(commit.stage, rows, commit.drops)
+    account = account_of(kind, rows, commit.drops)
     if commit.stage == run.input_stage:
         if len(rows) != run.spec.plan.size(found.shard):
             note("plan", f"{len(rows)} {commit.stage}, planned {run.spec.plan.size(found.shard)}")
         found.problems = frozenset(map(_short_digest, account.seen))
         entered = account.seen | {drop.item for drop in commit.drops}
     if entered is not None:
-        for kind, item in unaccounted(commit.stage, entered, account, commit.drops):
-            note(kind, item)
+        for trouble, item in unaccounted(entered, account, commit.drops):
+            note(trouble, item)
     return account.through
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.records import CodeRun, Example, Message, Problem
-from storage.runs.layout import KINDS, ROAD
+from storage.runs.layout import ROAD
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.trainings.training import Training
@@ -139,8 +140,8 @@ def taught_run(store: ObjectStore, count: int = 24, name: str = "taught") -> Run
     made = examples(count)
     for shard in range(spec.plan.shards):
         for stage in ROAD[1:-1]:
-            run.publish(stage, shard, KINDS[stage], [])
-        run.publish("export", shard, Example, made[4 * shard : 4 * shard + 4])
+            run.publish(stage_rows(stage), shard, [])
+        run.publish(EXAMPLES, shard, made[4 * shard : 4 * shard + 4])
     run.finish()
     return run
 

@@ -11,53 +11,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from storage.errors import InfrastructureError, ItemError, UserError
-from storage.rows.records import (
-    Agreement,
-    Critique,
-    Drop,
-    Example,
-    Intervention,
-    Judgement,
-    Path,
-    PathLabels,
-    Problem,
-    Rationale,
-    Response,
-    StateRollouts,
-    Verification,
-)
-from storage.rows.tree_records import TreeNode
+from storage.rows.kinds import ShardRows
+from storage.rows.records import Drop
 
-Row = (
-    TreeNode |
-    Problem | Path | StateRollouts | PathLabels | Rationale | Agreement | Example
-    | Response | Verification | Judgement | Intervention
-)  # fmt: skip
 Item = TypeVar("Item")
-Out = TypeVar("Out", bound=Row)
-Made = TypeVar("Made", bound=Row, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRows:
-    """The committed rows of one shard that a stage reads; what it doesn't read is empty."""
-
-    problems: tuple[Problem, ...] = ()
-    paths: tuple[Path, ...] = ()
-    rollouts: tuple[StateRollouts, ...] = ()
-    tree: tuple[TreeNode, ...] = ()
-    proved: tuple[StateRollouts, ...] = ()
-    """Rollouts by the prover."""
-    labels: tuple[PathLabels, ...] = ()
-    rationales: tuple[Rationale, ...] = ()
-    agreements: tuple[Agreement, ...] = ()
-    responses: tuple[Response, ...] = ()
-    critiques: tuple[Critique, ...] = ()
-    judgements: tuple[Judgement, ...] = ()
-    interventions: tuple[Intervention, ...] = ()
+Out = TypeVar("Out")
+Made = TypeVar("Made", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +35,7 @@ class ShardResult(Generic[Made]):
 class Stage(Protocol):
     """Turns one shard of records into one shard of records."""
 
-    async def run(self, rows: ShardRows) -> ShardResult[Row]:
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
         """Process a shard. Raises InfrastructureError only."""
         ...
 

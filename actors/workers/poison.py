@@ -19,29 +19,19 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from actors.workers.contract import Row, ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, RunStopped, SandboxLost
 from storage.rows.accounting import account_of, problem_of
+from storage.rows.kinds import Rows, ShardRows, stage_rows
 from storage.rows.records import Drop
-from storage.runs.layout import KINDS
 from storage.runs.run import Run
 
 DEATHS = 3
 """Notes of one item after which it is dropped."""
 POISON = "poison"
-BY_ITEM = ("rationalize", "formalize", "judge", "repair", "score", "refine")
-"""Stages whose smallest part is a path or response; the others look at all paths of a problem
-together."""
-
-ITEM_OF = {
-    "problems": "problem_id",
-    "responses": "response_id",
-    "critiques": "response_id",
-    "search": "node_id",
-}
-"""Which field names the items that leave a stage, where it is not their path_id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,44 +49,28 @@ def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
     order = run.spec.stages
     before = order[order.index(stage) - 1]
     commit = run.commit(before, shard)
-    rows: list[Any] = run.rows_of(commit, KINDS[before])
-    through = account_of(before, rows, commit.drops).through
-    names = (str(getattr(row, ITEM_OF.get(before, "path_id"))) for row in rows)
-    return tuple(dict.fromkeys(name for name in names if name in through))
+    kind = stage_rows(before)
+    rows = run.rows_of(commit, kind)
+    through = account_of(kind, rows, commit.drops).through
+    return tuple(dict.fromkeys(name for row in rows if (name := kind.goes_on(row)) in through))
 
 
-def parts_of(stage: str, rows: ShardRows, items: Iterable[str]) -> list[Part]:
-    """Cut a shard's rows; together the parts hold every item once, in order."""
-    by_problem = stage not in BY_ITEM
+def parts_of(kind: Rows[Any], rows: ShardRows, items: Iterable[str]) -> list[Part]:
+    """Cut what the stage that makes `kind` is shown of a shard; together the parts hold every item
+    once, in order."""
     groups: dict[str, list[str]] = {}
     for item in items:
-        name = problem_of(item) if by_problem and stage != "sample" else item
-        groups.setdefault(name, []).append(item)
+        groups.setdefault(problem_of(item) if kind.part == "paths" else item, []).append(item)
+
+    def belongs(name: str, of: Rows[Any], row: Any) -> bool:
+        if kind.part != "item":
+            return bool(row.problem_id == name)
+        return bool(getattr(row, of.of) == (problem_of(name) if of.of == "problem_id" else name))
+
     return [
-        Part(name, tuple(inside), _only(name, rows, by_problem)) for name, inside in groups.items()
+        Part(name, tuple(inside), rows.only(partial(belongs, name)))
+        for name, inside in groups.items()
     ]
-
-
-def _only(name: str, rows: ShardRows, by_problem: bool) -> ShardRows:
-    problem = name if by_problem else problem_of(name)
-
-    def mine(row: Any) -> bool:
-        return bool(row.problem_id == problem if by_problem else row.path_id == name)
-
-    return ShardRows(
-        problems=tuple(row for row in rows.problems if row.problem_id == problem),
-        paths=tuple(filter(mine, rows.paths)),
-        rollouts=tuple(filter(mine, rows.rollouts)),
-        tree=tuple(row for row in rows.tree if row.problem_id == problem),
-        proved=tuple(filter(mine, rows.proved)),
-        labels=tuple(filter(mine, rows.labels)),
-        rationales=tuple(filter(mine, rows.rationales)),
-        agreements=tuple(filter(mine, rows.agreements)),
-        responses=tuple(row for row in rows.responses if row.response_id == name),
-        critiques=tuple(row for row in rows.critiques if row.response_id == name),
-        judgements=tuple(filter(mine, rows.judgements)),
-        interventions=tuple(filter(mine, rows.interventions)),
-    )
 
 
 class Notes:
@@ -135,12 +109,12 @@ def digest(name: str) -> str:
 
 async def run_apart(
     parts: Sequence[Part],
-    work: Callable[[ShardRows], Awaitable[ShardResult[Row]]],
+    work: Callable[[ShardRows], Awaitable[ShardResult[Any]]],
     notes: Notes,
-) -> ShardResult[Row]:
+) -> ShardResult[Any]:
     """Work through the parts, suspects first. Raises what `work` raises, and RunStopped."""
     deaths = await asyncio.to_thread(notes.deaths)
-    made: dict[str, ShardResult[Row]] = {}
+    made: dict[str, ShardResult[Any]] = {}
     for part in sorted(parts, key=lambda part: -deaths[digest(part.name)]):
         if deaths[digest(part.name)] >= DEATHS:
             detail = f"its worker died {DEATHS} times"
@@ -155,10 +129,10 @@ async def run_apart(
 
 async def _noted(
     part: Part,
-    work: Callable[[ShardRows], Awaitable[ShardResult[Row]]],
+    work: Callable[[ShardRows], Awaitable[ShardResult[Any]]],
     notes: Notes,
     suspected: int,
-) -> ShardResult[Row]:
+) -> ShardResult[Any]:
     key = await asyncio.to_thread(notes.write, part.name)
     try:
         result = await work(part.rows)
@@ -174,7 +148,7 @@ async def _noted(
     return result
 
 
-def _together(results: Sequence[ShardResult[Row]]) -> ShardResult[Row]:
+def _together(results: Sequence[ShardResult[Any]]) -> ShardResult[Any]:
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)

@@ -17,12 +17,10 @@ from typing import Any
 
 from actors.engines.admission import Queue, Work, work
 from actors.metrics import count
-from actors.workers.contract import Meter, Row, ShardResult, ShardRows, Stage, shard_meter
+from actors.workers.contract import Meter, ShardResult, Stage, shard_meter
 from actors.workers.poison import Notes, entered, parts_of, run_apart
-from actors.workers.tree_chains import unfolded
-from storage.rows.records import standing
+from storage.rows.kinds import ShardRows, stage_rows
 from storage.runs.commits import Receipt
-from storage.runs.layout import KINDS
 from storage.runs.run import Run
 
 LOOKS_EVERY_S = 0.5
@@ -32,24 +30,7 @@ filled again was not empty."""
 OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
 Held = dict[str, tuple[Any, ...]]
 """Stage -> rows of one shard."""
-MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Row]]]
-
-FIELD_OF: Mapping[str, str] = {
-    "problems": "problems",
-    "sample": "paths",
-    "estimate": "rollouts",
-    "prover": "proved",
-    "search": "tree",
-    "label": "labels",
-    "rationalize": "rationales",
-    "formalize": "rationales",
-    "judge": "judgements",
-    "consensus": "agreements",
-    "repair": "interventions",
-    "responses": "responses",
-    "critiques": "critiques",
-}
-"""Which field of ShardRows holds the rows of a stage."""
+MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +80,10 @@ class ShardWorker:
         notes = Notes(self._run, stage, shard)
         items = await asyncio.to_thread(entered, self._run, stage, shard)
 
-        async def apart(rows: ShardRows) -> ShardResult[Row]:
-            return await run_apart(parts_of(stage, rows, items), self._stages[stage].run, notes)
+        async def apart(rows: ShardRows) -> ShardResult[Any]:
+            return await run_apart(
+                parts_of(stage_rows(stage), rows, items), self._stages[stage].run, notes
+            )
 
         receipt = await self._publish(stage, shard, apart)
         await asyncio.to_thread(notes.clear)
@@ -118,9 +101,8 @@ class ShardWorker:
             result = await make(await self._rows(stage, shard, held))
             receipt = await asyncio.to_thread(
                 self._run.publish,
-                stage,
+                stage_rows(stage),
                 shard,
-                KINDS[stage],
                 result.rows,
                 drops=result.drops,
                 counts=result.counts | {"items": max(meter.total, len(result.drops))},
@@ -145,16 +127,16 @@ class ShardWorker:
 
     async def _rows(self, stage: str, shard: int, held: Held | None = None) -> ShardRows:
         needed, held = self._reads[stage], {} if held is None else held
-        missing = [name for name in needed if name not in held]
+        kinds = [stage_rows(name) for name in needed]
+        missing = [kind for kind in kinds if kind.stage not in held]
         parts = await asyncio.gather(
-            *(asyncio.to_thread(self._run.read_rows, name, shard, KINDS[name]) for name in missing)
+            *(asyncio.to_thread(self._run.read_rows, kind, shard) for kind in missing)
         )
-        held.update((name, tuple(rows)) for name, rows in zip(missing, parts, strict=True))
-        fields: dict[str, Any] = {FIELD_OF[name]: held[name] for name in needed}
-        if "rationales" in fields:
-            fields["rationales"] = standing(fields["rationales"])
-        rows = ShardRows(**fields)
-        return unfolded(rows) if rows.tree else rows
+        held.update((kind.stage, tuple(rows)) for kind, rows in zip(missing, parts, strict=True))
+        rows = ShardRows({kind: filter(kind.shown, held[kind.stage]) for kind in kinds})
+        for kind in kinds:
+            rows = rows if kind.unfold is None else kind.unfold(rows)
+        return rows
 
     async def hungry(self) -> None:
         """Return once the engine's queue is empty: all that the shards in flight ask for is inside.

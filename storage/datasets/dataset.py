@@ -22,6 +22,7 @@ from storage.datasets.card import dataset_card
 from storage.datasets.view import CHAT_TEMPLATE, GENPRM, View
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.rows import schemas
+from storage.rows.kinds import stage_rows
 from storage.rows.parquet import check_digest, sha256_of
 from storage.runs import layout
 from storage.runs.commits import put_content
@@ -181,11 +182,11 @@ def _encode_part(run: Run, view: View, shards: list[int]) -> tuple[bytes, int]:
 def _table(run: Run, view: View, shard: int) -> pa.Table:
     """A shard's rows in the view's shape; where that is how they are stored, no row is made."""
     if view is GENPRM:
-        table = run.read_table(view.reads[0], shard, view.row_type).replace_schema_metadata(None)
+        table = run.read_table(stage_rows(view.reads[0]), shard).replace_schema_metadata(None)
         if table.schema.equals(schemas.schema_of(view.row_type)):
             return table
     stored = (
-        run.read_rows(stage, shard, layout.KINDS[stage]) if stage in run.spec.stages else []
+        run.read_rows(stage_rows(stage), shard) if stage in run.spec.stages else []
         for stage in view.reads
     )
     return schemas.to_table(view.row_type, view.rows(*stored))

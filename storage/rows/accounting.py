@@ -1,8 +1,6 @@
 """Whether every item of a shard is somewhere: items in = items out + drops, stage by stage.
 
-An item is a problem until stage `sample`, a path from there on; where responses are scored it is a
-response. A stage may store rows of an item
-that it drops (what it saw was paid for); such an item goes no further.
+`storage.rows.kinds` says what the items of a stage's rows are.
 
 Invariant: what goes on from a stage is exactly what entered it, less what it dropped; an item that
 was dropped never comes back, and none is there twice.
@@ -11,10 +9,10 @@ was dropped never comes back, and none is there twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from storage.rows.kinds import Record, Rows
 from storage.rows.records import Drop
 
 
@@ -26,45 +24,26 @@ class Account:
     """One per row; two equal ones are the same row twice."""
     seen: frozenset[str]
     """Items that must have entered, for they have rows."""
+    carried: frozenset[str]
+    """Items that entered, of which something goes on."""
     through: frozenset[str]
     """Items that go on."""
 
 
-def account_of(stage: str, rows: Sequence[Any], drops: Sequence[Drop]) -> Account:
+def account_of(kind: Rows[Record], rows: Sequence[Record], drops: Sequence[Drop]) -> Account:
     """Read the items of a stage's rows."""
     dropped = {drop.item for drop in drops}
-    if stage == "problems":
-        ids = [row.problem_id for row in rows]
-        return Account(tuple(ids), frozenset(ids), frozenset(ids))
-    if stage == "sample":
-        seen = frozenset(row.problem_id for row in rows)
-        through = frozenset(row.path_id for row in rows if row.selected)
-        return Account(tuple(row.path_id for row in rows), seen, through)
-    if stage in ("responses", "score", "critiques", "refine"):
-        ids = [row.response_id for row in rows]
-        histories = [(row.response_id, row.history) for row in rows] if stage == "score" else ids
-        return Account(tuple(histories), frozenset(ids), frozenset(ids) - dropped)
-    if stage == "search":
-        leaves = frozenset(row.node_id for row in rows if row.leaf)
-        grown = frozenset(row.node_id for row in rows if row.leaf and "r" not in _own(row.node_id))
-        return Account(tuple(row.node_id for row in rows), grown, leaves - dropped)
-    keys: Iterable[Hashable] = (row.path_id for row in rows)
-    if stage in ("estimate", "prover"):
-        keys = ((row.path_id, row.state, row.round) for row in rows)
-    if stage == "rationalize":
-        keys = ((row.path_id, row.attempt) for row in rows)
-    if stage == "judge":
-        keys = ((row.path_id, row.prompt, row.sees, row.number, row.round) for row in rows)
-    seen = frozenset(row.path_id for row in rows)
-    through = seen
-    if stage in ("consensus", "retry"):
-        through = frozenset(row.path_id for row in rows if row.kept)
-    return Account(tuple(keys), seen, frozenset(path for path in through if path not in dropped))
-
-
-def _own(path_id: str) -> str:
-    """What follows the problem in a path's id; rollouts of a tree have an `r` in it."""
-    return path_id.rpartition("#")[2]
+    came = [kind.came(row) for row in rows]
+    on = [None if (name := kind.goes_on(row)) in dropped else name for row in rows]
+    return Account(
+        tuple(kind.key_of(row) for row in rows),
+        frozenset(name for name in came if name is not None),
+        frozenset(
+            name for name, next_name in zip(came, on, strict=True)
+            if name is not None and next_name is not None
+        ),
+        frozenset(name for name in on if name is not None),
+    )  # fmt: skip
 
 
 def problem_of(path_id: str) -> str:
@@ -73,7 +52,7 @@ def problem_of(path_id: str) -> str:
 
 
 def unaccounted(
-    stage: str, entered: frozenset[str], account: Account, drops: Sequence[Drop]
+    entered: frozenset[str], account: Account, drops: Sequence[Drop]
 ) -> Iterator[tuple[str, str]]:
     """(kind of trouble, item) for every item that is not exactly once where it should be."""
     for key, count in Counter(account.keys).items():
@@ -87,9 +66,7 @@ def unaccounted(
             yield "drop_of_unknown", item
     for item in sorted(account.seen - entered):
         yield "row_of_unknown", item
-    on = {problem_of(path) for path in account.through} if stage == "sample" else account.seen
-    for item in sorted(entered - on - dropped.keys()):
+    for item in sorted(entered - account.carried - dropped.keys()):
         yield "lost", item
-    if stage == "sample":
-        for item in sorted(on & dropped.keys()):
-            yield "dropped_yet_selected", item
+    for item in sorted(account.carried & dropped.keys()):
+        yield "dropped_yet_selected", item

@@ -4,16 +4,18 @@ Every stage stores what it saw (texts, counts, answers, votes, executions), neve
 concluded, so that labels, filters and exports can be derived again without spending a token.
 
 Invariant: a field is added, never renamed or given another meaning; `storage.rows.schemas` derives
-the Arrow schema of each kind from its annotations, and the schema's version is part of a run's
-spec. Step and state indices are 0-based: state t is the solution after its first t steps, so a path
-of T steps has states 0..T and step t leads from state t to state t+1. A `first_error` of None means
-that no step is wrong.
+the Arrow schema of each kind from its annotations, and the schema's version (`VERSION`, 1 where it
+is not named, one more with every field that is added) is part of a run's spec. Step and state
+indices are 0-based: state t is the solution after its first t steps, so a path of T steps has
+states 0..T and step t leads from state t to state t+1. A `first_error` of None means that no step
+is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class StateRollouts:
 class PathLabels:
     """What Monte-Carlo estimation says of a path (stage `label`); pure in rows and settings."""
 
+    VERSION: ClassVar[int] = 2
+
     path_id: str
     problem_id: str
     mc: list[float]
@@ -152,6 +156,8 @@ STRICT, FORGIVING = "strict", "forgiving"
 @dataclass(frozen=True, slots=True)
 class Rationale:
     """A written verification of every step (stage `rationalize`); knows no answer, no label."""
+
+    VERSION: ClassVar[int] = 3
 
     path_id: str
     problem_id: str
@@ -219,6 +225,8 @@ class Judgement:
 class Agreement:
     """Whether judge and labels agree on a path (stage `consensus`), and if not, why."""
 
+    VERSION: ClassVar[int] = 2
+
     path_id: str
     problem_id: str
     kept: bool
@@ -269,6 +277,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Example:
     """A training conversation (stage `export`) with where it came from."""
+
+    VERSION: ClassVar[int] = 2
 
     conversations: list[Message]
     problem_id: str

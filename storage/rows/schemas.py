@@ -22,27 +22,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from storage.errors import InputError
-from storage.rows import records, tree_records
 
 Record = TypeVar("Record")
-
-VERSIONS: dict[type[Any], int] = {
-    records.Problem: 1,
-    records.Path: 1,
-    records.StateRollouts: 1,
-    tree_records.TreeNode: 1,
-    records.PathLabels: 2,
-    records.Rationale: 3,
-    records.Judgement: 1,
-    records.Agreement: 2,
-    records.Intervention: 1,
-    records.Example: 2,
-    records.Response: 1,
-    records.Verification: 1,
-    records.Score: 1,
-    records.Critique: 1,
-}
-"""Schema version of each kind; raise it by one with every field that is added."""
 
 GOES_ON_FROM = {"rationale": 2}
 """Kind -> the oldest version of its rows with which a run may go on: what was added since changes
@@ -62,8 +43,9 @@ def kind_of(row_type: type[Any]) -> str:
 
 
 def version_of(row_type: type[Any]) -> int:
-    """The schema version this program writes."""
-    return VERSIONS.get(row_type, 1)
+    """The schema version this program writes: the record's `VERSION`, or 1."""
+    version: int = getattr(row_type, "VERSION", 1)
+    return version
 
 
 def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:

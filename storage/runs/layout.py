@@ -1,4 +1,4 @@
-"""Where everything of a run lies in its store, and what kind of rows each stage has.
+"""Where everything of a run lies in its store.
 
     runs/{run}/spec.json
     runs/{run}/{stage}/data/{shard}-{digest}.parquet
@@ -13,36 +13,12 @@ and shard i of every stage descends from shard i of the problems.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from storage.errors import ConfigurationError
-from storage.rows import records, tree_records
 
 DEFAULT_STORE = "file:.stepmill/store"
 """Where runs are kept, relative to the working folder, unless a person says where."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-KINDS: dict[str, type[Any]] = {
-    "problems": records.Problem,
-    "sample": records.Path,
-    "estimate": records.StateRollouts,
-    "prover": records.StateRollouts,
-    "search": tree_records.TreeNode,
-    "label": records.PathLabels,
-    "rationalize": records.Rationale,
-    "formalize": records.Rationale,
-    "judge": records.Judgement,
-    "consensus": records.Agreement,
-    "repair": records.Intervention,
-    "retry": records.Intervention,
-    "export": records.Example,
-    "responses": records.Response,
-    "score": records.Verification,
-    "critiques": records.Critique,
-    "refine": records.Response,
-}
-"""Stage -> the kind of its rows, for every stage that some run may have. Which stages a run has,
-and in which order, is in its spec (`workflows.road`)."""
 
 ROAD: tuple[str, ...] = (
     "problems", "sample", "estimate", "label", "rationalize", "consensus", "export",

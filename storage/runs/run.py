@@ -28,6 +28,7 @@ from storage.errors import (
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore, Put
+from storage.rows.kinds import Rows, stage_rows
 from storage.rows.parquet import check_digest, decode_shard, read_parquet, sha256_of
 from storage.rows.records import Drop
 from storage.runs import layout
@@ -120,13 +121,13 @@ class Run:
 
         `drops`: what was left out of it; the first shard's commit holds them.
         """
-        stage = self.input_stage
-        done = self.shards_of(stage)
+        kind = stage_rows(self.input_stage)
+        done = self.shards_of(kind.stage)
         fault("before_input")
         for shard, rows in self.spec.plan.cut(items):
             if shard not in done:
                 left_out = drops if shard == 0 else ()
-                self.publish(stage, shard, layout.KINDS[stage], rows, left_out)
+                self.publish(kind, shard, rows, left_out)
         fault("after_input")
         self.check_input()
 
@@ -142,9 +143,8 @@ class Run:
 
     def publish(
         self,
-        stage: str,
+        kind: Rows[Record],
         shard: int,
-        row_type: type[Record],
         rows: Sequence[Record],
         drops: Sequence[Drop] = (),
         counts: Mapping[str, int] | None = None,
@@ -155,9 +155,9 @@ class Run:
         return publish(
             self.store,
             self.name,
-            self.check_stage(stage),
+            self.check_stage(kind.stage),
             self._check_shard(shard),
-            row_type,
+            kind.record,
             rows,
             spec=self.spec.fingerprint,
             drops=drops,
@@ -197,21 +197,21 @@ class Run:
         """Sums over the commits of a stage."""
         return sum_receipts(receipt_of(commit) for commit in self.commits(stage))
 
-    def read_rows(self, stage: str, shard: int, row_type: type[Record]) -> list[Record]:
+    def read_rows(self, kind: Rows[Record], shard: int) -> list[Record]:
         """The committed rows of a shard, checked. Raises NothingFound, ObjectCorrupt."""
-        return self.rows_of(self.commit(stage, shard), row_type)
+        return self.rows_of(self.commit(kind.stage, shard), kind)
 
-    def rows_of(self, commit: Commit, row_type: type[Record]) -> list[Record]:
+    def rows_of(self, commit: Commit, kind: Rows[Record]) -> list[Record]:
         """The rows that a commit names, checked."""
         data = self.data_of(commit)
-        return decode_shard(row_type, data, key=commit.data_key, sha256=commit.sha256)
+        return decode_shard(kind.record, data, key=commit.data_key, sha256=commit.sha256)
 
     def read_table(
-        self, stage: str, shard: int, row_type: type[Any], columns: Sequence[str] | None = None
+        self, kind: Rows[Any], shard: int, columns: Sequence[str] | None = None
     ) -> pa.Table:
         """The same as a table, or some of its columns: nothing is made of what is not looked at."""
-        commit = self.commit(stage, shard)
-        return read_parquet(row_type, self.data_of(commit), key=commit.data_key, columns=columns)
+        commit = self.commit(kind.stage, shard)
+        return read_parquet(kind.record, self.data_of(commit), key=commit.data_key, columns=columns)
 
     def data_of(self, commit: Commit) -> bytes:
         """The bytes that a commit names; what differs is read once more, then ObjectCorrupt."""

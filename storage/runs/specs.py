@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
+from storage.rows.kinds import stage_rows
 from storage.rows.schemas import resumed_version, schema_versions
 from storage.runs.commits import canonical_json
-from storage.runs.layout import KINDS, ROAD
+from storage.runs.layout import ROAD
 
 Item = TypeVar("Item")
 
@@ -83,7 +84,7 @@ class Spec:
     stages: tuple[str, ...] = ROAD
     """Its road, the input first; each stage is fed by the one before it."""
     schemas: dict[str, int] = field(
-        default_factory=lambda: schema_versions(KINDS[stage] for stage in ROAD)
+        default_factory=lambda: schema_versions(stage_rows(stage).record for stage in ROAD)
     )
     format: int = FORMAT
 

@@ -39,11 +39,12 @@ from actors.engines.rendering import ChatRenderer
 from actors.grading.pool import Grader
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
-from actors.workers.contract import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from launch.config import load, load_training
 from launch.verbs.looking.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
 from storage.objects.s3 import S3Store
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import (
     CodeRun,
     Message,
@@ -368,7 +369,9 @@ def _result(given: Mapping[str, Any]) -> ShardResult[Rationale]:
         )  # fmt: skip
         labels: list[PathLabels] = []
         return await writer.run(
-            ShardRows(problems=[Problem("p", given["problem"], "1")], paths=[path], labels=labels)
+            ShardRows(
+                {PROBLEMS: [Problem("p", given["problem"], "1")], PATHS: [path], LABELS: labels}
+            )
         )
 
     return asyncio.run(written())

@@ -16,7 +16,7 @@ from storage.audit import audit
 from storage.datasets.download import download
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.objects.opening import open_store
-from storage.rows.records import Rationale
+from storage.rows.kinds import RATIONALES
 from storage.runs import layout
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
@@ -194,7 +194,7 @@ def test_rationales_are_not_reused_where_other_paths_have_labels(
     assert found is not None
     assert found.made == {"label": 4}
     with pytest.raises(NothingFound):
-        run.read_rows("rationalize", 0, Rationale)
+        run.read_rows(RATIONALES, 0)
 
 
 REFUSED = [

@@ -26,8 +26,8 @@ from launch.verbs.models.evaluate import Evaluation, Verifier
 from launch.verbs.models.refine import Refinement
 from storage.audit import audit
 from storage.objects.opening import open_store
+from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Response
-from storage.runs.layout import KINDS
 from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
@@ -141,7 +141,7 @@ def test_the_table_holds_the_f1_of_what_each_verifier_said(here: Here, tmp_path:
     assert audit(run).findings == ()
     # By hand, from the committed rows: the first history alone of the four.
     rows = [row for shard in sorted(run.shards_of("score"))
-            for row in run.read_rows("score", shard, KINDS["score"])]  # fmt: skip
+            for row in run.read_rows(VERIFICATIONS, shard)]  # fmt: skip
     each = []
     for number in range(4):
         said = {row.response_id: row.rewards for row in rows if row.history == number}

@@ -33,8 +33,7 @@ from demo.truth import Scores
 from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
-from storage.rows.records import Agreement, Intervention, PathLabels
-from storage.rows.records import Path as SampledPath
+from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
 from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
@@ -175,9 +174,9 @@ def test_real_models_keep_solutions_with_true_labels(
     labelled: list[bool] = []
     tried, helped = 0, 0
     for shard in range(run.spec.plan.shards):
-        sampled = {row.path_id: row for row in run.read_rows("sample", shard, SampledPath)}
+        sampled = {row.path_id: row for row in run.read_rows(PATHS, shard)}
         paths += sum(row.selected for row in sampled.values())
-        for row in run.read_rows("consensus", shard, Agreement):
+        for row in run.read_rows(AGREEMENTS, shard):
             if row.kept:
                 problem = world.problem(row.problem_id)
                 truth = check.first_error(problem, sampled[row.path_id].steps)
@@ -190,12 +189,12 @@ def test_real_models_keep_solutions_with_true_labels(
             else:
                 reasons[row.reason] = reasons.get(row.reason, 0) + 1
         if name in AGREEING:
-            for label in run.read_rows("label", shard, PathLabels):
+            for label in run.read_rows(LABELS, shard):
                 problem = world.problem(label.problem_id)
                 truth = check.first_error(problem, sampled[label.path_id].steps)
                 labelled.append(label.first_error == truth)
         if name == "int":
-            made = run.read_rows("retry", shard, Intervention)
+            made = run.read_rows(RETRIED, shard)
             tried, helped = tried + len(made), helped + sum(row.kept for row in made)
     tokens = sum(run.totals(stage).counts.get("tokens", 0) for stage in run.spec.stages)
     figures = (

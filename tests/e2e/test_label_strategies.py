@@ -18,10 +18,18 @@ from launch.config import load
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.objects.opening import open_store
-from storage.rows.records import Agreement, Example, PathLabels, StateRollouts
-from storage.rows.records import Path as SampledPath
-from storage.rows.tree_records import TreeNode
-from storage.runs.layout import KINDS
+from storage.rows.kinds import (
+    AGREEMENTS,
+    EXAMPLES,
+    LABELS,
+    PATHS,
+    PROVED,
+    ROLLOUTS,
+    TREE,
+    Record,
+    Rows,
+    stage_rows,
+)
 from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
@@ -77,12 +85,12 @@ class Build:
         script = "completer" if role == "prover" else role
         return maker.around(role, self.world.engine(script), InProcessSandbox())
 
-    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
-        return rows(self.run, stage, kind)
+    def rows(self, kind: Rows[Record]) -> list[Record]:
+        return rows(self.run, kind)
 
 
-def rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
-    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(stage, shard, kind)]
+def rows(run: Run, kind: Rows[Record]) -> list[Record]:
+    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(kind, shard)]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,7 @@ def test_a_strategy_builds_audits_clean_and_makes_examples(
     build = built[name]
     assert standing(build.run).finished
     assert audit(build.run).findings == ()
-    examples = build.rows("export", Example)
+    examples = build.rows(EXAMPLES)
     assert examples
     for example in examples:
         judged = [t.content for t in example.conversations if t.role == "assistant"]
@@ -116,12 +124,12 @@ def test_its_view_for_discriminative_models_has_a_label_and_a_value_per_step(
     built: Mapping[str, Build], name: str
 ) -> None:
     build = built[name]
-    paths = {path.path_id: path for path in build.rows("sample", SampledPath)}
-    values = {row.path_id: row.value for row in build.rows("label", PathLabels)}
+    paths = {path.path_id: path for path in build.rows(PATHS)}
+    values = {row.path_id: row.value for row in build.rows(LABELS)}
     found = 0
     for shard in range(build.run.spec.plan.shards):
-        kinds = [(stage, KINDS[stage]) for stage in DISCRIMINATIVE.reads]
-        rows_of = [build.run.read_rows(stage, shard, kind) for stage, kind in kinds]
+        kinds = [stage_rows(stage) for stage in DISCRIMINATIVE.reads]
+        rows_of = [build.run.read_rows(kind, shard) for kind in kinds]
         for row in DISCRIMINATIVE.rows(*rows_of):
             found += 1
             steps = len(row.completions)
@@ -135,7 +143,7 @@ def test_its_view_for_discriminative_models_has_a_label_and_a_value_per_step(
 
 
 def test_hard_labels_after_the_first_zero_are_dropped(built: Mapping[str, Build]) -> None:
-    labels = built["math_shepherd_hard"].rows("label", PathLabels)
+    labels = built["math_shepherd_hard"].rows(LABELS)
     assert any(row.first_error is not None for row in labels)
     for row in labels:
         assert row.first_error in (None, len(row.labels) - 1)
@@ -146,8 +154,8 @@ def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
     built: Mapping[str, Build],
 ) -> None:
     build = built["scan"]
-    right = {p.path_id for p in build.rows("sample", SampledPath) if p.selected and p.correct}
-    rollouts = build.rows("estimate", StateRollouts)
+    right = {p.path_id for p in build.rows(PATHS) if p.selected and p.correct}
+    rollouts = build.rows(ROLLOUTS)
     assert right
     assert {row.path_id for row in rollouts} & right
     for row in rollouts:
@@ -155,7 +163,7 @@ def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
             assert (row.state, row.stop_rule) == (0, "right_answer")
         if row.state == 0:
             assert (row.shared, row.tokens) == (True, 0)
-    for row in build.rows("label", PathLabels):
+    for row in build.rows(LABELS):
         assert row.policy_pass_at_1 >= 0.3
         assert row.mc[0] == row.policy_pass_at_1
         if row.path_id in right:
@@ -166,15 +174,15 @@ def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
 def test_scan_keeps_as_many_paths_with_an_error_as_without(built: Mapping[str, Build]) -> None:
     run = built["scan"].run
     for shard in range(run.spec.plan.shards):
-        kept = [row for row in run.read_rows("consensus", shard, Agreement) if row.kept]
+        kept = [row for row in run.read_rows(AGREEMENTS, shard) if row.kept]
         wrong = sum(row.label_first_error is not None for row in kept)
         assert 2 * wrong == len(kept)
 
 
 def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Build]) -> None:
     build = built["omegaprm"]
-    nodes = {node.node_id: node for node in build.rows("search", TreeNode)}
-    selected = {p.path_id for p in build.rows("sample", SampledPath) if p.selected}
+    nodes = {node.node_id: node for node in build.rows(TREE)}
+    selected = {p.path_id for p in build.rows(PATHS) if p.selected}
     leaves = {node.node_id for node in nodes.values() if node.leaf}
     assert selected <= leaves
     assert leaves - selected, "rollouts that were searched stay in the tree"
@@ -187,7 +195,7 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
             assert node.mc == node.c / node.n
         if not node.leaf and node.c == 0:
             assert node.source_rollout in leaves, "a dead state lies on the rollout it was found on"
-    labels = {row.path_id: row for row in build.rows("label", PathLabels)}
+    labels = {row.path_id: row for row in build.rows(LABELS)}
     assert labels.keys() == leaves
     for name, row in labels.items():
         chain = [nodes[name]]
@@ -196,7 +204,7 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
         assert row.mc == [node.mc for node in chain][: len(row.mc)] or 0 in row.mc
         dead = next((i for i, node in enumerate(chain) if node.mc == 0), None)
         assert row.first_error == (None if dead is None else dead - 1)
-    for example in build.rows("export", Example):
+    for example in build.rows(EXAMPLES):
         assert len(example.labels) == len(example.mc) - 1
 
 
@@ -204,13 +212,13 @@ def test_the_truth_of_a_trees_path_is_the_edge_that_holds_its_first_wrong_step(
     built: Mapping[str, Build],
 ) -> None:
     build = built["omegaprm"]
-    nodes = {node.node_id: node for node in build.rows("search", TreeNode)}
+    nodes = {node.node_id: node for node in build.rows(TREE)}
     wrong = 0
     for shard in range(build.run.spec.plan.shards):
         truths = true_first_errors(build.run, shard)
-        labels = build.run.read_rows("label", shard, PathLabels)
+        labels = build.run.read_rows(LABELS, shard)
         assert {row.path_id for row in labels} == truths.keys()
-        for path in build.run.read_rows("sample", shard, SampledPath):
+        for path in build.run.read_rows(PATHS, shard):
             if path.path_id not in truths:
                 continue
             first = check.first_error(world.problem(path.problem_id), path.steps)
@@ -247,9 +255,9 @@ def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path)
     models = dataclasses.replace(config.models, prover=SCRIPTED)
     build = Build(dataclasses.replace(config, stages=stages, models=models))
     assert audit(build.run).findings == ()
-    ours, theirs = build.rows("estimate", StateRollouts), build.rows("prover", StateRollouts)
+    ours, theirs = build.rows(ROLLOUTS), build.rows(PROVED)
     assert {row.seed for row in ours}.isdisjoint(row.seed for row in theirs)
-    labels = build.rows("label", PathLabels)
+    labels = build.rows(LABELS)
     assert labels
     assert any(row.q_mu != row.q_pi for row in labels)
     for row in labels:

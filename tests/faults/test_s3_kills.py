@@ -17,7 +17,7 @@ import pytest
 from storage.audit import audit
 from storage.objects.patience import Patience
 from storage.objects.s3 import S3Store
-from storage.rows.records import Path
+from storage.rows.kinds import PATHS
 from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.contract.ceph_server import ceph
@@ -42,7 +42,7 @@ def test_a_server_that_was_down_is_waited_for(tmp_path: Folder) -> None:
     store = S3Store.at(server.url("x"), Patience(sleep=wait))
     run = started(store)
     server.stop()
-    receipt = Run(store, "whole", run.spec, Patience(sleep=wait)).publish("sample", 0, Path, [])
+    receipt = Run(store, "whole", run.spec, Patience(sleep=wait)).publish(PATHS, 0, [])
     assert receipt.won
     assert sum(down) > 1
     assert run.commit("sample", 0).attempt == receipt.attempt

@@ -29,8 +29,8 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
 from storage.errors import NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import OURS, stage_rows
 from storage.rows.schemas import kind_of
-from storage.runs.layout import KINDS
 from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
 from storage.runs.specs import Difference, Spec, differences
@@ -119,7 +119,7 @@ def _reached(found: Difference, asked: Spec, road: Sequence[StageSpec]) -> str |
             stage = next((name for name in rolled if name in asked.stages), stage)
         if stage == "rationalize" and setting == "output_chars" and "formalize" in asked.stages:
             stage = "formalize"
-        if stage in KINDS:
+        if stage in OURS:
             return stage if stage in asked.stages else None
     elif field == "image_digest" or field.startswith("configuration.sandbox_limits."):
         return next((stage.name for stage in road if stage.runs_code), None)
@@ -128,7 +128,9 @@ def _reached(found: Difference, asked: Spec, road: Sequence[StageSpec]) -> str |
         return next((stage.name for stage in road if stage.role == role), None)
     elif field.startswith("schemas."):
         kind = field.removeprefix("schemas.")
-        return next((name for name in asked.stages if kind_of(KINDS[name]) == kind), None)
+        return next(
+            (name for name in asked.stages if kind_of(stage_rows(name).record) == kind), None
+        )
     return INPUT_STAGE
 
 
@@ -242,7 +244,7 @@ def _same_names(run: Run, source: Run, stage: str, shard: int) -> bool:
     """Whether the same paths have rows in both runs."""
     try:
         ours, theirs = (
-            one.read_table(stage, shard, KINDS[stage], ["path_id"]) for one in (run, source)
+            one.read_table(stage_rows(stage), shard, ["path_id"]) for one in (run, source)
         )
     except NothingFound:
         return False

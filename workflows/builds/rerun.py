@@ -17,6 +17,7 @@ from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.session import Interpreter, retried
 from storage.audit import Finding
+from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
 from workflows.formats.executed import shown_code
@@ -57,7 +58,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
         for shard in sorted(run.shards_of("export")):
             examples = [
                 example
-                for example in run.read_rows("export", shard, Example)
+                for example in run.read_rows(EXAMPLES, shard)
                 if example.executed and example.executions and _chosen(example.path_id, share)
             ]
             rows += len(examples)

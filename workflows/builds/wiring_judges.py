@@ -11,8 +11,9 @@ from functools import partial
 from actors.engines.contract import Engine, Sampling
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
-from actors.workers.contract import ShardRows, Stage
+from actors.workers.contract import Stage
 from storage.errors import ConfigurationError
+from storage.rows.kinds import LABELS, PATHS, ShardRows
 from storage.rows.records import Path, Problem
 from workflows.formats.rationale import PaperForm
 from workflows.formats.steps import opening
@@ -64,10 +65,10 @@ def entering(reads: Collection[str]) -> Entering:
     """The paths that enter a stage with these `reads`: selected, and labelled where it can tell."""
 
     def paths(rows: ShardRows) -> Sequence[Path]:
-        labelled = {row.path_id for row in rows.labels}
+        labelled = {row.path_id for row in rows[LABELS]}
         return [
             path
-            for path in rows.paths
+            for path in rows[PATHS]
             if path.selected and ("label" not in reads or path.path_id in labelled)
         ]
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from storage.errors import ConfigurationError, NothingFound
 from storage.objects.store import ObjectStore
-from storage.rows.records import Path, StateRollouts
+from storage.rows.kinds import PATHS, ROLLOUTS
+from storage.rows.records import StateRollouts
 from storage.runs.pilot_record import PilotRecord, pilot_record, store_pilot_record
 from storage.runs.run import Run
 from workflows.estimation.budgets import SMOOTHED
@@ -123,14 +124,14 @@ def pilot_paths(pilot: Run, most: int) -> Observed:
     found: list[tuple[int, bool, dict[int, tuple[int, int]]]] = []
     for shard in range(pilot.spec.plan.shards):
         made: dict[str, list[StateRollouts]] = defaultdict(list)
-        for row in pilot.read_rows("estimate", shard, StateRollouts):
+        for row in pilot.read_rows(ROLLOUTS, shard):
             made[row.path_id].append(row)
             if row.stop_rule != "exact":
                 raise ConfigurationError(
                     f"pilot {pilot.name!r} was estimated with `mc_budget: {row.stop_rule}`: a "
                     "chain needs every state rolled out, that is `exact`"
                 )
-        for path in pilot.read_rows("sample", shard, Path):
+        for path in pilot.read_rows(PATHS, shard):
             counts = counted(made[path.path_id])
             if path.selected and len(counts) == len(path.steps) and counts[0].c:
                 if (fewest := min(count.n for count in counts.values())) < FEWEST_ROLLOUTS:

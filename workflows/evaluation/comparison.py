@@ -19,7 +19,7 @@ from pathlib import Path as File
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
-from storage.rows.records import Agreement, Path, PathLabels
+from storage.rows.kinds import AGREEMENTS, LABELS, PATHS
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from workflows.labels.scores import Scores, difference
@@ -89,17 +89,17 @@ def read_labels(run: Run) -> LabelledRun:
     judged = "consensus" in stages
     for shard in sorted(run.shards_of("sample")) if "sample" in stages else ():
         names = {}
-        for path in run.read_rows("sample", shard, Path):
+        for path in run.read_rows(PATHS, shard):
             if path.selected:
                 steps = hashlib.sha256("\x1f".join(path.steps).encode()).hexdigest()[:16]
                 names[path.path_id] = f"{path.path_id}@{steps}"
         solutions += len(names)
         if "label" in stages and shard in run.shards_of("label"):
-            for row in run.read_rows("label", shard, PathLabels):
+            for row in run.read_rows(LABELS, shard):
                 key = names.get(row.path_id, row.path_id)
                 labels[key], path_ids[key] = tuple(row.labels), row.path_id
         if judged and shard in run.shards_of("consensus"):
-            for agreed in run.read_rows("consensus", shard, Agreement):
+            for agreed in run.read_rows(AGREEMENTS, shard):
                 key = names.get(agreed.path_id, agreed.path_id)
                 if "label" not in stages:
                     labels[key], path_ids[key] = tuple(agreed.labels), agreed.path_id

@@ -23,10 +23,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from actors.workers.contract import ShardResult, ShardRows, process_now
+from actors.workers.contract import ShardResult, process_now
 from storage.datasets.view import View, conversations
 from storage.errors import ItemError
 from storage.readings import counts_of
+from storage.rows.kinds import (
+    AGREEMENTS,
+    FORMALIZED,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    PROBLEMS,
+    RATIONALES,
+    ShardRows,
+)
 from storage.rows.records import (
     Agreement,
     Example,
@@ -292,13 +302,13 @@ class ExportStage:
 
     async def run(self, rows: ShardRows) -> ShardResult[Example]:
         """An example per kept path."""
-        problems = {row.problem_id: row for row in rows.problems}
-        paths = {row.path_id: row for row in rows.paths}
-        labels = {row.path_id: row for row in rows.labels}
-        rationales = {row.path_id: row for row in rows.rationales}
+        problems = {row.problem_id: row for row in rows[PROBLEMS]}
+        paths = {row.path_id: row for row in rows[PATHS]}
+        labels = {row.path_id: row for row in rows[LABELS]}
+        rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
 
         said: dict[str, list[Judgement]] = defaultdict(list)
-        for row in rows.judgements:
+        for row in rows[JUDGEMENTS]:
             said[row.path_id].append(row)
 
         def export(kept: Agreement) -> list[Example]:
@@ -317,10 +327,10 @@ class ExportStage:
                 example_of(problem, paths[name], kept.labels, mc, written, self._models, self._run)
             ]
 
-        kept = [row for row in rows.agreements if row.kept]
+        kept = [row for row in rows[AGREEMENTS] if row.kept]
         examples, drops = process_now(kept, lambda row: row.path_id, export)
         steps = sum(len(example.labels) for example in examples)
-        counts = {"steps": steps, **counts_of(rows.rationales, examples)}
+        counts = {"steps": steps, **counts_of(rows[RATIONALES], examples)}
         return ShardResult(tuple(examples), tuple(drops), counts)
 
     async def close(self) -> None:

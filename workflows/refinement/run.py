@@ -27,6 +27,7 @@ from actors.workers.contract import Stage
 from actors.workers.ray_workers import MakeWorker
 from storage.bounds import Positive
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import REFINED
 from storage.rows.records import Critique, Response, Score
 from storage.runs.layout import DEFAULT_STORE, REFINING
 from storage.runs.run import Run
@@ -133,7 +134,7 @@ def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: O
 
 def refined_of(run: Run) -> dict[str, Response]:
     """response_id -> its new solution, from commits."""
-    rows = (row for commit in run.commits("refine") for row in run.rows_of(commit, Response))
+    rows = (row for commit in run.commits("refine") for row in run.rows_of(commit, REFINED))
     return {row.response_id: row for row in rows}
 
 

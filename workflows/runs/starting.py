@@ -11,9 +11,10 @@ from typing import Any
 
 from actors.models.identity import model_identity
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import stage_rows
 from storage.rows.schemas import schema_versions
 from storage.runs.commits import canonical_json
-from storage.runs.layout import KINDS, launch_key
+from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from workflows.runs.workload import Workload
@@ -48,7 +49,7 @@ def spec_of(
         models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
         stages=tuple(stages),
-        schemas=schema_versions(KINDS[stage] for stage in stages),
+        schemas=schema_versions(stage_rows(stage).record for stage in stages),
     )
 
 

@@ -22,6 +22,7 @@ from actors.sandbox.contract import Sandbox
 from actors.workers.contract import Stage
 from actors.workers.ray_workers import MakeWorker
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import RESPONSES, VERIFICATIONS
 from storage.rows.records import Response, Score, Verification
 from storage.runs.layout import SCORING
 from storage.runs.run import Run
@@ -106,8 +107,8 @@ def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]
     """The responses and histories of each committed shard, in order, one shard in memory."""
     for commit in run.commits("score"):
         yield (
-            run.read_rows("responses", commit.shard, Response),
-            run.rows_of(commit, Verification),
+            run.read_rows(RESPONSES, commit.shard),
+            run.rows_of(commit, VERIFICATIONS),
         )
 
 

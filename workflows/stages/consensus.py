@@ -16,8 +16,9 @@ from dataclasses import replace
 from enum import StrEnum
 from itertools import pairwise
 
-from actors.workers.contract import ShardResult, ShardRows, process_now
+from actors.workers.contract import ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
+from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES, ShardRows
 from storage.rows.records import Agreement, Drop, Judgement
 from workflows.formats.rationale import check_executed
 from workflows.judging.sources import NEEDS, SOURCES, Evidence, Reading, Unread
@@ -192,11 +193,11 @@ class ConsensusStage:
 
         A rationale that shows what was not run is dropped as `not_executed`, without a row.
         """
-        labels = {row.path_id: row for row in rows.labels}
-        paths = {row.path_id: row for row in rows.paths}
-        rationales = {row.path_id: row for row in rows.rationales}
+        labels = {row.path_id: row for row in rows[LABELS]}
+        paths = {row.path_id: row for row in rows[PATHS]}
+        rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
         said: dict[str, list[Judgement]] = defaultdict(list)
-        for row in rows.judgements:
+        for row in rows[JUDGEMENTS]:
             said[row.path_id].append(row)
 
         def judge(path_id: str) -> list[Agreement]:

@@ -21,8 +21,9 @@ from typing import NamedTuple, Protocol
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.collaborators import Grading, ReadAnswer
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.seeds import request_seed
 
@@ -141,12 +142,12 @@ class Completer:
         Drops, per path: `mc_zero_start` where no rollout from the bare problem is right,
         `too_long` where a prefix leaves no room. Raises InfrastructureError.
         """
-        shard = _Shard(self, {problem.problem_id: problem for problem in rows.problems})
+        shard = _Shard(self, {problem.problem_id: problem for problem in rows[PROBLEMS]})
         if self._from_policy:
-            shard.start_from(first_rounds(rows.paths))
-        selected = [path for path in rows.paths if path.selected]
+            shard.start_from(first_rounds(rows[PATHS]))
+        selected = [path for path in rows[PATHS] if path.selected]
         if self._stage != "estimate":
-            estimated = {row.path_id for row in rows.rollouts if row.state == 0 and row.c}
+            estimated = {row.path_id for row in rows[ROLLOUTS] if row.state == 0 and row.c}
             selected = [path for path in selected if path.path_id in estimated]
         try:
             _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)

@@ -11,7 +11,8 @@ from functools import partial
 
 from actors.sandbox.contract import Execution, Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import CodeRun, Path, Rationale
 from workflows.stages.judge import Entering
 
@@ -49,7 +50,7 @@ class FormalVerifier:
 
         Drops, per path: the programs' reasons, `sandbox_lost`. Raises InfrastructureError.
         """
-        problems = {problem.problem_id: problem.problem for problem in rows.problems}
+        problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
 
         async def one(path: Path) -> list[Rationale]:
             programs = self._programs(problems[path.problem_id], path.steps)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Judgement, Path, Problem
 from storage.seeds import request_seed
 
@@ -103,7 +104,7 @@ class Judge:
         Drops, per path: `right_answer`, `no_reference_solution`, `too_long`. Raises
         InfrastructureError.
         """
-        problems = {problem.problem_id: problem for problem in rows.problems}
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
 
         async def one(path: Path) -> list[Judgement]:
             if self._only_wrong and path.correct:

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from actors.workers.contract import ShardResult, ShardRows, process_now
+from actors.workers.contract import ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
+from storage.rows.kinds import PATHS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
@@ -145,9 +146,9 @@ class LabelStage:
         A path that one of them dropped has an incomplete set of rows, or MC(s1) = 0; its reason
         stands in that stage's commit and is not counted again. Raises ConfigurationError.
         """
-        made, proved = by_path(rows.rollouts), by_path(rows.proved)
+        made, proved = by_path(rows[ROLLOUTS]), by_path(rows[PROVED])
         samples: dict[str, list[Path]] = defaultdict(list)
-        for path in rows.paths:
+        for path in rows[PATHS]:
             samples[path.problem_id].append(path)
         shares = {problem: pass_at_1(paths) for problem, paths in samples.items()}
 
@@ -164,7 +165,7 @@ class LabelStage:
                 return False
             return _finished(path, mine, self._chain)
 
-        selected = [path for path in rows.paths if path.selected]
+        selected = [path for path in rows[PATHS] if path.selected]
         going_on = [path for path in selected if finished(path)]
         labelled, drops = process_now(going_on, lambda path: path.path_id, label)
         return ShardResult(

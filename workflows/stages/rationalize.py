@@ -20,8 +20,9 @@ from functools import partial
 from actors.engines.contract import Completion, Engine, Sampling
 from actors.sandbox.contract import Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
 from workflows.writing.draft import Draft

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.collaborators import ReadAnswer
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import CRITIQUES, ShardRows
 from storage.rows.records import Critique, Response
 from storage.seeds import request_seed
 
@@ -74,7 +75,7 @@ class Refiner:
                 )
             ]
 
-        made, drops = await process_items(rows.critiques, lambda row: row.response_id, one)
+        made, drops = await process_items(rows[CRITIQUES], lambda row: row.response_id, one)
         return ShardResult(tuple(made), tuple(drops), {"tokens": tokens})
 
     async def close(self) -> None:

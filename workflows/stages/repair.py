@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from actors.engines.contract import Chat, Engine, Sampling
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, ShardRows
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
 from storage.seeds import request_seed
 
@@ -37,8 +38,8 @@ class Repairer:
         Drops, per path: `no_wrong_step`, `truncated`, `empty_step`, `not_one_step`, `same_step`,
         and what the chat or the engine says. Raises InfrastructureError.
         """
-        problems = {problem.problem_id: problem for problem in rows.problems}
-        paths = {path.path_id: path for path in rows.paths}
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
+        paths = {path.path_id: path for path in rows[PATHS]}
 
         async def one(kept: Agreement) -> list[Intervention]:
             path = paths[kept.path_id]
@@ -47,7 +48,7 @@ class Repairer:
                 raise ItemError("no_wrong_step")
             return [await self._ask(problems[path.problem_id], path, step)]
 
-        kept = [row for row in rows.agreements if row.kept]
+        kept = [row for row in rows[AGREEMENTS] if row.kept]
         made, drops = await process_items(kept, lambda row: row.path_id, one)
         return ShardResult(tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)})
 
@@ -123,7 +124,7 @@ class Retrial:
 
         Raises InfrastructureError.
         """
-        problems = {problem.problem_id: problem for problem in rows.problems}
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
 
         async def one(row: Intervention) -> list[Intervention]:
             steps = (*row.prefix, row.replacement)
@@ -133,7 +134,7 @@ class Retrial:
                 replace(row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens)
             ]
 
-        made, drops = await process_items(rows.interventions, lambda row: row.path_id, one)
+        made, drops = await process_items(rows[REPAIRED], lambda row: row.path_id, one)
         lost = [Drop(row.path_id, "no_success") for row in made if not row.kept]
         return ShardResult(
             tuple(made),

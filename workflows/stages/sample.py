@@ -14,8 +14,9 @@ from typing import Protocol
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
 from actors.workers.collaborators import Grading, ReadAnswer, SplitSteps
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.seeds import request_seed
 from workflows.sampling.rounds import Allocation, Rounds
@@ -80,7 +81,7 @@ class PolicySampler:
 
         Raises InfrastructureError.
         """
-        drawn: dict[str, list[Path]] = {problem.problem_id: [] for problem in rows.problems}
+        drawn: dict[str, list[Path]] = {problem.problem_id: [] for problem in rows[PROBLEMS]}
         place = {problem_id: position for position, problem_id in enumerate(drawn)}
         rounds = Rounds(self._allocation, list(drawn.values())) if self._allocation else None
 
@@ -104,8 +105,8 @@ class PolicySampler:
                 raise ItemError(reason, f"{len(paths)} paths")
             return paths
 
-        _, drops = await process_items(rows.problems, lambda problem: problem.problem_id, one)
-        paths = tuple(path for problem in rows.problems for path in drawn[problem.problem_id])
+        _, drops = await process_items(rows[PROBLEMS], lambda problem: problem.problem_id, one)
+        paths = tuple(path for problem in rows[PROBLEMS] for path in drawn[problem.problem_id])
         return ShardResult(paths, tuple(drops), counts(paths, drops))
 
     async def close(self) -> None:

@@ -20,8 +20,9 @@ from actors.engines.admission import together
 from actors.engines.contract import Completion, Engine, Sampling
 from actors.sandbox.contract import Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import CodeRun, Response, Verification
 from storage.seeds import request_seed
 from workflows.stages.score_history import History, VerifierForm
@@ -98,7 +99,7 @@ class Verifier:
             return await self._verify(response, spent)
 
         written, drops = await process_items(
-            rows.responses, lambda response: response.response_id, one
+            rows[RESPONSES], lambda response: response.response_id, one
         )
         return ShardResult(
             tuple(written),

@@ -18,8 +18,9 @@ from typing import NamedTuple, Protocol
 
 from actors.engines.contract import Engine, Sampling
 from actors.workers.collaborators import Grading, ReadAnswer, SplitSteps
-from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
 from storage.seeds import request_seed
@@ -120,10 +121,10 @@ class TreeSearcher:
         no rollout from the bare problem is right, and with `too_long`. Raises InfrastructureError.
         """
         paths: dict[str, list[Path]] = {}
-        for path in rows.paths:
+        for path in rows[PATHS]:
             if path.selected:
                 paths.setdefault(path.problem_id, []).append(path)
-        problems = [problem for problem in rows.problems if problem.problem_id in paths]
+        problems = [problem for problem in rows[PROBLEMS] if problem.problem_id in paths]
 
         async def grow(problem: Problem) -> list[TreeNode]:
             return self._rows(await self._grown(problem, paths[problem.problem_id]))

@@ -19,6 +19,7 @@ from typing import Any
 from actors.training.batches import Conversation, Corpus
 from storage.errors import InputError, ItemError
 from storage.objects.opening import open_store
+from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
 from workflows.formats.conversation import ended
@@ -83,7 +84,7 @@ def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
 
 def _examples(run: Run, view: str, counts: Counter[str]) -> Iterator[Example]:
     for shard in range(run.spec.plan.shards):
-        for row in VIEWS[view].rows(run.read_rows("export", shard, Example)):
+        for row in VIEWS[view].rows(run.read_rows(EXAMPLES, shard)):
             counts["read"] += 1
             yield ended(row)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from actors.engines.contract import Chat
 from actors.sandbox.contract import Execution, Limits
-from actors.workers.contract import ShardRows
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import CodeRun
 
 
@@ -27,11 +27,11 @@ class Solution:
 
 def solutions_of(rows: ShardRows, labelled_only: bool = True) -> list[Solution]:
     """Selected paths (that were labelled), reduced to what the writer may know."""
-    problems = {problem.problem_id: problem.problem for problem in rows.problems}
-    labelled = {labels.path_id for labels in rows.labels}
+    problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
+    labelled = {labels.path_id for labels in rows[LABELS]}
     return [
         Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
-        for path in rows.paths
+        for path in rows[PATHS]
         if path.selected and (path.path_id in labelled or not labelled_only)
     ]
 

@@ -12,6 +12,7 @@ from itertools import islice
 import typer
 
 from storage.errors import ConfigurationError
+from storage.rows.kinds import RATIONALES
 from storage.rows.records import Rationale
 from storage.runs.run import Run
 
@@ -37,6 +38,6 @@ def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> Non
 def dropped_texts(run: Run, reason: str | None = None) -> Iterator[Rationale]:
     """The rows whose text was dropped, of one reason or of all."""
     for shard in sorted(run.shards_of(STAGE)):
-        for row in run.read_rows(STAGE, shard, Rationale):
+        for row in run.read_rows(RATIONALES, shard):
             if row.dropped is not None and reason in (None, row.dropped.split(":")[0]):
                 yield row

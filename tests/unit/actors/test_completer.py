@@ -9,8 +9,9 @@ import pytest
 
 from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
 from actors.engines.scripted import Faults, ScriptedEngine
-from actors.workers.contract import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, ItemError
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Message, Path, Problem, StateRollouts
 from workflows.answers.boxes import last_box
 from workflows.estimation.fixed import FixedBudget
@@ -79,7 +80,7 @@ def completer(
 
 
 async def estimate(stage: Completer, *paths: Path) -> ShardResult[StateRollouts]:
-    return await stage.run(ShardRows(problems=(PROBLEM,), paths=paths))
+    return await stage.run(ShardRows({PROBLEMS: (PROBLEM,), PATHS: paths}))
 
 
 def asked(stage: Completer) -> list[tuple[str, int]]:

@@ -12,8 +12,9 @@ from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.healing import Healed
 from actors.engines.scripted import Faults, ScriptedEngine
 from actors.engines.token_ids import Spelling
-from actors.workers.contract import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Message, Path, Problem
 from storage.seeds import request_seed
 from tests.built_tokenizers import qwen
@@ -76,7 +77,7 @@ def sampler(
 
 
 async def sample(stage: PolicySampler, *problems: Problem) -> ShardResult[Path]:
-    return await stage.run(ShardRows(problems=problems or (problem(),)))
+    return await stage.run(ShardRows({PROBLEMS: problems or (problem(),)}))
 
 
 def distinct(text: str, index: int) -> str:

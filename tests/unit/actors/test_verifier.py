@@ -11,8 +11,9 @@ import pytest
 from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
 from actors.engines.scripted import Faults, ScriptedEngine
 from actors.sandbox.contract import Execution, Limits, Request
-from actors.workers.contract import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, SandboxLost
+from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import Example, Message, Response, Verification
 from tests.scripted_world import InProcessSession
 from workflows.formats import prompts
@@ -123,7 +124,7 @@ class Bench:
             model="m",
             seed=5,
         )
-        return await stage.run(ShardRows(responses=responses or (RESPONSE,)))
+        return await stage.run(ShardRows({RESPONSES: responses or (RESPONSE,)}))
 
     async def one(self) -> Verification:
         (row,) = (await self.run()).rows

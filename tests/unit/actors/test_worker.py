@@ -10,13 +10,13 @@ import pytest
 
 from actors.engines.admission import Admission
 from actors.engines.contract import Completion, Reply, Sampling
-from actors.workers.contract import Row, ShardResult, ShardRows, process_items, process_now
+from actors.workers.contract import ShardResult, process_items, process_now
 from actors.workers.poison import DEATHS, Notes, entered, parts_of, run_apart
 from actors.workers.worker import Held, ShardWorker
 from storage.audit import audit
 from storage.errors import EngineFailed, ItemError, RunStopped, StoreUnavailable
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows, ShardRows, stage_rows
 from storage.rows.records import Drop
-from storage.runs.layout import KINDS
 from storage.runs.run import Run
 from tests.e2e.test_scripted_build import Build, configure
 from tests.virtual_time import run_virtually
@@ -38,14 +38,14 @@ class Killer:
         self._error = error
         self.worked: list[tuple[str, ...]] = []
 
-    async def run(self, rows: ShardRows) -> ShardResult[Row]:
-        held = tuple(row.path_id for row in rows.paths) or tuple(
-            row.problem_id for row in rows.problems
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
+        held = tuple(row.path_id for row in rows[PATHS]) or tuple(
+            row.problem_id for row in rows[PROBLEMS]
         )
         self.worked.append(held)
         if self._item in held:
             raise self._error
-        result: ShardResult[Row] = await self._stage.run(rows)
+        result: ShardResult[Any] = await self._stage.run(rows)
         return result
 
     async def close(self) -> None:
@@ -68,7 +68,7 @@ async def through(build: Build, shard: int, *stages: str) -> None:
 
 
 def rows_of(run: Run, stage: str, shard: int) -> list[Any]:
-    return run.read_rows(stage, shard, KINDS[stage])
+    return run.read_rows(stage_rows(stage), shard)
 
 
 async def test_a_shard_made_item_by_item_is_the_shard_made_whole(build: Build) -> None:
@@ -152,9 +152,9 @@ async def test_the_parts_of_a_shard_hold_every_item_once(build: Build) -> None:
     worker = await worker_of(build, "completer")
     rows = await worker._rows("estimate", 0)
     items = entered(build.run, "estimate", 0)
-    parts = parts_of("estimate", rows, items)
+    parts = parts_of(ROLLOUTS, rows, items)
     assert tuple(item for part in parts for item in part.items) == items
-    assert [{p.problem_id for p in part.rows.paths} for part in parts] == [
+    assert [{p.problem_id for p in part.rows[PATHS]} for part in parts] == [
         {part.name} for part in parts
     ]
     notes = Notes(build.run, "estimate", 0)
@@ -169,9 +169,9 @@ async def test_stages_made_one_after_the_other_read_each_row_once(
     read: list[str] = []
     real = Run.read_rows
 
-    def counted(run: Run, stage: str, shard: int, row_type: type[Any]) -> list[Any]:
-        read.append(stage)
-        return real(run, stage, shard, row_type)
+    def counted(run: Run, kind: Rows[Any], shard: int) -> list[Any]:
+        read.append(kind.stage)
+        return real(run, kind, shard)
 
     monkeypatch.setattr(Run, "read_rows", counted)
     worker, held = await worker_of(build, "cpu"), Held()
@@ -204,14 +204,14 @@ class Slow:
     def __init__(self) -> None:
         self._engine = Admission(1)
 
-    async def run(self, rows: ShardRows) -> ShardResult[Row]:
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
         await asyncio.sleep(30)  # as if the rows were still being read
 
         async def start(part: Sampling) -> Reply:
             await asyncio.sleep(60)
             return Reply((Completion("x", "stop", None, 1),), 1)
 
-        async def one(item: int) -> list[Row]:
+        async def one(item: int) -> list[Any]:
             await self._engine.each([Sampling()], start)
             return []
 

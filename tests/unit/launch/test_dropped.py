@@ -11,6 +11,7 @@ from launch.verbs.runs.texts import show_dropped
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.objects.memory import MemoryStore
+from storage.rows.kinds import RATIONALES
 from storage.rows.records import Drop, Rationale
 from storage.runs.run import Run
 from tests.unit.storage.test_audit import recommit
@@ -22,7 +23,7 @@ def run() -> Run:
     """One path of the run was dropped after two attempts, one came through at its second."""
     made = finished(MemoryStore())
     (gone,) = made.commit("rationalize", 0).drops
-    first, *others = made.read_rows("rationalize", 0, Rationale)
+    first, *others = made.read_rows(RATIONALES, 0)
 
     def lost(path_id: str, attempt: int, dropped: str) -> Rationale:
         return dataclasses.replace(

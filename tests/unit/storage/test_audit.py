@@ -11,8 +11,9 @@ import pytest
 from storage.audit import audit
 from storage.datasets.dataset import assemble, dataset_files
 from storage.objects.memory import MemoryStore
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ROLLOUTS, stage_rows
 from storage.rows.parquet import encode_shard
-from storage.rows.records import Drop, Path, PathLabels, Problem
+from storage.rows.records import Drop
 from storage.runs import commits, layout
 from storage.runs.commits import Commit
 from storage.runs.run import Run
@@ -29,7 +30,7 @@ def rewrite(run: Run, stage: str, shard: int, change: Callable[[Commit], Commit]
 
 def recommit(run: Run, stage: str, shard: int, rows: Sequence[object], drops: list[Drop]) -> None:
     """Give a shard other rows under a commit that fits them."""
-    row_type = layout.KINDS[stage]
+    row_type = stage_rows(stage).record
     encoded = encode_shard(row_type, rows)
     key = layout.data_key(run.name, stage, shard, encoded.sha256)
     run.store.put_new(key, encoded.data)
@@ -207,8 +208,8 @@ def test_a_dataset_that_differs_is_found() -> None:
 
 def test_an_audit_reads_rows_of_any_kind() -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
-    run.publish("sample", 0, Path, [path("train/0", 0)])
-    run.publish("estimate", 0, layout.KINDS["estimate"], [], [Drop("train/0#0", "too_long")])
-    run.publish("label", 0, PathLabels, [])
+    run.publish(PATHS, 0, [path("train/0", 0)])
+    run.publish(ROLLOUTS, 0, [], [Drop("train/0#0", "too_long")])
+    run.publish(LABELS, 0, [])
     assert audit(run).findings == ()
-    assert run.read_rows("problems", 0, Problem) == problems(1)
+    assert run.read_rows(PROBLEMS, 0) == problems(1)

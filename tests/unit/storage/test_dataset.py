@@ -17,6 +17,7 @@ from storage.datasets.download import download
 from storage.datasets.view import View
 from storage.errors import ConfigurationError, InputError, NothingFound, ObjectCorrupt
 from storage.objects.memory import MemoryStore
+from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.records import Example
 from storage.runs.run import Run
 from tests.unit.storage.whole_run import finished, started
@@ -24,7 +25,7 @@ from tests.unit.storage.whole_run import finished, started
 
 def examples(run: Run) -> list[Example]:
     shards = range(run.spec.plan.shards)
-    return [row for shard in shards for row in run.read_rows("export", shard, Example)]
+    return [row for shard in shards for row in run.read_rows(EXAMPLES, shard)]
 
 
 def names(folder: Folder) -> list[str]:
@@ -133,9 +134,7 @@ def test_an_unfinished_run_and_an_unknown_format_are_refused(tmp_path: Folder) -
 def test_a_run_that_kept_nothing_is_an_empty_dataset(tmp_path: Folder) -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
     for stage in run.spec.stages[1:]:
-        from storage.runs.layout import KINDS
-
-        run.publish(stage, 0, KINDS[stage], [])
+        run.publish(stage_rows(stage), 0, [])
     run.finish()
     assert download(run, tmp_path).rows == 0
     (file,) = (tmp_path / "data").iterdir()

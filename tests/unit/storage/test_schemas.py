@@ -12,8 +12,9 @@ import pytest
 
 from storage.errors import InputError, ObjectCorrupt
 from storage.rows import parquet, records, schemas
+from storage.rows.kinds import OURS
 
-KINDS = sorted(schemas.VERSIONS, key=lambda kind: kind.__name__)
+KINDS = sorted({rows.record for rows in OURS.values()}, key=lambda kind: kind.__name__)
 TEXTS = ["", "a", "two\nlines\r", "\0", "ä ∑ 数 😀", "x" * 10_000, "'\"\\", "$\\boxed{1}$"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.scripted import ScriptedEngine
-from actors.workers.contract import ShardRows
+from storage.rows.kinds import CRITIQUES, ShardRows
 from storage.rows.records import Critique, Response, Score, Verification
 from workflows.answers import read_answer
 from workflows.formats.refinement import (
@@ -119,7 +119,7 @@ async def test_the_stage_gives_a_response_or_a_counted_drop_per_critique() -> No
         seed=1,
     )
     asked = tuple(replace(CRITIQUE, response_id=name, problem=name) for name in written)
-    made = await stage.run(ShardRows(critiques=asked))
+    made = await stage.run(ShardRows({CRITIQUES: asked}))
     assert [(row.response_id, row.steps[1], row.answer) for row in made.rows] == [
         ("good", "2 + 2 = 4.", "4")
     ]

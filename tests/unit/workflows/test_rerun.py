@@ -13,6 +13,7 @@ from launch.verbs.runs.status import audit_run
 from storage.audit import audit
 from storage.errors import ConfigurationError, SandboxLost, SandboxUnavailable
 from storage.objects.memory import MemoryStore
+from storage.rows.kinds import EXAMPLES
 from storage.rows.records import CodeRun, Example, Message
 from storage.runs.run import Run
 from tests.scripted_world import InProcessSandbox, InProcessSession
@@ -51,7 +52,7 @@ def exported(change: Callable[[Example], Example], first_only: bool = False) -> 
     """A finished run, its exported rows changed."""
     run = finished(MemoryStore())
     for shard in range(run.spec.plan.shards):
-        rows = run.read_rows("export", shard, Example)
+        rows = run.read_rows(EXAMPLES, shard)
         made = [
             whole(row) if first_only and (at or shard) else change(row)
             for at, row in enumerate(rows)

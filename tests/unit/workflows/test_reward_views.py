@@ -14,8 +14,8 @@ from storage.datasets.dataset import assemble
 from storage.datasets.download import download
 from storage.errors import ConfigurationError
 from storage.objects.memory import MemoryStore
+from storage.rows.kinds import PROBLEMS, stage_rows
 from storage.rows.records import Example, Message, Path, PathLabels, Problem
-from storage.runs.layout import KINDS
 from storage.runs.run import Run
 from tests.label_rows import path, rows
 from tests.unit.storage.whole_run import example, finished, started
@@ -120,7 +120,7 @@ def mixed() -> Run:
     """Two problems with right and wrong paths, of which one is kept."""
     run = started(MemoryStore(), count=2, per_shard=1)
     for shard in range(2):
-        (problem,) = run.read_rows("problems", shard, Problem)
+        (problem,) = run.read_rows(PROBLEMS, shard)
         paths = [path(2, right, problem_id=problem.problem_id, index=i)
                  for i, right in enumerate((True, False, True, False))]  # fmt: skip
         rollouts = [row for one in paths for row in rows([(4, 8), (2, 8)], of=one)]
@@ -128,7 +128,7 @@ def mixed() -> Run:
             "sample": paths, "estimate": rollouts, "export": [example(paths[0], run.name)]
         }  # fmt: skip
         for stage in run.spec.stages[1:]:
-            run.publish(stage, shard, KINDS[stage], made.get(stage, []))
+            run.publish(stage_rows(stage), shard, made.get(stage, []))
     run.finish()
     return run
 
@@ -138,7 +138,7 @@ def all_rows(run: Run, name: str) -> list[object]:
     return [
         row
         for shard in range(run.spec.plan.shards)
-        for row in view.rows(*(run.read_rows(s, shard, KINDS[s]) for s in view.reads))
+        for row in view.rows(*(run.read_rows(stage_rows(s), shard) for s in view.reads))
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
-from storage.runs.layout import KINDS
+from storage.rows.kinds import OURS
 from storage.runs.layout import ROAD as PAPERS
 from workflows.road import INPUT_STAGE, STAGE_NAMES, STAGES, model_roles, road_of
 from workflows.runs.configuration import BuildConfig, ModelSettings, binding
@@ -24,7 +24,7 @@ def config(road: Sequence[str], **models: EngineSettings) -> BuildConfig:
 
 def test_the_default_is_the_papers_road_and_every_stage_has_a_kind_of_rows() -> None:
     assert (INPUT_STAGE, *STAGE_NAMES) == PAPERS
-    assert {stage.name for stage in STAGES} <= KINDS.keys()
+    assert {stage.name for stage in STAGES} <= OURS.keys()
 
 
 def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:

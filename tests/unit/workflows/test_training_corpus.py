@@ -8,6 +8,7 @@ import pytest
 
 from storage.errors import InputError, ObjectCorrupt
 from storage.objects.local import LocalStore
+from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
 from tests.training_world import demo_tokenizer, examples, taught_run
@@ -97,4 +98,4 @@ def test_a_view_is_what_is_read(run: Run) -> None:
     corpus = made.load(demo_tokenizer(), 2048)
     own = demo_tokenizer().decode(corpus.train[0].ids[corpus.train[0].own])
     assert own.startswith("<output>")
-    assert isinstance(run.read_rows("export", 0, Example)[0], Example)
+    assert isinstance(run.read_rows(EXAMPLES, 0)[0], Example)

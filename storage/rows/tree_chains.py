@@ -8,20 +8,22 @@ ones, which stay beside them, unselected, for what they say of the problem.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.workers.contract import ShardRows
 from storage.rows.records import AnswerCount, Path, StateRollouts
 from storage.rows.tree_records import TreeNode
 
 
-def unfolded(rows: ShardRows) -> ShardRows:
-    """The rows with the tree's paths and their rollouts."""
-    nodes = {node.node_id: node for node in rows.tree}
-    paths = [replace(path, selected=False) for path in rows.paths]
+def unfolded(
+    sampled: Sequence[Path], tree: Sequence[TreeNode]
+) -> tuple[list[Path], list[StateRollouts]]:
+    """A problem's sampled paths and its tree, as the tree's paths and their rollouts."""
+    nodes = {node.node_id: node for node in tree}
+    paths = [replace(path, selected=False) for path in sampled]
     rollouts: list[StateRollouts] = []
     paid: set[str] = set()
-    for index, leaf in enumerate(node for node in rows.tree if node.leaf):
+    for index, leaf in enumerate(node for node in tree if node.leaf):
         chain = [leaf]
         while (above := chain[0].parent_id) is not None:
             chain.insert(0, nodes[above])
@@ -29,7 +31,7 @@ def unfolded(rows: ShardRows) -> ShardRows:
         for state, node in enumerate(chain[:-1]):
             rollouts.append(_row(leaf, node, state, node.node_id in paid))
             paid.add(node.node_id)
-    return replace(rows, paths=tuple(paths), rollouts=tuple(rollouts))
+    return paths, rollouts
 
 
 def _path(leaf: TreeNode, chain: list[TreeNode], index: int) -> Path:
