@@ -32,11 +32,11 @@ import yaml
 
 from actors.engines.healing import Healed
 from actors.engines.vllm import VllmEngine
-from actors.workers.contract import ShardRows
 from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import (
     Agreement,
     Example,
@@ -281,7 +281,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _tokens_of(stage: Any, rows: Sequence[Problem]) -> int:
-    result = await stage.run(ShardRows(problems=tuple(rows)))
+    result = await stage.run(ShardRows({PROBLEMS: rows}))
     return int(result.counts["tokens"])
 
 

@@ -19,7 +19,8 @@ from benchmarks.real_model import Report, prepare, problems, stepmill
 from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
-from storage.rows.records import Example, PathLabels, Rationale, Score
+from storage.rows.kinds import VERIFICATIONS
+from storage.rows.records import Example, PathLabels, Rationale
 from storage.rows.records import Path as Sampled
 from storage.runs.run import Run
 from workflows.formats.executed import shown_unrun
@@ -150,7 +151,7 @@ def test_it_is_trained_on_and_vllm_serves_the_result(everything: Built) -> None:
     )  # fmt: skip
     scored = Run.open(open_store(store), "scored")
     (score,) = (row for shard in scored.shards_of("score")
-                for row in scored.read_rows("score", shard, Score))  # fmt: skip
+                for row in scored.read_rows(VERIFICATIONS, shard))  # fmt: skip
     assert len(score.rewards) == 2
     assert all(0 <= reward <= 1 for reward in score.rewards)
     assert score.histories[0].model.startswith("training:taught")

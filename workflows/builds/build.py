@@ -27,6 +27,7 @@ from workflows.answers import check_reference
 from workflows.builds.wiring_judges import check_judging, check_references
 from workflows.estimation.budgets import check_budget
 from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.formats.worked_examples import check_examples
 from workflows.inputs.problems import checked_problems
 from workflows.labels.support import check_labels
 from workflows.road import INPUT_STAGE
@@ -40,7 +41,6 @@ from workflows.schedule.driver import Driver, Watch
 from workflows.schedule.nodes import WHOLE, Slots, by_node
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
-from workflows.worked_examples import check_examples
 
 
 @dataclass(frozen=True, slots=True)

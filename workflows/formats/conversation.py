@@ -26,7 +26,6 @@ from enum import StrEnum
 from actors.workers.contract import ShardResult, process_now
 from storage.datasets.view import View, conversations
 from storage.errors import ItemError
-from storage.readings import counts_of
 from storage.rows.kinds import (
     AGREEMENTS,
     FORMALIZED,
@@ -37,6 +36,7 @@ from storage.rows.kinds import (
     RATIONALES,
     ShardRows,
 )
+from storage.rows.readings import counts_of
 from storage.rows.records import (
     Agreement,
     Example,

@@ -19,7 +19,7 @@ from rich.table import Table
 from actors.models.identity import BOUND
 from storage.audit import audit
 from storage.errors import ConfigurationError
-from storage.readings import NOT_RECORDED, Kept, kept_by_reading
+from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run, StageTotals
