@@ -53,7 +53,7 @@ from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes, containers
 from tests.scripted_world import world_problems, write_problems
 from workflows.builds.build import standing, start_run
-from workflows.road import STAGE_NAMES
+from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[1]
 SCRIPTED: dict[str, Any] = {

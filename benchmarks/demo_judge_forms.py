@@ -22,10 +22,9 @@ from demo import check, world
 from demo.problem import Problem
 from storage.rows import records
 from storage.seeds import request_seed
-from workflows.builds.wiring import policy_chat
 from workflows.formats import steps
-from workflows.judging.seats import Seat, repair_chat
-from workflows.stages.judge import Opinion
+from workflows.formats.solving import policy_chat
+from workflows.judging.seats import Opinion, Seat, repair_chat
 
 MODELS = Path(__file__).parents[1] / "demo" / "models"
 CARD = Path(__file__).parents[1] / "demo" / "MODEL_CARD.md"

@@ -42,8 +42,8 @@ from storage.rows.records import Problem
 from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.answers.grading import grader
-from workflows.builds.wiring import policy_chat
 from workflows.formats import steps
+from workflows.formats.solving import policy_chat
 from workflows.sampling.quota import QuotaRule
 from workflows.settings import AnswerSettings, SampleSettings
 from workflows.stages.sample import PolicySampler

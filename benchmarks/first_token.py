@@ -19,7 +19,7 @@ from pathlib import Path
 from actors.engines.contract import EngineSettings, Sampling
 from actors.engines.opening import open_engine
 from benchmarks.smollm2 import smollm2
-from workflows.builds.wiring import policy_chat
+from workflows.formats.solving import policy_chat
 from workflows.inputs.problems import read_problems
 from workflows.settings import SampleSettings
 

@@ -19,14 +19,14 @@ from actors.engines.scripted import Script, ScriptedEngine
 from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from benchmarks import paper_world
 from benchmarks.saturation import Stopwatch, Tap, asked_directly, forget
 from demo import world
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Path, PathLabels, Problem
+from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.builds.wiring import StageMaker
-from workflows.runs.configuration import BuildConfig, ModelSettings
 from workflows.settings import (
     EstimateSettings,
     RationalizeSettings,
@@ -121,7 +121,7 @@ class Stages:
         row.tell()
         return engine, row
 
-    def stage(self, name: str, engine: Tap, sandbox: Any, config: BuildConfig) -> Stage:
+    def stage(self, name: str, engine: Tap, sandbox: Any, config: BuildConfig) -> Processor:
         """A stage whose model speaks."""
         role, script = {
             "sample": ("policy", paper_world.policy),

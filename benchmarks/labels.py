@@ -47,11 +47,11 @@ from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.answers import read_answer
 from workflows.answers.grading import grader
-from workflows.builds.wiring import opened_chat
 from workflows.estimation.budgets import budget_of
 from workflows.estimation.chain_fit import fit
 from workflows.estimation.posterior import Chain, Observed
 from workflows.estimation.smoothed import counted
+from workflows.formats.solving import opened_chat
 from workflows.formats.steps import openings
 from workflows.labels.scores import Scores, difference, first_wrong
 from workflows.labels.values import labelled_steps, step_values

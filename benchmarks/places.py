@@ -35,7 +35,7 @@ from typing import NamedTuple
 from actors.engines.contract import Chat, Completion, EngineSettings, Sampling
 from actors.engines.scripted import Clock, Latency, ScriptedEngine
 from actors.sandbox.paced import PacedSandbox
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from benchmarks import paper_world
 from benchmarks.paper_world import IN_FLIGHT, SCRIPTS
 from benchmarks.response_lengths import RESPONSE_CHARACTERS
@@ -46,8 +46,8 @@ from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
 from workflows.builds.build import start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.wiring import StageMaker
-from workflows.runs.configuration import BuildConfig
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 
@@ -106,7 +106,7 @@ class PlacesCluster(LocalCluster):
         """Of each stage's engine."""
         self.timed: TimedSandbox | None = None
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         if role == "cpu":
             return self._maker.pure()
         settings: EngineSettings = self._config.engine(role)

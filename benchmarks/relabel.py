@@ -35,9 +35,9 @@ from storage.rows.kinds import PATHS, PROBLEMS, RATIONALES, ROLLOUTS
 from storage.rows.records import AnswerCount, CodeRun, Path, Problem, Rationale, StateRollouts
 from storage.runs.run import Run
 from workflows.builds.build import finish, planned, start_run
+from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.builds.derive import start_derived, take_over
 from workflows.builds.wiring import makers
-from workflows.runs.configuration import BuildConfig, ModelSettings
 from workflows.settings import ConsensusSettings, EstimateSettings, LabelSettings, StageSettings
 
 STEPS, SAMPLES, SELECTED, K = 7, 32, 8, 64

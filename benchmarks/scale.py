@@ -41,7 +41,7 @@ from pathlib import Path
 
 from actors.engines.contract import EngineSettings
 from actors.engines.scripted import Latency, ScriptedEngine
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from benchmarks import paper_world
 from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
@@ -53,11 +53,11 @@ from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
 from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.wiring import StageMaker
-from workflows.road import ROAD, STAGE_NAMES
-from workflows.runs.configuration import BuildConfig
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.stages import ROAD, STAGE_NAMES
 
 PROBLEMS = 7_500
 LOAD_S = 90.0
@@ -111,7 +111,7 @@ class EngineCluster(LocalCluster):
         self._gone = Seconds()
         """Of engines that were closed."""
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         if role == "cpu":
             return self._maker.pure()
         self._made = clock = MeteredClock(GPUS[role], IN_FLIGHT[role])

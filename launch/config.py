@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
 from workflows.training.settings import TrainConfig
 
 Config = TypeVar("Config")

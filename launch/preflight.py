@@ -21,7 +21,7 @@ from storage.objects.opening import open_store
 from storage.objects.probe import probe_store
 from storage.runs.run import Run
 from storage.runs.specs import check_same
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
 from workflows.runs.workload import Workload, asked_nodes
 
 

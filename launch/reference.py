@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from actors.sandbox.contract import MOST_SESSIONS
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
 from workflows.runs.settling import (
     IN_FLIGHT_ON_CPU,
     IN_FLIGHT_ON_GPU,

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 
 from actors.engines.contract import Sampling
 from storage.bounds import Count, Positive, Share, Temperature
-from workflows.road import STAGE_NAMES
+from storage.runs.layout import ROAD
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -374,7 +374,7 @@ class StageSettings:
     heal: bool = True
     """Leave the end of a forced beginning ("Step 1: ") to the model, where its tokenizer joins it
     to what follows; False: force it to the letter, as runs before this setting did."""
-    road: tuple[str, ...] = STAGE_NAMES
+    road: tuple[str, ...] = ROAD[1:]
     """The stages, in their order; others than the paper's make other strategies."""
     sample: SampleSettings = field(default_factory=SampleSettings)
     estimate: EstimateSettings = field(default_factory=EstimateSettings)

@@ -8,7 +8,7 @@ the infrastructure's trouble always does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,6 +16,28 @@ from typing import Any, Generic, Protocol, TypeVar
 from storage.errors import InfrastructureError, ItemError, UserError
 from storage.rows.kinds import ShardRows
 from storage.rows.records import Drop
+
+SplitSteps = Callable[[str], Sequence[str]]
+"""Solution text -> its steps, headers stripped."""
+
+ReadAnswer = Callable[[str], str | None]
+"""Solution text -> content of its last box, as it is compared; None where there is none."""
+
+
+class Grading(Protocol):
+    """Compares answers with a reference, outside of the event loop."""
+
+    async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
+        """Whether each answer equals the reference; None never does.
+
+        Raises InfrastructureError; an answer that takes too long to compare is not equal.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End the processes that compare. Idempotent."""
+        ...
+
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -32,7 +54,7 @@ class ShardResult(Generic[Made]):
     """Further sums for the commit, e.g. `tokens`, `rollouts`, `selected`."""
 
 
-class Stage(Protocol):
+class Processor(Protocol):
     """Turns one shard of records into one shard of records."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Any]:

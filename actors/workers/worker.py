@@ -17,7 +17,7 @@ from typing import Any
 
 from actors.engines.admission import Queue, Work, work
 from actors.metrics import count
-from actors.workers.contract import Meter, ShardResult, Stage, shard_meter
+from actors.workers.contract import Meter, Processor, ShardResult, shard_meter
 from actors.workers.poison import Notes, entered, parts_of, run_apart
 from storage.rows.kinds import ShardRows, stage_rows
 from storage.runs.commits import Receipt
@@ -27,7 +27,7 @@ LOOKS_EVERY_S = 0.5
 """How often a worker looks whether anything waits for its engine: a queue that the next look finds
 filled again was not empty."""
 
-OpenStages = Callable[[], Awaitable[Mapping[str, Stage]]]
+OpenStages = Callable[[], Awaitable[Mapping[str, Processor]]]
 Held = dict[str, tuple[Any, ...]]
 """Stage -> rows of one shard."""
 MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Any]]]
@@ -58,7 +58,7 @@ class ShardWorker:
         self._reads = reads
         self._open_stages = open_stages
         self._writer = writer
-        self._stages: Mapping[str, Stage] = {}
+        self._stages: Mapping[str, Processor] = {}
         self._meters: dict[tuple[str, int], Meter] = {}
         self._begun = itertools.count()
         self._queue = Queue()

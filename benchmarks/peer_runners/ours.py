@@ -20,8 +20,9 @@ from actors.workers.worker import ShardWorker
 from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
 from workflows.builds.build import continue_run, finish, start_run
+from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.builds.wiring import makers
-from workflows.runs.configuration import BuildConfig, ClusterSettings, ModelSettings
+from workflows.runs.configuration import ClusterSettings
 from workflows.settings import SampleSettings, StageSettings
 
 SHARD = 100

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from actors.sandbox.contract import Sandbox
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker, Placement, RayCluster, ray_session
 from actors.workers.worker import ShardWorker
 from launch.config import load
@@ -28,10 +28,11 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
 from workflows.builds.build import continue_run, finish
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.wiring import StageMaker
-from workflows.road import MODEL_ROLES, reads_by_stage, road_of
-from workflows.runs.configuration import BuildConfig
+from workflows.road import reads_by_stage
 from workflows.schedule.driver import Happened
+from workflows.stages import MODEL_ROLES, road_of
 
 PROBLEMS = 14
 """As many as the file of problems that the configuration names."""
@@ -41,7 +42,7 @@ def make_worker(config: BuildConfig, role: str, name: str, sandbox: Sandbox | No
     """A worker with a scripted model; called inside its actor."""
     maker = StageMaker(config, config.run)
 
-    async def stages() -> Mapping[str, Stage]:
+    async def stages() -> Mapping[str, Processor]:
         if role == "cpu":
             return maker.pure()
         world = ScriptedWorld(world_problems(PROBLEMS))

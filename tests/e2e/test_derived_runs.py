@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.worker import ShardWorker
 from storage.audit import audit
 from storage.datasets.download import download
@@ -24,11 +24,12 @@ from storage.sweep import sweep
 from tests.e2e.test_scripted_build import Build, configure
 from tests.golden import check_golden
 from workflows.builds.build import finish, planned, standing
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import Inherited, models_needed, plan_derivation, start_derived
 from workflows.builds.derive import take_over as take
 from workflows.builds.wiring import StageMaker
-from workflows.road import reads_by_stage, road_of
-from workflows.runs.configuration import BuildConfig
+from workflows.road import reads_by_stage
+from workflows.stages import road_of
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def take_over(run: Run, config: BuildConfig) -> Inherited | None:
     """As `build --from` does, with a worker that has no engine to open."""
 
     def worker(name: str, sandbox: object) -> ShardWorker:
-        async def pure() -> Mapping[str, Stage]:
+        async def pure() -> Mapping[str, Processor]:
             return StageMaker(config, run.name).pure()
 
         return ShardWorker(run, reads_by_stage(road_of(run.spec.stages[1:])), pure, name)

@@ -17,7 +17,7 @@ import pytest
 
 from actors.engines.contract import Chat
 from actors.engines.scripted import ScriptedEngine
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.worker import ShardWorker
 from demo import check
 from launch.cli.main import run_command
@@ -79,7 +79,7 @@ class Here:
         stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
         self._work(run, config, {"score": stage})
 
-    def _work(self, run: Run, config: Any, stages: Mapping[str, Stage]) -> None:
+    def _work(self, run: Run, config: Any, stages: Mapping[str, Processor]) -> None:
         cluster = OneStage(run, stages, config)
         asyncio.run(continue_run(run, config, cluster, 1, lambda event: None))
         self.worked.update(stage for stage, _ in cluster.worked)
@@ -88,13 +88,13 @@ class Here:
 class OneStage(LocalCluster):
     """Workers of a road of one stage."""
 
-    def __init__(self, run: Run, stages: Mapping[str, Stage], config: Any) -> None:
+    def __init__(self, run: Run, stages: Mapping[str, Processor], config: Any) -> None:
         super().__init__(run, lambda role: stages)
         self._reads = {stage.name: stage.reads for stage in config.road}
         self._made = stages
 
     async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Stage]:
+        async def stages() -> Mapping[str, Processor]:
             return self._made
 
         self._workers[worker] = ShardWorker(self._run, self._reads, stages, f"{role}-{worker}")

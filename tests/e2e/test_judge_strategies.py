@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from demo import check, world
 from demo.problem import Problem as WorldProblem
 from launch.config import load
@@ -48,10 +48,10 @@ from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
 from workflows.builds.build import continue_run, finish, standing, start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.wiring import StageMaker
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
-from workflows.runs.configuration import BuildConfig
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
@@ -86,7 +86,7 @@ class Build:
         asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
         finish(self.run)
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure(InProcessSandbox())

@@ -27,7 +27,7 @@ from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Samplin
 from actors.engines.opening import open_engine
 from actors.sandbox import open_sandbox
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from demo import check, world
 from demo.truth import Scores
 from launch.config import load
@@ -157,7 +157,7 @@ def test_real_models_keep_solutions_with_true_labels(
     config = load(tmp_path / "build.yaml", {"store": f"file:{tmp_path}/store"})
     run = start_run(config, open_store(config.store), None)
 
-    def stages(role: str) -> Mapping[str, Stage]:
+    def stages(role: str) -> Mapping[str, Processor]:
         maker = StageMaker(config, run.name)
         sandbox: Any = Lent(house.sandbox)
         if role == "cpu":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors.engines.contract import EngineSettings
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from demo import check, world
 from demo.truth import true_first_errors
 from launch.config import load
@@ -35,9 +35,9 @@ from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from workflows.builds.build import continue_run, finish, planned, standing, start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import plan_derivation
 from workflows.builds.wiring import StageMaker
-from workflows.runs.configuration import BuildConfig
 from workflows.views.reward_models import DISCRIMINATIVE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
@@ -78,7 +78,7 @@ class Build:
         asyncio.run(continue_run(self.run, config, self.cluster, 2, lambda event: None))
         finish(self.run)
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure()

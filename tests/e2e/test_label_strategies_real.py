@@ -16,7 +16,7 @@ import pytest
 
 from actors.engines.contract import Engine, EngineSettings
 from actors.engines.opening import open_engine
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from demo import check, world
 from launch.config import load
 from storage.audit import audit
@@ -73,7 +73,7 @@ def test_real_models_find_most_first_errors(engines: Engines, name: str, tmp_pat
     config = dataclasses.replace(config, problems=problems, shard_size=5)
     run = start_run(config, open_store(config.store), None)
 
-    def stages(role: str) -> Mapping[str, Stage]:
+    def stages(role: str) -> Mapping[str, Processor]:
         maker = StageMaker(config, run.name)
         if role == "cpu":
             return maker.pure()

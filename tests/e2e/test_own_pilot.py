@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from launch.cli.main import run_command
 from storage.audit import audit
 from storage.objects.opening import open_store
@@ -25,9 +25,9 @@ from tests.scripted_world import (
     write_problems,
 )
 from workflows.builds.build import continue_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.wiring import StageMaker
 from workflows.estimation.pilot import stored_chain
-from workflows.runs.configuration import BuildConfig
 
 PROBLEMS = world_problems(14)
 ENOUGH = {"k_hard": 32, "k_medium": 24, "k_easy": 16, "probe": 8}
@@ -63,7 +63,7 @@ class Place:
         chain = stored_chain(run, config.stages)
         world = ScriptedWorld(PROBLEMS)
 
-        def stages(role: str) -> Mapping[str, Stage]:
+        def stages(role: str) -> Mapping[str, Processor]:
             maker = StageMaker(config, run.name, chain)
             if role == "cpu":
                 return maker.pure()

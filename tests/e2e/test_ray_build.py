@@ -20,7 +20,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.e2e.test_scripted_build import Build, configure
 from workflows.builds.build import start_run
-from workflows.road import STAGE_NAMES
+from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault]

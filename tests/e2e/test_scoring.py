@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.engines.scripted import ScriptedEngine
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.poison import entered, parts_of
 from actors.workers.worker import ShardWorker
 from launch.verbs.models.score import config_of, write_scores
@@ -57,12 +57,12 @@ class ScoringCluster(LocalCluster):
         super().__init__(run, self._stages)
         self._config = config
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         engine = ScriptedEngine(verifier, self._config.models.verifier)
         return {"score": VerifierMaker(self._config).around(engine, InProcessSandbox(), None)}
 
     async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Stage]:
+        async def stages() -> Mapping[str, Processor]:
             return self._stages(role)
 
         reads = {stage.name: stage.reads for stage in self._config.road}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from launch.config import load
 from launch.verbs.runs.status import run_status
 from storage.audit import audit
@@ -29,11 +29,11 @@ from tests.scripted_world import (
     write_problems,
 )
 from workflows.builds.build import continue_run, finish, standing, start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.wiring import StageMaker
 from workflows.formats.conversation import check_example
 from workflows.formats.prompts import rationale_chat
-from workflows.road import STAGE_NAMES
-from workflows.runs.configuration import BuildConfig
+from workflows.stages import STAGE_NAMES
 
 GIVEN = world_problems(14)
 CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
@@ -55,7 +55,7 @@ class Build:
         self.run = start_run(config, open_store(config.store), None)
         self.cluster = LocalCluster(self.run, self._stages)
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure()

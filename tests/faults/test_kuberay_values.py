@@ -17,7 +17,7 @@ import yaml
 
 from launch.config import load
 from workflows.builds.wiring import placements
-from workflows.road import MODEL_ROLES
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 TOP = {"image", "common", "head", "worker", "additionalWorkerGroups"}

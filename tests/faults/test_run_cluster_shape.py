@@ -16,7 +16,7 @@ import yaml
 from actors.models.identity import model_identity
 from launch.config import load
 from workflows.builds.wiring import placements
-from workflows.road import MODEL_ROLES
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"

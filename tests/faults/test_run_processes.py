@@ -19,7 +19,7 @@ from tests.e2e.test_ray_build import digests, drive
 from tests.e2e.test_scripted_build import Build, configure
 from tests.faults.test_run_submitted import BIN, project
 from workflows.builds.build import start_run
-from workflows.road import STAGE_NAMES
+from workflows.stages import STAGE_NAMES
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 

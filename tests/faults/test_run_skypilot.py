@@ -21,7 +21,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.faults.test_run_submitted import project
 from workflows.builds.wiring import placements
-from workflows.road import MODEL_ROLES
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "launch/skypilot.yaml"

@@ -17,21 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from storage.datasets.dataset import assemble
-from storage.errors import NothingFound
+from storage.errors import ConfigurationError, NothingFound
 from storage.objects.store import ObjectStore
 from storage.rows.records import Drop, Problem
 from storage.runs.layout import launch_key
 from storage.runs.run import Run, Success
 from storage.runs.specs import Spec
 from workflows.answers import check_reference
-from workflows.builds.wiring_judges import check_judging, check_references
-from workflows.estimation.budgets import check_budget
+from workflows.builds.configuration import BuildConfig, binding
 from workflows.estimation.pilot import fitted_chain, store_chain
-from workflows.formats.worked_examples import check_examples
 from workflows.inputs.problems import checked_problems
-from workflows.labels.support import check_labels
 from workflows.road import INPUT_STAGE
-from workflows.runs.configuration import BuildConfig, binding
 from workflows.runs.starting import begin, spec_of
 from workflows.runs.workload import Workload
 from workflows.schedule.cluster import Cluster, SlotsNow
@@ -41,6 +37,8 @@ from workflows.schedule.driver import Driver, Watch
 from workflows.schedule.nodes import WHOLE, Slots, by_node
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
+from workflows.settings import StageSettings
+from workflows.stages import road_of, stages_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +70,26 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     Raises InputError for a bad file of problems and ConfigurationError for a budget that can't
     give the labels.
     """
-    check_budget(config.stages.estimate, config.stages.label)
-    check_labels(config.stages.label, config.stages.road)
-    check_judging(config)
+    check_settings(config.stages)
     unusual = config.stages.answers.unusual
     checked = checked_problems(Path(config.problems), config.limit, check_reference, unusual)
-    check_references(config, checked.problems)
-    check_examples(config.stages, checked.problems)
+    for stage in stages_named(config.stages.road):
+        stage.check_input(config.stages, checked.problems)
     road = (INPUT_STAGE, *config.stages.road)
     spec = spec_of(config, binding(config), road, checked.problems, image_digest)
     return Planned(spec, checked.problems, checked.dropped)
+
+
+def check_settings(settings: StageSettings) -> None:
+    """Refuse settings that contradict each other, or the road. Raises ConfigurationError."""
+    stages = stages_named([stage.name for stage in road_of(settings.road)])
+    for stage in stages:
+        stage.check(settings)
+    verifiers = [stage.name for stage in stages if stage.verifies]
+    if len(verifiers) > 1:
+        raise ConfigurationError(
+            f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
+        )
 
 
 def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:

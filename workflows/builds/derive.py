@@ -29,31 +29,20 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
 from storage.errors import NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import OURS, stage_rows
+from storage.rows.kinds import stage_rows
 from storage.rows.schemas import kind_of
 from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
 from storage.runs.specs import Difference, Spec, differences
 from workflows.builds.build import Planned, create_run
-from workflows.estimation.budgets import SMOOTHED
-from workflows.road import INPUT_STAGE, StageSpec, road_of
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
+from workflows.road import INPUT_STAGE, StageSpec
+from workflows.stages import OURS, road_of, stages_named
+from workflows.stages.kit import Stage
 
 SHARDS_AT_ONCE = 8
 NAMES_THE_RUN = "export"
 """Its rows hold the name of their run, so it is made anew in every run."""
-NAMES_ONLY: Mapping[str, tuple[str, ...]] = {
-    "rationalize": ("label",), "judge": ("label",), "formalize": ("label",)
-}  # fmt: skip
-"""Stage -> what it reads only to learn which paths have rows there, whatever those rows say."""
-READ_LATER: Mapping[tuple[str, str], str] = {
-    ("judge", "aggregator"): "consensus",
-    ("judge", "verdicts"): "consensus",
-    ("judge", "ungraded"): "consensus",
-    ("repair", "continuations"): "retry",
-    ("repair", "successes"): "retry",
-}
-"""Settings that say how a later stage reads what was stored. (A meta-critique is written.)"""
 SAID_ELSEWHERE = frozenset({"configuration.limit", "configuration.stages.road", "stages"})
 """Fields that the input's digest says again, or that are compared stage by stage."""
 
@@ -86,8 +75,9 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     found = differences(source.spec, asked)
     check_derivable(run, store, source, found)
     road, before = road_of(asked.stages[1:]), road_of(source.spec.stages[1:])
+    stages = stages_named(asked.stages[1:])
     reached = {
-        difference: _reached(difference, asked, road)
+        difference: _reached(difference, asked, stages)
         for difference in found
         if difference.name not in SAID_ELSEWHERE
     }
@@ -103,35 +93,41 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     return Derivation(road, tuple(found), frozenset(anew | {NAMES_THE_RUN}))
 
 
-def _reached(found: Difference, asked: Spec, road: Sequence[StageSpec]) -> str | None:
+def _reached(found: Difference, asked: Spec, road: Sequence[Stage]) -> str | None:
     """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
     None where it reaches no stage of this road."""
+    for stage in road:
+        if _reaches(found, asked, stage):
+            return stage.name
+    if found.name.startswith(_OF_STAGES):
+        return None
+    group = _setting(found).partition(".")[0]
+    elsewhere = {group for stage in OURS.values() for group in stage.settings}
+    return None if group in elsewhere else INPUT_STAGE
+
+
+_OF_STAGES = ("image_digest", "configuration.sandbox_limits.", "models.", "configuration.engines.",
+              "schemas.")  # fmt: skip
+"""Fields that are of those stages that run code, ask a model or make such rows."""
+
+
+def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
+    """Whether a stage makes other rows where a field of the spec differs."""
     field = found.name
-    if field.startswith("configuration.stages."):
-        stage, _, setting = field.removeprefix("configuration.stages.").partition(".")
-        if stage == "estimate" and setting in ("pilot", "pilot_paths"):
-            budget = asked.configuration["stages"]["estimate"]["mc_budget"]
-            stage = "estimate" if budget in SMOOTHED else "label"
-        if "meta_critique" not in found.stored + found.asked:
-            stage = READ_LATER.get((stage, setting), stage)
-        if stage == "estimate":  # searches and retries are sampled as it says
-            rolled = ("estimate", "search", "retry")
-            stage = next((name for name in rolled if name in asked.stages), stage)
-        if stage == "rationalize" and setting == "output_chars" and "formalize" in asked.stages:
-            stage = "formalize"
-        if stage in OURS:
-            return stage if stage in asked.stages else None
-    elif field == "image_digest" or field.startswith("configuration.sandbox_limits."):
-        return next((stage.name for stage in road if stage.runs_code), None)
-    elif field.startswith(("models.", "configuration.engines.")):
-        role = field.removeprefix("configuration.").split(".")[1]
-        return next((stage.name for stage in road if stage.role == role), None)
-    elif field.startswith("schemas."):
-        kind = field.removeprefix("schemas.")
-        return next(
-            (name for name in asked.stages if kind_of(stage_rows(name).record) == kind), None
-        )
-    return INPUT_STAGE
+    if setting := _setting(found):
+        said = stage.redone(setting, found, asked)
+        return setting.partition(".")[0] in stage.settings if said is None else said
+    if field.startswith(("image_digest", "configuration.sandbox_limits.")):
+        return stage.runs_code
+    if field.startswith(("models.", "configuration.engines.")):
+        return stage.role == field.removeprefix("configuration.").split(".")[1]
+    return field == f"schemas.{kind_of(stage.rows.record)}"
+
+
+def _setting(found: Difference) -> str:
+    """`GROUP.FIELD` for a setting of the stages; empty for another field."""
+    of_stages = "configuration.stages."
+    return found.name.removeprefix(of_stages) if found.name.startswith(of_stages) else ""
 
 
 def models_needed(plan: Derivation, source: Run) -> bool:
@@ -230,7 +226,8 @@ def _taken(
     """Adopt a shard where it may be; True where the run's is the source's."""
     if stage.name in plan.anew:
         return False
-    named = NAMES_ONLY.get(stage.name, ())
+    (described,) = stages_named([stage.name]) if stage.name != INPUT_STAGE else (None,)
+    named = [kind.stage for kind in described.names_only] if described else []
     for name in stage.reads:
         if name not in same and not (name in named and _same_names(run, source, name, shard)):
             return False

@@ -15,8 +15,8 @@ from dataclasses import replace
 from actors.sandbox.contract import SandboxSettings
 from storage.runs.run import Run
 from workflows.builds.build import planned
+from workflows.builds.configuration import BuildConfig
 from workflows.estimation.pilot import needs_chain
-from workflows.runs.configuration import BuildConfig
 from workflows.settings import EstimateSettings, StageSettings
 
 MARGIN = 1.25

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from storage.errors import ConfigurationError
+from workflows.estimation.contract import Count, RolloutBudget, Want
 from workflows.estimation.fixed import FixedBudget, probes
 from workflows.estimation.posterior import (
     CERTAINLY_DEAD,
@@ -38,7 +39,6 @@ from workflows.estimation.posterior import (
     without_success,
 )
 from workflows.settings import EstimateSettings, LabelSettings
-from workflows.stages.estimate import Count, RolloutBudget, Want
 
 SMOOTHED = frozenset({"two_round", "adaptive"})
 """Budgets that need a chain, and whose rollouts are labelled by posteriors only."""

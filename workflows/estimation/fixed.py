@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from workflows.estimation.contract import Count, Want
 from workflows.settings import EstimateSettings
-from workflows.stages.estimate import Count, Want
 
 
 def monte_carlo(c: int, n: int) -> float:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from workflows.settings import SearchSettings
-from workflows.stages.search import Candidate
 
 
 def quality(mc: float, words: int, settings: SearchSettings) -> float:
@@ -26,6 +26,17 @@ def quality(mc: float, words: int, settings: SearchSettings) -> float:
 def exploration(visits: int, total: int, settings: SearchSettings) -> float:
     """U(s): high for a state that was seldom chosen."""
     return settings.exploration * math.sqrt(total) / (1 + visits)
+
+
+class Candidate(NamedTuple):
+    """A wrong rollout that may be searched."""
+
+    mc: float
+    """MC of the state that it starts from."""
+    visits: int
+    """How often that state was chosen."""
+    words: int
+    """Words of the rollout behind that state."""
 
 
 class OmegaPolicy:

@@ -18,27 +18,13 @@ shown of code was run, where the row does not say otherwise.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from actors.workers.contract import ShardResult, process_now
 from storage.datasets.view import View, conversations
 from storage.errors import ItemError
-from storage.rows.kinds import (
-    AGREEMENTS,
-    FORMALIZED,
-    JUDGEMENTS,
-    LABELS,
-    PATHS,
-    PROBLEMS,
-    RATIONALES,
-    ShardRows,
-)
-from storage.rows.readings import counts_of
 from storage.rows.records import (
-    Agreement,
     Example,
     Judgement,
     Message,
@@ -288,53 +274,6 @@ def check_example(example: Example, code: bool = True) -> None:
 
 def _bad(example: Example, what: str) -> ItemError:
     return ItemError(Reason.BAD_FORMAT, f"{example.path_id}: {what}")
-
-
-class ExportStage:
-    """Stage `export`: thin around `example_of`."""
-
-    def __init__(self, run: str, models: Mapping[str, str], *, executes: bool = True) -> None:
-        """`models`: the identity of the model of each role (policy, completer, rationale...);
-        `executes`: whether the code of rationales is run."""
-        self._run = run
-        self._models = models
-        self._executes = executes
-
-    async def run(self, rows: ShardRows) -> ShardResult[Example]:
-        """An example per kept path."""
-        problems = {row.problem_id: row for row in rows[PROBLEMS]}
-        paths = {row.path_id: row for row in rows[PATHS]}
-        labels = {row.path_id: row for row in rows[LABELS]}
-        rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
-
-        said: dict[str, list[Judgement]] = defaultdict(list)
-        for row in rows[JUDGEMENTS]:
-            said[row.path_id].append(row)
-
-        def export(kept: Agreement) -> list[Example]:
-            name = kept.path_id
-            mc = labels[name].mc if name in labels else []
-            problem = problems[kept.problem_id]
-            if kept.chosen is None and name not in rationales:
-                judged = kept.labels
-                return [unwritten(problem, paths[name], judged, mc, self._models, self._run)]
-            written = (
-                replace(rationales[name], executed=self._executes and rationales[name].executed)
-                if kept.chosen is None
-                else spoken(said[name][kept.chosen])
-            )
-            return [
-                example_of(problem, paths[name], kept.labels, mc, written, self._models, self._run)
-            ]
-
-        kept = [row for row in rows[AGREEMENTS] if row.kept]
-        examples, drops = process_now(kept, lambda row: row.path_id, export)
-        steps = sum(len(example.labels) for example in examples)
-        counts = {"steps": steps, **counts_of(rows[RATIONALES], examples)}
-        return ShardResult(tuple(examples), tuple(drops), counts)
-
-    async def close(self) -> None:
-        """Nothing to release."""
 
 
 def _with_turns(

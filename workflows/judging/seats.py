@@ -21,7 +21,19 @@ from workflows.formats import prompts, reading
 from workflows.formats.fences import unix
 from workflows.formats.rationale import zero_based
 from workflows.settings import JudgeSettings
-from workflows.stages.judge import Opinion
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What can be read in one verification of T steps."""
+
+    analyses: list[str]
+    """T texts; "" where there is none."""
+    verdicts: list[bool | None]
+    """T values: True where the step is called right; None: unreadable."""
+    index: int | None
+    """0-based first error as it is named; -1: none; None: unreadable or not named."""
+
 
 _LABELS = {"correct": True, "incorrect": False}
 # A backslash that JSON doesn't know, or takes for a control character in front of a LaTeX command.

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from storage.errors import ConfigurationError
+from workflows.estimation.contract import RIGHT_ANSWER
 from workflows.settings import LabelSettings
-from workflows.stages.estimate import RIGHT_ANSWER
 
 OF_COUNTS = frozenset({"ratio", "difference", "hard", "soft", "start_ratio", "effective"})
 OF_BELIEFS = frozenset({"ratio", "difference", "hard", "soft"})

@@ -23,7 +23,7 @@ from actors.engines.contract import EngineSettings
 from actors.engines.opening import open_engine
 from actors.models.identity import bound, model_identity
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
 from storage.bounds import Positive
 from storage.objects.store import ObjectStore
@@ -106,7 +106,7 @@ class RefinerMaker:
 
     config: RefineConfig
 
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
         """Open the engine and build the stage. Raises UserError and InfrastructureError."""
         wanted = self.config.refine
         return {

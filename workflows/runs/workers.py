@@ -12,7 +12,7 @@ from typing import Protocol
 
 from actors.sandbox.contract import Sandbox
 from actors.sandbox.paced import PacedSandbox
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
 from storage.objects.opening import open_store
@@ -29,7 +29,7 @@ class StageMaker(Protocol):
         """What they are made from."""
         ...
 
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
         """Open engines and build the stages of one role.
 
         Raises UserError for a model that can't be used and InfrastructureError.

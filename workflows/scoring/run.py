@@ -19,7 +19,7 @@ from actors.engines.opening import open_engine
 from actors.engines.rendering import ChatRenderer
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import RESPONSES, VERIFICATIONS
@@ -40,7 +40,7 @@ class VerifierMaker:
 
     config: ScoreConfig
 
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Stage]:
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
         """Open the engine and build the stage.
 
         Raises UserError for a model that can't be used as a verifier, and InfrastructureError.

@@ -18,12 +18,24 @@ from itertools import pairwise
 
 from actors.workers.contract import ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
-from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES, ShardRows
+from storage.rows.kinds import (
+    AGREEMENTS,
+    FORMALIZED,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    RATIONALES,
+    TREE,
+    ShardRows,
+)
 from storage.rows.records import Agreement, Drop, Judgement
+from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import check_executed
 from workflows.judging.sources import NEEDS, SOURCES, Evidence, Reading, Unread
 from workflows.labels.rule import first_error
-from workflows.settings import ConsensusSettings, JudgeSettings
+from workflows.settings import ConsensusSettings, JudgeSettings, StageSettings
+from workflows.stages.judge import READ_BY_CONSENSUS
+from workflows.stages.kit import Kit, Stage
 
 
 class Disagreement(StrEnum):
@@ -243,3 +255,34 @@ class ConsensusStage:
                     row = replace(row, kept=False, reason=Disagreement.SURPLUS)
             balanced.append(row)
         return balanced
+
+
+def _filter(kit: Kit) -> ConsensusStage:
+    return ConsensusStage(
+        kit.settings.consensus,
+        kit.settings.judge,
+        verified=any(kit.reads(kind) for kind in VERIFIED),
+        executes=kit.settings.rationalize.execute,
+    )
+
+
+def _check(settings: StageSettings) -> None:
+    check_sources(settings.consensus, settings.road)
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return True if setting in READ_BY_CONSENSUS else None
+
+
+VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
+CONSENSUS = Stage(
+    rows=AGREEMENTS,
+    role="cpu",
+    reads=(PATHS, TREE, LABELS, *VERIFIED),
+    without=(TREE, LABELS, *VERIFIED),
+    says="keeps a path only where its labels and what was written of it agree",
+    settings=("consensus",),
+    check=_check,
+    redone=_redone,
+    make=_filter,
+)

@@ -17,57 +17,29 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 from actors.engines.contract import Chat, Engine, Sampling
-from actors.workers.collaborators import Grading, ReadAnswer
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import Grading, ReadAnswer, ShardResult, process_items
 from storage.errors import ItemError
-from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, ShardRows
+from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
+from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
+from workflows.answers import read_answer
+from workflows.estimation.budgets import SMOOTHED, budget_of, check_budget
+from workflows.estimation.contract import RIGHT_ANSWER, Count, RolloutBudget
+from workflows.formats import steps
+from workflows.formats.solving import next_chat
+from workflows.settings import StageSettings, sampling_of
+from workflows.stages.kit import Kit, Stage
 
 CompletionChat = Callable[[Problem, str], Chat]
 """(problem, opening of a solution) -> the chat that continues it."""
 Openings = Callable[[str, Sequence[str]], Sequence[str]]
 """(a path's text, its steps) -> the opening at each state: what was written before the step, and
 the step's bare header."""
-
-
-class Count(NamedTuple):
-    """Rollouts of a state so far, and how many of them ended in the right answer."""
-
-    n: int
-    c: int
-
-
-class Want(NamedTuple):
-    """Rollouts to make next from one state."""
-
-    state: int
-    n: int
-
-
-class RolloutBudget(Protocol):
-    """How many rollouts which state gets; pure in the counts seen so far."""
-
-    stop_rule: str
-    """Name stored with every row."""
-    probe: int
-    """Rollouts from state 0 that choose K."""
-
-    def per_state(self, probed: Count) -> int:
-        """K, from the probe."""
-        ...
-
-    def wants(
-        self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
-    ) -> Sequence[Want]:
-        """What a path of `steps` steps needs next; empty: done. May ask for a state again.
-
-        `correct`: whether the path's own answer is right, which some budgets take as evidence.
-        """
-        ...
 
 
 class Rollouts(NamedTuple):
@@ -79,10 +51,6 @@ class Rollouts(NamedTuple):
     truncated: int
     tokens: int
     seed: int
-
-
-RIGHT_ANSWER = "right_answer"
-"""Stop rule of a path that has no rollouts of its own, since its answer is right."""
 
 
 class State(NamedTuple):
@@ -364,3 +332,56 @@ def first_rounds(paths: Sequence[Path]) -> dict[str, Rollouts]:
 
 def _order(used: tuple[int, int, list[Key]]) -> tuple[int, int]:
     return used[0], used[1]
+
+
+def completer(kit: Kit, stage: str = "estimate") -> Completer:
+    """The completer of a run, or its prover."""
+    wanted = kit.settings.estimate
+    return Completer(
+        kit.engine,
+        kit.grader(),
+        chat=next_chat(kit.settings.sample),
+        openings=steps.openings,
+        read_answer=read_answer,
+        budget=budget_of(wanted, kit.settings.label, kit.chain),
+        sampling=sampling_of(wanted),
+        model=kit.model,
+        seed=kit.seed,
+        stage=stage,
+        from_policy=stage == "estimate" and wanted.start == "policy",
+        wrong_only=wanted.paths == "wrong",
+    )
+
+
+def check_rollouts(settings: StageSettings) -> None:
+    """Refuse rollouts that can't give the labels asked for. Raises ConfigurationError."""
+    check_budget(settings.estimate, settings.label)
+
+
+def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+    """A pilot says how rollouts are smoothed; where none are, only labels ask it."""
+    if setting not in ("estimate.pilot", "estimate.pilot_paths"):
+        return None
+    return asked.configuration["stages"]["estimate"]["mc_budget"] in SMOOTHED
+
+
+ESTIMATE = Stage(
+    rows=ROLLOUTS,
+    role="completer",
+    reads=(PROBLEMS, PATHS),
+    says="rolls out from every state of every selected path: Monte-Carlo estimation",
+    settings=("estimate",),
+    check=check_rollouts,
+    redone=rolled_anew,
+    make=completer,
+)
+PROVER = Stage(
+    rows=PROVED,
+    role="prover",
+    reads=(PROBLEMS, PATHS, ROLLOUTS),
+    says="rolls out from the same states with another model",
+    settings=("estimate",),
+    check=check_rollouts,
+    redone=rolled_anew,
+    make=partial(completer, stage="prover"),
+)

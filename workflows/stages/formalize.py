@@ -12,9 +12,13 @@ from functools import partial
 from actors.sandbox.contract import Execution, Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
-from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows.kinds import FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import CodeRun, Path, Rationale
-from workflows.stages.judge import Entering
+from storage.runs.specs import Difference, Spec
+from workflows.formats.rationale import PaperForm
+from workflows.judging.formal import in_words, programs
+from workflows.stages.judge import Entering, entering
+from workflows.stages.kit import Kit, Stage
 
 Programs = Callable[[str, Sequence[str]], list[str]]
 """(problem, steps) -> a program per step. Raises ItemError where there is none."""
@@ -93,3 +97,32 @@ class FormalVerifier:
             seed=0,
             tokens=0,
         )
+
+
+def _prover(kit: Kit) -> FormalVerifier:
+    return FormalVerifier(
+        kit.sandbox,
+        programs=programs,
+        in_words=in_words,
+        told=PaperForm(kit.settings.rationalize.output_chars).code_output,
+        entering=entering(kit.reads(LABELS)),
+        limits=kit.limits,
+    )
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return True if setting == "rationalize.output_chars" else None
+
+
+FORMALIZE = Stage(
+    rows=FORMALIZED,
+    role="cpu",
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
+    names_only=(LABELS,),
+    runs_code=True,
+    verifies=True,
+    says="asks a theorem prover about every step, where it can be put into formulas",
+    redone=_redone,
+    make=_prover,
+)

@@ -11,60 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
 from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
-from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows.kinds import JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Judgement, Path, Problem
+from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What can be read in one verification of T steps."""
-
-    analyses: list[str]
-    """T texts; "" where there is none."""
-    verdicts: list[bool | None]
-    """T values: True where the step is called right; None: unreadable."""
-    index: int | None
-    """0-based first error as it is named; -1: none; None: unreadable or not named."""
-
-
-class Seat(Protocol):
-    """One member of the panel; pure."""
-
-    @property
-    def prompt(self) -> str:
-        """Name of the prompt."""
-        ...
-
-    @property
-    def sees(self) -> str:
-        """What it sees of the truth."""
-        ...
-
-    def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
-        """What is asked. Raises ItemError where what it should see is not there."""
-        ...
-
-    def read(self, text: str, steps: int) -> Opinion:
-        """What the whole assistant text says of `steps` steps."""
-        ...
-
-    def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
-        """Asks for a critique of a verification."""
-        ...
-
-    def merge_chat(
-        self, problem: Problem, steps: Sequence[str], verification: str, critique: str
-    ) -> Chat:
-        """Asks for the verification again, its critique in hand."""
-        ...
-
+from workflows.judging.references import check_references
+from workflows.judging.seats import Opinion, Seat, panel
+from workflows.settings import StageSettings, sampling_of
+from workflows.stages.kit import Kit, Stage
 
 Entering = Callable[[ShardRows], Sequence[Path]]
 """The paths that enter a stage."""
@@ -179,3 +138,66 @@ class Judge:
             )
 
         return [row(offset, said) for offset, said in enumerate(reply.completions)]
+
+
+def entering(labelled: bool) -> Entering:
+    """The paths that are verified: the selected ones, or those of them that are labelled."""
+
+    def paths(rows: ShardRows) -> Sequence[Path]:
+        known = {row.path_id for row in rows[LABELS]}
+        return [
+            path
+            for path in rows[PATHS]
+            if path.selected and (not labelled or path.path_id in known)
+        ]
+
+    return paths
+
+
+def _judge(kit: Kit) -> Judge:
+    wanted = kit.settings.judge
+    return Judge(
+        kit.engine,
+        panel=panel(wanted),
+        votes=wanted.votes,
+        meta=wanted.aggregator == "meta_critique",
+        only_wrong=wanted.paths == "wrong",
+        entering=entering(kit.reads(LABELS)),
+        sampling=sampling_of(wanted),
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+def _check(settings: StageSettings) -> None:
+    panel(settings.judge)
+
+
+def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
+    check_references("judge", settings.judge.sees, given)
+
+
+READ_BY_CONSENSUS = ("judge.aggregator", "judge.verdicts", "judge.ungraded")
+"""Settings that say how what was written is read later. (A meta-critique is written.)"""
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    if setting in READ_BY_CONSENSUS:
+        return "meta_critique" in found.stored + found.asked
+    return None
+
+
+JUDGE = Stage(
+    rows=JUDGEMENTS,
+    role="judge",
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
+    names_only=(LABELS,),
+    verifies=True,
+    says="verifies every path without code, by a panel of prompts",
+    settings=("judge",),
+    check=_check,
+    check_input=_check_input,
+    redone=_redone,
+    make=_judge,
+)

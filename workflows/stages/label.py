@@ -18,18 +18,21 @@ from collections.abc import Mapping, Sequence
 
 from actors.workers.contract import ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
-from storage.rows.kinds import PATHS, PROVED, ROLLOUTS, ShardRows
+from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
+from storage.runs.specs import Difference, Spec
+from workflows.estimation.budgets import SMOOTHED
+from workflows.estimation.contract import RIGHT_ANSWER
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
 from workflows.estimation.smoothed import counted, smooth, unexplained
 from workflows.labels.rule import first_error as first_error
-from workflows.labels.support import STOPS_AT_ZERO, refuse_unsupported
+from workflows.labels.support import STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.labels.values import zero_after_first_zero as zero_after_first_zero
 from workflows.sampling.quota import pass_at_1
-from workflows.settings import LabelSettings
-from workflows.stages.estimate import RIGHT_ANSWER
+from workflows.settings import LabelSettings, StageSettings
+from workflows.stages.kit import Kit, Stage
 
 
 def path_labels(
@@ -202,3 +205,32 @@ def _finished(path: Path, rollouts: Sequence[StateRollouts], chain: Chain | None
     except ItemError:
         return False
     return True
+
+
+def _check(settings: StageSettings) -> None:
+    check_labels(settings.label, settings.road)
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    """A pilot says what rollouts mean where they are not smoothed already."""
+    if setting not in ("estimate.pilot", "estimate.pilot_paths"):
+        return None
+    return asked.configuration["stages"]["estimate"]["mc_budget"] not in SMOOTHED
+
+
+def _labeller(kit: Kit) -> LabelStage:
+    return LabelStage(kit.settings.label, kit.chain)
+
+
+LABEL = Stage(
+    rows=LABELS,
+    role="cpu",
+    reads=(PATHS, ROLLOUTS, PROVED, TREE),
+    without=(ROLLOUTS, PROVED, TREE),
+    one_of=(ROLLOUTS, TREE),
+    says="labels every step by what it did to the chance of a right answer",
+    settings=("label",),
+    check=_check,
+    redone=_redone,
+    make=_labeller,
+)

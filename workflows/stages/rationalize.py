@@ -22,9 +22,13 @@ from actors.sandbox.contract import Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
-from storage.rows.kinds import ShardRows
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
+from workflows.formats.rationale import PaperForm
+from workflows.formats.worked_examples import rationale_turns
+from workflows.settings import sampling_of
+from workflows.stages.kit import Kit, Stage
 from workflows.writing.draft import Draft
 from workflows.writing.form import RationaleForm, Solution, solutions_of
 
@@ -349,3 +353,44 @@ class RationaleWriter:
 
     def _request_seed(self, item: str, call: str) -> int:
         return request_seed(self._seed, "rationalize", f"{item}\x1f{call}", 0)
+
+
+def _writer(kit: Kit) -> RationaleWriter:
+    wanted = kit.settings.rationalize
+    return RationaleWriter(
+        kit.engine,
+        kit.sandbox,
+        form=PaperForm(
+            wanted.output_chars,
+            wanted.state_verdict,
+            wanted.require_code,
+            wanted.system,
+            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code),
+        ),
+        labelled=kit.reads(LABELS),
+        sampling=sampling_of(wanted),
+        budget=Budget(
+            total_tokens=wanted.total_tokens,
+            code_rounds=wanted.code_rounds,
+            execute=wanted.execute,
+            votes=wanted.votes,
+            attempts=wanted.attempts,
+        ),
+        limits=kit.limits,
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+RATIONALIZE = Stage(
+    rows=RATIONALES,
+    role="rationale",
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
+    names_only=(LABELS,),
+    runs_code=True,
+    verifies=True,
+    says="writes an analysis and Python that is run for every step, and judges by them",
+    settings=("rationalize",),
+    make=_writer,
+)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from actors.engines.contract import Chat, Engine, Sampling
-from actors.workers.collaborators import ReadAnswer
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import ReadAnswer, ShardResult, process_items
 from storage.errors import ItemError
 from storage.rows.kinds import CRITIQUES, ShardRows
 from storage.rows.records import Critique, Response

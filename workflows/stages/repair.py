@@ -11,13 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import ShardResult, process_items
 from storage.errors import ItemError
-from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, ShardRows
+from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, RETRIED, ShardRows
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
+from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
+from workflows.formats.steps import opening
+from workflows.judging.references import check_references
+from workflows.judging.seats import repair_chat
+from workflows.settings import StageSettings
+from workflows.stages.estimate import State, check_rollouts, completer, rolled_anew
+from workflows.stages.kit import Kit, Stage
 
 RepairChat = Callable[[Problem, Sequence[str], str], Chat]
 """(problem, right steps, the wrong one) -> the chat that asks for another."""
@@ -149,3 +157,69 @@ class Retrial:
     async def close(self) -> None:
         """Stop what continues."""
         await self._close()
+
+
+def _repairer(kit: Kit) -> Repairer:
+    wanted = kit.settings.repair
+    return Repairer(
+        kit.engine,
+        chat=partial(repair_chat, wanted.sees),
+        sampling=Sampling(
+            temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens
+        ),
+        seed=kit.seed,
+    )
+
+
+def _retrial(kit: Kit) -> Retrial:
+    """With the rollouts that `estimate` would make of the same states."""
+    wanted = kit.settings.repair
+    rolling = completer(kit)
+
+    async def go_on(problem: Problem, steps: tuple[str, ...], n: int) -> Trial:
+        made = await rolling.roll(problem, State(steps, opening(steps)), 0, n)
+        return Trial(made.n, made.c, made.tokens, made.seed)
+
+    return Retrial(
+        go_on,
+        rolling.close,
+        continuations=wanted.continuations,
+        successes=wanted.successes,
+    )
+
+
+def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
+    check_references("repair", (settings.repair.sees,), given)
+
+
+READ_BY_RETRY = ("repair.continuations", "repair.successes")
+
+
+def _repaired_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return False if setting in READ_BY_RETRY else None
+
+
+def _tried_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return True if setting in READ_BY_RETRY else rolled_anew(setting, found, asked)
+
+
+REPAIR = Stage(
+    rows=REPAIRED,
+    role="judge",
+    reads=(PROBLEMS, PATHS, AGREEMENTS),
+    says="writes one step in the place of the first wrong one",
+    settings=("repair",),
+    check_input=_check_input,
+    redone=_repaired_anew,
+    make=_repairer,
+)
+RETRY = Stage(
+    rows=RETRIED,
+    role="completer",
+    reads=(PROBLEMS, REPAIRED),
+    says="goes on from the repaired step, to see whether it helps",
+    settings=("estimate",),
+    check=check_rollouts,
+    redone=_tried_anew,
+    make=_retrial,
+)

@@ -13,13 +13,19 @@ from dataclasses import replace
 from typing import Protocol
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
-from actors.workers.collaborators import Grading, ReadAnswer, SplitSteps
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import Grading, ReadAnswer, ShardResult, SplitSteps, process_items
 from storage.errors import ItemError
-from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.seeds import request_seed
+from workflows.answers import read_answer
+from workflows.formats import steps
+from workflows.formats.solving import first_chat
+from workflows.formats.worked_examples import check_examples
+from workflows.sampling.quota import QuotaRule, allocation
 from workflows.sampling.rounds import Allocation, Rounds
+from workflows.settings import sampling_of
+from workflows.stages.kit import Kit, Stage
 
 PolicyChat = Callable[[Problem], Chat]
 """Problem -> the chat whose prefill forces the first step header."""
@@ -183,3 +189,29 @@ def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
         "duplicates": len(paths) - len(fresh),
         "problems_dropped": len(drops),
     }
+
+
+def _sampler(kit: Kit) -> PolicySampler:
+    wanted = kit.settings.sample
+    return PolicySampler(
+        kit.engine,
+        kit.grader(),
+        chat=first_chat(wanted),
+        split=steps.split,
+        read_answer=read_answer,
+        rule=QuotaRule(wanted),
+        allocation=allocation(wanted),
+        sampling=sampling_of(wanted),
+        seed=kit.seed,
+    )
+
+
+SAMPLE = Stage(
+    rows=PATHS,
+    role="policy",
+    reads=(PROBLEMS,),
+    says="samples solutions of every problem until it has right and wrong ones",
+    settings=("sample",),
+    check_input=check_examples,
+    make=_sampler,
+)

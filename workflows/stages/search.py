@@ -14,45 +14,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
 
 from actors.engines.contract import Engine, Sampling
-from actors.workers.collaborators import Grading, ReadAnswer, SplitSteps
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import Grading, ReadAnswer, ShardResult, SplitSteps, process_items
 from storage.errors import ItemError
-from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
+from storage.rows.kinds import PATHS, PROBLEMS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
 from storage.seeds import request_seed
-from workflows.stages.estimate import CompletionChat, Openings
+from workflows.answers import read_answer
+from workflows.estimation.omega import Candidate, OmegaPolicy
+from workflows.formats import steps
+from workflows.formats.solving import next_chat
+from workflows.settings import sampling_of
+from workflows.stages.estimate import CompletionChat, Openings, check_rollouts, rolled_anew
+from workflows.stages.kit import Kit, Stage
 
 Steps = tuple[str, ...]
-
-
-class Candidate(NamedTuple):
-    """A wrong rollout that may be searched."""
-
-    mc: float
-    """MC of the state that it starts from."""
-    visits: int
-    """How often that state was chosen."""
-    words: int
-    """Words of the rollout behind that state."""
-
-
-class TreePolicy(Protocol):
-    """What to search next, and how far to go."""
-
-    rollouts: int
-    """Per node."""
-    most_rollouts: int
-    """Per problem."""
-    searches: int
-    """Per problem."""
-
-    def choose(self, candidates: Sequence[Candidate], total: int) -> int:
-        """The position of the one to search next."""
-        ...
 
 
 @dataclass(slots=True)
@@ -99,7 +77,7 @@ class TreeSearcher:
         openings: Openings,
         split: SplitSteps,
         read_answer: ReadAnswer,
-        policy: TreePolicy,
+        policy: OmegaPolicy,
         sampling: Sampling,
         model: str,
         seed: int,
@@ -252,3 +230,31 @@ def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:
         "leaves": sum(row.leaf for row in rows),
         "problems_dropped": len({drop.item.rpartition("#")[0] for drop in drops}),
     }
+
+
+def _searcher(kit: Kit) -> TreeSearcher:
+    wanted = kit.settings.estimate
+    return TreeSearcher(
+        kit.engine,
+        kit.grader(),
+        chat=next_chat(kit.settings.sample),
+        openings=steps.openings,
+        split=steps.whole,
+        read_answer=read_answer,
+        policy=OmegaPolicy(kit.settings.search),
+        sampling=sampling_of(wanted),
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+SEARCH = Stage(
+    rows=TREE,
+    role="completer",
+    reads=(PROBLEMS, PATHS),
+    says="grows a tree of states where wrong rollouts first err",
+    settings=("search", "estimate"),
+    check=check_rollouts,
+    redone=rolled_anew,
+    make=_searcher,
+)

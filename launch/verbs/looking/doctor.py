@@ -39,7 +39,7 @@ from launch.preflight import (
 )
 from launch.verbs.looking.installed import known, unmet_requirements
 from storage.runs.layout import DEFAULT_STORE
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
 from workflows.runs.settling import recalled
 
 LITTLE_DISK_GIB = 5

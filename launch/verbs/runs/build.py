@@ -27,9 +27,9 @@ from workflows.builds.build import (
     standing,
     stored_configuration,
 )
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.own_pilot import with_pilot
 from workflows.builds.wiring import makers
-from workflows.runs.configuration import BuildConfig
 from workflows.runs.settling import recalled
 
 

@@ -23,6 +23,7 @@ from storage.objects.opening import open_store
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
 from workflows.builds.build import create_run, planned, standing
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import (
     Inherited,
     models_needed,
@@ -32,7 +33,6 @@ from workflows.builds.derive import (
 )
 from workflows.builds.own_pilot import with_pilot
 from workflows.builds.wiring import makers
-from workflows.runs.configuration import BuildConfig
 from workflows.runs.settling import recalled
 
 

@@ -14,10 +14,10 @@ from storage.objects.opening import open_store
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.own_pilot import own_pilot
 from workflows.builds.wiring import makers
 from workflows.estimation.pilot import needs_chain
-from workflows.runs.configuration import BuildConfig
 
 
 def make_pilot(config: BuildConfig, site: Site) -> None:

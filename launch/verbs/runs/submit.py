@@ -23,7 +23,7 @@ from aiohttp import ClientError
 
 from launch.config import load
 from storage.errors import ConfigurationError, InfrastructureError, first_line
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
 
 EXCLUDES = (
     ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",

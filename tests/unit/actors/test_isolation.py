@@ -10,7 +10,7 @@ import pytest
 from actors.workers.poison import entered
 from storage.rows.tree_records import TreeNode
 from storage.runs.run import Run
-from workflows.road import road_of
+from workflows.stages import road_of
 
 
 def node(node_id: str, leaf: bool) -> TreeNode:

@@ -10,7 +10,8 @@ from actors.engines.scripted import ScriptedEngine
 from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, ShardRows
 from storage.rows.records import Agreement, Message, Path, Problem
 from tests.label_rows import path
-from workflows.stages.judge import Judge, Opinion
+from workflows.judging.seats import Opinion
+from workflows.stages.judge import Judge
 from workflows.stages.repair import Repairer, Retrial, Trial
 
 PROBLEM = Problem("p", "What?", "1")

@@ -21,7 +21,8 @@ from storage.runs.run import Run
 from tests.e2e.test_scripted_build import Build, configure
 from tests.virtual_time import run_virtually
 from workflows.builds.build import finish
-from workflows.road import STAGE_NAMES, reads_by_stage
+from workflows.road import reads_by_stage
+from workflows.stages import STAGE_NAMES
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from benchmarks.tree_drawing import TreeModel, draw
 from demo import world
 from demo.tokenizer import END
 from storage.rows.records import Message, Problem
-from workflows.builds.wiring import opened_chat
+from workflows.formats.solving import opened_chat
 from workflows.formats.steps import opening
 
 COMPLETER = Path(__file__).parents[3] / "demo/models/completer"

@@ -24,7 +24,7 @@ from benchmarks.ablations import (
 )
 from launch.config import load
 from launch.verbs.models.evaluate import MODES
-from workflows.runs.configuration import binding
+from workflows.builds.configuration import binding
 from workflows.views.catalogue import VIEWS
 
 PURE = {"label", "consensus"}

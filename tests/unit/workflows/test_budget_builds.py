@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.workers.contract import Stage
+from actors.workers.contract import Processor
 from demo import check
 from launch.config import load
 from storage.audit import audit
@@ -31,12 +31,12 @@ from tests.scripted_world import (
     write_problems,
 )
 from workflows.builds.build import continue_run, finish, planned, start_run
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import start_derived, take_over
 from workflows.builds.wiring import StageMaker, makers
 from workflows.estimation.pilot import chain_in
 from workflows.estimation.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
 from workflows.labels.values import step_values
-from workflows.runs.configuration import BuildConfig
 from workflows.settings import LabelSettings
 from workflows.stages.label import LabelStage
 
@@ -67,7 +67,7 @@ class Build:
     def cluster(self) -> LocalCluster:
         chain = chain_in(self.run)
 
-        def stages(role: str) -> Mapping[str, Stage]:
+        def stages(role: str) -> Mapping[str, Processor]:
             maker = StageMaker(self.config, self.run.name, chain)
             if role == "cpu":
                 return maker.pure()

@@ -19,9 +19,9 @@ from workflows.estimation.budgets import (
     delta_of,
 )
 from workflows.estimation.chain_fit import fit
+from workflows.estimation.contract import Count, RolloutBudget
 from workflows.estimation.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
-from workflows.stages.estimate import Count, RolloutBudget
 
 POSTERIOR = LabelSettings(estimate="posterior")
 HARD = LabelSettings(form="hard", threshold=0)

@@ -4,7 +4,8 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from workflows.builds.build import most_workers
-from workflows.runs.configuration import BuildConfig, ClusterSettings, ModelSettings
+from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.runs.configuration import ClusterSettings
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from storage.errors import (
     WorkerLost,
 )
 from storage.runs.commits import Receipt
-from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
 from workflows.schedule import driver as drive
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
+from workflows.stages import MODEL_ROLES, ROAD, STAGE_NAMES
 
 ROLES = {
     **{role: RolePlan(slots=1, parallel=3, most=4) for role in MODEL_ROLES},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from workflows.estimation.contract import Count, Want
 from workflows.estimation.fixed import FixedBudget, monte_carlo, rollouts_per_state
 from workflows.settings import EstimateSettings
-from workflows.stages.estimate import Count, Want
 
 PAPER = EstimateSettings()
 

@@ -25,15 +25,15 @@ from workflows.formats.conversation import (
     CODE,
     COT,
     DIRECT,
-    ExportStage,
     Reason,
     check_example,
     clean_text,
     code_only,
     example_of,
-)  # fmt: skip
+)
 from workflows.settings import ConsensusSettings
 from workflows.stages.consensus import exported_labels
+from workflows.stages.export import ExportStage  # fmt: skip
 from workflows.stages.label import first_error
 
 MODELS = {"policy": "P", "completer": "C", "rationale": "R"}

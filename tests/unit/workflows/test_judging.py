@@ -12,8 +12,7 @@ import pytest
 from launch.config import load
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import Problem
-from workflows.builds.build import planned
-from workflows.builds.wiring_judges import check_judging
+from workflows.builds.build import check_settings, planned
 from workflows.formats import judge_prompts as asked
 from workflows.judging.seats import (
     Seat,
@@ -156,4 +155,4 @@ def test_sources_that_a_road_can_not_give_are_refused(
         consensus=ConsensusSettings(sources=sources),  # type: ignore[arg-type]
     )
     with pytest.raises(ConfigurationError, match=says):
-        check_judging(replace(config, stages=stages))
+        check_settings(stages)

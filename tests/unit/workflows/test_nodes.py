@@ -11,8 +11,7 @@ from actors.machines.machine import GIB, Machine
 from actors.models.facts import ModelFacts
 from launch.config import validate
 from storage.errors import ConfigurationError
-from workflows.road import MODEL_ROLES
-from workflows.runs.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig
 from workflows.runs.workload import (
     asked_nodes,
     kept_roles,
@@ -20,6 +19,7 @@ from workflows.runs.workload import (
     too_large,
     waits_for_gpus,
 )
+from workflows.stages import MODEL_ROLES
 
 
 def build(ask: dict[str, Any], kind: str = "scripted") -> BuildConfig:

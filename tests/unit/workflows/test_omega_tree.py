@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from workflows.estimation.omega import OmegaPolicy, exploration, quality
+from workflows.estimation.omega import Candidate, OmegaPolicy, exploration, quality
 from workflows.settings import SearchSettings
-from workflows.stages.search import Candidate
 
 PAPER = SearchSettings()
 

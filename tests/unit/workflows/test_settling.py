@@ -11,7 +11,7 @@ from actors.engines.contract import EngineSettings
 from actors.machines.machine import GIB, Gpu, Machine
 from actors.models.facts import ModelFacts
 from actors.sandbox.contract import SandboxSettings
-from workflows.runs.configuration import BuildConfig, ModelSettings, binding
+from workflows.builds.configuration import BuildConfig, ModelSettings, binding
 from workflows.runs.settling import LONGEST_CONTEXT, Place, fitted, settled
 from workflows.scoring.settings import ScoreConfig, ScoreModels
 

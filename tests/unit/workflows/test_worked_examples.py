@@ -13,11 +13,11 @@ from launch.config import validate
 from storage.errors import ConfigurationError
 from storage.rows.records import Message, Problem
 from storage.runs.specs import ShardPlan, Spec, differences
-from workflows.builds.wiring import opened_chat, policy_chat
+from workflows.builds.configuration import BuildConfig, binding
 from workflows.formats import prompts
 from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.solving import opened_chat, policy_chat
 from workflows.formats.worked_examples import check_examples, rationale_turns, solution_turns
-from workflows.runs.configuration import BuildConfig, binding
 from workflows.settings import StageSettings, WorkedRationale
 
 SOLVED = {"problem": "What is 2 + 3?", "solution": "Step 1: 2 + 3 = 5.\n\nStep 2: \\boxed{5}\n"}

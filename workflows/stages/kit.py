@@ -1,0 +1,125 @@
+"""What a stage is, described once, and what it is made of.
+
+A stage's module ends with its description: an object of `Stage`. A new stage is a module with one
+and a record; `workflows.stages` lists those of ours, and installed packages bring others
+(`storage.rows.kinds.STAGES_ELSEWHERE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors.engines.contract import Engine
+from actors.sandbox.contract import Limits, Sandbox
+from actors.workers.contract import Grading, Processor
+from storage.rows.kinds import Rows
+from storage.rows.records import Problem
+from storage.runs.specs import Difference, Spec
+from workflows.answers.grading import grader
+from workflows.estimation.posterior import Chain
+from workflows.road import Role, StageSpec
+from workflows.settings import StageSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a run gives to a stage: its settings, and what its worker holds open."""
+
+    run: str
+    settings: StageSettings
+    spec: StageSpec
+    """The stage on the run's road."""
+    models: Mapping[str, str]
+    """Role -> identity of the model."""
+    limits: Limits
+    chain: Chain | None = None
+    """What budget and labels need of the run's pilot."""
+    opened: Engine | None = None
+    box: Sandbox | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The model of the stage's role. Raises ValueError where none was opened."""
+        if self.opened is None:
+            raise ValueError(f"stage {self.spec.name} needs an engine")
+        return self.opened
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where code is run. Raises ValueError where none was opened."""
+        if self.box is None:
+            raise ValueError(f"stage {self.spec.name} needs a sandbox")
+        return self.box
+
+    @property
+    def model(self) -> str:
+        """Identity of the model of the stage's role."""
+        return self.models[self.spec.role]
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.settings.seed
+
+    def grader(self) -> Grading:
+        """What compares answers."""
+        return grader(self.settings.answers)
+
+    def reads(self, kind: Rows[Any]) -> bool:
+        """Whether the stage reads these rows on the run's road."""
+        return kind.stage in self.spec.reads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything there is to know about a stage."""
+
+    rows: Rows[Any]
+    """What it makes."""
+    role: Role
+    reads: tuple[Rows[Any], ...]
+    says: str
+    """What it does, in a sentence."""
+    make: Callable[[Kit], Processor]
+    settings: tuple[str, ...] = ()
+    """The groups of `StageSettings` that it reads, its own first."""
+    without: tuple[Rows[Any], ...] = ()
+    """Those of `reads` that a road may leave out."""
+    one_of: tuple[Rows[Any], ...] = ()
+    """Of these, just one must stand before it."""
+    names_only: tuple[Rows[Any], ...] = ()
+    """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
+    runs_code: bool = False
+    """Whether its workers need the sandbox."""
+    verifies: bool = False
+    """Whether it writes verifications; a road has one such stage at most."""
+    check: Callable[[StageSettings], None] = lambda settings: None
+    """Refuses settings that contradict each other or the road. Raises ConfigurationError."""
+    check_input: Callable[[StageSettings, Sequence[Problem]], None] = lambda settings, given: None
+    """Refuses problems that the settings can't do with. Raises ConfigurationError."""
+    redone: Callable[[str, Difference, Spec], bool | None] = lambda setting, found, asked: None
+    """Whether a derived run makes it anew for a setting (`GROUP.FIELD` of `stages`) that differs,
+    where that is not said by `settings`: those of its own group, and of no other."""
+
+    @property
+    def name(self) -> str:
+        """Its name on roads, in stores and in settings."""
+        return self.rows.stage
+
+    @property
+    def spec(self) -> StageSpec:
+        """The stage as those see it who move shards."""
+        return StageSpec(
+            self.name,
+            self.role,
+            _names(self.reads),
+            _names(self.without),
+            _names(self.one_of),
+            self.runs_code,
+        )
+
+
+def _names(kinds: tuple[Rows[Any], ...]) -> tuple[str, ...]:
+    return tuple(kind.stage for kind in kinds)
