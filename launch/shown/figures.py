@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from workflows.evaluation.measures import Measure, Suite
-from workflows.scoring.rewards import AGGREGATES
+from workflows.votes.rewards import AGGREGATES
 
 
 def table_of(measures: Sequence[Measure], suite: Suite, n: int) -> Table:

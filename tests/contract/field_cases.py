@@ -64,15 +64,15 @@ from workflows.formats import steps
 from workflows.formats.conversation import clean_text
 from workflows.formats.executed import first_found
 from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.steps import flaw
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.responses import read_responses
 from workflows.judging.seats import read_alignment, read_paragraphs
 from workflows.judging.tools import tool_verdicts
-from workflows.sampling.quota import flaw
-from workflows.scoring.rewards import reward_at
 from workflows.settings import AnswerSettings
 from workflows.stages.rationalize import Budget, RationaleWriter
 from workflows.training.mask import masker_for, render, with_trainable_template
+from workflows.votes.rewards import reward_at
 
 DATA = Path(__file__).parents[1] / "data"
 FAST_S = 30.0

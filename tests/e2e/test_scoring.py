@@ -32,9 +32,9 @@ from tests.scripted_verifier import verifier, world_responses
 from tests.scripted_world import InProcessSandbox
 from workflows.builds.build import continue_run, standing
 from workflows.schedule.driver import Happened
-from workflows.scoring.rewards import averaged, first_error_index
 from workflows.scoring.run import VerifierMaker, scores_of, start_scoring
 from workflows.scoring.settings import ScoreConfig
+from workflows.votes.rewards import averaged, first_error_index
 
 N = 5
 GIVEN = world_responses()

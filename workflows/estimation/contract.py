@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-RIGHT_ANSWER = "right_answer"
-"""Stop rule of a path that has no rollouts of its own, since its answer is right."""
-
 
 class Count(NamedTuple):
     """Rollouts of a state so far, and how many of them ended in the right answer."""

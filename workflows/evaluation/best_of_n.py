@@ -22,8 +22,8 @@ from storage.errors import InputError
 from storage.rows.records import Response
 from workflows.answers import quick
 from workflows.evaluation.processbench import Histories
-from workflows.scoring.rewards import AGGREGATES, Aggregate, averaged, solution_score
 from workflows.settings import AnswerSettings
+from workflows.votes.rewards import AGGREGATES, Aggregate, averaged, solution_score
 
 UNSCORED = -1.0
 """Score of a solution whose rewards could not be had."""

@@ -21,7 +21,7 @@ from storage.errors import InputError
 from storage.rows.records import Response, Score
 from workflows.evaluation import best_of_n, probes, processbench, stopping
 from workflows.evaluation.processbench import Histories
-from workflows.scoring.rewards import Aggregate, averaged, solution_score
+from workflows.votes.rewards import Aggregate, averaged, solution_score
 
 Suite = Literal["processbench", "bon"]
 

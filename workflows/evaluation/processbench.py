@@ -22,7 +22,7 @@ from statistics import fmean, stdev
 
 from storage.errors import InputError
 from storage.rows.records import Response
-from workflows.scoring.rewards import THRESHOLD, averaged, first_error_index
+from workflows.votes.rewards import THRESHOLD, averaged, first_error_index
 
 GRID = tuple(step / 20 for step in range(1, 20))
 """Thresholds that SCAN tries: 0.05, 0.10, ... 0.95."""

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pvariance
 
-from workflows.scoring.rewards import Aggregate, solution_score
+from workflows.votes.rewards import Aggregate, solution_score
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from storage.bounds import Positive, Share, Temperature
 from storage.errors import ItemError
 from storage.rows.records import Critique, Message, Response, Score
 from workflows.formats import prompts, steps
-from workflows.scoring.rewards import THRESHOLD, first_error_index
 from workflows.settings import STRICT
+from workflows.votes.rewards import THRESHOLD, first_error_index
 
 REQUEST = (
     "There might be some problem in this paragraph of your reasoning, please rethink and refine "

@@ -200,3 +200,16 @@ def _headers(text: str) -> Iterator[_Header]:
         word = match["number"].lower()
         number = _WORDS.index(word) + 1 if word in _WORDS else int(word)
         yield _Header(number, match.start(), match.end() + size, reopened, bool(match["item"]))
+
+
+def flaw(finish_reason: str, text: str, answer: str | None) -> str | None:
+    """Why a path is invalid; None for a valid one.
+
+    `truncated`, `no_box`, `step_gap` (a header is missing, so that two steps stand in one),
+    `empty_step` or `one_step`.
+    """
+    if finish_reason != "stop":
+        return "truncated"
+    if answer is None:
+        return "no_box"
+    return step_flaw(text) or ("one_step" if len(split(text)) < 2 else None)

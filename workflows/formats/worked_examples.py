@@ -16,7 +16,7 @@ from storage.rows.records import Message, Problem
 from workflows.answers import read_answer
 from workflows.formats import prompts, steps
 from workflows.formats.rationale import paragraphs
-from workflows.sampling.quota import flaw
+from workflows.formats.steps import flaw
 from workflows.settings import StageSettings, WorkedRationale, WorkedSolution
 
 

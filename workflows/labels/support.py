@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from storage.errors import ConfigurationError
-from workflows.estimation.contract import RIGHT_ANSWER
 from workflows.settings import LabelSettings
 
+RIGHT_ANSWER = "right_answer"
+"""Stop rule of a path that has no rollouts of its own, since its answer is right."""
 OF_COUNTS = frozenset({"ratio", "difference", "hard", "soft", "start_ratio", "effective"})
 OF_BELIEFS = frozenset({"ratio", "difference", "hard", "soft"})
 PERMITTED_FORMS: Mapping[str, Mapping[str, frozenset[str]]] = {

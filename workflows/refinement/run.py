@@ -37,9 +37,9 @@ from workflows.road import StageSpec
 from workflows.runs.configuration import ClusterSettings
 from workflows.runs.starting import begin_with_rows
 from workflows.runs.workers import worker_makers
-from workflows.scoring.rewards import THRESHOLD
 from workflows.settings import STRICT, sampling_of
 from workflows.stages.refine import Refiner
+from workflows.votes.rewards import THRESHOLD
 
 REFINE = StageSpec("refine", "generator", ("critiques",))
 

@@ -2,7 +2,7 @@
 
 Invariant: every rule is a pure function of the samples seen so far, taken in the order of their
 indices, so that a repeated shard draws and selects the same paths. Invalid is not incorrect: an
-invalid path (see `flaw`) counts toward neither quota.
+invalid path (see `workflows.formats.steps.flaw`) counts toward neither quota.
 """
 
 from __future__ import annotations
@@ -10,23 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.rows.records import Path
-from workflows.formats.steps import split, step_flaw
 from workflows.sampling.knapsack import SamplingBudget, Tally, plan
 from workflows.sampling.rounds import Allocation
 from workflows.settings import SampleSettings
-
-
-def flaw(finish_reason: str, text: str, answer: str | None) -> str | None:
-    """Why a path is invalid; None for a valid one.
-
-    `truncated`, `no_box`, `step_gap` (a header is missing, so that two steps stand in one),
-    `empty_step` or `one_step`.
-    """
-    if finish_reason != "stop":
-        return "truncated"
-    if answer is None:
-        return "no_box"
-    return step_flaw(text) or ("one_step" if len(split(text)) < 2 else None)
 
 
 def usable(paths: Sequence[Path], correct: bool) -> list[Path]:
@@ -83,10 +69,6 @@ class QuotaRule:
 
     def __init__(self, settings: SampleSettings) -> None:
         self._settings = settings
-
-    def flaw(self, finish_reason: str, text: str, answer: str | None) -> str | None:
-        """See `flaw`."""
-        return flaw(finish_reason, text, answer)
 
     def next_round(self, paths: Sequence[Path]) -> int:
         """Samples to draw next; 0 once both quotas are full or the cap is reached."""

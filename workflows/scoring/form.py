@@ -28,8 +28,8 @@ from workflows.formats.conversation import QUESTION
 from workflows.formats.executed import Found, first_found, pieces, violation
 from workflows.formats.fences import unix
 from workflows.formats.rationale import printed
-from workflows.scoring.rewards import reward_at
 from workflows.scoring.settings import EXECUTING, Mode
+from workflows.votes.rewards import reward_at
 
 YES, NO = "Yes", "No"
 VERDICT_OPENING = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{"

@@ -29,9 +29,9 @@ from storage.runs.run import Run
 from workflows.runs.starting import begin_with_rows
 from workflows.runs.workers import worker_makers
 from workflows.scoring.form import TrainingForm, check_verdicts
-from workflows.scoring.rewards import averaged, first_error_index
 from workflows.scoring.settings import ScoreConfig, binding
 from workflows.stages.score import Effort, Verifier
+from workflows.votes.rewards import averaged, first_error_index
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.estimation.budgets import SMOOTHED, budget_of, check_budget
-from workflows.estimation.contract import RIGHT_ANSWER, Count, RolloutBudget
+from workflows.estimation.contract import Count, RolloutBudget
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
+from workflows.labels.support import RIGHT_ANSWER
 from workflows.settings import StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 

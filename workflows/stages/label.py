@@ -22,12 +22,11 @@ from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.specs import Difference, Spec
 from workflows.estimation.budgets import SMOOTHED
-from workflows.estimation.contract import RIGHT_ANSWER
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
 from workflows.estimation.smoothed import counted, smooth, unexplained
 from workflows.labels.rule import first_error as first_error
-from workflows.labels.support import STOPS_AT_ZERO, check_labels, refuse_unsupported
+from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.labels.values import zero_after_first_zero as zero_after_first_zero
 from workflows.sampling.quota import pass_at_1

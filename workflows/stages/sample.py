@@ -21,6 +21,7 @@ from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.formats import steps
 from workflows.formats.solving import first_chat
+from workflows.formats.steps import flaw
 from workflows.formats.worked_examples import check_examples
 from workflows.sampling.quota import QuotaRule, allocation
 from workflows.sampling.rounds import Allocation, Rounds
@@ -33,10 +34,6 @@ PolicyChat = Callable[[Problem], Chat]
 
 class SamplingRule(Protocol):
     """When to stop and what to select; every method is pure in the paths drawn so far."""
-
-    def flaw(self, finish_reason: str, text: str, answer: str | None) -> str | None:
-        """Why a path is invalid; None for a valid one."""
-        ...
 
     def next_round(self, paths: Sequence[Path]) -> int:
         """Samples to draw next; 0: enough."""
@@ -155,7 +152,7 @@ class PolicySampler:
         answer: str | None,
         right: bool,
     ) -> Path:
-        flaw = self._rule.flaw(completion.finish_reason, text, answer)
+        reason = flaw(completion.finish_reason, text, answer)
         return Path(
             path_id=f"{problem.problem_id}#{index}",
             problem_id=problem.problem_id,
@@ -167,8 +164,8 @@ class PolicySampler:
             answer=answer,
             # A text that was cut off has no answer yet, whatever stands in a box so far.
             correct=right and completion.finish_reason == "stop",
-            valid=flaw is None,
-            invalid_reason=flaw,
+            valid=reason is None,
+            invalid_reason=reason,
             duplicate_of=None,
             selected=False,
             tokens=completion.tokens,

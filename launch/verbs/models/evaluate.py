@@ -42,10 +42,10 @@ from workflows.evaluation.measures import Measure, Suite
 from workflows.evaluation.processbench import Histories
 from workflows.inputs.responses import read_responses
 from workflows.runs.settling import pinned, recalled
-from workflows.scoring.rewards import THRESHOLD
 from workflows.scoring.run import scores_of, speller
 from workflows.scoring.settings import Mode, ScoreConfig, binding
 from workflows.settings import AnswerSettings
+from workflows.votes.rewards import THRESHOLD
 
 MAIN = "verifier"
 MODES: tuple[Mode, ...] = ("full", "cot", "code", "code_not_run", "direct")

@@ -54,11 +54,11 @@ from workflows.refinement.run import (
 )
 from workflows.refinement.run import binding as refine_binding
 from workflows.runs.settling import pinned, recalled
-from workflows.scoring.rewards import THRESHOLD
 from workflows.scoring.run import scores_of, speller
 from workflows.scoring.settings import ScoreConfig
 from workflows.scoring.settings import binding as score_binding
 from workflows.settings import AnswerSettings
+from workflows.votes.rewards import THRESHOLD
 
 _ADAPTER: TypeAdapter[RefineConfig] = TypeAdapter(RefineConfig)
 

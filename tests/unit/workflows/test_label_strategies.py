@@ -13,8 +13,8 @@ from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import PathLabels
 from tests.label_rows import path, rows
 from workflows.estimation.budgets import BinarySearch, check_budget
-from workflows.estimation.contract import RIGHT_ANSWER, Count
-from workflows.labels.support import check_labels
+from workflows.estimation.contract import Count
+from workflows.labels.support import RIGHT_ANSWER, check_labels
 from workflows.labels.values import best_of, step_values
 from workflows.settings import EstimateSettings, LabelSettings
 from workflows.stages.label import path_labels

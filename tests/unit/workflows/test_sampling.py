@@ -7,7 +7,8 @@ import random
 import pytest
 
 from storage.rows.records import Path
-from workflows.sampling.quota import QuotaRule, flaw, pass_at_1
+from workflows.formats.steps import flaw
+from workflows.sampling.quota import QuotaRule, pass_at_1
 from workflows.settings import SampleSettings
 
 

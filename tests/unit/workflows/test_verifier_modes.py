@@ -10,7 +10,7 @@ import pytest
 from demo import check, world
 from storage.rows.records import Response
 from workflows.evaluation import probes, stopping
-from workflows.scoring.rewards import solution_score
+from workflows.votes.rewards import solution_score
 
 RESPONSE = Response("r", "p", "?", ["1 + 1 = 2.", "2 + 1 = 3.", "So 3."], "easy", -1, True, "3")
 
