@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
-from storage.readings import NOT_RECORDED, Kept, is_reading_count, kept_by_reading
+from storage.rows.readings import NOT_RECORDED, Kept, is_reading_count, kept_by_reading
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.run import Success
 from storage.runs.specs import Spec

@@ -30,6 +30,7 @@ from workflows.estimation.posterior import Chain
 from workflows.formats import steps
 from workflows.formats.conversation import ExportStage
 from workflows.formats.rationale import PaperForm
+from workflows.formats.worked_examples import rationale_turns, solution_turns
 from workflows.runs.configuration import BuildConfig
 from workflows.runs.workers import worker_makers
 from workflows.runs.workload import Workload
@@ -41,7 +42,6 @@ from workflows.stages.label import LabelStage
 from workflows.stages.rationalize import Budget, RationaleWriter
 from workflows.stages.sample import PolicySampler
 from workflows.stages.search import TreeSearcher
-from workflows.worked_examples import rationale_turns, solution_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,7 @@ class StageMaker:
                 code_rounds=wanted.code_rounds,
                 execute=wanted.execute,
                 votes=wanted.votes,
+                heard="judge" in self.config.stages.consensus.sources,
                 attempts=wanted.attempts,
             ),
             limits=self.config.sandbox.limits,

@@ -13,13 +13,14 @@ from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.workers.contract import ShardRows, Stage
 from storage.errors import ConfigurationError
-from storage.rows.records import Path, Problem
+from storage.rows.records import Judgement, Path, Problem
 from workflows.formats.rationale import PaperForm
 from workflows.formats.steps import opening
+from workflows.judging.ballots import read
 from workflows.judging.formal import in_words, programs
 from workflows.judging.seats import panel, repair_chat
 from workflows.runs.configuration import BuildConfig
-from workflows.settings import sampling_of
+from workflows.settings import JudgeSettings, sampling_of
 from workflows.stages.consensus import check_sources
 from workflows.stages.estimate import Completer, State
 from workflows.stages.formalize import FormalVerifier
@@ -79,6 +80,12 @@ def reads_of(config: BuildConfig, name: str) -> tuple[str, ...]:
     return next(stage.reads for stage in config.road if stage.name == name)
 
 
+def says_something(settings: JudgeSettings, row: Judgement) -> bool:
+    """Whether a verification gives labels, of which the judge itself named any."""
+    named = row.index is not None or any(verdict is not None for verdict in row.verdicts)
+    return named and read(row, settings, len(row.verdicts)) is not None
+
+
 def judge_stage(config: BuildConfig, engine: Engine) -> Stage:
     """Stage `judge`."""
     wanted = config.stages.judge
@@ -88,6 +95,7 @@ def judge_stage(config: BuildConfig, engine: Engine) -> Stage:
         votes=wanted.votes,
         meta=wanted.aggregator == "meta_critique",
         only_wrong=wanted.paths == "wrong",
+        readable=partial(says_something, wanted),
         entering=entering(reads_of(config, "judge")),
         sampling=sampling_of(wanted),
         model=model_identity(config.engine("judge")),

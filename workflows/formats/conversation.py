@@ -26,7 +26,7 @@ from enum import StrEnum
 from actors.workers.contract import ShardResult, ShardRows, process_now
 from storage.datasets.view import View, conversations
 from storage.errors import ItemError
-from storage.readings import counts_of
+from storage.rows.readings import counts_of
 from storage.rows.records import (
     Agreement,
     Example,
@@ -125,6 +125,12 @@ def output_part(right: bool) -> str:
     verdict = "Yes" if right else "No"
     judgement = f"**Judgement**: $\\boxed{{{verdict}}}$"
     return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}\n"
+
+
+def verdict_of(turn: str) -> bool | None:
+    """What an assistant turn judges; None where it has not the form's parts in their order."""
+    match = _TURN.fullmatch(turn)
+    return None if match is None else match["verdict"] == "Yes"
 
 
 def ended(example: Example) -> Example:

@@ -20,6 +20,7 @@ from storage.bounds import Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles, road_of
+from workflows.schedule.floor import FloorSetting
 from workflows.settings import STRICT, StageSettings
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
@@ -79,6 +80,9 @@ class ClusterSettings:
     """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
     trouble_after: Positive = 50
     """Items of a stage before that share means anything."""
+    exception_share: Share = 0.01
+    """The run stops when more of a stage's items, of at least 200, ended in an exception: a fault
+    of the program, not of the items."""
     sandbox_actors: Positive | None = None
     """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
     as many as the cluster's `sandbox` resource counts, one where it has none."""
@@ -87,7 +91,8 @@ class ClusterSettings:
     role, or executors (`sandbox`). Empty: the cluster as it is."""
     place_patience_s: Seconds = 1800.0
     """How long engines wait for a place, and work for nodes that were asked for, before the run
-    stops (resumable)."""
+    stops (resumable). An engine's start has as long as it needs, until for so long nothing moved:
+    no byte of its weights was read and its processes did not work."""
     cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
     """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
     without GPUs: the run waits for some."""
@@ -114,6 +119,11 @@ class BuildConfig:
     models: ModelSettings
     stages: StageSettings = field(default_factory=StageSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """The run stops, with three texts that show why, where a stage can use less than this share of
+    the texts that its model wrote (at least 48, of 16 requests): solutions without a box or without
+    steps, verifications of another form, texts that don't end. What is merely wrong is of use.
+    `off`: it goes on."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""

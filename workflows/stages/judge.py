@@ -16,6 +16,7 @@ from typing import Protocol
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
 from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.records import Judgement, Path, Problem
 from storage.seeds import request_seed
@@ -80,18 +81,21 @@ class Judge:
         votes: int,
         meta: bool,
         only_wrong: bool,
+        readable: Callable[[Judgement], bool],
         entering: Entering,
         sampling: Sampling,
         model: str,
         seed: int,
     ) -> None:
         """`votes`: verifications per seat; `meta`: each is criticised and written again;
-        `only_wrong`: paths whose own answer is right are not judged (`right_answer`)."""
+        `only_wrong`: paths whose own answer is right are not judged (`right_answer`); `readable`:
+        whether a verification says anything."""
         self._engine = engine
         self._panel = panel
         self._votes = votes
         self._meta = meta
         self._only_wrong = only_wrong
+        self._readable = readable
         self._entering = entering
         self._sampling = sampling
         self._model = model
@@ -177,4 +181,12 @@ class Judge:
                 tokens=said.tokens,
             )
 
-        return [row(offset, said) for offset, said in enumerate(reply.completions)]
+        rows = [row(offset, said) for offset, said in enumerate(reply.completions)]
+        if turn != "critique":
+            note_reply(Text(path.path_id, made.text, self._flaw(made)) for made in rows)
+        return rows
+
+    def _flaw(self, row: Judgement) -> str | None:
+        if self._readable(row):
+            return None
+        return "truncated" if row.finish_reason != "stop" else "unreadable"

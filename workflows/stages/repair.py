@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.yields import note_reading
 from storage.errors import ItemError
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
 from storage.seeds import request_seed
@@ -62,12 +63,13 @@ class Repairer:
         reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
         written = reply.completions[0]
         replacement = written.text.strip()
-        if written.finish_reason != "stop":
-            raise ItemError("truncated", f"{written.tokens} tokens")
-        if not replacement:
-            raise ItemError("empty_step")
-        if "\n\n" in replacement:
-            raise ItemError("not_one_step")
+        with note_reading(path.path_id, written.text):
+            if written.finish_reason != "stop":
+                raise ItemError("truncated", f"{written.tokens} tokens")
+            if not replacement:
+                raise ItemError("empty_step")
+            if "\n\n" in replacement:
+                raise ItemError("not_one_step")
         if replacement == wrong.strip():
             raise ItemError("same_step")
         return Intervention(

@@ -15,6 +15,7 @@ from typing import Protocol
 from actors.engines.contract import Chat, Completion, Engine, Sampling
 from actors.workers.collaborators import Grading, ReadAnswer, SplitSteps
 from actors.workers.contract import ShardResult, ShardRows, process_items
+from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.records import Drop, Path, Problem
 from storage.seeds import request_seed
@@ -136,6 +137,7 @@ class PolicySampler:
                 )  # fmt: skip
                 twin = first_with.setdefault(text, path.path_id)
                 paths.append(path if twin == path.path_id else replace(path, duplicate_of=twin))
+            note_reply(Text(made.path_id, made.text, made.invalid_reason) for made in paths[start:])
             number += 1
 
     def _path(

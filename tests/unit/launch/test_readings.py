@@ -12,7 +12,7 @@ from launch.verbs.runs.status import run_status, show_status, status_tables
 from storage.datasets.card import dataset_card
 from storage.datasets.view import GENPRM
 from storage.objects.memory import MemoryStore
-from storage.readings import Kept, counts_of, kept_by_reading
+from storage.rows.readings import Kept, counts_of, kept_by_reading
 from storage.rows.records import FORGIVING, STRICT, Example, Rationale
 from storage.runs.layout import success_key
 from storage.runs.run import Run

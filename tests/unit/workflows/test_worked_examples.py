@@ -16,9 +16,9 @@ from storage.runs.specs import ShardPlan, Spec, differences
 from workflows.builds.wiring import opened_chat, policy_chat
 from workflows.formats import prompts
 from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.worked_examples import check_examples, rationale_turns, solution_turns
 from workflows.runs.configuration import BuildConfig, binding
 from workflows.settings import StageSettings, WorkedRationale
-from workflows.worked_examples import check_examples, rationale_turns, solution_turns
 
 SOLVED = {"problem": "What is 2 + 3?", "solution": "Step 1: 2 + 3 = 5.\n\nStep 2: \\boxed{5}\n"}
 VERIFIED = {
