@@ -92,6 +92,18 @@ def sweep(base: Path) -> None:
             os.close(held)
 
 
+def is_held(file: Path) -> bool:
+    """Whether somebody, in whichever container, has a file locked. False where it is not there."""
+    try:
+        with file.open() as held:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def _clear(folder: Path) -> None:
     """Remove a folder, its lock last: whoever is killed meanwhile leaves it to the next sweep."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:

@@ -165,14 +165,17 @@ def measured(
 ) -> dict[str, Any]:
     """F1 of both on the responses that both have, and on how many steps they agree."""
     both = [one for one in responses if one.response_id in theirs and one.response_id in ours]
-    f1: dict[str, float] = {}
+    f1: dict[str, float | None] = {}
     for name, rewards in (("theirs", theirs), ("ours", ours)):
         judged = [
             Judgement("", one.label, processbench.predict([rewards[one.response_id]]))
             for one in both
             if one.label is not None
         ]
-        f1[name] = processbench.score(judged).f1 if judged else float("nan")
+        try:
+            f1[name] = processbench.score(judged).f1
+        except InputError:  # none of one class
+            f1[name] = None
     pairs = [
         (a >= 0.5, b >= 0.5)
         for one in both

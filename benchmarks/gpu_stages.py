@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as Folder
@@ -56,6 +57,22 @@ class Row:
         print(f"{self.part}: {self.seconds:.1f} s; {share}{self.note}", file=sys.stderr, flush=True)
 
 
+class Budget:
+    """Time after which no part is begun any more."""
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes = minutes
+        self._ends = time.monotonic() + 60 * minutes
+
+    def allows(self, part: str, rows: list[Row]) -> bool:
+        """Whether a part may begin; where not, its row says so."""
+        if time.monotonic() < self._ends:
+            return True
+        rows.append(Row(part, 0.0, note=f"not begun: {self._minutes:g} minutes were spent"))
+        rows[-1].tell()
+        return False
+
+
 class Voiced:
     """An engine whose samples take what its model draws and say what a script says."""
 
@@ -80,8 +97,9 @@ def _spoken(drawn: Completion, said: Completion) -> Completion:
 class Stages:
     """The three stages that generate, around one engine, and the same requests without them."""
 
-    def __init__(self, arguments: argparse.Namespace, model: Folder) -> None:
+    def __init__(self, arguments: argparse.Namespace, model: Folder, budget: Budget) -> None:
         self.arguments = arguments
+        self.budget = budget
         self.settings = EngineSettings(
             model=str(model),
             max_in_flight=arguments.in_flight,
@@ -175,8 +193,11 @@ class Stages:
 
     async def wide(self, wanted: Sequence[str]) -> list[Row]:
         """Stage after stage with lengths that differ."""
+        found: list[Row] = []
+        if not self.budget.allows(" ".join(wanted), found):
+            return found
         engine, started = await self.open()
-        found = [started]
+        found.append(started)
         sandbox = open_sandbox(SandboxSettings()) if "rationale" in wanted else None
         try:
             if sandbox is not None:
@@ -184,10 +205,10 @@ class Stages:
             shards = self.shards(self.arguments.shard_size)
             row, paths = await self.measured("sample", "sample", engine, shards)
             found += [row] if "sample" in wanted else []
-            if "estimate" in wanted:
+            if "estimate" in wanted and self.budget.allows("estimate", found):
                 some = _selected(shards, paths, self.arguments.paths)
                 found.append((await self.measured("estimate", "estimate", engine, some))[0])
-            if sandbox is not None:
+            if sandbox is not None and self.budget.allows("rationale", found):
                 some = [
                     rows.but({LABELS: tuple(map(_label, rows[PATHS]))})
                     for rows in _selected(shards, paths, self.arguments.solutions)

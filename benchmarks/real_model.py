@@ -302,11 +302,12 @@ def main() -> int:
     parser.add_argument("--math", type=int, default=34, help="problems of MATH")
     parser.add_argument("--easy", type=int, default=12, help="problems of our own")
     parser.add_argument("--pairs", type=int, default=2, help="passes of stage and raw vLLM")
+    parser.add_argument("--folder", type=Path, help="where a run is continued; default: a new one")
     asked = parser.parse_args()
     began = time.perf_counter()
     place = ROOT / ".stepmill"
     place.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="real-model-", dir=place))
+    folder = (asked.folder or Path(tempfile.mkdtemp(prefix="real-model-", dir=place))).resolve()
     config = prepare(folder, problems(asked.math, asked.easy))
     made = time.perf_counter()
     built = stepmill(folder, "build", config.name)

@@ -49,17 +49,17 @@ class MeteredClock:
         self._began = 0.0
         """When those inside began, summed."""
 
-    async def sleep(self, seconds: float) -> None:
-        """A sequence has a place for so long."""
+    async def sleep(self, seconds: float, sequences: int) -> None:
+        """So many sequences have a place each for so long."""
         began = self._now()
-        self._inside += 1
-        self._began += began
+        self._inside += sequences
+        self._began += sequences * began
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._inside -= 1
-            self._began -= began
-            self._worked += self._now() - began
+            self._inside -= sequences
+            self._began -= sequences * began
+            self._worked += sequences * (self._now() - began)
 
     def seconds(self) -> Seconds:
         """Until now."""

@@ -137,13 +137,17 @@ def show(run: Run, console: Console) -> None:
 
 def _table(*rows: tuple[str, Scores]) -> Table:
     table = Table(title="labels against the truth (class: wrong step)", title_justify="left")
-    for name in ("", "paths", "steps", "precision", "recall", "F1", "first error true", "all true"):
+    for name in (
+        "", "paths", "steps", "labelled wrong", "precision", "recall", "F1", "first error true",
+        "all true",
+    ):  # fmt: skip
         table.add_column(name, justify="right" if name else "left")
     for name, scores in rows:
         table.add_row(
             name,
             f"{scores.paths:,}",
             f"{scores.steps.total():,}",
+            f"{scores.labelled_wrong:.3f}",
             f"{scores.precision:.3f}",
             f"{scores.recall:.3f}",
             f"{scores.f1:.3f}",
@@ -178,7 +182,13 @@ def main(arguments: Iterable[str] | None = None) -> None:
     elif chosen.json:
         worth = measure(run)
         figures = {
-            name: {"precision": s.precision, "recall": s.recall, "f1": s.f1, "paths": s.paths}
+            name: {
+                "precision": s.precision,
+                "recall": s.recall,
+                "f1": s.f1,
+                "paths": s.paths,
+                "labelled_wrong": s.labelled_wrong,
+            }
             for name, s in (("all", worth.before), ("kept", worth.after))
         }
         Console().print_json(data=figures)

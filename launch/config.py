@@ -67,10 +67,13 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> BuildConfig:
 def load_training(path: Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
     """The same for the configuration of a training."""
     config = validated(_TRAINING, read(path, overrides), str(path))
+    if (config.run is None) == (config.conversations is None):
+        raise ConfigurationError(f"{path}: name one of `run` and `conversations`")
     folder = path.resolve().parent
-    template = config.chat_template
+    template, rows = config.chat_template, config.conversations
     return replace(
         config,
+        conversations=str((folder / rows).resolve()) if rows else None,
         store=store_url(config.store),
         base=_local(folder, config.base),
         chat_template=str((folder / template).resolve()) if template else None,

@@ -44,10 +44,10 @@ SCORING = """
 # Scoring
 
 `stepmill score MODEL FILE` takes these from its options and from `--config FILE.yaml`, which also
-has the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the engine runs
-decides what is left open: `models.verifier.max_in_flight` and `sandbox.sessions` are {gpu[0]} and
-{gpu[1]} on GPUs, {cpu[0]} and {cpu[1]} elsewhere; `models.verifier.max_model_len` is the model's
-own context, at most {context}.
+has `floor` and the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the
+engine runs decides what is left open: `models.verifier.max_in_flight` and `sandbox.sessions` are
+{gpu[0]} and {gpu[1]} on GPUs, {cpu[0]} and {cpu[1]} elsewhere; `models.verifier.max_model_len` is
+the model's own context, at most {context}.
 """
 
 

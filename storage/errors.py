@@ -1,11 +1,12 @@
 """The three families of errors, and who may decide them.
 
     StepmillError
-    ├── UserError                what a person must change; raised before any work; exit code 2
+    ├── UserError                what a person must change; before work is paid for; exit code 2
     │   ├── ConfigurationError       a setting is unknown, missing or impossible
     │   │   └── EngineRefused            a model can't be run there so, however often it is tried
     │   ├── InputError               a problem, answer, file or model folder is not what it must be
     │   │   └── UnusualAnswer            a reference that nothing can be compared with
+    │   ├── BelowFloor               hardly any text that a model writes can be used
     │   ├── SpecMismatch             the run was started with another configuration or input
     │   └── NothingFound             a run, file or object that was asked for does not exist
     ├── ItemError                one item can't be processed: dropped and counted, with `reason`
@@ -49,6 +50,10 @@ class InputError(UserError):
 
 class UnusualAnswer(InputError):
     """An answer that a person can read, and that no other answer can be compared with."""
+
+
+class BelowFloor(UserError):
+    """Hardly any text of a stage is of use: going on would spend the budget on nothing."""
 
 
 class SpecMismatch(UserError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from actors.workers.contract import Processor
 from actors.workers.worker import ShardWorker
+from actors.workers.yields import Floor
 from storage.errors import WorkerLost
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
@@ -18,8 +19,9 @@ MakeStages = Callable[[str], Mapping[str, Processor]]
 class LocalCluster:
     """Workers as plain objects."""
 
-    def __init__(self, run: Run, make_stages: MakeStages) -> None:
+    def __init__(self, run: Run, make_stages: MakeStages, floor: Floor | None = None) -> None:
         self._run = run
+        self._floor = floor
         self._make_stages = make_stages
         self._workers: dict[int, ShardWorker] = {}
         self.worked: list[tuple[str, int]] = []
@@ -32,7 +34,7 @@ class LocalCluster:
             return self._make_stages(role)
 
         reads = reads_by_stage(road_of(self._run.spec.stages[1:]))
-        made = ShardWorker(self._run, reads, stages, f"{role}-{worker}")
+        made = ShardWorker(self._run, reads, stages, f"{role}-{worker}", self._floor)
         await made.open()
         self._workers[worker] = made
 

@@ -21,9 +21,14 @@ _OWN_OUTPUT = re.compile(
 class OneText(ScriptedEngine):
     """Says `reply` as a rationale and `vote` as each index vote."""
 
-    def __init__(self, reply: str, vote: str = "-1}", reads: bool = False) -> None:
+    def __init__(
+        self, reply: str, vote: str = "-1}", reads: bool = False, again: str | None = None
+    ) -> None:
+        """`again`: what it says where the whole text is asked for once more; None: the same."""
         super().__init__(self._say, EngineSettings(kind="scripted"))
-        self._reply, self._vote, self._reads = reply, vote, reads
+        self._reply, self._vote, self._reads, self._again = reply, vote, reads, again
+        self.taken_up = 0
+        """How often it was asked to go on with a paragraph that somebody else opened."""
         self._before, self._since, self._at, self._shown = 0, 0, 0, 0
         self._opened: str | None = None
 
@@ -33,8 +38,11 @@ class OneText(ScriptedEngine):
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Go on; from the beginning where the text is asked for once more."""
         if self._opened is None or chat.prefill == self._opened:
+            self._reply = self._again or self._reply if self._opened else self._reply
             self._opened = chat.prefill
             self._before, self._since, self._at, self._shown = 0, 0, 0, 0
+        elif chat.prefill.endswith(f"{prompts.ANALYZE_OPEN}\n"):
+            self.taken_up += 1
         shown = chat.prefill.count(prompts.CODE_CLOSE + prompts.CODE_OUTPUT_OPEN)
         if shown > self._shown:
             self._shown = shown

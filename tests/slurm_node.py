@@ -1,4 +1,4 @@
-"""A Slurm of one node on this machine: controller, node and munge, all of them in one folder.
+"""A Slurm on this machine: controller, nodes (all of them this machine) and munge, in one folder.
 
 Debian's packages are installed on first use, by root; elsewhere the test is skipped.
 
@@ -30,7 +30,6 @@ ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmctldPort={controller}
-SlurmdPort={node}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 ProctrackType=proctrack/linuxproc
@@ -41,20 +40,22 @@ SelectType=select/cons_tres
 MpiDefault=none
 ReturnToService=2
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+SlurmdPidFile={folder}/slurmd-%n.pid
+PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP
+"""
+NODE = """NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus}
 """
 
 
 class SlurmNode:
     """Use `slurm_node`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: int) -> None:
         """`folder` is Slurm's own."""
         self._folder = folder
+        self._nodes = nodes
         self._processes: list[subprocess.Popen[bytes]] = []
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
 
@@ -90,30 +91,35 @@ class SlurmNode:
         return found
 
     def start(self) -> None:
-        """Start all three, and wait until a job may run."""
+        """Start all of them, and wait until a job may run."""
         host = socket.gethostname().partition(".")[0]
-        for name in ("state", "spool"):
-            (self._folder / name).mkdir()
+        names = [host] if self._nodes == 1 else [f"node{n}" for n in range(1, self._nodes + 1)]
+        (self._folder / "state").mkdir()
         (self._folder / "slurm.conf").write_text(
             CONFIGURATION.format(
-                host=host, folder=self._folder, cpus=os.cpu_count(),
-                controller=free_port(), node=free_port(),
+                host=host, folder=self._folder, controller=free_port(), names=",".join(names)
             )
-        )  # fmt: skip
+            + "".join(
+                NODE.format(name=name, host=host, port=free_port(), cpus=os.cpu_count())
+                for name in names
+            )
+        )
         key = self._folder / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
-        names = ("socket", "key-file", "pid-file", "seed-file", "log-file")
-        files = [f"--{name}={self._folder}/munge.{name.removesuffix('-file')}" for name in names]
+        kinds = ("socket", "key-file", "pid-file", "seed-file", "log-file")
+        files = [f"--{kind}={self._folder}/munge.{kind.removesuffix('-file')}" for kind in kinds]
         self._spawn("munged", "--foreground", "--force", *files)
         _until((self._folder / "munge.socket").exists)
         self._spawn("slurmctld", "-D")
-        self._spawn("slurmd", "-D")
+        for name in names:
+            (self._folder / f"spool-{name}").mkdir()
+            self._spawn("slurmd", "-D", *(("-N", name) if self._nodes > 1 else ()))
         self.until_idle()
 
     def until_idle(self) -> None:
-        """Wait until nothing of a job is left on the node."""
-        _until(lambda: self._said_by_sinfo() == "idle")
+        """Wait until nothing of a job is left."""
+        _until(lambda: set(self._said_by_sinfo().split()) == {"idle"})
 
     def stop(self) -> None:
         """Cancel every job, and end all three once nothing of a job is left."""
@@ -131,7 +137,8 @@ class SlurmNode:
         return ""
 
     def _spawn(self, *words: str) -> None:
-        process = spawn(words, self.environment, self._folder / f"{words[0]}.log")
+        log = self._folder / f"{words[0]}-{len(self._processes)}.log"
+        process = spawn(words, self.environment, log)
         self._processes.append(process)
 
 
@@ -141,12 +148,12 @@ def _until(there: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def slurm_node() -> Iterator[SlurmNode]:
-    """A node with nothing to do."""
+def slurm_node(nodes: int = 1) -> Iterator[SlurmNode]:
+    """A node, or several, with nothing to do."""
     _install()
     folder = Path(tempfile.mkdtemp(prefix="sm-slurm-"))
     folder.chmod(0o755)  # munge's clients look for its socket there
-    node = SlurmNode(folder)
+    node = SlurmNode(folder, nodes)
     try:
         node.start()
         yield node

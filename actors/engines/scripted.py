@@ -11,12 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.engines.admission import Admission, admitted, together
-from actors.engines.contract import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
+from actors.engines.admission import Admission, Leave, joined, whole
+from actors.engines.contract import (
+    SEED_SPACE,
+    Chat,
+    Completion,
+    EngineSettings,
+    Reply,
+    Sampling,
+    TokenLogprob,
+)
 from storage.errors import EngineFailed, ItemError
 
 Script = Callable[[Chat, int], str]
@@ -28,16 +37,16 @@ _TOKEN = re.compile(r"\s*\S+|\s+$")
 class Clock(Protocol):
     """Where time passes."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
+    async def sleep(self, seconds: float, sequences: int) -> None:
+        """Wait for `seconds`, in which so many sequences are at work."""
         ...
 
 
 class LoopClock:
     """The event loop's own time."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait for `seconds` of real time."""
+    async def sleep(self, seconds: float, sequences: int) -> None:
+        """Wait for `seconds` of real time, whatever is at work."""
         await asyncio.sleep(seconds)
 
 
@@ -97,21 +106,51 @@ class ScriptedEngine:
             raise ItemError("too_long", f"{prompt} tokens in a context of {limit}")
         room = sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - prompt)
 
-        async def part(wanted: Sampling) -> Reply:
-            number = await self._trouble()
-            samples = tuple(self._sample(chat, wanted, index, room) for index in range(wanted.n))
+        size = min(self._settings.part, self._admission.capacity)
+
+        async def group(wanted: Sampling, leave: Leave) -> Reply:
+            reply = Reply(await self._samples(chat, wanted, size, room), prompt)
             if self._latency is not None:
-                seconds = [self._latency.seconds(prompt, sample.tokens) for sample in samples]
-                await together(*map(self._clock.sleep, seconds))
+                await self._pass_time(reply, size, self._latency, leave)
             if self._dead.is_set():
                 raise EngineFailed("the scripted engine crashed with this request in flight")
-            return Reply(samples[:-1] if number == self._faults.short_at else samples, prompt)
+            return whole(reply, wanted.n)
 
-        return await admitted(part, sampling, self._settings.part, self._admission)
+        made = self._admission.each(sampling, size, lambda wanted, leave: [group(wanted, leave)])
+        return joined(await made)
 
     async def close(self) -> None:
         """Refuse further requests."""
         self._closed = True
+
+    async def _samples(
+        self, chat: Chat, wanted: Sampling, size: int, room: int
+    ) -> tuple[Completion, ...]:
+        """The samples of a group, part by part."""
+        samples: list[Completion] = []
+        for first in range(0, wanted.n, size):
+            short = await self._trouble() == self._faults.short_at
+            indices = range(first, min(first + size, wanted.n) - short)
+            samples += [self._sample(chat, wanted, index, room) for index in indices]
+        return tuple(samples)
+
+    async def _pass_time(self, reply: Reply, size: int, latency: Latency, leave: Leave) -> None:
+        """What the samples take; a part gives its places back with its last sample."""
+        tokens = [sample.tokens for sample in reply.completions]
+        ended = Counter(tokens)
+        places = ended
+        if size > 1:
+            places = Counter()
+            for first in range(0, len(tokens), size):
+                part = tokens[first : first + size]
+                places[max(part)] += len(part)
+        passed, at_work = 0.0, len(tokens)
+        for length in sorted(ended):
+            seconds = latency.seconds(reply.prompt_tokens, length)
+            await self._clock.sleep(seconds - passed, at_work)
+            passed = seconds
+            at_work -= ended[length]
+            leave(places[length])
 
     async def _trouble(self) -> int:
         number, self.requests = self.requests, self.requests + 1
@@ -127,7 +166,7 @@ class ScriptedEngine:
 
     def _sample(self, chat: Chat, sampling: Sampling, index: int, room: int) -> Completion:
         greedy = sampling.temperature == 0
-        text = self._script(chat, 0 if greedy else sampling.seed + index)
+        text = self._script(chat, 0 if greedy else (sampling.seed + index) % SEED_SPACE)
         stops = [(at, stop) for stop in sampling.stop if (at := text.find(stop)) >= 0]
         stop_string = None
         if stops:

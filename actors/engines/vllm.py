@@ -21,6 +21,7 @@ from actors.engines.admission import Admission, admitted
 from actors.engines.contract import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
 from actors.engines.log import EngineLog, cause_of
 from actors.engines.rendering import ChatRenderer
+from actors.engines.start import starting
 from actors.engines.vllm_core import LOGGING, one_line, start, stop
 from actors.machines.fitting import fitting
 from actors.models.fetching import at_hand
@@ -83,9 +84,10 @@ class VllmEngine:
             renderer = await loop.run_in_executor(thread, ChatRenderer.load, settings)
             # In a list that is emptied: futures and frames keep what they returned, and vLLM's
             # engine must be gone before the interpreter ends.
-            started = await loop.run_in_executor(
-                thread, lambda: [start(settings, sockets.path, log, fit)]
-            )
+            with starting(settings.model):
+                started = await loop.run_in_executor(
+                    thread, lambda: [start(settings, sockets.path, log, fit)]
+                )
         except BaseException:
             thread.shutdown(wait=False)
             log.close()
@@ -135,6 +137,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
 
+        if self._closed:  # while it waited for a place
+            raise EngineFailed("the engine was closed")
         outputs = self._llm.generate(tokens_input(prompt), parameters, f"{next(self._numbers)}")
         try:
             received = [output async for output in outputs]  # FINAL_ONLY: exactly one

@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from actors.sandbox import seccomp
+from actors.sandbox import owners, seccomp
 from actors.sandbox.box import Box, Hello
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.image.rootfs import PYTHON, RootFolder, build_root, state_dir
-from actors.sandbox.owners import Owner
 from storage.errors import SandboxUnavailable
 
 MARK = "stepmill-sandbox-of:"
@@ -199,7 +198,7 @@ class BubblewrapBoxes:
                 self._root = await asyncio.to_thread(build_root, state, self._python)
         self._root.check(self._settings.image)
         # The first word is what `ps`, and the reaper, see.
-        words = [f"{MARK}{Owner.me()}", *command(self._root.path, self._settings)]
+        words = [f"{MARK}{owners.mark()}", *command(self._root.path, self._settings)]
         try:
             link = await ProcessLink.start(program, words)
         except OSError as error:
@@ -214,6 +213,7 @@ class BubblewrapBoxes:
 
     async def reap(self) -> int:
         """Kill the boxes of dead owners."""
+        owners.stay()
         return await asyncio.to_thread(kill_orphans)
 
 
@@ -225,8 +225,7 @@ def kill_orphans() -> int:
             continue
         with contextlib.suppress(OSError):
             words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            owner = Owner.parse(words[0].removeprefix(MARK))
-            if words[0].startswith(MARK) and owner is not None and owner.is_dead():
+            if words[0].startswith(MARK) and owners.is_dead(words[0].removeprefix(MARK)):
                 os.kill(int(folder.name), signal.SIGKILL)
                 count += 1
     return count

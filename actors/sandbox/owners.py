@@ -1,58 +1,51 @@
 """Who a sandbox belongs to, and whether that process is still there.
 
-Invariant: an owner is judged only on its own host and process namespace; a number that was given
-to another process since is not the owner.
+Invariant: an owner lives while the lock of its folder is held, whichever container it and whoever
+looks are in. An owner whose temporary directory is another one than is seen here is never judged.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from actors.owned_folder import LOCK, OwnedFolder, is_held
+
 
 @cache
-def host() -> str:
-    """Identity of this boot and process namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+def _folder() -> OwnedFolder:
+    # Its number is for people alone.
+    folder = OwnedFolder(f"sandbox-{os.getpid()}")
+    atexit.register(folder.remove)
+    return folder
 
 
-def started_at(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot; None where there is none, or only a zombie."""
+def mark() -> str:
+    """This process, in one word for a label or an argument."""
+    folder = _folder().path
+    return f"{_place(folder)}|{folder}"
+
+
+def stay() -> None:
+    """Keep the folder young: some machines clear old files from their temporary directory."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(_folder().path / LOCK)
+
+
+def is_dead(mark: str) -> bool:
+    """True where an owner was here and is no more; False where it lives or can't be judged."""
+    place, _, folder = mark.partition("|")
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+        return place == _place(Path(folder)) and not is_held(Path(folder, LOCK))
+    except OSError:  # another user's, or another container's temporary directory
+        return False
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process, by host, number and start."""
-
-    host: str
-    pid: int
-    start: int
-
-    @classmethod
-    def me(cls) -> Owner:
-        """This process."""
-        return cls(host(), os.getpid(), started_at(os.getpid()) or 0)
-
-    @classmethod
-    def parse(cls, text: str) -> Owner | None:
-        """Read what `str` wrote; None where it is something else."""
-        parts = text.split("|")
-        if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
-            return None
-        return cls(parts[0], int(parts[1]), int(parts[2]))
-
-    def __str__(self) -> str:
-        """One word for a label or an argument."""
-        return f"{self.host}|{self.pid}|{self.start}"
-
-    def is_dead(self) -> bool:
-        """True where it was here and is no more; False where it lives or can't be judged."""
-        return self.host == host() and started_at(self.pid) != self.start
+def _place(folder: Path) -> str:
+    """Identity of the directory that a folder is in, on this boot."""
+    parent = folder.parent.stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{parent.st_dev}/{parent.st_ino}"

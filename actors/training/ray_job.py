@@ -27,6 +27,7 @@ from actors.owned_folder import OwnedFolder
 from actors.training.events import Event, Place, Say
 from actors.training.job import TrainingJob
 from actors.training.settings import SpreadSettings
+from actors.workers.ray_nodes import nodes_now
 from storage.errors import ConfigurationError, RunStopped, UserError
 
 POLL_SECONDS = 0.5
@@ -117,12 +118,18 @@ def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.Scali
         )
     each = spread.cpus_per_worker or max(1, cores // spread.workers)
     if gpus and not spread.cpus_per_worker:
-        each = min(each, CORES_BESIDE_GPU)
+        each = min(each, CORES_BESIDE_GPU, _cores_beside_each_gpu())
     return ray.train.ScalingConfig(
         num_workers=spread.workers,
         use_gpu=gpus > 0,
         resources_per_worker={"CPU": each} | ({"GPU": 1} if gpus else {}),
     )
+
+
+def _cores_beside_each_gpu() -> int:
+    """Of the node that has the fewest, at least one: with more a worker would wait for ever."""
+    with_gpus = [node.offers for node in nodes_now() if node.offers.get("GPU")]
+    return max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus))
 
 
 def _hear(journal: ActorHandle, watch: Say) -> UserError | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.engines.start import Progress, Pulse, progress, watched
 from actors.owned_folder import ray_folder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
@@ -91,6 +93,10 @@ class WorkerActor:
         await self._worker.open()
         return os.getpid()
 
+    async def starting(self) -> Progress | None:
+        """How far an engine is that is being started; None: none is."""
+        return await asyncio.to_thread(progress)
+
     async def work(self, stage: str, shard: int) -> Receipt:
         """Make and commit one shard."""
         return await self._worker.work(stage, shard)
@@ -122,15 +128,20 @@ class RayCluster:
         sandbox: SandboxSettings,
         executors: int | None = None,
         models: NodeModels | None = None,
+        say: Callable[[str], None] = lambda line: None,
+        start_patience_s: float = math.inf,
     ) -> None:
         """`makers` and `placements` are by role; `executors` of code start when needed, by default
         as many as the cluster's `sandbox` resource counts, or one. `models` are fetched before a
-        worker is started."""
+        worker is started. `say` is told, in a line, how far an engine's start is; a start in which
+        nothing moved for `start_patience_s` is given up."""
         self._makers = dict(makers)
         self._placements = dict(placements)
         self._sandbox = sandbox
         self._most_executors = executors
         self._models = models
+        self._say = say
+        self._start_patience_s = start_patience_s
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
         self._places = RayPlaces()
@@ -178,7 +189,10 @@ class RayCluster:
         )
         self._workers[worker] = actor
         with classified(f"worker {name}"):
-            self._pids[worker] = await actor.open.remote()
+            pulse = Pulse(name, self._start_patience_s)
+            self._pids[worker] = await watched(
+                actor.open.remote(), lambda: _look(actor), pulse, self._say
+            )
 
     def waiting(self) -> Collection[int]:
         """Workers that wait for a node with room."""
@@ -296,6 +310,13 @@ class RayCluster:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
         self._executors.clear()
+
+
+async def _look(actor: ActorHandle) -> Progress | None:
+    """How far a start is. Of an actor that died, its opening says it."""
+    with contextlib.suppress(RayError):
+        return await actor.starting.remote()  # type: ignore[no-any-return]
+    return None
 
 
 async def _gentle_close(actor: ActorHandle) -> None:

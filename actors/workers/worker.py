@@ -3,7 +3,8 @@
 Nothing of a shard passes through the driver: a task comes in, a receipt goes out. Several shards
 are in flight at once, so that an engine never drains between them.
 
-Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is.
+Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is;
+a worker that is being closed commits nothing, since what its stages need goes under their hands.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from actors.engines.admission import Queue, Work, work
 from actors.metrics import count
 from actors.workers.contract import Meter, Processor, ShardResult, shard_meter
 from actors.workers.poison import Notes, entered, parts_of, run_apart
+from actors.workers.yields import Floor, Yield, YieldWatch
+from storage.errors import InfrastructureError
 from storage.rows.kinds import ShardRows, stage_rows
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
@@ -52,23 +55,31 @@ class ShardWorker:
         reads: Mapping[str, tuple[str, ...]],
         open_stages: OpenStages,
         writer: str,
+        floor: Floor | None = None,
     ) -> None:
-        """`reads` says which stages' rows each stage needs; `writer` names this worker."""
+        """`reads` says which stages' rows each stage needs; `writer` names this worker.
+
+        Without a `floor` it goes on, however few of the texts are of use.
+        """
         self._run = run
         self._reads = reads
         self._open_stages = open_stages
         self._writer = writer
+        self._floor = floor
+        self._watches: dict[str, YieldWatch] = {}
         self._stages: Mapping[str, Processor] = {}
         self._meters: dict[tuple[str, int], Meter] = {}
         self._begun = itertools.count()
         self._queue = Queue()
+        self._closing = False
 
     async def open(self) -> None:
         """Load models and start what the stages need."""
         self._stages = await self._open_stages()
 
     async def work(self, stage: str, shard: int, held: Held | None = None) -> Receipt:
-        """Make and commit one shard. Raises InfrastructureError and UserError only.
+        """Make and commit one shard. Raises InfrastructureError and UserError only, BelowFloor
+        among them.
 
         `held` are rows of the shard that this process has in its hands; what is read and made is
         added, for whoever makes several stages of one shard.
@@ -96,26 +107,47 @@ class ShardWorker:
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
         work.set(Work(next(self._begun), self._queue))
+        watch = self._watch(stage)
+        found = watch.enter(shard)
         try:
             started = time.monotonic()
-            result = await make(await self._rows(stage, shard, held))
+            rows = await self._rows(stage, shard, held)
+            result = await watch.unless_below(make(rows))
+            items = max(meter.total, len(result.drops))
+            if self._closing:
+                raise InfrastructureError(f"{self._writer} was closed while at {stage} {shard}")
             receipt = await asyncio.to_thread(
                 self._run.publish,
                 stage_rows(stage),
                 shard,
                 result.rows,
                 drops=result.drops,
-                counts=result.counts | {"items": max(meter.total, len(result.drops))},
+                counts=result.counts | found.counts | {"items": items},
                 seconds=time.monotonic() - started,
                 role=self._writer,
             )
         finally:
             self._meters.pop((stage, shard), None)
+            watch.leave(shard)
         if receipt.won:
             self._show(receipt)
             if held is not None:
                 held[stage] = result.rows
+        await watch.settled()
         return receipt
+
+    def _watch(self, stage: str) -> YieldWatch:
+        if stage not in self._watches:
+
+            def committed(but: Collection[int]) -> Yield:
+                total = Yield()
+                for shard, receipt in self._run.receipts(stage).items():
+                    if shard not in but:
+                        total.add(Yield.of(receipt.counts))
+                return total
+
+            self._watches[stage] = YieldWatch(self._floor, self._run.name, stage, committed)
+        return self._watches[stage]
 
     def _show(self, receipt: Receipt) -> None:
         of = {"run": self._run.name, "stage": receipt.stage}
@@ -159,5 +191,6 @@ class ShardWorker:
         ]
 
     async def close(self) -> None:
-        """Release models and sandboxes."""
+        """Release models and sandboxes; what is still under way is not committed."""
+        self._closing = True
         await asyncio.gather(*(stage.close() for stage in self._stages.values()))

@@ -49,9 +49,11 @@ from workflows.runs.workload import (
     Workload,
     asked_nodes,
     kept_roles,
+    taking_turns,
     too_large,
     waits_for_gpus,
 )
+from workflows.schedule.crews import ENGINES
 from workflows.schedule.nodes import Slots
 
 METERS_EVERY_SECONDS = 1.0
@@ -91,15 +93,17 @@ class Site:
         self._join()
         return kept_nodes(("GPU",)).get("GPU", 0)
 
-    def gpus_for(self, workers: int, patience_s: float) -> None:
-        """Wait until a cluster that was joined has a free GPU for each of some workers.
+    def gpus_for(self, workers: int, cores: int, patience_s: float) -> None:
+        """Wait until a cluster that was joined has a free GPU, with so many free cores beside it,
+        for each of some workers.
 
-        Its autoscaler is asked for them. Raises RunStopped.
+        Its autoscaler is asked for them. Raises RunStopped, and ConfigurationError where no node
+        with GPUs has the cores.
         """
         with terminable():
             self._join()
-            with nodes_asked([{"GPU": 1.0}] * workers):
-                wait_for_free_gpus(workers, patience_s)
+            with nodes_asked([{"GPU": 1.0, "CPU": float(cores)}] * workers):
+                wait_for_free_gpus(workers, cores, patience_s)
 
     def machines(self, on_gpus: bool = False) -> list[Look]:
         """This machine, or one node of each kind that a training may use."""
@@ -228,11 +232,16 @@ class Site:
             before = {stage: len(shards) for stage, shards in found.done.items()}
             with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
                 models = NodeModels(config.engines, progress.say)
-                cluster = RayCluster(made, places, sandbox, config.cluster.sandbox_actors, models)
+                cluster = RayCluster(
+                    made, places, sandbox, config.cluster.sandbox_actors, models,
+                    progress.say, config.cluster.place_patience_s,
+                )  # fmt: skip
                 now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
-                later = now if self.remote else None
+                later, slots = now if self.remote else None, now()
+                if on_gpus and (said := taking_turns(config, sum(slots[ENGINES].values()))):
+                    progress.note(said)
                 try:
-                    asyncio.run(_drive(run, config, cluster, now(), later, on_gpus, progress))
+                    asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 

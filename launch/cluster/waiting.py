@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from actors.workers.ray_nodes import kept_nodes, nodes_now, nodes_said
-from storage.errors import RunStopped
+from storage.errors import ConfigurationError, RunStopped
 from workflows.runs.workload import missing_nodes
 from workflows.schedule.driver import spell
 
@@ -40,14 +40,29 @@ def wait_for_gpus(whose: Sequence[str], patience_s: float) -> None:
     _wait(missing, patience_s, "start some, or let cluster.ask ask for them")
 
 
-def wait_for_free_gpus(workers: int, patience_s: float) -> None:
-    """Until there is a free GPU for each of some workers; raises RunStopped."""
+def wait_for_free_gpus(workers: int, cores: int, patience_s: float) -> None:
+    """Until there is a free GPU, with so many free cores beside it, for each of some workers.
+
+    Raises RunStopped, and ConfigurationError where nodes with GPUs have too few cores.
+    """
+    beside = f" with {cores} cores each" if cores > 1 else ""
 
     def missing() -> list[str]:
-        nodes = nodes_now()
-        if sum(int(node.free.get("GPU", 0.0)) for node in nodes) >= workers:
+        nodes = [node for node in nodes_now() if node.offers.get("GPU")]
+        most = max((int(node.offers.get("CPU", 0.0)) for node in nodes), default=cores)
+        if most < cores:
+            raise ConfigurationError(
+                f"spread.cpus_per_worker is {cores}, and no node with GPUs has more than {most} "
+                "cores: lower it"
+            )
+        room = sum(
+            min(int(node.free.get("GPU", 0.0)), int(node.free.get("CPU", 0.0)) // cores)
+            for node in nodes
+        )
+        if room >= workers:
             return []
-        return [f"{workers} free GPUs ({nodes_said(nodes, ('GPU',))})"]
+        kinds = ("GPU", "CPU") if beside else ("GPU",)
+        return [f"{workers} free GPUs{beside} ({nodes_said(nodes, kinds)})"]
 
     _wait(missing, patience_s, "start some, or set spread.device to cpu")
 

@@ -132,6 +132,10 @@ class BuildProgress:
         if self._live is None:
             self._print(message)
 
+    def note(self, message: str) -> None:
+        """Show one line that stays."""
+        self._print(message)
+
     def _print(self, message: str) -> None:
         """One line of a log, however long, with the time."""
         line = f"{time.strftime('%H:%M:%S')} [{self._run}] {message}"

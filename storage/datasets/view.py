@@ -27,8 +27,9 @@ CHATML = (
 an answer behind a user's turn: the authors' inference does not ask."""
 _SFT = f"""\
 from trl import SFTConfig, SFTTrainer
+rows = dataset.select_columns(["conversations"]).rename_column("conversations", "messages")
 SFTTrainer("BASE", args=SFTConfig("OUT", assistant_only_loss=True, chat_template_path="{FOLDER}/\
-{CHAT_TEMPLATE}", max_length=8192), train_dataset=dataset.select_columns(["conversations"])).train()
+{CHAT_TEMPLATE}", max_length=8192), train_dataset=rows).train()
 """
 
 
@@ -47,7 +48,7 @@ class View:
     without: tuple[str, ...] = ()
     """Those of `reads` that a run may lack: it has no rows of them."""
     trl: str = ""
-    """An import and a line that train with TRL on `dataset`; "": it has no trainer for it."""
+    """Lines that train with TRL on `dataset`; "": it has no trainer for it."""
     chat_template: str = ""
     """A template that is handed out with the rows; "": none."""
 

@@ -5,7 +5,7 @@ try at a PUT and says what it knows; whoever needs certainty reads the object ba
 (`storage.runs.commits`). Reading is the store's own to retry, within bounds.
 
 Invariant: an object is visible whole or not at all, and once visible it is never replaced. Only
-`sweep` deletes.
+`sweep` deletes what is made of the data; notes on what is under way go when they are out of date.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; none of that name is fine. For `sweep` only."""
+        """Remove an object; none of that name is fine. For `sweep` and for notes only."""
         ...
 
 

@@ -56,6 +56,11 @@ def launch_key(run: str) -> str:
     return f"runs/{run}/launch.json"
 
 
+def stopped_key(run: str) -> str:
+    """Why the run stopped last, until it goes on: for people, not for decisions."""
+    return f"runs/{run}/stopped.json"
+
+
 def chain_key(run: str) -> str:
     """What the run's pilot said when it was started, where its labels need one."""
     return f"runs/{run}/chain.json"

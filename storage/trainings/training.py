@@ -1,6 +1,7 @@
 """A training: a folder of the object store in which everything that matters about it is kept.
 
     trainings/{name}/spec.json                    create-only: what is trained on what, and how
+    trainings/{name}/dataset/{digest}.{suffix}    what is trained on, where it is no run
     trainings/{name}/parts/{digest}               content-addressed pieces of files
     trainings/{name}/checkpoints/{step}.json      create-only: the state after so many updates
     trainings/{name}/model.json                   create-only: the finished model; the end
@@ -40,8 +41,9 @@ class TrainingSpec:
     base: str
     """Identity of the base model: folder name and digest, or its name."""
     run: str
+    """"": a file of conversations, `dataset/{digest}`."""
     dataset: str
-    """Digest of the run's committed export shards."""
+    """Digest of the run's committed export shards, or of the file."""
     settings: dict[str, Any]
     format: int = FORMAT
 

@@ -24,13 +24,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from attacks_on_host import ABSTRACT, CANARY
 from case import ROOMY_LIMITS, Case
 
-from actors.sandbox import Backend, Request, SandboxSettings, Verdict, open_sandbox
+from actors.sandbox import Backend, Request, SandboxSettings, Verdict, open_sandbox, owners
 from actors.sandbox.box import GRACE_S
 from actors.sandbox.bubblewrap import MARK
 from actors.sandbox.docker.box import LABEL
 from actors.sandbox.docker.engine import find_engine
 from actors.sandbox.image.rootfs import state_dir
-from actors.sandbox.owners import Owner
 from actors.sandbox.pool import Pool
 from storage.errors import SandboxUnavailable
 
@@ -89,7 +88,7 @@ async def others_mounts() -> set[str]:
         listed = (await engine.call("GET", "/containers/json", {"all": "1"})).json()
         assert isinstance(listed, list)
         for entry in listed:
-            if entry["Labels"].get(LABEL) == str(Owner.me()):
+            if entry["Labels"].get(LABEL) == owners.mark():
                 continue
             answer = await engine.call("GET", f"/containers/{entry['Id']}/json", allow=(404,))
             seen = answer.json()
@@ -104,13 +103,13 @@ async def own_boxes() -> list[str]:
     found = []
     with contextlib.suppress(SandboxUnavailable):
         engine = await find_engine(state_dir())
-        query = {"all": "1", "filters": json.dumps({"label": [f"{LABEL}={Owner.me()}"]})}
+        query = {"all": "1", "filters": json.dumps({"label": [f"{LABEL}={owners.mark()}"]})}
         listed = (await engine.call("GET", "/containers/json", query)).json()
         assert isinstance(listed, list)
         found += [entry["Id"] for entry in listed]
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[:1] == [f"{MARK}{Owner.me()}"]:
+            if process.cmdline()[:1] == [f"{MARK}{owners.mark()}"]:
                 found.append(str(process.pid))
     return found
 

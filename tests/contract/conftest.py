@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tests.contract import own_replies
 from tests.contract.field_cases import TALLY
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The cases of the field: failures by kind, and how many there are of each outcome."""
+    """What became of the replies of our own; the cases of the field: failures by kind, and how many
+    there are of each outcome."""
+    if own_replies.TALLY:
+        terminalreporter.section(f"{own_replies.TALLY.total()} replies of our own")
+        for became, count in own_replies.TALLY.most_common():
+            terminalreporter.line(f"{became}: {count}")
     passed, failed = TALLY.passed.total(), TALLY.failed.total()
     if not passed + failed:
         return

@@ -35,12 +35,16 @@ from markdown_it import MarkdownIt
 from actors.engines.completions_api import BadAnswer
 from actors.engines.completions_api import read_answer as read_reply
 from actors.engines.contract import Chat, Completion, Reply, Sampling
+from actors.engines.healing import Healed
 from actors.engines.rendering import ChatRenderer
+from actors.engines.scripted import ScriptedEngine
+from actors.engines.token_ids import Spelling
 from actors.grading.pool import Grader
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
 from actors.workers.contract import ShardResult
 from launch.config import load, load_training
+from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.looking.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
 from storage.objects.s3 import S3Store
@@ -55,9 +59,13 @@ from storage.rows.records import (
     standing,
 )
 from storage.rows.records import Path as SolutionPath
-from tests.training_world import qwen25_tokenizer
+from tests import built_tokenizers
+from tests.e2e.test_scripted_build import Build as ScriptedBuild
+from tests.e2e.test_scripted_build import configure
+from tests.training_world import examples, qwen25_tokenizer
 from workflows.answers import check_reference, normal, read_answer
 from workflows.answers.grading import alike, grader
+from workflows.builds.build import finish
 from workflows.evaluation.best_of_n import Candidate, majority
 from workflows.evaluation.processbench import Judgement, score
 from workflows.formats import steps
@@ -72,6 +80,7 @@ from workflows.judging.tools import tool_verdicts
 from workflows.settings import AnswerSettings
 from workflows.stages.rationalize import Budget, RationaleWriter
 from workflows.training.mask import masker_for, render, with_trainable_template
+from workflows.views.catalogue import VIEWS
 from workflows.votes.rewards import reward_at
 
 DATA = Path(__file__).parents[1] / "data"
@@ -480,6 +489,53 @@ def _template(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     chat = Chat((Message("system", "S"), Message("user", "U")), "")
     misfit = ChatRenderer(_tokenizer(given["chat_template"])).misfit(chat)
     assert (misfit is not None) == expected["refused_before_start"]
+
+
+@adapter("build/empty_dataset", "exit_code_or_warning")
+def _empty_dataset(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """A build of which every solution lacks a box says so at its end."""
+    with TemporaryDirectory() as folder:
+        build = ScriptedBuild(configure(Path(folder) / "build"))
+        build.world.policy = lambda chat, seed: "It is 4.\n\nStep 2: So 4."  # type: ignore[method-assign]
+        asyncio.run(build.work())
+        finish(build.run)
+        samples = build.run.totals("sample").rows
+        assert samples and not build.run.totals("export").rows
+        assert why_empty(build.run) == f"most was lost as no_box ({samples:,} in stage sample)"
+
+
+@adapter("prompt/step_header_boundary", "prompt_ends_with_token", "or_")
+def _step_header_boundary(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """The last token of what an engine is asked with, for every tokenizer that the case names."""
+    asked: list[str] = []
+
+    def script(chat: Chat, seed: int) -> str:
+        asked.append(chat.prefill)
+        return " Let x be 4."
+
+    named = [name for name in TOKENIZERS if name in given["tokenizer"]]
+    assert named, "none of the named tokenizers is at hand"
+    for name in named:
+        tokenizer = TOKENIZERS[name]()
+        spell = Spelling(tokenizer).ids
+        engine = Healed(ScriptedEngine(script), spell)
+        asyncio.run(engine.generate(Chat((), given["prefill"]), Sampling()))
+        last = tokenizer.decode(spell(asked.pop())[-1:])
+        assert last == expected["prompt_ends_with_token"], name
+
+
+TOKENIZERS = {"Qwen2.5": built_tokenizers.qwen, "Llama-3": built_tokenizers.llama}
+"""Those of the named ones that can be built without their files."""
+
+
+@adapter("export", "assistant_turn_ends")
+def _assistant_turn(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Every turn that a row of a dataset has, in each view with conversations."""
+    for view in ("genprm", "cot", "code", "direct"):
+        for row in VIEWS[view].rows(examples(4)):
+            for turn in row.conversations:
+                if turn.role == "assistant":
+                    assert turn.content.endswith(expected["assistant_turn_ends"])
 
 
 @adapter("training_template", "accepted", "refused", "says", "asked_without")

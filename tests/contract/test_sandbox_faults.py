@@ -18,12 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.sandbox import Backend, Limits, Request, SandboxSettings, Verdict, open_sandbox
+from actors.sandbox import Backend, Limits, Request, SandboxSettings, Verdict, open_sandbox, owners
 from actors.sandbox.bubblewrap import MARK, kill_orphans
 from actors.sandbox.docker.box import LABEL, DockerBoxes
 from actors.sandbox.docker.engine import find_engine, stop_private
 from actors.sandbox.image.rootfs import build_root, state_dir
-from actors.sandbox.owners import Owner
 from storage.errors import SandboxLost, SandboxUnavailable
 
 pytestmark = [pytest.mark.container, pytest.mark.fault]
@@ -64,12 +63,12 @@ async def _boxes_of(owner: int) -> list[str]:
         query = {"all": "1", "filters": f'{{"label":["{LABEL}"]}}'}
         listed = (await engine.call("GET", "/containers/json", query)).json()
         assert isinstance(listed, list)
-        found += [c["Id"] for c in listed if f"|{owner}|" in c["Labels"][LABEL]]
+        found += [c["Id"] for c in listed if f"sandbox-{owner}-" in c["Labels"][LABEL]]
     except SandboxUnavailable:
         pass
     for process in psutil.process_iter(["cmdline"]):
         first = (process.info["cmdline"] or [""])[0]
-        if first.startswith(MARK) and f"|{owner}|" in first:
+        if first.startswith(MARK) and f"sandbox-{owner}-" in first:
             found.append(str(process.pid))
     return found
 
@@ -155,30 +154,77 @@ def _kill_family(pid: int) -> None:
         psutil.wait_procs(family, timeout=10)
 
 
-async def test_the_reaper_removes_only_what_belongs_to_the_dead(backend: Backend) -> None:
+async def test_the_reaper_spares_the_boxes_of_the_living(backend: Backend) -> None:
     sandbox = open_sandbox(replace(SETTINGS, backend=backend))
     try:
         await sandbox.start()
-        assert await sandbox.source.reap() == 0 or await _boxes_of(os.getpid())
+        assert not owners.is_dead(owners.mark())
+        await sandbox.source.reap()
+        (box,) = await _boxes_of(os.getpid())
         assert (await sandbox.run(Request("print(1)"))).stdout == "1\n"
-        me = Owner.me()
-        assert not me.is_dead()
-        assert replace(me, start=me.start - 1).is_dead()
-        assert not replace(me, host="elsewhere", start=0).is_dead()
-        assert Owner.parse(str(me)) == me
-        assert Owner.parse("nonsense") is None
+        assert await _boxes_of(os.getpid()) == [box]
     finally:
         await sandbox.close()
 
 
-def test_a_process_marked_with_a_dead_owner_is_killed() -> None:
-    me = Owner.me()
-    dead = replace(me, start=me.start - 1)
-    with subprocess.Popen([f"{MARK}{dead}", "60"], executable=shutil.which("sleep")) as orphan:
-        while not psutil.Process(orphan.pid).cmdline():  # a moment into exec there is none yet
-            os.sched_yield()
-        assert kill_orphans() >= 1
-        assert orphan.wait(GONE_S) == -signal.SIGKILL
+OTHER = "import sys; from actors.sandbox import owners; print(owners.mark(), flush=True); input()"
+ELSEWHERE = ("unshare", "--pid", "--fork", "--kill-child")
+"""In a process namespace of its own, where it is number 1, as in another container."""
+
+
+def _can(*command: str) -> bool:
+    return shutil.which(command[0]) is not None and not subprocess.call([*command, "true"])
+
+
+@contextlib.contextmanager
+def _owner(*prefix: str, folder: Path) -> Iterator[str]:
+    """The mark of another owner, who is killed at the end."""
+    with subprocess.Popen(
+        [*prefix, sys.executable, "-c", OTHER],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as owner:  # fmt: skip
+        assert owner.stdout is not None
+        yield owner.stdout.readline().strip()
+        owner.kill()
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        pytest.param((), id="here"),
+        pytest.param(
+            ELSEWHERE,
+            id="in another process namespace",
+            marks=pytest.mark.skipif(not _can(*ELSEWHERE), reason="no namespace may be made here"),
+        ),
+    ],
+)
+def test_a_process_is_killed_when_the_owner_that_it_is_marked_with_is_dead(
+    prefix: tuple[str, ...], tmp_path: Path
+) -> None:
+    sleep = shutil.which("sleep")
+    with _owner(*prefix, folder=tmp_path) as mark:
+        place, _, folder = mark.partition("|")
+        strange = f"{place}0|{folder}"
+        marked = [
+            subprocess.Popen([f"{MARK}{name}", "600"], executable=sleep) for name in (mark, strange)
+        ]
+        for orphan in marked:
+            while not psutil.Process(orphan.pid).cmdline():  # a moment into exec there is none yet
+                os.sched_yield()
+        kill_orphans()
+        assert [orphan.poll() for orphan in marked] == [None, None], "its owner lives"
+    try:
+        kill_orphans()
+        assert marked[0].wait(GONE_S) == -signal.SIGKILL
+        assert marked[1].poll() is None, "whose directory is not seen here can't be judged"
+        shutil.rmtree(folder)
+        assert owners.is_dead(mark), "nor does it live where its folder was cleared away"
+    finally:
+        for orphan in marked:
+            orphan.kill()
+            orphan.wait()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.gpu import main
+from benchmarks.gpu import NOT_SHOWN, PARTS, main
 from benchmarks.gpu_stages import WORDS, Row
 from benchmarks.shapes import SHAPES
 
@@ -40,4 +40,26 @@ def test_each_stage_is_compared_with_its_engine_asked_directly(
     assert 0.7 * 2 * 16 * 256 < rows["full"].tokens <= 2 * 16 * 256
     assert rows["sample"].tokens < 2 * 64 * 2 * WORDS
     assert rows["train"].share is None, "there is no GPU whose share it could be"
-    assert "| rationale |" in shown.err
+    for part in rows:
+        assert f"| {part} |" in shown.err
+        assert shown.err.count(f"- `{part}` does not show ") == 1
+
+
+def test_every_part_says_what_it_does_not_show() -> None:
+    assert set(NOT_SHOWN) == set(PARTS)
+
+
+def test_no_part_is_begun_when_the_minutes_are_spent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--minutes", "0"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["part"] for row in rows] == ["full", "sample estimate rationale", "train", "demo"]
+    assert {row["note"] for row in rows} == {"not begun: 0 minutes were spent"}
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+def test_the_demos_build_is_told_stage_by_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--parts", "demo", "--demo-problems", "4"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["part"] == "demo"
+    assert row["seconds"] > 1

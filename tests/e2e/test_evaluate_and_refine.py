@@ -38,10 +38,12 @@ from workflows.evaluation.processbench import Judgement, score
 from workflows.formats import steps
 from workflows.formats.refinement import RefineSettings
 from workflows.refinement.run import RefineConfig, RefinerMaker
+from workflows.schedule.floor import floor_of
 from workflows.scoring.run import VerifierMaker
 from workflows.scoring.settings import ScoreConfig
 
-VERIFIER, BLIND = "tests.scripted_verifier:verifier", f"{__name__}:blind"
+VERIFIER = "tests.scripted_verifier:verifier"
+BLIND, MUTE = f"{__name__}:blind", f"{__name__}:mute"
 WORLD = {problem.text: problem for problem in world_problems(PROBLEMS)}
 
 
@@ -49,6 +51,14 @@ def blind(chat: Chat, seed: int) -> str:
     """Calls every step right or wrong by a coin."""
     asked(chat)
     return random.Random(seed).choice(["Yes", "No"])
+
+
+def mute(chat: Chat, seed: int) -> str:
+    """Knows no verdicts."""
+    return "Perhaps"
+
+
+SCRIPTS = {VERIFIER: verifier, BLIND: blind, MUTE: mute}
 
 
 def generator(chat: Chat, seed: int) -> str:
@@ -74,7 +84,7 @@ class Here:
         if isinstance(config, RefineConfig):
             self._work(run, config, asyncio.run(RefinerMaker(config).stages("generator", None)))
             return
-        script = verifier if config.models.verifier.model == VERIFIER else blind
+        script = SCRIPTS[config.models.verifier.model]
         engine = ScriptedEngine(script, config.models.verifier)
         stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
         self._work(run, config, {"score": stage})
@@ -89,7 +99,7 @@ class OneStage(LocalCluster):
     """Workers of a road of one stage."""
 
     def __init__(self, run: Run, stages: Mapping[str, Processor], config: Any) -> None:
-        super().__init__(run, lambda role: stages)
+        super().__init__(run, lambda role: stages, floor_of(config.floor))
         self._reads = {stage.name: stage.reads for stage in config.road}
         self._made = stages
 
@@ -97,7 +107,9 @@ class OneStage(LocalCluster):
         async def stages() -> Mapping[str, Processor]:
             return self._made
 
-        self._workers[worker] = ShardWorker(self._run, self._reads, stages, f"{role}-{worker}")
+        self._workers[worker] = ShardWorker(
+            self._run, self._reads, stages, f"{role}-{worker}", self._floor
+        )
         await self._workers[worker].open()
 
 
@@ -169,6 +181,20 @@ def test_evaluating_again_asks_nobody_and_more_baselines_only_themselves(
     more = replace(alone, verifiers=(*alone.verifiers, Verifier("blind", BLIND, "direct")))
     assert evaluate.evaluate(more).measures[: len(first.measures)] == first.measures
     assert here.worked["score"] == 6
+
+
+def test_a_model_without_verdicts_is_a_result_of_an_evaluation_and_the_end_of_a_score(
+    here: Here, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = evaluation(tmp_path, verifiers=(Verifier("mute", MUTE, "direct"),))
+    store = f"file://{tmp_path}/store"
+    run = Run.open(open_store(store), evaluate.evaluate(alone).runs["mute"])
+    assert run.totals("score").drops == {"no_verdict": PROBLEMS}
+    (tmp_path / "more.yaml").write_text("models: {verifier: {kind: scripted}}")
+    command = ["score", MUTE, str(tmp_path / "world.jsonl"), "--mode", "direct", "--n", "4"]
+    assert run_command([*command, "--config", f"{tmp_path}/more.yaml", "--store", store]) == 2
+    said = capsys.readouterr().err
+    assert "stopped in stage score: of 48 texts 48 are of no use (no_verdict 48)" in said
 
 
 def test_probes_ask_about_rewritten_solutions(here: Here, tmp_path: Path) -> None:

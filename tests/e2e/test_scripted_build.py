@@ -19,6 +19,8 @@ from storage.audit import audit
 from storage.errors import InputError, SpecMismatch
 from storage.objects.opening import open_store
 from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, Record, Rows
+from storage.rows.records import Example, Rationale
+from storage.rows.records import standing as standing_rationales
 from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
@@ -123,6 +125,19 @@ async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
     assert len(exported) == len(set(exported))
     assert set(exported) | dropped["export"] == kept
     assert len(kept) > 10
+
+
+async def test_status_says_what_was_kept_by_attempt_and_reading(built: Build) -> None:
+    groups = run_status(built.run).kept
+    examples = rows(built.run, "export", Example)
+    labels = [label for example in examples for label in example.labels]
+    assert [(group.attempt, group.reading) for group in groups] == [(1, "strict")]
+    assert sum(group.rationales for group in groups) == len(
+        standing_rationales(rows(built.run, "rationalize", Rationale))
+    )
+    assert sum(group.kept for group in groups) == len(examples)
+    assert sum(group.kept_steps for group in groups) == len(labels)
+    assert sum(group.kept_wrong_steps for group in groups) == labels.count(False) > 0
 
 
 async def test_every_example_has_the_papers_form_and_judgements_equal_to_its_labels(

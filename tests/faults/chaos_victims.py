@@ -19,7 +19,6 @@ from actors.owned_folder import ray_folder
 from actors.sandbox.docker.box import LABEL
 from actors.sandbox.docker.engine import find_engine
 from actors.sandbox.image.rootfs import state_dir
-from actors.sandbox.owners import Owner
 from storage.errors import SandboxUnavailable
 
 STARTS = 3
@@ -120,8 +119,7 @@ async def _containers(owners: list[int]) -> list[int]:
     found: Any = (await engine.call("GET", "/containers/json", query)).json()
     pids = []
     for entry in found:
-        owner = Owner.parse(entry["Labels"].get(LABEL, ""))
-        if owner is not None and owner.pid in owners:
+        if any(f"sandbox-{owner}-" in entry["Labels"][LABEL] for owner in owners):
             with contextlib.suppress(SandboxUnavailable):
                 told: Any = (await engine.call("GET", f"/containers/{entry['Id']}/json")).json()
                 if told["State"]["Pid"]:

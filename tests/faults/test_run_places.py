@@ -188,3 +188,46 @@ def test_a_model_is_not_opened_on_processors_of_a_cluster_whose_gpus_are_still_t
         out, error = run.communicate(timeout=100)
         assert run.returncode == 0, error
         assert sum(said(line)["what"] == "committed" for line in out.splitlines()) == 8
+
+
+def training(ray: RayNodes, workers: int, cores: int, patience: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.training_driver", ray.address, str(workers),
+         str(cores), "--patience", str(patience)],
+        cwd=ROOT, env=ray.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_a_training_waits_for_its_gpus_and_its_workers_stand_where_they_came_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with ray_nodes([{"place": 1}]) as ray:
+        train = training(ray, 2, 0, 300)
+        assert train.stderr is not None
+        line = next(line for line in train.stderr if "waiting for nodes" in line)
+        assert "waiting for nodes: 2 free GPUs (no node has GPU)" in line
+        ray.add_node({"GPU": 1})
+        line = next(line for line in train.stderr if "waiting for nodes" in line)
+        assert "waiting for nodes: 2 free GPUs (free: " in line
+        assert "of 1 GPU)" in line
+        ray.add_node({"GPU": 1})
+        out, error = train.communicate(timeout=200)
+        assert train.returncode == 0, error
+        placed = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        assert [worker["gpus"] for worker in placed] == [[0], [0]]
+        assert len({worker["node"] for worker in placed}) == 2
+
+
+def test_a_training_that_no_node_can_hold_is_refused_and_one_that_finds_no_gpus_stops(
+    two_nodes: RayNodes,
+) -> None:
+    said = {}
+    for cores, workers in ((3, 1), (2, 9)):
+        train = training(two_nodes, workers, cores, patience=5)
+        said[cores] = train.communicate(timeout=100)[1].splitlines()[-1]
+        print(said[cores])
+        assert train.returncode == (2 if cores == 3 else 3)
+    assert "cpus_per_worker is 3, and no node with GPUs has more than 2 cores" in said[3]
+    assert "no nodes with 9 free GPUs with 2 cores each (free: " in said[2]
+    assert "8 of 8 GPU" in said[2]

@@ -55,10 +55,11 @@ class Submitted:
         }
         self.job = ""
 
-    def submit(self, fault: str = "") -> None:
+    def submit(self, fault: str = "", *options: str) -> None:
         self.job = self._slurm.submit(
-            [str(SCRIPT), "build.yaml"], self._folder, self._environment | {VARIABLE: fault}
-        )
+            [*options, str(SCRIPT), "build.yaml"], self._folder,
+            self._environment | {VARIABLE: fault},
+        )  # fmt: skip
 
     def ended_in_the_middle(self, *words: str) -> dict[str, bytes]:
         """The commits when `scancel` with these words ended the job, in the middle of a stage."""
@@ -128,3 +129,17 @@ def test_a_build_whose_time_is_up_is_queued_again_and_goes_on(
     slurm.until_idle()
     slurm.run("scontrol", "update", f"JobId={build.job}", "StartTime=now")
     build.completed(before)
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(600)
+def test_ray_comes_up_on_every_node_of_a_job_and_the_build_begins_when_all_are_there(
+    tmp_path: Path,
+) -> None:
+    with slurm_node(nodes=2) as slurm:
+        build = Submitted(slurm, tmp_path)
+        build.submit("", "--nodes=2")
+        build.completed({})
+        assert slurm.job(build.job)["NumNodes"] == "2"
+        assert build.said().count("Ray runtime started") == 2

@@ -8,10 +8,10 @@ Invariant: a verdict without algebra never changes when algebra is allowed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from workflows.answers.chains import members, names_something, stated, turned_around
 from workflows.answers.leaves import Algebra, asked, same_leaf
 from workflows.answers.sets import TURNED, intervals_of, same_set
 from workflows.answers.shapes import (
@@ -24,13 +24,14 @@ from workflows.answers.shapes import (
     Shape,
     Union,
     read,
+    written,
 )
 from workflows.answers.text import key
 from workflows.answers.units import split_unit
-from workflows.answers.values import ratio, same_digits, worth
+from workflows.answers.values import ratio, worth
+from workflows.answers.words import denies
 from workflows.settings import AnswerSettings
 
-_POWER = re.compile(r"\(?[a-zA-Z]\)?\^(?:\d|\{\d+\})")
 _MOST_ITEMS = 64
 
 
@@ -58,7 +59,7 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
         case Union(), Union():
             return _any_order(a.items, b.items, settings, decide)
         case Group(), Group():
-            if (a.opening, a.closing) != (b.opening, b.closing):
+            if (a.opening, a.closing) != (b.opening, b.closing) or _depths(a) != _depths(b):
                 return False
             if a.ordered:
                 return _all_same(a.items, b.items, settings, decide)
@@ -76,6 +77,8 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
             if group.closing not in (")", "\\}"):
                 return False
             listed = b if a is group else a
+            if [written(item).strip() for item in group.items] == ["\\emptyset"]:
+                return False
             if group.ordered and (_one_name(_items(listed)) or _joint(listed) == "or"):
                 return False  # x = 2, x = 5 is no point
             one, other = _by_name(_items(a)), _by_name(_items(b))
@@ -85,6 +88,11 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 _distinct(one, settings), _distinct(other, settings), settings, decide
             )
     return False
+
+
+def _depths(group: Group) -> int:
+    """How many of its members are in brackets: 1 is not {1}."""
+    return sum(isinstance(item, Group) for item in group.items)
 
 
 def _joint(shape: Shape) -> str:
@@ -235,8 +243,10 @@ def _relation_and_value(
 ) -> bool | None:
     if set(a.signs) != {"="}:
         return _inequality_and_set(a, b, settings, decide)
+    if denies(a.text):
+        return False
     values = [worth(split_unit(part).body) for part in a.parts]
-    if _names_something(a.parts[0], 0):
+    if names_something(a.parts[0], 0):
         verdicts = [same(read(a.parts[-1]), b, settings, decide)]
     elif all(value and not value.variables for value in values):
         verdicts = [same(read(part), b, settings, decide) for part in a.parts]  # 0.56 = 56 %
@@ -254,10 +264,12 @@ def _value_and_relation(
     """`2 + 3 = 5` or `x = 5` for 5: the last member, where all of them say the same."""
     if set(b.signs) != {"="}:
         return _inequality_and_set(b, a, settings, decide)
-    stated = _stated(b)
-    if stated is None:
+    if denies(b.text) or turned_around(b.parts[0]):
         return False
-    verdict = same(a, read(stated), settings, decide)
+    value = stated(b)
+    if value is None:
+        return False
+    verdict = same(a, read(value), settings, decide)
     if verdict is False:
         return False
     agree = _members_agree(b, settings, decide)
@@ -274,36 +286,6 @@ def _inequality_and_set(
     return True if True in verdicts else None if None in verdicts else False
 
 
-def _names_something(part: str, at: int) -> bool:
-    """Whether a member of a chain names what is computed: x, f(x), and for the first also e, i."""
-    if NAME.fullmatch(part) is None or part.strip() in ("\\pi", "\\infty"):
-        return False
-    value = worth(part)
-    return at == 0 or value is None or bool(value.variables)
-
-
-def _members(relation: Relation) -> list[str]:
-    members = [part for at, part in enumerate(relation.parts) if not _names_something(part, at)]
-    return members or [relation.parts[-1]]
-
-
-def _stated(relation: Relation) -> str | None:
-    """The member of a chain that is its value; None for an equation, which has none.
-
-    `m + n = 5` and `x^2 = 5` name what is 5; `x + 1 = 5` leaves it to be solved for x.
-    """
-    members = _members(relation)
-    value = worth(split_unit(members[-1]).body)
-    if len(members) != 2 or len(relation.parts) != 2 or value is None or value.variables:
-        return members[-1]
-    left = worth(split_unit(members[0]).body)
-    if left is None or len(left.variables) != 1 or _POWER.fullmatch(members[0]):
-        return members[-1]
-    if re.search(r"\d", members[0]) and not same_digits(members[0], members[-1]):
-        return None
-    return members[-1]
-
-
 def _members_agree(
     relation: Relation, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
@@ -311,7 +293,7 @@ def _members_agree(
 
     A formula of other variables (`A = ab = 12`) says what is computed. Units may be said once.
     """
-    *others, last = _members(relation)
+    *others, last = members(relation)
     wanted = worth(split_unit(last).body)
     unsure = False
     for other in others:

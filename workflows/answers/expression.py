@@ -15,7 +15,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from workflows.answers.numbers import FLOATS, Numbers, Value
+from workflows.answers.numbers import FLOATS, Numbers, Value, spelled
 
 _MAX_BITS = 65536
 _MOST_FACTORS = 5000
@@ -154,7 +154,9 @@ class Expression:
             if token == "°":
                 value = self.multiply(value, self.numbers.pi / 180)
             elif token == "!":
-                value = self.note(Fraction(math.factorial(_small(value))))
+                step = 2 if self.peek() == "!" else 1  # 5!! is 5 * 3 * 1
+                self.at += step - 1
+                value = self.note(Fraction(math.prod(range(_small(value), 0, -step))))
             else:
                 value = self.note(self.raised(value, self.exponent()))
         return value
@@ -208,7 +210,7 @@ class Expression:
         kind = self.kinds[self.at] if self.at < len(self.kinds) else ""
         token = self.take()
         if kind == "number":
-            return self.note(self.mixed(_number(token)))
+            return self.note(self.mixed(spelled(token)))
         if kind == "letter":
             return self.symbol(token)
         if kind == "command":
@@ -324,16 +326,6 @@ class Expression:
         if degree % 2 and not number.imag and number.real < 0:
             return -((-number) ** exponent)  # the real root of a negative number
         return number**exponent
-
-
-def _number(token: str) -> Fraction:
-    if "\\overline" not in token:
-        return Fraction(token if not token.endswith(".") else token[:-1])
-    head, _, repeated = token.partition("\\overline{")
-    repeated = repeated.rstrip("}")
-    whole, _, fixed = head.partition(".")
-    base = Fraction(f"{whole or 0}.{fixed or 0}")
-    return base + Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))
 
 
 def _small(value: Value) -> int:

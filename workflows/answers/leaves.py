@@ -21,7 +21,9 @@ Algebra = Callable[[str, str], bool]
 
 COLONS = re.compile(r"\d+(?:\s*:\s*\d+)+(?P<half>\s*[ap]\.?\s?m\.?)?", re.IGNORECASE)
 BASED = re.compile(r"(?P<digits>-?[0-9A-Z]+)_\{?(?P<of>\d{1,2})\}?")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:]\)?\s|:)(?!.*\b(?:or|and)\b)\s*\S.*", re.DOTALL)
+_CHOICE = re.compile(
+    r"\(?([A-Z])(?:[).:]\)?\s|:)(?!.*\b(?:or|and)\b|\s*\(?[A-J]\)?$)\s*\S.*", re.DOTALL
+)
 _LETTER = re.compile(r"[A-J]")
 _WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-z]{4,}|[A-Z][a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
 
@@ -54,6 +56,8 @@ def same_leaf(
     if based or other_based:  # 12_5: the problem asks for a base, the digits must agree
         if based and other_based and based["of"] != other_based["of"]:
             return False
+        if other_based and not based and other_based["of"] != "10":
+            return False  # who asks for 10 does not mean 10_2
         digits = based["digits"] if based else body
         return digits == (other_based["digits"] if other_based else other)
     a, b = worth(body), worth(other)

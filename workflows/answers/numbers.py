@@ -59,3 +59,14 @@ def long_numbers(digits: int) -> Numbers:
          "cosh": many.cosh, "tanh": many.tanh},
         lambda value: int(many.mag(value)),
     )  # fmt: skip
+
+
+def spelled(token: str) -> Fraction:
+    """The number that digits spell, with a point and repeated ones."""
+    if "\\overline" not in token:
+        return Fraction(token if not token.endswith(".") else token[:-1])
+    head, _, repeated = token.partition("\\overline{")
+    repeated = repeated.rstrip("}")
+    whole, _, fixed = head.partition(".")
+    base = Fraction(f"{whole or 0}.{fixed or 0}")
+    return base + Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))

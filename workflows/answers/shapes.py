@@ -93,6 +93,7 @@ NAME = re.compile(
 )
 """What may stand before `=` for the thing itself: x, x_1, f(x), AB, \\angle ABC, (x, y)."""
 _SIGNS = {"=", "<", ">", "\\le", "\\ge", "\\ne", "\\in", "\\equiv"}
+_ANY_SIGN = re.compile(r"[=<>]|\\(?:le|ge|ne|in|equiv)(?![a-zA-Z])")
 _MORE = re.compile(r"[=,;]|\b(?:or|and)\b")
 """What says that something else follows a rounded value."""
 _BETWEEN = re.compile(r"\s*,?\s*(?:or|and)\s*,?\s*$")
@@ -159,6 +160,10 @@ def _split(
 
     Empty pieces are left out.
     """
+    if not any(separator in text for separator in separators) and not (
+        connectives and ("or" in text or "and" in text)
+    ):
+        return [text.strip()] if text.strip() else [], ()
     pieces: list[str] = []
     joints: list[str] = []
     joint = ","
@@ -192,6 +197,8 @@ def _split(
 
 
 def _chain(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not _ANY_SIGN.search(text):
+        return (text,), ()
     parts: list[str] = []
     signs: list[str] = []
     depth, start = 0, 0

@@ -67,6 +67,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\", r"\\[,;: ]", " "),
         ("\\", r"\\(?:left|right|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?", ""),
         ("\\", r"\\[()\[\]]", ""),
+        ("\\prime", r"\^\s*(?:\{\s*)?\\prime(?:\s*\})?", "'"),
         ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
         ("\\", r"\\(?:checkmark|blacksquare|square|qed)(?![a-zA-Z])\s*$", ""),
         ("'", r"^\s*(?:``|')\s*(.*?)\s*(?:''|')\s*$", r"\1"),
@@ -82,13 +83,14 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("\\", _TEXT_COMMANDS + r"\s*\{", r"\\text{"),
         ("\\text", r"\\text\{\s*([ie])\s*\}", r" \1 "),
         ("...", r"\.(\d*?)(\d)\2{2,}\s*\.\.\.\s*$", r".\1\\overline{\2}"),
+        ("\\frac", r"\\frac\s*(\d)\s*(\d)(?=\d)", r"\\frac{\1}{\2}"),
         ("\\%", r"\\%", "%"),
         ("$", r"(?<!\\)\$", ""),
         ("\\text", rf"\\text\{{\s*({'|'.join(FUNCTIONS)})\s*\}}", r"\\\1 "),
         ("\\circ", r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])", "°"),
         (".", r"(?<![a-zA-Z])([apAP])\.\s?[mM]\.?(?![a-zA-Z])", r"\1m"),
         ("\\text", r"^\\text\{\s*([-+]?\d[\d.,]*)\s+([A-Za-z][^{}\d]*)\}\s*$", r"\1\\text{ \2}"),
-        ("°", r"°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
+        ("°", r"(?:\\text\{\s*)?°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
     )
 )
 """What has to be in a text, what it is then searched for, what is put there."""
@@ -101,7 +103,7 @@ _BASE = re.compile(
     rf"(?P<said>\d+|{_BASE_WORDS})\s*\}}?\s*\)?\s*\}}?$"
 )
 _LONE_DOLLAR = re.compile(r"(?<!\\)\$(?=\s*[\d.])")
-_TRAILING = re.compile(r"(?:\s|(?<!\\)[.,;:]|\\cr)+$")
+_TRAILING = re.compile(r"(?:\s|(?<!\\)[,;:]|(?<![\\.])\.{1,2}(?!\.)|\\cr)+$")
 _GROUPED = re.compile(r"(?<![\d,.])(?<!\d )[1-9]\d{0,2}([, ])\d{3}(?:\1\d{3})*(?![\d,]| \d)")
 _MIXED = re.compile(r"(?<![\d.}])(\d+) (\d+)/(\d+)")
 _BRACKETED = re.compile(r"[(\[]|\\\{")
@@ -141,7 +143,7 @@ def _in_base(match: re.Match[str]) -> str:
 
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
-_SPACE_OR_DOT = re.compile(r"(?<!\d)\s+|\s+(?!\d)|\.(?!\d)")
+_SPACE_OR_DOT = re.compile(r"(?<!\d)\s+|\s+(?!\d)|(?<!\.)\.{1,2}(?![\d.])")
 _LONE = re.compile(r"\{(\w)\}")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 

@@ -67,7 +67,7 @@ _UNIT_TEXT = re.compile(
     re.DOTALL,
 )
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
-_ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)")
+_ANGLE = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot|pi(?![a-z]))")
 _CURRENCIES = {"cent", "dollar", "euro", "pound sterling", "yen", "rupee"}
 _MONEY = re.compile(r"\\\$|[€£¥₹]")
 _UNIT_WORD = re.compile(r"°[cf]\b|[^\W\d_]+|[°¢%]", re.IGNORECASE)
@@ -123,7 +123,8 @@ def split_unit(text: str) -> Quantity:
     if match is None or not (body := match["body"].strip()):
         return Quantity(text, None)
     raw = match["unit"]
-    if "°" in raw and _ANGLE_FUNCTION.search(body):  # in \sin 30°, the degrees are the argument's
+    # In \sin 30°, the degrees are the argument's; and \pi/2 degrees are no right angle.
+    if "'" in raw or ("°" in raw and _ANGLE.search(body)):
         return Quantity(text, None)
     if changes(raw) or _GLUED.search(raw) or not re.search(r"[\d}\w)]$", body):
         return Quantity(text, None)

@@ -12,26 +12,33 @@ from functools import lru_cache
 
 _WORD = re.compile(r"\\text|\\in(?![a-z])|(?<![\\a-zA-Z])[a-zA-Z]{2}")
 _DENIES = (
-    r"not|\w*n['’]t|cannot|never|neither|nor|no(?!\.? of| units?| remainder)|wrong|incorrect(?:ly)?"
-    r"|false|invalid|reject(?:ed)?|discard(?:ed)?|extraneous|(?:im|not )possible|inadmissible"
-    r"|unacceptable|fail(?:s|ed)?|ignored?|excluded?|excluding|except|unless|instead|too|actually"
+    r"not|[a-z]*n['’]t|cannot|never|neither|nor|no(?!\.? of| units?| remainder)|wrong"
+    r"|incorrect(?:ly)?|false|invalid|reject(?:ed)?|discard(?:ed)?|extraneous|impossible"
+    r"|inadmissible|unacceptable|fail(?:s|ed)?|ignored?|excluded?|excluding|except|unless|instead|too|actually"
     r"|wait|correct(?:ion|ed)|revised|rather|should|contradict(?:s|ion)|absurd|mistaken?"
-    r"|(?:crossed|ruled|struck|thrown) out"
+    r"|(?:crossed|ruled|struck|thrown) out|forbidden|prohibited"
+    r"|(?:original|previous|initial|first|old|earlier) (?:answer|guess|result|solution|attempt)"
 )
 _BOUNDS = (
     r"at (?:the )?(?:most|least|minimum|maximum)|up to|exceed(?:s|ing)?|almost|nearly|between"
     r"|(?:low|upp)er (?:bound|limit)|(?:less|more|other|rather|[a-z]+er) than"
 )
 _COMPUTES = (
-    r"twice|thrice|double[ds]?(?! root)|tripled?|half|halved"
+    r"twice|thrice|double[ds]?(?! root)|tripled?|half(?!-)|halved"
     r"|(?:minus|plus|times|[a-z]+ of) (?:the|our|my|this|that) (?:final |correct )?"
     r"(?:answer|ans|result|solution)"
+    r"|(?:answer|result|solution) (?:plus|minus|times|squared|cubed|divided|over)"
+    r"|(?:answer|result|solution)(?=\}?\s*[-+*/^])"
 )
 _CHANGES = re.compile(
     rf"(?<![\\a-zA-Z])(?:{_DENIES}|{_BOUNDS}|{_COMPUTES})(?![a-zA-Z])", re.IGNORECASE
 )
 """What makes another value of the one that stands beside it, or none."""
-_CONTINUES = r"\b(?:mod|base|or|and|if|otherwise|plus|minus|times|with \w+ removed)\b"
+_CONTINUES = (
+    r"\b(?:mod(?:ulo)?|base|binary|ternary|octal|hexadecimal|or|and|if|otherwise|plus|minus"
+    r"|times(?!\W*$)|inverse|factorial|to the (?:\w+ )?(?:power|second|third|fourth)"
+    r"|with \w+ removed)\b"
+)
 """What does so behind a value, and may well stand before one: the sum of x and y is 12."""
 _KEPT = rf"(?!.*{_CONTINUES})"
 _FOLLOWS = re.compile(_CONTINUES, re.IGNORECASE)
@@ -39,7 +46,7 @@ _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
 _OPENS = r"(?:at|when|where|for|since|because|as|the|only|approx|approximately|about|in)"
 _LABEL = re.compile(
     rf"(?:so|thus|hence|therefore)?,?\s*(?:the|our|my)?\s*(?:final|correct|required|numerical)?\s*"
-    rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?=\S)",
+    rf"(?:answer|ans|result|solution|value|total)s?\s*(?:{_SAYS}\s*:?|[:=])\s*(?!{_SAYS}\b)(?=\S)",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"(?:option|choice|answer)\s*:?\s*(?=\(?[A-J]\)?\s*$)", re.IGNORECASE)
@@ -60,10 +67,22 @@ _CLAUSE = re.compile(
     rf"|for (?:all|any|every|some|integers?))\b|for \}}){_KEPT}[^,;]*$"
 )
 
+_SET = re.compile(r"[<>]|\\(?:le|ge|ne|cup|mathbb|infty)(?![a-zA-Z])|^[(\[].*,.*[)\]]$")
+_CONDITION = re.compile(
+    r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])|\\mathbb\s*\{?[NZQC]|integ|natural|whole|rational|prime|even"
+    r"|odd|positive|negative"
+)
+"""What takes numbers out of a set, and only says which ones a formula is for."""
+
+
+def denies(text: str) -> bool:
+    """Whether a text says that its value is not the answer: `wrong`, `at most`, `twice`."""
+    return _CHANGES.search(text) is not None
+
 
 def changes(words: str) -> bool:
     """Whether words behind a value make another one of it: `or more`, `at most`, `(rejected)`."""
-    return _CHANGES.search(words) is not None or _FOLLOWS.search(words) is not None
+    return denies(words) or _FOLLOWS.search(words) is not None
 
 
 @lru_cache(maxsize=8192)
@@ -71,7 +90,7 @@ def without_words(text: str) -> str:
     r"""A cleaned answer without what is said about it; the same text where nothing is."""
     if not _WORD.search(text) and text[:1] not in ":=":
         return text
-    if _CHANGES.search(text):
+    if denies(text):
         return text
     spoken = re.fullmatch(r"\\text\{([^{}]*)\}", text)
     bare = spoken[1].strip() if spoken else text
@@ -90,8 +109,10 @@ def without_words(text: str) -> str:
     bare = _cut_before(_SAID, bare)
     for pattern in (_IN_BRACKETS, _CLAUSE, _MEMBER):
         found = pattern.search(bare)
-        if found is not None and re.search(r"\w", bare[: found.start()]):
-            bare = bare[: found.start()]
+        if found is None or not re.search(r"\w", kept := bare[: found.start()]):
+            continue
+        if not (_SET.search(kept) and _CONDITION.search(found[0])):
+            bare = kept
     return bare.strip().rstrip(".,;: ")
 
 

@@ -10,6 +10,7 @@ left to do is found by listing commits, so that starting, continuing and repeati
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from storage.datasets.dataset import assemble
-from storage.errors import ConfigurationError, NothingFound
+from storage.errors import BelowFloor, ConfigurationError, NothingFound, RunStopped
 from storage.objects.store import ObjectStore
 from storage.rows.records import Drop, Problem
 from storage.runs.layout import launch_key
 from storage.runs.run import Run, Success
 from storage.runs.specs import Spec
+from storage.runs.stops import forget_stop, note_stop
 from workflows.answers import check_reference
 from workflows.builds.configuration import BuildConfig, binding
 from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.inputs.problems import checked_problems
 from workflows.road import INPUT_STAGE
+from workflows.runs.configuration import ClusterSettings
 from workflows.runs.starting import begin, spec_of
 from workflows.runs.workload import Workload
 from workflows.schedule.cluster import Cluster, SlotsNow
@@ -191,22 +194,38 @@ async def continue_run(
     slots_now: SlotsNow | None = None,
     on_gpus: bool = False,
 ) -> None:
-    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped.
+    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped, and
+    BelowFloor; why it stopped is then in the store until it goes on.
 
     `slots_now` says how many slots the cluster has at any later moment; `on_gpus`, whether they are
     GPUs.
     """
+    await asyncio.to_thread(forget_stop, run)
     driver = Driver(
         schedule_for(config, standing(run), slots, on_gpus),
         cluster,
         watch,
         slots_now=slots_now,
-        tolerance=Tolerance(config.cluster.trouble_share, config.cluster.trouble_after),
+        tolerance=tolerance_of(run, config.cluster),
         run=run.name,
         pause=config.cluster.retry_pause_s,
         place_patience_s=config.cluster.place_patience_s,
     )
-    await driver.drive()
+    try:
+        await driver.drive()
+    except (BelowFloor, RunStopped) as error:
+        await asyncio.to_thread(note_stop, run, str(error))
+        raise
+
+
+def tolerance_of(run: Run, wanted: ClusterSettings) -> Tolerance:
+    """How much trouble a run puts up with."""
+    return Tolerance(
+        wanted.trouble_share,
+        wanted.trouble_after,
+        wanted.exception_share,
+        drops_of=lambda receipt: run.commit(receipt.stage, receipt.shard).drops,
+    )
 
 
 def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Success:

@@ -20,6 +20,7 @@ from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles
 from workflows.runs.configuration import ClusterSettings
+from workflows.schedule.floor import FloorSetting
 from workflows.settings import STRICT, StageSettings
 from workflows.stages import road_of
 
@@ -62,6 +63,11 @@ class BuildConfig:
     models: ModelSettings
     stages: StageSettings = field(default_factory=StageSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """The run stops, with three texts that show why, where a stage can use less than this share of
+    the texts that its model wrote (at least 48, of 16 requests): solutions without a box or without
+    steps, verifications of another form, texts that don't end. What is merely wrong is of use.
+    `off`: it goes on."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""

@@ -123,6 +123,12 @@ def output_part(right: bool) -> str:
     return f"{prompts.OUTPUT_OPEN}\n{judgement}\n{prompts.OUTPUT_CLOSE}\n"
 
 
+def verdict_of(turn: str) -> bool | None:
+    """What an assistant turn judges; None where it has not the form's parts in their order."""
+    match = _TURN.fullmatch(turn)
+    return None if match is None else match["verdict"] == "Yes"
+
+
 def ended(example: Example) -> Example:
     """An example whose turns end in a newline, also where an earlier version exported it."""
     turns = [

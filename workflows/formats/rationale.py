@@ -133,6 +133,25 @@ def last_good(text: str, steps: int, require_code: bool = True) -> tuple[str, in
     return kept + prompts.paragraph_heading(good + 1) + prompts.ANALYZE_OPEN + "\n", count, False
 
 
+def concluded(text: str, steps: int, require_code: bool = True) -> tuple[str, int] | None:
+    """(text up to its conclusion, blocks in it), where all paragraphs stand before that.
+
+    None where one is missing or can't be read, or where one comes last.
+    """
+    text, _ = thought(unix(text))
+    found = sections(text)
+    last = max((at for at, one in enumerate(found) if one.number is not None), default=-1)
+    if last + 1 >= len(found):
+        return None
+    conclusion = found[last + 1]
+    kept = text[: text.rindex(conclusion.heading, 0, conclusion.start)].rstrip() + "\n\n"
+    try:
+        paragraphs(kept, steps, require_code)
+    except ItemError:
+        return None
+    return kept, sum(piece.code is not None for piece in pieces(kept))
+
+
 def _missing(text: str, number: int, steps: int) -> ItemError:
     """Why a paragraph is not there: a block may have swallowed its heading."""
     for block in blocks(text):
@@ -303,6 +322,10 @@ class PaperForm:
     def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
         """See `last_good`."""
         return last_good(text, steps, self._require_code)
+
+    def concluded(self, text: str, steps: int) -> tuple[str, int] | None:
+        """See `concluded`."""
+        return concluded(text, steps, self._require_code)
 
     def shown_code(
         self, analyses: Sequence[str], verifications: Sequence[str]

@@ -165,6 +165,8 @@ def _plain(text: str) -> str:
     A fence that nothing closes is no fence: it would hide all steps behind it.
     """
     fences = list(_FENCE.finditer(text))
+    if not fences:
+        return text
     closing: list[dict[str, int]] = [{}]
     """Of the fences from each one on: the longest that may close a block, by its character."""
     for fence in reversed(fences):

@@ -43,6 +43,12 @@ class Scores:
         self.first += first_wrong(said) == first_wrong(list(truth))
 
     @property
+    def labelled_wrong(self) -> float:
+        """Of all steps, the share labelled wrong."""
+        wrong = self.steps[True, True] + self.steps[True, False]
+        return wrong / max(1, self.steps.total())
+
+    @property
     def precision(self) -> float:
         """Of the steps labelled wrong, the share that is."""
         return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[True, False])

@@ -37,6 +37,7 @@ from workflows.road import StageSpec
 from workflows.runs.configuration import ClusterSettings
 from workflows.runs.starting import begin_with_rows
 from workflows.runs.workers import worker_makers
+from workflows.schedule.floor import FloorSetting
 from workflows.settings import STRICT, sampling_of
 from workflows.stages.refine import Refiner
 from workflows.votes.rewards import THRESHOLD
@@ -70,6 +71,8 @@ class RefineConfig:
     refine: RefineSettings = field(default_factory=RefineSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     """Unused: no code is run."""
+    floor: FloorSetting = 0.05
+    """Least share of the texts that must be of use, as in a build; `off`: none."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
     @property

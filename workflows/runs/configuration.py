@@ -54,6 +54,9 @@ class ClusterSettings:
     """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
     trouble_after: Positive = 50
     """Items of a stage before that share means anything."""
+    exception_share: Share = 0.01
+    """The run stops when more of a stage's items, of at least 200, ended in an exception: a fault
+    of the program, not of the items."""
     sandbox_actors: Positive | None = None
     """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
     as many as the cluster's `sandbox` resource counts, one where it has none."""
@@ -62,7 +65,8 @@ class ClusterSettings:
     role, or executors (`sandbox`). Empty: the cluster as it is."""
     place_patience_s: Seconds = 1800.0
     """How long engines wait for a place, and work for nodes that were asked for, before the run
-    stops (resumable)."""
+    stops (resumable). An engine's start has as long as it needs, until for so long nothing moved:
+    no byte of its weights was read and its processes did not work."""
     cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
     """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
     without GPUs: the run waits for some."""

@@ -19,6 +19,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from workflows.road import reads_by_stage
 from workflows.runs.workload import Workload
+from workflows.schedule.floor import floor_of
 
 
 class StageMaker(Protocol):
@@ -45,7 +46,8 @@ def make_worker(
         sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
     reads = reads_by_stage(maker.config.road)
     opened = Run.open(open_store(store), run)
-    return ShardWorker(opened, reads, partial(maker.stages, role, sandbox), name)
+    stages = partial(maker.stages, role, sandbox)
+    return ShardWorker(opened, reads, stages, name, floor_of(maker.config.floor))
 
 
 def worker_makers(run: Run, maker: StageMaker, roles: Iterable[str]) -> dict[str, MakeWorker]:

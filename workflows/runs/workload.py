@@ -16,6 +16,7 @@ from actors.sandbox.contract import SandboxSettings
 from storage.errors import ConfigurationError
 from workflows.road import StageSpec
 from workflows.runs.configuration import ClusterSettings
+from workflows.schedule.floor import FloorSetting
 
 
 class Workload(Protocol):
@@ -39,6 +40,11 @@ class Workload(Protocol):
     @property
     def sandbox(self) -> SandboxSettings:
         """Where code is run."""
+        ...
+
+    @property
+    def floor(self) -> FloorSetting:
+        """Least share of texts that must be of use."""
         ...
 
     @property
@@ -153,3 +159,31 @@ def waits_for_gpus(config: Workload, looks: Sequence[Look]) -> list[str]:
             said = "unknown size" if size is None else f"{size / GIB:.1f} GiB"
             waiting.append(f"models.{role} ({said}, cluster.cpu_model_gib is {limit:g})")
     return waiting
+
+
+def taking_turns(config: Workload, gpus: int) -> str:
+    """In one line: that models which share GPUs can't all stay open on so many; empty if they can.
+
+    They work all the same, as models that share none do; each turn loads a model anew.
+    """
+    shares = {
+        role: engine
+        for role, engine in config.engines.items()
+        if engine.kind == "vllm" and engine.gpu_share is not None
+    }
+    free = [100] * gpus
+    for size in sorted((engine.hundredths for engine in shares.values()), reverse=True):
+        fitting = [at for at, left in enumerate(free) if left >= size]
+        if not fitting:
+            break
+        free[min(fitting, key=lambda at: free[at])] -= size
+    else:
+        return ""
+    names = ", ".join(f"models.{role}" for role in shares)
+    parts = " + ".join(f"{engine.gpu_share:g}" for engine in shares.values())
+    whole = sum(engine.gpu_share or 0.0 for engine in shares.values())
+    there = f"{gpus} GPUs are" if gpus != 1 else "1 GPU is"
+    return (
+        f"{names} share GPUs (gpu_share {parts} = {whole:g}), and {there} there: they take turns, "
+        "each loaded anew; lower gpu_share until they fit, and all of them stay open"
+    )

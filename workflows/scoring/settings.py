@@ -19,6 +19,7 @@ from storage.runs.layout import DEFAULT_STORE
 from workflows.inputs.responses import Unheaded
 from workflows.road import StageSpec
 from workflows.runs.configuration import ClusterSettings
+from workflows.schedule.floor import FloorSetting
 from workflows.settings import STRICT
 
 Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
@@ -87,6 +88,8 @@ class ScoreConfig:
     models: ScoreModels
     verify: VerifySettings = field(default_factory=VerifySettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """Least share of the texts that must be of use, as in a build; `off`: none."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""

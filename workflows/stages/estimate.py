@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import Grading, ReadAnswer, ShardResult, process_items
+from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
@@ -153,10 +154,15 @@ class Completer:
         reply = await self._engine.generate(
             self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
         )
-        ended: Counter[str | None] = Counter(
+        said = [
             self._read_answer(done.text) if done.finish_reason == "stop" else None
             for done in reply.completions
+        ]
+        note_reply(
+            Text(problem.problem_id, done.text, solution_flaw(done.finish_reason, answer))
+            for done, answer in zip(reply.completions, said, strict=True)
         )
+        ended = Counter(said)
         answers = sorted(ended, key=lambda answer: (-ended[answer], answer is None, answer or ""))
         verdicts = await self._grader.grade(problem.answer, answers)
         table = tuple(

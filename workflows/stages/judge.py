@@ -12,17 +12,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
 from actors.workers.contract import ShardResult, process_items
+from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Judgement, Path, Problem
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
+from workflows.judging.ballots import read
 from workflows.judging.references import check_references
 from workflows.judging.seats import Opinion, Seat, panel
-from workflows.settings import StageSettings, sampling_of
+from workflows.settings import JudgeSettings, StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 
 Entering = Callable[[ShardRows], Sequence[Path]]
@@ -40,18 +43,21 @@ class Judge:
         votes: int,
         meta: bool,
         only_wrong: bool,
+        readable: Callable[[Judgement], bool],
         entering: Entering,
         sampling: Sampling,
         model: str,
         seed: int,
     ) -> None:
         """`votes`: verifications per seat; `meta`: each is criticised and written again;
-        `only_wrong`: paths whose own answer is right are not judged (`right_answer`)."""
+        `only_wrong`: paths whose own answer is right are not judged (`right_answer`); `readable`:
+        whether a verification says anything."""
         self._engine = engine
         self._panel = panel
         self._votes = votes
         self._meta = meta
         self._only_wrong = only_wrong
+        self._readable = readable
         self._entering = entering
         self._sampling = sampling
         self._model = model
@@ -137,7 +143,15 @@ class Judge:
                 tokens=said.tokens,
             )
 
-        return [row(offset, said) for offset, said in enumerate(reply.completions)]
+        rows = [row(offset, said) for offset, said in enumerate(reply.completions)]
+        if turn != "critique":
+            note_reply(Text(path.path_id, made.text, self._flaw(made)) for made in rows)
+        return rows
+
+    def _flaw(self, row: Judgement) -> str | None:
+        if self._readable(row):
+            return None
+        return "truncated" if row.finish_reason != "stop" else "unreadable"
 
 
 def entering(labelled: bool) -> Entering:
@@ -154,6 +168,12 @@ def entering(labelled: bool) -> Entering:
     return paths
 
 
+def says_something(settings: JudgeSettings, row: Judgement) -> bool:
+    """Whether a verification gives labels, of which the judge itself named any."""
+    named = row.index is not None or any(verdict is not None for verdict in row.verdicts)
+    return named and read(row, settings, len(row.verdicts)) is not None
+
+
 def _judge(kit: Kit) -> Judge:
     wanted = kit.settings.judge
     return Judge(
@@ -162,6 +182,7 @@ def _judge(kit: Kit) -> Judge:
         votes=wanted.votes,
         meta=wanted.aggregator == "meta_critique",
         only_wrong=wanted.paths == "wrong",
+        readable=partial(says_something, wanted),
         entering=entering(kit.reads(LABELS)),
         sampling=sampling_of(wanted),
         model=kit.model,

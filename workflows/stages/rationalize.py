@@ -21,6 +21,7 @@ from actors.engines.contract import Completion, Engine, Sampling
 from actors.sandbox.contract import Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
+from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
@@ -39,6 +40,9 @@ CUTS = 3
 RESUMES = 2
 """How often a rationale of another form is taken up again behind its last good paragraph."""
 
+SPENT = ("truncated", "too_many_code_rounds")
+"""Reasons of a rationale that used up what it may cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -50,6 +54,8 @@ class Budget:
     """Executed blocks."""
     execute: bool = True
     votes: int = 4
+    heard: bool = True
+    """Whether the votes decide about the path: one without any is then of no use."""
     attempts: int = 2
     """Tries, each with its own seeds, before an unreadable rationale is dropped."""
     sandbox_attempts: int = 3
@@ -151,9 +157,13 @@ class RationaleWriter:
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = Draft(self._form.chat(solution.problem, solution.steps))
         try:
-            return await self._written(draft, solution, attempt, spent)
+            row = await self._written(draft, solution, attempt, spent)
+            unheard = self._budget.heard and not any(vote is not None for vote in row.votes)
+            note_reply([Text(solution.path_id, row.text, "no_vote" if unheard else None)])
+            return row
         except ItemError as error:
             if draft.calls:
+                note_reply([Text(solution.path_id, draft.text, error.reason)])
                 row = self._row(draft, solution, attempt, draft.executions)
                 lost = spent.lost.setdefault(solution.path_id, [])
                 lost.append(replace(row, dropped=str(error)))
@@ -168,9 +178,9 @@ class RationaleWriter:
         key = f"{solution.path_id}/{attempt}"
         async with Interpreter(self._sandbox, key) as interpreter:
             item = f"{solution.path_id}\x1f{attempt}"
-            await self._draft(draft, interpreter, item)
+            await self._drafted(draft, interpreter, item, len(solution.steps))
             while self._taken_up(draft, len(solution.steps)):
-                await self._draft(draft, interpreter, item)
+                await self._drafted(draft, interpreter, item, len(solution.steps))
         analyses, verifications = self._read(draft, len(solution.steps))
         executions: list[CodeRun] = []
         if self._budget.execute:
@@ -218,11 +228,14 @@ class RationaleWriter:
             if good is None:
                 return False
             text, blocks, whole = good
-            runs = draft.executions[:blocks]  # none where code is not run
-            settled = text.rindex(self._form.code_block(runs[-1].code)) if runs else 0
-            draft.take_up(text, runs, settled)
+            self._cut_back(draft, text, blocks)
             return not whole
         return False
+
+    def _cut_back(self, draft: Draft, text: str, blocks: int) -> None:
+        runs = draft.executions[:blocks]  # none where code is not run
+        settled = text.rindex(self._form.code_block(runs[-1].code)) if runs else 0
+        draft.take_up(text, runs, settled)
 
     def _read(self, draft: Draft, steps: int) -> tuple[list[str], list[str]]:
         """The paragraphs. Raises ItemError with what was first wrong."""
@@ -233,6 +246,16 @@ class RationaleWriter:
             if not draft.cuts:
                 raise first from error
             raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
+
+    async def _drafted(self, draft: Draft, interpreter: Interpreter, item: str, steps: int) -> None:
+        """`_draft`; a conclusion that never ends, and is not read, costs nothing but its tokens."""
+        try:
+            await self._draft(draft, interpreter, item)
+        except ItemError as error:
+            done = self._form.concluded(draft.text, steps) if error.reason in SPENT else None
+            if done is None:
+                raise
+            self._cut_back(draft, *done)
 
     async def _draft(self, draft: Draft, interpreter: Interpreter, item: str) -> None:
         """Write until the model ends its thinking, with code run in between."""
@@ -374,6 +397,7 @@ def _writer(kit: Kit) -> RationaleWriter:
             code_rounds=wanted.code_rounds,
             execute=wanted.execute,
             votes=wanted.votes,
+            heard="judge" in kit.settings.consensus.sources,
             attempts=wanted.attempts,
         ),
         limits=kit.limits,

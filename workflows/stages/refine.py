@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import ReadAnswer, ShardResult, process_items
+from actors.workers.yields import note_reading
 from storage.errors import ItemError
 from storage.rows.kinds import CRITIQUES, ShardRows
 from storage.rows.records import Critique, Response
@@ -57,11 +58,13 @@ class Refiner:
             reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
             (written,) = reply.completions
             tokens += written.tokens
-            if written.finish_reason != "stop":
-                raise ItemError("truncated", f"{written.tokens} tokens")
-            steps = list(self._read_steps(written.after(chat.prefill)))
-            if not steps:
-                raise ItemError("empty_step")
+            text = written.after(chat.prefill)
+            with note_reading(critique.response_id, text):
+                if written.finish_reason != "stop":
+                    raise ItemError("truncated", f"{written.tokens} tokens")
+                steps = list(self._read_steps(text))
+                if not steps:
+                    raise ItemError("empty_step")
             return [
                 Response(
                     response_id=critique.response_id,

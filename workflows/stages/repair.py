@@ -15,6 +15,7 @@ from functools import partial
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import ShardResult, process_items
+from actors.workers.yields import note_reading
 from storage.errors import ItemError
 from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, RETRIED, ShardRows
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
@@ -71,12 +72,13 @@ class Repairer:
         reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
         written = reply.completions[0]
         replacement = written.text.strip()
-        if written.finish_reason != "stop":
-            raise ItemError("truncated", f"{written.tokens} tokens")
-        if not replacement:
-            raise ItemError("empty_step")
-        if "\n\n" in replacement:
-            raise ItemError("not_one_step")
+        with note_reading(path.path_id, written.text):
+            if written.finish_reason != "stop":
+                raise ItemError("truncated", f"{written.tokens} tokens")
+            if not replacement:
+                raise ItemError("empty_step")
+            if "\n\n" in replacement:
+                raise ItemError("not_one_step")
         if replacement == wrong.strip():
             raise ItemError("same_step")
         return Intervention(

@@ -13,7 +13,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from actors.engines.contract import Chat, Completion, Engine, Sampling
-from actors.workers.contract import Grading, ReadAnswer, ShardResult, SplitSteps, process_items
+from actors.workers.contract import (
+    Grading,
+    ReadAnswer,
+    ShardResult,
+    SplitSteps,
+    process_items,
+)
+from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Drop, Path, Problem
@@ -140,6 +147,7 @@ class PolicySampler:
                 )  # fmt: skip
                 twin = first_with.setdefault(text, path.path_id)
                 paths.append(path if twin == path.path_id else replace(path, duplicate_of=twin))
+            note_reply(Text(made.path_id, made.text, made.invalid_reason) for made in paths[start:])
             number += 1
 
     def _path(

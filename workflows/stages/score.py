@@ -21,6 +21,7 @@ from actors.engines.contract import Completion, Engine, Sampling
 from actors.sandbox.contract import Limits, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
+from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import CodeRun, Response, Verification
@@ -152,11 +153,16 @@ class Verifier:
                 key = f"{response.response_id}/{number}"
                 async with Interpreter(self._sandbox, key) as interpreter:
                     await self._judge_all(history, interpreter)
+        except ItemError as error:
+            if history.calls:
+                note_reply([Text(response.response_id, history.text, error.reason)])
+            raise
         finally:
             spent.tokens += history.tokens
             spent.code_runs += len(history.executions)
             spent.steps += len(history.rewards)
             spent.degraded += sum(history.degraded)
+        note_reply([Text(response.response_id, history.text, None)])
         seed = request_seed(self._seed, "score", f"{history.item}\x1f0", 0)
         return history.row(self._form.mode, self._model, seed)
 

@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.engines.contract import Engine, Sampling
-from actors.workers.contract import Grading, ReadAnswer, ShardResult, SplitSteps, process_items
+from actors.workers.contract import (
+    Grading,
+    ReadAnswer,
+    ShardResult,
+    SplitSteps,
+    process_items,
+)
+from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
@@ -167,6 +174,10 @@ class TreeSearcher:
         ended = [done.finish_reason == "stop" for done in reply.completions]
         answers = [self._read_answer(text) if end else None
                    for text, end in zip(texts, ended, strict=True)]  # fmt: skip
+        note_reply(
+            Text(problem.problem_id, text, solution_flaw(done.finish_reason, answer))
+            for done, text, answer in zip(reply.completions, texts, answers, strict=True)
+        )
         verdicts = await self._grader.grade(problem.answer, answers)
         name = f"{problem.problem_id}#t{len(tree.nodes)}"
         rollouts = [

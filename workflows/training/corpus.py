@@ -1,4 +1,4 @@
-"""From a run's committed export shards to what is trained on, read by each worker for itself.
+"""From a run's committed export shards, or a file, to what is trained on, read by each worker.
 
 Shards come straight from the store, one at a time, their digests checked; nothing passes through
 the driver. The held-out problems are those whose name has the smallest digests: the split depends
@@ -19,11 +19,13 @@ from typing import Any
 from actors.training.batches import Conversation, Corpus
 from storage.errors import InputError, ItemError
 from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
 from workflows.formats.conversation import ended
 from workflows.training.mask import Masker, masker_for, with_trainable_template
+from workflows.training.released import example_from, stored_rows
 from workflows.training.settings import DataSettings
 from workflows.views.catalogue import VIEWS
 
@@ -37,9 +39,12 @@ class CorpusSource:
 
     store: str
     run: str
+    """A run's name, or the file's."""
     view: str
     data: DataSettings
     template: str | None
+    file: str | None = None
+    """Key of a stored file of conversations, in place of a run's shards."""
 
     def tokenizer(self, tokenizer: Any) -> Any:
         """The tokenizer with the template that is trained and saved."""
@@ -56,23 +61,31 @@ class CorpusSource:
 
     def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
         """Read, render, cut and split. Raises InputError where nothing is left to train on."""
-        run = Run.open(open_store(self.store), self.run)
         masker = masker_for(tokenizer, self.data.train_on_code_output)
         counts: Counter[str] = Counter()
-        rows = list(_conversations(_examples(run, self.view, counts), masker, most_tokens, counts))
+        rows = list(_conversations(self._examples(counts), masker, most_tokens, counts))
         if not counts["read"]:
-            raise InputError(f"run {self.run!r} has no rows in view {self.view!r} to train on")
+            raise InputError(f"{self.run!r} has no rows in view {self.view!r} to train on")
         held = held_out_problems({row.problem_id for row in rows}, self.data.held_out)
         train = tuple(row for row in rows if row.problem_id not in held)
         if not train:
             dropped = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise InputError(
-                f"nothing of run {self.run!r} is left to train on ({dropped}): raise "
+                f"nothing of {self.run!r} is left to train on ({dropped}): raise "
                 "data.max_length, or lower data.held_out"
             )
         counts["problems_held_out"] = len(held)
         held_out = tuple(row for row in rows if row.problem_id in held)
         return Corpus(train, held_out, dict(counts), masker.yes, masker.no)
+
+    def _examples(self, counts: Counter[str]) -> Iterator[Example]:
+        store, view = open_store(self.store), VIEWS[self.view]
+        for made in _of_run(store, self.run) if self.file is None else _of_file(store, self.file):
+            counts["read"] += 1
+            if isinstance(made, ItemError):
+                counts[f"dropped_{made.reason}"] += 1
+            else:
+                yield from map(ended, view.rows([made]))
 
 
 def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
@@ -82,11 +95,18 @@ def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
     return frozenset(names[:wanted])
 
 
-def _examples(run: Run, view: str, counts: Counter[str]) -> Iterator[Example]:
+def _of_run(store: ObjectStore, name: str) -> Iterator[Example]:
+    run = Run.open(store, name)
     for shard in range(run.spec.plan.shards):
-        for row in VIEWS[view].rows(run.read_rows(EXAMPLES, shard)):
-            counts["read"] += 1
-            yield ended(row)
+        yield from run.read_rows(EXAMPLES, shard)
+
+
+def _of_file(store: ObjectStore, key: str) -> Iterator[Example | ItemError]:
+    for number, row in enumerate(stored_rows(store, key)):
+        try:
+            yield example_from(row, number)
+        except ItemError as error:
+            yield error
 
 
 def _conversations(

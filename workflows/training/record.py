@@ -104,6 +104,7 @@ def card(config: TrainConfig, spec: TrainingSpec, notes: Mapping[str, Any]) -> s
         if found
         else "| held-out loss | nothing was held out |\n"
     )
+    source = f"run `{spec.run}`" if spec.run else f"file `{config.dataset}`"
     output = "learnt too" if config.data.train_on_code_output else "not learnt"
     return f"""\
 ---
@@ -117,7 +118,7 @@ trained with Stepmill.
 | what | value |
 |---|---|
 | base model | {spec.base} |
-| dataset | run `{spec.run}`, view `{config.view}`, digest {spec.dataset[:16]} |
+| dataset | {source}, view `{config.view}`, digest {spec.dataset[:16]} |
 | conversations | {counts["read"]:,} read, {counts.get("cut", 0):,} cut at a step \
 ({counts.get("turns_cut_off", 0):,} steps lost), {sum(dropped.values()):,} dropped |
 | held out | {counts["problems_held_out"]:,} problems |

@@ -7,6 +7,7 @@ frozen into the training's spec and may never differ on continuing.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -42,8 +43,11 @@ class TrainConfig:
 
     __pydantic_config__ = STRICT
 
-    run: Name
+    run: Name | None = None
     """The finished run that is trained on."""
+    conversations: str | None = None
+    """In place of a run: a file of conversations in GenPRM's form, as GenPRM-MATH-Data's: Parquet
+    or JSON lines with a column `conversations`; relative to this file, copied into the store."""
     view: Literal["genprm", "cot", "code", "direct"] = "genprm"
     """Shape of the conversations: analysis and code, one of them, or nothing but the verdict."""
     base: str
@@ -73,7 +77,12 @@ class TrainConfig:
     @property
     def training(self) -> str:
         """The training's name."""
-        return self.name or f"{self.run}-{self.view}"
+        return self.name or f"{self.dataset}-{self.view}"
+
+    @property
+    def dataset(self) -> str:
+        """The run's name, or the file's."""
+        return self.run or Path(self.conversations or "").stem
 
 
 def binding(config: TrainConfig, template: str | None) -> dict[str, Any]:

@@ -18,37 +18,50 @@ from actors.models.identity import model_identity
 from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
 from actors.training.settings import TrainingSettings
-from storage.errors import InputError, NothingFound, first_line
+from storage.errors import ConfigurationError, InputError, NothingFound, first_line
 from storage.objects.store import ObjectStore
+from storage.rows.parquet import sha256_of
+from storage.runs.commits import put_content
 from storage.runs.run import Run, Success
 from storage.trainings.checkpoints import fetch_files, holds
 from storage.trainings.training import StoredFolder, Training, TrainingSpec
 from workflows.training.corpus import CorpusSource
 from workflows.training.mask import masker_for
 from workflows.training.record import Dressing
+from workflows.training.released import file_of, stored_key
 from workflows.training.settings import TrainConfig, binding
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
-    """The training of a finished run as it would be started; nothing is written.
+    """The training of a finished run, or of a file, as it would be started; nothing is written.
 
     Raises NothingFound for a run that is not there or not finished, InputError for one without
-    rows.
+    rows and for a file that can't be read.
     """
-    success = Run.open(store, config.run).success()
-    if success is None:
-        raise NothingFound(
-            f"run {config.run!r} is not finished: `stepmill resume {config.run}` finishes it"
-        )
-    if not success.totals["export"].rows:
-        raise InputError(f"run {config.run!r} kept no example, so there is nothing to train on")
     spec = TrainingSpec(
         base=model_identity(config.base_model),
-        run=config.run,
-        dataset=dataset_digest(success),
+        run=config.run or "",
+        dataset=_file_digest(config.conversations)
+        if config.run is None
+        else _run_digest(config.run, store),
         settings=binding(config, template_text(config)),
     )
     return Training(store, config.training, spec)
+
+
+def _file_digest(conversations: str | None) -> str:
+    if conversations is None:
+        raise ConfigurationError("nothing to train on: name a `run` or `conversations`")
+    return sha256_of(file_of(conversations))
+
+
+def _run_digest(name: str, store: ObjectStore) -> str:
+    success = Run.open(store, name).success()
+    if success is None:
+        raise NothingFound(f"run {name!r} is not finished: `stepmill resume {name}` finishes it")
+    if not success.totals["export"].rows:
+        raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
+    return dataset_digest(success)
 
 
 def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
@@ -82,7 +95,11 @@ def settled(
 def start_training(config: TrainConfig, store: ObjectStore) -> Training:
     """Create the training, or open it where it exists with the same spec. Raises SpecMismatch."""
     made = training_of(config, store)
-    return Training.start(store, made.name, made.spec)
+    training = Training.start(store, made.name, made.spec)
+    if config.conversations is not None:
+        data, digest = file_of(config.conversations), training.spec.dataset
+        put_content(store, stored_key(training.name, config.conversations, digest), data, digest)
+    return training
 
 
 def dataset_digest(success: Success) -> str:
@@ -101,9 +118,11 @@ def template_text(config: TrainConfig) -> str | None:
         raise InputError(f"chat_template {config.chat_template} can't be read: {error}") from None
 
 
-def source_of(config: TrainConfig) -> CorpusSource:
-    """Where the conversations come from."""
-    return CorpusSource(config.store, config.run, config.view, config.data, template_text(config))
+def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
+    """Where the conversations come from; `dataset`: the digest in the training's spec."""
+    file = config.conversations and stored_key(config.training, config.conversations, dataset)
+    template = template_text(config)
+    return CorpusSource(config.store, config.dataset, config.view, config.data, template, file)
 
 
 def check_trainable(config: TrainConfig) -> None:
@@ -133,7 +152,7 @@ def job_of(config: TrainConfig, training: Training) -> TrainingJob:
         name=training.name,
         spec=training.spec,
         base=config.base_model,
-        source=source_of(config),
+        source=source_of(config, training.spec.dataset),
         settings=TrainingSettings(
             learning=config.learning, spread=config.spread, rhythm=config.rhythm
         ),

@@ -99,6 +99,10 @@ class RationaleForm(Protocol):
         """
         ...
 
+    def concluded(self, text: str, steps: int) -> tuple[str, int] | None:
+        """(text up to its conclusion, blocks in it) where only that can still be going on."""
+        ...
+
     def shown_code(
         self, analyses: Sequence[str], verifications: Sequence[str]
     ) -> list[tuple[int, str, str]]:

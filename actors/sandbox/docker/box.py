@@ -13,7 +13,7 @@ import platform
 import struct
 from functools import partial
 
-from actors.sandbox import seccomp
+from actors.sandbox import owners, seccomp
 from actors.sandbox.box import Box, Hello
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.docker.engine import find_engine, trim_log
@@ -21,7 +21,6 @@ from actors.sandbox.docker.engine_api import EngineApi
 from actors.sandbox.docker.image import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
 from actors.sandbox.image.trial import try_box
-from actors.sandbox.owners import Owner
 from storage.errors import SandboxUnavailable
 
 LABEL = "stepmill.sandbox.owner"
@@ -81,7 +80,7 @@ async def remove(engine: EngineApi, container: str) -> None:
     await engine.call("DELETE", f"/containers/{container}", {"force": "1"}, allow=(404, 409))
 
 
-def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str, object]:
+def description(image: str, settings: SandboxSettings) -> dict[str, object]:
     """What the engine is asked to create."""
     most = settings.limits
     gvisor = settings.runtime == "runsc"
@@ -110,7 +109,7 @@ def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str
         "AttachStderr": True,
         "Tty": False,
         "NetworkDisabled": True,
-        "Labels": {LABEL: str(owner)},
+        "Labels": {LABEL: owners.mark()},
         "HostConfig": {
             "AutoRemove": True,
             "NetworkMode": "none",
@@ -137,7 +136,7 @@ def description(image: str, settings: SandboxSettings, owner: Owner) -> dict[str
 async def open_container(engine: EngineApi, image: str, settings: SandboxSettings) -> Box:
     """Start a container and its supervisor."""
     filter_ = seccomp.program(platform.machine())
-    body = description(image, settings, Owner.me())
+    body = description(image, settings)
     created = (await engine.call("POST", "/containers/create", body=body)).json()
     if not isinstance(created, dict):
         raise SandboxUnavailable("container: the engine's answer is not an object")
@@ -172,8 +171,7 @@ async def remove_orphans(engine: EngineApi) -> int:
     listed = (await engine.call("GET", "/containers/json", query)).json()
     count = 0
     for entry in listed if isinstance(listed, list) else []:
-        owner = Owner.parse(entry["Labels"].get(LABEL, ""))
-        if owner is not None and owner.is_dead():
+        if owners.is_dead(entry["Labels"][LABEL]):
             await remove(engine, entry["Id"])
             count += 1
     return count
@@ -216,6 +214,7 @@ class DockerBoxes:
 
     async def reap(self) -> int:
         """Remove the containers of dead owners."""
+        owners.stay()
         if self._engine is None:
             return 0
         trim_log(state_dir(self._settings.state_dir))

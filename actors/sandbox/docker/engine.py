@@ -19,9 +19,9 @@ import sys
 import time
 from pathlib import Path
 
+from actors.owned_folder import is_held
 from actors.sandbox.docker.engine_api import EngineApi
 from actors.sandbox.image.rootfs import state_dir
-from actors.sandbox.owners import started_at
 from storage.errors import SandboxUnavailable
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -158,9 +158,9 @@ def _forget_dead(folder: Path) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             give_up = time.monotonic() + 5.0
-            while started_at(pid) is not None and time.monotonic() < give_up:
+            while _process(folder, name, program) and time.monotonic() < give_up:
                 time.sleep(0.02)
-    if _is_held(folder / HELD):
+    if is_held(folder / HELD):
         raise SandboxUnavailable(
             f"the engine in {folder} does not answer, and it was started in another container: "
             "end it there, or set STEPMILL_SANDBOX_DIR to a folder of this one's own"
@@ -177,18 +177,6 @@ def _process(folder: Path, name: str, program: str) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if program in words and str(folder) in words else None
-
-
-def _is_held(file: Path) -> bool:
-    """Whether somebody, in whichever container, has a file locked."""
-    try:
-        with file.open() as held:
-            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
 
 
 def _weigh() -> None:

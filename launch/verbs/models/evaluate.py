@@ -202,6 +202,7 @@ def _first(responses: Sequence[Response], n: int) -> list[Response]:
 def _config(wanted: Evaluation, verifier: Verifier) -> ScoreConfig:
     asked = {
         **wanted.asked,
+        "floor": "off",  # that a model gives no verdicts is a result
         "verify.mode": verifier.mode,
         "verify.histories": wanted.per_response,
     }

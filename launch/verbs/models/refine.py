@@ -107,7 +107,9 @@ def refine(wanted: Refinement, address: str | None = None) -> tuple[Standing, li
     answers = known_answers(wanted.problems, responses)
     asked = dict(wanted.score_asked)
     config = recalled(config_of(wanted.model, wanted.file, wanted.score_settings, asked))
-    generator = replace(recalled(_generator(wanted, config.store)), cluster=config.cluster)
+    generator = replace(
+        recalled(_generator(wanted, config.store)), cluster=config.cluster, floor=config.floor
+    )
     with Site(config.cluster, address) as site:
         require(generator, site)
         require(config, site)

@@ -61,7 +61,8 @@ def train_model(config: TrainConfig, out: Path | None, address: str | None, as_j
         if model is None:
             probe_store(store)
             if site.remote and config.spread.device == "auto":
-                site.gpus_for(config.spread.workers, config.spread.place_patience_s)
+                spread = config.spread
+                site.gpus_for(spread.workers, spread.cpus_per_worker or 1, spread.place_patience_s)
             looks = site.machines(config.spread.device == "auto")
             _check_machines(looks)
             if config.spread.device == "cpu":  # what its GPUs could do is of no matter

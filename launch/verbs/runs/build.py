@@ -11,6 +11,7 @@ from rich.console import Console
 from launch.cluster.site import Site
 from launch.config import store_url, validate
 from launch.preflight import check_image, check_problems, require
+from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.models.refine import resume_refining
 from launch.verbs.models.score import resume_scoring
 from launch.verbs.runs.derive import continue_derived, derive
@@ -86,7 +87,15 @@ def _work(run: Run, config: BuildConfig, site: Site) -> None:
         finish(run)
     show_status(run_status(run))
     where = "" if config.store == store_url(DEFAULT_STORE) else f" --store {config.store}"
-    Console(stderr=True, soft_wrap=True).print(
+    console = Console(stderr=True, soft_wrap=True)
+    if (why := why_empty(run)) is not None:
+        console.print(
+            f"run {run.name} is finished and made 0 rows: {why}; "
+            f"`stepmill texts {run.name}{where}` prints the texts that could not be read",
+            highlight=False,
+        )
+        return
+    console.print(
         f"run {run.name} is finished: `stepmill download {run.name} FOLDER{where}` copies its "
         f"dataset",
         highlight=False,

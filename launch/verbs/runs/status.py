@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from actors.models.identity import BOUND
 from storage.audit import audit
@@ -24,6 +25,7 @@ from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run, StageTotals
 from storage.runs.specs import ENGINES
+from storage.runs.stops import stop_reason
 from storage.sweep import sweep
 from workflows.builds.rerun import Rerun, executes, run_again
 from workflows.formats.executed import shown_unrun
@@ -67,6 +69,8 @@ class RunStatus:
     kept: list[Kept] = field(default_factory=list)
     """What was exported of the rationales, by their attempt and reading; empty where none was, or
     where it was not recorded."""
+    stopped: str | None = None
+    """Why it stopped, where it did and does not go on."""
 
 
 def run_status(run: Run) -> RunStatus:
@@ -97,10 +101,11 @@ def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals
 def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
     """A run around its stages."""
     pilot = pilot_record(run.store, run.name)
+    success = run.success()
     return RunStatus(
         run=run.name,
         store=run.store.url,
-        finished=run.success() is not None,
+        finished=success is not None,
         problems=run.spec.plan.items,
         shards=run.spec.plan.shards,
         models=run.spec.models,
@@ -115,6 +120,7 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
             if stage.stage == "export" and "rationalize" in run.spec.stages
             for group in kept_by_reading(stage.counts)
         ],
+        stopped=None if success else stop_reason(run),
     )
 
 
@@ -132,13 +138,15 @@ def show_status(status: RunStatus) -> None:
 def status_tables(
     status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
 ) -> Group:
-    """A run stage by stage, then what was kept of its rationales."""
-    tables: list[Table | str] = [status_table(status, left_s)]
+    """A run stage by stage, what was kept of its rationales, and why it stopped where it did."""
+    tables: list[Table | Text | str] = [status_table(status, left_s)]
     rows = {stage.stage: stage.rows for stage in status.stages}
     if status.kept:
         tables.append(kept_table(status.kept))
     elif rows.get("rationalize") and rows.get("export"):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.stopped:
+        tables.append(Text(status.stopped))
     return Group(*tables)
 
 

@@ -141,10 +141,10 @@ async def test_a_failed_part_cancels_its_siblings_and_gives_their_room_back() ->
 
 class VirtualClock:
     def __init__(self) -> None:
-        self.slept: list[float] = []
+        self.slept: list[tuple[float, int]] = []
 
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
+    async def sleep(self, seconds: float, sequences: int) -> None:
+        self.slept.append((seconds, sequences))
         await asyncio.sleep(0)
 
 
@@ -157,7 +157,7 @@ async def test_time_passes_on_the_given_clock_sample_by_sample() -> None:
     )
     await engine.generate(CHAT, Sampling(n=3, seed=2))
     # Four prompt words and a last space; two, three and four words, each with a last space.
-    assert clock.slept == [1.0 + 5 * 0.5 + words * 0.25 for words in (3, 4, 5)]
+    assert clock.slept == [(1.0 + 5 * 0.5 + 3 * 0.25, 3), (0.25, 2), (0.25, 1)]
 
 
 async def test_a_crash_fails_what_is_in_flight_and_everything_after() -> None:
@@ -177,7 +177,7 @@ async def test_a_crash_fails_what_is_in_flight_and_everything_after() -> None:
 
 async def test_a_short_reply_is_a_failure_and_a_hang_lasts_until_it_is_cancelled() -> None:
     engine = ScriptedEngine(echo, faults=Faults(short_at=0, hang_at=2))
-    with pytest.raises(EngineFailed, match="0 samples where 1"):
+    with pytest.raises(EngineFailed, match="1 samples where 2"):
         await engine.generate(CHAT, Sampling(n=2))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(engine.generate(CHAT, Sampling()), 0.01)

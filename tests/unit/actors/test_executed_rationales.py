@@ -36,7 +36,10 @@ LABEL = re.compile(r"^[ \t>*_#`+-]*\[code output", re.IGNORECASE)
 
 
 async def written(
-    reply: str, sandbox: FakeSandbox | None = None, call_tokens: int = 4000
+    reply: str,
+    sandbox: FakeSandbox | None = None,
+    call_tokens: int = 4000,
+    budget: Budget = Budget(attempts=1),  # noqa: B008 - frozen
 ) -> ShardResult[Rationale]:
     """What the writer makes of a reply to a solution of two steps."""
     stage = RationaleWriter(
@@ -44,7 +47,7 @@ async def written(
         sandbox or FakeSandbox(),
         form=PaperForm(2000),
         sampling=Sampling(max_tokens=call_tokens),
-        budget=Budget(attempts=1),
+        budget=budget,
         limits=Limits(),
         model="writer",
         seed=0,
@@ -336,6 +339,47 @@ async def test_a_text_of_another_form_goes_on_behind_its_last_good_paragraph() -
     assert [(run.step, run.output) for run in row.executions] == [(0, "1"), (1, "2")]
     assert "I am sure" not in row.text
     assert sandbox.opened == ["p#0/0"], "what is shown is what the interpreter saw"
+
+
+UNENDING = [
+    pytest.param("The index is \\boxed{-1}.\n### Final Conclusion\n" * 400, id="says it again"),
+    pytest.param(GOOD + "So it is.\n" + GOOD, id="runs code"),
+]
+
+
+@pytest.mark.parametrize("rest", UNENDING)
+async def test_a_conclusion_that_never_ends_drops_no_rationale(rest: str) -> None:
+    verified = reply_of(GOOD).removesuffix("</think>")
+    budget = Budget(total_tokens=600, code_rounds=2, attempts=1)
+    result = await written(verified + "\n### Final Conclusion\n\n" + rest, budget=budget)
+    (row,) = result.rows
+    assert (row.dropped, result.drops) == (None, ())
+    assert row.text.endswith("So it holds.\n</verify>\n\n")
+    assert [(run.step, run.output) for run in row.executions] == [(0, "12"), (1, "12")]
+    assert row.reading == "forgiving"
+
+
+CONCLUDED = "### Final Conclusion\n\n1\n\n"
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        pytest.param(reply_of(GOOD).split("### Paragraph 2")[0] + CONCLUDED, id="one is missing"),
+        pytest.param(
+            reply_of(GOOD).removesuffix("</think>")
+            + CONCLUDED
+            + "### Paragraph 1\n<analyze>\nWait.\n</analyze>\n<verify>\n",
+            id="one is opened again",
+        ),
+    ],
+)
+async def test_paragraphs_that_were_not_done_when_the_budget_ended_are_dropped(
+    unfinished: str,
+) -> None:
+    budget = Budget(code_rounds=2, attempts=1)
+    (drop,) = (await written(unfinished + 3 * GOOD, budget=budget)).drops
+    assert drop.reason == "too_many_code_rounds"
 
 
 async def test_what_was_given_up_is_run_again_without_it() -> None:

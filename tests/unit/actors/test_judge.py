@@ -43,7 +43,8 @@ def entering(rows: ShardRows) -> Sequence[Path]:
 
 def judge(engine: ScriptedEngine, votes: int = 2, meta: bool = False, wrong: bool = False) -> Judge:
     return Judge(
-        engine, panel=(Plain(),), votes=votes, meta=meta, only_wrong=wrong, entering=entering,
+        engine, panel=(Plain(),), votes=votes, meta=meta, only_wrong=wrong,
+        readable=lambda row: True, entering=entering,
         sampling=Sampling(temperature=0.6, max_tokens=20), model="m", seed=3,
     )  # fmt: skip
 

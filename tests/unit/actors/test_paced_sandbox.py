@@ -55,11 +55,11 @@ class World:
     async def ask(self) -> None:
         """A request that the engine answers at once."""
 
-        async def start(part: Sampling) -> Reply:
+        async def one() -> Reply:
             return Reply((Completion("x", "stop", None, 1),), 1)
 
         work.set(Work(0, self.queue))
-        await self.admission.each([Sampling()], start)
+        await self.admission.each(Sampling(), 1, lambda wanted, leave: [one()])
 
 
 async def ticks() -> None:

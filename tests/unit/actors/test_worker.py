@@ -14,9 +14,15 @@ from actors.workers.contract import ShardResult, process_items, process_now
 from actors.workers.poison import DEATHS, Notes, entered, parts_of, run_apart
 from actors.workers.worker import Held, ShardWorker
 from storage.audit import audit
-from storage.errors import EngineFailed, ItemError, RunStopped, StoreUnavailable
+from storage.errors import (
+    EngineFailed,
+    InfrastructureError,
+    ItemError,
+    RunStopped,
+    StoreUnavailable,
+)
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows, ShardRows, stage_rows
-from storage.rows.records import Drop
+from storage.rows.records import Drop, Problem
 from storage.runs.run import Run
 from tests.e2e.test_scripted_build import Build, configure
 from tests.virtual_time import run_virtually
@@ -208,12 +214,12 @@ class Slow:
     async def run(self, rows: ShardRows) -> ShardResult[Any]:
         await asyncio.sleep(30)  # as if the rows were still being read
 
-        async def start(part: Sampling) -> Reply:
+        async def made() -> Reply:
             await asyncio.sleep(60)
             return Reply((Completion("x", "stop", None, 1),), 1)
 
         async def one(item: int) -> list[Any]:
-            await self._engine.each([Sampling()], start)
+            await self._engine.each(Sampling(), 1, lambda wanted, leave: [made()])
             return []
 
         _, drops = await process_items(range(3), str, one)
@@ -239,3 +245,35 @@ def test_a_worker_is_hungry_once_all_that_its_shards_ask_for_is_inside_the_engin
     hungry, done = run_virtually(main())
     assert done == pytest.approx(30 + 3 * 60)
     assert 30 + 2 * 60 < hungry <= 30 + 2 * 60 + 1, "not while it reads, nor while two items wait"
+
+
+class Broken:
+    """A stage whose items fail in whatever way as soon as it is closed."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
+        async def one(problem: Problem) -> list[Any]:
+            self.begun.set()
+            await self._closed.wait()
+            raise AttributeError("nothing is there any more")
+
+        made, drops = await process_items(rows[PROBLEMS], lambda row: row.problem_id, one)
+        assert {drop.reason for drop in drops} == {"exception"}
+        return ShardResult(tuple(made), tuple(drops))
+
+    async def close(self) -> None:
+        self._closed.set()
+
+
+async def test_what_is_under_way_when_a_worker_is_closed_is_not_committed(build: Build) -> None:
+    stage = Broken()
+    worker = await worker_of(build, "policy", sample=stage)
+    working = asyncio.create_task(worker.work("sample", 0))
+    await stage.begun.wait()
+    await worker.close()
+    with pytest.raises(InfrastructureError, match="was closed while at sample 0"):
+        await working
+    assert build.run.shards_of("sample") == set()

@@ -46,7 +46,7 @@ def test_an_engines_clock_counts_the_places_that_hold_a_sequence() -> None:
     async def main() -> tuple[Seconds, Seconds]:
         clock = MeteredClock(gpus=4, places=2)
         await asyncio.sleep(10)
-        both = asyncio.gather(clock.sleep(5), clock.sleep(2))
+        both = asyncio.gather(clock.sleep(5, 1), clock.sleep(2, 1))
         await asyncio.sleep(1)
         inside = clock.seconds()
         await both

@@ -12,7 +12,7 @@ from actors.workers.ray_nodes import NodeNow
 from launch.cluster import site, waiting
 from launch.cluster.site import Site
 from launch.cluster.slots import SlotsNow
-from storage.errors import RunStopped
+from storage.errors import ConfigurationError, RunStopped
 from workflows.runs.configuration import ClusterSettings
 
 Held = Mapping[str, Mapping[str, float]]
@@ -36,7 +36,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def node(name: str, gpus: float, free: float, **more: float) -> NodeNow:
-    return NodeNow(name, "10.0.0.7", {"CPU": 8, "GPU": gpus} | more, {"GPU": free} | more)
+    return NodeNow(name, "10.0.0.7", {"CPU": 8, "GPU": gpus} | more, {"CPU": 8, "GPU": free} | more)
 
 
 def test_what_other_jobs_hold_is_left_alone_and_what_the_run_holds_counts(cluster: Cluster) -> None:
@@ -114,8 +114,8 @@ def test_a_training_asks_for_its_gpus_and_waits_until_they_are_free(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     training = Training(monkeypatch, 0, 1, 3, 4)
-    training.site.gpus_for(4, patience_s=600)
-    assert training.asked == [[{"GPU": 1.0}] * 4]
+    training.site.gpus_for(4, 1, patience_s=600)
+    assert training.asked == [[{"GPU": 1.0, "CPU": 1.0}] * 4]
     assert training.now == 3 * waiting.NODES_EVERY_S
     assert "waiting for nodes: 4 free GPUs (free: 10.0.0.7 0 of 8 GPU)" in capsys.readouterr().err
 
@@ -123,9 +123,21 @@ def test_a_training_asks_for_its_gpus_and_waits_until_they_are_free(
 def test_a_training_that_gets_no_gpus_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(monkeypatch, 3)
     with pytest.raises(RunStopped) as stopped:
-        training.site.gpus_for(4, patience_s=600)
+        training.site.gpus_for(4, 1, patience_s=600)
     assert 600 < training.now < 610
     assert str(stopped.value) == (
         "no nodes with 4 free GPUs (free: 10.0.0.7 3 of 8 GPU) came up in 10 minutes "
         "(`ray status` says why): start some, or set spread.device to cpu"
+    )
+
+
+def test_a_training_whose_workers_no_node_has_the_cores_for_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = Training(monkeypatch, 8)
+    with pytest.raises(ConfigurationError) as refused:
+        training.site.gpus_for(1, 9, patience_s=600)
+    assert training.now == 0
+    assert str(refused.value) == (
+        "spread.cpus_per_worker is 9, and no node with GPUs has more than 8 cores: lower it"
     )

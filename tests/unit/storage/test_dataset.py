@@ -14,7 +14,7 @@ import pytest
 from storage.datasets import dataset
 from storage.datasets.dataset import assemble
 from storage.datasets.download import download
-from storage.datasets.view import View
+from storage.datasets.view import CHAT_TEMPLATE, GENPRM, View
 from storage.errors import ConfigurationError, InputError, NothingFound, ObjectCorrupt
 from storage.objects.memory import MemoryStore
 from storage.rows.kinds import EXAMPLES, stage_rows
@@ -38,7 +38,8 @@ def test_a_download_holds_every_example_once_in_order(tmp_path: Folder) -> None:
     (file,) = (tmp_path / "data").iterdir()
     assert pq.read_table(file).to_pylist() == [asdict(row) for row in examples(run)]
     assert got.rows == len(examples(run)) > 0
-    assert names(tmp_path) == ["README.md", "SHA256SUMS", f"data/{file.name}"]
+    assert names(tmp_path) == ["README.md", "SHA256SUMS", CHAT_TEMPLATE, f"data/{file.name}"]
+    assert (tmp_path / CHAT_TEMPLATE).read_text() == GENPRM.chat_template
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
 
 
@@ -82,8 +83,8 @@ def test_repeating_a_download_fetches_only_what_is_missing_or_wrong(tmp_path: Fo
     run = finished(MemoryStore())
     done: list[tuple[str, int, int]] = []
     first = download(run, tmp_path, progress=lambda *step: done.append(step))
-    assert [(number, total) for _, number, total in done] == [(1, 2), (2, 2)]
-    assert (first.fetched, download(run, tmp_path).fetched) == (2, 0)
+    assert [(number, total) for _, number, total in done] == [(1, 3), (2, 3), (3, 3)]
+    assert (first.fetched, download(run, tmp_path).fetched) == (3, 0)
     (file,) = (tmp_path / "data").iterdir()
     file.write_bytes(file.read_bytes()[:-1])
     (tmp_path / "data" / ".half.partial").write_bytes(b"left by a killed download")
@@ -92,6 +93,7 @@ def test_repeating_a_download_fetches_only_what_is_missing_or_wrong(tmp_path: Fo
     assert {path.split("/")[0] for path in names(tmp_path)} == {
         "README.md",
         "SHA256SUMS",
+        CHAT_TEMPLATE,
         "data",
         "jsonl",
     }
@@ -113,7 +115,7 @@ def test_a_download_of_damaged_bytes_stops_and_leaves_no_file_under_a_final_name
 ) -> None:
     store = MemoryStore()
     run = finished(store)
-    (file, _) = assemble(run)
+    (file, *_) = assemble(run)
     key = f"runs/whole/dataset/genprm/{file.path}"
     store.objects[key] += b"?"
     with pytest.raises(ObjectCorrupt, match=file.sha256):

@@ -377,7 +377,7 @@ def test_no_answer_makes_the_quick_path_raise(monster: str) -> None:
 
 
 PIECES = [*r"0123456789xyi+-*/^_(){}[],.=<>\%$ ", r"\frac", r"\text{", r"\sqrt", r"\pi", r"\left",
-          r"\{", r"\boxed{", r"\cup", r"\pm", " or "]  # fmt: skip
+          r"\{", r"\boxed{", r"\cup", r"\pm", " or ", "5°C", r"\mathrm{i}"]  # fmt: skip
 LATEX = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 

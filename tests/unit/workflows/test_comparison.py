@@ -32,6 +32,7 @@ def test_scores_by_hand() -> None:
     assert (scores.precision, scores.recall, scores.error) == (0.5, 1.0, pytest.approx(1 / 3))
     scores.add([True, True], None)
     assert (scores.paths, scores.first, scores.whole) == (2, 1, 1)
+    assert scores.labelled_wrong == pytest.approx(2 / 5)
     assert scores.f1 == pytest.approx(2 / 3)
 
 

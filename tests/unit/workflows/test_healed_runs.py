@@ -15,10 +15,10 @@ from actors.engines.contract import EngineSettings
 from storage.objects.memory import MemoryStore
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, differences
+from workflows.builds import configuration
 from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.refinement import run as refining
 from workflows.refinement.run import RefineConfig, RefineModels
-from workflows.runs import configuration
 from workflows.runs.settling import recalled
 from workflows.settings import RationalizeSettings, StageSettings
 

@@ -16,6 +16,7 @@ from workflows.runs.workload import (
     asked_nodes,
     kept_roles,
     missing_nodes,
+    taking_turns,
     too_large,
     waits_for_gpus,
 )
@@ -183,3 +184,43 @@ def test_nodes_kept_for_some_models_alone_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="for completer and none for policy, rationale"):
         kept_roles(build({}, "vllm"), ["engines", "completer"])
     assert kept_roles(build({}), ["engines", "completer"]) == []  # servers take no GPUs
+
+
+def sharing(*shares: float | None) -> BuildConfig:
+    model: dict[str, Any] = {"kind": "vllm", "model": "m"}
+    models = {
+        role: model | ({} if share is None else {"gpu_share": share})
+        for role, share in zip(("policy", "completer", "rationale"), shares, strict=True)
+    }
+    return validate({"run": "r", "problems": "p.jsonl", "models": models}, "build.yaml")
+
+
+@pytest.mark.parametrize(
+    ("shares", "gpus"),
+    [
+        pytest.param((0.3, 0.3, 0.4), 1, id="they fill one"),
+        pytest.param((0.6, 0.5, 0.5), 2, id="two beside each other and one"),
+        pytest.param((0.6, 0.3, None), 1, id="one that shares none takes turns as ever"),
+        pytest.param((None, None, None), 1, id="nobody shares"),
+    ],
+)
+def test_models_that_all_stay_open_are_not_spoken_of(
+    shares: tuple[float | None, ...], gpus: int
+) -> None:
+    assert taking_turns(sharing(*shares), gpus) == ""
+
+
+@pytest.mark.parametrize(
+    ("shares", "gpus", "said"),
+    [
+        ((0.5, 0.5, 0.5), 1, "(gpu_share 0.5 + 0.5 + 0.5 = 1.5), and 1 GPU is there"),
+        ((0.6, 0.6, 0.6), 2, "(gpu_share 0.6 + 0.6 + 0.6 = 1.8), and 2 GPUs are there"),
+    ],
+)
+def test_models_that_share_more_than_there_is_are_said_to_take_turns(
+    shares: tuple[float, ...], gpus: int, said: str
+) -> None:
+    assert taking_turns(sharing(*shares), gpus) == (
+        f"models.policy, models.completer, models.rationale share GPUs {said}: they take turns, "
+        "each loaded anew; lower gpu_share until they fit, and all of them stay open"
+    )

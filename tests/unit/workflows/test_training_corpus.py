@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from storage.objects.local import LocalStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
+from tests import training_world
 from tests.training_world import demo_tokenizer, examples, taught_run
+from workflows.formats.conversation import check_example
 from workflows.training.corpus import CorpusSource, held_out_problems
 from workflows.training.settings import DataSettings
 
@@ -54,6 +57,21 @@ def test_long_conversations_are_cut_at_a_step_and_what_has_no_whole_step_is_drop
     assert cut.counts["turns_cut_off"] == sum(lost.values())
     small = source(run).load(demo_tokenizer(), lengths[0])
     assert small.counts["dropped_too_long"] + len(small.train) + len(small.held_out) == 24
+
+
+def test_a_run_that_an_earlier_version_exported_is_learnt_like_any_other(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_last_newline(one: Example) -> Example:
+        turns = [replace(turn, content=turn.content.rstrip("\n")) for turn in one.conversations]
+        check_example(replace(one, conversations=turns))
+        return replace(one, conversations=turns)
+
+    earlier = [without_last_newline(one) for one in examples(24)]
+    monkeypatch.setattr(training_world, "examples", lambda count: earlier[:count])
+    old = taught_run(LocalStore.at(tmp_path / "old"))
+    made, wanted = (source(of).load(demo_tokenizer(), 2048) for of in (old, run))
+    assert [one.ids.tolist() for one in made.train] == [one.ids.tolist() for one in wanted.train]
 
 
 def test_nothing_that_fits_is_one_line(run: Run) -> None:
