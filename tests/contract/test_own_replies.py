@@ -22,7 +22,7 @@ from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.workers.contract import ShardResult
 from storage.errors import ItemError, SandboxUnavailable
-from storage.rows.kinds import PATHS, ShardRows
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Example, Judgement, Problem, Rationale, standing
 from tests.contract.own_replies import TALLY, replies
 from tests.one_text import OneText
@@ -42,11 +42,8 @@ LIMITS = Limits(wall_s=20.0, cpu_s=20.0, memory_mb=256)
 def shard_of(given: Mapping[str, Any]) -> ShardRows:
     """The solution that a reply is about."""
     one = rows(*given["steps"])
-    return ShardRows(
-        problems=(Problem("p", given["problem"], "1", reference_solution="As above."),),
-        paths=one.paths,
-        labels=one.labels,
-    )
+    problem = Problem("p", given["problem"], "1", reference_solution="As above.")
+    return one.but({PROBLEMS: (problem,)})
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def exported(given: Mapping[str, Any], row: Rationale) -> Example:
     """The conversation that is made of a rationale, were all its steps right."""
     shard = shard_of(given)
     right = [True] * len(row.analyses)
-    return example_of(shard.problems[0], shard.paths[0], right, [], row, {}, "run")
+    return example_of(shard[PROBLEMS][0], shard[PATHS][0], right, [], row, {}, "run")
 
 
 @pytest.mark.parametrize("line", RATIONALES, ids=lambda line: line["note"])

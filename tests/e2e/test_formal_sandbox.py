@@ -39,7 +39,7 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
     settings = SandboxSettings(slots=2, limits=Limits(wall_s=60, cpu_s=60))
     stage = FormalVerifier(
         open_sandbox(settings), programs=programs, in_words=in_words,
-        told=PaperForm(2000).code_output, entering=lambda given: given.paths,
+        told=PaperForm(2000).code_output, entering=lambda given: given[PATHS],
         limits=settings.limits,
     )  # fmt: skip
     try:

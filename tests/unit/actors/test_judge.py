@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from actors.engines.contract import Chat, Sampling
 from actors.engines.scripted import ScriptedEngine
@@ -78,7 +77,7 @@ async def test_a_meta_critique_reads_its_verification_and_the_merge_reads_both()
         return "C" if "criticise" in asked[-1] else "M y" if "merge" in asked[-1] else "V n"
 
     result = await judge(ScriptedEngine(script), votes=1, meta=True).run(
-        replace(ROWS, paths=ROWS.paths[:1])
+        ROWS.but({PATHS: ROWS[PATHS][:1]})
     )
     assert [(row.round, row.text) for row in result.rows] == [
         ("verify", "V n"), ("critique", "C"), ("merge", "M y"),

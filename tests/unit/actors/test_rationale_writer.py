@@ -213,7 +213,7 @@ async def test_neither_answer_nor_labels_reach_the_engine() -> None:
 def test_paths_without_labels_are_not_rationalized() -> None:
     shard = rows()
     assert [solution.path_id for solution in solutions_of(shard)] == ["p#0"]
-    unlabelled = ShardRows({PROBLEMS: shard.problems, PATHS: shard.paths})
+    unlabelled = ShardRows({PROBLEMS: shard[PROBLEMS], PATHS: shard[PATHS]})
     assert solutions_of(unlabelled) == []
 
 
@@ -378,14 +378,14 @@ async def test_more_solutions_than_the_sandbox_has_sessions_take_turns(sessions:
     one = rows()
     shard = ShardRows(
         {
-            PROBLEMS: one.problems,
-            PATHS: tuple(replace(one.paths[0], path_id=f"p#{i}") for i in range(9)),
-            LABELS: tuple(replace(one.labels[0], path_id=f"p#{i}") for i in range(9)),
+            PROBLEMS: one[PROBLEMS],
+            PATHS: tuple(replace(one[PATHS][0], path_id=f"p#{i}") for i in range(9)),
+            LABELS: tuple(replace(one[LABELS][0], path_id=f"p#{i}") for i in range(9)),
         }
     )
     # The second block kills its interpreter: the fresh one must not wait for its own turn.
     bodies = ["print(1)", "die = 1", "print(3)"]
-    shard = replace(shard, paths=tuple(replace(p, steps=[*STEPS, "third"]) for p in shard.paths))
+    shard = shard.but({PATHS: [replace(p, steps=[*STEPS, "third"]) for p in shard[PATHS]]})
     result = await asyncio.wait_for(write(writer(writer_script(bodies), sandbox), shard), 60)
     assert len(result.rows) == 9
     assert sorted(sandbox.opened) == sorted(sandbox.closed)
