@@ -19,7 +19,7 @@ from benchmarks.real_model import Report, prepare, problems, stepmill
 from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
-from storage.rows.records import Example, PathLabels, Rationale, Score
+from storage.rows.records import Example, PathLabels, Rationale, Verification
 from storage.rows.records import Path as Sampled
 from storage.runs.run import Run
 from workflows.formats.executed import shown_unrun
@@ -137,20 +137,22 @@ def test_it_is_trained_on_and_vllm_serves_the_result(everything: Built) -> None:
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(settings))
     said = json.loads(done(folder, "train", "train.yaml", "--out", "taught", "--json"))
-    print(said)
+    assert said["updates"] >= 1
     response = {
         "id": "r1",
         "problem": "What is $2 + 2$?",
         "steps": ["Add: $2 + 2 = 5$.", "The answer is $\\boxed{5}$."],
     }
     (folder / "responses.jsonl").write_text(json.dumps(response) + "\n")
+    (folder / "score.yaml").write_text(yaml.safe_dump({"verify": {"max_tokens": 256}}))
     done(
         folder, "score", "training:taught", "responses.jsonl", "--n", "2", "--name", "scored",
-        "--store", store, "--max-model-len", "4096", "--in-flight", "8",
+        "--store", store, "--config", "score.yaml", "--max-model-len", "2048", "--in-flight", "8",
     )  # fmt: skip
-    scored = Run.open(open_store(store), "scored")
-    (score,) = (row for shard in scored.shards_of("score")
-                for row in scored.read_rows("score", shard, Score))  # fmt: skip
-    assert len(score.rewards) == 2
-    assert all(0 <= reward <= 1 for reward in score.rewards)
-    assert score.histories[0].model.startswith("training:taught")
+    scored = Built(folder, Run.open(open_store(store), "scored"))
+    histories = scored.rows("score", Verification)
+    assert [row.history for row in histories] == [0, 1]
+    for row in histories:
+        assert len(row.rewards) == 2
+        assert all(0 <= reward <= 1 for reward in row.rewards)
+        assert row.model.startswith("taught@")
