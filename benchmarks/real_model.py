@@ -36,17 +36,23 @@ from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
-from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows import kinds
+from storage.rows.kinds import (
+    AGREEMENTS,
+    LABELS,
+    PATHS,
+    PROBLEMS,
+    RATIONALES,
+    ROLLOUTS,
+    Record,
+    Rows,
+    ShardRows,
+)
 from storage.rows.records import (
-    Agreement,
-    Example,
-    PathLabels,
     Problem,
     Rationale,
-    StateRollouts,
     standing,
 )
-from storage.rows.records import Path as Sampled
 from storage.runs.run import Run
 from workflows.builds.wiring import StageMaker
 from workflows.sampling.quota import pass_at_1
@@ -114,16 +120,16 @@ class Report:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._problems = {row.problem_id: row for row in self._rows("problems", Problem)}
-        self._paths = self._rows("sample", Sampled)
-        self._labels = {row.path_id: row for row in self._rows("label", PathLabels)}
-        self._written = self._rows("rationalize", Rationale)
-        self._agreements = {row.path_id: row for row in self._rows("consensus", Agreement)}
-        self.exported = self._rows("export", Example)
+        self._problems = {row.problem_id: row for row in self._rows(PROBLEMS)}
+        self._paths = self._rows(PATHS)
+        self._labels = {row.path_id: row for row in self._rows(LABELS)}
+        self._written = self._rows(RATIONALES)
+        self._agreements = {row.path_id: row for row in self._rows(AGREEMENTS)}
+        self.exported = self._rows(kinds.EXAMPLES)
 
-    def _rows(self, stage: str, kind: type[Row]) -> list[Row]:
-        shards = sorted(self._run.shards_of(stage))
-        return [row for shard in shards for row in self._run.read_rows(stage, shard, kind)]
+    def _rows(self, kind: Rows[Record]) -> list[Record]:
+        shards = sorted(self._run.shards_of(kind.stage))
+        return [row for shard in shards for row in self._run.read_rows(kind, shard)]
 
     def lines(self) -> Iterator[str]:
         """The report."""
@@ -163,7 +169,7 @@ class Report:
 
     def _estimated(self) -> Iterator[str]:
         yield "\n== estimate, label: rollouts from the policy's own beginnings"
-        rollouts = self._rows("estimate", StateRollouts)
+        rollouts = self._rows(ROLLOUTS)
         own = [row for row in rollouts if not row.shared]
         yield (
             f"{sum(row.n for row in own)} rollouts, {sum(row.c for row in own)} right, "
@@ -300,7 +306,7 @@ def main() -> int:
     """Build and print; 1 where the build fails or its audit finds something."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--math", type=int, default=34, help="problems of MATH")
-    parser.add_argument("--easy", type=int, default=12, help="problems of our own")
+    parser.add_argument("--easy", type=int, default=20, help="problems of our own")
     parser.add_argument("--pairs", type=int, default=2, help="passes of stage and raw vLLM")
     parser.add_argument("--folder", type=Path, help="where a run is continued; default: a new one")
     asked = parser.parse_args()

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from actors.sandbox import Backend, Limits, Request, SandboxSettings, open_sandbox
-from actors.sandbox.docker.box import description, try_image
+from actors.sandbox.docker.box import description, start, try_image
 from actors.sandbox.docker.engine import find_engine
 from actors.sandbox.docker.image import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
@@ -142,12 +142,8 @@ async def docker_ways(stack: AsyncExitStack) -> list[Way]:
     run = [*words, "run", "--rm", "--network=none", "--read-only", "--log-driver=none"]
     body = description(image.id, SandboxSettings(slots=1))
     body |= {"Cmd": [PYTHON, "-c", "import sys; sys.stdin.read()"]}
-    created = (await engine.call("POST", "/containers/create", body=body)).json()
-    assert isinstance(created, dict)
-    held = str(created["Id"])
-    _, writer = await engine.attach(held)
-    stack.callback(writer.close)
-    await engine.call("POST", f"/containers/{held}/start")
+    held, attached = await engine.ask(lambda docker: start(docker, body))
+    stack.callback(attached.close)
     return [
         Way("docker run", lambda: command(*run, image.tag, PYTHON, "-c", SCRIPT)),
         Way("docker exec", lambda: command(*words, "exec", held, PYTHON, "-c", SCRIPT)),

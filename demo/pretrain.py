@@ -20,6 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
+from actors.training.keeper import stored_weights
 from demo import corpus, sampling, tokenizer, training
 from demo.corpus import Document
 from demo.families.stories import PEOPLE, THINGS
@@ -85,7 +86,7 @@ def learn_tokenizer(seed: int) -> Tokenizer:
 def save(model: Qwen2ForCausalLM, vocabulary: Tokenizer, folder: Path) -> None:
     """A plain model folder: weights in bfloat16 on disk, meant to run in float32."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(torch.bfloat16) for name, value in model.state_dict().items()}
+    weights = stored_weights(model, model.state_dict(), torch.bfloat16)
     model.save_pretrained(folder, state_dict=weights)
     tokenizer.wrap(vocabulary).save_pretrained(folder)
     settings = folder / "config.json"

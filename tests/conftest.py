@@ -24,3 +24,14 @@ def _no_ray_was_ever_here() -> Iterator[None]:
     with ray_folder() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Floating-point sums depend on the number of threads; several of them wait for busy cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -189,18 +189,23 @@ def write_model(
     that ends an assistant's turn, at which generation must stop.
     """
     dtype = getattr(torch, dtype_name)
-    # In another precision, tied weights are no longer one tensor, and would be written twice.
-    tied = {name for name, source in model.all_tied_weights_keys.items() if source in state}
-    weights = {name: value.to(dtype) for name, value in state.items() if name not in tied}
     known = model.generation_config.eos_token_id
     ends = known if isinstance(known, list) else [] if known is None else [known]
     if end not in ends:
         model.generation_config.eos_token_id = [*ends, end]
     model.config.use_cache = True
-    model.save_pretrained(folder, state_dict=weights)
+    model.save_pretrained(folder, state_dict=stored_weights(model, state, dtype))
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = str(dtype).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def stored_weights(
+    model: Any, state: Mapping[str, torch.Tensor], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The weights in another precision, tied ones once: they are no longer one tensor there."""
+    tied = {name for name, source in model.all_tied_weights_keys.items() if source in state}
+    return {name: value.to(dtype) for name, value in state.items() if name not in tied}
 
 
 def write_tokenizer(base: Path, template: str, folder: Path) -> None:

@@ -66,7 +66,8 @@ class SpreadSettings:
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     """Implementation of attention; `flash_attention_2` needs its package and a GPU."""
     cpus_per_worker: Positive | None = None
-    """CPU cores of a worker; None: 4 beside a GPU, else the machine's, shared equally."""
+    """CPU cores of a worker; None: 4 beside a GPU, or as many as a node has for each of its GPUs,
+    else the machine's, shared equally."""
     device: Literal["auto", "cpu"] = "auto"
     """`auto`: GPUs, which are waited for on a cluster that is joined; without a cluster the
     machine's processor where it has none. `cpu`: processors, whatever else there is."""

@@ -59,6 +59,8 @@ from workflows.schedule.nodes import Slots
 METERS_EVERY_SECONDS = 1.0
 MEMORY_PATIENCE_S = 30.0
 """For GPU memory that a command which was just killed is about to give back."""
+START_S = 600.0
+"""The least that nothing moves before an engine's start is given up: a disk may be slow."""
 FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
 """Role -> how its answers are made to begin."""
 
@@ -234,7 +236,7 @@ class Site:
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     made, places, sandbox, config.cluster.sandbox_actors, models,
-                    progress.say, config.cluster.place_patience_s,
+                    progress.say, max(START_S, config.cluster.place_patience_s),
                 )  # fmt: skip
                 now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
                 later, slots = now if self.remote else None, now()

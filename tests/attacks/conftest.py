@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -13,11 +12,13 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
+from docker import APIClient
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -85,14 +86,11 @@ async def others_mounts() -> set[str]:
     found: set[str] = set()
     with contextlib.suppress(SandboxUnavailable):
         engine = await find_engine(state_dir())
-        listed = (await engine.call("GET", "/containers/json", {"all": "1"})).json()
-        assert isinstance(listed, list)
-        for entry in listed:
+        for entry in await engine.ask(lambda docker: docker.containers(all=True)):
             if entry["Labels"].get(LABEL) == owners.mark():
                 continue
-            answer = await engine.call("GET", f"/containers/{entry['Id']}/json", allow=(404,))
-            seen = answer.json()
-            if answer.status == 200 and isinstance(seen, dict):
+            with contextlib.suppress(SandboxUnavailable):  # gone meanwhile
+                seen = await engine.ask(partial(APIClient.inspect_container, container=entry["Id"]))
                 found.add(((seen.get("GraphDriver") or {}).get("Data") or {}).get("MergedDir", ""))
                 found.add((seen.get("NetworkSettings") or {}).get("SandboxKey", ""))
     return found
@@ -103,9 +101,8 @@ async def own_boxes() -> list[str]:
     found = []
     with contextlib.suppress(SandboxUnavailable):
         engine = await find_engine(state_dir())
-        query = {"all": "1", "filters": json.dumps({"label": [f"{LABEL}={owners.mark()}"]})}
-        listed = (await engine.call("GET", "/containers/json", query)).json()
-        assert isinstance(listed, list)
+        mine = {"label": f"{LABEL}={owners.mark()}"}
+        listed = await engine.ask(lambda docker: docker.containers(all=True, filters=mine))
         found += [entry["Id"] for entry in listed]
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

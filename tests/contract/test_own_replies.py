@@ -152,7 +152,8 @@ async def test_a_judges_reply_is_read_as_a_careful_reader_reads_it(line: dict[st
     judge = Judge(
         ScriptedEngine(lambda chat, seed: given["reply"]),
         panel=(Seat(given["form"], "reference_solution" if given["form"] == "align" else "none"),),
-        votes=1, meta=False, only_wrong=False, entering=lambda rows: rows[PATHS],
+        votes=1, meta=False, only_wrong=False, readable=lambda row: True,
+        entering=lambda rows: rows[PATHS],
         sampling=Sampling(max_tokens=4000), model="judge", seed=0,
     )  # fmt: skip
     (row,) = (await judge.run(shard_of(given))).rows

@@ -13,14 +13,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from docker import APIClient
 
 from actors.sandbox import Backend, Limits, Request, SandboxSettings, Verdict, open_sandbox, owners
 from actors.sandbox.bubblewrap import MARK, kill_orphans
-from actors.sandbox.docker.box import LABEL, DockerBoxes
+from actors.sandbox.docker import box as docker_box
+from actors.sandbox.docker.box import LABEL, ContainerLink, DockerBoxes
 from actors.sandbox.docker.engine import find_engine, stop_private
 from actors.sandbox.image.rootfs import build_root, state_dir
 from storage.errors import SandboxLost, SandboxUnavailable
@@ -60,9 +64,9 @@ async def _boxes_of(owner: int) -> list[str]:
     found = []
     try:
         engine = await find_engine(state_dir())
-        query = {"all": "1", "filters": f'{{"label":["{LABEL}"]}}'}
-        listed = (await engine.call("GET", "/containers/json", query)).json()
-        assert isinstance(listed, list)
+        listed = await engine.ask(
+            lambda docker: docker.containers(all=True, filters={"label": LABEL})
+        )
         found += [c["Id"] for c in listed if f"sandbox-{owner}-" in c["Labels"][LABEL]]
     except SandboxUnavailable:
         pass
@@ -142,7 +146,7 @@ async def _kill_boxes(backend: Backend) -> None:
             await asyncio.to_thread(_kill_family, int(name))
         else:
             engine = await find_engine(state_dir())
-            await engine.call("POST", f"/containers/{name}/kill", {"signal": "KILL"})
+            await engine.ask(partial(APIClient.kill, container=name))
 
 
 def _kill_family(pid: int) -> None:
@@ -167,8 +171,11 @@ async def test_the_reaper_spares_the_boxes_of_the_living(backend: Backend) -> No
         await sandbox.close()
 
 
-OTHER = "import sys; from actors.sandbox import owners; print(owners.mark(), flush=True); input()"
-ELSEWHERE = ("unshare", "--pid", "--fork", "--kill-child")
+OTHER = (
+    "import os, sys; from actors.sandbox import owners; print(owners.mark(), flush=True); "
+    "sys.stdin.read(); os._exit(1)"
+)
+ELSEWHERE = ("unshare", "--pid", "--fork")
 """In a process namespace of its own, where it is number 1, as in another container."""
 
 
@@ -178,7 +185,7 @@ def _can(*command: str) -> bool:
 
 @contextlib.contextmanager
 def _owner(*prefix: str, folder: Path) -> Iterator[str]:
-    """The mark of another owner, who is killed at the end."""
+    """The mark of another owner, who dies at the end and clears nothing away."""
     with subprocess.Popen(
         [*prefix, sys.executable, "-c", OTHER],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -186,7 +193,7 @@ def _owner(*prefix: str, folder: Path) -> Iterator[str]:
     ) as owner:  # fmt: skip
         assert owner.stdout is not None
         yield owner.stdout.readline().strip()
-        owner.kill()
+        owner.communicate()
 
 
 @pytest.mark.parametrize(
@@ -258,8 +265,7 @@ async def test_a_killed_engine_is_started_again_and_the_run_repeated(
         assert isinstance(sandbox.source, DockerBoxes)
         engine = await find_engine(private_state)
         container = first.sandbox_id.split("-")[0]
-        described = (await engine.call("GET", f"/containers/{container}/json")).json()
-        assert isinstance(described, dict)
+        described = await engine.ask(lambda docker: docker.inspect_container(container))
         supervisor = psutil.Process(described["State"]["Pid"])
         run = asyncio.create_task(
             sandbox.run(Request("import time\ntime.sleep(2)\nprint('done')"), LIMITS)
@@ -273,6 +279,31 @@ async def test_a_killed_engine_is_started_again_and_the_run_repeated(
             await asyncio.sleep(0.1)
     finally:
         await sandbox.close()
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, link = [], docker_box._link
+
+    async def kept_link(*given: Any) -> ContainerLink:
+        kept.append(await link(*given))
+        return kept[-1]
+
+    # Its stream stays open and its supervisor patient: nothing but its removal ends it.
+    source = DockerBoxes(replace(SETTINGS, backend=Backend.DOCKER, reaper_period_s=1000))
+    try:
+        await (await source.open()).close()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(docker_box, "_link", kept_link)
+    opening = asyncio.create_task(source.open())
+    while not await _boxes_of(os.getpid()):
+        assert not opening.done()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert await _boxes_fall_to(0, os.getpid())
 
 
 async def test_an_engine_that_does_not_exist_is_unavailable_not_a_verdict() -> None:

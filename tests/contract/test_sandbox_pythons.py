@@ -18,8 +18,7 @@ import pytest
 from actors.sandbox import Request, SandboxSettings, Verdict
 from actors.sandbox.bubblewrap import BubblewrapBoxes
 from actors.sandbox.docker.box import DockerBoxes, try_image
-from actors.sandbox.docker.engine import find_engine
-from actors.sandbox.docker.engine_api import EngineApi
+from actors.sandbox.docker.engine import Engine, find_engine, remove
 from actors.sandbox.docker.image import REPOSITORY, ensure_image
 from actors.sandbox.image.interpreter import ask, running
 from actors.sandbox.image.rootfs import RootFolder, build_root, recipe, state_dir
@@ -98,7 +97,7 @@ def test_a_copy_that_misses_something_is_refused_in_one_line(
 
 
 @pytest.fixture
-async def engine() -> EngineApi:
+async def engine() -> Engine:
     try:
         return await find_engine(state_dir())
     except SandboxUnavailable as error:
@@ -113,15 +112,14 @@ def hollow(tmp_path: Path) -> RootFolder:
     return RootFolder(tmp_path / "root", f"sha256:{hashlib.sha256(content).hexdigest()}")
 
 
-async def _tags(engine: EngineApi, root: RootFolder) -> list[str]:
-    listed = (await engine.call("GET", "/images/json")).json()
-    assert isinstance(listed, list)
+async def _tags(engine: Engine, root: RootFolder) -> list[str]:
+    listed = await engine.ask(lambda docker: docker.images())
     ours = [image for image in listed if root.digest in (image["Labels"] or {}).values()]
     return [tag for image in ours for tag in image["RepoTags"]]
 
 
 async def test_an_image_in_which_no_block_runs_is_not_kept(
-    engine: EngineApi, hollow: RootFolder
+    engine: Engine, hollow: RootFolder
 ) -> None:
     with pytest.raises(SandboxUnavailable, match="no block runs in a container of it"):
         await ensure_image(engine, hollow, partial(try_image, engine, "runc"))
@@ -129,7 +127,7 @@ async def test_an_image_in_which_no_block_runs_is_not_kept(
 
 
 async def test_an_image_gets_its_tag_after_its_block_and_is_not_tried_again(
-    engine: EngineApi, hollow: RootFolder
+    engine: Engine, hollow: RootFolder
 ) -> None:
     tagged_before = []
 
@@ -143,7 +141,7 @@ async def test_an_image_gets_its_tag_after_its_block_and_is_not_tried_again(
         assert await ensure_image(engine, hollow, run_block) == image
         assert len(tagged_before) == 1 and tag not in tagged_before[0]
     finally:
-        await engine.call("DELETE", f"/images/{tag}", allow=(404,))
+        await engine.ask(lambda docker: remove(docker.remove_image, tag))
 
 
 @pytest.mark.parametrize("bubblewrap", [True, False])

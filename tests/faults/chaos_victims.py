@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from docker import APIClient
 
 from actors.owned_folder import ray_folder
 from actors.sandbox.docker.box import LABEL
@@ -115,13 +117,11 @@ def containers(owners: list[int]) -> list[int]:
 
 async def _containers(owners: list[int]) -> list[int]:
     engine = await find_engine(state_dir(""))
-    query = {"filters": json.dumps({"label": [LABEL]})}
-    found: Any = (await engine.call("GET", "/containers/json", query)).json()
     pids = []
-    for entry in found:
+    for entry in await engine.ask(lambda docker: docker.containers(filters={"label": LABEL})):
         if any(f"sandbox-{owner}-" in entry["Labels"][LABEL] for owner in owners):
             with contextlib.suppress(SandboxUnavailable):
-                told: Any = (await engine.call("GET", f"/containers/{entry['Id']}/json")).json()
+                told = await engine.ask(partial(APIClient.inspect_container, container=entry["Id"]))
                 if told["State"]["Pid"]:
                     pids.append(told["State"]["Pid"])
     return sorted(pids)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from typing import Any, cast
 
 import ray
-from ray.train.data_parallel_trainer import DataParallelTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from actors.training import ray_job
 from actors.training.events import Event
@@ -48,8 +49,9 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=600.0)
     asked = parser.parse_args()
     spread = SpreadSettings(workers=asked.workers, cpus_per_worker=asked.cores or None)
-    # torch's own wrapper would want NCCL.
-    ray_job.ray.train.torch.TorchTrainer = DataParallelTrainer
+    # NCCL wants real GPUs.
+    gloo = TorchConfig(backend="gloo")
+    ray_job.ray.train.torch.TorchTrainer = partial(TorchTrainer, torch_config=gloo)
     ray_job._work = placed
     try:
         with Site(ClusterSettings(ray_address=asked.address), None) as site:

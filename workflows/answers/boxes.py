@@ -86,11 +86,12 @@ def final_boxes(text: str) -> list[tuple[str, str]]:
     but a comma, a slash, *and* or *or* joins them, each with its `x =` before it; after other words
     the later one supersedes. Empty where `last_box` is None.
     """
-    last = last_box(text)
+    boxes = closed_boxes(text)
+    last = _last(text, boxes)
     if last is None:
         return []
     outer: list[Box] = []
-    for box in sorted(closed_boxes(text), key=lambda box: box.start):
+    for box in sorted(boxes, key=lambda box: box.start):
         if not outer or box.start > outer[-1].end:
             outer.append(box)
     listed, joints = [last], [","]
@@ -118,12 +119,15 @@ def last_box(text: str) -> str | None:
     belongs to the outer one, whose content is returned without the inner command. `\fbox` is no
     answer: models draw frames with it.
     """
+    return _last(text, closed_boxes(text))
+
+
+def _last(text: str, boxes: list[Box]) -> str | None:
+    """`last_box` of a text with these closed boxes."""
     last = text.rfind("\\boxed")
     while last >= 0 and not _BOX.match(text, last):  # "\boxed5" has no box to close
         last = text.rfind("\\boxed", 0, last)
-    holding = (
-        [box for box in closed_boxes(text) if box.start <= last < box.end] if last >= 0 else []
-    )
+    holding = [box for box in boxes if box.start <= last < box.end]
     if not any(box.start == last for box in holding):
         return None
     outermost = holding[-1]

@@ -74,7 +74,8 @@ def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]
     if missing := sorted(set(range(1, steps + 1)) - set(numbers)):
         raise _missing(text, missing[0], steps)
     if numbers != list(range(1, steps + 1)):
-        raise ItemError("paragraph_order", " ".join(map(str, numbers)))
+        said = " ".join(map(str, numbers))
+        raise ItemError("paragraph_order", f"paragraphs {said}, of a solution of {steps}")
     return [_last_complete(text, ended, number, found, require_code) for number in numbers]
 
 

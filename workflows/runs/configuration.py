@@ -65,8 +65,8 @@ class ClusterSettings:
     role, or executors (`sandbox`). Empty: the cluster as it is."""
     place_patience_s: Seconds = 1800.0
     """How long engines wait for a place, and work for nodes that were asked for, before the run
-    stops (resumable). An engine's start has as long as it needs, until for so long nothing moved:
-    no byte of its weights was read and its processes did not work."""
+    stops (resumable). An engine's start has as long as it needs, until for so long (ten
+    minutes at least) nothing moved: no byte of its weights was read, its processes did not work."""
     cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
     """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
     without GPUs: the run waits for some."""

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
+import socket
 import struct
 from functools import partial
+from typing import TYPE_CHECKING
 
 from actors.sandbox import owners, seccomp
 from actors.sandbox.box import Box, Hello
 from actors.sandbox.contract import SandboxSettings
-from actors.sandbox.docker.engine import find_engine, trim_log
-from actors.sandbox.docker.engine_api import EngineApi
+from actors.sandbox.docker.engine import Engine, find_engine, remove, trim_log
 from actors.sandbox.docker.image import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
 from actors.sandbox.image.trial import try_box
 from storage.errors import SandboxUnavailable
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 LABEL = "stepmill.sandbox.owner"
 WARM_MB = 256
@@ -40,7 +45,7 @@ class ContainerLink:
 
     def __init__(
         self,
-        engine: EngineApi,
+        engine: Engine,
         container: str,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
@@ -71,13 +76,12 @@ class ContainerLink:
         """Remove the container."""
         self._writer.close()
         with contextlib.suppress(SandboxUnavailable):
-            await remove(self._engine, self._container)
+            await self._engine.ask(lambda docker: _remove(docker, self._container))
         return self._said.decode("utf-8", "replace").strip()
 
 
-async def remove(engine: EngineApi, container: str) -> None:
-    """Kill and remove a container; one that is gone, or going, is as good."""
-    await engine.call("DELETE", f"/containers/{container}", {"force": "1"}, allow=(404, 409))
+def _remove(docker: APIClient, container: str) -> None:
+    remove(docker.remove_container, container, force=True)
 
 
 def description(image: str, settings: SandboxSettings) -> dict[str, object]:
@@ -133,21 +137,17 @@ def description(image: str, settings: SandboxSettings) -> dict[str, object]:
     }
 
 
-async def open_container(engine: EngineApi, image: str, settings: SandboxSettings) -> Box:
+async def open_container(engine: Engine, image: str, settings: SandboxSettings) -> Box:
     """Start a container and its supervisor."""
     filter_ = seccomp.program(platform.machine())
     body = description(image, settings)
-    created = (await engine.call("POST", "/containers/create", body=body)).json()
-    if not isinstance(created, dict):
-        raise SandboxUnavailable("container: the engine's answer is not an object")
-    container = str(created["Id"])
+    linking = asyncio.create_task(_link(engine, body))
     try:
-        streams = await engine.attach(container)
-        await engine.call("POST", f"/containers/{container}/start")
-    except BaseException:
-        await asyncio.shield(remove(engine, container))
+        link = await asyncio.shield(linking)
+    except asyncio.CancelledError:
+        await asyncio.shield(_undo(linking))
         raise
-    box = Box(ContainerLink(engine, container, streams), settings)
+    box = Box(link, settings)
     try:
         await box.start(Hello(filter_, namespaces=False))
     except BaseException:
@@ -156,7 +156,34 @@ async def open_container(engine: EngineApi, image: str, settings: SandboxSetting
     return box
 
 
-async def try_image(engine: EngineApi, runtime: str, image: str) -> None:
+async def _link(engine: Engine, body: dict[str, object]) -> ContainerLink:
+    container, attached = await engine.ask(lambda docker: start(docker, body))
+    streams = await asyncio.open_connection(sock=attached, limit=1 << 20)
+    return ContainerLink(engine, container, streams)
+
+
+async def _undo(linking: asyncio.Task[ContainerLink]) -> None:
+    """A thread can't be cancelled: wait for what it starts, and remove it."""
+    with contextlib.suppress(SandboxUnavailable):
+        await (await linking).close()
+
+
+def start(docker: APIClient, body: dict[str, object]) -> tuple[str, socket.socket]:
+    """Return the id of a container that runs, and the socket of its streams."""
+    container: str = docker.create_container_from_config(body)["Id"]
+    with contextlib.ExitStack() as undo:
+        undo.callback(_remove, docker, container)
+        # Before it starts: what it says first would be lost in the buffer of docker-py's response.
+        streams = dict.fromkeys(("stream", "stdin", "stdout", "stderr"), 1)
+        held = docker.attach_socket(container, streams)
+        attached = undo.enter_context(socket.socket(fileno=os.dup(held.fileno())))
+        held._response.close()
+        docker.start(container)
+        undo.pop_all()
+    return container, attached
+
+
+async def try_image(engine: Engine, runtime: str, image: str) -> None:
     """Run a block in a container of an image. Raises SandboxUnavailable."""
     settings = SandboxSettings(runtime=runtime)
     try:
@@ -165,16 +192,13 @@ async def try_image(engine: EngineApi, runtime: str, image: str) -> None:
         raise SandboxUnavailable(f"image: no block runs in a container of it: {error}") from error
 
 
-async def remove_orphans(engine: EngineApi) -> int:
+async def remove_orphans(engine: Engine) -> int:
     """Remove the containers whose owner is dead; return how many."""
-    query = {"all": "1", "filters": f'{{"label":["{LABEL}"]}}'}
-    listed = (await engine.call("GET", "/containers/json", query)).json()
-    count = 0
-    for entry in listed if isinstance(listed, list) else []:
-        if owners.is_dead(entry["Labels"][LABEL]):
-            await remove(engine, entry["Id"])
-            count += 1
-    return count
+    marked = await engine.ask(lambda docker: docker.containers(all=True, filters={"label": LABEL}))
+    dead = [one["Id"] for one in marked if owners.is_dead(one["Labels"][LABEL])]
+    for container in dead:
+        await engine.ask(partial(_remove, container=container))
+    return len(dead)
 
 
 class DockerBoxes:
@@ -186,7 +210,7 @@ class DockerBoxes:
         """`python`: the interpreter of the image, the running one unless named."""
         self._settings = settings
         self._python = python
-        self._engine: EngineApi | None = None
+        self._engine: Engine | None = None
         self._image = ""
         self._lock = asyncio.Lock()
 
@@ -200,7 +224,7 @@ class DockerBoxes:
             self._engine = None
             raise
 
-    async def _ready(self) -> EngineApi:
+    async def _ready(self) -> Engine:
         async with self._lock:
             if self._engine is None:
                 state = state_dir(self._settings.state_dir)

@@ -1,9 +1,10 @@
 """Finds a Docker Engine, or starts a private one where a root process may.
 
-Invariant: an engine that answers is used as it is; a private engine is shared by all processes of
-this machine, containers that share its folder among them (one at a time starts it), touches no
-network, no firewall and no other engine's state, and comes back in about a second after it was
-killed. One that lives elsewhere is never taken for dead.
+Invariant: an engine that does not answer, or answers with an error, is `SandboxUnavailable` with
+the engine's own words. One that answers is used as it is; a private engine is shared by all
+processes of this machine, containers that share its folder among them (one at a time starts it),
+touches no network, no firewall and no other engine's state, and comes back in about a second after
+it was killed. One that lives elsewhere is never taken for dead.
 """
 
 from __future__ import annotations
@@ -17,13 +18,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.owned_folder import is_held
-from actors.sandbox.docker.engine_api import EngineApi
 from actors.sandbox.image.rootfs import state_dir
 from storage.errors import SandboxUnavailable
 
+if TYPE_CHECKING:
+    from docker import APIClient
+
+T = TypeVar("T")
+PING_S, ANSWER_S = 10.0, 60.0
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 START_S = 60.0
 ENGINE = ("pid", "dockerd")
@@ -42,31 +50,86 @@ QUIET_NETWORK = (
 )
 
 
-async def find_engine(state: Path, docker_host: str = "") -> EngineApi:
+class Engine:
+    """A Docker Engine that answered, at `unix:///path` or `tcp://host:port`."""
+
+    def __init__(self, address: str) -> None:
+        """Ask for the version of the API that it speaks. Blocks. Raises SandboxUnavailable."""
+        self.address = address
+        self._version = ""
+        if not address.startswith(("unix://", "tcp://")):
+            raise SandboxUnavailable(f"docker host {address!r}: use unix:// or tcp://")
+        try:
+            self._version = self._ask(_version_of, PING_S)
+        except SandboxUnavailable as error:
+            raise SandboxUnavailable(f"no Docker Engine at {address}: {error}") from error
+
+    async def ask(self, call: Callable[[APIClient], T], timeout_s: float = ANSWER_S) -> T:
+        """Return what a call of docker-py returns; it is made in a thread.
+
+        `timeout_s`: most seconds without a word from the engine. Raises SandboxUnavailable.
+        """
+        return await asyncio.to_thread(self._ask, call, timeout_s)
+
+    def _ask(self, call: Callable[[APIClient], T], timeout_s: float) -> T:
+        # Here, for most commands never run code, and importing it takes a fifth of a second.
+        from docker import APIClient
+        from docker.constants import MINIMUM_DOCKER_API_VERSION
+        from docker.errors import DockerException
+
+        try:
+            # A client is of one thread; a new one costs half a millisecond.
+            with closing(
+                APIClient(self.address, self._version or MINIMUM_DOCKER_API_VERSION, timeout_s)
+            ) as docker:
+                docker.trust_env = False  # no proxy stands between us and an engine
+                return call(docker)
+        except (DockerException, OSError) as error:
+            raise SandboxUnavailable(f"docker: {error}") from error
+
+
+def _version_of(docker: APIClient) -> str:
+    # Of the ping, since an engine that is asked for its version starts programs to find out.
+    said = docker.get(f"{docker.base_url}/_ping", timeout=docker.timeout)
+    said.raise_for_status()
+    return str(said.headers.get("Api-Version", ""))
+
+
+def remove(call: Callable[..., object], name: str, **options: bool) -> None:
+    """Make a call that removes something; what is gone, or going, is as good."""
+    from docker.errors import APIError
+
+    try:
+        call(name, **options)
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise
+
+
+async def find_engine(state: Path, docker_host: str = "") -> Engine:
     """Return an engine that answers.
 
     A `docker_host`, or DOCKER_HOST, is used or nothing is. Raises SandboxUnavailable.
     """
+    return await asyncio.to_thread(_find, state, docker_host)
+
+
+def _find(state: Path, docker_host: str) -> Engine:
     if named := docker_host or os.environ.get("DOCKER_HOST", ""):
-        engine = EngineApi(named)
-        await _ping(engine)
-        return engine
-    private = EngineApi(f"unix://{_folder(state)}/docker.sock")
-    for engine in (EngineApi(DEFAULT_SOCKET), private):
+        return Engine(named)
+    for address in (DEFAULT_SOCKET, _address(_folder(state))):
         with contextlib.suppress(SandboxUnavailable):
-            await _ping(engine)
-            return engine
-    await asyncio.to_thread(start_private, state)
-    await _ping(private)
-    return private
-
-
-async def _ping(engine: EngineApi) -> None:
-    await engine.call("GET", "/_ping", timeout_s=10.0)
+            return Engine(address)
+    start_private(state)
+    return Engine(_address(_folder(state)))
 
 
 def _folder(state: Path) -> Path:
     return state / "engine"
+
+
+def _address(folder: Path) -> str:
+    return f"unix://{folder}/docker.sock"
 
 
 def start_private(state: Path) -> None:
@@ -108,7 +171,7 @@ def start_private(state: Path) -> None:
 def _arguments(folder: Path) -> list[str]:
     return [
         "-H",
-        f"unix://{folder}/docker.sock",
+        _address(folder),
         "--data-root",
         str(folder / "data"),
         "--exec-root",
@@ -138,13 +201,10 @@ def _gvisor(folder: Path) -> str:
 
 
 def _answers(folder: Path) -> bool:
-    async def ask() -> bool:
-        with contextlib.suppress(SandboxUnavailable):
-            await _ping(EngineApi(f"unix://{folder}/docker.sock"))
-            return True
-        return False
-
-    return asyncio.run(ask())
+    with contextlib.suppress(SandboxUnavailable):
+        Engine(_address(folder))
+        return True
+    return False
 
 
 def _forget_dead(folder: Path) -> None:

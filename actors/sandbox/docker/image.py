@@ -6,19 +6,20 @@ its tag after a block has run in a container of it: one that has the tag is used
 
 from __future__ import annotations
 
-import asyncio
-import os
+import io
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from actors.sandbox.docker.engine_api import EngineApi
+from actors.sandbox.docker.engine import Engine, remove
 from actors.sandbox.image.rootfs import RootFolder
 from storage.errors import SandboxUnavailable
 
 REPOSITORY = "stepmill-sandbox"
 DIGEST_LABEL = "stepmill.digest"
 IMPORT_S = 300.0
+PART = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Image:
 
 
 async def ensure_image(
-    engine: EngineApi, root: RootFolder, run_block: Callable[[str], Awaitable[None]]
+    engine: Engine, root: RootFolder, run_block: Callable[[str], Awaitable[None]]
 ) -> Image:
     """Return the engine's image of this root folder, importing it where it is missing.
 
@@ -45,55 +46,52 @@ async def ensure_image(
         new = await _find(engine, root, untried) or await _import(engine, root, untried)
         try:
             await run_block(new.id)
-            await engine.call("POST", f"/images/{new.id}/tag", {"repo": REPOSITORY, "tag": short})
+            await engine.ask(lambda docker: docker.tag(new.id, REPOSITORY, short))
         finally:
-            await engine.call("DELETE", f"/images/{untried}", allow=(404, 409))
+            await engine.ask(lambda docker: remove(docker.remove_image, untried))
         image = Image(new.id, tag, root.digest)
     return image
 
 
-async def _find(engine: EngineApi, root: RootFolder, tag: str) -> Image | None:
-    found = await engine.call("GET", f"/images/{tag}/json", allow=(404,))
-    if found.status == 404:
-        return None
-    described = found.json()
-    if not isinstance(described, dict):
-        raise SandboxUnavailable("image: the engine's answer is not an object")
-    labels = (described.get("Config") or {}).get("Labels") or {}
-    if labels.get(DIGEST_LABEL) != root.digest:
-        raise SandboxUnavailable(f"image {tag} is not the one that this checkout builds")
-    return Image(described["Id"], tag, root.digest)
+async def _find(engine: Engine, root: RootFolder, tag: str) -> Image | None:
+    # Listed, for inspecting one that is not there is an error.
+    for image in await engine.ask(lambda docker: docker.images(tag)):
+        if (image["Labels"] or {}).get(DIGEST_LABEL) != root.digest:
+            raise SandboxUnavailable(f"image {tag} is not the one that this checkout builds")
+        return Image(image["Id"], tag, root.digest)
+    return None
 
 
-async def _import(engine: EngineApi, root: RootFolder, tag: str) -> Image:
-    name, _, version = tag.partition(":")
-    query = {
-        "fromSrc": "-",
-        "repo": name,
-        "tag": version,
-        "changes": f"LABEL {DIGEST_LABEL}={root.digest}",
-    }
-    upload = _tar(root)
-    answer = await engine.call("POST", "/images/create", query, upload=upload, timeout_s=IMPORT_S)
-    image = None if b'"error"' in answer.body else await _find(engine, root, tag)
+async def _import(engine: Engine, root: RootFolder, tag: str) -> Image:
+    label = f"LABEL {DIGEST_LABEL}={root.digest}"
+    said = await engine.ask(
+        lambda docker: docker.import_image_from_stream(
+            _tar(root.path), *tag.split(":"), changes=[label]
+        ),
+        timeout_s=IMPORT_S,
+    )
+    image = None if '"error"' in said else await _find(engine, root, tag)
     if image is None:
-        raise SandboxUnavailable(f"image import: {answer.body.decode('utf-8', 'replace')}")
+        raise SandboxUnavailable(f"image import: {said}")
     return image
 
 
-async def _tar(root: RootFolder) -> AsyncIterator[bytes]:
-    """Stream the folder as a tar archive, written by a thread into a pipe."""
-    outlet, inlet = os.pipe()
+def _tar(root: Path) -> Iterator[bytes]:
+    """The folder as a tar archive, in parts of about a megabyte."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w|") as archive:
+        for path in [root, *sorted(root.rglob("*"))]:
+            archive.add(path, path.relative_to(root), recursive=False, filter=_owned_by_root)
+            if held.tell() >= PART:
+                yield _taken(held)
+    yield _taken(held)
 
-    def write() -> None:
-        with os.fdopen(inlet, "wb") as sink, tarfile.open(fileobj=sink, mode="w|") as archive:
-            archive.add(root.path, arcname=".", filter=_owned_by_root)
 
-    writing = asyncio.create_task(asyncio.to_thread(write))
-    with os.fdopen(outlet, "rb", buffering=0) as source:
-        while part := await asyncio.to_thread(source.read, 1 << 20):
-            yield part
-    await writing
+def _taken(held: io.BytesIO) -> bytes:
+    part = held.getvalue()
+    held.seek(0)
+    held.truncate()
+    return part
 
 
 def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:

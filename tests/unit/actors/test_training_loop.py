@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ from storage.objects.local import LocalStore
 from storage.trainings.checkpoints import fetch_files
 from storage.trainings.training import Training, TrainingSpec
 from tests.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
+from workflows.training.mask import ASKS
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import job_of, start_training
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LEARNING = LearningSettings(
     epochs=2, batch=8, rate=3e-3, precision="float32", packing=False, seed=3
@@ -170,7 +173,7 @@ def test_the_model_is_a_plain_folder_that_transformers_loads(
     assert loaded.dtype == torch.float32
     assert loaded.generation_config.eos_token_id in (2, [2])
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.chat_template == demo_tokenizer().chat_template
+    assert tokenizer.chat_template == ASKS + demo_tokenizer().chat_template
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (taught.base / name).read_bytes()
     assert "| held out | 2 problems |" in (folder / "README.md").read_text()
@@ -190,17 +193,6 @@ def weights(training: Training, folder: Path) -> dict[str, str]:
         if file.path.endswith(".safetensors")
         for place, part in enumerate(file.parts)
     }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Floating-point sums depend on the number of threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_jobs_survive_pickling(taught: Taught) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from demo import check, corpus, pretrain, sampling, training, world
@@ -73,6 +74,8 @@ def test_the_same_seed_trains_the_same_model_and_its_folder_loads(
         losses.append(training.train(model, stream, learnt, schedule, SEED, report=print))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     pretrain.save(model, learnt, tmp_path / "model")
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as stored:
+        assert "lm_head.weight" not in list(stored.keys()), "it is the embedding"
     loaded, vocabulary = pretrain.load(tmp_path / "model")
     assert vocabulary.get_vocab() == learnt.get_vocab()
     for name, value in model.state_dict().items():
