@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -68,7 +68,6 @@ PER_REASON = 2
 RAW_PROBLEMS = 6
 """Problems whose samples are also asked of vLLM directly."""
 
-Row = TypeVar("Row")
 
 
 def problems(math: int, easy: int) -> list[dict[str, Any]]:
