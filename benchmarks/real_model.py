@@ -36,17 +36,13 @@ from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
-from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows import kinds
+from storage.rows.kinds import PROBLEMS, Rows, ShardRows
 from storage.rows.records import (
-    Agreement,
-    Example,
-    PathLabels,
     Problem,
     Rationale,
-    StateRollouts,
     standing,
 )
-from storage.rows.records import Path as Sampled
 from storage.runs.run import Run
 from workflows.builds.wiring import StageMaker
 from workflows.sampling.quota import pass_at_1
@@ -114,16 +110,16 @@ class Report:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._problems = {row.problem_id: row for row in self._rows("problems", Problem)}
-        self._paths = self._rows("sample", Sampled)
-        self._labels = {row.path_id: row for row in self._rows("label", PathLabels)}
-        self._written = self._rows("rationalize", Rationale)
-        self._agreements = {row.path_id: row for row in self._rows("consensus", Agreement)}
-        self.exported = self._rows("export", Example)
+        self._problems = {row.problem_id: row for row in self._rows(kinds.PROBLEMS)}
+        self._paths = self._rows(kinds.PATHS)
+        self._labels = {row.path_id: row for row in self._rows(kinds.LABELS)}
+        self._written = self._rows(kinds.RATIONALES)
+        self._agreements = {row.path_id: row for row in self._rows(kinds.AGREEMENTS)}
+        self.exported = self._rows(kinds.EXAMPLES)
 
-    def _rows(self, stage: str, kind: type[Row]) -> list[Row]:
-        shards = sorted(self._run.shards_of(stage))
-        return [row for shard in shards for row in self._run.read_rows(stage, shard, kind)]
+    def _rows(self, kind: Rows[Row]) -> list[Row]:
+        shards = sorted(self._run.shards_of(kind.stage))
+        return [row for shard in shards for row in self._run.read_rows(kind, shard)]
 
     def lines(self) -> Iterator[str]:
         """The report."""
@@ -163,7 +159,7 @@ class Report:
 
     def _estimated(self) -> Iterator[str]:
         yield "\n== estimate, label: rollouts from the policy's own beginnings"
-        rollouts = self._rows("estimate", StateRollouts)
+        rollouts = self._rows(kinds.ROLLOUTS)
         own = [row for row in rollouts if not row.shared]
         yield (
             f"{sum(row.n for row in own)} rollouts, {sum(row.c for row in own)} right, "
