@@ -53,7 +53,8 @@ from workflows.estimation.posterior import Chain, Observed
 from workflows.estimation.smoothed import counted
 from workflows.formats.solving import opened_chat
 from workflows.formats.steps import openings
-from workflows.labels.scores import Scores, difference, first_wrong
+from workflows.labels.rule import first_error
+from workflows.labels.scores import Scores, difference
 from workflows.labels.values import labelled_steps, step_values
 from workflows.settings import (
     AnswerSettings,
@@ -242,8 +243,8 @@ class Bench:
             true = self.true_labels(method, path)
             both = min(len(said), len(true))
             rule.add_labels(said[:both], true[:both])
-            rule.first += (first_wrong(said) == first_wrong(true)) - (
-                first_wrong(said[:both]) == first_wrong(true[:both])
+            rule.first += (first_error(said) == first_error(true)) - (
+                first_error(said[:both]) == first_error(true[:both])
             )
             truth = self.lab.truth[path.path_id]
             checker.add(said, truth)

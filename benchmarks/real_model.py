@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -37,17 +37,7 @@ from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
 from storage.rows import kinds
-from storage.rows.kinds import (
-    AGREEMENTS,
-    LABELS,
-    PATHS,
-    PROBLEMS,
-    RATIONALES,
-    ROLLOUTS,
-    Record,
-    Rows,
-    ShardRows,
-)
+from storage.rows.kinds import PROBLEMS, Rows, ShardRows
 from storage.rows.records import (
     Problem,
     Rationale,
@@ -68,6 +58,7 @@ PER_REASON = 2
 RAW_PROBLEMS = 6
 """Problems whose samples are also asked of vLLM directly."""
 
+Row = TypeVar("Row")
 
 
 def problems(math: int, easy: int) -> list[dict[str, Any]]:
@@ -119,14 +110,14 @@ class Report:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._problems = {row.problem_id: row for row in self._rows(PROBLEMS)}
-        self._paths = self._rows(PATHS)
-        self._labels = {row.path_id: row for row in self._rows(LABELS)}
-        self._written = self._rows(RATIONALES)
-        self._agreements = {row.path_id: row for row in self._rows(AGREEMENTS)}
+        self._problems = {row.problem_id: row for row in self._rows(kinds.PROBLEMS)}
+        self._paths = self._rows(kinds.PATHS)
+        self._labels = {row.path_id: row for row in self._rows(kinds.LABELS)}
+        self._written = self._rows(kinds.RATIONALES)
+        self._agreements = {row.path_id: row for row in self._rows(kinds.AGREEMENTS)}
         self.exported = self._rows(kinds.EXAMPLES)
 
-    def _rows(self, kind: Rows[Record]) -> list[Record]:
+    def _rows(self, kind: Rows[Row]) -> list[Row]:
         shards = sorted(self._run.shards_of(kind.stage))
         return [row for shard in shards for row in self._run.read_rows(kind, shard)]
 
@@ -168,7 +159,7 @@ class Report:
 
     def _estimated(self) -> Iterator[str]:
         yield "\n== estimate, label: rollouts from the policy's own beginnings"
-        rollouts = self._rows(ROLLOUTS)
+        rollouts = self._rows(kinds.ROLLOUTS)
         own = [row for row in rollouts if not row.shared]
         yield (
             f"{sum(row.n for row in own)} rollouts, {sum(row.c for row in own)} right, "
@@ -305,7 +296,7 @@ def main() -> int:
     """Build and print; 1 where the build fails or its audit finds something."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--math", type=int, default=34, help="problems of MATH")
-    parser.add_argument("--easy", type=int, default=20, help="problems of our own")
+    parser.add_argument("--easy", type=int, default=12, help="problems of our own")
     parser.add_argument("--pairs", type=int, default=2, help="passes of stage and raw vLLM")
     parser.add_argument("--folder", type=Path, help="where a run is continued; default: a new one")
     asked = parser.parse_args()

@@ -26,13 +26,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from actors.engines.contract import Chat, Engine, EngineSettings, Sampling
+from actors.engines.contract import Engine, EngineSettings, Sampling
 from actors.engines.opening import open_engine
 from demo import check, world
 from demo.families import LEVELS
 from demo.problem import Problem
 from storage.errors import StepmillError
-from storage.rows.records import Message
 from storage.seeds import request_seed
 from workflows.formats import prompts, steps
 
@@ -66,9 +65,8 @@ async def sampled(
 
     async def one(problem: Problem) -> list[Sampled]:
         asked = prompts.policy_chat(problem.text)
-        turns = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
         reply = await engine.generate(
-            Chat(turns, asked.prefill),
+            asked,
             Sampling(
                 n=count + SPARE,
                 temperature=0.7,

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from actors.engines.contract import Chat
 from demo import check, judgements, rationales, world
 from demo.families import FAMILIES, LEVELS
 from demo.problem import Problem
@@ -44,9 +45,9 @@ class Path:
     steps: tuple[str, ...]
 
 
-def render(chat: prompts.Chat) -> str:
+def render(chat: Chat) -> str:
     """The chat as the models' template renders it, the prefill appended."""
-    turns = "".join(f"{START}{turn['role']}\n{turn['content']}{END}\n" for turn in chat.messages())
+    turns = "".join(f"{START}{turn['role']}\n{turn['content']}{END}\n" for turn in chat.turns())
     return f"{turns}{START}assistant\n{chat.prefill}"
 
 

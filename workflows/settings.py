@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from actors.engines.contract import Sampling
-from storage.bounds import Count, Positive, Share, Temperature
+from storage.bounds import STRICT, Count, Positive, Share, Temperature
 from storage.runs.layout import ROAD
-
-STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class SamplingSettings(Protocol):

@@ -34,6 +34,20 @@ class Chat:
     """Whether the last `</think>` of the prefill ends the model's thinking; other control tokens in
     messages and prefill are text, but for a `<think>` that opens the prefill."""
 
+    @classmethod
+    def of(cls, system: str, user: str, prefill: str) -> Chat:
+        """A system sentence, a user's turn, and how the assistant's turn begins."""
+        return cls((Message("system", system), Message("user", user)), prefill)
+
+    @property
+    def user(self) -> str:
+        """The turn that is answered."""
+        return self.messages[-1].content
+
+    def turns(self) -> list[dict[str, str]]:
+        """The messages as chat templates take them."""
+        return [{"role": turn.role, "content": turn.content} for turn in self.messages]
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

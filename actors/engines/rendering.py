@@ -75,9 +75,8 @@ class ChatRenderer:
 
     def _opened(self, chat: Chat) -> str:
         """The turns, and the opened turn of the assistant."""
-        turns = [{"role": turn.role, "content": turn.content} for turn in chat.messages]
         opened: str = self._tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True
+            chat.turns(), tokenize=False, add_generation_prompt=True
         )
         return opened
 

@@ -214,23 +214,21 @@ def test_the_truth_of_a_trees_path_is_the_edge_that_holds_its_first_wrong_step(
     build = built["omegaprm"]
     nodes = {node.node_id: node for node in build.rows(TREE)}
     wrong = 0
-    for shard in range(build.run.spec.plan.shards):
-        truths = true_first_errors(build.run, shard)
-        labels = build.run.read_rows(LABELS, shard)
-        assert {row.path_id for row in labels} == truths.keys()
-        for path in build.run.read_rows(PATHS, shard):
-            if path.path_id not in truths:
-                continue
-            first = check.first_error(world.problem(path.problem_id), path.steps)
-            chain = [nodes[path.path_id]]
-            while (above := chain[0].parent_id) is not None:
-                chain.insert(0, nodes[above])
-            edge = truths[path.path_id]
-            assert (edge is None) == (first is None)
-            if edge is not None and first is not None:
-                before = sum(len(node.steps) for node in chain[: edge + 1])  # the root has none
-                assert before <= first < before + len(chain[edge + 1].steps)
-                wrong += 1
+    truths = true_first_errors(build.run)
+    assert {row.path_id for row in build.rows(LABELS)} == truths.keys()
+    for path in build.rows(PATHS):
+        if path.path_id not in truths:
+            continue
+        first = check.first_error(world.problem(path.problem_id), path.steps)
+        chain = [nodes[path.path_id]]
+        while (above := chain[0].parent_id) is not None:
+            chain.insert(0, nodes[above])
+        edge = truths[path.path_id]
+        assert (edge is None) == (first is None)
+        if edge is not None and first is not None:
+            before = sum(len(node.steps) for node in chain[: edge + 1])  # the root has none
+            assert before <= first < before + len(chain[edge + 1].steps)
+            wrong += 1
     assert wrong > 3
 
 

@@ -15,13 +15,13 @@ from pydantic import Field
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
-from storage.bounds import Positive
+from storage.bounds import STRICT, Positive
 from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles
 from workflows.runs.configuration import ClusterSettings
 from workflows.schedule.floor import FloorSetting
-from workflows.settings import STRICT, StageSettings
+from workflows.settings import StageSettings
 from workflows.stages import road_of
 
 

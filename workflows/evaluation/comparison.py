@@ -9,19 +9,19 @@ as it is, and nothing is written.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 
+import polars as pl
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
-from storage.rows.kinds import AGREEMENTS, LABELS, PATHS
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
+from storage.runs.scan import scan
 from workflows.labels.scores import Scores, difference
 
 ROLLED = ("estimate", "prover", "search", "retry")
@@ -80,31 +80,12 @@ class Compared:
 
 
 def read_labels(run: Run) -> LabelledRun:
-    """Read a run shard by shard; holds labels and nothing else."""
-    labels: dict[str, tuple[bool, ...]] = {}
-    path_ids: dict[str, str] = {}
-    kept: set[str] = set()
-    solutions = 0
+    """What a run has committed; holds labels and the names of paths, of texts their digests."""
     stages = run.spec.stages
     judged = "consensus" in stages
-    for shard in sorted(run.shards_of("sample")) if "sample" in stages else ():
-        names = {}
-        for path in run.read_rows(PATHS, shard):
-            if path.selected:
-                steps = hashlib.sha256("\x1f".join(path.steps).encode()).hexdigest()[:16]
-                names[path.path_id] = f"{path.path_id}@{steps}"
-        solutions += len(names)
-        if "label" in stages and shard in run.shards_of("label"):
-            for row in run.read_rows(LABELS, shard):
-                key = names.get(row.path_id, row.path_id)
-                labels[key], path_ids[key] = tuple(row.labels), row.path_id
-        if judged and shard in run.shards_of("consensus"):
-            for agreed in run.read_rows(AGREEMENTS, shard):
-                key = names.get(agreed.path_id, agreed.path_id)
-                if "label" not in stages:
-                    labels[key], path_ids[key] = tuple(agreed.labels), agreed.path_id
-                if agreed.kept:
-                    kept.add(key)
+    paths = _selected(run)
+    said = _keyed(run, "label" if "label" in stages else "consensus", paths, "labels")
+    kept = _keyed(run, "consensus", paths, "kept").filter("kept")["key"]
     totals = {stage: run.totals(stage) for stage in stages}
     drops = Counter(
         {f"{stage}: {why}": n for stage, sums in totals.items() for why, n in sums.drops.items()}
@@ -113,16 +94,34 @@ def read_labels(run: Run) -> LabelledRun:
     rolled = [totals[stage].counts for stage in ROLLED if stage in totals]
     return LabelledRun(
         name=run.name,
-        solutions=solutions,
+        solutions=paths.height,
         rollouts=sum(counts.get("rollouts", 0) for counts in rolled),
         rollout_tokens=sum(counts.get("tokens", 0) for counts in rolled),
         tokens=sum(sums.counts.get("tokens", 0) for sums in totals.values()),
-        labels=labels,
+        labels=dict(zip(said["key"], map(tuple, said["labels"].to_list()), strict=True)),
         kept=frozenset(kept) if judged else None,
         drops=dict(sorted(drops.items())),
-        path_ids=path_ids,
+        path_ids=dict(zip(said["key"], said["path_id"], strict=True)),
         pilot_rollouts=0 if pilot is None else pilot.rollouts,
     )
+
+
+def _selected(run: Run) -> pl.DataFrame:
+    """The selected paths, each with the key that it has in any run with the same steps."""
+    if "sample" not in run.spec.stages:
+        return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String})
+    digest = pl.col("steps").list.join("\x1f").hash()
+    key = pl.format("{}@{}", "path_id", digest).alias("key")
+    return scan(run, "sample").filter("selected").select("path_id", key).collect()
+
+
+def _keyed(run: Run, stage: str, paths: pl.DataFrame, column: str) -> pl.DataFrame:
+    """A column of a stage by the keys of its paths; a tree's paths have none but their names."""
+    if stage not in run.spec.stages:
+        return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String, column: pl.Boolean})
+    rows = scan(run, stage).select("path_id", column).collect()
+    named = rows.join(paths, on="path_id", how="left", maintain_order="left")
+    return named.with_columns(pl.coalesce("key", "path_id").alias("key"))
 
 
 def compare(

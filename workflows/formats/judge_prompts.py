@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actors.engines.contract import Chat
 from workflows.formats import prompts
-from workflows.formats.prompts import Chat
 
 SYSTEM = prompts.CRITIC_SYSTEM
 ANSWER_SEEN = "\n\n[Reference Answer]\n\n"
@@ -97,25 +97,25 @@ def _asked(problem: str, steps: Sequence[str], sight: Sight, rules: str) -> str:
 
 def critique_chat(problem: str, steps: Sequence[str], sight: Sight = NOTHING) -> Chat:
     """A verification without code: each paragraph judged, then an index."""
-    return Chat(SYSTEM, _asked(problem, steps, sight, CRITIQUE_RULES), OPENED)
+    return Chat.of(SYSTEM, _asked(problem, steps, sight, CRITIQUE_RULES), OPENED)
 
 
 def resolve_chat(problem: str, steps: Sequence[str], sight: Sight = NOTHING) -> Chat:
     """The judge solves the problem itself and compares."""
-    return Chat(SYSTEM, _asked(problem, steps, sight, RESOLVE_RULES), MY_SOLUTION)
+    return Chat.of(SYSTEM, _asked(problem, steps, sight, RESOLVE_RULES), MY_SOLUTION)
 
 
 def align_chat(problem: str, steps: Sequence[str], sight: Sight) -> Chat:
     """Each paragraph aligned with the reference solution. ValueError without one."""
     if sight.reference_solution is None:
         raise ValueError("an alignment needs a reference solution")
-    return Chat(SYSTEM, _asked(problem, steps, sight, ALIGN_RULES), "[\n")
+    return Chat.of(SYSTEM, _asked(problem, steps, sight, ALIGN_RULES), "[\n")
 
 
 def meta_chat(problem: str, steps: Sequence[str], verification: str, sight: Sight) -> Chat:
     """A critique of a finished verification."""
     asked = _asked(problem, steps, sight, VERIFICATION_SHOWN + verification + META_RULES)
-    return Chat(SYSTEM, asked, CRITIQUE_HEADING)
+    return Chat.of(SYSTEM, asked, CRITIQUE_HEADING)
 
 
 def merge_chat(
@@ -123,14 +123,14 @@ def merge_chat(
 ) -> Chat:
     """The verification again, with its critique in hand."""
     shown = VERIFICATION_SHOWN + verification + CRITIQUE_SHOWN + critique + MERGE_RULES
-    return Chat(SYSTEM, _asked(problem, steps, sight, shown), OPENED)
+    return Chat.of(SYSTEM, _asked(problem, steps, sight, shown), OPENED)
 
 
 def repair_chat(problem: str, prefix: Sequence[str], wrong: str, sight: Sight) -> Chat:
     """What should stand in the place of the first wrong step, after the right `prefix`."""
     number = len(prefix) + 1
     asked = _asked(problem, prefix, sight, WRONG_SHOWN + prompts.paragraph(number, wrong))
-    return Chat(SYSTEM, asked.rstrip("\n") + REPAIR_RULES, "")
+    return Chat.of(SYSTEM, asked.rstrip("\n") + REPAIR_RULES, "")
 
 
 def fixed_texts() -> tuple[str, ...]:

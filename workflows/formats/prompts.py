@@ -4,14 +4,14 @@ Invariant: no function here takes an answer or a label, so neither can enter a p
 text that a stage later appends (code output, the final conclusion) is made here, so that what a
 model reads while working is what it read while training.
 
-A ``Chat`` is rendered elsewhere: chat template over ``messages()`` with the generation prompt
+A ``Chat`` is rendered elsewhere: chat template over its messages with the generation prompt
 added, then ``prefill`` appended verbatim.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from actors.engines.contract import Chat
 from workflows.formats import steps as solution_steps
 from workflows.formats.reading import index_in, up_to_brace
 
@@ -89,22 +89,6 @@ VERIFY_LEAD_IN = "Let's use python code to find any potential error:"
 _CODE_BLOCK = re.compile(r"```python\n(.*?)\n?```", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Chat:
-    """One request: a system sentence, a user turn, and how the assistant's turn begins."""
-
-    system: str
-    user: str
-    prefill: str
-
-    def messages(self) -> list[dict[str, str]]:
-        """The turns before the assistant's, as chat templates take them."""
-        return [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": self.user},
-        ]
-
-
 def policy_chat(problem: str) -> Chat:
     """A fresh solution, its first step header forced."""
     return completion_chat(problem, ())
@@ -112,7 +96,7 @@ def policy_chat(problem: str) -> Chat:
 
 def completion_chat(problem: str, prefix: Sequence[str]) -> Chat:
     """The rest of a solution whose first steps are ``prefix``."""
-    return Chat(SOLVER_SYSTEM, problem, solution_steps.opening(prefix))
+    return Chat.of(SOLVER_SYSTEM, problem, solution_steps.opening(prefix))
 
 
 def paragraph(number: int, text: str) -> str:
@@ -142,7 +126,7 @@ def rationale_chat(
     user = RATIONALE_TASK + problem + RATIONALE_SOLUTION + shown + RATIONALE_RULES
     user += "" if require_code else NOTHING_TO_COMPUTE
     user += STATE_VERDICT if state_verdict else ""
-    return Chat(RATIONALE_SYSTEM, user, THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n")
+    return Chat.of(RATIONALE_SYSTEM, user, THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n")
 
 
 def code_block(code: str) -> str:

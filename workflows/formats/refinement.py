@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from actors.engines.contract import Chat
-from storage.bounds import Positive, Share, Temperature
+from storage.bounds import STRICT, Positive, Share, Temperature
 from storage.errors import ItemError
 from storage.rows.records import Critique, Message, Response, Score
 from workflows.formats import prompts, steps
-from workflows.settings import STRICT
 from workflows.votes.rewards import THRESHOLD, first_error_index
 
 REQUEST = (

@@ -18,15 +18,17 @@ NO_ERROR = -1
 """The judge's index where no step is wrong."""
 
 
-class Trouble(StrEnum):
-    """Why verifications give no verdict; closed."""
+class Unread(StrEnum):
+    """Why a source of the consensus says nothing; closed."""
 
-    UNREADABLE = "judge_unreadable"
-    """None of them can be read (or: the one that counts can't)."""
-    SPLIT = "judge_split"
+    JUDGE_UNREADABLE = "judge_unreadable"
+    """None of the votes or verifications can be read (or: the one that counts can't)."""
+    JUDGE_SPLIT = "judge_split"
     """A tie."""
-    NONE_AGREES = "no_verification_agrees"
+    NO_VERIFICATION = "no_verification_agrees"
     """No single verification says what their majority says: there is no text to go with it."""
+    TOOL_UNREADABLE = "tool_unreadable"
+    """A step has no code that says True or False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +64,26 @@ def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...
 
 def verdicts(
     rows: Sequence[Judgement], settings: JudgeSettings, steps: int
-) -> list[Verdict] | Trouble:
+) -> list[Verdict] | Unread:
     """The verdicts that stand for a path: one, or under `any` that of every verification."""
     turn = "merge" if settings.aggregator == "meta_critique" else "verify"
     counted = [(at, read(row, settings, steps)) for at, row in enumerate(rows) if row.round == turn]
     readable = [(at, labels) for at, labels in counted if labels is not None]
     if not readable:
-        return Trouble.UNREADABLE
+        return Unread.JUDGE_UNREADABLE
     by_index = settings.verdicts == "index"
     if settings.aggregator == "any":
         return [Verdict(labels, _share([labels]), at, by_index) for at, labels in readable]
     if settings.aggregator in ("single", "meta_critique"):
         at, first = counted[0]
-        return Trouble.UNREADABLE if first is None else [
+        return Unread.JUDGE_UNREADABLE if first is None else [
             Verdict(first, _share([first]), at, by_index)
         ]  # fmt: skip
     votes = [labels for _, labels in readable]
     if settings.aggregator == "outcome_vote":
         right = sum(all(labels) for labels in votes)
         if 2 * right == len(votes):
-            return Trouble.SPLIT
+            return Unread.JUDGE_SPLIT
         agreeing = [each for each in readable if all(each[1]) == (2 * right > len(votes))]
         at, chosen = agreeing[0]
         return [Verdict(chosen, _share([labels for _, labels in agreeing]), at, by_index)]
@@ -90,17 +92,17 @@ def verdicts(
 
 def _step_vote(
     readable: Sequence[tuple[int, tuple[bool, ...]]], by_index: bool
-) -> list[Verdict] | Trouble:
+) -> list[Verdict] | Unread:
     """Majority per step; the first verification that says the same speaks."""
     votes = [labels for _, labels in readable]
     tallies = [Counter(step) for step in zip(*votes, strict=True)]
     if any(tally[True] == tally[False] for tally in tallies):
-        return Trouble.SPLIT
+        return Unread.JUDGE_SPLIT
     voted = tuple(tally[True] > tally[False] for tally in tallies)
     for at, labels in readable:
         if labels == voted:
             return [Verdict(voted, _share(votes), at, by_index)]
-    return Trouble.NONE_AGREES
+    return Unread.NO_VERIFICATION
 
 
 def _share(votes: Sequence[tuple[bool, ...]]) -> tuple[float, ...]:

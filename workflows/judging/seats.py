@@ -15,9 +15,9 @@ from typing import Any
 
 from actors.engines.contract import Chat
 from storage.errors import ConfigurationError, ItemError
-from storage.rows.records import Message, Problem
+from storage.rows.records import Problem
 from workflows.formats import judge_prompts as asked
-from workflows.formats import prompts, reading
+from workflows.formats import reading
 from workflows.formats.fences import unix
 from workflows.formats.rationale import zero_based
 from workflows.settings import JudgeSettings
@@ -137,7 +137,7 @@ def _objects(text: str) -> Iterator[Mapping[str, Any]]:
         at = text.find("{", end)
 
 
-AskFor = Callable[[str, Sequence[str], asked.Sight], prompts.Chat]
+AskFor = Callable[[str, Sequence[str], asked.Sight], Chat]
 FORMS: Mapping[str, tuple[AskFor, Callable[[str, int], Opinion]]] = {
     "critique": (asked.critique_chat, read_paragraphs),
     "resolve": (asked.resolve_chat, read_paragraphs),
@@ -155,7 +155,7 @@ class Seat:
 
     def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
         """What is asked of the seat."""
-        return _chat(FORMS[self.prompt][0](problem.problem, steps, sight_of(problem, self.sees)))
+        return FORMS[self.prompt][0](problem.problem, steps, sight_of(problem, self.sees))
 
     def read(self, text: str, steps: int) -> Opinion:
         """What the seat says."""
@@ -164,24 +164,19 @@ class Seat:
     def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
         """Asks for a critique of a verification, with the same sight."""
         sight = sight_of(problem, self.sees)
-        return _chat(asked.meta_chat(problem.problem, steps, verification, sight))
+        return asked.meta_chat(problem.problem, steps, verification, sight)
 
     def merge_chat(
         self, problem: Problem, steps: Sequence[str], verification: str, critique: str
     ) -> Chat:
         """Asks for the verification again."""
         sight = sight_of(problem, self.sees)
-        return _chat(asked.merge_chat(problem.problem, steps, verification, critique, sight))
+        return asked.merge_chat(problem.problem, steps, verification, critique, sight)
 
 
 def repair_chat(sees: str, problem: Problem, prefix: Sequence[str], wrong: str) -> Chat:
     """Asks for one step in the place of a wrong one."""
-    return _chat(asked.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees)))
-
-
-def _chat(of: prompts.Chat) -> Chat:
-    turns = tuple(Message(turn["role"], turn["content"]) for turn in of.messages())
-    return Chat(turns, of.prefill)
+    return asked.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees))
 
 
 def panel(settings: JudgeSettings) -> tuple[Seat, ...]:

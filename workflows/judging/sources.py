@@ -13,25 +13,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from storage.rows.records import Judgement, Path, PathLabels, Rationale
-from workflows.judging.ballots import NO_ERROR, Trouble, judge_labels, verdicts
+from workflows.judging.ballots import NO_ERROR, Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
 from workflows.settings import ConsensusSettings, JudgeSettings
-
-
-class Unread(StrEnum):
-    """Why a source says nothing; closed."""
-
-    JUDGE_UNREADABLE = "judge_unreadable"
-    """The votes, or the verifications, give no verdict."""
-    JUDGE_SPLIT = "judge_split"
-    """They give more than one."""
-    NO_VERIFICATION = "no_verification_agrees"
-    """No verification says what their majority says."""
-    TOOL_UNREADABLE = "tool_unreadable"
-    """A step has no code that says True or False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +88,8 @@ def _labels(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
 def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
     if of.judgements:
         found = verdicts(of.judgements, judge, of.steps)
-        if isinstance(found, Trouble):
-            return Unread(found.value)
+        if isinstance(found, Unread):
+            return found
         return [
             Reading(each.labels, each.values, each.chosen, "index" if each.from_index else "steps")
             for each in found

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from workflows.labels.rule import first_error
+
 
 @dataclass(slots=True)
 class Scores:
@@ -31,7 +33,7 @@ class Scores:
         self.steps.update((not a, not b) for a, b in zip(labels, right, strict=True))
         self.paths += 1
         self.whole += list(labels) == right
-        self.first += first_wrong(labels) == truth
+        self.first += first_error(labels) == truth
 
     def add_labels(self, labels: Sequence[bool], truth: Sequence[bool]) -> None:
         """Compare one path step by step, as far as it has labels."""
@@ -40,7 +42,7 @@ class Scores:
         self.steps.update((not a, not b) for a, b in zip(said, known, strict=True))
         self.paths += 1
         self.whole += said == known
-        self.first += first_wrong(said) == first_wrong(list(truth))
+        self.first += first_error(said) == first_error(list(truth))
 
     @property
     def labelled_wrong(self) -> float:
@@ -74,11 +76,6 @@ class Scores:
     def first_accuracy(self) -> float:
         """Share of paths whose first error is the truth's."""
         return self.first / max(1, self.paths)
-
-
-def first_wrong(labels: Sequence[bool]) -> int | None:
-    """0-based index of the first wrong step; None where all are right."""
-    return next((t for t, right in enumerate(labels) if not right), None)
 
 
 def difference(ours: Mapping[str, Sequence[bool]], theirs: Mapping[str, Sequence[bool]]) -> Scores:

@@ -25,7 +25,7 @@ from actors.models.identity import bound, model_identity
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
-from storage.bounds import Positive
+from storage.bounds import STRICT, Positive
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import REFINED
 from storage.rows.records import Critique, Response, Score
@@ -38,7 +38,7 @@ from workflows.runs.configuration import ClusterSettings
 from workflows.runs.starting import begin_with_rows
 from workflows.runs.workers import worker_makers
 from workflows.schedule.floor import FloorSetting
-from workflows.settings import STRICT, sampling_of
+from workflows.settings import sampling_of
 from workflows.stages.refine import Refiner
 from workflows.votes.rewards import THRESHOLD
 

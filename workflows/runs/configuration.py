@@ -13,8 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from storage.bounds import Positive, Seconds, Share
-from workflows.settings import STRICT
+from storage.bounds import STRICT, Positive, Seconds, Share
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
 """What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""

@@ -14,13 +14,12 @@ from pydantic import Field
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
-from storage.bounds import Positive, Share, Temperature
+from storage.bounds import STRICT, Positive, Share, Temperature
 from storage.runs.layout import DEFAULT_STORE
 from workflows.inputs.responses import Unheaded
 from workflows.road import StageSpec
 from workflows.runs.configuration import ClusterSettings
 from workflows.schedule.floor import FloorSetting
-from workflows.settings import STRICT
 
 Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
 EXECUTING: tuple[Mode, ...] = ("full", "code")

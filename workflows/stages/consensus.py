@@ -31,7 +31,8 @@ from storage.rows.kinds import (
 from storage.rows.records import Agreement, Drop, Judgement
 from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import check_executed
-from workflows.judging.sources import NEEDS, SOURCES, Evidence, Reading, Unread
+from workflows.judging.ballots import Unread
+from workflows.judging.sources import NEEDS, SOURCES, Evidence, Reading
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings, JudgeSettings, StageSettings
 from workflows.stages.judge import READ_BY_CONSENSUS

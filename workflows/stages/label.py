@@ -25,7 +25,7 @@ from workflows.estimation.budgets import SMOOTHED
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
 from workflows.estimation.smoothed import counted, smooth, unexplained
-from workflows.labels.rule import first_error as first_error
+from workflows.labels.rule import first_error
 from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.labels.values import zero_after_first_zero as zero_after_first_zero

@@ -14,9 +14,8 @@ from pydantic import Field
 
 from actors.engines.contract import EngineSettings
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
-from storage.bounds import Positive
+from storage.bounds import STRICT, Positive
 from storage.runs.layout import DEFAULT_STORE
-from workflows.settings import STRICT
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 

@@ -6,15 +6,13 @@ Invariant: nothing is asked and nothing written; texts come in the order of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
 
+import polars as pl
 import typer
 
 from storage.errors import ConfigurationError
-from storage.rows.kinds import RATIONALES
-from storage.rows.records import Rationale
 from storage.runs.run import Run
+from storage.runs.scan import scan
 
 STAGE = "rationalize"
 
@@ -23,21 +21,20 @@ def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> Non
     """Print dropped texts. Raises ConfigurationError for a run that writes no rationales."""
     if STAGE not in run.spec.stages:
         raise ConfigurationError(f"run {run.name} has no stage {STAGE}: no texts of it are stored")
-    shown = 0
-    for row in islice(dropped_texts(run, reason), limit):
-        shown += 1
+    dropped = dropped_texts(run, reason).head(limit).collect()
+    for row in dropped.iter_rows(named=True):
         if as_json:
-            body = {"path_id": row.path_id, "attempt": row.attempt, "dropped": row.dropped}
-            typer.echo(json.dumps({**body, "text": row.text}, ensure_ascii=False))
+            typer.echo(json.dumps(row, ensure_ascii=False))
         else:
-            typer.echo(f"=== {row.path_id}, attempt {row.attempt + 1}: {row.dropped}\n{row.text}\n")
-    if not shown and not as_json:
+            about = f"{row['path_id']}, attempt {row['attempt'] + 1}: {row['dropped']}"
+            typer.echo(f"=== {about}\n{row['text']}\n")
+    if dropped.is_empty() and not as_json:
         typer.echo(f"run {run.name} has no dropped text" + (f" of {reason!r}" if reason else ""))
 
 
-def dropped_texts(run: Run, reason: str | None = None) -> Iterator[Rationale]:
+def dropped_texts(run: Run, reason: str | None = None) -> pl.LazyFrame:
     """The rows whose text was dropped, of one reason or of all."""
-    for shard in sorted(run.shards_of(STAGE)):
-        for row in run.read_rows(RATIONALES, shard):
-            if row.dropped is not None and reason in (None, row.dropped.split(":")[0]):
-                yield row
+    why = pl.col("dropped")
+    kind = why.str.splitn(":", 2).struct.field("field_0")
+    wanted = why.is_not_null() if reason is None else kind == reason
+    return scan(run, STAGE).filter(wanted).select("path_id", "attempt", "dropped", "text")

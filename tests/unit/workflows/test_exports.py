@@ -31,10 +31,10 @@ from workflows.formats.conversation import (
     code_only,
     example_of,
 )
+from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
 from workflows.stages.consensus import exported_labels
 from workflows.stages.export import ExportStage  # fmt: skip
-from workflows.stages.label import first_error
 
 MODELS = {"policy": "P", "completer": "C", "rationale": "R"}
 PROBLEM = Problem("p", "What is 1 + 1?", "2")
