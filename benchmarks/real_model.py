@@ -296,7 +296,7 @@ def main() -> int:
     """Build and print; 1 where the build fails or its audit finds something."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--math", type=int, default=34, help="problems of MATH")
-    parser.add_argument("--easy", type=int, default=12, help="problems of our own")
+    parser.add_argument("--easy", type=int, default=20, help="problems of our own")
     parser.add_argument("--pairs", type=int, default=2, help="passes of stage and raw vLLM")
     parser.add_argument("--folder", type=Path, help="where a run is continued; default: a new one")
     asked = parser.parse_args()
