@@ -313,7 +313,8 @@ def main() -> int:
     store, name = load(config).store, load(config).run
     run = Run.open(open_store(store), name)
     print("SmolLM2-135M-Instruct as policy, completion model and writer: float32, vLLM, no GPU")
-    print(f"run {name} of store {store}; {os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}")
+    print(f"{os.cpu_count()} cores, on which {os.getloadavg()[2]:.1f} processes ran or waited to")
+    print(f"run {name} of store {store}", file=sys.stderr)
     print(f"model's folder and problems {made - began:.0f} s, build {done - made:.0f} s")
     for line in Report(run).lines():
         print(line)
