@@ -76,16 +76,25 @@ def from_table(row_type: type[Record], table: pa.Table) -> list[Record]:
     """The rows of a table, which may lack fields that have a default."""
     hints = _hints(row_type)
     names = [name for name in hints if name in table.column_names]
-    defaults = _defaults(row_type)
-    missing = [name for name in hints if name not in names and name not in defaults]
-    if missing:
-        raise InputError(f"a {kind_of(row_type)} table lacks the column {missing[0]!r}")
+    for name in hints.keys() - set(names):
+        _default(row_type, name)
     if not names:
         return [row_type() for _ in range(table.num_rows)]
     columns = [_values(table.column(name), hints[name]) for name in names]
     if len(names) == len(hints):
         return list(map(row_type, *columns))
     return [row_type(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def completed(row_type: type[Any], table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """These columns of a table of rows, each that it lacks filled with the field's default."""
+    whole = schema_of(row_type)
+    for name in names:
+        if name not in table.column_names:
+            field = whole.field(name)
+            filled = [_default(row_type, name)] * table.num_rows
+            table = table.append_column(field, pa.array(filled, type=field.type))
+    return table.select(names)
 
 
 _known_hints: dict[type[Any], dict[str, Any]] = {}
@@ -99,13 +108,24 @@ def _hints(row_type: type[Any]) -> dict[str, Any]:
     return _known_hints[row_type]
 
 
-def _defaults(row_type: type[Any]) -> frozenset[str]:
+def _defaults(row_type: type[Any]) -> dict[str, Any]:
+    """Field -> what it is where a row was written before it."""
     unset = dataclasses.MISSING
-    return frozenset(
-        item.name
-        for item in dataclasses.fields(row_type)
-        if item.default is not unset or item.default_factory is not unset
-    )
+    found = {}
+    for item in dataclasses.fields(row_type):
+        if item.default is not unset:
+            found[item.name] = item.default
+        elif item.default_factory is not unset:
+            found[item.name] = item.default_factory()
+    return found
+
+
+def _default(row_type: type[Any], name: str) -> Any:
+    """What a field is that a table lacks. Raises InputError where it has no default."""
+    defaults = _defaults(row_type)
+    if name not in defaults:
+        raise InputError(f"a {kind_of(row_type)} table lacks the column {name!r}")
+    return defaults[name]
 
 
 def _optional(hint: Any) -> tuple[Any, bool]:
