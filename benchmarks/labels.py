@@ -39,7 +39,6 @@ from benchmarks.label_methods import METHODS, Method
 from benchmarks.label_report import HEAD, Row, averaged, draw, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
-from launch.config import store_url
 from storage.objects.opening import open_store
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ROLLOUTS, ShardRows
 from storage.rows.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
@@ -55,6 +54,7 @@ from workflows.formats.solving import opened_chat
 from workflows.formats.steps import openings
 from workflows.labels.scores import Scores, difference, first_wrong
 from workflows.labels.values import labelled_steps, step_values
+from workflows.runs.reading import store_url
 from workflows.settings import (
     AnswerSettings,
     ConsensusSettings,

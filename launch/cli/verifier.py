@@ -64,7 +64,7 @@ def train(
         "name": name,
         "store": store,
     }
-    train_model(load_training(config, overrides), out, address, as_json)
+    train_model(load_training(config, **overrides), out, address, as_json)
 
 
 def score(
@@ -107,7 +107,8 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Step rewards for solutions; the same command after a crash finishes the rest."""
-    from launch.verbs.models.score import config_of, score_file
+    from launch.verbs.models.score import score_file
+    from workflows.scoring.asking import config_of
 
     asked = {
         "verify.mode": mode,
@@ -166,11 +167,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """What a verifier is worth on a benchmark, baselines beside it; repeating it asks nobody."""
-    from launch.verbs.models import evaluate as evaluating
+    from launch.verbs.models.evaluate import evaluate_file
+    from workflows.evaluation import run as evaluating
 
     main = evaluating.Verifier(evaluating.MAIN, model, evaluating.checked_mode(mode))
     others = [evaluating.baseline(text) for text in baseline or ()]
-    evaluating.evaluate_file(
+    evaluate_file(
         evaluating.Evaluation(
             file=file,
             suite=suite,
@@ -224,9 +226,10 @@ def refine(
     as_json: Json = False,
 ) -> None:
     """Critique and refinement of solutions, turn by turn, until nothing is judged wrong."""
-    from launch.verbs.models.evaluate import checked_mode
-    from launch.verbs.models.refine import Refinement, refine_file
+    from launch.verbs.models.refine import refine_file
+    from workflows.evaluation.run import checked_mode
     from workflows.formats.refinement import RefineSettings
+    from workflows.refinement.turns import Refinement
 
     settings = RefineSettings(
         form=form, quote=quote, **_given({"max_tokens": max_tokens, "seed": seed})

@@ -16,8 +16,6 @@ from actors.engines.scripted import ScriptedEngine
 from actors.workers.contract import Processor
 from actors.workers.poison import entered, parts_of
 from actors.workers.worker import ShardWorker
-from launch.verbs.models.score import config_of, write_scores
-from launch.verbs.runs.status import run_status
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.errors import SpecMismatch, UserError
@@ -30,8 +28,11 @@ from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import verifier, world_responses
 from tests.scripted_world import InProcessSandbox
-from workflows.builds.build import continue_run, standing
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.status import run_status
 from workflows.schedule.driver import Happened
+from workflows.scoring.asking import config_of
+from workflows.scoring.output import write_scores
 from workflows.scoring.run import VerifierMaker, scores_of, start_scoring
 from workflows.scoring.settings import ScoreConfig
 from workflows.votes.rewards import averaged, first_error_index

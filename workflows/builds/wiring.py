@@ -6,7 +6,7 @@ node makes the same stages.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.engines.contract import Engine
@@ -14,13 +14,12 @@ from actors.engines.opening import open_engine
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker, Placement
+from actors.workers.ray_workers import MakeWorker
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
 from workflows.runs.workers import worker_makers
-from workflows.runs.workload import Workload
 from workflows.stages import stages_named
 from workflows.stages.kit import Kit
 
@@ -71,23 +70,3 @@ def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
     maker = StageMaker(config, run.name, stored_chain(run, config.stages))
     return worker_makers(run, maker, (*config.engines, "cpu"))
-
-
-def placements(config: Workload, on_gpus: bool, kept: Collection[str] = ()) -> dict[str, Placement]:
-    """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
-    `kept` for its role where there are such."""
-
-    def place(role: str) -> Placement:
-        settings = config.engine(role)
-        size: float = settings.tensor_parallel if settings.kind == "vllm" else 0
-        if on_gpus:
-            size *= settings.hundredths / 100
-        return Placement(
-            gpus=size if on_gpus else 0,
-            resources={role: size} if role in kept and size else {},
-            needs_sandbox=any(stage.runs_code for stage in config.road if stage.role == role),
-        )
-
-    placed: dict[str, Placement] = {role: place(role) for role in config.engines}
-    runs_code = any(stage.runs_code for stage in config.road if stage.role == "cpu")
-    return placed | {"cpu": Placement(needs_sandbox=runs_code)}

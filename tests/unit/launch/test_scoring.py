@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from launch.cli.main import run_command
-from launch.verbs.models.score import config_of, found
 from storage.errors import ConfigurationError
 from workflows.inputs.responses import read_responses
+from workflows.scoring.asking import config_of
+from workflows.scoring.run import found
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 GOOD = {"id": "a", "problem": "What is 2 + 3?", "steps": ["2 + 3 = 5."], "label": -1}

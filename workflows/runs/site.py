@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from actors.engines.contract import Chat
 from actors.machines.looking import Look, Wanted, look_at
+from actors.stopping import terminable, told_to_stop
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import (
     NodeKind,
@@ -34,17 +35,16 @@ from actors.workers.ray_nodes import (
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
-from launch.cluster.slots import SlotsNow
-from launch.cluster.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
-from launch.exits import head_lost, terminable, told_to_stop
-from launch.shown.progress import BuildProgress
 from storage.errors import ConfigurationError
 from storage.rows.records import Message
 from storage.runs.run import Run
-from workflows.builds.build import continue_run, standing
-from workflows.builds.wiring import placements
 from workflows.runs.configuration import ClusterSettings
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.listening import SILENT, Listener, Watching
+from workflows.runs.placing import placements
 from workflows.runs.settling import Place, fitted, settled
+from workflows.runs.slots import SlotsNow
+from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
 from workflows.runs.workload import (
     Workload,
     asked_nodes,
@@ -70,7 +70,11 @@ Config = TypeVar("Config", bound=Workload)
 class Site:
     """Use as a context manager; what was joined or started is left or ended at its end."""
 
-    def __init__(self, cluster: ClusterSettings, address: str | None) -> None:
+    def __init__(
+        self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
+    ) -> None:
+        """`address`: of a cluster, in the place of what is set for it."""
+        self.listener = listener
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
@@ -105,7 +109,7 @@ class Site:
         with terminable():
             self._join()
             with nodes_asked([{"GPU": 1.0, "CPU": float(cores)}] * workers):
-                wait_for_free_gpus(workers, cores, patience_s)
+                wait_for_free_gpus(workers, cores, patience_s, self.listener.say)
 
     def machines(self, on_gpus: bool = False) -> list[Look]:
         """This machine, or one node of each kind that a training may use."""
@@ -147,7 +151,7 @@ class Site:
 
     def _join(self) -> None:
         if not self._joined:
-            session = ray_session(self._address, self._executors or 1, head_lost)
+            session = ray_session(self._address, self._executors or 1, self.listener.head_lost)
             self._open.enter_context(session)
             self._joined = True
 
@@ -167,12 +171,12 @@ class Site:
             self._join()
             asked = asked_nodes(config)
             with nodes_asked(asked):
-                wait_for_nodes(asked, patience)
+                wait_for_nodes(asked, patience, self.listener.say)
                 found = self._looks_now(config)
                 looks = [look for _, look in found]
                 if not self._on_gpus and (waiting := waits_for_gpus(config, looks)):
                     self._on_gpus = True
-                    wait_for_gpus(waiting, patience)
+                    wait_for_gpus(waiting, patience, self.listener.say)
                     found = self._looks_now(config)
         return found
 
@@ -224,7 +228,7 @@ class Site:
         self._join()
         with nodes_asked(asked):
             if self.remote:
-                wait_for_nodes(asked, config.cluster.place_patience_s)
+                wait_for_nodes(asked, config.cluster.place_patience_s, self.listener.say)
             on_gpus = self._on_gpus or self.gpus() > 0
             kept = kept_roles(config, slots_of_cluster(roles))
             # What the specification names is what runs, on every node.
@@ -232,7 +236,8 @@ class Site:
             places = placements(config, on_gpus, kept)
             found = standing(run)
             before = {stage: len(shards) for stage, shards in found.done.items()}
-            with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
+            road = run.spec.stages[1:]
+            with self.listener.working(run.name, road, found.shards, before) as progress:
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     made, places, sandbox, config.cluster.sandbox_actors, models,
@@ -295,7 +300,7 @@ async def _drive(
     slots: Slots,
     later: SlotsNow | None,
     on_gpus: bool,
-    progress: BuildProgress,
+    progress: Watching,
 ) -> None:
     async def watch_meters() -> None:
         while True:

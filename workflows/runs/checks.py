@@ -15,13 +15,12 @@ from pathlib import Path
 from actors.machines.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.image.rootfs import build_root, state_dir
-from launch.cluster.site import Site
 from storage.errors import ConfigurationError, StepmillError
 from storage.objects.opening import open_store
 from storage.objects.probe import probe_store
 from storage.runs.run import Run
 from storage.runs.specs import check_same
-from workflows.builds.configuration import BuildConfig
+from workflows.runs.site import Site
 from workflows.runs.workload import Workload, asked_nodes
 
 
@@ -49,13 +48,13 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, False, str(error), remedy)
 
 
-def check_problems(config: BuildConfig) -> Finding:
+def check_problems(file: str) -> Finding:
     """Whether the file of problems is there."""
-    found = Path(config.problems).is_file()
+    found = Path(file).is_file()
     return Finding(
         "problems",
         found,
-        config.problems if found else f"{config.problems} does not exist",
+        file if found else f"{file} does not exist",
         "" if found else "write it (problem_id, problem, answer) or set `problems`",
     )
 
