@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from storage.errors import BelowFloor, RunStopped
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
-from workflows.runs.configuration import ClusterSettings
-from workflows.runs.workload import Workload
+from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.schedule.cluster import Cluster, SlotsNow
 from workflows.schedule.crews import ENGINES
 from workflows.schedule.deadlines import Deadlines
@@ -44,7 +43,7 @@ def standing(run: Run) -> Standing:
 
 
 def schedule_for(
-    config: Workload, found: Standing, slots: Slots, on_gpus: bool = False
+    config: RunConfig, found: Standing, slots: Slots, on_gpus: bool = False
 ) -> Schedule:
     """The schedule of what is left, for a cluster with so many engine slots.
 
@@ -78,13 +77,13 @@ def schedule_for(
     )
 
 
-def engine_slots(config: Workload, role: str) -> int:
+def engine_slots(config: RunConfig, role: str) -> int:
     """Engine slots (GPUs) of one worker of a model role; a server elsewhere needs none here."""
     settings = config.engine(role)
     return settings.tensor_parallel if settings.kind == "vllm" else 0
 
 
-def most_workers(config: Workload, role: str) -> int:
+def most_workers(config: RunConfig, role: str) -> int:
     """Most workers of a model role: one alone keeps a server elsewhere busy."""
     remote = config.engine(role).kind == "endpoint"
     return config.cluster.workers_per_server if remote else config.cluster.workers_per_role
@@ -92,7 +91,7 @@ def most_workers(config: Workload, role: str) -> int:
 
 async def continue_run(
     run: Run,
-    config: Workload,
+    config: RunConfig,
     cluster: Cluster,
     slots: Slots,
     watch: Watch,

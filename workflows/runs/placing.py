@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from actors.workers.ray_workers import Placement
-from workflows.runs.workload import Workload
+from workflows.runs.configuration import RunConfig
 
 
-def placements(config: Workload, on_gpus: bool, kept: Collection[str] = ()) -> dict[str, Placement]:
+def placements(
+    config: RunConfig, on_gpus: bool, kept: Collection[str] = ()
+) -> dict[str, Placement]:
     """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
     `kept` for its role where there are such."""
 

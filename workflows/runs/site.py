@@ -38,7 +38,7 @@ from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
 from storage.errors import ConfigurationError
 from storage.rows.records import Message
 from storage.runs.run import Run
-from workflows.runs.configuration import ClusterSettings
+from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.listening import SILENT, Listener, Watching
 from workflows.runs.placing import placements
@@ -46,7 +46,6 @@ from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
 from workflows.runs.workload import (
-    Workload,
     asked_nodes,
     kept_roles,
     taking_turns,
@@ -64,7 +63,7 @@ START_S = 600.0
 FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
 """Role -> how its answers are made to begin."""
 
-Config = TypeVar("Config", bound=Workload)
+Config = TypeVar("Config", bound=RunConfig)
 
 
 class Site:
@@ -81,7 +80,7 @@ class Site:
         self._joined = False
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
-        self._looks: list[tuple[Workload, tuple[tuple[NodeKind | None, Look], ...]]] = []
+        self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
 
     def __enter__(self) -> Site:
         return self
@@ -124,7 +123,7 @@ class Site:
         """Whether the work is done on a cluster that this machine only joins."""
         return self._address is not None
 
-    def looks(self, config: Workload) -> list[Look]:
+    def looks(self, config: RunConfig) -> list[Look]:
         """What was found where the work of `config` is to be done, each kind of node once."""
         return [look for _, look in self._looked(config)]
 
@@ -155,7 +154,7 @@ class Site:
             self._open.enter_context(session)
             self._joined = True
 
-    def _looked(self, config: Workload) -> tuple[tuple[NodeKind | None, Look], ...]:
+    def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
         for known, found in self._looks:
             if known.engines == config.engines and known.runs_code == config.runs_code:
                 return found
@@ -163,7 +162,7 @@ class Site:
         self._looks.append((config, found))
         return found
 
-    def _look_at_nodes(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
+    def _look_at_nodes(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
         if not config.runs_code and not any(e.kind == "vllm" for e in config.engines.values()):
             return ()
         patience = config.cluster.place_patience_s
@@ -180,7 +179,7 @@ class Site:
                     found = self._looks_now(config)
         return found
 
-    def _looks_now(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
+    def _looks_now(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
         """A look at one node of each kind that engines or executors may be on.
 
         Raises ConfigurationError where no node could ever hold one of the engines.
@@ -218,11 +217,11 @@ class Site:
                 found.append((kind, lasting(look)))
         return tuple(found)
 
-    def _place(self, config: Workload, role: str) -> Place | None:
+    def _place(self, config: RunConfig, role: str) -> Place | None:
         found = [look for _, look in self._looked(config) if role in look.facts]
         return Place([look.machine for look in found], found[0].facts[role]) if found else None
 
-    def _drive_all(self, run: Run, config: Workload, made: Mapping[str, MakeWorker]) -> None:
+    def _drive_all(self, run: Run, config: RunConfig, made: Mapping[str, MakeWorker]) -> None:
         roles = tuple(config.engines)
         asked = asked_nodes(config)
         self._join()
@@ -253,7 +252,7 @@ class Site:
                     raise KeyboardInterrupt from None
 
 
-def wanted(config: Workload, roles: Sequence[str], code: bool) -> Wanted:
+def wanted(config: RunConfig, roles: Sequence[str], code: bool) -> Wanted:
     """What is to be looked for, for some roles of a run."""
     engines = {role: config.engines[role] for role in roles}
     chats = {
@@ -265,7 +264,7 @@ def wanted(config: Workload, roles: Sequence[str], code: bool) -> Wanted:
     return Wanted(engines, chats, config.sandbox if code else None)
 
 
-def _look_here(config: Workload) -> Look:
+def _look_here(config: RunConfig) -> Look:
     """This machine, once memory that is about to be given back has been."""
     given_up = time.monotonic() + MEMORY_PATIENCE_S
     while True:
@@ -295,7 +294,7 @@ def _holds(kind: NodeKind, role: str, kept: Sequence[str], on_gpus: bool) -> boo
 
 async def _drive(
     run: Run,
-    config: Workload,
+    config: RunConfig,
     cluster: RayCluster,
     slots: Slots,
     later: SlotsNow | None,

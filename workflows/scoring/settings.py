@@ -13,13 +13,10 @@ from pydantic import Field
 
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
-from actors.sandbox.contract import SandboxSettings
 from storage.bounds import Positive, Share, Temperature
-from storage.runs.layout import DEFAULT_STORE
 from workflows.inputs.responses import Unheaded
 from workflows.road import StageSpec
-from workflows.runs.configuration import ClusterSettings
-from workflows.schedule.floor import FloorSetting
+from workflows.runs.configuration import RunConfig
 from workflows.settings import STRICT
 
 Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
@@ -67,13 +64,11 @@ class ScoreModels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreConfig:
+class ScoreConfig(RunConfig):
     """Everything that scoring needs."""
 
     __pydantic_config__ = STRICT
 
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    """Name of the run: letters, digits, dot, dash, underscore."""
     responses: str
     """File or folder of responses (JSON, JSON lines or Parquet)."""
     limit: Positive | None = None
@@ -81,37 +76,15 @@ class ScoreConfig:
     unheaded: Unheaded = "blank_lines"
     """Where a `solution` without step headers is cut: at its blank lines, or nowhere
     (`one_step`)."""
-    store: str = DEFAULT_STORE
-    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
-    shard_size: Positive = 32
-    """Responses in one shard: the unit of work, of commit and of what a crash can cost."""
     models: ScoreModels
     verify: VerifySettings = field(default_factory=VerifySettings)
-    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
-    floor: FloorSetting = 0.05
-    """Least share of the texts that must be of use, as in a build; `off`: none."""
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     format: Literal[1] = 1
     """Version of this file's format."""
 
     @property
     def road(self) -> tuple[StageSpec, ...]:
         """The one stage of the run."""
-        return (replace(SCORE, runs_code=self.runs_code),)
-
-    @property
-    def engines(self) -> dict[str, EngineSettings]:
-        """Role -> engine."""
-        return {"verifier": self.models.verifier}
-
-    @property
-    def runs_code(self) -> bool:
-        """Whether the mode needs the sandbox."""
-        return self.verify.mode in EXECUTING
-
-    def engine(self, role: str) -> EngineSettings:
-        """The engine of a role."""
-        return self.engines[role]
+        return (replace(SCORE, runs_code=self.verify.mode in EXECUTING),)
 
 
 def binding(config: ScoreConfig) -> dict[str, Any]:
