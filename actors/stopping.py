@@ -37,11 +37,10 @@ class _Stops:
 
     def stop(self) -> None:
         """Stop it now, or at its next `check_stopped`."""
-        with self._lock:
+        with self._lock:  # while it is held, no loop that a stop calls into can end
             self._asked = True
-            stops = list(self._stops)
-        for stop in stops:
-            stop()
+            for stop in self._stops:
+                stop()
 
     def check(self) -> None:
         """Raise KeyboardInterrupt where it was asked to stop."""

@@ -54,8 +54,8 @@ from storage.rows.records import (
     standing,
 )
 from storage.runs.run import Run
-from workflows.builds.wiring import StageMaker
 from workflows.sampling.quota import pass_at_1
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/smollm2.yaml"
@@ -67,7 +67,6 @@ PER_REASON = 2
 """Texts of the policy that are printed for each reason."""
 RAW_PROBLEMS = 6
 """Problems whose samples are also asked of vLLM directly."""
-
 
 
 def problems(math: int, easy: int) -> list[dict[str, Any]]:

@@ -16,13 +16,13 @@ from typing import Any
 
 from actors.sandbox.contract import MOST_SESSIONS
 from workflows.builds.configuration import BuildConfig
+from workflows.formats.verification import VerifySettings
 from workflows.runs.settling import (
     IN_FLIGHT_ON_CPU,
     IN_FLIGHT_ON_GPU,
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
 )
-from workflows.scoring.settings import VerifySettings
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\

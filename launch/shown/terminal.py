@@ -22,7 +22,10 @@ from workflows.runs.listening import Listener
 class Terminal(Listener):
     """Shows everything."""
 
-    head_lost = staticmethod(head_lost)
+    @property
+    def head_lost(self) -> Callable[[str], None]:
+        """It ends the process."""
+        return head_lost
 
     def say(self, line: str) -> None:
         """One line, however long."""

@@ -32,7 +32,7 @@ def no_engine_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (
         "workflows.runs.site.ray_session", "workflows.runs.site.look_at",
         "workflows.builds.run.require",
-        "workflows.builds.wiring.open_engine",
+        "workflows.stages.maker.open_engine",
     ):  # fmt: skip
         monkeypatch.setattr(place, refused)
 

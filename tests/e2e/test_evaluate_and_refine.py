@@ -38,12 +38,12 @@ from workflows.evaluation.run import Evaluation, Verifier
 from workflows.formats import steps
 from workflows.formats.refinement import RefineSettings
 from workflows.refinement import turns as refine
-from workflows.refinement.run import RefineConfig, RefinerMaker
+from workflows.refinement.run import RefineConfig
 from workflows.refinement.turns import Refinement
 from workflows.runs.driving import continue_run
 from workflows.schedule.floor import floor_of
-from workflows.scoring.run import VerifierMaker
 from workflows.scoring.settings import ScoreConfig
+from workflows.stages.maker import StageMaker
 
 VERIFIER = "tests.scripted_verifier:verifier"
 BLIND, MUTE = f"{__name__}:blind", f"{__name__}:mute"
@@ -84,13 +84,13 @@ class Here:
         )
 
     def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:
+        maker = StageMaker(config, run.name)
         if isinstance(config, RefineConfig):
-            self._work(run, config, asyncio.run(RefinerMaker(config).stages("generator", None)))
+            self._work(run, config, asyncio.run(maker.stages("generator", None)))
             return
         script = SCRIPTS[config.models.verifier.model]
         engine = ScriptedEngine(script, config.models.verifier)
-        stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
-        self._work(run, config, {"score": stage})
+        self._work(run, config, maker.around("verifier", engine, InProcessSandbox()))
 
     def _work(self, run: Run, config: Any, stages: Mapping[str, Processor]) -> None:
         cluster = OneStage(run, stages, config)

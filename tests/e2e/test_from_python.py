@@ -76,7 +76,7 @@ def test_what_is_not_there_is_said(opened: stepmill.OpenRun) -> None:
         opened.scan("judge")
     with pytest.raises(ConfigurationError, match="view 'cott' is not one of"):
         opened.examples("cott")
-    with pytest.raises(ConfigurationError, match="made of stage 'repair'"):
+    with pytest.raises(ConfigurationError, match="made of stage 'retry'"):
         opened.examples("intervention")
     with pytest.raises(NothingFound, match="no run 'absent'"):
         stepmill.open_run("absent", opened.run.store.url)

@@ -49,10 +49,10 @@ from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
 from tests.unit.workflows.test_formal import decided
 from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import StageMaker
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"

@@ -39,8 +39,8 @@ from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
 from tests.unit.workflows.test_formal import decided
 from workflows.builds.build import finish, start_run
-from workflows.builds.wiring import StageMaker
 from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("policy", "completer", "rationale", "judge")

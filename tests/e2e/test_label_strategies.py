@@ -37,8 +37,8 @@ from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
 from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import plan_derivation
-from workflows.builds.wiring import StageMaker
 from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import StageMaker
 from workflows.views.reward_models import DISCRIMINATIVE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"

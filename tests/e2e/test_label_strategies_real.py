@@ -28,9 +28,9 @@ from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
 from workflows.builds.build import finish, start_run
-from workflows.builds.wiring import StageMaker
 from workflows.labels.scores import Scores
 from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[2]
 SEED = 9

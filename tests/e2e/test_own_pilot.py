@@ -25,9 +25,9 @@ from tests.scripted_world import (
     write_problems,
 )
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.estimation.pilot import stored_chain
 from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(14)
 ENOUGH = {"k_hard": 32, "k_medium": 24, "k_easy": 16, "probe": 8}

@@ -33,8 +33,9 @@ from workflows.runs.status import run_status
 from workflows.schedule.driver import Happened
 from workflows.scoring.asking import config_of
 from workflows.scoring.output import write_scores
-from workflows.scoring.run import VerifierMaker, scores_of, start_scoring
+from workflows.scoring.run import scores_of, start_scoring
 from workflows.scoring.settings import ScoreConfig
+from workflows.stages.maker import StageMaker
 from workflows.votes.rewards import averaged, first_error_index
 
 N = 5
@@ -60,7 +61,8 @@ class ScoringCluster(LocalCluster):
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
         engine = ScriptedEngine(verifier, self._config.models.verifier)
-        return {"score": VerifierMaker(self._config).around(engine, InProcessSandbox(), None)}
+        maker = StageMaker(self._config, self._run.name)
+        return maker.around("verifier", engine, InProcessSandbox())
 
     async def open(self, worker: int, role: str) -> None:
         async def stages() -> Mapping[str, Processor]:

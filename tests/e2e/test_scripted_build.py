@@ -31,12 +31,12 @@ from tests.scripted_world import (
 )
 from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.formats.conversation import check_example
 from workflows.formats.prompts import rationale_chat
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.status import run_status
 from workflows.stages import STAGE_NAMES
+from workflows.stages.maker import StageMaker
 
 GIVEN = world_problems(14)
 CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})

@@ -36,8 +36,8 @@ from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
 from workflows.builds.build import finish
-from workflows.builds.wiring import makers
 from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import makers
 
 
 def say(what: str, **fields: Any) -> None:

@@ -16,7 +16,8 @@ from storage.bounds import Positive
 from workflows.road import StageSpec
 from workflows.runs.configuration import RunConfig
 from workflows.settings import STRICT, StageSettings
-from workflows.stages import road_of
+from workflows.stages import road_of, stages_named
+from workflows.stages.kit import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,21 @@ class BuildConfig(RunConfig):
     def road(self) -> tuple[StageSpec, ...]:
         """The stages of the run. Raises ConfigurationError."""
         return road_of(self.stages.road)
+
+    @property
+    def makes(self) -> tuple[Stage, ...]:
+        """The stages of the road."""
+        return stages_named(self.stages.road)
+
+    @property
+    def settings(self) -> StageSettings:
+        """What its stages are told."""
+        return self.stages
+
+    @property
+    def heal(self) -> bool:
+        """`stages.heal`."""
+        return self.stages.heal
 
 
 def binding(config: BuildConfig) -> dict[str, Any]:

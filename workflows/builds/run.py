@@ -16,6 +16,7 @@ from dataclasses import replace
 from actors.stopping import anywhere, awaitable
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore
 from storage.runs.origin import origin_of
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
@@ -29,13 +30,13 @@ from workflows.builds.derive import (
     take_over,
 )
 from workflows.builds.own_pilot import own_pilot, with_pilot
-from workflows.builds.wiring import makers
 from workflows.estimation.pilot import needs_chain
 from workflows.runs.checks import check_image, check_problems, probed_store, require
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
+from workflows.stages.maker import makers
 
 
 @anywhere
@@ -52,22 +53,15 @@ def build(
     cluster to join. Raises UserError before any work, SpecMismatch where the run was started with
     other settings, InfrastructureError.
     """
+    store = open_store(config.store)
+    begun = Run.find(store, config.run)
+    before = None if begun is None else origin_of(begun)
+    name = source or (before.run if before else None)
     with Site(config.cluster, address, listener) as site:
-        run = _derived(config, site, source)
-        if run is None:
-            store = open_store(config.store)
-            begun = Run.find(store, config.run)
-            config = recalled(config, begun)
-            if begun is None or not standing(begun).finished:
-                image = require(config, site, check_problems(config.problems))
-            else:
-                image = begun.spec.image_digest  # no code is left to run, in this image or another
-            config = with_pilot(site.settled(config, begun), begun)
-            wanted = planned(config, image)
-            for drop in wanted.dropped:
-                listener.say(f"dropped as {drop.reason}: {drop.item} ({drop.detail})")
-            _make_pilot(config, site)
-            run = create_run(config, store, wanted)
+        if name is None:
+            run = _created(config, site, store, begun)
+        else:
+            run = _derived(config, site, store, begun, name)
         return _finished(run, config, site)
 
 
@@ -103,20 +97,30 @@ def _finished(run: Run, config: BuildConfig, site: Site) -> Run:
     return run
 
 
-def _derived(config: BuildConfig, site: Site, asked: str | None) -> Run | None:
-    """Start or continue the derived run of a configuration, as far as no model is needed.
+def _created(config: BuildConfig, site: Site, store: ObjectStore, begun: Run | None) -> Run:
+    """Start the run, or open it."""
+    config = recalled(config, begun)
+    if begun is None or not standing(begun).finished:
+        image = require(config, site, check_problems(config.problems))
+    else:
+        image = begun.spec.image_digest  # no code is left to run, in this image or another
+    config = with_pilot(site.settled(config, begun), begun)
+    wanted = planned(config, image)
+    for drop in wanted.dropped:
+        site.listener.say(f"dropped as {drop.reason}: {drop.item} ({drop.detail})")
+    prepare(config, site, store)
+    return create_run(config, store, wanted)
 
-    `asked` is the run to derive from; None: the one that the run was derived from before. Returns
-    None where there is neither. Raises NothingFound, SpecMismatch and ConfigurationError.
+
+def _derived(
+    config: BuildConfig, site: Site, store: ObjectStore, begun: Run | None, name: str
+) -> Run:
+    """Start the run that is derived from run `name`, or open it, as far as no model is needed.
+
+    Raises NothingFound, SpecMismatch and ConfigurationError.
     """
-    store = open_store(config.store)
-    begun = Run.find(store, config.run)
-    before = None if begun is None else origin_of(begun)
-    name = asked or (before.run if before else None)
-    if name is None:
-        return None
     source = Run.find(store, name)
-    if source is None and before is None:
+    if source is None and (begun is None or origin_of(begun) is None):
         raise NothingFound(f"no run {name!r} in {store.url} to derive run {config.run!r} from")
     known = begun or source
     assert known is not None
@@ -129,7 +133,7 @@ def _derived(config: BuildConfig, site: Site, asked: str | None) -> Run | None:
         if models_needed(plan, source):
             image = require(config, site)
             wanted = replace(wanted, spec=replace(wanted.spec, image_digest=image))
-    _make_pilot(config, site)
+    prepare(config, site, store)
     if source is None:
         run = create_run(config, store, wanted)
     else:
@@ -175,12 +179,11 @@ def summary(run: Run, found: Inherited) -> str:
     return "\n".join(lines)
 
 
-def _make_pilot(config: BuildConfig, site: Site) -> None:
+def prepare(config: BuildConfig, site: Site, store: ObjectStore) -> None:
     """Make or finish the own pilot of a configuration whose pilot is named.
 
     Nothing where another is named, where the run has its chain already, or where it needs none.
     """
-    store = open_store(config.store)
     if not needs_chain(config.stages) or pilot_record(store, config.run) is not None:
         return
     own = own_pilot(config)

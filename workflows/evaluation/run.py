@@ -33,6 +33,7 @@ from workflows.evaluation import measures as measuring
 from workflows.evaluation import processbench
 from workflows.evaluation.measures import Measure, Suite
 from workflows.evaluation.processbench import Histories
+from workflows.formats.verification import Mode
 from workflows.inputs.responses import read_responses
 from workflows.runs.checks import require
 from workflows.runs.listening import SILENT, Listener
@@ -40,7 +41,7 @@ from workflows.runs.settling import pinned, recalled
 from workflows.runs.site import Site
 from workflows.scoring.asking import config_of
 from workflows.scoring.run import score_run, scores_of, speller
-from workflows.scoring.settings import Mode, ScoreConfig, binding
+from workflows.scoring.settings import ScoreConfig, binding
 from workflows.settings import AnswerSettings
 from workflows.votes.rewards import THRESHOLD
 

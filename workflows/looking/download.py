@@ -8,9 +8,8 @@ from pathlib import Path
 from actors.stopping import anywhere, awaitable
 from storage.datasets import download as stored
 from storage.datasets.download import Download
-from storage.errors import ConfigurationError
 from storage.runs.run import Run
-from workflows.views.catalogue import VIEWS
+from workflows.views.catalogue import view_named
 
 
 @anywhere
@@ -27,9 +26,7 @@ def download(
     NothingFound for an unfinished run, ConfigurationError for an unknown view or format, InputError
     for a folder that holds something else, ObjectCorrupt.
     """
-    if view not in VIEWS:
-        raise ConfigurationError(f"view {view!r} is not one of {', '.join(sorted(VIEWS))}")
-    return stored.download(run, Path(folder), VIEWS[view], formats, progress)
+    return stored.download(run, Path(folder), view_named(view), formats, progress)
 
 
 download_async = awaitable(download)

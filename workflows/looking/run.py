@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from storage.runs.scan import scan
 
-from storage.errors import ConfigurationError, NothingFound
+from storage.datasets.dataset import check_view, rows_in
+from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.rows.accounting import problem_of
 from storage.rows.kinds import stage_rows
 from storage.rows.records import Path
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
+from storage.runs.scan import scan
 from workflows.looking.tables import drops_of
 from workflows.runs.reading import store_url
 from workflows.runs.status import RunStatus, run_status
-from workflows.views.catalogue import VIEWS
+from workflows.views.catalogue import view_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +90,11 @@ class OpenRun:
         Raises ConfigurationError for a view that is unknown, or made of a stage that the run has
         not.
         """
-        if view not in VIEWS:
-            raise ConfigurationError(f"view {view!r} is not one of {', '.join(sorted(VIEWS))}")
-        shape = VIEWS[view]
-        if lacking := [s for s in shape.reads if s not in (*self.stages, *shape.without)]:
-            raise ConfigurationError(
-                f"view {view!r} is made of stage {lacking[0]!r}, which run {self.name!r} has not: "
-                "ask for another view"
-            )
-        return self._examples(view)
-
-    def _examples(self, view: str) -> Iterator[Any]:
-        shape = VIEWS[view]
-        made = [self.run.shards_of(stage) for stage in shape.reads if stage in self.stages]
-        for shard in sorted(set.intersection(*made)):
-            stored = (
-                self.run.read_rows(stage_rows(stage), shard) if stage in self.stages else []
-                for stage in shape.reads
-            )
-            yield from shape.rows(*stored)
+        shape = view_named(view)
+        check_view(self.run, shape)
+        made = (self.run.shards_of(stage) for stage in shape.reads if stage in self.stages)
+        shards = sorted(set.intersection(*made))
+        return (row for shard in shards for row in rows_in(self.run, shape, shard))
 
     def why(self, path_id: str) -> Why:
         """What became of a solution: the last stage that saw it, the reason, and its rows.
@@ -119,8 +106,9 @@ class OpenRun:
         shard = self._shard_of(item)
         seen = {item, path_id}
         rows: dict[str, tuple[Any, ...]] = {}
-        last, reason, detail, known = self.run.input_stage, None, "", not of_problems
-        done = True
+        reason: str | None = None
+        last, detail = self.run.input_stage, ""
+        known, done = not of_problems, True
         for stage in self.stages:
             if shard not in self.run.shards_of(stage):
                 done = False

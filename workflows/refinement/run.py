@@ -14,31 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
 from actors.engines.contract import EngineSettings
-from actors.engines.opening import open_engine
-from actors.models.identity import bound, model_identity
-from actors.sandbox.contract import Sandbox
-from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker
+from actors.models.identity import bound
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import REFINED
 from storage.rows.records import Critique, Response, Score
 from storage.runs.layout import REFINING
 from storage.runs.run import Run
-from workflows.answers import read_answer
-from workflows.formats.refinement import RefineSettings, critique_of, refine_chat, refined_steps
+from workflows.formats.refinement import RefineSettings, critique_of
 from workflows.road import StageSpec
 from workflows.runs.configuration import RunConfig
 from workflows.runs.starting import begin_with_rows
-from workflows.runs.workers import worker_makers
-from workflows.settings import STRICT, sampling_of
-from workflows.stages.refine import Refiner
+from workflows.settings import STRICT
+from workflows.stages.kit import Stage
+from workflows.stages.refine import REFINE
 from workflows.votes.rewards import THRESHOLD
-
-REFINE = StageSpec("refine", "generator", ("critiques",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +55,22 @@ class RefineConfig(RunConfig):
     @property
     def road(self) -> tuple[StageSpec, ...]:
         """The one stage of the run."""
+        return (REFINE.spec,)
+
+    @property
+    def makes(self) -> tuple[Stage, ...]:
+        """That stage."""
         return (REFINE,)
+
+    @property
+    def settings(self) -> RefineSettings:
+        """What its stage is told."""
+        return self.refine
+
+    @property
+    def heal(self) -> bool:
+        """`refine.heal`."""
+        return self.refine.heal
 
 
 def binding(config: RefineConfig) -> dict[str, Any]:
@@ -72,33 +79,6 @@ def binding(config: RefineConfig) -> dict[str, Any]:
         "refine": asdict(config.refine),
         "engines": {"generator": bound(config.models.generator)},
     }
-
-
-@dataclass(frozen=True, slots=True)
-class RefinerMaker:
-    """Makes the stage of a refine run inside a worker."""
-
-    config: RefineConfig
-
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
-        """Open the engine and build the stage. Raises UserError and InfrastructureError."""
-        wanted = self.config.refine
-        return {
-            "refine": Refiner(
-                await open_engine(self.config.models.generator, wanted.heal),
-                ask=partial(refine_chat, settings=wanted),
-                read_steps=refined_steps,
-                read_answer=read_answer,
-                sampling=sampling_of(wanted),
-                model=model_identity(self.config.models.generator),
-                seed=wanted.seed,
-            )
-        }
-
-
-def makers(run: Run, config: RefineConfig) -> dict[str, MakeWorker]:
-    """How a worker is made, wherever it runs."""
-    return worker_makers(run, RefinerMaker(config), config.engines)
 
 
 def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: ObjectStore) -> Run:

@@ -41,7 +41,6 @@ from workflows.refinement.run import (
     RefineConfig,
     Standing,
     criticised,
-    makers,
     refined,
     refined_of,
     start_refining,
@@ -57,6 +56,7 @@ from workflows.scoring.run import score_run, scores_of, speller
 from workflows.scoring.settings import ScoreConfig
 from workflows.scoring.settings import binding as score_binding
 from workflows.settings import AnswerSettings
+from workflows.stages.maker import makers
 from workflows.votes.rewards import THRESHOLD
 
 _ADAPTER: TypeAdapter[RefineConfig] = TypeAdapter(RefineConfig)

@@ -107,6 +107,21 @@ class RunConfig:
         raise NotImplementedError
 
     @property
+    def makes(self) -> tuple[Any, ...]:
+        """What makes the rows of each stage of the road (`workflows.stages.kit.Stage`)."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> Any:
+        """What its stages are told."""
+        raise NotImplementedError
+
+    @property
+    def heal(self) -> bool:
+        """Whether the end of a forced beginning is left to the model."""
+        return False
+
+    @property
     def engines(self) -> dict[str, EngineSettings]:
         """Role -> engine, for the roles of the road. Raises ConfigurationError."""
         return {role: self.engine(role) for role in model_roles(self.road)}

@@ -32,9 +32,11 @@ class Watching:
 class Listener:
     """Is told what a command does. This one shows nothing."""
 
-    head_lost: Callable[[str], None] | None = None
-    """Called from a thread when the cluster's head is gone, with the reason; None: it is not
-    watched."""
+    @property
+    def head_lost(self) -> Callable[[str], None] | None:
+        """Called from a thread when the cluster's head is gone, with the reason; None: it is not
+        watched."""
+        return None
 
     def say(self, line: str) -> None:
         """One line for people."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import TypeAdapter
 
 from actors.models.source import ModelSource
+from storage.errors import ConfigurationError
 from workflows.runs.reading import read, store_url, validated
 from workflows.scoring.settings import ScoreConfig
 
@@ -43,6 +46,23 @@ def config_of(
         run=config.run if given else _usual_name(config),
         store=store_url(config.store),
     )
+
+
+def settings_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Dotted keys and values of `KEY=VALUE` texts, values as YAML reads them.
+
+    Raises ConfigurationError for a text of another form.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise ConfigurationError(f"--set {text!r}: write KEY=VALUE, e.g. verify.rounds=2")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigurationError(f"--set {text!r}: the value is not valid YAML") from None
+    return found
 
 
 def named_model(text: str) -> dict[str, str]:

@@ -8,76 +8,30 @@ shards are committed once, and whatever is not committed is made by whoever cont
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from actors.engines.contract import Engine, EngineSettings, Sampling
+from actors.engines.contract import EngineSettings
 from actors.engines.healing import Spell
-from actors.engines.opening import open_engine
 from actors.engines.rendering import ChatRenderer
-from actors.models.identity import model_identity
-from actors.sandbox.contract import Sandbox
 from actors.stopping import anywhere, awaitable
-from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import RESPONSES, VERIFICATIONS
 from storage.rows.records import Response, Score, Verification
 from storage.runs.layout import SCORING
 from storage.runs.run import Run
+from workflows.formats.verification import check_verdicts
 from workflows.inputs.responses import read_responses
 from workflows.runs.checks import check_image, require
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
 from workflows.runs.starting import begin_with_rows
-from workflows.runs.workers import worker_makers
-from workflows.scoring.form import TrainingForm, check_verdicts
 from workflows.scoring.settings import ScoreConfig, binding
-from workflows.stages.score import Effort, Verifier
+from workflows.stages.maker import makers
 from workflows.votes.rewards import averaged, first_error_index
-
-
-@dataclass(frozen=True, slots=True)
-class VerifierMaker:
-    """Makes the stage of a score run from its configuration, inside a worker."""
-
-    config: ScoreConfig
-
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
-        """Open the engine and build the stage.
-
-        Raises UserError for a model that can't be used as a verifier, and InfrastructureError.
-        """
-        settings = self.config.models.verifier
-        spell = await asyncio.to_thread(speller, settings)
-        engine = await open_engine(settings)
-        return {"score": self.around(engine, sandbox, spell)}
-
-    def around(self, engine: Engine, sandbox: Sandbox | None, spell: Spell | None) -> Verifier:
-        """The stage around an engine that is open already."""
-        wanted = self.config.verify
-        return Verifier(
-            engine,
-            sandbox,
-            form=TrainingForm(wanted.mode, wanted.output_chars, spell),
-            sampling=Sampling(
-                temperature=wanted.temperature, top_p=wanted.top_p, top_k=wanted.top_k
-            ),
-            effort=Effort(
-                histories=wanted.histories,
-                rounds=wanted.rounds,
-                step_tokens=wanted.max_tokens,
-                logprobs=wanted.logprobs,
-            ),
-            limits=self.config.sandbox.limits,
-            model=model_identity(self.config.models.verifier),
-            seed=wanted.seed,
-        )
 
 
 def speller(settings: EngineSettings) -> Spell | None:
@@ -91,11 +45,6 @@ def speller(settings: EngineSettings) -> Spell | None:
     renderer.close()  # only its tokenizer is wanted
     check_verdicts(renderer.spell, settings.tokenizer or settings.model)
     return renderer.spell
-
-
-def makers(run: Run, config: ScoreConfig) -> dict[str, MakeWorker]:
-    """How a worker of each role is made, wherever it runs."""
-    return worker_makers(run, VerifierMaker(config), config.engines)
 
 
 def start_scoring(

@@ -291,7 +291,7 @@ class ConsensusStage:
         return balanced
 
 
-def _filter(kit: Kit) -> ConsensusStage:
+def _filter(kit: Kit[StageSettings]) -> ConsensusStage:
     return ConsensusStage(
         kit.settings.consensus,
         kit.settings.judge,

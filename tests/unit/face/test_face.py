@@ -22,8 +22,8 @@ from storage.runs.run import Run
 from tests.e2e.test_scripted_build import GIVEN, configure
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld
-from workflows.builds.wiring import StageMaker
 from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 WORK = ("build", "derive", "download", "evaluate", "refine", "score", "train")
 READ = ("load", "load_training", "open_run", "score_config", "scores_of")
