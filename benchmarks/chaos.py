@@ -52,7 +52,8 @@ from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes, containers
 from tests.scripted_world import world_problems, write_problems
-from workflows.builds.build import standing, start_run
+from workflows.builds.build import start_run
+from workflows.runs.driving import standing
 from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -162,7 +163,7 @@ def build(
 
 def start(config: Path, store: str) -> Run:
     """The run, with its problems stored."""
-    loaded = load(config, {"store": store})
+    loaded = load(config, store=store)
     return start_run(loaded, open_store(loaded.store), None)
 
 

@@ -39,7 +39,6 @@ from benchmarks.label_methods import METHODS, Method
 from benchmarks.label_report import HEAD, Row, averaged, draw, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
-from launch.config import store_url
 from storage.objects.opening import open_store
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ROLLOUTS, ShardRows
 from storage.rows.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
@@ -56,11 +55,8 @@ from workflows.formats.steps import openings
 from workflows.labels.rule import first_error
 from workflows.labels.scores import Scores, difference
 from workflows.labels.values import labelled_steps, step_values
-from workflows.settings import (
-    AnswerSettings,
-    ConsensusSettings,
-    SampleSettings,
-)
+from workflows.runs.reading import store_url
+from workflows.settings import AnswerSettings, ConsensusSettings, SampleSettings
 from workflows.stages.consensus import ConsensusStage
 from workflows.stages.estimate import Completer
 from workflows.stages.label import LabelStage

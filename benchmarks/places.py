@@ -47,9 +47,9 @@ from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
 from workflows.builds.build import start_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.stages.maker import StageMaker
 
 STAGE_OF = {"policy": "sample", "completer": "estimate", "rationale": "rationalize"}
 STEP_S = {"policy": 0.08, "completer": 0.08, "rationale": 0.0154}

@@ -24,13 +24,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks import paper_world
-from launch.config import store_url
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.rows.kinds import PATHS, PROBLEMS
 from storage.rows.records import Path
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
+from workflows.runs.reading import store_url
 from workflows.sampling.quota import QuotaRule, allocation, tally
 from workflows.settings import SampleSettings
 

@@ -76,6 +76,7 @@ class Tap:
 
     def __init__(self, engine: VllmEngine) -> None:
         self._engine = engine
+        self.spell = engine.spell
         self.asked: list[tuple[Chat, Sampling]] = []
         self.tokens = 0
         self.busy_s = 0.0

@@ -38,8 +38,9 @@ from benchmarks.saturation import (
 from demo import solutions, world
 from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import Response
-from workflows.scoring.run import VerifierMaker, speller
-from workflows.scoring.settings import EXECUTING, ScoreConfig, ScoreModels, VerifySettings
+from workflows.formats.verification import EXECUTING, VerifySettings
+from workflows.scoring.settings import ScoreConfig, ScoreModels
+from workflows.stages.maker import StageMaker
 
 TARGET = 0.8
 
@@ -80,7 +81,7 @@ class Bench:
         """The stage over one shard of all responses."""
         tap = Tap(engine)
         config = replace(self.config, verify=replace(self.config.verify, seed=seed))
-        stage = VerifierMaker(config).around(tap, sandbox, speller(config.models.verifier))
+        stage = StageMaker(config, config.run).around("verifier", tap, sandbox)["score"]
         await forget(engine)
         watch = Stopwatch()
         result = await stage.run(ShardRows({RESPONSES: self.responses}))

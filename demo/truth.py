@@ -24,13 +24,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo import check, world
-from launch.config import store_url
 from storage.objects.opening import open_store
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
 from workflows.evaluation.comparison import ROLLED
 from workflows.labels.scores import Scores
+from workflows.runs.reading import store_url
 
 
 @dataclass(frozen=True, slots=True)

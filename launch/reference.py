@@ -16,13 +16,13 @@ from typing import Any
 
 from actors.sandbox.contract import MOST_SESSIONS
 from workflows.builds.configuration import BuildConfig
+from workflows.formats.verification import VerifySettings
 from workflows.runs.settling import (
     IN_FLIGHT_ON_CPU,
     IN_FLIGHT_ON_GPU,
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
 )
-from workflows.scoring.settings import VerifySettings
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
@@ -94,6 +94,14 @@ def _present(hint: Any) -> Any:
 
 def field_docs(settings: type[Any]) -> dict[str, str]:
     """Field -> the string under it, or its own name in words where there is none."""
+    says: dict[str, str] = {}
+    for base in reversed(settings.__mro__):
+        if dataclasses.is_dataclass(base):
+            says |= _own_docs(base)
+    return says
+
+
+def _own_docs(settings: type[Any]) -> dict[str, str]:
     body = ast.parse(inspect.cleandoc(inspect.getsource(settings))).body[0]
     assert isinstance(body, ast.ClassDef)
     says: dict[str, str] = {}

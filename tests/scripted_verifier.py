@@ -18,7 +18,7 @@ from tests.scripted_world import SLOPPY, world_problems
 from workflows.formats import prompts
 from workflows.formats.conversation import QUESTION
 from workflows.formats.rationale import paragraphs
-from workflows.scoring.form import VERDICT_OPENING
+from workflows.formats.verification import VERDICT_OPENING
 
 PROBLEMS = 12
 DOUBT = 0.15

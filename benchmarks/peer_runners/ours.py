@@ -19,11 +19,12 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
 from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
-from workflows.builds.build import continue_run, finish, start_run
+from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig, ModelSettings
-from workflows.builds.wiring import makers
 from workflows.runs.configuration import ClusterSettings
+from workflows.runs.driving import continue_run
 from workflows.settings import SampleSettings, StageSettings
+from workflows.stages.maker import makers
 
 SHARD = 100
 TOKENIZER = "demo/models/policy"

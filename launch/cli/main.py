@@ -21,12 +21,12 @@ from typing import Annotated
 import typer
 
 from launch.cli import verifier
-from launch.config import store_url
 from launch.exits import INFRASTRUCTURE, failed
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
 from storage.objects.opening import open_store
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
+from workflows.runs.reading import store_url
 
 app = typer.Typer(
     name="stepmill",
@@ -78,7 +78,7 @@ def build(
         "limit": limit,
         "problems": str(Path(problems).resolve()) if problems else None,
     }
-    build_run(load(config, overrides), address, source)
+    build_run(load(config, **overrides), address, source)
 
 
 @app.command()
@@ -119,7 +119,8 @@ def status(
     ] = False,
 ) -> None:
     """Shards, rows, drops and tokens of every stage, from commits alone."""
-    from launch.verbs.runs.status import run_status, show_status
+    from launch.verbs.runs.status import show_status
+    from workflows.runs.status import run_status
 
     if watch:
         from launch.verbs.runs.watch import watch_run

@@ -29,6 +29,14 @@ Store = Annotated[
 Settings = Annotated[
     Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting by its dotted name, as --config has it; may be repeated.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", help="Only so many responses.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")]
 Url = Annotated[
@@ -64,7 +72,7 @@ def train(
         "name": name,
         "store": store,
     }
-    train_model(load_training(config, overrides), out, address, as_json)
+    train_model(load_training(config, **overrides), out, address, as_json)
 
 
 def score(
@@ -88,28 +96,15 @@ def score(
     limit: Limit = None,
     seed: Seed = None,
     url: Url = None,
-    tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Tokenizer, where it is not the model's own.")
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option("--max-model-len", help="Context in tokens.")
-    ] = None,
-    in_flight: Annotated[
-        int | None, typer.Option("--in-flight", help="Sequences at once on one engine.")
-    ] = None,
-    slots: Annotated[
-        int | None, typer.Option("--sandbox-slots", help="Blocks of code that run at once.")
-    ] = None,
-    sessions: Annotated[
-        int | None, typer.Option("--sandbox-sessions", help="Interpreters, parked ones included.")
-    ] = None,
+    settings: Set = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Step rewards for solutions; the same command after a crash finishes the rest."""
-    from launch.verbs.models.score import config_of, score_file
+    from launch.verbs.models.score import score_file
+    from workflows.scoring.asking import config_of, settings_of
 
-    asked = {
+    named = {
         "verify.mode": mode,
         "verify.histories": n,
         "verify.seed": seed,
@@ -117,12 +112,8 @@ def score(
         "store": store,
         "limit": limit,
         "models.verifier.url": url,
-        "models.verifier.tokenizer": tokenizer,
-        "models.verifier.max_model_len": max_model_len,
-        "models.verifier.max_in_flight": in_flight,
-        "sandbox.slots": slots,
-        "sandbox.sessions": sessions,
     }
+    asked = {**settings_of(settings or ()), **_given(named)}
     score_file(config_of(model, file, config, asked), out, address, as_json)
 
 
@@ -159,6 +150,7 @@ def evaluate(
     ] = None,
     store: Store = None,
     config: Settings = None,
+    settings: Set = None,
     limit: Limit = None,
     seed: Seed = None,
     url: Url = None,
@@ -166,11 +158,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """What a verifier is worth on a benchmark, baselines beside it; repeating it asks nobody."""
-    from launch.verbs.models import evaluate as evaluating
+    from launch.verbs.models.evaluate import evaluate_file
+    from workflows.evaluation import run as evaluating
 
     main = evaluating.Verifier(evaluating.MAIN, model, evaluating.checked_mode(mode))
     others = [evaluating.baseline(text) for text in baseline or ()]
-    evaluating.evaluate_file(
+    evaluate_file(
         evaluating.Evaluation(
             file=file,
             suite=suite,
@@ -181,7 +174,7 @@ def evaluate(
             threshold_from=threshold_from,
             probes=evaluating.checked_probes(probe or ()),
             settings=config,
-            asked=_asked(store, seed, url),
+            asked=_asked(store, seed, url, settings),
             limit=limit,
         ),
         out,
@@ -217,6 +210,7 @@ def refine(
     ] = None,
     store: Store = None,
     config: Settings = None,
+    settings: Set = None,
     limit: Limit = None,
     seed: Seed = None,
     url: Url = None,
@@ -224,15 +218,16 @@ def refine(
     as_json: Json = False,
 ) -> None:
     """Critique and refinement of solutions, turn by turn, until nothing is judged wrong."""
-    from launch.verbs.models.evaluate import checked_mode
-    from launch.verbs.models.refine import Refinement, refine_file
+    from launch.verbs.models.refine import refine_file
+    from workflows.evaluation.run import checked_mode
     from workflows.formats.refinement import RefineSettings
+    from workflows.refinement.turns import Refinement
 
-    settings = RefineSettings(
+    written = RefineSettings(
         form=form, quote=quote, **_given({"max_tokens": max_tokens, "seed": seed})
     )
     asked = {
-        **_asked(store, seed, url),
+        **_asked(store, seed, url, settings),
         "verify.mode": checked_mode(mode),
         "verify.histories": n,
     }
@@ -243,7 +238,7 @@ def refine(
             file=file,
             problems=problems,
             turns=turns,
-            settings=settings,
+            settings=written,
             score_settings=config,
             score_asked=asked,
             limit=limit,
@@ -254,8 +249,13 @@ def refine(
     )
 
 
-def _asked(store: str | None, seed: int | None, url: str | None) -> dict[str, Any]:
-    return _given({"store": store, "verify.seed": seed, "models.verifier.url": url})
+def _asked(
+    store: str | None, seed: int | None, url: str | None, settings: list[str] | None
+) -> dict[str, Any]:
+    from workflows.scoring.asking import settings_of
+
+    named = _given({"store": store, "verify.seed": seed, "models.verifier.url": url})
+    return {**settings_of(settings or ()), **named}
 
 
 def _given(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from rich.table import Table
 from actors.workers.worker import ShardProgress
 from launch.shown.log_pace import LogPace
 from launch.verbs.runs.status import duration
+from workflows.runs.listening import Watching
 from workflows.schedule.driver import Happened
 
 
@@ -40,7 +41,7 @@ class _StageNumbers:
     """Sum over shards in flight of the share that is done."""
 
 
-class BuildProgress:
+class BuildProgress(Watching):
     """Shows a build. Use as a context manager; give it to the driver as its watch."""
 
     def __init__(

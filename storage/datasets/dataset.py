@@ -12,8 +12,9 @@ each once; whatever is repeated, interrupted or done twice at once, `SHA256SUMS`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,11 +55,7 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         success = run.success()
     if success is None:
         raise NothingFound(f"run {run.name!r} is not finished: resume it first")
-    if lacking := [s for s in view.reads if s not in (*run.spec.stages, *view.without)]:
-        raise ConfigurationError(
-            f"view {view.name!r} is made of stage {lacking[0]!r}, which run {run.name!r} has not: "
-            "ask for another view"
-        )
+    check_view(run, view)
     prefix = f"{layout.dataset_prefix(run.name)}{view.name}/"
     files: list[DatasetFile] = []
     total = 0
@@ -82,6 +79,15 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         files.append(DatasetFile(CHAT_TEMPLATE, sha256_of(standing)))
     sums = put_settled(run.store, prefix + SUMS, sums_of(files), run.patience)
     return files_from(prefix + SUMS, sums)
+
+
+def check_view(run: Run, view: View) -> None:
+    """Raise ConfigurationError for a view that is made of a stage which the run has not."""
+    if lacking := [s for s in view.reads if s not in (*run.spec.stages, *view.without)]:
+        raise ConfigurationError(
+            f"view {view.name!r} is made of stage {lacking[0]!r}, which run {run.name!r} has not: "
+            "ask for another view"
+        )
 
 
 def dataset_files(run: Run, view: str) -> tuple[DatasetFile, ...]:
@@ -185,8 +191,13 @@ def _table(run: Run, view: View, shard: int) -> pa.Table:
         table = run.read_table(stage_rows(view.reads[0]), shard).replace_schema_metadata(None)
         if table.schema.equals(schemas.schema_of(view.row_type)):
             return table
+    return schemas.to_table(view.row_type, rows_in(run, view, shard))
+
+
+def rows_in(run: Run, view: View, shard: int) -> Sequence[Any]:
+    """A committed shard's rows in the view's shape. Raises NothingFound, ObjectCorrupt."""
     stored = (
         run.read_rows(stage_rows(stage), shard) if stage in run.spec.stages else []
         for stage in view.reads
     )
-    return schemas.to_table(view.row_type, view.rows(*stored))
+    return view.rows(*stored)

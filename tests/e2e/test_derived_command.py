@@ -30,9 +30,9 @@ def no_engine_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("an engine, a sandbox or a cluster was asked for")
 
     for place in (
-        "launch.cluster.site.ray_session", "launch.cluster.site.look_at",
-        "launch.verbs.runs.derive.require", "launch.verbs.runs.build.require",
-        "workflows.builds.wiring.open_engine",
+        "workflows.runs.site.ray_session", "workflows.runs.site.look_at",
+        "workflows.builds.run.require",
+        "workflows.stages.maker.open_engine",
     ):  # fmt: skip
         monkeypatch.setattr(place, refused)
 

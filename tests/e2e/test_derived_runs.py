@@ -23,13 +23,14 @@ from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.e2e.test_scripted_build import Build, configure
 from tests.golden import check_golden
-from workflows.builds.build import finish, planned, standing
+from workflows.builds.build import finish, planned
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import Inherited, models_needed, plan_derivation, start_derived
 from workflows.builds.derive import take_over as take
-from workflows.builds.wiring import StageMaker
 from workflows.road import reads_by_stage
+from workflows.runs.driving import standing
 from workflows.stages import road_of
+from workflows.stages.maker import StageMaker
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ from actors.workers.contract import Processor
 from actors.workers.worker import ShardWorker
 from demo import check
 from launch.cli.main import run_command
-from launch.verbs.models import evaluate, refine
-from launch.verbs.models.evaluate import Evaluation, Verifier
-from launch.verbs.models.refine import Refinement
+from launch.verbs.models.evaluate import evaluate_file
+from launch.verbs.models.refine import refine_file
 from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.rows.kinds import VERIFICATIONS
@@ -33,14 +32,18 @@ from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
 from tests.scripted_world import InProcessSandbox, world_problems, write_problems
-from workflows.builds.build import continue_run
+from workflows.evaluation import run as evaluate
 from workflows.evaluation.processbench import Judgement, score
+from workflows.evaluation.run import Evaluation, Verifier
 from workflows.formats import steps
 from workflows.formats.refinement import RefineSettings
-from workflows.refinement.run import RefineConfig, RefinerMaker
+from workflows.refinement import turns as refine
+from workflows.refinement.run import RefineConfig
+from workflows.refinement.turns import Refinement
+from workflows.runs.driving import continue_run
 from workflows.schedule.floor import floor_of
-from workflows.scoring.run import VerifierMaker
 from workflows.scoring.settings import ScoreConfig
+from workflows.stages.maker import StageMaker
 
 VERIFIER = "tests.scripted_verifier:verifier"
 BLIND, MUTE = f"{__name__}:blind", f"{__name__}:mute"
@@ -76,18 +79,18 @@ class Here:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.worked: Counter[str] = Counter()
         monkeypatch.setattr(
-            "launch.cluster.site.Site.complete",
+            "workflows.runs.site.Site.complete",
             lambda site, run, config, makers: self.complete(run, config),
         )
 
     def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:
+        maker = StageMaker(config, run.name)
         if isinstance(config, RefineConfig):
-            self._work(run, config, asyncio.run(RefinerMaker(config).stages("generator", None)))
+            self._work(run, config, asyncio.run(maker.stages("generator", None)))
             return
         script = SCRIPTS[config.models.verifier.model]
         engine = ScriptedEngine(script, config.models.verifier)
-        stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
-        self._work(run, config, {"score": stage})
+        self._work(run, config, maker.around("verifier", engine, InProcessSandbox()))
 
     def _work(self, run: Run, config: Any, stages: Mapping[str, Processor]) -> None:
         cluster = OneStage(run, stages, config)
@@ -142,7 +145,7 @@ def evaluation(folder: Path, **change: Any) -> Evaluation:
 
 
 def test_the_table_holds_the_f1_of_what_each_verifier_said(here: Here, tmp_path: Path) -> None:
-    found = evaluate.evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
+    found = evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
     value = {
         (one.verifier, one.measure, one.k): one.value
         for one in found.measures if one.subset == ""
@@ -215,7 +218,7 @@ def test_best_of_n_is_measured_beside_majority(here: Here, tmp_path: Path) -> No
         for number in range(2)
     ]  # fmt: skip
     wanted = replace(evaluation(tmp_path, suite="bon", n=2), file=responses_file(tmp_path, rows))
-    found = evaluate.evaluate_file(wanted, tmp_path / "out", None, False)
+    found = evaluate_file(wanted, tmp_path / "out", None, False)
     value = {(one.verifier, one.measure, one.k): one.value for one in found.measures}
     share = sum(bool(row.correct) for row in rows) / len(rows)
     assert value["verifier", "pass_at_1", 2] == pytest.approx(share)
@@ -248,9 +251,9 @@ def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine, "_generator", scripted)
-        turns = refine.refine_file(wanted, tmp_path / "out", None, False)
+        turns = refine_file(wanted, tmp_path / "out", None, False)
         paid = here.worked.copy()
-        assert refine.refine_file(wanted, tmp_path / "again", None, True) == turns
+        assert refine_file(wanted, tmp_path / "again", None, True) == turns
     assert here.worked == paid
     assert turns[0].accuracy is not None and turns[-1].accuracy is not None
     assert turns[-1].accuracy > turns[0].accuracy

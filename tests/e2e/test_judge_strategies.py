@@ -47,11 +47,12 @@ from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows.builds.build import continue_run, finish, standing, start_run
+from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
+from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import StageMaker
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
@@ -133,7 +134,7 @@ def configured(
     for stage, settings in stages.items():
         written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
-    return load(folder / f"{name}.yaml", {"store": f"file:{folder}/store"})
+    return load(folder / f"{name}.yaml", store=f"file:{folder}/store")
 
 
 @pytest.fixture(scope="module")

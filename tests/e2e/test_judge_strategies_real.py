@@ -38,8 +38,9 @@ from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows.builds.build import continue_run, finish, start_run
-from workflows.builds.wiring import StageMaker
+from workflows.builds.build import finish, start_run
+from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("policy", "completer", "rationale", "judge")
@@ -154,7 +155,7 @@ def test_real_models_keep_solutions_with_true_labels(
     for role, model in written["models"].items():
         model["model"] = str(ROOT / "demo/models" / role)
     (tmp_path / "build.yaml").write_text(json.dumps(written))
-    config = load(tmp_path / "build.yaml", {"store": f"file:{tmp_path}/store"})
+    config = load(tmp_path / "build.yaml", store=f"file:{tmp_path}/store")
     run = start_run(config, open_store(config.store), None)
 
     def stages(role: str) -> Mapping[str, Processor]:

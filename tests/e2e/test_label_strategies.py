@@ -34,10 +34,11 @@ from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
-from workflows.builds.build import continue_run, finish, planned, standing, start_run
+from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import plan_derivation
-from workflows.builds.wiring import StageMaker
+from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import StageMaker
 from workflows.views.reward_models import DISCRIMINATIVE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"

@@ -27,9 +27,10 @@ from tests.e2e.test_judge_strategies_real import Lent
 from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
-from workflows.builds.build import continue_run, finish, start_run
-from workflows.builds.wiring import StageMaker
+from workflows.builds.build import finish, start_run
 from workflows.labels.scores import Scores
+from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[2]
 SEED = 9
@@ -68,7 +69,7 @@ def engines() -> Iterator[Engines]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "genprm"])
 def test_real_models_find_most_first_errors(engines: Engines, name: str, tmp_path: Path) -> None:
     print(f"seed {SEED}")
-    config = load(CONFIGS / f"{name}.yaml", {"store": f"file:{tmp_path}/store"})
+    config = load(CONFIGS / f"{name}.yaml", store=f"file:{tmp_path}/store")
     problems = str(write_problems(PROBLEMS, tmp_path / "problems.jsonl"))
     config = dataclasses.replace(config, problems=problems, shard_size=5)
     run = start_run(config, open_store(config.store), None)

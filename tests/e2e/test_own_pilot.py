@@ -24,10 +24,10 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.builds.build import continue_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.estimation.pilot import stored_chain
+from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(14)
 ENOUGH = {"k_hard": 32, "k_medium": 24, "k_easy": 16, "probe": 8}
@@ -48,18 +48,13 @@ class Place:
         """Commits after which the work is interrupted."""
         write_problems(PROBLEMS, folder / "problems.jsonl")
         monkeypatch.setattr(
-            "launch.cluster.site.Site.complete",
+            "workflows.runs.site.Site.complete",
             lambda site, run, config, makers: self.complete(run, config),
         )
-        for place in (
-            "launch.verbs.runs.pilot",
-            "launch.verbs.runs.build",
-            "launch.verbs.runs.derive",
-        ):
-            monkeypatch.setattr(f"{place}.require", lambda *given: None)
+        monkeypatch.setattr("workflows.builds.run.require", lambda *given: None)
 
     def complete(self, run: Run, config: BuildConfig) -> None:
-        """What `launch.cluster.site` does, in this process."""
+        """What `workflows.runs.site` does, in this process."""
         chain = stored_chain(run, config.stages)
         world = ScriptedWorld(PROBLEMS)
 

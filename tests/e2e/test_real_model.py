@@ -146,7 +146,9 @@ def test_it_is_trained_on_and_vllm_serves_the_result(everything: Built) -> None:
     (folder / "score.yaml").write_text(yaml.safe_dump({"verify": {"max_tokens": 256}}))
     done(
         folder, "score", "training:taught", "responses.jsonl", "--n", "2", "--name", "scored",
-        "--store", store, "--config", "score.yaml", "--max-model-len", "2048", "--in-flight", "8",
+        "--store", store, "--config", "score.yaml",
+        "--set", "models.verifier.max_model_len=2048",
+        "--set", "models.verifier.max_in_flight=8",
     )  # fmt: skip
     scored = Built(folder, Run.open(open_store(store), "scored"))
     histories = scored.rows(VERIFICATIONS)

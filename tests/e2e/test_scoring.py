@@ -16,8 +16,6 @@ from actors.engines.scripted import ScriptedEngine
 from actors.workers.contract import Processor
 from actors.workers.poison import entered, parts_of
 from actors.workers.worker import ShardWorker
-from launch.verbs.models.score import config_of, write_scores
-from launch.verbs.runs.status import run_status
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.errors import SpecMismatch, UserError
@@ -30,10 +28,14 @@ from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import verifier, world_responses
 from tests.scripted_world import InProcessSandbox
-from workflows.builds.build import continue_run, standing
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.status import run_status
 from workflows.schedule.driver import Happened
-from workflows.scoring.run import VerifierMaker, scores_of, start_scoring
+from workflows.scoring.asking import config_of
+from workflows.scoring.output import write_scores
+from workflows.scoring.run import scores_of, start_scoring
 from workflows.scoring.settings import ScoreConfig
+from workflows.stages.maker import StageMaker
 from workflows.votes.rewards import averaged, first_error_index
 
 N = 5
@@ -59,7 +61,8 @@ class ScoringCluster(LocalCluster):
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
         engine = ScriptedEngine(verifier, self._config.models.verifier)
-        return {"score": VerifierMaker(self._config).around(engine, InProcessSandbox(), None)}
+        maker = StageMaker(self._config, self._run.name)
+        return maker.around("verifier", engine, InProcessSandbox())
 
     async def open(self, worker: int, role: str) -> None:
         async def stages() -> Mapping[str, Processor]:

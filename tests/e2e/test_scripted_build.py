@@ -14,7 +14,6 @@ import pytest
 
 from actors.workers.contract import Processor
 from launch.config import load
-from launch.verbs.runs.status import run_status
 from storage.audit import audit
 from storage.errors import InputError, SpecMismatch
 from storage.objects.opening import open_store
@@ -30,12 +29,14 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.builds.build import continue_run, finish, standing, start_run
+from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.formats.conversation import check_example
 from workflows.formats.prompts import rationale_chat
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.status import run_status
 from workflows.stages import STAGE_NAMES
+from workflows.stages.maker import StageMaker
 
 GIVEN = world_problems(14)
 CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
@@ -45,7 +46,7 @@ def configure(folder: Path, **change: Any) -> BuildConfig:
     folder.mkdir(exist_ok=True)
     write_problems(GIVEN, folder / "problems.jsonl")
     (folder / "build.yaml").write_text(json.dumps(CONFIG | change))
-    return load(folder / "build.yaml", {"store": f"file:{folder}/store"})
+    return load(folder / "build.yaml", store=f"file:{folder}/store")
 
 
 class Build:

@@ -35,8 +35,9 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from workflows.builds.build import continue_run, finish, standing
-from workflows.builds.wiring import makers
+from workflows.builds.build import finish
+from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import makers
 
 
 def say(what: str, **fields: Any) -> None:
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("slots", type=int)
     parser.add_argument("--timeless", action="store_true")
     asked = parser.parse_args()
-    config = load(asked.config, {"store": asked.store})
+    config = load(asked.config, store=asked.store)
     run = Run.open(open_store(config.store), config.run)
     done = {stage: sorted(shards) for stage, shards in standing(run).done.items()}
     say("found", done=done)

@@ -19,10 +19,10 @@ import ray
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.workers.ray_workers import Placement, RayCluster, ray_session
 from actors.workers.worker import ShardProgress, ShardWorker
-from launch.cluster.slots import SlotsNow
 from storage.errors import InfrastructureError
 from storage.runs.commits import Receipt
 from workflows.road import StageSpec
+from workflows.runs.slots import SlotsNow
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from launch.config import load
-from workflows.builds.wiring import placements
+from workflows.runs.placing import placements
 from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]

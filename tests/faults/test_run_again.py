@@ -13,7 +13,8 @@ import pytest
 from storage.audit import audit
 from tests.e2e.test_ray_build import digests
 from tests.e2e.test_scripted_build import Build, configure
-from workflows.builds.build import continue_run, finish
+from workflows.builds.build import finish
+from workflows.runs.driving import continue_run
 
 
 class Stopped(Exception):

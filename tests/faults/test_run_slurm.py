@@ -85,7 +85,7 @@ class Submitted:
         run = Run.open(open_store(self._store), "r")
         found = audit(run)
         assert (found.findings, found.finished) == ((), True)
-        quiet = Build(load(self._folder / "build.yaml", {"store": f"{self._store}-quiet"}))
+        quiet = Build(load(self._folder / "build.yaml", store=f"{self._store}-quiet"))
         asyncio.run(quiet.work())
         assert digests(run) == digests(quiet.run)
 

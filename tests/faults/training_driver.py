@@ -19,10 +19,11 @@ from actors.training import ray_job
 from actors.training.events import Event
 from actors.training.job import TrainingJob
 from actors.training.settings import SpreadSettings, TrainingSettings
-from launch.cluster.site import Site
 from launch.exits import failed
+from launch.shown.terminal import TERMINAL
 from storage.errors import StepmillError, UserError
 from workflows.runs.configuration import ClusterSettings
+from workflows.runs.site import Site
 
 
 class Job:
@@ -54,7 +55,7 @@ def main() -> None:
     ray_job.ray.train.torch.TorchTrainer = partial(TorchTrainer, torch_config=gloo)
     ray_job._work = placed
     try:
-        with Site(ClusterSettings(ray_address=asked.address), None) as site:
+        with Site(ClusterSettings(ray_address=asked.address), None, TERMINAL) as site:
             site.gpus_for(spread.workers, spread.cpus_per_worker or 1, asked.patience)
             ray_job.run_training(
                 cast(TrainingJob, Job(spread)), site.gpus(), False,

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from storage.errors import ItemError
 from workflows.labels.rule import is_right, step_value
 from workflows.settings import LabelSettings
 
@@ -103,3 +104,29 @@ def labelled_steps(mc: Sequence[float], settings: LabelSettings) -> int:
     """How many of the T steps have labels: under `drop` none after the first MC = 0."""
     steps = len(mc) - 1
     return min(steps, first_zero_step(mc) + 1) if settings.after_first_zero == "drop" else steps
+
+
+def label(
+    counts: Sequence[tuple[int, int]], correct: bool, settings: LabelSettings | None = None
+) -> StepValues:
+    """Relative progress and labels of a solution's T steps, from counts of its states 0..T-1.
+
+    `counts`: (right rollouts, rollouts) of each state, state 0 being the bare problem; `correct`:
+    whether the solution's own answer is right, which grades its last state.
+
+    >>> made = label([(6, 8), (6, 8), (3, 8)], correct=False)
+    >>> made.value, made.labels
+    ([1.0, 0.5, 0.0], [True, False, False])
+
+    Raises ItemError `mc_zero_start` where no rollout of the bare problem is right, and
+    `rollouts_missing` for a state without rollouts before the first one with MC 0.
+    """
+    settings = settings or LabelSettings()
+    mc: list[float] = []
+    for state, (right, made) in enumerate(counts):
+        if made == 0 and 0 not in mc:
+            raise ItemError("rollouts_missing", f"state {state}")
+        mc.append(right / made if made else 0.0)
+    if not mc or mc[0] == 0:
+        raise ItemError("mc_zero_start", "no rollout of the problem is right")
+    return step_values([*mc, float(correct)], settings)

@@ -14,35 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from actors.engines.contract import EngineSettings
-from actors.engines.opening import open_engine
-from actors.models.identity import bound, model_identity
-from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker
-from storage.bounds import STRICT, Positive
+from actors.models.identity import bound
+from storage.bounds import STRICT
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import REFINED
 from storage.rows.records import Critique, Response, Score
-from storage.runs.layout import DEFAULT_STORE, REFINING
+from storage.runs.layout import REFINING
 from storage.runs.run import Run
-from workflows.answers import read_answer
-from workflows.formats.refinement import RefineSettings, critique_of, refine_chat, refined_steps
+from workflows.formats.refinement import RefineSettings, critique_of
 from workflows.road import StageSpec
-from workflows.runs.configuration import ClusterSettings
+from workflows.runs.configuration import RunConfig
 from workflows.runs.starting import begin_with_rows
-from workflows.runs.workers import worker_makers
-from workflows.schedule.floor import FloorSetting
-from workflows.settings import sampling_of
-from workflows.stages.refine import Refiner
+from workflows.stages.kit import Stage
+from workflows.stages.refine import REFINE
 from workflows.votes.rewards import THRESHOLD
-
-REFINE = StageSpec("refine", "generator", ("critiques",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,43 +44,33 @@ class RefineModels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefineConfig:
+class RefineConfig(RunConfig):
     """Everything that one turn of asking again needs."""
 
     __pydantic_config__ = STRICT
 
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    """Name of the run."""
-    store: str = DEFAULT_STORE
-    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
-    shard_size: Positive = 32
-    """Critiques in one shard."""
     models: RefineModels
     refine: RefineSettings = field(default_factory=RefineSettings)
-    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
-    """Unused: no code is run."""
-    floor: FloorSetting = 0.05
-    """Least share of the texts that must be of use, as in a build; `off`: none."""
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
     @property
     def road(self) -> tuple[StageSpec, ...]:
         """The one stage of the run."""
+        return (REFINE.spec,)
+
+    @property
+    def makes(self) -> tuple[Stage, ...]:
+        """That stage."""
         return (REFINE,)
 
     @property
-    def engines(self) -> dict[str, EngineSettings]:
-        """Role -> engine."""
-        return {"generator": self.models.generator}
+    def settings(self) -> RefineSettings:
+        """What its stage is told."""
+        return self.refine
 
     @property
-    def runs_code(self) -> bool:
-        """Nothing here does."""
-        return False
-
-    def engine(self, role: str) -> EngineSettings:
-        """The engine of a role."""
-        return self.engines[role]
+    def heal(self) -> bool:
+        """`refine.heal`."""
+        return self.refine.heal
 
 
 def binding(config: RefineConfig) -> dict[str, Any]:
@@ -101,33 +79,6 @@ def binding(config: RefineConfig) -> dict[str, Any]:
         "refine": asdict(config.refine),
         "engines": {"generator": bound(config.models.generator)},
     }
-
-
-@dataclass(frozen=True, slots=True)
-class RefinerMaker:
-    """Makes the stage of a refine run inside a worker."""
-
-    config: RefineConfig
-
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
-        """Open the engine and build the stage. Raises UserError and InfrastructureError."""
-        wanted = self.config.refine
-        return {
-            "refine": Refiner(
-                await open_engine(self.config.models.generator, wanted.heal),
-                ask=partial(refine_chat, settings=wanted),
-                read_steps=refined_steps,
-                read_answer=read_answer,
-                sampling=sampling_of(wanted),
-                model=model_identity(self.config.models.generator),
-                seed=wanted.seed,
-            )
-        }
-
-
-def makers(run: Run, config: RefineConfig) -> dict[str, MakeWorker]:
-    """How a worker is made, wherever it runs."""
-    return worker_makers(run, RefinerMaker(config), config.engines)
 
 
 def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: ObjectStore) -> Run:

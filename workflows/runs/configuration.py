@@ -1,19 +1,24 @@
-"""The configuration of a build as a frozen value, and which part of it the result depends on.
+"""What the configuration of any run has, and where and how fast its work is done.
 
-Invariant: `binding` is what a run's result depends on: it is frozen into the run's spec and may
-never differ on continuing. Everything else (`ClusterSettings`, how an engine is run, where the
-store lies) only says where and how fast the work is done, and may change at any time.
+Invariant: schedule, placement, checks and progress ask for nothing else, so that runs of every kind
+are driven by the same code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from actors.engines.contract import EngineSettings
+from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive, Seconds, Share
+from storage.errors import ConfigurationError
+from storage.runs.layout import DEFAULT_STORE
+from workflows.road import StageSpec, model_roles
+from workflows.schedule.floor import FloorSetting
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
 """What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
@@ -71,3 +76,66 @@ class ClusterSettings:
     without GPUs: the run waits for some."""
     ray_address: str | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What any run needs, whatever its road makes."""
+
+    __pydantic_config__ = STRICT
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the run: letters, digits, dot, dash, underscore."""
+    store: str = DEFAULT_STORE
+    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    shard_size: Positive = 32
+    """Items in one shard: the unit of work, of commit and of what a crash can cost."""
+    models: Any
+    """A field for each role."""
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """The run stops, with three texts that show why, where a stage can use less than this share of
+    the texts that its model wrote (at least 48, of 16 requests): solutions without a box or without
+    steps, verifications of another form, texts that don't end. What is merely wrong is of use.
+    `off`: it goes on."""
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The stages after the input. Raises ConfigurationError."""
+        raise NotImplementedError
+
+    @property
+    def makes(self) -> tuple[Any, ...]:
+        """What makes the rows of each stage of the road (`workflows.stages.kit.Stage`)."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> Any:
+        """What its stages are told."""
+        raise NotImplementedError
+
+    @property
+    def heal(self) -> bool:
+        """Whether the end of a forced beginning is left to the model."""
+        return False
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine, for the roles of the road. Raises ConfigurationError."""
+        return {role: self.engine(role) for role in model_roles(self.road)}
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a stage of the road needs the sandbox."""
+        return any(stage.runs_code for stage in self.road)
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role. Raises ConfigurationError where it is not set."""
+        settings: EngineSettings | None = getattr(self.models, role)
+        if settings is None:
+            stages = ", ".join(stage.name for stage in self.road if stage.role == role)
+            raise ConfigurationError(
+                f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
+            )
+        return settings

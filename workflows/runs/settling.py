@@ -23,7 +23,7 @@ from actors.models.fetching import resolved, tokenizer_of
 from actors.models.source import ModelSource
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES, Spec
-from workflows.runs.workload import Workload
+from workflows.runs.configuration import RunConfig
 
 LONGEST_CONTEXT = 32768
 """Context of a verifier that says nothing of its own: some models allow 131,072 tokens, for which
@@ -36,7 +36,7 @@ SESSIONS_ON_CPU = 24
 """Most histories of a verifier that have run code, at once: each keeps an interpreter (some 80 MB,
 and a second of a processor to come up), of which `sandbox.slots` run."""
 
-Config = TypeVar("Config", bound=Workload)
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from storage.runs.commits import canonical_json
 from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
-from workflows.runs.workload import Workload
+from workflows.runs.configuration import RunConfig
 
 
-def begin(config: Workload, spec: Spec, store: ObjectStore) -> Run:
+def begin(config: RunConfig, spec: Spec, store: ObjectStore) -> Run:
     """Create the run, or open it where it exists with the same spec, and keep its configuration.
 
     Raises SpecMismatch with the fields that differ.
@@ -31,7 +31,7 @@ def begin(config: Workload, spec: Spec, store: ObjectStore) -> Run:
 
 
 def spec_of(
-    config: Workload,
+    config: RunConfig,
     binding: Mapping[str, Any],
     stages: Sequence[str],
     rows: Sequence[Any],
@@ -54,7 +54,7 @@ def spec_of(
 
 
 def begin_with_rows(
-    config: Workload,
+    config: RunConfig,
     binding: Mapping[str, Any],
     stages: Sequence[str],
     rows: Sequence[Any],

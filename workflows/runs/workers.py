@@ -18,7 +18,7 @@ from actors.workers.worker import ShardWorker
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from workflows.road import reads_by_stage
-from workflows.runs.workload import Workload
+from workflows.runs.configuration import RunConfig
 from workflows.schedule.floor import floor_of
 
 
@@ -26,7 +26,7 @@ class StageMaker(Protocol):
     """Makes the stages of a run from its configuration."""
 
     @property
-    def config(self) -> Workload:
+    def config(self) -> RunConfig:
         """What they are made from."""
         ...
 

@@ -1,78 +1,19 @@
-"""What a run must say of itself to be scheduled, whatever its road makes.
+"""What a run asks of a cluster, and whether its nodes can give it.
 
-Invariant: schedule, placement, preflight and progress ask for nothing else, so that a build and a
-score run are driven by the same code.
+Invariant: pure in the configuration and in what was found of the nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
-from actors.engines.contract import EngineSettings
 from actors.machines.looking import Look
 from actors.machines.machine import GIB
-from actors.sandbox.contract import SandboxSettings
 from storage.errors import ConfigurationError
-from workflows.road import StageSpec
-from workflows.runs.configuration import ClusterSettings
-from workflows.schedule.floor import FloorSetting
+from workflows.runs.configuration import RunConfig
 
 
-class Workload(Protocol):
-    """A configuration with a road: `BuildConfig`, `ScoreConfig`, `RefineConfig`."""
-
-    @property
-    def run(self) -> str:
-        """Name of the run."""
-        ...
-
-    @property
-    def store(self) -> str:
-        """Object store."""
-        ...
-
-    @property
-    def shard_size(self) -> int:
-        """Input rows in one shard."""
-        ...
-
-    @property
-    def sandbox(self) -> SandboxSettings:
-        """Where code is run."""
-        ...
-
-    @property
-    def floor(self) -> FloorSetting:
-        """Least share of texts that must be of use."""
-        ...
-
-    @property
-    def cluster(self) -> ClusterSettings:
-        """Where and how fast the work is done."""
-        ...
-
-    @property
-    def road(self) -> tuple[StageSpec, ...]:
-        """The stages after the input."""
-        ...
-
-    @property
-    def engines(self) -> dict[str, EngineSettings]:
-        """Role -> engine, for the roles of the road."""
-        ...
-
-    @property
-    def runs_code(self) -> bool:
-        """Whether a stage of the road needs the sandbox."""
-        ...
-
-    def engine(self, role: str) -> EngineSettings:
-        """The engine of a role. Raises ConfigurationError."""
-        ...
-
-
-def kept_roles(config: Workload, there: Collection[str]) -> list[str]:
+def kept_roles(config: RunConfig, there: Collection[str]) -> list[str]:
     """The roles of a road for which a cluster keeps nodes; `there`: its resources.
 
     Raises ConfigurationError where it keeps some for one model and none for another: they would
@@ -89,7 +30,7 @@ def kept_roles(config: Workload, there: Collection[str]) -> list[str]:
     return kept
 
 
-def asked_nodes(config: Workload) -> list[dict[str, float]]:
+def asked_nodes(config: RunConfig) -> list[dict[str, float]]:
     """`cluster.ask` as what one engine, or executor, each takes of a node; GPUs as what the engine
     takes that needs most.
 
@@ -138,7 +79,7 @@ def too_large(
     ]
 
 
-def waits_for_gpus(config: Workload, looks: Sequence[Look]) -> list[str]:
+def waits_for_gpus(config: RunConfig, looks: Sequence[Look]) -> list[str]:
     """What is not opened on processors of a cluster that was joined, and why, in words.
 
     `looks`: at its nodes, none of which has a GPU.
@@ -161,7 +102,7 @@ def waits_for_gpus(config: Workload, looks: Sequence[Look]) -> list[str]:
     return waiting
 
 
-def taking_turns(config: Workload, gpus: int) -> str:
+def taking_turns(config: RunConfig, gpus: int) -> str:
     """In one line: that models which share GPUs can't all stay open on so many; empty if they can.
 
     They work all the same, as models that share none do; each turn loads a model anew.

@@ -8,68 +8,30 @@ shards are committed once, and whatever is not committed is made by whoever cont
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
-from actors.engines.contract import Engine, EngineSettings, Sampling
+from actors.engines.contract import EngineSettings
 from actors.engines.healing import Spell
-from actors.engines.opening import open_engine
 from actors.engines.rendering import ChatRenderer
-from actors.models.identity import model_identity
-from actors.sandbox.contract import Sandbox
-from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker
+from actors.stopping import anywhere, awaitable
+from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import RESPONSES, VERIFICATIONS
 from storage.rows.records import Response, Score, Verification
 from storage.runs.layout import SCORING
 from storage.runs.run import Run
+from workflows.formats.verification import check_verdicts
+from workflows.inputs.responses import read_responses
+from workflows.runs.checks import check_image, require
+from workflows.runs.listening import SILENT, Listener
+from workflows.runs.settling import recalled
+from workflows.runs.site import Site
 from workflows.runs.starting import begin_with_rows
-from workflows.runs.workers import worker_makers
-from workflows.scoring.form import TrainingForm, check_verdicts
 from workflows.scoring.settings import ScoreConfig, binding
-from workflows.stages.score import Effort, Verifier
+from workflows.stages.maker import makers
 from workflows.votes.rewards import averaged, first_error_index
-
-
-@dataclass(frozen=True, slots=True)
-class VerifierMaker:
-    """Makes the stage of a score run from its configuration, inside a worker."""
-
-    config: ScoreConfig
-
-    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
-        """Open the engine and build the stage.
-
-        Raises UserError for a model that can't be used as a verifier, and InfrastructureError.
-        """
-        settings = self.config.models.verifier
-        spell = await asyncio.to_thread(speller, settings)
-        engine = await open_engine(settings)
-        return {"score": self.around(engine, sandbox, spell)}
-
-    def around(self, engine: Engine, sandbox: Sandbox | None, spell: Spell | None) -> Verifier:
-        """The stage around an engine that is open already."""
-        wanted = self.config.verify
-        return Verifier(
-            engine,
-            sandbox,
-            form=TrainingForm(wanted.mode, wanted.output_chars, spell),
-            sampling=Sampling(
-                temperature=wanted.temperature, top_p=wanted.top_p, top_k=wanted.top_k
-            ),
-            effort=Effort(
-                histories=wanted.histories,
-                rounds=wanted.rounds,
-                step_tokens=wanted.max_tokens,
-                logprobs=wanted.logprobs,
-            ),
-            limits=self.config.sandbox.limits,
-            model=model_identity(self.config.models.verifier),
-            seed=wanted.seed,
-        )
 
 
 def speller(settings: EngineSettings) -> Spell | None:
@@ -85,11 +47,6 @@ def speller(settings: EngineSettings) -> Spell | None:
     return renderer.spell
 
 
-def makers(run: Run, config: ScoreConfig) -> dict[str, MakeWorker]:
-    """How a worker of each role is made, wherever it runs."""
-    return worker_makers(run, VerifierMaker(config), config.engines)
-
-
 def start_scoring(
     config: ScoreConfig,
     responses: Sequence[Response],
@@ -101,6 +58,71 @@ def start_scoring(
     Raises SpecMismatch with the fields that differ.
     """
     return begin_with_rows(config, binding(config), SCORING, responses, store, image_digest)
+
+
+@anywhere
+def score(
+    config: ScoreConfig,
+    responses: Sequence[Response] | None = None,
+    *,
+    address: str | None = None,
+    listener: Listener = SILENT,
+) -> Run:
+    """Score responses (those of the configuration's file by default) to the end.
+
+    Starts the run, continues it, or finds it finished: `scores_of(run)` then gives a `Score` per
+    response, its histories among them. Raises UserError before any work, SpecMismatch where the
+    run was started with other settings, InfrastructureError.
+    """
+    with Site(config.cluster, address, listener) as site:
+        return score_run(config, responses, site)
+
+
+score_async = awaitable(score)
+
+
+def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: Site) -> Run:
+    """The same where the work is to be done."""
+    rows = responses
+    if rows is None:
+        rows = read_responses(Path(config.responses), config.limit, config.unheaded)
+    store = open_store(config.store)
+    begun = Run.find(store, config.run)
+    config = recalled(config, begun)
+    image = require(config, site)
+    speller(config.models.verifier)
+    config = site.settled(config, begun)
+    run = start_scoring(config, rows, store, image)
+    if responses is None:
+        site.listener.say(found(config.responses, rows))
+    return _finished(run, config, site)
+
+
+def continue_scoring(
+    run: Run, config: ScoreConfig, address: str | None = None, listener: Listener = SILENT
+) -> Run:
+    """Continue a run from what its store holds, to the end. Raises as `score`."""
+    config = recalled(config, run)
+    with Site(config.cluster, address, listener) as site:
+        check_image(run, require(config, site))
+        run.check_input()
+        return _finished(run, site.settled(config, run), site)
+
+
+def _finished(run: Run, config: ScoreConfig, site: Site) -> Run:
+    site.complete(run, config, makers)
+    run.finish()
+    return run
+
+
+def found(file: str, responses: Sequence[Response]) -> str:
+    """What was read, in words."""
+    single = sum(len(response.steps) == 1 for response in responses)
+    return (
+        f"{file}: {len(responses):,} responses with "
+        f"{sum(len(response.steps) for response in responses):,} steps"
+        + (f"; {single:,} have a single step" if single else "")
+    )
 
 
 def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]]]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
+from typing import Literal
 
 from actors.workers.contract import ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
@@ -54,6 +55,8 @@ class Disagreement(StrEnum):
     """Agreed, but its class has more paths than the other (`balance`)."""
 
 
+Rule = Literal["all_steps", "first_error"]
+"""How much must agree."""
 REASONS = frozenset(reason.value for kinds in (Unread, Disagreement) for reason in kinds)
 
 
@@ -77,6 +80,37 @@ def disagreement(first: Reading, other: Reading, rule: str) -> Disagreement | No
     if rule == "all_steps" and first.labels != theirs:
         return Disagreement.LABEL_MISMATCH
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Whether two judgements of a solution agree; as a truth value it is just that."""
+
+    reason: Disagreement | None
+
+    def __bool__(self) -> bool:
+        """Whether they agree."""
+        return self.reason is None
+
+
+def agree(
+    labels: Sequence[bool], judged: Sequence[bool] | int | None, rule: Rule = "all_steps"
+) -> Agreed:
+    """Whether a judge agrees with the labels of a solution's steps.
+
+    `judged`: its label of each step; or its first error, 0-based, None where no step is wrong.
+
+    >>> bool(agree([True, False], 1))
+    True
+    >>> agree([True, False], None).reason.value
+    'index_mismatch'
+    """
+    scope = "steps"
+    if judged is None or isinstance(judged, int):
+        at, scope = len(labels) if judged is None else judged, "index"
+        judged = [step < at for step in range(len(labels))]
+    first, other = Reading(tuple(labels)), Reading(tuple(judged), scope=scope)
+    return Agreed(disagreement(first, other, rule))
 
 
 def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list[bool]:
@@ -258,7 +292,7 @@ class ConsensusStage:
         return balanced
 
 
-def _filter(kit: Kit) -> ConsensusStage:
+def _filter(kit: Kit[StageSettings]) -> ConsensusStage:
     return ConsensusStage(
         kit.settings.consensus,
         kit.settings.judge,

@@ -341,7 +341,7 @@ def _order(used: tuple[int, int, list[Key]]) -> tuple[int, int]:
     return used[0], used[1]
 
 
-def completer(kit: Kit, stage: str = "estimate") -> Completer:
+def completer(kit: Kit[StageSettings], stage: str = "estimate") -> Completer:
     """The completer of a run, or its prover."""
     wanted = kit.settings.estimate
     return Completer(

@@ -22,6 +22,7 @@ from storage.rows.kinds import (
 from storage.rows.readings import counts_of
 from storage.rows.records import Agreement, Example, Judgement
 from workflows.formats.conversation import example_of, spoken, unwritten
+from workflows.settings import StageSettings
 from workflows.stages.consensus import VERIFIED
 from workflows.stages.kit import Kit, Stage
 
@@ -73,7 +74,7 @@ class ExportStage:
         """Nothing to release."""
 
 
-def _exporter(kit: Kit) -> ExportStage:
+def _exporter(kit: Kit[StageSettings]) -> ExportStage:
     return ExportStage(kit.run, kit.models, executes=kit.settings.rationalize.execute)
 
 

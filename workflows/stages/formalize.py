@@ -17,6 +17,7 @@ from storage.rows.records import CodeRun, Path, Rationale
 from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import PaperForm
 from workflows.judging.formal import in_words, programs
+from workflows.settings import StageSettings
 from workflows.stages.judge import Entering, entering
 from workflows.stages.kit import Kit, Stage
 
@@ -99,7 +100,7 @@ class FormalVerifier:
         )
 
 
-def _prover(kit: Kit) -> FormalVerifier:
+def _prover(kit: Kit[StageSettings]) -> FormalVerifier:
     return FormalVerifier(
         kit.sandbox,
         programs=programs,

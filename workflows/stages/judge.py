@@ -174,7 +174,7 @@ def says_something(settings: JudgeSettings, row: Judgement) -> bool:
     return named and read(row, settings, len(row.verdicts)) is not None
 
 
-def _judge(kit: Kit) -> Judge:
+def _judge(kit: Kit[StageSettings]) -> Judge:
     wanted = kit.settings.judge
     return Judge(
         kit.engine,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from actors.engines.contract import Engine
+from actors.engines.healing import Spell
 from actors.sandbox.contract import Limits, Sandbox
 from actors.workers.contract import Grading, Processor
 from storage.rows.kinds import Rows
@@ -23,12 +24,24 @@ from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
 
 
+class Seeded(Protocol):
+    """The settings of a run's stages, as far as any stage reads them."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        ...
+
+
+Settings = TypeVar("Settings", bound=Seeded)
+
+
 @dataclass(frozen=True, slots=True)
-class Kit:
+class Kit(Generic[Settings]):
     """What a run gives to a stage: its settings, and what its worker holds open."""
 
     run: str
-    settings: StageSettings
+    settings: Settings
     spec: StageSpec
     """The stage on the run's road."""
     models: Mapping[str, str]
@@ -63,7 +76,13 @@ class Kit:
         """The run's seed."""
         return self.settings.seed
 
-    def grader(self) -> Grading:
+    @property
+    def spell(self) -> Spell | None:
+        """The tokenizer of the engine; None for one that has none."""
+        spell: Spell | None = getattr(self.engine, "spell", None)
+        return spell
+
+    def grader(self: Kit[StageSettings]) -> Grading:
         """What compares answers."""
         return grader(self.settings.answers)
 
@@ -82,7 +101,7 @@ class Stage:
     reads: tuple[Rows[Any], ...]
     says: str
     """What it does, in a sentence."""
-    make: Callable[[Kit], Processor]
+    make: Callable[[Kit[Any]], Processor]
     settings: tuple[str, ...] = ()
     """The groups of `StageSettings` that it reads, its own first."""
     without: tuple[Rows[Any], ...] = ()

@@ -217,7 +217,7 @@ def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
     return asked.configuration["stages"]["estimate"]["mc_budget"] not in SMOOTHED
 
 
-def _labeller(kit: Kit) -> LabelStage:
+def _labeller(kit: Kit[StageSettings]) -> LabelStage:
     return LabelStage(kit.settings.label, kit.chain)
 
 

@@ -28,7 +28,7 @@ from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
 from workflows.formats.rationale import PaperForm
 from workflows.formats.worked_examples import rationale_turns
-from workflows.settings import sampling_of
+from workflows.settings import StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 from workflows.writing.draft import Draft
 from workflows.writing.form import RationaleForm, Solution, solutions_of
@@ -378,7 +378,7 @@ class RationaleWriter:
         return request_seed(self._seed, "rationalize", f"{item}\x1f{call}", 0)
 
 
-def _writer(kit: Kit) -> RationaleWriter:
+def _writer(kit: Kit[StageSettings]) -> RationaleWriter:
     wanted = kit.settings.rationalize
     return RationaleWriter(
         kit.engine,

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import ReadAnswer, ShardResult, process_items
 from actors.workers.yields import note_reading
 from storage.errors import ItemError
-from storage.rows.kinds import CRITIQUES, ShardRows
+from storage.rows.kinds import CRITIQUES, REFINED, ShardRows
 from storage.rows.records import Critique, Response
 from storage.seeds import request_seed
+from workflows.answers import read_answer
+from workflows.formats.refinement import RefineSettings, refine_chat, refined_steps
+from workflows.settings import sampling_of
+from workflows.stages.kit import Kit, Stage
 
 Ask = Callable[[Critique], Chat]
 ReadSteps = Callable[[str], Sequence[str]]
@@ -83,3 +88,24 @@ class Refiner:
     async def close(self) -> None:
         """Stop the engine."""
         await self._engine.close()
+
+
+def _refiner(kit: Kit[RefineSettings]) -> Refiner:
+    return Refiner(
+        kit.engine,
+        ask=partial(refine_chat, settings=kit.settings),
+        read_steps=refined_steps,
+        read_answer=read_answer,
+        sampling=sampling_of(kit.settings),
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+REFINE = Stage(
+    rows=REFINED,
+    role="generator",
+    reads=(CRITIQUES,),
+    says="asks the generator for a new solution after every critique",
+    make=_refiner,
+)

@@ -161,7 +161,7 @@ class Retrial:
         await self._close()
 
 
-def _repairer(kit: Kit) -> Repairer:
+def _repairer(kit: Kit[StageSettings]) -> Repairer:
     wanted = kit.settings.repair
     return Repairer(
         kit.engine,
@@ -173,7 +173,7 @@ def _repairer(kit: Kit) -> Repairer:
     )
 
 
-def _retrial(kit: Kit) -> Retrial:
+def _retrial(kit: Kit[StageSettings]) -> Retrial:
     """With the rollouts that `estimate` would make of the same states."""
     wanted = kit.settings.repair
     rolling = completer(kit)

@@ -32,7 +32,7 @@ from workflows.formats.steps import flaw
 from workflows.formats.worked_examples import check_examples
 from workflows.sampling.quota import QuotaRule, allocation
 from workflows.sampling.rounds import Allocation, Rounds
-from workflows.settings import sampling_of
+from workflows.settings import StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 
 PolicyChat = Callable[[Problem], Chat]
@@ -196,7 +196,7 @@ def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
     }
 
 
-def _sampler(kit: Kit) -> PolicySampler:
+def _sampler(kit: Kit[StageSettings]) -> PolicySampler:
     wanted = kit.settings.sample
     return PolicySampler(
         kit.engine,

@@ -23,9 +23,11 @@ from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
-from storage.rows.kinds import RESPONSES, ShardRows
+from storage.rows.kinds import RESPONSES, VERIFICATIONS, ShardRows
 from storage.rows.records import CodeRun, Response, Verification
 from storage.seeds import request_seed
+from workflows.formats.verification import TrainingForm, VerifySettings, check_verdicts
+from workflows.stages.kit import Kit, Stage
 from workflows.stages.score_history import History, VerifierForm
 from workflows.writing.form import with_newlines
 
@@ -288,3 +290,34 @@ class Verifier:
         written = reply.completions[0]
         history.note(written, reply.prompt_tokens)
         return written
+
+
+def _verifier(kit: Kit[VerifySettings]) -> Verifier:
+    wanted, spell = kit.settings, kit.spell
+    if spell is not None:
+        check_verdicts(spell, kit.model)
+    return Verifier(
+        kit.engine,
+        kit.box,
+        form=TrainingForm(wanted.mode, wanted.output_chars, spell),
+        sampling=Sampling(temperature=wanted.temperature, top_p=wanted.top_p, top_k=wanted.top_k),
+        effort=Effort(
+            histories=wanted.histories,
+            rounds=wanted.rounds,
+            step_tokens=wanted.max_tokens,
+            logprobs=wanted.logprobs,
+        ),
+        limits=kit.limits,
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+SCORE = Stage(
+    rows=VERIFICATIONS,
+    role="verifier",
+    reads=(RESPONSES,),
+    runs_code=True,
+    says="lets the verifier judge every step of a response, with code that is run",
+    make=_verifier,
+)

@@ -33,7 +33,7 @@ from workflows.answers import read_answer
 from workflows.estimation.omega import Candidate, OmegaPolicy
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
-from workflows.settings import sampling_of
+from workflows.settings import StageSettings, sampling_of
 from workflows.stages.estimate import CompletionChat, Openings, check_rollouts, rolled_anew
 from workflows.stages.kit import Kit, Stage
 
@@ -243,7 +243,7 @@ def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:
     }
 
 
-def _searcher(kit: Kit) -> TreeSearcher:
+def _searcher(kit: Kit[StageSettings]) -> TreeSearcher:
     wanted = kit.settings.estimate
     return TreeSearcher(
         kit.engine,

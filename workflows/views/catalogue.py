@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from storage.datasets.view import GENPRM, View
+from storage.errors import ConfigurationError
 from workflows.formats.conversation import CODE, COT, DIRECT
 from workflows.views.repairs import INTERVENTION, LAST_STEP
 from workflows.views.reward_models import COUNTS, DISCRIMINATIVE, ORM, PAIRS
@@ -18,3 +19,10 @@ VIEWS: Mapping[str, View] = {
         GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS, INTERVENTION, LAST_STEP,
     )
 }  # fmt: skip
+
+
+def view_named(name: str) -> View:
+    """The view of a name. Raises ConfigurationError where there is none."""
+    if name not in VIEWS:
+        raise ConfigurationError(f"view {name!r} is not one of {', '.join(sorted(VIEWS))}")
+    return VIEWS[name]

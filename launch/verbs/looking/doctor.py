@@ -26,9 +26,11 @@ from actors.machines.machine import GIB, Machine, look
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
-from launch.cluster.site import wanted
-from launch.config import load, store_url
-from launch.preflight import (
+from launch.config import load
+from launch.verbs.looking.installed import known, unmet_requirements
+from storage.runs.layout import DEFAULT_STORE
+from workflows.builds.configuration import BuildConfig
+from workflows.runs.checks import (
     Finding,
     attempt,
     check_models,
@@ -37,10 +39,9 @@ from launch.preflight import (
     check_work,
     probed_store,
 )
-from launch.verbs.looking.installed import known, unmet_requirements
-from storage.runs.layout import DEFAULT_STORE
-from workflows.builds.configuration import BuildConfig
+from workflows.runs.reading import store_url
 from workflows.runs.settling import recalled
+from workflows.runs.site import wanted
 
 LITTLE_DISK_GIB = 5
 
@@ -68,7 +69,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
     yield check_sandbox(settings)
     if config:
-        yield check_problems(config)
+        yield check_problems(config.problems)
         yield from (f for f in check_work(config) if f.what != "store")
         config = recalled(config)
         yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])

@@ -13,16 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from storage.datasets.download import download
-from storage.errors import ConfigurationError
 from storage.runs.run import Run
-from workflows.views.catalogue import VIEWS
+from workflows.looking.download import download
 
 
 def download_run(run: Run, dest: Path, view: str, formats: Sequence[str]) -> None:
     """Copy one view of the dataset. Raises ConfigurationError for an unknown view or format."""
-    if view not in VIEWS:
-        raise ConfigurationError(f"view {view!r} is not one of {', '.join(sorted(VIEWS))}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
@@ -31,7 +27,7 @@ def download_run(run: Run, dest: Path, view: str, formats: Sequence[str]) -> Non
         def show(path: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = download(run, dest, VIEWS[view], formats, show)
+        found = download(run, dest, view, formats, show)
     typer.echo(
         f"{found.folder}: {found.rows:,} rows in {len(found.files)} files, "
         f"{found.bytes:,} bytes, {found.fetched} fetched now"

@@ -87,7 +87,7 @@ def submit(
 ) -> int:
     """Send the job and follow its log; returns the exit code of the build."""
     overrides = {"run": run, "store": store}
-    config = load(config_file, overrides)
+    config = load(config_file, **overrides)
     named = ["--run", config.run, *(["--from", source] if source else [])]
     job = submission_of(config_file, config, named, Path.cwd().resolve())
     # The excludes say it all; .gitignore would leave out files that the configuration names.

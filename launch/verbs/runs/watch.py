@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.live import Live
 
 from launch.shown.log_pace import LogPace
-from launch.verbs.runs.status import RunStatus, StageStatus, stage_status, status_of, status_tables
+from launch.verbs.runs.status import status_tables
 from storage.runs.commits import Receipt, receipt_of
 from storage.runs.run import Run, sum_receipts
+from workflows.runs.status import RunStatus, StageStatus, stage_status, status_of
 
 EVERY_SECONDS = 5.0
 

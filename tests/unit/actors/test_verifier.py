@@ -18,8 +18,7 @@ from storage.rows.records import Example, Message, Response, Verification
 from tests.scripted_world import InProcessSession
 from workflows.formats import prompts
 from workflows.formats.conversation import check_example
-from workflows.scoring.form import VERDICT_OPENING, TrainingForm
-from workflows.scoring.settings import EXECUTING, Mode
+from workflows.formats.verification import EXECUTING, VERDICT_OPENING, Mode, TrainingForm
 from workflows.stages.score import Effort, Verifier
 
 RESPONSE = Response("r", "p", "What is 2 + 3?", ["2 + 3 = 5", "so \\boxed{5}"], "")

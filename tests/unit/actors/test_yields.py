@@ -17,7 +17,7 @@ from storage.rows.kinds import AGREEMENTS, CRITIQUES, PATHS, PROBLEMS, RESPONSES
 from storage.rows.records import Agreement, Critique, Message, Path, Problem, Response
 from workflows.answers import read_answer
 from workflows.formats.refinement import refined_steps
-from workflows.scoring.form import VERDICT_OPENING, TrainingForm
+from workflows.formats.verification import VERDICT_OPENING, TrainingForm
 from workflows.stages.refine import Refiner
 from workflows.stages.repair import Repairer
 from workflows.stages.score import Effort, Verifier

@@ -23,8 +23,8 @@ from benchmarks.ablations import (
     table_of,
 )
 from launch.config import load
-from launch.verbs.models.evaluate import MODES
 from workflows.builds.configuration import binding
+from workflows.evaluation.run import MODES
 from workflows.views.catalogue import VIEWS
 
 PURE = {"label", "consensus"}

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from rich.console import Console
 
-from launch.verbs.runs.status import run_status, show_status, status_tables
+from launch.verbs.runs.status import show_status, status_tables
 from storage.datasets.card import dataset_card
 from storage.datasets.view import GENPRM
 from storage.objects.memory import MemoryStore
@@ -18,6 +18,7 @@ from storage.runs.layout import success_key
 from storage.runs.run import Run
 from tests.unit.storage.test_audit import rewrite
 from tests.unit.storage.whole_run import example, finished, path, rationale
+from workflows.runs.status import run_status
 
 PATHS = [path("train/1", index) for index in range(5)]
 

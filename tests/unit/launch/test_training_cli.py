@@ -83,7 +83,7 @@ def test_the_configurations_of_the_paper_are_whole() -> None:
         config = load_training(CONFIGS / f"train_{name}.yaml")
         assert config.base == f"deepseek-ai/DeepSeek-R1-Distill-Qwen-{size}"
         assert (config.learning.batch, config.learning.rate) == (64, 2e-6)
-    assert load_training(CONFIGS / "train_demo.yaml", {"view": "direct"}).training == "demo-direct"
+    assert load_training(CONFIGS / "train_demo.yaml", view="direct").training == "demo-direct"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import pytest
 
 from actors.workers.worker import ShardProgress
 from launch.shown.progress import BuildProgress
-from launch.verbs.runs.status import duration, run_status
+from launch.verbs.runs.status import duration
 from launch.verbs.runs.watch import RunWatch, watch_run
 from storage.runs.commits import Receipt
 from tests.e2e.test_scripted_build import Build, configure
 from workflows.builds.build import finish
+from workflows.runs.status import run_status
 from workflows.schedule.driver import Happened
 from workflows.schedule.schedule import Task
 

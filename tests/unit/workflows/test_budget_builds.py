@@ -30,15 +30,16 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.builds.build import continue_run, finish, planned, start_run
+from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import start_derived, take_over
-from workflows.builds.wiring import StageMaker, makers
 from workflows.estimation.pilot import chain_in
 from workflows.estimation.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
 from workflows.labels.values import step_values
+from workflows.runs.driving import continue_run
 from workflows.settings import LabelSettings
 from workflows.stages.label import LabelStage
+from workflows.stages.maker import StageMaker, makers
 
 POSTERIOR = LabelSettings(estimate="posterior")
 HARD = LabelSettings(form="hard", threshold=0)
@@ -54,7 +55,7 @@ class Build:
         estimate = {"k_hard": 64, "k_medium": 48, "k_easy": 32, "probe": 8, **budget}
         config = scripted_build(run, estimate, label=label)
         (folder / f"{run}.yaml").write_text(json.dumps(config))
-        self.config: BuildConfig = load(folder / f"{run}.yaml", {"store": f"file:{folder}/store"})
+        self.config: BuildConfig = load(folder / f"{run}.yaml", store=f"file:{folder}/store")
         self.world = ScriptedWorld(PROBLEMS)
         self.run = start_run(self.config, open_store(self.config.store), None)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from actors.engines.contract import EngineSettings
-from workflows.builds.build import most_workers
 from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.runs.configuration import ClusterSettings
+from workflows.runs.driving import most_workers
 
 
 @pytest.mark.parametrize(

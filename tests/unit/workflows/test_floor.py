@@ -18,7 +18,7 @@ from actors.engines.scripted import Latency, ScriptedEngine
 from actors.workers.contract import Processor
 from actors.workers.yields import HEAD, SHOWN, TAIL, Text, Yield, shortened
 from launch.config import load
-from launch.verbs.runs.status import run_status, status_tables
+from launch.verbs.runs.status import status_tables
 from storage.audit import audit
 from storage.errors import BelowFloor, ConfigurationError
 from storage.objects.opening import open_store
@@ -32,11 +32,13 @@ from tests.scripted_world import (
     write_problems,
 )
 from tests.virtual_time import virtually
-from workflows.builds.build import continue_run, finish, start_run
+from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.wiring import StageMaker
 from workflows.formats import prompts
+from workflows.runs.driving import continue_run
+from workflows.runs.status import run_status
 from workflows.schedule.floor import REPLIES, TEXTS, YieldFloor, floor_of
+from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(16)
 Script = Callable[[Chat, int], str]

@@ -13,14 +13,16 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from actors.models.identity import BOUND, ONLY_SPEED, bound
-from launch.verbs.runs.status import NOT_RECORDED, run_status, status_table
+from launch.verbs.runs.status import status_table
 from storage.errors import SpecMismatch
 from storage.objects.memory import MemoryStore
+from storage.rows.readings import NOT_RECORDED
 from storage.rows.records import Response
 from storage.runs.run import Run
 from storage.trainings.training import Training, TrainingSpec
 from tests.contract.tiny_model import TEMPLATE
 from workflows.runs.settling import recalled, settled
+from workflows.runs.status import run_status
 from workflows.scoring.run import start_scoring
 from workflows.scoring.settings import ScoreConfig, ScoreModels
 from workflows.training.settings import TrainConfig

@@ -148,7 +148,7 @@ ROADS = [
 def test_sources_that_a_road_can_not_give_are_refused(
     road: list[str], sources: tuple[str, ...], says: str
 ) -> None:
-    config = load(CONFIGS / "spark_single.yaml", {})
+    config = load(CONFIGS / "spark_single.yaml")
     stages = replace(
         config.stages,
         road=tuple(road),

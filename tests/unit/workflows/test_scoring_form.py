@@ -12,7 +12,7 @@ import pytest
 from actors.engines.contract import Completion, EngineSettings, TokenLogprob
 from storage.errors import InputError
 from workflows.formats import prompts
-from workflows.scoring.form import TrainingForm, check_verdicts, lead_in_for
+from workflows.formats.verification import TrainingForm, check_verdicts, lead_in_for
 from workflows.scoring.run import speller
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"

@@ -15,14 +15,14 @@ from pathlib import Path
 from actors.machines.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.image.rootfs import build_root, state_dir
-from launch.cluster.site import Site
 from storage.errors import ConfigurationError, StepmillError
 from storage.objects.opening import open_store
 from storage.objects.probe import probe_store
 from storage.runs.run import Run
 from storage.runs.specs import check_same
-from workflows.builds.configuration import BuildConfig
-from workflows.runs.workload import Workload, asked_nodes
+from workflows.runs.configuration import RunConfig
+from workflows.runs.site import Site
+from workflows.runs.workload import asked_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +49,25 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, False, str(error), remedy)
 
 
-def check_problems(config: BuildConfig) -> Finding:
+def check_problems(file: str) -> Finding:
     """Whether the file of problems is there."""
-    found = Path(config.problems).is_file()
+    found = Path(file).is_file()
     return Finding(
         "problems",
         found,
-        config.problems if found else f"{config.problems} does not exist",
+        file if found else f"{file} does not exist",
         "" if found else "write it (problem_id, problem, answer) or set `problems`",
     )
 
 
-def check_work(config: Workload) -> Iterator[Finding]:
+def check_work(config: RunConfig) -> Iterator[Finding]:
     """The store, and what is asked of the cluster, as far as it can be said from here."""
     yield attempt("store", partial(probed_store, config.store))
     if config.cluster.ask:
         yield attempt("nodes", lambda: f"{len(asked_nodes(config))} are asked of the cluster")
 
 
-def check_models(config: Workload, looks: Sequence[Look]) -> Iterator[Finding]:
+def check_models(config: RunConfig, looks: Sequence[Look]) -> Iterator[Finding]:
     """What was found of each model where it is to run, and of the sandbox on its nodes."""
     for role, engine in config.engines.items():
         seen = [look for look in looks if role in look.misfits]
@@ -100,7 +100,7 @@ def check_sandbox(settings: SandboxSettings) -> Finding:
     return attempt("sandbox", lambda: asyncio.run(sandbox_answers(settings)), SANDBOX_REMEDY)
 
 
-def require(config: Workload, site: Site, *found: Finding) -> str | None:
+def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
     """Check everything; returns the digest of the folder that model-written code runs in, if any.
 
     `found` was looked at before.

@@ -6,7 +6,7 @@ node makes the same stages.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.engines.contract import Engine
@@ -14,14 +14,13 @@ from actors.engines.opening import open_engine
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker, Placement
+from actors.workers.ray_workers import MakeWorker
 from storage.runs.run import Run
-from workflows.builds.configuration import BuildConfig
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
+from workflows.runs.configuration import RunConfig
 from workflows.runs.workers import worker_makers
-from workflows.runs.workload import Workload
-from workflows.stages import stages_named
+from workflows.settings import StageSettings
 from workflows.stages.kit import Kit
 
 
@@ -29,7 +28,7 @@ from workflows.stages.kit import Kit
 class StageMaker:
     """Makes the stages of a run from its configuration."""
 
-    config: BuildConfig
+    config: RunConfig
     run_name: str
     chain: Chain | None = None
     """What the run's budget and labels need of its pilot; see `workflows.estimation.pilot`."""
@@ -41,7 +40,7 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        engine = await open_engine(self.config.engine(role), self.config.stages.heal)
+        engine = await open_engine(self.config.engine(role), self.config.heal)
         return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:
@@ -54,40 +53,21 @@ class StageMaker:
         """The stages of a role around an engine that is open already."""
         config = self.config
         models = {role: model_identity(of) for role, of in config.engines.items()}
-        road = zip(config.road, stages_named(config.stages.road), strict=True)
         return {
             spec.name: stage.make(
                 Kit(
-                    self.run_name, config.stages, spec, models, config.sandbox.limits, self.chain,
+                    self.run_name, config.settings, spec, models, config.sandbox.limits, self.chain,
                     engine, sandbox,
                 )
             )
-            for spec, stage in road
+            for spec, stage in zip(config.road, config.makes, strict=True)
             if spec.role == role and (engine or sandbox or not spec.runs_code)
         }  # fmt: skip
 
 
-def makers(run: Run, config: BuildConfig) -> dict[str, MakeWorker]:
+def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
-    maker = StageMaker(config, run.name, stored_chain(run, config.stages))
+    settings = config.settings
+    chain = stored_chain(run, settings) if isinstance(settings, StageSettings) else None
+    maker = StageMaker(config, run.name, chain)
     return worker_makers(run, maker, (*config.engines, "cpu"))
-
-
-def placements(config: Workload, on_gpus: bool, kept: Collection[str] = ()) -> dict[str, Placement]:
-    """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
-    `kept` for its role where there are such."""
-
-    def place(role: str) -> Placement:
-        settings = config.engine(role)
-        size: float = settings.tensor_parallel if settings.kind == "vllm" else 0
-        if on_gpus:
-            size *= settings.hundredths / 100
-        return Placement(
-            gpus=size if on_gpus else 0,
-            resources={role: size} if role in kept and size else {},
-            needs_sandbox=any(stage.runs_code for stage in config.road if stage.role == role),
-        )
-
-    placed: dict[str, Placement] = {role: place(role) for role in config.engines}
-    runs_code = any(stage.runs_code for stage in config.road if stage.role == "cpu")
-    return placed | {"cpu": Placement(needs_sandbox=runs_code)}

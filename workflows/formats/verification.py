@@ -17,10 +17,15 @@ letter.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from actors.engines.contract import Completion
 from actors.engines.healing import Spell, uncut
 from actors.sandbox.contract import Execution, Limits
+from storage.bounds import STRICT, Positive, Share, Temperature
 from storage.errors import InputError
 from storage.rows.records import CodeRun
 from workflows.formats import prompts
@@ -28,12 +33,42 @@ from workflows.formats.conversation import QUESTION
 from workflows.formats.executed import Found, first_found, pieces, violation
 from workflows.formats.fences import unix
 from workflows.formats.rationale import printed
-from workflows.scoring.settings import EXECUTING, Mode
 from workflows.votes.rewards import reward_at
 
+Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
+EXECUTING: tuple[Mode, ...] = ("full", "code")
+"""Modes in which code is run."""
 YES, NO = "Yes", "No"
 VERDICT_OPENING = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{"
 VERDICT_REST = f"}}$\n{prompts.OUTPUT_CLOSE}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """Stage `score`: how the verifier looks at each step (defaults are GenPRM's)."""
+
+    __pydantic_config__ = STRICT
+
+    mode: Mode = "full"
+    """`full`: analysis, then code that is run; `cot`: analysis alone; `code`: code alone;
+    `code_not_run`: both, but the code is only written; `direct`: the verdict at once."""
+    histories: Positive = 1
+    """N of Maj@N: independent verifications, each with its own history; rewards are averaged."""
+    rounds: Positive = 3
+    """Generation rounds of one step's `<verify>`, with code run in between. A step that still
+    writes code in the last one is judged from its analysis alone."""
+    max_tokens: Positive = 2048
+    """Tokens of one step's turn, code outputs included; a step that needs more is judged from
+    its analysis alone, cut where it stands."""
+    temperature: Temperature = 0.6
+    top_p: Share = 0.95
+    top_k: int = 20
+    logprobs: Annotated[int, Field(ge=2)] = 20
+    """Likeliest tokens that are asked for at the verdict."""
+    output_chars: Positive = 2000
+    """Most characters of one code output that are fed back."""
+    seed: int = 0
+    """Seeds of requests derive from (seed, response, history, call)."""
 
 
 def check_verdicts(spell: Spell, model: str) -> None:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from actors.engines.contract import Chat
 from actors.machines.looking import Look, Wanted, look_at
+from actors.stopping import terminable, told_to_stop
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import (
     NodeKind,
@@ -34,19 +35,17 @@ from actors.workers.ray_nodes import (
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
-from launch.cluster.slots import SlotsNow
-from launch.cluster.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
-from launch.exits import head_lost, terminable, told_to_stop
-from launch.shown.progress import BuildProgress
 from storage.errors import ConfigurationError
 from storage.rows.records import Message
 from storage.runs.run import Run
-from workflows.builds.build import continue_run, standing
-from workflows.builds.wiring import placements
-from workflows.runs.configuration import ClusterSettings
+from workflows.runs.configuration import ClusterSettings, RunConfig
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.listening import SILENT, Listener, Watching
+from workflows.runs.placing import placements
 from workflows.runs.settling import Place, fitted, settled
+from workflows.runs.slots import SlotsNow
+from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
 from workflows.runs.workload import (
-    Workload,
     asked_nodes,
     kept_roles,
     taking_turns,
@@ -64,20 +63,24 @@ START_S = 600.0
 FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
 """Role -> how its answers are made to begin."""
 
-Config = TypeVar("Config", bound=Workload)
+Config = TypeVar("Config", bound=RunConfig)
 
 
 class Site:
     """Use as a context manager; what was joined or started is left or ended at its end."""
 
-    def __init__(self, cluster: ClusterSettings, address: str | None) -> None:
+    def __init__(
+        self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
+    ) -> None:
+        """`address`: of a cluster, in the place of what is set for it."""
+        self.listener = listener
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
         self._joined = False
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
-        self._looks: list[tuple[Workload, tuple[tuple[NodeKind | None, Look], ...]]] = []
+        self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
 
     def __enter__(self) -> Site:
         return self
@@ -105,7 +108,7 @@ class Site:
         with terminable():
             self._join()
             with nodes_asked([{"GPU": 1.0, "CPU": float(cores)}] * workers):
-                wait_for_free_gpus(workers, cores, patience_s)
+                wait_for_free_gpus(workers, cores, patience_s, self.listener.say)
 
     def machines(self, on_gpus: bool = False) -> list[Look]:
         """This machine, or one node of each kind that a training may use."""
@@ -120,7 +123,7 @@ class Site:
         """Whether the work is done on a cluster that this machine only joins."""
         return self._address is not None
 
-    def looks(self, config: Workload) -> list[Look]:
+    def looks(self, config: RunConfig) -> list[Look]:
         """What was found where the work of `config` is to be done, each kind of node once."""
         return [look for _, look in self._looked(config)]
 
@@ -147,11 +150,11 @@ class Site:
 
     def _join(self) -> None:
         if not self._joined:
-            session = ray_session(self._address, self._executors or 1, head_lost)
+            session = ray_session(self._address, self._executors or 1, self.listener.head_lost)
             self._open.enter_context(session)
             self._joined = True
 
-    def _looked(self, config: Workload) -> tuple[tuple[NodeKind | None, Look], ...]:
+    def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
         for known, found in self._looks:
             if known.engines == config.engines and known.runs_code == config.runs_code:
                 return found
@@ -159,7 +162,7 @@ class Site:
         self._looks.append((config, found))
         return found
 
-    def _look_at_nodes(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
+    def _look_at_nodes(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
         if not config.runs_code and not any(e.kind == "vllm" for e in config.engines.values()):
             return ()
         patience = config.cluster.place_patience_s
@@ -167,16 +170,16 @@ class Site:
             self._join()
             asked = asked_nodes(config)
             with nodes_asked(asked):
-                wait_for_nodes(asked, patience)
+                wait_for_nodes(asked, patience, self.listener.say)
                 found = self._looks_now(config)
                 looks = [look for _, look in found]
                 if not self._on_gpus and (waiting := waits_for_gpus(config, looks)):
                     self._on_gpus = True
-                    wait_for_gpus(waiting, patience)
+                    wait_for_gpus(waiting, patience, self.listener.say)
                     found = self._looks_now(config)
         return found
 
-    def _looks_now(self, config: Workload) -> tuple[tuple[NodeKind, Look], ...]:
+    def _looks_now(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
         """A look at one node of each kind that engines or executors may be on.
 
         Raises ConfigurationError where no node could ever hold one of the engines.
@@ -214,17 +217,17 @@ class Site:
                 found.append((kind, lasting(look)))
         return tuple(found)
 
-    def _place(self, config: Workload, role: str) -> Place | None:
+    def _place(self, config: RunConfig, role: str) -> Place | None:
         found = [look for _, look in self._looked(config) if role in look.facts]
         return Place([look.machine for look in found], found[0].facts[role]) if found else None
 
-    def _drive_all(self, run: Run, config: Workload, made: Mapping[str, MakeWorker]) -> None:
+    def _drive_all(self, run: Run, config: RunConfig, made: Mapping[str, MakeWorker]) -> None:
         roles = tuple(config.engines)
         asked = asked_nodes(config)
         self._join()
         with nodes_asked(asked):
             if self.remote:
-                wait_for_nodes(asked, config.cluster.place_patience_s)
+                wait_for_nodes(asked, config.cluster.place_patience_s, self.listener.say)
             on_gpus = self._on_gpus or self.gpus() > 0
             kept = kept_roles(config, slots_of_cluster(roles))
             # What the specification names is what runs, on every node.
@@ -232,7 +235,8 @@ class Site:
             places = placements(config, on_gpus, kept)
             found = standing(run)
             before = {stage: len(shards) for stage, shards in found.done.items()}
-            with BuildProgress(run.name, run.spec.stages[1:], found.shards, before) as progress:
+            road = run.spec.stages[1:]
+            with self.listener.working(run.name, road, found.shards, before) as progress:
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     made, places, sandbox, config.cluster.sandbox_actors, models,
@@ -248,7 +252,7 @@ class Site:
                     raise KeyboardInterrupt from None
 
 
-def wanted(config: Workload, roles: Sequence[str], code: bool) -> Wanted:
+def wanted(config: RunConfig, roles: Sequence[str], code: bool) -> Wanted:
     """What is to be looked for, for some roles of a run."""
     engines = {role: config.engines[role] for role in roles}
     chats = {
@@ -260,7 +264,7 @@ def wanted(config: Workload, roles: Sequence[str], code: bool) -> Wanted:
     return Wanted(engines, chats, config.sandbox if code else None)
 
 
-def _look_here(config: Workload) -> Look:
+def _look_here(config: RunConfig) -> Look:
     """This machine, once memory that is about to be given back has been."""
     given_up = time.monotonic() + MEMORY_PATIENCE_S
     while True:
@@ -290,12 +294,12 @@ def _holds(kind: NodeKind, role: str, kept: Sequence[str], on_gpus: bool) -> boo
 
 async def _drive(
     run: Run,
-    config: Workload,
+    config: RunConfig,
     cluster: RayCluster,
     slots: Slots,
     later: SlotsNow | None,
     on_gpus: bool,
-    progress: BuildProgress,
+    progress: Watching,
 ) -> None:
     async def watch_meters() -> None:
         while True:

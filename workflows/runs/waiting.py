@@ -8,17 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from rich.console import Console
-
+from actors.stopping import check_stopped
 from actors.workers.ray_nodes import kept_nodes, nodes_now, nodes_said
 from storage.errors import ConfigurationError, RunStopped
 from workflows.runs.workload import missing_nodes
 from workflows.schedule.driver import spell
 
 NODES_EVERY_S = 2.0
+Say = Callable[[str], None]
+"""Shows one line."""
 
 
-def wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float) -> None:
+def wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float, say: Say) -> None:
     """Until there is a node of each kind that was asked for; raises RunStopped."""
 
     def missing() -> list[str]:
@@ -28,19 +29,19 @@ def wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float) -> N
                 largest[kind] = max(amount, largest.get(kind, 0.0))
         return missing_nodes(asked, largest)
 
-    _wait(missing, patience_s, "or take it out of cluster.ask")
+    _wait(missing, patience_s, "or take it out of cluster.ask", say)
 
 
-def wait_for_gpus(whose: Sequence[str], patience_s: float) -> None:
+def wait_for_gpus(whose: Sequence[str], patience_s: float, say: Say) -> None:
     """Until the cluster has a GPU; raises RunStopped."""
 
     def missing() -> list[str]:
         return [] if kept_nodes(("GPU",)).get("GPU") else [f"GPUs for {', '.join(whose)}"]
 
-    _wait(missing, patience_s, "start some, or let cluster.ask ask for them")
+    _wait(missing, patience_s, "start some, or let cluster.ask ask for them", say)
 
 
-def wait_for_free_gpus(workers: int, cores: int, patience_s: float) -> None:
+def wait_for_free_gpus(workers: int, cores: int, patience_s: float, say: Say) -> None:
     """Until there is a free GPU, with so many free cores beside it, for each of some workers.
 
     Raises RunStopped, and ConfigurationError where nodes with GPUs have too few cores.
@@ -64,12 +65,12 @@ def wait_for_free_gpus(workers: int, cores: int, patience_s: float) -> None:
         kinds = ("GPU", "CPU") if beside else ("GPU",)
         return [f"{workers} free GPUs{beside} ({nodes_said(nodes, kinds)})"]
 
-    _wait(missing, patience_s, "start some, or set spread.device to cpu")
+    _wait(missing, patience_s, "start some, or set spread.device to cpu", say)
 
 
-def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str) -> None:
+def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str, say: Say) -> None:
     """Until nothing is missing, and say what is; raises RunStopped."""
-    console, given_up = Console(stderr=True, highlight=False), time.monotonic() + patience_s
+    given_up = time.monotonic() + patience_s
     said: list[str] = []
     while lacking := missing():
         if time.monotonic() > given_up:
@@ -78,6 +79,7 @@ def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str) -> N
                 f"(`ray status` says why): {remedy}"
             )
         if lacking != said:
-            console.print(f"waiting for nodes: {', '.join(lacking)}", markup=False, soft_wrap=True)
+            say(f"waiting for nodes: {', '.join(lacking)}")
             said = lacking
+        check_stopped()
         time.sleep(NODES_EVERY_S)

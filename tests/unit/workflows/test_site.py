@@ -9,11 +9,12 @@ import pytest
 
 from actors.workers import ray_nodes
 from actors.workers.ray_nodes import NodeNow
-from launch.cluster import site, waiting
-from launch.cluster.site import Site
-from launch.cluster.slots import SlotsNow
+from launch.shown.terminal import Terminal
 from storage.errors import ConfigurationError, RunStopped
+from workflows.runs import site, waiting
 from workflows.runs.configuration import ClusterSettings
+from workflows.runs.site import Site
+from workflows.runs.slots import SlotsNow
 
 Held = Mapping[str, Mapping[str, float]]
 
@@ -89,7 +90,7 @@ class Training:
         self.free = list(free)
         self.now = 0.0
         self.asked: list[list[Mapping[str, float]]] = []
-        self.site = Site(ClusterSettings(ray_address="head:6379"), None)
+        self.site = Site(ClusterSettings(ray_address="head:6379"), None, Terminal())
         monkeypatch.setattr(self.site, "_join", lambda: None)
         monkeypatch.setattr(waiting, "nodes_now", self._nodes)
         monkeypatch.setattr(site, "nodes_asked", self._asked)
