@@ -26,7 +26,7 @@ def begin(config: RunConfig, spec: Spec, store: ObjectStore) -> Run:
     Raises SpecMismatch with the fields that differ.
     """
     run = Run.start(store, config.run, spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))  # type: ignore[call-overload]
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
     return run
 
 
