@@ -241,7 +241,7 @@ def test_every_prompt_of_genprm_follows_from_problem_and_steps_alone(built: Any)
     for row in build.rows(RATIONALES):
         path = build.paths[row.path_id]
         asked = prompts.rationale_chat(texts[path.problem_id], path.steps)
-        verified[asked.system, asked.user].append(row.text)
+        verified[asked.messages[0].content, asked.user].append(row.text)
     tried = {
         prompts.rationale_chat(texts[path.problem_id], path.steps).user
         for path in build.paths.values()
