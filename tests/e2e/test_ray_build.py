@@ -114,7 +114,10 @@ def test_a_driver_killed_in_the_middle_is_continued_with_the_same_bytes_and_noth
     assert load(config).run == run.name
 
 
-def test_a_list_of_actors_says_who_is_who_with_run_and_node(tmp_path: Path) -> None:
+def test_a_list_of_actors_says_who_is_who_with_run_and_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     run, config = started(tmp_path / "run")
     ended = drive(config, "--list-after", "6")
     assert ended.code == 0
