@@ -15,7 +15,7 @@ from pydantic import Field
 
 from actors.engines.contract import Sampling
 from storage.bounds import STRICT, Count, Positive, Share, Temperature
-from storage.runs.layout import ROAD
+from storage.rows.kinds import ROAD
 
 
 class SamplingSettings(Protocol):

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 
-from actors.engines.contract import Completion, Engine, Sampling
-from actors.sandbox.contract import Limits, Sandbox
+from actors.engines.contract import Completion, Engine, Refusal, Sampling
+from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
@@ -26,10 +27,10 @@ from storage.errors import ItemError
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
-from workflows.formats.rationale import PaperForm
+from workflows.formats.rationale import PaperForm, Unreadable
 from workflows.formats.worked_examples import rationale_turns
-from workflows.settings import StageSettings, sampling_of
-from workflows.stages.kit import Kit, Stage
+from workflows.settings import RationalizeSettings, StageSettings, sampling_of
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
 from workflows.writing.draft import Draft
 from workflows.writing.form import RationaleForm, Solution, solutions_of
 
@@ -40,8 +41,14 @@ CUTS = 3
 RESUMES = 2
 """How often a rationale of another form is taken up again behind its last good paragraph."""
 
-SPENT = ("truncated", "too_many_code_rounds")
-"""Reasons of a rationale that used up what it may cost."""
+
+class Unwritten(StrEnum):
+    """Why a rationale is not finished; closed."""
+
+    TRUNCATED = "truncated"
+    """It reaches the limit of tokens (`stages.rationalize.total_tokens`)."""
+    TOO_MANY_CODE_ROUNDS = "too_many_code_rounds"
+    """It has more code blocks than may be run (`stages.rationalize.code_rounds`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +259,8 @@ class RationaleWriter:
         try:
             await self._draft(draft, interpreter, item)
         except ItemError as error:
-            done = self._form.concluded(draft.text, steps) if error.reason in SPENT else None
+            spent = error.reason in tuple(Unwritten)
+            done = self._form.concluded(draft.text, steps) if spent else None
             if done is None:
                 raise
             self._cut_back(draft, *done)
@@ -278,7 +286,7 @@ class RationaleWriter:
             draft.cuts += 1
             draft.forgiven = True
             if draft.cuts > CUTS:
-                raise ItemError("not_executed", draft.cut_back)
+                raise ItemError(Unreadable.NOT_EXECUTED, draft.cut_back)
 
     async def _as_shown(
         self,
@@ -303,7 +311,7 @@ class RationaleWriter:
                     again.append(run)
                     if run.output.rstrip("\n") != output:
                         raise ItemError(
-                            "not_executed",
+                            Unreadable.NOT_EXECUTED,
                             f"paragraph {step + 1}: run again in the order of the paragraphs, the "
                             "code block prints something else",
                         )
@@ -318,7 +326,7 @@ class RationaleWriter:
         """
         room = self._budget.total_tokens - draft.size
         if room <= 0:
-            raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
+            raise ItemError(Unwritten.TRUNCATED, f"{draft.size} tokens in {draft.calls} calls")
         reply = await self._engine.generate(
             replace(draft.chat, prefill=draft.text),
             replace(
@@ -337,7 +345,7 @@ class RationaleWriter:
     async def _execute(self, draft: Draft, interpreter: Interpreter, code: str) -> None:
         """Run the block that the text ends with and append its output."""
         if len(draft.seen) >= self._budget.code_rounds:
-            raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
+            raise ItemError(Unwritten.TOO_MANY_CODE_ROUNDS, f"{self._budget.code_rounds} blocks")
         run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
         draft.executions.append(run)
         draft.seen.append(code)
@@ -375,7 +383,7 @@ class RationaleWriter:
         return [self._form.vote(vote.text, len(solution.steps)) for vote in reply.completions]
 
     def _request_seed(self, item: str, call: str) -> int:
-        return request_seed(self._seed, "rationalize", f"{item}\x1f{call}", 0)
+        return request_seed(self._seed, RATIONALES.stage, f"{item}\x1f{call}", 0)
 
 
 def _writer(kit: Kit[StageSettings]) -> RationaleWriter:
@@ -415,6 +423,13 @@ RATIONALIZE = Stage(
     runs_code=True,
     verifies=True,
     says="writes an analysis and Python that is run for every step, and judges by them",
-    settings=("rationalize",),
+    settings=RationalizeSettings,
+    passed="with a readable rationale",
+    caveat="""\
+- Analyses and code are written by a model. Every code output is real (the code was run), but a
+  model may have checked something other than the step.
+""",
+    lacks=HARD_STEPS_ARE_RARE,
+    drops=(*Unreadable, *Unwritten, *Refusal, *Rejected),
     make=_writer,
 )
