@@ -71,7 +71,8 @@ from workflows.evaluation.processbench import Judgement, score
 from workflows.formats import steps
 from workflows.formats.conversation import clean_text
 from workflows.formats.executed import first_found
-from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
 from workflows.formats.steps import flaw
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.responses import read_responses

@@ -26,7 +26,7 @@ from storage.errors import ItemError
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from storage.seeds import request_seed
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
 from workflows.formats.worked_examples import rationale_turns
 from workflows.settings import StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage

@@ -25,7 +25,7 @@ from tests.one_text import OneText
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows.formats import prompts
 from workflows.formats.executed import violation
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
 from workflows.stages.rationalize import Budget, RationaleWriter
 
 SEED = 20261126
