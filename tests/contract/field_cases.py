@@ -79,10 +79,11 @@ from workflows.inputs.responses import read_responses
 from workflows.judging.seats import read_alignment, read_paragraphs
 from workflows.judging.tools import tool_verdicts
 from workflows.settings import AnswerSettings
-from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.stages.rationalize import RationaleWriter
 from workflows.training.mask import masker_for, render, with_trainable_template
 from workflows.views.catalogue import VIEWS
 from workflows.votes.rewards import reward_at
+from workflows.writing.code_loop import Budget
 
 DATA = Path(__file__).parents[1] / "data"
 FAST_S = 30.0
