@@ -52,6 +52,7 @@ from workflows.builds.configuration import BuildConfig
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.driving import continue_run, standing
+from workflows.stages import described
 from workflows.stages.maker import StageMaker
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
@@ -405,7 +406,11 @@ def test_its_view_loads_in_datasets(built: Any, name: str, view: View, tmp_path:
     from datasets import load_dataset
 
     build = built(name)
-    files = [file for file in assemble(build.run, view) if file.path.endswith(".parquet")]
+    files = [
+        file
+        for file in assemble(build.run, view, described(build.run.spec.stages))
+        if file.path.endswith(".parquet")
+    ]
     for number, file in enumerate(files):
         data = build.run.store.get(f"{dataset_prefix(build.run.name)}{view.name}/{file.path}")
         (tmp_path / f"{number}.parquet").write_bytes(data)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actors.sandbox.contract import SandboxSettings
+from storage.rows.kinds import PATHS, ROLLOUTS
 from storage.runs.run import Run
 from workflows.builds.build import planned
 from workflows.builds.configuration import BuildConfig
@@ -38,7 +39,7 @@ def with_pilot(
         return config
     name: str | None = None
     if begun is not None:
-        name = begun.spec.configuration["stages"]["estimate"]["pilot"]
+        name = begun.spec.configuration["stages"][ROLLOUTS.stage]["pilot"]
     elif source is not None and _exact(source):
         name = source.name
     estimate = replace(stages.estimate, pilot=name or own_pilot(config).run)
@@ -61,7 +62,7 @@ def own_pilot(config: BuildConfig) -> BuildConfig:
         sandbox=SandboxSettings(),
         stages=StageSettings(
             seed=stages.seed,
-            road=("sample", "estimate"),
+            road=(PATHS.stage, ROLLOUTS.stage),
             sample=sample,
             answers=stages.answers,
             estimate=EstimateSettings(
@@ -83,5 +84,5 @@ def own_pilot(config: BuildConfig) -> BuildConfig:
 
 
 def _exact(run: Run) -> bool:
-    settings: str = run.spec.configuration["stages"]["estimate"]["mc_budget"]
-    return "estimate" in run.spec.stages and settings == "exact"
+    settings: str = run.spec.configuration["stages"][ROLLOUTS.stage]["mc_budget"]
+    return ROLLOUTS.stage in run.spec.stages and settings == "exact"

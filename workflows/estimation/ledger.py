@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from storage.errors import ItemError
 from storage.rows.records import AnswerCount, Path, Problem
 from workflows.estimation.contract import Count, RolloutBudget
+from workflows.labels.rule import Unlabelled
 
 
 class Rollouts(NamedTuple):
@@ -94,7 +95,7 @@ class Ledger:
         self._states[path.path_id] = self._completer.states(path)
         k, first = await self._first_state(path, used)
         if first.c == 0:
-            raise ItemError("mc_zero_start", f"0 of {first.n} rollouts are right")
+            raise ItemError(Unlabelled.MC_ZERO_START, f"0 of {first.n} rollouts are right")
         if self._completer.spares(path):
             return []
         counts = {0: first}

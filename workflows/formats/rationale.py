@@ -3,21 +3,21 @@ r"""What a written verification looks like: code blocks, code outputs, paragraph
 A text is read only outside of its fenced blocks: a heading or a tag that some code printed is
 output and nothing else. What stands behind the end of the thought is not read.
 
-Invariant: pure; a text of another form is an ItemError with one of `REASONS`; neither answers nor
-labels are known here.
+Invariant: pure; a text of another form is an ItemError with one of `Unreadable`; neither answers
+nor labels are known here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
 from storage.rows.records import CodeRun
 from workflows.formats import executed, prompts
 from workflows.formats.executed import (
-    NOT_EXECUTED,
     is_checked,
     pieces,
     violation,
@@ -25,19 +25,27 @@ from workflows.formats.executed import (
 from workflows.formats.fences import blocks, unix
 from workflows.formats.reading import Part, Section, content, sections, thought
 
-REASONS = frozenset(
-    {
-        "paragraph_missing",
-        "paragraph_merged",
-        "paragraph_order",
-        "part_missing",
-        "part_repeated",
-        "no_code",
-        "open_code_block",
-        NOT_EXECUTED,
-    }
-)
-"""Why a rationale can't be read; closed."""
+
+class Unreadable(StrEnum):
+    """Why a rationale can't be read; closed."""
+
+    PARAGRAPH_MISSING = "paragraph_missing"
+    """A step of the solution has no paragraph."""
+    PARAGRAPH_MERGED = "paragraph_merged"
+    """One heading names several paragraphs."""
+    PARAGRAPH_ORDER = "paragraph_order"
+    """The paragraphs are not in the order of the steps, or are too many."""
+    PART_MISSING = "part_missing"
+    """A paragraph lacks its analysis or its verification."""
+    PART_REPEATED = "part_repeated"
+    """A paragraph has a part twice, and nobody can say which counts."""
+    NO_CODE = "no_code"
+    """A paragraph's verification has no code (`stages.rationalize.require_code`)."""
+    OPEN_CODE_BLOCK = "open_code_block"
+    """A code block is never closed, or swallows the next heading."""
+    NOT_EXECUTED = "not_executed"
+    """Code or an output is shown that was not run."""
+
 
 _ASKED_HEADING = re.compile(r"#{1,6}[ \t]*+Paragraph[ \t]++\d", re.IGNORECASE)
 _CUT = "\n[output cut: {} more characters]"
@@ -48,7 +56,7 @@ def paragraphs(text: str, steps: int, require_code: bool = True) -> tuple[list[s
 
     A paragraph that was opened again counts by its last complete verification. Without
     `require_code` one may say that it has nothing to compute. Raises ItemError with a reason of
-    `REASONS`.
+    `Unreadable`.
     """
     text = unix(text)
     chosen = _chosen(text, steps, require_code)
@@ -63,16 +71,16 @@ def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]
     text, ended = thought(text)
     for block in blocks(text):
         if not block.closed and (block.is_python or block.end >= len(text.rstrip())):
-            raise ItemError("open_code_block", "the code block at the end is never closed")
+            raise ItemError(Unreadable.OPEN_CODE_BLOCK, "the code block at the end is never closed")
     found = [section for section in sections(text) if section.number is not None]
     if merged := next((section for section in found if section.merged), None):
-        raise ItemError("paragraph_merged", merged.heading)
+        raise ItemError(Unreadable.PARAGRAPH_MERGED, merged.heading)
     numbers = list(dict.fromkeys(section.number or 0 for section in found))
     if missing := sorted(set(range(1, steps + 1)) - set(numbers)):
         raise _missing(text, missing[0], steps)
     if numbers != list(range(1, steps + 1)):
         said = " ".join(map(str, numbers))
-        raise ItemError("paragraph_order", f"paragraphs {said}, of a solution of {steps}")
+        raise ItemError(Unreadable.PARAGRAPH_ORDER, f"paragraphs {said}, of a solution of {steps}")
     return [_last_complete(text, ended, number, found, require_code) for number in numbers]
 
 
@@ -155,9 +163,10 @@ def _missing(text: str, number: int, steps: int) -> ItemError:
     for block in blocks(text):
         if any(section.number == number for section in sections(block.content)):
             return ItemError(
-                "open_code_block", f"the code block before paragraph {number} goes on into it"
+                Unreadable.OPEN_CODE_BLOCK,
+                f"the code block before paragraph {number} goes on into it",
             )
-    return ItemError("paragraph_missing", f"paragraph {number} of {steps}")
+    return ItemError(Unreadable.PARAGRAPH_MISSING, f"paragraph {number} of {steps}")
 
 
 def _last_complete(
@@ -169,7 +178,7 @@ def _last_complete(
             return _parts(text, ended, section, require_code)
         except ItemError as error:
             trouble = trouble or error
-    raise trouble or ItemError("paragraph_missing", f"paragraph {number}")
+    raise trouble or ItemError(Unreadable.PARAGRAPH_MISSING, f"paragraph {number}")
 
 
 def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tuple[Part, Part]:
@@ -188,18 +197,18 @@ def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tupl
         parts.pop()  # opened again and left
     names = " ".join(part.name for part in parts)
     if not {"analyze", "verify"} <= set(names.split()):
-        raise ItemError("part_missing", f"{named} has {names or 'no part that is whole'}")
+        raise ItemError(Unreadable.PART_MISSING, f"{named} has {names or 'no part that is whole'}")
     last = max(at for at, part in enumerate(parts) if part.name == "analyze")
     if parts[0].name != "analyze" or "analyze analyze" in names:
-        raise ItemError("part_repeated", f"{named} has {names}")
+        raise ItemError(Unreadable.PART_REPEATED, f"{named} has {names}")
     analysis, checks = parts[last], parts[last + 1 :]
     if not text[analysis.start : analysis.end].strip():
-        raise ItemError("part_missing", f"{named} has an empty analysis")
+        raise ItemError(Unreadable.PART_MISSING, f"{named} has an empty analysis")
     checked = [is_checked(text[check.start : check.end], require_code) for check in checks]
     if not checked[-1]:
         if any(checked):
-            raise ItemError("part_repeated", f"{named} has {names}")
-        raise ItemError("no_code", f"{named}: the code block that checks it is missing")
+            raise ItemError(Unreadable.PART_REPEATED, f"{named} has {names}")
+        raise ItemError(Unreadable.NO_CODE, f"{named}: the code block that checks it is missing")
     return analysis, checks[-1]
 
 
@@ -210,7 +219,7 @@ def check_executed(
     for step, parts in enumerate(zip(analyses, verifications, strict=True)):
         runs = [run for run in executions if run.step == step]
         if trouble := violation(_shown(*parts), runs):
-            raise ItemError(NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
+            raise ItemError(Unreadable.NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
 
 
 def _shown(analysis: str, verification: str) -> str:

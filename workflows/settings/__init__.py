@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from storage.bounds import STRICT
-from storage.runs.layout import ROAD
+from storage.rows.kinds import ROAD
 from workflows.settings.labelling import (
     ConsensusSettings,
     JudgeSettings,

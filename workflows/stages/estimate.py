@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from actors.engines.contract import Chat, Engine, Sampling
+from actors.engines.contract import Chat, Engine, Refusal, Sampling
 from actors.workers.contract import Grading, ReadAnswer, ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
@@ -31,8 +31,9 @@ from workflows.estimation.contract import RolloutBudget
 from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
+from workflows.labels.rule import Unlabelled
 from workflows.labels.support import RIGHT_ANSWER
-from workflows.settings import StageSettings, sampling_of
+from workflows.settings import EstimateSettings, StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 
 CompletionChat = Callable[[Problem, str], Chat]
@@ -57,7 +58,7 @@ class Completer:
         sampling: Sampling,
         model: str,
         seed: int,
-        stage: str = "estimate",
+        stage: str = ROLLOUTS.stage,
         from_policy: bool = False,
         wrong_only: bool = False,
     ) -> None:
@@ -91,7 +92,7 @@ class Completer:
         if self._from_policy:
             shard.start_from(first_rounds(rows[PATHS]))
         selected = [path for path in rows[PATHS] if path.selected]
-        if self._stage != "estimate":
+        if self._stage != ROLLOUTS.stage:
             estimated = {row.path_id for row in rows[ROLLOUTS] if row.state == 0 and row.c}
             selected = [path for path in selected if path.path_id in estimated]
         try:
@@ -187,7 +188,7 @@ class Completer:
         )
 
 
-def completer(kit: Kit[StageSettings], stage: str = "estimate") -> Completer:
+def completer(kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> Completer:
     """The completer of a run, or its prover."""
     wanted = kit.settings.estimate
     return Completer(
@@ -201,7 +202,7 @@ def completer(kit: Kit[StageSettings], stage: str = "estimate") -> Completer:
         model=kit.model,
         seed=kit.seed,
         stage=stage,
-        from_policy=stage == "estimate" and wanted.start == "policy",
+        from_policy=stage == ROLLOUTS.stage and wanted.start == "policy",
         wrong_only=wanted.paths == "wrong",
     )
 
@@ -215,7 +216,7 @@ def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
     """A pilot says how rollouts are smoothed; where none are, only labels ask it."""
     if setting not in ("estimate.pilot", "estimate.pilot_paths"):
         return None
-    return asked.configuration["stages"]["estimate"]["mc_budget"] in SMOOTHED
+    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
 
 
 ESTIMATE = Stage(
@@ -223,9 +224,10 @@ ESTIMATE = Stage(
     role="completer",
     reads=(PROBLEMS, PATHS),
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
-    settings=("estimate",),
+    settings=EstimateSettings,
     check=check_rollouts,
     redone=rolled_anew,
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
     make=completer,
 )
 PROVER = Stage(
@@ -233,8 +235,9 @@ PROVER = Stage(
     role="prover",
     reads=(PROBLEMS, PATHS, ROLLOUTS),
     says="rolls out from the same states with another model",
-    settings=("estimate",),
+    also=(ROLLOUTS.stage,),
     check=check_rollouts,
     redone=rolled_anew,
-    make=partial(completer, stage="prover"),
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    make=partial(completer, stage=PROVED.stage),
 )

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from actors.engines.contract import Engine, Sampling
-from actors.sandbox.contract import Limits, Sandbox
+from actors.engines.contract import Engine, Refusal, Sampling
+from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
@@ -26,10 +26,11 @@ from storage.errors import ItemError
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import Unreadable
 from workflows.formats.worked_examples import rationale_turns
-from workflows.settings import StageSettings, sampling_of
-from workflows.stages.kit import Kit, Stage
-from workflows.writing.code_loop import Budget, CodeLoop, seed_of
+from workflows.settings import RationalizeSettings, StageSettings, sampling_of
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
+from workflows.writing.code_loop import Budget, CodeLoop, Unwritten, seed_of
 from workflows.writing.draft import Draft
 from workflows.writing.form import RationaleForm, Solution, solutions_of
 
@@ -37,9 +38,6 @@ VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
 RESUMES = 2
 """How often a rationale of another form is taken up again behind its last good paragraph."""
-
-SPENT = ("truncated", "too_many_code_rounds")
-"""Reasons of a rationale that used up what it may cost."""
 
 
 @dataclass(slots=True)
@@ -229,7 +227,8 @@ class RationaleWriter:
         try:
             await self._loop.write(draft, interpreter, item)
         except ItemError as error:
-            done = self._form.concluded(draft.text, steps) if error.reason in SPENT else None
+            spent = error.reason in tuple(Unwritten)
+            done = self._form.concluded(draft.text, steps) if spent else None
             if done is None:
                 raise
             self._cut_back(draft, *done)
@@ -288,6 +287,13 @@ RATIONALIZE = Stage(
     runs_code=True,
     verifies=True,
     says="writes an analysis and Python that is run for every step, and judges by them",
-    settings=("rationalize",),
+    settings=RationalizeSettings,
+    passed="with a readable rationale",
+    caveat="""\
+- Analyses and code are written by a model. Every code output is real (the code was run), but a
+  model may have checked something other than the step.
+""",
+    lacks=HARD_STEPS_ARE_RARE,
+    drops=(*Unreadable, *Unwritten, *Refusal, *Rejected),
     make=_writer,
 )

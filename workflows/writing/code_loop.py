@@ -8,18 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from actors.engines.contract import Completion, Engine, Sampling
 from actors.sandbox.contract import Limits, Sandbox
 from actors.sandbox.session import Interpreter
 from storage.errors import ItemError
+from storage.rows.kinds import RATIONALES
 from storage.rows.records import CodeRun
 from storage.seeds import request_seed
+from workflows.formats.rationale import Unreadable
 from workflows.writing.draft import Draft
 from workflows.writing.form import RationaleForm
 
 CUTS = 3
 """How often what can't stay is cut off before a rationale is dropped."""
+
+
+class Unwritten(StrEnum):
+    """Why a rationale is not finished; closed."""
+
+    TRUNCATED = "truncated"
+    """It reaches the limit of tokens (`stages.rationalize.total_tokens`)."""
+    TOO_MANY_CODE_ROUNDS = "too_many_code_rounds"
+    """It has more code blocks than may be run (`stages.rationalize.code_rounds`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class Budget:
 
 def seed_of(seed: int, item: str, call: str) -> int:
     """The seed of one call of a rationale."""
-    return request_seed(seed, "rationalize", f"{item}\x1f{call}", 0)
+    return request_seed(seed, RATIONALES.stage, f"{item}\x1f{call}", 0)
 
 
 class CodeLoop:
@@ -88,7 +100,7 @@ class CodeLoop:
             draft.cuts += 1
             draft.forgiven = True
             if draft.cuts > CUTS:
-                raise ItemError("not_executed", draft.cut_back)
+                raise ItemError(Unreadable.NOT_EXECUTED, draft.cut_back)
 
     async def as_shown(
         self,
@@ -112,7 +124,7 @@ class CodeLoop:
                     again.append(run)
                     if run.output.rstrip("\n") != output:
                         raise ItemError(
-                            "not_executed",
+                            Unreadable.NOT_EXECUTED,
                             f"paragraph {step + 1}: run again in the order of the paragraphs, the "
                             "code block prints something else",
                         )
@@ -127,7 +139,7 @@ class CodeLoop:
         """
         room = self._budget.total_tokens - draft.size
         if room <= 0:
-            raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
+            raise ItemError(Unwritten.TRUNCATED, f"{draft.size} tokens in {draft.calls} calls")
         reply = await self._engine.generate(
             replace(draft.chat, prefill=draft.text),
             replace(
@@ -146,7 +158,7 @@ class CodeLoop:
     async def _execute(self, draft: Draft, interpreter: Interpreter, code: str) -> None:
         """Run the block that the text ends with and append its output."""
         if len(draft.seen) >= self._budget.code_rounds:
-            raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
+            raise ItemError(Unwritten.TOO_MANY_CODE_ROUNDS, f"{self._budget.code_rounds} blocks")
         run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
         draft.executions.append(run)
         draft.seen.append(code)
