@@ -60,8 +60,8 @@ from storage.rows.records import (
 )
 from storage.rows.records import Path as SolutionPath
 from tests import built_tokenizers
-from tests.e2e.test_scripted_build import Build as ScriptedBuild
-from tests.e2e.test_scripted_build import configure
+from tests.support.scripted_build import Build as ScriptedBuild
+from tests.support.scripted_build import configure
 from tests.training_world import examples, qwen25_tokenizer
 from workflows.answers import check_reference, normal, read_answer
 from workflows.answers.grading import alike, grader
