@@ -14,7 +14,6 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from actors.ray_errors import classified as classified
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.executor import start_executor
 from actors.workers.head_watch import head_watched
+from actors.workers.placement import Placement
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import kept_nodes, shortage
 from actors.workers.ray_places import RayPlaces
@@ -52,32 +52,6 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
 MANY = 1000
 """Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
-
-SLIVER = 0.01
-"""What a worker takes of a node's processors: nothing to speak of, but there must be some. A node
-that offers none (the head, nodes for code) is left alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """What one worker of a role takes of a node."""
-
-    gpus: float = 0
-    cpus: float = SLIVER
-    resources: dict[str, float] = field(default_factory=dict)
-    needs_sandbox: bool = False
-
-    @property
-    def offered(self) -> str:
-        """The resource by which the nodes are known that may have such a worker."""
-        return next(iter(self.resources), "GPU" if self.gpus else "CPU")
-
-    @property
-    def bundle(self) -> dict[str, float]:
-        """What nodes count of it, taken as one; empty where that is a sliver of any processor."""
-        gpus = {"GPU": self.gpus} if self.gpus else {}
-        counted = gpus | self.resources
-        return {"CPU": self.cpus} | counted if counted else {}
 
 
 class RayCluster:

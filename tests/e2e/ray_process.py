@@ -23,7 +23,8 @@ from pathlib import Path
 
 from actors.sandbox.contract import Sandbox
 from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker, Placement, RayCluster, ray_session
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
 from actors.workers.worker import ShardWorker
 from launch.config import load
 from storage.objects.opening import open_store

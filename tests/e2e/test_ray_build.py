@@ -19,7 +19,7 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_scripted_build import Build, configure
+from tests.support.scripted_build import Build, configure
 from workflows.builds.build import start_run
 from workflows.stages import STAGE_NAMES
 

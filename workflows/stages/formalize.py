@@ -15,7 +15,7 @@ from actors.workers.contract import ShardResult, process_items
 from storage.rows.kinds import FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import CodeRun, Path, Rationale
 from storage.runs.specs import Difference, Spec
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
 from workflows.judging.formal import Informal, in_words, programs
 from workflows.settings import StageSettings
 from workflows.stages.judge import Entering, entering

@@ -16,13 +16,14 @@ from actors.engines.contract import Engine
 from actors.engines.healing import Spell
 from actors.sandbox.contract import Limits, Sandbox
 from actors.workers.contract import Grading, Processor
+from storage.bounds import STRICT
 from storage.rows.kinds import Rows
 from storage.rows.records import Problem
 from storage.runs.specs import Difference, Spec
 from workflows.answers.grading import grader
 from workflows.estimation.posterior import Chain
 from workflows.road import Role, StageSpec
-from workflows.settings import STRICT, StageSettings
+from workflows.settings import StageSettings
 
 HARD_STEPS_ARE_RARE = """\
 - Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual

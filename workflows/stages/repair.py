@@ -30,11 +30,12 @@ from storage.rows.kinds import (
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
+from workflows.estimation.ledger import State
 from workflows.formats.steps import opening
 from workflows.judging.references import check_references
 from workflows.judging.seats import Unjudged, repair_chat
 from workflows.settings import RepairSettings, StageSettings
-from workflows.stages.estimate import State, check_rollouts, completer, rolled_anew
+from workflows.stages.estimate import check_rollouts, completer, rolled_anew
 from workflows.stages.kit import Kit, Stage
 
 RepairChat = Callable[[Problem, Sequence[str], str], Chat]

@@ -16,7 +16,7 @@ from storage.rows.readings import Kept, counts_of, kept_by_reading
 from storage.rows.records import FORGIVING, STRICT, Example, Rationale
 from storage.runs.layout import success_key
 from storage.runs.run import Run
-from tests.unit.storage.test_audit import rewrite
+from tests.support.altered import rewrite
 from tests.unit.storage.whole_run import example, finished, path, rationale
 from workflows.runs.status import run_status
 

@@ -7,7 +7,8 @@ import pytest
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
 from workflows.formats import prompts
-from workflows.formats.rationale import PaperForm, Unreadable, paragraphs, printed
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import Unreadable, paragraphs, printed
 
 CODE = "```python\nprint(1)\n```\n[Code Output]\n\n```\n1\n```\n"
 
