@@ -14,8 +14,7 @@ import pytest
 from storage.audit import audit
 from storage.errors import InputError, SpecMismatch
 from storage.objects.opening import open_store
-from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS
-from storage.rows.records import Example, Rationale
+from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES
 from storage.rows.records import standing as standing_rationales
 from tests.scripted_world import (
     write_problems,
@@ -87,11 +86,11 @@ async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
 
 async def test_status_says_what_was_kept_by_attempt_and_reading(built: Build) -> None:
     groups = run_status(built.run).kept
-    examples = rows(built.run, "export", Example)
+    examples = rows(built.run, EXAMPLES)
     labels = [label for example in examples for label in example.labels]
     assert [(group.attempt, group.reading) for group in groups] == [(1, "strict")]
     assert sum(group.rationales for group in groups) == len(
-        standing_rationales(rows(built.run, "rationalize", Rationale))
+        standing_rationales(rows(built.run, RATIONALES))
     )
     assert sum(group.kept for group in groups) == len(examples)
     assert sum(group.kept_steps for group in groups) == len(labels)
