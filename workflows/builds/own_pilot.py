@@ -10,12 +10,12 @@ Invariant: which pilot a build has follows from its input and settings, before a
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from actors.sandbox.contract import SandboxSettings
 from storage.rows.kinds import PATHS, ROLLOUTS
 from storage.runs.run import Run
-from workflows.builds.build import planned
+from workflows.builds.build import Planned, planned
 from workflows.builds.configuration import BuildConfig
 from workflows.estimation.pilot import needs_chain
 from workflows.settings import EstimateSettings, StageSettings
@@ -26,28 +26,39 @@ SHARD_SIZE = 4
 """Most problems in a shard: a pilot is small, and all workers are to have a part of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPilot:
+    """A pilot that a build makes for itself."""
+
+    config: BuildConfig
+    planned: Planned
+
+
 def with_pilot(
     config: BuildConfig, begun: Run | None = None, source: Run | None = None
-) -> BuildConfig:
-    """The configuration, its pilot named.
+) -> tuple[BuildConfig, OwnPilot | None]:
+    """The configuration, its pilot named, and the pilot where it is the build's own.
 
     That is the pilot it names, the one that the run was begun with, `source` (which it is derived
     from) where that was estimated with `exact`, or the build's own. Raises as `planned` does.
     """
     stages = config.stages
     if not needs_chain(stages) or stages.estimate.pilot is not None:
-        return config
-    name: str | None = None
+        return config, None
+    own: OwnPilot | None = None
     if begun is not None:
         name = begun.spec.configuration["stages"][ROLLOUTS.stage]["pilot"]
     elif source is not None and _exact(source):
         name = source.name
-    estimate = replace(stages.estimate, pilot=name or own_pilot(config).run)
-    return replace(config, stages=replace(stages, estimate=estimate))
+    else:
+        own = own_pilot(config)
+        name = own.config.run
+    estimate = replace(stages.estimate, pilot=name)
+    return replace(config, stages=replace(stages, estimate=estimate)), own
 
 
-def own_pilot(config: BuildConfig) -> BuildConfig:
-    """The build of a configuration's own pilot."""
+def own_pilot(config: BuildConfig) -> OwnPilot:
+    """A configuration's own pilot. Raises as `planned` does."""
     stages, estimate = config.stages, config.stages.estimate
     sample = stages.sample
     per_problem = sample.correct + sample.incorrect
@@ -80,7 +91,8 @@ def own_pilot(config: BuildConfig) -> BuildConfig:
             ),
         ),
     )
-    return replace(pilot, run=f"pilot-{planned(pilot, None).spec.fingerprint[:12]}")
+    wanted = planned(pilot, None)
+    return OwnPilot(replace(pilot, run=f"pilot-{wanted.spec.fingerprint[:12]}"), wanted)
 
 
 def _exact(run: Run) -> bool:

@@ -18,9 +18,8 @@ from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.runs.origin import origin_of
-from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
-from workflows.builds.build import create_run, finish, planned, start_run
+from workflows.builds.build import create_run, finish, planned
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import (
     Inherited,
@@ -29,8 +28,7 @@ from workflows.builds.derive import (
     start_derived,
     take_over,
 )
-from workflows.builds.own_pilot import own_pilot, with_pilot
-from workflows.estimation.pilot import needs_chain
+from workflows.builds.own_pilot import OwnPilot, with_pilot
 from workflows.runs.checks import check_image, check_problems, probed_store, require
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
@@ -104,11 +102,11 @@ def _created(config: BuildConfig, site: Site, store: ObjectStore, begun: Run | N
         image = require(config, site, check_problems(config.problems))
     else:
         image = begun.spec.image_digest  # no code is left to run, in this image or another
-    config = with_pilot(site.settled(config, begun), begun)
+    config, own = with_pilot(site.settled(config, begun), begun)
     wanted = planned(config, image)
     for drop in wanted.dropped:
         site.listener.say(f"dropped as {drop.reason}: {drop.item} ({drop.detail})")
-    prepare(config, site, store)
+    prepare(own, config.run, site, store)
     return create_run(config, store, wanted)
 
 
@@ -126,14 +124,14 @@ def _derived(
     assert known is not None
     probed_store(config.store)
     config = recalled(config, begun, source)
-    config = with_pilot(site.settled(config, begun, source), begun, source)
+    config, own = with_pilot(site.settled(config, begun, source), begun, source)
     wanted = planned(config, known.spec.image_digest)
     if begun is None and source is not None:
         plan = plan_derivation(config.run, store.url, wanted.spec, source)
         if models_needed(plan, source):
             image = require(config, site)
             wanted = replace(wanted, spec=replace(wanted.spec, image_digest=image))
-    prepare(config, site, store)
+    prepare(own, config.run, site, store)
     if source is None:
         run = create_run(config, store, wanted)
     else:
@@ -179,22 +177,15 @@ def summary(run: Run, found: Inherited) -> str:
     return "\n".join(lines)
 
 
-def prepare(config: BuildConfig, site: Site, store: ObjectStore) -> None:
-    """Make or finish the own pilot of a configuration whose pilot is named.
-
-    Nothing where another is named, where the run has its chain already, or where it needs none.
-    """
-    if not needs_chain(config.stages) or pilot_record(store, config.run) is not None:
+def prepare(own: OwnPilot | None, run: str, site: Site, store: ObjectStore) -> None:
+    """Make or finish a run's own pilot, or find it finished; nothing where it has none."""
+    if own is None:
         return
-    own = own_pilot(config)
-    if config.stages.estimate.pilot != own.run:
-        return
-    begun = Run.find(store, own.run)
+    begun = Run.find(store, own.config.run)
     if begun is not None and begun.success() is not None:
         return
-    require(own, site)
-    said = f"run {config.run} needs a pilot: run {own.run} is made first"
-    site.listener.say(said)
-    pilot = start_run(own, store, None)
-    site.complete(pilot, own, makers)
+    require(own.config, site)
+    site.listener.say(f"run {run} needs a pilot: run {own.config.run} is made first")
+    pilot = create_run(own.config, store, own.planned)
+    site.complete(pilot, own.config, makers)
     finish(pilot)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import doctest
 import inspect
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -127,3 +128,21 @@ def test_it_works_in_any_thread(here: None, tmp_path: Path) -> None:
     config = configure(tmp_path / "run")
     elsewhere(lambda: stepmill.build(config))
     assert stepmill.open_run("r", config.store).status().finished
+
+
+def test_a_listener_hears_what_a_command_would_say(here: None, tmp_path: Path) -> None:
+    class Heard(stepmill.Listener):
+        lines: ClassVar[list[str]] = []
+
+        def say(self, line: str) -> None:
+            self.lines.append(line)
+
+    config = configure(tmp_path / "run")
+    stepmill.build(config)
+    label = dataclasses.replace(config.stages.label, threshold=0.5)
+    stages = dataclasses.replace(config.stages, label=label)
+    other = dataclasses.replace(config, run="soft", stages=stages)
+    run = stepmill.derive(other, "r", listener=Heard())
+    assert run.success() is not None
+    (said,) = Heard.lines
+    assert said.startswith("run soft from run r: taken over problems, sample, estimate")
