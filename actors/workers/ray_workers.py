@@ -74,6 +74,8 @@ class RayCluster:
         nothing moved for `start_patience_s` is given up. `run` stands before the names of the
         actors."""
         self._run = run or "run"
+        # Names are free again only some time after their actors were killed.
+        self._namespace = f"stepmill-{secrets.token_hex(8)}"
         self._makers = dict(makers)
         self._placements = dict(placements)
         self._sandbox = sandbox
@@ -117,6 +119,7 @@ class RayCluster:
             ray.remote(actor_of(role))
             .options(
                 name=f"{self._run}/{name}",
+                namespace=self._namespace,
                 num_cpus=place.cpus,
                 num_gpus=place.gpus,
                 resources=place.resources,
@@ -156,7 +159,9 @@ class RayCluster:
 
     def _start_executor(self, where: Mapping[str, float]) -> ActorHandle:
         name = f"{self._run}/executor-{len(self._executors)}"
-        return start_executor(self._sandbox, where, max_restarts=-1, name=name)
+        return start_executor(
+            self._sandbox, where, max_restarts=-1, name=name, namespace=self._namespace
+        )
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit one shard."""

@@ -23,7 +23,7 @@ import pytest
 from actors.engines.contract import Chat, Engine, Sampling
 from actors.workers.contract import ShardResult, process_items
 from launch.cli.main import run_command
-from storage.bounds import Count
+from storage.bounds import STRICT, Count
 from storage.errors import ItemError
 from storage.fault_points import VARIABLE
 from storage.rows.kinds import PATHS, PROBLEMS, Rows, ShardRows
@@ -31,7 +31,6 @@ from storage.rows.records import Message
 from storage.rows.records import Path as Solution
 from storage.seeds import request_seed
 from tests.scripted_world import scripted_build, world_problems, write_problems
-from workflows.settings import STRICT
 from workflows.stages.kit import Stage
 
 ROOT = Path(__file__).parents[2]
