@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import loop
-from storage.layout import DEFAULT_STORE
+from storage.runs.layout import DEFAULT_STORE
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs" / "ablations"

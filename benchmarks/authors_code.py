@@ -35,14 +35,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.vllm_core import LOGGING
+from actors.engines.vllm_core import LOGGING
 from storage.errors import InputError, ItemError, StepmillError
-from storage.records import Example, Message, Response
-from workflows import processbench, prompts
-from workflows.exports import QUESTION, check_example, output_part
-from workflows.label_rule import first_error
-from workflows.processbench import Judgement
-from workflows.responses import read_responses
+from storage.rows.records import Example, Message, Response
+from workflows.evaluation import processbench
+from workflows.evaluation.processbench import Judgement
+from workflows.formats import prompts
+from workflows.formats.conversation import QUESTION, check_example, output_part
+from workflows.inputs.responses import read_responses
+from workflows.labels.rule import first_error
 
 SCRIPT = Path("src", "prm_evaluation", "prm_evaluate.py")
 PARTS = {"full": ("analyze", "verify", "execute"), "cot": ("analyze",),

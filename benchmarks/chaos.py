@@ -42,18 +42,19 @@ import yaml
 
 from launch.config import load
 from storage.audit import audit
-from storage.dataset import CARD, SUMS
-from storage.download import download
+from storage.datasets.dataset import CARD, SUMS
+from storage.datasets.download import download
 from storage.fault_points import VARIABLE
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.faults.chaos_cards import REAL_WEIGHTS, WEIGHTS, deck, points
 from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes, containers
 from tests.scripted_world import world_problems, write_problems
-from workflows.build import standing, start_run
-from workflows.road import STAGE_NAMES
+from workflows.builds.build import start_run
+from workflows.runs.driving import standing
+from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[1]
 SCRIPTED: dict[str, Any] = {
@@ -162,7 +163,7 @@ def build(
 
 def start(config: Path, store: str) -> Run:
     """The run, with its problems stored."""
-    loaded = load(config, {"store": store})
+    loaded = load(config, store=store)
     return start_run(loaded, open_store(loaded.store), None)
 
 

@@ -1,7 +1,7 @@
 """Let a rationale writer verify solutions: code rounds in child processes, the index by a vote.
 
 Invariant: code runs outside of this process, one interpreter per solution, each block under a time
-limit; and what the writer reads is built by ``workflows.prompts`` alone.
+limit; and what the writer reads is built by ``workflows.formats.prompts`` alone.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from workflows import prompts
+from workflows.formats import prompts
 
 _CHILD = """
 import contextlib, io, json, sys

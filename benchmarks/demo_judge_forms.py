@@ -16,16 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.engine import Engine, EngineSettings, Sampling
-from actors.engines import open_engine
-from actors.judge import Opinion
+from actors.engines.contract import Engine, EngineSettings, Sampling
+from actors.engines.opening import open_engine
 from demo import check, world
 from demo.problem import Problem
-from storage import records
+from storage.rows import records
 from storage.seeds import request_seed
-from workflows import steps
-from workflows.judging import Seat, repair_chat
-from workflows.stages import policy_chat
+from workflows.formats import steps
+from workflows.formats.solving import policy_chat
+from workflows.judging.seats import Opinion, Seat, repair_chat
 
 MODELS = Path(__file__).parents[1] / "demo" / "models"
 CARD = Path(__file__).parents[1] / "demo" / "MODEL_CARD.md"

@@ -17,10 +17,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from actors.engines.contract import Chat
 from benchmarks.demo_judge import Verdict, parses, rationalize
 from demo import check, world
 from demo.problem import Problem
-from workflows import prompts, steps
+from workflows.formats import prompts, steps
 
 MODELS = Path(__file__).parents[1] / "demo" / "models"
 CARD = Path(__file__).parents[1] / "demo" / "MODEL_CARD.md"
@@ -45,9 +46,9 @@ class Model:
         )
         self._tokenizer = self._engine.get_tokenizer()
 
-    def render(self, chat: prompts.Chat) -> str:
+    def render(self, chat: Chat) -> str:
         opened = self._tokenizer.apply_chat_template(
-            chat.messages(), tokenize=False, add_generation_prompt=True
+            chat.turns(), tokenize=False, add_generation_prompt=True
         )
         return str(opened) + chat.prefill
 

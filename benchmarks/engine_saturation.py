@@ -21,12 +21,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.rendering import ChatRenderer
-from actors.sampler import PolicySampler
-from actors.stage import ShardRows
-from actors.vllm_core import engine_arguments
-from actors.vllm_engine import VllmEngine
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.rendering import ChatRenderer
+from actors.engines.vllm import VllmEngine
+from actors.engines.vllm_core import engine_arguments
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -39,14 +37,16 @@ from benchmarks.saturation import (
     vllm_requests,
 )
 from demo.world import row, sample
-from storage.records import Problem
+from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows.records import Problem
 from storage.seeds import request_seed
-from workflows import steps
 from workflows.answers import read_answer
-from workflows.grading import grader
-from workflows.sampling import QuotaRule
+from workflows.answers.grading import grader
+from workflows.formats import steps
+from workflows.formats.solving import policy_chat
+from workflows.sampling.quota import QuotaRule
 from workflows.settings import AnswerSettings, SampleSettings
-from workflows.stages import policy_chat
+from workflows.stages.sample import PolicySampler
 
 TARGET = 0.9
 
@@ -124,7 +124,7 @@ class Bench:
             seed=seed,
         )
         watch = Stopwatch()
-        result = await sampler.run(ShardRows(problems=self.problems))
+        result = await sampler.run(ShardRows({PROBLEMS: self.problems}))
         return Measured(result.counts["tokens"], *watch.read())
 
     async def run(self) -> dict[str, Any]:

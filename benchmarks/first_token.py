@@ -16,12 +16,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from actors.engine import EngineSettings, Sampling
-from actors.engines import open_engine
+from actors.engines.contract import EngineSettings, Sampling
+from actors.engines.opening import open_engine
 from benchmarks.smollm2 import smollm2
-from workflows.ingest import read_problems
+from workflows.formats.solving import policy_chat
+from workflows.inputs.problems import read_problems
 from workflows.settings import SampleSettings
-from workflows.stages import policy_chat
 
 PROBLEMS = Path(__file__).parents[1] / "examples/math_problems.jsonl"
 KINDS = {

@@ -42,8 +42,8 @@ from dataclasses import replace
 from pathlib import Path as Folder
 from typing import Any
 
-from actors.training_settings import LearningSettings
-from actors.vllm_core import LOGGING
+from actors.engines.vllm_core import LOGGING
+from actors.training.settings import LearningSettings
 from benchmarks.gpu_stages import WORDS, Budget, Row, Stages
 from benchmarks.precision import conversations, train_once
 from benchmarks.saturation import Stopwatch

@@ -15,24 +15,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path as Folder
 from typing import Any
 
-from actors.engine import Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engines.contract import Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engines.scripted import Script, ScriptedEngine
+from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.scripted_engine import Script, ScriptedEngine
-from actors.stage import ShardRows, Stage
-from actors.vllm_engine import VllmEngine
+from actors.workers.contract import Processor
 from benchmarks import paper_world
 from benchmarks.saturation import Stopwatch, Tap, asked_directly, forget
 from demo import world
-from storage.records import Path, PathLabels, Problem
-from workflows.configuration import BuildConfig, ModelSettings
-from workflows.settings import (
-    EstimateSettings,
-    RationalizeSettings,
-    SampleSettings,
-    StageSettings,
-)
-from workflows.stages import StageMaker
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Path, PathLabels, Problem
+from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.settings import EstimateSettings, RationalizeSettings, SampleSettings, StageSettings
+from workflows.stages.maker import StageMaker
 
 WORDS = 272
 """The small vocabulary; also the mean of the lengths before they are cut at twice as many."""
@@ -138,7 +134,7 @@ class Stages:
         row.tell()
         return engine, row
 
-    def stage(self, name: str, engine: Tap, sandbox: Any, config: BuildConfig) -> Stage:
+    def stage(self, name: str, engine: Tap, sandbox: Any, config: BuildConfig) -> Processor:
         """A stage whose model speaks."""
         role, script = {
             "sample": ("policy", paper_world.policy),
@@ -172,7 +168,7 @@ class Stages:
     def shards(self, size: int) -> list[ShardRows]:
         """The problems, cut into shards."""
         return [
-            ShardRows(problems=self.problems[at : at + size])
+            ShardRows({PROBLEMS: self.problems[at : at + size]})
             for at in range(0, len(self.problems), size)
         ]
 
@@ -183,7 +179,7 @@ class Stages:
             sample = SampleSettings(max_tokens=256, first_round=16, cap=16)
             config = replace(self.config, stages=replace(self.config.stages, sample=sample))
             everything = self.shards(len(self.problems))
-            few = [ShardRows(problems=self.problems[:4])]
+            few = [ShardRows({PROBLEMS: self.problems[:4]})]
             await self.measured("warm", "sample", engine, few, config=config)
             row, _ = await self.measured("full", "sample", engine, everything, config=config)
         finally:
@@ -209,7 +205,7 @@ class Stages:
                 found.append((await self.measured("estimate", "estimate", engine, some))[0])
             if sandbox is not None and self.budget.allows("rationale", found):
                 some = [
-                    replace(rows, labels=tuple(map(_label, rows.paths)))
+                    rows.but({LABELS: tuple(map(_label, rows[PATHS]))})
                     for rows in _selected(shards, paths, self.arguments.solutions)
                 ]
                 row, _ = await self.measured(
@@ -228,7 +224,7 @@ def _selected(
 ) -> list[ShardRows]:
     """The shards with `count` of their selected paths each."""
     return [
-        replace(rows, paths=tuple([path for path in made if path.selected][:count]))
+        rows.but({PATHS: tuple([path for path in made if path.selected][:count])})
         for rows, made in zip(shards, paths, strict=True)
     ]
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from workflows.grading import grader
+from workflows.answers.grading import grader
 from workflows.settings import AnswerSettings
 
 Pair = tuple[str, str]

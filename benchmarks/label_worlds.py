@@ -5,8 +5,8 @@ it; a solution is right with the probability that its last state has. Problems k
 four wrong solutions each, drawn as stage `sample` draws them, and state 0 is rolled out once for
 all solutions of a problem. Labels are ratio labels (>= 0.8); the oracle's are computed from the
 true probabilities, the others from rollouts. Budgets and posteriors are the ones that ship
-(`workflows.budgets`), asked in turns; the chain is fitted to 300 other solutions, fully rolled
-out, and what that pilot cost is not in the figures.
+(`workflows.estimation.budgets`), asked in turns; the chain is fitted to 300 other solutions, fully
+rolled out, and what that pilot cost is not in the figures.
 
     math    a mix; 45 % of steps matter, 45 % of those are mistakes, 55 % of mistakes kill
     hard    the same from low starts; easy: the same from high ones
@@ -26,10 +26,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from workflows.chain_fit import fit
-from workflows.estimators import rollouts_per_state
-from workflows.posterior import Flags, Floats, Integers, Observed, believe_by_rule
-from workflows.replay import Outcomes, allocated
+from workflows.estimation.chain_fit import fit
+from workflows.estimation.fixed import rollouts_per_state
+from workflows.estimation.posterior import Flags, Floats, Integers, Observed, believe_by_rule
+from workflows.estimation.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 
 LABELS = LabelSettings()

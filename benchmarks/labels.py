@@ -33,36 +33,33 @@ from pathlib import Path as File
 import numpy as np
 import torch
 
-from actors.completer import Completer
-from actors.engine import EngineSettings, Sampling
-from actors.models import model_identity
-from actors.stage import ShardRows
+from actors.engines.contract import EngineSettings, Sampling
+from actors.models.identity import model_identity
 from benchmarks.label_methods import METHODS, Method
 from benchmarks.label_report import HEAD, Row, averaged, draw, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
-from launch.config import store_url
-from storage.layout import DEFAULT_STORE
-from storage.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ROLLOUTS, ShardRows
+from storage.rows.records import Path, PathLabels, Problem, Rationale, StateRollouts, standing
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
 from workflows.answers import read_answer
-from workflows.budgets import budget_of
-from workflows.chain_fit import fit
-from workflows.consensus import ConsensusStage
-from workflows.grading import grader
-from workflows.label_scores import Scores, difference, first_wrong
-from workflows.labels import LabelStage
-from workflows.posterior import Chain, Observed
-from workflows.settings import (
-    AnswerSettings,
-    ConsensusSettings,
-    SampleSettings,
-)
-from workflows.smoothed_labels import counted
-from workflows.stages import opened_chat
-from workflows.step_values import labelled_steps, step_values
-from workflows.steps import openings
+from workflows.answers.grading import grader
+from workflows.estimation.budgets import budget_of
+from workflows.estimation.chain_fit import fit
+from workflows.estimation.posterior import Chain, Observed
+from workflows.estimation.smoothed import counted
+from workflows.formats.solving import opened_chat
+from workflows.formats.steps import openings
+from workflows.labels.rule import first_error
+from workflows.labels.scores import Scores, difference
+from workflows.labels.values import labelled_steps, step_values
+from workflows.runs.reading import store_url
+from workflows.settings import AnswerSettings, ConsensusSettings, SampleSettings
+from workflows.stages.consensus import ConsensusStage
+from workflows.stages.estimate import Completer
+from workflows.stages.label import LabelStage
 
 TEMPERATURE = 0.7
 MOST_TOKENS = 256
@@ -105,9 +102,9 @@ def laboratory(run: Run, bank: Bank, solutions: int, pilot: int) -> Laboratory:
     """The first problems of a run until there are so many solutions, and the next ones as pilot."""
     groups: list[Group] = []
     for shard in range(run.spec.plan.shards):
-        paths = run.read_rows("sample", shard, Path)
-        written = standing(run.read_rows("rationalize", shard, Rationale))
-        for problem in run.read_rows("problems", shard, Problem):
+        paths = run.read_rows(PATHS, shard)
+        written = standing(run.read_rows(RATIONALES, shard))
+        for problem in run.read_rows(PROBLEMS, shard):
             name = problem.problem_id
             mine = [path for path in paths if path.problem_id == name]
             groups.append((problem, mine, [row for row in written if row.problem_id == name]))
@@ -134,9 +131,11 @@ def _enough(groups: Sequence[Group], start: int, solutions: int) -> int:
 
 def _rows(groups: Sequence[Group]) -> ShardRows:
     return ShardRows(
-        problems=tuple(problem for problem, _, _ in groups),
-        paths=tuple(path for _, paths, _ in groups for path in paths),
-        rationales=tuple(row for _, _, written in groups for row in written),
+        {
+            PROBLEMS: tuple(problem for problem, _, _ in groups),
+            PATHS: tuple(path for _, paths, _ in groups for path in paths),
+            RATIONALES: tuple(row for _, _, written in groups for row in written),
+        }
     )
 
 
@@ -183,7 +182,7 @@ class Bench:
         """path_id -> labels, what they cost, and drops by reason."""
         seed = seed if method.same_luck else seed + 1_000
         rows, counts, drops = await self.rolled(method, self.lab.measured, seed, chain)
-        made = await LabelStage(method.label, chain).run(replace(self.lab.measured, rollouts=rows))
+        made = await LabelStage(method.label, chain).run(self.lab.measured.but({ROLLOUTS: rows}))
         drops.update(drop.reason for drop in made.drops)
         return {row.path_id: row for row in made.rows}, counts, drops
 
@@ -192,11 +191,10 @@ class Bench:
     ) -> tuple[set[str], Counter[str]]:
         """What consensus with the run's stored verifications keeps."""
         settings = ConsensusSettings(rule=rule)  # type: ignore[arg-type]
-        written = tuple(row for row in self.lab.measured.rationales if row.path_id in labels)
+        written = tuple(row for row in self.lab.measured[RATIONALES] if row.path_id in labels)
         agreed = await ConsensusStage(settings).run(
-            ShardRows(paths=self.lab.measured.paths, labels=tuple(labels.values()),
-                      rationales=written)
-        )  # fmt: skip
+            self.lab.measured.but({LABELS: labels.values(), RATIONALES: written})
+        )
         reasons = Counter(drop.reason for drop in agreed.drops)
         return {row.path_id for row in agreed.rows if row.kept}, reasons
 
@@ -241,8 +239,8 @@ class Bench:
             true = self.true_labels(method, path)
             both = min(len(said), len(true))
             rule.add_labels(said[:both], true[:both])
-            rule.first += (first_wrong(said) == first_wrong(true)) - (
-                first_wrong(said[:both]) == first_wrong(true[:both])
+            rule.first += (first_error(said) == first_error(true)) - (
+                first_error(said[:both]) == first_error(true[:both])
             )
             truth = self.lab.truth[path.path_id]
             checker.add(said, truth)
@@ -285,9 +283,9 @@ def main() -> None:
     run = Run.open(open_store(store_url(chosen.store)), chosen.run)
     lab = laboratory(run, bank, chosen.solutions, chosen.pilot)
     for rows in (lab.measured, lab.pilot):
-        of = {problem.problem_id: problem for problem in rows.problems}
+        of = {problem.problem_id: problem for problem in rows[PROBLEMS]}
         bank.fill(opened_chat(SYSTEM, of[path.problem_id], openings(path.text, path.steps)[state])
-                  for path in rows.paths if path.selected
+                  for path in rows[PATHS] if path.selected
                   for state in range(len(path.steps)))  # fmt: skip
     pilot = sum(path.selected for path in lab.pilot.paths)
     steps = np.mean([len(path.steps) for path in lab.selected])

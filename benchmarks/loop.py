@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from storage.layout import DEFAULT_STORE
+from storage.runs.layout import DEFAULT_STORE
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "demo" / "models" / "rationale"

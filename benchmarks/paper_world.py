@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from actors.engine import Chat
-from actors.scripted_engine import Script
-from workflows import prompts, steps
+from actors.engines.contract import Chat
+from actors.engines.scripted import Script
+from workflows.formats import prompts, steps
 
 WORD = 10
 MOST_STEPS = 8

@@ -32,24 +32,24 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
 
-from actors.engine import Chat, Completion, EngineSettings, Sampling
-from actors.paced_sandbox import PacedSandbox
-from actors.scripted_engine import Clock, Latency, ScriptedEngine
-from actors.stage import Stage
+from actors.engines.contract import Chat, Completion, EngineSettings, Sampling
+from actors.engines.scripted import Clock, Latency, ScriptedEngine
+from actors.sandbox.paced import PacedSandbox
+from actors.workers.contract import Processor
 from benchmarks import paper_world
 from benchmarks.paper_world import IN_FLIGHT, SCRIPTS
 from benchmarks.response_lengths import RESPONSE_CHARACTERS
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
-from workflows.build import start_run
-from workflows.configuration import BuildConfig
-from workflows.drive import Driver, Happened
-from workflows.schedule import RolePlan, Schedule
-from workflows.stages import StageMaker
+from workflows.builds.build import start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.stages.maker import StageMaker
 
 STAGE_OF = {"policy": "sample", "completer": "estimate", "rationale": "rationalize"}
 STEP_S = {"policy": 0.08, "completer": 0.08, "rationale": 0.0154}
@@ -106,7 +106,7 @@ class PlacesCluster(LocalCluster):
         """Of each stage's engine."""
         self.timed: TimedSandbox | None = None
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         if role == "cpu":
             return self._maker.pure()
         settings: EngineSettings = self._config.engine(role)

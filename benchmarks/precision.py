@@ -29,17 +29,17 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.fitness import dtype_for, precision_for
-from actors.machine import look
-from actors.model_facts import facts_of
-from actors.training_batches import Conversation, Corpus, StepPlan
-from actors.training_events import Place
-from actors.training_settings import LearningSettings, TrainingSettings
-from actors.training_trainer import StepTrainer, arguments
-from actors.vllm_engine import VllmEngine
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.vllm import VllmEngine
+from actors.machines.fitness import dtype_for, precision_for
+from actors.machines.machine import look
+from actors.models.facts import facts_of
+from actors.training.batches import Conversation, Corpus, StepPlan
+from actors.training.events import Place
+from actors.training.settings import LearningSettings, TrainingSettings
+from actors.training.trainer import StepTrainer, arguments
 from demo.world import sample
-from storage.records import Message
+from storage.rows.records import Message
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

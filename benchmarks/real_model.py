@@ -30,26 +30,22 @@ from typing import Any, TypeVar
 
 import yaml
 
-from actors.healing import Healed
-from actors.stage import ShardRows
-from actors.vllm_engine import VllmEngine
+from actors.engines.healing import Healed
+from actors.engines.vllm import VllmEngine
 from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
 from launch.config import load
-from storage.records import (
-    Agreement,
-    Example,
-    PathLabels,
+from storage.objects.opening import open_store
+from storage.rows import kinds
+from storage.rows.kinds import PROBLEMS, Rows, ShardRows
+from storage.rows.records import (
     Problem,
     Rationale,
-    StateRollouts,
     standing,
 )
-from storage.records import Path as Sampled
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.sampling import pass_at_1
-from workflows.stages import StageMaker
+from storage.runs.run import Run
+from workflows.sampling.quota import pass_at_1
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/smollm2.yaml"
@@ -114,16 +110,16 @@ class Report:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._problems = {row.problem_id: row for row in self._rows("problems", Problem)}
-        self._paths = self._rows("sample", Sampled)
-        self._labels = {row.path_id: row for row in self._rows("label", PathLabels)}
-        self._written = self._rows("rationalize", Rationale)
-        self._agreements = {row.path_id: row for row in self._rows("consensus", Agreement)}
-        self.exported = self._rows("export", Example)
+        self._problems = {row.problem_id: row for row in self._rows(kinds.PROBLEMS)}
+        self._paths = self._rows(kinds.PATHS)
+        self._labels = {row.path_id: row for row in self._rows(kinds.LABELS)}
+        self._written = self._rows(kinds.RATIONALES)
+        self._agreements = {row.path_id: row for row in self._rows(kinds.AGREEMENTS)}
+        self.exported = self._rows(kinds.EXAMPLES)
 
-    def _rows(self, stage: str, kind: type[Row]) -> list[Row]:
-        shards = sorted(self._run.shards_of(stage))
-        return [row for shard in shards for row in self._run.read_rows(stage, shard, kind)]
+    def _rows(self, kind: Rows[Row]) -> list[Row]:
+        shards = sorted(self._run.shards_of(kind.stage))
+        return [row for shard in shards for row in self._run.read_rows(kind, shard)]
 
     def lines(self) -> Iterator[str]:
         """The report."""
@@ -163,7 +159,7 @@ class Report:
 
     def _estimated(self) -> Iterator[str]:
         yield "\n== estimate, label: rollouts from the policy's own beginnings"
-        rollouts = self._rows("estimate", StateRollouts)
+        rollouts = self._rows(kinds.ROLLOUTS)
         own = [row for row in rollouts if not row.shared]
         yield (
             f"{sum(row.n for row in own)} rollouts, {sum(row.c for row in own)} right, "
@@ -281,7 +277,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _tokens_of(stage: Any, rows: Sequence[Problem]) -> int:
-    result = await stage.run(ShardRows(problems=tuple(rows)))
+    result = await stage.run(ShardRows({PROBLEMS: rows}))
     return int(result.counts["tokens"])
 
 

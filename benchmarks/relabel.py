@@ -27,17 +27,18 @@ from typing import Any
 
 import numpy as np
 
-import workflows.stages
-from actors.engine import EngineSettings
-from storage.download import download
-from storage.records import AnswerCount, CodeRun, Path, Problem, Rationale, StateRollouts
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.build import finish, planned, start_run
-from workflows.configuration import BuildConfig, ModelSettings
-from workflows.derived_runs import start_derived, take_over
+import workflows.stages.maker
+from actors.engines.contract import EngineSettings
+from storage.datasets.download import download
+from storage.objects.opening import open_store
+from storage.rows.kinds import PATHS, PROBLEMS, RATIONALES, ROLLOUTS
+from storage.rows.records import AnswerCount, CodeRun, Path, Problem, Rationale, StateRollouts
+from storage.runs.run import Run
+from workflows.builds.build import finish, planned, start_run
+from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.builds.derive import start_derived, take_over
 from workflows.settings import ConsensusSettings, EstimateSettings, LabelSettings, StageSettings
-from workflows.stages import makers
+from workflows.stages.maker import makers
 
 STEPS, SAMPLES, SELECTED, K = 7, 32, 8, 64
 STEP = "We add the two numbers and carry the one, which gives the sum that the next step needs. "
@@ -120,15 +121,15 @@ async def store_finished(config: BuildConfig, seed: int) -> Run:
     worker = makers(run, config)["cpu"]("synthetic", None)
     await worker.open()
     for shard in range(run.spec.plan.shards):
-        asked: list[Problem] = run.read_rows("problems", shard, Problem)
+        asked: list[Problem] = run.read_rows(PROBLEMS, shard)
         paths = [path for problem in asked for path in samples_of(problem)]
         chosen = [path for path in paths if path.selected]
         rolled = [row for path in chosen for row in rollouts_of(path, rand)]
-        run.publish("sample", shard, Path, paths)
+        run.publish(PATHS, shard, paths)
         spent = {"rollouts": K * len(rolled), "tokens": sum(row.tokens for row in rolled)}
-        run.publish("estimate", shard, StateRollouts, rolled, counts=spent)
+        run.publish(ROLLOUTS, shard, rolled, counts=spent)
         await worker.work("label", shard)
-        run.publish("rationalize", shard, Rationale, [rationale_of(p, rand) for p in chosen])
+        run.publish(RATIONALES, shard, [rationale_of(p, rand) for p in chosen])
         for stage in ("consensus", "export"):
             await worker.work(stage, shard)
     finish(run)
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=File, default=None, help="where the stores lie")
     asked = parser.parse_args()
-    workflows.stages.open_engine = no_engine
+    workflows.stages.maker.open_engine = no_engine
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         config = configuration(File(name), -(-asked.solutions // SELECTED), asked.shard_size)
         source = asyncio.run(store_finished(config, asked.seed))

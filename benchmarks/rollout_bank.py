@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from actors.engine import Chat, Completion, Reply, Sampling
+from actors.engines.contract import Chat, Completion, Reply, Sampling
 from benchmarks.tree_drawing import TreeModel, draw
 from demo.tokenizer import END, START
 from demo.training import token_id

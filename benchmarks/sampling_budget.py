@@ -3,7 +3,8 @@
 Two worlds. `beta`: problems with success rates drawn from Beta laws, samples as coin flips.
 `demo`: a finished demo run's own samples: each problem's stored paths, drawn again with
 replacement, with their texts and tokens; problems that were dropped are in it too. The rules are
-the ones that ship (`workflows.sampling.QuotaRule`, `allocation`), on shards of the same problems:
+the ones that ship (`workflows.sampling.quota.QuotaRule`, `allocation`), on shards of the same
+problems:
 
     blind     rounds until both quotas are full, at most `cap` samples per problem
     knapsack  as many samples in all as blind took, given where they fill most quota
@@ -23,13 +24,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks import paper_world
-from launch.config import store_url
 from storage.errors import NothingFound
-from storage.layout import DEFAULT_STORE
-from storage.records import Path, Problem
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.sampling import QuotaRule, allocation, tally
+from storage.objects.opening import open_store
+from storage.rows.kinds import PATHS, PROBLEMS
+from storage.rows.records import Path
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
+from workflows.runs.reading import store_url
+from workflows.sampling.quota import QuotaRule, allocation, tally
 from workflows.settings import SampleSettings
 
 Draw = Callable[[int, random.Random], Path]
@@ -125,9 +127,9 @@ def demo_world(run: Run) -> list[Draw]:
     worlds = []
     for shard in range(run.spec.plan.shards):
         made: dict[str, list[Path]] = {}
-        for path in run.read_rows("sample", shard, Path):
+        for path in run.read_rows(PATHS, shard):
             made.setdefault(path.problem_id, []).append(path)
-        for problem in run.read_rows("problems", shard, Problem):
+        for problem in run.read_rows(PROBLEMS, shard):
             if problem.problem_id in made:
                 worlds.append(_again(made[problem.problem_id]))
     return worlds

@@ -27,9 +27,9 @@ from functools import partial
 from pathlib import Path
 
 from actors.sandbox import Backend, Limits, Request, SandboxSettings, open_sandbox
-from actors.sandbox.docker_box import description, start, try_image
-from actors.sandbox.dockerd import find_engine
-from actors.sandbox.image.importing import ensure_image
+from actors.sandbox.docker.box import description, start, try_image
+from actors.sandbox.docker.engine import find_engine
+from actors.sandbox.docker.image import ensure_image
 from actors.sandbox.image.rootfs import PYTHON, build_root, state_dir
 from actors.sandbox.pool import Pool
 

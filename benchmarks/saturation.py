@@ -19,10 +19,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from actors.engine import Chat, Reply, Sampling
-from actors.rendering import ChatRenderer
-from actors.vllm_core import LOGGING
-from actors.vllm_engine import VllmEngine
+from actors.engines.contract import Chat, Reply, Sampling
+from actors.engines.rendering import ChatRenderer
+from actors.engines.vllm import VllmEngine
+from actors.engines.vllm_core import LOGGING
 
 _numbers = count()
 
@@ -76,6 +76,7 @@ class Tap:
 
     def __init__(self, engine: VllmEngine) -> None:
         self._engine = engine
+        self.spell = engine.spell
         self.asked: list[tuple[Chat, Sampling]] = []
         self.tokens = 0
         self.busy_s = 0.0

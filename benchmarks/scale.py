@@ -39,25 +39,25 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from actors.engine import EngineSettings
-from actors.scripted_engine import Latency, ScriptedEngine
-from actors.stage import Stage
+from actors.engines.contract import EngineSettings
+from actors.engines.scripted import Latency, ScriptedEngine
+from actors.workers.contract import Processor
 from benchmarks import paper_world
 from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
-from storage.commits import Receipt
-from storage.layout import KINDS
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import stage_rows
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.virtual_time import run_virtually
-from workflows.build import finish, start_run
-from workflows.configuration import BuildConfig
-from workflows.drive import Driver, Happened
-from workflows.road import ROAD, STAGE_NAMES
-from workflows.schedule import RolePlan, Schedule
-from workflows.stages import StageMaker
+from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.stages import ROAD, STAGE_NAMES
+from workflows.stages.maker import StageMaker
 
 PROBLEMS = 7_500
 LOAD_S = 90.0
@@ -111,7 +111,7 @@ class EngineCluster(LocalCluster):
         self._gone = Seconds()
         """Of engines that were closed."""
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         if role == "cpu":
             return self._maker.pure()
         self._made = clock = MeteredClock(GPUS[role], IN_FLIGHT[role])
@@ -256,7 +256,7 @@ class Publishers:
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Publish."""
-        publish = partial(self.own_run.publish, stage, shard, KINDS[stage], [])
+        publish = partial(self.own_run.publish, stage_rows(stage), shard, [])
         receipt = await asyncio.get_running_loop().run_in_executor(self.threads, publish)
         self.won += receipt.won
         if self.won * 10 >= len(self.memory) * self.own_run.spec.plan.shards * len(ROAD):

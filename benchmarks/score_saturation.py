@@ -20,11 +20,10 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.engine import Chat, EngineSettings, Sampling
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.vllm import VllmEngine
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.stage import ShardRows
-from actors.vllm_engine import VllmEngine
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -37,9 +36,11 @@ from benchmarks.saturation import (
     table,
 )
 from demo import solutions, world
-from storage.records import Response
-from workflows.scoring import VerifierMaker, speller
-from workflows.scoring_settings import EXECUTING, ScoreConfig, ScoreModels, VerifySettings
+from storage.rows.kinds import RESPONSES, ShardRows
+from storage.rows.records import Response
+from workflows.formats.verification import EXECUTING, VerifySettings
+from workflows.scoring.settings import ScoreConfig, ScoreModels
+from workflows.stages.maker import StageMaker
 
 TARGET = 0.8
 
@@ -80,10 +81,10 @@ class Bench:
         """The stage over one shard of all responses."""
         tap = Tap(engine)
         config = replace(self.config, verify=replace(self.config.verify, seed=seed))
-        stage = VerifierMaker(config).around(tap, sandbox, speller(config.models.verifier))
+        stage = StageMaker(config, config.run).around("verifier", tap, sandbox)["score"]
         await forget(engine)
         watch = Stopwatch()
-        result = await stage.run(ShardRows(responses=self.responses))
+        result = await stage.run(ShardRows({RESPONSES: self.responses}))
         seconds, worked = watch.read()
         runs = [run for row in result.rows for run in row.executions]
         print(f"{result.counts}, dropped {len(result.drops)}", file=sys.stderr)

@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.truth import measure
-from launch.config import store_url
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
+from workflows.runs.reading import store_url
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs" / "strategies"

@@ -26,15 +26,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from actors.engine import Chat, Engine, EngineSettings, Sampling
-from actors.engines import open_engine
+from actors.engines.contract import Engine, EngineSettings, Sampling
+from actors.engines.opening import open_engine
 from demo import check, world
 from demo.families import LEVELS
 from demo.problem import Problem
 from storage.errors import StepmillError
-from storage.records import Message
 from storage.seeds import request_seed
-from workflows import prompts, steps
+from workflows.formats import prompts, steps
 
 POLICY = Path(__file__).parent / "models" / "policy"
 SUBSETS: Mapping[str, tuple[int, ...]] = {"easy": (1, 2), "medium": (3,), "hard": (4, 5)}
@@ -66,9 +65,8 @@ async def sampled(
 
     async def one(problem: Problem) -> list[Sampled]:
         asked = prompts.policy_chat(problem.text)
-        turns = tuple(Message(turn["role"], turn["content"]) for turn in asked.messages())
         reply = await engine.generate(
-            Chat(turns, asked.prefill),
+            asked,
             Sampling(
                 n=count + SPARE,
                 temperature=0.7,

@@ -8,12 +8,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from actors.engines.contract import Chat
 from demo import check, judgements, rationales, world
 from demo.families import FAMILIES, LEVELS
 from demo.problem import Problem
 from demo.solutions import Habits, write
 from demo.tokenizer import END, START
-from workflows import judge_prompts, prompts, steps
+from workflows.formats import judge_prompts, prompts, steps
 
 POLICY = Habits(slip=0.25, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
 COMPLETER = Habits(check=0.06, swap=0.15)
@@ -44,9 +45,9 @@ class Path:
     steps: tuple[str, ...]
 
 
-def render(chat: prompts.Chat) -> str:
+def render(chat: Chat) -> str:
     """The chat as the models' template renders it, the prefill appended."""
-    turns = "".join(f"{START}{turn['role']}\n{turn['content']}{END}\n" for turn in chat.messages())
+    turns = "".join(f"{START}{turn['role']}\n{turn['content']}{END}\n" for turn in chat.turns())
     return f"{turns}{START}assistant\n{chat.prefill}"
 
 

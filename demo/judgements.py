@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from demo import check, rationales
 from demo.problem import COMMUTATIVE, OPERATIONS, Problem, answer_step, equation
 from demo.solutions import CHECK_LEAD
-from workflows import judge_prompts as asked
-from workflows import prompts
+from workflows.formats import judge_prompts as asked
+from workflows.formats import prompts
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
-from actors.training_keeping import stored_weights
+from actors.training.keeper import stored_weights
 from demo import corpus, sampling, tokenizer, training
 from demo.corpus import Document
 from demo.families.stories import PEOPLE, THINGS

@@ -14,7 +14,7 @@ from demo import check
 from demo.check import Equation
 from demo.problem import COMMUTATIVE, PYTHON, Operand, Problem, Ref
 from demo.solutions import CHECK_LEAD, REPAIR_LEAD
-from workflows import prompts
+from workflows.formats import prompts
 
 _NAMES = "abcdefgh"
 LEAD_IN = "Recompute it in Python:"

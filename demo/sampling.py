@@ -14,7 +14,7 @@ from demo import corpus
 from demo.corpus import Path
 from demo.tokenizer import END, PAD
 from demo.training import token_id
-from workflows import prompts, steps
+from workflows.formats import prompts, steps
 
 
 def policy_paths(

@@ -21,7 +21,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from workflows import judge_prompts, prompts, steps
+from workflows.formats import judge_prompts, prompts, steps
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 

@@ -16,20 +16,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path as File
+from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from demo import check, world
-from launch.config import store_url
-from storage.layout import DEFAULT_STORE
-from storage.records import Agreement, Example, Path, PathLabels
-from storage.runs import Run
-from storage.stores import open_store
-from storage.tree_records import TreeNode
-from workflows.comparison import ROLLED
-from workflows.label_scores import Scores
+from storage.objects.opening import open_store
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
+from storage.runs.scan import scan
+from workflows.labels.scores import Scores
+from workflows.runs.reading import store_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,67 +43,67 @@ class Worth:
 
 
 def measure(run: Run) -> Worth:
-    """Read a run shard by shard and compare its labels with the truth.
+    """Compare a run's labels with the truth.
 
     Where a road has no stage `label`, its labels are what the consensus read.
     """
     worth = Worth(Scores(), Scores(), Scores())
-    for shard in range(run.spec.plan.shards):
-        truths = true_first_errors(run, shard)
-        agreed = run.read_rows("consensus", shard, Agreement)
-        kept = {row.path_id for row in agreed if row.kept}
-        labelled: list[PathLabels] | list[Agreement] = agreed
-        if "label" in run.spec.stages:
-            labelled = run.read_rows("label", shard, PathLabels)
-        for labels in labelled:
-            truth = truths[labels.path_id]
-            worth.before.add(labels.labels, truth)
-            (worth.after if labels.path_id in kept else worth.dropped).add(labels.labels, truth)
+    truths = true_first_errors(run)
+    kept = set(scan(run, "consensus").filter("kept").select("path_id").collect()["path_id"])
+    stage = "label" if "label" in run.spec.stages else "consensus"
+    labelled = scan(run, stage).select("path_id", "labels").collect()
+    for path_id, labels in labelled.iter_rows():
+        truth = truths[path_id]
+        worth.before.add(labels, truth)
+        (worth.after if path_id in kept else worth.dropped).add(labels, truth)
     return worth
 
 
-def true_first_errors(run: Run, shard: int) -> dict[str, int | None]:
-    """path_id -> index of its first wrong step, for every path of a shard that may have labels.
+def true_first_errors(run: Run) -> dict[str, int | None]:
+    """path_id -> index of its first wrong step, for every path that may have labels.
 
     A tree's paths go from its root to its leaves; their steps are edges of one or more steps.
     """
     if "search" not in run.spec.stages:
-        selected = [path for path in run.read_rows("sample", shard, Path) if path.selected]
+        selected = scan(run, "sample").filter("selected")
+        rows = selected.select("path_id", "problem_id", "steps").collect().iter_rows()
         return {
-            path.path_id: check.first_error(world.problem(path.problem_id), path.steps)
-            for path in selected
+            path_id: check.first_error(world.problem(problem_id), steps)
+            for path_id, problem_id, steps in rows
         }
-    nodes = {node.node_id: node for node in run.read_rows("search", shard, TreeNode)}
+    columns = ("node_id", "parent_id", "problem_id", "steps", "leaf")
+    tree = scan(run, "search").select(columns).collect()
+    nodes = {node["node_id"]: node for node in tree.iter_rows(named=True)}
     found: dict[str, int | None] = {}
-    for leaf in (node for node in nodes.values() if node.leaf):
-        edges = [leaf.steps]
-        above = leaf.parent_id
+    for leaf in (node for node in nodes.values() if node["leaf"]):
+        edges = [leaf["steps"]]
+        above = leaf["parent_id"]
         while above is not None:
-            edges.insert(0, nodes[above].steps)
-            above = nodes[above].parent_id
+            edges.insert(0, nodes[above]["steps"])
+            above = nodes[above]["parent_id"]
         edge_of = [place for place, edge in enumerate(edges[1:]) for _ in edge]  # the root has none
         steps = [step for edge in edges for step in edge]
-        first = check.first_error(world.problem(leaf.problem_id), steps)
-        found[leaf.node_id] = None if first is None else edge_of[first]
+        first = check.first_error(world.problem(leaf["problem_id"]), steps)
+        found[leaf["node_id"]] = None if first is None else edge_of[first]
     return found
 
 
 def first_errors(run: Run) -> Iterator[dict[str, str | int]]:
     """The truth of every path, as `stepmill compare --truth` reads it; -1: no error."""
-    for shard in range(run.spec.plan.shards):
-        for name, found in true_first_errors(run, shard).items():
-            yield {"run": run.name, "path_id": name, "first_error": -1 if found is None else found}
+    for name, found in true_first_errors(run).items():
+        yield {"run": run.name, "path_id": name, "first_error": -1 if found is None else found}
 
 
-def first_example(run: Run) -> Example | None:
+def first_example(run: Run) -> dict[str, Any] | None:
     """An example with a wrong step, the most instructive kind, or the first there is."""
-    found: Example | None = None
-    for shard in range(run.spec.plan.shards if "export" in run.spec.stages else 0):
-        for example in run.read_rows("export", shard, Example):
-            if example.first_error is not None:
-                return example
-            found = found or example
-    return found
+    if "export" not in run.spec.stages:
+        return None
+    examples = scan(run, "export").select("path_id", "first_error", "conversations")
+    wrong = examples.filter(pl.col("first_error").is_not_null())
+    for asked in (wrong, examples):
+        for found in asked.head(1).collect().to_dicts():
+            return found
+    return None
 
 
 def show(run: Run, console: Console) -> None:
@@ -121,7 +121,7 @@ def show(run: Run, console: Console) -> None:
         ("problems", rows["problems"]),
         ("sampled paths", rows["sample"]),
         ("selected paths", counts["sample.selected"]),
-        ("rollouts", sum(counts[f"{stage}.rollouts"] for stage in ROLLED)),
+        ("rollouts", sum(counts[f"{stage}.rollouts"] for stage in run.spec.stages)),
         ("labelled paths", rows.get("label")),
         ("written rationales", rows.get("rationalize")),
         ("kept examples", rows.get("export")),
@@ -157,14 +157,14 @@ def _table(*rows: tuple[str, Scores]) -> Table:
     return table
 
 
-def _show_example(example: Example | None, console: Console) -> None:
+def _show_example(example: dict[str, Any] | None, console: Console) -> None:
     if example is None:
         console.print("no example was kept")
         return
-    console.rule(f"one example: {example.path_id}, first error {example.first_error}")
-    for turn in example.conversations:
-        console.print(f"[bold]{turn.role}[/bold]")
-        console.print(escape(turn.content), highlight=False)
+    console.rule(f"one example: {example['path_id']}, first error {example['first_error']}")
+    for turn in example["conversations"]:
+        console.print(f"[bold]{turn['role']}[/bold]")
+        console.print(escape(turn["content"]), highlight=False)
     console.rule()
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from demo.families import FAMILIES, LEVELS, SUBJECTS
 from demo.problem import Plan, Problem, Unsuitable
-from workflows import steps as solution_steps
+from workflows.formats import steps as solution_steps
 
 Split = Literal["train", "heldout"]
 

@@ -1,5 +1,5 @@
 """`python -m launch` is `stepmill`, also where the command is not installed."""
 
-from launch.cli import main
+from launch.cli.main import main
 
 main()

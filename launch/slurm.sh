@@ -51,7 +51,7 @@ srun --kill-on-bad-exit=0 --cpu-bind=none bash -c '
   ray start $where --temp-dir="$folder" --log-color=false --metrics-export-port=$METRICS_PORT --block' &
 ray=$!
 
-python -m launch.gathering "$head:$port" "$SLURM_JOB_NUM_NODES"
+python -m launch.cluster.gathering "$head:$port" "$SLURM_JOB_NUM_NODES"
 stepmill build "$@" --address "$head:$port" &
 build=$!
 again=

@@ -1,8 +1,8 @@
 """Reading everything a run has committed, and saying what is not as it should be.
 
 Shard by shard, down the road: each commit, the digest of its data, kind and number of rows, the
-schema, the items (`storage.accounting`), and what exported rows show; at the end `_SUCCESS.json`
-against the commits, and the dataset against its checksums.
+schema, the items (`storage.rows.accounting`), and what exported rows show; at the end
+`_SUCCESS.json` against the commits, and the dataset against its checksums.
 
 Invariant: an audit changes nothing, trusts nothing that it can read again, and holds one shard per
 reader, plus eight bytes per problem.
@@ -17,13 +17,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from storage import layout
-from storage.accounting import account_of, unaccounted
-from storage.commits import Commit, Receipt, read_commit, receipt_of
-from storage.dataset import check_dataset
+from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
-from storage.records import Example
-from storage.runs import NAMED, Run, Success, sum_receipts
+from storage.rows.accounting import account_of, unaccounted
+from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.records import Example
+from storage.runs import layout
+from storage.runs.commits import Commit, Receipt, read_commit, receipt_of
+from storage.runs.run import NAMED, Run, Success, sum_receipts
 
 READERS = 4
 
@@ -182,27 +183,28 @@ def _audit_rows(
         found.findings.append(Finding(kind, detail, commit.stage, found.shard))
 
     try:
-        rows = run.rows_of(commit, layout.KINDS[commit.stage])
+        kind = stage_rows(commit.stage)
+        rows = run.rows_of(commit, kind)
     except (ObjectCorrupt, InputError) as error:
         note("data_damaged", str(error))
         return None
     found.objects += 1
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
-    if found.unrun is not None and commit.stage == "export":
+    if found.unrun is not None and commit.stage == EXAMPLES.stage:
         found.exported += len(rows)
         for row in rows:
             if trouble := found.unrun(row):
                 note("not_executed", f"{row.path_id}: {trouble}")
-    account = account_of(commit.stage, rows, commit.drops)
+    account = account_of(kind, rows, commit.drops)
     if commit.stage == run.input_stage:
         if len(rows) != run.spec.plan.size(found.shard):
             note("plan", f"{len(rows)} {commit.stage}, planned {run.spec.plan.size(found.shard)}")
         found.problems = frozenset(map(_short_digest, account.seen))
         entered = account.seen | {drop.item for drop in commit.drops}
     if entered is not None:
-        for kind, item in unaccounted(commit.stage, entered, account, commit.drops):
-            note(kind, item)
+        for trouble, item in unaccounted(entered, account, commit.drops):
+            note(trouble, item)
     return account.through
 
 

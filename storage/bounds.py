@@ -1,10 +1,13 @@
-"""Bounds that pydantic holds settings to, wherever the settings are defined."""
+"""What pydantic holds settings to, wherever the settings are defined."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+"""An unknown key is an error; a field's docstring is its description."""
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Part = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]

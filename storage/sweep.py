@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
-from storage import layout
-from storage.dataset import dataset_files, dataset_views
+from storage.datasets.dataset import dataset_files, dataset_views
 from storage.errors import NothingFound, ObjectCorrupt
-from storage.local_store import LocalStore
-from storage.object_store import Entry
-from storage.runs import Run
+from storage.objects.local import LocalStore
+from storage.objects.store import Entry
+from storage.runs import layout
+from storage.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from storage.records import AnswerCount, Path, StateRollouts
-from workflows.posterior import Observed
+from storage.rows.records import AnswerCount, Path, StateRollouts
+from workflows.estimation.posterior import Observed
 
 
 def path(

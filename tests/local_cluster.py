@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from actors.stage import Stage
-from actors.worker import ShardWorker
-from actors.yields import Floor
-from storage.commits import Receipt
+from actors.workers.contract import Processor
+from actors.workers.worker import ShardWorker
+from actors.workers.yields import Floor
 from storage.errors import WorkerLost
-from storage.runs import Run
-from workflows.road import reads_by_stage, road_of
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
+from workflows.road import reads_by_stage
+from workflows.stages import road_of
 
-MakeStages = Callable[[str], Mapping[str, Stage]]
+MakeStages = Callable[[str], Mapping[str, Processor]]
 
 
 class LocalCluster:
@@ -29,7 +30,7 @@ class LocalCluster:
     async def open(self, worker: int, role: str) -> None:
         """Make a worker."""
 
-        async def stages() -> Mapping[str, Stage]:
+        async def stages() -> Mapping[str, Processor]:
             return self._make_stages(role)
 
         reads = reads_by_stage(road_of(self._run.spec.stages[1:]))

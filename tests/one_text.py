@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from actors.engine import Chat, EngineSettings, Reply, Sampling
-from actors.scripted_engine import ScriptedEngine
-from workflows import prompts
+from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.scripted import ScriptedEngine
+from workflows.formats import prompts
 
 _OWN_OUTPUT = re.compile(
     r"\s*\**\[code output\][^\n]*\n(?:\s*```(?:output)?\n.*?\n```\n)?", re.IGNORECASE | re.DOTALL

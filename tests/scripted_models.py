@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from actors.engine import Chat
+from actors.engines.contract import Chat
 from tests.scripted_world import ScriptedWorld, world_problems
 
 PROBLEMS = int(os.environ.get("STEPMILL_SCRIPTED_PROBLEMS", "14"))

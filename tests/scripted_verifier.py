@@ -10,15 +10,15 @@ import random
 import time
 from functools import cache
 
-from actors.engine import Chat
+from actors.engines.contract import Chat
 from demo import check, rationales
 from demo.problem import Problem
-from storage.records import Response
+from storage.rows.records import Response
 from tests.scripted_world import SLOPPY, world_problems
-from workflows import prompts
-from workflows.exports import QUESTION
-from workflows.rationales import paragraphs
-from workflows.scoring_form import VERDICT_OPENING
+from workflows.formats import prompts
+from workflows.formats.conversation import QUESTION
+from workflows.formats.rationale import paragraphs
+from workflows.formats.verification import VERDICT_OPENING
 
 PROBLEMS = 12
 DOUBT = 0.15

@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from actors.engine import Chat, EngineSettings
+from actors.engines.contract import Chat, EngineSettings
+from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Execution, Limits, Request, Verdict
-from actors.scripted_engine import ScriptedEngine
 from demo import check, judgements, rationales, solutions, world
 from demo.problem import Problem
-from workflows import judge_prompts, prompts, steps
+from workflows.formats import judge_prompts, prompts, steps
 
 SLOPPY = solutions.Habits(slip=0.15)
 

@@ -11,8 +11,8 @@ import os
 import socket
 from typing import Any
 
-from actors.training_events import Event, Place
-from actors.training_job import TrainingJob
+from actors.training.events import Event, Place
+from actors.training.job import TrainingJob
 
 
 def shard_on_cpus() -> None:
@@ -37,7 +37,7 @@ def work(rank: int, workers: int, port: int, job: TrainingJob, said: str) -> Non
     """One worker, to the end; the first one writes what it says into a file."""
     import torch
 
-    from actors.training_loop import train
+    from actors.training.loop import train
 
     torch.set_num_threads(1)
     os.environ |= {

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from workflows.schedule import Close, Open, RolePlan, Run, Schedule, Task
+from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, Task
 
 Seconds = Callable[[Task, random.Random], float]
 

@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from storage.layout import KINDS, ROAD
-from storage.object_store import ObjectStore
-from storage.records import CodeRun, Example, Message, Problem
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
-from storage.trainings import Training
-from workflows import prompts
-from workflows.exports import analyze_part, output_part, verify_part
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES, ROAD, stage_rows
+from storage.rows.records import CodeRun, Example, Message, Problem
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, input_digest
+from storage.trainings.training import Training
+from workflows.formats import prompts
+from workflows.formats.conversation import analyze_part, output_part, verify_part
 
 DEMO = Path(__file__).parents[1] / "demo" / "models" / "rationale"
 
@@ -139,8 +139,8 @@ def taught_run(store: ObjectStore, count: int = 24, name: str = "taught") -> Run
     made = examples(count)
     for shard in range(spec.plan.shards):
         for stage in ROAD[1:-1]:
-            run.publish(stage, shard, KINDS[stage], [])
-        run.publish("export", shard, Example, made[4 * shard : 4 * shard + 4])
+            run.publish(stage_rows(stage), shard, [])
+        run.publish(EXAMPLES, shard, made[4 * shard : 4 * shard + 4])
     run.finish()
     return run
 

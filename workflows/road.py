@@ -1,14 +1,11 @@
-"""The road of the data: which stages there are, what each reads, and which of them a run has.
+"""The road of the data: what a stage is to whoever moves shards along it, and what may follow what.
 
-A run's road is a setting (`stages.road`): some of the names in `STAGES`, in the order in which a
-shard passes them. `road_of` checks it and says what each of its stages reads there; the road is
-frozen into the run's spec (`Spec.stages`), from which workers, status, audit and download take it.
+A run's road is a setting (`stages.road`): names of stages, in the order in which a shard passes
+them. `checked_road` checks it and says what each of its stages reads there; the road is frozen into
+the run's spec (`Spec.stages`), from which workers, status, audit and download take it. What a stage
+does is described once, in its module in `workflows.stages`.
 
-A new stage is: a `StageSpec` here, the kind of its rows in `storage.layout.KINDS`, where they
-stand in `ShardRows` (`actors.worker.FIELD_OF`), its items in `storage.accounting` where a row is
-not simply one path, and how it is made in `workflows.stages`. A stage that can do without another
-names it in `reads` and in `without`. Models are asked for by role: a configuration needs a model
-for exactly the roles of its road.
+Models are asked for by role: a configuration needs a model for exactly the roles of its road.
 
 Invariant: a stage reads only stages that stand before it, and shard i of a stage is made from
 shard i of those, so that a shard moves on as soon as it is committed and the plan never depends
@@ -18,11 +15,13 @@ through, whether or not it reads that one's rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from storage.errors import ConfigurationError
+from storage.rows.accounting import unread_by
+from storage.rows.kinds import PROBLEMS
 
 Role = Literal[
     "policy", "completer", "prover", "rationale", "verifier", "generator", "judge", "cpu"
@@ -42,73 +41,21 @@ class StageSpec:
     """Of these, just one must stand before it."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
+    unread: tuple[str, ...] = ()
+    """Those just before it on a road of which it reads nothing: what they drop, it is not shown."""
 
 
-INPUT_STAGE = "problems"
+INPUT_STAGE = PROBLEMS.stage
 """Committed by whoever starts the run, so that a run continues from the store alone."""
 
-STAGES: tuple[StageSpec, ...] = (
-    StageSpec("sample", "policy", ("problems",)),
-    StageSpec("estimate", "completer", ("problems", "sample")),
-    StageSpec("prover", "prover", ("problems", "sample", "estimate")),
-    StageSpec("search", "completer", ("problems", "sample")),
-    StageSpec(
-        "label",
-        "cpu",
-        ("sample", "estimate", "prover", "search"),
-        without=("estimate", "prover", "search"),
-        one_of=("estimate", "search"),
-    ),
-    StageSpec(
-        "rationalize",
-        "rationale",
-        ("problems", "sample", "label"),
-        without=("label",),
-        runs_code=True,
-    ),
-    StageSpec(
-        "formalize", "cpu", ("problems", "sample", "label"), without=("label",), runs_code=True
-    ),
-    StageSpec("judge", "judge", ("problems", "sample", "label"), without=("label",)),
-    StageSpec(
-        "consensus",
-        "cpu",
-        ("sample", "search", "label", "rationalize", "formalize", "judge"),
-        without=("search", "label", "rationalize", "formalize", "judge"),
-    ),
-    StageSpec("repair", "judge", ("problems", "sample", "consensus")),
-    StageSpec("retry", "completer", ("problems", "repair")),
-    StageSpec(
-        "export",
-        "cpu",
-        (
-            "problems",
-            "sample",
-            "search",
-            "label",
-            "rationalize",
-            "formalize",
-            "judge",
-            "consensus",
-        ),
-        without=("search", "label", "rationalize", "formalize", "judge", "consensus"),
-    ),
-)
-"""Every stage that a build can have."""
 
-STAGE_NAMES: tuple[str, ...] = (
-    "sample", "estimate", "label", "rationalize", "consensus", "export",
-)  # fmt: skip
-"""The paper's road, which is the default."""
-
-
-def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
-    """The stages called `names`, each reading what stands before it on this road.
+def checked_road(names: Sequence[str], known: Mapping[str, StageSpec]) -> tuple[StageSpec, ...]:
+    """The stages called `names` out of those that are `known`, each reading what stands before it
+    on this road.
 
     Raises ConfigurationError for a name that is unknown or doubled and for a stage that lacks
     what it reads.
     """
-    known = {stage.name: stage for stage in STAGES}
     road: list[StageSpec] = []
     before = [INPUT_STAGE]
     if not names:
@@ -133,7 +80,8 @@ def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
                 f"`stages.road`: {name!r} needs one of {', '.join(stage.one_of)} before it, "
                 f"and has {', '.join(given) or 'none'}"
             )
-        road.append(replace(stage, reads=tuple(part for part in stage.reads if part in before)))
+        reads = tuple(part for part in stage.reads if part in before)
+        road.append(replace(stage, reads=reads, unread=unread_by(reads, before)))
         before.append(name)
     return tuple(road)
 
@@ -146,8 +94,3 @@ def reads_by_stage(road: Sequence[StageSpec]) -> dict[str, tuple[str, ...]]:
 def model_roles(road: Sequence[StageSpec]) -> tuple[Role, ...]:
     """The models that a road asks for, in the order in which it meets them."""
     return tuple(dict.fromkeys(stage.role for stage in road if stage.role != "cpu"))
-
-
-ROAD = road_of(STAGE_NAMES)
-MODEL_ROLES = model_roles(ROAD)
-"""The models of the paper's road."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actors.sandbox.box import Box
-from actors.sandbox.bubblewrap_box import BubblewrapBoxes
+from actors.sandbox.bubblewrap import BubblewrapBoxes
 from actors.sandbox.contract import Backend, Execution, Request, SandboxSettings
-from actors.sandbox.docker_box import DockerBoxes
+from actors.sandbox.docker.box import DockerBoxes
 from actors.sandbox.pool import BoxSource, Pool
 from storage.errors import ConfigurationError, InputError, SandboxUnavailable
 

@@ -14,15 +14,17 @@ from collections.abc import Mapping
 import transformers
 from task import FLIGHT, MODEL, arguments, prompt_of
 
-from actors.engine import EngineSettings
-from actors.ray_cluster import MakeWorker
-from actors.worker import ShardWorker
-from storage.commits import Receipt
-from storage.stores import open_store
-from workflows.build import continue_run, finish, start_run
-from workflows.configuration import BuildConfig, ClusterSettings, ModelSettings
+from actors.engines.contract import EngineSettings
+from actors.workers.ray_workers import MakeWorker
+from actors.workers.worker import ShardWorker
+from storage.objects.opening import open_store
+from storage.runs.commits import Receipt
+from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.driving import continue_run
 from workflows.settings import SampleSettings, StageSettings
-from workflows.stages import makers
+from workflows.stages.maker import makers
 
 SHARD = 100
 TOKENIZER = "demo/models/policy"

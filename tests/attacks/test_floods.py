@@ -10,8 +10,8 @@ from conftest import Arena
 
 from actors.sandbox import Request, Verdict
 from actors.sandbox.box import Box
-from actors.sandbox.docker_box import GVISOR_PIDS, DockerBoxes
-from actors.sandbox.dockerd import LARGEST_LOG, find_engine, trim_log
+from actors.sandbox.docker.box import GVISOR_PIDS, DockerBoxes
+from actors.sandbox.docker.engine import LARGEST_LOG, find_engine, trim_log
 from actors.sandbox.image.rootfs import state_dir
 
 pytestmark = [pytest.mark.container, pytest.mark.asyncio(loop_scope="session")]

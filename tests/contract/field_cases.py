@@ -32,47 +32,58 @@ import yaml
 from botocore.exceptions import ClientError
 from markdown_it import MarkdownIt
 
-from actors.completions_api import BadAnswer
-from actors.completions_api import read_answer as read_reply
-from actors.engine import Chat, Completion, Reply, Sampling
-from actors.grader import Grader
-from actors.healing import Healed
-from actors.rationale_writer import Budget, RationaleWriter
-from actors.rendering import ChatRenderer
+from actors.engines.completions_api import BadAnswer
+from actors.engines.completions_api import read_answer as read_reply
+from actors.engines.contract import Chat, Completion, Reply, Sampling
+from actors.engines.healing import Healed
+from actors.engines.rendering import ChatRenderer
+from actors.engines.scripted import ScriptedEngine
+from actors.engines.token_ids import Spelling
+from actors.grading.pool import Grader
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
-from actors.scripted_engine import ScriptedEngine
-from actors.spelling import Spelling
-from actors.stage import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from launch.config import load, load_training
-from launch.emptiness import why_empty
-from launch.grade import grade_stream, read_question
+from launch.verbs.looking.emptiness import why_empty
+from launch.verbs.looking.grade import grade_stream, read_question
 from storage.errors import InputError, ItemError, SandboxUnavailable, StepmillError
-from storage.records import CodeRun, Message, PathLabels, Problem, Rationale, Response, standing
-from storage.records import Path as SolutionPath
-from storage.s3_store import S3Store
+from storage.objects.s3 import S3Store
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.records import (
+    CodeRun,
+    Message,
+    PathLabels,
+    Problem,
+    Rationale,
+    Response,
+    standing,
+)
+from storage.rows.records import Path as SolutionPath
 from tests import built_tokenizers
-from tests.e2e.test_scripted_build import Build as ScriptedBuild
-from tests.e2e.test_scripted_build import configure
+from tests.support.scripted_build import Build as ScriptedBuild
+from tests.support.scripted_build import configure
 from tests.training_world import examples, qwen25_tokenizer
-from workflows import steps
 from workflows.answers import check_reference, normal, read_answer
-from workflows.best_of_n import Candidate, majority
-from workflows.build import finish
-from workflows.executed import first_found
-from workflows.exports import clean_text
-from workflows.grading import alike, grader
-from workflows.ingest import checked_problems
-from workflows.judging import read_alignment, read_paragraphs
-from workflows.processbench import Judgement, score
-from workflows.rationales import PaperForm, paragraphs
-from workflows.responses import read_responses
-from workflows.rewards import reward_at
-from workflows.sampling import flaw
+from workflows.answers.grading import alike, grader
+from workflows.builds.build import finish
+from workflows.evaluation.best_of_n import Candidate, majority
+from workflows.evaluation.processbench import Judgement, score
+from workflows.formats import steps
+from workflows.formats.conversation import clean_text
+from workflows.formats.executed import first_found
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
+from workflows.formats.steps import flaw
+from workflows.inputs.problems import checked_problems
+from workflows.inputs.responses import read_responses
+from workflows.judging.seats import read_alignment, read_paragraphs
+from workflows.judging.tools import tool_verdicts
 from workflows.settings import AnswerSettings
-from workflows.tool_verdicts import tool_verdicts
-from workflows.training_mask import masker_for, render, with_trainable_template
-from workflows.views import VIEWS
+from workflows.stages.rationalize import RationaleWriter
+from workflows.training.mask import masker_for, render, with_trainable_template
+from workflows.views.catalogue import VIEWS
+from workflows.votes.rewards import reward_at
+from workflows.writing.code_loop import Budget
 
 DATA = Path(__file__).parents[1] / "data"
 FAST_S = 30.0
@@ -369,7 +380,9 @@ def _result(given: Mapping[str, Any]) -> ShardResult[Rationale]:
         )  # fmt: skip
         labels: list[PathLabels] = []
         return await writer.run(
-            ShardRows(problems=[Problem("p", given["problem"], "1")], paths=[path], labels=labels)
+            ShardRows(
+                {PROBLEMS: [Problem("p", given["problem"], "1")], PATHS: [path], LABELS: labels}
+            )
         )
 
     return asyncio.run(written())

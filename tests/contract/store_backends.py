@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from storage.local_store import LocalStore
-from storage.memory_store import MemoryStore
-from storage.object_store import ObjectStore
-from storage.patience import Patience
-from storage.s3_store import S3Store
-from storage.stores import open_store
+from storage.objects.local import LocalStore
+from storage.objects.memory import MemoryStore
+from storage.objects.opening import open_store
+from storage.objects.patience import Patience
+from storage.objects.s3 import S3Store
+from storage.objects.store import ObjectStore
 from tests.contract.ceph_server import shared_ceph
 from tests.contract.s3_servers import shared_ministack
 from tests.faults.fault_proxy import fault_proxy

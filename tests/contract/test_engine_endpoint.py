@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 
-from actors.endpoint_engine import EndpointEngine
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.rendering import ChatRenderer
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.endpoint import EndpointEngine
+from actors.engines.rendering import ChatRenderer
 from storage.errors import ConfigurationError, EngineFailed, ItemError
-from storage.records import Message
+from storage.rows.records import Message
 
 Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 

@@ -18,12 +18,12 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from actors.endpoint_engine import EndpointEngine
-from actors.engine import Chat, Engine, EngineSettings, Reply, Sampling
-from actors.scripted_engine import ScriptedEngine
-from actors.vllm_engine import VllmEngine
+from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Sampling
+from actors.engines.endpoint import EndpointEngine
+from actors.engines.scripted import ScriptedEngine
+from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
-from storage.records import Message
+from storage.rows.records import Message
 from tests.contract.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -104,7 +104,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
                 "--served-model-name",
                 "tiny",
                 "--enforce-eager",
-                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.vllm_core
+                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.engines.vllm_core
             ],
             env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -392,9 +392,9 @@ async def test_a_killed_engine_core_fails_everything_in_flight_and_after(
 
 OWNER = """
 import asyncio, sys, time
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.vllm_engine import VllmEngine
-from storage.records import Message
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.vllm import VllmEngine
+from storage.rows.records import Message
 
 async def main():
     engine = await VllmEngine.open(EngineSettings(

@@ -16,23 +16,25 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Sampling
-from actors.judge import Judge
-from actors.rationale_writer import Budget, RationaleWriter
+from actors.engines.contract import Sampling
+from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from storage.errors import ItemError, SandboxUnavailable
-from storage.records import Example, Judgement, Problem, Rationale, standing
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Example, Judgement, Problem, Rationale, standing
 from tests.contract.own_replies import TALLY, replies
 from tests.one_text import OneText
 from tests.unit.actors.test_executed_rationales import shown_invented, unlike_what_runs
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
-from workflows.executed import shown_unrun
-from workflows.exports import example_of
-from workflows.judging import Seat
-from workflows.rationales import PaperForm
+from workflows.formats.conversation import example_of
+from workflows.formats.executed import shown_unrun
+from workflows.formats.paper_form import PaperForm
+from workflows.judging.seats import Seat
+from workflows.stages.judge import Judge
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 
 RATIONALES, JUDGES = replies("rationale"), replies("judge")
 LIMITS = Limits(wall_s=20.0, cpu_s=20.0, memory_mb=256)
@@ -41,11 +43,8 @@ LIMITS = Limits(wall_s=20.0, cpu_s=20.0, memory_mb=256)
 def shard_of(given: Mapping[str, Any]) -> ShardRows:
     """The solution that a reply is about."""
     one = rows(*given["steps"])
-    return ShardRows(
-        problems=(Problem("p", given["problem"], "1", reference_solution="As above."),),
-        paths=one.paths,
-        labels=one.labels,
-    )
+    problem = Problem("p", given["problem"], "1", reference_solution="As above.")
+    return one.but({PROBLEMS: (problem,)})
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def exported(given: Mapping[str, Any], row: Rationale) -> Example:
     """The conversation that is made of a rationale, were all its steps right."""
     shard = shard_of(given)
     right = [True] * len(row.analyses)
-    return example_of(shard.problems[0], shard.paths[0], right, [], row, {}, "run")
+    return example_of(shard[PROBLEMS][0], shard[PATHS][0], right, [], row, {}, "run")
 
 
 @pytest.mark.parametrize("line", RATIONALES, ids=lambda line: line["note"])
@@ -155,7 +154,7 @@ async def test_a_judges_reply_is_read_as_a_careful_reader_reads_it(line: dict[st
         ScriptedEngine(lambda chat, seed: given["reply"]),
         panel=(Seat(given["form"], "reference_solution" if given["form"] == "align" else "none"),),
         votes=1, meta=False, only_wrong=False, readable=lambda row: True,
-        entering=lambda rows: rows.paths,
+        entering=lambda rows: rows[PATHS],
         sampling=Sampling(max_tokens=4000), model="judge", seed=0,
     )  # fmt: skip
     (row,) = (await judge.run(shard_of(given))).rows

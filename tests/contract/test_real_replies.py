@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from actors.engine import Sampling
-from actors.rationale_writer import Budget, RationaleWriter
+from actors.engines.contract import Sampling
 from actors.sandbox.contract import Limits
-from actors.stage import ShardResult
-from storage.records import Rationale, standing
+from actors.workers.contract import ShardResult
+from storage.rows.records import Rationale, standing
 from tests.one_text import OneText
 from tests.unit.actors.test_executed_rationales import (
     INVENTED,
@@ -25,8 +24,10 @@ from tests.unit.actors.test_executed_rationales import (
     unlike_what_runs,
 )
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
-from workflows.judging import read_paragraphs
-from workflows.rationales import PaperForm
+from workflows.formats.paper_form import PaperForm
+from workflows.judging.seats import read_paragraphs
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 
 
 @dataclass(frozen=True)

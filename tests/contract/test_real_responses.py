@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from launch.grade import grade_stream
+from launch.verbs.looking.grade import grade_stream
 from storage.errors import InputError
 from workflows.answers import check_reference, equal, normal, quick, read_answer
 from workflows.settings import AnswerSettings

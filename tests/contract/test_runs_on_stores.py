@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.download import download
-from storage.memory_store import MemoryStore
-from storage.object_store import ObjectStore
+from storage.datasets.dataset import assemble
+from storage.datasets.download import download
+from storage.objects.memory import MemoryStore
+from storage.objects.store import ObjectStore
 from storage.sweep import sweep
 from tests.contract.store_backends import BACKENDS
 from tests.unit.storage.test_sweep import stray

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import ray
 
-from actors.ray_cluster import ray_session
 from actors.sandbox import (
     Backend,
     Limits,
@@ -29,6 +28,7 @@ from actors.sandbox import (
 )
 from actors.sandbox import executor as executor_module
 from actors.sandbox.executor import CodeExecutor, RemoteSandbox, start_executor
+from actors.workers.ray_workers import ray_session
 from storage.errors import SandboxLost, SandboxUnavailable
 
 pytestmark = [pytest.mark.container, pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]

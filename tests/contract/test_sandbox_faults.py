@@ -21,19 +21,11 @@ import psutil
 import pytest
 from docker import APIClient
 
-from actors.sandbox import (
-    Backend,
-    Limits,
-    Request,
-    SandboxSettings,
-    Verdict,
-    docker_box,
-    open_sandbox,
-    owners,
-)
-from actors.sandbox.bubblewrap_box import MARK, kill_orphans
-from actors.sandbox.docker_box import LABEL, ContainerLink, DockerBoxes
-from actors.sandbox.dockerd import find_engine, stop_private
+from actors.sandbox import Backend, Limits, Request, SandboxSettings, Verdict, open_sandbox, owners
+from actors.sandbox.bubblewrap import MARK, kill_orphans
+from actors.sandbox.docker import box as docker_box
+from actors.sandbox.docker.box import LABEL, ContainerLink, DockerBoxes
+from actors.sandbox.docker.engine import find_engine, stop_private
 from actors.sandbox.image.rootfs import build_root, state_dir
 from storage.errors import SandboxLost, SandboxUnavailable
 
@@ -264,7 +256,7 @@ def private_state() -> Iterator[Path]:
 async def test_a_killed_engine_is_started_again_and_the_run_repeated(
     private_state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.sandbox.dockerd.DEFAULT_SOCKET", "unix:///nowhere.sock")
+    monkeypatch.setattr("actors.sandbox.docker.engine.DEFAULT_SOCKET", "unix:///nowhere.sock")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     settings = replace(SETTINGS, backend=Backend.DOCKER, state_dir=str(private_state))
     sandbox = open_sandbox(settings)

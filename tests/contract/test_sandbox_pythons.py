@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from actors.sandbox import Request, SandboxSettings, Verdict
-from actors.sandbox.bubblewrap_box import BubblewrapBoxes
-from actors.sandbox.docker_box import DockerBoxes, try_image
-from actors.sandbox.dockerd import Engine, find_engine, remove
-from actors.sandbox.image.importing import REPOSITORY, ensure_image
+from actors.sandbox.bubblewrap import BubblewrapBoxes
+from actors.sandbox.docker.box import DockerBoxes, try_image
+from actors.sandbox.docker.engine import Engine, find_engine, remove
+from actors.sandbox.docker.image import REPOSITORY, ensure_image
 from actors.sandbox.image.interpreter import ask, running
 from actors.sandbox.image.rootfs import RootFolder, build_root, recipe, state_dir
 from actors.sandbox.image.trial import BLOCK, PATIENCE, try_root

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from storage import probe
 from storage.errors import NothingFound
-from storage.memory_store import MemoryStore
-from storage.object_store import ObjectStore, Put
-from storage.stores import open_store
+from storage.objects import probe
+from storage.objects.memory import MemoryStore
+from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore, Put
 from tests.contract.store_backends import BACKENDS
 
 SIZES = [0, 1, 65_536, 9 * 1024 * 1024]

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from storage.download import download
-from storage.views import FOLDER
+from storage.datasets.download import download
+from storage.datasets.view import FOLDER
 from tests.contract.tiny_model import make_tiny_model
-from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import finish
-from workflows.views import VIEWS
+from tests.support.scripted_build import Build, configure
+from workflows.builds.build import finish
+from workflows.views.catalogue import VIEWS
 
 pytestmark = pytest.mark.slow
 

@@ -33,8 +33,8 @@ class Cuda:
         vllm.platforms._current_platform = FourGpus()
         from dataclasses import replace
         from vllm.engine.arg_utils import AsyncEngineArgs
-        from actors.engine import EngineSettings
-        from actors.vllm_core import engine_arguments
+        from actors.engines.contract import EngineSettings
+        from actors.engines.vllm_core import engine_arguments
 
         def chosen(parallel, **more):
             settings = EngineSettings(model=model, tensor_parallel=parallel, dtype="float32")
@@ -50,7 +50,7 @@ class Cuda:
         }
 
 async def main():
-    from actors.ray_places import RayPlaces
+    from actors.workers.ray_places import RayPlaces
     places = RayPlaces()
     node, there = await places.take(0, "engine", {"GPU": 4, "CPU": 0.01})
     actor = ray.remote(Cuda).options(num_cpus=0.01, num_gpus=4, scheduling_strategy=there).remote()

@@ -13,16 +13,16 @@ import json
 import sys
 from pathlib import Path
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.training_events import Event, Place
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.training.events import Event, Place
 from launch.config import load_training
-from storage.records import Message
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.records import Message
 
 
 async def generate(name: str, commit: str) -> str:
     """Open the engine and ask it something."""
-    from actors.vllm_engine import VllmEngine
+    from actors.engines.vllm import VllmEngine
 
     settings = EngineSettings(
         model=name, revision=commit, max_model_len=256, max_in_flight=4, cpu_threads=1
@@ -38,8 +38,8 @@ async def generate(name: str, commit: str) -> str:
 
 def train(folder: Path) -> int:
     """Train on the run `taught` of the folder's store, as a worker does."""
-    from actors.training_loop import train as work
-    from workflows.training import job_of, pinned, start_training
+    from actors.training.loop import train as work
+    from workflows.training.start import job_of, pinned, start_training
 
     config = pinned(load_training(folder / "train.yaml"), None)
     training = start_training(config, open_store(config.store))

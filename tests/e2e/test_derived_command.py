@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from launch.cli import run_command
-from storage.runs import Run
-from storage.stores import open_store
-from tests.e2e.test_scripted_build import CONFIG, Build, configure
-from workflows.build import finish
+from launch.cli.main import run_command
+from storage.objects.opening import open_store
+from storage.runs.run import Run
+from tests.support.scripted_build import CONFIG, Build, configure
+from workflows.builds.build import finish
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,9 @@ def no_engine_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("an engine, a sandbox or a cluster was asked for")
 
     for place in (
-        "launch.site.ray_session", "launch.site.look_at", "launch.deriving.require",
-        "launch.building.require", "workflows.stages.open_engine",
+        "workflows.runs.site.ray_session", "workflows.runs.site.look_at",
+        "workflows.builds.run.require",
+        "workflows.stages.maker.open_engine",
     ):  # fmt: skip
         monkeypatch.setattr(place, refused)
 

@@ -10,24 +10,27 @@ from typing import Any
 
 import pytest
 
-from actors.stage import Stage
-from actors.worker import ShardWorker
-from storage import layout
+from actors.workers.contract import Processor
+from actors.workers.worker import ShardWorker
 from storage.audit import audit
-from storage.derivation import origin_of
-from storage.download import download
+from storage.datasets.download import download
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
-from storage.records import Rationale
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import RATIONALES
+from storage.runs import layout
+from storage.runs.origin import origin_of
+from storage.runs.run import Run
 from storage.sweep import sweep
-from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import finish, planned, standing
-from workflows.configuration import BuildConfig
-from workflows.derived_runs import Inherited, models_needed, plan_derivation, start_derived
-from workflows.derived_runs import take_over as take
-from workflows.road import reads_by_stage, road_of
-from workflows.stages import StageMaker
+from tests.golden import check_golden
+from tests.support.scripted_build import Build, configure
+from workflows.builds.build import finish, planned
+from workflows.builds.configuration import BuildConfig
+from workflows.builds.derive import Inherited, models_needed, plan_derivation, start_derived
+from workflows.builds.derive import take_over as take
+from workflows.road import reads_by_stage
+from workflows.runs.driving import standing
+from workflows.stages import road_of
+from workflows.stages.maker import StageMaker
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def take_over(run: Run, config: BuildConfig) -> Inherited | None:
     """As `build --from` does, with a worker that has no engine to open."""
 
     def worker(name: str, sandbox: object) -> ShardWorker:
-        async def pure() -> Mapping[str, Stage]:
+        async def pure() -> Mapping[str, Processor]:
             return StageMaker(config, run.name).pure()
 
         return ShardWorker(run, reads_by_stage(road_of(run.spec.stages[1:])), pure, name)
@@ -103,6 +106,7 @@ def test_a_change_of_labels_or_filters_is_finished_without_any_engine(
     assert set(found.made) == anew
     assert standing(run).finished
     finish(run)
+    check_golden(run.name, run)
     assert audit(run).findings == audit(built.run).findings == ()
     fresh = of_a_fresh_build(config, tmp_path).run
     for stage in run.spec.stages:
@@ -177,7 +181,7 @@ def test_a_source_under_way_gives_what_it_has_and_the_build_makes_the_rest(
 def test_rationales_are_not_reused_where_other_paths_have_labels(
     built: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workflows.labels import LabelStage
+    from workflows.stages.label import LabelStage
 
     made = LabelStage.run
 
@@ -192,7 +196,7 @@ def test_rationales_are_not_reused_where_other_paths_have_labels(
     assert found is not None
     assert found.made == {"label": 4}
     with pytest.raises(NothingFound):
-        run.read_rows("rationalize", 0, Rationale)
+        run.read_rows(RATIONALES, 0)
 
 
 REFUSED = [

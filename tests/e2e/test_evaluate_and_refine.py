@@ -15,31 +15,35 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from actors.engine import Chat
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import Stage
-from actors.worker import ShardWorker
+from actors.engines.contract import Chat
+from actors.engines.scripted import ScriptedEngine
+from actors.workers.contract import Processor
+from actors.workers.worker import ShardWorker
 from demo import check
-from launch import evaluating, refining
-from launch.cli import run_command
-from launch.evaluating import Evaluation, Verifier
-from launch.refining import Refinement
+from launch.cli.main import run_command
+from launch.verbs.models.evaluate import evaluate_file
+from launch.verbs.models.refine import refine_file
 from storage.audit import audit
-from storage.layout import KINDS
-from storage.records import Response
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import VERIFICATIONS
+from storage.rows.records import Response
+from storage.runs.run import Run
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
 from tests.scripted_world import InProcessSandbox, world_problems, write_problems
-from workflows import steps
-from workflows.build import continue_run
-from workflows.floor import floor_of
-from workflows.processbench import Judgement, score
-from workflows.refinement import RefineSettings
-from workflows.refining import RefineConfig, RefinerMaker
-from workflows.scoring import VerifierMaker
-from workflows.scoring_settings import ScoreConfig
+from workflows.evaluation import run as evaluate
+from workflows.evaluation.processbench import Judgement, score
+from workflows.evaluation.run import Evaluation, Verifier
+from workflows.formats import steps
+from workflows.formats.refinement import RefineSettings
+from workflows.refinement import turns as refine
+from workflows.refinement.run import RefineConfig
+from workflows.refinement.turns import Refinement
+from workflows.runs.driving import continue_run
+from workflows.schedule.floor import floor_of
+from workflows.scoring.settings import ScoreConfig
+from workflows.stages.maker import StageMaker
 
 VERIFIER = "tests.scripted_verifier:verifier"
 BLIND, MUTE = f"{__name__}:blind", f"{__name__}:mute"
@@ -75,20 +79,20 @@ class Here:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.worked: Counter[str] = Counter()
         monkeypatch.setattr(
-            "launch.site.Site.complete",
+            "workflows.runs.site.Site.complete",
             lambda site, run, config, makers: self.complete(run, config),
         )
 
     def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:
+        maker = StageMaker(config, run.name)
         if isinstance(config, RefineConfig):
-            self._work(run, config, asyncio.run(RefinerMaker(config).stages("generator", None)))
+            self._work(run, config, asyncio.run(maker.stages("generator", None)))
             return
         script = SCRIPTS[config.models.verifier.model]
         engine = ScriptedEngine(script, config.models.verifier)
-        stage = VerifierMaker(config).around(engine, InProcessSandbox(), None)
-        self._work(run, config, {"score": stage})
+        self._work(run, config, maker.around("verifier", engine, InProcessSandbox()))
 
-    def _work(self, run: Run, config: Any, stages: Mapping[str, Stage]) -> None:
+    def _work(self, run: Run, config: Any, stages: Mapping[str, Processor]) -> None:
         cluster = OneStage(run, stages, config)
         asyncio.run(continue_run(run, config, cluster, 1, lambda event: None))
         self.worked.update(stage for stage, _ in cluster.worked)
@@ -97,13 +101,13 @@ class Here:
 class OneStage(LocalCluster):
     """Workers of a road of one stage."""
 
-    def __init__(self, run: Run, stages: Mapping[str, Stage], config: Any) -> None:
+    def __init__(self, run: Run, stages: Mapping[str, Processor], config: Any) -> None:
         super().__init__(run, lambda role: stages, floor_of(config.floor))
         self._reads = {stage.name: stage.reads for stage in config.road}
         self._made = stages
 
     async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Stage]:
+        async def stages() -> Mapping[str, Processor]:
             return self._made
 
         self._workers[worker] = ShardWorker(
@@ -141,7 +145,7 @@ def evaluation(folder: Path, **change: Any) -> Evaluation:
 
 
 def test_the_table_holds_the_f1_of_what_each_verifier_said(here: Here, tmp_path: Path) -> None:
-    found = evaluating.evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
+    found = evaluate_file(evaluation(tmp_path), tmp_path / "out", None, True)
     value = {
         (one.verifier, one.measure, one.k): one.value
         for one in found.measures if one.subset == ""
@@ -152,7 +156,7 @@ def test_the_table_holds_the_f1_of_what_each_verifier_said(here: Here, tmp_path:
     assert audit(run).findings == ()
     # By hand, from the committed rows: the first history alone of the four.
     rows = [row for shard in sorted(run.shards_of("score"))
-            for row in run.read_rows("score", shard, KINDS["score"])]  # fmt: skip
+            for row in run.read_rows(VERIFICATIONS, shard)]  # fmt: skip
     each = []
     for number in range(4):
         said = {row.response_id: row.rewards for row in rows if row.history == number}
@@ -172,13 +176,13 @@ def test_evaluating_again_asks_nobody_and_more_baselines_only_themselves(
     here: Here, tmp_path: Path
 ) -> None:
     alone = evaluation(tmp_path, verifiers=(Verifier("verifier", VERIFIER, "cot"),), n=2)
-    first = evaluating.evaluate(alone)
+    first = evaluate.evaluate(alone)
     asked_once = here.worked.copy()
     assert asked_once["score"] == 3
-    assert evaluating.evaluate(alone) == first
+    assert evaluate.evaluate(alone) == first
     assert here.worked == asked_once
     more = replace(alone, verifiers=(*alone.verifiers, Verifier("blind", BLIND, "direct")))
-    assert evaluating.evaluate(more).measures[: len(first.measures)] == first.measures
+    assert evaluate.evaluate(more).measures[: len(first.measures)] == first.measures
     assert here.worked["score"] == 6
 
 
@@ -187,7 +191,7 @@ def test_a_model_without_verdicts_is_a_result_of_an_evaluation_and_the_end_of_a_
 ) -> None:
     alone = evaluation(tmp_path, verifiers=(Verifier("mute", MUTE, "direct"),))
     store = f"file://{tmp_path}/store"
-    run = Run.open(open_store(store), evaluating.evaluate(alone).runs["mute"])
+    run = Run.open(open_store(store), evaluate.evaluate(alone).runs["mute"])
     assert run.totals("score").drops == {"no_verdict": PROBLEMS}
     (tmp_path / "more.yaml").write_text("models: {verifier: {kind: scripted}}")
     command = ["score", MUTE, str(tmp_path / "world.jsonl"), "--mode", "direct", "--n", "4"]
@@ -200,7 +204,7 @@ def test_probes_ask_about_rewritten_solutions(here: Here, tmp_path: Path) -> Non
     right = [row for row in world_responses() if row.label == -1]
     assert right
     wanted = evaluation(tmp_path, probes=("corrupted",), n=5)
-    found = evaluating.evaluate(replace(wanted, verifiers=wanted.verifiers[:1]))
+    found = evaluate.evaluate(replace(wanted, verifiers=wanted.verifiers[:1]))
     value = {one.measure: (one.value, one.solutions) for one in found.measures}
     assert value["corruption_caught"][1] == len(right)
     assert value["corruption_caught"][0] > 0.5
@@ -214,7 +218,7 @@ def test_best_of_n_is_measured_beside_majority(here: Here, tmp_path: Path) -> No
         for number in range(2)
     ]  # fmt: skip
     wanted = replace(evaluation(tmp_path, suite="bon", n=2), file=responses_file(tmp_path, rows))
-    found = evaluating.evaluate_file(wanted, tmp_path / "out", None, False)
+    found = evaluate_file(wanted, tmp_path / "out", None, False)
     value = {(one.verifier, one.measure, one.k): one.value for one in found.measures}
     share = sum(bool(row.correct) for row in rows) / len(rows)
     assert value["verifier", "pass_at_1", 2] == pytest.approx(share)
@@ -238,7 +242,7 @@ def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
         settings=RefineSettings(form=form),
         score_asked=settings(tmp_path) | {"verify.histories": 5, "verify.mode": "cot"},
     )
-    refining_config = partial(refining._generator, wanted)
+    refining_config = partial(refine._generator, wanted)
 
     def scripted(_: Refinement, store: str) -> RefineConfig:
         config = refining_config(store)
@@ -246,15 +250,19 @@ def test_refinement_raises_accuracy_stops_and_is_not_paid_for_twice(
         return replace(config, models=replace(config.models, generator=engine))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refining, "_generator", scripted)
-        turns = refining.refine_file(wanted, tmp_path / "out", None, False)
+        patch.setattr(refine, "_generator", scripted)
+        turns = refine_file(wanted, tmp_path / "out", None, False)
         paid = here.worked.copy()
-        assert refining.refine_file(wanted, tmp_path / "again", None, True) == turns
+        assert refine_file(wanted, tmp_path / "again", None, True) == turns
     assert here.worked == paid
     assert turns[0].accuracy is not None and turns[-1].accuracy is not None
     assert turns[-1].accuracy > turns[0].accuracy
     assert turns[1].criticised >= turns[1].changed > 0
     assert [turn.accepted for turn in turns] == sorted(turn.accepted for turn in turns)
+    store = open_store(f"file://{tmp_path}/store")
+    names = {entry.key.split("/")[1] for entry in store.list("runs/")}
+    for name in sorted(names):
+        check_golden(f"refine {form}: {name}", Run.open(store, name))
     kept = [json.loads(line) for line in (tmp_path / "out" / "responses.jsonl").open()]
     assert [row["response_id"] for row in kept] == [row.response_id for row in rows]
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from actors.formal_verifier import FormalVerifier
 from actors.sandbox import Limits, SandboxSettings, open_sandbox
-from actors.stage import ShardRows
 from demo import check, world
 from demo.solutions import Habits, write
-from storage.records import Problem
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Problem
 from tests.label_rows import path
 from tests.unit.workflows.test_formal import decided
-from workflows.formal import in_words, programs
-from workflows.rationales import PaperForm
-from workflows.tool_verdicts import tool_verdicts
+from workflows.formats.paper_form import PaperForm
+from workflows.judging.formal import in_words, programs
+from workflows.judging.tools import tool_verdicts
+from workflows.stages.formalize import FormalVerifier
 
 pytestmark = pytest.mark.container
 SEED = 2
@@ -28,16 +28,18 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
     asked = list(world.sample(4, SEED, "train", families=("logic",)))
     solved = [write(problem, Habits(slip=0.3), rng).steps for problem in asked]
     rows = ShardRows(
-        problems=tuple(Problem(each.problem_id, each.text, each.answer) for each in asked),
-        paths=tuple(
-            replace(path(len(steps), True, problem_id=problem.problem_id), steps=list(steps))
-            for problem, steps in zip(asked, solved, strict=True)
-        ),
+        {
+            PROBLEMS: tuple(Problem(each.problem_id, each.text, each.answer) for each in asked),
+            PATHS: tuple(
+                replace(path(len(steps), True, problem_id=problem.problem_id), steps=list(steps))
+                for problem, steps in zip(asked, solved, strict=True)
+            ),
+        }
     )
     settings = SandboxSettings(slots=2, limits=Limits(wall_s=60, cpu_s=60))
     stage = FormalVerifier(
         open_sandbox(settings), programs=programs, in_words=in_words,
-        told=PaperForm(2000).code_output, entering=lambda given: given.paths,
+        told=PaperForm(2000).code_output, entering=lambda given: given[PATHS],
         limits=settings.limits,
     )  # fmt: skip
     try:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from launch.cli import app
-from storage.stores import open_store
+from launch.cli.main import app
+from storage.objects.opening import open_store
 from tests.contract.s3_servers import shared_ministack
 from tests.unit.launch.test_installed import pinned
 from tests.unit.storage.whole_run import finished
@@ -33,16 +33,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(40 * MINUTES)]
 LOOK = """
 import json
 from importlib.metadata import distributions
-from launch.installed import unmet_requirements
+from launch.verbs.looking.installed import unmet_requirements
 there = {found.metadata["Name"]: found.version for found in distributions()}
 print("said", json.dumps({"there": there, "unmet": [list(one) for one in unmet_requirements()]}))
 """
 GENERATE = """
 import asyncio
 import datasets, ray, torch, vllm
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.engines import open_engine
-from storage.records import Message
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.opening import open_engine
+from storage.rows.records import Message
 
 async def main():
     engine = await open_engine(EngineSettings(model="demo/models/policy", dtype="float32"))
@@ -57,7 +57,7 @@ if __name__ == "__main__":
 ARGUMENTS = """
 import importlib, json, sys
 from pathlib import Path
-from actors.vllm_core import engine_arguments
+from actors.engines.vllm_core import engine_arguments
 from launch.config import load
 from vllm.engine.arg_utils import AsyncEngineArgs
 for module, name in json.loads(sys.argv[1]):

@@ -16,35 +16,45 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.stage import Stage
+from actors.workers.contract import Processor
 from demo import check, world
 from demo.problem import Problem as WorldProblem
 from launch.config import load
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.layout import dataset_prefix
-from storage.records import (
+from storage.datasets.dataset import assemble
+from storage.datasets.view import View
+from storage.objects.opening import open_store
+from storage.rows.kinds import (
+    AGREEMENTS,
+    EXAMPLES,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    PROBLEMS,
+    RATIONALES,
+    RETRIED,
+    Record,
+    Rows,
+)
+from storage.rows.records import (
     Agreement,
-    Example,
-    Intervention,
     Judgement,
-    PathLabels,
-    Problem,
-    Rationale,
 )  # fmt: skip
-from storage.records import Path as SampledPath
-from storage.stores import open_store
-from storage.views import View
+from storage.rows.records import Path as SampledPath
+from storage.runs.layout import dataset_prefix
 from tests.e2e.test_label_strategies import NAMES
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows import judge_prompts, prompts
-from workflows.build import continue_run, finish, standing, start_run
-from workflows.configuration import BuildConfig
-from workflows.judge_views import INTERVENTION, LAST_STEP, intervened, last_step_balanced
-from workflows.stages import StageMaker
-from workflows.tool_verdicts import tool_verdicts
+from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.formats import judge_prompts, prompts
+from workflows.judging.tools import tool_verdicts
+from workflows.runs.driving import continue_run, standing
+from workflows.stages import described
+from workflows.stages.maker import StageMaker
+from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
 SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
@@ -78,32 +88,32 @@ class Build:
         asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
         finish(self.run)
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure(InProcessSandbox())
         return maker.around(role, self.world.engine(role), InProcessSandbox())
 
-    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
+    def rows(self, kind: Rows[Record]) -> list[Record]:
         """All rows of a stage."""
         shards = range(self.run.spec.plan.shards)
-        return [row for shard in shards for row in self.run.read_rows(stage, shard, kind)]
+        return [row for shard in shards for row in self.run.read_rows(kind, shard)]
 
     @property
     def paths(self) -> dict[str, SampledPath]:
         """Selected paths by id."""
-        return {p.path_id: p for p in self.rows("sample", SampledPath) if p.selected}
+        return {p.path_id: p for p in self.rows(PATHS) if p.selected}
 
     @property
     def kept(self) -> list[Agreement]:
         """What consensus kept."""
-        return [row for row in self.rows("consensus", Agreement) if row.kept]
+        return [row for row in self.rows(AGREEMENTS) if row.kept]
 
     @property
     def judgements(self) -> dict[str, list[Judgement]]:
         """path_id -> its judgements in order."""
         found: dict[str, list[Judgement]] = defaultdict(list)
-        for row in self.rows("judge", Judgement):
+        for row in self.rows(JUDGEMENTS):
             found[row.path_id].append(row)
         return found
 
@@ -125,7 +135,7 @@ def configured(
     for stage, settings in stages.items():
         written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
-    return load(folder / f"{name}.yaml", {"store": f"file:{folder}/store"})
+    return load(folder / f"{name}.yaml", store=f"file:{folder}/store")
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +163,11 @@ def test_every_strategy_builds_audits_clean_and_keeps_something(built: Any, name
     assert len(build.kept) > 5
 
 
+@pytest.mark.parametrize("name", (*OURS, "genprm"))
+def test_its_rows_are_the_golden_ones(built: Any, name: str) -> None:
+    check_golden(f"judging {name}", built(name).run)
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str) -> None:
     build = built(name)
@@ -163,9 +178,9 @@ def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str)
         for drop in commit.drops
     )
     if name == "int":
-        through = {row.path_id for row in build.rows("retry", Intervention) if row.kept}
+        through = {row.path_id for row in build.rows(RETRIED) if row.kept}
     else:
-        through = {row.path_id for row in build.rows("export", Example)}
+        through = {row.path_id for row in build.rows(EXAMPLES)}
     assert set(dropped.values()) <= {1}
     assert through | dropped.keys() == build.paths.keys()
     assert not through & dropped.keys()
@@ -224,10 +239,10 @@ def test_every_prompt_of_genprm_follows_from_problem_and_steps_alone(built: Any)
         text = texts[path.problem_id]
         for state in range(len(path.steps)):
             solved.add((text, prompts.completion_chat(text, path.steps[:state]).prefill))
-    for row in build.rows("rationalize", Rationale):
+    for row in build.rows(RATIONALES):
         path = build.paths[row.path_id]
         asked = prompts.rationale_chat(texts[path.problem_id], path.steps)
-        verified[asked.system, asked.user].append(row.text)
+        verified[asked.messages[0].content, asked.user].append(row.text)
     tried = {
         prompts.rationale_chat(texts[path.problem_id], path.steps).user
         for path in build.paths.values()
@@ -287,25 +302,25 @@ def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     built: Any,
 ) -> None:
     build = built("qwen_consensus")
-    labels = {row.path_id: row for row in build.rows("label", PathLabels)}
-    judged = build.rows("consensus", Agreement)
+    labels = {row.path_id: row for row in build.rows(LABELS)}
+    judged = build.rows(AGREEMENTS)
     for row in judged:
         agrees = row.judge_first_error == labels[row.path_id].first_error
         assert row.kept == (agrees and row.reason is None)
         assert not agrees or row.reason in (None, "judge_unreadable", "judge_split")
     reasons = Counter(row.reason for row in judged if not row.kept)
     assert len(judged) == len(build.kept) + sum(reasons.values())
-    for example in build.rows("export", Example):
+    for example in build.rows(EXAMPLES):
         assert example.labels.count(False) <= 1
         assert all(example.labels[:-1])  # nothing after the first error
 
 
 def test_thinkprms_kept_verifications_equal_the_labels_on_every_step(built: Any) -> None:
     build = built("thinkprm")
-    labels = {row.path_id: row.labels for row in build.rows("label", PathLabels)}
+    labels = {row.path_id: row.labels for row in build.rows(LABELS)}
     classes: dict[int, Counter[bool]] = defaultdict(Counter)
     for shard in range(build.run.spec.plan.shards):
-        for row in build.run.read_rows("consensus", shard, Agreement):
+        for row in build.run.read_rows(AGREEMENTS, shard):
             if row.kept:
                 spoken = build.judgements[row.path_id][row.chosen]
                 assert spoken.verdicts == labels[row.path_id] == row.labels
@@ -322,7 +337,7 @@ def test_aurora_votes_over_distinct_prompts_and_sights(built: Any) -> None:
         assert len(seats) == len(set(seats)) == 4
         votes = zip(*(said.verdicts for said in build.judgements[row.path_id]), strict=True)
         assert [2 * sum(step) > 4 for step in votes] == row.labels
-    solutions = {row.reference_solution for row in build.rows("problems", Problem)}
+    solutions = {row.reference_solution for row in build.rows(PROBLEMS)}
     asked = [chat.messages[1].content for chat in build.world.prompts]
     judged = [text for text in asked if "[Math Problem]" in text]
     seeing = [text for text in judged if any(each in text for each in solutions)]
@@ -335,7 +350,7 @@ def test_spares_last_label_is_the_outcome_and_its_classes_are_even(built: Any) -
     outcomes = Counter(paths[row.path_id].correct for row in build.kept)
     assert outcomes[True] == outcomes[False] > 0
     overwritten = 0
-    for row in build.rows("consensus", Agreement):
+    for row in build.rows(AGREEMENTS):
         assert row.labels[-1] == paths[row.path_id].correct
         (said,) = build.judgements[row.path_id]
         assert row.labels[:-1] == [verdict is True for verdict in said.verdicts[:-1]]
@@ -351,13 +366,13 @@ def test_grounded_paths_have_the_tools_sign_on_every_step_and_end_where_they_rec
     built: Any,
 ) -> None:
     build = built("groundedprm")
-    rationales = {row.path_id: row for row in build.rows("rationalize", Rationale)}
+    rationales = {row.path_id: row for row in build.rows(RATIONALES)}
     for row in build.kept:
         steps = len(build.paths[row.path_id].steps)
         signs = tool_verdicts(rationales[row.path_id].executions, steps)
         assert [value > 0 for value in row.values] == row.labels == signs[: len(row.labels)]
         assert row.labels == sorted(row.labels, reverse=True)  # right, then wrong, then nothing
-    reasons = {row.reason for row in build.rows("consensus", Agreement)}
+    reasons = {row.reason for row in build.rows(AGREEMENTS)}
     assert reasons <= {None, "tool_unreadable", "index_mismatch", "label_mismatch"}
 
 
@@ -374,7 +389,7 @@ def test_fovers_labels_are_z3s_and_its_export_is_last_step_balanced(built: Any) 
         assert truth is None or (first is not None and first <= truth)
         wrong += first is not None
     assert wrong > 0
-    examples = build.rows("export", Example)
+    examples = build.rows(EXAMPLES)
     cut = last_step_balanced(examples)
     labels = Counter(row.error_labels[-1] for row in cut)
     assert labels[True] == labels[False] > 0
@@ -391,7 +406,11 @@ def test_its_view_loads_in_datasets(built: Any, name: str, view: View, tmp_path:
     from datasets import load_dataset
 
     build = built(name)
-    files = [file for file in assemble(build.run, view) if file.path.endswith(".parquet")]
+    files = [
+        file
+        for file in assemble(build.run, view, described(build.run.spec.stages))
+        if file.path.endswith(".parquet")
+    ]
     for number, file in enumerate(files):
         data = build.run.store.get(f"{dataset_prefix(build.run.name)}{view.name}/{file.path}")
         (tmp_path / f"{number}.parquet").write_bytes(data)
@@ -406,7 +425,7 @@ def test_only_steps_up_to_the_first_error_and_one_that_helps_are_exported_for_in
     built: Any,
 ) -> None:
     build = built("int")
-    tried = build.rows("retry", Intervention)
+    tried = build.rows(RETRIED)
     kept = {row.path_id: row for row in build.kept}
     for row in tried:
         path = build.paths[row.path_id]

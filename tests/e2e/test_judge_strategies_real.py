@@ -23,24 +23,24 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.engine import Chat, Engine, EngineSettings, Reply, Sampling
-from actors.engines import open_engine
+from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Sampling
+from actors.engines.opening import open_engine
 from actors.sandbox import open_sandbox
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.stage import Stage
+from actors.workers.contract import Processor
 from demo import check, world
 from demo.truth import Scores
 from launch.config import load
 from storage.audit import audit
-from storage.records import Agreement, Intervention, PathLabels
-from storage.records import Path as SampledPath
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
 from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows.build import continue_run, finish, start_run
-from workflows.stages import StageMaker
+from workflows.builds.build import finish, start_run
+from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("policy", "completer", "rationale", "judge")
@@ -155,10 +155,10 @@ def test_real_models_keep_solutions_with_true_labels(
     for role, model in written["models"].items():
         model["model"] = str(ROOT / "demo/models" / role)
     (tmp_path / "build.yaml").write_text(json.dumps(written))
-    config = load(tmp_path / "build.yaml", {"store": f"file:{tmp_path}/store"})
+    config = load(tmp_path / "build.yaml", store=f"file:{tmp_path}/store")
     run = start_run(config, open_store(config.store), None)
 
-    def stages(role: str) -> Mapping[str, Stage]:
+    def stages(role: str) -> Mapping[str, Processor]:
         maker = StageMaker(config, run.name)
         sandbox: Any = Lent(house.sandbox)
         if role == "cpu":
@@ -175,9 +175,9 @@ def test_real_models_keep_solutions_with_true_labels(
     labelled: list[bool] = []
     tried, helped = 0, 0
     for shard in range(run.spec.plan.shards):
-        sampled = {row.path_id: row for row in run.read_rows("sample", shard, SampledPath)}
+        sampled = {row.path_id: row for row in run.read_rows(PATHS, shard)}
         paths += sum(row.selected for row in sampled.values())
-        for row in run.read_rows("consensus", shard, Agreement):
+        for row in run.read_rows(AGREEMENTS, shard):
             if row.kept:
                 problem = world.problem(row.problem_id)
                 truth = check.first_error(problem, sampled[row.path_id].steps)
@@ -190,12 +190,12 @@ def test_real_models_keep_solutions_with_true_labels(
             else:
                 reasons[row.reason] = reasons.get(row.reason, 0) + 1
         if name in AGREEING:
-            for label in run.read_rows("label", shard, PathLabels):
+            for label in run.read_rows(LABELS, shard):
                 problem = world.problem(label.problem_id)
                 truth = check.first_error(problem, sampled[label.path_id].steps)
                 labelled.append(label.first_error == truth)
         if name == "int":
-            made = run.read_rows("retry", shard, Intervention)
+            made = run.read_rows(RETRIED, shard)
             tried, helped = tried + len(made), helped + sum(row.kept for row in made)
     tokens = sum(run.totals(stage).counts.get("tokens", 0) for stage in run.spec.stages)
     figures = (

@@ -10,26 +10,36 @@ from typing import Any
 
 import pytest
 
-from actors.engine import EngineSettings
-from actors.stage import Stage
+from actors.engines.contract import EngineSettings
+from actors.workers.contract import Processor
 from demo import check, world
 from demo.truth import true_first_errors
 from launch.config import load
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.layout import KINDS
-from storage.records import Agreement, Example, PathLabels, StateRollouts
-from storage.records import Path as SampledPath
-from storage.runs import Run
-from storage.stores import open_store
-from storage.tree_records import TreeNode
+from storage.datasets.dataset import assemble
+from storage.objects.opening import open_store
+from storage.rows.kinds import (
+    AGREEMENTS,
+    EXAMPLES,
+    LABELS,
+    PATHS,
+    PROVED,
+    ROLLOUTS,
+    TREE,
+    Record,
+    Rows,
+    stage_rows,
+)
+from storage.runs.run import Run
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
-from workflows.build import continue_run, finish, planned, standing, start_run
-from workflows.configuration import BuildConfig
-from workflows.derived_runs import plan_derivation
-from workflows.reward_views import DISCRIMINATIVE
-from workflows.stages import StageMaker
+from workflows.builds.build import finish, planned, start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.builds.derive import plan_derivation
+from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import StageMaker
+from workflows.views.reward_models import DISCRIMINATIVE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
 NAMES = (
@@ -69,19 +79,19 @@ class Build:
         asyncio.run(continue_run(self.run, config, self.cluster, 2, lambda event: None))
         finish(self.run)
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure()
         script = "completer" if role == "prover" else role
         return maker.around(role, self.world.engine(script), InProcessSandbox())
 
-    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
-        return rows(self.run, stage, kind)
+    def rows(self, kind: Rows[Record]) -> list[Record]:
+        return rows(self.run, kind)
 
 
-def rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
-    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(stage, shard, kind)]
+def rows(run: Run, kind: Rows[Record]) -> list[Record]:
+    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(kind, shard)]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +107,7 @@ def test_a_strategy_builds_audits_clean_and_makes_examples(
     build = built[name]
     assert standing(build.run).finished
     assert audit(build.run).findings == ()
-    examples = build.rows("export", Example)
+    examples = build.rows(EXAMPLES)
     assert examples
     for example in examples:
         judged = [t.content for t in example.conversations if t.role == "assistant"]
@@ -106,16 +116,21 @@ def test_a_strategy_builds_audits_clean_and_makes_examples(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_its_rows_are_the_golden_ones(built: Mapping[str, Build], name: str) -> None:
+    check_golden(f"estimating {name}", built[name].run)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_its_view_for_discriminative_models_has_a_label_and_a_value_per_step(
     built: Mapping[str, Build], name: str
 ) -> None:
     build = built[name]
-    paths = {path.path_id: path for path in build.rows("sample", SampledPath)}
-    values = {row.path_id: row.value for row in build.rows("label", PathLabels)}
+    paths = {path.path_id: path for path in build.rows(PATHS)}
+    values = {row.path_id: row.value for row in build.rows(LABELS)}
     found = 0
     for shard in range(build.run.spec.plan.shards):
-        kinds = [(stage, KINDS[stage]) for stage in DISCRIMINATIVE.reads]
-        rows_of = [build.run.read_rows(stage, shard, kind) for stage, kind in kinds]
+        kinds = [stage_rows(stage) for stage in DISCRIMINATIVE.reads]
+        rows_of = [build.run.read_rows(kind, shard) for kind in kinds]
         for row in DISCRIMINATIVE.rows(*rows_of):
             found += 1
             steps = len(row.completions)
@@ -129,7 +144,7 @@ def test_its_view_for_discriminative_models_has_a_label_and_a_value_per_step(
 
 
 def test_hard_labels_after_the_first_zero_are_dropped(built: Mapping[str, Build]) -> None:
-    labels = built["math_shepherd_hard"].rows("label", PathLabels)
+    labels = built["math_shepherd_hard"].rows(LABELS)
     assert any(row.first_error is not None for row in labels)
     for row in labels:
         assert row.first_error in (None, len(row.labels) - 1)
@@ -140,8 +155,8 @@ def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
     built: Mapping[str, Build],
 ) -> None:
     build = built["scan"]
-    right = {p.path_id for p in build.rows("sample", SampledPath) if p.selected and p.correct}
-    rollouts = build.rows("estimate", StateRollouts)
+    right = {p.path_id for p in build.rows(PATHS) if p.selected and p.correct}
+    rollouts = build.rows(ROLLOUTS)
     assert right
     assert {row.path_id for row in rollouts} & right
     for row in rollouts:
@@ -149,7 +164,7 @@ def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
             assert (row.state, row.stop_rule) == (0, "right_answer")
         if row.state == 0:
             assert (row.shared, row.tokens) == (True, 0)
-    for row in build.rows("label", PathLabels):
+    for row in build.rows(LABELS):
         assert row.policy_pass_at_1 >= 0.3
         assert row.mc[0] == row.policy_pass_at_1
         if row.path_id in right:
@@ -160,15 +175,15 @@ def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
 def test_scan_keeps_as_many_paths_with_an_error_as_without(built: Mapping[str, Build]) -> None:
     run = built["scan"].run
     for shard in range(run.spec.plan.shards):
-        kept = [row for row in run.read_rows("consensus", shard, Agreement) if row.kept]
+        kept = [row for row in run.read_rows(AGREEMENTS, shard) if row.kept]
         wrong = sum(row.label_first_error is not None for row in kept)
         assert 2 * wrong == len(kept)
 
 
 def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Build]) -> None:
     build = built["omegaprm"]
-    nodes = {node.node_id: node for node in build.rows("search", TreeNode)}
-    selected = {p.path_id for p in build.rows("sample", SampledPath) if p.selected}
+    nodes = {node.node_id: node for node in build.rows(TREE)}
+    selected = {p.path_id for p in build.rows(PATHS) if p.selected}
     leaves = {node.node_id for node in nodes.values() if node.leaf}
     assert selected <= leaves
     assert leaves - selected, "rollouts that were searched stay in the tree"
@@ -181,7 +196,7 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
             assert node.mc == node.c / node.n
         if not node.leaf and node.c == 0:
             assert node.source_rollout in leaves, "a dead state lies on the rollout it was found on"
-    labels = {row.path_id: row for row in build.rows("label", PathLabels)}
+    labels = {row.path_id: row for row in build.rows(LABELS)}
     assert labels.keys() == leaves
     for name, row in labels.items():
         chain = [nodes[name]]
@@ -190,7 +205,7 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
         assert row.mc == [node.mc for node in chain][: len(row.mc)] or 0 in row.mc
         dead = next((i for i, node in enumerate(chain) if node.mc == 0), None)
         assert row.first_error == (None if dead is None else dead - 1)
-    for example in build.rows("export", Example):
+    for example in build.rows(EXAMPLES):
         assert len(example.labels) == len(example.mc) - 1
 
 
@@ -198,25 +213,23 @@ def test_the_truth_of_a_trees_path_is_the_edge_that_holds_its_first_wrong_step(
     built: Mapping[str, Build],
 ) -> None:
     build = built["omegaprm"]
-    nodes = {node.node_id: node for node in build.rows("search", TreeNode)}
+    nodes = {node.node_id: node for node in build.rows(TREE)}
     wrong = 0
-    for shard in range(build.run.spec.plan.shards):
-        truths = true_first_errors(build.run, shard)
-        labels = build.run.read_rows("label", shard, PathLabels)
-        assert {row.path_id for row in labels} == truths.keys()
-        for path in build.run.read_rows("sample", shard, SampledPath):
-            if path.path_id not in truths:
-                continue
-            first = check.first_error(world.problem(path.problem_id), path.steps)
-            chain = [nodes[path.path_id]]
-            while (above := chain[0].parent_id) is not None:
-                chain.insert(0, nodes[above])
-            edge = truths[path.path_id]
-            assert (edge is None) == (first is None)
-            if edge is not None and first is not None:
-                before = sum(len(node.steps) for node in chain[: edge + 1])  # the root has none
-                assert before <= first < before + len(chain[edge + 1].steps)
-                wrong += 1
+    truths = true_first_errors(build.run)
+    assert {row.path_id for row in build.rows(LABELS)} == truths.keys()
+    for path in build.rows(PATHS):
+        if path.path_id not in truths:
+            continue
+        first = check.first_error(world.problem(path.problem_id), path.steps)
+        chain = [nodes[path.path_id]]
+        while (above := chain[0].parent_id) is not None:
+            chain.insert(0, nodes[above])
+        edge = truths[path.path_id]
+        assert (edge is None) == (first is None)
+        if edge is not None and first is not None:
+            before = sum(len(node.steps) for node in chain[: edge + 1])  # the root has none
+            assert before <= first < before + len(chain[edge + 1].steps)
+            wrong += 1
     assert wrong > 3
 
 
@@ -241,9 +254,9 @@ def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path)
     models = dataclasses.replace(config.models, prover=SCRIPTED)
     build = Build(dataclasses.replace(config, stages=stages, models=models))
     assert audit(build.run).findings == ()
-    ours, theirs = build.rows("estimate", StateRollouts), build.rows("prover", StateRollouts)
+    ours, theirs = build.rows(ROLLOUTS), build.rows(PROVED)
     assert {row.seed for row in ours}.isdisjoint(row.seed for row in theirs)
-    labels = build.rows("label", PathLabels)
+    labels = build.rows(LABELS)
     assert labels
     assert any(row.q_mu != row.q_pi for row in labels)
     for row in labels:

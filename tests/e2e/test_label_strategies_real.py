@@ -14,22 +14,22 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Engine, EngineSettings
-from actors.engines import open_engine
-from actors.stage import Stage
+from actors.engines.contract import Engine, EngineSettings
+from actors.engines.opening import open_engine
+from actors.workers.contract import Processor
 from demo import check, world
 from launch.config import load
 from storage.audit import audit
-from storage.records import Example, PathLabels
-from storage.records import Path as SampledPath
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS
 from tests.e2e.test_judge_strategies_real import Lent
 from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
-from workflows.build import continue_run, finish, start_run
-from workflows.label_scores import Scores
-from workflows.stages import StageMaker
+from workflows.builds.build import finish, start_run
+from workflows.labels.scores import Scores
+from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[2]
 SEED = 9
@@ -68,12 +68,12 @@ def engines() -> Iterator[Engines]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "genprm"])
 def test_real_models_find_most_first_errors(engines: Engines, name: str, tmp_path: Path) -> None:
     print(f"seed {SEED}")
-    config = load(CONFIGS / f"{name}.yaml", {"store": f"file:{tmp_path}/store"})
+    config = load(CONFIGS / f"{name}.yaml", store=f"file:{tmp_path}/store")
     problems = str(write_problems(PROBLEMS, tmp_path / "problems.jsonl"))
     config = dataclasses.replace(config, problems=problems, shard_size=5)
     run = start_run(config, open_store(config.store), None)
 
-    def stages(role: str) -> Mapping[str, Stage]:
+    def stages(role: str) -> Mapping[str, Processor]:
         maker = StageMaker(config, run.name)
         if role == "cpu":
             return maker.pure()
@@ -84,12 +84,12 @@ def test_real_models_find_most_first_errors(engines: Engines, name: str, tmp_pat
     engines.loop.run_until_complete(continue_run(run, config, cluster, 2, lambda event: None))
     finish(run)
     assert audit(run).findings == ()
-    assert rows(run, "export", Example)
+    assert rows(run, EXAMPLES)
     if name in SEARCHED:
         return
     scores = Scores()
-    paths = {path.path_id: path for path in rows(run, "sample", SampledPath)}
-    for labels in rows(run, "label", PathLabels):
+    paths = {path.path_id: path for path in rows(run, PATHS)}
+    for labels in rows(run, LABELS):
         path = paths[labels.path_id]
         first = check.first_error(world.problem(path.problem_id), path.steps)
         scores.add(labels.labels, first)

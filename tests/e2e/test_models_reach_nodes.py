@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from storage.local_store import LocalStore
-from storage.runs import Run
-from storage.trainings import Training
+from storage.objects.local import LocalStore
+from storage.runs.run import Run
+from storage.trainings.training import Training
 from tests.hub_server import Hub, serving
 from tests.training_world import DEMO, taught_run
 
@@ -116,9 +116,9 @@ def test_what_was_trained_is_scored_from_another_machine(tmp_path: Path) -> None
 
 NODE = """
 import asyncio, json, sys
-from actors.engine import EngineSettings
-from actors.ray_cluster import ray_session
-from actors.ray_models import NodeModels
+from actors.engines.contract import EngineSettings
+from actors.workers.ray_workers import ray_session
+from actors.workers.ray_models import NodeModels
 from storage.errors import UserError
 
 name, commit = sys.argv[1:]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from actors.stage import Stage
-from launch.cli import run_command
+from actors.workers.contract import Processor
+from launch.cli.main import run_command
 from storage.audit import audit
-from storage.pilots import pilot_record
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.pilot_record import pilot_record
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
     InProcessSandbox,
@@ -24,10 +24,10 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.build import continue_run
-from workflows.configuration import BuildConfig
-from workflows.pilot import stored_chain
-from workflows.stages import StageMaker
+from workflows.builds.configuration import BuildConfig
+from workflows.estimation.pilot import stored_chain
+from workflows.runs.driving import continue_run
+from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(14)
 ENOUGH = {"k_hard": 32, "k_medium": 24, "k_easy": 16, "probe": 8}
@@ -48,18 +48,17 @@ class Place:
         """Commits after which the work is interrupted."""
         write_problems(PROBLEMS, folder / "problems.jsonl")
         monkeypatch.setattr(
-            "launch.site.Site.complete",
+            "workflows.runs.site.Site.complete",
             lambda site, run, config, makers: self.complete(run, config),
         )
-        for place in ("launch.piloting", "launch.building", "launch.deriving"):
-            monkeypatch.setattr(f"{place}.require", lambda *given: None)
+        monkeypatch.setattr("workflows.builds.run.require", lambda *given: None)
 
     def complete(self, run: Run, config: BuildConfig) -> None:
-        """What `launch.site` does, in this process."""
+        """What `workflows.runs.site` does, in this process."""
         chain = stored_chain(run, config.stages)
         world = ScriptedWorld(PROBLEMS)
 
-        def stages(role: str) -> Mapping[str, Stage]:
+        def stages(role: str) -> Mapping[str, Processor]:
             maker = StageMaker(config, run.name, chain)
             if role == "cpu":
                 return maker.pure()

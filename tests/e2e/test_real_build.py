@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from storage.rows.kinds import RATIONALES
+
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "sample": {"cap": 64, "max_tokens": 256},
@@ -129,15 +131,12 @@ def test_the_download_is_read_by_datasets_and_rendered_by_the_completers_templat
 
 
 def test_code_was_really_run(built: tuple[Path, dict[str, bytes]]) -> None:
-    from storage.records import Rationale
-    from storage.runs import Run
-    from storage.stores import open_store
+    from storage.objects.opening import open_store
+    from storage.runs.run import Run
 
     run = Run.open(open_store(f"file://{built[0]}/.stepmill/store"), "small")
     rationales = [
-        row
-        for shard in range(run.spec.plan.shards)
-        for row in run.read_rows("rationalize", shard, Rationale)
+        row for shard in range(run.spec.plan.shards) for row in run.read_rows(RATIONALES, shard)
     ]
     executions = [execution for row in rationales for execution in row.executions]
     assert sum(execution.verdict == "ok" for execution in executions) > len(rationales)

@@ -18,12 +18,12 @@ import yaml
 from benchmarks.real_model import Report, prepare, problems, stepmill
 from benchmarks.smollm2 import smollm2
 from launch.config import load
-from storage.records import Example, PathLabels, Rationale, Verification
-from storage.records import Path as Sampled
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.executed import shown_unrun
-from workflows.rationales import REASONS
+from storage.objects.opening import open_store
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS, RATIONALES, VERIFICATIONS, Record, Rows
+from storage.runs.run import Run
+from workflows.formats.executed import shown_unrun
+from workflows.formats.rationale import Unreadable
+from workflows.stages.rationalize import Unwritten
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,9 +43,9 @@ class Built(NamedTuple):
     folder: Path
     run: Run
 
-    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
-        shards = sorted(self.run.shards_of(stage))
-        return [row for shard in shards for row in self.run.read_rows(stage, shard, kind)]
+    def rows(self, kind: Rows[Record]) -> list[Record]:
+        shards = sorted(self.run.shards_of(kind.stage))
+        return [row for shard in shards for row in self.run.read_rows(kind, shard)]
 
 
 def done(folder: Path, *arguments: str) -> str:
@@ -80,7 +80,7 @@ def everything(built: Built) -> Built:
 
 
 def test_every_sample_is_valid_or_has_its_reason(built: Built) -> None:
-    paths = built.rows("sample", Sampled)
+    paths = built.rows(PATHS)
     assert len(paths) == 6 * 12
     assert {path.invalid_reason is None for path in paths if path.valid} == {True}
     reasons = {"truncated", "no_box", "step_gap", "empty_step", "one_step"}
@@ -89,8 +89,8 @@ def test_every_sample_is_valid_or_has_its_reason(built: Built) -> None:
 
 
 def test_real_texts_are_rolled_out_and_labelled(built: Built) -> None:
-    selected = {path.path_id: path for path in built.rows("sample", Sampled) if path.selected}
-    labels = built.rows("label", PathLabels)
+    selected = {path.path_id: path for path in built.rows(PATHS) if path.selected}
+    labels = built.rows(LABELS)
     dropped = built.run.totals("estimate").drops
     assert set(dropped) <= {"mc_zero_start"}
     assert len(labels) + sum(dropped.values()) == len(selected)
@@ -99,16 +99,16 @@ def test_real_texts_are_rolled_out_and_labelled(built: Built) -> None:
 
 
 def test_every_text_of_the_writer_stands_or_has_its_reason(built: Built) -> None:
-    texts = built.rows("rationalize", Rationale)
+    texts = built.rows(RATIONALES)
     assert texts
     for row in texts:
         assert row.tokens <= 1500
         reason = None if row.dropped is None else row.dropped.partition(":")[0]
-        assert reason is None or reason in REASONS | {"truncated", "too_many_code_rounds"}
+        assert reason is None or reason in {*Unreadable, *Unwritten}
 
 
 def test_what_is_exported_was_run(everything: Built) -> None:
-    rows = everything.rows("export", Example)
+    rows = everything.rows(EXAMPLES)
     assert rows
     assert [shown_unrun(row) for row in rows] == [None] * len(rows)
     store = everything.run.store.url
@@ -118,8 +118,8 @@ def test_what_is_exported_was_run(everything: Built) -> None:
 def test_the_report_names_what_became_of_everything(built: Built) -> None:
     lines = "\n".join(Report(built.run).lines())
     assert "MATH, Level 1: 1 problems, 12 paths" in lines
-    assert f"{len(built.rows('label', PathLabels))} labelled paths" in lines
-    assert f"{len(built.rows('export', Example))} exported rows" in lines
+    assert f"{len(built.rows(LABELS))} labelled paths" in lines
+    assert f"{len(built.rows(EXAMPLES))} exported rows" in lines
     assert "rule `first_error`, the paper's is `all_steps`" in lines
 
 
@@ -147,10 +147,12 @@ def test_it_is_trained_on_and_vllm_serves_the_result(everything: Built) -> None:
     (folder / "score.yaml").write_text(yaml.safe_dump({"verify": {"max_tokens": 256}}))
     done(
         folder, "score", "training:taught", "responses.jsonl", "--n", "2", "--name", "scored",
-        "--store", store, "--config", "score.yaml", "--max-model-len", "2048", "--in-flight", "8",
+        "--store", store, "--config", "score.yaml",
+        "--set", "models.verifier.max_model_len=2048",
+        "--set", "models.verifier.max_in_flight=8",
     )  # fmt: skip
     scored = Built(folder, Run.open(open_store(store), "scored"))
-    histories = scored.rows("score", Verification)
+    histories = scored.rows(VERIFICATIONS)
     assert [row.history for row in histories] == [0, 1]
     for row in histories:
         assert len(row.rewards) == 2

@@ -12,30 +12,34 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from actors.isolation import entered, parts_of
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardRows, Stage
-from actors.worker import ShardWorker
-from launch.scoring import config_of, write_scores
-from launch.status import run_status
+from actors.engines.scripted import ScriptedEngine
+from actors.workers.contract import Processor
+from actors.workers.poison import entered, parts_of
+from actors.workers.worker import ShardWorker
 from storage.audit import audit
-from storage.dataset import assemble
+from storage.datasets.dataset import assemble
 from storage.errors import SpecMismatch, UserError
-from storage.records import Score
-from storage.runs import Run
-from storage.schemas import from_table
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import RESPONSES, VERIFICATIONS, ShardRows
+from storage.rows.records import Score
+from storage.rows.schemas import from_table
+from storage.runs.run import Run
+from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import verifier, world_responses
 from tests.scripted_world import InProcessSandbox
-from workflows.build import continue_run, standing
-from workflows.drive import Happened
-from workflows.rewards import averaged, first_error_index
-from workflows.scoring import VerifierMaker, scores_of, start_scoring
-from workflows.scoring_settings import ScoreConfig
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.status import run_status
+from workflows.schedule.driver import Happened
+from workflows.scoring.asking import config_of
+from workflows.scoring.output import write_scores
+from workflows.scoring.run import scores_of, start_scoring
+from workflows.scoring.settings import ScoreConfig
+from workflows.stages.maker import StageMaker
+from workflows.votes.rewards import averaged, first_error_index
 
 N = 5
-RESPONSES = world_responses()
+GIVEN = world_responses()
 
 
 def configure(folder: Path, **asked: Any) -> ScoreConfig:
@@ -55,12 +59,13 @@ class ScoringCluster(LocalCluster):
         super().__init__(run, self._stages)
         self._config = config
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         engine = ScriptedEngine(verifier, self._config.models.verifier)
-        return {"score": VerifierMaker(self._config).around(engine, InProcessSandbox(), None)}
+        maker = StageMaker(self._config, self._run.name)
+        return maker.around("verifier", engine, InProcessSandbox())
 
     async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Stage]:
+        async def stages() -> Mapping[str, Processor]:
             return self._stages(role)
 
         reads = {stage.name: stage.reads for stage in self._config.road}
@@ -73,7 +78,7 @@ class Scoring:
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
-        self.run = start_scoring(config, RESPONSES, open_store(config.store), None)
+        self.run = start_scoring(config, GIVEN, open_store(config.store), None)
         self.cluster = ScoringCluster(self.run, config)
 
     async def work(self, stop_after: int = 0) -> None:
@@ -100,19 +105,23 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
     return scoring
 
 
+def test_its_rows_are_the_golden_ones(scored: Scoring) -> None:
+    check_golden("score", scored.run)
+
+
 def test_a_finished_score_run_audits_clean_and_has_a_status(scored: Scoring) -> None:
     assert audit(scored.run).findings == ()
     status = run_status(scored.run)
     assert status.finished
     assert [(stage.stage, stage.rows) for stage in status.stages] == [
-        ("responses", len(RESPONSES)), ("score", N * len(RESPONSES)),
+        ("responses", len(GIVEN)), ("score", N * len(GIVEN)),
     ]  # fmt: skip
 
 
 def test_maj_at_n_is_the_mean_over_all_histories(scored: Scoring) -> None:
     scores = {score.response_id: score for score in scores_of(scored.run)}
-    assert list(scores) == [response.response_id for response in RESPONSES]
-    for response in RESPONSES:
+    assert list(scores) == [response.response_id for response in GIVEN]
+    for response in GIVEN:
         score = scores[response.response_id]
         assert [history.history for history in score.histories] == list(range(N))
         assert score.rewards == averaged([history.rewards for history in score.histories])
@@ -122,7 +131,7 @@ def test_maj_at_n_is_the_mean_over_all_histories(scored: Scoring) -> None:
 
 def test_more_histories_find_more_of_the_true_first_errors(scored: Scoring) -> None:
     """The scripted verifier errs in 15 % of its verdicts; the mean of five seldom does."""
-    truth = {response.response_id: response.label for response in RESPONSES}
+    truth = {response.response_id: response.label for response in GIVEN}
     scores = list(scores_of(scored.run))
     of_n = sum(score.first_error == truth[score.response_id] for score in scores)
     of_one = sum(
@@ -141,7 +150,7 @@ def test_code_was_run_in_every_step_and_its_output_stands_in_the_row(scored: Sco
             for run in history.executions:
                 assert run.output in history.verifications[run.step]
                 assert run.code in history.verifications[run.step]
-    assert scored.run.totals("score").counts["code_runs"] > N * len(RESPONSES)
+    assert scored.run.totals("score").counts["code_runs"] > N * len(GIVEN)
 
 
 async def test_a_run_that_was_interrupted_is_finished_without_repeating_a_commit(
@@ -177,15 +186,15 @@ def test_other_settings_are_refused_field_by_field(
     folder = Path(scored.config.responses).parent
     config = configure(folder, run=scored.run.name, **asked)
     with pytest.raises(SpecMismatch) as caught:
-        start_scoring(config, RESPONSES, scored.run.store, None)
+        start_scoring(config, GIVEN, scored.run.store, None)
     assert field in str(caught.value)
 
 
 def test_a_shard_is_taken_apart_response_by_response(scored: Scoring) -> None:
-    rows = ShardRows(responses=tuple(RESPONSES[:3]))
-    parts = parts_of("score", rows, entered(scored.run, "score", 0))
-    assert [part.rows.responses for part in parts] == [(response,) for response in RESPONSES[:3]]
-    assert [part.items for part in parts] == [(r.response_id,) for r in RESPONSES[:3]]
+    rows = ShardRows({RESPONSES: tuple(GIVEN[:3])})
+    parts = parts_of(VERIFICATIONS, rows, entered(scored.run, "score", 0))
+    assert [part.rows[RESPONSES] for part in parts] == [(response,) for response in GIVEN[:3]]
+    assert [part.items for part in parts] == [(r.response_id,) for r in GIVEN[:3]]
 
 
 def test_a_score_run_makes_no_dataset(scored: Scoring) -> None:
@@ -194,7 +203,7 @@ def test_a_score_run_makes_no_dataset(scored: Scoring) -> None:
 
 
 def test_another_file_of_responses_is_refused(scored: Scoring) -> None:
-    other = [replace(RESPONSES[0], problem="Another one."), *RESPONSES[1:]]
+    other = [replace(GIVEN[0], problem="Another one."), *GIVEN[1:]]
     with pytest.raises(SpecMismatch, match="input_digest"):
         start_scoring(scored.config, other, scored.run.store, None)
 
@@ -202,7 +211,7 @@ def test_another_file_of_responses_is_refused(scored: Scoring) -> None:
 def test_more_workers_or_interpreters_are_the_same_run(scored: Scoring) -> None:
     folder = Path(scored.config.responses).parent
     config = configure(folder, **{"sandbox.slots": 3, "cluster.parallel_shards": 9})
-    assert start_scoring(config, RESPONSES, scored.run.store, None).success() is not None
+    assert start_scoring(config, GIVEN, scored.run.store, None).success() is not None
 
 
 def test_the_files_hold_every_score_and_writing_them_again_changes_nothing(
@@ -216,8 +225,8 @@ def test_the_files_hold_every_score_and_writing_them_again_changes_nothing(
         asdict(score) for score in scores
     ]
     assert from_table(Score, pq.read_table(tmp_path / "out" / "scores.parquet")) == scores
-    assert (summary.responses, summary.scored) == (len(RESPONSES), len(RESPONSES))
-    assert summary.histories == N * len(RESPONSES)
+    assert (summary.responses, summary.scored) == (len(GIVEN), len(GIVEN))
+    assert summary.histories == N * len(GIVEN)
     assert summary.first_error_right is not None
     assert write_scores(scored.run, tmp_path / "out") == summary
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == written

@@ -6,65 +6,26 @@ import asyncio
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.stage import Stage
-from launch.config import load
-from launch.status import run_status
 from storage.audit import audit
 from storage.errors import InputError, SpecMismatch
-from storage.records import Agreement, Example, PathLabels, Problem, Rationale
-from storage.records import Path as SampledPath
-from storage.records import standing as standing_rationales
-from storage.runs import Run
-from storage.stores import open_store
-from tests.local_cluster import LocalCluster
+from storage.objects.opening import open_store
+from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES
+from storage.rows.records import standing as standing_rationales
 from tests.scripted_world import (
-    InProcessSandbox,
-    ScriptedWorld,
-    scripted_build,
-    world_problems,
     write_problems,
 )
-from workflows.build import continue_run, finish, standing, start_run
-from workflows.configuration import BuildConfig
-from workflows.exports import check_example
-from workflows.prompts import rationale_chat
-from workflows.road import STAGE_NAMES
-from workflows.stages import StageMaker
-
-PROBLEMS = world_problems(14)
-CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
-
-
-def configure(folder: Path, **change: Any) -> BuildConfig:
-    folder.mkdir(exist_ok=True)
-    write_problems(PROBLEMS, folder / "problems.jsonl")
-    (folder / "build.yaml").write_text(json.dumps(CONFIG | change))
-    return load(folder / "build.yaml", {"store": f"file:{folder}/store"})
-
-
-class Build:
-    """One configured build with its scripted world."""
-
-    def __init__(self, config: BuildConfig) -> None:
-        self.config = config
-        self.world = ScriptedWorld(PROBLEMS)
-        self.run = start_run(config, open_store(config.store), None)
-        self.cluster = LocalCluster(self.run, self._stages)
-
-    def _stages(self, role: str) -> Mapping[str, Stage]:
-        maker = StageMaker(self.config, self.run.name)
-        if role == "cpu":
-            return maker.pure()
-        return maker.around(role, self.world.engine(role), InProcessSandbox())
-
-    async def work(self) -> None:
-        await continue_run(self.run, self.config, self.cluster, 2, lambda event: None)
+from tests.support.scripted_build import GIVEN, Build, configure, rows
+from workflows.builds.build import finish, start_run
+from workflows.formats.conversation import check_example
+from workflows.formats.prompts import rationale_chat
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.status import run_status
+from workflows.stages import STAGE_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +34,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     asyncio.run(build.work())
     finish(build.run)
     return build
-
-
-def rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
-    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(stage, shard, kind)]
 
 
 async def test_a_finished_build_audits_clean(built: Build) -> None:
@@ -89,7 +46,7 @@ async def test_a_problem_with_an_unusual_reference_is_left_out_counted_and_the_r
 ) -> None:
     config = configure(tmp_path)
     cases = r"\begin{cases} 1 & x<0 \\ 2 & x \ge 0 \end{cases}, 2 \mid n"
-    file = write_problems(PROBLEMS[:3], tmp_path / "problems.jsonl")
+    file = write_problems(GIVEN[:3], tmp_path / "problems.jsonl")
     first, *others = file.read_text().splitlines()
     odd = json.dumps({"problem_id": "odd", "problem": "Which function?", "answer": cases})
     file.write_text("\n".join([first, odd, *others]))
@@ -108,11 +65,11 @@ async def test_a_problem_with_an_unusual_reference_is_left_out_counted_and_the_r
 
 
 async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
-    problems = rows(built.run, "problems", Problem)
-    assert [p.problem_id for p in problems] == [p.problem_id for p in PROBLEMS]
-    selected = {p.path_id for p in rows(built.run, "sample", SampledPath) if p.selected}
-    labelled = {row.path_id for row in rows(built.run, "label", PathLabels)}
-    judged = rows(built.run, "consensus", Agreement)
+    problems = rows(built.run, PROBLEMS)
+    assert [p.problem_id for p in problems] == [p.problem_id for p in GIVEN]
+    selected = {p.path_id for p in rows(built.run, PATHS) if p.selected}
+    labelled = {row.path_id for row in rows(built.run, LABELS)}
+    judged = rows(built.run, AGREEMENTS)
     kept = {row.path_id for row in judged if row.kept}
     dropped = {
         stage: {drop.item for c in built.run.commits(stage) for drop in c.drops}
@@ -121,7 +78,7 @@ async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
     assert selected == labelled | dropped["estimate"] | dropped["label"]
     assert labelled == {row.path_id for row in judged} | dropped["rationalize"]
     assert all(row.reason for row in judged if not row.kept)
-    exported = [row.path_id for row in rows(built.run, "export", Example)]
+    exported = [row.path_id for row in rows(built.run, EXAMPLES)]
     assert len(exported) == len(set(exported))
     assert set(exported) | dropped["export"] == kept
     assert len(kept) > 10
@@ -129,11 +86,11 @@ async def test_every_path_is_kept_or_has_a_reason(built: Build) -> None:
 
 async def test_status_says_what_was_kept_by_attempt_and_reading(built: Build) -> None:
     groups = run_status(built.run).kept
-    examples = rows(built.run, "export", Example)
+    examples = rows(built.run, EXAMPLES)
     labels = [label for example in examples for label in example.labels]
     assert [(group.attempt, group.reading) for group in groups] == [(1, "strict")]
     assert sum(group.rationales for group in groups) == len(
-        standing_rationales(rows(built.run, "rationalize", Rationale))
+        standing_rationales(rows(built.run, RATIONALES))
     )
     assert sum(group.kept for group in groups) == len(examples)
     assert sum(group.kept_steps for group in groups) == len(labels)
@@ -143,7 +100,7 @@ async def test_status_says_what_was_kept_by_attempt_and_reading(built: Build) ->
 async def test_every_example_has_the_papers_form_and_judgements_equal_to_its_labels(
     built: Build,
 ) -> None:
-    for example in rows(built.run, "export", Example):
+    for example in rows(built.run, EXAMPLES):
         check_example(example)
         boxes = [
             re.findall(r"\\boxed\{(Yes|No)\}", turn.content)[-1]
@@ -156,10 +113,9 @@ async def test_every_example_has_the_papers_form_and_judgements_equal_to_its_lab
 async def test_what_the_rationale_writer_is_asked_follows_from_problem_and_steps_alone(
     built: Build,
 ) -> None:
-    texts = {problem.problem_id: problem.text for problem in PROBLEMS}
+    texts = {problem.problem_id: problem.text for problem in GIVEN}
     allowed = {
-        rationale_chat(texts[path.problem_id], path.steps).user
-        for path in rows(built.run, "sample", SampledPath)
+        rationale_chat(texts[path.problem_id], path.steps).user for path in rows(built.run, PATHS)
     }
     asked = [c for c in built.world.prompts if "[Math Problem]" in c.messages[1].content]
     assert asked

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Chat
+from actors.engines.contract import Chat
 from storage.audit import audit
-from storage.records import Agreement, Problem
-from storage.records import Path as SampledPath
+from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS
 from tests.e2e.test_judge_strategies import SPARK, Build
 from tests.scripted_world import ScriptedWorld
-from workflows import prompts
+from workflows.formats import prompts
 
 MARK = "31337"
 SPACED = re.compile(r"[\s,{}\\!]+")
@@ -43,8 +42,8 @@ def shows_mark(chat: Chat) -> bool:
 def checked(build: Build) -> list[Chat]:
     """Every prompt that was sent, of a build that did what it does with unmarked problems."""
     assert audit(build.run).findings == ()
-    assert all(MARK in row.answer for row in build.rows("problems", Problem))
-    assert {row.correct for row in build.rows("sample", SampledPath)} == {True, False}
+    assert all(MARK in row.answer for row in build.rows(PROBLEMS))
+    assert {row.correct for row in build.rows(PATHS)} == {True, False}
     assert build.kept
     return build.world.prompts
 
@@ -122,8 +121,8 @@ def test_a_tool_has_a_verdict_where_the_writer_was_asked_to_let_its_code_state_o
         for chat in writer:
             assert chat.messages[1].content.endswith(prompts.STATE_VERDICT) == asked
         made[asked] = build
-    unasked = made[False].rows("consensus", Agreement)
+    unasked = made[False].rows(AGREEMENTS)
     assert unasked and {row.reason for row in unasked} == {"tool_unreadable"}
     assert len(made[True].kept) > 5
-    reasons = {row.reason for row in made[True].rows("consensus", Agreement)}
+    reasons = {row.reason for row in made[True].rows(AGREEMENTS)}
     assert "tool_unreadable" not in reasons

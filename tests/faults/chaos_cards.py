@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from storage.runs import Run
+from storage.runs.run import Run
 
 WEIGHTS = {
     "driver": 12, "policy": 10, "completer": 10, "rationale": 10, "cpu": 8, "executor": 8,

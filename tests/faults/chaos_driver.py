@@ -28,15 +28,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.ray_cluster import MakeWorker, Placement, RayCluster, ray_session
 from actors.sandbox.contract import Execution, Limits, Request, Sandbox, Session
-from actors.worker import ShardWorker
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
+from actors.workers.worker import ShardWorker
 from launch.config import load
-from storage.commits import Receipt
-from storage.runs import Run
-from storage.stores import open_store
-from workflows.build import continue_run, finish, standing
-from workflows.stages import makers
+from storage.objects.opening import open_store
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
+from workflows.builds.build import finish
+from workflows.runs.driving import continue_run, standing
+from workflows.stages.maker import makers
 
 
 def say(what: str, **fields: Any) -> None:
@@ -120,7 +122,7 @@ def main() -> None:
     parser.add_argument("slots", type=int)
     parser.add_argument("--timeless", action="store_true")
     asked = parser.parse_args()
-    config = load(asked.config, {"store": asked.store})
+    config = load(asked.config, store=asked.store)
     run = Run.open(open_store(config.store), config.run)
     done = {stage: sorted(shards) for stage, shards in standing(run).done.items()}
     say("found", done=done)

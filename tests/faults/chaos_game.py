@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.commits import Commit
-from storage.runs import Run
+from storage.runs.commits import Commit
+from storage.runs.run import Run
 from tests.faults.chaos_ledger import Ledger, Lost, add
 from tests.faults.chaos_victims import Nodes, containers, engine_cores, kill
 

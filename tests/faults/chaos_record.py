@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from storage.commits import Commit, commit_bytes, commit_from
+from storage.runs.commits import Commit, commit_bytes, commit_from
 from tests.faults.chaos_game import Game, Kill
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from docker import APIClient
 
 from actors.owned_folder import ray_folder
-from actors.sandbox.docker_box import LABEL
-from actors.sandbox.dockerd import find_engine
+from actors.sandbox.docker.box import LABEL
+from actors.sandbox.docker.engine import find_engine
 from actors.sandbox.image.rootfs import state_dir
 from storage.errors import SandboxUnavailable
 

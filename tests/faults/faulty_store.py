@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from storage.errors import StoreUnavailable
-from storage.memory_store import MemoryStore
-from storage.object_store import Entry, Put
+from storage.objects.memory import MemoryStore
+from storage.objects.store import Entry, Put
 
 
 class Crash(BaseException):

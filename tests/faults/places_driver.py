@@ -16,15 +16,16 @@ from typing import Any, cast
 
 import ray
 
-from actors.ray_cluster import Placement, RayCluster, ray_session
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.worker import ShardProgress, ShardWorker
-from launch.slots import SlotsNow
-from storage.commits import Receipt
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import RayCluster, ray_session
+from actors.workers.worker import ShardProgress, ShardWorker
 from storage.errors import InfrastructureError
-from workflows.drive import Driver, Happened
+from storage.runs.commits import Receipt
 from workflows.road import StageSpec
-from workflows.schedule import RolePlan, Schedule
+from workflows.runs.slots import SlotsNow
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
 
 
 class Idle:

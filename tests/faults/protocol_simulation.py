@@ -20,15 +20,15 @@ import json
 import random
 from dataclasses import dataclass, field
 
-from storage import commits, layout
-from storage.commits import Commit, Receipt, Writer
 from storage.errors import InfrastructureError, NothingFound
-from storage.object_store import ObjectStore
-from storage.patience import Patience
-from storage.records import Drop
-from storage.runs import Run
-from storage.shards import EncodedShard, check_digest, sha256_of
-from storage.specs import ShardPlan, Spec
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore
+from storage.rows.parquet import EncodedShard, check_digest, sha256_of
+from storage.rows.records import Drop
+from storage.runs import commits, layout
+from storage.runs.commits import Commit, Receipt, Writer
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec
 from storage.sweep import sweep
 from tests.faults.faulty_store import FaultyStore, Odds, Turns, World
 

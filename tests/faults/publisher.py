@@ -17,9 +17,9 @@ import sys
 from itertools import count
 
 from storage.errors import StoreUnavailable
-from storage.records import Path
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import PATHS
+from storage.runs.run import Run
 from tests.unit.storage.whole_run import QUICK, path, started, work_shard
 
 
@@ -30,7 +30,7 @@ def main(url: str, verb: str, *args: str) -> None:
         shard, text = int(args[0]), args[1]
         run = Run.open(store, "whole", QUICK)
         first = path(f"train/{3 * shard}", 0)
-        receipt = run.publish("sample", shard, Path, [first], role=text, counts={text: 1})
+        receipt = run.publish(PATHS, shard, [first], role=text, counts={text: 1})
         print("won" if receipt.won else "adopted", receipt.attempt, flush=True)
     elif verb == "build":
         run = started(store)
@@ -46,7 +46,7 @@ def main(url: str, verb: str, *args: str) -> None:
         run = Run.open(store, "whole")
         for shard in chance.sample(range(run.spec.plan.shards), run.spec.plan.shards):
             noise = chance.randrange(1_000_000)  # no two attempts sample the same
-            receipt = run.publish("sample", shard, Path, [path(f"train/{shard}", noise)])
+            receipt = run.publish(PATHS, shard, [path(f"train/{shard}", noise)])
             print(shard, receipt.attempt, receipt.sha256, flush=True)
     elif verb == "write":
         for number in count():

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from storage.memory_store import MemoryStore
+from storage.objects.memory import MemoryStore
 from tests.faults.chaos_cards import WEIGHTS, deck
 from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_ledger import Ledger, Lost

@@ -20,11 +20,11 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from launch.cli import app
+from launch.cli.main import app
 from launch.config import load
 from tests.faults.test_kuberay_values import custom
-from workflows.road import MODEL_ROLES
-from workflows.stages import placements
+from workflows.runs.placing import placements
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 JOB: dict[str, Any] = yaml.safe_load((ROOT / "launch/kubernetes/rayjob.yaml").read_text())

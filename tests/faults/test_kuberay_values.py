@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from launch.config import load
-from workflows.road import MODEL_ROLES
-from workflows.stages import placements
+from workflows.runs.placing import placements
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 TOP = {"image", "common", "head", "worker", "additionalWorkerGroups"}

@@ -17,7 +17,7 @@ import pytest
 
 from storage.audit import audit
 from storage.fault_points import VARIABLE, fault
-from storage.local_store import LocalStore
+from storage.objects.local import LocalStore
 from storage.sweep import sweep
 from tests.unit.storage.whole_run import finished, started
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from storage import commits
 from storage import sweep as sweeping
-from storage.commits import Commit
 from storage.errors import CommitUnknown, StoreUnavailable
-from storage.object_store import ObjectStore, Put
-from storage.patience import Patience
-from storage.runs import Run
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore, Put
+from storage.runs import commits
+from storage.runs.commits import Commit
+from storage.runs.run import Run
 from tests.faults import protocol_simulation
 from tests.faults.protocol_simulation import Simulation, Violation
 

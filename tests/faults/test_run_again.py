@@ -12,8 +12,9 @@ import pytest
 
 from storage.audit import audit
 from tests.e2e.test_ray_build import digests
-from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import continue_run, finish
+from tests.support.scripted_build import Build, configure
+from workflows.builds.build import finish
+from workflows.runs.driving import continue_run
 
 
 class Stopped(Exception):

@@ -13,10 +13,10 @@ import pytest
 import ray
 import yaml
 
-from actors.models import model_identity
+from actors.models.identity import model_identity
 from launch.config import load
-from workflows.road import MODEL_ROLES
-from workflows.stages import placements
+from workflows.runs.placing import placements
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
@@ -77,7 +77,7 @@ for kind in types:
         object_store_memory=80_000_000)
 ray.init(ray_cluster.address, logging_level="ERROR", log_to_driver=False)
 sys.path.insert(0, os.getcwd())
-from actors.ray_nodes import slots_of_cluster
+from actors.workers.ray_nodes import slots_of_cluster
 pools = slots_of_cluster(["policy", "completer", "rationale"])
 said = {"slots": {pool: sum(nodes.values()) for pool, nodes in pools.items()}}
 

@@ -14,11 +14,11 @@ import pytest
 
 from storage.audit import audit
 from storage.fault_points import VARIABLE
-from storage.runs import Run
-from storage.stores import open_store
-from tests.faults.test_run_submitted import BIN, project
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.ray_nodes import RayNodes, ray_nodes
-from workflows.build import start_run
+from tests.support.submitted import BIN, project
+from workflows.builds.build import start_run
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]

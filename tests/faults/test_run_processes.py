@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from storage.audit import audit
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.e2e.test_ray_build import digests, drive
-from tests.e2e.test_scripted_build import Build, configure
-from tests.faults.test_run_submitted import BIN, project
-from workflows.build import start_run
-from workflows.road import STAGE_NAMES
+from tests.support.scripted_build import Build, configure
+from tests.support.submitted import BIN, project
+from workflows.builds.build import start_run
+from workflows.stages import STAGE_NAMES
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 

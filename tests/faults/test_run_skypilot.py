@@ -17,11 +17,11 @@ import yaml
 
 from launch.config import load
 from storage.audit import audit
-from storage.runs import Run
-from storage.stores import open_store
-from tests.faults.test_run_submitted import project
-from workflows.road import MODEL_ROLES
-from workflows.stages import placements
+from storage.objects.opening import open_store
+from storage.runs.run import Run
+from tests.support.submitted import project
+from workflows.runs.placing import placements
+from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "launch/skypilot.yaml"

@@ -14,12 +14,12 @@ import pytest
 from launch.config import load
 from storage.audit import audit
 from storage.fault_points import VARIABLE
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.e2e.test_ray_build import digests
-from tests.e2e.test_scripted_build import Build
-from tests.faults.test_run_submitted import project
 from tests.slurm_node import SlurmNode, slurm_node
+from tests.support.scripted_build import Build
+from tests.support.submitted import project
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch/slurm.sh"
@@ -85,7 +85,7 @@ class Submitted:
         run = Run.open(open_store(self._store), "r")
         found = audit(run)
         assert (found.findings, found.finished) == ((), True)
-        quiet = Build(load(self._folder / "build.yaml", {"store": f"{self._store}-quiet"}))
+        quiet = Build(load(self._folder / "build.yaml", store=f"{self._store}-quiet"))
         asyncio.run(quiet.work())
         assert digests(run) == digests(quiet.run)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from storage.audit import audit
-from storage.local_store import LocalStore
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.local import LocalStore
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.contract.s3_servers import shared_ministack
 from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.faults.test_run_submitted import BIN, project
+from tests.support.submitted import BIN, project
 from tests.unit.storage.whole_run import started
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +132,7 @@ def test_where_time_is_read_no_decision_about_data_depends_on_it() -> None:
         if any(reader in file.read_text() for reader in readers)
     }
     allowed = {
-        "storage/local_store.py",  # the age of a killed writer's leftovers, never of an object
-        "actors/endpoint_engine.py",  # a server's Retry-After date, bounded by our own pauses
+        "storage/objects/local.py",  # the age of a killed writer's leftovers, never of an object
+        "actors/engines/endpoint.py",  # a server's Retry-After date, bounded by our own pauses
     }
     assert found <= allowed

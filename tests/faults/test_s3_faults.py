@@ -14,9 +14,8 @@ from pathlib import Path as Folder
 
 import pytest
 
-from storage import s3_store
 from storage.audit import audit
-from storage.download import download
+from storage.datasets.download import download
 from storage.errors import (
     CommitUnknown,
     ConfigurationError,
@@ -25,18 +24,19 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.local_store import LocalStore
-from storage.object_store import Put
-from storage.patience import Patience
-from storage.probe import probe_store
-from storage.records import Path
-from storage.runs import Run
-from storage.s3_store import S3Store
+from storage.objects import s3
+from storage.objects.local import LocalStore
+from storage.objects.patience import Patience
+from storage.objects.probe import probe_store
+from storage.objects.s3 import S3Store
+from storage.objects.store import Put
+from storage.rows.kinds import PATHS, PROBLEMS
+from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.contract import swift_server
 from tests.contract.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
 from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.unit.storage.whole_run import finished, path, problems, started, work_shard
+from tests.unit.storage.whole_run import finished, path, started, work_shard
 
 QUICK = Patience(tries=6, sleep=lambda _: None)
 SEEDS = [int(os.environ["STEPMILL_SEED"])] if "STEPMILL_SEED" in os.environ else range(6)
@@ -75,7 +75,7 @@ def test_a_fault_of_one_put_costs_a_request_and_nothing_else(
     run = started(store)
     proxy.requests.clear()
     proxy.faults = [Fault(kind, "PUT", where)]
-    receipt = run.publish("sample", 1, Path, [path("train/3", 0)])
+    receipt = run.publish(PATHS, 1, [path("train/3", 0)])
     assert receipt.won
     assert proxy.faults[0].times == 0
     assert proxy.count("PUT", where) <= 2
@@ -91,13 +91,13 @@ def test_a_put_that_was_thought_lost_and_arrives_late_changes_nothing(
         Fault("late request", "PUT", "/commits/"),
         Fault("late request", "PUT", "/data/"),
     ]
-    first = run.publish("sample", 1, Path, [path("train/3", 0)])
+    first = run.publish(PATHS, 1, [path("train/3", 0)])
     before = Run.open(truth, "whole").commit("sample", 1)
-    second = run.publish("sample", 1, Path, [path("train/3", 1)])
+    second = run.publish(PATHS, 1, [path("train/3", 1)])
     proxy.deliver()
     assert (first.won, second.won) == (True, False)
     assert Run.open(truth, "whole").commit("sample", 1) == before
-    assert len(run.read_rows("sample", 1, Path)) == 1
+    assert len(run.read_rows(PATHS, 1)) == 1
 
 
 def test_a_late_commit_of_a_twin_that_gave_up_is_adopted_by_the_next(
@@ -109,12 +109,12 @@ def test_a_late_commit_of_a_twin_that_gave_up_is_adopted_by_the_next(
         Fault("503", "GET", "/sample/commits/", times=1_000),
     ]
     with pytest.raises(CommitUnknown):
-        run.publish("sample", 1, Path, [path("train/3", 0)])
+        run.publish(PATHS, 1, [path("train/3", 0)])
     proxy.faults.clear()
     proxy.deliver()
-    receipt = run.publish("sample", 1, Path, [path("train/3", 1)])
+    receipt = run.publish(PATHS, 1, [path("train/3", 1)])
     assert not receipt.won
-    assert run.read_rows("sample", 1, Path) == [path("train/3", 0)]
+    assert run.read_rows(PATHS, 1) == [path("train/3", 0)]
     assert sweep(run).objects == 1
 
 
@@ -135,7 +135,7 @@ def test_bytes_that_never_come_right_name_the_key_and_both_digests(
     key = run.commit("sample", 1).data_key
     proxy.faults = [Fault(kind, "GET", "/sample/data/000001", times=10_000)]
     with pytest.raises(ObjectCorrupt, match=rf"{key} is damaged: committed as sha256 \w+, read"):
-        run.read_rows("sample", 1, Path)
+        run.read_rows(PATHS, 1)
 
 
 @pytest.mark.parametrize("kind", ["lost request", "503", "cut"])
@@ -156,7 +156,7 @@ def test_a_burst_of_refusals_costs_time_only(store: S3Store, proxy: FaultProxy) 
     )
     run = started(patient)
     proxy.faults = [Fault("503", times=8)]
-    assert len(run.read_rows("problems", 0, type(problems(1)[0]))) == 3
+    assert len(run.read_rows(PROBLEMS, 0)) == 3
     assert len(slept) == 8
     assert max(slept) > 4 * slept[0]
 
@@ -171,7 +171,7 @@ def test_a_store_that_is_down_for_ever_ends_within_the_budget(
         store.get("a/b")
     assert len(proxy.requests) == QUICK.tries
     with pytest.raises(StoreUnavailable, match="in 3 tries"):
-        run.publish("sample", 1, Path, [path("train/3", 0)])
+        run.publish(PATHS, 1, [path("train/3", 0)])
     assert len(proxy.requests) < 5 * QUICK.tries
 
 
@@ -188,7 +188,7 @@ def test_a_port_that_nobody_listens_on_is_unavailable(prefix: str) -> None:
 def test_a_server_that_stands_still_is_given_up_on(
     prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_store, "READ_S", 2.0)
+    monkeypatch.setattr(s3, "READ_S", 2.0)
     store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), QUICK)
     store.put_new("a", b"x")
     proxy.faults = [Fault("stalled", times=3)]
@@ -204,7 +204,7 @@ def test_a_refusal_is_never_repeated_and_tells_no_secret(store: S3Store, proxy: 
         lambda: store.put_new("runs/x", b"y"),
         lambda: list(store.list("runs/")),
         lambda: store.delete("runs/x"),
-        lambda: run.publish("sample", 1, Path, [path("train/3", 0)]),
+        lambda: run.publish(PATHS, 1, [path("train/3", 0)]),
     ):
         proxy.requests.clear()
         with pytest.raises(

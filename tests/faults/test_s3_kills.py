@@ -15,10 +15,10 @@ from pathlib import Path as Folder
 import pytest
 
 from storage.audit import audit
-from storage.patience import Patience
-from storage.records import Path
-from storage.runs import Run
-from storage.s3_store import S3Store
+from storage.objects.patience import Patience
+from storage.objects.s3 import S3Store
+from storage.rows.kinds import PATHS
+from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.contract.ceph_server import ceph
 from tests.contract.s3_servers import S3Server, ministack
@@ -42,7 +42,7 @@ def test_a_server_that_was_down_is_waited_for(tmp_path: Folder) -> None:
     store = S3Store.at(server.url("x"), Patience(sleep=wait))
     run = started(store)
     server.stop()
-    receipt = Run(store, "whole", run.spec, Patience(sleep=wait)).publish("sample", 0, Path, [])
+    receipt = Run(store, "whole", run.spec, Patience(sleep=wait)).publish(PATHS, 0, [])
     assert receipt.won
     assert sum(down) > 1
     assert run.commit("sample", 0).attempt == receipt.attempt

@@ -15,8 +15,8 @@ import pytest
 
 from storage.audit import audit
 from storage.errors import NothingFound
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.run import Run
 from tests.scripted_verifier import PROBLEMS, world_responses
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(400)]

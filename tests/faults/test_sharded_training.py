@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from torch.multiprocessing.spawn import ProcessException
 
-from actors.training_events import Place
-from actors.training_loop import train
-from actors.training_settings import LearningSettings, RhythmSettings, SpreadSettings
-from storage.local_store import LocalStore
-from storage.trainings import Training
+from actors.training.events import Place
+from actors.training.loop import train
+from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
+from storage.objects.local import LocalStore
+from storage.trainings.training import Training
 from tests.sharded_workers import train_together
 from tests.training_world import losses, notes_of, taught_run, tiny_base
-from workflows.training import job_of, start_training, write_out
-from workflows.training_settings import DataSettings, TrainConfig
+from workflows.training.settings import DataSettings, TrainConfig
+from workflows.training.start import job_of, start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 LEARNING = LearningSettings(

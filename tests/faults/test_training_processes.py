@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.training_events import Place
-from actors.training_loop import train
+from actors.training.events import Place
+from actors.training.loop import train
 from launch.config import load_training
-from storage.local_store import LocalStore
-from storage.trainings import Training, TrainingSpec
+from storage.objects.local import LocalStore
+from storage.trainings.training import Training, TrainingSpec
 from tests.training_world import losses, notes_of, taught_run, tiny_base
-from workflows.training import job_of, start_training, write_out
+from workflows.training.start import job_of, start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -15,14 +15,15 @@ from typing import Any, cast
 import ray
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from actors import ray_training
-from actors.training_events import Event
-from actors.training_job import TrainingJob
-from actors.training_settings import SpreadSettings, TrainingSettings
-from launch.endings import failed
-from launch.site import Site
+from actors.training import ray_job
+from actors.training.events import Event
+from actors.training.job import TrainingJob
+from actors.training.settings import SpreadSettings, TrainingSettings
+from launch.exits import failed
+from launch.shown.terminal import TERMINAL
 from storage.errors import StepmillError, UserError
-from workflows.configuration import ClusterSettings
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.site import Site
 
 
 class Job:
@@ -51,12 +52,12 @@ def main() -> None:
     spread = SpreadSettings(workers=asked.workers, cpus_per_worker=asked.cores or None)
     # NCCL wants real GPUs.
     gloo = TorchConfig(backend="gloo")
-    ray_training.ray.train.torch.TorchTrainer = partial(TorchTrainer, torch_config=gloo)
-    ray_training._work = placed
+    ray_job.ray.train.torch.TorchTrainer = partial(TorchTrainer, torch_config=gloo)
+    ray_job._work = placed
     try:
-        with Site(ClusterSettings(ray_address=asked.address), None) as site:
+        with Site(ClusterSettings(ray_address=asked.address), None, TERMINAL) as site:
             site.gpus_for(spread.workers, spread.cpus_per_worker or 1, asked.patience)
-            ray_training.run_training(
+            ray_job.run_training(
                 cast(TrainingJob, Job(spread)), site.gpus(), False,
                 lambda event: print(json.dumps(event.values), flush=True),
             )  # fmt: skip

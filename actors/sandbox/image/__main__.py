@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from actors.sandbox.bubblewrap_box import BubblewrapBoxes
+from actors.sandbox.bubblewrap import BubblewrapBoxes
 from actors.sandbox.contract import SandboxSettings
-from actors.sandbox.docker_box import DockerBoxes
+from actors.sandbox.docker.box import DockerBoxes
 from actors.sandbox.image.rootfs import build_root, state_dir
 from actors.sandbox.image.trial import try_box
 from storage.errors import SandboxUnavailable

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.admission import Admission, Leave, Work, work
-from actors.engine import Completion, Reply, Sampling
+from actors.engines.admission import Admission, Leave, Work, work
+from actors.engines.contract import Completion, Reply, Sampling
 
 
 async def ticks(count: int = 20) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from actors.completer import Completer
-from actors.engine import Chat, EngineSettings, Reply, Sampling
-from actors.scripted_engine import Faults, ScriptedEngine
-from actors.stage import ShardResult, ShardRows
+from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.scripted import Faults, ScriptedEngine
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, ItemError
-from storage.records import Message, Path, Problem, StateRollouts
-from workflows.answer_boxes import last_box
-from workflows.estimators import FixedBudget
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Message, Path, Problem, StateRollouts
+from workflows.answers.boxes import last_box
+from workflows.estimation.fixed import FixedBudget
 from workflows.settings import EstimateSettings
+from workflows.stages.estimate import Completer
 
 RIGHT, WRONG = "so \\boxed{5}", "so \\boxed{6}"
 PROBLEM = Problem(problem_id="p", problem="2 + 3?", answer="5")
@@ -79,7 +80,7 @@ def completer(
 
 
 async def estimate(stage: Completer, *paths: Path) -> ShardResult[StateRollouts]:
-    return await stage.run(ShardRows(problems=(PROBLEM,), paths=paths))
+    return await stage.run(ShardRows({PROBLEMS: (PROBLEM,), PATHS: paths}))
 
 
 def asked(stage: Completer) -> list[tuple[str, int]]:

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from actors.control_tokens import MARK, ControlTokens
-from actors.engine import Chat
-from actors.rendering import ChatRenderer
+from actors.engines.contract import Chat
+from actors.engines.control_tokens import MARK, ControlTokens
+from actors.engines.rendering import ChatRenderer
 from benchmarks.smollm2 import smollm2
 from storage.errors import ItemError
-from storage.records import Message
+from storage.rows.records import Message
 from tests.built_tokenizers import BUILT, deepseek, llama, qwen
 from tests.training_world import demo_tokenizer, example
-from workflows import prompts
-from workflows.training_mask import masker_for, with_trainable_template
+from workflows.formats import prompts
+from workflows.training.mask import masker_for, with_trainable_template
 
 TOKENIZERS = {**BUILT, "the demo's own": demo_tokenizer}
 tokenizers = pytest.mark.parametrize("make", TOKENIZERS.values(), ids=list(TOKENIZERS))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine_log import ENGINE_LOG, KEPT, EngineLog, cause_of
+from actors.engines.log import ENGINE_LOG, KEPT, EngineLog, cause_of
 
 CORE = "(EngineCore pid=322) ERROR 11-26 05:04:06 [core.py:1510] "
 WORKER = "(Worker_TP1 pid=577) ERROR 11-26 05:04:06 [multiproc_executor.py:953] "
@@ -101,7 +101,7 @@ def test_what_processes_write_is_heard_passed_on_and_only_its_end_is_kept(
 ) -> None:
     log = EngineLog(tmp_path)
     child = (
-        "import os, sys; from actors.engine_log import write_to_log; write_to_log();"
+        "import os, sys; from actors.engines.log import write_to_log; write_to_log();"
         "sys.stderr.write('x' * 200_000 + 'the end'); sys.stderr.flush();"
         "os.system('echo a grandchild >&2')"
     )

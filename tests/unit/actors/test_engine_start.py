@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine_start import Progress, Pulse, Weights, progress, starting, watched
+from actors.engines.start import Progress, Pulse, Weights, progress, starting, watched
 from storage.errors import EngineFailed
 from tests.virtual_time import virtually
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from actors.admission import Admission, admitted
-from actors.endpoint_engine import EndpointEngine
-from actors.engine import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
-from actors.engine_log import EngineLog
-from actors.engines import open_engine
-from actors.model_folder import check_model
-from actors.rendering import ChatRenderer
-from actors.scripted_engine import Faults, Latency, ScriptedEngine
-from actors.spelling import Spelling
-from actors.vllm_core import engine_environment
-from actors.vllm_engine import VllmEngine
+from actors.engines.admission import Admission, admitted
+from actors.engines.contract import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
+from actors.engines.endpoint import EndpointEngine
+from actors.engines.log import EngineLog
+from actors.engines.opening import open_engine
+from actors.engines.rendering import ChatRenderer
+from actors.engines.scripted import Faults, Latency, ScriptedEngine
+from actors.engines.token_ids import Spelling
+from actors.engines.vllm import VllmEngine
+from actors.engines.vllm_core import engine_environment
+from actors.models.folder import check_model
 from storage.errors import ConfigurationError, EngineFailed, InputError
-from storage.records import Message
+from storage.rows.records import Message
 from tests.built_tokenizers import qwen
 
 CHAT = Chat((Message("user", "one two"),), "Step 1: ")

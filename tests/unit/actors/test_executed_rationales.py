@@ -17,16 +17,17 @@ from hypothesis import find, given, seed, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from actors.engine import Sampling
-from actors.rationale_writer import Budget, RationaleWriter
+from actors.engines.contract import Sampling
 from actors.sandbox.contract import Limits
-from actors.stage import ShardResult
-from storage.records import CodeRun, Rationale
+from actors.workers.contract import ShardResult
+from storage.rows.records import CodeRun, Rationale
 from tests.one_text import OneText
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
-from workflows import prompts
-from workflows.executed import violation
-from workflows.rationales import PaperForm
+from workflows.formats import prompts
+from workflows.formats.executed import violation
+from workflows.formats.paper_form import PaperForm
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 
 SEED = 20261126
 INVENTED = "90210"

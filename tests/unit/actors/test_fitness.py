@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from actors.engine import EngineSettings
-from actors.fitness import (
+from actors.engines.contract import EngineSettings
+from actors.machines.fitness import (
     cache_bytes,
     dtype_for,
     misfits,
@@ -16,8 +16,8 @@ from actors.fitness import (
     runs_eager,
     torch_misfits,
 )
-from actors.machine import GIB, Gpu, Machine
-from actors.model_facts import ModelFacts
+from actors.machines.machine import GIB, Gpu, Machine
+from actors.models.facts import ModelFacts
 
 FREE = Gpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB, (9, 0))
 HALF_FULL = replace(FREE, free_bytes=35 * GIB)

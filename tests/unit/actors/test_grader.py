@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.grader import Grader, Quick
-from actors.grader_process import GraderProcess
+from actors.grading.pool import Grader, Quick
+from actors.grading.process import GraderProcess
 from storage.errors import InfrastructureError
 
 ROOT = Path(__file__).parents[3]
@@ -196,7 +196,7 @@ def test_two_event_loops_share_one_grader() -> None:
 OWNER = """
 import asyncio, os, sys
 sys.path[:0] = {paths!r}
-from actors.grader import Grader
+from actors.grading.pool import Grader
 from test_grader_compare import compare
 
 async def main():

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from actors import head_watch
-from actors.head_watch import EVERY_S, LOST_S, head_watched, lasting_trouble
+from actors.workers import head_watch
+from actors.workers.head_watch import EVERY_S, LOST_S, head_watched, lasting_trouble
 
 
 class Head:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from actors.engine import Chat, Completion, Sampling
-from actors.healing import Healed, uncut
-from actors.scripted_engine import ScriptedEngine
-from actors.spelling import Spelling
+from actors.engines.contract import Chat, Completion, Sampling
+from actors.engines.healing import Healed, uncut
+from actors.engines.scripted import ScriptedEngine
+from actors.engines.token_ids import Spelling
 from benchmarks.smollm2 import smollm2
 from tests.built_tokenizers import BUILT
-from workflows.prompts import CONCLUSION, analyze_lead_in, completion_chat
+from workflows.formats.prompts import CONCLUSION, analyze_lead_in, completion_chat
 
 DEMO = Path(__file__).parents[3] / "demo/models/policy"
 PREFIX = completion_chat("p", ["It is 4."]).prefill

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from actors.isolation import entered
-from storage.runs import Run
-from storage.tree_records import TreeNode
-from workflows.road import road_of
+from actors.workers.poison import entered
+from storage.rows.tree_records import TreeNode
+from storage.runs.run import Run
+from workflows.stages import road_of
 
 
 def node(node_id: str, leaf: bool) -> TreeNode:

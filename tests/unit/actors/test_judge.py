@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from actors.engine import Chat, Sampling
-from actors.intervention import Repairer, Retrial, Trial
-from actors.judge import Judge, Opinion
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardRows
-from storage.records import Agreement, Message, Path, Problem
+from actors.engines.contract import Chat, Sampling
+from actors.engines.scripted import ScriptedEngine
+from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, ShardRows
+from storage.rows.records import Agreement, Message, Path, Problem
 from tests.label_rows import path
+from workflows.judging.seats import Opinion
+from workflows.stages.judge import Judge
+from workflows.stages.repair import Repairer, Retrial, Trial
 
 PROBLEM = Problem("p", "What?", "1")
 
@@ -37,7 +37,7 @@ class Plain:
 
 
 def entering(rows: ShardRows) -> Sequence[Path]:
-    return rows.paths
+    return rows[PATHS]
 
 
 def judge(engine: ScriptedEngine, votes: int = 2, meta: bool = False, wrong: bool = False) -> Judge:
@@ -48,7 +48,7 @@ def judge(engine: ScriptedEngine, votes: int = 2, meta: bool = False, wrong: boo
     )  # fmt: skip
 
 
-ROWS = ShardRows(problems=(PROBLEM,), paths=(path(2, True), path(2, False, index=1)))
+ROWS = ShardRows({PROBLEMS: (PROBLEM,), PATHS: (path(2, True), path(2, False, index=1))})
 
 
 async def test_every_verification_is_a_row_with_a_seed_of_its_own() -> None:
@@ -77,7 +77,7 @@ async def test_a_meta_critique_reads_its_verification_and_the_merge_reads_both()
         return "C" if "criticise" in asked[-1] else "M y" if "merge" in asked[-1] else "V n"
 
     result = await judge(ScriptedEngine(script), votes=1, meta=True).run(
-        replace(ROWS, paths=ROWS.paths[:1])
+        ROWS.but({PATHS: ROWS[PATHS][:1]})
     )
     assert [(row.round, row.text) for row in result.rows] == [
         ("verify", "V n"), ("critique", "C"), ("merge", "M y"),
@@ -106,7 +106,7 @@ async def test_a_repair_is_asked_for_the_first_wrong_step_with_what_stands_befor
     engine = ScriptedEngine(lambda chat, seed: " better ")
     repairer = Repairer(engine, chat=chat, sampling=Sampling(max_tokens=5), seed=0)
     rows = ShardRows(
-        problems=(PROBLEM,), paths=(path(3, False),), agreements=(agreed([True, False, True]),)
+        {PROBLEMS: (PROBLEM,), PATHS: (path(3, False),), AGREEMENTS: (agreed([True, False, True]),)}
     )
     (row,) = (await repairer.run(rows)).rows
     assert asked == [("step 0", "step 1")]
@@ -126,7 +126,7 @@ async def test_replacements_that_are_none_are_dropped_with_a_reason() -> None:
             engine, chat=lambda *_: Chat((), ""), sampling=Sampling(max_tokens=5), seed=0
         )
         rows = ShardRows(
-            problems=(PROBLEM,), paths=(path(1, False),), agreements=(agreed([False]),)
+            {PROBLEMS: (PROBLEM,), PATHS: (path(1, False),), AGREEMENTS: (agreed([False]),)}
         )
         assert [drop.reason for drop in (await repairer.run(rows)).drops] == [reason]
 
@@ -143,10 +143,10 @@ async def test_a_replacement_is_kept_where_enough_continuations_succeed() -> Non
         engine = ScriptedEngine(lambda chat, seed, reply=reply: reply)  # type: ignore[misc]
         repairer = Repairer(engine, chat=lambda *_: Chat((), ""), sampling=Sampling(), seed=0)
         rows = ShardRows(
-            problems=(PROBLEM,), paths=(path(1, False),), agreements=(agreed([False]),)
+            {PROBLEMS: (PROBLEM,), PATHS: (path(1, False),), AGREEMENTS: (agreed([False]),)}
         )
         tried += (await repairer.run(rows)).rows
     retrial = Retrial(go_on, close, continuations=32, successes=1)
-    result = await retrial.run(ShardRows(problems=(PROBLEM,), interventions=tuple(tried)))
+    result = await retrial.run(ShardRows({PROBLEMS: (PROBLEM,), REPAIRED: tuple(tried)}))
     assert [(row.n, row.c, row.kept) for row in result.rows] == [(32, 2, True), (32, 0, False)]
     assert [drop.reason for drop in result.drops] == ["no_success"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.machine import GIB, Gpu, gpus_of, look
+from actors.machines.machine import GIB, Gpu, gpus_of, look
 
 H100 = "GPU-1f8b, NVIDIA H100 80GB HBM3, 81559, 81079, 9.0, 580.95.05, Disabled"
 BUSY = "GPU-2c0d, NVIDIA H100 80GB HBM3, 81559, 36000, 9.0, 580.95.05, Disabled"

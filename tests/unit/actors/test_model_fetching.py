@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from actors import model_cache, model_hub
-from actors.engine import EngineSettings
-from actors.model_facts import facts_of
-from actors.model_fetching import at_hand, resolved, small_files
-from actors.model_folder import check_model
-from actors.model_source import ModelSource
-from actors.models import model_identity
-from storage.checkpoints import files_in, store_files
+from actors.engines.contract import EngineSettings
+from actors.models import cache
+from actors.models import hub as model_hub
+from actors.models.facts import facts_of
+from actors.models.fetching import at_hand, resolved, small_files
+from actors.models.folder import check_model
+from actors.models.identity import model_identity
+from actors.models.source import ModelSource
 from storage.errors import (
     EngineFailed,
     EngineRefused,
@@ -28,8 +28,9 @@ from storage.errors import (
     ObjectCorrupt,
     UserError,
 )
-from storage.local_store import LocalStore
-from storage.trainings import Training, TrainingSpec
+from storage.objects.local import LocalStore
+from storage.trainings.checkpoints import files_in, store_files
+from storage.trainings.training import Training, TrainingSpec
 from tests.hub_server import Hub, serving
 
 CONFIG = json.dumps(
@@ -196,7 +197,7 @@ def test_what_can_not_be_had_is_said_in_one_line(
     if change == "gated":
         hub.token = "a secret"
     elif change == "full":
-        monkeypatch.setattr(model_cache, "SPARE_BYTES", 1 << 62)
+        monkeypatch.setattr(cache, "SPARE_BYTES", 1 << 62)
     elif change == "unwritable":
         (tmp_path / "hub").write_text("a file where the cache would be")
     elif change is not None:

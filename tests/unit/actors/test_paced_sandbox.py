@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.admission import Admission, Queue, Work, work
-from actors.engine import Completion, Reply, Sampling
-from actors.paced_sandbox import PacedSandbox
+from actors.engines.admission import Admission, Queue, Work, work
+from actors.engines.contract import Completion, Reply, Sampling
+from actors.sandbox.paced import PacedSandbox
 from storage.errors import SandboxLost
 from tests.scripted_world import InProcessSandbox, InProcessSession
 

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Chat, EngineSettings, Reply, Sampling
-from actors.rationale_form import solutions_of
-from actors.rationale_writer import Budget, RationaleWriter
+from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Execution, Limits, Request, SessionDead, Verdict
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardResult, ShardRows
+from actors.workers.contract import ShardResult
 from storage.errors import SandboxLost, SandboxUnavailable
-from storage.records import Path, PathLabels, Problem, Rationale, standing
-from workflows import prompts
-from workflows.rationales import PaperForm
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Path, PathLabels, Problem, Rationale, standing
+from workflows.formats import prompts
+from workflows.formats.paper_form import PaperForm
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
+from workflows.writing.form import solutions_of
 
 PROBLEM = Problem(
     problem_id="p",
@@ -148,7 +150,7 @@ def rows(*steps: str) -> ShardRows:
         value=[8.1, 1.0], labels=[True, True], first_error=None, form="ratio",
         threshold=0.8, policy_pass_at_1=0.5,
     )  # fmt: skip
-    return ShardRows(problems=(PROBLEM,), paths=(path,), labels=(labels,))
+    return ShardRows({PROBLEMS: (PROBLEM,), PATHS: (path,), LABELS: (labels,)})
 
 
 def writer(
@@ -212,7 +214,7 @@ async def test_neither_answer_nor_labels_reach_the_engine() -> None:
 def test_paths_without_labels_are_not_rationalized() -> None:
     shard = rows()
     assert [solution.path_id for solution in solutions_of(shard)] == ["p#0"]
-    unlabelled = ShardRows(problems=shard.problems, paths=shard.paths)
+    unlabelled = ShardRows({PROBLEMS: shard[PROBLEMS], PATHS: shard[PATHS]})
     assert solutions_of(unlabelled) == []
 
 
@@ -376,13 +378,15 @@ async def test_more_solutions_than_the_sandbox_has_sessions_take_turns(sessions:
     sandbox = FakeSandbox(room=asyncio.Semaphore(sessions))
     one = rows()
     shard = ShardRows(
-        problems=one.problems,
-        paths=tuple(replace(one.paths[0], path_id=f"p#{i}") for i in range(9)),
-        labels=tuple(replace(one.labels[0], path_id=f"p#{i}") for i in range(9)),
+        {
+            PROBLEMS: one[PROBLEMS],
+            PATHS: tuple(replace(one[PATHS][0], path_id=f"p#{i}") for i in range(9)),
+            LABELS: tuple(replace(one[LABELS][0], path_id=f"p#{i}") for i in range(9)),
+        }
     )
     # The second block kills its interpreter: the fresh one must not wait for its own turn.
     bodies = ["print(1)", "die = 1", "print(3)"]
-    shard = replace(shard, paths=tuple(replace(p, steps=[*STEPS, "third"]) for p in shard.paths))
+    shard = shard.but({PATHS: [replace(p, steps=[*STEPS, "third"]) for p in shard[PATHS]]})
     result = await asyncio.wait_for(write(writer(writer_script(bodies), sandbox), shard), 60)
     assert len(result.rows) == 9
     assert sorted(sandbox.opened) == sorted(sandbox.closed)

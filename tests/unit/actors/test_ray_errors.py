@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, RayTaskError
 
-from actors import ray_cluster
-from actors.ray_cluster import Placement, RayCluster
 from actors.ray_errors import classified
 from actors.sandbox.contract import SandboxSettings
+from actors.workers import ray_workers
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import RayCluster
 from storage.errors import InfrastructureError, ItemError, SandboxLost, WorkerLost
 
 
@@ -93,8 +94,8 @@ async def cluster(monkeypatch: pytest.MonkeyPatch) -> tuple[RayCluster, list[Fak
     def make(name: str, sandbox: object) -> Any:
         raise NotImplementedError
 
-    monkeypatch.setattr(ray_cluster.ray, "remote", lambda kind: Remote())
-    monkeypatch.setattr(ray_cluster.ray, "kill", lambda actor: None)
+    monkeypatch.setattr(ray_workers.ray, "remote", lambda kind: Remote())
+    monkeypatch.setattr(ray_workers.ray, "kill", lambda actor: None)
     made = RayCluster({"policy": make}, {"policy": Placement()}, SandboxSettings())
     for worker in range(3):
         await made.open(worker, "policy")
@@ -160,7 +161,7 @@ async def test_when_a_call_tells_that_a_node_died_its_other_workers_are_known_by
 async def test_a_worker_that_does_not_answer_keeps_no_death_secret(
     cluster: tuple[RayCluster, list[FakeActor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(ray_workers, "ANSWER_SECONDS", 0.01)
     workers, actors = cluster
     actors[0].death, actors[2].frozen = ActorDiedError(), True
     with pytest.raises(WorkerLost):

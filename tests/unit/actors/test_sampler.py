@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.healing import Healed
-from actors.sampler import PolicySampler
-from actors.scripted_engine import Faults, ScriptedEngine
-from actors.spelling import Spelling
-from actors.stage import ShardResult, ShardRows
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.healing import Healed
+from actors.engines.scripted import Faults, ScriptedEngine
+from actors.engines.token_ids import Spelling
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed
-from storage.records import Message, Path, Problem
+from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows.records import Message, Path, Problem
 from storage.seeds import request_seed
 from tests.built_tokenizers import qwen
-from workflows.answer_boxes import last_box
-from workflows.sampling import QuotaRule
+from workflows.answers.boxes import last_box
+from workflows.formats.steps import split
+from workflows.sampling.quota import QuotaRule
 from workflows.settings import SampleSettings
-from workflows.steps import split
+from workflows.stages.sample import PolicySampler
 
 SEED = 11
 RIGHT = "add them.\n\nStep 2: so \\boxed{5}"
@@ -76,7 +77,7 @@ def sampler(
 
 
 async def sample(stage: PolicySampler, *problems: Problem) -> ShardResult[Path]:
-    return await stage.run(ShardRows(problems=problems or (problem(),)))
+    return await stage.run(ShardRows({PROBLEMS: problems or (problem(),)}))
 
 
 def distinct(text: str, index: int) -> str:

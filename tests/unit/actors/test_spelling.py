@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from actors.spelling import REMEMBERED, Spelling
+from actors.engines.token_ids import REMEMBERED, Spelling
 
 MODELS = Path(__file__).parents[3] / "demo" / "models"
 

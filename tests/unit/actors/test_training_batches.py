@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.training_batches import IGNORED, Conversation, StepPlan, deal, tensors
-from actors.training_settings import LearningSettings
+from actors.training.batches import IGNORED, Conversation, StepPlan, deal, tensors
+from actors.training.settings import LearningSettings
 
 ROW = 40
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from actors.training_keeping import write_model
+from actors.training.keeper import write_model
 
 HEAD = "lm_head.weight"
 

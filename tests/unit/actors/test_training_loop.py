@@ -10,22 +10,22 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from actors.training_events import Event, Place
-from actors.training_job import TrainingJob
-from actors.training_loop import train
-from actors.training_settings import (
+from actors.training.events import Event, Place
+from actors.training.job import TrainingJob
+from actors.training.loop import train
+from actors.training.settings import (
     LearningSettings,
     RhythmSettings,
     SpreadSettings,
 )
-from storage.checkpoints import fetch_files
 from storage.errors import ConfigurationError, SpecMismatch
-from storage.local_store import LocalStore
-from storage.trainings import Training, TrainingSpec
+from storage.objects.local import LocalStore
+from storage.trainings.checkpoints import fetch_files
+from storage.trainings.training import Training, TrainingSpec
 from tests.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
-from workflows.training import job_of, start_training
-from workflows.training_mask import ASKS
-from workflows.training_settings import DataSettings, TrainConfig
+from workflows.training.mask import ASKS
+from workflows.training.settings import DataSettings, TrainConfig
+from workflows.training.start import job_of, start_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.engine import Chat, EngineSettings, Reply, Sampling
+from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.scripted import Faults, ScriptedEngine
 from actors.sandbox.contract import Execution, Limits, Request
-from actors.scripted_engine import Faults, ScriptedEngine
-from actors.stage import ShardResult, ShardRows
-from actors.verifier import Effort, Verifier
+from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, SandboxLost
-from storage.records import Example, Message, Response, Verification
+from storage.rows.kinds import RESPONSES, ShardRows
+from storage.rows.records import Example, Message, Response, Verification
 from tests.scripted_world import InProcessSession
-from workflows import prompts
-from workflows.exports import check_example
-from workflows.scoring_form import VERDICT_OPENING, TrainingForm
-from workflows.scoring_settings import EXECUTING, Mode
+from workflows.formats import prompts
+from workflows.formats.conversation import check_example
+from workflows.formats.verification import EXECUTING, VERDICT_OPENING, Mode, TrainingForm
+from workflows.stages.score import Effort, Verifier
 
 RESPONSE = Response("r", "p", "What is 2 + 3?", ["2 + 3 = 5", "so \\boxed{5}"], "")
 Script = Callable[[Chat, int], str]
@@ -123,7 +123,7 @@ class Bench:
             model="m",
             seed=5,
         )
-        return await stage.run(ShardRows(responses=responses or (RESPONSE,)))
+        return await stage.run(ShardRows({RESPONSES: responses or (RESPONSE,)}))
 
     async def one(self) -> Verification:
         (row,) = (await self.run()).rows

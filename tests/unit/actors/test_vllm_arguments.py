@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.engine import EngineSettings
-from actors.vllm_core import engine_arguments
+from actors.engines.contract import EngineSettings
+from actors.engines.vllm_core import engine_arguments
 
 GIB = 1 << 30
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from actors import vllm_engine
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.vllm_engine import VllmEngine
+from actors.engines import vllm
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed
 
 pytest.importorskip("vllm")
@@ -52,7 +52,7 @@ class Words:
 async def test_closing_fails_what_is_in_flight_and_what_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vllm_engine, "stop", lambda *_: None)
+    monkeypatch.setattr(vllm, "stop", lambda *_: None)
     llm, log = Silent(), SimpleNamespace(text=lambda: "")
     settings = EngineSettings(model="m", max_in_flight=PLACES - 1)
     engine = VllmEngine(

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from actors.admission import Admission
-from actors.engine import Completion, Reply, Sampling
-from actors.isolation import DEATHS, Notes, entered, parts_of, run_apart
-from actors.stage import Row, ShardResult, ShardRows, process_items, process_now
-from actors.worker import Held, ShardWorker
+from actors.engines.admission import Admission
+from actors.engines.contract import Completion, Reply, Sampling
+from actors.workers.contract import ShardResult, process_items, process_now
+from actors.workers.poison import DEATHS, Notes, entered, parts_of, run_apart
+from actors.workers.worker import Held, ShardWorker
 from storage.audit import audit
 from storage.errors import (
     EngineFailed,
@@ -21,13 +21,14 @@ from storage.errors import (
     RunStopped,
     StoreUnavailable,
 )
-from storage.layout import KINDS
-from storage.records import Drop, Problem
-from storage.runs import Run
-from tests.e2e.test_scripted_build import Build, configure
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows, ShardRows, stage_rows
+from storage.rows.records import Drop, Problem
+from storage.runs.run import Run
+from tests.support.scripted_build import Build, configure
 from tests.virtual_time import run_virtually
-from workflows.build import finish
-from workflows.road import STAGE_NAMES, reads_by_stage
+from workflows.builds.build import finish
+from workflows.road import reads_by_stage
+from workflows.stages import STAGE_NAMES
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ class Killer:
         self._error = error
         self.worked: list[tuple[str, ...]] = []
 
-    async def run(self, rows: ShardRows) -> ShardResult[Row]:
-        held = tuple(row.path_id for row in rows.paths) or tuple(
-            row.problem_id for row in rows.problems
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
+        held = tuple(row.path_id for row in rows[PATHS]) or tuple(
+            row.problem_id for row in rows[PROBLEMS]
         )
         self.worked.append(held)
         if self._item in held:
             raise self._error
-        result: ShardResult[Row] = await self._stage.run(rows)
+        result: ShardResult[Any] = await self._stage.run(rows)
         return result
 
     async def close(self) -> None:
@@ -74,7 +75,7 @@ async def through(build: Build, shard: int, *stages: str) -> None:
 
 
 def rows_of(run: Run, stage: str, shard: int) -> list[Any]:
-    return run.read_rows(stage, shard, KINDS[stage])
+    return run.read_rows(stage_rows(stage), shard)
 
 
 async def test_a_shard_made_item_by_item_is_the_shard_made_whole(build: Build) -> None:
@@ -158,9 +159,9 @@ async def test_the_parts_of_a_shard_hold_every_item_once(build: Build) -> None:
     worker = await worker_of(build, "completer")
     rows = await worker._rows("estimate", 0)
     items = entered(build.run, "estimate", 0)
-    parts = parts_of("estimate", rows, items)
+    parts = parts_of(ROLLOUTS, rows, items)
     assert tuple(item for part in parts for item in part.items) == items
-    assert [{p.problem_id for p in part.rows.paths} for part in parts] == [
+    assert [{p.problem_id for p in part.rows[PATHS]} for part in parts] == [
         {part.name} for part in parts
     ]
     notes = Notes(build.run, "estimate", 0)
@@ -175,9 +176,9 @@ async def test_stages_made_one_after_the_other_read_each_row_once(
     read: list[str] = []
     real = Run.read_rows
 
-    def counted(run: Run, stage: str, shard: int, row_type: type[Any]) -> list[Any]:
-        read.append(stage)
-        return real(run, stage, shard, row_type)
+    def counted(run: Run, kind: Rows[Any], shard: int) -> list[Any]:
+        read.append(kind.stage)
+        return real(run, kind, shard)
 
     monkeypatch.setattr(Run, "read_rows", counted)
     worker, held = await worker_of(build, "cpu"), Held()
@@ -210,14 +211,14 @@ class Slow:
     def __init__(self) -> None:
         self._engine = Admission(1)
 
-    async def run(self, rows: ShardRows) -> ShardResult[Row]:
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
         await asyncio.sleep(30)  # as if the rows were still being read
 
         async def made() -> Reply:
             await asyncio.sleep(60)
             return Reply((Completion("x", "stop", None, 1),), 1)
 
-        async def one(item: int) -> list[Row]:
+        async def one(item: int) -> list[Any]:
             await self._engine.each(Sampling(), 1, lambda wanted, leave: [made()])
             return []
 
@@ -253,13 +254,13 @@ class Broken:
         self.begun = asyncio.Event()
         self._closed = asyncio.Event()
 
-    async def run(self, rows: ShardRows) -> ShardResult[Row]:
-        async def one(problem: Problem) -> list[Row]:
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
+        async def one(problem: Problem) -> list[Any]:
             self.begun.set()
             await self._closed.wait()
             raise AttributeError("nothing is there any more")
 
-        made, drops = await process_items(rows.problems, lambda row: row.problem_id, one)
+        made, drops = await process_items(rows[PROBLEMS], lambda row: row.problem_id, one)
         assert {drop.reason for drop in drops} == {"exception"}
         return ShardResult(tuple(made), tuple(drops))
 

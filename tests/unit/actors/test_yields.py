@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.intervention import Repairer
-from actors.refiner import Refiner
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardRows, Stage, process_items
-from actors.verifier import Effort, Verifier
-from actors.yields import Text, Yield, YieldWatch, note_reply
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.scripted import ScriptedEngine
+from actors.workers.contract import Processor, process_items
+from actors.workers.yields import Text, Yield, YieldWatch, note_reply
 from storage.errors import BelowFloor, EngineFailed, StoreUnavailable
-from storage.records import Agreement, Critique, Message, Path, Problem, Response
+from storage.rows.kinds import AGREEMENTS, CRITIQUES, PATHS, PROBLEMS, RESPONSES, ShardRows
+from storage.rows.records import Agreement, Critique, Message, Path, Problem, Response
 from workflows.answers import read_answer
-from workflows.refinement import refined_steps
-from workflows.scoring_form import VERDICT_OPENING, TrainingForm
+from workflows.formats.refinement import refined_steps
+from workflows.formats.verification import VERDICT_OPENING, TrainingForm
+from workflows.stages.refine import Refiner
+from workflows.stages.repair import Repairer
+from workflows.stages.score import Effort, Verifier
 
 BAD = Text("p#0", "Hm.", "no_box")
 SAMPLING = Sampling(max_tokens=20)
@@ -193,16 +194,16 @@ def engine(*said: str) -> ScriptedEngine:
     )
 
 
-def refiner(said: str) -> tuple[Stage, ShardRows]:
+def refiner(said: str) -> tuple[Processor, ShardRows]:
     critique = Critique("r", "p", "2 + 3?", ["a", "b"], "", 1, "wrong", 0)
     stage = Refiner(
         engine(said), ask=lambda critique: Chat((Message("user", "?"),), "Step 1: "),
         read_steps=refined_steps, read_answer=read_answer, sampling=SAMPLING, model="m", seed=0,
     )  # fmt: skip
-    return stage, ShardRows(critiques=(critique,))
+    return stage, ShardRows({CRITIQUES: (critique,)})
 
 
-def repairer(said: str) -> tuple[Stage, ShardRows]:
+def repairer(said: str) -> tuple[Processor, ShardRows]:
     steps = ["first", "second"]
     path = Path(
         "p#0", "p", 0, 0, "", steps, "stop", "5", False, True, None, None, True, 1, 0,
@@ -210,10 +211,10 @@ def repairer(said: str) -> tuple[Stage, ShardRows]:
     agreed = Agreement("p#0", "p", True, None, 1, 1, "all_steps", [True, False], [])
     stage = Repairer(engine(said), chat=lambda *_: Chat((), ""), sampling=SAMPLING, seed=0)
     problem = Problem("p", "2 + 3?", "5")
-    return stage, ShardRows(problems=(problem,), paths=(path,), agreements=(agreed,))
+    return stage, ShardRows({PROBLEMS: (problem,), PATHS: (path,), AGREEMENTS: (agreed,)})
 
 
-def scorer(said: str) -> tuple[Stage, ShardRows]:
+def scorer(said: str) -> tuple[Processor, ShardRows]:
     def script(chat: Chat, seed: int) -> str:
         return said if chat.prefill.endswith(VERDICT_OPENING) else "fine\n</analyze>\n"
 
@@ -222,7 +223,7 @@ def scorer(said: str) -> tuple[Stage, ShardRows]:
         form=TrainingForm("cot", 2000, None), sampling=Sampling(), effort=Effort(histories=2),
         limits=None, model="m", seed=0,
     )  # type: ignore[arg-type]  # fmt: skip
-    return stage, ShardRows(responses=(Response("r", "p", "2 + 3?", ["5"], ""),))
+    return stage, ShardRows({RESPONSES: (Response("r", "p", "2 + 3?", ["5"], ""),)})
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def scorer(said: str) -> tuple[Stage, ShardRows]:
     ],
 )
 async def test_what_a_stage_says_of_its_texts(
-    made: tuple[Stage, ShardRows], replies: int, unusable: dict[str, int]
+    made: tuple[Processor, ShardRows], replies: int, unusable: dict[str, int]
 ) -> None:
     stage, rows = made
     watch = YieldWatch(None, "r", "s", nothing)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Chat, EngineSettings
-from actors.scripted_engine import ScriptedEngine
+from actors.engines.contract import Chat, EngineSettings
+from actors.engines.scripted import ScriptedEngine
 from demo import benchmark, check, solutions, world
-from workflows import steps
-from workflows.evaluation import check_suite
-from workflows.ingest import read_problems
-from workflows.responses import read_responses
+from workflows.evaluation.measures import check_suite
+from workflows.formats import steps
+from workflows.inputs.problems import read_problems
+from workflows.inputs.responses import read_responses
 
 SLOPPY = solutions.Habits(slip=0.2)
 

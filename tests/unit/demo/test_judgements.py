@@ -7,8 +7,8 @@ import random
 
 from demo import check, corpus, judgements, solutions, world
 from demo.problem import Problem
-from workflows import judge_prompts
-from workflows.judging import read_alignment, read_paragraphs
+from workflows.formats import judge_prompts
+from workflows.judging.seats import read_alignment, read_paragraphs
 
 HABITS = solutions.Habits(slip=0.2, repair=0.1, check=0.1, swap=0.2, boxless=0.02)
 Case = tuple[Problem, tuple[str, ...], judgements.Judgement]

@@ -3,7 +3,7 @@
 import random
 
 from demo import check, rationales, solutions, world
-from workflows import prompts
+from workflows.formats import prompts
 
 HABITS = solutions.Habits(slip=0.2, repair=0.1, check=0.1, swap=0.2, boxless=0.02)
 

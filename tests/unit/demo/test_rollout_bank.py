@@ -12,14 +12,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
-from actors.engine import Chat, Sampling
+from actors.engines.contract import Chat, Sampling
 from benchmarks.rollout_bank import Bank, BankEngine, Drawn, rendered
 from benchmarks.tree_drawing import TreeModel, draw
 from demo import world
 from demo.tokenizer import END
-from storage.records import Message, Problem
-from workflows.stages import opened_chat
-from workflows.steps import opening
+from storage.rows.records import Message, Problem
+from workflows.formats.solving import opened_chat
+from workflows.formats.steps import opening
 
 COMPLETER = Path(__file__).parents[3] / "demo/models/completer"
 TOKENIZER = Tokenizer.from_file(str(COMPLETER / "tokenizer.json"))

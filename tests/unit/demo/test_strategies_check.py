@@ -9,7 +9,7 @@ import yaml
 
 from benchmarks import strategies
 from launch.config import load
-from workflows.views import VIEWS
+from workflows.views.catalogue import VIEWS
 
 NAMES = sorted(file.stem for file in strategies.FOLDER.glob("*.yaml"))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from demo import corpus, pretrain, tokenizer
-from workflows import judge_prompts, prompts
+from workflows.formats import judge_prompts, prompts
 
 SEED = 0
 
@@ -99,6 +99,6 @@ def test_a_text_cut_and_resumed_where_stages_cut_has_the_tokens_of_the_whole(
 def test_the_chat_template_is_the_rendering_of_training(learnt: Tokenizer) -> None:
     chat = prompts.rationale_chat("Find the mean of 2, 4.", ("2 + 4 = 6.", "\\boxed{3}"))
     opened = tokenizer.wrap(learnt).apply_chat_template(
-        chat.messages(), tokenize=False, add_generation_prompt=True
+        chat.turns(), tokenize=False, add_generation_prompt=True
     )
     assert opened + chat.prefill == corpus.render(chat)

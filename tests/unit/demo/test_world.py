@@ -9,7 +9,7 @@ import pytest
 from demo import check, world
 from demo.families import FAMILIES, LEVELS
 from demo.problem import is_exact
-from workflows import steps
+from workflows.formats import steps
 
 SEED = 20
 

@@ -23,9 +23,9 @@ from benchmarks.ablations import (
     table_of,
 )
 from launch.config import load
-from launch.evaluating import MODES
-from workflows.configuration import binding
-from workflows.views import VIEWS
+from workflows.builds.configuration import binding
+from workflows.evaluation.run import MODES
+from workflows.views.catalogue import VIEWS
 
 PURE = {"label", "consensus"}
 

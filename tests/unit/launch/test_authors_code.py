@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import authors_code
 from benchmarks.authors_code import SCRIPT, forms, main, measured, read_theirs, write_samples
-from storage.records import Message, Response
+from storage.rows.records import Message, Response
 from tests.training_world import example
-from workflows.exports import QUESTION
+from workflows.formats.conversation import QUESTION
 
 THEIRS = """
 import argparse, json, pathlib, sys, time

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from setuptools import find_namespace_packages
 
-from launch.cli import app
-from storage.stores import open_store
+from launch.cli.main import app
+from storage.objects.opening import open_store
 from tests.unit.storage.whole_run import finished
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +25,7 @@ WITHOUT_ENGINES = """
 import sys
 for name in ("torch", "vllm", "accelerate"):
     sys.modules[name] = None  # importing it is ModuleNotFoundError
-from launch.cli import run_command
+from launch.cli.main import run_command
 sys.exit(run_command(sys.argv[1:]))
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cli import run_command
+from launch.cli.main import run_command
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.config import load, read, store_url
+from launch.config import load
 from storage.errors import ConfigurationError
+from workflows.runs.reading import read, store_url
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -45,7 +46,7 @@ def test_the_papers_numbers_are_the_defaults(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> None:
     vllm = {"kind": "vllm", "model": "./policy"}
     raw = MINIMAL | {"models": MINIMAL["models"] | {"policy": vllm}}
-    config = load(write(tmp_path, raw), {"run": "other", "limit": None})
+    config = load(write(tmp_path, raw), run="other", limit=None)
     assert config.problems == str(tmp_path / "p.jsonl")
     assert config.engine("policy").model == str(tmp_path / "policy")
     assert config.run == "other"

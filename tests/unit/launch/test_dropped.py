@@ -7,13 +7,14 @@ import json
 
 import pytest
 
-from launch.dropped import show_dropped
+from launch.verbs.runs.texts import show_dropped
 from storage.audit import audit
 from storage.errors import ConfigurationError
-from storage.memory_store import MemoryStore
-from storage.records import Drop, Rationale
-from storage.runs import Run
-from tests.unit.storage.test_audit import recommit
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import RATIONALES
+from storage.rows.records import Drop, Rationale
+from storage.runs.run import Run
+from tests.support.altered import recommit
 from tests.unit.storage.whole_run import finished
 
 
@@ -22,7 +23,7 @@ def run() -> Run:
     """One path of the run was dropped after two attempts, one came through at its second."""
     made = finished(MemoryStore())
     (gone,) = made.commit("rationalize", 0).drops
-    first, *others = made.read_rows("rationalize", 0, Rationale)
+    first, *others = made.read_rows(RATIONALES, 0)
 
     def lost(path_id: str, attempt: int, dropped: str) -> Rationale:
         return dataclasses.replace(

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from launch.emptiness import why_empty
-from storage.layout import KINDS
-from storage.memory_store import MemoryStore
-from storage.records import Drop, Path
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
+from launch.verbs.looking.emptiness import why_empty
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import stage_rows
+from storage.rows.records import Drop, Path
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, input_digest
 from tests.unit.storage.whole_run import finished, path, problems
 
 
@@ -42,6 +42,6 @@ def test_the_reason_that_took_most_is_named(
     for stage in run.spec.stages[1:]:
         rows = [invalid(at, reason) for at, reason in enumerate(paths)] if stage == "sample" else []
         lost = [Drop(f"item {at}", "no_code", "") for at in range(drops.get(stage, 0))]
-        run.publish(stage, 0, KINDS[stage], rows, lost)
+        run.publish(stage_rows(stage), 0, rows, lost)
     run.finish()
     assert why_empty(run) == why

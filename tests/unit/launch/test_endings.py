@@ -10,7 +10,8 @@ import pytest
 
 AT_WORK = """
 import hashlib, sys, threading, time
-from launch import endings
+from launch import exits
+from actors import stopping
 
 def call():
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)  # heeds no signal, for minutes
@@ -19,11 +20,11 @@ def watch(main):  # as the thread that watches the head does
     while sys._current_frames()[main].f_code is not call.__code__:
         time.sleep(0.01)
     print("at work", flush=True)
-    while not endings._told_to_stop.is_set():
+    while not stopping._told_to_stop.is_set():
         time.sleep(0.01)
-    endings.head_lost("its head does not answer")
+    exits.head_lost("its head does not answer")
 
-with endings.terminable():
+with stopping.terminable():
     threading.Thread(target=watch, args=(threading.get_ident(),), daemon=True).start()
     call()
 """
@@ -31,11 +32,11 @@ with endings.terminable():
 
 CANCELLED = """
 import asyncio, functools
-from launch import endings
+from actors import stopping
 
 async def main():
     loop, here = asyncio.get_running_loop(), asyncio.current_task()
-    with endings.terminable(functools.partial(loop.call_soon_threadsafe, here.cancel)):
+    with stopping.terminable(functools.partial(loop.call_soon_threadsafe, here.cancel)):
         print("at work", flush=True)
         try:
             await asyncio.Event().wait()
@@ -45,7 +46,7 @@ async def main():
 try:
     asyncio.run(main())
 except asyncio.CancelledError:
-    raise SystemExit(130 if endings._told_to_stop.is_set() else 1)
+    raise SystemExit(130 if stopping._told_to_stop.is_set() else 1)
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ServerDisconnectedError
 
-from launch import submitting
+from launch.verbs.runs import submit
 from storage.errors import InfrastructureError
 
 
@@ -35,14 +35,14 @@ class Jobs:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitting, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(submit, "RETRY_SECONDS", 0.0)
 
 
 async def test_a_head_that_hangs_up_after_every_line_is_followed_to_the_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    jobs = Jobs(lines=2 * submitting.RETRIES)
-    assert await submitting._follow(jobs, "job") == 0
+    jobs = Jobs(lines=2 * submit.RETRIES)
+    assert await submit._follow(jobs, "job") == 0
     said = capsys.readouterr().out.splitlines()
     assert said == [f"line {i}" for i in range(jobs.lines)], "each line once"
 
@@ -50,5 +50,5 @@ async def test_a_head_that_hangs_up_after_every_line_is_followed_to_the_end(
 async def test_a_head_that_says_nothing_any_more_is_given_up() -> None:
     jobs = Jobs(lines=1, talks=False)
     with pytest.raises(InfrastructureError, match="lost sight of job job"):
-        await submitting._follow(jobs, "job")
-    assert jobs.asked == submitting.RETRIES
+        await submit._follow(jobs, "job")
+    assert jobs.asked == submit.RETRIES

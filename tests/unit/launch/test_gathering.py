@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from launch.gathering import PATIENCE_S, gathered
+from launch.cluster.gathering import PATIENCE_S, gathered
 from storage.errors import InfrastructureError
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from launch.grade import grade_stream, show_audit
+from launch.verbs.looking.grade import grade_stream, show_audit
 from storage.errors import InputError
-from workflows.answer_audit import Audit
+from workflows.answers.audit import Audit
 
 
 def line(**fields: Any) -> str:

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from launch.installed import Unmet, known, unmet_requirements
+from launch.verbs.looking.installed import Unmet, known, unmet_requirements
 
 ROOT = Path(__file__).parents[3]
 OURS = ("storage", "actors", "workflows", "launch", "demo")

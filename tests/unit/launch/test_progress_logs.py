@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from actors.training_events import Event
-from actors.worker import ShardProgress
-from launch.log_pace import LogPace
-from launch.progress import BuildProgress
-from launch.training_progress import TrainingProgress
-from launch.watching import watch_run
-from storage.commits import Receipt
-from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import finish
-from workflows.drive import Happened
-from workflows.schedule import Task
+from actors.training.events import Event
+from actors.workers.worker import ShardProgress
+from launch.shown.log_pace import LogPace
+from launch.shown.progress import BuildProgress
+from launch.shown.training_progress import TrainingProgress
+from launch.verbs.runs.watch import watch_run
+from storage.runs.commits import Receipt
+from tests.support.scripted_build import Build, configure
+from workflows.builds.build import finish
+from workflows.schedule.driver import Happened
+from workflows.schedule.schedule import Task
 
 HOUR = 3600
 

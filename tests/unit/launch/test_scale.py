@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import Chat
+from actors.engines.contract import Chat
 from benchmarks import paper_world, scale
 from benchmarks.virtual_time import MeteredClock, Seconds
-from storage.records import Message
+from storage.rows.records import Message
 from tests.virtual_time import run_virtually
-from workflows import steps
 from workflows.answers import read_answer
+from workflows.formats import steps
 
 
 def test_virtual_time_passes_only_where_everything_waits() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from launch.cli import run_command
-from launch.scoring import config_of, found
+from launch.cli.main import run_command
 from storage.errors import ConfigurationError
-from workflows.responses import read_responses
+from workflows.inputs.responses import read_responses
+from workflows.scoring.asking import config_of
+from workflows.scoring.run import found
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 GOOD = {"id": "a", "problem": "What is 2 + 3?", "steps": ["2 + 3 = 5."], "label": -1}
@@ -53,6 +54,9 @@ def test_a_wrong_row_is_one_line_and_exit_code_2(
     [
         pytest.param(["absent.jsonl"], "absent.jsonl: no such file of responses", id="no file"),
         pytest.param(["--mode", "cots"], "`verify.mode`: input should be 'full', 'cot'", id="mode"),
+        pytest.param(["--set", "verify.rounds=0"], "`verify.rounds`: input should be", id="set"),
+        pytest.param(["--set", "verify.round=1"], "unknown key `verify.round`", id="unknown"),
+        pytest.param(["--set", "verify.rounds"], "write KEY=VALUE", id="no value"),
         pytest.param(["--n", "0"], "`verify.histories`: input should be greater", id="no history"),
         pytest.param(["--config", "no.yaml"], "no.yaml: no such file", id="no settings"),
         pytest.param(["--store", "ftp://x"], "use file:///folder or s3://", id="store"),

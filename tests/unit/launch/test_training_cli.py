@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.machine import Machine
-from actors.training_events import Place
-from actors.training_settings import TrainingSettings
-from actors.training_trainer import arguments
-from launch.cli import run_command
+from actors.machines.machine import Machine
+from actors.training.events import Place
+from actors.training.settings import TrainingSettings
+from actors.training.trainer import arguments
+from launch.cli.main import run_command
 from launch.config import load_training
-from storage.local_store import LocalStore
-from storage.records import Problem
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
-from storage.trainings import Training, TrainingSpec
+from storage.objects.local import LocalStore
+from storage.rows.records import Problem
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, input_digest
+from storage.trainings.training import Training, TrainingSpec
 from tests.training_world import taught_run, tiny_base
-from workflows.training import settled
+from workflows.training.start import settled
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -83,7 +83,7 @@ def test_the_configurations_of_the_paper_are_whole() -> None:
         config = load_training(CONFIGS / f"train_{name}.yaml")
         assert config.base == f"deepseek-ai/DeepSeek-R1-Distill-Qwen-{size}"
         assert (config.learning.batch, config.learning.rate) == (64, 2e-6)
-    assert load_training(CONFIGS / "train_demo.yaml", {"view": "direct"}).training == "demo-direct"
+    assert load_training(CONFIGS / "train_demo.yaml", view="direct").training == "demo-direct"
 
 
 @pytest.mark.parametrize(

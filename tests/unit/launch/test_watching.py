@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from actors.worker import ShardProgress
-from launch.progress import BuildProgress
-from launch.status import duration, run_status
-from launch.watching import RunWatch, watch_run
-from storage.commits import Receipt
-from tests.e2e.test_scripted_build import Build, configure
-from workflows.build import finish
-from workflows.drive import Happened
-from workflows.schedule import Task
+from actors.workers.worker import ShardProgress
+from launch.shown.progress import BuildProgress
+from launch.verbs.runs.status import duration
+from launch.verbs.runs.watch import RunWatch, watch_run
+from storage.runs.commits import Receipt
+from tests.support.scripted_build import Build, configure
+from workflows.builds.build import finish
+from workflows.runs.status import run_status
+from workflows.schedule.driver import Happened
+from workflows.schedule.schedule import Task
 
 
 async def test_a_watched_run_says_what_status_says_and_reads_each_commit_once(

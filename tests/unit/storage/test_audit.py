@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
-from storage import commits, layout
 from storage.audit import audit
-from storage.commits import Commit
-from storage.dataset import assemble, dataset_files
-from storage.memory_store import MemoryStore
-from storage.records import Drop, Path, PathLabels, Problem
-from storage.runs import Run
-from storage.shards import encode_shard
+from storage.datasets.dataset import assemble, dataset_files
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ROLLOUTS
+from storage.rows.records import Drop
+from storage.runs import layout
+from storage.runs.run import Run
+from tests.support.altered import recommit, rewrite
 from tests.unit.storage.whole_run import finished, labels, path, problems, started, work_shard
-
-
-def rewrite(run: Run, stage: str, shard: int, change: Callable[[Commit], Commit]) -> None:
-    """Replace a commit by an altered one, as no part of Stepmill would."""
-    store = run.store
-    assert isinstance(store, MemoryStore)
-    commit = change(run.commit(stage, shard))
-    store.objects[layout.commit_key(run.name, stage, shard)] = commits.commit_bytes(commit)
-
-
-def recommit(run: Run, stage: str, shard: int, rows: Sequence[object], drops: list[Drop]) -> None:
-    """Give a shard other rows under a commit that fits them."""
-    row_type = layout.KINDS[stage]
-    encoded = encode_shard(row_type, rows)
-    key = layout.data_key(run.name, stage, shard, encoded.sha256)
-    run.store.put_new(key, encoded.data)
-    rewrite(
-        run, stage, shard,
-        lambda commit: dataclasses.replace(
-            commit, data_key=key, sha256=encoded.sha256, rows=encoded.rows,
-            bytes=len(encoded.data), drops=tuple(drops),
-        ),
-    )  # fmt: skip
 
 
 def found(run: Run) -> list[tuple[str, str, int | None]]:
@@ -207,8 +184,8 @@ def test_a_dataset_that_differs_is_found() -> None:
 
 def test_an_audit_reads_rows_of_any_kind() -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
-    run.publish("sample", 0, Path, [path("train/0", 0)])
-    run.publish("estimate", 0, layout.KINDS["estimate"], [], [Drop("train/0#0", "too_long")])
-    run.publish("label", 0, PathLabels, [])
+    run.publish(PATHS, 0, [path("train/0", 0)])
+    run.publish(ROLLOUTS, 0, [], [Drop("train/0#0", "too_long")])
+    run.publish(LABELS, 0, [])
     assert audit(run).findings == ()
-    assert run.read_rows("problems", 0, Problem) == problems(1)
+    assert run.read_rows(PROBLEMS, 0) == problems(1)

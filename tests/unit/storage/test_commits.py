@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from storage import commits, layout
-from storage.commits import Commit, Receipt
 from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
-from storage.memory_store import MemoryStore
-from storage.object_store import Entry, Put
-from storage.patience import Patience
-from storage.records import Drop, Problem
+from storage.objects.memory import MemoryStore
+from storage.objects.patience import Patience
+from storage.objects.store import Entry, Put
+from storage.rows.records import Drop, Problem
+from storage.runs import commits, layout
+from storage.runs.commits import Commit, Receipt
 
 QUICK = Patience(tries=4, sleep=lambda _: None)
 ROWS = [Problem("p1", "q", "1"), Problem("p2", "q", "2")]

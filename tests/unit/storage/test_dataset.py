@@ -11,20 +11,22 @@ from pathlib import Path as Folder
 import pyarrow.parquet as pq
 import pytest
 
-from storage import dataset
-from storage.dataset import assemble
-from storage.download import download
+from storage.datasets import dataset
+from storage.datasets.dataset import assemble
+from storage.datasets.download import download
+from storage.datasets.view import CHAT_TEMPLATE, GENPRM, View
 from storage.errors import ConfigurationError, InputError, NothingFound, ObjectCorrupt
-from storage.memory_store import MemoryStore
-from storage.records import Example
-from storage.runs import Run
-from storage.views import CHAT_TEMPLATE, GENPRM, View
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.records import Example
+from storage.runs.run import Run
 from tests.unit.storage.whole_run import finished, started
+from workflows.stages import described
 
 
 def examples(run: Run) -> list[Example]:
     shards = range(run.spec.plan.shards)
-    return [row for shard in shards for row in run.read_rows("export", shard, Example)]
+    return [row for shard in shards for row in run.read_rows(EXAMPLES, shard)]
 
 
 def names(folder: Folder) -> list[str]:
@@ -135,9 +137,7 @@ def test_an_unfinished_run_and_an_unknown_format_are_refused(tmp_path: Folder) -
 def test_a_run_that_kept_nothing_is_an_empty_dataset(tmp_path: Folder) -> None:
     run = started(MemoryStore(), count=1, per_shard=1)
     for stage in run.spec.stages[1:]:
-        from storage.layout import KINDS
-
-        run.publish(stage, 0, KINDS[stage], [])
+        run.publish(stage_rows(stage), 0, [])
     run.finish()
     assert download(run, tmp_path).rows == 0
     (file,) = (tmp_path / "data").iterdir()
@@ -163,7 +163,8 @@ def test_another_view_is_another_folder_of_other_rows(tmp_path: Folder) -> None:
 
 
 def test_the_card_says_what_was_dropped_and_what_it_is_not(tmp_path: Folder) -> None:
-    download(finished(MemoryStore()), tmp_path)
+    run = finished(MemoryStore())
+    download(run, tmp_path, stages=described(run.spec.stages))
     card = (tmp_path / "README.md").read_text()
     for part in (
         "11 rows, made by Stepmill from 7 problems",

@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from storage import layout
 from storage.audit import audit
-from storage.derivation import Origin, adopt, check_derivable, origin_of, store_origin
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, SpecMismatch
-from storage.memory_store import MemoryStore
-from storage.records import Path
-from storage.runs import Run
-from storage.specs import ShardPlan, differences
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import PATHS
+from storage.runs import layout
+from storage.runs.origin import Origin, adopt, check_derivable, origin_of, store_origin
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, differences
 from storage.sweep import sweep
 from tests.unit.storage.whole_run import QUICK, finished, work_shard
 
@@ -36,7 +36,7 @@ def test_adopted_shards_are_copies_and_the_source_stays_as_it_was() -> None:
     before = dict(store.objects)
     run = derived(source)
     assert adopt_all(run, source) == adopt_all(run, source) == [True] * 9
-    assert run.read_rows("sample", 1, Path) == source.read_rows("sample", 1, Path)
+    assert run.read_rows(PATHS, 1) == source.read_rows(PATHS, 1)
     assert run.shards_of("label") == set()
     assert {key: store.objects[key] for key in before} == before
     assert {c.sha256 for c in run.commits("sample")} == {c.sha256 for c in source.commits("sample")}
@@ -59,7 +59,7 @@ def test_a_derived_run_is_whole_when_the_source_is_gone() -> None:
 def test_a_shard_of_ones_own_is_never_replaced() -> None:
     source = finished(MemoryStore())
     run = derived(source)
-    own = run.publish("sample", 0, Path, [])
+    own = run.publish(PATHS, 0, [])
     assert adopt(run, source, "sample", 0) is False
     assert run.commit("sample", 0).sha256 == own.sha256
     assert adopt(run, source, "sample", 1) is True

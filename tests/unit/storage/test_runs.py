@@ -7,7 +7,6 @@ from pathlib import Path as Folder
 
 import pytest
 
-from storage import layout
 from storage.errors import (
     ConfigurationError,
     InputError,
@@ -16,13 +15,14 @@ from storage.errors import (
     SpecMismatch,
     StoreUnavailable,
 )
-from storage.local_store import LocalStore
-from storage.memory_store import MemoryStore
-from storage.object_store import ObjectStore, Put
-from storage.records import Path, Problem
-from storage.runs import Run, run_names
-from storage.specs import ShardPlan, Spec, differences, input_digest
-from storage.stores import open_store
+from storage.objects.local import LocalStore
+from storage.objects.memory import MemoryStore
+from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore, Put
+from storage.rows.kinds import PATHS, PROBLEMS
+from storage.runs import layout
+from storage.runs.run import Run, run_names
+from storage.runs.specs import ShardPlan, Spec, differences, input_digest
 from tests.unit.storage.whole_run import QUICK, finished, problems, started, work_shard
 
 SPEC = Spec({"sample": {"cap": 64, "rounds": (1, 2)}}, "digest", ShardPlan(7, 3))
@@ -139,7 +139,7 @@ def test_a_run_resumes_from_its_store_alone() -> None:
     started(store)
     run = Run.open(store, "whole")
     run.check_input()
-    given = [row for shard in range(3) for row in run.read_rows("problems", shard, Problem)]
+    given = [row for shard in range(3) for row in run.read_rows(PROBLEMS, shard)]
     assert given == problems()
 
 
@@ -171,7 +171,7 @@ def test_a_stage_or_shard_outside_of_the_plan_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no stage 'nonsense'"):
         run.shards_of("nonsense")
     with pytest.raises(ValueError, match="shard 3 is not in the plan of 3"):
-        run.publish("sample", 3, Path, [])
+        run.publish(PATHS, 3, [])
 
 
 def test_bytes_that_differ_are_read_once_more_then_refused() -> None:
@@ -196,20 +196,20 @@ def test_bytes_that_differ_are_read_once_more_then_refused() -> None:
         delete = run.store.delete
 
     once: ObjectStore = Reader(1)
-    assert len(dataclasses.replace(run, store=once).read_rows("sample", 1, Path)) == commit.rows
+    assert len(dataclasses.replace(run, store=once).read_rows(PATHS, 1)) == commit.rows
     twice: ObjectStore = Reader(2)
     with pytest.raises(ObjectCorrupt, match=commit.sha256):
-        dataclasses.replace(run, store=twice).read_rows("sample", 1, Path)
+        dataclasses.replace(run, store=twice).read_rows(PATHS, 1)
 
 
 def test_rows_whose_object_is_gone_are_corrupt_and_uncommitted_rows_are_not_found() -> None:
     run = finished(MemoryStore())
     run.store.delete(run.commit("sample", 1).data_key)
     with pytest.raises(ObjectCorrupt, match="is gone: committed as sha256"):
-        run.read_rows("sample", 1, Path)
+        run.read_rows(PATHS, 1)
     run.store.delete(layout.commit_key("whole", "sample", 0))
     with pytest.raises(NothingFound):
-        run.read_rows("sample", 0, Path)
+        run.read_rows(PATHS, 0)
 
 
 def test_success_is_written_once_everything_is_committed_and_not_before() -> None:

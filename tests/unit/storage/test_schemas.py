@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from storage import records, schemas, shards
 from storage.errors import InputError, ObjectCorrupt
+from storage.rows import parquet, records, schemas
+from storage.rows.kinds import OURS
 
-KINDS = sorted(schemas.VERSIONS, key=lambda kind: kind.__name__)
+KINDS = sorted({rows.record for rows in OURS.values()}, key=lambda kind: kind.__name__)
 TEXTS = ["", "a", "two\nlines\r", "\0", "ä ∑ 数 😀", "x" * 10_000, "'\"\\", "$\\boxed{1}$"]
 
 
@@ -49,8 +50,8 @@ def test_rows_come_back_as_they_were(kind: type[Any], count: int) -> None:
     for seed in range(5):
         chance = random.Random(seed)
         rows = [row_of(kind, chance) for _ in range(count)]
-        encoded = shards.encode_shard(kind, rows)
-        back = shards.decode_shard(kind, encoded.data, key="k", sha256=encoded.sha256)
+        encoded = parquet.encode_shard(kind, rows)
+        back = parquet.decode_shard(kind, encoded.data, key="k", sha256=encoded.sha256)
         assert back == rows, f"seed {seed}"
         assert repr(back) == repr(rows), f"seed {seed}: a value changed its type"
 
@@ -58,13 +59,13 @@ def test_rows_come_back_as_they_were(kind: type[Any], count: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_rows_give_the_same_bytes(kind: type[Any]) -> None:
     rows = [row_of(kind, random.Random(1)) for _ in range(20)]
-    assert shards.encode_shard(kind, rows) == shards.encode_shard(kind, rows)
+    assert parquet.encode_shard(kind, rows) == parquet.encode_shard(kind, rows)
 
 
 def test_a_nan_is_kept() -> None:
     labels = records.PathLabels("p#1", "p", [float("nan")], [1], [], [], None, "soft", 0.0, 0.1)
-    encoded = shards.encode_shard(records.PathLabels, [labels])
-    (back,) = shards.decode_shard(records.PathLabels, encoded.data, key="k", sha256=encoded.sha256)
+    encoded = parquet.encode_shard(records.PathLabels, [labels])
+    (back,) = parquet.decode_shard(records.PathLabels, encoded.data, key="k", sha256=encoded.sha256)
     assert repr(back) == repr(labels)
 
 
@@ -115,8 +116,8 @@ def test_a_table_that_was_cut_or_joined_reads_right() -> None:
 def encoded_problem(**metadata: str) -> tuple[bytes, str]:
     table = schemas.to_table(records.Problem, [records.Problem("p", "q", "1")])
     marks = {f"stepmill.{name}": value for name, value in metadata.items()}
-    data = shards.write_parquet(table.replace_schema_metadata(marks))
-    return data, shards.sha256_of(data)
+    data = parquet.write_parquet(table.replace_schema_metadata(marks))
+    return data, parquet.sha256_of(data)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +135,14 @@ def test_a_shard_of_another_kind_or_a_newer_version_is_refused(
 ) -> None:
     data, digest = encoded_problem(**metadata)
     with pytest.raises(InputError, match=message):
-        shards.decode_shard(records.Problem, data, key="k", sha256=digest)
+        parquet.decode_shard(records.Problem, data, key="k", sha256=digest)
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: b"?" + d[1:], lambda d: b""])
 def test_damaged_bytes_name_the_key_and_both_digests(damage: Any) -> None:
-    encoded = shards.encode_shard(records.Problem, [records.Problem("p", "q", "1")])
+    encoded = parquet.encode_shard(records.Problem, [records.Problem("p", "q", "1")])
     bad = damage(encoded.data)
     with pytest.raises(ObjectCorrupt) as caught:
-        shards.decode_shard(records.Problem, bad, key="runs/a/x", sha256=encoded.sha256)
-    for part in ("runs/a/x", encoded.sha256, shards.sha256_of(bad)):
+        parquet.decode_shard(records.Problem, bad, key="runs/a/x", sha256=encoded.sha256)
+    for part in ("runs/a/x", encoded.sha256, parquet.sha256_of(bad)):
         assert part in str(caught.value)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from storage import layout
 from storage.audit import audit
 from storage.errors import StoreRefused
-from storage.memory_store import MemoryStore
-from storage.object_store import Put
-from storage.runs import Run
-from storage.stops import forget_stop, note_stop, stop_reason
+from storage.objects.memory import MemoryStore
+from storage.objects.store import Put
+from storage.runs import layout
+from storage.runs.run import Run
+from storage.runs.stops import forget_stop, note_stop, stop_reason
 from storage.sweep import sweep
 from tests.unit.storage.whole_run import started, work_shard
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path as Folder
 
-from storage import layout
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.local_store import LocalStore
-from storage.memory_store import MemoryStore
-from storage.records import Problem
-from storage.shards import encode_shard
+from storage.datasets.dataset import assemble
+from storage.objects.local import LocalStore
+from storage.objects.memory import MemoryStore
+from storage.rows.parquet import encode_shard
+from storage.rows.records import Problem
+from storage.runs import layout
 from storage.sweep import Swept, sweep
 from tests.unit.storage.whole_run import finished, started
 

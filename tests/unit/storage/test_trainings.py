@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import checkpoints
-from storage.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
 from storage.errors import InputError, ObjectCorrupt, SpecMismatch, StoreUnavailable
-from storage.memory_store import MemoryStore
-from storage.patience import Patience
-from storage.trainings import Training, TrainingSpec
+from storage.objects.memory import MemoryStore
+from storage.objects.patience import Patience
+from storage.trainings import checkpoints
+from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
+from storage.trainings.training import Training, TrainingSpec
 from tests.faults.faulty_store import FaultyStore, Odds, World
 
 QUICK = Patience(tries=8, sleep=lambda _: None)

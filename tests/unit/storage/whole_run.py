@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from storage.object_store import ObjectStore
-from storage.patience import Patience
-from storage.records import (
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES, ROLLOUTS
+from storage.rows.records import (
     Agreement,
     AnswerCount,
     CodeRun,
@@ -17,8 +18,8 @@ from storage.records import (
     Rationale,
     StateRollouts,
 )
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, input_digest
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, input_digest
 
 QUICK = Patience(tries=3, sleep=lambda _: None)
 
@@ -85,7 +86,7 @@ def started(store: ObjectStore, name: str = "whole", count: int = 7, per_shard: 
 
 def work_shard(run: Run, shard: int) -> None:
     """All stages of a shard: the first problem is dropped by sampling, the last path by others."""
-    asked = run.read_rows("problems", shard, Problem)
+    asked = run.read_rows(PROBLEMS, shard)
     gone = [Drop(asked[0].problem_id, "no_correct_path", "8 paths")] if len(asked) > 1 else []
     paths = [
         path(problem.problem_id, index, selected=not gone or problem is not asked[0])
@@ -93,17 +94,18 @@ def work_shard(run: Run, shard: int) -> None:
         for index in range(4)
     ]
     on = [one for one in paths if one.selected]
-    run.publish("sample", shard, Path, paths, gone, {"tokens": 12 * len(paths)}, 1.5)
+    run.publish(PATHS, shard, paths, gone, {"tokens": 12 * len(paths)}, 1.5)
     states = [rollouts(one, state) for one in on for state in range(2)]
-    run.publish("estimate", shard, StateRollouts, states, [Drop(on[0].path_id, "mc_zero_start")])
+    run.publish(ROLLOUTS, shard, states, [Drop(on[0].path_id, "mc_zero_start")])
     on = on[1:]
-    run.publish("label", shard, PathLabels, [labels(one) for one in on])
+    run.publish(LABELS, shard, [labels(one) for one in on])
     written = [rationale(one) for one in on[1:]]
-    run.publish("rationalize", shard, Rationale, written, [Drop(on[0].path_id, "no_code")])
+    run.publish(RATIONALES, shard, written, [Drop(on[0].path_id, "no_code")])
     on = on[1:]
     judged = [agreement(one, kept=one is not on[0]) for one in on]
-    run.publish("consensus", shard, Agreement, judged, counts={"kept": len(on) - 1})
-    run.publish("export", shard, Example, [example(one, run.name) for one in on[1:]])
+    lost = [Drop(on[0].path_id, "label_mismatch")]
+    run.publish(AGREEMENTS, shard, judged, lost, {"kept": len(on) - 1})
+    run.publish(EXAMPLES, shard, [example(one, run.name) for one in on[1:]])
 
 
 def finished(store: ObjectStore, name: str = "whole", count: int = 7, per_shard: int = 3) -> Run:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InputError, UnusualAnswer
-from workflows.answer_boxes import open_boxes
-from workflows.answer_text import clean, key
 from workflows.answers import check_reference, equal, last_box, normal, quick, read_answer
+from workflows.answers.boxes import open_boxes
+from workflows.answers.text import clean, key
 from workflows.settings import AnswerSettings
 
 SETTINGS = AnswerSettings()

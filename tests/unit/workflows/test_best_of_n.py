@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from storage.errors import InputError
-from storage.records import Response
-from workflows import best_of_n
-from workflows.best_of_n import Candidate
-from workflows.grading import alike_now
+from storage.rows.records import Response
+from workflows.answers.grading import alike_now
+from workflows.evaluation import best_of_n
+from workflows.evaluation.best_of_n import Candidate
 from workflows.settings import AnswerSettings
 
 

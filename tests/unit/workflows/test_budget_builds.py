@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.stage import ShardRows, Stage
+from actors.workers.contract import Processor
 from demo import check
 from launch.config import load
 from storage.audit import audit
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
-from storage.pilots import pilot_record
-from storage.records import Path, PathLabels, StateRollouts
-from storage.runs import Run
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.rows.kinds import LABELS, PATHS, ROLLOUTS, Record, Rows, ShardRows
+from storage.rows.records import PathLabels, StateRollouts
+from storage.runs.pilot_record import pilot_record
+from storage.runs.run import Run
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
     InProcessSandbox,
@@ -29,15 +30,16 @@ from tests.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.build import continue_run, finish, planned, start_run
-from workflows.configuration import BuildConfig
-from workflows.derived_runs import start_derived, take_over
-from workflows.labels import LabelStage
-from workflows.pilot import chain_in
-from workflows.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
+from workflows.builds.build import finish, planned, start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.builds.derive import start_derived, take_over
+from workflows.estimation.pilot import chain_in
+from workflows.estimation.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
+from workflows.labels.values import step_values
+from workflows.runs.driving import continue_run
 from workflows.settings import LabelSettings
-from workflows.stages import StageMaker, makers
-from workflows.step_values import step_values
+from workflows.stages.label import LabelStage
+from workflows.stages.maker import StageMaker, makers
 
 POSTERIOR = LabelSettings(estimate="posterior")
 HARD = LabelSettings(form="hard", threshold=0)
@@ -53,7 +55,7 @@ class Build:
         estimate = {"k_hard": 64, "k_medium": 48, "k_easy": 32, "probe": 8, **budget}
         config = scripted_build(run, estimate, label=label)
         (folder / f"{run}.yaml").write_text(json.dumps(config))
-        self.config: BuildConfig = load(folder / f"{run}.yaml", {"store": f"file:{folder}/store"})
+        self.config: BuildConfig = load(folder / f"{run}.yaml", store=f"file:{folder}/store")
         self.world = ScriptedWorld(PROBLEMS)
         self.run = start_run(self.config, open_store(self.config.store), None)
 
@@ -66,7 +68,7 @@ class Build:
     def cluster(self) -> LocalCluster:
         chain = chain_in(self.run)
 
-        def stages(role: str) -> Mapping[str, Stage]:
+        def stages(role: str) -> Mapping[str, Processor]:
             maker = StageMaker(self.config, self.run.name, chain)
             if role == "cpu":
                 return maker.pure()
@@ -75,15 +77,15 @@ class Build:
         return LocalCluster(self.run, stages)
 
     def labels(self) -> list[PathLabels]:
-        return all_rows(self.run, "label", PathLabels)
+        return all_rows(self.run, LABELS)
 
     @property
     def rollouts(self) -> int:
         return self.run.totals("estimate").counts["rollouts"]
 
 
-def all_rows(run: Run, stage: str, kind: type[Any]) -> list[Any]:
-    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(stage, shard, kind)]
+def all_rows(run: Run, kind: Rows[Record]) -> list[Record]:
+    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(kind, shard)]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_a_two_round_build_is_finished_audited_and_cheaper(exact: Build, two_rou
     assert {r.path_id for r in two_round.labels()} == {r.path_id for r in exact.labels()}
     print(f"{exact.rollouts} rollouts exact, {two_round.rollouts} in two rounds")
     assert two_round.rollouts < 0.8 * exact.rollouts
-    made: list[StateRollouts] = all_rows(two_round.run, "estimate", StateRollouts)
+    made: list[StateRollouts] = all_rows(two_round.run, ROLLOUTS)
     assert {row.stop_rule for row in made} == {"two_round"}
     assert {row.round for row in made} == {0, 1}
     record = pilot_record(two_round.run.store, "two")
@@ -141,7 +143,7 @@ def test_a_two_round_build_has_no_more_false_labels_than_an_exact_one(
     """True success probabilities of the scripted completer: 0.9 before the first slip, then 0.1."""
     by_text = {problem.problem_id: problem for problem in PROBLEMS}
     truth: dict[str, list[bool]] = {}
-    for path in all_rows(exact.run, "sample", Path):
+    for path in all_rows(exact.run, PATHS):
         slip = check.first_error(by_text[path.problem_id], path.steps)
         q = [0.9 if slip is None or t <= slip else 0.1 for t in range(len(path.steps))]
         truth[path.path_id] = step_values([*q, float(path.correct)], LabelSettings()).labels
@@ -163,9 +165,9 @@ def test_every_label_of_a_two_round_build_was_decided_or_has_its_states_at_k(
 ) -> None:
     chain = chain_in(two_round.run)
     assert chain is not None
-    made: list[StateRollouts] = all_rows(two_round.run, "estimate", StateRollouts)
+    made: list[StateRollouts] = all_rows(two_round.run, ROLLOUTS)
     labelled = {row.path_id for row in two_round.labels()}
-    for path in all_rows(two_round.run, "sample", Path):
+    for path in all_rows(two_round.run, PATHS):
         if path.path_id not in labelled:
             continue
         n: dict[int, list[int]] = {}
@@ -188,8 +190,10 @@ async def _labels(run: Run, settings: LabelSettings) -> list[PathLabels]:
     found: list[PathLabels] = []
     for shard in range(run.spec.plan.shards):
         rows = ShardRows(
-            paths=tuple(run.read_rows("sample", shard, Path)),
-            rollouts=tuple(run.read_rows("estimate", shard, StateRollouts)),
+            {
+                PATHS: tuple(run.read_rows(PATHS, shard)),
+                ROLLOUTS: tuple(run.read_rows(ROLLOUTS, shard)),
+            }
         )
         found += (await LabelStage(settings, chain_in(run)).run(rows)).rows
     return found
@@ -211,7 +215,7 @@ def test_an_adaptive_build_asks_in_batches_and_audits_clean(folder: File, exact:
     built = Build(
         folder, "adaptive", {"mc_budget": "adaptive", "pilot": "exact"}, estimate="posterior"
     ).work()
-    made: list[StateRollouts] = all_rows(built.run, "estimate", StateRollouts)
+    made: list[StateRollouts] = all_rows(built.run, ROLLOUTS)
     print(f"{exact.rollouts} rollouts exact, {built.rollouts} adaptive")
     assert audit(built.run).findings == ()
     assert {row.n for row in made if row.state > 0} == {8}
@@ -294,7 +298,7 @@ def test_an_exact_run_is_labelled_by_the_posteriors_of_its_own_rollouts(
     found = asyncio.run(take_over(run, makers(run, config)["cpu"]))
     assert found is not None
     assert set(found.made) == {"label", "consensus", "export"}
-    labels: list[PathLabels] = all_rows(run, "label", PathLabels)
+    labels: list[PathLabels] = all_rows(run, LABELS)
     assert labels == asyncio.run(_labels(run, POSTERIOR))
     assert [row.path_id for row in labels] == [row.path_id for row in exact.labels()]
     assert [row.labels for row in labels] != [row.labels for row in exact.labels()]

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.completer import Count, RolloutBudget
 from storage.errors import ConfigurationError
 from tests.label_rows import pilot
-from workflows.budgets import FirstSuccess, PosteriorBudget, budget_of, check_budget, delta_of
-from workflows.chain_fit import fit
-from workflows.replay import Outcomes, allocated
+from workflows.estimation.budgets import (
+    FirstSuccess,
+    PosteriorBudget,
+    budget_of,
+    check_budget,
+    delta_of,
+)
+from workflows.estimation.chain_fit import fit
+from workflows.estimation.contract import Count, RolloutBudget
+from workflows.estimation.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 
 POSTERIOR = LabelSettings(estimate="posterior")

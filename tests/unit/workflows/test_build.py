@@ -2,9 +2,10 @@
 
 import pytest
 
-from actors.engine import EngineSettings
-from workflows.build import most_workers
-from workflows.configuration import BuildConfig, ClusterSettings, ModelSettings
+from actors.engines.contract import EngineSettings
+from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.driving import most_workers
 
 
 @pytest.mark.parametrize(

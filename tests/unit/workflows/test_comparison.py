@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from launch.comparing import compare_runs
+from launch.verbs.runs.compare import compare_runs
 from storage.errors import ConfigurationError, InputError
-from storage.memory_store import MemoryStore
+from storage.objects.memory import MemoryStore
 from tests.unit.storage.whole_run import finished
-from workflows.comparison import LabelledRun, compare, read_labels, read_truth
-from workflows.label_scores import Scores
+from workflows.evaluation.comparison import LabelledRun, compare, read_labels, read_truth
+from workflows.labels.scores import Scores
 
 
 def labelled(name: str, rollouts: int, **labels: tuple[bool, ...]) -> LabelledRun:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.stage import ShardRows
-from storage.records import CodeRun, PathLabels, Rationale
-from workflows.ballots import judge_labels
-from workflows.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
-from workflows.labels import first_error
+from storage.rows.kinds import LABELS, RATIONALES, ShardRows
+from storage.rows.records import CodeRun, PathLabels, Rationale
+from workflows.judging.ballots import Unread, judge_labels
+from workflows.judging.sources import Evidence, judge_index
+from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
-from workflows.sources import Evidence, Unread, judge_index
+from workflows.stages.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
 
 UNREADABLE, SPLIT = Unread.JUDGE_UNREADABLE, Unread.JUDGE_SPLIT
 
@@ -115,13 +115,20 @@ def test_every_path_is_kept_or_has_one_reason(
 
 async def test_the_stage_stores_a_row_for_all_and_counts_a_drop_for_each_lost() -> None:
     rows = ShardRows(
-        labels=(labels("10", "p#0"), labels("11", "p#1"), labels("01", "p#2"), labels("10", "p#3")),
-        rationales=(
-            rationale([1], "p#0"),
-            rationale([0], "p#1"),
-            rationale([0], "p#2"),
-            rationale([None], "p#9"),
-        ),
+        {
+            LABELS: (
+                labels("10", "p#0"),
+                labels("11", "p#1"),
+                labels("01", "p#2"),
+                labels("10", "p#3"),
+            ),
+            RATIONALES: (
+                rationale([1], "p#0"),
+                rationale([0], "p#1"),
+                rationale([0], "p#2"),
+                rationale([None], "p#9"),
+            ),
+        }
     )
     result = await ConsensusStage(ConsensusSettings()).run(rows)
     assert [row.kept for row in result.rows] == [True, False, False]
@@ -144,10 +151,10 @@ async def test_a_rationale_that_shows_what_was_not_run_does_not_agree(
         rationale([0]), analyses=["a", "b"], verifications=[shown, shown], executions=[run],
         executed=executed,
     )  # fmt: skip
-    rows = ShardRows(labels=(labels("00"),), rationales=(made_up,))
+    rows = ShardRows({LABELS: (labels("00"),), RATIONALES: (made_up,)})
     result = await ConsensusStage(ConsensusSettings(), executes=executes).run(rows)
     assert [drop.reason for drop in result.drops] == reasons
     assert [row.kept for row in result.rows] == [True] * (1 - len(reasons))
     whole = replace(made_up, executions=[run, replace(run, step=1)])
-    result = await ConsensusStage(ConsensusSettings()).run(replace(rows, rationales=(whole,)))
+    result = await ConsensusStage(ConsensusSettings()).run(rows.but({RATIONALES: (whole,)}))
     assert not result.drops

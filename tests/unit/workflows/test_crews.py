@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import pytest
 
-from workflows.road import ROAD
-from workflows.schedule import Open, RolePlan, Run, Schedule, Task
+from workflows.schedule.schedule import Open, RolePlan, Run, Schedule, Task
+from workflows.stages import ROAD
 
 PLAN = RolePlan(slots=1, parallel=2, most=4, most_parallel=4)
 POLICY, OTHER = 0, 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workflows.deadlines import ENOUGH, UNKNOWN, Deadlines
-from workflows.shards import Task
+from workflows.schedule.deadlines import ENOUGH, UNKNOWN, Deadlines
+from workflows.schedule.queues import Task
 
 FLOOR, FACTOR = 10.0, 5.0
 

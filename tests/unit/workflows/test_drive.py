@@ -9,7 +9,6 @@ from collections import Counter
 
 import pytest
 
-from storage.commits import Receipt
 from storage.errors import (
     ConfigurationError,
     EngineFailed,
@@ -19,11 +18,12 @@ from storage.errors import (
     StoreUnavailable,
     WorkerLost,
 )
-from workflows import drive
-from workflows.drive import Driver, Happened
-from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
-from workflows.schedule import RolePlan, Schedule
-from workflows.tolerance import Tolerance
+from storage.runs.commits import Receipt
+from workflows.schedule import driver as drive
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.schedule.tolerance import Tolerance
+from workflows.stages import MODEL_ROLES, ROAD, STAGE_NAMES
 
 ROLES = {
     **{role: RolePlan(slots=1, parallel=3, most=4) for role in MODEL_ROLES},

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from storage.commits import Receipt
 from storage.errors import RunStopped, WorkerLost
-from workflows.attendance import LONGEST_PAUSE_S, Attendance
-from workflows.drive import Driver, Happened
+from storage.runs.commits import Receipt
 from workflows.road import StageSpec
-from workflows.schedule import RolePlan, Schedule
+from workflows.schedule.attendance import LONGEST_PAUSE_S, Attendance
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
 
 ESTIMATE = (StageSpec("estimate", "completer", ("problems",)),)
 SAMPLE_AND_ESTIMATE = (

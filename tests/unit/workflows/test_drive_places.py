@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
-from storage.commits import Receipt
 from storage.errors import RunStopped, WorkerLost
+from storage.runs.commits import Receipt
 from tests.virtual_time import run_virtually
-from workflows.crews import ENGINES
-from workflows.drive import Driver, Happened
 from workflows.road import StageSpec
-from workflows.schedule import RolePlan, Schedule
+from workflows.schedule.crews import ENGINES
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
 
 ROAD = (StageSpec("judge", "large", ("problems",)),)
 Slots = Mapping[str, Mapping[str, int]]

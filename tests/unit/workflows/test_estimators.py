@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.completer import Count, Want
-from workflows.estimators import FixedBudget, monte_carlo, rollouts_per_state
+from workflows.estimation.contract import Count, Want
+from workflows.estimation.fixed import FixedBudget, monte_carlo, rollouts_per_state
 from workflows.settings import EstimateSettings
 
 PAPER = EstimateSettings()

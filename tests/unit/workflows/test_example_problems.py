@@ -4,8 +4,8 @@ from pathlib import Path
 
 from launch.config import load
 from workflows.answers import check_reference
-from workflows.ingest import read_problems
-from workflows.worked_examples import check_examples
+from workflows.formats.worked_examples import check_examples
+from workflows.inputs.problems import read_problems
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "examples/math_problems.jsonl"

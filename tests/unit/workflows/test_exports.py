@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.stage import ShardRows
 from storage.errors import ItemError
-from storage.records import (
+from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
+from storage.rows.records import (
     Agreement,
     CodeRun,
     Example,
@@ -20,21 +20,21 @@ from storage.records import (
     Problem,
     Rationale,
 )  # fmt: skip
-from workflows import prompts
-from workflows.consensus import exported_labels
-from workflows.exports import (
+from workflows.formats import prompts
+from workflows.formats.conversation import (
     CODE,
     COT,
     DIRECT,
-    ExportStage,
     Reason,
     check_example,
     clean_text,
     code_only,
     example_of,
-)  # fmt: skip
-from workflows.labels import first_error
+)
+from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
+from workflows.stages.consensus import exported_labels
+from workflows.stages.export import ExportStage  # fmt: skip
 
 MODELS = {"policy": "P", "completer": "C", "rationale": "R"}
 PROBLEM = Problem("p", "What is 1 + 1?", "2")
@@ -311,15 +311,17 @@ async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
 
     names = ("p#0", "p#1", "p#2")
     rows = ShardRows(
-        problems=(PROBLEM,),
-        paths=tuple(replace(path(2), path_id=name) for name in names),
-        labels=tuple(replace(labels("11"), path_id=name) for name in names),
-        rationales=(
-            replace(rationale(2), path_id="p#0"),
-            replace(rationale(2), path_id="p#1"),
-            replace(rationale(2, analysis="</verify>"), path_id="p#2"),
-        ),
-        agreements=(agreed("p#0", True), agreed("p#1", False), agreed("p#2", True)),
+        {
+            PROBLEMS: (PROBLEM,),
+            PATHS: tuple(replace(path(2), path_id=name) for name in names),
+            LABELS: tuple(replace(labels("11"), path_id=name) for name in names),
+            RATIONALES: (
+                replace(rationale(2), path_id="p#0"),
+                replace(rationale(2), path_id="p#1"),
+                replace(rationale(2, analysis="</verify>"), path_id="p#2"),
+            ),
+            AGREEMENTS: (agreed("p#0", True), agreed("p#1", False), agreed("p#2", True)),
+        }
     )
     result = await ExportStage(run="run", models=MODELS).run(rows)
     assert [row.path_id for row in result.rows] == ["p#0"]
@@ -340,9 +342,14 @@ async def test_rows_of_a_run_that_executes_nothing_say_so(executes: bool, rows: 
     )  # fmt: skip
     made = await ExportStage(run="run", models=MODELS, executes=executes).run(
         ShardRows(
-            problems=(PROBLEM,), paths=(path(2),), labels=(labels("11"),),
-            rationales=(replace(rationale(2), executions=[]),), agreements=(kept,),
+            {
+                PROBLEMS: (PROBLEM,),
+                PATHS: (path(2),),
+                LABELS: (labels("11"),),
+                RATIONALES: (replace(rationale(2), executions=[]),),
+                AGREEMENTS: (kept,),
+            }
         )
-    )  # fmt: skip
+    )
     assert [row.executed for row in made.rows] == [False] * rows
     assert [drop.reason for drop in made.drops] == ["not_executed"] * (1 - rows)

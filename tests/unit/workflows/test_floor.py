@@ -13,16 +13,16 @@ import pytest
 import yaml
 from rich.console import Console
 
-from actors.engine import Chat, EngineSettings
-from actors.scripted_engine import Latency, ScriptedEngine
-from actors.stage import Stage
-from actors.yields import HEAD, SHOWN, TAIL, Text, Yield, shortened
+from actors.engines.contract import Chat, EngineSettings
+from actors.engines.scripted import Latency, ScriptedEngine
+from actors.workers.contract import Processor
+from actors.workers.yields import HEAD, SHOWN, TAIL, Text, Yield, shortened
 from launch.config import load
-from launch.status import run_status, status_tables
+from launch.verbs.runs.status import status_tables
 from storage.audit import audit
 from storage.errors import BelowFloor, ConfigurationError
-from storage.stops import stop_reason
-from storage.stores import open_store
+from storage.objects.opening import open_store
+from storage.runs.stops import stop_reason
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
     InProcessSandbox,
@@ -32,11 +32,13 @@ from tests.scripted_world import (
     write_problems,
 )
 from tests.virtual_time import virtually
-from workflows import prompts
-from workflows.build import continue_run, finish, start_run
-from workflows.configuration import BuildConfig
-from workflows.floor import REPLIES, TEXTS, YieldFloor, floor_of
-from workflows.stages import StageMaker
+from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.formats import prompts
+from workflows.runs.driving import continue_run
+from workflows.runs.status import run_status
+from workflows.schedule.floor import REPLIES, TEXTS, YieldFloor, floor_of
+from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(16)
 Script = Callable[[Chat, int], str]
@@ -47,7 +49,7 @@ def configure(folder: Path, **change: Any) -> BuildConfig:
     config = scripted_build("r", {"k_hard": 8, "k_medium": 8, "k_easy": 8, "probe": 8})
     write_problems(PROBLEMS, folder / "problems.jsonl")
     (folder / "build.yaml").write_text(json.dumps(config | change))
-    return load(folder / "build.yaml", {"store": f"file:{folder}/store"})
+    return load(folder / "build.yaml", store=f"file:{folder}/store")
 
 
 class Odd:
@@ -69,7 +71,7 @@ class Odd:
         self._latency = latency
         self.cluster = LocalCluster(self.run, self._stages, floor_of(config.floor))
 
-    def _stages(self, role: str) -> Mapping[str, Stage]:
+    def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure()

@@ -11,7 +11,7 @@ import pytest
 from demo import check, world
 from demo.solutions import Habits, write
 from storage.errors import ItemError
-from workflows.formal import programs
+from workflows.judging.formal import programs
 
 SEED = 5
 SLOPPY = Habits(slip=0.25)

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from actors.engine import EngineSettings
-from storage.memory_store import MemoryStore
-from storage.runs import Run
-from storage.specs import ShardPlan, Spec, differences
-from workflows import configuration, refining
-from workflows.configuration import BuildConfig, ModelSettings
-from workflows.refining import RefineConfig, RefineModels
+from actors.engines.contract import EngineSettings
+from storage.objects.memory import MemoryStore
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec, differences
+from workflows.builds import configuration
+from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.refinement import run as refining
+from workflows.refinement.run import RefineConfig, RefineModels
+from workflows.runs.settling import recalled
 from workflows.settings import RationalizeSettings, StageSettings
-from workflows.settling import recalled
 
 ENGINE = EngineSettings(kind="scripted", model="m")
 BUILD = BuildConfig(

@@ -11,20 +11,22 @@ from typing import Any
 
 import pytest
 
-from actors.engine import EngineSettings
-from actors.models import BOUND, ONLY_SPEED, bound
-from launch.status import NOT_RECORDED, run_status, status_table
+from actors.engines.contract import EngineSettings
+from actors.models.identity import BOUND, ONLY_SPEED, bound
+from launch.verbs.runs.status import status_table
 from storage.errors import SpecMismatch
-from storage.memory_store import MemoryStore
-from storage.records import Response
-from storage.runs import Run
-from storage.trainings import Training, TrainingSpec
+from storage.objects.memory import MemoryStore
+from storage.rows.readings import NOT_RECORDED
+from storage.rows.records import Response
+from storage.runs.run import Run
+from storage.trainings.training import Training, TrainingSpec
 from tests.contract.tiny_model import TEMPLATE
-from workflows.scoring import start_scoring
-from workflows.scoring_settings import ScoreConfig, ScoreModels
-from workflows.settling import recalled, settled
-from workflows.training import recalled as recalled_training
-from workflows.training_settings import TrainConfig
+from workflows.runs.settling import recalled, settled
+from workflows.runs.status import run_status
+from workflows.scoring.run import start_scoring
+from workflows.scoring.settings import ScoreConfig, ScoreModels
+from workflows.training.settings import TrainConfig
+from workflows.training.start import recalled as recalled_training
 
 RESPONSES = [Response("a", "p", "2 + 3?", ["2 + 3 = 5."], "")]
 FIRST, SECOND = "1" * 40, "2" * 40

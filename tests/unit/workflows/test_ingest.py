@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import InputError, UnusualAnswer
-from storage.records import Drop, Problem
-from workflows.ingest import checked_problems
+from storage.rows.records import Drop, Problem
+from workflows.inputs.problems import checked_problems
 
 GOOD = {"problem_id": "a", "problem": "1 + 1?", "answer": "2"}
 

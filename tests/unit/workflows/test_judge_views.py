@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from storage.records import Example, Intervention, Message
-from workflows.judge_views import intervened, last_step_balanced
+from storage.rows.records import Example, Intervention, Message
+from workflows.views.repairs import intervened, last_step_balanced
 
 
 def example(first_error: int | None, steps: int, name: str) -> Example:

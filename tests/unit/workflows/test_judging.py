@@ -11,11 +11,17 @@ import pytest
 
 from launch.config import load
 from storage.errors import ConfigurationError, ItemError
-from storage.records import Problem
-from workflows import judge_prompts as asked
-from workflows.build import planned
-from workflows.judge_stages import check_judging
-from workflows.judging import Seat, panel, read_alignment, read_paragraphs, repair_chat, sight_of
+from storage.rows.records import Problem
+from workflows.builds.build import check_settings, planned
+from workflows.formats import judge_prompts as asked
+from workflows.judging.seats import (
+    Seat,
+    panel,
+    read_alignment,
+    read_paragraphs,
+    repair_chat,
+    sight_of,
+)
 from workflows.settings import ConsensusSettings, JudgeSettings
 
 CONFIGS = Path(__file__).parents[3] / "configs/strategies"
@@ -124,7 +130,7 @@ def test_a_panel_that_can_not_be_is_refused(settings: dict[str, object], says: s
 def test_a_build_that_needs_reference_solutions_and_has_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "problems.jsonl").write_text('{"problem_id": "p", "problem": "?", "answer": "1"}\n')
     shutil.copy(CONFIGS / "spare.yaml", tmp_path / "spare.yaml")
-    config = load(tmp_path / "spare.yaml", {"problems": str(tmp_path / "problems.jsonl")})
+    config = load(tmp_path / "spare.yaml", problems=str(tmp_path / "problems.jsonl"))
     with pytest.raises(ConfigurationError, match="has no problem with a reference_solution"):
         planned(config, None)
 
@@ -142,11 +148,11 @@ ROADS = [
 def test_sources_that_a_road_can_not_give_are_refused(
     road: list[str], sources: tuple[str, ...], says: str
 ) -> None:
-    config = load(CONFIGS / "spark_single.yaml", {})
+    config = load(CONFIGS / "spark_single.yaml")
     stages = replace(
         config.stages,
         road=tuple(road),
         consensus=ConsensusSettings(sources=sources),  # type: ignore[arg-type]
     )
     with pytest.raises(ConfigurationError, match=says):
-        check_judging(replace(config, stages=stages))
+        check_settings(stages)

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from actors.completer import RIGHT_ANSWER, Count
 from storage.errors import ConfigurationError, ItemError
-from storage.records import PathLabels
+from storage.rows.records import PathLabels
 from tests.label_rows import path, rows
-from workflows.budgets import BinarySearch, check_budget
-from workflows.label_support import check_labels
-from workflows.labels import path_labels
+from workflows.estimation.budgets import BinarySearch, check_budget
+from workflows.estimation.contract import Count
+from workflows.labels.support import RIGHT_ANSWER, check_labels
+from workflows.labels.values import best_of, step_values
 from workflows.settings import EstimateSettings, LabelSettings
-from workflows.step_values import best_of, step_values
+from workflows.stages.label import path_labels
 
 HARD = LabelSettings(form="hard", threshold=0)
 BINARY = EstimateSettings(

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.label_worlds import WORLDS, World, measure, show
 from tests.label_rows import pilot
-from workflows.pilot_gate import gate_of
+from workflows.estimation.gate import gate_of
 from workflows.settings import EstimateSettings, LabelSettings
 
 POSTERIOR = LabelSettings(estimate="posterior")

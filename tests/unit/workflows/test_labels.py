@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.stage import ShardRows
 from storage.errors import ConfigurationError, ItemError
-from storage.records import AnswerCount, Path, StateRollouts
-from workflows.labels import LabelStage, first_error, path_labels, zero_after_first_zero
+from storage.rows.kinds import PATHS, ROLLOUTS, ShardRows
+from storage.rows.records import AnswerCount, Path, StateRollouts
+from workflows.labels.rule import first_error
 from workflows.settings import LabelSettings
+from workflows.stages.label import LabelStage, path_labels, zero_after_first_zero
 
 RATIO = LabelSettings()
 DIFFERENCE = LabelSettings(form="difference", threshold=-0.3)
@@ -163,7 +164,7 @@ async def test_the_stage_labels_what_estimate_finished_and_counts_the_rest() -> 
         *rows([(0, 10)], "exact_zero_stop", path_id="p#2"),
         *rows([(8, 10), (1, 10)], path_id="p#3"),
     )
-    result = await LabelStage(RATIO).run(ShardRows(paths=paths, rollouts=made))
+    result = await LabelStage(RATIO).run(ShardRows({PATHS: paths, ROLLOUTS: made}))
     assert [row.path_id for row in result.rows] == ["p#0", "p#3"]
     assert result.drops == ()
     assert result.counts == {"steps": 4, "steps_right": 2, "ended_before": 2}
@@ -174,5 +175,5 @@ async def test_the_stage_labels_what_estimate_finished_and_counts_the_rest() -> 
 async def test_the_stage_refuses_a_form_that_the_rollouts_forbid() -> None:
     with pytest.raises(ConfigurationError):
         await LabelStage(RATIO).run(
-            ShardRows(paths=(path(1, True),), rollouts=tuple(rows([(8, 10)], "first_success")))
+            ShardRows({PATHS: (path(1, True),), ROLLOUTS: tuple(rows([(8, 10)], "first_success"))})
         )

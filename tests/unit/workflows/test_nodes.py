@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from actors.looking import Look
-from actors.machine import GIB, Machine
-from actors.model_facts import ModelFacts
+from actors.machines.looking import Look
+from actors.machines.machine import GIB, Machine
+from actors.models.facts import ModelFacts
 from launch.config import validate
 from storage.errors import ConfigurationError
-from workflows.configuration import BuildConfig
-from workflows.road import MODEL_ROLES
-from workflows.workload import (
+from workflows.builds.configuration import BuildConfig
+from workflows.runs.workload import (
     asked_nodes,
     kept_roles,
     missing_nodes,
@@ -21,6 +20,7 @@ from workflows.workload import (
     too_large,
     waits_for_gpus,
 )
+from workflows.stages import MODEL_ROLES
 
 
 def build(ask: dict[str, Any], kind: str = "scripted") -> BuildConfig:

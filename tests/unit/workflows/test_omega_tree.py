@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from actors.tree_searcher import Candidate
-from workflows.omega_tree import OmegaPolicy, exploration, quality
+from workflows.estimation.omega import Candidate, OmegaPolicy, exploration, quality
 from workflows.settings import SearchSettings
 
 PAPER = SearchSettings()

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, ItemError
 from tests.label_rows import path, rows
-from workflows.chain_fit import fit
-from workflows.label_rule import is_right
-from workflows.labels import path_labels
-from workflows.posterior import (
+from workflows.estimation.chain_fit import fit
+from workflows.estimation.posterior import (
     DEAD,
     GRID,
     Chain,
@@ -26,7 +24,9 @@ from workflows.posterior import (
     evidence,
     table_of,
 )
+from workflows.labels.rule import is_right
 from workflows.settings import LabelSettings
+from workflows.stages.label import path_labels
 
 RATIO = LabelSettings(estimate="posterior")
 FORMS = [

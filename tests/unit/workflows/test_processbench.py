@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from storage.errors import InputError
-from storage.records import Response
-from workflows import processbench
-from workflows.processbench import Judgement
+from storage.rows.records import Response
+from workflows.evaluation import processbench
+from workflows.evaluation.processbench import Judgement
 
 
 def judged(*pairs: tuple[int, int | None], subset: str = "easy") -> list[Judgement]:

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from workflows import prompts
+from workflows.formats import prompts
 
 STEPS = ("17 + 25 = 42.", "The answer is \\boxed{42}.")
 
@@ -13,7 +13,7 @@ def test_a_policy_is_opened_with_the_first_step_header() -> None:
     chat = prompts.policy_chat("What is 17 + 25?")
     assert chat.user == "What is 17 + 25?"
     assert chat.prefill == "Step 1: "
-    assert chat.system.startswith("Please reason step by step")
+    assert chat.messages[0].content.startswith("Please reason step by step")
 
 
 def test_a_completion_goes_on_behind_the_given_steps() -> None:
@@ -26,7 +26,7 @@ def test_the_rationale_prompt_shows_every_step_between_its_tags() -> None:
     assert "[Math Problem]\n\nWhat is 17 + 25?\n\n[Solution]\n\n<paragraph_1>\n17" in chat.user
     assert "<paragraph_2>\nThe answer is \\boxed{42}.\n</paragraph_2>" in chat.user
     assert chat.prefill == "<think>\n### Paragraph 1\n<analyze>\n"
-    assert chat.system.endswith("with python code.")
+    assert chat.messages[0].content.endswith("with python code.")
 
 
 def test_no_prompt_can_be_given_an_answer_or_a_label() -> None:
@@ -37,7 +37,7 @@ def test_no_prompt_can_be_given_an_answer_or_a_label() -> None:
 
 
 def test_messages_are_the_turns_before_the_assistants() -> None:
-    roles = [turn["role"] for turn in prompts.policy_chat("p").messages()]
+    roles = [turn["role"] for turn in prompts.policy_chat("p").turns()]
     assert roles == ["system", "user"]
 
 

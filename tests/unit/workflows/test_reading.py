@@ -8,10 +8,11 @@ import time
 import pytest
 
 from storage.errors import ItemError
-from workflows import prompts
-from workflows.judging import read_alignment, read_paragraphs
-from workflows.rationales import PaperForm, paragraphs
-from workflows.reading import boxes, index_in, sections, verdict_in
+from workflows.formats import prompts
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
+from workflows.formats.reading import boxes, index_in, sections, verdict_in
+from workflows.judging.seats import read_alignment, read_paragraphs
 
 CODE = "```python\nprint(1)\n```\n[Code Output]\n\n```\n1\n```\n"
 

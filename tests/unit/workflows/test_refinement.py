@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actors.engine import Chat, EngineSettings, Sampling
-from actors.refiner import Refiner
-from actors.scripted_engine import ScriptedEngine
-from actors.stage import ShardRows
-from storage.records import Critique, Response, Score, Verification
+from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.scripted import ScriptedEngine
+from storage.rows.kinds import CRITIQUES, ShardRows
+from storage.rows.records import Critique, Response, Score, Verification
 from workflows.answers import read_answer
-from workflows.refinement import (
+from workflows.formats.refinement import (
     REQUEST,
     RefineSettings,
     critique_of,
     refine_chat,
     refined_steps,
 )
-from workflows.refining import Standing, criticised, refined
+from workflows.refinement.run import Standing, criticised, refined
+from workflows.stages.refine import Refiner
 
 STEPS = ["1 + 1 = 2.", "2 + 2 = 5.", "So \\boxed{5}."]
 RESPONSE = Response("r", "p", "What is 1 + 1 + 2?", STEPS, "", correct=False)
@@ -119,7 +119,7 @@ async def test_the_stage_gives_a_response_or_a_counted_drop_per_critique() -> No
         seed=1,
     )
     asked = tuple(replace(CRITIQUE, response_id=name, problem=name) for name in written)
-    made = await stage.run(ShardRows(critiques=asked))
+    made = await stage.run(ShardRows({CRITIQUES: asked}))
     assert [(row.response_id, row.steps[1], row.answer) for row in made.rows] == [
         ("good", "2 + 2 = 4.", "4")
     ]

@@ -15,19 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.training_events import Event, Place
-from actors.training_loop import train
-from actors.training_settings import LearningSettings
+from actors.training.events import Event, Place
+from actors.training.loop import train
+from actors.training.settings import LearningSettings
 from launch.config import load_training
 from storage.errors import ConfigurationError, InputError, ItemError
-from storage.local_store import LocalStore
-from storage.records import CodeRun, Problem, Rationale
-from storage.records import Path as SampledPath
+from storage.objects.local import LocalStore
+from storage.rows.records import CodeRun, Problem, Rationale
+from storage.rows.records import Path as SampledPath
 from tests.training_world import demo_tokenizer, losses, notes_of, tiny_base
-from workflows.exports import example_of
-from workflows.released import example_from
-from workflows.training import job_of, start_training
-from workflows.training_mask import masker_for
+from workflows.formats.conversation import example_of
+from workflows.training.mask import masker_for
+from workflows.training.released import example_from
+from workflows.training.start import job_of, start_training
 
 SYSTEM = (
     "You are a math teacher. Your task is to review and critique the paragraphs in solution step "

@@ -9,18 +9,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from launch.status import audit_run
+from launch.verbs.runs.status import audit_run
 from storage.audit import audit
 from storage.errors import ConfigurationError, SandboxLost, SandboxUnavailable
-from storage.memory_store import MemoryStore
-from storage.records import CodeRun, Example, Message
-from storage.runs import Run
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import EXAMPLES
+from storage.rows.records import CodeRun, Example, Message
+from storage.runs.run import Run
 from tests.scripted_world import InProcessSandbox, InProcessSession
-from tests.unit.storage.test_audit import recommit
+from tests.support.altered import recommit
 from tests.unit.storage.whole_run import finished
-from workflows import prompts
-from workflows.executed import shown_unrun
-from workflows.rerun import SANDBOX_ATTEMPTS, run_again
+from workflows.builds.rerun import SANDBOX_ATTEMPTS, run_again
+from workflows.formats import prompts
+from workflows.formats.executed import shown_unrun
 
 CODE = ("x = 4\nprint(x)", "print(x * 3)")
 
@@ -51,7 +52,7 @@ def exported(change: Callable[[Example], Example], first_only: bool = False) -> 
     """A finished run, its exported rows changed."""
     run = finished(MemoryStore())
     for shard in range(run.spec.plan.shards):
-        rows = run.read_rows("export", shard, Example)
+        rows = run.read_rows(EXAMPLES, shard)
         made = [
             whole(row) if first_only and (at or shard) else change(row)
             for at, row in enumerate(rows)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import InputError
-from workflows.responses import Unheaded, read_responses
+from workflows.inputs.responses import Unheaded, read_responses
 
 BENCHMARK = {
     "id": "gsm8k-0",

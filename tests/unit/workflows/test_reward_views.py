@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 from storage.audit import audit
-from storage.dataset import assemble
-from storage.download import download
+from storage.datasets.dataset import assemble
+from storage.datasets.download import download
 from storage.errors import ConfigurationError
-from storage.layout import KINDS
-from storage.memory_store import MemoryStore
-from storage.records import Example, Message, Path, PathLabels, Problem
-from storage.runs import Run
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import PROBLEMS, stage_rows
+from storage.rows.records import Example, Message, Path, PathLabels, Problem
+from storage.runs.run import Run
 from tests.label_rows import path, rows
 from tests.unit.storage.whole_run import example, finished, started
-from workflows.reward_views import (
+from workflows.views.catalogue import VIEWS
+from workflows.views.reward_models import (
     Outcome,
     Preference,
     StepCounts,
@@ -29,7 +30,6 @@ from workflows.reward_views import (
     step_counts,
     step_labelled,
 )
-from workflows.views import VIEWS
 
 PROBLEM = Problem("p", "What is 1 + 1?", "1")
 ASKED = [Message("user", "What is 1 + 1?")]
@@ -120,7 +120,7 @@ def mixed() -> Run:
     """Two problems with right and wrong paths, of which one is kept."""
     run = started(MemoryStore(), count=2, per_shard=1)
     for shard in range(2):
-        (problem,) = run.read_rows("problems", shard, Problem)
+        (problem,) = run.read_rows(PROBLEMS, shard)
         paths = [path(2, right, problem_id=problem.problem_id, index=i)
                  for i, right in enumerate((True, False, True, False))]  # fmt: skip
         rollouts = [row for one in paths for row in rows([(4, 8), (2, 8)], of=one)]
@@ -128,7 +128,7 @@ def mixed() -> Run:
             "sample": paths, "estimate": rollouts, "export": [example(paths[0], run.name)]
         }  # fmt: skip
         for stage in run.spec.stages[1:]:
-            run.publish(stage, shard, KINDS[stage], made.get(stage, []))
+            run.publish(stage_rows(stage), shard, made.get(stage, []))
     run.finish()
     return run
 
@@ -138,7 +138,7 @@ def all_rows(run: Run, name: str) -> list[object]:
     return [
         row
         for shard in range(run.spec.plan.shards)
-        for row in view.rows(*(run.read_rows(s, shard, KINDS[s]) for s in view.reads))
+        for row in view.rows(*(run.read_rows(stage_rows(s), shard) for s in view.reads))
     ]
 
 

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from storage.errors import ItemError
-from workflows.rewards import averaged, first_error_index, reward_at, solution_score
+from workflows.votes.rewards import averaged, first_error_index, reward_at, solution_score
 
 
 def top(**chances: float) -> list[tuple[str, float]]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.engine import EngineSettings
+from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
-from storage.layout import KINDS
-from storage.layout import ROAD as PAPERS
-from workflows.configuration import BuildConfig, ModelSettings, binding
-from workflows.road import INPUT_STAGE, STAGE_NAMES, STAGES, model_roles, road_of
+from storage.rows.kinds import ROAD as PAPERS
+from storage.rows.kinds import stage_rows
+from workflows.builds.configuration import BuildConfig, ModelSettings, binding
+from workflows.road import INPUT_STAGE, model_roles
 from workflows.settings import StageSettings
+from workflows.stages import OURS, STAGE_NAMES, road_of
 
 ENGINE = EngineSettings(kind="scripted", model="m")
 
@@ -24,7 +25,7 @@ def config(road: Sequence[str], **models: EngineSettings) -> BuildConfig:
 
 def test_the_default_is_the_papers_road_and_every_stage_has_a_kind_of_rows() -> None:
     assert (INPUT_STAGE, *STAGE_NAMES) == PAPERS
-    assert {stage.name for stage in STAGES} <= KINDS.keys()
+    assert all(stage_rows(name) is stage.rows for name, stage in OURS.items())
 
 
 def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from storage.records import Path
-from workflows.sampling import QuotaRule, flaw, pass_at_1
+from storage.rows.records import Path
+from workflows.formats.steps import flaw
+from workflows.sampling.quota import QuotaRule, pass_at_1
 from workflows.settings import SampleSettings
 
 

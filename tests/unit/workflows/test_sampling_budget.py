@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.sampling_rounds import Rounds
-from storage.records import Path
+from storage.rows.records import Path
 from tests.label_rows import path
-from workflows.sampling import allocation
-from workflows.sampling_budget import (
+from workflows.sampling.knapsack import (
     SamplingBudget,
     Tally,
     expected_gain,
@@ -24,6 +22,8 @@ from workflows.sampling_budget import (
     plan,
     split,
 )
+from workflows.sampling.quota import allocation
+from workflows.sampling.rounds import Rounds
 from workflows.settings import SampleSettings
 
 BUDGET = SamplingBudget()

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pytest
 
 from tests.simulated_cluster import SimulatedCluster, VirtualClock
-from workflows.road import MODEL_ROLES, ROAD, STAGE_NAMES
-from workflows.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
+from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
+from workflows.stages import MODEL_ROLES, ROAD, STAGE_NAMES
 
 ROLES: Mapping[str, RolePlan] = {
     **{role: RolePlan(slots=1, parallel=4, most=8) for role in MODEL_ROLES},

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from tests.simulated_cluster import VirtualClock
-from workflows.deadlines import Deadlines
-from workflows.road import ROAD
-from workflows.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
+from workflows.schedule.deadlines import Deadlines
+from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
+from workflows.stages import ROAD
 
 
 def ready(schedule: Schedule) -> list[Run]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import Completion, EngineSettings, TokenLogprob
+from actors.engines.contract import Completion, EngineSettings, TokenLogprob
 from storage.errors import InputError
-from workflows import prompts
-from workflows.scoring import speller
-from workflows.scoring_form import TrainingForm, check_verdicts, lead_in_for
+from workflows.formats import prompts
+from workflows.formats.verification import TrainingForm, check_verdicts, lead_in_for
+from workflows.scoring.run import speller
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from actors.engine import EngineSettings
-from actors.machine import GIB, Gpu, Machine
-from actors.model_facts import ModelFacts
+from actors.engines.contract import EngineSettings
+from actors.machines.machine import GIB, Gpu, Machine
+from actors.models.facts import ModelFacts
 from actors.sandbox.contract import SandboxSettings
-from workflows.configuration import BuildConfig, ModelSettings, binding
-from workflows.scoring_settings import ScoreConfig, ScoreModels
-from workflows.settling import LONGEST_CONTEXT, Place, fitted, settled
+from workflows.builds.configuration import BuildConfig, ModelSettings, binding
+from workflows.runs.settling import LONGEST_CONTEXT, Place, fitted, settled
+from workflows.scoring.settings import ScoreConfig, ScoreModels
 
 GPUS = Place(
     [Machine("node", gpus=(Gpu("H100", 80 * GIB, 80 * GIB, (9, 0)),))],

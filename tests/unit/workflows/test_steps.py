@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from workflows.steps import blocks, header, join, openings, read, split, step_flaw
+from workflows.formats.steps import blocks, header, join, openings, read, split, step_flaw
 
 
 @pytest.mark.parametrize(

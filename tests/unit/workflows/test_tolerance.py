@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from storage.commits import Receipt
 from storage.errors import RunStopped, StoreUnavailable
-from storage.records import Drop
-from workflows.tolerance import Tolerance
+from storage.rows.records import Drop
+from storage.runs.commits import Receipt
+from workflows.schedule.tolerance import Tolerance
 
 
 def committed(shard: int, items: int, **drops: int) -> Receipt:

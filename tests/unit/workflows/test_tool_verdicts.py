@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.records import CodeRun
-from workflows.tool_verdicts import hybrid_values, rollout_value, tool_verdicts
+from storage.rows.records import CodeRun
+from workflows.judging.tools import hybrid_values, rollout_value, tool_verdicts
 
 
 def ran(step: int, output: str, verdict: str = "ok") -> CodeRun:

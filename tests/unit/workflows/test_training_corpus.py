@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from storage.errors import InputError, ObjectCorrupt
-from storage.local_store import LocalStore
-from storage.records import Example
-from storage.runs import Run
+from storage.objects.local import LocalStore
+from storage.rows.kinds import EXAMPLES
+from storage.rows.records import Example
+from storage.runs.run import Run
 from tests import training_world
 from tests.training_world import demo_tokenizer, examples, taught_run
-from workflows.exports import check_example
-from workflows.training_corpus import CorpusSource, held_out_problems
-from workflows.training_settings import DataSettings
+from workflows.formats.conversation import check_example
+from workflows.training.corpus import CorpusSource, held_out_problems
+from workflows.training.settings import DataSettings
 
 
 def source(run: Run, **data: object) -> CorpusSource:
@@ -115,4 +116,4 @@ def test_a_view_is_what_is_read(run: Run) -> None:
     corpus = made.load(demo_tokenizer(), 2048)
     own = demo_tokenizer().decode(corpus.train[0].ids[corpus.train[0].own])
     assert own.startswith("<output>")
-    assert isinstance(run.read_rows("export", 0, Example)[0], Example)
+    assert isinstance(run.read_rows(EXAMPLES, 0)[0], Example)

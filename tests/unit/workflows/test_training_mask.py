@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.errors import ConfigurationError, ItemError
-from storage.records import Example, Message
+from storage.rows.records import Example, Message
 from tests.training_world import (
     QWEN25_TEMPLATE,
     R1_TEMPLATE,
@@ -19,9 +19,9 @@ from tests.training_world import (
     examples,
     qwen25_tokenizer,
 )
-from workflows import prompts
-from workflows.training_mask import masker_for, render, with_trainable_template
-from workflows.views import VIEWS
+from workflows.formats import prompts
+from workflows.training.mask import masker_for, render, with_trainable_template
+from workflows.views.catalogue import VIEWS
 
 LONG = 100_000
 END = "<|im_end|>"

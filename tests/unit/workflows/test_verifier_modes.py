@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from demo import check, world
-from storage.records import Response
-from workflows import probes, stopping
-from workflows.rewards import solution_score
+from storage.rows.records import Response
+from workflows.evaluation import probes, stopping
+from workflows.votes.rewards import solution_score
 
 RESPONSE = Response("r", "p", "?", ["1 + 1 = 2.", "2 + 1 = 3.", "So 3."], "easy", -1, True, "3")
 

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from actors.engine import Chat
+from actors.engines.contract import Chat
 from launch.config import validate
 from storage.errors import ConfigurationError
-from storage.records import Message, Problem
-from storage.specs import ShardPlan, Spec, differences
-from workflows import prompts
-from workflows.configuration import BuildConfig, binding
-from workflows.rationales import PaperForm, paragraphs
+from storage.rows.records import Message, Problem
+from storage.runs.specs import ShardPlan, Spec, differences
+from workflows.builds.configuration import BuildConfig, binding
+from workflows.formats import prompts
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
+from workflows.formats.solving import opened_chat, policy_chat
+from workflows.formats.worked_examples import check_examples, rationale_turns, solution_turns
 from workflows.settings import StageSettings, WorkedRationale
-from workflows.stages import opened_chat, policy_chat
-from workflows.worked_examples import check_examples, rationale_turns, solution_turns
 
 SOLVED = {"problem": "What is 2 + 3?", "solution": "Step 1: 2 + 3 = 5.\n\nStep 2: \\boxed{5}\n"}
 VERIFIED = {
@@ -146,7 +147,7 @@ def test_a_key_that_an_example_does_not_have_is_named() -> None:
 
 
 def test_it_is_the_build_that_checks(tmp_path: Path) -> None:
-    from workflows.build import planned
+    from workflows.builds.build import planned
 
     file = tmp_path / "problems.jsonl"
     file.write_text('{"problem_id": "p", "problem": "What is 2 + 3?", "answer": "5"}\n')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.sandbox.dockerd import HELD, start_private, stop_private
+from actors.sandbox.docker.engine import HELD, start_private, stop_private
 from storage.errors import SandboxUnavailable
 
 

@@ -1,0 +1,52 @@
+"""Opens the engine that settings ask for.
+
+Invariant: a backend's packages are imported only when that backend is opened, so that a machine
+without vLLM can use an endpoint, and tests need neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from actors.engines.contract import Engine, EngineSettings
+from actors.engines.healing import Healed
+from actors.engines.scripted import Script, ScriptedEngine
+from storage.errors import ConfigurationError
+
+KINDS = ("vllm", "endpoint", "scripted")
+
+
+async def open_engine(settings: EngineSettings, heal: bool = False) -> Engine:
+    """Open an engine; seconds to minutes for `vllm`.
+
+    `scripted` takes its script from `model`, written as `package.module:function`. `heal`: leave
+    the end of forced beginnings to the model (`actors.engines.healing`); a scripted one has no
+    tokens. Raises ConfigurationError, InputError or EngineFailed.
+    """
+    if settings.kind == "vllm":
+        from actors.engines.vllm import VllmEngine
+
+        vllm = await VllmEngine.open(settings)
+        return Healed(vllm, vllm.spell) if heal else vllm
+    if settings.kind == "endpoint":
+        from actors.engines.endpoint import EndpointEngine
+
+        server = await EndpointEngine.open(settings)
+        return Healed(server, server.spell) if heal else server
+    if settings.kind == "scripted":
+        return ScriptedEngine(_script(settings.model), settings)
+    raise ConfigurationError(f"engine kind {settings.kind!r}: choose one of {', '.join(KINDS)}")
+
+
+def _script(name: str) -> Script:
+    module, _, function = name.partition(":")
+    try:
+        script = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"a scripted engine's model is written as package.module:function, not {name!r}"
+        ) from error
+    if not callable(script):
+        raise ConfigurationError(f"{name} is no function")
+    return cast(Script, script)

@@ -1,0 +1,1 @@
+"""Comparison of answers in processes that can be killed."""

@@ -1,0 +1,228 @@
+"""Compares answers in worker processes that can be killed, outside of the event loop.
+
+Comparing two formulas may run for ever inside of a computer algebra system, so each comparison
+has a hard limit: its worker asks the kernel to be killed after `timeout_s` of its own processor
+time (a loaded machine costs no verdict), and its owner kills it after four times as long on the
+clock. What takes longer is not equal, and counted. Cheap comparisons never leave the caller, equal
+questions are asked once, and many go to a worker in one message.
+
+Invariant: every answer gets exactly one verdict, or the call raises InfrastructureError; a worker
+that dies of anything but its limit never becomes a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from actors.grading.process import Died, GraderProcess, Overdue, Pair
+from storage.errors import InfrastructureError
+
+Compare = Callable[[str, str], bool]
+"""Reference, answer -> equal. Picklable; may run without bound."""
+Quick = Callable[[str, str], bool | None]
+"""The same, at once, or None where it can't tell."""
+
+_WALL_PER_CPU = 4.0
+_STOP: Pair = ("", "")
+
+
+@dataclass(slots=True)
+class GraderCounts:
+    """How the verdicts came about since the grader was made."""
+
+    quick: int = 0
+    """Decided in the caller."""
+    cached: int = 0
+    """Answered from the cache, or by a comparison that was under way."""
+    compared: int = 0
+    """Decided by a worker."""
+    overdue: int = 0
+    """Took too long: not equal."""
+    failed: int = 0
+    """The comparison raised: not equal."""
+    restarts: int = 0
+    """Workers that were replaced."""
+
+
+class Grader:
+    """A pool of `workers` processes, started when the first comparison needs one."""
+
+    def __init__(
+        self,
+        compare: Compare,
+        quick: Quick | None = None,
+        warm: Callable[[], None] | None = None,
+        *,
+        timeout_s: float = 3.0,
+        workers: int = 2,
+        batch: int = 32,
+        cache: int = 200_000,
+    ) -> None:
+        """`warm` loads what `compare` needs, before its first limit runs.
+
+        `compare` and `warm` are pickled. `batch`: most pairs of one message; `cache`: most
+        verdicts remembered.
+        """
+        self._work = pickle.dumps((compare, warm))
+        self._quick = quick
+        self._timeout_s = timeout_s
+        self._workers = workers
+        self._batch = batch
+        self._cache_size = cache
+        self._cache: dict[Pair, bool] = {}
+        self._flights: dict[Pair, Future[bool]] = {}
+        self._waiting: queue.SimpleQueue[Pair] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._lanes: list[threading.Thread] = []
+        self._processes: set[GraderProcess] = set()
+        self._closed = False
+        self.counts = GraderCounts()
+
+    async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
+        """Whether each answer equals the reference, in order; None never does.
+
+        Raises InfrastructureError where workers can't be started or keep dying.
+        """
+        verdicts: list[bool | Future[bool]] = [
+            False if answer is None else self._ask((reference, answer)) for answer in answers
+        ]
+        # Shielded: a flight is shared, so one caller's cancellation must not end it for others.
+        flights = {verdict for verdict in verdicts if isinstance(verdict, Future)}
+        await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(f)) for f in flights))
+        return [v if isinstance(v, bool) else v.result() for v in verdicts]
+
+    async def close(self) -> None:
+        """Kill the workers; comparisons under way fail with InfrastructureError."""
+        await asyncio.to_thread(self._shut)
+
+    def _ask(self, pair: Pair) -> bool | Future[bool]:
+        with self._lock:
+            known = self._cache.get(pair)
+            if known is not None:
+                self.counts.cached += 1
+                return known
+            flight = self._flights.get(pair)
+            if flight is not None:
+                self.counts.cached += 1
+                return flight
+        verdict = self._quick(*pair) if self._quick is not None else None
+        with self._lock:
+            if verdict is not None:
+                self.counts.quick += 1
+                self._remember(pair, verdict)
+                return verdict
+            if self._closed:
+                raise InfrastructureError("the grader is closed")
+            if (flight := self._flights.get(pair)) is None:
+                flight = self._flights[pair] = Future()
+                flight.set_running_or_notify_cancel()  # nobody can cancel it any more
+                self._waiting.put(pair)
+            if len(self._lanes) < min(self._workers, len(self._flights)):
+                lane = threading.Thread(target=self._serve, name="grader", daemon=True)
+                self._lanes.append(lane)
+                lane.start()
+        return flight
+
+    def _remember(self, pair: Pair, verdict: bool) -> None:
+        if len(self._cache) >= self._cache_size:
+            del self._cache[next(iter(self._cache))]  # the oldest
+        self._cache[pair] = verdict
+
+    def _serve(self) -> None:
+        """One lane: takes pairs, keeps one process busy with them, replaces it where it dies."""
+        process: GraderProcess | None = None
+        suspects: set[Pair] = set()
+        while (batch := self._take()) is not None:
+            while batch:
+                try:
+                    if process is None:
+                        process = self._start()
+                    for verdict in process.compare(batch):
+                        self._settle(batch.pop(0), verdict)
+                    continue
+                except Overdue:
+                    self.counts.overdue += 1
+                    self._settle(batch.pop(0), False)
+                except Died as death:
+                    # Once may be the machine's doing; twice on the same pair is trouble.
+                    if batch[0] in suspects:
+                        self._fail(batch.pop(0), death)
+                    else:
+                        suspects.add(batch[0])
+                except InfrastructureError as error:
+                    for pair in batch:
+                        self._fail(pair, error)
+                    batch.clear()
+                self._drop(process)
+                process = None
+        self._drop(process)
+
+    def _take(self) -> list[Pair] | None:
+        """The next message: a fair share of what waits. None: the grader is closed."""
+        first = self._waiting.get()
+        if first is _STOP:
+            return None
+        batch = [first]
+        share = min(self._batch, 1 + self._waiting.qsize() // self._workers)
+        while len(batch) < share:
+            try:
+                pair = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if pair is _STOP:
+                self._waiting.put(_STOP)
+                break
+            batch.append(pair)
+        return batch
+
+    def _start(self) -> GraderProcess:
+        process = GraderProcess(self._work, self._timeout_s, self._timeout_s * _WALL_PER_CPU)
+        with self._lock:
+            closed = self._closed
+            self._processes.add(process)
+        if closed:
+            raise InfrastructureError("the grader is closed")
+        return process
+
+    def _drop(self, process: GraderProcess | None) -> None:
+        if process is None:
+            return
+        process.close()
+        with self._lock:
+            self._processes.discard(process)
+            self.counts.restarts += not self._closed
+
+    def _settle(self, pair: Pair, verdict: bool | None) -> None:
+        with self._lock:
+            if verdict is None:
+                self.counts.failed += 1
+            else:
+                self.counts.compared += 1
+            self._remember(pair, bool(verdict))
+            flight = self._flights.pop(pair)
+        flight.set_result(bool(verdict))
+
+    def _fail(self, pair: Pair, error: InfrastructureError) -> None:
+        with self._lock:
+            flight = self._flights.pop(pair, None)
+        if flight is not None:
+            flight.set_exception(error)
+
+    def _shut(self) -> None:
+        with self._lock:
+            self._closed = True
+            processes, lanes = list(self._processes), list(self._lanes)
+        for _ in lanes:
+            self._waiting.put(_STOP)
+        for process in processes:
+            process.kill()
+        for lane in lanes:
+            lane.join()
+        for pair in list(self._flights):
+            self._fail(pair, InfrastructureError("the grader was closed"))

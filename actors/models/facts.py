@@ -1,0 +1,71 @@
+"""What a model's own files say of it, read without loading it: a folder's, or those of the hub.
+
+Invariant: small JSON files are read and fetched; no weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.engines.contract import EngineSettings
+from actors.models import hub, store
+from actors.models.fetching import small_files
+from actors.models.folder import INDEX, WEIGHTS, json_of
+from actors.models.source import ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What decides whether and how a model can be run somewhere."""
+
+    dtype: str = "float32"
+    """Precision in which the weights are stored."""
+    heads: int | None = None
+    """Attention heads, which tensor parallelism shares out."""
+    context: int | None = None
+    """Most positions that the model knows."""
+    weights_bytes: int | None = None
+    """Size of the weights' files; None: not known."""
+    vocabulary: int | None = None
+    """Tokens that it knows."""
+    width: int | None = None
+    """Numbers that one token takes in its widest layer."""
+
+
+def facts_of(settings: EngineSettings) -> ModelFacts:
+    """The facts of a model to be run by vLLM. Raises InputError where it can't be read."""
+    source = ModelSource(settings.model, settings.revision)
+    folder = Path(small_files(source)).expanduser()
+    return _facts(json_of(folder, "config.json"), _weights_bytes(source, folder))
+
+
+def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
+    text = config.get("text_config")  # of a model that sees pictures too
+    own = {**config, **text} if isinstance(text, dict) else config
+    return ModelFacts(
+        dtype=str(own.get("dtype") or own.get("torch_dtype") or "float32"),
+        heads=own.get("num_attention_heads"),
+        context=own.get("max_position_embeddings"),
+        weights_bytes=weights_bytes,
+        vocabulary=own.get("vocab_size"),
+        width=max((own.get(name) or 0 for name in ("hidden_size", "intermediate_size")), default=0)
+        or None,
+    )
+
+
+def _weights_bytes(source: ModelSource, folder: Path) -> int | None:
+    if source.stored:
+        return store.weights_bytes(source)
+    if (folder / INDEX).is_file():
+        return _indexed(json_of(folder, INDEX))
+    if source.on_hub and (size := hub.weights_bytes(source.name, folder.name)):
+        return size
+    sizes = [file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind)]
+    return sum(sizes) if sizes else None
+
+
+def _indexed(index: dict[str, Any]) -> int | None:
+    size = (index.get("metadata") or {}).get("total_size")
+    return int(size) if size else None

@@ -1,0 +1,95 @@
+"""Whether a folder is a model, said before anything is loaded.
+
+Invariant: what is missing is named in one line, before a process is started or memory is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from actors.engines.contract import EngineSettings
+from actors.models.source import ModelSource
+from storage.errors import InputError
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "tekken.json",
+)  # fmt: skip
+INDEX = "model.safetensors.index.json"
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.gguf")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+
+
+def check_model(settings: EngineSettings) -> None:
+    """Raise InputError where `settings.model` is neither a model folder nor a hub's name."""
+    if not settings.model:
+        raise InputError("no model is named: set `model` to a folder or to a name such as org/name")
+    source = ModelSource(settings.model)
+    if source.stored or source.on_hub:
+        return  # whoever has it says itself what it lacks
+    folder = Path(settings.model).expanduser()
+    if not folder.exists():
+        raise InputError(
+            f"model folder {settings.model} does not exist on {platform.node()}: name one that "
+            "every machine has, a hub's model (org/name), or what was trained (training:NAME)"
+        )
+    if not folder.is_dir():
+        raise InputError(f"model folder {settings.model} is a file")
+    check_config(folder)
+    check_weights(folder)
+    tokenizer = Path(settings.tokenizer).expanduser() if settings.tokenizer else folder
+    if tokenizer.is_dir():
+        check_tokenizer(tokenizer)
+
+
+def check_config(folder: Path) -> None:
+    """Raise InputError where a folder has no configuration of a model."""
+    config = json_of(folder, "config.json")
+    if "architectures" not in config and "model_type" not in config:
+        raise InputError(f"{folder}/config.json names no model architecture")
+
+
+def check_weights(folder: Path) -> None:
+    """Raise InputError where a folder lacks weights."""
+    if (folder / INDEX).is_file():
+        named = json_of(folder, INDEX).get("weight_map")
+        shards = sorted(set(named.values())) if isinstance(named, dict) else []
+        for shard in shards:
+            if not (folder / shard).is_file():
+                raise InputError(f"model folder {folder} lacks {shard}, which its index names")
+    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        raise InputError(f"model folder {folder} has no weights (*.safetensors)")
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise InputError where a folder has no tokenizer with a chat template."""
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise InputError(f"model folder {folder} has no tokenizer (tokenizer.json)")
+    if chat_template(folder) is None:
+        raise InputError(f"model folder {folder} has no chat template (chat_template.jinja)")
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template of a folder, as text; None where it has none. Raises InputError."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file() and (found := json_of(folder, name).get("chat_template")):
+            return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+    return None
+
+
+def json_of(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object among a folder's files. Raises InputError."""
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is not a model folder: it has no {name}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}/{name} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{folder}/{name} is not a JSON object")
+    return content

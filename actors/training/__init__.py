@@ -1,0 +1,1 @@
+"""Fine-tuning as a Ray Train job."""

@@ -1,0 +1,234 @@
+"""What a training keeps: checkpoints and the finished model, from local files into the store.
+
+Every worker stores its share of the files that lie on its machine; the first one names them all in
+one commit. A worker that is killed before that commit leaves parts that nobody names.
+
+Invariant: a commit is made only after every worker has said that its files are stored.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from actors import metrics
+from actors.models.folder import TOKENIZER_FILES
+from actors.training.batches import StepPlan
+from actors.training.events import Event, Place, Say
+from actors.training.settings import TrainingSettings
+from storage.errors import ConfigurationError, ObjectCorrupt
+from storage.fault_points import fault
+from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, store_files
+from storage.trainings.training import StoredFolder, Training
+
+STRATEGY = "strategy"
+"""Note of a checkpoint: sharded ones and whole ones are not each other's."""
+
+
+class Keeper(TrainerCallback):  # type: ignore[misc]
+    """Says when to look at the held-out conversations, and when to keep what there is."""
+
+    def __init__(
+        self,
+        training: Training,
+        settings: TrainingSettings,
+        plan: StepPlan,
+        place: Place,
+        say: Say,
+        held_out: bool,
+    ) -> None:
+        """`held_out`: whether there are conversations to look at."""
+        self._training = training
+        self._rhythm = settings.rhythm
+        self._notes = {STRATEGY: settings.spread.strategy}
+        self._plan = plan
+        self._place = place
+        self._say = say
+        self._held_out = held_out
+        self._tags = {"training": training.name}
+        self._last = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self._last = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """After every update."""
+        step, last = state.global_step, state.global_step >= self._plan.steps
+        fault("after_update", f"{step}/{self._place.rank}")
+        control.should_log = True
+        control.should_evaluate = self._held_out and (last or step % self._rhythm.evaluate == 0)
+        control.should_save = not last and step % self._rhythm.checkpoint == 0
+        return control
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **kwargs: Any
+    ) -> None:
+        """Pass figures on."""
+        step = state.global_step
+        if "loss" in logs:
+            now = time.monotonic()
+            tokens = sum(self._plan.lengths[one] for one in self._plan.members(step - 1))
+            values = {
+                "loss": logs["loss"],
+                "rate": logs["learning_rate"],
+                "tokens": tokens,
+                "seconds": now - self._last,
+            }
+            self._last = now
+            if not math.isfinite(logs["loss"]):
+                raise ConfigurationError(
+                    f"the loss is {logs['loss']} after update {step}: lower learning.rate or set "
+                    "learning.clip, and take another name"
+                )
+            self._show("stepmill_train_loss", logs["loss"])
+            self._show("stepmill_train_step", step)
+            if self._place.rank == 0:
+                metrics.count("stepmill_train_tokens", self._tags, tokens)
+            self._say(Event("update", step, self._plan.steps, values))
+        elif "eval_loss" in logs:
+            self._last = time.monotonic()
+            values = {name: logs[name] for name in logs if name.startswith("eval_")}
+            self._show("stepmill_train_held_out_loss", logs["eval_loss"])
+            self._show("stepmill_train_step_accuracy", logs["eval_step_accuracy"])
+            self._say(Event("held_out", step, self._plan.steps, values))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the checkpoint that the trainer has just written into the store."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        keep_folder(
+            self._training, folder, state.global_step, self._notes, self._place, final=False
+        )
+        if self._place.local_rank == 0:
+            shutil.rmtree(folder)
+        self._say(Event("checkpoint", state.global_step, self._plan.steps))
+        self._last = time.monotonic()
+
+    def _show(self, name: str, value: float) -> None:
+        if self._place.rank == 0:
+            metrics.show(name, self._tags, value)
+
+
+def keep_folder(
+    training: Training,
+    folder: Path,
+    step: int,
+    notes: Mapping[str, Any],
+    place: Place,
+    *,
+    final: bool,
+) -> StoredFolder | None:
+    """Store a folder that lies on every machine, and name it; what stands, on the first worker."""
+    gathered(place, None)  # everybody has written
+    mine = files_in(folder)[place.local_rank :: place.local_workers]
+    stored = store_files(training.store, training.prefix, folder, mine, training.patience)
+    everything: dict[str, StoredFile] = {
+        file.path: file for files in gathered(place, stored) for file in files
+    }
+    standing = None
+    if place.rank == 0:
+        standing = training.commit(list(everything.values()), step, notes, final=final)
+    gathered(place, None)  # nobody goes on, or cleans up, before it is named
+    return standing
+
+
+def newest_checkpoint(
+    training: Training, strategy: str, place: Place, folder: Path, say: Say
+) -> str | None:
+    """The newest checkpoint that is whole, fetched to this machine; None where there is none.
+
+    One whose parts are gone or damaged is skipped and said, and the one before it taken. Raises
+    ConfigurationError for one that was written under another strategy.
+    """
+    steps = _agreed(place, training.checkpoints() if place.rank == 0 else [])
+    for step in reversed(steps):
+        target = folder / f"checkpoint-{step}"
+        trouble = written = None
+        if place.local_rank == 0:
+            try:
+                shutil.rmtree(target, ignore_errors=True)
+                found = training.checkpoint(step)
+                written = found.notes.get(STRATEGY)
+                if written == strategy:
+                    fetch_files(training.store, training.prefix, found.files, target)
+            except ObjectCorrupt as error:
+                trouble = str(error)
+        said = gathered(place, (trouble, written))
+        troubles = [one for one, _ in said if one]
+        if troubles:
+            say(Event("skipped", step, values={"why": troubles[0]}))
+            continue
+        other = next((one for _, one in said if one not in (None, strategy)), None)
+        if other is not None:
+            raise ConfigurationError(
+                f"checkpoint {step} was written under spread.strategy {other}: continue with it"
+            )
+        say(Event("continued", step))
+        return str(target)
+    return None
+
+
+def write_model(
+    model: Any,
+    state: Mapping[str, torch.Tensor],
+    end: int,
+    dtype_name: str,
+    folder: Path,
+) -> None:
+    """Write weights and configuration of the plain folder that vLLM and transformers load.
+
+    `state`: the weights, saved as `dtype_name`, the base model's own precision; `end`: the token
+    that ends an assistant's turn, at which generation must stop.
+    """
+    dtype = getattr(torch, dtype_name)
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [] if known is None else [known]
+    if end not in ends:
+        model.generation_config.eos_token_id = [*ends, end]
+    model.config.use_cache = True
+    model.save_pretrained(folder, state_dict=stored_weights(model, state, dtype))
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def stored_weights(
+    model: Any, state: Mapping[str, torch.Tensor], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The weights in another precision, tied ones once: they are no longer one tensor there."""
+    tied = {name for name, source in model.all_tied_weights_keys.items() if source in state}
+    return {name: value.to(dtype) for name, value in state.items() if name not in tied}
+
+
+def write_tokenizer(base: Path, template: str, folder: Path) -> None:
+    """Add the base model's tokenizer, byte for byte, and the chat template that was trained.
+
+    Saving a loaded one would write what its class made of it: another pre-tokenizer, if the class
+    is another model family's.
+    """
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def gathered(place: Place, mine: Any) -> list[Any]:
+    """What every worker says, in their order; waits for all of them."""
+    if place.workers == 1:
+        return [mine]
+    said: list[Any] = [None] * place.workers
+    torch.distributed.all_gather_object(said, mine)
+    return said
+
+
+def _agreed(place: Place, mine: Sequence[int]) -> list[int]:
+    """The first worker's answer, on all of them: listings may differ by a moment."""
+    return list(gathered(place, list(mine))[0])

@@ -1,0 +1,100 @@
+"""How a model is trained: every number of the optimisation, and how the work is spread.
+
+Invariant: `LearningSettings` decides the loss curve; `SpreadSettings` only where and how fast it is
+drawn, up to the order in which floating-point numbers are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from storage.bounds import STRICT, Positive, Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSettings:
+    """What the loss curve depends on. Batch and rate are the paper's; what it leaves open follows
+    the recipe that it credits (cosine, 5 % warm-up, one epoch, packed, no weight decay, clip 1)."""
+
+    __pydantic_config__ = STRICT
+
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Times every conversation is seen."""
+    batch: Positive = 64
+    """Conversations per update, whatever the workers, the packing and the accumulation."""
+    rate: Annotated[float, Field(gt=0)] = 2e-6
+    """Highest learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls to 0 after the warm-up."""
+    warm_up: Share = 0.05
+    """Share of the updates in which the rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decay of weights; none of biases and norms."""
+    beta2: Share = 0.999
+    """Decay of AdamW's second moment."""
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the gradient; 0: not clipped."""
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic of the model; weights and optimizer state are float32 either way. `auto`, decided
+    once, when a training is created: bfloat16 where GPUs or processor multiply it themselves."""
+    packing: bool = True
+    """Several conversations in one row of `data.max_length` tokens; they don't see each other."""
+    seed: int = 0
+    """Seed of the order of the conversations and of everything random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadSettings:
+    """Where and how fast the training runs; may change whenever it is continued."""
+
+    __pydantic_config__ = STRICT
+
+    workers: Positive = 1
+    """Processes that train together: one per GPU, or on processors."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """`ddp`: a whole model per worker; `fsdp` (GPUs only): weights, gradients and optimizer
+    sharded; each worker first loads the whole base model in float32 into its machine's memory."""
+    micro_tokens: Positive = 8192
+    """Most tokens of one forward pass, padding included; more per update are accumulated."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice to hold fewer of them."""
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    """Implementation of attention; `flash_attention_2` needs its package and a GPU."""
+    cpus_per_worker: Positive | None = None
+    """CPU cores of a worker; None: 4 beside a GPU, or as many as a node has for each of its GPUs,
+    else the machine's, shared equally."""
+    device: Literal["auto", "cpu"] = "auto"
+    """`auto`: GPUs, which are waited for on a cluster that is joined; without a cluster the
+    machine's processor where it has none. `cpu`: processors, whatever else there is."""
+    place_patience_s: Annotated[float, Field(gt=0)] = 1800.0
+    """How long free GPUs of a cluster are waited for before the training stops (resumable)."""
+    failures: Annotated[int, Field(ge=0)] = 3
+    """Times that a lost worker is replaced before the training stops, resumable."""
+    ray_address: str | None = None
+    """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RhythmSettings:
+    """How often something besides learning is done."""
+
+    __pydantic_config__ = STRICT
+
+    evaluate: Positive = 50
+    """Updates between two looks at the held-out conversations; there is always one at the end."""
+    checkpoint: Positive = 50
+    """Updates between two checkpoints: what a crash can cost."""
+    keep: bool = False
+    """Keep the checkpoints when the training is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """The settings that the training loop itself needs."""
+
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    spread: SpreadSettings = field(default_factory=SpreadSettings)
+    rhythm: RhythmSettings = field(default_factory=RhythmSettings)

@@ -1,0 +1,1 @@
+"""Who works on shards: the contract of a stage, the worker, and workers as Ray actors."""

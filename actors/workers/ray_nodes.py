@@ -1,0 +1,239 @@
+"""The nodes of a cluster that this process has joined: what they offer, and looks at them.
+
+Invariant: nothing here takes a GPU or waits for a node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import ray
+from ray._private.state import available_resources_per_node
+from ray.autoscaler.sdk import request_resources
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.state import list_actors, list_placement_groups
+from ray.util.state.exception import RayStateApiException
+
+from actors.machines.looking import Look, Wanted, look_at
+from actors.ray_errors import classified
+from storage.errors import InfrastructureError
+
+LOOK_SECONDS = 600
+"""For a look at a node, which may first have to build the sandbox's image."""
+ANSWER_S = 10
+"""For Ray's dashboard to say who holds what."""
+MANY = 10_000
+MOST_SAID = 8
+"""Nodes that are named in a line."""
+ROUNDED = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNow:
+    """One node as it is now."""
+
+    node: str
+    """Its identity."""
+    address: str
+    offers: Mapping[str, float]
+    """All that it has: `GPU`, `CPU`, custom resources."""
+    free: Mapping[str, float]
+    """What of it nobody has taken."""
+
+
+def nodes_now() -> list[NodeNow]:
+    """The nodes that are there. Raises InfrastructureError."""
+    alive = _alive()
+    with classified("the cluster's nodes"):
+        free = available_resources_per_node()
+    return [
+        NodeNow(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["Resources"],
+            free.get(node["NodeID"], {}),
+        )
+        for node in alive
+    ]
+
+
+def slots_of_cluster(
+    roles: Sequence[str], held: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> dict[str, dict[str, int]]:
+    """GPUs of each node that nobody else has taken (`engines`); and those that nodes keep for a
+    role, as a custom resource of the role's name.
+
+    `held`: node -> what this run has taken of it. Raises InfrastructureError.
+    """
+    pools: dict[str, dict[str, int]] = {"engines": {}}
+    for node in nodes_now():
+        mine = held.get(node.node, {})
+        ours = {
+            kind: int(min(there, node.free.get(kind, 0.0) + mine.get(kind, 0.0)) + ROUNDED)
+            for kind, there in node.offers.items()
+        }
+        if "GPU" in ours:
+            pools["engines"][node.node] = ours["GPU"]
+        for role in roles:
+            if role in ours:
+                kept = min(ours[role], ours.get("GPU", ours[role]))
+                pools.setdefault(role, {})[node.node] = kept
+    return pools
+
+
+def shortage(wanted: Mapping[str, Mapping[str, float]]) -> str:
+    """In one line: what workers of some roles take of a node, what nodes have, who holds it."""
+    try:
+        nodes = nodes_now()
+    except InfrastructureError as error:
+        return str(error)
+    kinds = {kind for bundle in wanted.values() for kind in bundle if kind != "CPU"}
+    asked = "; ".join(f"models.{role} needs {amounts(bundle)}" for role, bundle in wanted.items())
+    return "; ".join(part for part in (asked, nodes_said(nodes, kinds), _holders(kinds)) if part)
+
+
+def amounts(bundle: Mapping[str, float]) -> str:
+    """`4 GPU of one node`."""
+    said = [f"{amount:g} {kind}" for kind, amount in bundle.items() if kind != "CPU"]
+    return f"{' and '.join(said) or 'a processor'} of one node"
+
+
+def nodes_said(nodes: Sequence[NodeNow], kinds: Collection[str]) -> str:
+    """What nodes have of some resources, and have free."""
+    said = []
+    for node in nodes:
+        parts = [
+            f"{node.free.get(kind, 0.0):g} of {node.offers[kind]:g} {kind}"
+            for kind in sorted(kinds)
+            if node.offers.get(kind)
+        ]
+        if parts:
+            said.append(f"{node.address} {', '.join(parts)}")
+    more = f" and {len(said) - MOST_SAID} nodes more" if len(said) > MOST_SAID else ""
+    there = f"free: {', '.join(said[:MOST_SAID])}{more}"
+    return there if said else f"no node has {' or '.join(sorted(kinds)) or 'a processor'}"
+
+
+def _holders(kinds: Collection[str]) -> str:
+    """Which jobs hold some resources, as far as Ray's dashboard says it."""
+    held: dict[str, dict[str, float]] = {}
+    names: dict[str, set[str]] = {}
+    mine = ray.get_runtime_context().get_job_id()
+
+    def count(job: str, name: str, amounts: Mapping[str, float]) -> None:
+        for kind in kinds & amounts.keys():
+            of = held.setdefault(job, {})
+            of[kind] = of.get(kind, 0.0) + amounts[kind]
+            names.setdefault(job, set()).add(name)
+
+    try:
+        for group in list_placement_groups(detail=True, limit=MANY, timeout=ANSWER_S):
+            if group.state == "CREATED":
+                for bundle in group.bundles or ():
+                    count(group.creator_job_id, group.name, bundle["unit_resources"])
+        for actor in list_actors(detail=True, limit=MANY, timeout=ANSWER_S):
+            if actor.state == "ALIVE" and not actor.placement_group_id:
+                count(actor.job_id, actor.class_name, actor.required_resources or {})
+    except (RayStateApiException, RayError, OSError, ValueError):
+        return ""  # the dashboard does not say: it is only a hint
+    said = []
+    for job, of in held.items():
+        whose = "this run" if job == mine else f"job {job} ({', '.join(sorted(names[job])[:3])})"
+        parts = ", ".join(f"{amount:g} {kind}" for kind, amount in of.items())
+        said.append(f"{whose} {parts}")
+    return f"held by: {', '.join(said)}" if said else ""
+
+
+def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
+    """How much the cluster has now of each of some resources; without those it has not.
+
+    Raises InfrastructureError.
+    """
+    with classified("the cluster's resources"):
+        there = ray.cluster_resources()
+    return {kind: int(there[kind]) for kind in kinds if kind in there}
+
+
+def nodes_up() -> int:
+    """How many nodes the cluster has now, its head among them. Raises InfrastructureError."""
+    return len(_alive())
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKind:
+    """Nodes of a cluster that offer the same."""
+
+    resources: Mapping[str, float]
+    """What each offers anything of: `GPU`, `CPU`, custom resources."""
+    node: str
+    """Identity of one of them."""
+    where: str
+    """In words: `2 nodes like 10.0.0.7 (GPU, policy)`."""
+
+
+def node_kinds() -> list[NodeKind]:
+    """The nodes that are there, by what they offer. Raises InfrastructureError."""
+    groups: dict[tuple[tuple[str, float], ...], list[Any]] = {}
+    for node in _alive():
+        offers = tuple(
+            sorted(
+                (name, amount)
+                for name, amount in node["Resources"].items()
+                if name not in ("memory", "object_store_memory") and not name.startswith("node:")
+            )
+        )
+        groups.setdefault(offers, []).append(node)
+    kinds = []
+    for offers, nodes in groups.items():
+        there = {name: amount for name, amount in offers if amount > 0}
+        shown = ", ".join(sorted(name for name in there if not name.startswith("accelerator_type")))
+        count = f"{len(nodes)} nodes like " if len(nodes) > 1 else "node "
+        where = f"{count}{nodes[0]['NodeManagerAddress']} ({shown or 'nothing'})"
+        kinds.append(NodeKind(there, nodes[0]["NodeID"], where))
+    return kinds
+
+
+def _alive() -> list[Any]:
+    with classified("the cluster's nodes"):
+        return [node for node in ray.nodes() if node["Alive"]]
+
+
+def looked_at(kind: NodeKind, wanted: Wanted) -> Look:
+    """A look at one node of a kind, in the environment of its workers.
+
+    Raises InfrastructureError.
+    """
+    there = NodeAffinitySchedulingStrategy(kind.node, soft=False)
+    task = ray.remote(look_at).options(num_cpus=0, max_retries=1, scheduling_strategy=there)
+    with classified(kind.where, InfrastructureError):
+        try:
+            look: Look = ray.get(task.remote(wanted, kind.where, True), timeout=LOOK_SECONDS)
+        except GetTimeoutError:
+            raise InfrastructureError(
+                f"{kind.where}: nothing came back in {LOOK_SECONDS} seconds"
+            ) from None
+    return look
+
+
+@contextlib.contextmanager
+def nodes_asked(bundles: Sequence[Mapping[str, float]]) -> Iterator[None]:
+    """Ask the cluster's autoscaler, if it has one, for room for all bundles at once, until the end.
+
+    It is a wish: nothing waits for it. A driver that is killed leaves it behind, until the next one
+    ends.
+    """
+    if not bundles:
+        yield
+        return
+    with classified("the request for nodes"):
+        request_resources(bundles=[dict(bundle) for bundle in bundles])
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # a head that is gone asks nobody any more
+            request_resources(bundles=[])

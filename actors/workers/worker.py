@@ -1,0 +1,210 @@
+"""A worker: it reads a shard's rows from the store, runs the stage, commits what came out.
+
+Nothing of a shard passes through the driver: a task comes in, a receipt goes out. Several shards
+are in flight at once, so that an engine never drains between them.
+
+Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is;
+a worker that is being closed commits nothing, since what its stages need goes under their hands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors.engines.admission import Queue, Work, work
+from actors.metrics import count
+from actors.workers.contract import Meter, Processor, ShardResult, shard_meter
+from actors.workers.poison import Notes, entered, parts_of, run_apart
+from actors.workers.yields import Floor, Yield, YieldWatch
+from storage.errors import InfrastructureError
+from storage.rows.accounting import account_of, unread_by
+from storage.rows.kinds import ShardRows, stage_rows
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
+
+LOOKS_EVERY_S = 0.5
+"""How often a worker looks whether anything waits for its engine: a queue that the next look finds
+filled again was not empty."""
+
+OpenStages = Callable[[], Awaitable[Mapping[str, Processor]]]
+Held = dict[str, tuple[Any, ...]]
+"""Stage -> rows of one shard."""
+MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """How far one shard in flight has come."""
+
+    stage: str
+    shard: int
+    done: int
+    total: int
+
+
+class ShardWorker:
+    """Works on shards of the stages of one role."""
+
+    def __init__(
+        self,
+        run: Run,
+        reads: Mapping[str, tuple[str, ...]],
+        open_stages: OpenStages,
+        writer: str,
+        floor: Floor | None = None,
+    ) -> None:
+        """`reads` says which stages' rows each stage needs; `writer` names this worker.
+
+        Without a `floor` it goes on, however few of the texts are of use.
+        """
+        self._run = run
+        self._reads = reads
+        self._open_stages = open_stages
+        self._writer = writer
+        self._floor = floor
+        self._watches: dict[str, YieldWatch] = {}
+        self._stages: Mapping[str, Processor] = {}
+        self._meters: dict[tuple[str, int], Meter] = {}
+        self._begun = itertools.count()
+        self._queue = Queue()
+        self._closing = False
+
+    async def open(self) -> None:
+        """Load models and start what the stages need."""
+        self._stages = await self._open_stages()
+
+    async def work(self, stage: str, shard: int, held: Held | None = None) -> Receipt:
+        """Make and commit one shard. Raises InfrastructureError and UserError only, BelowFloor
+        among them.
+
+        `held` are rows of the shard that this process has in its hands; what is read and made is
+        added, for whoever makes several stages of one shard.
+        """
+        return await self._publish(stage, shard, self._stages[stage].run, held)
+
+    async def work_apart(self, stage: str, shard: int) -> Receipt:
+        """The same item by item: one that kills for the third time is dropped as `poison`."""
+        notes = Notes(self._run, stage, shard)
+        items = await asyncio.to_thread(entered, self._run, stage, shard)
+
+        async def apart(rows: ShardRows) -> ShardResult[Any]:
+            return await run_apart(
+                parts_of(stage_rows(stage), rows, items), self._stages[stage].run, notes
+            )
+
+        receipt = await self._publish(stage, shard, apart)
+        await asyncio.to_thread(notes.clear)
+        return receipt
+
+    async def _publish(
+        self, stage: str, shard: int, make: MakeRows, held: Held | None = None
+    ) -> Receipt:
+        meter = Meter()
+        self._meters[stage, shard] = meter
+        shard_meter.set(meter)
+        work.set(Work(next(self._begun), self._queue))
+        watch = self._watch(stage)
+        found = watch.enter(shard)
+        try:
+            started = time.monotonic()
+            rows = await self._rows(stage, shard, held)
+            result = await watch.unless_below(make(rows))
+            items = max(meter.total, len(result.drops))
+            if self._closing:
+                raise InfrastructureError(f"{self._writer} was closed while at {stage} {shard}")
+            receipt = await asyncio.to_thread(
+                self._run.publish,
+                stage_rows(stage),
+                shard,
+                result.rows,
+                drops=result.drops,
+                counts=result.counts | found.counts | {"items": items},
+                seconds=time.monotonic() - started,
+                role=self._writer,
+            )
+        finally:
+            self._meters.pop((stage, shard), None)
+            watch.leave(shard)
+        if receipt.won:
+            self._show(receipt)
+            if held is not None:
+                held[stage] = result.rows
+        await watch.settled()
+        return receipt
+
+    def _watch(self, stage: str) -> YieldWatch:
+        if stage not in self._watches:
+
+            def committed(but: Collection[int]) -> Yield:
+                total = Yield()
+                for shard, receipt in self._run.receipts(stage).items():
+                    if shard not in but:
+                        total.add(Yield.of(receipt.counts))
+                return total
+
+            self._watches[stage] = YieldWatch(self._floor, self._run.name, stage, committed)
+        return self._watches[stage]
+
+    def _show(self, receipt: Receipt) -> None:
+        of = {"run": self._run.name, "stage": receipt.stage}
+        count("stepmill_shards", of)
+        count("stepmill_rows", of, receipt.rows)
+        count("stepmill_tokens", of, receipt.counts.get("tokens", 0))
+        for reason, number in receipt.drops.items():
+            count("stepmill_drops", of | {"reason": reason}, number)
+
+    async def _rows(self, stage: str, shard: int, held: Held | None = None) -> ShardRows:
+        needed, held = self._reads[stage], {} if held is None else held
+        kinds = [stage_rows(name) for name in needed]
+        missing = [kind for kind in kinds if kind.stage not in held]
+        parts = await asyncio.gather(
+            *(asyncio.to_thread(self._run.read_rows, kind, shard) for kind in missing)
+        )
+        held.update((kind.stage, tuple(rows)) for kind, rows in zip(missing, parts, strict=True))
+        rows = ShardRows({kind: filter(kind.shown, held[kind.stage]) for kind in kinds})
+        for kind in kinds:
+            rows = rows if kind.unfold is None else kind.unfold(rows)
+        before = self._run.spec.stages[: self._run.spec.stages.index(stage)]
+        if unread := unread_by(needed, before):
+            gone = await asyncio.to_thread(self._ended, unread, shard)
+            rows = rows.only(lambda kind, row: getattr(row, kind.of) not in gone)
+        return rows
+
+    def _ended(self, stages: Sequence[str], shard: int) -> frozenset[str]:
+        """The items of a shard that go no further than these stages."""
+        ended: set[str] = set()
+        for stage in stages:
+            kind, commit = stage_rows(stage), self._run.commit(stage, shard)
+            rows = self._run.rows_of(commit, kind)
+            ended |= account_of(kind, rows, commit.drops).ended(commit.drops)
+        return frozenset(ended)
+
+    async def hungry(self) -> None:
+        """Return once the engine's queue is empty: all that the shards in flight ask for is inside.
+
+        A shard whose rows are still being read has asked for nothing yet, and is waited for; and
+        where solutions wait for sessions of code, more of them would only wait too.
+        """
+        looks = 0
+        while looks < 2:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            begun = all(meter.total for meter in self._meters.values())
+            empty = begun and not self._queue.waiting and not self._queue.parked
+            looks = looks + 1 if empty else 0
+
+    def progress(self) -> list[ShardProgress]:
+        """How far the shards in flight have come."""
+        return [
+            ShardProgress(stage, shard, meter.done, meter.total)
+            for (stage, shard), meter in self._meters.items()
+        ]
+
+    async def close(self) -> None:
+        """Release models and sandboxes; what is still under way is not committed."""
+        self._closing = True
+        await asyncio.gather(*(stage.close() for stage in self._stages.values()))

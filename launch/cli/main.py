@@ -1,0 +1,316 @@
+"""`stepmill VERB`: how a person starts everything.
+
+Exit codes: 0 done; 2 the user's error, one line that says what to change; 3 infrastructure,
+resumable; 130 interrupted, resumable.
+
+Invariant: a verb only reads its arguments, calls one function and shows the result; every error
+family ends here as one message and one exit code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launch.cli import verifier
+from launch.exits import INFRASTRUCTURE, failed
+from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
+from storage.objects.opening import open_store
+from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
+from workflows.runs.reading import store_url
+
+app = typer.Typer(
+    name="stepmill",
+    help="Process-supervision datasets: every step labelled, explained, executed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C, wherever it came."""
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="STEPMILL_STORE", help="Object store: file:FOLDER or s3://BUCKET/PREFIX."
+    ),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--from", help="Run whose shards are taken over where settings are equal."),
+]
+VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    problems: Annotated[
+        str | None, typer.Option("--problems", help="File of problems instead of the one named.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
+    ] = None,
+    source: SourceOption = None,
+) -> None:
+    """Start a run, or continue it: the same command after a crash finishes the rest."""
+    from launch.config import load
+    from launch.verbs.runs.build import build_run
+
+    overrides = {
+        "run": run,
+        "store": store,
+        "limit": limit,
+        "problems": str(Path(problems).resolve()) if problems else None,
+    }
+    build_run(load(config, **overrides), address, source)
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    address: Annotated[str | None, typer.Option("--address", help="Ray cluster to join.")] = None,
+) -> None:
+    """Continue a run from what its store holds; no configuration file is needed."""
+    from launch.verbs.runs.build import resume_run
+
+    resume_run(run, store_url(store), address)
+
+
+@app.command()
+def submit(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    address: Annotated[
+        str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="http://HEAD:8265")
+    ] = "http://127.0.0.1:8265",
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    source: SourceOption = None,
+) -> None:
+    """Build as a job of a Ray cluster, following its log; Ctrl-C ends the following only."""
+    from launch.verbs.runs.submit import submit as submit_job
+
+    raise typer.Exit(submit_job(config, address, run, store, source))
+
+
+@app.command()
+def status(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until it is finished, with time left.")
+    ] = False,
+) -> None:
+    """Shards, rows, drops and tokens of every stage, from commits alone."""
+    from launch.verbs.runs.status import show_status
+    from workflows.runs.status import run_status
+
+    if watch:
+        from launch.verbs.runs.watch import watch_run
+
+        return watch_run(_open(run, store), as_json)
+    found = run_status(_open(run, store))
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        show_status(found)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of the runs.")],
+    store: StoreOption = DEFAULT_STORE,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", help="JSON lines or Parquet: path_id, first_error (-1: none)."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="PNG of quality against tokens.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Labels, cost and quality of runs, side by side."""
+    from launch.verbs.runs.compare import compare_runs
+
+    compare_runs([_open(run, store) for run in runs], truth, plot, as_json)
+
+
+@app.command()
+def audit(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    replay: Annotated[
+        float,
+        typer.Option("--replay", help="Run the code of this share of the exported rows again."),
+    ] = 0.0,
+) -> None:
+    """Re-read every committed object and check it; exit code 3 where something is wrong."""
+    from launch.verbs.runs.status import audit_run
+
+    if not audit_run(_open(run, store), as_json, replay):
+        raise typer.Exit(3)
+
+
+@app.command()
+def texts(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only those dropped for it, e.g. no_code.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Print rationales that were dropped, each with its reason."""
+    from launch.verbs.runs.texts import show_dropped
+
+    show_dropped(_open(run, store), reason, limit, as_json)
+
+
+@app.command()
+def sweep(
+    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
+    """Remove data that no commit names, from a finished run."""
+    from launch.verbs.runs.status import sweep_run
+
+    sweep_run(_open(run, store), as_json)
+
+
+@app.command()
+def download(
+    run: RunArgument,
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
+    store: StoreOption = DEFAULT_STORE,
+    view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
+    formats: Annotated[
+        str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
+    ] = "parquet",
+) -> None:
+    """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
+    from launch.verbs.runs.download import download_run
+
+    download_run(_open(run, store), dest, view, formats.split(","))
+
+
+@app.command(name="exec")
+def execute(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
+    as_json: JsonOption = False,
+    wall: Annotated[float | None, typer.Option("--wall", help="Seconds it may take.")] = None,
+    memory: Annotated[int | None, typer.Option("--memory", help="MiB it may use.")] = None,
+) -> None:
+    """Run one script in the sandbox and say what happened."""
+    from launch.verbs.looking.execute import execute_file
+
+    raise typer.Exit(execute_file(file, as_json, wall, memory))
+
+
+@app.command()
+def grade(
+    audit: Annotated[
+        int,
+        typer.Option(
+            "--audit",
+            min=0,
+            help="Show so many pairs judged unequal whose numbers agree (standard error).",
+        ),
+    ] = 0,
+) -> None:
+    """Compare answers: JSON lines from standard input to standard output."""
+    from launch.verbs.looking.grade import grade_stream, show_audit
+    from workflows.answers.audit import Audit
+
+    seen = Audit(audit) if audit else None
+    totals = grade_stream(sys.stdin, sys.stdout, audit=seen)
+    if seen is not None:
+        show_audit(seen, totals, sys.stderr)
+
+
+@app.command()
+def stages(as_json: JsonOption = False) -> None:
+    """List the stages that a road may have: role, what each reads, its settings."""
+    from launch.verbs.looking.stages import show_stages
+
+    show_stages(as_json)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Also check what this build needs.")
+    ] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
+    from launch.verbs.looking.doctor import examine
+
+    if not examine(config, sandbox, as_json):
+        raise typer.Exit(2)
+
+
+for verb in (
+    verifier.train,
+    verifier.score,
+    verifier.evaluate,
+    verifier.refine,
+):
+    app.command()(verb)
+
+
+def _open(run: str, store: str) -> Run:
+    return Run.open(open_store(store_url(store)), run)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point of the `stepmill` command."""
+    # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one verb; every error becomes one message and an exit code."""
+    try:
+        outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+        if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
+            again = shlex.join(["stepmill", *arguments])
+            typer.echo(f"stepmill: interrupted; the same command continues: {again}", err=True)
+        return outcome if isinstance(outcome, int) else 0
+    except typer.TyperException as error:
+        typer.echo(f"stepmill: {error.format_message()}", err=True)
+        return 2
+    except (UserError, ItemError) as error:
+        return failed(error, 2)
+    except InfrastructureError as error:
+        return failed(error, INFRASTRUCTURE)
+    except StepmillError as error:
+        return failed(error, INFRASTRUCTURE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

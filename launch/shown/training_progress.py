@@ -1,0 +1,128 @@
+"""Live progress of a training: one line with loss, rate and time left; plain lines elsewhere.
+
+Invariant: what it shows comes from events alone, and it holds a few numbers whatever the length of
+the training; in a log updates get a line at longer and longer intervals (`launch.shown.log_pace`),
+the last one always.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from actors.training.events import Event
+from launch.shown.log_pace import LogPace
+from launch.verbs.runs.status import duration
+
+RECENT = 20
+"""Updates that speed and time left are taken from."""
+
+
+class TrainingProgress:
+    """Shows a training. Use as a context manager; give `happened` to the trainer."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(f"train {name}", total=None, said="starting workers")
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        """(tokens, seconds) of the last updates."""
+        self._held_out = ""
+        self._prepared = False
+        self._pace = LogPace(clock)
+        self._latest = ""
+        """The last update, as a log says it."""
+
+    def __enter__(self) -> TrainingProgress:
+        """Start showing."""
+        self._bar.start()
+        self._line("starting workers")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Show the last update and stop."""
+        self._show_update(last=True)
+        self._bar.stop()
+
+    def happened(self, event: Event) -> None:
+        """Take note of one thing that happened."""
+        values = event.values
+        match event.kind:
+            case "prepared":
+                if self._prepared:
+                    self._line("a worker was lost: all of them were started again")
+                self._prepared = True
+                self._recent.clear()
+                self._bar.update(self._task, total=event.steps, completed=event.step)
+                dropped = sum(n for name, n in values.items() if name.startswith("dropped_"))
+                self._line(
+                    f"{values['parameters']:,} parameters; {values['train']:,} conversations of "
+                    f"{values['median']:,} tokens (median; longest {values['longest']:,}), "
+                    f"{values['held_out']:,} held out, {values.get('cut', 0):,} cut at a step, "
+                    f"{dropped:,} dropped; {event.steps:,} updates"
+                )
+            case "continued":
+                self._line(f"continues after update {event.step}")
+            case "skipped":
+                self._line(f"checkpoint {event.step} can't be used: {values['why']}")
+            case "update":
+                self._recent.append((values["tokens"], values["seconds"]))
+                self._update(event)
+            case "held_out":
+                self._held_out = (
+                    f"held out {values['eval_loss']:.4f}, steps right "
+                    f"{values['eval_step_accuracy']:.3f}"
+                )
+                self._line(f"update {event.step}: {self._held_out}")
+            case "checkpoint":
+                self._line(f"checkpoint after update {event.step}")
+            case _:
+                pass
+
+    def _update(self, event: Event) -> None:
+        tokens = sum(part[0] for part in self._recent)
+        seconds = max(1e-9, sum(part[1] for part in self._recent))
+        left = duration(seconds / len(self._recent) * (event.steps - event.step))
+        said = " · ".join(
+            part
+            for part in (
+                f"loss {event.values['loss']:.4f}",
+                f"rate {event.values['rate']:.1e}",
+                f"{tokens / seconds:,.0f} tokens/s",
+                f"{left} left" if left else "",
+                self._held_out,
+            )
+            if part
+        )
+        self._bar.update(self._task, total=event.steps, completed=event.step, said=said)
+        self._latest = f"update {event.step}/{event.steps} · {said}"
+        self._show_update(last=event.step == event.steps)
+
+    def _show_update(self, last: bool) -> None:
+        """A terminal has the bar."""
+        logged = self._latest and not self._console.is_terminal
+        if logged and self._pace.is_due(self._latest, last):
+            self._line(self._latest)
+
+    def _line(self, text: str) -> None:
+        """One line of a log; on a terminal above the bar."""
+        line = f"{time.strftime('%H:%M:%S')} [{self._name}] {text}"
+        self._console.print(line, markup=False, soft_wrap=True)

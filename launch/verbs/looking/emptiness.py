@@ -1,0 +1,37 @@
+"""Why a finished run made no row: what most of its paths, or of a stage's items, were lost as.
+
+Invariant: counted from committed rows and drops alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from storage.rows.kinds import PATHS
+from storage.rows.records import Path
+from storage.runs.run import Run
+
+
+def why_empty(run: Run) -> str | None:
+    """The reason that took most, with its count and stage; None where the run made a row."""
+    last = run.spec.stages[-1]
+    if run.totals(last).rows:
+        return None
+    lost: Counter[tuple[str, str]] = Counter()
+    for stage in run.spec.stages:
+        totals = run.totals(stage)
+        lost.update({(stage, reason): count for reason, count in totals.drops.items()})
+        if stage == PATHS.stage and not totals.counts.get("selected"):
+            for shard in range(run.spec.plan.shards):
+                lost.update((stage, _fate(path)) for path in run.read_rows(PATHS, shard))
+    if not lost:
+        return "no stage had anything to work on"
+    ((stage, reason), count) = lost.most_common(1)[0]
+    return f"most was lost as {reason} ({count:,} in stage {stage})"
+
+
+def _fate(path: Path) -> str:
+    """What an unselected path counts as."""
+    if path.invalid_reason:
+        return path.invalid_reason
+    return "right" if path.correct else "incorrect"

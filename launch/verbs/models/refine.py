@@ -1,0 +1,74 @@
+"""The verb `refine`: critique and refinement in turns, as a table, files and a curve.
+
+    OUT/responses.jsonl, turns.parquet, turns.json    see `workflows.refinement.turns`
+    OUT/refinement.png
+
+Invariant: OUT is looked at before anybody is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from launch.shown.terminal import TERMINAL
+from storage.errors import ConfigurationError
+from workflows.refinement.turns import Refinement, Turn, refine, write
+
+
+def refine_file(
+    wanted: Refinement, out: Path | None, address: str | None, as_json: bool
+) -> list[Turn]:
+    """Refine, write OUT, and print the table."""
+    folder = out or Path(".stepmill") / "refinements" / wanted.file.stem
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"--out {folder}: is a file; name a folder")
+    standing, turns = refine(wanted, address, TERMINAL)
+    write(standing, turns, folder)
+    draw(turns, folder / "refinement.png")
+    if as_json:
+        rows = [asdict(turn) for turn in turns]
+        typer.echo(json.dumps({"turns": rows, "out": str(folder)}, ensure_ascii=False))
+    else:
+        Console().print(table_of(turns))
+        Console().print(f"written: {folder}/responses.jsonl, turns.parquet", highlight=False)
+    return turns
+
+
+def table_of(turns: Sequence[Turn]) -> Table:
+    """One row per turn."""
+    table = Table(title="refinement", title_justify="left")
+    for column in ("turn", "criticised", "new solutions", "accepted so far", "right answers"):
+        table.add_column(column, justify="right")
+    for turn in turns:
+        right = "not known" if turn.accuracy is None else f"{turn.accuracy:.1%}"
+        table.add_row(
+            str(turn.turn), str(turn.criticised), str(turn.changed),
+            f"{turn.accepted} of {turn.responses}", right,
+        )  # fmt: skip
+    return table
+
+
+def draw(turns: Sequence[Turn], file: Path) -> None:
+    """Accuracy, or without known answers the accepted share, over turns."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    numbers = [turn.turn for turn in turns]
+    if all(turn.accuracy is not None for turn in turns):
+        axes.plot(numbers, [100 * (turn.accuracy or 0) for turn in turns], marker="o")
+        axes.set_ylabel("right answers, percent")
+    else:
+        axes.plot(numbers, [100 * turn.accepted / turn.responses for turn in turns], marker="o")
+        axes.set_ylabel("accepted, percent")
+    axes.set_xlabel("turn")
+    axes.set_xticks(numbers)
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,53 @@
+"""The verb `score`: a verifier's rewards for a file of responses, as a run and as files.
+
+    OUT/scores.jsonl, OUT/scores.parquet    see `workflows.scoring.output`
+
+Invariant: what came out is said from the files that were written.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from launch.shown.terminal import TERMINAL
+from storage.errors import InputError
+from workflows.scoring.output import ScoreSummary, write_scores
+from workflows.scoring.run import score
+from workflows.scoring.settings import ScoreConfig
+
+
+def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_json: bool) -> None:
+    """Score the configuration's file, write OUT and say what came out."""
+    folder = out or Path(".stepmill") / "scores" / config.run
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: is a file; name a folder")
+    summary = write_scores(score(config, address=address, listener=TERMINAL), folder)
+    if as_json:
+        typer.echo(json.dumps(asdict(summary) | {"out": str(folder)}, ensure_ascii=False))
+    else:
+        show(summary, folder)
+
+
+def show(summary: ScoreSummary, folder: Path) -> None:
+    """The summary for people."""
+    ran = ", ".join(f"{verdict} {n:,}" for verdict, n in sorted(summary.code_runs.items()))
+    lines = [
+        f"{summary.scored:,} of {summary.responses:,} responses scored, {summary.steps:,} steps in "
+        f"{summary.histories:,} histories, {summary.tokens:,} tokens",
+        f"judged wrong somewhere: {summary.judged_wrong:,}",
+        f"code blocks run: {ran or 'none'}; steps judged without their code: "
+        f"{summary.degraded_share:.1%}",
+    ]
+    if summary.first_error_right is not None:
+        lines.append(f"first error is the label: {summary.first_error_right:.1%}")
+    if summary.dropped:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(summary.dropped.items()))
+        lines.append(f"not scored: {reasons}")
+    lines.append(f"written: {folder}/scores.jsonl, {folder}/scores.parquet")
+    for line in lines:
+        Console().print(line, highlight=False, markup=False, soft_wrap=True)

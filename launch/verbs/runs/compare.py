@@ -1,0 +1,113 @@
+"""The verb `compare`: runs side by side as a table, as JSON and as a plot.
+
+Invariant: it reads runs and a file of truth and writes a plot only where it is asked to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from storage.errors import ConfigurationError, InputError
+from storage.runs.run import Run
+from workflows.evaluation.comparison import Compared, compare, read_labels, read_truth
+
+
+def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool) -> None:
+    """Print the comparison; with `plot` draw quality against tokens too."""
+    if plot is not None and plot.suffix != ".png":
+        raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
+    if plot is not None and not plot.parent.is_dir():
+        raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
+    known = read_truth(truth) if truth else None
+    shown = Console(stderr=True)
+    read = [
+        read_labels(run)
+        for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
+    ]
+    found = compare(read, known)
+    if known and all(row.f1 is None for row in found):
+        raise InputError(f"{truth}: no path of these runs is in it")
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))
+    else:
+        Console().print(comparison_table(found, known is not None))
+        for row in found:
+            said = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
+            Console().print(f"{row.run} dropped {said or 'nothing'}", highlight=False)
+    if plot is not None:
+        draw(found, plot)
+        shown.print(f"wrote {plot}", highlight=False)
+
+
+def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
+    """One column per run; the first run is what the others are compared with."""
+    table = Table(
+        title=f"labels, cost and quality; differences are from {found[0].run}",
+        title_justify="left",
+    )
+    table.add_column("")
+    for row in found:
+        table.add_column(row.run, justify="right", overflow="fold")
+    lines: list[tuple[str, list[str]]] = [
+        ("solutions", [f"{row.solutions:,}" for row in found]),
+        ("labelled", [f"{row.labelled:,}" for row in found]),
+        ("rollouts", [f"{row.rollouts:,}" for row in found]),
+        ("rollouts per solution", [f"{row.rollouts_per_solution:.1f}" for row in found]),
+        ("tokens of rollouts", [f"{row.rollout_tokens:,}" for row in found]),
+        ("tokens of all stages", [f"{row.tokens:,}" for row in found]),
+        ("kept", [_percent(row.kept_share) for row in found]),
+        ("labels that differ", [_percent(row.differs) for row in found]),
+        ("first errors that differ", [_percent(row.first_error_differs) for row in found]),
+    ]
+    if with_truth:
+        lines += [
+            ("precision", [_figure(row.precision) for row in found]),
+            ("recall", [_figure(row.recall) for row in found]),
+            ("F1 of wrong steps", [_figure(row.f1) for row in found]),
+            ("first error true", [_figure(row.first_error_true) for row in found]),
+            ("F1 of what is kept", [_figure(row.kept_f1) for row in found]),
+            ("first error true, kept", [_figure(row.kept_first_error_true) for row in found]),
+        ]
+    if any(row.pilot_rollouts for row in found):
+        lines.insert(4, ("rollouts of its pilot", [f"{row.pilot_rollouts:,}" for row in found]))
+    for name, cells in lines:
+        table.add_row(name, *cells)
+    return table
+
+
+def _figure(share: float | None) -> str:
+    return "" if share is None else f"{share:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def draw(found: Sequence[Compared], file: Path) -> None:
+    """A PNG: F1 (or, without a truth, agreement with the first run) against rollout tokens."""
+    from matplotlib.figure import Figure
+
+    with_truth = any(row.f1 is not None for row in found)
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for row in found:
+        agreed = None if row.differs is None else 1 - row.differs
+        if row is found[0]:
+            agreed = 1.0
+        quality = row.f1 if with_truth else agreed
+        if quality is not None:
+            axes.scatter(row.rollout_tokens, quality, s=36)
+            axes.annotate(row.run, (row.rollout_tokens, quality), xytext=(5, 4),
+                          textcoords="offset points", fontsize=8)  # fmt: skip
+    axes.set_xlabel("tokens of rollouts")
+    axes.set_ylabel("F1 of wrong steps" if with_truth else f"labels equal to {found[0].run}'s")
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=150)

@@ -1,0 +1,144 @@
+"""`status`, `audit` and `sweep`: what a run is and whether it is whole, for people and scripts.
+
+Invariant: what is shown is what `workflows.runs.status`, audit and sweep found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import typer
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from storage.audit import audit
+from storage.errors import ConfigurationError
+from storage.rows.kinds import EXAMPLES, RATIONALES
+from storage.rows.readings import NOT_RECORDED, Kept
+from storage.runs.run import Run
+from storage.sweep import sweep
+from workflows.builds.rerun import Rerun, executes, run_again
+from workflows.formats.executed import shown_unrun
+from workflows.runs.status import RunStatus, StageStatus
+
+
+def show_status(status: RunStatus) -> None:
+    """Print a run as tables."""
+    Console().print(status_tables(status))
+
+
+def status_tables(
+    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
+) -> Group:
+    """A run stage by stage, what was kept of its rationales, and why it stopped where it did."""
+    tables: list[Table | Text | str] = [status_table(status, left_s)]
+    rows = {stage.stage: stage.rows for stage in status.stages}
+    if status.kept:
+        tables.append(kept_table(status.kept))
+    elif rows.get(RATIONALES.stage) and rows.get(EXAMPLES.stage):
+        tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.stopped:
+        tables.append(Text(status.stopped))
+    return Group(*tables)
+
+
+def kept_table(groups: Sequence[Kept]) -> Table:
+    """What was kept of the rationales, by their attempt and reading."""
+    table = Table(title="kept by attempt and reading of the rationale", title_justify="left")
+    for name in ("attempt", "reading", "rationales", "kept", "of those", "wrong steps of the kept"):
+        table.add_column(name, justify="left" if name == "reading" else "right")
+    for group in groups:
+        numbers = (f"{group.rationales:,}", f"{group.kept:,}")
+        table.add_row(
+            str(group.attempt), group.reading, *numbers, group.kept_share, group.wrong_share
+        )
+    return table
+
+
+def status_table(
+    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
+) -> Table:
+    """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
+    state = "finished" if status.finished else "unfinished"
+    captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
+    for role, said in status.engines.items():
+        if lacking := [name for name, value in said.items() if value == NOT_RECORDED]:
+            captions.append(f"{NOT_RECORDED} of {role} (an older spec): {', '.join(lacking)}")
+    derived = f" · from run {status.origin}" if status.origin else ""
+    table = Table(
+        title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
+        title_justify="left",
+        caption="\n".join(captions) or None,
+        caption_justify="left",
+    )
+    columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("stage", "dropped") else "right")
+    for stage in status.stages:
+        tokens = stage.counts.get("tokens", 0)
+        table.add_row(
+            stage.stage,
+            f"{stage.shards_done}/{stage.shards}",
+            f"{stage.rows:,}",
+            f"{tokens:,}" if tokens else "",
+            *((duration(left_s(stage)),) if left_s else ()),
+            ", ".join(f"{reason} {n:,}" for reason, n in sorted(stage.drops.items())),
+        )
+    return table
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 d`; nothing for nothing."""
+    if not seconds:
+        return ""
+    for unit, size, enough in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < enough:
+            return f"{seconds / size:.{1 if unit == 'h' else 0}f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
+
+
+def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
+    """Audit a run and print the findings; True where there is none.
+
+    `replay`: the share of its exported rows whose code is run again. Raises ConfigurationError
+    for a share that is none, and InfrastructureError where no sandbox can be had.
+    """
+    if not 0 <= replay <= 1:
+        raise ConfigurationError(f"`--replay {replay:g}`: give a share between 0 and 1")
+    found = audit(run, shown_unrun if executes(run) else None)
+    again = asyncio.run(run_again(run, replay)) if replay and executes(run) else Rerun()
+    findings = (*found.findings, *again.findings)
+    if as_json:
+        body = {**asdict(found), "findings": [asdict(finding) for finding in findings]}
+        rerun = {"rows": again.rows, "blocks": again.blocks, "otherwise": len(again.findings)}
+        typer.echo(json.dumps({**body, "replayed": rerun}, ensure_ascii=False))
+        return not findings
+    for finding in findings:
+        typer.echo(str(finding))
+    state = "clean" if not findings else f"{len(findings)} findings"
+    typer.echo(f"audit of {run.name}: {found.objects:,} objects, {found.rows:,} rows: {state}")
+    if found.exported:
+        typer.echo(
+            f"exported rows that show what was not run: {found.not_executed:,} of "
+            f"{found.exported:,}"
+        )
+    if again.rows:
+        typer.echo(
+            f"run again: {again.blocks:,} blocks of {again.rows:,} rows, "
+            f"{len(again.findings):,} rows print something else"
+        )
+    return not findings
+
+
+def sweep_run(run: Run, as_json: bool) -> None:
+    """Remove what no commit names and say what was removed."""
+    removed = sweep(run)
+    if as_json:
+        typer.echo(json.dumps(asdict(removed), ensure_ascii=False))
+    else:
+        size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
+        typer.echo(f"sweep of {run.name}: removed {size}")

@@ -1,0 +1,162 @@
+"""The verb `submit`: the same build as a job of a Ray cluster, its log followed from here.
+
+The working directory goes along, without what is rebuilt or stored elsewhere; the cluster's nodes
+have the package itself (ray_cluster.yaml installs it). `ray job submit -- stepmill build …` does
+the same with fewer words.
+
+Invariant: the job does not depend on this process: Ctrl-C and a lost connection end the following
+only, and it is said how to stop the job and how to continue the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from aiohttp import ClientError
+
+from launch.config import load
+from storage.errors import ConfigurationError, InfrastructureError, first_line
+from workflows.builds.configuration import BuildConfig
+
+EXCLUDES = (
+    ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",
+    ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache",
+)  # fmt: skip
+"""What the cluster does not need."""
+INTERRUPTED = 130
+RETRY_SECONDS = 2.0
+RETRIES = 30
+"""Tries in a row to reach the head again before the following is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is sent to the cluster."""
+
+    entrypoint: str
+    working_dir: str
+    excludes: tuple[str, ...]
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """As Ray takes it."""
+        return {"working_dir": self.working_dir, "excludes": list(self.excludes)}
+
+
+def submission_of(
+    config_file: Path, config: BuildConfig, overrides: list[str], folder: Path
+) -> Submission:
+    """The job that builds `config`. Raises ConfigurationError for files that would not go along."""
+    inside = _inside(folder, config_file.resolve(), "the configuration")
+    problems = _inside(folder, Path(config.problems), "`problems`")
+    for role, engine in config.engines.items():
+        if engine.kind == "vllm" and engine.model.startswith("/"):
+            _inside(folder, Path(engine.model), f"models.{role}")
+    command = ["stepmill", "build", inside, "--address", "auto", "--store", config.store]
+    # The data's own folder stays here, but for the file that the build reads.
+    return Submission(
+        shlex.join([*command, "--problems", problems, *overrides]),
+        str(folder),
+        (*EXCLUDES, f"!{problems}"),
+    )
+
+
+def _inside(folder: Path, file: Path, what: str) -> str:
+    try:
+        return str(file.resolve().relative_to(folder))
+    except ValueError:
+        raise ConfigurationError(
+            f"{what} ({file}) lies outside of {folder}, which is what goes to the cluster: copy it "
+            f"into this folder, or start from one that holds it"
+        ) from None
+
+
+def submit(
+    config_file: Path,
+    address: str,
+    run: str | None,
+    store: str | None,
+    source: str | None = None,
+) -> int:
+    """Send the job and follow its log; returns the exit code of the build."""
+    overrides = {"run": run, "store": store}
+    config = load(config_file, **overrides)
+    named = ["--run", config.run, *(["--from", source] if source else [])]
+    job = submission_of(config_file, config, named, Path.cwd().resolve())
+    # The excludes say it all; .gitignore would leave out files that the configuration names.
+    os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
+    client = _client(address)
+    try:
+        identity = client.submit_job(
+            entrypoint=job.entrypoint,
+            runtime_env=job.runtime_env,
+            metadata={"stepmill_run": config.run},
+        )
+    except (RuntimeError, OSError) as error:
+        raise InfrastructureError(f"{address} did not take the job: {first_line(error)}") from None
+    typer.echo(f"stepmill: job {identity} builds run {config.run} at {address}", err=True)
+    try:
+        return asyncio.run(_follow(client, identity))
+    except KeyboardInterrupt:
+        options = {"--address": address, "--run": run, "--store": store, "--from": source}
+        given = [word for name, value in options.items() if value for word in (name, value)]
+        again = shlex.join(["stepmill", "submit", str(config_file), *given])
+        typer.echo(
+            f"\nstepmill: no longer following; the job goes on\n"
+            f"  follow it:  ray job logs --address {address} --follow {identity}\n"
+            f"  stop it:    ray job stop --address {address} {identity}\n"
+            f"  continue the run after it was stopped: {again}",
+            err=True,
+        )
+        return INTERRUPTED
+
+
+def _client(address: str) -> Any:
+    try:
+        from ray.job_submission import JobSubmissionClient
+
+        return JobSubmissionClient(address)
+    except (OSError, RuntimeError) as error:
+        raise InfrastructureError(
+            f"no Ray head answers at {address}: {first_line(error)}"
+        ) from None
+
+
+async def _follow(client: Any, identity: str) -> int:
+    """Show the log until the job ends, reconnecting where the connection does."""
+    shown = failures = 0
+    while failures < RETRIES:
+        skip = shown
+        try:
+            async for chunk in client.tail_job_logs(identity):
+                fresh = chunk[skip:]
+                skip = max(0, skip - len(chunk))
+                shown += len(fresh)
+                if fresh:
+                    failures = 0
+                sys.stdout.write(fresh)
+                sys.stdout.flush()
+            info = await asyncio.to_thread(client.get_job_info, identity)
+            if info.status.is_terminal():
+                return exit_code(str(info.status), info.driver_exit_code)
+        except (RuntimeError, OSError, ClientError) as error:
+            failures += 1
+            typer.echo(f"stepmill: following again: {first_line(error)}", err=True)
+        await asyncio.sleep(RETRY_SECONDS)
+    raise InfrastructureError(f"lost sight of job {identity}; it may still run")
+
+
+def exit_code(status: str, driver: int | None) -> int:
+    """The build's own exit code; a job that was stopped was interrupted, any other end is 3."""
+    if status == "SUCCEEDED":
+        return 0
+    if status == "STOPPED":
+        return INTERRUPTED
+    return driver if driver in (2, 3, INTERRUPTED) else 3

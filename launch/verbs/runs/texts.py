@@ -1,0 +1,43 @@
+"""The verb `texts`: rationales that were paid for and dropped, each with its reason.
+
+Invariant: nothing is asked and nothing written; texts come in the order of the run's shards.
+"""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import typer
+
+from storage.errors import ConfigurationError
+from storage.rows.kinds import RATIONALES
+from storage.runs.run import Run
+from storage.runs.scan import scan
+
+
+def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> None:
+    """Print dropped texts. Raises ConfigurationError for a run that writes no rationales."""
+    if RATIONALES.stage not in run.spec.stages:
+        raise ConfigurationError(
+            f"run {run.name} has no stage {RATIONALES.stage}: no texts of it are stored"
+        )
+    dropped = dropped_texts(run, reason).head(limit).collect()
+    for row in dropped.iter_rows(named=True):
+        if as_json:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            about = f"{row['path_id']}, attempt {row['attempt'] + 1}: {row['dropped']}"
+            typer.echo(f"=== {about}\n{row['text']}\n")
+    if dropped.is_empty() and not as_json:
+        typer.echo(f"run {run.name} has no dropped text" + (f" of {reason!r}" if reason else ""))
+
+
+def dropped_texts(run: Run, reason: str | None = None) -> pl.LazyFrame:
+    """The rows whose text was dropped, of one reason or of all."""
+    why = pl.col("dropped")
+    kind = why.str.splitn(":", 2).struct.field("field_0")
+    wanted = why.is_not_null() if reason is None else kind == reason
+    return (
+        scan(run, RATIONALES.stage).filter(wanted).select("path_id", "attempt", "dropped", "text")
+    )

@@ -1,0 +1,118 @@
+r"""Stepmill from Python: build, look at, score and train, in a script or in a notebook.
+
+A build is described by a configuration; the call starts it, continues it, or finds it finished:
+
+    import stepmill
+
+    config = stepmill.load("build.yaml", store="file:runs")
+    run = stepmill.build(config)
+
+and what it has stored is read as tables, also while it works:
+
+    opened = stepmill.open_run("r", "file:runs")
+    opened.status().finished
+    opened.scan("label").filter(polars.col("first_error") == 0).collect()
+    print(opened.why("p1#3"))
+
+Each call that works has a second form to be awaited (`build_async`); the plain one works beside a
+running loop too, in any thread. Nothing is printed: give a `Listener` to follow the work.
+
+What people want alone:
+
+>>> split_steps("Step 1: 2 + 2 = 4.\n\nStep 2: The answer is \\boxed{4}.")
+('2 + 2 = 4.', 'The answer is \\boxed{4}.')
+>>> grade("1/2", ["0.5", "2"])
+[True, False]
+>>> label([(6, 8), (6, 8), (3, 8)], correct=False).labels
+[True, False, False]
+>>> bool(agree([True, False, False], 1))
+True
+"""
+
+from launch.config import load, load_training
+from storage import errors as errors
+from storage.datasets.download import Download
+from storage.errors import (
+    ConfigurationError,
+    InfrastructureError,
+    InputError,
+    ItemError,
+    NothingFound,
+    SpecMismatch,
+    StepmillError,
+    UserError,
+)
+from storage.rows import records as records
+from storage.runs.run import Run
+from workflows.answers.grading import grade
+from workflows.builds.configuration import BuildConfig
+from workflows.builds.run import build, build_async, derive, derive_async
+from workflows.evaluation.run import Evaluated, Evaluation, Verifier, evaluate, evaluate_async
+from workflows.formats.rationale import paragraphs as read_rationale
+from workflows.formats.steps import split as split_steps
+from workflows.labels.values import label
+from workflows.looking.download import download, download_async
+from workflows.looking.run import OpenRun, Why, open_run
+from workflows.refinement.turns import Refinement, Turn, refine, refine_async
+from workflows.runs.listening import Listener, Watching
+from workflows.runs.status import RunStatus, StageStatus
+from workflows.scoring.asking import config_of as score_config
+from workflows.scoring.run import score, score_async, scores_of
+from workflows.scoring.settings import ScoreConfig
+from workflows.stages.consensus import agree
+from workflows.training.run import Trained, train, train_async
+from workflows.training.settings import TrainConfig
+
+__all__ = [
+    "BuildConfig",
+    "ConfigurationError",
+    "Download",
+    "Evaluated",
+    "Evaluation",
+    "InfrastructureError",
+    "InputError",
+    "ItemError",
+    "Listener",
+    "NothingFound",
+    "OpenRun",
+    "Refinement",
+    "Run",
+    "RunStatus",
+    "ScoreConfig",
+    "SpecMismatch",
+    "StageStatus",
+    "StepmillError",
+    "TrainConfig",
+    "Trained",
+    "Turn",
+    "UserError",
+    "Verifier",
+    "Watching",
+    "Why",
+    "agree",
+    "build",
+    "build_async",
+    "derive",
+    "derive_async",
+    "download",
+    "download_async",
+    "errors",
+    "evaluate",
+    "evaluate_async",
+    "grade",
+    "label",
+    "load",
+    "load_training",
+    "open_run",
+    "read_rationale",
+    "records",
+    "refine",
+    "refine_async",
+    "score",
+    "score_async",
+    "score_config",
+    "scores_of",
+    "split_steps",
+    "train",
+    "train_async",
+]

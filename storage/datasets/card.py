@@ -1,0 +1,196 @@
+"""The README.md of a dataset: what it is, what made it, how much was dropped and what it is not.
+
+Its words are in `card.md.jinja`; here are the numbers.
+
+Invariant: a pure function of the run's spec, totals and pilot, so that the card says nothing that
+the store does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from huggingface_hub import CardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
+from storage.rows.kinds import EXAMPLES, RATIONALES, Rows
+from storage.rows.readings import NOT_RECORDED, is_reading_count, kept_by_reading
+from storage.runs.pilot_record import PilotRecord
+from storage.runs.run import Success
+from storage.runs.specs import Spec
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+"""Rows below which a dataset is of a size, as the hub names it."""
+
+Row = Sequence[str | int | None]
+
+
+class Described(Protocol):
+    """What a card says of a stage: `workflows.stages.kit.Stage`."""
+
+    @property
+    def rows(self) -> Rows[Any]:
+        """What it makes."""
+        ...
+
+    @property
+    def verifies(self) -> bool:
+        """Whether it writes verifications."""
+        ...
+
+    @property
+    def passed(self) -> str:
+        """How paths are called that have a row of it; empty: they are not counted as a filter."""
+        ...
+
+    @property
+    def passed_after(self) -> Mapping[str, str]:
+        """Stage before it -> how they are called then."""
+        ...
+
+    @property
+    def caveat(self) -> str:
+        """What its rows are not, as an item of a list."""
+        ...
+
+    @property
+    def lacks(self) -> str:
+        """What a dataset lacks because of it, as an item of a list."""
+        ...
+
+    @property
+    def whole(self) -> tuple[str, str] | None:
+        """The one of its own settings, and its value, with which a dataset lacks nothing."""
+        ...
+
+
+def dataset_card(
+    run: str,
+    spec: Spec,
+    success: Success,
+    view: View,
+    rows: int,
+    described: Sequence[Described],
+    origin: str | None = None,
+    pilot: PilotRecord | None = None,
+) -> str:
+    """The card, with the front matter that `datasets` reads.
+
+    `described`: the stages of the run's road; `origin`: the run it derives from; `pilot`: what the
+    run's pilot said of its labels.
+    """
+    settings = spec.configuration.get("stages", {})
+    totals = [(stage, success.totals[stage]) for stage in spec.stages]
+    return _template().render(
+        run=run,
+        spec=spec,
+        success=success,
+        view=view,
+        rows=rows,
+        origin=origin,
+        pilot=pilot,
+        front_matter=_front_matter(view, rows),
+        folder=FOLDER,
+        chat_template=CHAT_TEMPLATE,
+        models=sorted(spec.models.items()),
+        stages=[(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
+        filters=_filters(described, success),
+        readings=_readings(spec, success),
+        not_recorded=NOT_RECORDED,
+        drops=[(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
+        counts=[
+            (s, *count)
+            for s, t in totals
+            for count in sorted(t.counts.items())
+            if not is_reading_count(count[0])
+        ],
+        caveats="".join(stage.caveat for stage in described),
+        verified=any(stage.verifies for stage in described),
+        lacks="".join(
+            stage.lacks for stage in reversed(described) if not _is_whole(stage, settings)
+        ),
+        settings=json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
+    )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+    environment.filters |= {"table": _table, "grouped": "{:,}".format}
+    return environment.get_template("card.md.jinja")
+
+
+def _table(rows: Sequence[Row], *head: str) -> str:
+    """A Markdown table; a pipe in a cell would break it."""
+    if not rows:
+        return "None."
+    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: str | int | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")
+
+
+def _front_matter(view: View, rows: int) -> str:
+    """YAML, in the order in which it is read."""
+    return CardData(
+        language=["en"],
+        tags=["math", "process-supervision", "process-reward-model"],
+        size_categories=[next((name for below, name in SIZES if rows < below), "n>1M")],
+        configs=[
+            {
+                "config_name": view.name,
+                "data_files": [{"split": "train", "path": "data/*.parquet"}],
+            }
+        ],
+    ).to_yaml(line_break="\n")
+
+
+def _is_whole(stage: Described, settings: Mapping[str, Any]) -> bool:
+    own = settings.get(stage.rows.stage, {})
+    return stage.whole is not None and own.get(stage.whole[0]) == stage.whole[1]
+
+
+def _filters(described: Sequence[Described], success: Success) -> list[Row]:
+    """The stages that have a row per path, in their order; the paths of a tree are others than
+    those sampled."""
+    lines: list[Row] = []
+    before = 0
+    for stage in described:
+        totals = success.totals[stage.rows.stage]
+        if stage.rows.unfold is not None:
+            before = 0
+        if not stage.passed:
+            continue
+        after = (said for name, said in stage.passed_after.items() if name in success.totals)
+        name = next(after, stage.passed)
+        counted = [(name, totals.rows - totals.counts.get("dropped_texts", 0))]
+        if (selected := totals.counts.get("selected")) is not None:
+            counted.append(("selected", selected))
+        for name, rows in counted:
+            lines.append((name, rows, f"{rows / before:.1%}" if before else ""))
+            before = rows
+    return lines
+
+
+def _readings(spec: Spec, success: Success) -> list[Row] | None:
+    """How much of what was written, in which attempt and form, is in the dataset; None where the
+    run has no such thing, nothing where it was not recorded."""
+    if not {RATIONALES.stage, EXAMPLES.stage} <= set(spec.stages):
+        return None
+    return [
+        (of.attempt, of.reading, of.rationales, of.kept, of.kept_share, of.wrong_share)
+        for of in kept_by_reading(success.totals[EXAMPLES.stage].counts)
+    ]

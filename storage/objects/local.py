@@ -1,0 +1,147 @@
+"""Objects as files of a folder: the embedded default.
+
+A file is written under another name, flushed to disk, then linked to its own name: `link` fails
+where that name is taken, on local disks as on NFS, and a process killed at any moment leaves at
+most an invisible file in `.partial`, which `sweep` removes.
+
+Invariant: a visible file is complete and on disk, and no key reaches outside the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import (
+    ConfigurationError,
+    NothingFound,
+    StepmillError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from storage.objects.store import Entry, Put, check_key
+
+PARTIAL = ".partial"
+REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStore:
+    """A folder as an object store."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> LocalStore:
+        """Open a folder, which need not exist yet."""
+        root = folder.resolve()
+        if root.exists() and not root.is_dir():
+            raise ConfigurationError(f"store {str(root)!r} is a file: name a folder")
+        return cls(root)
+
+    @property
+    def url(self) -> str:
+        """`file:///folder`."""
+        return self.root.as_uri()
+
+    def put_new(self, key: str, data: bytes) -> Put:
+        """Write aside, flush, link."""
+        target = self.root / check_key(key)
+        if target.exists():
+            return Put.EXISTS
+        partial = self.root / PARTIAL / uuid.uuid4().hex
+        try:
+            self._make_folders(partial.parent)
+            self._make_folders(target.parent)
+            try:
+                with open(partial, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(partial, target)
+                except FileExistsError:
+                    return Put.EXISTS
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._classified(error, key) from error
+        try:
+            _flush_folder(target.parent)
+        except OSError:  # visible, but perhaps not yet on disk
+            return Put.UNKNOWN
+        return Put.CREATED
+
+    def get(self, key: str) -> bytes:
+        """The file's bytes."""
+        try:
+            return (self.root / check_key(key)).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NothingFound(f"{self.url}: no object {key}") from None
+        except OSError as error:
+            raise self._classified(error, key) from error
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Walk the deepest folder that the prefix names."""
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            check_key(folder)
+        for key, size in self._walk(folder):
+            if key.startswith(prefix):
+                yield Entry(key, size)
+
+    def delete(self, key: str) -> None:
+        """Unlink the file."""
+        try:
+            (self.root / check_key(key)).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._classified(error, key) from error
+
+    def sweep_partial(self, older_than_s: float = 86_400) -> int:
+        """Remove what killed writers left; a live one that loses its file just tries again."""
+        removed = 0
+        for partial in (self.root / PARTIAL).glob("*"):
+            if time.time() - partial.stat().st_mtime > older_than_s:
+                partial.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def _walk(self, folder: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    key = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if key != PARTIAL:
+                            yield from self._walk(key)
+                    elif entry.is_file(follow_symlinks=False):
+                        yield Entry(key, entry.stat().st_size)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._classified(error, folder) from error
+
+    def _make_folders(self, folder: Path) -> None:
+        """Create missing folders and flush each parent, so that a crash can't lose a folder."""
+        if folder.is_dir():
+            return
+        self._make_folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
+
+    def _classified(self, error: OSError, key: str) -> StepmillError:
+        message = f"{self.url}: {key}: {error.strerror or error}"
+        return (StoreRefused if error.errno in REFUSALS else StoreUnavailable)(message)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""Objects in a dictionary: for tests, simulation and trying things out.
+
+Invariant: the same contract as every other store, without ever touching a disk. A name opens the
+same objects again within one process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from storage.errors import NothingFound
+from storage.objects.store import Entry, Put, check_key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryStore:
+    """An object store that ends with the process."""
+
+    name: str = ""
+    objects: dict[str, bytes] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def url(self) -> str:
+        """`memory://name`."""
+        return f"memory://{self.name}"
+
+    def put_new(self, key: str, data: bytes) -> Put:
+        """Create-only under the lock."""
+        with self.lock:
+            if check_key(key) in self.objects:
+                return Put.EXISTS
+            self.objects[key] = bytes(data)
+            return Put.CREATED
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes."""
+        try:
+            return self.objects[check_key(key)]
+        except KeyError:
+            raise NothingFound(f"{self.url}: no object {key}") from None
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """A snapshot of the matching keys."""
+        for key, data in tuple(self.objects.items()):
+            if key.startswith(prefix):
+                yield Entry(key, len(data))
+
+    def delete(self, key: str) -> None:
+        """Forget the object."""
+        self.objects.pop(check_key(key), None)
+
+
+_named: dict[str, MemoryStore] = {}
+_lock = threading.Lock()
+
+
+def memory_store(name: str) -> MemoryStore:
+    """The process's memory store of that name."""
+    with _lock:
+        return _named.setdefault(name, MemoryStore(name))

@@ -1,0 +1,284 @@
+"""Objects in a bucket of any S3 server.
+
+boto3, and not a faster client, because what matters here is what a reply means: its retries can be
+switched off altogether (a client that repeats a lost create-only PUT on its own reports "exists"
+for its own object), and it knows every usual source of credentials. One request is one try; what
+may be repeated is repeated here, with jitter and an end. Every object carries its own digest.
+
+Invariant: a PUT is answered CREATED only where the server said so; a refusal is never retried; no
+credential and nothing that a server says about one is ever printed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    InvalidRegionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ResponseStreamingError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.parsers import ResponseParserError
+
+from storage.errors import (
+    ConfigurationError,
+    NothingFound,
+    ObjectCorrupt,
+    StepmillError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from storage.objects.patience import PATIENT, Patience
+from storage.objects.store import Entry, Put, check_key
+from storage.rows.parquet import check_digest, sha256_of
+
+Answer = TypeVar("Answer")
+
+OPTIONS = ("endpoint", "region", "style")
+"""What may follow the bucket in the URL: `?endpoint=http://host:port&region=…&style=path`."""
+
+ADVICE = {
+    "RequestTimeTooSkewed": "; this machine's clock differs from the server's",
+    "ExpiredToken": "; the credentials have expired",
+    "501": "; this store can't create objects conditionally, so it can't hold a run",
+    "403": "; check the credentials and their permissions for this prefix",
+    "401": "; check the credentials and their permissions for this prefix",
+}
+"""What a person can do about a refusal, by its code or status."""
+
+STYLES: dict[str, Literal["path", "virtual", "auto"]] = {
+    "path": "path",
+    "virtual": "virtual",
+    "auto": "auto",
+}
+
+CONNECT_S, READ_S = 5.0, 30.0
+"""How long a connection may take, and how long a reply may stand still."""
+
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
+
+TRANSPORT = (
+    NoConnection,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+    ResponseParserError,
+    CredentialRetrievalError,
+)
+"""No reply, half of one, one that can't be read, or none from whoever lends the credentials."""
+
+PASSING = {
+    "BadDigest",
+    "IncompleteBody",
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "XAmzContentSHA256Mismatch",
+}
+"""Refusals of this one request, not of the caller: the next try may pass, whatever the status."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Store:
+    """A prefix of a bucket."""
+
+    bucket: str
+    prefix: str
+    """Empty, or ends with a slash."""
+    options: tuple[tuple[str, str], ...] = ()
+    patience: Patience = PATIENT
+    client: Any = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def at(cls, url: str, patience: Patience = PATIENT) -> S3Store:
+        """Open `s3://bucket/prefix?endpoint=…`; asks the server nothing."""
+        parts = urlsplit(url)
+        if parts.username or parts.password:
+            raise ConfigurationError("store: no credentials in the URL; use AWS_* or ~/.aws")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        unknown = sorted(options.keys() - set(OPTIONS))
+        if unknown:
+            known = ", ".join(OPTIONS)
+            raise ConfigurationError(f"store: option {unknown[0]!r} is none of {known}")
+        if not BUCKET.fullmatch(parts.netloc):
+            raise ConfigurationError(f"store {url!r} names no bucket: s3://bucket/prefix")
+        prefix = parts.path.strip("/")
+        if prefix:
+            try:
+                prefix = check_key(prefix) + "/"
+            except ValueError:
+                raise ConfigurationError(f"store {url!r}: the prefix is not a plain path") from None
+        return cls(parts.netloc, prefix, tuple(sorted(options.items())), patience, _client(options))
+
+    def __reduce__(self) -> tuple[Callable[[str, Patience], S3Store], tuple[str, Patience]]:
+        """A connection can't travel to another process; its address can."""
+        return type(self).at, (self.url, self.patience)
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/prefix?endpoint=…`."""
+        query = f"?{urlencode(self.options, safe=':/', quote_via=quote)}" if self.options else ""
+        return f"s3://{self.bucket}/{self.prefix.rstrip('/')}{query}".replace("/?", "?")
+
+    def put_new(self, key: str, data: bytes) -> Put:
+        """One conditional PUT, whatever the size, and what its answer means."""
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        try:
+            self.client.put_object(
+                Bucket=self.bucket,
+                Key=self._name(key),
+                Body=data,
+                IfNoneMatch="*",
+                ContentMD5=base64.b64encode(md5).decode(),
+                Metadata={"sha256": sha256_of(data)},
+            )
+        except TRANSPORT:
+            return Put.UNKNOWN
+        except ClientError as error:
+            code, status = _code(error)
+            if status == 412:
+                return Put.EXISTS
+            if _passing(code, status):
+                return Put.UNKNOWN
+            raise self._refused("PUT", key, code, status) from None
+        except BotoCoreError as error:
+            raise self._unusable(error) from None
+        return Put.CREATED
+
+    def get(self, key: str) -> bytes:
+        """The whole object, checked against the digest it was stored with."""
+        name = self._name(key)
+
+        def fetch() -> bytes:
+            reply = self.client.get_object(Bucket=self.bucket, Key=name)
+            with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
+                data: bytes = body.read()
+            if len(data) != reply["ContentLength"]:
+                raise ObjectCorrupt(f"{key}: {len(data)} of {reply['ContentLength']} bytes came")
+            claimed = reply.get("Metadata", {}).get("sha256")
+            if claimed is not None:
+                check_digest(key, data, claimed)
+            return data
+
+        return self._repeated("GET", key, fetch)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Page after page, each one tried until it comes."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._repeated("LIST", prefix, partial(self._page, prefix, token))
+            for item in page.get("Contents", []):
+                yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def delete(self, key: str) -> None:
+        """Remove the object."""
+        name = self._name(key)
+        self._repeated(
+            "DELETE", key, lambda: self.client.delete_object(Bucket=self.bucket, Key=name)
+        )
+
+    def _page(self, prefix: str, token: dict[str, str]) -> dict[str, Any]:
+        page: dict[str, Any] = self.client.list_objects_v2(
+            Bucket=self.bucket, Prefix=self.prefix + prefix, **token
+        )
+        return page
+
+    def _name(self, key: str) -> str:
+        return self.prefix + check_key(key)
+
+    def _repeated(self, verb: str, key: str, request: Callable[[], Answer]) -> Answer:
+        """Repeat what changes nothing by being repeated, until it is answered or patience ends."""
+        trouble: StepmillError = StoreUnavailable(f"{self.url}: {verb} {key}: no answer")
+        for _ in self.patience.attempts():
+            try:
+                return request()
+            except TRANSPORT as error:
+                trouble = StoreUnavailable(f"{self.url}: {verb} {key}: {type(error).__name__}")
+            except ObjectCorrupt as error:
+                trouble = error
+            except ClientError as error:
+                code, status = _code(error)
+                if code == "NoSuchKey" or (status == 404 and code in ("404", "NotFound")):
+                    raise NothingFound(f"{self.url}: no object {key}") from None
+                if not _passing(code, status):
+                    raise self._refused(verb, key, code, status) from None
+                trouble = StoreUnavailable(f"{self.url}: {verb} {key}: {code} ({status})")
+            except BotoCoreError as error:
+                raise self._unusable(error) from None
+        raise trouble
+
+    def _refused(self, verb: str, key: str, code: str, status: int) -> StepmillError:
+        """An error without the server's own words, which may hold secrets."""
+        if code == "NoSuchBucket":
+            return ConfigurationError(f"{self.url}: there is no bucket {self.bucket!r}")
+        advice = ADVICE.get(code) or ADVICE.get(str(status), "")
+        return StoreRefused(f"{self.url}: {verb} {key} was refused: {code} ({status}){advice}")
+
+    def _unusable(self, error: BotoCoreError) -> StepmillError:
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return StoreRefused(
+                f"{self.url}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "a profile or a role"
+            )
+        return StoreRefused(f"{self.url}: {type(error).__name__}")
+
+
+def _client(options: dict[str, str]) -> Any:
+    """A client that tries once, on as many connections as a worker has threads."""
+    endpoint = options.get("endpoint") or None
+    own = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    style = options.get("style") or ("path" if own else "auto")
+    if style not in STYLES:
+        raise ConfigurationError(f"store: style {style!r} is not path or virtual")
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        max_pool_connections=64,
+        request_checksum_calculation="when_required",  # older servers refuse the newer trailers
+        response_checksum_validation="when_required",
+        s3={"addressing_style": STYLES[style]},
+    )
+    try:
+        session = boto3.Session()
+        region = options.get("region") or session.region_name or "us-east-1"
+        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    except (ProfileNotFound, InvalidRegionError, ValueError) as error:
+        raise ConfigurationError(f"store: {error}") from None
+
+
+def _passing(code: str, status: int) -> bool:
+    """Whether the next try may be answered otherwise."""
+    return (status >= 500 and status != 501) or status in (409, 429) or code in PASSING
+
+
+def _code(error: ClientError) -> tuple[str, int]:
+    """(error code, HTTP status) of a reply; a code that is no word is not repeated to anyone."""
+    code = str(error.response.get("Error", {}).get("Code", "?"))
+    if not re.fullmatch(r"[A-Za-z0-9.]{1,60}", code):
+        code = "?"
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return code, status

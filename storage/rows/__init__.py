@@ -1,0 +1,1 @@
+"""What flows between stages: records, their schemas, and their Parquet."""

@@ -1,0 +1,226 @@
+"""The Arrow schema of each record kind, derived from its annotations, and the conversion both ways.
+
+A kind is the snake_case name of a record class. Conversion goes by columns: a nested dataclass is a
+struct, a list its offsets and one flat child column, so that the cost per row is a few list
+operations and no dictionary is built.
+
+Invariant: `from_table(kind, to_table(kind, rows)) == rows`. A table of a newer schema version than
+this program's is refused, and one of an older version reads where each field added since has a
+default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from storage.errors import InputError
+
+Record = TypeVar("Record")
+
+GOES_ON_FROM = {"rationale": 2}
+"""Kind -> the oldest version of its rows with which a run may go on: what was added since changes
+nothing of what is made of them."""
+
+SCALARS: dict[object, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+
+def kind_of(row_type: type[Any]) -> str:
+    """`StateRollouts` -> `state_rollouts`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", row_type.__name__).lower()
+
+
+def version_of(row_type: type[Any]) -> int:
+    """The schema version this program writes: the record's `VERSION`, or 1."""
+    version: int = getattr(row_type, "VERSION", 1)
+    return version
+
+
+def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:
+    """Kind -> version, for a run's spec."""
+    return {kind_of(row_type): version_of(row_type) for row_type in row_types}
+
+
+def resumed_version(kind: str, stored: int, asked: int) -> int:
+    """The version that a run goes on with: the one it began with, where that is as good."""
+    return stored if GOES_ON_FROM.get(kind, asked) <= stored < asked else asked
+
+
+def schema_of(row_type: type[Any]) -> pa.Schema:
+    """The Arrow schema of a record kind, without metadata."""
+    return pa.schema([_arrow_field(name, hint) for name, hint in _hints(row_type).items()])
+
+
+def to_table(row_type: type[Record], rows: Sequence[Record]) -> pa.Table:
+    """Rows as an Arrow table of exactly `schema_of(row_type)`."""
+    columns = [
+        _column([getattr(row, name) for row in rows], hint)
+        for name, hint in _hints(row_type).items()
+    ]
+    return pa.Table.from_arrays(columns, schema=schema_of(row_type))
+
+
+def from_table(row_type: type[Record], table: pa.Table) -> list[Record]:
+    """The rows of a table, which may lack fields that have a default."""
+    hints = _hints(row_type)
+    names = [name for name in hints if name in table.column_names]
+    for name in hints.keys() - set(names):
+        _default(row_type, name)
+    if not names:
+        return [row_type() for _ in range(table.num_rows)]
+    columns = [_values(table.column(name), hints[name]) for name in names]
+    if len(names) == len(hints):
+        return list(map(row_type, *columns))
+    return [row_type(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def completed(row_type: type[Any], table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """These columns of a table of rows, each that it lacks filled with the field's default."""
+    whole = schema_of(row_type)
+    for name in names:
+        if name not in table.column_names:
+            field = whole.field(name)
+            filled = [_default(row_type, name)] * table.num_rows
+            table = table.append_column(field, pa.array(filled, type=field.type))
+    return table.select(names)
+
+
+_known_hints: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(row_type: type[Any]) -> dict[str, Any]:
+    if row_type not in _known_hints:  # resolving annotations costs more than a shard's conversion
+        hints = typing.get_type_hints(row_type)
+        names = [item.name for item in dataclasses.fields(row_type)]
+        _known_hints[row_type] = {name: hints[name] for name in names}
+    return _known_hints[row_type]
+
+
+def _defaults(row_type: type[Any]) -> dict[str, Any]:
+    """Field -> what it is where a row was written before it."""
+    unset = dataclasses.MISSING
+    found = {}
+    for item in dataclasses.fields(row_type):
+        if item.default is not unset:
+            found[item.name] = item.default
+        elif item.default_factory is not unset:
+            found[item.name] = item.default_factory()
+    return found
+
+
+def _default(row_type: type[Any], name: str) -> Any:
+    """What a field is that a table lacks. Raises InputError where it has no default."""
+    defaults = _defaults(row_type)
+    if name not in defaults:
+        raise InputError(f"a {kind_of(row_type)} table lacks the column {name!r}")
+    return defaults[name]
+
+
+def _optional(hint: Any) -> tuple[Any, bool]:
+    """`X | None` -> (X, True); anything else -> (itself, False)."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        (inner,) = [part for part in typing.get_args(hint) if part is not type(None)]
+        return inner, True
+    return hint, False
+
+
+def _element(hint: Any) -> Any:
+    """`list[X]` -> X; None for anything that is no list."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
+
+
+def _arrow_field(name: str, hint: Any) -> pa.Field:
+    inner, nullable = _optional(hint)
+    return pa.field(name, _arrow_type(inner), nullable=nullable)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    element = _element(hint)
+    if element is not None:
+        return pa.list_(_arrow_field("element", element))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return pa.struct([_arrow_field(name, part) for name, part in _hints(hint).items()])
+    return SCALARS[hint]
+
+
+def _column(values: list[Any], hint: Any) -> pa.Array:
+    inner, nullable = _optional(hint)
+    element = _element(inner)
+    nested = dataclasses.is_dataclass(element if element is not None else inner)
+    if nested and nullable:
+        raise TypeError(f"an optional dataclass or list of them is not supported: {hint}")
+    if nested and element is not None:
+        lengths = [0, *map(len, values)]
+        offsets = pa.array(_running_sum(lengths), type=pa.int32())
+        child = _column(list(chain.from_iterable(values)), element)
+        return pa.ListArray.from_arrays(offsets, child, type=_arrow_type(inner))
+    if nested:
+        hints = _hints(inner)
+        arrays = [
+            _column([getattr(value, name) for value in values], part)
+            for name, part in hints.items()
+        ]
+        fields = [_arrow_field(name, part) for name, part in hints.items()]
+        return pa.StructArray.from_arrays(arrays, fields=fields)
+    arrow_type = _arrow_type(inner)
+    try:
+        array = pa.array(values, type=arrow_type)
+    except UnicodeEncodeError:  # a lone surrogate in a model's text: marked, and the shard lives
+        array = pa.array(_without_surrogates(values), type=arrow_type)
+    if array.null_count and not nullable:
+        raise TypeError(f"None where {hint} is due")
+    return array
+
+
+def _running_sum(lengths: list[int]) -> Iterator[int]:
+    total = 0
+    for length in lengths:
+        total += length
+        yield total
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(part) for part in value]
+    return value
+
+
+def _values(column: pa.ChunkedArray | pa.Array, hint: Any) -> list[Any]:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # a column without chunks stays chunked
+        return []
+    inner, _ = _optional(hint)
+    element = _element(inner)
+    if element is not None:
+        child = _values(array.values, element)
+        offsets = array.offsets.to_pylist()
+        lists: list[Any] = [child[start:end] for start, end in pairwise(offsets)]
+        if array.null_count:
+            absent = array.is_null().to_pylist()
+            lists = [None if gone else part for part, gone in zip(lists, absent, strict=True)]
+        return lists
+    if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+        parts = [
+            _values(array.field(position), part)
+            for position, part in enumerate(_hints(inner).values())
+        ]
+        return list(map(inner, *parts))
+    if array.null_count == 0 and inner in (int, float):
+        plain: list[Any] = array.to_numpy().tolist()
+        return plain
+    values: list[Any] = array.to_pylist()
+    return values

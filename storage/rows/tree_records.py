@@ -1,0 +1,36 @@
+"""The rows of a search tree (stage `search`); `storage.rows.records` says what all rows share.
+
+Invariant: a node's state is its parent's state and its own `steps`; the root has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """One node of a problem's tree (stage `search`): a state, or the end of a whole solution."""
+
+    node_id: str
+    """`{problem_id}#t{number}`; a leaf has the id of its path or rollout."""
+    parent_id: str | None
+    """The node whose state this one continues; None for the root, the bare problem."""
+    problem_id: str
+    steps: list[str]
+    """Steps between the parent's state and this one."""
+    text: str
+    """The same as one text."""
+    mc: float
+    """c / n; of a leaf whether its answer is right, as 1 or 0."""
+    n: int
+    """Rollouts made from here; 0 for a leaf."""
+    c: int
+    source_rollout: str | None
+    """The path or rollout (`{node_id}r{index}`) on which it lies; None for the root."""
+    visits: int
+    """How often the search began here."""
+    leaf: bool
+    model: str
+    seed: int
+    tokens: int

@@ -1,0 +1,235 @@
+"""The commit of a shard: the one create-only object that makes its rows true.
+
+    1. encode the rows, read them back, take their digest
+    2. PUT the data create-only under its digest
+    3. PUT the commit create-only under the shard's number
+    4. any answer but a plain success: read the commit back. Ours: we won. Another's: adopt it.
+       None: try again. Unreadable to the end: CommitUnknown, and nothing is deleted.
+
+Invariant: a shard has at most one commit, it never changes, the data it names was whole in the
+store before it, and what `publish` returns is what the store holds. No clock, lease or liveness
+report is needed for that: writers may be twins, frozen, or wrong about having died.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.fault_points import fault
+from storage.objects.patience import PATIENT, Patience
+from storage.objects.store import ObjectStore, Put
+from storage.rows.parquet import EncodedShard, check_digest, encode_shard
+from storage.rows.records import Drop
+from storage.runs import layout
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who made an attempt; for people, never for decisions."""
+
+    host: str
+    pid: int
+    thread: int
+    role: str = ""
+
+    @classmethod
+    def here(cls, role: str = "") -> Writer:
+        """This thread."""
+        return cls(socket.gethostname(), os.getpid(), threading.get_native_id(), role)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything that a committed shard is."""
+
+    stage: str
+    shard: int
+    data_key: str
+    sha256: str
+    bytes: int
+    rows: int
+    kind: str
+    version: int
+    """Schema version of the rows."""
+    drops: tuple[Drop, ...]
+    counts: dict[str, int]
+    seconds: float
+    """Work on the shard, by a monotonic clock."""
+    attempt: str
+    """Unique to one call of `publish`: it tells our commit from a twin's."""
+    writer: Writer
+    spec: str
+    """Fingerprint of the run's spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What goes back to a driver: small, however large the shard."""
+
+    stage: str
+    shard: int
+    rows: int
+    bytes: int
+    sha256: str
+    attempt: str
+    won: bool
+    """False where another writer's commit was adopted."""
+    drops: dict[str, int] = field(default_factory=dict)
+    """Reason -> number of items."""
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
+    """The receipt of a commit."""
+    return Receipt(
+        stage=commit.stage,
+        shard=commit.shard,
+        rows=commit.rows,
+        bytes=commit.bytes,
+        sha256=commit.sha256,
+        attempt=commit.attempt,
+        won=won,
+        drops=dict(Counter(drop.reason for drop in commit.drops)),
+        counts=commit.counts,
+        seconds=commit.seconds,
+    )
+
+
+def publish(
+    store: ObjectStore,
+    run: str,
+    stage: str,
+    shard: int,
+    row_type: type[Record],
+    rows: Sequence[Record],
+    *,
+    spec: str,
+    drops: Sequence[Drop] = (),
+    counts: Mapping[str, int] | None = None,
+    seconds: float = 0.0,
+    role: str = "",
+    patience: Patience = PATIENT,
+) -> Receipt:
+    """Make a shard true, or learn that it already is."""
+    encoded = encode_shard(row_type, rows)
+    commit = Commit(
+        stage=stage,
+        shard=shard,
+        data_key=layout.data_key(run, stage, shard, encoded.sha256),
+        sha256=encoded.sha256,
+        bytes=len(encoded.data),
+        rows=encoded.rows,
+        kind=encoded.kind,
+        version=encoded.version,
+        drops=tuple(drops),
+        counts=dict(counts or {}),
+        seconds=round(seconds, 3),
+        attempt=uuid.uuid4().hex,
+        writer=Writer.here(role),
+        spec=spec,
+    )
+    return publish_encoded(store, run, encoded, commit, patience=patience)
+
+
+def publish_encoded(
+    store: ObjectStore,
+    run: str,
+    encoded: EncodedShard,
+    commit: Commit,
+    *,
+    patience: Patience = PATIENT,
+) -> Receipt:
+    """Steps 2 to 4 of the protocol."""
+    place = f"{commit.stage}/{commit.shard}"
+    fault("before_data", place)
+    put_content(store, commit.data_key, encoded.data, encoded.sha256, patience=patience)
+    fault("after_data", place)
+    settled = settle(store, layout.commit_key(run, commit.stage, commit.shard), commit, patience)
+    fault("after_commit", place)
+    return receipt_of(settled, won=settled.attempt == commit.attempt)
+
+
+def put_content(
+    store: ObjectStore, key: str, data: bytes, sha256: str, *, patience: Patience = PATIENT
+) -> None:
+    """PUT under a key that its content decides: one that is there already is as good as ours."""
+    trouble = "no answer"
+    for _ in patience.attempts():
+        try:
+            outcome = store.put_new(key, data)
+            if outcome is Put.CREATED:
+                return
+            if outcome is Put.EXISTS:
+                check_digest(key, store.get(key), sha256)
+                return
+        except NothingFound:  # "exists", but nothing is there: somebody's PUT is under way
+            trouble = "reported as existing, but absent"
+        except StoreUnavailable as error:
+            trouble = str(error)
+    raise StoreUnavailable(f"{key} could not be stored in {patience.tries} tries: {trouble}")
+
+
+def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> Commit:
+    """PUT the commit and return the one that stands: ours, or the one that was there first."""
+    data = commit_bytes(commit)
+    trouble = "no answer"
+    for _ in patience.attempts():
+        try:
+            if store.put_new(key, data) is Put.CREATED:
+                return commit
+        except StoreUnavailable as error:
+            trouble = str(error)
+        try:
+            return read_commit(store, key)
+        except NothingFound:
+            trouble = "not stored"
+        except (StoreUnavailable, ObjectCorrupt) as error:
+            trouble = str(error)
+    raise CommitUnknown(f"{key} could not be settled in {patience.tries} tries: {trouble}")
+
+
+def read_commit(store: ObjectStore, key: str) -> Commit:
+    """The commit under a key. Raises NothingFound, ObjectCorrupt, StoreUnavailable."""
+    return commit_from(key, store.get(key))
+
+
+def commit_bytes(commit: Commit) -> bytes:
+    """Canonical JSON that carries its own digest."""
+    body = asdict(commit)
+    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+
+def commit_from(key: str, data: bytes) -> Commit:
+    """The commit that `commit_bytes` wrote; anything else is ObjectCorrupt."""
+    try:
+        body: dict[str, Any] = json.loads(data)
+        claimed = body.pop("digest")
+        found = hashlib.sha256(canonical_json(body)).hexdigest()
+        drops = tuple(Drop(**drop) for drop in body.pop("drops"))
+        commit = Commit(**body | {"drops": drops, "writer": Writer(**body["writer"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ObjectCorrupt(f"{key} is no commit: {error}") from error
+    if found != claimed:
+        raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {found}")
+    return commit
+
+
+def canonical_json(value: object) -> bytes:
+    """One spelling per value: sorted keys, no spaces, no NaN."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode("utf-8", "backslashreplace")  # an error text may hold a lone surrogate

@@ -1,0 +1,332 @@
+"""A run: a folder of the object store in which everything that matters about a build is kept.
+
+A run is opened from its store and name alone, anywhere; the problems themselves are its first
+stage. What is done is found by listing commits, and nothing else is asked.
+
+Invariant: a run's spec never changes once stored; a stage's rows are exactly those its commits
+name; `_SUCCESS.json` exists only if every shard of every stage is committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from storage.errors import (
+    ConfigurationError,
+    InputError,
+    NothingFound,
+    ObjectCorrupt,
+    StoreUnavailable,
+)
+from storage.fault_points import fault
+from storage.objects.patience import PATIENT, Patience
+from storage.objects.store import ObjectStore, Put
+from storage.rows.kinds import Rows, stage_rows
+from storage.rows.parquet import check_digest, decode_shard, read_parquet, sha256_of
+from storage.rows.records import Drop
+from storage.runs import layout
+from storage.runs.commits import (
+    Commit,
+    Receipt,
+    canonical_json,
+    publish,
+    read_commit,
+    receipt_of,
+)
+from storage.runs.specs import Spec, check_same
+
+Record = TypeVar("Record")
+
+READERS = 16
+"""Commits read at once: a listing of thousands over a network must not take minutes."""
+
+NAMED = ("data_key", "sha256", "rows", "bytes", "attempt")
+"""What `_SUCCESS.json` says of each commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTotals:
+    """Sums over the commits of a stage."""
+
+    shards: int = 0
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    drops: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """That a run is finished, and all it consists of."""
+
+    run: str
+    spec: str
+    totals: dict[str, StageTotals]
+    commits: dict[str, list[dict[str, Any]]]
+    """Stage -> one entry per shard, in their order: the fields `NAMED` of its commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one store."""
+
+    store: ObjectStore
+    name: str
+    spec: Spec
+    patience: Patience = PATIENT
+
+    @classmethod
+    def start(cls, store: ObjectStore, name: str, spec: Spec, patience: Patience = PATIENT) -> Run:
+        """Create the run, or continue it if its spec is the same. Raises SpecMismatch."""
+        key = layout.spec_key(layout.check_run_name(name))
+        stored = put_settled(store, key, spec.to_json(), patience)
+        fault("after_spec")
+        run = cls(store, name, Spec.from_json(key, stored), patience)
+        check_same(name, run.spec, spec)
+        return run
+
+    @classmethod
+    def open(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Run:
+        """The run that is stored under this name."""
+        key = layout.spec_key(layout.check_run_name(name))
+        try:
+            data = store.get(key)
+        except NothingFound:
+            raise NothingFound(f"no run {name!r} in {store.url}") from None
+        return cls(store, name, Spec.from_json(key, data), patience)
+
+    @classmethod
+    def find(cls, store: ObjectStore, name: str) -> Run | None:
+        """The run that is stored under this name; None where there is none."""
+        try:
+            return cls.open(store, name)
+        except NothingFound:
+            return None
+
+    @property
+    def input_stage(self) -> str:
+        """The stage that holds the run's input: `problems` or `responses`."""
+        return self.spec.stages[0]
+
+    def store_input(self, items: Iterable[Any], drops: Sequence[Drop] = ()) -> None:
+        """Commit the input as the first stage, so that the run needs no other file again.
+
+        `drops`: what was left out of it; the first shard's commit holds them.
+        """
+        kind = stage_rows(self.input_stage)
+        done = self.shards_of(kind.stage)
+        fault("before_input")
+        for shard, rows in self.spec.plan.cut(items):
+            if shard not in done:
+                left_out = drops if shard == 0 else ()
+                self.publish(kind, shard, rows, left_out)
+        fault("after_input")
+        self.check_input()
+
+    def check_input(self) -> None:
+        """Raise InputError where the input was not stored to its end."""
+        missing = self.spec.plan.shards - len(self.shards_of(self.input_stage))
+        if missing:
+            raise InputError(
+                f"run {self.name!r} was interrupted while its {self.input_stage} were stored: "
+                "repeat the command that started it "
+                f"({missing} of {self.spec.plan.shards} missing)"
+            )
+
+    def publish(
+        self,
+        kind: Rows[Record],
+        shard: int,
+        rows: Sequence[Record],
+        drops: Sequence[Drop] = (),
+        counts: Mapping[str, int] | None = None,
+        seconds: float = 0.0,
+        role: str = "",
+    ) -> Receipt:
+        """Commit a shard, or adopt the commit that a twin made."""
+        return publish(
+            self.store,
+            self.name,
+            self.check_stage(kind.stage),
+            self._check_shard(shard),
+            kind.record,
+            rows,
+            spec=self.spec.fingerprint,
+            drops=drops,
+            counts=counts,
+            seconds=seconds,
+            role=role,
+            patience=self.patience,
+        )
+
+    def shards_of(self, stage: str) -> set[int]:
+        """The committed shards of a stage, by one listing."""
+        prefix = layout.commit_prefix(self.name, self.check_stage(stage))
+        found = (layout.shard_of(entry.key) for entry in self.store.list(prefix))
+        return {shard for shard in found if shard is not None}
+
+    def commit(self, stage: str, shard: int) -> Commit:
+        """One commit. Raises NothingFound where the shard is not committed."""
+        return read_commit(self.store, layout.commit_key(self.name, stage, shard))
+
+    def commits(self, stage: str) -> Iterator[Commit]:
+        """The commits of a stage in the order of their shards, each read once, few held."""
+        shards = sorted(self.shards_of(stage))
+        with ThreadPoolExecutor(READERS) as readers:
+            for start in range(0, len(shards), 4 * READERS):
+                part = shards[start : start + 4 * READERS]
+                yield from readers.map(lambda shard: self.commit(stage, shard), part)
+
+    def committed(self, stage: str) -> dict[int, Commit]:
+        """Shard -> commit."""
+        return {commit.shard: commit for commit in self.commits(stage)}
+
+    def receipts(self, stage: str) -> dict[int, Receipt]:
+        """Shard -> receipt: what a driver keeps of the commits."""
+        return {commit.shard: receipt_of(commit) for commit in self.commits(stage)}
+
+    def totals(self, stage: str) -> StageTotals:
+        """Sums over the commits of a stage."""
+        return sum_receipts(receipt_of(commit) for commit in self.commits(stage))
+
+    def read_rows(self, kind: Rows[Record], shard: int) -> list[Record]:
+        """The committed rows of a shard, checked. Raises NothingFound, ObjectCorrupt."""
+        return self.rows_of(self.commit(kind.stage, shard), kind)
+
+    def rows_of(self, commit: Commit, kind: Rows[Record]) -> list[Record]:
+        """The rows that a commit names, checked."""
+        data = self.data_of(commit)
+        return decode_shard(kind.record, data, key=commit.data_key, sha256=commit.sha256)
+
+    def read_table(
+        self, kind: Rows[Any], shard: int, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The same as a table, or some of its columns: nothing is made of what is not looked at."""
+        commit = self.commit(kind.stage, shard)
+        return read_parquet(kind.record, self.data_of(commit), key=commit.data_key, columns=columns)
+
+    def data_of(self, commit: Commit) -> bytes:
+        """The bytes that a commit names; what differs is read once more, then ObjectCorrupt."""
+        for last in (False, True):
+            try:
+                data = self.store.get(commit.data_key)
+                check_digest(commit.data_key, data, commit.sha256)
+                return data
+            except NothingFound:
+                raise ObjectCorrupt(
+                    f"{commit.data_key} is gone: committed as sha256 {commit.sha256}"
+                ) from None
+            except ObjectCorrupt:
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+    def finish(self) -> Success:
+        """Write `_SUCCESS.json` if every shard of every stage is committed."""
+        success = self._all_commits()
+        fault("before_success")
+        key = layout.success_key(self.name)
+        stored = put_settled(self.store, key, canonical_json(asdict(success)), self.patience)
+        fault("after_success")
+        found = success_from(key, stored)
+        if found != success:
+            raise ObjectCorrupt(f"{key} names other commits than are stored; run `audit`")
+        return success
+
+    def success(self) -> Success | None:
+        """What `finish` wrote; None while the run is unfinished."""
+        key = layout.success_key(self.name)
+        try:
+            return success_from(key, self.store.get(key))
+        except NothingFound:
+            return None
+
+    def check_stage(self, stage: str) -> str:
+        """The stage itself, if this run has it."""
+        if stage not in self.spec.stages:
+            raise ConfigurationError(f"run {self.name!r} has no stage {stage!r}")
+        return stage
+
+    def _check_shard(self, shard: int) -> int:
+        if not 0 <= shard < self.spec.plan.shards:
+            raise ValueError(f"shard {shard} is not in the plan of {self.spec.plan.shards}")
+        return shard
+
+    def _all_commits(self) -> Success:
+        totals: dict[str, StageTotals] = {}
+        commits: dict[str, list[dict[str, Any]]] = {}
+        for stage in self.spec.stages:
+            receipts: list[Receipt] = []
+            commits[stage] = []
+            for commit in self.commits(stage):
+                receipts.append(receipt_of(commit))
+                commits[stage].append({name: getattr(commit, name) for name in NAMED})
+            if len(receipts) != self.spec.plan.shards:
+                raise NothingFound(
+                    f"run {self.name!r} is not finished: {stage} has {len(receipts)} of "
+                    f"{self.spec.plan.shards} shards"
+                )
+            totals[stage] = sum_receipts(receipts)
+        return Success(self.name, self.spec.fingerprint, totals, commits)
+
+
+def sum_receipts(receipts: Iterable[Receipt]) -> StageTotals:
+    """Sums over receipts."""
+    shards = rows = size = 0
+    seconds = 0.0
+    drops: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for receipt in receipts:
+        shards += 1
+        rows += receipt.rows
+        size += receipt.bytes
+        seconds += receipt.seconds
+        drops.update(receipt.drops)
+        counts.update(receipt.counts)
+    return StageTotals(shards, rows, size, round(seconds, 3), dict(drops), dict(counts))
+
+
+def success_from(key: str, data: bytes) -> Success:
+    """The Success that `finish` wrote."""
+    try:
+        body: dict[str, Any] = json.loads(data)
+        totals = {stage: StageTotals(**part) for stage, part in body.pop("totals").items()}
+        return Success(**body | {"totals": totals})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ObjectCorrupt(f"{key} is not what `finish` writes: {error}") from error
+
+
+def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
+    """Create a small object and return what stands under its key: these bytes or earlier ones."""
+    trouble = "no answer"
+    for _ in patience.attempts():
+        try:
+            if store.put_new(key, data) is Put.CREATED:
+                return data
+            return store.get(key)
+        except NothingFound:
+            trouble = "not stored"
+        except StoreUnavailable as error:
+            trouble = str(error)
+    raise StoreUnavailable(
+        f"{key} could not be stored, digest {sha256_of(data)[:12]}, in {patience.tries} tries: "
+        f"{trouble}"
+    )
+
+
+def run_names(store: ObjectStore) -> list[str]:
+    """Every run of a store that has a spec."""
+    names = set()
+    for key, _ in store.list("runs/"):
+        parts = key.split("/")
+        if len(parts) == 3 and parts[2] == "spec.json":
+            names.add(parts[1])
+    return sorted(names)

@@ -1,0 +1,70 @@
+"""The committed rows of a stage as a polars frame: for counting, joining and comparing.
+
+    scan(run, "label").select("path_id", "labels").collect()
+
+Bytes come through the run's own store, some shards at a time, so that a bucket, a folder and memory
+are read alike. Only the columns that are asked for are decoded, and what a filter takes away is
+gone before the next shards come.
+
+Invariant: a frame holds the rows that the stage's commits name, in the order of the shards, and no
+others; bytes whose digest is not the committed one never become rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from polars.io.plugins import register_io_source
+
+from storage.rows import schemas
+from storage.rows.kinds import Rows, stage_rows
+from storage.runs.run import READERS, Run
+
+
+def scan(run: Run, stage: str) -> pl.LazyFrame:
+    """The rows of a stage that are committed when the frame is collected.
+
+    A field that rows of an older version lack has its default. Raises ConfigurationError for a
+    stage that the run lacks; collecting raises ObjectCorrupt and what the store raises.
+    """
+    kind = stage_rows(run.check_stage(stage))
+    schema = dict(_frame(schemas.to_table(kind.record, [])).schema)
+    return register_io_source(partial(_frames, run, kind), schema=schema)
+
+
+def _frames(
+    run: Run,
+    kind: Rows[Any],
+    columns: list[str] | None,
+    predicate: pl.Expr | None,
+    limit: int | None,
+    _size: int | None,
+) -> Iterator[pl.DataFrame]:
+    """The rows shard by shard, as polars asks for them."""
+    names = columns or schemas.schema_of(kind.record).names
+    shards = sorted(run.shards_of(kind.stage))
+
+    def read(shard: int) -> pl.DataFrame:
+        table = schemas.completed(kind.record, run.read_table(kind, shard, names), names)
+        frame = _frame(table)
+        return frame if predicate is None else frame.filter(predicate)
+
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(0, len(shards), READERS):
+            for frame in readers.map(read, shards[start : start + READERS]):
+                yield frame if limit is None else frame.head(limit)
+                if limit is not None:
+                    limit -= min(limit, frame.height)
+            if limit == 0:
+                return
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -1,0 +1,204 @@
+"""What a run is: frozen configuration, input, shard plan, schemas, models and image.
+
+Invariant: two specs with the same fingerprint ask for the same rows, and where two differ, the
+difference can be said field by field. Nothing of a particular machine, cluster or moment is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
+from storage.rows.kinds import ROAD, stage_rows
+from storage.rows.schemas import resumed_version, schema_versions
+from storage.runs.commits import canonical_json
+
+Item = TypeVar("Item")
+
+FORMAT = 1
+"""Version of the run's layout and of spec.json."""
+ENGINES = "engines"
+"""The part of a configuration that says, by role, what is recorded of an engine."""
+UNRECORDED = {
+    "configuration.stages.heal": "false",
+    "configuration.refine.heal": "false",
+    "configuration.stages.rationalize.require_code": "true",
+    "configuration.stages.sample.examples": "[]",
+    "configuration.stages.rationalize.examples": "[]",
+    "configuration.stages.rationalize.system": "null",
+}
+"""What a field was in runs that were made before it was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """How the input is cut: a pure function of its length and one setting, never of workers."""
+
+    items: int
+    items_per_shard: int
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that cuts nothing."""
+        if self.items < 1 or self.items_per_shard < 1:
+            raise ConfigurationError("a run needs at least one item, and one per shard")
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.items // self.items_per_shard)
+
+    def size(self, shard: int) -> int:
+        """Number of items of the input in a shard."""
+        return min(self.items_per_shard, self.items - shard * self.items_per_shard)
+
+    def cut(self, items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
+        """The shards of the input, one in memory at a time."""
+        held: list[Item] = []
+        shard = 0
+        for item in items:
+            held.append(item)
+            if len(held) == self.items_per_shard:
+                yield shard, held
+                shard, held = shard + 1, []
+        if held:
+            yield shard, held
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Everything a run's result depends on."""
+
+    configuration: dict[str, Any]
+    """Plain JSON: the settings as they were validated, defaults included."""
+    input_digest: str
+    plan: ShardPlan
+    models: dict[str, str] = field(default_factory=dict)
+    """Role -> name, revision or digest of the model."""
+    image_digest: str | None = None
+    """The sandbox's image."""
+    stages: tuple[str, ...] = ROAD
+    """Its road, the input first; each stage is fed by the one before it."""
+    schemas: dict[str, int] = field(
+        default_factory=lambda: schema_versions(stage_rows(stage).record for stage in ROAD)
+    )
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Bring the configuration into the shape in which it is stored."""
+        try:
+            plain = json.loads(canonical_json(self.configuration))
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"the configuration is not plain JSON: {error}") from None
+        object.__setattr__(self, "configuration", plain)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the whole spec."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """The bytes of spec.json."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, key: str, data: bytes) -> Spec:
+        """The spec that `to_json` wrote."""
+        try:
+            body: dict[str, Any] = json.loads(data)
+            if body["format"] != FORMAT:
+                raise ConfigurationError(
+                    f"{key} has format {body['format']}, this program knows {FORMAT}"
+                )
+            plan = ShardPlan(**body.pop("plan"))
+            return cls(**body | {"plan": plan, "stages": tuple(body["stages"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ObjectCorrupt(f"{key} is no spec: {error}") from error
+
+
+class Difference(NamedTuple):
+    """One field in which two specs differ."""
+
+    name: str
+    stored: str
+    asked: str
+
+    def __str__(self) -> str:
+        """`configuration.sample.cap: stored 2048, asked for 64`."""
+        return f"{self.name}: stored {self.stored}, asked for {self.asked}"
+
+
+class Frozen(Protocol):
+    """Anything that is frozen as JSON when it starts."""
+
+    def to_json(self) -> bytes:
+        """One spelling per value."""
+        ...
+
+
+def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
+    """Every field in which two specs differ, by its dotted name.
+
+    What an older version did not record of an engine differs from nothing, nor does a version of
+    rows from which a run may go on.
+    """
+    before, now = (json.loads(spec.to_json()) for spec in (stored, asked))
+    written, kinds = (spec.get("schemas", {}) for spec in (before, now))
+    for kind in written.keys() & kinds.keys():
+        kinds[kind] = resumed_version(kind, written[kind], kinds[kind])
+    recorded, engines = (spec.get("configuration", {}).get(ENGINES, {}) for spec in (before, now))
+    for role in recorded.keys() & engines.keys():
+        engines[role] = {k: v for k, v in engines[role].items() if k in recorded[role]}
+    left, right = (dict(_leaves("", spec)) for spec in (before, now))
+    for name in UNRECORDED.keys() & (left.keys() | right.keys()):
+        left.setdefault(name, UNRECORDED[name])
+        right.setdefault(name, UNRECORDED[name])
+    absent = "nothing"
+    return [
+        Difference(name, left.get(name, absent), right.get(name, absent))
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name, absent) != right.get(name, absent)
+    ]
+
+
+def check_same(run: str, stored: Spec, asked: Spec) -> None:
+    """Raise SpecMismatch that lists what differs."""
+    refuse(
+        differences(stored, asked),
+        f"run {run!r} was started with other settings or input; take another run name",
+    )
+
+
+def refuse(differences: Sequence[Difference], what: str) -> None:
+    """Raise SpecMismatch that says `what` and lists the differences, where there are any."""
+    if differences:
+        lines = "".join(f"\n  {difference}" for difference in differences)
+        raise SpecMismatch(f"{what}, or change back:{lines}")
+
+
+def input_digest(records: Iterable[Any]) -> str:
+    """Digest of the input's records, read once, none of it kept."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(canonical_json(_plain(record)) + b"\n")
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What `asdict` makes of a record, without its copies."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    names = getattr(value, "__dataclass_fields__", None)
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(dotted name, JSON) of every leaf; an empty mapping is a leaf, a list is one leaf."""
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _leaves(f"{name}.{key}" if name else key, part)
+    else:
+        yield name, json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""A training in its store: checkpoints and the finished model."""

@@ -1,0 +1,162 @@
+"""Folders of files in the object store: cut into parts that their content names.
+
+A file of any size becomes parts of at most 64 MiB, each one create-only PUT under its digest: no
+multipart upload is ever needed, a part that stands is not sent again, and parts that two
+checkpoints share are stored once. Which parts make which file is said by the commit
+(`storage.trainings.training`).
+
+Invariant: a folder that is named was whole in the store before; a folder that is fetched appears
+under its own name only when every part had its digest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import InfrastructureError, InputError, NothingFound, ObjectCorrupt
+from storage.objects.patience import PATIENT, Patience
+from storage.objects.store import ObjectStore
+from storage.rows.parquet import check_digest, sha256_of
+from storage.runs.commits import canonical_json, put_content
+
+PART_BYTES = 64 * 1024 * 1024
+WRITERS = 4
+"""Parts in flight at once: memory is this times PART_BYTES."""
+
+Moved = Callable[[int], None]
+"""Told the bytes of every part that has been moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file by its path within the folder, and its parts in order."""
+
+    path: str
+    parts: tuple[Part, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return sum(part.bytes for part in self.parts)
+
+
+def part_key(prefix: str, part: Part) -> str:
+    """Where a part lies."""
+    return f"{prefix}parts/{part.sha256}"
+
+
+def folder_digest(files: Sequence[StoredFile]) -> str:
+    """One digest over paths and contents of a stored folder's files."""
+    listed = sorted([file.path, *(part.sha256 for part in file.parts)] for file in files)
+    return sha256_of(canonical_json(listed))
+
+
+def files_in(folder: Path) -> list[str]:
+    """Paths of all files of a folder, sorted."""
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def store_files(
+    store: ObjectStore,
+    prefix: str,
+    folder: Path,
+    paths: Sequence[str],
+    patience: Patience = PATIENT,
+    moved: Moved = lambda size: None,
+) -> list[StoredFile]:
+    """Put some files of a folder into the store. Raises StoreUnavailable, StoreRefused."""
+
+    def put(piece: tuple[str, int, int]) -> tuple[str, Part]:
+        path, start, size = piece
+        with open(folder / path, "rb") as file:
+            file.seek(start)
+            data = file.read(size)
+        part = Part(sha256_of(data), len(data))
+        put_content(store, part_key(prefix, part), data, part.sha256, patience=patience)
+        moved(part.bytes)
+        return path, part
+
+    stored: dict[str, list[Part]] = {path: [] for path in paths}
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for path, part in writers.map(put, _pieces(folder, paths)):
+            stored[path].append(part)
+    return [StoredFile(path, tuple(parts)) for path, parts in stored.items()]
+
+
+def fetch_files(
+    store: ObjectStore,
+    prefix: str,
+    files: Sequence[StoredFile],
+    folder: Path,
+    moved: Moved = lambda size: None,
+) -> None:
+    """Write a stored folder, aside first. Raises ObjectCorrupt where a part is gone or damaged.
+
+    A folder that stands under the name already is an InputError, unless `holds` says it is this.
+    """
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        for file in files:
+            target = aside / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "xb") as out:
+                for part in file.parts:
+                    out.write(_part(store, prefix, file, part))
+                    moved(part.bytes)
+                out.flush()
+                os.fsync(out.fileno())
+        os.replace(aside, folder)
+    except OSError as error:
+        if isinstance(error, InfrastructureError):
+            raise
+        raise InputError(f"{folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def holds(folder: Path, files: Sequence[StoredFile]) -> bool:
+    """Whether a local folder is exactly this one, byte for byte."""
+    if not folder.is_dir() or files_in(folder) != sorted(file.path for file in files):
+        return False
+    return all(_same(folder / file.path, file) for file in files)
+
+
+def _pieces(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    for path in paths:
+        size = (folder / path).stat().st_size
+        for start in range(0, size, PART_BYTES):
+            yield path, start, PART_BYTES
+
+
+def _part(store: ObjectStore, prefix: str, file: StoredFile, part: Part) -> bytes:
+    """The bytes of a part; bytes that differ are read once more, then refused."""
+    key = part_key(prefix, part)
+    try:
+        data = store.get(key)
+        if sha256_of(data) != part.sha256:
+            data = store.get(key)
+            check_digest(key, data, part.sha256)
+    except NothingFound:
+        raise ObjectCorrupt(f"{key} is gone: it is a part of {file.path}") from None
+    return data
+
+
+def _same(path: Path, file: StoredFile) -> bool:
+    if path.stat().st_size != file.bytes:
+        return False
+    with open(path, "rb") as stream:
+        return all(sha256_of(stream.read(part.bytes)) == part.sha256 for part in file.parts)

@@ -1,0 +1,195 @@
+"""A training: a folder of the object store in which everything that matters about it is kept.
+
+    trainings/{name}/spec.json                    create-only: what is trained on what, and how
+    trainings/{name}/dataset/{digest}.{suffix}    what is trained on, where it is no run
+    trainings/{name}/parts/{digest}               content-addressed pieces of files
+    trainings/{name}/checkpoints/{step}.json      create-only: the state after so many updates
+    trainings/{name}/model.json                   create-only: the finished model; the end
+
+Invariant: a training's spec never changes once stored; a checkpoint is named only when all of its
+files were whole in the store, so that the newest one named can be continued from; where two
+trainers write one name, the first stands and both use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from storage.errors import NothingFound, ObjectCorrupt
+from storage.fault_points import fault
+from storage.objects.patience import PATIENT, Patience
+from storage.objects.store import ObjectStore
+from storage.runs import layout
+from storage.runs.commits import Writer, canonical_json
+from storage.runs.run import put_settled
+from storage.runs.specs import differences, refuse
+from storage.trainings.checkpoints import Part, StoredFile, part_key
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """Everything that a trained model depends on; plain JSON."""
+
+    base: str
+    """Identity of the base model: folder name and digest, or its name."""
+    run: str
+    """"": a file of conversations, `dataset/{digest}`."""
+    dataset: str
+    """Digest of the run's committed export shards, or of the file."""
+    settings: dict[str, Any]
+    format: int = FORMAT
+
+    def to_json(self) -> bytes:
+        """The bytes of spec.json."""
+        return canonical_json(asdict(self))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the whole spec."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFolder:
+    """A commit: the files of a checkpoint or of the finished model."""
+
+    step: int
+    """Updates made."""
+    files: tuple[StoredFile, ...]
+    notes: dict[str, Any]
+    """What is said about it: measured values, counts."""
+    spec: str
+    attempt: str
+    writer: Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training of one store."""
+
+    store: ObjectStore
+    name: str
+    spec: TrainingSpec
+    patience: Patience = PATIENT
+
+    @property
+    def prefix(self) -> str:
+        """Every key of a training starts with this."""
+        return f"trainings/{self.name}/"
+
+    @classmethod
+    def start(
+        cls, store: ObjectStore, name: str, spec: TrainingSpec, patience: Patience = PATIENT
+    ) -> Training:
+        """Create the training, or continue it where its spec is the same. Raises SpecMismatch."""
+        key = f"trainings/{layout.check_run_name(name)}/spec.json"
+        stored = _spec_from(key, put_settled(store, key, spec.to_json(), patience))
+        refuse(
+            differences(stored, spec),
+            f"training {name!r} was started with other settings or data; take another name",
+        )
+        return cls(store, name, stored, patience)
+
+    @classmethod
+    def find(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Training | None:
+        """The training that is stored under this name; None where there is none."""
+        key = f"trainings/{layout.check_run_name(name)}/spec.json"
+        try:
+            return cls(store, name, _spec_from(key, store.get(key)), patience)
+        except NothingFound:
+            return None
+
+    def commit(
+        self, files: Sequence[StoredFile], step: int, notes: Mapping[str, Any], final: bool
+    ) -> StoredFolder:
+        """Name a folder whose parts are stored; returns the one that stands: ours or a twin's."""
+        made = StoredFolder(
+            step=step,
+            files=tuple(sorted(files, key=lambda file: file.path)),
+            notes=dict(notes),
+            spec=self.spec.fingerprint,
+            attempt=uuid.uuid4().hex,
+            writer=Writer.here("trainer"),
+        )
+        key = self._model_key if final else self._checkpoint_key(step)
+        fault("before_checkpoint", f"{step}")
+        standing = put_settled(self.store, key, _to_json(made), self.patience)
+        fault("after_checkpoint", f"{step}")
+        return _from_json(key, standing)
+
+    def checkpoints(self) -> list[int]:
+        """Steps of the committed checkpoints, in order, by one listing."""
+        found = (
+            re.fullmatch(r"(\d{8,})\.json", entry.key.rpartition("/")[2])
+            for entry in self.store.list(f"{self.prefix}checkpoints/")
+        )
+        return sorted(int(match.group(1)) for match in found if match)
+
+    def checkpoint(self, step: int) -> StoredFolder:
+        """One checkpoint. Raises NothingFound, ObjectCorrupt."""
+        key = self._checkpoint_key(step)
+        return _from_json(key, self.store.get(key))
+
+    def model(self) -> StoredFolder | None:
+        """The finished model; None while the training is not finished."""
+        try:
+            return _from_json(self._model_key, self.store.get(self._model_key))
+        except NothingFound:
+            return None
+
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished training and every part that is not the model's.
+
+        Commits go first, so that a crash in between leaves no checkpoint without its parts.
+        """
+        model = self.model()
+        if model is None:
+            raise ValueError(f"training {self.name!r} is not finished")
+        kept = {part_key(self.prefix, part) for file in model.files for part in file.parts}
+        for folder in ("checkpoints/", "parts/"):
+            for entry in list(self.store.list(f"{self.prefix}{folder}")):
+                if entry.key not in kept:
+                    self.store.delete(entry.key)
+
+    @property
+    def _model_key(self) -> str:
+        return f"{self.prefix}model.json"
+
+    def _checkpoint_key(self, step: int) -> str:
+        return f"{self.prefix}checkpoints/{step:08d}.json"
+
+
+def _to_json(folder: StoredFolder) -> bytes:
+    """Canonical JSON that carries its own digest."""
+    body = asdict(folder)
+    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+
+def _from_json(key: str, data: bytes) -> StoredFolder:
+    try:
+        body: dict[str, Any] = json.loads(data)
+        claimed = body.pop("digest")
+        if hashlib.sha256(canonical_json(body)).hexdigest() != claimed:
+            raise ObjectCorrupt(f"{key} is damaged: its digest is not that of its content")
+        files = tuple(
+            StoredFile(file["path"], tuple(Part(**part) for part in file["parts"]))
+            for file in body.pop("files")
+        )
+        return StoredFolder(**body | {"files": files, "writer": Writer(**body["writer"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ObjectCorrupt(f"{key} names no folder: {error}") from error
+
+
+def _spec_from(key: str, data: bytes) -> TrainingSpec:
+    try:
+        return TrainingSpec(**json.loads(data))
+    except (ValueError, TypeError) as error:
+        raise ObjectCorrupt(f"{key} is no spec of a training: {error}") from error

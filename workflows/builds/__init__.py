@@ -1,0 +1,1 @@
+"""Builds: from problems to a dataset, whole or derived."""

@@ -1,0 +1,119 @@
+"""Build: from problems to a finished dataset, started, continued or found finished.
+
+    start_run     configuration and problems into the store, once
+    continue_run  whatever is not committed yet, on a cluster (`workflows.runs.driving`)
+    finish        `_SUCCESS.json` and the dataset's folder
+
+Invariant: everything that decides the result is in the run's spec before any work starts; what is
+left to do is found by listing commits, so that starting, continuing and repeating are one path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.datasets.dataset import assemble
+from storage.errors import ConfigurationError, NothingFound
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES
+from storage.rows.records import Drop, Problem
+from storage.runs.layout import launch_key
+from storage.runs.run import Run, Success
+from storage.runs.specs import Spec
+from workflows.answers import check_reference
+from workflows.builds.configuration import BuildConfig, binding
+from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.inputs.problems import checked_problems
+from workflows.road import INPUT_STAGE
+from workflows.runs.starting import begin, spec_of
+from workflows.settings import StageSettings
+from workflows.stages import described, road_of, stages_named
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would be, before anything of it is stored."""
+
+    spec: Spec
+    problems: list[Problem]
+    dropped: tuple[Drop, ...] = ()
+    """Problems of the file that are left out."""
+
+
+def planned(config: BuildConfig, image_digest: str | None) -> Planned:
+    """Read the problems and freeze what the result depends on.
+
+    Raises InputError for a bad file of problems and ConfigurationError for a budget that can't
+    give the labels.
+    """
+    check_settings(config.stages)
+    unusual = config.stages.answers.unusual
+    checked = checked_problems(Path(config.problems), config.limit, check_reference, unusual)
+    for stage in stages_named(config.stages.road):
+        stage.check_input(config.stages, checked.problems)
+    road = (INPUT_STAGE, *config.stages.road)
+    spec = spec_of(config, binding(config), road, checked.problems, image_digest)
+    return Planned(spec, checked.problems, checked.dropped)
+
+
+def check_settings(settings: StageSettings) -> None:
+    """Refuse settings that contradict each other, or the road. Raises ConfigurationError."""
+    stages = stages_named([stage.name for stage in road_of(settings.road)])
+    for stage in stages:
+        stage.check(settings)
+    verifiers = [stage.name for stage in stages if stage.verifies]
+    if len(verifiers) > 1:
+        raise ConfigurationError(
+            f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
+        )
+
+
+def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:
+    """Create the run of `config`, or open it where it exists with the same spec.
+
+    Raises as `planned` and `create_run` do.
+    """
+    return create_run(config, store, planned(config, image_digest))
+
+
+def create_run(
+    config: BuildConfig,
+    store: ObjectStore,
+    wanted: Planned,
+    before_input: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Store what was planned; `before_input` may commit problems that need not be stored again.
+
+    Raises SpecMismatch, with the fields that differ, and ConfigurationError for a budget whose
+    pilot says no.
+    """
+    completer = wanted.spec.models.get("completer", "")
+    chain = fitted_chain(store, config.run, completer, config.stages)
+    run = begin(config, wanted.spec, store)
+    store_chain(run, chain)
+    before_input(run)
+    run.store_input(wanted.problems, wanted.dropped)
+    return run
+
+
+def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
+    """The configuration that the run was first started with, as plain values."""
+    try:
+        data: dict[str, Any] = json.loads(store.get(launch_key(run)))
+    except NothingFound:
+        raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
+    return data
+
+
+def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Success:
+    """Seal the run and lay out its dataset, if its road makes one. Repeating changes nothing."""
+    on_step("sealing the run")
+    success = run.finish()
+    if EXAMPLES.stage in run.spec.stages:
+        on_step("writing the dataset")
+        assemble(run, stages=described(run.spec.stages))
+    return success

@@ -1,0 +1,266 @@
+"""A run made from another's committed shards: only what an allowed change reaches is made anew.
+
+    plan_derivation   field by field: which stages have settings of their own that differ
+    start_derived     the new run, with the source's problems and where it comes from
+    take_over         shard by shard: copy what is equal, make what needs no model
+
+A stage's shard is taken over where its own settings are equal and everything it reads is the
+source's too. `rationalize` reads of the labels only which paths have any, so that another label
+threshold, form or consensus rule costs no token: labels, agreements and examples are made here,
+in this process, and no engine is opened. Stages that need a model are left to the build.
+
+Rollouts that a budget placed by the old labels (`two_round`, `adaptive`) are taken over as they
+are: labels are pure in stored rows, and a label that was not in doubt before may be now.
+
+Invariant: a derived shard is what a build with the new settings makes of the source's rows; where
+a run has made a shard of its own, nothing that follows from another is adopted after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from actors.engines.admission import together
+from actors.workers.ray_workers import MakeWorker
+from actors.workers.worker import Held, ShardWorker
+from storage.errors import NothingFound, SpecMismatch
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.schemas import kind_of
+from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
+from storage.runs.run import Run
+from storage.runs.specs import Difference, Spec, differences
+from workflows.builds.build import Planned, create_run
+from workflows.builds.configuration import BuildConfig
+from workflows.road import INPUT_STAGE, StageSpec
+from workflows.stages import OURS, road_of, stages_named
+from workflows.stages.kit import Stage
+
+SHARDS_AT_ONCE = 8
+NAMES_THE_RUN = EXAMPLES.stage
+"""Its rows hold the name of their run, so it is made anew in every run."""
+SAID_ELSEWHERE = frozenset({"configuration.limit", "configuration.stages.road", "stages"})
+"""Fields that the input's digest says again, or that are compared stage by stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What a new run may take from its source."""
+
+    road: tuple[StageSpec, ...]
+    """The new run's."""
+    differing: tuple[Difference, ...]
+    anew: frozenset[str]
+    """Stages whose own settings differ. What reads them is decided shard by shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What came of it."""
+
+    source: str
+    differing: tuple[Difference, ...]
+    adopted: Mapping[str, int]
+    """Stage -> shards that are the source's."""
+    made: Mapping[str, int]
+    """Stage -> shards that were made here now."""
+
+
+def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivation:
+    """Which stages differ. Raises SpecMismatch, with the fields, where nothing could be reused."""
+    found = differences(source.spec, asked)
+    check_derivable(run, store, source, found)
+    road, before = road_of(asked.stages[1:]), road_of(source.spec.stages[1:])
+    stages = stages_named(asked.stages[1:])
+    known = (*OURS.values(), *stages, *stages_named(source.spec.stages[1:]))
+    reached = {
+        difference: _reached(difference, asked, stages, known)
+        for difference in found
+        if difference.name not in SAID_ELSEWHERE
+    }
+    lost = [field for field, stage in reached.items() if stage in (INPUT_STAGE, road[0].name)]
+    if lost or road[0] not in before:
+        lines = "".join(f"\n  {difference}" for difference in lost or found)
+        raise SpecMismatch(
+            f"run {run!r} can't be derived from {source.name!r}: nothing of it could be reused, "
+            f"for these differ; leave `--from` out to make everything:{lines}"
+        )
+    anew = {stage for stage in reached.values() if stage is not None}
+    anew |= {stage.name for stage in road if stage not in before}
+    return Derivation(road, tuple(found), frozenset(anew | {NAMES_THE_RUN}))
+
+
+def _reached(
+    found: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
+) -> str | None:
+    """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
+    None where it reaches no stage of this road, but one that is `known`."""
+    for stage in road:
+        if _reaches(found, asked, stage):
+            return stage.name
+    if found.name.startswith(_OF_STAGES):
+        return None
+    group = _setting(found).partition(".")[0]
+    elsewhere = {group for stage in known for group in stage.groups}
+    return None if group in elsewhere else INPUT_STAGE
+
+
+_OF_STAGES = ("image_digest", "configuration.sandbox_limits.", "models.", "configuration.engines.",
+              "schemas.")  # fmt: skip
+"""Fields that are of those stages that run code, ask a model or make such rows."""
+
+
+def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
+    """Whether a stage makes other rows where a field of the spec differs."""
+    field = found.name
+    if setting := _setting(found):
+        said = stage.redone(setting, found, asked)
+        return setting.partition(".")[0] in stage.groups if said is None else said
+    if field.startswith(("image_digest", "configuration.sandbox_limits.")):
+        return stage.runs_code
+    if field.startswith(("models.", "configuration.engines.")):
+        return stage.role == field.removeprefix("configuration.").split(".")[1]
+    return field == f"schemas.{kind_of(stage.rows.record)}"
+
+
+def _setting(found: Difference) -> str:
+    """`GROUP.FIELD` for a setting of the stages; empty for another field."""
+    of_stages = "configuration.stages."
+    return found.name.removeprefix(of_stages) if found.name.startswith(of_stages) else ""
+
+
+def models_needed(plan: Derivation, source: Run) -> bool:
+    """Whether stages that need a model are left to make, as far as settings and commits tell."""
+    return any(
+        stage.name in plan.anew or len(source.shards_of(stage.name)) < source.spec.plan.shards
+        for stage in plan.road
+        if not _made_here(stage)
+    )
+
+
+def _made_here(stage: StageSpec) -> bool:
+    """Whether a stage needs neither a model nor a sandbox."""
+    return stage.role == "cpu" and not stage.runs_code
+
+
+def start_derived(config: BuildConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
+    """Create a run that takes over what it may, or open it. Nothing is stored of a refused one.
+
+    Raises SpecMismatch, ConfigurationError and as `create_run` does.
+    """
+    plan_derivation(config.run, store.url, wanted.spec, source)
+
+    def take_problems(run: Run) -> None:
+        store_origin(run, source)
+        for shard in range(wanted.spec.plan.shards):
+            with suppress(NothingFound):  # whose problems are not all stored yet
+                adopt(run, source, INPUT_STAGE, shard)
+
+    return create_run(config, store, wanted, take_problems)
+
+
+async def take_over(
+    run: Run,
+    make_worker: MakeWorker,
+    on_shard: Callable[[int, int], None] = lambda done, shards: None,
+) -> Inherited | None:
+    """Do what is missing of a derived run, as far as no model is needed.
+
+    `make_worker` makes the worker of the pure stages. None where the run was not derived, or
+    where its source is gone: what was copied before is whole without it.
+    """
+    origin = origin_of(run)
+    if origin is None:
+        return None
+    try:
+        source = Run.open(run.store, origin.run, run.patience)
+    except NothingFound:
+        return None
+    if source.spec.fingerprint != origin.spec:  # another run took its name
+        return None
+    plan = plan_derivation(run.name, run.store.url, run.spec, source)
+    worker = make_worker("derive", None)
+    await worker.open()
+    try:
+        return await _inherit(run, source, plan, worker, on_shard)
+    finally:
+        await worker.close()
+
+
+async def _inherit(
+    run: Run,
+    source: Run,
+    plan: Derivation,
+    worker: ShardWorker,
+    on_shard: Callable[[int, int], None],
+) -> Inherited:
+    shards = run.spec.plan.shards
+    adopted: Counter[str] = Counter()
+    made: Counter[str] = Counter()
+    room = asyncio.Semaphore(SHARDS_AT_ONCE)
+    done = 0
+
+    async def one(shard: int) -> None:
+        nonlocal done
+        async with room:
+            same: set[str] = set()
+            held: Held = {}
+            for stage in (StageSpec(INPUT_STAGE, "cpu", ()), *plan.road):
+                if await asyncio.to_thread(_taken, run, source, plan, stage, shard, same):
+                    same.add(stage.name)
+                    adopted[stage.name] += 1
+                elif _made_here(stage) and await asyncio.to_thread(_due, run, stage, shard):
+                    await worker.work(stage.name, shard, held)
+                    made[stage.name] += 1
+        done += 1
+        on_shard(done, shards)
+
+    await together(*(one(shard) for shard in range(shards)))
+    return Inherited(source.name, plan.differing, dict(adopted), dict(made))
+
+
+def _taken(
+    run: Run, source: Run, plan: Derivation, stage: StageSpec, shard: int, same: set[str]
+) -> bool:
+    """Adopt a shard where it may be; True where the run's is the source's."""
+    if stage.name in plan.anew:
+        return False
+    (described,) = stages_named([stage.name]) if stage.name != INPUT_STAGE else (None,)
+    named = [kind.stage for kind in described.names_only] if described else []
+    for name in (*stage.reads, *stage.unread):
+        if name not in same and not (name in named and _same_names(run, source, name, shard)):
+            return False
+    try:
+        return adopt(run, source, stage.name, shard)
+    except NothingFound:
+        return False
+
+
+def _same_names(run: Run, source: Run, stage: str, shard: int) -> bool:
+    """Whether the same paths have rows in both runs."""
+    try:
+        ours, theirs = (
+            one.read_table(stage_rows(stage), shard, ["path_id"]) for one in (run, source)
+        )
+    except NothingFound:
+        return False
+    return bool(ours["path_id"].equals(theirs["path_id"]))
+
+
+def _due(run: Run, stage: StageSpec, shard: int) -> bool:
+    """Whether a shard is missing and all that it is made of is there."""
+    return not _stands(run, stage.name, shard) and all(
+        _stands(run, name, shard) for name in (*stage.reads, *stage.unread)
+    )
+
+
+def _stands(run: Run, stage: str, shard: int) -> bool:
+    try:
+        run.commit(stage, shard)
+    except NothingFound:
+        return False
+    return True

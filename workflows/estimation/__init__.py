@@ -1,0 +1,1 @@
+"""How many rollouts a state gets, and what they say of it."""

@@ -1,0 +1,58 @@
+"""OmegaPRM's tree policy: which wrong rollout of which state is searched next.
+
+    Q(s, r) = alpha^(1 - MC(s)) beta^(words(r) / L)
+    U(s)    = c sqrt(sum of all visits) / (1 + visits of s)
+
+The pair with the largest Q + U is searched by halving for its first state without a right rollout.
+
+Invariant: pure in MC, words and visits; ties go to the earlier pair, so that a repeated shard
+grows the same tree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from workflows.settings import SearchSettings
+
+
+def quality(mc: float, words: int, settings: SearchSettings) -> float:
+    """Q(s, r): high for a wrong rollout from a state that is nearly always solved, if short."""
+    return math.pow(settings.alpha, 1 - mc) * math.pow(settings.beta, words / settings.words)
+
+
+def exploration(visits: int, total: int, settings: SearchSettings) -> float:
+    """U(s): high for a state that was seldom chosen."""
+    return settings.exploration * math.sqrt(total) / (1 + visits)
+
+
+class Candidate(NamedTuple):
+    """A wrong rollout that may be searched."""
+
+    mc: float
+    """MC of the state that it starts from."""
+    visits: int
+    """How often that state was chosen."""
+    words: int
+    """Words of the rollout behind that state."""
+
+
+class OmegaPolicy:
+    """The policy with its limits."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+        self.rollouts = settings.rollouts
+        self.most_rollouts = settings.most_rollouts
+        self.searches = settings.searches
+
+    def choose(self, candidates: Sequence[Candidate], total: int) -> int:
+        """The position of the pair to search; `total` is the sum of all visits."""
+
+        def score(candidate: Candidate) -> float:
+            good = quality(candidate.mc, candidate.words, self._settings)
+            return good + exploration(candidate.visits, total, self._settings)
+
+        return max(range(len(candidates)), key=lambda place: score(candidates[place]))

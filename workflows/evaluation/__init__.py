@@ -1,0 +1,1 @@
+"""What a verifier is worth on a benchmark."""

@@ -1,0 +1,206 @@
+"""Runs side by side: what their labels cost, where they differ, and what they are worth.
+
+A run is compared with the first one on the paths that both have, and, where a truth is given, with
+the truth. Two paths are the same where problem, index and steps are.
+
+Invariant: everything is read from commits and rows; a run that is not finished is compared as far
+as it is, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from storage.errors import InputError
+from storage.rows.kinds import AGREEMENTS, LABELS
+from storage.runs.pilot_record import pilot_record
+from storage.runs.run import Run
+from storage.runs.scan import scan
+from workflows.labels.scores import Scores, difference
+
+NO_ERROR = -1
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRun:
+    """What a run says of its paths, and what that took."""
+
+    name: str
+    solutions: int
+    """Selected paths."""
+    rollouts: int
+    rollout_tokens: int
+    tokens: int
+    """Of all stages."""
+    labels: Mapping[str, tuple[bool, ...]]
+    """Path and digest of its steps -> labels."""
+    kept: frozenset[str] | None
+    """Those that consensus kept; None where the run has none."""
+    drops: Mapping[str, int]
+    """`stage: reason` -> items."""
+    path_ids: Mapping[str, str]
+    """The same keys -> path_id."""
+    pilot_rollouts: int = 0
+    """That the run's pilot spent before it: not among `rollouts`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One line of the comparison; shares are None where there is nothing to compare with."""
+
+    run: str
+    solutions: int
+    labelled: int
+    rollouts: int
+    rollouts_per_solution: float
+    rollout_tokens: int
+    tokens: int
+    kept_share: float | None
+    common: int
+    """Paths that the first run has labelled too."""
+    differs: float | None
+    """Share of their labels that are not the first run's."""
+    first_error_differs: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    first_error_true: float | None
+    kept_f1: float | None
+    kept_first_error_true: float | None
+    drops: Mapping[str, int]
+    pilot_rollouts: int = 0
+
+
+def read_labels(run: Run) -> LabelledRun:
+    """What a run has committed; holds labels and the names of paths, of texts their digests."""
+    stages = run.spec.stages
+    judged = AGREEMENTS.stage in stages
+    paths = _selected(run)
+    labelled = LABELS if LABELS.stage in stages else AGREEMENTS
+    said = _keyed(run, labelled.stage, paths, "labels")
+    kept = _keyed(run, AGREEMENTS.stage, paths, "kept").filter("kept")["key"]
+    totals = {stage: run.totals(stage) for stage in stages}
+    drops = Counter(
+        {f"{stage}: {why}": n for stage, sums in totals.items() for why, n in sums.drops.items()}
+    )
+    pilot = pilot_record(run.store, run.name)
+    rolled = [sums.counts for sums in totals.values() if "rollouts" in sums.counts]
+    return LabelledRun(
+        name=run.name,
+        solutions=paths.height,
+        rollouts=sum(counts.get("rollouts", 0) for counts in rolled),
+        rollout_tokens=sum(counts.get("tokens", 0) for counts in rolled),
+        tokens=sum(sums.counts.get("tokens", 0) for sums in totals.values()),
+        labels=dict(zip(said["key"], map(tuple, said["labels"].to_list()), strict=True)),
+        kept=frozenset(kept) if judged else None,
+        drops=dict(sorted(drops.items())),
+        path_ids=dict(zip(said["key"], said["path_id"], strict=True)),
+        pilot_rollouts=0 if pilot is None else pilot.rollouts,
+    )
+
+
+def _selected(run: Run) -> pl.DataFrame:
+    """The selected paths, each with the key that it has in any run with the same steps."""
+    if "sample" not in run.spec.stages:
+        return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String})
+    digest = pl.col("steps").list.join("\x1f").hash()
+    key = pl.format("{}@{}", "path_id", digest).alias("key")
+    return scan(run, "sample").filter("selected").select("path_id", key).collect()
+
+
+def _keyed(run: Run, stage: str, paths: pl.DataFrame, column: str) -> pl.DataFrame:
+    """A column of a stage by the keys of its paths; a tree's paths have none but their names."""
+    if stage not in run.spec.stages:
+        return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String, column: pl.Boolean})
+    rows = scan(run, stage).select("path_id", column).collect()
+    named = rows.join(paths, on="path_id", how="left", maintain_order="left")
+    return named.with_columns(pl.coalesce("key", "path_id").alias("key"))
+
+
+def compare(
+    runs: Sequence[LabelledRun], truth: Mapping[tuple[str, str], int] | None = None
+) -> list[Compared]:
+    """One line per run; `truth` maps (run, path_id) to the first error, -1: none.
+
+    What is known of a path of one run is known of the same path of another.
+    """
+    known: dict[str, int] = {}
+    for run in runs if truth else ():
+        assert truth is not None
+        for key, path_id in run.path_ids.items():
+            index = truth.get((run.name, path_id), truth.get(("", path_id)))
+            if index is not None:
+                known[key] = index
+    return [_compared(run, runs[0], known) for run in runs]
+
+
+def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, int]) -> Compared:
+    against = difference(run.labels, first.labels)
+    comparable = against.paths and run is not first
+    all_of, kept = Scores(), Scores()
+    for key, labels in run.labels.items():
+        index = truth.get(key)
+        if index is not None and labels:
+            for scores in (all_of, kept) if run.kept and key in run.kept else (all_of,):
+                scores.add(labels, None if index == NO_ERROR else index)
+    known, known_kept = bool(all_of.paths), bool(kept.paths)
+    return Compared(
+        run=run.name,
+        solutions=run.solutions,
+        labelled=len(run.labels),
+        rollouts=run.rollouts,
+        rollouts_per_solution=round(run.rollouts / max(1, run.solutions), 2),
+        rollout_tokens=run.rollout_tokens,
+        tokens=run.tokens,
+        kept_share=None if run.kept is None else _share(len(run.kept), len(run.labels)),
+        common=against.paths,
+        differs=round(against.error, 4) if comparable else None,
+        first_error_differs=round(1 - against.first_accuracy, 4) if comparable else None,
+        precision=round(all_of.precision, 4) if known else None,
+        recall=round(all_of.recall, 4) if known else None,
+        f1=round(all_of.f1, 4) if known else None,
+        first_error_true=round(all_of.first_accuracy, 4) if known else None,
+        kept_f1=round(kept.f1, 4) if known_kept else None,
+        kept_first_error_true=round(kept.first_accuracy, 4) if known_kept else None,
+        drops=run.drops,
+        pilot_rollouts=run.pilot_rollouts,
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / max(1, whole), 4)
+
+
+def read_truth(file: File) -> dict[tuple[str, str], int]:
+    """(run, path_id) -> first error from JSON lines or Parquet; -1 or null: none; run "": any run.
+
+    Raises InputError naming the line or column that is wrong.
+    """
+    try:
+        rows = pq.read_table(file).to_pylist() if file.suffix == ".parquet" else _lines(file)
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: can't be read: {error}") from None
+    truth: dict[tuple[str, str], int] = {}
+    for number, row in enumerate(rows, start=1):
+        index = row.get("first_error", "") if isinstance(row, dict) else ""
+        if index is None:
+            index = NO_ERROR
+        if not isinstance(index, int) or not isinstance(row.get("path_id"), str):
+            raise InputError(
+                f"{file}: row {number} needs `path_id` and `first_error` (0-based, -1: none)"
+            )
+        truth[str(row.get("run") or ""), row["path_id"]] = index
+    return truth
+
+
+def _lines(file: File) -> list[object]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]

@@ -1,0 +1,229 @@
+"""Evaluating verifiers: what each is worth on a benchmark, with its baselines beside it.
+
+Every verifier is asked as `score` does: one score run each, named after what its rewards depend on,
+so that the same call after a crash goes on and a repeated one asks nobody.
+
+    FOLDER/measures.parquet, measures.json    every figure (`workflows.evaluation.measures.Measure`)
+
+Invariant: every input and model is looked at before the first one is asked; figures come from
+committed rows alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from actors.models.identity import model_identity
+from actors.models.source import TRAINING
+from actors.stopping import anywhere, awaitable
+from storage.errors import ConfigurationError
+from storage.rows import schemas
+from storage.rows.parquet import write_parquet
+from storage.rows.records import Response
+from storage.runs.commits import canonical_json
+from storage.runs.specs import input_digest
+from workflows.answers.grading import alike_now
+from workflows.evaluation import measures as measuring
+from workflows.evaluation import processbench
+from workflows.evaluation.measures import Measure, Suite
+from workflows.evaluation.processbench import Histories
+from workflows.formats.verification import Mode
+from workflows.inputs.responses import read_responses
+from workflows.runs.checks import require
+from workflows.runs.listening import SILENT, Listener
+from workflows.runs.settling import pinned, recalled
+from workflows.runs.site import Site
+from workflows.scoring.asking import config_of
+from workflows.scoring.run import score_run, scores_of, speller
+from workflows.scoring.settings import ScoreConfig, binding
+from workflows.settings import AnswerSettings
+from workflows.votes.rewards import THRESHOLD
+
+MAIN = "verifier"
+MODES: tuple[Mode, ...] = ("full", "cot", "code", "code_not_run", "direct")
+PROBES = ("reversed", "restyled", "corrupted")
+_BASELINE = re.compile(
+    rf"(?P<name>[A-Za-z0-9][\w.-]*)=(?P<model>(?:{TRAINING})?.+?)(?::(?P<mode>[a-z_]+))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A model and the mode in which it is asked."""
+
+    name: str
+    model: str
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is evaluated, on what, and how."""
+
+    file: Path
+    suite: Suite
+    verifiers: tuple[Verifier, ...]
+    n: int = 8
+    """Histories of ProcessBench; solutions to choose from in best-of-N."""
+    histories: int = 1
+    """Histories per solution in best-of-N."""
+    threshold: float = THRESHOLD
+    threshold_from: str | None = None
+    """Choose the threshold on this subset instead."""
+    probes: tuple[str, ...] = ()
+    settings: Path | None = None
+    """File of settings, as `score --config` takes."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings by dotted name."""
+    limit: int | None = None
+
+    @property
+    def per_response(self) -> int:
+        """Histories that each response gets."""
+        return self.n if self.suite == "processbench" else self.histories
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Every figure, and which run holds the rewards of which verifier."""
+
+    measures: tuple[Measure, ...]
+    runs: dict[str, str]
+
+
+def baseline(text: str) -> Verifier:
+    """`NAME=FOLDER[:mode]`, mode `direct` where none is named. Raises ConfigurationError."""
+    match = _BASELINE.fullmatch(text)
+    if match is None or match["name"] == MAIN:
+        raise ConfigurationError(
+            f"--baseline {text!r}: write NAME=MODEL or NAME=MODEL:MODE, and another name than "
+            f"{MAIN}"
+        )
+    return Verifier(match["name"], match["model"], checked_mode(match["mode"] or "direct"))
+
+
+def checked_mode(mode: str) -> Mode:
+    """The mode itself. Raises ConfigurationError for another word."""
+    found = next((known for known in MODES if known == mode), None)
+    if found is None:
+        raise ConfigurationError(f"--mode {mode!r}: choose one of {', '.join(MODES)}")
+    return found
+
+
+def checked_probes(probes: Sequence[str]) -> tuple[str, ...]:
+    """The probes, each once. Raises ConfigurationError for another word."""
+    for probe in probes:
+        if probe not in PROBES:
+            raise ConfigurationError(f"--probe {probe!r}: choose one of {', '.join(PROBES)}")
+    return tuple(dict.fromkeys(probes))
+
+
+@anywhere
+def evaluate(
+    wanted: Evaluation, address: str | None = None, listener: Listener = SILENT
+) -> Evaluated:
+    """Ask every verifier, or find that it was asked, and measure.
+
+    Raises UserError before any work, InfrastructureError.
+    """
+    responses = read_responses(wanted.file, wanted.limit)
+    measuring.check_suite(responses, wanted.suite, wanted.n)
+    if wanted.suite == "bon":
+        if wanted.probes:
+            raise ConfigurationError("--probe needs --suite processbench")
+        responses = _first(responses, wanted.n)
+    configs = {each.name: _config(wanted, each) for each in wanted.verifiers}
+    if len(configs) < len(wanted.verifiers):
+        raise ConfigurationError("two baselines have the same name: rename one")
+    measures: list[Measure] = []
+    runs: dict[str, str] = {}
+    with Site(next(iter(configs.values())).cluster, address, listener) as site:
+        for config in configs.values():
+            require(config, site)
+            speller(config.models.verifier)
+        for name, found in configs.items():
+            config = _named(pinned(found), responses, wanted.file.stem)
+            listener.say(
+                f"{name}: {config.verify.mode}, {config.verify.histories} histories of "
+                f"{len(responses)} responses (run {config.run})"
+            )
+            measures += _measured(wanted, name, config, responses, site)
+            runs[name] = config.run
+    return Evaluated(tuple(measures), runs)
+
+
+evaluate_async = awaitable(evaluate)
+
+
+def _measured(
+    wanted: Evaluation,
+    name: str,
+    config: ScoreConfig,
+    responses: Sequence[Response],
+    site: Site,
+) -> list[Measure]:
+    n = wanted.per_response
+    histories = _asked(config, responses, site)
+    if wanted.suite == "bon":
+        counted = alike_now(responses, AnswerSettings())
+        return measuring.bon_measures(name, counted, histories, wanted.n, n)
+    threshold = wanted.threshold
+    if wanted.threshold_from is not None:
+        threshold = processbench.chosen_threshold(responses, histories, wanted.threshold_from, n)
+    found = measuring.processbench_measures(name, responses, histories, n, threshold)
+    for probe in wanted.probes:
+        probed = measuring.probe_responses(responses, probe)
+        answered = _asked(_named(config, probed, f"{wanted.file.stem}-{probe}"), probed, site)
+        found += measuring.probe_measures(
+            name, probe, responses, probed, histories, answered, n, threshold
+        )
+    return found
+
+
+def _asked(config: ScoreConfig, responses: Sequence[Response], site: Site) -> dict[str, Histories]:
+    run = score_run(config, responses, site)
+    return measuring.histories_of(scores_of(run), config.verify.histories)
+
+
+def _first(responses: Sequence[Response], n: int) -> list[Response]:
+    """The first n responses to each problem."""
+    seen: dict[str, int] = {}
+    kept = []
+    for response in responses:
+        seen[response.problem_id] = seen.get(response.problem_id, 0) + 1
+        if seen[response.problem_id] <= n:
+            kept.append(response)
+    return kept
+
+
+def _config(wanted: Evaluation, verifier: Verifier) -> ScoreConfig:
+    asked = {
+        **wanted.asked,
+        "floor": "off",  # that a model gives no verdicts is a result
+        "verify.mode": verifier.mode,
+        "verify.histories": wanted.per_response,
+    }
+    return recalled(config_of(verifier.model, wanted.file, wanted.settings, asked))
+
+
+def _named(config: ScoreConfig, responses: Sequence[Response], what: str) -> ScoreConfig:
+    """A run name that says what is scored, and changes with whatever the rewards depend on."""
+    depends = [binding(config), model_identity(config.models.verifier), input_digest(responses)]
+    digest = hashlib.sha256(canonical_json(depends)).hexdigest()[:8]
+    name = f"{what}-{Path(config.models.verifier.model).name}-{config.verify.mode}"
+    return replace(config, run=re.sub(r"[^\w.-]+", "-", f"evaluate-{name[:70]}-{digest}"))
+
+
+def write(found: Evaluated, folder: Path) -> None:
+    """Every figure as a number, in files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = schemas.to_table(Measure, found.measures)
+    (folder / "measures.parquet").write_bytes(write_parquet(table))
+    text = json.dumps(asdict(found), indent=1, ensure_ascii=False)
+    (folder / "measures.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Every text that goes into a model or comes out of it."""

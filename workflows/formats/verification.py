@@ -1,0 +1,169 @@
+r"""What a verifier's conversation looks like: exactly the format that is trained on
+(`workflows.formats.conversation`).
+
+    system      the critic's sentence (direct mode: its own)
+    user        Question: PROBLEM, blank line, first step; later turns are bare steps
+    assistant   <analyze>…</analyze> <verify>…</verify> <output>…$\boxed{Yes}$</output>
+
+Modes leave parts out: `direct` has the output alone, `cot` no `<verify>`, `code` no `<analyze>`;
+`code_not_run` has both and runs nothing. Openings are forced where their tokens are those of an
+uncut text: the blank that ends the analysis' lead-in is left to the model by a tokenizer that
+would join it to the next word (`lead_in_for`).
+
+Invariant: pure; a turn whose parts were written in the training format is that format to the
+letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from actors.engines.contract import Completion
+from actors.engines.healing import Spell, uncut
+from actors.sandbox.contract import Execution, Limits
+from storage.bounds import STRICT, Positive, Share, Temperature
+from storage.errors import InputError
+from storage.rows.records import CodeRun
+from workflows.formats import prompts
+from workflows.formats.conversation import QUESTION
+from workflows.formats.executed import Found, first_found, pieces, violation
+from workflows.formats.fences import unix
+from workflows.formats.rationale import printed
+from workflows.votes.rewards import reward_at
+
+Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
+EXECUTING: tuple[Mode, ...] = ("full", "code")
+"""Modes in which code is run."""
+YES, NO = "Yes", "No"
+VERDICT_OPENING = f"{prompts.OUTPUT_OPEN}\n**Judgement**: $\\boxed{{"
+VERDICT_REST = f"}}$\n{prompts.OUTPUT_CLOSE}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """Stage `score`: how the verifier looks at each step (defaults are GenPRM's)."""
+
+    __pydantic_config__ = STRICT
+
+    mode: Mode = "full"
+    """`full`: analysis, then code that is run; `cot`: analysis alone; `code`: code alone;
+    `code_not_run`: both, but the code is only written; `direct`: the verdict at once."""
+    histories: Positive = 1
+    """N of Maj@N: independent verifications, each with its own history; rewards are averaged."""
+    rounds: Positive = 3
+    """Generation rounds of one step's `<verify>`, with code run in between. A step that still
+    writes code in the last one is judged from its analysis alone."""
+    max_tokens: Positive = 2048
+    """Tokens of one step's turn, code outputs included; a step that needs more is judged from
+    its analysis alone, cut where it stands."""
+    temperature: Temperature = 0.6
+    top_p: Share = 0.95
+    top_k: int = 20
+    logprobs: Annotated[int, Field(ge=2)] = 20
+    """Likeliest tokens that are asked for at the verdict."""
+    output_chars: Positive = 2000
+    """Most characters of one code output that are fed back."""
+    seed: int = 0
+    """Seeds of requests derive from (seed, response, history, call)."""
+
+
+def check_verdicts(spell: Spell, model: str) -> None:
+    """Raise InputError where Yes or No is not one token behind `VERDICT_OPENING`."""
+    opened = list(spell(VERDICT_OPENING))
+    spelled = {word: list(spell(VERDICT_OPENING + word + VERDICT_REST)) for word in (YES, NO)}
+    tails = {tuple(tokens[len(opened) + 1 :]) for tokens in spelled.values()}
+    words = {tuple(tokens[: len(opened) + 1]) for tokens in spelled.values()}
+    if len(tails) > 1 or len(words) < 2 or any(word[:-1] != tuple(opened) for word in words):
+        raise InputError(
+            f"{model} can't be a verifier: its tokenizer has no single tokens for {YES} and {NO} "
+            "inside of \\boxed{}; take a model that has both"
+        )
+
+
+def lead_in_for(spell: Spell, lead_in: str) -> str:
+    """`lead_in`, without its end where that would join what follows."""
+    return lead_in[: uncut(spell, lead_in)]
+
+
+class TrainingForm:
+    """The training format in one of its modes, for `workflows.stages.score.Verifier`."""
+
+    analysis_stop = prompts.ANALYZE_CLOSE
+    verification_stop = prompts.VERIFY_CLOSE
+    pauses: tuple[str, ...] = (*prompts.FENCE_STOPS, prompts.OUTPUT_STOP)
+    verdict_opening = VERDICT_OPENING
+
+    def __init__(self, mode: Mode, output_chars: int, spell: Spell | None = None) -> None:
+        """`spell`: the model's tokenizer; without one, texts are taken to join anywhere."""
+        self.mode: str = mode
+        self.system = prompts.DIRECT_SYSTEM if mode == "direct" else prompts.CRITIC_SYSTEM
+        self.executes = mode in EXECUTING
+        self._analyzes = mode in ("full", "cot", "code_not_run")
+        self._verifies = mode in ("full", "code", "code_not_run")
+        self._output_chars = output_chars
+        self._spell = spell
+
+    def question(self, problem: str, step: str, number: int) -> str:
+        """The user's turn for step `number` (from 1)."""
+        return f"{QUESTION}{problem}\n\n{step}" if number == 1 else step
+
+    def analysis_opening(self, number: int) -> str | None:
+        """Tag and lead-in."""
+        if not self._analyzes:
+            return None
+        lead_in = prompts.analyze_lead_in(number)
+        if self._spell is not None:
+            lead_in = lead_in_for(self._spell, lead_in)
+        return f"{prompts.ANALYZE_OPEN}\n{lead_in}"
+
+    def analysis(self, opening: str, written: str) -> tuple[str, str]:
+        """(content without the lead-in, `<analyze>` part with a line's end).
+
+        Where code is run, none is in an analysis: what begins a block or an output is cut off.
+        """
+        if self.executes and (shown := pieces(unix(written))):
+            written = unix(written)[: shown[0].start]
+        part = f"{(opening + written).rstrip()}\n{prompts.ANALYZE_CLOSE}\n"
+        return written.strip(), part
+
+    def verification_opening(self) -> str | None:
+        """Tag and lead-in."""
+        if not self._verifies:
+            return None
+        return f"{prompts.VERIFY_OPEN}\n{prompts.VERIFY_LEAD_IN}\n"
+
+    def verification(self, opening: str, written: str) -> tuple[str, str]:
+        """(content without the lead-in, `<verify>` part with a line's end)."""
+        part = f"{(opening + written).rstrip()}\n{prompts.VERIFY_CLOSE}\n"
+        return written.strip(), part
+
+    def found(self, written: str, ran: bool) -> Found | None:
+        """See `workflows.formats.executed.first_found`."""
+        return first_found(written, ran)
+
+    def unrun(self, written: str, runs: Sequence[CodeRun]) -> str | None:
+        """See `workflows.formats.executed.violation`."""
+        return violation(written, runs)
+
+    def code_block(self, code: str) -> str:
+        """The block in its one spelling."""
+        return prompts.code_block(code)
+
+    def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
+        """(what is fed back, the `[Code Output]` block)."""
+        output = printed(execution, limits, self._output_chars)
+        return output, prompts.code_output(output)
+
+    def verdict(self, written: Completion) -> tuple[bool, float, str]:
+        """(called right, reward, rest of the turn) of the token behind `verdict_opening`.
+
+        A sampled token that is neither word stands in the history as the likelier of the two.
+        """
+        reward = reward_at(written.logprobs[0].top if written.logprobs else (), YES, NO)
+        said = written.text.strip()
+        right = said == YES if said in (YES, NO) else reward >= 0.5
+        return right, reward, (YES if right else NO) + VERDICT_REST

@@ -1,0 +1,77 @@
+"""Worked examples in prompts, for models that keep no form without them: base models, small ones.
+
+Each is shown as a question and its answer, in turns of their own, before what is really asked. A
+verification is shown without the marks of a thought, which chat templates cut out of earlier turns.
+
+Invariant: examples are the configuration's own texts, of the form that is read afterwards; none of
+them is a problem of the input, whose answer a prompt would then show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from storage.errors import ConfigurationError, ItemError
+from storage.rows.kinds import PATHS, RATIONALES
+from storage.rows.records import Message, Problem
+from workflows.answers import read_answer
+from workflows.formats import prompts, steps
+from workflows.formats.rationale import paragraphs
+from workflows.formats.steps import flaw
+from workflows.settings import StageSettings, WorkedRationale, WorkedSolution
+
+
+def solution_turns(examples: Sequence[WorkedSolution]) -> tuple[Message, ...]:
+    """The turns before a problem that is to be solved."""
+    return tuple(
+        turn
+        for shown in examples
+        for turn in (Message("user", shown.problem), Message("assistant", shown.solution.strip()))
+    )
+
+
+def rationale_turns(
+    examples: Sequence[WorkedRationale], state_verdict: bool = False, require_code: bool = True
+) -> tuple[Message, ...]:
+    """The turns before a solution that is to be verified."""
+    turns: list[Message] = []
+    for shown in examples:
+        asked = prompts.rationale_chat(shown.problem, shown.steps, state_verdict, require_code)
+        verified = f"{shown.verification.strip()}\n\n{prompts.FINAL}{shown.first_error}}}"
+        turns += (Message("user", asked.user), Message("assistant", verified))
+    return tuple(turns)
+
+
+def check_examples(settings: StageSettings, problems: Sequence[Problem]) -> None:
+    """Raise ConfigurationError for examples of another form, and for problems of the input."""
+    wrong = [*_of_other_form(settings), *_of_the_input(settings, problems)]
+    if wrong:
+        raise ConfigurationError("; ".join(wrong))
+
+
+def _of_other_form(settings: StageSettings) -> Iterator[str]:
+    for number, solved in enumerate(settings.sample.examples):
+        if reason := flaw("stop", solved.solution, read_answer(solved.solution)):
+            yield (
+                f"`stages.sample.examples.{number}`: such a solution would be invalid ({reason}): "
+                f"write at least two steps, from {steps.header(1).strip()!r} on, and a boxed answer"
+            )
+    for number, verified in enumerate(settings.rationalize.examples):
+        name = f"stages.rationalize.examples.{number}"
+        try:
+            paragraphs(verified.verification, len(verified.steps))
+        except ItemError as error:
+            yield f"`{name}`: such a verification would be dropped ({error}): correct it"
+        if verified.first_error not in (-1, *range(1, len(verified.steps) + 1)):
+            yield f"`{name}.first_error`: give -1, or the number of a step, from 1"
+
+
+def _of_the_input(settings: StageSettings, problems: Sequence[Problem]) -> Iterator[str]:
+    names = {" ".join(problem.problem.split()): problem.problem_id for problem in problems}
+    for stage in (PATHS.stage, RATIONALES.stage):
+        for number, example in enumerate(getattr(settings, stage).examples):
+            if named := names.get(" ".join(example.problem.split())):
+                yield (
+                    f"`stages.{stage}.examples.{number}` is problem {named!r} of the input, whose "
+                    "answer it would show: take another problem"
+                )

@@ -1,0 +1,109 @@
+"""Verifications become one verdict: the judge's aggregators, each pure in the stored rows.
+
+Invariant: a verification counts whole or not at all; one that was cut off or leaves a step without
+a verdict is unreadable (or, by setting, calls that step wrong). A tie is a split, never decided.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storage.rows.records import Judgement
+from workflows.settings import JudgeSettings
+
+NO_ERROR = -1
+"""The judge's index where no step is wrong."""
+
+
+class Unread(StrEnum):
+    """Why a source of the consensus says nothing; closed."""
+
+    JUDGE_UNREADABLE = "judge_unreadable"
+    """None of the votes or verifications can be read (or: the one that counts can't)."""
+    JUDGE_SPLIT = "judge_split"
+    """A tie."""
+    NO_VERIFICATION = "no_verification_agrees"
+    """No single verification says what their majority says: there is no text to go with it."""
+    TOOL_UNREADABLE = "tool_unreadable"
+    """A step has no code that says True or False."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Labels of the T steps, and where they come from."""
+
+    labels: tuple[bool, ...]
+    values: tuple[float, ...]
+    """Share of the counted verifications that call each step right."""
+    chosen: int
+    """Position among the path's rows of the verification that speaks for it."""
+    from_index: bool
+    """Whether the labels stand for nothing but the index of the first error."""
+
+
+def judge_labels(index: int | None, steps: int) -> list[bool]:
+    """The labels that an index stands for: right before it, wrong from it on; None: all right."""
+    return [index is None or step < index for step in range(steps)]
+
+
+def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...] | None:
+    """The labels that one verification gives; None where it is unreadable."""
+    if row.finish_reason != "stop":
+        return None
+    if settings.verdicts == "index":
+        index = row.index
+        return None if index is None else tuple(judge_labels(None if index < 0 else index, steps))
+    if settings.ungraded == "wrong":
+        return tuple(verdict is True for verdict in row.verdicts)
+    found = [verdict for verdict in row.verdicts if verdict is not None]
+    return tuple(found) if len(found) == steps else None
+
+
+def verdicts(
+    rows: Sequence[Judgement], settings: JudgeSettings, steps: int
+) -> list[Verdict] | Unread:
+    """The verdicts that stand for a path: one, or under `any` that of every verification."""
+    turn = "merge" if settings.aggregator == "meta_critique" else "verify"
+    counted = [(at, read(row, settings, steps)) for at, row in enumerate(rows) if row.round == turn]
+    readable = [(at, labels) for at, labels in counted if labels is not None]
+    if not readable:
+        return Unread.JUDGE_UNREADABLE
+    by_index = settings.verdicts == "index"
+    if settings.aggregator == "any":
+        return [Verdict(labels, _share([labels]), at, by_index) for at, labels in readable]
+    if settings.aggregator in ("single", "meta_critique"):
+        at, first = counted[0]
+        return Unread.JUDGE_UNREADABLE if first is None else [
+            Verdict(first, _share([first]), at, by_index)
+        ]  # fmt: skip
+    votes = [labels for _, labels in readable]
+    if settings.aggregator == "outcome_vote":
+        right = sum(all(labels) for labels in votes)
+        if 2 * right == len(votes):
+            return Unread.JUDGE_SPLIT
+        agreeing = [each for each in readable if all(each[1]) == (2 * right > len(votes))]
+        at, chosen = agreeing[0]
+        return [Verdict(chosen, _share([labels for _, labels in agreeing]), at, by_index)]
+    return _step_vote(readable, by_index)
+
+
+def _step_vote(
+    readable: Sequence[tuple[int, tuple[bool, ...]]], by_index: bool
+) -> list[Verdict] | Unread:
+    """Majority per step; the first verification that says the same speaks."""
+    votes = [labels for _, labels in readable]
+    tallies = [Counter(step) for step in zip(*votes, strict=True)]
+    if any(tally[True] == tally[False] for tally in tallies):
+        return Unread.JUDGE_SPLIT
+    voted = tuple(tally[True] > tally[False] for tally in tallies)
+    for at, labels in readable:
+        if labels == voted:
+            return [Verdict(voted, _share(votes), at, by_index)]
+    return Unread.NO_VERIFICATION
+
+
+def _share(votes: Sequence[tuple[bool, ...]]) -> tuple[float, ...]:
+    return tuple(sum(step) / len(votes) for step in zip(*votes, strict=True))

@@ -1,0 +1,144 @@
+"""What each source of the consensus says of a path: labels of its steps, or why it says nothing.
+
+    labels   stage `label`                      judge    the rationale's votes, or stage `judge`
+    tool     what the code of each step found   hybrid   tool verdicts and outcome, as one value
+    outcome  whether the path's answer is right
+
+Invariant: pure; a source that can't be read says so with a reason of `Unread`, and never stands in
+for another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES
+from storage.rows.records import Judgement, Path, PathLabels, Rationale
+from workflows.judging.ballots import NO_ERROR, Unread, judge_labels, verdicts
+from workflows.judging.tools import hybrid_values, tool_verdicts
+from workflows.settings import ConsensusSettings, JudgeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of a path of T steps."""
+
+    path_id: str
+    problem_id: str
+    steps: int
+    path: Path | None = None
+    labels: PathLabels | None = None
+    rationale: Rationale | None = None
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def right_answer(self) -> bool:
+        """Whether the path's own answer is right."""
+        if self.path is None:
+            raise ValueError("the outcome is asked of a path that is not there")
+        return self.path.correct
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one source says."""
+
+    labels: tuple[bool, ...]
+    """T values; for `outcome` all right, or the last one wrong."""
+    values: tuple[float, ...] = ()
+    chosen: int | None = None
+    """Position of the verification that says it."""
+    scope: str = "steps"
+    """How much is meant: `steps` (each label), `index` (the first error), `outcome` (any)."""
+
+
+Source = Callable[[Evidence, ConsensusSettings, JudgeSettings], "list[Reading] | Unread"]
+"""One reading, or several of which any may agree."""
+
+
+def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Unread:
+    """The votes as one 0-based index or NO_ERROR; a reason where they give none.
+
+    `majority`: the most frequent ballot, an unreadable one being a ballot too; a tie is a split.
+    `unanimous`: all votes must be readable and equal. An index beyond the last of the `steps`
+    steps is unreadable.
+    """
+    ballots = [vote if vote is not None and NO_ERROR <= vote < steps else None for vote in votes]
+    if aggregate == "unanimous":
+        if not ballots or None in ballots:
+            return Unread.JUDGE_UNREADABLE
+        ranked = Counter(ballots).most_common()
+        tied = len(ranked) > 1
+    else:
+        ranked = Counter(ballots).most_common()
+        tied = len(ranked) > 1 and ranked[0][1] == ranked[1][1]
+    if tied:
+        return Unread.JUDGE_SPLIT
+    index = ranked[0][0] if ranked else None
+    return Unread.JUDGE_UNREADABLE if index is None else index
+
+
+def _labels(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
+    if of.labels is None:
+        raise ValueError("labels are asked of a path that has none")
+    return [Reading(tuple(of.labels.labels))]
+
+
+def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
+    if of.judgements:
+        found = verdicts(of.judgements, judge, of.steps)
+        if isinstance(found, Unread):
+            return found
+        return [
+            Reading(each.labels, each.values, each.chosen, "index" if each.from_index else "steps")
+            for each in found
+        ]
+    if of.rationale is None:
+        return Unread.JUDGE_UNREADABLE
+    index = judge_index(of.rationale.votes, rule.aggregate, of.steps)
+    if isinstance(index, Unread):
+        return index
+    right = judge_labels(None if index == NO_ERROR else index, of.steps)
+    return [Reading(tuple(right), scope="index")]
+
+
+def _tool(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
+    found = _all_verdicts(of)
+    return Unread.TOOL_UNREADABLE if found is None else [Reading(tuple(found))]
+
+
+def _hybrid(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
+    found = _all_verdicts(of)
+    if found is None:
+        return Unread.TOOL_UNREADABLE
+    values = hybrid_values(found, of.right_answer, rule.discount)
+    return [Reading(tuple(value > 0 for value in values), tuple(values))]
+
+
+def _all_verdicts(of: Evidence) -> list[bool] | None:
+    found = tool_verdicts(of.rationale.executions if of.rationale else (), of.steps)
+    every = [verdict for verdict in found if verdict is not None]
+    return every if len(every) == of.steps else None
+
+
+def _outcome(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading]:
+    return [Reading((*[True] * (of.steps - 1), of.right_answer), scope="outcome")]
+
+
+SOURCES: Mapping[str, Source] = {
+    "labels": _labels,
+    "judge": _judge,
+    "tool": _tool,
+    "hybrid": _hybrid,
+    "outcome": _outcome,
+}
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "labels": (LABELS.stage,),
+    "judge": (RATIONALES.stage, JUDGEMENTS.stage),
+    "tool": (RATIONALES.stage, FORMALIZED.stage),
+    "hybrid": (RATIONALES.stage, FORMALIZED.stage),
+    "outcome": (PATHS.stage,),
+}
+"""Source -> the stages of which the road must have one."""

@@ -1,0 +1,104 @@
+"""What a step's label compares with what: one rule for measured and for smoothed MC values.
+
+Invariant: pure in two values and the settings, so that counts (`workflows.stages.label`) and
+beliefs about them (`workflows.estimation.posterior`) can't come to mean different labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from workflows.settings import LabelSettings
+
+
+class Unlabelled(StrEnum):
+    """Why the steps of a path have no labels; closed."""
+
+    MC_ZERO_START = "mc_zero_start"
+    """No rollout from the problem itself is right: relative progress has no denominator."""
+    NO_ZERO = "no_zero"
+    """It has a wrong answer and no state without a right rollout (`stages.label.unseen_zero`)."""
+    ROLLOUTS_MISSING = "rollouts_missing"
+    """A state has no rollouts, and nothing says what they would be."""
+
+
+def step_value(before: float, after: float, form: str, start: float = 1.0) -> float:
+    """What is compared with the threshold, for a step from MC `before` to MC `after`.
+
+    `ratio`: relative progress P_t = MC(s_t, a_t) / MC(s_t) (equation 9), 0 / 0 being 0; a step
+    out of a state with MC 0 (only with `after_first_zero: keep`) lost nothing and counts as 1.
+    `difference`: MC(s_t, a_t) - MC(s_t), the paper's other form. `hard` and `soft`: MC(s_t, a_t).
+    `start_ratio`: min(1, MC(s_t, a_t) / MC(s_1)), SCAN's, with MC(s_1) = `start`.
+    """
+    if form == "start_ratio":
+        return min(1.0, after / start) if start > 0 else 0.0
+    if form == "ratio":
+        if before > 0:
+            return after / before
+        return 1.0 if after > 0 else 0.0
+    return after - before if form == "difference" else after
+
+
+def is_right(value: float, settings: LabelSettings) -> bool:
+    """Equation 10: right where the value reaches the threshold; `hard`: where it exceeds it."""
+    return value > settings.threshold if settings.form == "hard" else value >= settings.threshold
+
+
+def first_error(labels: Sequence[bool]) -> int | None:
+    """0-based index of the first wrong step; None where all are right."""
+    return next((t for t, right in enumerate(labels) if not right), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleTable:
+    """The rule on a grid of G success probabilities: every step between two of its points."""
+
+    value: npt.NDArray[np.float64]
+    """(G, G): value of a step from point i to point j."""
+    right: npt.NDArray[np.bool_]
+    """(G, G): whether such a step is right."""
+    end_value: npt.NDArray[np.float64]
+    """(2, G): value of a last step from point i, by the path's answer (wrong, right)."""
+    end_right: npt.NDArray[np.bool_]
+    """(2, G)."""
+    falling: npt.NDArray[np.int64]
+    """(G * G,): positions of `value`, largest first."""
+    end_falling: npt.NDArray[np.int64]
+    """(2, G): the same for `end_value`."""
+
+
+def rule_table(grid: Sequence[float], settings: LabelSettings) -> RuleTable:
+    """`step_value` and `is_right` for every pair of points of the grid; the answer grades the end.
+
+    But for `after_first_zero: keep` a step into 0 is wrong whatever the form says of it, and a
+    right answer after 0 counts for nothing; that all steps between are wrong too follows where the
+    chain can't leave 0.
+    """
+    zero = settings.after_first_zero != "keep"
+
+    def right(value: float, after: float) -> bool:
+        return is_right(value, settings) and not (zero and after == 0)
+
+    ends = np.array([[b if a or not zero else 0.0 for a in grid] for b in (0.0, 1.0)])
+    value = np.array([[step_value(a, b, settings.form) for b in grid] for a in grid])
+    end = np.array(
+        [[step_value(a, b, settings.form) for a, b in zip(grid, row, strict=True)] for row in ends]
+    )
+    return RuleTable(
+        value,
+        np.array([[right(v, b) for v, b in zip(row, grid, strict=True)] for row in value]),
+        end,
+        np.array(
+            [
+                [right(v, b) for v, b in zip(*rows, strict=True)]
+                for rows in zip(end, ends, strict=True)
+            ]
+        ),
+        np.argsort(-value, axis=None, kind="stable"),
+        np.argsort(-end, axis=1, kind="stable"),
+    )

@@ -1,0 +1,1 @@
+"""Refinement of responses by a verifier's critiques."""

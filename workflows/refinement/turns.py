@@ -1,0 +1,239 @@
+"""Refinement to its end: critique and refinement in turns, with the accuracy of each.
+
+    FOLDER/responses.jsonl    the solutions after the last turn
+    FOLDER/turns.parquet, turns.json
+
+Accuracy needs known answers (`problems`): they are compared here, at the end, and never enter a
+prompt.
+
+Invariant: each half of a turn is a run that is named after what it depends on, so that the same
+call continues; figures come from committed rows alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from actors.models.identity import model_identity
+from actors.stopping import anywhere, awaitable
+from storage.errors import InputError
+from storage.objects.opening import open_store
+from storage.rows import schemas
+from storage.rows.parquet import write_parquet
+from storage.rows.records import Response
+from storage.runs.commits import canonical_json
+from storage.runs.run import Run
+from storage.runs.specs import input_digest
+from workflows.answers.grading import grader
+from workflows.formats.refinement import RefineSettings
+from workflows.inputs.problems import read_problems
+from workflows.inputs.responses import read_responses
+from workflows.refinement.run import (
+    RefineConfig,
+    Standing,
+    criticised,
+    refined,
+    refined_of,
+    start_refining,
+)
+from workflows.refinement.run import binding as refine_binding
+from workflows.runs.checks import require
+from workflows.runs.listening import SILENT, Listener
+from workflows.runs.reading import validated
+from workflows.runs.settling import pinned, recalled
+from workflows.runs.site import Site
+from workflows.scoring.asking import config_of, named_model
+from workflows.scoring.run import score_run, scores_of, speller
+from workflows.scoring.settings import ScoreConfig
+from workflows.scoring.settings import binding as score_binding
+from workflows.settings import AnswerSettings
+from workflows.stages.maker import makers
+from workflows.votes.rewards import THRESHOLD
+
+_ADAPTER: TypeAdapter[RefineConfig] = TypeAdapter(RefineConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """What is refined, by whom and how."""
+
+    model: str
+    """The verifier."""
+    generator: str
+    file: Path
+    problems: Path | None = None
+    """Known answers, for the accuracy."""
+    turns: int = 2
+    threshold: float = THRESHOLD
+    settings: RefineSettings = field(default_factory=RefineSettings)
+    score_settings: Path | None = None
+    """File of settings of the verifier, as `score --config` takes."""
+    score_asked: Mapping[str, Any] = field(default_factory=dict)
+    """Its further settings by dotted name."""
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How things stand before the first turn (0), and after each."""
+
+    turn: int
+    responses: int
+    accepted: int
+    """Responses in which nothing was judged wrong, so far."""
+    criticised: int
+    """Critiques that led to this turn."""
+    changed: int
+    """New solutions that could be had."""
+    accuracy: float | None
+    """Share of right answers; None where the answers are not known."""
+    accuracy_accepted: float | None
+    """The same among the accepted."""
+
+
+@anywhere
+def refine(
+    wanted: Refinement, address: str | None = None, listener: Listener = SILENT
+) -> tuple[Standing, list[Turn]]:
+    """All turns, or as many as something is judged wrong in. Raises UserError before any work."""
+    responses = read_responses(wanted.file, wanted.limit)
+    answers = known_answers(wanted.problems, responses)
+    asked = dict(wanted.score_asked)
+    config = recalled(config_of(wanted.model, wanted.file, wanted.score_settings, asked))
+    generator = replace(
+        recalled(_generator(wanted, config.store)), cluster=config.cluster, floor=config.floor
+    )
+    with Site(config.cluster, address, listener) as site:
+        require(generator, site)
+        require(config, site)
+        speller(config.models.verifier)
+        return _turns(wanted, responses, answers, pinned(config), pinned(generator), site)
+
+
+refine_async = awaitable(refine)
+
+
+def _turns(
+    wanted: Refinement,
+    responses: Sequence[Response],
+    answers: Mapping[str, str],
+    config: ScoreConfig,
+    generator: RefineConfig,
+    site: Site,
+) -> tuple[Standing, list[Turn]]:
+    standing = Standing(tuple(responses))
+    turns = [_turn(standing, 0, 0, answers)]
+    for number in range(1, wanted.turns + 1):
+        unread = standing.open
+        depends = [score_binding(config), model_identity(config.models.verifier)]
+        asking = replace(
+            config, run=_name("judge", wanted, number, [*depends, input_digest(unread)])
+        )
+        site.listener.say(f"turn {number}: {len(unread)} solutions to judge (run {asking.run})")
+        scores = scores_of(score_run(asking, unread, site))
+        standing, critiques = criticised(standing, scores, wanted.threshold)
+        turns[-1] = _turn(standing, turns[-1].criticised, turns[-1].changed, answers)
+        if not critiques:
+            site.listener.say(f"turn {number}: nothing is judged wrong any more")
+            break
+        depends = [refine_binding(generator), model_identity(generator.models.generator)]
+        again = replace(
+            generator, run=_name("refine", wanted, number, [*depends, input_digest(critiques)])
+        )
+        site.listener.say(f"turn {number}: {len(critiques)} solutions to refine (run {again.run})")
+        store = open_store(again.store)
+        again = site.settled(again, Run.find(store, again.run))
+        run = start_refining(again, critiques, store)
+        site.complete(run, again, makers)
+        run.finish()
+        new = refined_of(run)
+        standing = refined(standing, new)
+        turns.append(_turn(standing, len(critiques), len(new), answers))
+    return standing, turns
+
+
+def continue_refining(
+    run: Run, raw: dict[str, Any], address: str | None = None, listener: Listener = SILENT
+) -> Run:
+    """Ask again whatever one turn still lacks; `refine` itself goes on with the next turn."""
+    config = recalled(validated(_ADAPTER, raw, f"run {run.name}"), run)
+    with Site(config.cluster, address, listener) as site:
+        require(config, site)
+        run.check_input()
+        site.complete(run, site.settled(config, run), makers)
+        run.finish()
+    return run
+
+
+def _generator(wanted: Refinement, store: str) -> RefineConfig:
+    raw = {
+        "run": "refine",
+        "store": store,
+        "models": {"generator": named_model(wanted.generator)},
+        "refine": asdict(wanted.settings),
+    }
+    return validated(_ADAPTER, raw, "refine")
+
+
+def _name(what: str, wanted: Refinement, turn: int, depends: list[Any]) -> str:
+    """Says what is done, and changes with whatever its rows depend on."""
+    mark = hashlib.sha256(canonical_json(depends)).hexdigest()[:8]
+    return re.sub(r"[^\w.-]+", "-", f"{what}-{wanted.file.stem[:60]}-turn{turn}-{mark}")
+
+
+def known_answers(file: Path | None, responses: Sequence[Response]) -> dict[str, str]:
+    """problem_id -> answer; empty without a file. Raises InputError for a problem it lacks."""
+    if file is None:
+        return {}
+    answers = {problem.problem_id: problem.answer for problem in read_problems(file)}
+    lacking = next((row for row in responses if row.problem_id not in answers), None)
+    if lacking is not None:
+        raise InputError(
+            f"{file}: no answer of problem {lacking.problem_id!r}, which "
+            f"{lacking.response_id!r} answers: add it, or leave --problems out"
+        )
+    return answers
+
+
+def _turn(standing: Standing, asked: int, changed: int, answers: Mapping[str, str]) -> Turn:
+    right = asyncio.run(_right(standing.responses, answers)) if answers else {}
+    done = [right[name] for name in standing.accepted] if answers else []
+    return Turn(
+        turn=standing.turn,
+        responses=len(standing.responses),
+        accepted=len(standing.accepted),
+        criticised=asked,
+        changed=changed,
+        accuracy=sum(right.values()) / len(right) if right else None,
+        accuracy_accepted=sum(done) / len(done) if done else None,
+    )
+
+
+async def _right(responses: Sequence[Response], answers: Mapping[str, str]) -> dict[str, bool]:
+    judge = grader(AnswerSettings())
+    try:
+        verdicts = await asyncio.gather(
+            *(judge.grade(answers[row.problem_id], [row.answer]) for row in responses)
+        )
+    finally:
+        await judge.close()
+    return {row.response_id: verdict[0] for row, verdict in zip(responses, verdicts, strict=True)}
+
+
+def write(standing: Standing, turns: Sequence[Turn], folder: Path) -> None:
+    """The solutions after the last turn, and how every turn stood, as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in standing.responses)
+    (folder / "responses.jsonl").write_text("".join(lines), encoding="utf-8")
+    rows = [asdict(turn) for turn in turns]
+    (folder / "turns.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (folder / "turns.parquet").write_bytes(write_parquet(schemas.to_table(Turn, turns)))

@@ -1,0 +1,1 @@
+"""What any run is, whatever its road."""

@@ -1,0 +1,141 @@
+"""What the configuration of any run has, and where and how fast its work is done.
+
+Invariant: schedule, placement, checks and progress ask for nothing else, so that runs of every kind
+are driven by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from actors.engines.contract import EngineSettings
+from actors.sandbox.contract import SandboxSettings
+from storage.bounds import STRICT, Positive, Seconds, Share
+from storage.errors import ConfigurationError
+from storage.runs.layout import DEFAULT_STORE
+from workflows.road import StageSpec, model_roles
+from workflows.schedule.floor import FloorSetting
+
+Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
+"""What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """Where and how fast the work is done; never changes what is made."""
+
+    __pydantic_config__ = STRICT
+
+    engine_slots: Positive | None = None
+    """Engines that may run at once, counted in GPUs, of which none takes more than there are; None:
+    all GPUs of the cluster, or 1."""
+    workers_per_role: Positive = 64
+    """Most workers of one model role."""
+    workers_per_server: Positive = 1
+    """Most workers of a role whose model is a server elsewhere (`kind: endpoint`); each keeps up to
+    `max_in_flight` requests there."""
+    parallel_shards: Positive = 4
+    """Shards in flight on one worker, so that its engine never drains between shards."""
+    most_parallel_shards: Positive = 16
+    """Most shards in flight on one worker whose engine's queue runs empty all the same, as it does
+    where rounds wait for their longest sample; what ends above `parallel_shards` is replaced only
+    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103."""
+    window: Positive = 32
+    """Most shards that wait before a stage; a slow stage stops the one before it."""
+    attempts: Positive = 3
+    """Tries of a shard before the run stops, or before one that kills its worker is taken apart."""
+    retry_pause_s: Annotated[float, Field(ge=0)] = 5.0
+    """Pause before what failed is tried again; three times as long each time."""
+    deadline_floor_s: Seconds = 600.0
+    """No shard is late before so many seconds."""
+    deadline_factor: Annotated[float, Field(ge=1)] = 5.0
+    """A shard is late after so many medians of its stage, and gets a twin where there is room."""
+    trouble_share: Share = 0.2
+    """The run stops when more of a stage's items are dropped by trouble (not by a rule)."""
+    trouble_after: Positive = 50
+    """Items of a stage before that share means anything."""
+    exception_share: Share = 0.01
+    """The run stops when more of a stage's items, of at least 200, ended in an exception: a fault
+    of the program, not of the items."""
+    sandbox_actors: Positive | None = None
+    """Actors that run code; each has `sandbox.slots` slots and `sandbox.sessions` sessions. None:
+    as many as the cluster's `sandbox` resource counts, one where it has none."""
+    ask: Mapping[Kept, Positive] = field(default_factory=dict)
+    """What Ray's autoscaler is asked for until the work is done: GPUs (`GPU`), those kept for a
+    role, or executors (`sandbox`). Empty: the cluster as it is."""
+    place_patience_s: Seconds = 1800.0
+    """How long engines wait for a place, and work for nodes that were asked for, before the run
+    stops (resumable). An engine's start has as long as it needs, until for so long (ten
+    minutes at least) nothing moved: no byte of its weights was read, its processes did not work."""
+    cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
+    """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
+    without GPUs: the run waits for some."""
+    ray_address: str | None = None
+    """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What any run needs, whatever its road makes."""
+
+    __pydantic_config__ = STRICT
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the run: letters, digits, dot, dash, underscore."""
+    store: str = DEFAULT_STORE
+    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    shard_size: Positive = 32
+    """Items in one shard: the unit of work, of commit and of what a crash can cost."""
+    models: Any
+    """A field for each role."""
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    floor: FloorSetting = 0.05
+    """The run stops, with three texts that show why, where a stage can use less than this share of
+    the texts that its model wrote (at least 48, of 16 requests): solutions without a box or without
+    steps, verifications of another form, texts that don't end. What is merely wrong is of use.
+    `off`: it goes on."""
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @property
+    def road(self) -> tuple[StageSpec, ...]:
+        """The stages after the input. Raises ConfigurationError."""
+        raise NotImplementedError
+
+    @property
+    def makes(self) -> tuple[Any, ...]:
+        """What makes the rows of each stage of the road (`workflows.stages.kit.Stage`)."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> Any:
+        """What its stages are told."""
+        raise NotImplementedError
+
+    @property
+    def heal(self) -> bool:
+        """Whether the end of a forced beginning is left to the model."""
+        return False
+
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """Role -> engine, for the roles of the road. Raises ConfigurationError."""
+        return {role: self.engine(role) for role in model_roles(self.road)}
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a stage of the road needs the sandbox."""
+        return any(stage.runs_code for stage in self.road)
+
+    def engine(self, role: str) -> EngineSettings:
+        """The engine of a role. Raises ConfigurationError where it is not set."""
+        settings: EngineSettings | None = getattr(self.models, role)
+        if settings is None:
+            stages = ", ".join(stage.name for stage in self.road if stage.role == role)
+            raise ConfigurationError(
+                f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
+            )
+        return settings

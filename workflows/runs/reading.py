@@ -1,0 +1,113 @@
+"""Plain settings into validated frozen values: YAML, and what is wrong with it in one line.
+
+Invariant: an unknown key, a missing field or a value out of bounds is one line that names the key
+and says what to change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from storage.errors import ConfigurationError
+
+Config = TypeVar("Config")
+
+
+class _TwiceGiven(yaml.YAMLError):
+    """One mapping has a key twice."""
+
+    def __init__(self, key: object, where: yaml.Mark) -> None:
+        super().__init__(f"the key `{key}` is given twice: remove one")
+        self.problem_mark = where
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The mapping, before merged ones (`<<`) are put into it, which may be overridden.
+
+        Raises YAMLError with the line of the second one.
+        """
+        node = super().compose_mapping_node(anchor)
+        seen: set[object] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+            if name in seen:
+                raise _TwiceGiven(key.value, key.start_mark)
+            seen.add(name)
+        return node
+
+
+def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of a file as they are written; what is overridden is replaced, unless None."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        said = str(error) if isinstance(error, _TwiceGiven) else "not valid YAML"
+        raise ConfigurationError(f"{path}: {said}{line}") from None
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{path}: must be a mapping of settings")
+    raw.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    return raw
+
+
+def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) -> Config:
+    """Validate plain data of any kind; raises ConfigurationError naming the keys that are wrong."""
+    try:
+        config = adapter.validate_python(raw)
+    except ValidationError as error:
+        lines = [_explain(e["loc"], e["type"], e["msg"]) for e in error.errors()]
+        raise ConfigurationError(f"{source}: " + "; ".join(lines)) from None
+    if wrong := list(_truths_for_numbers(raw, config)):
+        raise ConfigurationError(f"{source}: {'; '.join(wrong)}")
+    return config
+
+
+def _truths_for_numbers(raw: Any, value: Any, key: str = "") -> Iterator[str]:
+    """Where `true` or `false` was written and a number was made of it."""
+    if isinstance(raw, bool) and isinstance(value, int | float) and not isinstance(value, bool):
+        yield f"`{key}`: must be a number, not {str(raw).lower()}"
+    elif isinstance(raw, dict):
+        for name, inner in raw.items():
+            where = f"{key}.{name}" if key else str(name)
+            within = isinstance(value, Mapping)
+            found = value.get(name) if within else getattr(value, str(name), None)
+            yield from _truths_for_numbers(inner, found, where)
+
+
+def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in location)
+    if kind == "unexpected_keyword_argument" or kind == "extra_forbidden":
+        return f"unknown key `{key}`: remove it or correct its name"
+    if kind in ("missing", "missing_argument"):
+        return f"`{key}` is missing: add it"
+    return f"`{key}`: {message[0].lower()}{message[1:]}"
+
+
+def local_model(folder: Path, model: str) -> str:
+    """A model's folder, made absolute (`~` is the user's own); a hub's name as it is."""
+    if model.startswith("~"):
+        return str(Path(model).expanduser())
+    return str((folder / model).resolve()) if model.startswith((".", "/")) else model
+
+
+def store_url(text: str) -> str:
+    """`file:FOLDER` or a bare folder becomes `file:///…` relative to the working directory."""
+    if text.startswith("file:") and not text.startswith("file://"):
+        text = text.removeprefix("file:")
+    if "://" in text:
+        return text
+    return f"file://{os.path.abspath(text)}"

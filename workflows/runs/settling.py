@@ -1,0 +1,198 @@
+"""What is left open in a configuration, decided once, when a run is created.
+
+What the result depends on (a model's commit, the precision of `dtype: auto`, the context of a
+verifier) is then in the run's spec, and whoever continues the run takes it from there: no worker
+decides it again. What only speed depends on (sequences in flight, sessions) follows the machine on
+which engines run now.
+
+Invariant: what is named is left as it is; a run whose spec says `auto`, or no commit, goes on as it
+began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from actors.engines.contract import IN_FLIGHT, EngineSettings
+from actors.machines.fitness import dtype_for
+from actors.machines.machine import Machine
+from actors.models.facts import ModelFacts
+from actors.models.fetching import resolved, tokenizer_of
+from actors.models.source import ModelSource
+from storage.rows.kinds import RATIONALES
+from storage.runs.run import Run
+from storage.runs.specs import ENGINES, Spec
+from workflows.runs.configuration import RunConfig
+
+LONGEST_CONTEXT = 32768
+"""Context of a verifier that says nothing of its own: some models allow 131,072 tokens, for which
+a GPU may have no room, and no verification is so long."""
+IN_FLIGHT_ON_GPU = {"verifier": 128, "generator": 256}
+IN_FLIGHT_ON_CPU = {"verifier": 48, "generator": 48}
+"""Sequences at once on one engine of a role; of another role
+`actors.engines.contract.IN_FLIGHT`."""
+SESSIONS_ON_CPU = 24
+"""Most histories of a verifier that have run code, at once: each keeps an interpreter (some 80 MB,
+and a second of a processor to come up), of which `sandbox.slots` run."""
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the engines of a role may run."""
+
+    machines: Sequence[Machine]
+    facts: ModelFacts
+    """Of their model."""
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether they run on GPUs."""
+        return any(machine.gpus for machine in self.machines)
+
+
+PlaceOf = Callable[[str], Place | None]
+"""Role -> where its engines may run."""
+
+
+def recalled(config: Config, *begun: Run | None) -> Config:
+    """The configuration with what was trained named by its store, and every model and tokenizer at
+    the commit, or digest, that was recorded of it; not healed, and with the attempts that it began
+    with, where the run began before these had their defaults.
+
+    `begun`: the run, and the one that it derives from, as far as there are any. Nobody is asked.
+    """
+    specs = [run.spec for run in begun if run is not None]
+    engines = {}
+    for role, engine in config.engines.items():
+        spec = next((spec for spec in specs if role in spec.models), None)
+        if engine.kind != "scripted":
+            engine = _recalled(engine, config.store, role, spec)
+        engines[role] = engine
+    changed: Any = with_engines(config, engines)
+    for part in ("stages", "refine"):
+        said = specs[0].configuration.get(part) if specs else None
+        if said is not None and "heal" not in said:
+            changed = replace(changed, **{part: replace(getattr(changed, part), heal=False)})
+    written = specs[0].configuration.get("stages", {}).get(RATIONALES.stage) if specs else None
+    if written is not None and "require_code" not in written:
+        again = replace(changed.stages.rationalize, attempts=written["attempts"])
+        changed = replace(changed, stages=replace(changed.stages, rationalize=again))
+    return changed  # type: ignore[no-any-return]
+
+
+def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) -> EngineSettings:
+    options = dict(engine.options)
+    revision = engine.revision or _text(options.pop("revision", None))
+    model = ModelSource(engine.model, revision)
+    if engine.kind == "vllm":
+        model = model.within(store).as_in(spec.models[role] if spec else None)
+    revision = engine.tokenizer_revision or _text(options.pop("tokenizer_revision", None))
+    tokenizer = ModelSource(engine.tokenizer or engine.model, revision)
+    if engine.tokenizer or engine.kind != "vllm":
+        said = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
+        tokenizer = tokenizer.within(store).as_in(said.get("tokenizer"))
+    return replace(
+        engine,
+        model=model.name,
+        revision=model.revision,
+        tokenizer=tokenizer.name if engine.tokenizer else None,
+        tokenizer_revision=tokenizer.revision,
+        options=options,
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def pinned(config: Config) -> Config:
+    """The configuration with the commit of every model and tokenizer that the hub has, and the
+    digest of what was trained, as they are now. Raises InputError and NothingFound."""
+    return with_engines(config, {role: _pinned(one) for role, one in config.engines.items()})
+
+
+def _pinned(engine: EngineSettings) -> EngineSettings:
+    if engine.kind == "vllm":
+        found = resolved(ModelSource(engine.model, engine.revision))
+        engine = replace(engine, revision=found.revision)
+    if engine.tokenizer or engine.kind == "endpoint":
+        found = resolved(tokenizer_of(engine))
+        engine = replace(engine, tokenizer_revision=found.revision)
+    return engine
+
+
+def settled(config: Config, place_of: PlaceOf, *begun: Mapping[str, Any] | None) -> Config:
+    """The configuration with all that the result depends on decided.
+
+    `place_of` a role is asked only where it matters, and None where it is not known; `begun`: what
+    specs say of the engines (`binding`), the run's own before that of the one it is derived from.
+    Raises as `pinned`.
+    """
+    engines = {}
+    for role, engine in config.engines.items():
+        stored = next((found[role] for found in begun if found and role in found), None)
+        if stored is None or engine.revision or engine.tokenizer_revision:
+            engine = _pinned(engine)
+        local = engine.kind == "vllm"
+        engines[role] = _bound(engine, role, stored, place_of) if local else engine
+    return with_engines(config, engines)
+
+
+def fitted(config: Config, place_of: PlaceOf) -> Config:
+    """The configuration with what only speed depends on decided, for the machines of now."""
+    engines = {}
+    for role, engine in config.engines.items():
+        if engine.kind != "scripted" and engine.max_in_flight is None:
+            place = place_of(role) if engine.kind == "vllm" and role in IN_FLIGHT_ON_GPU else None
+            known = IN_FLIGHT_ON_CPU if place and not place.has_gpus else IN_FLIGHT_ON_GPU
+            engine = replace(engine, max_in_flight=known.get(role, IN_FLIGHT))
+        engines[role] = engine
+    return _with_sessions(with_engines(config, engines), place_of)
+
+
+def _bound(
+    engine: EngineSettings,
+    role: str,
+    stored: Mapping[str, Any] | None,
+    place_of: PlaceOf,
+) -> EngineSettings:
+    """What the result depends on."""
+    if engine.dtype == "auto":
+        if stored is not None:
+            engine = replace(engine, dtype=stored["dtype"])
+        elif place := place_of(role):
+            engine = replace(engine, dtype=dtype_for(place.machines, engine, place.facts))
+    if engine.max_model_len is None and role in IN_FLIGHT_ON_GPU:
+        if stored is not None:
+            engine = replace(engine, max_model_len=stored["max_model_len"])
+        elif place := place_of(role):
+            longest = min(place.facts.context or LONGEST_CONTEXT, LONGEST_CONTEXT)
+            engine = replace(engine, max_model_len=longest)
+    return engine
+
+
+def _with_sessions(config: Config, place_of: PlaceOf) -> Config:
+    asking = {str(stage.role) for stage in config.road if stage.runs_code}
+    engines = {
+        role: engine
+        for role, engine in config.engines.items()
+        if role in asking and engine.kind != "scripted"
+    }
+    if config.sandbox.sessions or not engines:
+        return config
+    sandbox = config.sandbox.for_in_flight(max(one.in_flight for one in engines.values()))
+    verifier = place_of("verifier") if "verifier" in engines else None
+    if verifier and not verifier.has_gpus:
+        sandbox = replace(sandbox, sessions=min(sandbox.sessions, SESSIONS_ON_CPU))
+    changed: Any = config
+    return replace(changed, sandbox=sandbox)  # type: ignore[no-any-return]
+
+
+def with_engines(config: Config, engines: Mapping[str, EngineSettings]) -> Config:
+    """The configuration with other engines."""
+    changed: Any = config
+    return replace(changed, models=replace(changed.models, **engines))  # type: ignore[no-any-return]

@@ -1,0 +1,322 @@
+"""Where the work of a command is done: on this machine, or on a cluster that it joins.
+
+Everything is looked at before anything is opened: this machine by the driver, a cluster's nodes by
+a task on one node of each kind. What was found decides what is left open in a configuration.
+
+Invariant: a cluster is joined, or started here, once for a command and only when it is needed;
+nothing is written to the store here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
+
+from actors.engines.contract import Chat
+from actors.machines.looking import Look, Wanted, look_at
+from actors.stopping import terminable, told_to_stop
+from actors.workers.ray_models import NodeModels
+from actors.workers.ray_nodes import (
+    NodeKind,
+    amounts,
+    kept_nodes,
+    looked_at,
+    node_kinds,
+    nodes_asked,
+    nodes_now,
+    nodes_said,
+    slots_of_cluster,
+)
+from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
+from storage.errors import ConfigurationError
+from storage.rows.records import Message
+from storage.runs.run import Run
+from workflows.runs.configuration import ClusterSettings, RunConfig
+from workflows.runs.driving import continue_run, standing
+from workflows.runs.listening import SILENT, Listener, Watching
+from workflows.runs.placing import placements
+from workflows.runs.settling import Place, fitted, settled
+from workflows.runs.slots import SlotsNow
+from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
+from workflows.runs.workload import (
+    asked_nodes,
+    kept_roles,
+    taking_turns,
+    too_large,
+    waits_for_gpus,
+)
+from workflows.schedule.crews import ENGINES
+from workflows.schedule.nodes import Slots
+
+METERS_EVERY_SECONDS = 1.0
+MEMORY_PATIENCE_S = 30.0
+"""For GPU memory that a command which was just killed is about to give back."""
+START_S = 600.0
+"""The least that nothing moves before an engine's start is given up: a disk may be slow."""
+FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
+"""Role -> how its answers are made to begin."""
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+class Site:
+    """Use as a context manager; what was joined or started is left or ended at its end."""
+
+    def __init__(
+        self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
+    ) -> None:
+        """`address`: of a cluster, in the place of what is set for it."""
+        self.listener = listener
+        self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
+        self._executors = cluster.sandbox_actors
+        self._open = contextlib.ExitStack()
+        self._joined = False
+        self._on_gpus = False
+        """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
+        self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def gpus(self) -> int:
+        """GPUs of the cluster, which is joined or started."""
+        self._join()
+        return kept_nodes(("GPU",)).get("GPU", 0)
+
+    def gpus_for(self, workers: int, cores: int, patience_s: float) -> None:
+        """Wait until a cluster that was joined has a free GPU, with so many free cores beside it,
+        for each of some workers.
+
+        Its autoscaler is asked for them. Raises RunStopped, and ConfigurationError where no node
+        with GPUs has the cores.
+        """
+        with terminable():
+            self._join()
+            with nodes_asked([{"GPU": 1.0, "CPU": float(cores)}] * workers):
+                wait_for_free_gpus(workers, cores, patience_s, self.listener.say)
+
+    def machines(self, on_gpus: bool = False) -> list[Look]:
+        """This machine, or one node of each kind that a training may use."""
+        if not self.remote:
+            return [look_at(Wanted())]
+        self._join()
+        needed = "GPU" if on_gpus else "CPU"
+        return [looked_at(kind, Wanted()) for kind in node_kinds() if needed in kind.resources]
+
+    @property
+    def remote(self) -> bool:
+        """Whether the work is done on a cluster that this machine only joins."""
+        return self._address is not None
+
+    def looks(self, config: RunConfig) -> list[Look]:
+        """What was found where the work of `config` is to be done, each kind of node once."""
+        return [look for _, look in self._looked(config)]
+
+    def settled(self, config: Config, *begun: Run | None) -> Config:
+        """The configuration with all that the result depends on decided.
+
+        `begun`: the run, and the one that it derives from, as far as there are any.
+        """
+        specs = [run.spec.configuration.get("engines") if run else None for run in begun]
+        return settled(config, partial(self._place, config), *specs)
+
+    def complete(
+        self,
+        run: Run,
+        config: Config,
+        makers: Callable[[Run, Config], Mapping[str, MakeWorker]],
+    ) -> None:
+        """Make and commit whatever a run lacks; `makers` say how a worker of each role is made."""
+        if run.success() is not None or standing(run).finished:
+            return
+        with terminable():
+            config = fitted(config, partial(self._place, config))
+            self._drive_all(run, config, makers(run, config))
+
+    def _join(self) -> None:
+        if not self._joined:
+            session = ray_session(self._address, self._executors or 1, self.listener.head_lost)
+            self._open.enter_context(session)
+            self._joined = True
+
+    def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
+        for known, found in self._looks:
+            if known.engines == config.engines and known.runs_code == config.runs_code:
+                return found
+        found = self._look_at_nodes(config) if self.remote else ((None, _look_here(config)),)
+        self._looks.append((config, found))
+        return found
+
+    def _look_at_nodes(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
+        if not config.runs_code and not any(e.kind == "vllm" for e in config.engines.values()):
+            return ()
+        patience = config.cluster.place_patience_s
+        with terminable():
+            self._join()
+            asked = asked_nodes(config)
+            with nodes_asked(asked):
+                wait_for_nodes(asked, patience, self.listener.say)
+                found = self._looks_now(config)
+                looks = [look for _, look in found]
+                if not self._on_gpus and (waiting := waits_for_gpus(config, looks)):
+                    self._on_gpus = True
+                    wait_for_gpus(waiting, patience, self.listener.say)
+                    found = self._looks_now(config)
+        return found
+
+    def _looks_now(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
+        """A look at one node of each kind that engines or executors may be on.
+
+        Raises ConfigurationError where no node could ever hold one of the engines.
+        """
+        kinds = node_kinds()
+        there = {name for kind in kinds for name in kind.resources}
+        self._on_gpus = self._on_gpus or "GPU" in there
+        kept = kept_roles(config, there)
+        bundles = {
+            role: place.bundle
+            for role, place in placements(config, self._on_gpus, kept).items()
+            if place.bundle
+        }
+        if bundles and not config.cluster.ask and "GPU" in there:
+            for role in too_large(bundles, [kind.resources for kind in kinds]):
+                raise ConfigurationError(
+                    f"models.{role} needs {amounts(bundles[role])}, which none has "
+                    f"({nodes_said(nodes_now(), bundles[role].keys() - {'CPU'})}): lower "
+                    f"tensor_parallel, or let cluster.ask ask for such nodes"
+                )
+        found = []
+        for kind in kinds:
+            roles = [
+                role
+                for role, engine in config.engines.items()
+                if (
+                    engine.kind != "vllm"
+                    or not too_large({role: bundles.get(role, {})}, [kind.resources])
+                )
+                and _holds(kind, role, kept, self._on_gpus)
+            ]
+            code = config.runs_code and "sandbox" in kind.resources
+            if roles or code:
+                look = looked_at(kind, wanted(config, roles, code))
+                found.append((kind, lasting(look)))
+        return tuple(found)
+
+    def _place(self, config: RunConfig, role: str) -> Place | None:
+        found = [look for _, look in self._looked(config) if role in look.facts]
+        return Place([look.machine for look in found], found[0].facts[role]) if found else None
+
+    def _drive_all(self, run: Run, config: RunConfig, made: Mapping[str, MakeWorker]) -> None:
+        roles = tuple(config.engines)
+        asked = asked_nodes(config)
+        self._join()
+        with nodes_asked(asked):
+            if self.remote:
+                wait_for_nodes(asked, config.cluster.place_patience_s, self.listener.say)
+            on_gpus = self._on_gpus or self.gpus() > 0
+            kept = kept_roles(config, slots_of_cluster(roles))
+            # What the specification names is what runs, on every node.
+            sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
+            places = placements(config, on_gpus, kept)
+            found = standing(run)
+            before = {stage: len(shards) for stage, shards in found.done.items()}
+            road = run.spec.stages[1:]
+            with self.listener.working(run.name, road, found.shards, before) as progress:
+                models = NodeModels(config.engines, progress.say)
+                cluster = RayCluster(
+                    made, places, sandbox, config.cluster.sandbox_actors, models,
+                    progress.say, max(START_S, config.cluster.place_patience_s), run.name,
+                )  # fmt: skip
+                now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
+                later, slots = now if self.remote else None, now()
+                if on_gpus and (said := taking_turns(config, sum(slots[ENGINES].values()))):
+                    progress.note(said)
+                try:
+                    asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
+                except asyncio.CancelledError:
+                    raise KeyboardInterrupt from None
+
+
+def wanted(config: RunConfig, roles: Sequence[str], code: bool) -> Wanted:
+    """What is to be looked for, for some roles of a run."""
+    engines = {role: config.engines[role] for role in roles}
+    chats = {
+        role: Chat(
+            (Message("system", "Be brief."), Message("user", "1 + 1?")), FORCED.get(role, "")
+        )
+        for role in roles
+    }
+    return Wanted(engines, chats, config.sandbox if code else None)
+
+
+def _look_here(config: RunConfig) -> Look:
+    """This machine, once memory that is about to be given back has been."""
+    given_up = time.monotonic() + MEMORY_PATIENCE_S
+    while True:
+        found = look_at(wanted(config, list(config.engines), False))
+        unfit = [misfit for misfits in found.misfits.values() for misfit in misfits]
+        only_passing = bool(unfit) and all(misfit.passing for misfit in unfit)
+        if not only_passing or time.monotonic() > given_up:
+            return found
+        time.sleep(NODES_EVERY_S)
+
+
+def lasting(look: Look) -> Look:
+    """What keeps engines from a node of a cluster, whatever others are doing there just now."""
+    unfit = {
+        role: tuple(misfit for misfit in found if not misfit.passing)
+        for role, found in look.misfits.items()
+    }
+    return replace(look, misfits=unfit)
+
+
+def _holds(kind: NodeKind, role: str, kept: Sequence[str], on_gpus: bool) -> bool:
+    """Whether engines of a role may be opened on a kind of node."""
+    if role in kept:
+        return role in kind.resources
+    return ("GPU" if on_gpus else "CPU") in kind.resources
+
+
+async def _drive(
+    run: Run,
+    config: RunConfig,
+    cluster: RayCluster,
+    slots: Slots,
+    later: SlotsNow | None,
+    on_gpus: bool,
+    progress: Watching,
+) -> None:
+    async def watch_meters() -> None:
+        while True:
+            await asyncio.sleep(METERS_EVERY_SECONDS)
+            progress.meters(await cluster.progress())
+
+    here = asyncio.current_task()
+    assert here is not None
+    loop = asyncio.get_running_loop()
+    # Ray set a handler of its own, which would end the process before its workers are closed.
+    with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
+        watching = asyncio.create_task(watch_meters())
+        try:
+            await continue_run(run, config, cluster, slots, progress.happened, later, on_gpus)
+        except asyncio.CancelledError:
+            told_to_stop()
+            raise
+        finally:
+            watching.cancel()
+            await cluster.shutdown()

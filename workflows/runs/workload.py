@@ -1,0 +1,130 @@
+"""What a run asks of a cluster, and whether its nodes can give it.
+
+Invariant: pure in the configuration and in what was found of the nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from actors.machines.looking import Look
+from actors.machines.machine import GIB
+from storage.errors import ConfigurationError
+from workflows.runs.configuration import RunConfig
+
+
+def kept_roles(config: RunConfig, there: Collection[str]) -> list[str]:
+    """The roles of a road for which a cluster keeps nodes; `there`: its resources.
+
+    Raises ConfigurationError where it keeps some for one model and none for another: they would
+    wait for each other's GPUs for ever.
+    """
+    local = [role for role, engine in config.engines.items() if engine.kind == "vllm"]
+    kept = [role for role in local if role in there]
+    if kept and len(kept) < len(local):
+        lacking = ", ".join(role for role in local if role not in there)
+        raise ConfigurationError(
+            f"the cluster keeps nodes for {', '.join(kept)} and none for {lacking}: give nodes the "
+            f"resource of every model of the road, or of none"
+        )
+    return kept
+
+
+def asked_nodes(config: RunConfig) -> list[dict[str, float]]:
+    """`cluster.ask` as what one engine, or executor, each takes of a node; GPUs as what the engine
+    takes that needs most.
+
+    Raises ConfigurationError where engines of several GPUs do not fill what is asked.
+    """
+    sizes = {role: engine.tensor_parallel for role, engine in config.engines.items()}
+    asked: list[dict[str, float]] = []
+    for kept, count in config.cluster.ask.items():
+        largest = max(sizes, key=lambda role: sizes[role], default="") if kept == "GPU" else kept
+        size = sizes.get(largest, 1)
+        if count % size:
+            raise ConfigurationError(
+                f"engines of {size} GPUs (models.{largest}.tensor_parallel) do not fill the "
+                f"{count} of cluster.ask.{kept}: ask for a multiple of {size}"
+            )
+        asked += [{str(kept): float(size)}] * (count // size)
+    return asked
+
+
+def missing_nodes(asked: Sequence[Mapping[str, float]], there: Mapping[str, float]) -> list[str]:
+    """What has to come up before work can begin: of each kind that is asked for, room for one.
+
+    `there`: the most that one node has of each. A cluster with GPUs and no node that is kept for a
+    model is one that nobody labelled, and is taken as it is.
+    """
+    least = {kind: size for bundle in asked for kind, size in bundle.items()}
+    labels = least.keys() - {"sandbox", "GPU"}
+    unlabelled = bool(there.get("GPU")) and labels.isdisjoint(there)
+    return [
+        kind
+        for kind, size in least.items()
+        if there.get(kind, 0) < size and (kind == "GPU" or not unlabelled)
+    ]
+
+
+def too_large(
+    wanted: Mapping[str, Mapping[str, float]], nodes: Sequence[Mapping[str, float]]
+) -> list[str]:
+    """Roles whose workers, `wanted` as they are, no node could hold if it were empty."""
+    return [
+        role
+        for role, bundle in wanted.items()
+        if not any(
+            all(node.get(kind, 0) >= size for kind, size in bundle.items()) for node in nodes
+        )
+    ]
+
+
+def waits_for_gpus(config: RunConfig, looks: Sequence[Look]) -> list[str]:
+    """What is not opened on processors of a cluster that was joined, and why, in words.
+
+    `looks`: at its nodes, none of which has a GPU.
+    """
+    limit = config.cluster.cpu_model_gib
+    waiting = []
+    for role, engine in config.engines.items():
+        if engine.kind != "vllm":
+            continue
+        seen = [look for look in looks if role in look.misfits]
+        facts = [look.facts[role] for look in seen if role in look.facts]
+        size = facts[0].weights_bytes if facts else None
+        if not seen:
+            waiting.append(f"models.{role} (no node has a processor for it)")
+        elif engine.tensor_parallel > 1:
+            waiting.append(f"models.{role} ({engine.tensor_parallel} GPUs)")
+        elif facts and (size is None or size > limit * GIB):
+            said = "unknown size" if size is None else f"{size / GIB:.1f} GiB"
+            waiting.append(f"models.{role} ({said}, cluster.cpu_model_gib is {limit:g})")
+    return waiting
+
+
+def taking_turns(config: RunConfig, gpus: int) -> str:
+    """In one line: that models which share GPUs can't all stay open on so many; empty if they can.
+
+    They work all the same, as models that share none do; each turn loads a model anew.
+    """
+    shares = {
+        role: engine
+        for role, engine in config.engines.items()
+        if engine.kind == "vllm" and engine.gpu_share is not None
+    }
+    free = [100] * gpus
+    for size in sorted((engine.hundredths for engine in shares.values()), reverse=True):
+        fitting = [at for at, left in enumerate(free) if left >= size]
+        if not fitting:
+            break
+        free[min(fitting, key=lambda at: free[at])] -= size
+    else:
+        return ""
+    names = ", ".join(f"models.{role}" for role in shares)
+    parts = " + ".join(f"{engine.gpu_share:g}" for engine in shares.values())
+    whole = sum(engine.gpu_share or 0.0 for engine in shares.values())
+    there = f"{gpus} GPUs are" if gpus != 1 else "1 GPU is"
+    return (
+        f"{names} share GPUs (gpu_share {parts} = {whole:g}), and {there} there: they take turns, "
+        "each loaded anew; lower gpu_share until they fit, and all of them stay open"
+    )

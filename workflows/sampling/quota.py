@@ -1,0 +1,133 @@
+"""When the policy has been sampled enough, which samples are usable, and which go on.
+
+Invariant: every rule is a pure function of the samples seen so far, taken in the order of their
+indices, so that a repeated shard draws and selects the same paths. Invalid is not incorrect: an
+invalid path (see `workflows.formats.steps.flaw`) counts toward neither quota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from storage.rows.records import Path
+from workflows.sampling.knapsack import SamplingBudget, Tally, plan
+from workflows.sampling.rounds import Allocation
+from workflows.settings import SampleSettings
+
+
+class Unsampled(StrEnum):
+    """Why a problem does not go on from its samples; closed."""
+
+    NO_VALID_PATH = "no_valid_path"
+    """No sample is a whole solution with an answer."""
+    PASS_AT_1_LOW = "pass_at_1_low"
+    """The policy solves it too seldom (`stages.sample.least_pass_at_1`)."""
+    NO_CORRECT_PATH = "no_correct_path"
+    """No sample has the right answer."""
+    NO_INCORRECT_PATH = "no_incorrect_path"
+    """No sample has a wrong answer."""
+
+
+def usable(paths: Sequence[Path], correct: bool) -> list[Path]:
+    """The valid paths of one class, each text once, in the order of their indices."""
+    return [
+        path
+        for path in sorted(paths, key=lambda path: path.index)
+        if path.valid and path.duplicate_of is None and path.correct == correct
+    ]
+
+
+def pass_at_1(paths: Sequence[Path]) -> float:
+    """Share of right answers in the first round, invalid paths and duplicates included.
+
+    Only the first round: its size is fixed before anything is seen, while later rounds stop when
+    the rarer class is found, which would bias the estimate. 0.0 where there is no such round.
+    """
+    first = [path.correct for path in paths if path.round == 0]
+    return sum(first) / len(first) if first else 0.0
+
+
+def tally(paths: Sequence[Path]) -> Tally:
+    """The usable right, usable wrong and other samples of one problem."""
+    right, wrong = len(usable(paths, correct=True)), len(usable(paths, correct=False))
+    return Tally(right, wrong, len(paths) - right - wrong)
+
+
+def allocation(settings: SampleSettings) -> Allocation | None:
+    """The knapsack over a shard's problems; None where every problem goes on to its cap.
+
+    Every problem has the first round, which gives its Pass@1; what is left of `per_problem`
+    samples each then goes, batch by batch, where `workflows.sampling.knapsack` expects most.
+    A shard that is taken apart, since an item kills its worker, gives each problem its own share.
+    """
+    if settings.budget == "blind":
+        return None
+    budget = SamplingBudget(
+        right=settings.correct, wrong=settings.incorrect, round=settings.round, cap=settings.cap,
+        give_up=settings.give_up,
+    )  # fmt: skip
+
+    def next_samples(drawn: Sequence[Sequence[Path]]) -> Sequence[int]:
+        if not any(drawn):
+            return [min(settings.first_round, settings.cap)] * len(drawn)
+        tallies = [tally(paths) for paths in drawn]
+        left = settings.per_problem * len(drawn) - sum(each.samples for each in tallies)
+        return plan(tallies, max(0, left), budget)
+
+    return next_samples
+
+
+class QuotaRule:
+    """Adaptive rounds until both classes have their quota, within one shared cap."""
+
+    def __init__(self, settings: SampleSettings) -> None:
+        self._settings = settings
+
+    def next_round(self, paths: Sequence[Path]) -> int:
+        """Samples to draw next; 0 once both quotas are full or the cap is reached."""
+        wanted = self._settings
+        later = max(wanted.round, int(wanted.growth * len(paths)))
+        if wanted.select == "all" and paths:
+            return 0
+        if paths and pass_at_1(paths) < wanted.least_pass_at_1:
+            return 0
+        full = (
+            len(usable(paths, correct=True)) >= wanted.correct
+            and len(usable(paths, correct=False)) >= wanted.incorrect
+        )
+        size = later if paths else wanted.first_round
+        return 0 if full else max(0, min(size, wanted.cap - len(paths)))
+
+    def select(self, paths: Sequence[Path]) -> frozenset[str]:
+        """path_ids that go on: the first of each class by index, topped up where settings say so.
+
+        Empty where either class has no usable path.
+        """
+        right, wrong = usable(paths, correct=True), usable(paths, correct=False)
+        if pass_at_1(paths) < self._settings.least_pass_at_1:
+            return frozenset()
+        if self._settings.select == "all":
+            return frozenset(path.path_id for path in right + wrong)
+        if not right or not wrong:
+            return frozenset()
+        rights, wrongs = self._settings.correct, self._settings.incorrect
+        if self._settings.top_up:
+            rights, wrongs = (
+                rights + max(0, wrongs - len(wrong)),
+                wrongs + max(0, rights - len(right)),
+            )
+        return frozenset(path.path_id for path in right[:rights] + wrong[:wrongs])
+
+    def drop_reason(self, paths: Sequence[Path]) -> Unsampled | None:
+        """Why a problem does not go on; None where it does."""
+        right, wrong = usable(paths, correct=True), usable(paths, correct=False)
+        if not right and not wrong:
+            return Unsampled.NO_VALID_PATH
+        if pass_at_1(paths) < self._settings.least_pass_at_1:
+            return Unsampled.PASS_AT_1_LOW
+        if self._settings.select == "all":
+            return None
+        if not right:
+            return Unsampled.NO_CORRECT_PATH
+        return None if wrong else Unsampled.NO_INCORRECT_PATH

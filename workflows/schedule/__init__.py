@@ -1,0 +1,1 @@
+"""What starts next, where, and what becomes of what fails."""

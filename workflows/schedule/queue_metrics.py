@@ -1,0 +1,32 @@
+"""What the metrics are told of a schedule: its queues, its workers, its slots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from actors.metrics import count, show
+from workflows.schedule.schedule import Schedule
+
+METRICS_EVERY_S = 5.0
+
+
+async def tell_metrics(schedule: Schedule, run: str) -> None:
+    """Tell them again and again, until it is cancelled."""
+    counted: Counter[str] = Counter()
+    while True:
+        await asyncio.sleep(METRICS_EVERY_S)
+        for stage, (waiting, running) in schedule.queued().items():
+            of = {"run": run, "stage": stage}
+            show("stepmill_shards_waiting", of, waiting)
+            show("stepmill_shards_running", of, running)
+        for role, up in schedule.staff().items():
+            show("stepmill_workers", {"run": run, "role": role}, up)
+        for pool, slots in schedule.slots.items():
+            show("stepmill_slots", {"run": run, "pool": pool}, slots)
+        for name, total in (
+            ("stepmill_model_switches", schedule.switches),
+            ("stepmill_workers_replaced", schedule.replaced),
+        ):
+            count(name, {"run": run}, total - counted[name])
+            counted[name] = total

@@ -1,0 +1,1 @@
+"""Scoring: a verifier's rewards for responses."""

@@ -1,0 +1,98 @@
+"""The configuration of scoring a file with a model, from what somebody asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from actors.models.source import ModelSource
+from storage.errors import ConfigurationError
+from workflows.runs.reading import read, store_url, validated
+from workflows.scoring.settings import ScoreConfig
+
+_ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
+
+
+def config_of(
+    model: str, file: Path, settings: Path | None = None, asked: dict[str, Any] | None = None
+) -> ScoreConfig:
+    """The configuration of scoring `file` with `model`; `asked` maps dotted keys to values.
+
+    What is asked wins over the file of settings, and that over the defaults. A folder is run by
+    vLLM; with `models.verifier.url` the model is one that a server knows. Raises
+    ConfigurationError.
+    """
+    raw = read(settings) if settings else {}
+    wanted = {key: value for key, value in (asked or {}).items() if value is not None}
+    if "models.verifier.url" in wanted:
+        wanted["models.verifier.kind"] = "endpoint"
+    known_there = "models.verifier.url" in wanted and not Path(model).is_dir()
+    named = {"model": model} if known_there else named_model(model)
+    wanted |= {f"models.verifier.{key}": value for key, value in named.items()}
+    wanted["responses"] = str(file.resolve())
+    for key, value in wanted.items():
+        _set(raw, key.split("."), value)
+    given = "run" in raw
+    raw.setdefault("run", "score")
+    config = validated(_ADAPTER, raw, str(settings or "score"))
+    return replace(
+        config,
+        run=config.run if given else _usual_name(config),
+        store=store_url(config.store),
+    )
+
+
+def settings_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Dotted keys and values of `KEY=VALUE` texts, values as YAML reads them.
+
+    Raises ConfigurationError for a text of another form.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise ConfigurationError(f"--set {text!r}: write KEY=VALUE, e.g. verify.rounds=2")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigurationError(f"--set {text!r}: the value is not valid YAML") from None
+    return found
+
+
+def named_model(text: str) -> dict[str, str]:
+    """`model`, and `revision` where one is named, of FOLDER, ORG/NAME[@REVISION], training:NAME or
+    the URL of a stored training."""
+    if Path(text).is_dir():
+        return {"model": str(Path(text).resolve())}
+    if text.startswith("file:"):
+        return {"model": store_url(text)}
+    name, _, revision = text.partition("@")
+    if revision and ModelSource(name).on_hub:
+        return {"model": name, "revision": revision}
+    return {"model": text}
+
+
+def _usual_name(config: ScoreConfig) -> str:
+    """The same for the same model, file, mode and N, so that the same command continues."""
+    model, file = Path(config.models.verifier.model).name, Path(config.responses).stem
+    name = f"score-{model}-{file}-{config.verify.mode}-{config.verify.histories}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
+
+
+def _set(raw: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        inner = raw.get(part)
+        raw[part] = inner if isinstance(inner, dict) else {}
+        raw = raw[part]
+    raw[path[-1]] = value
+
+
+def stored_score(raw: dict[str, Any], name: str) -> ScoreConfig:
+    """The configuration that a run keeps of itself. Raises ConfigurationError."""
+    return validated(_ADAPTER, raw, f"run {name}")

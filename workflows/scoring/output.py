@@ -1,0 +1,131 @@
+"""The scores of a finished run as files, and what they come to.
+
+    FOLDER/scores.jsonl      one object per response: rewards, first error, every history
+    FOLDER/scores.parquet    the same rows (`storage.rows.records.Score`)
+
+Invariant: the files are written from commits alone, and replaced whole.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow.parquet as pq
+
+from storage.rows import schemas
+from storage.rows.records import Score
+from storage.runs.run import Run
+from workflows.scoring.run import scores_of
+
+_ROWS = 256
+"""Scores of one row group."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """What scoring came to."""
+
+    run: str
+    responses: int
+    scored: int
+    histories: int
+    """Histories that came through, of all responses."""
+    steps: int
+    judged_wrong: int
+    """Responses with a first error."""
+    degraded_share: float
+    """Share of steps that were judged without their code."""
+    code_runs: dict[str, int]
+    """Verdict of the sandbox -> executed blocks."""
+    tokens: int
+    dropped: dict[str, int]
+    first_error_right: float | None
+    """Share of labelled responses whose first error is the label; a dropped one is not."""
+
+
+def write_scores(run: Run, folder: Path) -> ScoreSummary:
+    """Write a finished run's scores to a folder, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counted = _Counted()
+    schema = schemas.schema_of(Score)
+    with (
+        _replaced(folder / "scores.jsonl") as lines,
+        _replaced(folder / "scores.parquet") as table,
+        pq.ParquetWriter(table, schema, compression="zstd") as parquet,
+    ):
+        for scores in _batches(scores_of(run)):
+            parquet.write_table(schemas.to_table(Score, scores))
+            for score in scores:
+                counted.add(score)
+                lines.write(json.dumps(asdict(score), ensure_ascii=False).encode() + b"\n")
+    totals = run.totals("score")
+    return counted.summary(run.name, run.spec.plan.items, totals.counts, totals.drops)
+
+
+class _Counted:
+    """Sums over scores."""
+
+    def __init__(self) -> None:
+        self.scored = self.histories = self.steps = self.wrong = self.degraded = 0
+        self.labelled = self.found = 0
+        self.code: Counter[str] = Counter()
+
+    def add(self, score: Score) -> None:
+        self.scored += 1
+        self.wrong += score.first_error >= 0
+        if score.label is not None:
+            self.labelled += 1
+            self.found += score.label == score.first_error
+        for history in score.histories:
+            self.histories += 1
+            self.steps += len(history.rewards)
+            self.degraded += sum(history.degraded)
+            self.code.update(run.verdict for run in history.executions)
+
+    def summary(
+        self, run: str, responses: int, counts: dict[str, int], drops: dict[str, int]
+    ) -> ScoreSummary:
+        labelled = self.labelled + (sum(drops.values()) if self.labelled else 0)
+        return ScoreSummary(
+            run=run,
+            responses=responses,
+            scored=self.scored,
+            histories=self.histories,
+            steps=self.steps,
+            judged_wrong=self.wrong,
+            degraded_share=self.degraded / max(1, self.steps),
+            code_runs=dict(self.code),
+            tokens=counts.get("tokens", 0),
+            dropped=drops,
+            first_error_right=self.found / labelled if labelled else None,
+        )
+
+
+def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
+    held: list[Score] = []
+    for score in scores:
+        held.append(score)
+        if len(held) == _ROWS:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+@contextmanager
+def _replaced(file: Path) -> Iterator[IO[bytes]]:
+    """A file that stands under its name only once it is whole."""
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,243 @@
+"""Stage `estimate`: Monte-Carlo rollouts from the states of every selected path of a shard.
+
+State 0, the bare problem, is rolled out once per problem: a probe chooses K, then it is topped up
+to K. The budget decides what each path asks for next, left to right, so that every prompt extends
+one that the engine's prefix cache has just seen. Many paths are in flight at once.
+
+Invariant: counts are a pure function of (run seed, problem, prefix, number of rollouts): paths
+with the same beginning share its rollouts, and the first of them in input order pays for them.
+A rollout that was cut or has no box is wrong. What was paid for becomes rows, also of paths that
+are dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from actors.engines.contract import Chat, Engine, Refusal, Sampling
+from actors.workers.contract import Grading, ReadAnswer, ShardResult, process_items
+from actors.workers.yields import Text, note_reply, solution_flaw
+from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
+from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
+from storage.runs.specs import Difference, Spec
+from storage.seeds import request_seed
+from workflows.answers import read_answer
+from workflows.estimation.budgets import SMOOTHED, budget_of, check_budget
+from workflows.estimation.contract import RolloutBudget
+from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
+from workflows.formats import steps
+from workflows.formats.solving import next_chat
+from workflows.labels.rule import Unlabelled
+from workflows.labels.support import RIGHT_ANSWER
+from workflows.settings import EstimateSettings, StageSettings, sampling_of
+from workflows.stages.kit import Kit, Stage
+
+CompletionChat = Callable[[Problem, str], Chat]
+"""(problem, opening of a solution) -> the chat that continues it."""
+Openings = Callable[[str, Sequence[str]], Sequence[str]]
+"""(a path's text, its steps) -> the opening at each state: what was written before the step, and
+the step's bare header."""
+
+
+class Completer:
+    """Rolls out states with the completion model."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        grader: Grading,
+        *,
+        chat: CompletionChat,
+        openings: Openings,
+        read_answer: ReadAnswer,
+        budget: RolloutBudget,
+        sampling: Sampling,
+        model: str,
+        seed: int,
+        stage: str = ROLLOUTS.stage,
+        from_policy: bool = False,
+        wrong_only: bool = False,
+    ) -> None:
+        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
+
+        `stage` tells the seeds of two completers of a run apart; one after `estimate` goes on with
+        the paths that were not dropped there. `from_policy`: the first round of
+        stage `sample` stands for the rollouts of state 0. `wrong_only`: a path whose own answer is
+        right has no rollouts but those of state 0.
+        """
+        self._engine = engine
+        self._grader = grader
+        self._chat = chat
+        self._openings = openings
+        self._read_answer = read_answer
+        self.budget = budget
+        self._sampling = sampling
+        self._model = model
+        self._seed = seed
+        self._stage = stage
+        self._from_policy = from_policy
+        self.wrong_only = wrong_only
+
+    async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
+        """Estimate the states of all selected paths of a shard.
+
+        Drops, per path: `mc_zero_start` where no rollout from the bare problem is right,
+        `too_long` where a prefix leaves no room. Raises InfrastructureError.
+        """
+        shard = Ledger(self, {problem.problem_id: problem for problem in rows[PROBLEMS]})
+        if self._from_policy:
+            shard.start_from(first_rounds(rows[PATHS]))
+        selected = [path for path in rows[PATHS] if path.selected]
+        if self._stage != ROLLOUTS.stage:
+            estimated = {row.path_id for row in rows[ROLLOUTS] if row.state == 0 and row.c}
+            selected = [path for path in selected if path.path_id in estimated]
+        try:
+            _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
+        finally:
+            await shard.close()
+        made = [self._row(*entry) for entry in shard.entries(selected)]
+        return ShardResult(
+            tuple(made),
+            tuple(drops),
+            {
+                "tokens": sum(row.tokens for row in made),
+                "rollouts": sum(row.n for row in made if not row.shared),
+                "truncated": sum(row.truncated for row in made if not row.shared),
+                "shared_rollouts": sum(row.n for row in made if row.shared),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop the engine and the grader."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._grader.close()
+
+    def states(self, path: Path) -> list[State]:
+        """The states of a path from which rollouts may start."""
+        openings = self._openings(path.text, path.steps)
+        return [State(tuple(path.steps[:at]), opening) for at, opening in enumerate(openings)]
+
+    async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
+        """Rollouts `start` to `start + n - 1` of a state."""
+        name = hashlib.sha256("\x1f".join(state.steps).encode()).hexdigest()
+        seed = request_seed(self._seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
+        reply = await self._engine.generate(
+            self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
+        )
+        said = [
+            self._read_answer(done.text) if done.finish_reason == "stop" else None
+            for done in reply.completions
+        ]
+        note_reply(
+            Text(problem.problem_id, done.text, solution_flaw(done.finish_reason, answer))
+            for done, answer in zip(reply.completions, said, strict=True)
+        )
+        ended = Counter(said)
+        answers = sorted(ended, key=lambda answer: (-ended[answer], answer is None, answer or ""))
+        verdicts = await self._grader.grade(problem.answer, answers)
+        table = tuple(
+            AnswerCount(answer, ended[answer], right and answer is not None)
+            for answer, right in zip(answers, verdicts, strict=True)
+        )
+        return Rollouts(
+            n=len(reply.completions),
+            c=sum(row.count for row in table if row.correct),
+            answers=table,
+            truncated=sum(done.finish_reason != "stop" for done in reply.completions),
+            tokens=sum(done.tokens for done in reply.completions),
+            seed=seed,
+        )
+
+    def spares(self, path: Path) -> bool:
+        """Whether a path gets no rollouts of its own."""
+        return self.wrong_only and path.correct
+
+    def _row(
+        self, path: Path, state: int, number: int, parts: Sequence[Rollouts], shared: bool
+    ) -> StateRollouts:
+        """The row of one state and round, from one request or several."""
+        total: Counter[tuple[str | None, bool]] = Counter()
+        for part in parts:
+            for answer in part.answers:
+                total[answer.answer, answer.correct] += answer.count
+        return StateRollouts(
+            path_id=path.path_id,
+            problem_id=path.problem_id,
+            state=state,
+            round=number,
+            n=sum(part.n for part in parts),
+            c=sum(part.c for part in parts),
+            answers=[
+                AnswerCount(answer, count, correct)
+                for (answer, correct), count in sorted(
+                    total.items(), key=lambda item: (-item[1], item[0][0] is None, item[0][0] or "")
+                )
+            ],
+            truncated=sum(part.truncated for part in parts),
+            stop_rule=RIGHT_ANSWER if self.spares(path) else self.budget.stop_rule,
+            shared=shared,
+            model=self._model,
+            seed=parts[0].seed,
+            tokens=0 if shared else sum(part.tokens for part in parts),
+        )
+
+
+def completer(kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> Completer:
+    """The completer of a run, or its prover."""
+    wanted = kit.settings.estimate
+    return Completer(
+        kit.engine,
+        kit.grader(),
+        chat=next_chat(kit.settings.sample),
+        openings=steps.openings,
+        read_answer=read_answer,
+        budget=budget_of(wanted, kit.settings.label, kit.chain),
+        sampling=sampling_of(wanted),
+        model=kit.model,
+        seed=kit.seed,
+        stage=stage,
+        from_policy=stage == ROLLOUTS.stage and wanted.start == "policy",
+        wrong_only=wanted.paths == "wrong",
+    )
+
+
+def check_rollouts(settings: StageSettings) -> None:
+    """Refuse rollouts that can't give the labels asked for. Raises ConfigurationError."""
+    check_budget(settings.estimate, settings.label)
+
+
+def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+    """A pilot says how rollouts are smoothed; where none are, only labels ask it."""
+    if setting not in ("estimate.pilot", "estimate.pilot_paths"):
+        return None
+    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
+
+
+ESTIMATE = Stage(
+    rows=ROLLOUTS,
+    role="completer",
+    reads=(PROBLEMS, PATHS),
+    says="rolls out from every state of every selected path: Monte-Carlo estimation",
+    settings=EstimateSettings,
+    check=check_rollouts,
+    redone=rolled_anew,
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    make=completer,
+)
+PROVER = Stage(
+    rows=PROVED,
+    role="prover",
+    reads=(PROBLEMS, PATHS, ROLLOUTS),
+    says="rolls out from the same states with another model",
+    also=(ROLLOUTS.stage,),
+    check=check_rollouts,
+    redone=rolled_anew,
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    make=partial(completer, stage=PROVED.stage),
+)

@@ -1,0 +1,135 @@
+"""Stage `formalize`: each step as a program for a theorem prover, run in the sandbox; no model.
+
+Invariant: a verdict is what the prover printed; a program that did not run to its end gives none,
+and the sandbox's own trouble is retried from the start of the solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from actors.sandbox.contract import Execution, Limits, Rejected, Sandbox
+from actors.sandbox.session import Interpreter, retried_item
+from actors.workers.contract import ShardResult, process_items
+from storage.rows.kinds import FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.records import CodeRun, Path, Rationale
+from storage.runs.specs import Difference, Spec
+from workflows.formats.paper_form import PaperForm
+from workflows.judging.formal import Informal, in_words, programs
+from workflows.settings import StageSettings
+from workflows.stages.judge import Entering, entering
+from workflows.stages.kit import Kit, Stage
+
+Programs = Callable[[str, Sequence[str]], list[str]]
+"""(problem, steps) -> a program per step. Raises ItemError where there is none."""
+Told = Callable[[Execution, Limits], tuple[str, str]]
+"""Execution -> (its output, the block that shows it)."""
+
+ATTEMPTS = 3
+"""Tries of one solution when its sandbox is lost."""
+
+
+class FormalVerifier:
+    """Runs the programs of every path's steps."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        *,
+        programs: Programs,
+        in_words: Callable[[str], str],
+        told: Told,
+        entering: Entering,
+        limits: Limits,
+    ) -> None:
+        self._sandbox = sandbox
+        self._programs = programs
+        self._in_words = in_words
+        self._told = told
+        self._entering = entering
+        self._limits = limits
+
+    async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
+        """Prove or refute every step of a shard's paths.
+
+        Drops, per path: the programs' reasons, `sandbox_lost`. Raises InfrastructureError.
+        """
+        problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
+
+        async def one(path: Path) -> list[Rationale]:
+            programs = self._programs(problems[path.problem_id], path.steps)
+            return [await retried_item(partial(self._prove, path, programs), ATTEMPTS)]
+
+        made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)
+        return ShardResult(
+            tuple(made), tuple(drops), {"code_runs": sum(len(row.executions) for row in made)}
+        )
+
+    async def close(self) -> None:
+        """Stop the sandbox."""
+        await self._sandbox.close()
+
+    async def _prove(self, path: Path, programs: Sequence[str]) -> Rationale:
+        executions: list[CodeRun] = []
+        verifications: list[str] = []
+        async with Interpreter(self._sandbox, path.path_id) as interpreter:
+            for step, program in enumerate(programs):
+                execution = await interpreter.run(program, self._limits)
+                output, block = self._told(execution, self._limits)
+                executions.append(
+                    CodeRun(
+                        step, program, output, str(execution.verdict),
+                        execution.wall_s, execution.queued_s,
+                    )
+                )  # fmt: skip
+                verifications.append(f"```python\n{program}\n```\n{block}".rstrip("\n"))
+        return Rationale(
+            path_id=path.path_id,
+            problem_id=path.problem_id,
+            analyses=[self._in_words(step) for step in path.steps],
+            verifications=verifications,
+            executions=executions,
+            votes=[],
+            text="",
+            code_rounds=len(executions),
+            finish_reason="stop",
+            model="",
+            seed=0,
+            tokens=0,
+        )
+
+
+def _prover(kit: Kit[StageSettings]) -> FormalVerifier:
+    return FormalVerifier(
+        kit.sandbox,
+        programs=programs,
+        in_words=in_words,
+        told=PaperForm(kit.settings.rationalize.output_chars).code_output,
+        entering=entering(kit.reads(LABELS)),
+        limits=kit.limits,
+    )
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return True if setting == "rationalize.output_chars" else None
+
+
+FORMALIZE = Stage(
+    rows=FORMALIZED,
+    role="cpu",
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
+    names_only=(LABELS,),
+    runs_code=True,
+    verifies=True,
+    says="asks a theorem prover about every step, where it can be put into formulas",
+    redone=_redone,
+    passed="put into formulas",
+    caveat="""\
+- Judgements are a theorem prover's, of the formulas that a program read from the steps: solutions
+  that it could not read were dropped, and whatever else a step says was not judged.
+""",
+    drops=(*Informal, *Rejected),
+    make=_prover,
+)

@@ -1,0 +1,230 @@
+"""Stage `judge`: independent verifications of every path, without code, by one model.
+
+A panel of seats (a prompt, and what it may see of the truth) is asked several times each; under
+meta-critique every verification is criticised by the same model and then written again.
+
+Invariant: a path is reduced to what a seat may know before anything is asked; every text that was
+paid for becomes a row, readable or not, so that votes can be counted again in another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from actors.engines.contract import Chat, Completion, Engine, Refusal, Sampling
+from actors.workers.contract import ShardResult, process_items
+from actors.workers.yields import Text, note_reply
+from storage.errors import ItemError
+from storage.rows.kinds import JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Judgement, Path, Problem
+from storage.runs.specs import Difference, Spec
+from storage.seeds import request_seed
+from workflows.judging.ballots import read
+from workflows.judging.references import check_references
+from workflows.judging.seats import Opinion, Seat, Unjudged, panel
+from workflows.settings import JudgeSettings, StageSettings, sampling_of
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
+
+Entering = Callable[[ShardRows], Sequence[Path]]
+"""The paths that enter a stage."""
+
+
+class Judge:
+    """Asks a panel about every path."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        panel: Sequence[Seat],
+        votes: int,
+        meta: bool,
+        only_wrong: bool,
+        readable: Callable[[Judgement], bool],
+        entering: Entering,
+        sampling: Sampling,
+        model: str,
+        seed: int,
+    ) -> None:
+        """`votes`: verifications per seat; `meta`: each is criticised and written again;
+        `only_wrong`: paths whose own answer is right are not judged (`right_answer`); `readable`:
+        whether a verification says anything."""
+        self._engine = engine
+        self._panel = panel
+        self._votes = votes
+        self._meta = meta
+        self._only_wrong = only_wrong
+        self._readable = readable
+        self._entering = entering
+        self._sampling = sampling
+        self._model = model
+        self._seed = seed
+
+    async def run(self, rows: ShardRows) -> ShardResult[Judgement]:
+        """Judge the paths of a shard.
+
+        Drops, per path: `right_answer`, `no_reference_solution`, `too_long`. Raises
+        InfrastructureError.
+        """
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
+
+        async def one(path: Path) -> list[Judgement]:
+            if self._only_wrong and path.correct:
+                raise ItemError(Unjudged.RIGHT_ANSWER)
+            problem = problems[path.problem_id]
+            parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
+            return [row for part in parts for row in part]
+
+        made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)
+        return ShardResult(
+            tuple(made),
+            tuple(drops),
+            {
+                "tokens": sum(row.tokens for row in made),
+                "verifications": sum(row.round == "verify" for row in made),
+                "unreadable": sum(row.round != "critique" and None in row.verdicts for row in made),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self._engine.close()
+
+    async def _ask(self, problem: Problem, path: Path, seat: Seat) -> list[Judgement]:
+        """All that one seat says of a path, in the order of its verifications."""
+        chat = seat.chat(problem, path.steps)
+        verified = await self._generate(chat, path, seat, 0, "verify", self._votes)
+        if not self._meta:
+            return verified
+        revised = await asyncio.gather(
+            *(self._revise(problem, path, seat, first) for first in verified)
+        )
+        return [row for part in zip(verified, revised, strict=True) for row in (part[0], *part[1])]
+
+    async def _revise(
+        self, problem: Problem, path: Path, seat: Seat, first: Judgement
+    ) -> list[Judgement]:
+        """The critique of a verification, and the verification written again."""
+        chat = seat.critique_chat(problem, path.steps, first.text)
+        (critique,) = await self._generate(chat, path, seat, first.number, "critique", 1)
+        said = critique.text.removeprefix(chat.prefill)
+        chat = seat.merge_chat(problem, path.steps, first.text, said)
+        return [critique, *await self._generate(chat, path, seat, first.number, "merge", 1)]
+
+    async def _generate(
+        self, chat: Chat, path: Path, seat: Seat, number: int, turn: str, count: int
+    ) -> list[Judgement]:
+        item = f"{path.path_id}\x1f{seat.prompt}\x1f{seat.sees}\x1f{turn}"
+        seed = request_seed(self._seed, JUDGEMENTS.stage, item, number)
+        reply = await self._engine.generate(chat, replace(self._sampling, n=count, seed=seed))
+
+        def row(offset: int, said: Completion) -> Judgement:
+            text = said.after(chat.prefill)
+            opinion = (
+                Opinion([], [], None) if turn == "critique" else seat.read(text, len(path.steps))
+            )
+            return Judgement(
+                path_id=path.path_id,
+                problem_id=path.problem_id,
+                prompt=seat.prompt,
+                sees=seat.sees,
+                number=number + offset,
+                round=turn,
+                analyses=opinion.analyses,
+                verdicts=opinion.verdicts,
+                index=opinion.index,
+                text=text,
+                finish_reason=said.finish_reason,
+                model=self._model,
+                seed=request_seed(self._seed, JUDGEMENTS.stage, item, number + offset),
+                tokens=said.tokens,
+            )
+
+        rows = [row(offset, said) for offset, said in enumerate(reply.completions)]
+        if turn != "critique":
+            note_reply(Text(path.path_id, made.text, self._flaw(made)) for made in rows)
+        return rows
+
+    def _flaw(self, row: Judgement) -> str | None:
+        if self._readable(row):
+            return None
+        return "truncated" if row.finish_reason != "stop" else "unreadable"
+
+
+def entering(labelled: bool) -> Entering:
+    """The paths that are verified: the selected ones, or those of them that are labelled."""
+
+    def paths(rows: ShardRows) -> Sequence[Path]:
+        known = {row.path_id for row in rows[LABELS]}
+        return [
+            path
+            for path in rows[PATHS]
+            if path.selected and (not labelled or path.path_id in known)
+        ]
+
+    return paths
+
+
+def says_something(settings: JudgeSettings, row: Judgement) -> bool:
+    """Whether a verification gives labels, of which the judge itself named any."""
+    named = row.index is not None or any(verdict is not None for verdict in row.verdicts)
+    return named and read(row, settings, len(row.verdicts)) is not None
+
+
+def _judge(kit: Kit[StageSettings]) -> Judge:
+    wanted = kit.settings.judge
+    return Judge(
+        kit.engine,
+        panel=panel(wanted),
+        votes=wanted.votes,
+        meta=wanted.aggregator == "meta_critique",
+        only_wrong=wanted.paths == "wrong",
+        readable=partial(says_something, wanted),
+        entering=entering(kit.reads(LABELS)),
+        sampling=sampling_of(wanted),
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+def _check(settings: StageSettings) -> None:
+    panel(settings.judge)
+
+
+def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
+    check_references(JUDGEMENTS.stage, settings.judge.sees, given)
+
+
+READ_BY_CONSENSUS = ("judge.aggregator", "judge.verdicts", "judge.ungraded")
+"""Settings that say how what was written is read later. (A meta-critique is written.)"""
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    if setting in READ_BY_CONSENSUS:
+        return "meta_critique" in found.stored + found.asked
+    return None
+
+
+JUDGE = Stage(
+    rows=JUDGEMENTS,
+    role="judge",
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
+    names_only=(LABELS,),
+    verifies=True,
+    says="verifies every path without code, by a panel of prompts",
+    settings=JudgeSettings,
+    check=_check,
+    check_input=_check_input,
+    redone=_redone,
+    caveat="""\
+- Analyses and judgements are those of a model that ran no code: it misses errors, and sees some
+  where there are none.
+""",
+    lacks=HARD_STEPS_ARE_RARE,
+    drops=(*Unjudged, *Refusal),
+    make=_judge,
+)

@@ -1,0 +1,184 @@
+"""What a stage is, described once, and what it is made of.
+
+A stage's module ends with its description: an object of `Stage`. A new stage is a module with one
+and a record; `workflows.stages` lists those of ours, and installed packages bring others
+(`storage.rows.kinds.STAGES_ELSEWHERE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar, get_args
+
+from actors.engines.contract import Engine
+from actors.engines.healing import Spell
+from actors.sandbox.contract import Limits, Sandbox
+from actors.workers.contract import Grading, Processor
+from storage.bounds import STRICT
+from storage.rows.kinds import Rows
+from storage.rows.records import Problem
+from storage.runs.specs import Difference, Spec
+from workflows.answers.grading import grader
+from workflows.estimation.posterior import Chain
+from workflows.road import Role, StageSpec
+from workflows.settings import StageSettings
+
+HARD_STEPS_ARE_RARE = """\
+- Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual
+  steps are rarer here than among the sampled solutions.
+"""
+"""What a dataset lacks of which a model verified the paths."""
+
+
+class Seeded(Protocol):
+    """The settings of a run's stages, as far as any stage reads them."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        ...
+
+
+Settings = TypeVar("Settings", bound=Seeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Kit(Generic[Settings]):
+    """What a run gives to a stage: its settings, and what its worker holds open."""
+
+    run: str
+    settings: Settings
+    spec: StageSpec
+    """The stage on the run's road."""
+    models: Mapping[str, str]
+    """Role -> identity of the model."""
+    limits: Limits
+    chain: Chain | None = None
+    """What budget and labels need of the run's pilot."""
+    opened: Engine | None = None
+    box: Sandbox | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The model of the stage's role. Raises ValueError where none was opened."""
+        if self.opened is None:
+            raise ValueError(f"stage {self.spec.name} needs an engine")
+        return self.opened
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where code is run. Raises ValueError where none was opened."""
+        if self.box is None:
+            raise ValueError(f"stage {self.spec.name} needs a sandbox")
+        return self.box
+
+    @property
+    def model(self) -> str:
+        """Identity of the model of the stage's role."""
+        return self.models[self.spec.role]
+
+    @property
+    def own(self) -> Any:
+        """The stage's own settings, those of its name."""
+        return getattr(self.settings, self.spec.name)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.settings.seed
+
+    @property
+    def spell(self) -> Spell | None:
+        """The tokenizer of the engine; None for one that has none."""
+        spell: Spell | None = getattr(self.engine, "spell", None)
+        return spell
+
+    def grader(self: Kit[StageSettings]) -> Grading:
+        """What compares answers."""
+        return grader(self.settings.answers)
+
+    def reads(self, kind: Rows[Any]) -> bool:
+        """Whether the stage reads these rows on the run's road."""
+        return kind.stage in self.spec.reads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything there is to know about a stage."""
+
+    rows: Rows[Any]
+    """What it makes."""
+    role: Role
+    reads: tuple[Rows[Any], ...]
+    says: str
+    """What it does, in a sentence."""
+    make: Callable[[Kit[Any]], Processor]
+    drops: tuple[StrEnum, ...] = ()
+    """Why it drops items, beside `storage.errors.Broken`: members of enums with a string each."""
+    passed: str = ""
+    """How a card calls paths that have a row of it; empty: it is no filter of paths."""
+    passed_after: Mapping[str, str] = field(default_factory=dict)
+    """Stage before it -> how a card calls them then."""
+    caveat: str = ""
+    """What a card says its rows are not: an item of a Markdown list."""
+    lacks: str = ""
+    """What a card says a dataset lacks because of it: an item of a Markdown list."""
+    whole: tuple[str, str] | None = None
+    """The one of its own settings, and its value, with which a dataset lacks nothing."""
+    settings: type[Any] | None = None
+    """The class of its own settings, a strict dataclass: `stages.NAME` in a configuration."""
+    also: tuple[str, ...] = ()
+    """Stages whose settings it is made by as well."""
+    without: tuple[Rows[Any], ...] = ()
+    """Those of `reads` that a road may leave out."""
+    one_of: tuple[Rows[Any], ...] = ()
+    """Of these, just one must stand before it."""
+    names_only: tuple[Rows[Any], ...] = ()
+    """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
+    runs_code: bool = False
+    """Whether its workers need the sandbox."""
+    verifies: bool = False
+    """Whether it writes verifications; a road has one such stage at most."""
+    check: Callable[[StageSettings], None] = lambda settings: None
+    """Refuses settings that contradict each other or the road. Raises ConfigurationError."""
+    check_input: Callable[[StageSettings, Sequence[Problem]], None] = lambda settings, given: None
+    """Refuses problems that the settings can't do with. Raises ConfigurationError."""
+    redone: Callable[[str, Difference, Spec], bool | None] = lambda setting, found, asked: None
+    """Whether a derived run makes it anew for a setting (`GROUP.FIELD` of `stages`) that differs,
+    where that is not said by `groups`: those of its own groups, and of no other."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a description that no run could have."""
+        if self.role not in get_args(Role):
+            raise TypeError(f"role {self.role!r} is not one of {', '.join(get_args(Role))}")
+        strict = getattr(self.settings, "__pydantic_config__", None) == STRICT
+        if self.settings is not None and not (is_dataclass(self.settings) and strict):
+            raise TypeError("its settings must be a dataclass with __pydantic_config__ = STRICT")
+
+    @property
+    def name(self) -> str:
+        """Its name on roads, in stores and in settings."""
+        return self.rows.stage
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of settings that it is made by, its own first."""
+        return (*((self.name,) if self.settings else ()), *self.also)
+
+    @property
+    def spec(self) -> StageSpec:
+        """The stage as those see it who move shards."""
+        return StageSpec(
+            self.name,
+            self.role,
+            _names(self.reads),
+            _names(self.without),
+            _names(self.one_of),
+            self.runs_code,
+        )
+
+
+def _names(kinds: tuple[Rows[Any], ...]) -> tuple[str, ...]:
+    return tuple(kind.stage for kind in kinds)

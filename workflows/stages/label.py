@@ -1,0 +1,244 @@
+"""Labels of steps from Monte-Carlo values: a pure function of a path, its rollouts and settings.
+
+Equations of the paper: 7 is MC(s), 8 the choice of K (`workflows.estimation.fixed`), 9 the relative
+progress P_t, 10 the label.
+Step t leads from state t to state t + 1, so MC(s_t, a_t) is the MC of state t + 1. Where the
+paper is silent: the last state is graded by the path's own answer (1 or 0), so a right path's
+last step always passes; "the first erroneous step is t' with MC(s_t') = 0" is read as the step
+whose successor has MC = 0; 0 / 0 is wrong.
+
+Invariant: the same rows and settings give the same labels, and a form of label that the way the
+rollouts were stopped does not support is refused, never approximated.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from actors.workers.contract import ShardResult, process_now
+from storage.errors import ConfigurationError, ItemError
+from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
+from storage.rows.records import Path, PathLabels, StateRollouts
+from storage.runs.specs import Difference, Spec
+from workflows.estimation.budgets import SMOOTHED
+from workflows.estimation.fixed import monte_carlo
+from workflows.estimation.posterior import Chain, StateCount
+from workflows.estimation.smoothed import counted, smooth, unexplained
+from workflows.labels.rule import Unlabelled, first_error
+from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
+from workflows.labels.values import StepValues, labelled_steps, step_values
+from workflows.labels.values import zero_after_first_zero as zero_after_first_zero
+from workflows.sampling.quota import pass_at_1
+from workflows.settings import LabelSettings, StageSettings
+from workflows.stages.kit import Kit, Stage
+
+
+def path_labels(
+    path: Path,
+    rollouts: Sequence[StateRollouts],
+    settings: LabelSettings,
+    policy_pass_at_1: float,
+    chain: Chain | None = None,
+    proved: Sequence[StateRollouts] = (),
+) -> PathLabels:
+    """Labels of the T steps of `path` from the rows of its states (equations 7, 9 and 10).
+
+    With `estimate: posterior` MC values are what `chain` and the rows say together
+    (`workflows.estimation.smoothed`); `proved` are the rows of another model, for `prover: model`.
+    `policy_pass_at_1` is the share of right samples in the problem's first round (see
+    `workflows.sampling.quota.pass_at_1`: unbiased, invalid paths counted as not right).
+    Raises ItemError `mc_zero_start` (no rollout from the problem itself is right: equation 9 has
+    no denominator), `no_zero` (`unseen_zero: drop`) or `rollouts_missing`; ConfigurationError for
+    a form that the rows' stop rule forbids.
+    """
+    refuse_unsupported({row.stop_rule for row in rollouts}, settings)
+    if (tried := tries_from_the_problem(rollouts)) and not any(row.c for row in tried):
+        raise ItemError(
+            Unlabelled.MC_ZERO_START, f"0 of {sum(row.n for row in tried)} rollouts are right"
+        )
+    if settings.estimate == "posterior":
+        if chain is None:
+            raise ConfigurationError("`label.estimate: posterior` needs a chain: see `pilot`")
+        smoothed = smooth(path, rollouts, settings, chain)
+        n = smoothed.n
+        made = StepValues(smoothed.mc, smoothed.value, smoothed.labels, [])
+    else:
+        n, measured = state_values(path, rollouts)
+        if settings.unseen_zero == "drop" and not path.correct and not _saw_zero(n, measured):
+            raise ItemError(Unlabelled.NO_ZERO, f"{sum(n)} rollouts, some right in every state")
+        other = state_values(path, proved)[1] if proved else None
+        made = step_values(measured, settings, other)
+    kept = labelled_steps(made.mc, settings)
+    labels = made.labels[:kept]
+    return PathLabels(
+        path_id=path.path_id,
+        problem_id=path.problem_id,
+        mc=made.mc[: kept + 1],
+        n=n[: kept + 1],
+        value=made.value[:kept],
+        labels=labels,
+        first_error=first_error(labels),
+        form=settings.form,
+        threshold=settings.threshold,
+        policy_pass_at_1=policy_pass_at_1,
+        q_pi=made.mc[: kept + 1] if made.q_mu else [],
+        q_mu=made.q_mu[: kept + 1],
+        adv_mu=made.advantages[:kept],
+    )
+
+
+def _saw_zero(n: Sequence[int], mc: Sequence[float]) -> bool:
+    return any(made and not value for made, value in zip(n, mc, strict=True))
+
+
+def tries_from_the_problem(rollouts: Sequence[StateRollouts]) -> list[StateRollouts]:
+    """The rows of state 0, which is the bare problem."""
+    return [row for row in rollouts if row.state == 0]
+
+
+def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[int], list[float]]:
+    """(n, MC) of states 0..T (equation 7), the rounds of a state summed.
+
+    State T is graded by the path's own answer. What was not rolled out is implied by the rule that
+    stopped the rollouts: after a zero MC is 0; before a state that lives (`binary_search`), and in
+    a path that was spared for its right answer, it is 1. All of these have n = 0. Raises ItemError
+    `rollouts_missing`.
+    """
+    made = counted(rollouts)
+    rules = {row.stop_rule for row in rollouts}
+    n: list[int] = []
+    mc: list[float] = []
+    for state in range(len(path.steps)):
+        if found := made.get(state):
+            n.append(found.n)
+            mc.append(monte_carlo(found.c, found.n))
+        elif (value := _implied(state, path, made, rules)) is not None:
+            n.append(0)
+            mc.append(value)
+        else:
+            raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {state} of {len(path.steps)}")
+    return [*n, 0], [*mc, 1.0 if path.correct else 0.0]
+
+
+def _implied(
+    state: int, path: Path, made: Mapping[int, StateCount], rules: set[str]
+) -> float | None:
+    """The MC of a state that has no rollouts, where the rule says why; None where it does not."""
+    if state == 0:
+        return None
+    dead = any(found.c == 0 for earlier, found in made.items() if earlier < state)
+    if dead and rules <= STOPS_AT_ZERO | {"binary_search"}:
+        return 0.0
+    if rules == {RIGHT_ANSWER}:
+        return 1.0
+    lives = path.correct or any(found.c for later, found in made.items() if later > state)
+    return 1.0 if rules == {"binary_search"} and lives else None
+
+
+class LabelStage:
+    """Stage `label`: thin around `path_labels`."""
+
+    def __init__(self, settings: LabelSettings, chain: Chain | None = None) -> None:
+        """`chain` is what `estimate: posterior` needs; counts have no use for it."""
+        self._settings = settings
+        self._chain = chain if settings.estimate == "posterior" else None
+
+    async def run(self, rows: ShardRows) -> ShardResult[PathLabels]:
+        """Label the selected paths that the stages before finished.
+
+        A path that one of them dropped has an incomplete set of rows, or MC(s1) = 0; its reason
+        stands in that stage's commit and is not counted again. Raises ConfigurationError.
+        """
+        made, proved = by_path(rows[ROLLOUTS]), by_path(rows[PROVED])
+        samples: dict[str, list[Path]] = defaultdict(list)
+        for path in rows[PATHS]:
+            samples[path.problem_id].append(path)
+        shares = {problem: pass_at_1(paths) for problem, paths in samples.items()}
+
+        def label(path: Path) -> list[PathLabels]:
+            name, share = path.path_id, shares[path.problem_id]
+            of_prover = proved.get(name, [])
+            return [path_labels(path, made[name], self._settings, share, self._chain, of_prover)]
+
+        def finished(path: Path) -> bool:
+            mine = made.get(path.path_id, [])
+            if self._settings.prover == "model" and not _finished(
+                path, proved.get(path.path_id, []), None
+            ):
+                return False
+            return _finished(path, mine, self._chain)
+
+        selected = [path for path in rows[PATHS] if path.selected]
+        going_on = [path for path in selected if finished(path)]
+        labelled, drops = process_now(going_on, lambda path: path.path_id, label)
+        return ShardResult(
+            tuple(labelled),
+            tuple(drops),
+            {
+                "steps": sum(len(row.labels) for row in labelled),
+                "steps_right": sum(sum(row.labels) for row in labelled),
+                "ended_before": len(selected) - len(going_on),
+            },
+        )
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def by_path(rollouts: Sequence[StateRollouts]) -> dict[str, list[StateRollouts]]:
+    """path_id -> its rows."""
+    found: dict[str, list[StateRollouts]] = defaultdict(list)
+    for row in rollouts:
+        found[row.path_id].append(row)
+    return dict(found)
+
+
+def _finished(path: Path, rollouts: Sequence[StateRollouts], chain: Chain | None) -> bool:
+    """False where the stage that made these rollouts gave the path up, and counted it."""
+    made = counted(rollouts)
+    if 0 not in made or made[0].c == 0:
+        return False
+    if chain is not None:
+        return unexplained(path, rollouts, chain) is None
+    try:
+        state_values(path, rollouts)
+    except ItemError:
+        return False
+    return True
+
+
+def _check(settings: StageSettings) -> None:
+    check_labels(settings.label, settings.road)
+
+
+def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+    """A pilot says what rollouts mean where they are not smoothed already."""
+    if setting not in ("estimate.pilot", "estimate.pilot_paths"):
+        return None
+    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] not in SMOOTHED
+
+
+def _labeller(kit: Kit[StageSettings]) -> LabelStage:
+    return LabelStage(kit.settings.label, kit.chain)
+
+
+LABEL = Stage(
+    rows=LABELS,
+    role="cpu",
+    reads=(PATHS, ROLLOUTS, PROVED, TREE),
+    without=(ROLLOUTS, PROVED, TREE),
+    one_of=(ROLLOUTS, TREE),
+    says="labels every step by what it did to the chance of a right answer",
+    settings=LabelSettings,
+    check=_check,
+    redone=_redone,
+    passed="estimated and labelled",
+    passed_after={TREE.stage: "of the trees, labelled"},
+    caveat="""\
+- Step labels are Monte-Carlo estimates made with one completion model. A step that this model
+  recovers from can be labelled right although it is wrong, and the other way round where it fails.
+""",
+    drops=tuple(Unlabelled),
+    make=_labeller,
+)

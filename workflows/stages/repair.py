@@ -1,0 +1,261 @@
+"""Stages `repair` and `retry`: a step in the place of the first wrong one, and whether it helps.
+
+`repair` asks for one step; `retry` continues from the right steps and that step with the
+completion model, and keeps it where enough continuations are right (InT).
+
+Invariant: a row holds the steps before the first wrong one and its replacement, never what the
+path wrote after it; every replacement that was tried is stored with its counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+from actors.engines.contract import Chat, Engine, Refusal, Sampling
+from actors.workers.contract import ShardResult, process_items
+from actors.workers.yields import note_reading
+from storage.errors import ItemError
+from storage.rows.kinds import (
+    AGREEMENTS,
+    PATHS,
+    PROBLEMS,
+    REPAIRED,
+    RETRIED,
+    ROLLOUTS,
+    ShardRows,
+)
+from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
+from storage.runs.specs import Difference, Spec
+from storage.seeds import request_seed
+from workflows.estimation.ledger import State
+from workflows.formats.steps import opening
+from workflows.judging.references import check_references
+from workflows.judging.seats import Unjudged, repair_chat
+from workflows.settings import RepairSettings, StageSettings
+from workflows.stages.estimate import check_rollouts, completer, rolled_anew
+from workflows.stages.kit import Kit, Stage
+
+RepairChat = Callable[[Problem, Sequence[str], str], Chat]
+"""(problem, right steps, the wrong one) -> the chat that asks for another."""
+
+
+class Unrepaired(StrEnum):
+    """Why a path has no replacement for its first wrong step; closed."""
+
+    NO_WRONG_STEP = "no_wrong_step"
+    """None of its steps is wrong."""
+    TRUNCATED = "truncated"
+    """The replacement was cut at the limit of tokens."""
+    EMPTY_STEP = "empty_step"
+    """Nothing was written."""
+    NOT_ONE_STEP = "not_one_step"
+    """More than one step was written."""
+    SAME_STEP = "same_step"
+    """The wrong step was written again."""
+
+
+class Unhelpful(StrEnum):
+    """Why a replacement is not kept; closed."""
+
+    NO_SUCCESS = "no_success"
+    """Too few continuations of it are right (`stages.repair.successes`)."""
+
+
+class Repairer:
+    """Asks for one replacement per kept path with a wrong step."""
+
+    def __init__(self, engine: Engine, *, chat: RepairChat, sampling: Sampling, seed: int) -> None:
+        self._engine = engine
+        self._chat = chat
+        self._sampling = sampling
+        self._seed = seed
+
+    async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
+        """A replacement for the first wrong step of every kept path.
+
+        Drops, per path: `no_wrong_step`, `truncated`, `empty_step`, `not_one_step`, `same_step`,
+        and what the chat or the engine says. Raises InfrastructureError.
+        """
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
+        paths = {path.path_id: path for path in rows[PATHS]}
+
+        async def one(kept: Agreement) -> list[Intervention]:
+            path = paths[kept.path_id]
+            step = next((t for t, right in enumerate(kept.labels) if not right), None)
+            if step is None:
+                raise ItemError(Unrepaired.NO_WRONG_STEP)
+            return [await self._ask(problems[path.problem_id], path, step)]
+
+        kept = [row for row in rows[AGREEMENTS] if row.kept]
+        made, drops = await process_items(kept, lambda row: row.path_id, one)
+        return ShardResult(tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)})
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self._engine.close()
+
+    async def _ask(self, problem: Problem, path: Path, step: int) -> Intervention:
+        prefix, wrong = path.steps[:step], path.steps[step]
+        seed = request_seed(self._seed, REPAIRED.stage, path.path_id, 0)
+        chat = self._chat(problem, prefix, wrong)
+        reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
+        written = reply.completions[0]
+        replacement = written.text.strip()
+        with note_reading(path.path_id, written.text):
+            if written.finish_reason != "stop":
+                raise ItemError(Unrepaired.TRUNCATED, f"{written.tokens} tokens")
+            if not replacement:
+                raise ItemError(Unrepaired.EMPTY_STEP)
+            if "\n\n" in replacement:
+                raise ItemError(Unrepaired.NOT_ONE_STEP)
+        if replacement == wrong.strip():
+            raise ItemError(Unrepaired.SAME_STEP)
+        return Intervention(
+            path_id=path.path_id,
+            problem_id=path.problem_id,
+            problem=problem.problem,
+            step=step,
+            prefix=prefix,
+            wrong=wrong,
+            replacement=replacement,
+            reply_tokens=written.tokens,
+            n=0,
+            c=0,
+            kept=False,
+            seed=seed,
+            tokens=written.tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the continuations of a prefix came to."""
+
+    n: int
+    c: int
+    tokens: int
+    seed: int
+
+
+Continue = Callable[[Problem, tuple[str, ...], int], Awaitable[Trial]]
+"""(problem, steps so far, how many) -> what became of so many continuations."""
+
+
+class Retrial:
+    """Continues after each replacement."""
+
+    def __init__(
+        self,
+        go_on: Continue,
+        close: Callable[[], Awaitable[None]],
+        *,
+        continuations: int,
+        successes: int,
+    ) -> None:
+        """`close` stops what `go_on` runs on."""
+        self._go_on = go_on
+        self._close = close
+        self._continuations = continuations
+        self._successes = successes
+
+    async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
+        """Try every replacement of a shard: rows for all, a drop `no_success` for each that fails.
+
+        Raises InfrastructureError.
+        """
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
+
+        async def one(row: Intervention) -> list[Intervention]:
+            steps = (*row.prefix, row.replacement)
+            trial = await self._go_on(problems[row.problem_id], steps, self._continuations)
+            kept = trial.c >= self._successes
+            return [
+                replace(row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens)
+            ]
+
+        made, drops = await process_items(rows[REPAIRED], lambda row: row.path_id, one)
+        lost = [Drop(row.path_id, Unhelpful.NO_SUCCESS) for row in made if not row.kept]
+        return ShardResult(
+            tuple(made),
+            (*drops, *lost),
+            {
+                "tokens": sum(row.tokens for row in made),
+                "rollouts": sum(row.n for row in made),
+                "kept": sum(row.kept for row in made),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop what continues."""
+        await self._close()
+
+
+def _repairer(kit: Kit[StageSettings]) -> Repairer:
+    wanted = kit.settings.repair
+    return Repairer(
+        kit.engine,
+        chat=partial(repair_chat, wanted.sees),
+        sampling=Sampling(
+            temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens
+        ),
+        seed=kit.seed,
+    )
+
+
+def _retrial(kit: Kit[StageSettings]) -> Retrial:
+    """With the rollouts that `estimate` would make of the same states."""
+    wanted = kit.settings.repair
+    rolling = completer(kit)
+
+    async def go_on(problem: Problem, steps: tuple[str, ...], n: int) -> Trial:
+        made = await rolling.roll(problem, State(steps, opening(steps)), 0, n)
+        return Trial(made.n, made.c, made.tokens, made.seed)
+
+    return Retrial(
+        go_on,
+        rolling.close,
+        continuations=wanted.continuations,
+        successes=wanted.successes,
+    )
+
+
+def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
+    check_references(REPAIRED.stage, (settings.repair.sees,), given)
+
+
+READ_BY_RETRY = ("repair.continuations", "repair.successes")
+
+
+def _repaired_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return False if setting in READ_BY_RETRY else None
+
+
+def _tried_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+    return True if setting in READ_BY_RETRY else rolled_anew(setting, found, asked)
+
+
+REPAIR = Stage(
+    rows=REPAIRED,
+    role="judge",
+    reads=(PROBLEMS, PATHS, AGREEMENTS),
+    says="writes one step in the place of the first wrong one",
+    settings=RepairSettings,
+    check_input=_check_input,
+    redone=_repaired_anew,
+    drops=(*Unrepaired, Unjudged.NO_REFERENCE_SOLUTION, *Refusal),
+    make=_repairer,
+)
+RETRY = Stage(
+    rows=RETRIED,
+    role="completer",
+    reads=(PROBLEMS, REPAIRED),
+    says="goes on from the repaired step, to see whether it helps",
+    also=(REPAIRED.stage, ROLLOUTS.stage),
+    check=check_rollouts,
+    redone=_tried_anew,
+    drops=(*Unhelpful, *Refusal),
+    make=_retrial,
+)

@@ -1,0 +1,228 @@
+"""Stage `sample`: the policy's paths of every problem of a shard, drawn in adaptive rounds.
+
+All problems of a shard are in flight at once; within a problem a round is one request.
+
+Invariant: sample i of a problem always has the same seed, whatever the rounds; every sample that
+was paid for becomes a row, also where its problem is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from actors.engines.contract import Chat, Completion, Engine, Refusal, Sampling
+from actors.workers.contract import (
+    Grading,
+    ReadAnswer,
+    ShardResult,
+    SplitSteps,
+    process_items,
+)
+from actors.workers.yields import Text, note_reply
+from storage.errors import ItemError
+from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
+from storage.rows.records import Drop, Path, Problem
+from storage.seeds import request_seed
+from workflows.answers import read_answer
+from workflows.formats import steps
+from workflows.formats.solving import first_chat
+from workflows.formats.steps import flaw
+from workflows.formats.worked_examples import check_examples
+from workflows.sampling.quota import QuotaRule, Unsampled, allocation
+from workflows.sampling.rounds import Allocation, Rounds
+from workflows.settings import SampleSettings, StageSettings, sampling_of
+from workflows.stages.kit import Kit, Stage
+
+PolicyChat = Callable[[Problem], Chat]
+"""Problem -> the chat whose prefill forces the first step header."""
+
+
+class SamplingRule(Protocol):
+    """When to stop and what to select; every method is pure in the paths drawn so far."""
+
+    def next_round(self, paths: Sequence[Path]) -> int:
+        """Samples to draw next; 0: enough."""
+        ...
+
+    def select(self, paths: Sequence[Path]) -> frozenset[str]:
+        """path_ids that go on."""
+        ...
+
+    def drop_reason(self, paths: Sequence[Path]) -> str | None:
+        """Why the problem does not go on; None where it does."""
+        ...
+
+
+class PolicySampler:
+    """Draws solutions until the rule has enough of both classes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        grader: Grading,
+        *,
+        chat: PolicyChat,
+        split: SplitSteps,
+        read_answer: ReadAnswer,
+        rule: SamplingRule,
+        sampling: Sampling,
+        seed: int,
+        allocation: Allocation | None = None,
+    ) -> None:
+        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
+
+        `allocation` decides about the rounds of all problems of a shard together, instead of the
+        rule's `next_round`, which looks at one.
+        """
+        self._engine = engine
+        self._grader = grader
+        self._chat = chat
+        self._split = split
+        self._read_answer = read_answer
+        self._rule = rule
+        self._sampling = sampling
+        self._seed = seed
+        self._allocation = allocation
+
+    async def run(self, rows: ShardRows) -> ShardResult[Path]:
+        """Sample all problems of a shard: rows for every sample, a drop per problem that ends here.
+
+        Raises InfrastructureError.
+        """
+        drawn: dict[str, list[Path]] = {problem.problem_id: [] for problem in rows[PROBLEMS]}
+        place = {problem_id: position for position, problem_id in enumerate(drawn)}
+        rounds = Rounds(self._allocation, list(drawn.values())) if self._allocation else None
+
+        async def one(problem: Problem) -> list[Path]:
+            paths = drawn[problem.problem_id]
+            here = place[problem.problem_id]
+
+            async def size() -> int:
+                return await rounds.next(here) if rounds else self._rule.next_round(paths)
+
+            try:
+                await self._draw(problem, paths, size)
+            finally:
+                if rounds:
+                    rounds.leave(here)
+            selected = self._rule.select(paths)
+            paths[:] = [
+                replace(path, selected=True) if path.path_id in selected else path for path in paths
+            ]
+            if (reason := self._rule.drop_reason(paths)) is not None:
+                raise ItemError(reason, f"{len(paths)} paths")
+            return paths
+
+        _, drops = await process_items(rows[PROBLEMS], lambda problem: problem.problem_id, one)
+        paths = tuple(path for problem in rows[PROBLEMS] for path in drawn[problem.problem_id])
+        return ShardResult(paths, tuple(drops), counts(paths, drops))
+
+    async def close(self) -> None:
+        """Stop the engine and the grader."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._grader.close()
+
+    async def _draw(
+        self, problem: Problem, paths: list[Path], next_round: Callable[[], Awaitable[int]]
+    ) -> None:
+        """Append rounds of paths until there are enough."""
+        chat = self._chat(problem)
+        first_with: dict[str, str] = {}
+        number = 0
+        while size := await next_round():
+            start = len(paths)
+            seed = request_seed(self._seed, PATHS.stage, problem.problem_id, start)
+            reply = await self._engine.generate(chat, replace(self._sampling, n=size, seed=seed))
+            texts = [completion.after(chat.prefill) for completion in reply.completions]
+            answers = [self._read_answer(text) for text in texts]
+            verdicts = await self._grader.grade(problem.answer, answers)
+            for offset, (completion, text) in enumerate(zip(reply.completions, texts, strict=True)):
+                path = self._path(
+                    problem, start + offset, number, completion, text,
+                    answers[offset], verdicts[offset],
+                )  # fmt: skip
+                twin = first_with.setdefault(text, path.path_id)
+                paths.append(path if twin == path.path_id else replace(path, duplicate_of=twin))
+            note_reply(Text(made.path_id, made.text, made.invalid_reason) for made in paths[start:])
+            number += 1
+
+    def _path(
+        self,
+        problem: Problem,
+        index: int,
+        number: int,
+        completion: Completion,
+        text: str,
+        answer: str | None,
+        right: bool,
+    ) -> Path:
+        reason = flaw(completion.finish_reason, text, answer)
+        return Path(
+            path_id=f"{problem.problem_id}#{index}",
+            problem_id=problem.problem_id,
+            index=index,
+            round=number,
+            text=text,
+            steps=list(self._split(text)),
+            finish_reason=completion.finish_reason,
+            answer=answer,
+            # A text that was cut off has no answer yet, whatever stands in a box so far.
+            correct=right and completion.finish_reason == "stop",
+            valid=reason is None,
+            invalid_reason=reason,
+            duplicate_of=None,
+            selected=False,
+            tokens=completion.tokens,
+            seed=request_seed(self._seed, PATHS.stage, problem.problem_id, index),
+        )
+
+
+def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
+    """Sums for the commit: `tokens`, and how many paths are of which kind."""
+    fresh = [path for path in paths if path.duplicate_of is None]
+    return {
+        "tokens": sum(path.tokens for path in paths),
+        "sampled": len(paths),
+        "selected": sum(path.selected for path in paths),
+        "correct": sum(path.valid and path.correct for path in fresh),
+        "incorrect": sum(path.valid and not path.correct for path in fresh),
+        "invalid": sum(not path.valid for path in fresh),
+        "duplicates": len(paths) - len(fresh),
+        "problems_dropped": len(drops),
+    }
+
+
+def _sampler(kit: Kit[StageSettings]) -> PolicySampler:
+    wanted = kit.settings.sample
+    return PolicySampler(
+        kit.engine,
+        kit.grader(),
+        chat=first_chat(wanted),
+        split=steps.split,
+        read_answer=read_answer,
+        rule=QuotaRule(wanted),
+        allocation=allocation(wanted),
+        sampling=sampling_of(wanted),
+        seed=kit.seed,
+    )
+
+
+SAMPLE = Stage(
+    rows=PATHS,
+    role="policy",
+    reads=(PROBLEMS,),
+    says="samples solutions of every problem until it has right and wrong ones",
+    settings=SampleSettings,
+    check_input=check_examples,
+    passed="sampled",
+    lacks="""\
+- A problem for which the policy found only right or only wrong solutions is not in the dataset.
+""",
+    whole=("select", "all"),
+    drops=(*Unsampled, *Refusal),
+    make=_sampler,
+)

@@ -1,0 +1,276 @@
+"""Stage `search`: a tree of states per problem, grown where a wrong rollout first errs.
+
+The sampled solutions and the completion model's rollouts from the bare problem are rollouts of the
+root. A policy picks a wrong one; halving finds its first state without a right rollout; every state
+on the way becomes a node, whose own wrong rollouts may be picked in turn. So rollouts are used
+again as solutions, and every one that was searched stays in the tree as a leaf.
+
+Invariant: a tree is a pure function of (run seed, problem, solutions, policy): a node is its
+prefix, made once; a node's parent is the longest other prefix of it in the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from actors.engines.contract import Engine, Refusal, Sampling
+from actors.workers.contract import (
+    Grading,
+    ReadAnswer,
+    ShardResult,
+    SplitSteps,
+    process_items,
+)
+from actors.workers.yields import Text, note_reply, solution_flaw
+from storage.errors import ItemError
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
+from storage.rows.records import Drop, Path, Problem
+from storage.rows.tree_records import TreeNode
+from storage.seeds import request_seed
+from workflows.answers import read_answer
+from workflows.estimation.omega import Candidate, OmegaPolicy
+from workflows.formats import steps
+from workflows.formats.solving import next_chat
+from workflows.labels.rule import Unlabelled
+from workflows.settings import SearchSettings, StageSettings, sampling_of
+from workflows.stages.estimate import CompletionChat, Openings, check_rollouts, rolled_anew
+from workflows.stages.kit import Kit, Stage
+
+Steps = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Rollout:
+    name: str
+    text: str
+    steps: Steps
+    correct: bool
+    start: Steps
+    """The prefix that it was drawn from."""
+
+
+@dataclass(slots=True)
+class _Node:
+    name: str
+    prefix: Steps
+    source: str | None
+    c: int
+    seed: int
+    tokens: int
+    rollouts: list[_Rollout]
+    visits: int = 0
+
+
+@dataclass(slots=True)
+class _Tree:
+    problem: Problem
+    nodes: dict[Steps, _Node] = field(default_factory=dict)
+    leaves: dict[Steps, _Rollout] = field(default_factory=dict)
+    open: list[_Rollout] = field(default_factory=list)
+    """Wrong rollouts that nobody searched yet."""
+    made: int = 0
+
+
+class TreeSearcher:
+    """Grows trees with the completion model."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        grader: Grading,
+        *,
+        chat: CompletionChat,
+        openings: Openings,
+        split: SplitSteps,
+        read_answer: ReadAnswer,
+        policy: OmegaPolicy,
+        sampling: Sampling,
+        model: str,
+        seed: int,
+    ) -> None:
+        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored."""
+        self._engine = engine
+        self._grader = grader
+        self._chat = chat
+        self._openings = openings
+        self._split = split
+        self._read_answer = read_answer
+        self._policy = policy
+        self._sampling = sampling
+        self._model = model
+        self._seed = seed
+
+    async def run(self, rows: ShardRows) -> ShardResult[TreeNode]:
+        """A tree per problem with selected paths. Drops all of them, with `mc_zero_start`, where
+        no rollout from the bare problem is right, and with `too_long`. Raises InfrastructureError.
+        """
+        paths: dict[str, list[Path]] = {}
+        for path in rows[PATHS]:
+            if path.selected:
+                paths.setdefault(path.problem_id, []).append(path)
+        problems = [problem for problem in rows[PROBLEMS] if problem.problem_id in paths]
+
+        async def grow(problem: Problem) -> list[TreeNode]:
+            return self._rows(await self._grown(problem, paths[problem.problem_id]))
+
+        made, lost = await process_items(problems, lambda problem: problem.problem_id, grow)
+        drops = [replace(drop, item=path.path_id) for drop in lost for path in paths[drop.item]]
+        return ShardResult(tuple(made), tuple(drops), _counts(made, drops))
+
+    async def close(self) -> None:
+        """Stop the engine and the grader."""
+        try:
+            await self._engine.close()
+        finally:
+            await self._grader.close()
+
+    async def _grown(self, problem: Problem, paths: Sequence[Path]) -> _Tree:
+        tree = _Tree(problem)
+        root = await self._node(tree, (), self._openings(paths[0].text, paths[0].steps)[0], None)
+        if root.c == 0:
+            raise ItemError(
+                Unlabelled.MC_ZERO_START, f"0 of {self._policy.rollouts} rollouts are right"
+            )
+        for path in paths:
+            seeded = _Rollout(path.path_id, path.text, tuple(path.steps), path.correct, ())
+            tree.leaves[seeded.steps] = seeded
+            if not path.correct:
+                tree.open.append(seeded)
+        for _ in range(self._policy.searches):
+            if not tree.open or tree.made >= self._policy.most_rollouts:
+                break
+            await self._search(tree)
+        return tree
+
+    async def _search(self, tree: _Tree) -> None:
+        """Pick a wrong rollout and find its first state without a right one."""
+        starts = [tree.nodes[rollout.start] for rollout in tree.open]
+        k = self._policy.rollouts
+        candidates = [
+            Candidate(node.c / k, node.visits, _words(rollout.steps[len(node.prefix) :]))
+            for node, rollout in zip(starts, tree.open, strict=True)
+        ]
+        total = sum(node.visits for node in tree.nodes.values())
+        place = self._policy.choose(candidates, total)
+        starts[place].visits += 1
+        rollout = tree.open.pop(place)
+        tree.leaves.setdefault(rollout.steps, rollout)
+        live, dead = len(rollout.start), len(rollout.steps)
+        openings = self._openings(rollout.text, rollout.steps)
+        while dead - live > 1 and tree.made < self._policy.most_rollouts:
+            middle = (live + dead) // 2
+            node = await self._node(tree, rollout.steps[:middle], openings[middle], rollout.name)
+            live, dead = (middle, dead) if node.c else (live, middle)
+
+    async def _node(self, tree: _Tree, prefix: Steps, opening: str, source: str | None) -> _Node:
+        """The node of a prefix; a new one is rolled out after `opening`."""
+        if prefix in tree.nodes:
+            return tree.nodes[prefix]
+        problem, n = tree.problem, self._policy.rollouts
+        state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
+        seed = request_seed(self._seed, TREE.stage, f"{problem.problem_id}\x1f{state}", 0)
+        chat = self._chat(problem, opening)
+        reply = await self._engine.generate(chat, replace(self._sampling, n=n, seed=seed))
+        texts = [done.after(chat.prefill) for done in reply.completions]
+        ended = [done.finish_reason == "stop" for done in reply.completions]
+        answers = [self._read_answer(text) if end else None
+                   for text, end in zip(texts, ended, strict=True)]  # fmt: skip
+        note_reply(
+            Text(problem.problem_id, text, solution_flaw(done.finish_reason, answer))
+            for done, text, answer in zip(reply.completions, texts, answers, strict=True)
+        )
+        verdicts = await self._grader.grade(problem.answer, answers)
+        name = f"{problem.problem_id}#t{len(tree.nodes)}"
+        rollouts = [
+            _Rollout(f"{name}r{index}", text, tuple(self._split(text)),
+                     right and answer is not None, prefix)
+            for index, (text, answer, right) in enumerate(
+                zip(texts, answers, verdicts, strict=True))
+        ]  # fmt: skip
+        node = tree.nodes[prefix] = _Node(
+            name, prefix, source, sum(rollout.correct for rollout in rollouts), seed,
+            sum(done.tokens for done in reply.completions), rollouts,
+        )  # fmt: skip
+        tree.made += len(rollouts)
+        if node.c:
+            known = {rollout.steps for rollout in tree.open} | tree.leaves.keys()
+            for rollout, end in zip(rollouts, ended, strict=True):
+                fresh = rollout.steps not in known and len(rollout.steps) > len(prefix)
+                if not rollout.correct and end and fresh and rollout.steps[: len(prefix)] == prefix:
+                    known.add(rollout.steps)
+                    tree.open.append(rollout)
+        return node
+
+    def _rows(self, tree: _Tree) -> list[TreeNode]:
+        """Nodes in the order in which they were made, then leaves."""
+        k = self._policy.rollouts
+        rows = [
+            self._row(tree, node.prefix, node.name, node.source, n=k, c=node.c, mc=node.c / k,
+                      visits=node.visits, seed=node.seed, tokens=node.tokens)
+            for node in tree.nodes.values()
+        ]  # fmt: skip
+        return rows + [
+            self._row(tree, steps, leaf.name, leaf.name, n=0, c=0, mc=float(leaf.correct),
+                      visits=0, seed=0, tokens=0, leaf=True)
+            for steps, leaf in tree.leaves.items()
+        ]  # fmt: skip
+
+    def _row(
+        self, tree: _Tree, steps: Steps, name: str, source: str | None, *, leaf: bool = False,
+        n: int, c: int, mc: float, visits: int, seed: int, tokens: int,
+    ) -> TreeNode:  # fmt: skip
+        above = [steps[:size] for size in range(len(steps)) if steps[:size] in tree.nodes]
+        parent = tree.nodes[above[-1]] if above else None
+        own = list(steps[len(parent.prefix) :] if parent else steps)
+        return TreeNode(
+            node_id=name, parent_id=parent.name if parent else None,
+            problem_id=tree.problem.problem_id, steps=own, text="\n\n".join(own), mc=mc, n=n, c=c,
+            source_rollout=source, visits=visits, leaf=leaf, model=self._model, seed=seed,
+            tokens=tokens,
+        )  # fmt: skip
+
+
+def _words(steps: Sequence[str]) -> int:
+    return sum(len(step.split()) for step in steps)
+
+
+def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:
+    return {
+        "tokens": sum(row.tokens for row in rows),
+        "rollouts": sum(row.n for row in rows),
+        "nodes": sum(not row.leaf for row in rows),
+        "leaves": sum(row.leaf for row in rows),
+        "problems_dropped": len({drop.item.rpartition("#")[0] for drop in drops}),
+    }
+
+
+def _searcher(kit: Kit[StageSettings]) -> TreeSearcher:
+    wanted = kit.settings.estimate
+    return TreeSearcher(
+        kit.engine,
+        kit.grader(),
+        chat=next_chat(kit.settings.sample),
+        openings=steps.openings,
+        split=steps.whole,
+        read_answer=read_answer,
+        policy=OmegaPolicy(kit.settings.search),
+        sampling=sampling_of(wanted),
+        model=kit.model,
+        seed=kit.seed,
+    )
+
+
+SEARCH = Stage(
+    rows=TREE,
+    role="completer",
+    reads=(PROBLEMS, PATHS),
+    says="grows a tree of states where wrong rollouts first err",
+    settings=SearchSettings,
+    also=(ROLLOUTS.stage,),
+    check=check_rollouts,
+    redone=rolled_anew,
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    make=_searcher,
+)

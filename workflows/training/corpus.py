@@ -1,0 +1,125 @@
+"""From a run's committed export shards, or a file, to what is trained on, read by each worker.
+
+Shards come straight from the store, one at a time, their digests checked; nothing passes through
+the driver. The held-out problems are those whose name has the smallest digests: the split depends
+on the set of problems alone, not on shards, order or seed.
+
+Invariant: no problem has conversations on both sides; every conversation of the run is trained on,
+held out, or counted as dropped with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from actors.training.batches import Conversation, Corpus
+from storage.errors import InputError, ItemError
+from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES
+from storage.rows.records import Example
+from storage.runs.run import Run
+from workflows.formats.conversation import ended
+from workflows.training.mask import Masker, masker_for, with_trainable_template
+from workflows.training.released import example_from, stored_rows
+from workflows.training.settings import DataSettings
+from workflows.views.catalogue import VIEWS
+
+MOST_TOKENS = 8192
+"""Longest conversation where neither the settings nor the model say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusSource:
+    """Where the conversations come from and what is made of them; small, sent to workers."""
+
+    store: str
+    run: str
+    """A run's name, or the file's."""
+    view: str
+    data: DataSettings
+    template: str | None
+    file: str | None = None
+    """Key of a stored file of conversations, in place of a run's shards."""
+
+    def tokenizer(self, tokenizer: Any) -> Any:
+        """The tokenizer with the template that is trained and saved."""
+        return with_trainable_template(tokenizer, self.template)
+
+    def most_tokens(self, context: int) -> int:
+        """Longest conversation for a model with so many positions. Raises InputError."""
+        wanted = self.data.max_length
+        if wanted is not None and wanted > context:
+            raise InputError(
+                f"data.max_length is {wanted}, the base model has {context} positions: lower it"
+            )
+        return wanted or min(context, MOST_TOKENS)
+
+    def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
+        """Read, render, cut and split. Raises InputError where nothing is left to train on."""
+        masker = masker_for(tokenizer, self.data.train_on_code_output)
+        counts: Counter[str] = Counter()
+        rows = list(_conversations(self._examples(counts), masker, most_tokens, counts))
+        if not counts["read"]:
+            raise InputError(f"{self.run!r} has no rows in view {self.view!r} to train on")
+        held = held_out_problems({row.problem_id for row in rows}, self.data.held_out)
+        train = tuple(row for row in rows if row.problem_id not in held)
+        if not train:
+            dropped = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise InputError(
+                f"nothing of {self.run!r} is left to train on ({dropped}): raise "
+                "data.max_length, or lower data.held_out"
+            )
+        counts["problems_held_out"] = len(held)
+        held_out = tuple(row for row in rows if row.problem_id in held)
+        return Corpus(train, held_out, dict(counts), masker.yes, masker.no)
+
+    def _examples(self, counts: Counter[str]) -> Iterator[Example]:
+        store, view = open_store(self.store), VIEWS[self.view]
+        for made in _of_run(store, self.run) if self.file is None else _of_file(store, self.file):
+            counts["read"] += 1
+            if isinstance(made, ItemError):
+                counts[f"dropped_{made.reason}"] += 1
+            else:
+                yield from map(ended, view.rows([made]))
+
+
+def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
+    """The problems that are never trained on: `share` of them, at least one unless it is 0."""
+    names = sorted(set(problems), key=lambda name: hashlib.sha256(name.encode()).digest())
+    wanted = max(1, round(share * len(names))) if share else 0
+    return frozenset(names[:wanted])
+
+
+def _of_run(store: ObjectStore, name: str) -> Iterator[Example]:
+    run = Run.open(store, name)
+    for shard in range(run.spec.plan.shards):
+        yield from run.read_rows(EXAMPLES, shard)
+
+
+def _of_file(store: ObjectStore, key: str) -> Iterator[Example | ItemError]:
+    for number, row in enumerate(stored_rows(store, key)):
+        try:
+            yield example_from(row, number)
+        except ItemError as error:
+            yield error
+
+
+def _conversations(
+    examples: Iterable[Example], masker: Masker, most_tokens: int, counts: Counter[str]
+) -> Iterator[Conversation]:
+    """Conversations that fit; what does not is counted."""
+    for example in examples:
+        try:
+            made = masker.conversation(example, most_tokens)
+        except ItemError as error:
+            counts[f"dropped_{error.reason}"] += 1
+            continue
+        lost = len(example.labels) - len(made.labels)
+        counts["cut"] += lost > 0
+        counts["turns_cut_off"] += lost
+        yield made

@@ -1,0 +1,135 @@
+"""What goes with a trained model: its card, and its learning curve as numbers and as a picture.
+
+    README.md                 what it was trained on, how, and what came out
+    training/curve.parquet    per update: loss, rate, norm of the gradient, held-out figures
+    training/curve.png
+
+Invariant: every figure is taken from what the training noted; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage.rows.parquet import write_parquet
+from storage.trainings.training import TrainingSpec
+from workflows.training.settings import TrainConfig
+
+COLUMNS = {
+    "step": pa.int64(),
+    "loss": pa.float64(),
+    "learning_rate": pa.float64(),
+    "grad_norm": pa.float64(),
+    "held_out_loss": pa.float64(),
+    "held_out_step_accuracy": pa.float64(),
+    "held_out_wrong_step_accuracy": pa.float64(),
+}
+Point = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Dressing:
+    """Adds card and curve to a model's folder; sent to the worker that writes it."""
+
+    config: TrainConfig
+    spec: TrainingSpec
+
+    def __call__(self, folder: Path, notes: Mapping[str, Any]) -> None:
+        """Write the files."""
+        (folder / "README.md").write_text(card(self.config, self.spec, notes), encoding="utf-8")
+        (folder / "training").mkdir()
+        (folder / "training" / "curve.parquet").write_bytes(write_parquet(table(notes["curve"])))
+        draw(notes["curve"], self.config.training, folder / "training" / "curve.png")
+
+
+def table(curve: Sequence[Point]) -> pa.Table:
+    """The curve, one row per update; held-out columns are empty where nobody looked."""
+    rows: dict[int, dict[str, float]] = {}
+    for entry in curve:
+        row = rows.setdefault(int(entry["step"]), {})
+        row.update({name.replace("eval_", "held_out_"): entry[name] for name in entry})
+    ordered = [rows[step] for step in sorted(rows)]
+    columns = {
+        name: pa.array([row.get(name) for row in ordered], type=kind)
+        for name, kind in COLUMNS.items()
+    }
+    return pa.table(columns)
+
+
+def draw(curve: Sequence[Point], title: str, path: Path) -> None:
+    """Loss while training and on held-out conversations, with the step accuracy beside it."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, label in (("loss", "training"), ("eval_loss", "held out")):
+        points = [(entry["step"], entry[name]) for entry in curve if name in entry]
+        if points:
+            left.plot(*zip(*points, strict=True), label=label)
+    left.set(xlabel="update", ylabel="nats per learnt token", title=title, yscale="log")
+    left.legend()
+    for name, label in (
+        ("eval_step_accuracy", "all steps"),
+        ("eval_wrong_step_accuracy", "wrong steps"),
+    ):
+        points = [(entry["step"], entry[name]) for entry in curve if name in entry]
+        if points:
+            right.plot(*zip(*points, strict=True), marker="o", label=label)
+            right.legend(loc="lower right")
+    right.set(xlabel="update", ylabel="share of verdicts that are right", title="held out")
+    right.set_ylim(0, 1.02)
+    figure.savefig(path, dpi=110)
+
+
+def last_held_out(curve: Sequence[Point]) -> Point:
+    """The last look at the held-out conversations; empty where there was none."""
+    found = [entry for entry in curve if "eval_loss" in entry]
+    return found[-1] if found else {}
+
+
+def card(config: TrainConfig, spec: TrainingSpec, notes: Mapping[str, Any]) -> str:
+    """The model's README."""
+    learning, counts = config.learning, notes["counts"]
+    found = last_held_out(notes["curve"])
+    dropped = {name: counts[name] for name in counts if name.startswith("dropped_")}
+    figures = (
+        f"| held-out loss | {found['eval_loss']:.4f} |\n"
+        f"| held-out step accuracy | {found['eval_step_accuracy']:.4f} |\n"
+        f"| the same, steps labelled wrong | {found['eval_wrong_step_accuracy']:.4f} |\n"
+        if found
+        else "| held-out loss | nothing was held out |\n"
+    )
+    source = f"run `{spec.run}`" if spec.run else f"file `{config.dataset}`"
+    output = "learnt too" if config.data.train_on_code_output else "not learnt"
+    return f"""\
+---
+tags: [process-reward-model, genprm, stepmill]
+---
+# {config.training}
+
+A verifier of mathematical solutions, step by step, in the format of GenPRM (arXiv 2504.00891),
+trained with Stepmill.
+
+| what | value |
+|---|---|
+| base model | {spec.base} |
+| dataset | {source}, view `{config.view}`, digest {spec.dataset[:16]} |
+| conversations | {counts["read"]:,} read, {counts.get("cut", 0):,} cut at a step \
+({counts.get("turns_cut_off", 0):,} steps lost), {sum(dropped.values()):,} dropped |
+| held out | {counts["problems_held_out"]:,} problems |
+| learnt | the assistant's turns; `[Code Output]` {output} |
+| updates | {notes["updates"]:,} of {learning.batch} conversations, {learning.epochs:g} epochs |
+| rate | {learning.rate:g}, {learning.schedule}, warm-up {learning.warm_up:g} |
+| precision | {learning.precision} over float32 weights; seed {learning.seed} |
+{figures}
+Step accuracy is teacher-forced: each verdict is judged after the true text before it, so it says
+that the verdict follows from the analysis, not that the analysis is right.
+
+`training/curve.parquet` and `training/curve.png` hold the learning curve. To score solutions:
+`stepmill score FOLDER FILE`.
+"""

@@ -1,0 +1,122 @@
+"""A training to its end: checks, cluster, the work, and the model's folder.
+
+Invariant: nothing is written before the checks have passed; what was stopped or crashed is a
+training that the same call continues; of one that is finished only the model is copied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from actors.machines.fitness import torch_misfits
+from actors.machines.looking import Look
+from actors.models.folder import check_model
+from actors.stopping import anywhere, awaitable, terminable
+from storage.errors import ConfigurationError, RunStopped
+from storage.objects.opening import open_store
+from storage.objects.probe import probe_store
+from storage.trainings.training import StoredFolder, Training
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.listening import SILENT, Listener
+from workflows.runs.site import Site
+from workflows.training.settings import TrainConfig
+from workflows.training.start import (
+    check_out,
+    check_trainable,
+    job_of,
+    pinned,
+    recalled,
+    settled,
+    start_training,
+    training_of,
+    write_out,
+)
+
+MODELS = Path(".stepmill/models")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training."""
+
+    training: Training
+    model: StoredFolder
+    """What is stored of it."""
+    folder: Path
+    """Where the model lies."""
+
+
+@anywhere
+def train(
+    config: TrainConfig,
+    out: Path | None = None,
+    address: str | None = None,
+    listener: Listener = SILENT,
+) -> Trained:
+    """Start or continue a training, to its end, and copy the model to a folder.
+
+    `out`: by default `.stepmill/models/TRAINING`. Raises UserError before any work, RunStopped and
+    other InfrastructureError.
+    """
+    target = out or MODELS / config.training
+    store = open_store(config.store)
+    with Site(ClusterSettings(ray_address=config.spread.ray_address), address, listener) as site:
+        begun = Training.find(store, config.training)
+        config = recalled(config, begun)
+        if not site.remote:
+            check_model(config.base_model)
+        model = training_of(config, store).model()
+        check_out(target, model)
+        looks: list[Look] = []
+        if model is None:
+            probe_store(store)
+            if site.remote and config.spread.device == "auto":
+                spread = config.spread
+                site.gpus_for(spread.workers, spread.cpus_per_worker or 1, spread.place_patience_s)
+            looks = site.machines(config.spread.device == "auto")
+            _check_machines(looks)
+            if config.spread.device == "cpu":  # what its GPUs could do is of no matter
+                looks = [replace(one, machine=replace(one.machine, gpus=())) for one in looks]
+            if not site.remote:
+                check_trainable(config)
+        config = settled(pinned(config, begun), [look.machine for look in looks], begun)
+        training = start_training(config, store)
+        if model is None:
+            _train(config, training, site)
+            model = training.model()
+            if model is None:
+                raise RunStopped(f"training {training.name} ended without a model")
+    write_out(training, model, target)
+    return Trained(training, model, target)
+
+
+train_async = awaitable(train)
+
+
+def _check_machines(looks: Sequence[Look]) -> None:
+    unfit = [(look, misfit) for look in looks for misfit in torch_misfits(look.machine)]
+    if unfit:
+        look, misfit = unfit[0]
+        raise ConfigurationError(f"{look.where}: {misfit}")
+
+
+def _train(config: TrainConfig, training: Training, site: Site) -> None:
+    from actors.training.ray_job import run_training  # takes seconds to import
+
+    there = site.gpus()  # joins or starts the cluster
+    gpus = there if config.spread.device == "auto" else 0
+    # Ray sets a handler of SIGTERM when it starts; ours comes after it.
+    with terminable():
+        asyncio.run(_fetch(config, "GPU" if gpus else "CPU", site.listener))
+        with site.listener.training(training.name) as happened:
+            run_training(job_of(config, training), gpus, not site.remote, happened)
+
+
+async def _fetch(config: TrainConfig, resource: str, listener: Listener) -> None:
+    """Bring the base onto the nodes before workers hold their GPUs."""
+    from actors.workers.ray_models import NodeModels
+
+    await NodeModels({"base": config.base_model}, listener.say).ready("base", resource)

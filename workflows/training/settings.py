@@ -1,0 +1,97 @@
+"""The configuration of a training as a frozen value, and which part of it the model depends on.
+
+Invariant: `binding` is what the trained model depends on beside base model and dataset: it is
+frozen into the training's spec and may never differ on continuing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from actors.engines.contract import EngineSettings
+from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
+from storage.bounds import STRICT, Positive
+from storage.runs.layout import DEFAULT_STORE
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    """What is made of the dataset."""
+
+    __pydantic_config__ = STRICT
+
+    max_length: Positive | None = None
+    """Most tokens of a conversation (and of a packed row); longer ones are cut after the last step
+    that fits, and counted. None: the base model's context, at most 8192."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the problems whose conversations are never trained on."""
+    train_on_code_output: bool = False
+    """Learn the `[Code Output]` blocks too, as the paper does; they are the interpreter's, and a
+    model that learns them makes results up where its code is not executed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything a training needs."""
+
+    __pydantic_config__ = STRICT
+
+    run: Name | None = None
+    """The finished run that is trained on."""
+    conversations: str | None = None
+    """In place of a run: a file of conversations in GenPRM's form, as GenPRM-MATH-Data's: Parquet
+    or JSON lines with a column `conversations`; relative to this file, copied into the store."""
+    view: Literal["genprm", "cot", "code", "direct"] = "genprm"
+    """Shape of the conversations: analysis and code, one of them, or nothing but the verdict."""
+    base: str
+    """Base model: a folder, relative to this file where it begins with a dot, a hub's name, or
+    training:NAME for what was trained before."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub's base; None: its main branch. Resolved to a commit once, when
+    the training is created."""
+    name: Name | None = None
+    """Name of the training in the store; None: RUN-VIEW."""
+    store: str = DEFAULT_STORE
+    """Object store of the run and of the training: file:FOLDER, s3://BUCKET/PREFIX."""
+    chat_template: str | None = None
+    """File with another chat template (Jinja) than the base model's; relative to this file."""
+    data: DataSettings = field(default_factory=DataSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    spread: SpreadSettings = field(default_factory=SpreadSettings)
+    rhythm: RhythmSettings = field(default_factory=RhythmSettings)
+    format: Literal[1] = 1
+    """Version of this file's format."""
+
+    @property
+    def base_model(self) -> EngineSettings:
+        """The base as a model that could be opened."""
+        return EngineSettings(model=self.base, revision=self.revision)
+
+    @property
+    def training(self) -> str:
+        """The training's name."""
+        return self.name or f"{self.dataset}-{self.view}"
+
+    @property
+    def dataset(self) -> str:
+        """The run's name, or the file's."""
+        return self.run or Path(self.conversations or "").stem
+
+
+def binding(config: TrainConfig, template: str | None) -> dict[str, Any]:
+    """The settings that the trained model depends on, as plain values.
+
+    `template` is the text of another chat template.
+    """
+    return {
+        "view": config.view,
+        "chat_template": template,
+        "data": asdict(config.data),
+        "learning": asdict(config.learning),
+    }

@@ -1,0 +1,177 @@
+"""Train: from a finished run to a verifier, started, continued or found finished.
+
+Invariant: everything that decides the model is in the training's spec before any work starts; the
+same call starts, continues and repeats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from actors.machines.fitness import precision_for
+from actors.machines.machine import Machine
+from actors.models.fetching import resolved, small_files
+from actors.models.identity import model_identity
+from actors.models.source import ModelSource
+from actors.training.job import TrainingJob
+from actors.training.settings import TrainingSettings
+from storage.errors import ConfigurationError, InputError, NothingFound, first_line
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES
+from storage.rows.parquet import sha256_of
+from storage.runs.commits import put_content
+from storage.runs.run import Run, Success
+from storage.trainings.checkpoints import fetch_files, holds
+from storage.trainings.training import StoredFolder, Training, TrainingSpec
+from workflows.training.corpus import CorpusSource
+from workflows.training.mask import masker_for
+from workflows.training.record import Dressing
+from workflows.training.released import file_of, stored_key
+from workflows.training.settings import TrainConfig, binding
+
+
+def training_of(config: TrainConfig, store: ObjectStore) -> Training:
+    """The training of a finished run, or of a file, as it would be started; nothing is written.
+
+    Raises NothingFound for a run that is not there or not finished, InputError for one without
+    rows and for a file that can't be read.
+    """
+    spec = TrainingSpec(
+        base=model_identity(config.base_model),
+        run=config.run or "",
+        dataset=_file_digest(config.conversations)
+        if config.run is None
+        else _run_digest(config.run, store),
+        settings=binding(config, template_text(config)),
+    )
+    return Training(store, config.training, spec)
+
+
+def _file_digest(conversations: str | None) -> str:
+    if conversations is None:
+        raise ConfigurationError("nothing to train on: name a `run` or `conversations`")
+    return sha256_of(file_of(conversations))
+
+
+def _run_digest(name: str, store: ObjectStore) -> str:
+    success = Run.open(store, name).success()
+    if success is None:
+        raise NothingFound(f"run {name!r} is not finished: `stepmill resume {name}` finishes it")
+    if not success.totals[EXAMPLES.stage].rows:
+        raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
+    return dataset_digest(success)
+
+
+def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
+    """The configuration with its base named by its store, at the commit, or digest, with which the
+    training was `begun`. Nobody is asked."""
+    source = ModelSource(config.base, config.revision).within(config.store)
+    source = source.as_in(begun.spec.base if begun else None)
+    return replace(config, base=source.name, revision=source.revision)
+
+
+def pinned(config: TrainConfig, begun: Training | None) -> TrainConfig:
+    """The configuration with the base's commit, or digest, that is there now; a training that was
+    `begun` without goes on without. Raises InputError and NothingFound."""
+    if begun is not None and config.revision is None:
+        return config
+    return replace(config, revision=resolved(ModelSource(config.base, config.revision)).revision)
+
+
+def settled(
+    config: TrainConfig, machines: Sequence[Machine], begun: Training | None
+) -> TrainConfig:
+    """The configuration with its precision decided: that of the training as it was `begun`, or
+    what suits the machines on which it may run."""
+    learning = config.learning
+    if learning.precision != "auto":
+        return config
+    precision = begun.spec.settings["learning"]["precision"] if begun else precision_for(machines)
+    return replace(config, learning=replace(learning, precision=precision))
+
+
+def start_training(config: TrainConfig, store: ObjectStore) -> Training:
+    """Create the training, or open it where it exists with the same spec. Raises SpecMismatch."""
+    made = training_of(config, store)
+    training = Training.start(store, made.name, made.spec)
+    if config.conversations is not None:
+        data, digest = file_of(config.conversations), training.spec.dataset
+        put_content(store, stored_key(training.name, config.conversations, digest), data, digest)
+    return training
+
+
+def dataset_digest(success: Success) -> str:
+    """One digest over the committed export shards in their order."""
+    shards = "".join(entry["sha256"] for entry in success.commits[EXAMPLES.stage])
+    return hashlib.sha256(shards.encode()).hexdigest()
+
+
+def template_text(config: TrainConfig) -> str | None:
+    """The other chat template, if one is named. Raises InputError where it can't be read."""
+    if config.chat_template is None:
+        return None
+    try:
+        return Path(config.chat_template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"chat_template {config.chat_template} can't be read: {error}") from None
+
+
+def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
+    """Where the conversations come from; `dataset`: the digest in the training's spec."""
+    file = config.conversations and stored_key(config.training, config.conversations, dataset)
+    template = template_text(config)
+    return CorpusSource(config.store, config.dataset, config.view, config.data, template, file)
+
+
+def check_trainable(config: TrainConfig) -> None:
+    """Whether the base model's template and tokenizer can be trained with, in a second or two.
+
+    Raises UserError.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    source = source_of(config)
+    try:
+        folder = small_files(ModelSource(config.base, config.revision))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        context = int(getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", 0))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"base model {config.base} can't be loaded: {first_line(error)}"
+        ) from error
+    masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
+    source.most_tokens(context or 1 << 30)
+
+
+def job_of(config: TrainConfig, training: Training) -> TrainingJob:
+    """What a worker is given."""
+    return TrainingJob(
+        store=training.store.url,
+        name=training.name,
+        spec=training.spec,
+        base=config.base_model,
+        source=source_of(config, training.spec.dataset),
+        settings=TrainingSettings(
+            learning=config.learning, spread=config.spread, rhythm=config.rhythm
+        ),
+        dress=Dressing(config, training.spec),
+    )
+
+
+def check_out(out: Path, model: StoredFolder | None) -> bool:
+    """Whether the model lies in the folder already. Raises InputError where something else does."""
+    if model is not None and holds(out, model.files):
+        return True
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} holds something else: name another folder, or remove it")
+    return False
+
+
+def write_out(training: Training, model: StoredFolder, out: Path) -> None:
+    """Copy the finished model to a folder, unless it lies there."""
+    if not check_out(out, model):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fetch_files(training.store, training.prefix, model.files, out)

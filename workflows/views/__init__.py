@@ -1,0 +1,1 @@
+"""The shapes in which a run's rows are handed out."""
