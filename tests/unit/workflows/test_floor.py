@@ -49,7 +49,7 @@ def configure(folder: Path, **change: Any) -> BuildConfig:
     config = scripted_build("r", {"k_hard": 8, "k_medium": 8, "k_easy": 8, "probe": 8})
     write_problems(PROBLEMS, folder / "problems.jsonl")
     (folder / "build.yaml").write_text(json.dumps(config | change))
-    return load(folder / "build.yaml", {"store": f"file:{folder}/store"})
+    return load(folder / "build.yaml", store=f"file:{folder}/store")
 
 
 class Odd:
