@@ -28,6 +28,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from actors.workers.ray_roles import ACTORS
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.contract.ceph_server import ceph
@@ -102,14 +103,20 @@ def submit(ray: RayNodes, folder: Path, store: str) -> int:
     say("stepmill submit build.yaml: it continues the run")
     following = popen(command, ray, folder)
     if seen(following, r"estimate [2-9]|rationalize [1-9]"):
-        busiest = max((1, 2), key=lambda node: len(ray.pids_below(node, "WorkerActor")))
-        say(f"killing node {busiest} with {len(ray.pids_below(busiest, 'WorkerActor'))} workers")
+        busiest = max((1, 2), key=lambda node: workers_on(ray, node))
+        say(f"killing node {busiest} with {workers_on(ray, busiest)} workers")
         ray.kill(busiest)
     if not seen(following, r"worker was lost"):
         raise SystemExit("no worker was lost: the node was not in use")
     seen(following, r"is finished")
     following.communicate()
     return following.returncode
+
+
+def workers_on(ray: RayNodes, node: int) -> int:
+    """How many workers a node has."""
+    kinds = (kind.__name__ for kind in ACTORS.values())
+    return sum(len(ray.pids_below(node, f"ray::{kind}")) for kind in kinds)
 
 
 def popen(command: list[str], ray: RayNodes, folder: Path) -> subprocess.Popen[str]:

@@ -28,7 +28,6 @@ from storage.objects.opening import open_store
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
-from workflows.evaluation.comparison import ROLLED
 from workflows.labels.scores import Scores
 from workflows.runs.reading import store_url
 
@@ -122,7 +121,7 @@ def show(run: Run, console: Console) -> None:
         ("problems", rows["problems"]),
         ("sampled paths", rows["sample"]),
         ("selected paths", counts["sample.selected"]),
-        ("rollouts", sum(counts[f"{stage}.rollouts"] for stage in ROLLED)),
+        ("rollouts", sum(counts[f"{stage}.rollouts"] for stage in run.spec.stages)),
         ("labelled paths", rows.get("label")),
         ("written rationales", rows.get("rationalize")),
         ("kept examples", rows.get("export")),

@@ -12,6 +12,9 @@ import inspect
 import json
 import typing
 from collections.abc import Iterator
+from enum import Enum
+from itertools import pairwise
+from textwrap import dedent
 from typing import Any
 
 from actors.sandbox.contract import MOST_SESSIONS
@@ -76,7 +79,7 @@ def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
             nested.append((f"{prefix}{field.name}", kind))
             continue
         name = f"`{prefix}{field.name}`"
-        rows.append(f"| {name} | {_default(field)} | {says[field.name]} |\n")
+        rows.append(f"| {name} | {default_of(field)} | {says[field.name]} |\n")
     title = f"`{prefix.rstrip('.')}`" if prefix else "Top level"
     if rows:
         yield f"\n## {title}\n\n{inspect.getdoc(settings) or ''}\n\n"
@@ -118,7 +121,23 @@ def _own_docs(settings: type[Any]) -> dict[str, str]:
     return says
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def member_docs(kind: type[Enum]) -> dict[str, str]:
+    """Value of a member -> the string under it. Raises ValueError for a member without one."""
+    body = ast.parse(dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    says: dict[str, str] = {}
+    for node, under in pairwise(body.body):
+        if isinstance(node, ast.Assign) and isinstance(under, ast.Expr):
+            (name,) = (one.id for one in node.targets if isinstance(one, ast.Name))
+            assert isinstance(under.value, ast.Constant)
+            says[kind[name].value] = " ".join(str(under.value.value).split())
+    if lacking := {str(member.value) for member in kind} - says.keys():
+        raise ValueError(f"{kind.__name__}: no sentence under {', '.join(sorted(lacking))}")
+    return says
+
+
+def default_of(field: dataclasses.Field[Any]) -> str:
+    """A field's default as Markdown code, or `required`."""
     if field.default is not dataclasses.MISSING:
         return f"`{json.dumps(field.default, ensure_ascii=False)}`"
     if field.default_factory is not dataclasses.MISSING:

@@ -20,7 +20,7 @@ from itertools import islice
 from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
 from storage.rows.accounting import account_of, unaccounted
-from storage.rows.kinds import stage_rows
+from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.records import Example
 from storage.runs import layout
 from storage.runs.commits import Commit, Receipt, read_commit, receipt_of
@@ -191,7 +191,7 @@ def _audit_rows(
     found.objects += 1
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
-    if found.unrun is not None and commit.stage == "export":
+    if found.unrun is not None and commit.stage == EXAMPLES.stage:
         found.exported += len(rows)
         for row in rows:
             if trouble := found.unrun(row):

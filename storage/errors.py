@@ -27,6 +27,8 @@ looks like the item's own fault. `except` stands only where one of the families 
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class StepmillError(Exception):
     """Root of every error that Stepmill raises on purpose."""
@@ -75,6 +77,17 @@ class ItemError(StepmillError):
     def __reduce__(self) -> tuple[type[ItemError], tuple[str, str]]:
         """Survive pickling between processes (the default would lose `detail`)."""
         return type(self), (self.reason, self.detail)
+
+
+class Broken(StrEnum):
+    """Why an item of any stage is dropped for what is not its own fault; closed."""
+
+    EXCEPTION = "exception"
+    """A bug that showed on this item; the detail says which."""
+    POISON = "poison"
+    """Three workers died while they worked on it."""
+    SANDBOX_LOST = "sandbox_lost"
+    """Its sandbox was lost again and again."""
 
 
 class InfrastructureError(StepmillError):

@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from launch.verbs.looking.reasons import REASONS
+from storage.errors import Broken
 from storage.runs.layout import dataset_prefix
 from storage.runs.run import Run
 
@@ -22,12 +24,20 @@ FILE = Path(__file__).parent / "data/golden_runs.json"
 
 def check_golden(name: str, run: Run) -> None:
     """Compare a finished run with the kept digests, or keep them where `GOLDEN` is `write`."""
+    check_reasons(run)
     kept: dict[str, Any] = json.loads(FILE.read_text()) if FILE.exists() else {}
     if os.environ.get("GOLDEN") == "write":
         kept[name] = digests(run)
         FILE.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
         return
     assert digests(run) == kept[name]
+
+
+def check_reasons(run: Run) -> None:
+    """What was dropped was dropped for reasons that the page of reasons has."""
+    for stage in run.spec.stages:
+        known = {*REASONS.get(stage, ()), *Broken}
+        assert {drop.reason for commit in run.commits(stage) for drop in commit.drops} <= known
 
 
 def digests(run: Run) -> dict[str, Any]:

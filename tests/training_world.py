@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.kinds import EXAMPLES, ROAD, stage_rows
 from storage.rows.records import CodeRun, Example, Message, Problem
-from storage.runs.layout import ROAD
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.trainings.training import Training

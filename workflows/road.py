@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from storage.errors import ConfigurationError
+from storage.rows.accounting import unread_by
+from storage.rows.kinds import PROBLEMS
 
 Role = Literal[
     "policy", "completer", "prover", "rationale", "verifier", "generator", "judge", "cpu"
@@ -39,9 +41,11 @@ class StageSpec:
     """Of these, just one must stand before it."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
+    unread: tuple[str, ...] = ()
+    """Those just before it on a road of which it reads nothing: what they drop, it is not shown."""
 
 
-INPUT_STAGE = "problems"
+INPUT_STAGE = PROBLEMS.stage
 """Committed by whoever starts the run, so that a run continues from the store alone."""
 
 
@@ -76,7 +80,8 @@ def checked_road(names: Sequence[str], known: Mapping[str, StageSpec]) -> tuple[
                 f"`stages.road`: {name!r} needs one of {', '.join(stage.one_of)} before it, "
                 f"and has {', '.join(given) or 'none'}"
             )
-        road.append(replace(stage, reads=tuple(part for part in stage.reads if part in before)))
+        reads = tuple(part for part in stage.reads if part in before)
+        road.append(replace(stage, reads=reads, unread=unread_by(reads, before)))
         before.append(name)
     return tuple(road)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Literal, Protocol
 
 from storage.bounds import Count, Part, Positive, Seconds, Share
@@ -22,6 +23,15 @@ IN_FLIGHT = 512
 """Sequences at once on one engine, where nothing else is asked for."""
 SEED_SPACE = 1 << 31
 """Seeds of samples lie in [0, SEED_SPACE), as `storage.seeds.request_seed` makes them."""
+
+
+class Refusal(StrEnum):
+    """Why a model can't be asked about an item; closed."""
+
+    TOO_LONG = "too_long"
+    """What it would be asked leaves no room for an answer in its context."""
+    CONTROL_TOKEN = "control_token"
+    """A text holds a control token of the model that its tokenizer can't write as text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from actors.engines.contract import Refusal
 from storage.errors import ItemError
 
 MARK = "\ufdd0"
@@ -46,14 +47,14 @@ class ControlTokens:
         Raises ItemError `control_token`.
         """
         if MARK in text:
-            raise ItemError("control_token", "the text holds U+FDD0")
+            raise ItemError(Refusal.CONTROL_TOKEN, "the text holds U+FDD0")
         if self._any is None or not self._any.search(text):
             return text
         return self._each.sub(self._mark, text)
 
     def _mark(self, match: re.Match[str]) -> str:
         if not self._check(match[1]):
-            raise ItemError("control_token", match[1])
+            raise ItemError(Refusal.CONTROL_TOKEN, match[1])
         return match[0] + MARK
 
     def _can_be_text(self, name: str) -> bool:

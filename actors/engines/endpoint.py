@@ -24,7 +24,7 @@ import aiohttp
 
 from actors.engines.admission import Admission, admitted
 from actors.engines.completions_api import BadAnswer, read_answer, request_body
-from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.contract import Chat, EngineSettings, Refusal, Reply, Sampling
 from actors.engines.rendering import ChatRenderer
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 
@@ -105,7 +105,9 @@ class EndpointEngine:
         if self._context is not None:
             room = min(room, self._context - len(tokens))
         if room < 1:
-            raise ItemError("too_long", f"{len(tokens)} tokens in a context of {self._context}")
+            raise ItemError(
+                Refusal.TOO_LONG, f"{len(tokens)} tokens in a context of {self._context}"
+            )
         prompt = list(tokens)
 
         async def part(wanted: Sampling) -> Reply:
@@ -178,7 +180,7 @@ class EndpointEngine:
         if response.status in RETRIED:
             raise _Again(trouble, _retry_after(response.headers.get("Retry-After", "")))
         if response.status == 400 and any(sign in said.lower() for sign in TOO_LONG):
-            raise ItemError("too_long", trouble)
+            raise ItemError(Refusal.TOO_LONG, trouble)
         raise ConfigurationError(f"{self._url} refuses the request: {trouble}")
 
     async def _complete(self, prompt: list[int], sampling: Sampling, room: int) -> Reply:

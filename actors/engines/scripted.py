@@ -22,6 +22,7 @@ from actors.engines.contract import (
     Chat,
     Completion,
     EngineSettings,
+    Refusal,
     Reply,
     Sampling,
     TokenLogprob,
@@ -103,7 +104,7 @@ class ScriptedEngine:
         prompt = prompt_size(chat)
         limit = self._settings.max_model_len
         if limit is not None and prompt >= limit:
-            raise ItemError("too_long", f"{prompt} tokens in a context of {limit}")
+            raise ItemError(Refusal.TOO_LONG, f"{prompt} tokens in a context of {limit}")
         room = sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - prompt)
 
         size = min(self._settings.part, self._admission.capacity)

@@ -18,7 +18,15 @@ from itertools import count
 from typing import Any
 
 from actors.engines.admission import Admission, admitted
-from actors.engines.contract import Chat, Completion, EngineSettings, Reply, Sampling, TokenLogprob
+from actors.engines.contract import (
+    Chat,
+    Completion,
+    EngineSettings,
+    Refusal,
+    Reply,
+    Sampling,
+    TokenLogprob,
+)
 from actors.engines.log import EngineLog, cause_of
 from actors.engines.rendering import ChatRenderer
 from actors.engines.start import starting
@@ -102,7 +110,9 @@ class VllmEngine:
         prompt = await self._renderer.prompt(chat)
         room = self._context - len(prompt)
         if room < 1:
-            raise ItemError("too_long", f"{len(prompt)} tokens in a context of {self._context}")
+            raise ItemError(
+                Refusal.TOO_LONG, f"{len(prompt)} tokens in a context of {self._context}"
+            )
         tokens = list(prompt)
         parameters = _parameters(sampling, min(sampling.max_tokens, room))
 

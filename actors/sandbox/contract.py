@@ -52,11 +52,18 @@ class SessionDead(ItemError):
         return type(self), (self.detail,)
 
 
+class Rejected(StrEnum):
+    """Why the sandbox does not take what it is to run; closed."""
+
+    REQUEST_REJECTED = "request_rejected"
+    """Code, or what it is given, is too large, or no text."""
+
+
 class RequestRejected(ItemError):
     """The request itself can't be run: a forbidden file name, too many bytes, a limit too high."""
 
     def __init__(self, detail: str = "") -> None:
-        super().__init__("request_rejected", detail)
+        super().__init__(Rejected.REQUEST_REJECTED, detail)
 
     def __reduce__(self) -> tuple[type[RequestRejected], tuple[str]]:  # type: ignore[override]
         """Survive pickling: the constructor takes the detail alone."""

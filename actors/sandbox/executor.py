@@ -156,11 +156,16 @@ def start_executor(
     resources: Mapping[str, float],
     max_restarts: int = 0,
     calls: int = MANY,
+    name: str | None = None,
+    namespace: str | None = None,
 ) -> ActorHandle[Any]:
-    """Start an executor as an actor; `calls`: calls that it works on at once."""
+    """Start an executor as an actor; `calls`: calls that it works on at once; `name`: how a list of
+    actors calls it, no other in its `namespace` being called so."""
     return (
         ray.remote(CodeExecutor)
         .options(
+            name=name,
+            namespace=namespace,
             num_cpus=0,
             resources=dict(resources),
             max_concurrency=calls,

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from actors.sandbox.contract import Execution, Limits, Sandbox, Session, SessionDead
-from storage.errors import ItemError, SandboxLost
+from storage.errors import Broken, ItemError, SandboxLost
 
 Made = TypeVar("Made")
 
@@ -79,4 +79,4 @@ async def retried_item(make: Callable[[], Awaitable[Made]], attempts: int) -> Ma
     try:
         return await retried(make, attempts)
     except SandboxLost as lost:
-        raise ItemError("sandbox_lost", str(lost)) from lost
+        raise ItemError(Broken.SANDBOX_LOST, str(lost)) from lost

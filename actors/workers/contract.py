@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from storage.errors import InfrastructureError, ItemError, UserError
+from storage.errors import Broken, InfrastructureError, ItemError, UserError
 from storage.rows.kinds import ShardRows
 from storage.rows.records import Drop
 
@@ -133,7 +133,7 @@ def _drop(item: str, error: Exception) -> Drop:
         return Drop(item, error.reason, error.detail)
     if isinstance(error, InfrastructureError | UserError):
         raise error
-    return Drop(item, "exception", f"{type(error).__name__}: {error}")
+    return Drop(item, Broken.EXCEPTION, f"{type(error).__name__}: {error}")
 
 
 def _parted(outcomes: Iterable[list[Out] | Drop]) -> tuple[list[Out], list[Drop]]:

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from actors.workers.contract import ShardResult
-from storage.errors import EngineFailed, RunStopped, SandboxLost
+from storage.errors import Broken, EngineFailed, RunStopped, SandboxLost
 from storage.rows.accounting import account_of, problem_of
 from storage.rows.kinds import Rows, ShardRows, stage_rows
 from storage.rows.records import Drop
@@ -31,7 +31,6 @@ from storage.runs.run import Run
 
 DEATHS = 3
 """Notes of one item after which it is dropped."""
-POISON = "poison"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,9 @@ async def run_apart(
     for part in sorted(parts, key=lambda part: -deaths[digest(part.name)]):
         if deaths[digest(part.name)] >= DEATHS:
             detail = f"its worker died {DEATHS} times"
-            made[part.name] = ShardResult((), tuple(Drop(i, POISON, detail) for i in part.items))
+            made[part.name] = ShardResult(
+                (), tuple(Drop(i, Broken.POISON, detail) for i in part.items)
+            )
         else:
             made[part.name] = await _noted(part, work, notes, deaths[digest(part.name)])
     poisoned = sum(deaths[digest(part.name)] >= DEATHS for part in parts)

@@ -13,8 +13,7 @@ import contextlib
 import math
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,20 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from actors.engines.start import Progress, Pulse, progress, watched
+from actors.engines.start import Progress, Pulse, watched
 from actors.owned_folder import ray_folder
 from actors.ray_errors import DEATHS, reason
 from actors.ray_errors import classified as classified
-from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.sandbox.executor import RemoteSandbox, start_executor
+from actors.sandbox.contract import SandboxSettings
+from actors.sandbox.executor import start_executor
 from actors.workers.head_watch import head_watched
+from actors.workers.placement import Placement
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import kept_nodes, shortage
 from actors.workers.ray_places import RayPlaces
-from actors.workers.worker import ShardProgress, ShardWorker
+from actors.workers.ray_roles import MakeWorker as MakeWorker
+from actors.workers.ray_roles import actor_of
+from actors.workers.worker import ShardProgress
 from storage.errors import InfrastructureError, WorkerLost, first_line
 from storage.runs.commits import Receipt
 
@@ -50,72 +52,6 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never pass through Ray, so its object store holds next to nothing."""
 MANY = 1000
 """Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
-
-SLIVER = 0.01
-"""What a worker takes of a node's processors: nothing to speak of, but there must be some. A node
-that offers none (the head, nodes for code) is left alone."""
-
-MakeWorker = Callable[[str, Sandbox | None], ShardWorker]
-"""Makes a worker of one role, inside its actor, from the worker's name and a sandbox."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """What one worker of a role takes of a node."""
-
-    gpus: float = 0
-    cpus: float = SLIVER
-    resources: dict[str, float] = field(default_factory=dict)
-    needs_sandbox: bool = False
-
-    @property
-    def offered(self) -> str:
-        """The resource by which the nodes are known that may have such a worker."""
-        return next(iter(self.resources), "GPU" if self.gpus else "CPU")
-
-    @property
-    def bundle(self) -> dict[str, float]:
-        """What nodes count of it, taken as one; empty where that is a sliver of any processor."""
-        gpus = {"GPU": self.gpus} if self.gpus else {}
-        counted = gpus | self.resources
-        return {"CPU": self.cpus} | counted if counted else {}
-
-
-class WorkerActor:
-    """One worker in its own process."""
-
-    def __init__(self, make: MakeWorker, name: str, executors: Sequence[ActorHandle]) -> None:
-        sandbox = RemoteSandbox(executors, name=name) if executors else None
-        self._worker = make(name, sandbox)
-
-    async def open(self) -> int:
-        """Load what the role needs; returns the process id."""
-        await self._worker.open()
-        return os.getpid()
-
-    async def starting(self) -> Progress | None:
-        """How far an engine is that is being started; None: none is."""
-        return await asyncio.to_thread(progress)
-
-    async def work(self, stage: str, shard: int) -> Receipt:
-        """Make and commit one shard."""
-        return await self._worker.work(stage, shard)
-
-    async def isolate(self, stage: str, shard: int) -> Receipt:
-        """Make and commit one shard, item by item."""
-        return await self._worker.work_apart(stage, shard)
-
-    async def hungry(self) -> None:
-        """Return once nothing waits for the worker's engine."""
-        await self._worker.hungry()
-
-    async def progress(self) -> list[ShardProgress]:
-        """How far the shards in flight have come."""
-        return self._worker.progress()
-
-    async def close(self) -> None:
-        """Release everything."""
-        await self._worker.close()
 
 
 class RayCluster:
@@ -130,11 +66,16 @@ class RayCluster:
         models: NodeModels | None = None,
         say: Callable[[str], None] = lambda line: None,
         start_patience_s: float = math.inf,
+        run: str = "",
     ) -> None:
         """`makers` and `placements` are by role; `executors` of code start when needed, by default
         as many as the cluster's `sandbox` resource counts, or one. `models` are fetched before a
         worker is started. `say` is told, in a line, how far an engine's start is; a start in which
-        nothing moved for `start_patience_s` is given up."""
+        nothing moved for `start_patience_s` is given up. `run` stands before the names of the
+        actors."""
+        self._run = run or "run"
+        # Names are free again only some time after their actors were killed.
+        self._namespace = f"stepmill-{secrets.token_hex(8)}"
         self._makers = dict(makers)
         self._placements = dict(placements)
         self._sandbox = sandbox
@@ -175,8 +116,10 @@ class RayCluster:
             node, there = await self._places.take(worker, f"stepmill-{name}", bundle, node)
             placed(node)
         actor = (
-            ray.remote(WorkerActor)
+            ray.remote(actor_of(role))
             .options(
+                name=f"{self._run}/{name}",
+                namespace=self._namespace,
                 num_cpus=place.cpus,
                 num_gpus=place.gpus,
                 resources=place.resources,
@@ -211,8 +154,14 @@ class RayCluster:
         room = there.get("sandbox", 0)
         where = {"sandbox": 1.0} if room else {}
         while len(self._executors) < (self._most_executors or max(1, room)):
-            self._executors.append(start_executor(self._sandbox, where, max_restarts=-1))
+            self._executors.append(self._start_executor(where))
         return self._executors
+
+    def _start_executor(self, where: Mapping[str, float]) -> ActorHandle:
+        name = f"{self._run}/executor-{len(self._executors)}"
+        return start_executor(
+            self._sandbox, where, max_restarts=-1, name=name, namespace=self._namespace
+        )
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit one shard."""

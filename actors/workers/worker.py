@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from actors.workers.contract import Meter, Processor, ShardResult, shard_meter
 from actors.workers.poison import Notes, entered, parts_of, run_apart
 from actors.workers.yields import Floor, Yield, YieldWatch
 from storage.errors import InfrastructureError
+from storage.rows.accounting import account_of, unread_by
 from storage.rows.kinds import ShardRows, stage_rows
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
@@ -168,7 +169,20 @@ class ShardWorker:
         rows = ShardRows({kind: filter(kind.shown, held[kind.stage]) for kind in kinds})
         for kind in kinds:
             rows = rows if kind.unfold is None else kind.unfold(rows)
+        before = self._run.spec.stages[: self._run.spec.stages.index(stage)]
+        if unread := unread_by(needed, before):
+            gone = await asyncio.to_thread(self._ended, unread, shard)
+            rows = rows.only(lambda kind, row: getattr(row, kind.of) not in gone)
         return rows
+
+    def _ended(self, stages: Sequence[str], shard: int) -> frozenset[str]:
+        """The items of a shard that go no further than these stages."""
+        ended: set[str] = set()
+        for stage in stages:
+            kind, commit = stage_rows(stage), self._run.commit(stage, shard)
+            rows = self._run.rows_of(commit, kind)
+            ended |= account_of(kind, rows, commit.drops).ended(commit.drops)
+        return frozenset(ended)
 
     async def hungry(self) -> None:
         """Return once the engine's queue is empty: all that the shards in flight ask for is inside.

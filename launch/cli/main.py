@@ -49,7 +49,7 @@ SourceOption = Annotated[
     str | None,
     typer.Option("--from", help="Run whose shards are taken over where settings are equal."),
 ]
-VIEWS_HELP = "genprm, cot, code or direct; those for other trainers: docs/reuse.md."
+VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
@@ -243,6 +243,14 @@ def grade(
     totals = grade_stream(sys.stdin, sys.stdout, audit=seen)
     if seen is not None:
         show_audit(seen, totals, sys.stderr)
+
+
+@app.command()
+def stages(as_json: JsonOption = False) -> None:
+    """List the stages that a road may have: role, what each reads, its settings."""
+    from launch.verbs.looking.stages import show_stages
+
+    show_stages(as_json)
 
 
 @app.command()

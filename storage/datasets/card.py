@@ -9,24 +9,63 @@ the store does not.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from huggingface_hub import CardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
+from storage.rows.kinds import EXAMPLES, RATIONALES, Rows
 from storage.rows.readings import NOT_RECORDED, is_reading_count, kept_by_reading
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.run import Success
 from storage.runs.specs import Spec
 
-VERIFIERS = {"rationalize", "judge", "formalize"}
-"""Stages that verify in words."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """Rows below which a dataset is of a size, as the hub names it."""
 
 Row = Sequence[str | int | None]
+
+
+class Described(Protocol):
+    """What a card says of a stage: `workflows.stages.kit.Stage`."""
+
+    @property
+    def rows(self) -> Rows[Any]:
+        """What it makes."""
+        ...
+
+    @property
+    def verifies(self) -> bool:
+        """Whether it writes verifications."""
+        ...
+
+    @property
+    def passed(self) -> str:
+        """How paths are called that have a row of it; empty: they are not counted as a filter."""
+        ...
+
+    @property
+    def passed_after(self) -> Mapping[str, str]:
+        """Stage before it -> how they are called then."""
+        ...
+
+    @property
+    def caveat(self) -> str:
+        """What its rows are not, as an item of a list."""
+        ...
+
+    @property
+    def lacks(self) -> str:
+        """What a dataset lacks because of it, as an item of a list."""
+        ...
+
+    @property
+    def whole(self) -> tuple[str, str] | None:
+        """The one of its own settings, and its value, with which a dataset lacks nothing."""
+        ...
 
 
 def dataset_card(
@@ -35,13 +74,16 @@ def dataset_card(
     success: Success,
     view: View,
     rows: int,
+    described: Sequence[Described],
     origin: str | None = None,
     pilot: PilotRecord | None = None,
 ) -> str:
     """The card, with the front matter that `datasets` reads.
 
-    `origin`: the run it derives from; `pilot`: what the run's pilot said of its labels.
+    `described`: the stages of the run's road; `origin`: the run it derives from; `pilot`: what the
+    run's pilot said of its labels.
     """
+    settings = spec.configuration.get("stages", {})
     totals = [(stage, success.totals[stage]) for stage in spec.stages]
     return _template().render(
         run=run,
@@ -56,7 +98,7 @@ def dataset_card(
         chat_template=CHAT_TEMPLATE,
         models=sorted(spec.models.items()),
         stages=[(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
-        filters=_filters(success),
+        filters=_filters(described, success),
         readings=_readings(spec, success),
         not_recorded=NOT_RECORDED,
         drops=[(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
@@ -66,7 +108,11 @@ def dataset_card(
             for count in sorted(t.counts.items())
             if not is_reading_count(count[0])
         ],
-        verified=not VERIFIERS.isdisjoint(spec.stages),
+        caveats="".join(stage.caveat for stage in described),
+        verified=any(stage.verifies for stage in described),
+        lacks="".join(
+            stage.lacks for stage in reversed(described) if not _is_whole(stage, settings)
+        ),
         settings=json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
     )
 
@@ -112,40 +158,39 @@ def _front_matter(view: View, rows: int) -> str:
     ).to_yaml(line_break="\n")
 
 
-def _filters(success: Success) -> list[Row]:
-    """The stages that have a row per path, in their order; a tree's paths are others than those
-    sampled."""
-    totals = success.totals
-    tree = "search" in totals
-    found = [("sampled", totals["sample"].rows)] if "sample" in totals else []
-    if found and (selected := totals["sample"].counts.get("selected")) is not None:
-        found.append(("selected", selected))
-    names = {
-        "label": "of the trees, labelled" if tree else "estimated and labelled",
-        "rationalize": "with a readable rationale",
-        "formalize": "put into formulas",
-        "export": "kept by consensus",
-    }
-    found += [
-        (name, totals[stage].rows - totals[stage].counts.get("dropped_texts", 0))
-        for stage, name in names.items()
-        if stage in totals
-    ]
+def _is_whole(stage: Described, settings: Mapping[str, Any]) -> bool:
+    own = settings.get(stage.rows.stage, {})
+    return stage.whole is not None and own.get(stage.whole[0]) == stage.whole[1]
+
+
+def _filters(described: Sequence[Described], success: Success) -> list[Row]:
+    """The stages that have a row per path, in their order; the paths of a tree are others than
+    those sampled."""
     lines: list[Row] = []
     before = 0
-    for name, rows in found:
-        known = before and not (tree and name == names["label"])
-        lines.append((name, rows, f"{rows / before:.1%}" if known else ""))
-        before = rows
+    for stage in described:
+        totals = success.totals[stage.rows.stage]
+        if stage.rows.unfold is not None:
+            before = 0
+        if not stage.passed:
+            continue
+        after = (said for name, said in stage.passed_after.items() if name in success.totals)
+        name = next(after, stage.passed)
+        counted = [(name, totals.rows - totals.counts.get("dropped_texts", 0))]
+        if (selected := totals.counts.get("selected")) is not None:
+            counted.append(("selected", selected))
+        for name, rows in counted:
+            lines.append((name, rows, f"{rows / before:.1%}" if before else ""))
+            before = rows
     return lines
 
 
 def _readings(spec: Spec, success: Success) -> list[Row] | None:
     """How much of what was written, in which attempt and form, is in the dataset; None where the
     run has no such thing, nothing where it was not recorded."""
-    if not {"rationalize", "export"} <= set(spec.stages):
+    if not {RATIONALES.stage, EXAMPLES.stage} <= set(spec.stages):
         return None
     return [
         (of.attempt, of.reading, of.rationales, of.kept, of.kept_share, of.wrong_share)
-        for of in kept_by_reading(success.totals["export"].counts)
+        for of in kept_by_reading(success.totals[EXAMPLES.stage].counts)
     ]

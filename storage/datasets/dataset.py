@@ -19,11 +19,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.datasets.card import dataset_card
+from storage.datasets.card import Described, dataset_card
 from storage.datasets.view import CHAT_TEMPLATE, GENPRM, View
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.rows import schemas
-from storage.rows.kinds import stage_rows
+from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.parquet import check_digest, sha256_of
 from storage.runs import layout
 from storage.runs.commits import put_content
@@ -47,8 +47,13 @@ class DatasetFile:
     sha256: str
 
 
-def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
-    """Lay out a finished run's dataset, or find it laid out. Raises NothingFound if unfinished."""
+def assemble(
+    run: Run, view: View = GENPRM, stages: Sequence[Described] = ()
+) -> tuple[DatasetFile, ...]:
+    """Lay out a finished run's dataset, or find it laid out. Raises NothingFound if unfinished.
+
+    `stages`: what the card says of the stages of the run's road.
+    """
     try:
         return dataset_files(run, view.name)
     except NothingFound:
@@ -67,9 +72,8 @@ def assemble(run: Run, view: View = GENPRM) -> tuple[DatasetFile, ...]:
         path = f"data/train-{number:05d}-of-{len(parts):05d}-{digest[:12]}.parquet"
         put_content(run.store, prefix + path, data, digest, patience=run.patience)
         files.append(DatasetFile(path, digest))
-    card = dataset_card(
-        run.name, run.spec, success, view, total, origin_run(run), pilot_record(run.store, run.name)
-    ).encode()
+    origin, pilot = origin_run(run), pilot_record(run.store, run.name)
+    card = dataset_card(run.name, run.spec, success, view, total, stages, origin, pilot).encode()
     standing = put_settled(run.store, prefix + CARD, card, run.patience)
     files.append(DatasetFile(CARD, sha256_of(standing)))
     if view.chat_template:
@@ -127,8 +131,8 @@ def check_dataset(run: Run) -> Iterator[str]:
         except ObjectCorrupt as error:
             yield str(error)
             continue
-        if view == GENPRM.name and rows != run.totals("export").rows:
-            yield f"{view} has {rows} rows, the export {run.totals('export').rows}"
+        if view == GENPRM.name and rows != run.totals(EXAMPLES.stage).rows:
+            yield f"{view} has {rows} rows, the export {run.totals(EXAMPLES.stage).rows}"
 
 
 def sums_of(files: list[DatasetFile]) -> bytes:

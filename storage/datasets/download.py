@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.datasets.card import Described
 from storage.datasets.dataset import (
     CARD,
     SUMS,
@@ -57,12 +58,16 @@ def download(
     view: View = GENPRM,
     formats: Sequence[str] = ("parquet",),
     progress: Progress = lambda path, done, total: None,
+    stages: Sequence[Described] = (),
 ) -> Download:
-    """Copy a dataset. Raises NothingFound for an unfinished run, ObjectCorrupt, InputError."""
+    """Copy a dataset. Raises NothingFound for an unfinished run, ObjectCorrupt, InputError.
+
+    `stages`: what the card says of the stages of the run's road.
+    """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ConfigurationError(f"format {unknown!r} is not one of {', '.join(FORMATS)}")
-    source = assemble(run, view)
+    source = assemble(run, view, stages)
     try:
         known = _known(dest, {path for file in source for path in _paths_of(file, FORMATS)})
         formats = [name for name in FORMATS if name in formats or _holds(known, name)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 
 FOLDER = "path/to/this/folder"
@@ -44,7 +45,7 @@ class View:
     """A dataclass of the kind that `storage.rows.schemas` understands."""
     rows: Callable[..., Sequence[Any]]
     """Takes the shard's rows of each stage of `reads`, in that order."""
-    reads: tuple[str, ...] = ("export",)
+    reads: tuple[str, ...] = (EXAMPLES.stage,)
     without: tuple[str, ...] = ()
     """Those of `reads` that a run may lack: it has no rows of them."""
     trl: str = ""

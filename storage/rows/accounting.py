@@ -9,7 +9,7 @@ was dropped never comes back, and none is there twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from storage.rows.kinds import Record, Rows
@@ -29,6 +29,10 @@ class Account:
     through: frozenset[str]
     """Items that go on."""
 
+    def ended(self, drops: Sequence[Drop]) -> frozenset[str]:
+        """Items that entered and go no further."""
+        return (self.seen | {drop.item for drop in drops}) - self.carried
+
 
 def account_of(kind: Rows[Record], rows: Sequence[Record], drops: Sequence[Drop]) -> Account:
     """Read the items of a stage's rows."""
@@ -44,6 +48,12 @@ def account_of(kind: Rows[Record], rows: Sequence[Record], drops: Sequence[Drop]
         ),
         frozenset(name for name in on if name is not None),
     )  # fmt: skip
+
+
+def unread_by(reads: Collection[str], before: Sequence[str]) -> tuple[str, ...]:
+    """The stages that stand behind the last one of `before` that is read."""
+    last = max((before.index(name) for name in reads), default=0)
+    return tuple(before[last + 1 :])
 
 
 def problem_of(path_id: str) -> str:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar
 
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, first_line
 from storage.rows import records
+from storage.rows.schemas import kind_of
 from storage.rows.tree_chains import unfolded
 from storage.rows.tree_records import TreeNode
 
@@ -164,6 +166,15 @@ OURS: Mapping[str, Rows[Any]] = {
 """Stage -> its rows, for every stage of ours that some run may have. Which stages a run has, and in
 which order, is in its spec."""
 
+ROAD: tuple[str, ...] = tuple(
+    kind.stage for kind in (PROBLEMS, PATHS, ROLLOUTS, LABELS, RATIONALES, AGREEMENTS, EXAMPLES)
+)
+"""The stages of a run whose spec says nothing else: the paper's."""
+SCORING = (RESPONSES.stage, VERIFICATIONS.stage)
+"""The stages of a run that scores responses."""
+REFINING = (CRITIQUES.stage, REFINED.stage)
+"""The stages of a run that asks a generator to refine its responses, once."""
+
 
 def stage_rows(stage: str) -> Rows[Any]:
     """The rows of a stage: of ours, or of one that an installed package brings.
@@ -172,7 +183,41 @@ def stage_rows(stage: str) -> Rows[Any]:
     """
     if stage in OURS:
         return OURS[stage]
-    for entry in entry_points(group=STAGES_ELSEWHERE, name=stage):
-        rows: Rows[Any] = entry.load().rows
-        return rows
-    raise ConfigurationError(f"no stage {stage!r} is known here: install the package that has it")
+    rows: Rows[Any] = stage_elsewhere(stage).rows
+    return rows
+
+
+def names_elsewhere() -> list[str]:
+    """The stages that installed packages bring, beside ours."""
+    return sorted({entry.name for entry in entry_points(group=STAGES_ELSEWHERE)} - OURS.keys())
+
+
+@cache
+def stage_elsewhere(stage: str) -> Any:
+    """What an installed package says of its stage (`workflows.stages.kit.Stage`).
+
+    Raises ConfigurationError where none has it, or several have, or it is no description.
+    """
+    brought = {entry.value: entry for entry in entry_points(group=STAGES_ELSEWHERE, name=stage)}
+    if not brought:
+        raise ConfigurationError(
+            f"no stage {stage!r} is known here: install the package that has it"
+        )
+    if len(brought) > 1:
+        raise ConfigurationError(
+            f"stage {stage!r} is brought by {' and by '.join(sorted(brought))}: remove all but one"
+        )
+    ((value, entry),) = brought.items()
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever the package raises when it is imported
+        raise ConfigurationError(f"stage {stage!r} ({value}): {first_line(error)}") from error
+    rows = getattr(found, "rows", None)
+    if not isinstance(rows, Rows) or rows.stage != stage:
+        raise ConfigurationError(f"{value} does not describe a stage {stage!r}: correct its name")
+    kind = kind_of(rows.record)
+    if any(kind == kind_of(ours.record) for ours in OURS.values()):
+        raise ConfigurationError(
+            f"stage {stage!r} ({value}): rows of kind {kind!r} are ours: rename its record"
+        )
+    return found

@@ -20,17 +20,6 @@ DEFAULT_STORE = "file:.stepmill/store"
 """Where runs are kept, relative to the working folder, unless a person says where."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-ROAD: tuple[str, ...] = (
-    "problems", "sample", "estimate", "label", "rationalize", "consensus", "export",
-)  # fmt: skip
-"""The stages of a run whose spec says nothing else: the paper's."""
-
-SCORING: tuple[str, ...] = ("responses", "score")
-"""The stages of a run that scores responses."""
-
-REFINING: tuple[str, ...] = ("critiques", "refine")
-"""The stages of a run that asks a generator to refine its responses, once."""
-
 
 def check_run_name(run: str) -> str:
     """The name itself, if it can be a folder and part of a URL."""

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
-from storage.rows.kinds import stage_rows
+from storage.rows.kinds import ROAD, stage_rows
 from storage.rows.schemas import resumed_version, schema_versions
 from storage.runs.commits import canonical_json
-from storage.runs.layout import ROAD
 
 Item = TypeVar("Item")
 

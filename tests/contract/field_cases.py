@@ -60,8 +60,8 @@ from storage.rows.records import (
 )
 from storage.rows.records import Path as SolutionPath
 from tests import built_tokenizers
-from tests.e2e.test_scripted_build import Build as ScriptedBuild
-from tests.e2e.test_scripted_build import configure
+from tests.support.scripted_build import Build as ScriptedBuild
+from tests.support.scripted_build import configure
 from tests.training_world import examples, qwen25_tokenizer
 from workflows.answers import check_reference, normal, read_answer
 from workflows.answers.grading import alike, grader
@@ -71,17 +71,19 @@ from workflows.evaluation.processbench import Judgement, score
 from workflows.formats import steps
 from workflows.formats.conversation import clean_text
 from workflows.formats.executed import first_found
-from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
 from workflows.formats.steps import flaw
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.responses import read_responses
 from workflows.judging.seats import read_alignment, read_paragraphs
 from workflows.judging.tools import tool_verdicts
 from workflows.settings import AnswerSettings
-from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.stages.rationalize import RationaleWriter
 from workflows.training.mask import masker_for, render, with_trainable_template
 from workflows.views.catalogue import VIEWS
 from workflows.votes.rewards import reward_at
+from workflows.writing.code_loop import Budget
 
 DATA = Path(__file__).parents[1] / "data"
 FAST_S = 30.0

@@ -30,10 +30,11 @@ from tests.unit.actors.test_executed_rationales import shown_invented, unlike_wh
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows.formats.conversation import example_of
 from workflows.formats.executed import shown_unrun
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
 from workflows.judging.seats import Seat
 from workflows.stages.judge import Judge
-from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 
 RATIONALES, JUDGES = replies("rationale"), replies("judge")
 LIMITS = Limits(wall_s=20.0, cpu_s=20.0, memory_mb=256)

@@ -24,9 +24,10 @@ from tests.unit.actors.test_executed_rationales import (
     unlike_what_runs,
 )
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
 from workflows.judging.seats import read_paragraphs
-from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pytest
 from storage.datasets.download import download
 from storage.datasets.view import FOLDER
 from tests.contract.tiny_model import make_tiny_model
-from tests.e2e.test_scripted_build import Build, configure
+from tests.support.scripted_build import Build, configure
 from workflows.builds.build import finish
 from workflows.views.catalogue import VIEWS
 

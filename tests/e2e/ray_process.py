@@ -1,11 +1,13 @@
 """A process that continues a scripted build on real Ray actors, to be killed in the middle.
 
 python -m tests.e2e.ray_process CONFIG.yaml [--die-after N] [--freeze STAGE] [--lose-node-after N]
+    [--list-after N]
 
 Prints one JSON line per event. `--die-after`: it kills itself with SIGKILL at the N-th commit it
 hears of; its private cluster must end with it. `--freeze`: the workers are stopped (SIGSTOP) that
 hold the first shard of a stage. `--lose-node-after`: three nodes, and the raylet of the one with
-the most workers is killed at the N-th commit.
+the most workers is killed at the N-th commit. `--list-after`: with those nodes too, the actors that
+live at the N-th commit are printed, as `["actor", class, null, "name on node"]`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 
 from actors.sandbox.contract import Sandbox
 from actors.workers.contract import Processor
-from actors.workers.ray_workers import MakeWorker, Placement, RayCluster, ray_session
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
 from actors.workers.worker import ShardWorker
 from launch.config import load
 from storage.objects.opening import open_store
@@ -60,9 +63,10 @@ def main() -> None:
     parser.add_argument("--die-after", type=int, default=0)
     parser.add_argument("--freeze", default="")
     parser.add_argument("--lose-node-after", type=int, default=0)
+    parser.add_argument("--list-after", type=int, default=0)
     asked = parser.parse_args()
     config = load(asked.config)
-    nodes = Nodes() if asked.lose_node_after else None
+    nodes = Nodes() if asked.lose_node_after or asked.list_after else None
     committed = 0
     frozen: set[int] = set()
     cluster: RayCluster | None = None
@@ -79,7 +83,9 @@ def main() -> None:
             frozen.update(cluster.pids(event.role))
             for pid in frozen:
                 os.kill(pid, signal.SIGSTOP)
-        if nodes is not None and committed == asked.lose_node_after:
+        if asked.list_after and event.what == "committed" and committed == asked.list_after:
+            show_actors()
+        if nodes is not None and committed and committed == asked.lose_node_after:
             nodes.lose_one()
 
     makers: dict[str, MakeWorker] = {
@@ -91,7 +97,7 @@ def main() -> None:
 
     async def drive() -> None:
         nonlocal cluster
-        cluster = RayCluster(makers, dict.fromkeys(makers, place), config.sandbox, 1)
+        cluster = RayCluster(makers, dict.fromkeys(makers, place), config.sandbox, 1, run=run.name)
         try:
             await continue_run(run, config, cluster, 3, tell)
         finally:
@@ -102,6 +108,16 @@ def main() -> None:
     finish(run)
     if nodes is not None:
         nodes.close()
+
+
+def show_actors() -> None:
+    """What `ray list actors` would show."""
+    from ray.util.state import list_actors
+
+    for actor in list_actors(detail=True):
+        if actor.state == "ALIVE":
+            place = f"{actor.name} on {actor.node_id}"
+            print(json.dumps(["actor", actor.class_name, None, place]), flush=True)
 
 
 class Nodes:

@@ -12,7 +12,7 @@ import pytest
 from launch.cli.main import run_command
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_scripted_build import CONFIG, Build, configure
+from tests.support.scripted_build import CONFIG, Build, configure
 from workflows.builds.build import finish
 
 

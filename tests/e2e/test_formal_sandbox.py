@@ -14,7 +14,7 @@ from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Problem
 from tests.label_rows import path
 from tests.unit.workflows.test_formal import decided
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
 from workflows.judging.formal import in_words, programs
 from workflows.judging.tools import tool_verdicts
 from workflows.stages.formalize import FormalVerifier

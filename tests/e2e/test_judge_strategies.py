@@ -52,6 +52,7 @@ from workflows.builds.configuration import BuildConfig
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.driving import continue_run, standing
+from workflows.stages import described
 from workflows.stages.maker import StageMaker
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
@@ -241,7 +242,7 @@ def test_every_prompt_of_genprm_follows_from_problem_and_steps_alone(built: Any)
     for row in build.rows(RATIONALES):
         path = build.paths[row.path_id]
         asked = prompts.rationale_chat(texts[path.problem_id], path.steps)
-        verified[asked.system, asked.user].append(row.text)
+        verified[asked.messages[0].content, asked.user].append(row.text)
     tried = {
         prompts.rationale_chat(texts[path.problem_id], path.steps).user
         for path in build.paths.values()
@@ -405,7 +406,11 @@ def test_its_view_loads_in_datasets(built: Any, name: str, view: View, tmp_path:
     from datasets import load_dataset
 
     build = built(name)
-    files = [file for file in assemble(build.run, view) if file.path.endswith(".parquet")]
+    files = [
+        file
+        for file in assemble(build.run, view, described(build.run.spec.stages))
+        if file.path.endswith(".parquet")
+    ]
     for number, file in enumerate(files):
         data = build.run.store.get(f"{dataset_prefix(build.run.name)}{view.name}/{file.path}")
         (tmp_path / f"{number}.parquet").write_bytes(data)

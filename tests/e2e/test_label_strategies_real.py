@@ -21,8 +21,7 @@ from demo import check, world
 from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
-from storage.rows.records import Example, PathLabels
-from storage.rows.records import Path as SampledPath
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS
 from tests.e2e.test_judge_strategies_real import Lent
 from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
 from tests.local_cluster import LocalCluster
@@ -85,12 +84,12 @@ def test_real_models_find_most_first_errors(engines: Engines, name: str, tmp_pat
     engines.loop.run_until_complete(continue_run(run, config, cluster, 2, lambda event: None))
     finish(run)
     assert audit(run).findings == ()
-    assert rows(run, "export", Example)
+    assert rows(run, EXAMPLES)
     if name in SEARCHED:
         return
     scores = Scores()
-    paths = {path.path_id: path for path in rows(run, "sample", SampledPath)}
-    for labels in rows(run, "label", PathLabels):
+    paths = {path.path_id: path for path in rows(run, PATHS)}
+    for labels in rows(run, LABELS):
         path = paths[labels.path_id]
         first = check.first_error(world.problem(path.problem_id), path.steps)
         scores.add(labels.labels, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_scripted_build import Build, configure
+from tests.support.scripted_build import Build, configure
 from workflows.builds.build import start_run
 from workflows.stages import STAGE_NAMES
 
@@ -111,3 +112,18 @@ def test_a_driver_killed_in_the_middle_is_continued_with_the_same_bytes_and_noth
     result = audit(run)
     assert (result.findings, result.finished) == ((), True)
     assert load(config).run == run.name
+
+
+def test_a_list_of_actors_says_who_is_who_with_run_and_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    run, config = started(tmp_path / "run")
+    ended = drive(config, "--list-after", "6")
+    assert ended.code == 0
+    shown = [(kind, place) for said, kind, _, place in ended.events if said == "actor"]
+    assert {"Sampler", "Completer"} <= {kind for kind, _ in shown}
+    names = {"Sampler": "policy", "Completer": "completer", "RationaleWriter": "rationale",
+             "Labeller": "cpu"}  # fmt: skip
+    for kind, place in shown:
+        assert re.fullmatch(rf"{run.name}/{names[kind]}-\d+ on [0-9a-f]+", place)

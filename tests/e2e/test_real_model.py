@@ -22,7 +22,8 @@ from storage.objects.opening import open_store
 from storage.rows.kinds import EXAMPLES, LABELS, PATHS, RATIONALES, VERIFICATIONS, Record, Rows
 from storage.runs.run import Run
 from workflows.formats.executed import shown_unrun
-from workflows.formats.rationale import REASONS
+from workflows.formats.rationale import Unreadable
+from workflows.stages.rationalize import Unwritten
 
 pytestmark = [
     pytest.mark.slow,
@@ -103,7 +104,7 @@ def test_every_text_of_the_writer_stands_or_has_its_reason(built: Built) -> None
     for row in texts:
         assert row.tokens <= 1500
         reason = None if row.dropped is None else row.dropped.partition(":")[0]
-        assert reason is None or reason in REASONS | {"truncated", "too_many_code_rounds"}
+        assert reason is None or reason in {*Unreadable, *Unwritten}
 
 
 def test_what_is_exported_was_run(everything: Built) -> None:

@@ -6,74 +6,26 @@ import asyncio
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.workers.contract import Processor
-from launch.config import load
 from storage.audit import audit
 from storage.errors import InputError, SpecMismatch
 from storage.objects.opening import open_store
-from storage.rows.kinds import (
-    AGREEMENTS,
-    EXAMPLES,
-    LABELS,
-    PATHS,
-    PROBLEMS,
-    RATIONALES,
-    Record,
-    Rows,
-)
+from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES
 from storage.rows.records import standing as standing_rationales
-from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
 from tests.scripted_world import (
-    InProcessSandbox,
-    ScriptedWorld,
-    scripted_build,
-    world_problems,
     write_problems,
 )
+from tests.support.scripted_build import GIVEN, Build, configure, rows
 from workflows.builds.build import finish, start_run
-from workflows.builds.configuration import BuildConfig
 from workflows.formats.conversation import check_example
 from workflows.formats.prompts import rationale_chat
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.status import run_status
 from workflows.stages import STAGE_NAMES
-from workflows.stages.maker import StageMaker
-
-GIVEN = world_problems(14)
-CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
-
-
-def configure(folder: Path, **change: Any) -> BuildConfig:
-    folder.mkdir(exist_ok=True)
-    write_problems(GIVEN, folder / "problems.jsonl")
-    (folder / "build.yaml").write_text(json.dumps(CONFIG | change))
-    return load(folder / "build.yaml", store=f"file:{folder}/store")
-
-
-class Build:
-    """One configured build with its scripted world."""
-
-    def __init__(self, config: BuildConfig) -> None:
-        self.config = config
-        self.world = ScriptedWorld(GIVEN)
-        self.run = start_run(config, open_store(config.store), None)
-        self.cluster = LocalCluster(self.run, self._stages)
-
-    def _stages(self, role: str) -> Mapping[str, Processor]:
-        maker = StageMaker(self.config, self.run.name)
-        if role == "cpu":
-            return maker.pure()
-        return maker.around(role, self.world.engine(role), InProcessSandbox())
-
-    async def work(self) -> None:
-        await continue_run(self.run, self.config, self.cluster, 2, lambda event: None)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +34,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     asyncio.run(build.work())
     finish(build.run)
     return build
-
-
-def rows(run: Run, kind: Rows[Record]) -> list[Record]:
-    return [r for shard in range(run.spec.plan.shards) for r in run.read_rows(kind, shard)]
 
 
 async def test_a_finished_build_audits_clean(built: Build) -> None:

@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.sandbox.contract import Execution, Limits, Request, Sandbox, Session
-from actors.workers.ray_workers import MakeWorker, Placement, RayCluster, ray_session
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
 from actors.workers.worker import ShardWorker
 from launch.config import load
 from storage.objects.opening import open_store

@@ -17,7 +17,8 @@ from typing import Any, cast
 import ray
 
 from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.workers.ray_workers import Placement, RayCluster, ray_session
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import RayCluster, ray_session
 from actors.workers.worker import ShardProgress, ShardWorker
 from storage.errors import InfrastructureError
 from storage.runs.commits import Receipt

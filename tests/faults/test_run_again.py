@@ -12,7 +12,7 @@ import pytest
 
 from storage.audit import audit
 from tests.e2e.test_ray_build import digests
-from tests.e2e.test_scripted_build import Build, configure
+from tests.support.scripted_build import Build, configure
 from workflows.builds.build import finish
 from workflows.runs.driving import continue_run
 

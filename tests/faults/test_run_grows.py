@@ -19,8 +19,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.autoscaler._private.util import prepare_config
 
 from storage.fault_points import VARIABLE
-from tests.faults.test_run_submitted import BIN, project
 from tests.ray_nodes import RayNodes, ended_well, ray_nodes, started
+from tests.support.submitted import BIN, project
 
 ROOT = Path(__file__).parents[2]
 NO_WISH = "From request_resources:\n (none)"

@@ -16,8 +16,8 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.faults.test_run_submitted import BIN, project
 from tests.ray_nodes import RayNodes, ray_nodes
+from tests.support.submitted import BIN, project
 from workflows.builds.build import start_run
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]

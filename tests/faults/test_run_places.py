@@ -17,8 +17,8 @@ from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.contract.tiny_model import make_tiny_model
-from tests.faults.test_run_submitted import BIN, project
 from tests.ray_nodes import RayNodes, ray_nodes
+from tests.support.submitted import BIN, project
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -16,8 +16,8 @@ from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.e2e.test_ray_build import digests, drive
-from tests.e2e.test_scripted_build import Build, configure
-from tests.faults.test_run_submitted import BIN, project
+from tests.support.scripted_build import Build, configure
+from tests.support.submitted import BIN, project
 from workflows.builds.build import start_run
 from workflows.stages import STAGE_NAMES
 

@@ -19,7 +19,7 @@ from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.faults.test_run_submitted import project
+from tests.support.submitted import project
 from workflows.runs.placing import placements
 from workflows.stages import MODEL_ROLES
 

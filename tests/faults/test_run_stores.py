@@ -19,7 +19,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.contract.s3_servers import shared_ministack
 from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.faults.test_run_submitted import BIN, project
+from tests.support.submitted import BIN, project
 from tests.unit.storage.whole_run import started
 
 ROOT = Path(__file__).parents[2]

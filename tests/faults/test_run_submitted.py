@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,31 +20,7 @@ from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_scripted_build import CONFIG, PROBLEMS
-from tests.scripted_world import write_problems
-
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-
-
-def project(folder: Path) -> Path:
-    """A working directory with a configuration, its problems, and the scripts it names."""
-    folder.mkdir()
-    write_problems(PROBLEMS, folder / "problems.jsonl")
-    models = {
-        role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
-        for role in ("policy", "completer", "rationale")
-    }
-    body = CONFIG | {"models": models, "store": f"file://{folder.parent}/store"}
-    body["stages"] = body["stages"] | {"rationalize": {"execute": False}}
-    (folder / "build.yaml").write_text(json.dumps(body))
-    (folder / ".venv").mkdir()
-    (folder / ".venv" / "large").write_bytes(b"x")
-    for package in ("tests", "demo"):
-        (folder / package).mkdir()
-        for file in (ROOT / package).glob("*.py"):
-            shutil.copy(file, folder / package)
-    return folder
+from tests.support.submitted import BIN, project
 
 
 def test_the_job_is_the_same_build_with_paths_as_the_cluster_sees_them(tmp_path: Path) -> None:

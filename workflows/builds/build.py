@@ -19,6 +19,7 @@ from typing import Any
 from storage.datasets.dataset import assemble
 from storage.errors import ConfigurationError, NothingFound
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Drop, Problem
 from storage.runs.layout import launch_key
 from storage.runs.run import Run, Success
@@ -30,7 +31,7 @@ from workflows.inputs.problems import checked_problems
 from workflows.road import INPUT_STAGE
 from workflows.runs.starting import begin, spec_of
 from workflows.settings import StageSettings
-from workflows.stages import road_of, stages_named
+from workflows.stages import described, road_of, stages_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def finish(run: Run, on_step: Callable[[str], None] = lambda step: None) -> Succ
     """Seal the run and lay out its dataset, if its road makes one. Repeating changes nothing."""
     on_step("sealing the run")
     success = run.finish()
-    if "export" in run.spec.stages:
+    if EXAMPLES.stage in run.spec.stages:
         on_step("writing the dataset")
-        assemble(run)
+        assemble(run, stages=described(run.spec.stages))
     return success

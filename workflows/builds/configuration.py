@@ -8,7 +8,9 @@ store lies) only says where and how fast the work is done, and may change at any
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import WrapValidator
 
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
@@ -18,6 +20,7 @@ from workflows.runs.configuration import RunConfig
 from workflows.settings import StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage
+from workflows.stages.own_settings import validated_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,9 @@ class BuildConfig(RunConfig):
     shard_size: Positive = 64
     """Problems in one shard: the unit of work, of commit and of what a crash can cost."""
     models: ModelSettings
-    stages: StageSettings = field(default_factory=StageSettings)
+    stages: Annotated[StageSettings, WrapValidator(validated_settings)] = field(
+        default_factory=StageSettings
+    )
     format: Literal[1] = 1
     """Version of this file's format."""
 

@@ -29,7 +29,7 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
 from storage.errors import NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import stage_rows
+from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.schemas import kind_of
 from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
@@ -41,7 +41,7 @@ from workflows.stages import OURS, road_of, stages_named
 from workflows.stages.kit import Stage
 
 SHARDS_AT_ONCE = 8
-NAMES_THE_RUN = "export"
+NAMES_THE_RUN = EXAMPLES.stage
 """Its rows hold the name of their run, so it is made anew in every run."""
 SAID_ELSEWHERE = frozenset({"configuration.limit", "configuration.stages.road", "stages"})
 """Fields that the input's digest says again, or that are compared stage by stage."""
@@ -76,8 +76,9 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     check_derivable(run, store, source, found)
     road, before = road_of(asked.stages[1:]), road_of(source.spec.stages[1:])
     stages = stages_named(asked.stages[1:])
+    known = (*OURS.values(), *stages, *stages_named(source.spec.stages[1:]))
     reached = {
-        difference: _reached(difference, asked, stages)
+        difference: _reached(difference, asked, stages, known)
         for difference in found
         if difference.name not in SAID_ELSEWHERE
     }
@@ -93,16 +94,18 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     return Derivation(road, tuple(found), frozenset(anew | {NAMES_THE_RUN}))
 
 
-def _reached(found: Difference, asked: Spec, road: Sequence[Stage]) -> str | None:
+def _reached(
+    found: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
+) -> str | None:
     """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
-    None where it reaches no stage of this road."""
+    None where it reaches no stage of this road, but one that is `known`."""
     for stage in road:
         if _reaches(found, asked, stage):
             return stage.name
     if found.name.startswith(_OF_STAGES):
         return None
     group = _setting(found).partition(".")[0]
-    elsewhere = {group for stage in OURS.values() for group in stage.settings}
+    elsewhere = {group for stage in known for group in stage.groups}
     return None if group in elsewhere else INPUT_STAGE
 
 
@@ -116,7 +119,7 @@ def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
     field = found.name
     if setting := _setting(found):
         said = stage.redone(setting, found, asked)
-        return setting.partition(".")[0] in stage.settings if said is None else said
+        return setting.partition(".")[0] in stage.groups if said is None else said
     if field.startswith(("image_digest", "configuration.sandbox_limits.")):
         return stage.runs_code
     if field.startswith(("models.", "configuration.engines.")):
@@ -228,7 +231,7 @@ def _taken(
         return False
     (described,) = stages_named([stage.name]) if stage.name != INPUT_STAGE else (None,)
     named = [kind.stage for kind in described.names_only] if described else []
-    for name in stage.reads:
+    for name in (*stage.reads, *stage.unread):
         if name not in same and not (name in named and _same_names(run, source, name, shard)):
             return False
     try:
@@ -251,7 +254,7 @@ def _same_names(run: Run, source: Run, stage: str, shard: int) -> bool:
 def _due(run: Run, stage: StageSpec, shard: int) -> bool:
     """Whether a shard is missing and all that it is made of is there."""
     return not _stands(run, stage.name, shard) and all(
-        _stands(run, name, shard) for name in stage.reads
+        _stands(run, name, shard) for name in (*stage.reads, *stage.unread)
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from actors.sandbox.contract import SandboxSettings
+from storage.rows.kinds import PATHS, ROLLOUTS
 from storage.runs.run import Run
 from workflows.builds.build import Planned, planned
 from workflows.builds.configuration import BuildConfig
@@ -46,7 +47,7 @@ def with_pilot(
         return config, None
     own: OwnPilot | None = None
     if begun is not None:
-        name = begun.spec.configuration["stages"]["estimate"]["pilot"]
+        name = begun.spec.configuration["stages"][ROLLOUTS.stage]["pilot"]
     elif source is not None and _exact(source):
         name = source.name
     else:
@@ -72,7 +73,7 @@ def own_pilot(config: BuildConfig) -> OwnPilot:
         sandbox=SandboxSettings(),
         stages=StageSettings(
             seed=stages.seed,
-            road=("sample", "estimate"),
+            road=(PATHS.stage, ROLLOUTS.stage),
             sample=sample,
             answers=stages.answers,
             estimate=EstimateSettings(
@@ -95,5 +96,5 @@ def own_pilot(config: BuildConfig) -> OwnPilot:
 
 
 def _exact(run: Run) -> bool:
-    settings: str = run.spec.configuration["stages"]["estimate"]["mc_budget"]
-    return "estimate" in run.spec.stages and settings == "exact"
+    settings: str = run.spec.configuration["stages"][ROLLOUTS.stage]["mc_budget"]
+    return ROLLOUTS.stage in run.spec.stages and settings == "exact"

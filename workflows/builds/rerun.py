@@ -17,7 +17,7 @@ from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.session import Interpreter, retried
 from storage.audit import Finding
-from storage.rows.kinds import EXAMPLES
+from storage.rows.kinds import EXAMPLES, RATIONALES
 from storage.rows.records import Example
 from storage.runs.run import Run
 from workflows.formats.executed import shown_code
@@ -41,7 +41,7 @@ class Rerun:
 
 def executes(run: Run) -> bool:
     """Whether the run has exported rows whose code was run, as far as its spec says."""
-    return "export" in run.spec.stages and bool(_rationalize(run, "execute"))
+    return EXAMPLES.stage in run.spec.stages and bool(_rationalize(run, "execute"))
 
 
 async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> Rerun:
@@ -55,7 +55,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
     rows = blocks = 0
     findings: list[Finding] = []
     try:
-        for shard in sorted(run.shards_of("export")):
+        for shard in sorted(run.shards_of(EXAMPLES.stage)):
             examples = [
                 example
                 for example in run.read_rows(EXAMPLES, shard)
@@ -74,7 +74,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
             for example, trouble in zip(examples, told, strict=True):
                 if trouble is not None:
                     detail = f"{example.path_id}: {trouble}"
-                    findings.append(Finding("runs_otherwise", detail, "export", shard))
+                    findings.append(Finding("runs_otherwise", detail, EXAMPLES.stage, shard))
     finally:
         await box.close()
     return Rerun(rows, blocks, tuple(findings))
@@ -82,7 +82,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
 
 def _rationalize(run: Run, name: str) -> Any:
     """A setting of `rationalize`, as the run's spec has it."""
-    found: Mapping[str, Any] = run.spec.configuration.get("stages", {}).get("rationalize", {})
+    found: Mapping[str, Any] = run.spec.configuration.get("stages", {}).get(RATIONALES.stage, {})
     return found.get(name, getattr(RationalizeSettings(), name))
 
 

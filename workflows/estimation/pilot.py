@@ -61,7 +61,7 @@ def fitted_chain(
             f"by {completer}: a chain speaks for one completion model"
         )
     seen = pilot_paths(pilot, stages.estimate.pilot_paths)
-    spent, chain = pilot.totals("estimate").counts, fit(seen)
+    spent, chain = pilot.totals(ROLLOUTS.stage).counts, fit(seen)
     record = PilotRecord(
         pilot=name,
         pilot_spec=pilot.spec.fingerprint,

@@ -22,7 +22,7 @@ from workflows.estimation.posterior import (
     StateCount,
     believe_by_rule,
 )
-from workflows.labels.rule import is_right
+from workflows.labels.rule import Unlabelled, is_right
 from workflows.settings import LabelSettings
 
 _STOPS_AT_ZERO = frozenset({"exact_zero_stop"})
@@ -56,7 +56,7 @@ def smooth(
 ) -> Smoothed:
     """The labels of a path. Raises ItemError `rollouts_missing`."""
     if (missing := unexplained(path, rollouts, chain)) is not None:
-        raise ItemError("rollouts_missing", f"state {missing} of {len(path.steps)}")
+        raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {missing} of {len(path.steps)}")
     made = counted(rollouts)
     beliefs = _beliefs(path, made, chain)
     dead = beliefs.dead[0] > 0.5

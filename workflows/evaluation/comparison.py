@@ -19,13 +19,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
+from storage.rows.kinds import AGREEMENTS, LABELS
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from storage.runs.scan import scan
 from workflows.labels.scores import Scores, difference
 
-ROLLED = ("estimate", "prover", "search", "retry")
-"""Stages that spend rollouts."""
 NO_ERROR = -1
 
 
@@ -82,16 +81,17 @@ class Compared:
 def read_labels(run: Run) -> LabelledRun:
     """What a run has committed; holds labels and the names of paths, of texts their digests."""
     stages = run.spec.stages
-    judged = "consensus" in stages
+    judged = AGREEMENTS.stage in stages
     paths = _selected(run)
-    said = _keyed(run, "label" if "label" in stages else "consensus", paths, "labels")
-    kept = _keyed(run, "consensus", paths, "kept").filter("kept")["key"]
+    labelled = LABELS if LABELS.stage in stages else AGREEMENTS
+    said = _keyed(run, labelled.stage, paths, "labels")
+    kept = _keyed(run, AGREEMENTS.stage, paths, "kept").filter("kept")["key"]
     totals = {stage: run.totals(stage) for stage in stages}
     drops = Counter(
         {f"{stage}: {why}": n for stage, sums in totals.items() for why, n in sums.drops.items()}
     )
     pilot = pilot_record(run.store, run.name)
-    rolled = [totals[stage].counts for stage in ROLLED if stage in totals]
+    rolled = [sums.counts for sums in totals.values() if "rollouts" in sums.counts]
     return LabelledRun(
         name=run.name,
         solutions=paths.height,

@@ -29,9 +29,6 @@ from workflows.formats.fences import (
 )
 from workflows.formats.reading import last_tag
 
-NOT_EXECUTED = "not_executed"
-"""The reason of a drop: something is shown that was not run."""
-
 _LABEL = re.compile(
     r"^[ \t>*_#`+-]*\[[ \t]*code[ \t_-]*outputs?\b[^\]\n]*\]?", re.MULTILINE | re.IGNORECASE
 )

@@ -3,24 +3,21 @@ r"""What a written verification looks like: code blocks, code outputs, paragraph
 A text is read only outside of its fenced blocks: a heading or a tag that some code printed is
 output and nothing else. What stands behind the end of the thought is not read.
 
-Invariant: pure; a text of another form is an ItemError with one of `REASONS`; neither answers nor
-labels are known here.
+Invariant: pure; a text of another form is an ItemError with one of `Unreadable`; neither answers
+nor labels are known here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 
-from actors.engines.contract import Chat
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
-from storage.rows.records import CodeRun, Message
+from storage.rows.records import CodeRun
 from workflows.formats import executed, prompts
 from workflows.formats.executed import (
-    NOT_EXECUTED,
-    Found,
-    first_found,
     is_checked,
     pieces,
     violation,
@@ -28,19 +25,27 @@ from workflows.formats.executed import (
 from workflows.formats.fences import blocks, unix
 from workflows.formats.reading import Part, Section, content, sections, thought
 
-REASONS = frozenset(
-    {
-        "paragraph_missing",
-        "paragraph_merged",
-        "paragraph_order",
-        "part_missing",
-        "part_repeated",
-        "no_code",
-        "open_code_block",
-        NOT_EXECUTED,
-    }
-)
-"""Why a rationale can't be read; closed."""
+
+class Unreadable(StrEnum):
+    """Why a rationale can't be read; closed."""
+
+    PARAGRAPH_MISSING = "paragraph_missing"
+    """A step of the solution has no paragraph."""
+    PARAGRAPH_MERGED = "paragraph_merged"
+    """One heading names several paragraphs."""
+    PARAGRAPH_ORDER = "paragraph_order"
+    """The paragraphs are not in the order of the steps, or are too many."""
+    PART_MISSING = "part_missing"
+    """A paragraph lacks its analysis or its verification."""
+    PART_REPEATED = "part_repeated"
+    """A paragraph has a part twice, and nobody can say which counts."""
+    NO_CODE = "no_code"
+    """A paragraph's verification has no code (`stages.rationalize.require_code`)."""
+    OPEN_CODE_BLOCK = "open_code_block"
+    """A code block is never closed, or swallows the next heading."""
+    NOT_EXECUTED = "not_executed"
+    """Code or an output is shown that was not run."""
+
 
 _ASKED_HEADING = re.compile(r"#{1,6}[ \t]*+Paragraph[ \t]++\d", re.IGNORECASE)
 _CUT = "\n[output cut: {} more characters]"
@@ -51,7 +56,7 @@ def paragraphs(text: str, steps: int, require_code: bool = True) -> tuple[list[s
 
     A paragraph that was opened again counts by its last complete verification. Without
     `require_code` one may say that it has nothing to compute. Raises ItemError with a reason of
-    `REASONS`.
+    `Unreadable`.
     """
     text = unix(text)
     chosen = _chosen(text, steps, require_code)
@@ -66,16 +71,16 @@ def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]
     text, ended = thought(text)
     for block in blocks(text):
         if not block.closed and (block.is_python or block.end >= len(text.rstrip())):
-            raise ItemError("open_code_block", "the code block at the end is never closed")
+            raise ItemError(Unreadable.OPEN_CODE_BLOCK, "the code block at the end is never closed")
     found = [section for section in sections(text) if section.number is not None]
     if merged := next((section for section in found if section.merged), None):
-        raise ItemError("paragraph_merged", merged.heading)
+        raise ItemError(Unreadable.PARAGRAPH_MERGED, merged.heading)
     numbers = list(dict.fromkeys(section.number or 0 for section in found))
     if missing := sorted(set(range(1, steps + 1)) - set(numbers)):
         raise _missing(text, missing[0], steps)
     if numbers != list(range(1, steps + 1)):
         said = " ".join(map(str, numbers))
-        raise ItemError("paragraph_order", f"paragraphs {said}, of a solution of {steps}")
+        raise ItemError(Unreadable.PARAGRAPH_ORDER, f"paragraphs {said}, of a solution of {steps}")
     return [_last_complete(text, ended, number, found, require_code) for number in numbers]
 
 
@@ -158,9 +163,10 @@ def _missing(text: str, number: int, steps: int) -> ItemError:
     for block in blocks(text):
         if any(section.number == number for section in sections(block.content)):
             return ItemError(
-                "open_code_block", f"the code block before paragraph {number} goes on into it"
+                Unreadable.OPEN_CODE_BLOCK,
+                f"the code block before paragraph {number} goes on into it",
             )
-    return ItemError("paragraph_missing", f"paragraph {number} of {steps}")
+    return ItemError(Unreadable.PARAGRAPH_MISSING, f"paragraph {number} of {steps}")
 
 
 def _last_complete(
@@ -172,7 +178,7 @@ def _last_complete(
             return _parts(text, ended, section, require_code)
         except ItemError as error:
             trouble = trouble or error
-    raise trouble or ItemError("paragraph_missing", f"paragraph {number}")
+    raise trouble or ItemError(Unreadable.PARAGRAPH_MISSING, f"paragraph {number}")
 
 
 def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tuple[Part, Part]:
@@ -191,18 +197,18 @@ def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tupl
         parts.pop()  # opened again and left
     names = " ".join(part.name for part in parts)
     if not {"analyze", "verify"} <= set(names.split()):
-        raise ItemError("part_missing", f"{named} has {names or 'no part that is whole'}")
+        raise ItemError(Unreadable.PART_MISSING, f"{named} has {names or 'no part that is whole'}")
     last = max(at for at, part in enumerate(parts) if part.name == "analyze")
     if parts[0].name != "analyze" or "analyze analyze" in names:
-        raise ItemError("part_repeated", f"{named} has {names}")
+        raise ItemError(Unreadable.PART_REPEATED, f"{named} has {names}")
     analysis, checks = parts[last], parts[last + 1 :]
     if not text[analysis.start : analysis.end].strip():
-        raise ItemError("part_missing", f"{named} has an empty analysis")
+        raise ItemError(Unreadable.PART_MISSING, f"{named} has an empty analysis")
     checked = [is_checked(text[check.start : check.end], require_code) for check in checks]
     if not checked[-1]:
         if any(checked):
-            raise ItemError("part_repeated", f"{named} has {names}")
-        raise ItemError("no_code", f"{named}: the code block that checks it is missing")
+            raise ItemError(Unreadable.PART_REPEATED, f"{named} has {names}")
+        raise ItemError(Unreadable.NO_CODE, f"{named}: the code block that checks it is missing")
     return analysis, checks[-1]
 
 
@@ -213,7 +219,7 @@ def check_executed(
     for step, parts in enumerate(zip(analyses, verifications, strict=True)):
         runs = [run for run in executions if run.step == step]
         if trouble := violation(_shown(*parts), runs):
-            raise ItemError(NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
+            raise ItemError(Unreadable.NOT_EXECUTED, f"paragraph {step + 1}: {trouble}")
 
 
 def _shown(analysis: str, verification: str) -> str:
@@ -264,95 +270,6 @@ def _ending(execution: Execution, limits: Limits) -> str | None:
             return f"The code was stopped: it printed more than {limits.output_bytes} bytes."
         case Verdict.KILLED:
             return f"The code was killed by signal {execution.signal}."
-
-
-class PaperForm:
-    """The paper's prompt and form, for `workflows.stages.rationalize.RationaleWriter`."""
-
-    stops: tuple[str, ...] = prompts.RATIONALE_STOPS
-    output_stop = prompts.OUTPUT_STOP
-    thinking_stop = prompts.THINK_CLOSE
-    vote_stop = prompts.INDEX_STOP
-
-    def __init__(
-        self,
-        output_chars: int,
-        state_verdict: bool = False,
-        require_code: bool = True,
-        system: str | None = None,
-        examples: tuple[Message, ...] = (),
-    ) -> None:
-        """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
-        paper's; `examples`: turns between it and what is asked."""
-        self._output_chars = output_chars
-        self._state_verdict = state_verdict
-        self._require_code = require_code
-        self._before = (Message("system", system or prompts.RATIONALE_SYSTEM), *examples)
-
-    def chat(self, problem: str, steps: Sequence[str]) -> Chat:
-        """The rationale prompt; neither answer nor labels can be given to it."""
-        asked = prompts.rationale_chat(problem, steps, self._state_verdict, self._require_code)
-        return Chat((*self._before, Message("user", asked.user)), asked.prefill)
-
-    def found(self, written: str, ran: bool) -> Found | None:
-        """See `workflows.formats.executed.first_found`."""
-        return first_found(written, ran)
-
-    def step_of(self, text: str) -> int:
-        """0-based number of the last heading, read outside of fenced blocks; 0 without one."""
-        numbers = [section.number for section in sections(text) if section.number is not None]
-        return max(0, numbers[-1] - 1) if numbers else 0
-
-    def code_block(self, code: str) -> str:
-        """The block in its one spelling."""
-        return prompts.code_block(code)
-
-    def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
-        """(what is fed back, the `[Code Output]` block)."""
-        output = printed(execution, limits, self._output_chars)
-        return output, prompts.code_output(output)
-
-    def paragraphs(self, text: str, steps: int) -> tuple[list[str], list[str]]:
-        """See `paragraphs`."""
-        return paragraphs(text, steps, self._require_code)
-
-    def is_strict(self, text: str, steps: int) -> bool:
-        """See `is_strict`."""
-        return is_strict(text, steps)
-
-    def last_good(self, text: str, steps: int) -> tuple[str, int, bool] | None:
-        """See `last_good`."""
-        return last_good(text, steps, self._require_code)
-
-    def concluded(self, text: str, steps: int) -> tuple[str, int] | None:
-        """See `concluded`."""
-        return concluded(text, steps, self._require_code)
-
-    def shown_code(
-        self, analyses: Sequence[str], verifications: Sequence[str]
-    ) -> list[tuple[int, str, str]]:
-        """See `shown_code`."""
-        return shown_code(analyses, verifications)
-
-    def check_executed(
-        self,
-        analyses: Sequence[str],
-        verifications: Sequence[str],
-        executions: Sequence[CodeRun],
-    ) -> None:
-        """See `check_executed`."""
-        check_executed(analyses, verifications, executions)
-
-    def conclude(self, text: str) -> str:
-        """Cut behind the last verification, with the fixed conclusion; `paragraphs` passed."""
-        text, _ = thought(text)
-        last = [part for section in sections(text) for part in section.named("verify")][-1]
-        body = text[: last.end] if last.closed else text[: last.end].rstrip() + "\n"
-        return prompts.conclude(body + prompts.VERIFY_CLOSE)
-
-    def vote(self, voted: str, steps: int) -> int | None:
-        """The judge's 1-based index as 0-based; -1: no error; None: unreadable or out of range."""
-        return zero_based(prompts.index_vote(voted), steps)
 
 
 def zero_based(index: int | None, steps: int) -> int | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -57,6 +58,21 @@ class Solution(NamedTuple):
     """Where in the text the header of each step begins; empty where there is none."""
     gap: bool
     """Whether a header follows whose number is later than the next one."""
+
+
+class Flaw(StrEnum):
+    """What keeps a text from being a solution in steps; closed."""
+
+    TRUNCATED = "truncated"
+    """It was cut at the limit of tokens."""
+    NO_BOX = "no_box"
+    """It has no boxed answer."""
+    STEP_GAP = "step_gap"
+    """A header is missing, so that two steps stand in one."""
+    EMPTY_STEP = "empty_step"
+    """A step has no text."""
+    ONE_STEP = "one_step"
+    """It has fewer than two steps."""
 
 
 class _Header(NamedTuple):
@@ -118,12 +134,12 @@ def blocks(text: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
-def step_flaw(text: str) -> str | None:
-    """`step_gap` or `empty_step` where the steps of a text are not whole; None where they are."""
+def step_flaw(text: str) -> Flaw | None:
+    """`STEP_GAP` or `EMPTY_STEP` where the steps of a text are not whole; None where they are."""
     solution = read(text)
     if solution.gap:
-        return "step_gap"
-    return None if all(solution.steps) else "empty_step"
+        return Flaw.STEP_GAP
+    return None if all(solution.steps) else Flaw.EMPTY_STEP
 
 
 def whole(text: str) -> tuple[str, ...]:
@@ -204,14 +220,10 @@ def _headers(text: str) -> Iterator[_Header]:
         yield _Header(number, match.start(), match.end() + size, reopened, bool(match["item"]))
 
 
-def flaw(finish_reason: str, text: str, answer: str | None) -> str | None:
-    """Why a path is invalid; None for a valid one.
-
-    `truncated`, `no_box`, `step_gap` (a header is missing, so that two steps stand in one),
-    `empty_step` or `one_step`.
-    """
+def flaw(finish_reason: str, text: str, answer: str | None) -> Flaw | None:
+    """Why a path is invalid; None for a valid one."""
     if finish_reason != "stop":
-        return "truncated"
+        return Flaw.TRUNCATED
     if answer is None:
-        return "no_box"
-    return step_flaw(text) or ("one_step" if len(split(text)) < 2 else None)
+        return Flaw.NO_BOX
+    return step_flaw(text) or (Flaw.ONE_STEP if len(split(text)) < 2 else None)

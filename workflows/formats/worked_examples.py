@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from storage.errors import ConfigurationError, ItemError
+from storage.rows.kinds import PATHS, RATIONALES
 from storage.rows.records import Message, Problem
 from workflows.answers import read_answer
 from workflows.formats import prompts, steps
@@ -67,7 +68,7 @@ def _of_other_form(settings: StageSettings) -> Iterator[str]:
 
 def _of_the_input(settings: StageSettings, problems: Sequence[Problem]) -> Iterator[str]:
     names = {" ".join(problem.problem.split()): problem.problem_id for problem in problems}
-    for stage in ("sample", "rationalize"):
+    for stage in (PATHS.stage, RATIONALES.stage):
         for number, example in enumerate(getattr(settings, stage).examples):
             if named := names.get(" ".join(example.problem.split())):
                 yield (

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from storage.errors import InputError, UnusualAnswer
 from storage.rows.records import Drop, Problem
 
 REQUIRED = ("problem_id", "problem", "answer")
-UNUSUAL = "unusual_answer"
+
+
+class LeftOut(StrEnum):
+    """Why a problem of the input is dropped; closed."""
+
+    UNUSUAL_ANSWER = "unusual_answer"
+    """Its reference can't be compared with any answer (`stages.answers.unusual`)."""
+
+
 """Reason of a drop: no answer could be compared with the problem's."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_NAMED = 20
@@ -74,7 +83,9 @@ def checked_problems(
             check_answer(problem.answer)
         except InputError as error:
             if isinstance(error, UnusualAnswer) and unusual == "drop":
-                dropped.append(Drop(problem.problem_id, UNUSUAL, f"problem {number}: {error}"))
+                dropped.append(
+                    Drop(problem.problem_id, LeftOut.UNUSUAL_ANSWER, f"problem {number}: {error}")
+                )
             else:
                 wrong.append(f"problem {number} ({problem.problem_id}): {error}")
             continue

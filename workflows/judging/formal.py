@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from storage.errors import ItemError
 
@@ -24,6 +25,13 @@ _GATE_CLAIM = re.compile(r"([A-Z]): ([01]) (and|or|xor) ([01]) = ([01])\.")
 _SUM_CLAIM = re.compile(r"Count: (-?\d+) (\+|-|\*|/|mod) (-?\d+) = (-?\d+)\.")
 _ANSWER = re.compile(r"The answer is \\boxed\{(-?\d+)\}\.")
 _FUNCTION = {"and": "And", "or": "Or", "xor": "Xor"}
+
+
+class Informal(StrEnum):
+    """Why a theorem prover can't be asked about a path; closed."""
+
+    NOT_FORMAL = "not_formal"
+    """A problem or a step can't be put into formulas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,11 @@ def theory(problem: str) -> Theory:
     known = set(values)
     for name, left, _, right in gates:
         if not {left, right} <= known:
-            raise ItemError("not_formal", f"gate {name}")
+            raise ItemError(Informal.NOT_FORMAL, f"gate {name}")
         known.add(name)
     counted = tuple(asked[1].split(", ")) if asked else ()
     if not gates or not counted or not set(counted) <= {gate[0] for gate in gates}:
-        raise ItemError("not_formal", "not a circuit")
+        raise ItemError(Informal.NOT_FORMAL, "not a circuit")
     return Theory(values, gates, counted)
 
 
@@ -83,14 +91,14 @@ def claim(of: Theory, steps: Sequence[str], at: int) -> str:
         return _sum_claim(of, steps, at, total)
     if answer := _ANSWER.fullmatch(step):
         return f"{_count(of.counted)} == {answer[1]}"
-    raise ItemError("not_formal", f"step {at + 1}: {step[:60]}")
+    raise ItemError(Informal.NOT_FORMAL, f"step {at + 1}: {step[:60]}")
 
 
 def _gate_claim(of: Theory, said: re.Match[str]) -> str:
     name, first, op, second, result = said.groups()
     gates = {gate[0]: gate for gate in of.gates}
     if name not in gates:
-        raise ItemError("not_formal", f"there is no gate {name}")
+        raise ItemError(Informal.NOT_FORMAL, f"there is no gate {name}")
     _, left, due, right = gates[name]
     if op != due:
         return f"And({name} == {result == '1'}, False)"

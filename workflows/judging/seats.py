@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import product
 from typing import Any
 
@@ -43,13 +44,22 @@ _RAW_BACKSLASH = re.compile(
 )
 
 
+class Unjudged(StrEnum):
+    """Why a path is not judged; closed."""
+
+    RIGHT_ANSWER = "right_answer"
+    """Its own answer is right (`stages.judge.paths`)."""
+    NO_REFERENCE_SOLUTION = "no_reference_solution"
+    """Its problem has no reference solution, which the judge is to see."""
+
+
 def sight_of(problem: Problem, sees: str) -> asked.Sight:
     """What a seat that `sees` so much is shown. Raises ItemError `no_reference_solution`."""
     if sees == "answer":
         return asked.Sight(answer=problem.answer)
     if sees == "reference_solution":
         if not problem.reference_solution:
-            raise ItemError("no_reference_solution")
+            raise ItemError(Unjudged.NO_REFERENCE_SOLUTION)
         return asked.Sight(reference_solution=problem.reference_solution)
     return asked.NOTHING
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES
 from storage.rows.records import Judgement, Path, PathLabels, Rationale
 from workflows.judging.ballots import NO_ERROR, Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
@@ -134,10 +135,10 @@ SOURCES: Mapping[str, Source] = {
     "outcome": _outcome,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "labels": ("label",),
-    "judge": ("rationalize", "judge"),
-    "tool": ("rationalize", "formalize"),
-    "hybrid": ("rationalize", "formalize"),
-    "outcome": ("sample",),
+    "labels": (LABELS.stage,),
+    "judge": (RATIONALES.stage, JUDGEMENTS.stage),
+    "tool": (RATIONALES.stage, FORMALIZED.stage),
+    "hybrid": (RATIONALES.stage, FORMALIZED.stage),
+    "outcome": (PATHS.stage,),
 }
 """Source -> the stages of which the road must have one."""

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from workflows.settings import LabelSettings
+
+
+class Unlabelled(StrEnum):
+    """Why the steps of a path have no labels; closed."""
+
+    MC_ZERO_START = "mc_zero_start"
+    """No rollout from the problem itself is right: relative progress has no denominator."""
+    NO_ZERO = "no_zero"
+    """It has a wrong answer and no state without a right rollout (`stages.label.unseen_zero`)."""
+    ROLLOUTS_MISSING = "rollouts_missing"
+    """A state has no rollouts, and nothing says what they would be."""
 
 
 def step_value(before: float, after: float, form: str, start: float = 1.0) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from storage.errors import ConfigurationError
+from storage.rows.kinds import PROVED
 from workflows.settings import LabelSettings
 
 RIGHT_ANSWER = "right_answer"
@@ -64,7 +65,7 @@ def refuse_unsupported(stop_rules: Iterable[str], settings: LabelSettings) -> No
 
 def check_labels(settings: LabelSettings, road: Sequence[str] | None = None) -> None:
     """Refuse settings that contradict each other, or the road. Raises ConfigurationError."""
-    if road is not None and (settings.prover == "model") != ("prover" in road):
+    if road is not None and (settings.prover == "model") != (PROVED.stage in road):
         raise ConfigurationError(
             "`label.prover: model` and stage `prover` belong together: have both or neither"
         )

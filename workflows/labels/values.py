@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from storage.errors import ItemError
-from workflows.labels.rule import is_right, step_value
+from workflows.labels.rule import Unlabelled, is_right, step_value
 from workflows.settings import LabelSettings
 
 
@@ -125,8 +125,8 @@ def label(
     mc: list[float] = []
     for state, (right, made) in enumerate(counts):
         if made == 0 and 0 not in mc:
-            raise ItemError("rollouts_missing", f"state {state}")
+            raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {state}")
         mc.append(right / made if made else 0.0)
     if not mc or mc[0] == 0:
-        raise ItemError("mc_zero_start", "no rollout of the problem is right")
+        raise ItemError(Unlabelled.MC_ZERO_START, "no rollout of the problem is right")
     return step_values([*mc, float(correct)], settings)

@@ -9,7 +9,8 @@ from actors.stopping import anywhere, awaitable
 from storage.datasets import download as stored
 from storage.datasets.download import Download
 from storage.runs.run import Run
-from workflows.views.catalogue import view_named
+from workflows.stages import described
+from workflows.views.catalogue import view_of
 
 
 @anywhere
@@ -26,7 +27,8 @@ def download(
     NothingFound for an unfinished run, ConfigurationError for an unknown view or format, InputError
     for a folder that holds something else, ObjectCorrupt.
     """
-    return stored.download(run, Path(folder), view_named(view), formats, progress)
+    shape, stages = view_of(view, run), described(run.spec.stages)
+    return stored.download(run, Path(folder), shape, formats, progress, stages)
 
 
 download_async = awaitable(download)

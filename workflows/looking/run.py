@@ -23,7 +23,7 @@ from storage.runs.scan import scan
 from workflows.looking.tables import drops_of
 from workflows.runs.reading import store_url
 from workflows.runs.status import RunStatus, run_status
-from workflows.views.catalogue import view_named
+from workflows.views.catalogue import view_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class OpenRun:
         Raises ConfigurationError for a view that is unknown, or made of a stage that the run has
         not.
         """
-        shape = view_named(view)
+        shape = view_of(view, self.run)
         check_view(self.run, shape)
         made = (self.run.shards_of(stage) for stage in shape.reads if stage in self.stages)
         shards = sorted(set.intersection(*made))

@@ -20,9 +20,8 @@ from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from storage.bounds import STRICT
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import REFINED
+from storage.rows.kinds import REFINED, REFINING
 from storage.rows.records import Critique, Response, Score
-from storage.runs.layout import REFINING
 from storage.runs.run import Run
 from workflows.formats.refinement import RefineSettings, critique_of
 from workflows.road import StageSpec
@@ -88,7 +87,7 @@ def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: O
 
 def refined_of(run: Run) -> dict[str, Response]:
     """response_id -> its new solution, from commits."""
-    rows = (row for commit in run.commits("refine") for row in run.rows_of(commit, REFINED))
+    rows = (row for commit in run.commits(REFINED.stage) for row in run.rows_of(commit, REFINED))
     return {row.response_id: row for row in rows}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from actors.workers.ray_workers import Placement
+from actors.workers.placement import Placement
 from workflows.runs.configuration import RunConfig
 
 

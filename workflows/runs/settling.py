@@ -21,6 +21,7 @@ from actors.machines.machine import Machine
 from actors.models.facts import ModelFacts
 from actors.models.fetching import resolved, tokenizer_of
 from actors.models.source import ModelSource
+from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES, Spec
 from workflows.runs.configuration import RunConfig
@@ -76,7 +77,7 @@ def recalled(config: Config, *begun: Run | None) -> Config:
         said = specs[0].configuration.get(part) if specs else None
         if said is not None and "heal" not in said:
             changed = replace(changed, **{part: replace(getattr(changed, part), heal=False)})
-    written = specs[0].configuration.get("stages", {}).get("rationalize") if specs else None
+    written = specs[0].configuration.get("stages", {}).get(RATIONALES.stage) if specs else None
     if written is not None and "require_code" not in written:
         again = replace(changed.stages.rationalize, attempts=written["attempts"])
         changed = replace(changed, stages=replace(changed.stages, rationalize=again))

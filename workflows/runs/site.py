@@ -240,7 +240,7 @@ class Site:
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     made, places, sandbox, config.cluster.sandbox_actors, models,
-                    progress.say, max(START_S, config.cluster.place_patience_s),
+                    progress.say, max(START_S, config.cluster.place_patience_s), run.name,
                 )  # fmt: skip
                 now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
                 later, slots = now if self.remote else None, now()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.models.identity import BOUND
+from storage.rows.kinds import EXAMPLES, RATIONALES
 from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
@@ -104,7 +105,7 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
         kept=[
             group
             for stage in stages
-            if stage.stage == "export" and "rationalize" in run.spec.stages
+            if stage.stage == EXAMPLES.stage and RATIONALES.stage in run.spec.stages
             for group in kept_by_reading(stage.counts)
         ],
         stopped=None if success else stop_reason(run),

@@ -8,11 +8,25 @@ invalid path (see `workflows.formats.steps.flaw`) counts toward neither quota.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from storage.rows.records import Path
 from workflows.sampling.knapsack import SamplingBudget, Tally, plan
 from workflows.sampling.rounds import Allocation
 from workflows.settings import SampleSettings
+
+
+class Unsampled(StrEnum):
+    """Why a problem does not go on from its samples; closed."""
+
+    NO_VALID_PATH = "no_valid_path"
+    """No sample is a whole solution with an answer."""
+    PASS_AT_1_LOW = "pass_at_1_low"
+    """The policy solves it too seldom (`stages.sample.least_pass_at_1`)."""
+    NO_CORRECT_PATH = "no_correct_path"
+    """No sample has the right answer."""
+    NO_INCORRECT_PATH = "no_incorrect_path"
+    """No sample has a wrong answer."""
 
 
 def usable(paths: Sequence[Path], correct: bool) -> list[Path]:
@@ -105,18 +119,15 @@ class QuotaRule:
             )
         return frozenset(path.path_id for path in right[:rights] + wrong[:wrongs])
 
-    def drop_reason(self, paths: Sequence[Path]) -> str | None:
-        """Why a problem does not go on; None where it does.
-
-        `no_valid_path`, `pass_at_1_low`, `no_correct_path` or `no_incorrect_path`.
-        """
+    def drop_reason(self, paths: Sequence[Path]) -> Unsampled | None:
+        """Why a problem does not go on; None where it does."""
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
         if not right and not wrong:
-            return "no_valid_path"
+            return Unsampled.NO_VALID_PATH
         if pass_at_1(paths) < self._settings.least_pass_at_1:
-            return "pass_at_1_low"
+            return Unsampled.PASS_AT_1_LOW
         if self._settings.select == "all":
             return None
         if not right:
-            return "no_correct_path"
-        return None if wrong else "no_incorrect_path"
+            return Unsampled.NO_CORRECT_PATH
+        return None if wrong else Unsampled.NO_INCORRECT_PATH

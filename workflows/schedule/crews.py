@@ -64,6 +64,16 @@ class Close(NamedTuple):
     worker: int
 
 
+class Run(NamedTuple):
+    """Give `task` to `worker`."""
+
+    worker: int
+    task: Task
+
+
+Action = Open | Close | Run
+
+
 @dataclass(slots=True)
 class Worker:
     """One worker, as the schedule knows it."""

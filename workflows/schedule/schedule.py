@@ -25,10 +25,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from workflows.road import StageSpec
-from workflows.schedule.crews import Close, Crew, Open, RolePlan, Worker
+from workflows.schedule.crews import Action, Close, Crew, Open, RolePlan, Run, Worker
 from workflows.schedule.deadlines import ONE_BY_ONE, Deadlines, Late
 from workflows.schedule.nodes import Slots
 from workflows.schedule.placement import Need, Workforce
@@ -36,16 +35,6 @@ from workflows.schedule.queues import ShardExhausted, Shards, Task
 from workflows.schedule.tries import Tries
 
 __all__ = ["Action", "Close", "Open", "RolePlan", "Run", "Schedule", "ShardExhausted", "Task"]
-
-
-class Run(NamedTuple):
-    """Give `task` to `worker`."""
-
-    worker: int
-    task: Task
-
-
-Action = Open | Close | Run
 
 
 class Schedule:

@@ -16,12 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from storage.errors import InfrastructureError, RunStopped
+from storage.errors import Broken, InfrastructureError, RunStopped
 from storage.rows.records import Drop
 from storage.runs.commits import Receipt
 
-EXCEPTION = "exception"
-TROUBLE = frozenset({EXCEPTION, "poison", "sandbox_lost"})
+TROUBLE = frozenset(Broken)
 """Reasons of a drop that say nothing about the item's quality."""
 EXCEPTIONS_AFTER = 200
 """Items before the share of exceptions means anything."""
@@ -57,7 +56,7 @@ class Tolerance:
         if not dropped:
             return
         self._dropped[stage] += sum(dropped.values())
-        self._raised[stage] += dropped.get(EXCEPTION, 0)
+        self._raised[stage] += dropped.get(Broken.EXCEPTION, 0)
         items, lost, raised = self._items[stage], self._dropped[stage], self._raised[stage]
         if items >= self.after and lost > self.share * items:
             said = f"{lost} of {items} items of {stage} were dropped by trouble", "trouble_share"

@@ -18,9 +18,8 @@ from actors.engines.rendering import ChatRenderer
 from actors.stopping import anywhere, awaitable
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import RESPONSES, VERIFICATIONS
+from storage.rows.kinds import RESPONSES, SCORING, VERIFICATIONS
 from storage.rows.records import Response, Score, Verification
-from storage.runs.layout import SCORING
 from storage.runs.run import Run
 from workflows.formats.verification import check_verdicts
 from workflows.inputs.responses import read_responses
@@ -127,7 +126,7 @@ def found(file: str, responses: Sequence[Response]) -> str:
 
 def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]]]:
     """The responses and histories of each committed shard, in order, one shard in memory."""
-    for commit in run.commits("score"):
+    for commit in run.commits(VERIFICATIONS.stage):
         yield (
             run.read_rows(RESPONSES, commit.shard),
             run.rows_of(commit, VERIFICATIONS),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from dataclasses import fields
 
-from storage.rows.kinds import STAGES_ELSEWHERE
-from storage.runs import layout
+from storage.errors import ConfigurationError
+from storage.rows.kinds import ROAD as PAPERS_ROAD
+from storage.rows.kinds import names_elsewhere, stage_elsewhere
 from workflows.road import StageSpec, checked_road, model_roles
+from workflows.settings import StageSettings
 from workflows.stages.consensus import CONSENSUS
 from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
@@ -16,8 +18,10 @@ from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
 from workflows.stages.rationalize import RATIONALIZE
+from workflows.stages.refine import REFINE
 from workflows.stages.repair import REPAIR, RETRY
 from workflows.stages.sample import SAMPLE
+from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
 
 OURS: Mapping[str, Stage] = {
@@ -28,6 +32,12 @@ OURS: Mapping[str, Stage] = {
     )
 }  # fmt: skip
 """Every stage of ours that a build can have."""
+OF_RUNS: Mapping[str, Stage] = {**OURS, SCORE.name: SCORE, REFINE.name: REFINE}
+"""Those, and the stages of runs that score and refine."""
+
+
+GROUPS = frozenset(field.name for field in fields(StageSettings))
+"""The settings of ours below `stages`."""
 
 
 def stages_named(names: Sequence[str]) -> tuple[Stage, ...]:
@@ -36,22 +46,39 @@ def stages_named(names: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(known[name] for name in names)
 
 
+def described(names: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages of a run of whatever kind, in their order; its input is none."""
+    known = {**OF_RUNS, **_known(names)}
+    return tuple(known[name] for name in names if name in known)
+
+
 def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
     """The road of these names. Raises as `workflows.road.checked_road`."""
     return checked_road(names, {name: stage.spec for name, stage in _known(names).items()})
 
 
 def _known(names: Sequence[str]) -> dict[str, Stage]:
-    known = dict(OURS)
-    for name in names:
-        if name not in known:
-            known.update(
-                (name, found.load()) for found in entry_points(group=STAGES_ELSEWHERE, name=name)
-            )
-    return known
+    others = [name for name in names if name not in OURS]
+    there = names_elsewhere() if others else ()
+    return {**OURS, **{name: brought(name) for name in others if name in there}}
 
 
-STAGE_NAMES = layout.ROAD[1:]
+def brought(name: str) -> Stage:
+    """The stage of this name that an installed package brings. Raises ConfigurationError."""
+    stage = stage_elsewhere(name)
+    if not isinstance(stage, Stage):
+        raise ConfigurationError(f"stage {name!r} is no description: make it a kit.Stage")
+    if stage.settings and name in GROUPS:
+        raise ConfigurationError(f"`stages.{name}` is a setting of ours: rename stage {name!r}")
+    return stage
+
+
+def all_stages() -> tuple[Stage, ...]:
+    """Ours, then those of installed packages. Raises ConfigurationError for one that is broken."""
+    return (*OF_RUNS.values(), *map(brought, names_elsewhere()))
+
+
+STAGE_NAMES = PAPERS_ROAD[1:]
 """The paper's road, which is the default."""
 ROAD = road_of(STAGE_NAMES)
 MODEL_ROLES = model_roles(ROAD)

@@ -31,7 +31,7 @@ from storage.rows.kinds import (
 )
 from storage.rows.records import Agreement, Drop, Judgement
 from storage.runs.specs import Difference, Spec
-from workflows.formats.rationale import check_executed
+from workflows.formats.rationale import Unreadable, check_executed
 from workflows.judging.ballots import Unread
 from workflows.judging.sources import NEEDS, SOURCES, Evidence, Reading
 from workflows.labels.rule import first_error
@@ -53,6 +53,13 @@ class Disagreement(StrEnum):
     """No step is wrong and the answer is, or the other way round."""
     SURPLUS = "surplus"
     """Agreed, but its class has more paths than the other (`balance`)."""
+
+
+class Incomplete(StrEnum):
+    """Why the sources of a path can't be asked; closed."""
+
+    LABELS_MISSING = "labels_missing"
+    """It was verified, and has no labels."""
 
 
 Rule = Literal["all_steps", "first_error"]
@@ -251,7 +258,7 @@ class ConsensusStage:
             labelled, path = labels.get(path_id), paths.get(path_id)
             rationale, judgements = rationales.get(path_id), tuple(said[path_id])
             if labelled is None and "labels" in self._settings.sources:
-                raise ItemError("labels_missing", "a verification without labels")
+                raise ItemError(Incomplete.LABELS_MISSING, "a verification without labels")
             if rationale is not None and rationale.executed and self._executes:
                 check_executed(rationale.analyses, rationale.verifications, rationale.executions)
             steps = len(path.steps) if path else len(labelled.labels) if labelled else 0
@@ -316,8 +323,9 @@ CONSENSUS = Stage(
     reads=(PATHS, TREE, LABELS, *VERIFIED),
     without=(TREE, LABELS, *VERIFIED),
     says="keeps a path only where its labels and what was written of it agree",
-    settings=("consensus",),
+    settings=ConsensusSettings,
     check=_check,
     redone=_redone,
+    drops=(*Unread, *Disagreement, *Incomplete, Unreadable.NOT_EXECUTED),
     make=_filter,
 )

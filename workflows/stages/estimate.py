@@ -12,29 +12,28 @@ are dropped.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
-from actors.engines.contract import Chat, Engine, Sampling
+from actors.engines.contract import Chat, Engine, Refusal, Sampling
 from actors.workers.contract import Grading, ReadAnswer, ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
-from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.estimation.budgets import SMOOTHED, budget_of, check_budget
-from workflows.estimation.contract import Count, RolloutBudget
+from workflows.estimation.contract import RolloutBudget
+from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
+from workflows.labels.rule import Unlabelled
 from workflows.labels.support import RIGHT_ANSWER
-from workflows.settings import StageSettings, sampling_of
+from workflows.settings import EstimateSettings, StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 
 CompletionChat = Callable[[Problem, str], Chat]
@@ -42,29 +41,6 @@ CompletionChat = Callable[[Problem, str], Chat]
 Openings = Callable[[str, Sequence[str]], Sequence[str]]
 """(a path's text, its steps) -> the opening at each state: what was written before the step, and
 the step's bare header."""
-
-
-class Rollouts(NamedTuple):
-    """What one request for rollouts came to."""
-
-    n: int
-    c: int
-    answers: tuple[AnswerCount, ...]
-    truncated: int
-    tokens: int
-    seed: int
-
-
-class State(NamedTuple):
-    """Where rollouts start."""
-
-    steps: tuple[str, ...]
-    opening: str
-    """How those steps were written, and the next header."""
-
-
-Key = tuple[str, State, int, int]
-"""problem_id, state, index of the first rollout, number of rollouts."""
 
 
 class Completer:
@@ -82,7 +58,7 @@ class Completer:
         sampling: Sampling,
         model: str,
         seed: int,
-        stage: str = "estimate",
+        stage: str = ROLLOUTS.stage,
         from_policy: bool = False,
         wrong_only: bool = False,
     ) -> None:
@@ -98,7 +74,7 @@ class Completer:
         self._chat = chat
         self._openings = openings
         self._read_answer = read_answer
-        self._budget = budget
+        self.budget = budget
         self._sampling = sampling
         self._model = model
         self._seed = seed
@@ -112,18 +88,18 @@ class Completer:
         Drops, per path: `mc_zero_start` where no rollout from the bare problem is right,
         `too_long` where a prefix leaves no room. Raises InfrastructureError.
         """
-        shard = _Shard(self, {problem.problem_id: problem for problem in rows[PROBLEMS]})
+        shard = Ledger(self, {problem.problem_id: problem for problem in rows[PROBLEMS]})
         if self._from_policy:
             shard.start_from(first_rounds(rows[PATHS]))
         selected = [path for path in rows[PATHS] if path.selected]
-        if self._stage != "estimate":
+        if self._stage != ROLLOUTS.stage:
             estimated = {row.path_id for row in rows[ROLLOUTS] if row.state == 0 and row.c}
             selected = [path for path in selected if path.path_id in estimated]
         try:
             _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
         finally:
             await shard.close()
-        made = shard.rows(selected)
+        made = [self._row(*entry) for entry in shard.entries(selected)]
         return ShardResult(
             tuple(made),
             tuple(drops),
@@ -182,12 +158,7 @@ class Completer:
         """Whether a path gets no rollouts of its own."""
         return self.wrong_only and path.correct
 
-    @property
-    def budget(self) -> RolloutBudget:
-        """The budget rule."""
-        return self._budget
-
-    def row(
+    def _row(
         self, path: Path, state: int, number: int, parts: Sequence[Rollouts], shared: bool
     ) -> StateRollouts:
         """The row of one state and round, from one request or several."""
@@ -209,7 +180,7 @@ class Completer:
                 )
             ],
             truncated=sum(part.truncated for part in parts),
-            stop_rule=RIGHT_ANSWER if self.spares(path) else self._budget.stop_rule,
+            stop_rule=RIGHT_ANSWER if self.spares(path) else self.budget.stop_rule,
             shared=shared,
             model=self._model,
             seed=parts[0].seed,
@@ -217,131 +188,7 @@ class Completer:
         )
 
 
-class _Shard:
-    """The rollouts of one shard: each (prefix, range) made once, whoever asks."""
-
-    def __init__(self, completer: Completer, problems: Mapping[str, Problem]) -> None:
-        self._completer = completer
-        self._problems = problems
-        self._made: dict[Key, asyncio.Task[Rollouts]] = {}
-        self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
-        """path_id -> (state, round, requests) of every row of the path."""
-        self._states: dict[str, list[State]] = {}
-        """path_id -> the path's states."""
-        self._given: dict[str, tuple[Key, Rollouts]] = {}
-        """problem_id -> what stands for the rollouts of state 0; nobody pays for it here."""
-
-    def start_from(self, given: Mapping[str, Rollouts]) -> None:
-        """Take what was sampled elsewhere as the rollouts of each problem's state 0."""
-        for problem, rollouts in given.items():
-            self._given[problem] = (problem, State((), ""), 0, rollouts.n), rollouts
-
-    async def estimate(self, path: Path) -> list[StateRollouts]:
-        """Roll a path out until its budget is content; rows are made at the end, by `rows`."""
-        budget = self._completer.budget
-        used = self._used[path.path_id] = []
-        self._states[path.path_id] = self._completer.states(path)
-        k, first = await self._first_state(path, used)
-        if first.c == 0:
-            raise ItemError("mc_zero_start", f"0 of {first.n} rollouts are right")
-        if self._completer.spares(path):
-            return []
-        counts = {0: first}
-        rounds = {0: 1}
-        while wants := budget.wants(len(path.steps), k, counts, path.correct):
-            for want in wants:  # submitted before any is awaited, left to right
-                self._start(path, want.state, counts.get(want.state, Count(0, 0)).n, want.n)
-            for want in wants:
-                before = counts.get(want.state, Count(0, 0))
-                got = await self._ask(path, want.state, before.n, want.n)
-                number = rounds.get(want.state, 0)
-                used.append((want.state, number, [self._key(path, want.state, before.n, want.n)]))
-                counts[want.state] = Count(before.n + got.n, before.c + got.c)
-                rounds[want.state] = number + 1
-        return []
-
-    async def _first_state(
-        self, path: Path, used: list[tuple[int, int, list[Key]]]
-    ) -> tuple[int, Count]:
-        """(K, counts of state 0): the probe that chooses K, topped up to K, or what was given."""
-        budget = self._completer.budget
-        if path.problem_id in self._given:
-            key, given = self._given[path.problem_id]
-            used.append((0, 0, [key]))
-            return budget.per_state(Count(given.n, given.c)), Count(given.n, given.c)
-        probed = await self._ask(path, 0, 0, budget.probe)
-        keys = [self._key(path, 0, 0, budget.probe)]
-        k = budget.per_state(Count(probed.n, probed.c))
-        first = Count(probed.n, probed.c)
-        used.append((0, 0, keys))
-        if k > probed.n:
-            more = await self._ask(path, 0, probed.n, k - probed.n)
-            keys.append(self._key(path, 0, probed.n, k - probed.n))
-            first = Count(probed.n + more.n, probed.c + more.c)
-        return k, first
-
-    def rows(self, paths: Sequence[Path]) -> list[StateRollouts]:
-        """All rows in the order of paths and states; the first to use a request pays for it."""
-        given = dict(self._given.values())
-        paid: set[Key] = set(given)
-        rows: list[StateRollouts] = []
-        for path in paths:
-            for state, number, keys in sorted(self._used.get(path.path_id, []), key=_order):
-                parts = [given[key] if key in given else self._made[key].result() for key in keys]
-                rows.append(self._completer.row(path, state, number, parts, keys[0] in paid))
-                paid.update(keys)
-        return rows
-
-    async def close(self) -> None:
-        """Withdraw what is still under way."""
-        for task in self._made.values():
-            task.cancel()
-        await asyncio.gather(*self._made.values(), return_exceptions=True)
-
-    def _key(self, path: Path, state: int, start: int, n: int) -> Key:
-        return path.problem_id, self._states[path.path_id][state], start, n
-
-    def _start(self, path: Path, state: int, start: int, n: int) -> asyncio.Task[Rollouts]:
-        key = self._key(path, state, start, n)
-        if key not in self._made:
-            problem = self._problems[path.problem_id]
-            self._made[key] = asyncio.create_task(self._completer.roll(problem, key[1], start, n))
-        return self._made[key]
-
-    async def _ask(self, path: Path, state: int, start: int, n: int) -> Rollouts:
-        # Shielded: a path that is cancelled must not take the rollouts from its siblings.
-        return await asyncio.shield(self._start(path, state, start, n))
-
-
-def first_rounds(paths: Sequence[Path]) -> dict[str, Rollouts]:
-    """The first round of every problem, as the rollouts of its bare problem that it is."""
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        if path.round == 0:
-            found.setdefault(path.problem_id, []).append(path)
-    return {
-        problem: Rollouts(
-            n=len(made),
-            c=sum(path.correct for path in made),
-            answers=tuple(
-                AnswerCount(answer, count, correct)
-                for (answer, correct), count in Counter(
-                    (path.answer, path.correct) for path in made
-                ).items()
-            ),
-            truncated=sum(path.finish_reason != "stop" for path in made),
-            tokens=0,
-            seed=made[0].seed,
-        )
-        for problem, made in found.items()
-    }
-
-
-def _order(used: tuple[int, int, list[Key]]) -> tuple[int, int]:
-    return used[0], used[1]
-
-
-def completer(kit: Kit[StageSettings], stage: str = "estimate") -> Completer:
+def completer(kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> Completer:
     """The completer of a run, or its prover."""
     wanted = kit.settings.estimate
     return Completer(
@@ -355,7 +202,7 @@ def completer(kit: Kit[StageSettings], stage: str = "estimate") -> Completer:
         model=kit.model,
         seed=kit.seed,
         stage=stage,
-        from_policy=stage == "estimate" and wanted.start == "policy",
+        from_policy=stage == ROLLOUTS.stage and wanted.start == "policy",
         wrong_only=wanted.paths == "wrong",
     )
 
@@ -369,7 +216,7 @@ def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
     """A pilot says how rollouts are smoothed; where none are, only labels ask it."""
     if setting not in ("estimate.pilot", "estimate.pilot_paths"):
         return None
-    return asked.configuration["stages"]["estimate"]["mc_budget"] in SMOOTHED
+    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
 
 
 ESTIMATE = Stage(
@@ -377,9 +224,10 @@ ESTIMATE = Stage(
     role="completer",
     reads=(PROBLEMS, PATHS),
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
-    settings=("estimate",),
+    settings=EstimateSettings,
     check=check_rollouts,
     redone=rolled_anew,
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
     make=completer,
 )
 PROVER = Stage(
@@ -387,8 +235,9 @@ PROVER = Stage(
     role="prover",
     reads=(PROBLEMS, PATHS, ROLLOUTS),
     says="rolls out from the same states with another model",
-    settings=("estimate",),
+    also=(ROLLOUTS.stage,),
     check=check_rollouts,
     redone=rolled_anew,
-    make=partial(completer, stage="prover"),
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    make=partial(completer, stage=PROVED.stage),
 )

@@ -21,7 +21,7 @@ from storage.rows.kinds import (
 )
 from storage.rows.readings import counts_of
 from storage.rows.records import Agreement, Example, Judgement
-from workflows.formats.conversation import example_of, spoken, unwritten
+from workflows.formats.conversation import Reason, example_of, spoken, unwritten
 from workflows.settings import StageSettings
 from workflows.stages.consensus import VERIFIED
 from workflows.stages.kit import Kit, Stage
@@ -85,5 +85,7 @@ EXPORT = Stage(
     reads=(PROBLEMS, PATHS, *BEFORE),
     without=BEFORE,
     says="writes the kept paths as conversations that a verifier is trained on",
+    passed="kept by consensus",
+    drops=tuple(Reason),
     make=_exporter,
 )

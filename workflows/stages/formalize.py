@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from actors.sandbox.contract import Execution, Limits, Sandbox
+from actors.sandbox.contract import Execution, Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from storage.rows.kinds import FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import CodeRun, Path, Rationale
 from storage.runs.specs import Difference, Spec
-from workflows.formats.rationale import PaperForm
-from workflows.judging.formal import in_words, programs
+from workflows.formats.paper_form import PaperForm
+from workflows.judging.formal import Informal, in_words, programs
 from workflows.settings import StageSettings
 from workflows.stages.judge import Entering, entering
 from workflows.stages.kit import Kit, Stage
@@ -125,5 +125,11 @@ FORMALIZE = Stage(
     verifies=True,
     says="asks a theorem prover about every step, where it can be put into formulas",
     redone=_redone,
+    passed="put into formulas",
+    caveat="""\
+- Judgements are a theorem prover's, of the formulas that a program read from the steps: solutions
+  that it could not read were dropped, and whatever else a step says was not judged.
+""",
+    drops=(*Informal, *Rejected),
     make=_prover,
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from actors.engines.contract import Chat, Completion, Engine, Sampling
+from actors.engines.contract import Chat, Completion, Engine, Refusal, Sampling
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
@@ -24,9 +24,9 @@ from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.judging.ballots import read
 from workflows.judging.references import check_references
-from workflows.judging.seats import Opinion, Seat, panel
+from workflows.judging.seats import Opinion, Seat, Unjudged, panel
 from workflows.settings import JudgeSettings, StageSettings, sampling_of
-from workflows.stages.kit import Kit, Stage
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
 
 Entering = Callable[[ShardRows], Sequence[Path]]
 """The paths that enter a stage."""
@@ -73,7 +73,7 @@ class Judge:
 
         async def one(path: Path) -> list[Judgement]:
             if self._only_wrong and path.correct:
-                raise ItemError("right_answer")
+                raise ItemError(Unjudged.RIGHT_ANSWER)
             problem = problems[path.problem_id]
             parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
             return [row for part in parts for row in part]
@@ -118,7 +118,7 @@ class Judge:
         self, chat: Chat, path: Path, seat: Seat, number: int, turn: str, count: int
     ) -> list[Judgement]:
         item = f"{path.path_id}\x1f{seat.prompt}\x1f{seat.sees}\x1f{turn}"
-        seed = request_seed(self._seed, "judge", item, number)
+        seed = request_seed(self._seed, JUDGEMENTS.stage, item, number)
         reply = await self._engine.generate(chat, replace(self._sampling, n=count, seed=seed))
 
         def row(offset: int, said: Completion) -> Judgement:
@@ -139,7 +139,7 @@ class Judge:
                 text=text,
                 finish_reason=said.finish_reason,
                 model=self._model,
-                seed=request_seed(self._seed, "judge", item, number + offset),
+                seed=request_seed(self._seed, JUDGEMENTS.stage, item, number + offset),
                 tokens=said.tokens,
             )
 
@@ -195,7 +195,7 @@ def _check(settings: StageSettings) -> None:
 
 
 def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
-    check_references("judge", settings.judge.sees, given)
+    check_references(JUDGEMENTS.stage, settings.judge.sees, given)
 
 
 READ_BY_CONSENSUS = ("judge.aggregator", "judge.verdicts", "judge.ungraded")
@@ -216,9 +216,15 @@ JUDGE = Stage(
     names_only=(LABELS,),
     verifies=True,
     says="verifies every path without code, by a panel of prompts",
-    settings=("judge",),
+    settings=JudgeSettings,
     check=_check,
     check_input=_check_input,
     redone=_redone,
+    caveat="""\
+- Analyses and judgements are those of a model that ran no code: it misses errors, and sees some
+  where there are none.
+""",
+    lacks=HARD_STEPS_ARE_RARE,
+    drops=(*Unjudged, *Refusal),
     make=_judge,
 )

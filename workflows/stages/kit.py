@@ -8,13 +8,15 @@ and a record; `workflows.stages` lists those of ours, and installed packages bri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field, is_dataclass
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
 from actors.sandbox.contract import Limits, Sandbox
 from actors.workers.contract import Grading, Processor
+from storage.bounds import STRICT
 from storage.rows.kinds import Rows
 from storage.rows.records import Problem
 from storage.runs.specs import Difference, Spec
@@ -22,6 +24,12 @@ from workflows.answers.grading import grader
 from workflows.estimation.posterior import Chain
 from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
+
+HARD_STEPS_ARE_RARE = """\
+- Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual
+  steps are rarer here than among the sampled solutions.
+"""
+"""What a dataset lacks of which a model verified the paths."""
 
 
 class Seeded(Protocol):
@@ -72,6 +80,11 @@ class Kit(Generic[Settings]):
         return self.models[self.spec.role]
 
     @property
+    def own(self) -> Any:
+        """The stage's own settings, those of its name."""
+        return getattr(self.settings, self.spec.name)
+
+    @property
     def seed(self) -> int:
         """The run's seed."""
         return self.settings.seed
@@ -102,8 +115,22 @@ class Stage:
     says: str
     """What it does, in a sentence."""
     make: Callable[[Kit[Any]], Processor]
-    settings: tuple[str, ...] = ()
-    """The groups of `StageSettings` that it reads, its own first."""
+    drops: tuple[StrEnum, ...] = ()
+    """Why it drops items, beside `storage.errors.Broken`: members of enums with a string each."""
+    passed: str = ""
+    """How a card calls paths that have a row of it; empty: it is no filter of paths."""
+    passed_after: Mapping[str, str] = field(default_factory=dict)
+    """Stage before it -> how a card calls them then."""
+    caveat: str = ""
+    """What a card says its rows are not: an item of a Markdown list."""
+    lacks: str = ""
+    """What a card says a dataset lacks because of it: an item of a Markdown list."""
+    whole: tuple[str, str] | None = None
+    """The one of its own settings, and its value, with which a dataset lacks nothing."""
+    settings: type[Any] | None = None
+    """The class of its own settings, a strict dataclass: `stages.NAME` in a configuration."""
+    also: tuple[str, ...] = ()
+    """Stages whose settings it is made by as well."""
     without: tuple[Rows[Any], ...] = ()
     """Those of `reads` that a road may leave out."""
     one_of: tuple[Rows[Any], ...] = ()
@@ -120,12 +147,25 @@ class Stage:
     """Refuses problems that the settings can't do with. Raises ConfigurationError."""
     redone: Callable[[str, Difference, Spec], bool | None] = lambda setting, found, asked: None
     """Whether a derived run makes it anew for a setting (`GROUP.FIELD` of `stages`) that differs,
-    where that is not said by `settings`: those of its own group, and of no other."""
+    where that is not said by `groups`: those of its own groups, and of no other."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a description that no run could have."""
+        if self.role not in get_args(Role):
+            raise TypeError(f"role {self.role!r} is not one of {', '.join(get_args(Role))}")
+        strict = getattr(self.settings, "__pydantic_config__", None) == STRICT
+        if self.settings is not None and not (is_dataclass(self.settings) and strict):
+            raise TypeError("its settings must be a dataclass with __pydantic_config__ = STRICT")
 
     @property
     def name(self) -> str:
         """Its name on roads, in stores and in settings."""
         return self.rows.stage
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of settings that it is made by, its own first."""
+        return (*((self.name,) if self.settings else ()), *self.also)
 
     @property
     def spec(self) -> StageSpec:

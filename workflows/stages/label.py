@@ -25,7 +25,7 @@ from workflows.estimation.budgets import SMOOTHED
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
 from workflows.estimation.smoothed import counted, smooth, unexplained
-from workflows.labels.rule import first_error
+from workflows.labels.rule import Unlabelled, first_error
 from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.labels.values import zero_after_first_zero as zero_after_first_zero
@@ -54,7 +54,9 @@ def path_labels(
     """
     refuse_unsupported({row.stop_rule for row in rollouts}, settings)
     if (tried := tries_from_the_problem(rollouts)) and not any(row.c for row in tried):
-        raise ItemError("mc_zero_start", f"0 of {sum(row.n for row in tried)} rollouts are right")
+        raise ItemError(
+            Unlabelled.MC_ZERO_START, f"0 of {sum(row.n for row in tried)} rollouts are right"
+        )
     if settings.estimate == "posterior":
         if chain is None:
             raise ConfigurationError("`label.estimate: posterior` needs a chain: see `pilot`")
@@ -64,7 +66,7 @@ def path_labels(
     else:
         n, measured = state_values(path, rollouts)
         if settings.unseen_zero == "drop" and not path.correct and not _saw_zero(n, measured):
-            raise ItemError("no_zero", f"{sum(n)} rollouts, some right in every state")
+            raise ItemError(Unlabelled.NO_ZERO, f"{sum(n)} rollouts, some right in every state")
         other = state_values(path, proved)[1] if proved else None
         made = step_values(measured, settings, other)
     kept = labelled_steps(made.mc, settings)
@@ -115,7 +117,7 @@ def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[in
             n.append(0)
             mc.append(value)
         else:
-            raise ItemError("rollouts_missing", f"state {state} of {len(path.steps)}")
+            raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {state} of {len(path.steps)}")
     return [*n, 0], [*mc, 1.0 if path.correct else 0.0]
 
 
@@ -214,7 +216,7 @@ def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
     """A pilot says what rollouts mean where they are not smoothed already."""
     if setting not in ("estimate.pilot", "estimate.pilot_paths"):
         return None
-    return asked.configuration["stages"]["estimate"]["mc_budget"] not in SMOOTHED
+    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] not in SMOOTHED
 
 
 def _labeller(kit: Kit[StageSettings]) -> LabelStage:
@@ -228,8 +230,15 @@ LABEL = Stage(
     without=(ROLLOUTS, PROVED, TREE),
     one_of=(ROLLOUTS, TREE),
     says="labels every step by what it did to the chance of a right answer",
-    settings=("label",),
+    settings=LabelSettings,
     check=_check,
     redone=_redone,
+    passed="estimated and labelled",
+    passed_after={TREE.stage: "of the trees, labelled"},
+    caveat="""\
+- Step labels are Monte-Carlo estimates made with one completion model. A step that this model
+  recovers from can be labelled right although it is wrong, and the other way round where it fails.
+""",
+    drops=tuple(Unlabelled),
     make=_labeller,
 )

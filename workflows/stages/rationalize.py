@@ -17,49 +17,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from actors.engines.contract import Completion, Engine, Sampling
-from actors.sandbox.contract import Limits, Sandbox
+from actors.engines.contract import Engine, Refusal, Sampling
+from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
-from storage.seeds import request_seed
-from workflows.formats.rationale import PaperForm
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import Unreadable
 from workflows.formats.worked_examples import rationale_turns
-from workflows.settings import StageSettings, sampling_of
-from workflows.stages.kit import Kit, Stage
+from workflows.settings import RationalizeSettings, StageSettings, sampling_of
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
+from workflows.writing.code_loop import Budget, CodeLoop, Unwritten, seed_of
 from workflows.writing.draft import Draft
 from workflows.writing.form import RationaleForm, Solution, solutions_of
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
-CUTS = 3
-"""How often what can't stay is cut off before a rationale is dropped."""
 RESUMES = 2
 """How often a rationale of another form is taken up again behind its last good paragraph."""
-
-SPENT = ("truncated", "too_many_code_rounds")
-"""Reasons of a rationale that used up what it may cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What one rationale may cost."""
-
-    total_tokens: int = 16384
-    """Generated tokens and code outputs together."""
-    code_rounds: int = 64
-    """Executed blocks."""
-    execute: bool = True
-    votes: int = 4
-    heard: bool = True
-    """Whether the votes decide about the path: one without any is then of no use."""
-    attempts: int = 2
-    """Tries, each with its own seeds, before an unreadable rationale is dropped."""
-    sandbox_attempts: int = 3
-    """Tries of one solution, with unchanged seeds, when its sandbox is lost."""
 
 
 @dataclass(slots=True)
@@ -98,9 +76,8 @@ class RationaleWriter:
         self._form = form
         self._sampling = sampling
         self._budget = budget
-        self._stops = (*form.stops, form.output_stop) if budget.execute else form.stops
-        self._limits = limits
         self._model = model
+        self._loop = CodeLoop(engine, sandbox, form, sampling, budget, limits, seed)
         self._seed = seed
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
@@ -157,7 +134,7 @@ class RationaleWriter:
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = Draft(self._form.chat(solution.problem, solution.steps))
         try:
-            row = await self._written(draft, solution, attempt, spent)
+            row = await self._written(draft, solution, attempt)
             unheard = self._budget.heard and not any(vote is not None for vote in row.votes)
             note_reply([Text(solution.path_id, row.text, "no_vote" if unheard else None)])
             return row
@@ -170,11 +147,9 @@ class RationaleWriter:
             raise
         finally:
             spent.tokens += draft.tokens
-            spent.code_runs += len(draft.seen)
+            spent.code_runs += len(draft.seen) + draft.replayed
 
-    async def _written(
-        self, draft: Draft, solution: Solution, attempt: int, spent: _Spent
-    ) -> Rationale:
+    async def _written(self, draft: Draft, solution: Solution, attempt: int) -> Rationale:
         key = f"{solution.path_id}/{attempt}"
         async with Interpreter(self._sandbox, key) as interpreter:
             item = f"{solution.path_id}\x1f{attempt}"
@@ -185,7 +160,7 @@ class RationaleWriter:
         executions: list[CodeRun] = []
         if self._budget.execute:
             shown = self._form.shown_code(analyses, verifications)
-            executions = await self._as_shown(shown, draft, key, spent)
+            executions = await self._loop.as_shown(shown, draft, key)
             self._form.check_executed(analyses, verifications, executions)
         votes = await self._votes(draft, solution, attempt)
         strict = not draft.forgiven and self._form.is_strict(draft.text, len(solution.steps))
@@ -212,7 +187,7 @@ class RationaleWriter:
             code_rounds=len(draft.seen),
             finish_reason="stop",
             model=self._model,
-            seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "0"),
+            seed=seed_of(self._seed, f"{solution.path_id}\x1f{attempt}", "0"),
             tokens=draft.tokens,
             executed=self._budget.execute,
             attempt=attempt,
@@ -248,115 +223,15 @@ class RationaleWriter:
             raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
 
     async def _drafted(self, draft: Draft, interpreter: Interpreter, item: str, steps: int) -> None:
-        """`_draft`; a conclusion that never ends, and is not read, costs nothing but its tokens."""
+        """Written; a conclusion that never ends, and is not read, costs nothing but its tokens."""
         try:
-            await self._draft(draft, interpreter, item)
+            await self._loop.write(draft, interpreter, item)
         except ItemError as error:
-            done = self._form.concluded(draft.text, steps) if error.reason in SPENT else None
+            spent = error.reason in tuple(Unwritten)
+            done = self._form.concluded(draft.text, steps) if spent else None
             if done is None:
                 raise
             self._cut_back(draft, *done)
-
-    async def _draft(self, draft: Draft, interpreter: Interpreter, item: str) -> None:
-        """Write until the model ends its thinking, with code run in between."""
-        while True:
-            written = await self._call(draft, item)
-            over = written.finish_reason == "stop" and written.stop_string in (
-                None, self._form.thinking_stop
-            )  # fmt: skip
-            found = None
-            if self._budget.execute:
-                found = self._form.found(draft.text[draft.settled :], bool(draft.executions))
-            if found is None:
-                if over:
-                    return
-                continue
-            draft.settle(draft.text[: draft.settled] + found.text)
-            if found.code is not None:
-                await self._execute(draft, interpreter, found.code)
-                continue
-            draft.cuts += 1
-            draft.forgiven = True
-            if draft.cuts > CUTS:
-                raise ItemError("not_executed", draft.cut_back)
-
-    async def _as_shown(
-        self,
-        shown: Sequence[tuple[int, str, str]],
-        draft: Draft,
-        key: str,
-        spent: _Spent,
-    ) -> list[CodeRun]:
-        """The executions of the blocks that are shown, in the order in which they are shown.
-
-        Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
-        ItemError `not_executed` where one then prints something else than what is shown.
-        """
-        if [code for _, code, _ in shown] == draft.seen:
-            pairs = zip(draft.executions, shown, strict=True)
-            return [replace(run, step=step) for run, (step, _, _) in pairs]
-        again: list[CodeRun] = []
-        try:
-            async with Interpreter(self._sandbox, f"{key}/replay") as interpreter:
-                for step, code, output in shown:
-                    run, _ = await self._run(interpreter, step, code)
-                    again.append(run)
-                    if run.output.rstrip("\n") != output:
-                        raise ItemError(
-                            "not_executed",
-                            f"paragraph {step + 1}: run again in the order of the paragraphs, the "
-                            "code block prints something else",
-                        )
-        finally:
-            spent.code_runs += len(again)
-        return again
-
-    async def _call(self, draft: Draft, item: str) -> Completion:
-        """Continue the text by one call; one that is cut at its limit is continued by the next.
-
-        Raises ItemError('truncated') at the limit of all.
-        """
-        room = self._budget.total_tokens - draft.size
-        if room <= 0:
-            raise ItemError("truncated", f"{draft.size} tokens in {draft.calls} calls")
-        reply = await self._engine.generate(
-            replace(draft.chat, prefill=draft.text),
-            replace(
-                self._sampling,
-                n=1,
-                max_tokens=min(self._sampling.max_tokens, room),
-                stop=self._stops,
-                include_stop=True,
-                seed=self._request_seed(item, str(draft.calls)),
-            ),
-        )
-        written = reply.completions[0]
-        draft.extend(written, reply.prompt_tokens)
-        return written
-
-    async def _execute(self, draft: Draft, interpreter: Interpreter, code: str) -> None:
-        """Run the block that the text ends with and append its output."""
-        if len(draft.seen) >= self._budget.code_rounds:
-            raise ItemError("too_many_code_rounds", f"{self._budget.code_rounds} blocks")
-        run, block = await self._run(interpreter, self._form.step_of(draft.text), code)
-        draft.executions.append(run)
-        draft.seen.append(code)
-        draft.settled = draft.text.rindex(self._form.code_block(code))
-        draft.text += block
-
-    async def _run(self, interpreter: Interpreter, step: int, code: str) -> tuple[CodeRun, str]:
-        """(what happened, the block that shows the output)."""
-        execution = await interpreter.run(code, self._limits)
-        output, block = self._form.code_output(execution, self._limits)
-        run = CodeRun(
-            step=step,
-            code=code,
-            output=output,
-            verdict=str(execution.verdict),
-            wall_s=execution.wall_s,
-            queued_s=execution.queued_s,
-        )
-        return run, block
 
     async def _votes(self, draft: Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""
@@ -368,14 +243,11 @@ class RationaleWriter:
                 max_tokens=VOTE_TOKENS,
                 stop=(self._form.vote_stop,),
                 include_stop=False,
-                seed=self._request_seed(f"{solution.path_id}\x1f{attempt}", "vote"),
+                seed=seed_of(self._seed, f"{solution.path_id}\x1f{attempt}", "vote"),
             ),
         )
         draft.tokens += sum(vote.tokens for vote in reply.completions)
         return [self._form.vote(vote.text, len(solution.steps)) for vote in reply.completions]
-
-    def _request_seed(self, item: str, call: str) -> int:
-        return request_seed(self._seed, "rationalize", f"{item}\x1f{call}", 0)
 
 
 def _writer(kit: Kit[StageSettings]) -> RationaleWriter:
@@ -415,6 +287,13 @@ RATIONALIZE = Stage(
     runs_code=True,
     verifies=True,
     says="writes an analysis and Python that is run for every step, and judges by them",
-    settings=("rationalize",),
+    settings=RationalizeSettings,
+    passed="with a readable rationale",
+    caveat="""\
+- Analyses and code are written by a model. Every code output is real (the code was run), but a
+  model may have checked something other than the step.
+""",
+    lacks=HARD_STEPS_ARE_RARE,
+    drops=(*Unreadable, *Unwritten, *Refusal, *Rejected),
     make=_writer,
 )

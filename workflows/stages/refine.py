@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from actors.engines.contract import Chat, Engine, Sampling
+from actors.engines.contract import Chat, Engine, Refusal, Sampling
 from actors.workers.contract import ReadAnswer, ShardResult, process_items
 from actors.workers.yields import note_reading
 from storage.errors import ItemError
@@ -19,6 +19,7 @@ from storage.rows.records import Critique, Response
 from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.formats.refinement import RefineSettings, refine_chat, refined_steps
+from workflows.formats.steps import Flaw
 from workflows.settings import sampling_of
 from workflows.stages.kit import Kit, Stage
 
@@ -59,17 +60,17 @@ class Refiner:
         async def one(critique: Critique) -> list[Response]:
             nonlocal tokens
             chat = self._ask(critique)
-            seed = request_seed(self._seed, "refine", critique.response_id, critique.turn)
+            seed = request_seed(self._seed, REFINED.stage, critique.response_id, critique.turn)
             reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
             (written,) = reply.completions
             tokens += written.tokens
             text = written.after(chat.prefill)
             with note_reading(critique.response_id, text):
                 if written.finish_reason != "stop":
-                    raise ItemError("truncated", f"{written.tokens} tokens")
+                    raise ItemError(Flaw.TRUNCATED, f"{written.tokens} tokens")
                 steps = list(self._read_steps(text))
                 if not steps:
-                    raise ItemError("empty_step")
+                    raise ItemError(Flaw.EMPTY_STEP)
             return [
                 Response(
                     response_id=critique.response_id,
@@ -107,5 +108,6 @@ REFINE = Stage(
     role="generator",
     reads=(CRITIQUES,),
     says="asks the generator for a new solution after every critique",
+    drops=(Flaw.TRUNCATED, Flaw.STEP_GAP, Flaw.EMPTY_STEP, *Refusal),
     make=_refiner,
 )

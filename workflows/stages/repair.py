@@ -11,25 +11,57 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 
-from actors.engines.contract import Chat, Engine, Sampling
+from actors.engines.contract import Chat, Engine, Refusal, Sampling
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import note_reading
 from storage.errors import ItemError
-from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, RETRIED, ShardRows
+from storage.rows.kinds import (
+    AGREEMENTS,
+    PATHS,
+    PROBLEMS,
+    REPAIRED,
+    RETRIED,
+    ROLLOUTS,
+    ShardRows,
+)
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
+from workflows.estimation.ledger import State
 from workflows.formats.steps import opening
 from workflows.judging.references import check_references
-from workflows.judging.seats import repair_chat
-from workflows.settings import StageSettings
-from workflows.stages.estimate import State, check_rollouts, completer, rolled_anew
+from workflows.judging.seats import Unjudged, repair_chat
+from workflows.settings import RepairSettings, StageSettings
+from workflows.stages.estimate import check_rollouts, completer, rolled_anew
 from workflows.stages.kit import Kit, Stage
 
 RepairChat = Callable[[Problem, Sequence[str], str], Chat]
 """(problem, right steps, the wrong one) -> the chat that asks for another."""
+
+
+class Unrepaired(StrEnum):
+    """Why a path has no replacement for its first wrong step; closed."""
+
+    NO_WRONG_STEP = "no_wrong_step"
+    """None of its steps is wrong."""
+    TRUNCATED = "truncated"
+    """The replacement was cut at the limit of tokens."""
+    EMPTY_STEP = "empty_step"
+    """Nothing was written."""
+    NOT_ONE_STEP = "not_one_step"
+    """More than one step was written."""
+    SAME_STEP = "same_step"
+    """The wrong step was written again."""
+
+
+class Unhelpful(StrEnum):
+    """Why a replacement is not kept; closed."""
+
+    NO_SUCCESS = "no_success"
+    """Too few continuations of it are right (`stages.repair.successes`)."""
 
 
 class Repairer:
@@ -54,7 +86,7 @@ class Repairer:
             path = paths[kept.path_id]
             step = next((t for t, right in enumerate(kept.labels) if not right), None)
             if step is None:
-                raise ItemError("no_wrong_step")
+                raise ItemError(Unrepaired.NO_WRONG_STEP)
             return [await self._ask(problems[path.problem_id], path, step)]
 
         kept = [row for row in rows[AGREEMENTS] if row.kept]
@@ -67,20 +99,20 @@ class Repairer:
 
     async def _ask(self, problem: Problem, path: Path, step: int) -> Intervention:
         prefix, wrong = path.steps[:step], path.steps[step]
-        seed = request_seed(self._seed, "repair", path.path_id, 0)
+        seed = request_seed(self._seed, REPAIRED.stage, path.path_id, 0)
         chat = self._chat(problem, prefix, wrong)
         reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
         written = reply.completions[0]
         replacement = written.text.strip()
         with note_reading(path.path_id, written.text):
             if written.finish_reason != "stop":
-                raise ItemError("truncated", f"{written.tokens} tokens")
+                raise ItemError(Unrepaired.TRUNCATED, f"{written.tokens} tokens")
             if not replacement:
-                raise ItemError("empty_step")
+                raise ItemError(Unrepaired.EMPTY_STEP)
             if "\n\n" in replacement:
-                raise ItemError("not_one_step")
+                raise ItemError(Unrepaired.NOT_ONE_STEP)
         if replacement == wrong.strip():
-            raise ItemError("same_step")
+            raise ItemError(Unrepaired.SAME_STEP)
         return Intervention(
             path_id=path.path_id,
             problem_id=path.problem_id,
@@ -145,7 +177,7 @@ class Retrial:
             ]
 
         made, drops = await process_items(rows[REPAIRED], lambda row: row.path_id, one)
-        lost = [Drop(row.path_id, "no_success") for row in made if not row.kept]
+        lost = [Drop(row.path_id, Unhelpful.NO_SUCCESS) for row in made if not row.kept]
         return ShardResult(
             tuple(made),
             (*drops, *lost),
@@ -191,7 +223,7 @@ def _retrial(kit: Kit[StageSettings]) -> Retrial:
 
 
 def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
-    check_references("repair", (settings.repair.sees,), given)
+    check_references(REPAIRED.stage, (settings.repair.sees,), given)
 
 
 READ_BY_RETRY = ("repair.continuations", "repair.successes")
@@ -210,9 +242,10 @@ REPAIR = Stage(
     role="judge",
     reads=(PROBLEMS, PATHS, AGREEMENTS),
     says="writes one step in the place of the first wrong one",
-    settings=("repair",),
+    settings=RepairSettings,
     check_input=_check_input,
     redone=_repaired_anew,
+    drops=(*Unrepaired, Unjudged.NO_REFERENCE_SOLUTION, *Refusal),
     make=_repairer,
 )
 RETRY = Stage(
@@ -220,8 +253,9 @@ RETRY = Stage(
     role="completer",
     reads=(PROBLEMS, REPAIRED),
     says="goes on from the repaired step, to see whether it helps",
-    settings=("estimate",),
+    also=(REPAIRED.stage, ROLLOUTS.stage),
     check=check_rollouts,
     redone=_tried_anew,
+    drops=(*Unhelpful, *Refusal),
     make=_retrial,
 )

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from actors.engines.contract import Chat, Completion, Engine, Sampling
+from actors.engines.contract import Chat, Completion, Engine, Refusal, Sampling
 from actors.workers.contract import (
     Grading,
     ReadAnswer,
@@ -30,9 +30,9 @@ from workflows.formats import steps
 from workflows.formats.solving import first_chat
 from workflows.formats.steps import flaw
 from workflows.formats.worked_examples import check_examples
-from workflows.sampling.quota import QuotaRule, allocation
+from workflows.sampling.quota import QuotaRule, Unsampled, allocation
 from workflows.sampling.rounds import Allocation, Rounds
-from workflows.settings import StageSettings, sampling_of
+from workflows.settings import SampleSettings, StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 
 PolicyChat = Callable[[Problem], Chat]
@@ -135,7 +135,7 @@ class PolicySampler:
         number = 0
         while size := await next_round():
             start = len(paths)
-            seed = request_seed(self._seed, "sample", problem.problem_id, start)
+            seed = request_seed(self._seed, PATHS.stage, problem.problem_id, start)
             reply = await self._engine.generate(chat, replace(self._sampling, n=size, seed=seed))
             texts = [completion.after(chat.prefill) for completion in reply.completions]
             answers = [self._read_answer(text) for text in texts]
@@ -177,7 +177,7 @@ class PolicySampler:
             duplicate_of=None,
             selected=False,
             tokens=completion.tokens,
-            seed=request_seed(self._seed, "sample", problem.problem_id, index),
+            seed=request_seed(self._seed, PATHS.stage, problem.problem_id, index),
         )
 
 
@@ -216,7 +216,13 @@ SAMPLE = Stage(
     role="policy",
     reads=(PROBLEMS,),
     says="samples solutions of every problem until it has right and wrong ones",
-    settings=("sample",),
+    settings=SampleSettings,
     check_input=check_examples,
+    passed="sampled",
+    lacks="""\
+- A problem for which the policy found only right or only wrong solutions is not in the dataset.
+""",
+    whole=("select", "all"),
+    drops=(*Unsampled, *Refusal),
     make=_sampler,
 )

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from actors.engines.admission import together
-from actors.engines.contract import Completion, Engine, Sampling
-from actors.sandbox.contract import Limits, Sandbox
+from actors.engines.contract import Completion, Engine, Refusal, Sampling
+from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
@@ -29,6 +29,7 @@ from storage.seeds import request_seed
 from workflows.formats.verification import TrainingForm, VerifySettings, check_verdicts
 from workflows.stages.kit import Kit, Stage
 from workflows.stages.score_history import History, VerifierForm
+from workflows.votes.rewards import Unscored
 from workflows.writing.form import with_newlines
 
 
@@ -165,7 +166,7 @@ class Verifier:
             spent.steps += len(history.rewards)
             spent.degraded += sum(history.degraded)
         note_reply([Text(response.response_id, history.text, None)])
-        seed = request_seed(self._seed, "score", f"{history.item}\x1f0", 0)
+        seed = request_seed(self._seed, VERIFICATIONS.stage, f"{history.item}\x1f0", 0)
         return history.row(self._form.mode, self._model, seed)
 
     async def _judge_all(self, history: History, interpreter: Interpreter | None) -> None:
@@ -235,7 +236,7 @@ class Verifier:
             try:
                 written = await self._call(history, room, (self._form.verification_stop, *pauses))
             except ItemError as error:
-                if error.reason != "too_long":
+                if error.reason != Refusal.TOO_LONG:
                     raise
                 raise _OutOfRoom from error
             history.text += with_newlines(written.text)
@@ -283,7 +284,9 @@ class Verifier:
                 max_tokens=max_tokens,
                 stop=tuple(stops),
                 include_stop=False,
-                seed=request_seed(self._seed, "score", f"{history.item}\x1f{history.calls}", 0),
+                seed=request_seed(
+                    self._seed, VERIFICATIONS.stage, f"{history.item}\x1f{history.calls}", 0
+                ),
                 logprobs=logprobs,
             ),
         )
@@ -319,5 +322,6 @@ SCORE = Stage(
     reads=(RESPONSES,),
     runs_code=True,
     says="lets the verifier judge every step of a response, with code that is run",
+    drops=(*Unscored, *Refusal, *Rejected),
     make=_verifier,
 )

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from actors.engines.contract import Engine, Sampling
+from actors.engines.contract import Engine, Refusal, Sampling
 from actors.workers.contract import (
     Grading,
     ReadAnswer,
@@ -25,7 +25,7 @@ from actors.workers.contract import (
 )
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.errors import ItemError
-from storage.rows.kinds import PATHS, PROBLEMS, TREE, ShardRows
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
 from storage.seeds import request_seed
@@ -33,7 +33,8 @@ from workflows.answers import read_answer
 from workflows.estimation.omega import Candidate, OmegaPolicy
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
-from workflows.settings import StageSettings, sampling_of
+from workflows.labels.rule import Unlabelled
+from workflows.settings import SearchSettings, StageSettings, sampling_of
 from workflows.stages.estimate import CompletionChat, Openings, check_rollouts, rolled_anew
 from workflows.stages.kit import Kit, Stage
 
@@ -129,7 +130,9 @@ class TreeSearcher:
         tree = _Tree(problem)
         root = await self._node(tree, (), self._openings(paths[0].text, paths[0].steps)[0], None)
         if root.c == 0:
-            raise ItemError("mc_zero_start", f"0 of {self._policy.rollouts} rollouts are right")
+            raise ItemError(
+                Unlabelled.MC_ZERO_START, f"0 of {self._policy.rollouts} rollouts are right"
+            )
         for path in paths:
             seeded = _Rollout(path.path_id, path.text, tuple(path.steps), path.correct, ())
             tree.leaves[seeded.steps] = seeded
@@ -167,7 +170,7 @@ class TreeSearcher:
             return tree.nodes[prefix]
         problem, n = tree.problem, self._policy.rollouts
         state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
-        seed = request_seed(self._seed, "search", f"{problem.problem_id}\x1f{state}", 0)
+        seed = request_seed(self._seed, TREE.stage, f"{problem.problem_id}\x1f{state}", 0)
         chat = self._chat(problem, opening)
         reply = await self._engine.generate(chat, replace(self._sampling, n=n, seed=seed))
         texts = [done.after(chat.prefill) for done in reply.completions]
@@ -264,8 +267,10 @@ SEARCH = Stage(
     role="completer",
     reads=(PROBLEMS, PATHS),
     says="grows a tree of states where wrong rollouts first err",
-    settings=("search", "estimate"),
+    settings=SearchSettings,
+    also=(ROLLOUTS.stage,),
     check=check_rollouts,
     redone=rolled_anew,
+    drops=(Unlabelled.MC_ZERO_START, *Refusal),
     make=_searcher,
 )

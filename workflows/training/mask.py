@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,19 @@ _PROBE = (
     Message("user", "U-2"),
     Message("assistant", f"A-2\n{output_part(True)}"),
 )
+
+
+class Unlearnt(StrEnum):
+    """Why nothing is learnt of an example; closed."""
+
+    TOO_LONG = "too_long"
+    """It does not fit into the context that is trained on."""
+    VERDICT_NOT_FOUND = "verdict_not_found"
+    """A turn's verdict does not stand in what its template makes of it."""
+    CHANGED_BY_TEMPLATE = "changed_by_template"
+    """The template changes a turn's text."""
+    CODE_OUTPUT_NOT_FOUND = "code_output_not_found"
+    """An output to leave out of the loss does not stand in its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ class Masker:
         ends = [int(np.searchsorted(starts, turn.end, side="left")) for turn in turns]
         kept = sum(end <= most_tokens for end in ends)
         if not kept:
-            raise ItemError("too_long", f"the first turn ends after {ends[0]} tokens")
+            raise ItemError(Unlearnt.TOO_LONG, f"the first turn ends after {ends[0]} tokens")
         size = ends[kept - 1]
         own = np.zeros(size, dtype=np.bool_)
         for turn in turns[:kept]:
@@ -94,7 +108,7 @@ class Masker:
         ]
         labels = np.array(example.labels[:kept], dtype=np.bool_)
         if not np.array_equal(ids[verdicts], np.where(labels, self.yes, self.no)):
-            raise ItemError("verdict_not_found", example.path_id)
+            raise ItemError(Unlearnt.VERDICT_NOT_FOUND, example.path_id)
         return Conversation(
             name=example.path_id,
             problem_id=example.problem_id,
@@ -136,7 +150,7 @@ class Masker:
             end = start + len(message.content if whole else trimmed)
             closing = next((token for token in self.ends if text.startswith(token, end)), None)
             if not text.startswith(before) or start < 0 or closing is None:
-                raise ItemError("changed_by_template", example.path_id)
+                raise ItemError(Unlearnt.CHANGED_BY_TEMPLATE, example.path_id)
             step = len(found)
             outputs = [] if self.train_on_code_output else _outputs(message, example, step)
             found.append(
@@ -237,7 +251,7 @@ def _outputs(message: Message, example: Example, step: int) -> list[Span]:
         block = prompts.code_output(run.output)
         start = message.content.find(block, position)
         if start < 0:
-            raise ItemError("code_output_not_found", f"{example.path_id}, step {step}")
+            raise ItemError(Unlearnt.CODE_OUTPUT_NOT_FOUND, f"{example.path_id}, step {step}")
         position = start + len(block)
         spans.append((start, position))
     return spans

@@ -20,6 +20,7 @@ from actors.training.job import TrainingJob
 from actors.training.settings import TrainingSettings
 from storage.errors import ConfigurationError, InputError, NothingFound, first_line
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES
 from storage.rows.parquet import sha256_of
 from storage.runs.commits import put_content
 from storage.runs.run import Run, Success
@@ -59,7 +60,7 @@ def _run_digest(name: str, store: ObjectStore) -> str:
     success = Run.open(store, name).success()
     if success is None:
         raise NothingFound(f"run {name!r} is not finished: `stepmill resume {name}` finishes it")
-    if not success.totals["export"].rows:
+    if not success.totals[EXAMPLES.stage].rows:
         raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
     return dataset_digest(success)
 
@@ -104,7 +105,7 @@ def start_training(config: TrainConfig, store: ObjectStore) -> Training:
 
 def dataset_digest(success: Success) -> str:
     """One digest over the committed export shards in their order."""
-    shards = "".join(entry["sha256"] for entry in success.commits["export"])
+    shards = "".join(entry["sha256"] for entry in success.commits[EXAMPLES.stage])
     return hashlib.sha256(shards.encode()).hexdigest()
 
 

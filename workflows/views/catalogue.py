@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from storage.datasets.view import GENPRM, View
 from storage.errors import ConfigurationError
+from storage.rows.kinds import stage_rows
+from storage.runs.run import Run
 from workflows.formats.conversation import CODE, COT, DIRECT
 from workflows.views.repairs import INTERVENTION, LAST_STEP
 from workflows.views.reward_models import COUNTS, DISCRIMINATIVE, ORM, PAIRS
@@ -21,8 +23,17 @@ VIEWS: Mapping[str, View] = {
 }  # fmt: skip
 
 
-def view_named(name: str) -> View:
-    """The view of a name. Raises ConfigurationError where there is none."""
-    if name not in VIEWS:
-        raise ConfigurationError(f"view {name!r} is not one of {', '.join(sorted(VIEWS))}")
-    return VIEWS[name]
+def view_of(name: str, run: Run) -> View:
+    """A view by its name, or the rows of one stage of a run, as they are stored, by its.
+
+    Raises ConfigurationError.
+    """
+    if name in VIEWS:
+        return VIEWS[name]
+    if name not in run.spec.stages:
+        raise ConfigurationError(
+            f"view {name!r} is not one of {', '.join(sorted(VIEWS))}, nor a stage of the run: "
+            f"{', '.join(run.spec.stages)}"
+        )
+    title = f"The rows of stage `{name}`, as they are stored."
+    return View(name, title, stage_rows(name).record, list, (name,))

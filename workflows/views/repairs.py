@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.datasets.view import View
+from storage.rows.kinds import RETRIED
 from storage.rows.records import Example, Intervention, Message
 from workflows.formats import steps as solution_steps
 
@@ -117,7 +118,7 @@ INTERVENTION = View(
     "continuations reached the answer.",
     row_type=Intervened,
     rows=intervened,
-    reads=("retry",),
+    reads=(RETRIED.stage,),
     trl="""\
 from trl import SFTConfig, SFTTrainer
 rows = dataset.select_columns(["prompt", "completion"])

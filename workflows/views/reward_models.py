@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.datasets.view import View
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS, PROBLEMS, ROLLOUTS
 from storage.rows.records import Example, Message, Path, PathLabels, Problem, StateRollouts
 from workflows.formats.conversation import steps_of
 
@@ -196,15 +197,15 @@ DISCRIMINATIVE = View(
     "Solutions that passed consensus, with a hard and a soft label at the end of each step.",
     StepLabelled,
     step_labelled,
-    ("problems", "label", "export"),
-    ("label",),
+    (PROBLEMS.stage, LABELS.stage, EXAMPLES.stage),
+    (LABELS.stage,),
 )
 ORM = View(
     "orm",
     "Every sampled solution, whether it was selected or not, with its outcome.",
     Outcome,
     outcomes,
-    ("problems", "sample"),
+    (PROBLEMS.stage, PATHS.stage),
     trl="""\
 from trl import KTOConfig, KTOTrainer
 KTOTrainer("BASE", args=KTOConfig("OUT"), train_dataset=dataset).train()
@@ -215,14 +216,14 @@ COUNTS = View(
     "Solutions with the right rollouts and the rollouts of each state, kept by consensus or not.",
     StepCounts,
     step_counts,
-    ("problems", "sample", "estimate"),
+    (PROBLEMS.stage, PATHS.stage, ROLLOUTS.stage),
 )
 PAIRS = View(
     "pairs",
     "Pairs of a right and a wrong solution of the same problem.",
     Preference,
     preferences,
-    ("problems", "sample"),
+    (PROBLEMS.stage, PATHS.stage),
     trl="""\
 from trl import DPOConfig, DPOTrainer
 DPOTrainer("BASE", args=DPOConfig("OUT"), train_dataset=dataset).train()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Literal
 
 from storage.errors import ItemError
@@ -20,6 +21,13 @@ THRESHOLD = 0.5
 
 Aggregate = Literal["min", "last", "mean", "product"]
 AGGREGATES: tuple[Aggregate, ...] = ("min", "last", "mean", "product")
+
+
+class Unscored(StrEnum):
+    """Why a step has no reward; closed."""
+
+    NO_VERDICT = "no_verdict"
+    """Where the verdict is due, neither `Yes` nor `No` is among the likeliest tokens."""
 
 
 def reward_at(top: Sequence[tuple[str, float]], yes: str = "Yes", no: str = "No") -> float:
@@ -34,7 +42,7 @@ def reward_at(top: Sequence[tuple[str, float]], yes: str = "Yes", no: str = "No"
         chances[token] = chances.get(token, 0.0) + math.exp(logprob)
     if yes not in chances and no not in chances:
         said = ", ".join(repr(token) for token, _ in top[:3])
-        raise ItemError("no_verdict", f"neither {yes} nor {no}, but {said or 'nothing'}")
+        raise ItemError(Unscored.NO_VERDICT, f"neither {yes} nor {no}, but {said or 'nothing'}")
     left = max(0.0, 1.0 - sum(chances.values()))
     most = min(left, *chances.values())
     right, wrong = chances.get(yes, most), chances.get(no, most)

@@ -24,6 +24,8 @@ class Draft:
         """Where the last block that was run begins; up to there nothing is to be settled."""
         self.seen: list[str] = []
         """All code that the interpreter has seen, also of paragraphs that were given up."""
+        self.replayed = 0
+        """Blocks that were run again."""
         self.cuts = 0
         """How often something that can't stay was cut off."""
         self.resumes = 0

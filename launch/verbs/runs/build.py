@@ -7,7 +7,8 @@ from launch.shown.terminal import TERMINAL
 from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.runs.status import show_status
 from storage.objects.opening import open_store
-from storage.runs.layout import DEFAULT_STORE, REFINING, SCORING
+from storage.rows.kinds import REFINING, SCORING
+from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.builds.build import stored_configuration
 from workflows.builds.configuration import BuildConfig

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from storage.audit import audit
 from storage.errors import ConfigurationError
+from storage.rows.kinds import EXAMPLES, RATIONALES
 from storage.rows.readings import NOT_RECORDED, Kept
 from storage.runs.run import Run
 from storage.sweep import sweep
@@ -38,7 +39,7 @@ def status_tables(
     rows = {stage.stage: stage.rows for stage in status.stages}
     if status.kept:
         tables.append(kept_table(status.kept))
-    elif rows.get("rationalize") and rows.get("export"):
+    elif rows.get(RATIONALES.stage) and rows.get(EXAMPLES.stage):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
     if status.stopped:
         tables.append(Text(status.stopped))

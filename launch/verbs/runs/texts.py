@@ -11,16 +11,17 @@ import polars as pl
 import typer
 
 from storage.errors import ConfigurationError
+from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
 from storage.runs.scan import scan
-
-STAGE = "rationalize"
 
 
 def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> None:
     """Print dropped texts. Raises ConfigurationError for a run that writes no rationales."""
-    if STAGE not in run.spec.stages:
-        raise ConfigurationError(f"run {run.name} has no stage {STAGE}: no texts of it are stored")
+    if RATIONALES.stage not in run.spec.stages:
+        raise ConfigurationError(
+            f"run {run.name} has no stage {RATIONALES.stage}: no texts of it are stored"
+        )
     dropped = dropped_texts(run, reason).head(limit).collect()
     for row in dropped.iter_rows(named=True):
         if as_json:
@@ -37,4 +38,6 @@ def dropped_texts(run: Run, reason: str | None = None) -> pl.LazyFrame:
     why = pl.col("dropped")
     kind = why.str.splitn(":", 2).struct.field("field_0")
     wanted = why.is_not_null() if reason is None else kind == reason
-    return scan(run, STAGE).filter(wanted).select("path_id", "attempt", "dropped", "text")
+    return (
+        scan(run, RATIONALES.stage).filter(wanted).select("path_id", "attempt", "dropped", "text")
+    )

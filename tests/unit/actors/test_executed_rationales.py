@@ -25,8 +25,9 @@ from tests.one_text import OneText
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows.formats import prompts
 from workflows.formats.executed import violation
-from workflows.formats.rationale import PaperForm
-from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.formats.paper_form import PaperForm
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 
 SEED = 20261126
 INVENTED = "90210"

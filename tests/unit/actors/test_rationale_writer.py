@@ -20,8 +20,9 @@ from storage.errors import SandboxLost, SandboxUnavailable
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Path, PathLabels, Problem, Rationale, standing
 from workflows.formats import prompts
-from workflows.formats.rationale import PaperForm
-from workflows.stages.rationalize import Budget, RationaleWriter
+from workflows.formats.paper_form import PaperForm
+from workflows.stages.rationalize import RationaleWriter
+from workflows.writing.code_loop import Budget
 from workflows.writing.form import solutions_of
 
 PROBLEM = Problem(

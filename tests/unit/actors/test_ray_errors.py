@@ -12,7 +12,8 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, Ra
 from actors.ray_errors import classified
 from actors.sandbox.contract import SandboxSettings
 from actors.workers import ray_workers
-from actors.workers.ray_workers import Placement, RayCluster
+from actors.workers.placement import Placement
+from actors.workers.ray_workers import RayCluster
 from storage.errors import InfrastructureError, ItemError, SandboxLost, WorkerLost
 
 

@@ -24,7 +24,7 @@ from storage.errors import (
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows, ShardRows, stage_rows
 from storage.rows.records import Drop, Problem
 from storage.runs.run import Run
-from tests.e2e.test_scripted_build import Build, configure
+from tests.support.scripted_build import Build, configure
 from tests.virtual_time import run_virtually
 from workflows.builds.build import finish
 from workflows.road import reads_by_stage

@@ -14,7 +14,7 @@ from storage.objects.memory import MemoryStore
 from storage.rows.kinds import RATIONALES
 from storage.rows.records import Drop, Rationale
 from storage.runs.run import Run
-from tests.unit.storage.test_audit import recommit
+from tests.support.altered import recommit
 from tests.unit.storage.whole_run import finished
 
 

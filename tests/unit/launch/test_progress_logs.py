@@ -15,7 +15,7 @@ from launch.shown.progress import BuildProgress
 from launch.shown.training_progress import TrainingProgress
 from launch.verbs.runs.watch import watch_run
 from storage.runs.commits import Receipt
-from tests.e2e.test_scripted_build import Build, configure
+from tests.support.scripted_build import Build, configure
 from workflows.builds.build import finish
 from workflows.schedule.driver import Happened
 from workflows.schedule.schedule import Task

@@ -16,7 +16,7 @@ from storage.rows.readings import Kept, counts_of, kept_by_reading
 from storage.rows.records import FORGIVING, STRICT, Example, Rationale
 from storage.runs.layout import success_key
 from storage.runs.run import Run
-from tests.unit.storage.test_audit import rewrite
+from tests.support.altered import rewrite
 from tests.unit.storage.whole_run import example, finished, path, rationale
 from workflows.runs.status import run_status
 
@@ -76,7 +76,7 @@ def test_status_and_the_card_show_the_same_shares() -> None:
     run = counted()
     success = run.success()
     assert success is not None
-    card = dataset_card("r", run.spec, success, GENPRM, 3)
+    card = dataset_card("r", run.spec, success, GENPRM, 3, ())
     for line in ("1 strict 2 1 50.0% 50.0%", "1 forgiving 1 1 100.0% 0.0%",
                  "2 forgiving 1 1 100.0% 66.7%", "2 not recorded 1 0 0.0%"):  # fmt: skip
         for text in (said(run), card):
@@ -92,7 +92,7 @@ def test_an_older_run_says_that_it_was_not_recorded() -> None:
     success = run.success()
     assert success is not None
     assert "kept by attempt and reading: not recorded" in said(run)
-    assert "Not recorded" in dataset_card("r", run.spec, success, GENPRM, 3)
+    assert "Not recorded" in dataset_card("r", run.spec, success, GENPRM, 3, ())
 
 
 def test_a_run_without_rationales_says_nothing_of_them() -> None:
@@ -102,5 +102,5 @@ def test_a_run_without_rationales_says_nothing_of_them() -> None:
     success = run.success()
     assert success is not None
     assert "reading" not in said(bare)
-    assert "attempt and reading" not in dataset_card("r", bare.spec, success, GENPRM, 3)
+    assert "attempt and reading" not in dataset_card("r", bare.spec, success, GENPRM, 3, ())
     show_status(run_status(bare))

@@ -21,6 +21,7 @@ from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.records import Example
 from storage.runs.run import Run
 from tests.unit.storage.whole_run import finished, started
+from workflows.stages import described
 
 
 def examples(run: Run) -> list[Example]:
@@ -162,7 +163,8 @@ def test_another_view_is_another_folder_of_other_rows(tmp_path: Folder) -> None:
 
 
 def test_the_card_says_what_was_dropped_and_what_it_is_not(tmp_path: Folder) -> None:
-    download(finished(MemoryStore()), tmp_path)
+    run = finished(MemoryStore())
+    download(run, tmp_path, stages=described(run.spec.stages))
     card = (tmp_path / "README.md").read_text()
     for part in (
         "11 rows, made by Stepmill from 7 problems",

@@ -130,7 +130,7 @@ def test_a_panel_that_can_not_be_is_refused(settings: dict[str, object], says: s
 def test_a_build_that_needs_reference_solutions_and_has_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "problems.jsonl").write_text('{"problem_id": "p", "problem": "?", "answer": "1"}\n')
     shutil.copy(CONFIGS / "spare.yaml", tmp_path / "spare.yaml")
-    config = load(tmp_path / "spare.yaml", {"problems": str(tmp_path / "problems.jsonl")})
+    config = load(tmp_path / "spare.yaml", problems=str(tmp_path / "problems.jsonl"))
     with pytest.raises(ConfigurationError, match="has no problem with a reference_solution"):
         planned(config, None)
 

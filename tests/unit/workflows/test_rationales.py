@@ -7,7 +7,8 @@ import pytest
 from actors.sandbox.contract import Execution, Limits, Verdict
 from storage.errors import ItemError
 from workflows.formats import prompts
-from workflows.formats.rationale import REASONS, PaperForm, paragraphs, printed
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import Unreadable, paragraphs, printed
 
 CODE = "```python\nprint(1)\n```\n[Code Output]\n\n```\n1\n```\n"
 
@@ -56,7 +57,7 @@ def test_a_text_of_another_form_is_a_drop_with_its_reason(text: str, reason: str
     with pytest.raises(ItemError) as caught:
         paragraphs(text, 2)
     assert caught.value.reason == reason
-    assert reason in REASONS
+    assert reason in set(Unreadable)
 
 
 def test_headings_and_tags_in_code_and_its_output_are_not_read() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from storage.errors import ItemError
 from workflows.formats import prompts
-from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
 from workflows.formats.reading import boxes, index_in, sections, verdict_in
 from workflows.judging.seats import read_alignment, read_paragraphs
 

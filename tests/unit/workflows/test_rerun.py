@@ -17,7 +17,7 @@ from storage.rows.kinds import EXAMPLES
 from storage.rows.records import CodeRun, Example, Message
 from storage.runs.run import Run
 from tests.scripted_world import InProcessSandbox, InProcessSession
-from tests.unit.storage.test_audit import recommit
+from tests.support.altered import recommit
 from tests.unit.storage.whole_run import finished
 from workflows.builds.rerun import SANDBOX_ATTEMPTS, run_again
 from workflows.formats import prompts

@@ -8,8 +8,8 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
+from storage.rows.kinds import ROAD as PAPERS
 from storage.rows.kinds import stage_rows
-from storage.runs.layout import ROAD as PAPERS
 from workflows.builds.configuration import BuildConfig, ModelSettings, binding
 from workflows.road import INPUT_STAGE, model_roles
 from workflows.settings import StageSettings

@@ -15,7 +15,8 @@ from storage.rows.records import Message, Problem
 from storage.runs.specs import ShardPlan, Spec, differences
 from workflows.builds.configuration import BuildConfig, binding
 from workflows.formats import prompts
-from workflows.formats.rationale import PaperForm, paragraphs
+from workflows.formats.paper_form import PaperForm
+from workflows.formats.rationale import paragraphs
 from workflows.formats.solving import opened_chat, policy_chat
 from workflows.formats.worked_examples import check_examples, rationale_turns, solution_turns
 from workflows.settings import StageSettings, WorkedRationale

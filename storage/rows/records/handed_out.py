@@ -1,0 +1,120 @@
+"""What is handed out: examples, and scores, critiques and refinements of responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from storage.rows.records.verdicts import CodeRun
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A training conversation (stage `export`) with where it came from."""
+
+    VERSION: ClassVar[int] = 2
+
+    conversations: list[Message]
+    problem_id: str
+    path_id: str
+    labels: list[bool]
+    first_error: int | None
+    mc: list[float]
+    executions: list[CodeRun]
+    policy: str
+    completer: str
+    rationale_writer: str
+    run: str
+    executed: bool = True
+    """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A solution that the verifier is asked about; one row of the input of `score`."""
+
+    response_id: str
+    problem_id: str
+    problem: str
+    steps: list[str]
+    """Text of each step, headers stripped."""
+    subset: str
+    """Which part of a benchmark it belongs to, e.g. `gsm8k`; "" outside benchmarks."""
+    label: int | None = None
+    """0-based index of the first wrong step, -1: none is wrong, None: not known."""
+    correct: bool | None = None
+    """Whether its final answer is right; None: not known."""
+    answer: str | None = None
+    """Its own final answer, for votes among the responses to one problem."""
+    generator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One history of the verifier over one response (stage `score`).
+
+    Maj@N is N rows of one response, each with a history of its own (equations 5 and 6).
+    """
+
+    response_id: str
+    history: int
+    """0..N-1."""
+    mode: str
+    """`direct`, `cot`, `code`, `code_not_run` or `full`."""
+    rewards: list[float]
+    """T values: P(Yes) / (P(Yes) + P(No)) at each step's verdict."""
+    analyses: list[str]
+    """T texts, content of each `<analyze>`; "" where the mode has none."""
+    verifications: list[str]
+    """T texts, content of each `<verify>`; "" where the mode has none."""
+    executions: list[CodeRun]
+    degraded: list[bool]
+    """T values: True where the step used up its rounds or tokens and was judged without code."""
+    tokens: int
+    model: str
+    seed: int
+    verdicts: list[bool] = field(default_factory=list)
+    """T values: the word that was sampled and stands in the history; the reward is its odds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a verifier says of a response: Maj@N over its histories."""
+
+    response_id: str
+    problem_id: str
+    subset: str
+    rewards: list[float]
+    """T values, averaged over histories."""
+    first_error: int
+    """0-based index of the first step whose reward is below 0.5; -1: none."""
+    label: int | None
+    """The response's own label, where its file has one."""
+    correct: bool | None
+    histories: list[Verification]
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """What a verifier holds against a response; one row of the input of `refine`."""
+
+    response_id: str
+    problem_id: str
+    problem: str
+    steps: list[str]
+    """The whole solution."""
+    subset: str
+    step: int
+    """0-based index of the first step judged wrong."""
+    text: str
+    """The verifier's analysis of that step; "" where its mode writes none."""
+    turn: int
+    """0 for the first refinement."""

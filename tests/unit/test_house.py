@@ -1,0 +1,41 @@
+"""The house stays one that can be found through: modules are short and folders few-roomed.
+
+The product is what is installed. A module that grows over the limit is split along its seams; a
+folder with too many gets rooms.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("storage", "actors", "workflows", "launch", "stepmill")
+LONGEST, MIDDLE, FULL = 350, 130, 20
+
+LINES = {
+    file.relative_to(ROOT): len(file.read_text(encoding="utf-8").splitlines())
+    for package in PRODUCT
+    for file in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def test_no_module_is_too_long() -> None:
+    assert {str(file): lines for file, lines in LINES.items() if lines > LONGEST} == {}
+
+
+def test_half_of_the_modules_are_short() -> None:
+    assert median(lines for file, lines in LINES.items() if file.name != "__init__.py") <= MIDDLE
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    modules = Counter(file.parent for file in LINES if file.name != "__init__.py")
+    assert {str(folder): count for folder, count in modules.items() if count > FULL} == {}
+
+
+@pytest.mark.parametrize("package", PRODUCT)
+def test_every_package_of_the_product_is_looked_at(package: str) -> None:
+    assert any(file.parts[0] == package for file in LINES) == (ROOT / package).is_dir()

@@ -1,0 +1,191 @@
+"""The rollouts of a shard: which were asked for, who uses them, and who pays.
+
+Invariant: a range of rollouts of one prefix is made once, whoever asks, and the first path in
+input order pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from storage.errors import ItemError
+from storage.rows.records import AnswerCount, Path, Problem
+from workflows.estimation.contract import Count, RolloutBudget
+from workflows.labels.rule import Unlabelled
+
+
+class Rollouts(NamedTuple):
+    """What one request for rollouts came to."""
+
+    n: int
+    c: int
+    answers: tuple[AnswerCount, ...]
+    truncated: int
+    tokens: int
+    seed: int
+
+
+class State(NamedTuple):
+    """Where rollouts start."""
+
+    steps: tuple[str, ...]
+    opening: str
+    """How those steps were written, and the next header."""
+
+
+Key = tuple[str, State, int, int]
+"""problem_id, state, index of the first rollout, number of rollouts."""
+
+
+class Entry(NamedTuple):
+    """The rollouts of one state and round of a path."""
+
+    path: Path
+    state: int
+    round: int
+    parts: Sequence[Rollouts]
+    shared: bool
+    """Whether an earlier entry has paid for them."""
+
+
+class Roller(Protocol):
+    """Who makes rollouts."""
+
+    budget: RolloutBudget
+
+    def states(self, path: Path) -> list[State]:
+        """The states of a path from which rollouts may start."""
+        ...
+
+    def spares(self, path: Path) -> bool:
+        """Whether a path gets no rollouts of its own."""
+        ...
+
+    async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
+        """Rollouts `start` to `start + n - 1` of a state."""
+        ...
+
+
+class Ledger:
+    """The rollouts of one shard: each (prefix, range) made once, whoever asks."""
+
+    def __init__(self, completer: Roller, problems: Mapping[str, Problem]) -> None:
+        self._completer = completer
+        self._problems = problems
+        self._made: dict[Key, asyncio.Task[Rollouts]] = {}
+        self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
+        """path_id -> (state, round, requests) of every entry of the path."""
+        self._states: dict[str, list[State]] = {}
+        """path_id -> the path's states."""
+        self._given: dict[str, tuple[Key, Rollouts]] = {}
+        """problem_id -> what stands for the rollouts of state 0; nobody pays for it here."""
+
+    def start_from(self, given: Mapping[str, Rollouts]) -> None:
+        """Take what was sampled elsewhere as the rollouts of each problem's state 0."""
+        for problem, rollouts in given.items():
+            self._given[problem] = (problem, State((), ""), 0, rollouts.n), rollouts
+
+    async def estimate(self, path: Path) -> list[Entry]:
+        """Roll a path out until its budget is content; `entries` says at the end what was used."""
+        budget = self._completer.budget
+        used = self._used[path.path_id] = []
+        self._states[path.path_id] = self._completer.states(path)
+        k, first = await self._first_state(path, used)
+        if first.c == 0:
+            raise ItemError(Unlabelled.MC_ZERO_START, f"0 of {first.n} rollouts are right")
+        if self._completer.spares(path):
+            return []
+        counts = {0: first}
+        rounds = {0: 1}
+        while wants := budget.wants(len(path.steps), k, counts, path.correct):
+            for want in wants:  # submitted before any is awaited, left to right
+                self._start(path, want.state, counts.get(want.state, Count(0, 0)).n, want.n)
+            for want in wants:
+                before = counts.get(want.state, Count(0, 0))
+                got = await self._ask(path, want.state, before.n, want.n)
+                number = rounds.get(want.state, 0)
+                used.append((want.state, number, [self._key(path, want.state, before.n, want.n)]))
+                counts[want.state] = Count(before.n + got.n, before.c + got.c)
+                rounds[want.state] = number + 1
+        return []
+
+    async def _first_state(
+        self, path: Path, used: list[tuple[int, int, list[Key]]]
+    ) -> tuple[int, Count]:
+        """(K, counts of state 0): the probe that chooses K, topped up to K, or what was given."""
+        budget = self._completer.budget
+        if path.problem_id in self._given:
+            key, given = self._given[path.problem_id]
+            used.append((0, 0, [key]))
+            return budget.per_state(Count(given.n, given.c)), Count(given.n, given.c)
+        probed = await self._ask(path, 0, 0, budget.probe)
+        keys = [self._key(path, 0, 0, budget.probe)]
+        k = budget.per_state(Count(probed.n, probed.c))
+        first = Count(probed.n, probed.c)
+        used.append((0, 0, keys))
+        if k > probed.n:
+            more = await self._ask(path, 0, probed.n, k - probed.n)
+            keys.append(self._key(path, 0, probed.n, k - probed.n))
+            first = Count(probed.n + more.n, probed.c + more.c)
+        return k, first
+
+    def entries(self, paths: Sequence[Path]) -> Iterator[Entry]:
+        """All that was used, in the order of paths and states; the first to use a request pays."""
+        given = dict(self._given.values())
+        paid: set[Key] = set(given)
+        for path in paths:
+            for state, number, keys in sorted(self._used.get(path.path_id, []), key=_order):
+                parts = [given[key] if key in given else self._made[key].result() for key in keys]
+                yield Entry(path, state, number, parts, keys[0] in paid)
+                paid.update(keys)
+
+    async def close(self) -> None:
+        """Withdraw what is still under way."""
+        for task in self._made.values():
+            task.cancel()
+        await asyncio.gather(*self._made.values(), return_exceptions=True)
+
+    def _key(self, path: Path, state: int, start: int, n: int) -> Key:
+        return path.problem_id, self._states[path.path_id][state], start, n
+
+    def _start(self, path: Path, state: int, start: int, n: int) -> asyncio.Task[Rollouts]:
+        key = self._key(path, state, start, n)
+        if key not in self._made:
+            problem = self._problems[path.problem_id]
+            self._made[key] = asyncio.create_task(self._completer.roll(problem, key[1], start, n))
+        return self._made[key]
+
+    async def _ask(self, path: Path, state: int, start: int, n: int) -> Rollouts:
+        # Shielded: a path that is cancelled must not take the rollouts from its siblings.
+        return await asyncio.shield(self._start(path, state, start, n))
+
+
+def first_rounds(paths: Sequence[Path]) -> dict[str, Rollouts]:
+    """The first round of every problem, as the rollouts of its bare problem that it is."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        if path.round == 0:
+            found.setdefault(path.problem_id, []).append(path)
+    return {
+        problem: Rollouts(
+            n=len(made),
+            c=sum(path.correct for path in made),
+            answers=tuple(
+                AnswerCount(answer, count, correct)
+                for (answer, correct), count in Counter(
+                    (path.answer, path.correct) for path in made
+                ).items()
+            ),
+            truncated=sum(path.finish_reason != "stop" for path in made),
+            tokens=0,
+            seed=made[0].seed,
+        )
+        for problem, made in found.items()
+    }
+
+
+def _order(used: tuple[int, int, list[Key]]) -> tuple[int, int]:
+    return used[0], used[1]
