@@ -82,8 +82,9 @@ def test_what_is_not_there_is_said(opened: stepmill.OpenRun) -> None:
         stepmill.open_run("absent", opened.run.store.url)
 
 
-def test_the_example_script_goes_from_problems_to_a_folder(tmp_path: Path) -> None:
-    write_problems(GIVEN, tmp_path / "problems.jsonl")
+def build_file(folder: Path) -> Path:
+    """A build that worker processes can do without a sandbox."""
+    write_problems(GIVEN, folder / "problems.jsonl")
     build = CONFIG | {
         "stages": CONFIG["stages"] | {"rationalize": {"execute": False}},
         "models": {
@@ -91,16 +92,42 @@ def test_the_example_script_goes_from_problems_to_a_folder(tmp_path: Path) -> No
             for role in ("policy", "completer", "rationale")
         },
     }
-    (tmp_path / "build.yaml").write_text(json.dumps(build))
-    script = [sys.executable, str(ROOT / "examples/from_python.py")]
-    done = subprocess.run(
-        [*script, f"{tmp_path}/build.yaml", f"file:{tmp_path}/store", f"{tmp_path}/dataset"],
-        cwd=tmp_path,
+    (folder / "build.yaml").write_text(json.dumps(build))
+    return folder / "build.yaml"
+
+
+def python(folder: Path, *script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *script],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=280,
     )
+
+
+NOTEBOOK = """
+import asyncio, sys, stepmill
+
+async def main():
+    config = stepmill.load(sys.argv[1], store=sys.argv[2], limit=4)
+    stepmill.build(config)
+    assert stepmill.open_run("r", sys.argv[2]).status().finished
+
+asyncio.run(main())
+"""
+
+
+def test_real_workers_build_beside_a_running_loop_without_a_word(tmp_path: Path) -> None:
+    file = build_file(tmp_path)
+    done = python(tmp_path, "-c", NOTEBOOK, str(file), f"file:{tmp_path}/store")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_example_script_goes_from_problems_to_a_folder(tmp_path: Path) -> None:
+    file, script = build_file(tmp_path), str(ROOT / "examples/from_python.py")
+    done = python(tmp_path, script, str(file), f"file:{tmp_path}/store", f"{tmp_path}/dataset")
     assert (done.returncode, done.stderr) == (0, "")
     made = len(list((tmp_path / "dataset/data").iterdir()))
     assert made > 0

@@ -1,25 +1,30 @@
-"""The wiring: engine and sandbox are opened, and each stage of a role is made of them.
+"""How a worker of any run is made: engine and sandbox are opened, and its stages made of them.
 
-Invariant: what is wired here follows from the run's configuration alone, so that a worker on any
-node makes the same stages.
+Invariant: a worker follows from the store, the run's name and its configuration alone, all of which
+can travel, so that a worker on any node makes the same stages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from actors.engines.contract import Engine
 from actors.engines.opening import open_engine
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
+from actors.sandbox.paced import PacedSandbox
 from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
+from actors.workers.worker import ShardWorker
+from storage.objects.opening import open_store
 from storage.runs.run import Run
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
+from workflows.road import reads_by_stage
 from workflows.runs.configuration import RunConfig
-from workflows.runs.workers import worker_makers
+from workflows.schedule.floor import floor_of
 from workflows.settings import StageSettings
 from workflows.stages.kit import Kit
 
@@ -65,9 +70,22 @@ class StageMaker:
         }  # fmt: skip
 
 
+def make_worker(
+    store: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
+) -> ShardWorker:
+    """A worker of one role; called inside its actor."""
+    if sandbox is not None and role in maker.config.engines:
+        sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
+    reads = reads_by_stage(maker.config.road)
+    opened = Run.open(open_store(store), maker.run_name)
+    stages = partial(maker.stages, role, sandbox)
+    return ShardWorker(opened, reads, stages, name, floor_of(maker.config.floor))
+
+
 def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
     settings = config.settings
     chain = stored_chain(run, settings) if isinstance(settings, StageSettings) else None
     maker = StageMaker(config, run.name, chain)
-    return worker_makers(run, maker, (*config.engines, "cpu"))
+    roles = (*config.engines, "cpu")
+    return {role: partial(make_worker, run.store.url, maker, role) for role in roles}
