@@ -229,7 +229,7 @@ class YieldWatch:
             for part in here.values():
                 known.add(part)
             enough = self._floor.enough(known)
-            self._asks_at = 2 * seen if enough else self._seen.texts + self.EVERY
+            self._asks_at = 2 * seen if enough else seen + self.EVERY
             if enough and self._floor.below(known):
                 known.shown = self._seen.shown
                 self._below.set_result(self._floor.stop(self._run, self._stage, known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -136,6 +137,30 @@ async def test_a_finished_shard_is_made_and_only_then_the_worker_stops() -> None
 
     assert await watch.unless_below(at_once()) == "made"
     with pytest.raises(BelowFloor):
+        await watch.settled()
+
+
+async def test_texts_of_another_shard_that_come_while_commits_are_read_are_asked_about() -> None:
+    reading, read = threading.Event(), threading.Event()
+
+    def slowly(but: Collection[int]) -> Yield:
+        reading.set()
+        assert read.wait(60)
+        return Yield()
+
+    watch = YieldWatch(Strict(), "r", "sample", slowly)
+
+    async def both() -> str:
+        note_reply([BAD] * 12)
+        await asyncio.to_thread(reading.wait, 60)
+        watch.enter(1)
+        note_reply([BAD] * 12)
+        read.set()
+        return "made"
+
+    watch.enter(0)
+    with pytest.raises(BelowFloor, match="r/sample: 24"):
+        await watch.unless_below(both())
         await watch.settled()
 
 
