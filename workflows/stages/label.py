@@ -28,7 +28,6 @@ from workflows.estimation.smoothed import counted, smooth, unexplained
 from workflows.labels.rule import Unlabelled, first_error
 from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
-from workflows.labels.values import zero_after_first_zero as zero_after_first_zero
 from workflows.sampling.quota import pass_at_1
 from workflows.settings import LabelSettings, StageSettings
 from workflows.stages.kit import Kit, Stage

@@ -13,8 +13,9 @@ from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import PATHS, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, StateRollouts
 from workflows.labels.rule import first_error
+from workflows.labels.values import zero_after_first_zero
 from workflows.settings import LabelSettings
-from workflows.stages.label import LabelStage, path_labels, zero_after_first_zero
+from workflows.stages.label import LabelStage, path_labels
 
 RATIO = LabelSettings()
 DIFFERENCE = LabelSettings(form="difference", threshold=-0.3)
