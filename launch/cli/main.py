@@ -270,6 +270,24 @@ def doctor(
         raise typer.Exit(2)
 
 
+@app.command()
+def browse(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run, or several.")],
+    store: StoreOption = DEFAULT_STORE,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
+    person: Annotated[
+        str | None, typer.Option("--as", help="Name under which marks are made.")
+    ] = None,
+    opened: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open a browser where there is a screen.")
+    ] = True,
+) -> None:
+    """Show runs in a browser: figures, lists, every path; and mark examples right or wrong."""
+    from launch.verbs.looking.browse import browse as serve
+
+    serve([_open(run, store) for run in runs], port, person, opened)
+
+
 for verb in (
     verifier.train,
     verifier.score,

@@ -96,14 +96,15 @@ class OpenRun:
         shards = sorted(set.intersection(*made))
         return (row for shard in shards for row in rows_in(self.run, shape, shard))
 
-    def why(self, path_id: str) -> Why:
+    def why(self, path_id: str, shard: int | None = None) -> Why:
         """What became of a solution: the last stage that saw it, the reason, and its rows.
 
-        `path_id`: of a build's solution, or the id of a scored response. Raises NothingFound.
+        `path_id`: of a build's solution, or the id of a scored response. `shard`: where it is,
+        looked for unless it is known. Raises NothingFound.
         """
         of_problems = stage_rows(self.run.input_stage).of == "problem_id"
         item = problem_of(path_id) if of_problems else path_id
-        shard = self._shard_of(item)
+        shard = self._shard_of(item) if shard is None else shard
         seen = {item, path_id}
         rows: dict[str, tuple[Any, ...]] = {}
         reason: str | None = None

@@ -40,6 +40,12 @@ def page() -> str:
     return PAGE + "".join(_section(name, given) for name, given in parts.items())
 
 
+def meanings() -> dict[str, str]:
+    """Reason -> what it means, of every stage's and of a sample that is no whole solution."""
+    of_all = (*Broken, *(one for given in REASONS.values() for one in given), *Flaw)
+    return {str(one): member_docs(type(one))[one.value] for one in of_all}
+
+
 def _section(name: str, reasons: Iterable[StrEnum]) -> str:
     rows = "".join(f"| `{one}` | {member_docs(type(one))[one.value]} |\n" for one in reasons)
     return f"\n## {name}\n\n| reason | meaning |\n|---|---|\n{rows}"
