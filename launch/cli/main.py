@@ -139,7 +139,10 @@ def compare(
     store: StoreOption = DEFAULT_STORE,
     truth: Annotated[
         Path | None,
-        typer.Option("--truth", help="JSON lines or Parquet: path_id, first_error (-1: none)."),
+        typer.Option(
+            "--truth",
+            help="JSON lines or Parquet: path_id, first_error (-1: none); or `marks`.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="PNG of quality against tokens.")
@@ -204,11 +207,14 @@ def download(
     formats: Annotated[
         str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
     ] = "parquet",
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
+    ] = False,
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(_open(run, store), dest, view, formats.split(","))
+    download_run(_open(run, store), dest, view, formats.split(","), reviewed)
 
 
 @app.command(name="exec")
@@ -268,6 +274,42 @@ def doctor(
 
     if not examine(config, sandbox, as_json):
         raise typer.Exit(2)
+
+
+@app.command()
+def why(
+    run: RunArgument,
+    path_id: Annotated[str, typer.Argument(metavar="PATH", help="Id of a path, e.g. p17#4.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """What became of one path, and all that is stored of it."""
+    from launch.verbs.looking.paths import show_why
+
+    show_why(_open(run, store), path_id, as_json)
+
+
+@app.command()
+def show(
+    run: RunArgument,
+    store: StoreOption = DEFAULT_STORE,
+    reason: Annotated[
+        list[str] | None, typer.Option("--reason", help="Dropped for it, e.g. index_mismatch.")
+    ] = None,
+    stage: Annotated[list[str] | None, typer.Option("--stage", help="Ended there.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="NAME=VALUE", help="E.g. level=5, tokens=200-400."),
+    ] = None,
+    text: Annotated[str, typer.Option("--text", help="Stands in one of its texts.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Print paths, kept and dropped, with their steps, labels and reasons."""
+    from launch.verbs.looking.paths import asked_for, show_paths
+
+    asked = asked_for(where or (), reason=reason or (), stage=stage or ())
+    show_paths(_open(run, store), asked, text, limit, as_json)
 
 
 @app.command()

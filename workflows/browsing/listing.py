@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,10 +64,7 @@ class Listing:
 
     def frame(self) -> pl.DataFrame:
         """The index with column `mark`."""
-        frame, marks = self.index.frame(), self._marks()
-        if marks is None:
-            return frame.with_columns(mark=pl.lit(None, pl.String))
-        return frame.join(marks, on="path_id", how="left", maintain_order="left")
+        return marked(self.index.frame(), self._marks())
 
     def found(self, asked: Asked, text: str = "") -> Found:
         """The rows of a list; those of a search come while it goes on.
@@ -82,11 +79,7 @@ class Listing:
                 self._found.move_to_end(key)
                 return self._found[key]
         frame = self.frame()
-        if expression is None:
-            numbers = np.arange(frame.height)
-        else:
-            numbers = _numbers(frame, expression)
-        found = Found(numbers)
+        found = Found(_numbers(frame, pl.lit(True) if expression is None else expression))
         if text:
             found = self._search(frame, found.numbers, text)
         with self._lock:
@@ -185,9 +178,17 @@ class Listing:
         return found
 
 
+def marked(frame: pl.DataFrame, marks: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of the index with column `mark`."""
+    if marks is None:
+        return frame.with_columns(mark=pl.lit(None, pl.String))
+    return frame.join(marks, on="path_id", how="left", maintain_order="left")
+
+
 def _numbers(frame: pl.DataFrame, holds: pl.Expr) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The numbers of the rows for which an expression holds."""
-    rows = frame.lazy().select(holds.fill_null(False).arg_true()).collect().to_series()
+    held = frame.lazy().with_columns(held=holds.fill_null(False))
+    rows = held.select(pl.col("held").arg_true()).collect().to_series()
     return rows.to_numpy().astype(np.int64)
 
 
@@ -211,3 +212,22 @@ def hits_in(
         seen |= candidates[about].is_in(table.filter(holds)[about].to_list())
     numbers: np.ndarray[Any, np.dtype[np.int64]] = candidates.filter(seen)["number"].to_numpy()
     return numbers
+
+
+def first_rows(
+    index: Index, marks: pl.DataFrame | None, asked: Asked, text: str, limit: int
+) -> Iterator[dict[str, Any]]:
+    """The first rows of a list, read no further than they stand. Raises ConfigurationError."""
+    expression, given = parse(asked), 0
+    for part in index.parts():
+        rows = marked(part, marks).with_row_index("number")
+        rows = rows if expression is None else rows.filter(expression)
+        for of_shard in rows.partition_by("shard", maintain_order=True):
+            if text:
+                hits = hits_in(index.run, int(of_shard["shard"][0]), text, of_shard)
+                of_shard = of_shard.filter(pl.col("number").is_in(hits.tolist()))
+            for row in of_shard.drop("number").iter_rows(named=True):
+                yield row
+                given += 1
+                if given == limit:
+                    return

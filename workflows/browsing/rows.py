@@ -40,16 +40,17 @@ NO_ERROR = -1
 TITLE = 160
 """Characters of a problem that a list shows."""
 
-SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "shard": pl.Int32, "path_id": pl.String, "problem_id": pl.String, "state": pl.String,
-    "stage": pl.String, "reason": pl.String, "level": pl.String, "subject": pl.String,
-    "source": pl.String, "round": pl.Int16, "correct": pl.Boolean, "steps": pl.Int32,
-    "length": pl.Int32, "tokens": pl.Int32, "pass_at_1": pl.Float32, "form": pl.String,
-    "threshold": pl.Float32,
-    "first_error": pl.Int16, "mc": pl.List(pl.Float32), "rollouts": pl.Int32,
-    "labels": pl.List(pl.Boolean), "judge": pl.Int16, "votes": pl.String, "code": pl.String,
-    "written": pl.Int32, "attempts": pl.Int32, "title": pl.String,
-}  # fmt: skip
+_TEXT = ("path_id", "problem_id", "state", "stage", "reason", "level", "subject", "source", "form",
+         "votes", "code", "title")  # fmt: skip
+_SHORT = ("round", "first_error", "judge")
+_WHOLE = ("shard", "steps", "length", "tokens", "rollouts", "written", "attempts")
+SCHEMA = pl.Schema(
+    [(name, pl.String()) for name in _TEXT]
+    + [(name, pl.Int16()) for name in _SHORT]
+    + [(name, pl.Int32()) for name in _WHOLE]
+    + [("correct", pl.Boolean()), ("pass_at_1", pl.Float32()), ("threshold", pl.Float32())]
+    + [("mc", pl.List(pl.Float32())), ("labels", pl.List(pl.Boolean()))]
+)
 """Column -> type. `first_error` and `judge` are -1 where no step is wrong, null where nothing was
 said; `rollouts` is the greatest number of rollouts of a state."""
 
@@ -128,7 +129,7 @@ def _rows(run: Run, commits: dict[str, list[Commit]], whole: set[int]) -> pl.Dat
     frame = _ended(frame, run, commits, whole)
     present = frame.collect_schema().names()
     lacking = {name: pl.lit(None, dtype) for name, dtype in SCHEMA.items() if name not in present}
-    return frame.with_columns(**lacking).select(SCHEMA.keys()).cast(dict(SCHEMA)).collect()
+    return frame.with_columns(**lacking).select(*SCHEMA.names()).cast(SCHEMA).collect()
 
 
 def _ended(

@@ -104,6 +104,10 @@ class OpenRun:
         """
         of_problems = stage_rows(self.run.input_stage).of == "problem_id"
         item = problem_of(path_id) if of_problems else path_id
+        if not item:
+            raise NothingFound(
+                f"run {self.name!r} has no solution {path_id!r}: an id is PROBLEM#NUMBER"
+            )
         shard = self._shard_of(item) if shard is None else shard
         seen = {item, path_id}
         rows: dict[str, tuple[Any, ...]] = {}
