@@ -31,9 +31,9 @@ import yaml
 from actors.workers.ray_roles import ACTORS
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.contract.ceph_server import ceph
-from tests.contract.s3_servers import S3Server, ministack
-from tests.ray_nodes import BIN, RayNodes, ray_nodes
+from tests.support.ceph_server import ceph
+from tests.support.ray_nodes import BIN, RayNodes, ray_nodes
+from tests.support.s3_servers import S3Server, ministack
 
 ROOT = Path(__file__).parents[1]
 RUN = "demo-cluster"

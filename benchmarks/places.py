@@ -43,8 +43,8 @@ from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
 from launch.config import validate
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.virtual_time import run_virtually
+from tests.support.local_cluster import LocalCluster
+from tests.support.virtual_time import run_virtually
 from workflows.builds.build import start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.schedule.driver import Driver, Happened

@@ -50,8 +50,8 @@ from storage.objects.opening import open_store
 from storage.rows.kinds import stage_rows
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.virtual_time import run_virtually
+from tests.support.local_cluster import LocalCluster
+from tests.support.virtual_time import run_virtually
 from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.schedule.driver import Driver, Happened

@@ -1,4 +1,4 @@
-"""Engines and a sandbox that are metered in virtual time (`tests.virtual_time`)."""
+"""Engines and a sandbox that are metered in virtual time (`tests.support.virtual_time`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from actors.sandbox.contract import Execution, Limits
-from tests.scripted_world import InProcessSandbox, InProcessSession
+from tests.support.scripted_world import InProcessSandbox, InProcessSession
 
 
 @dataclass

@@ -25,7 +25,7 @@ from storage.errors import ItemError, SandboxUnavailable
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Example, Judgement, Problem, Rationale, standing
 from tests.contract.own_replies import TALLY, replies
-from tests.one_text import OneText
+from tests.support.one_text import OneText
 from tests.unit.actors.test_executed_rationales import shown_invented, unlike_what_runs
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows.formats.conversation import example_of

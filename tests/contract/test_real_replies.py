@@ -16,7 +16,7 @@ from actors.engines.contract import Sampling
 from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.rows.records import Rationale, standing
-from tests.one_text import OneText
+from tests.support.one_text import OneText
 from tests.unit.actors.test_executed_rationales import (
     INVENTED,
     printed,

@@ -43,9 +43,14 @@ from storage.rows.records import (
 from storage.rows.records import Path as SampledPath
 from storage.runs.layout import dataset_prefix
 from tests.e2e.test_label_strategies import NAMES
-from tests.golden import check_golden
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from tests.support.golden import check_golden
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
+    InProcessSandbox,
+    ScriptedWorld,
+    world_problems,
+    write_problems,
+)
 from tests.unit.workflows.test_formal import decided
 from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig

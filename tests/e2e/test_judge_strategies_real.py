@@ -35,8 +35,8 @@ from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
 from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import write_problems
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import write_problems
 from tests.unit.workflows.test_formal import decided
 from workflows.builds.build import finish, start_run
 from workflows.runs.driving import continue_run

@@ -31,9 +31,14 @@ from storage.rows.kinds import (
     stage_rows,
 )
 from storage.runs.run import Run
-from tests.golden import check_golden
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
+from tests.support.golden import check_golden
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
+    InProcessSandbox,
+    ScriptedWorld,
+    world_problems,
+    write_problems,
+)
 from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import plan_derivation

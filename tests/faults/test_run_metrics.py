@@ -14,7 +14,7 @@ import pytest
 from actors.metrics import COUNTERS, GAUGES
 from storage.fault_points import VARIABLE
 from tests.faults.test_training_processes import UPDATES, World
-from tests.ray_nodes import RayNodes, ended_well, ray_nodes, started
+from tests.support.ray_nodes import RayNodes, ended_well, ray_nodes, started
 from tests.support.submitted import BIN, project
 
 ROOT = Path(__file__).parents[2]

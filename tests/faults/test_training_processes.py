@@ -23,7 +23,7 @@ from actors.training.loop import train
 from launch.config import load_training
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training, TrainingSpec
-from tests.training_world import losses, notes_of, taught_run, tiny_base
+from tests.support.training_world import losses, notes_of, taught_run, tiny_base
 from workflows.training.start import job_of, start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]

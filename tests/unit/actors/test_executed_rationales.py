@@ -22,7 +22,7 @@ from actors.engines.contract import Sampling
 from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.rows.records import CodeRun, Rationale
-from tests.one_text import OneText
+from tests.support.one_text import OneText
 from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
 from workflows.formats import prompts
 from workflows.formats.executed import violation

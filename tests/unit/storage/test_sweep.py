@@ -13,7 +13,7 @@ from storage.rows.parquet import encode_shard
 from storage.rows.records import Problem
 from storage.runs import layout
 from storage.sweep import Swept, sweep
-from tests.unit.storage.whole_run import finished, started
+from tests.support.whole_run import finished, started
 
 
 def stray(stage: str, shard: int, text: str) -> tuple[str, bytes]:

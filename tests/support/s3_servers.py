@@ -2,7 +2,7 @@
 
 `ministack` keeps the promise that a run needs; `pys3local` overwrites and is to be refused, and so
 is Swift (`swift_server`), whose racing writers win together. All are
-installed into `.stepmill/test-servers` on first use; `python -m tests.contract.s3_servers`
+installed into `.stepmill/test-servers` on first use; `python -m tests.support.s3_servers`
 does only that. A server dies with the process that started it.
 """
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import authors_code
 from benchmarks.authors_code import SCRIPT, forms, main, measured, read_theirs, write_samples
 from storage.rows.records import Message, Response
-from tests.training_world import example
+from tests.support.training_world import example
 from workflows.formats.conversation import QUESTION
 
 THEIRS = """

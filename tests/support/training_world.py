@@ -17,7 +17,7 @@ from storage.trainings.training import Training
 from workflows.formats import prompts
 from workflows.formats.conversation import analyze_part, output_part, verify_part
 
-DEMO = Path(__file__).parents[1] / "demo" / "models" / "rationale"
+DEMO = Path(__file__).parents[2] / "demo" / "models" / "rationale"
 
 QWEN25_TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' %}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.label_worlds import WORLDS, World, measure, show
-from tests.label_rows import pilot
+from tests.support.label_rows import pilot
 from workflows.estimation.gate import gate_of
 from workflows.settings import EstimateSettings, LabelSettings
 

@@ -12,7 +12,7 @@ from actors.engines.contract import Chat
 from benchmarks import paper_world, scale
 from benchmarks.virtual_time import MeteredClock, Seconds
 from storage.rows.records import Message
-from tests.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 from workflows.answers import read_answer
 from workflows.formats import steps
 

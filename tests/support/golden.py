@@ -19,7 +19,7 @@ from storage.errors import Broken
 from storage.runs.layout import dataset_prefix
 from storage.runs.run import Run
 
-FILE = Path(__file__).parent / "data/golden_runs.json"
+FILE = Path(__file__).parents[1] / "data/golden_runs.json"
 
 
 def check_golden(name: str, run: Run) -> None:

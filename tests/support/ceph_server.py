@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.s3_servers import KEY, ROOT, SECRET, S3Server, free_port
+from tests.support.s3_servers import KEY, ROOT, SECRET, S3Server, free_port
 
 HOME = ROOT / ".stepmill" / "ceph"
 PACKAGES = ["radosgw", "ceph-mon", "ceph-osd", "ceph-common"]

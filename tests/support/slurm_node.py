@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.s3_servers import free_port, spawn
+from tests.support.s3_servers import free_port, spawn
 
 PACKAGES = ("slurm-wlm", "munge")
 CONFIGURATION = """

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import boto3
 
-from tests.contract.s3_servers import SECRET, free_port, install, spawn, wait_until_it_answers
+from tests.support.s3_servers import SECRET, free_port, install, spawn, wait_until_it_answers
 
 KEY = "test:AKIDSTEPMILLTESTS"
 BUCKET = "stepmill-tests"

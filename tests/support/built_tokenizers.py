@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tests.training_world import QWEN25_TEMPLATE
+from tests.support.training_world import QWEN25_TEMPLATE
 
 _CORPUS = (
     "Step 1: Let x be 12. So it is -1.\n\nStep 2: It is \\boxed{-1}. Then $x$ is 127.\n\n"
