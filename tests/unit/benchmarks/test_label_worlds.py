@@ -14,7 +14,7 @@ POSTERIOR = LabelSettings(estimate="posterior")
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_no_world_has_worse_labels_for_about_half_the_rollouts(world: World) -> None:
-    """The small version of `benchmarks/label_worlds.py`: 80 problems instead of 250."""
+    """The small version of `benchmarks/labels/label_worlds.py`: 80 problems instead of 250."""
     print(f"world {world.name}, seed 11")
     found = {row.method: row for row in measure(world, 80, seed=11)}
     show(list(found.values()))

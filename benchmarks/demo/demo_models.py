@@ -23,8 +23,8 @@ from demo import check, world
 from demo.problem import Problem
 from workflows.formats import prompts, steps
 
-MODELS = Path(__file__).parents[1] / "demo" / "models"
-CARD = Path(__file__).parents[1] / "demo" / "MODEL_CARD.md"
+MODELS = Path(__file__).parents[2] / "demo" / "models"
+CARD = Path(__file__).parents[2] / "demo" / "MODEL_CARD.md"
 
 
 class Model:
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     text = card(rows, command, chosen.problems)
     if chosen.write:
-        marker = "<!-- measured by benchmarks/demo_models.py -->\n"
+        marker = "<!-- measured by benchmarks/demo/demo_models.py -->\n"
         head = CARD.read_text(encoding="utf-8").split(marker)[0]
         CARD.write_text(head + marker + "\n" + text, encoding="utf-8")
     print("\n" + text)

@@ -31,7 +31,7 @@ from rich.table import Table
 from benchmarks import loop
 from storage.runs.layout import DEFAULT_STORE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "ablations"
 DEMO, TRAINING = ROOT / "configs" / "demo.yaml", ROOT / "configs" / "train_demo.yaml"
 PAPER: Mapping[str, tuple[float | None, float | None]] = {

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from storage.runs.layout import DEFAULT_STORE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BASE = ROOT / "demo" / "models" / "rationale"
 POLICY = ROOT / "demo" / "models" / "policy"
 N = 8

@@ -56,7 +56,7 @@ from workflows.builds.build import start_run
 from workflows.runs.driving import standing
 from workflows.stages import STAGE_NAMES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTED: dict[str, Any] = {
     "run": "chaos",
     "problems": "problems.jsonl",

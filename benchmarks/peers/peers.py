@@ -38,8 +38,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-RUNNERS = HERE / "peer_runners"
+RUNNERS = Path(__file__).parent / "runners"
 CACHE = Path(".stepmill/peers")
 MARK = "STEPMILL_PEER"
 TICK = os.sysconf("SC_CLK_TCK")

@@ -26,8 +26,8 @@ from workflows.formats import steps
 from workflows.formats.solving import policy_chat
 from workflows.judging.seats import Opinion, Seat, repair_chat
 
-MODELS = Path(__file__).parents[1] / "demo" / "models"
-CARD = Path(__file__).parents[1] / "demo" / "MODEL_CARD.md"
+MODELS = Path(__file__).parents[2] / "demo" / "models"
+CARD = Path(__file__).parents[2] / "demo" / "MODEL_CARD.md"
 OPENED, CLOSED = "<!-- judge: measured -->\n", "<!-- judge: end -->\n"
 SEATS = (
     Seat("critique", "none"),

@@ -13,7 +13,7 @@ rolled out, and what that pilot cost is not in the figures.
     smooth  many small moves in log-odds, few deaths
     rough   large moves in log-odds at most steps
 
-    python benchmarks/label_worlds.py
+    python -m benchmarks.label_worlds
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from workflows.runs.reading import store_url
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "strategies"
 WORLDS: Mapping[str, tuple[str, ...]] = {
     "demo-problems.jsonl": ("--problems", "96", "--seed", "1"),

@@ -35,7 +35,7 @@ from tests.support.ceph_server import ceph
 from tests.support.ray_nodes import BIN, RayNodes, ray_nodes
 from tests.support.s3_servers import S3Server, ministack
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RUN = "demo-cluster"
 NODE = {"policy": 1, "completer": 1, "rationale": 1, "sandbox": 1}
 """What either node may run; the head runs the driver only."""

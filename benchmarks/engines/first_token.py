@@ -23,7 +23,7 @@ from workflows.formats.solving import policy_chat
 from workflows.inputs.problems import read_problems
 from workflows.settings import SampleSettings
 
-PROBLEMS = Path(__file__).parents[1] / "examples/math_problems.jsonl"
+PROBLEMS = Path(__file__).parents[2] / "examples/math_problems.jsonl"
 KINDS = {
     "a word with its blank": r" [^\W\d]\w*",
     "a word without one": r"[^\W\d]\w*",
