@@ -16,7 +16,7 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_ray_build import digests
+from tests.support.ray_build import digests
 from tests.support.scripted_build import Build
 from tests.support.slurm_node import SlurmNode, slurm_node
 from tests.support.submitted import project

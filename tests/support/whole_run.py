@@ -5,6 +5,7 @@ from __future__ import annotations
 from storage.objects.patience import Patience
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES, ROLLOUTS
+from storage.rows.parquet import encode_shard
 from storage.rows.records import (
     Agreement,
     AnswerCount,
@@ -18,6 +19,7 @@ from storage.rows.records import (
     Rationale,
     StateRollouts,
 )
+from storage.runs import layout
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 
@@ -115,3 +117,9 @@ def finished(store: ObjectStore, name: str = "whole", count: int = 7, per_shard:
         work_shard(run, shard)
     run.finish()
     return run
+
+
+def stray(stage: str, shard: int, text: str) -> tuple[str, bytes]:
+    """Key and data of a shard that no commit names."""
+    encoded = encode_shard(Problem, [Problem(text, "q", "1")])
+    return layout.data_key("whole", stage, shard, encoded.sha256), encoded.data
