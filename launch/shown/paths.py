@@ -61,9 +61,6 @@ def _steps(page: Mapping[str, Any], short: bool) -> Iterator[RenderableType]:
     table.add_column(overflow="fold")
     for step, text in enumerate(path["steps"]):
         label = labels["labels"][step] if labels and step < len(labels["labels"]) else None
-        said = (
-            Text("") if label is None else Text("right", "green") if label else Text("wrong", "red")
-        )
         body = _text(text, short)
         if step < len(page["reasons"]):
             body.append(f"\n{page['reasons'][step]}", style="dim")
@@ -75,9 +72,8 @@ def _written(page: Mapping[str, Any]) -> Iterator[RenderableType]:
     for row in page["rationales"]:
         dropped = f", dropped: {_clean(row['dropped'])}" if row["dropped"] else ""
         yield Rule(f"rationale, try {row['attempt'] + 1}{dropped}", align="left")
-        yield Text(
-            f"seed {row['seed']}, {row['tokens']:,} tokens, votes {row['votes']}", style="dim"
-        )
+        counted = f"seed {row['seed']}, {row['tokens']:,} tokens, votes {row['votes']}"
+        yield Text(counted, style="dim")
         yield _text(row["text"], False)
         for run in row["executions"]:
             yield Text(f"step {run['step'] + 1}: code {run['verdict']}, {run['wall_s']:.2f} s")
@@ -86,9 +82,8 @@ def _written(page: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Rule(f"judge: {about}", align="left")
         yield _text(row["text"], False)
     for row in page["repairs"]:
-        yield Rule(
-            f"repair of step {row['step'] + 1}: {row['c']} of {row['n']} right", align="left"
-        )
+        worth = f"{row['c']} of {row['n']} continuations right"
+        yield Rule(f"repair of step {row['step'] + 1}: {worth}", align="left")
         yield _text(row["replacement"], False)
     if page["example"]:
         yield Rule("training conversation", align="left")

@@ -44,8 +44,13 @@ def without(view: View, paths: Set[str]) -> View:
     """The same view of the other paths; its name says of which set of paths it is."""
     digest = sha256_of("\n".join(sorted(paths)).encode())[:12]
 
+    def is_out(row: Any) -> bool:
+        return getattr(row, "path_id", None) in paths
+
     def rows(*stored: Sequence[Any]) -> Sequence[Any]:
-        kept = ([row for row in part if getattr(row, "path_id", None) not in paths] for part in stored)
+        kept = (
+            [row for row in part if getattr(row, "path_id", None) not in paths] for part in stored
+        )
         return view.rows(*kept)
 
     said = f" Without {len(paths):,} paths that people marked wrong."
