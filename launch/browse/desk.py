@@ -33,6 +33,7 @@ class Desk:
         self.reviews = Reviews(run, person)
         self.listing = Listing(self.index, self.reviews.frame)
         self._stopped = threading.Event()
+        self._reasons = meanings()
 
     def start(self) -> None:
         """Read the index and the marks in the background."""
@@ -54,7 +55,7 @@ class Desk:
             "problems": self.run.run.spec.plan.items,
             "progress": asdict(progress) | {"complete": progress.complete},
             "fields": [asdict(of) for of in FIELDS],
-            "reasons": meanings(),
+            "reasons": self._reasons,
             "page_rows": PAGE_ROWS,
             "person": self.reviews.person,
             "most_note": MOST_NOTE,

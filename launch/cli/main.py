@@ -323,10 +323,16 @@ def browse(
     opened: Annotated[
         bool, typer.Option("--open/--no-open", help="Open a browser where there is a screen.")
     ] = True,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write static files to this folder instead.")
+    ] = None,
 ) -> None:
     """Show runs in a browser: figures, lists, every path; and mark examples right or wrong."""
     from launch.verbs.looking.browse import browse as serve
+    from launch.verbs.looking.browse import write_copy
 
+    if out is not None:
+        return write_copy([_open(run, store) for run in runs], out)
     serve([_open(run, store) for run in runs], port, person, opened)
 
 

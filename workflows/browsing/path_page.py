@@ -6,7 +6,7 @@ words) is computed from the rows that stand beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from math import sqrt
 from typing import Any
@@ -27,7 +27,9 @@ from storage.rows.kinds import (
     TREE,
 )
 from storage.rows.records import Path, PathLabels, StateRollouts
-from workflows.looking.run import OpenRun, Why
+from storage.runs.run import Run
+from workflows.looking.fates import Why, fates, unfolded_path
+from workflows.looking.run import OpenRun
 
 Z95 = 1.959964
 KNOWN = {kind.stage for kind in (
@@ -40,10 +42,22 @@ KNOWN = {kind.stage for kind in (
 def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str, Any]:
     """All of a path, ready for JSON. Raises NothingFound."""
     why = run.why(path_id, shard)
-    rows = why.rows
-    path = next((row for row in rows.get(PATHS.stage, ()) if row.path_id == path_id), None)
-    if path is None:
-        path = next((row for row in _tree_path(run, why, shard) if row.path_id == path_id), None)
+    tree = shard is not None and TREE.stage in why.rows
+    return page_of(run.run, why, unfolded_path(run.run, path_id, shard or 0) if tree else None)
+
+
+def path_pages(run: Run, shard: int) -> Iterator[dict[str, Any]]:
+    """The same of every path of a shard, each stage of which is read once."""
+    for why in fates(run, shard):
+        tree = TREE.stage in why.rows
+        yield page_of(run, why, unfolded_path(run, why.path_id, shard) if tree else None)
+
+
+def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
+    """What became of a path, ready for JSON; `unfolded`: it, where only a tree holds it."""
+    rows, path_id = why.rows, why.path_id
+    sampled = (row for row in rows.get(PATHS.stage, ()) if row.path_id == path_id)
+    path = next(sampled, unfolded)
     labels = _first(rows, LABELS.stage)
     rollouts = list(rows.get(ROLLOUTS.stage, ()))
     return {
@@ -159,13 +173,3 @@ def _first(rows: Mapping[str, Sequence[Any]], stage: str) -> Any:
 
 def _plain(row: Any) -> dict[str, Any] | None:
     return None if row is None else asdict(row)
-
-
-def _tree_path(run: OpenRun, why: Why, shard: int | None) -> list[Path]:
-    """The paths that a search tree holds, where the run has one."""
-    if TREE.stage not in run.stages or shard is None or TREE.unfold is None:
-        return []
-    from storage.rows.kinds import ShardRows
-
-    parts = {kind: run.run.read_rows(kind, shard) for kind in (PATHS, TREE)}
-    return list(TREE.unfold(ShardRows(parts))[PATHS])

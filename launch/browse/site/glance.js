@@ -27,7 +27,7 @@ function Figures({ run, api, named }) {
   const states = Object.fromEntries(found.states);
   const kept = states.kept || 0;
   return html`
-    <article class="glance">
+    <article class="glance" data-run=${run}>
       ${named && html`<h1>${run}</h1>`}
       <p class="lead">
         <a href=${to({ state: "kept" })}>${count(kept)} kept</a> of

@@ -12,11 +12,15 @@ import getpass
 import os
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 from aiohttp import web
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from launch.browse.desk import open_desks
+from launch.browse.files import write_files
 from launch.browse.guard import new_token
 from launch.browse.server import make_app
 from storage.errors import ConfigurationError
@@ -35,6 +39,21 @@ def browse(runs: Sequence[Run], port: int, person: str | None, opened: bool) -> 
     finally:
         for desk in desks.values():
             desk.stop()
+
+
+def write_copy(runs: Sequence[Run], folder: Path) -> None:
+    """Write the page as static files, with a progress bar. Raises InputError."""
+    desks = open_desks(runs, cache_folder(), "")
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def told(run: str, done: int, total: int) -> None:
+            bar.update(task, description=f"write {run}", completed=done, total=total)
+
+        size = write_files(desks, folder, told)
+    typer.echo(f"{folder}: {size:,} bytes; any web server shows it, e.g. python -m http.server")
 
 
 def person_here() -> str:
