@@ -13,7 +13,7 @@ READY := $(VENV)/.ready-gpu$(GPU)
 READY_DEV := $(READY)-dev
 export PYTHON GPU
 
-.PHONY: demo demo-cluster chaos loop test test-all lint lock setup sandbox clean
+.PHONY: browser demo demo-cluster chaos loop test test-all lint lock setup sandbox clean
 
 setup: $(READY) sandbox
 
@@ -39,6 +39,14 @@ sandbox: $(READY)
 	      docker.io bubblewrap >/dev/null; } || true
 	@$(BIN)/python -m actors.sandbox.image >/dev/null
 
+# The browser in which the page of `stepmill browse` is tested; where there is none, its tests skip.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    echo "== installing chromium (once)" && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	      chromium fonts-dejavu-core >/dev/null; } || true
+
 demo: setup
 	@test -s .stepmill/demo-problems.jsonl || $(BIN)/python -m demo.world --out .stepmill/demo-problems.jsonl --problems 96 --seed 1
 	@$(BIN)/stepmill build configs/demo.yaml
@@ -57,10 +65,10 @@ demo-cluster: $(READY_DEV) setup
 chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
-test: $(READY_DEV) setup lint
+test: $(READY_DEV) setup browser lint
 	@$(BIN)/pytest -m "not slow"
 
-test-all: $(READY_DEV) setup lint
+test-all: $(READY_DEV) setup browser lint
 	@$(BIN)/pytest
 
 lint: $(READY_DEV)

@@ -47,12 +47,17 @@ def browser(finished: Run, stricter: Run) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def troubles() -> list[str]:
+    """What the page's console calls an error; a test that expects one clears it."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Any, troubles: list[str]) -> Iterator[Any]:
     """A page whose errors fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
     yield page

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -114,13 +115,13 @@ def _states(
         low, high = interval(c, n)
         found.append({
             "state": state,
-            "mc": labels.mc[state] if labels and state < len(labels.mc) else None,
+            "mc": _at(labels.mc, state) if labels else None,
             "n": n,
             "c": c,
             "low": low if n else None,
             "high": high if n else None,
-            "q_pi": labels.q_pi[state] if labels and labels.q_pi else None,
-            "q_mu": labels.q_mu[state] if labels and labels.q_mu else None,
+            "q_pi": _at(labels.q_pi, state) if labels else None,
+            "q_mu": _at(labels.q_mu, state) if labels else None,
             "truncated": sum(row.truncated for row in here),
             "tokens": sum(row.tokens for row in here),
             "shared": any(row.shared for row in here),
@@ -150,9 +151,9 @@ def _reasons(labels: PathLabels | None) -> list[str]:
         return []
     found = []
     zero = next((state for state, mc in enumerate(labels.mc) if mc == 0), None)
-    for step, right in enumerate(labels.labels):
-        value = labels.value[step] if step < len(labels.value) else None
-        before, after = labels.mc[step], labels.mc[step + 1]
+    moves = zip(labels.labels, pairwise(labels.mc), strict=False)
+    for step, (right, (before, after)) in enumerate(moves):
+        value = _at(labels.value, step)
         moved = f"MC {_share(before)} → {_share(after)}"
         if zero is not None and step >= zero:
             moved = f"MC is 0 since state {zero}"
@@ -161,6 +162,11 @@ def _reasons(labels: PathLabels | None) -> list[str]:
         bound = "" if value is None else _share(labels.threshold)
         found.append(f"{moved}{measured}{compared}{bound} → {'right' if right else 'wrong'}")
     return found
+
+
+def _at(values: Sequence[float], number: int) -> float | None:
+    """One of some values; None behind their end."""
+    return values[number] if number < len(values) else None
 
 
 def _share(value: float) -> str:
