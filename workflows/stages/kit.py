@@ -8,19 +8,21 @@ and a record; `workflows.stages` lists those of ours, and installed packages bri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
+from actors.grading.pool import Grader
 from actors.sandbox.contract import Limits, Sandbox
-from actors.workers.contract import Grading, Processor
+from actors.workers.contract import Processor
 from storage.bounds import STRICT
 from storage.rows.kinds import Rows
 from storage.rows.records import Problem
 from storage.runs.specs import Difference, Spec
-from workflows.answers.grading import grader
+from storage.seeds import request_seed
 from workflows.estimation.posterior import Chain
 from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
@@ -59,6 +61,7 @@ class Kit(Generic[Settings]):
     """What budget and labels need of the run's pilot."""
     opened: Engine | None = None
     box: Sandbox | None = None
+    graded_by: Grader | None = None
 
     @property
     def engine(self) -> Engine:
@@ -95,13 +98,38 @@ class Kit(Generic[Settings]):
         spell: Spell | None = getattr(self.engine, "spell", None)
         return spell
 
-    def grader(self: Kit[StageSettings]) -> Grading:
-        """What compares answers."""
-        return grader(self.settings.answers)
+    @property
+    def grader(self) -> Grader:
+        """What compares answers. Raises ValueError where the run has none."""
+        if self.graded_by is None:
+            raise ValueError(f"stage {self.spec.name} needs a grader")
+        return self.graded_by
+
+    def seed_of(self, item: str, start: int = 0) -> int:
+        """Seed of a request of the stage: of sample `start` of an item."""
+        return request_seed(self.seed, self.spec.name, item, start)
 
     def reads(self, kind: Rows[Any]) -> bool:
         """Whether the stage reads these rows on the run's road."""
         return kind.stage in self.spec.reads
+
+    async def close(self) -> None:
+        """Stop the engine, the sandbox and the grader. Idempotent."""
+        async with AsyncExitStack() as last_first:
+            for part in (self.graded_by, self.box, self.opened):
+                if part is not None:
+                    last_first.push_async_callback(part.close)
+
+
+class KitStage(Generic[Settings]):
+    """A stage that is made of a kit, and closes what that holds."""
+
+    def __init__(self, kit: Kit[Settings]) -> None:
+        self.kit = kit
+
+    async def close(self) -> None:
+        """Stop what the stage works with."""
+        await self.kit.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
 from storage.objects.opening import open_store
 from storage.runs.run import Run
+from workflows.answers.grading import grader
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
 from workflows.road import reads_by_stage
@@ -57,12 +58,14 @@ class StageMaker:
     ) -> Mapping[str, Processor]:
         """The stages of a role around an engine that is open already."""
         config = self.config
+        settings = config.settings
         models = {role: model_identity(of) for role, of in config.engines.items()}
+        graded_by = grader(settings.answers) if isinstance(settings, StageSettings) else None
         return {
             spec.name: stage.make(
                 Kit(
-                    self.run_name, config.settings, spec, models, config.sandbox.limits, self.chain,
-                    engine, sandbox,
+                    self.run_name, settings, spec, models, config.sandbox.limits, self.chain,
+                    engine, sandbox, graded_by,
                 )
             )
             for spec, stage in zip(config.road, config.makes, strict=True)
