@@ -12,9 +12,9 @@ from demo import check, world
 from demo.solutions import Habits, write
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Problem
-from tests.kits import kit_of
-from tests.label_rows import path
-from tests.unit.workflows.test_formal import decided
+from tests.support.kits import kit_of
+from tests.support.label_rows import path
+from tests.support.solver import decided
 from workflows.judging.tools import tool_verdicts
 from workflows.stages.formalize import FORMALIZE, FormalVerifier
 

@@ -14,7 +14,7 @@ from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Message, Path, Problem, StateRollouts
-from tests.kits import kit_of
+from tests.support.kits import kit_of
 from workflows.settings import EstimateSettings
 from workflows.stages.estimate import ESTIMATE, Completer
 

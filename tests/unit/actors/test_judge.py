@@ -8,8 +8,8 @@ from actors.engines.contract import Chat
 from actors.engines.scripted import ScriptedEngine
 from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, PROBLEMS, REPAIRED, ShardRows
 from storage.rows.records import Agreement, Message, Problem
-from tests.kits import kit_of
-from tests.label_rows import path
+from tests.support.kits import kit_of
+from tests.support.label_rows import path
 from workflows.judging.seats import Opinion
 from workflows.settings import JudgeSettings, RepairSettings
 from workflows.stages.judge import JUDGE, Judge

@@ -16,8 +16,8 @@ from storage.errors import EngineFailed
 from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Path, Problem
 from storage.seeds import request_seed
-from tests.built_tokenizers import qwen
-from tests.kits import kit_of
+from tests.support.built_tokenizers import qwen
+from tests.support.kits import kit_of
 from workflows.settings import SampleSettings
 from workflows.stages.sample import SAMPLE, PolicySampler
 

@@ -16,7 +16,7 @@ from actors.workers.yields import Text, Yield, YieldWatch, note_reply
 from storage.errors import BelowFloor, EngineFailed, StoreUnavailable
 from storage.rows.kinds import AGREEMENTS, CRITIQUES, PATHS, PROBLEMS, RESPONSES, ShardRows
 from storage.rows.records import Agreement, Critique, Path, Problem, Response
-from tests.kits import kit_of
+from tests.support.kits import kit_of
 from workflows.formats.refinement import RefineSettings
 from workflows.formats.verification import VERDICT_OPENING, VerifySettings
 from workflows.settings import RepairSettings

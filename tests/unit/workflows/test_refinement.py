@@ -8,7 +8,7 @@ from actors.engines.contract import Chat, EngineSettings
 from actors.engines.scripted import ScriptedEngine
 from storage.rows.kinds import CRITIQUES, ShardRows
 from storage.rows.records import Critique, Response, Score, Verification
-from tests.kits import kit_of
+from tests.support.kits import kit_of
 from workflows.formats.refinement import (
     REQUEST,
     RefineSettings,
