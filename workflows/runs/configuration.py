@@ -14,11 +14,11 @@ from pydantic import Field
 
 from actors.engines.contract import EngineSettings
 from actors.sandbox.contract import SandboxSettings
+from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.road import StageSpec, model_roles
-from workflows.schedule.floor import FloorSetting
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
 """What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""

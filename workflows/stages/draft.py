@@ -1,16 +1,39 @@
-"""A rationale while it is written: its text, what was run for it, and what it cost.
+"""A rationale while it is written: the solution, the text, what was run for it, what it cost.
 
-Invariant: `executions` are those of the blocks in the text, in its order; `seen` is all that the
-interpreter was given.
+Invariant: a solution has room for neither answer nor label; `executions` are those of the blocks in
+the text, in its order; `seen` is all that the interpreter was given.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from actors.engines.contract import Chat, Completion
 from storage.errors import ItemError
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import CodeRun
 from workflows.formats.fences import unix
 from workflows.stages.code_loop import Page
+from workflows.stages.judge import entering
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """All that the writer may know of a path."""
+
+    path_id: str
+    problem_id: str
+    problem: str
+    steps: tuple[str, ...]
+
+
+def solutions_of(rows: ShardRows, labelled: bool) -> list[Solution]:
+    """The paths that are verified, reduced to what the writer may know."""
+    problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
+    return [
+        Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
+        for path in entering(rows, labelled)
+    ]
 
 
 class Draft(Page):

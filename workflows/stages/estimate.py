@@ -164,10 +164,12 @@ def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
     return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
 
 
+ROLLOUT_TOKENS = "stages.estimate.max_tokens"
 ESTIMATE = Stage(
     rows=ROLLOUTS,
     role="completer",
     reads=(PROBLEMS, PATHS),
+    solves=True,
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
     settings=EstimateSettings,
     check=check_rollouts,
@@ -179,6 +181,8 @@ PROVER = Stage(
     rows=PROVED,
     role="prover",
     reads=(PROBLEMS, PATHS, ROLLOUTS),
+    solves=True,
+    longest=ROLLOUT_TOKENS,
     says="rolls out from the same states with another model",
     also=(ROLLOUTS.stage,),
     check=check_rollouts,

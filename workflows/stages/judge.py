@@ -24,7 +24,7 @@ from workflows.judging.ballots import read
 from workflows.judging.references import check_references
 from workflows.judging.seats import Opinion, Seat, Unjudged, panel
 from workflows.settings import JudgeSettings, StageSettings, sampling_of
-from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, KitStage, Stage
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, Stage
 
 
 class Judge(KitStage[StageSettings]):
@@ -164,6 +164,7 @@ JUDGE = Stage(
     without=(LABELS,),
     names_only=(LABELS,),
     verifies=True,
+    remedy=f"the judge does not keep the form of a verdict: {TEMPLATE}, or take a stronger one",
     says="verifies every path without code, by a panel of prompts",
     settings=JudgeSettings,
     check=_check,

@@ -24,6 +24,7 @@ from storage.rows.records import Problem
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.estimation.posterior import Chain
+from workflows.formats.steps import Flaw
 from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
 
@@ -32,6 +33,23 @@ HARD_STEPS_ARE_RARE = """\
   steps are rarer here than among the sampled solutions.
 """
 """What a dataset lacks of which a model verified the paths."""
+TEMPLATE = "compare its chat template with the one that it was trained with"
+ENDLESS = (
+    "the model does not come to an end: compare its chat template and its end-of-text tokens with "
+    "those that it was trained with, or raise `{}`"
+)
+UNSTEPPED = (
+    f"the model does not write `Step 2:` and so on: {TEMPLATE}, show it `stages.sample.examples`, "
+    "or take a model that can"
+)
+UNSOLVED: Mapping[str, str] = {
+    Flaw.NO_BOX: f"the model does not end with \\boxed{{}}: {TEMPLATE}, see what "
+    "`stages.sample.system` asks of it, show it `stages.sample.examples`, or take a model that can",
+    Flaw.ONE_STEP: UNSTEPPED,
+    Flaw.STEP_GAP: UNSTEPPED,
+    Flaw.EMPTY_STEP: UNSTEPPED,
+}
+"""Flaw of a solution -> what to change."""
 
 
 class Seeded(Protocol):
@@ -165,6 +183,12 @@ class Stage:
     """Of these, just one must stand before it."""
     names_only: tuple[Rows[Any], ...] = ()
     """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
+    solves: bool = False
+    """Whether its texts are solutions."""
+    remedy: str = TEMPLATE
+    """What a person is told to change where its model keeps another form than it is asked for."""
+    longest: str = ""
+    """The setting of its longest text; empty: its own `max_tokens`."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
     verifies: bool = False
@@ -189,6 +213,12 @@ class Stage:
     def name(self) -> str:
         """Its name on roads, in stores and in settings."""
         return self.rows.stage
+
+    def advice(self, flaw: str) -> str:
+        """What to change where most of its texts have a flaw."""
+        if flaw == Flaw.TRUNCATED:
+            return ENDLESS.format(self.longest or f"stages.{self.name}.max_tokens")
+        return UNSOLVED.get(flaw, self.remedy) if self.solves else self.remedy
 
     @property
     def groups(self) -> tuple[str, ...]:

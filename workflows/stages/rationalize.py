@@ -31,9 +31,8 @@ from workflows.formats.rationale import Unreadable
 from workflows.formats.worked_examples import rationale_turns
 from workflows.settings import RationalizeSettings, StageSettings, sampling_of
 from workflows.stages.code_loop import execute, run_block, write_and_run
-from workflows.stages.draft import Draft
-from workflows.stages.judge import entering
-from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, KitStage, Stage
+from workflows.stages.draft import Draft, Solution, solutions_of
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, Stage
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
@@ -50,25 +49,6 @@ class Unwritten(StrEnum):
     """It reaches the limit of tokens (`stages.rationalize.total_tokens`)."""
     TOO_MANY_CODE_ROUNDS = "too_many_code_rounds"
     """It has more code blocks than may be run (`stages.rationalize.code_rounds`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """All that the writer may know of a path."""
-
-    path_id: str
-    problem_id: str
-    problem: str
-    steps: tuple[str, ...]
-
-
-def solutions_of(rows: ShardRows, labelled: bool) -> list[Solution]:
-    """The paths that are verified, reduced to what the writer may know."""
-    problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
-    return [
-        Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
-        for path in entering(rows, labelled)
-    ]
 
 
 @dataclass(slots=True)
@@ -337,6 +317,9 @@ RATIONALIZE = Stage(
     names_only=(LABELS,),
     runs_code=True,
     verifies=True,
+    remedy=f"the rationale model does not keep the form of a verification: {TEMPLATE}, show it "
+    "`stages.rationalize.examples`, or take a stronger one",
+    longest="stages.rationalize.total_tokens",
     says="writes an analysis and Python that is run for every step, and judges by them",
     settings=RationalizeSettings,
     passed="with a readable rationale",

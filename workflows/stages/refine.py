@@ -18,7 +18,7 @@ from workflows.answers import read_answer
 from workflows.formats.refinement import RefineSettings, refine_chat, refined_steps
 from workflows.formats.steps import Flaw
 from workflows.settings import sampling_of
-from workflows.stages.kit import KitStage, Stage
+from workflows.stages.kit import TEMPLATE, KitStage, Stage
 
 
 class Refiner(KitStage[RefineSettings]):
@@ -64,6 +64,8 @@ REFINE = Stage(
     rows=REFINED,
     role="generator",
     reads=(CRITIQUES,),
+    remedy=f"the generator does not write a solution in steps: {TEMPLATE}, or take another one",
+    longest="refine.max_tokens",
     says="asks the generator for a new solution after every critique",
     drops=(Flaw.TRUNCATED, Flaw.STEP_GAP, Flaw.EMPTY_STEP, *Refusal),
     make=Refiner,

@@ -33,8 +33,8 @@ from workflows.formats.steps import opening
 from workflows.judging.references import check_references
 from workflows.judging.seats import Unjudged, repair_chat
 from workflows.settings import RepairSettings, StageSettings
-from workflows.stages.estimate import Completer, check_rollouts, rolled_anew
-from workflows.stages.kit import KitStage, Stage
+from workflows.stages.estimate import ROLLOUT_TOKENS, Completer, check_rollouts, rolled_anew
+from workflows.stages.kit import TEMPLATE, KitStage, Stage
 
 
 class Unrepaired(StrEnum):
@@ -172,6 +172,7 @@ REPAIR = Stage(
     rows=REPAIRED,
     role="judge",
     reads=(PROBLEMS, PATHS, AGREEMENTS),
+    remedy=f"the judge does not write one step: {TEMPLATE}, or take a stronger one",
     says="writes one step in the place of the first wrong one",
     settings=RepairSettings,
     check_input=_check_input,
@@ -183,6 +184,8 @@ RETRY = Stage(
     rows=RETRIED,
     role="completer",
     reads=(PROBLEMS, REPAIRED),
+    solves=True,
+    longest=ROLLOUT_TOKENS,
     says="goes on from the repaired step, to see whether it helps",
     also=(REPAIRED.stage, ROLLOUTS.stage),
     check=check_rollouts,

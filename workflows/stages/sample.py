@@ -146,6 +146,7 @@ SAMPLE = Stage(
     rows=PATHS,
     role="policy",
     reads=(PROBLEMS,),
+    solves=True,
     says="samples solutions of every problem until it has right and wrong ones",
     settings=SampleSettings,
     check_input=check_examples,

@@ -28,7 +28,7 @@ from storage.rows.records import Response, Verification
 from workflows.formats.fences import unix
 from workflows.formats.verification import TrainingForm, VerifySettings, check_verdicts
 from workflows.stages.code_loop import execute, write_and_run
-from workflows.stages.kit import Kit, KitStage, Stage
+from workflows.stages.kit import TEMPLATE, Kit, KitStage, Stage
 from workflows.stages.score_history import History
 from workflows.votes.rewards import Unscored
 
@@ -246,6 +246,9 @@ SCORE = Stage(
     role="verifier",
     reads=(RESPONSES,),
     runs_code=True,
+    remedy=f"the verifier does not answer as one does: {TEMPLATE}, and `verify.mode` with what it "
+    "was trained for",
+    longest="models.verifier.max_model_len",
     says="lets the verifier judge every step of a response, with code that is run",
     drops=(*Unscored, *Refusal, *Rejected),
     make=Verifier,

@@ -28,7 +28,7 @@ from workflows.formats import steps
 from workflows.formats.solving import next_chat
 from workflows.labels.rule import Unlabelled
 from workflows.settings import SearchSettings, StageSettings, sampling_of
-from workflows.stages.estimate import check_rollouts, rolled_anew
+from workflows.stages.estimate import ROLLOUT_TOKENS, check_rollouts, rolled_anew
 from workflows.stages.kit import Kit, KitStage, Stage
 
 Steps = tuple[str, ...]
@@ -216,6 +216,8 @@ SEARCH = Stage(
     rows=TREE,
     role="completer",
     reads=(PROBLEMS, PATHS),
+    solves=True,
+    longest=ROLLOUT_TOKENS,
     says="grows a tree of states where wrong rollouts first err",
     settings=SearchSettings,
     also=(ROLLOUTS.stage,),

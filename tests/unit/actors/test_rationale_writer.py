@@ -20,7 +20,8 @@ from tests.support.kits import kit_of
 from workflows.formats import prompts
 from workflows.formats.paper_form import PaperForm
 from workflows.settings import RationalizeSettings
-from workflows.stages.rationalize import RATIONALIZE, RationaleWriter, solutions_of
+from workflows.stages.draft import solutions_of
+from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
 
 
 class RecordingEngine(ScriptedEngine):
