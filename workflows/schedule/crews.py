@@ -15,38 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from workflows.schedule.nodes import ANYWHERE, WHOLE
+from workflows.schedule.nodes import ANYWHERE, RolePlan
 from workflows.schedule.queues import Task
-
-ENGINES = "engines"
-
-
-@dataclass(frozen=True, slots=True)
-class RolePlan:
-    """How the workers of one role may be placed."""
-
-    slots: int
-    """Slots that one worker takes; 0: needs none."""
-    parallel: int
-    """Shards in flight on one worker, so that its engine never drains between shards."""
-    most: int
-    """Most workers of this role."""
-    pool: str = ENGINES
-    """Where its slots are."""
-    share: int = WHOLE
-    """Hundredths of its one slot that a worker takes beside others."""
-    most_parallel: int = 0
-    """Most shards in flight on a worker whose engine's queue runs empty; 0: `parallel`."""
-
-    @property
-    def size(self) -> int:
-        """Hundredths of slots."""
-        return self.slots * self.share
-
-    @property
-    def limit(self) -> int:
-        """Shards in flight on one worker that are never exceeded."""
-        return max(self.parallel, self.most_parallel)
 
 
 class Open(NamedTuple):

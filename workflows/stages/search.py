@@ -23,7 +23,7 @@ from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
 from workflows.answers import read_answer
-from workflows.estimation.omega import Candidate, OmegaPolicy
+from workflows.estimation.omega import Candidate, choose
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
 from workflows.labels.rule import Unlabelled
@@ -73,7 +73,7 @@ class TreeSearcher(KitStage[StageSettings]):
         super().__init__(kit)
         self._chat = next_chat(kit.settings.sample)
         self._sampling = sampling_of(kit.settings.estimate)
-        self._policy = OmegaPolicy(kit.settings.search)
+        self._asked = kit.settings.search
 
     async def run(self, rows: ShardRows) -> ShardResult[TreeNode]:
         """A tree per problem with selected paths. Drops all of them, with `mc_zero_start`, where
@@ -97,15 +97,15 @@ class TreeSearcher(KitStage[StageSettings]):
         root = await self._node(tree, (), steps.openings(paths[0].text, paths[0].steps)[0], None)
         if root.c == 0:
             raise ItemError(
-                Unlabelled.MC_ZERO_START, f"0 of {self._policy.rollouts} rollouts are right"
+                Unlabelled.MC_ZERO_START, f"0 of {self._asked.rollouts} rollouts are right"
             )
         for path in paths:
             seeded = _Rollout(path.path_id, path.text, tuple(path.steps), path.correct, ())
             tree.leaves[seeded.steps] = seeded
             if not path.correct:
                 tree.open.append(seeded)
-        for _ in range(self._policy.searches):
-            if not tree.open or tree.made >= self._policy.most_rollouts:
+        for _ in range(self._asked.searches):
+            if not tree.open or tree.made >= self._asked.most_rollouts:
                 break
             await self._search(tree)
         return tree
@@ -113,19 +113,19 @@ class TreeSearcher(KitStage[StageSettings]):
     async def _search(self, tree: _Tree) -> None:
         """Pick a wrong rollout and find its first state without a right one."""
         starts = [tree.nodes[rollout.start] for rollout in tree.open]
-        k = self._policy.rollouts
+        k = self._asked.rollouts
         candidates = [
             Candidate(node.c / k, node.visits, _words(rollout.steps[len(node.prefix) :]))
             for node, rollout in zip(starts, tree.open, strict=True)
         ]
         total = sum(node.visits for node in tree.nodes.values())
-        place = self._policy.choose(candidates, total)
+        place = choose(candidates, total, self._asked)
         starts[place].visits += 1
         rollout = tree.open.pop(place)
         tree.leaves.setdefault(rollout.steps, rollout)
         live, dead = len(rollout.start), len(rollout.steps)
         openings = steps.openings(rollout.text, rollout.steps)
-        while dead - live > 1 and tree.made < self._policy.most_rollouts:
+        while dead - live > 1 and tree.made < self._asked.most_rollouts:
             middle = (live + dead) // 2
             node = await self._node(tree, rollout.steps[:middle], openings[middle], rollout.name)
             live, dead = (middle, dead) if node.c else (live, middle)
@@ -134,7 +134,7 @@ class TreeSearcher(KitStage[StageSettings]):
         """The node of a prefix; a new one is rolled out after `opening`."""
         if prefix in tree.nodes:
             return tree.nodes[prefix]
-        problem, n = tree.problem, self._policy.rollouts
+        problem, n = tree.problem, self._asked.rollouts
         state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
         seed = self.kit.seed_of(f"{problem.problem_id}\x1f{state}")
         chat = self._chat(problem, opening)
@@ -171,7 +171,7 @@ class TreeSearcher(KitStage[StageSettings]):
 
     def _rows(self, tree: _Tree) -> list[TreeNode]:
         """Nodes in the order in which they were made, then leaves."""
-        k = self._policy.rollouts
+        k = self._asked.rollouts
         rows = [
             self._row(tree, node.prefix, node.name, node.source, n=k, c=node.c, mc=node.c / k,
                       visits=node.visits, seed=node.seed, tokens=node.tokens)
