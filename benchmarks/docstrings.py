@@ -2,9 +2,9 @@
 
     python -m benchmarks.docstrings --seed 20261126 --count 10
 
-Public is every class, function and method of the product of whose dotted name no part begins with an
-underscore. Names are sorted before the draw: a seed draws the same ones of the same code everywhere.
-Somebody who did not write them then says what each does, and both are compared.
+Public is every class, function and method of the product whose dotted name has no part that begins
+with an underscore. Names are sorted before the draw: a seed draws the same ones of the same code
+everywhere. Somebody who did not write them then says what each does, and both are compared.
 """
 
 from __future__ import annotations
