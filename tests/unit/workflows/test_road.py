@@ -29,8 +29,8 @@ def test_the_default_is_the_papers_road_and_every_stage_has_a_kind_of_rows() -> 
 
 
 def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
-    short = road_of(["sample", "estimate", "label", "export"])
-    assert short[-1].reads == ("problems", "sample", "label")
+    short = road_of(["sample", "estimate", "label", "consensus", "export"])
+    assert short[-1].reads == ("problems", "sample", "label", "consensus")
     assert road_of(STAGE_NAMES)[3].reads == ("problems", "sample", "label")
 
 
@@ -43,6 +43,7 @@ def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
         (["estimate"], "'estimate' needs 'sample' before it, and has nothing"),
         (["sample", "label"], "'label' needs one of estimate, search before it, and has none"),
         (["sample", "estimate", "search", "label"], "and has estimate, search"),
+        (["sample", "estimate", "label", "export"], "'export' needs 'consensus' before it"),
     ],
 )
 def test_a_road_that_leads_nowhere_is_refused(road: Sequence[str], said: str) -> None:
