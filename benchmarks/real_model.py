@@ -44,8 +44,8 @@ from storage.rows.records import (
     standing,
 )
 from storage.runs.run import Run
+from workflows.runs.workers import StageMaker
 from workflows.sampling.quota import pass_at_1
-from workflows.stages.maker import StageMaker
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/smollm2.yaml"

@@ -47,13 +47,14 @@ from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.driving import continue_run, standing
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 from workflows.stages import described
-from workflows.stages.maker import StageMaker
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"

@@ -38,9 +38,10 @@ from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
 from tests.unit.workflows.test_formal import decided
-from workflows.builds.build import finish, start_run
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("policy", "completer", "rationale", "judge")

@@ -34,11 +34,12 @@ from storage.runs.run import Run
 from tests.golden import check_golden
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
-from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import plan_derivation
 from workflows.runs.driving import continue_run, standing
-from workflows.stages.maker import StageMaker
+from workflows.runs.run import finish
+from workflows.runs.starting import planned, start_run
+from workflows.runs.workers import StageMaker
 from workflows.views.reward_models import DISCRIMINATIVE
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"

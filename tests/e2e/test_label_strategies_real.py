@@ -26,10 +26,11 @@ from tests.e2e.test_judge_strategies_real import Lent
 from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
 from tests.local_cluster import LocalCluster
 from tests.scripted_world import write_problems
-from workflows.builds.build import finish, start_run
 from workflows.labels.scores import Scores
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[2]
 SEED = 9

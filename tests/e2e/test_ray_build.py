@@ -20,7 +20,7 @@ from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import start_run
+from workflows.runs.starting import start_run
 from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[2]

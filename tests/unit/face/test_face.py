@@ -24,7 +24,7 @@ from tests.local_cluster import LocalCluster
 from tests.scripted_world import InProcessSandbox, ScriptedWorld
 from tests.support.scripted_build import GIVEN, configure
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.workers import StageMaker
 
 WORK = ("build", "derive", "download", "evaluate", "refine", "score", "train")
 READ = ("load", "load_training", "open_run", "score_config", "scores_of")
@@ -76,7 +76,7 @@ def test_each_call_that_works_has_a_form_to_be_awaited_with_the_same_arguments(n
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a cluster would do is done in the thread that asks for it; nothing is looked at."""
 
-    def complete(site: Any, run: Run, config: stepmill.BuildConfig, makers: Any) -> None:
+    def complete(site: Any, run: Run, config: stepmill.BuildConfig) -> None:
         world = ScriptedWorld(GIVEN)
 
         def stages(role: str) -> Mapping[str, Processor]:
@@ -89,7 +89,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(continue_run(run, config, cluster, 2, lambda event: None))
 
     monkeypatch.setattr("workflows.runs.site.Site.complete", complete)
-    monkeypatch.setattr("workflows.builds.run.require", lambda *given: None)
+    monkeypatch.setattr("workflows.runs.run.require", lambda *given: None)
 
 
 def elsewhere(work: Callable[[], Any]) -> None:

@@ -10,7 +10,7 @@ from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
 from storage.rows.kinds import ROAD as PAPERS
 from storage.rows.kinds import stage_rows
-from workflows.builds.configuration import BuildConfig, ModelSettings, binding
+from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.road import INPUT_STAGE, model_roles
 from workflows.settings import StageSettings
 from workflows.stages import OURS, STAGE_NAMES, road_of
@@ -55,7 +55,7 @@ def test_a_road_that_leads_nowhere_is_refused(road: Sequence[str], said: str) ->
 def test_a_configuration_needs_models_for_the_roles_of_its_road_and_for_no_others() -> None:
     assert model_roles(road_of(["sample", "estimate", "label"])) == ("policy", "completer")
     short = config(["sample", "estimate"], policy=ENGINE, completer=ENGINE, rationale=ENGINE)
-    assert list(binding(short)["engines"]) == ["policy", "completer"]
+    assert list(short.binding["engines"]) == ["policy", "completer"]
     assert not short.runs_code
     lacking = config(STAGE_NAMES, policy=ENGINE, completer=ENGINE)
     assert lacking.runs_code
