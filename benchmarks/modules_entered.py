@@ -26,8 +26,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+from tests.support.scripted_world import scripted_build, world_problems, write_problems
+
 from launch.cli.main import run_command
-from tests.scripted_world import scripted_build, world_problems, write_problems
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("storage", "actors", "workflows", "launch")
@@ -135,7 +136,7 @@ def plain_build(folder: Path) -> Path:
     build = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
     build["stages"] |= {"rationalize": {"execute": False}}
     build["models"] = {
-        role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
+        role: {"kind": "scripted", "model": f"tests.support.scripted_models:{role}"}
         for role in ("policy", "completer", "rationale")
     }
     file = folder / "build.yaml"
