@@ -26,9 +26,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from tests.support.scripted_world import scripted_build, world_problems, write_problems
-
 from launch.cli.main import run_command
+from tests.support.scripted_world import scripted_build, world_problems, write_problems
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("storage", "actors", "workflows", "launch")
