@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
@@ -162,7 +163,9 @@ def main() -> None:
         "before the driver's loop": entered_before(driver, DRIVE, ABOVE),
         "before the first token": entered_before(both, FIRST_TOKEN, PRODUCT),
     }.items():
-        print(f"{title}: {len(found)} modules", *found, sep="\n  ")
+        rooms = Counter(str(Path(module).parent) for module in found)
+        said = ", ".join(f"{room} {count}" for room, count in rooms.most_common())
+        print(f"{title}: {len(found)} modules ({said})", *found, sep="\n  ")
 
 
 if __name__ == "__main__":

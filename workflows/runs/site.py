@@ -41,7 +41,6 @@ from storage.runs.run import Run
 from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.listening import SILENT, Listener, Watching
-from workflows.runs.placing import placements
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
@@ -49,6 +48,7 @@ from workflows.runs.workers import makers
 from workflows.runs.workload import (
     asked_nodes,
     kept_roles,
+    placements,
     taking_turns,
     too_large,
     waits_for_gpus,
