@@ -136,7 +136,7 @@ def plain_build(folder: Path) -> Path:
     build = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})
     build["stages"] |= {"rationalize": {"execute": False}}
     build["models"] = {
-        role: {"kind": "scripted", "model": f"tests.support.scripted_models:{role}"}
+        role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
         for role in ("policy", "completer", "rationale")
     }
     file = folder / "build.yaml"
