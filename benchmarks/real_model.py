@@ -39,7 +39,7 @@ from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Problem
 from storage.runs.run import Run
 from storage.runs.scan import scan
-from workflows.stages.maker import StageMaker
+from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/smollm2.yaml"

@@ -15,14 +15,14 @@ from tests.support.local_cluster import LocalCluster
 from tests.support.scripted_build import GIVEN
 from tests.support.scripted_world import InProcessSandbox, ScriptedWorld
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.workers import StageMaker
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a cluster would do is done in the thread that asks for it; nothing is looked at."""
 
-    def complete(site: Any, run: Run, config: stepmill.BuildConfig, makers: Any) -> None:
+    def complete(site: Any, run: Run, config: stepmill.BuildConfig) -> None:
         world = ScriptedWorld(GIVEN)
 
         def stages(role: str) -> Mapping[str, Processor]:
@@ -35,4 +35,4 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(continue_run(run, config, cluster, 2, lambda event: None))
 
     monkeypatch.setattr("workflows.runs.site.Site.complete", complete)
-    monkeypatch.setattr("workflows.builds.run.require", lambda *given: None)
+    monkeypatch.setattr("workflows.runs.run.require", lambda *given: None)
