@@ -105,7 +105,10 @@ def test_a_build_is_looked_at_checked_cleaned_compared_and_copied(place: Path, s
     assert compared["labelled"] == rows["label"] > 0
     copied = said("download", "r", f"{place}/dataset", "--format", "jsonl").stdout
     assert f"{rows['export']:,} rows" in copied
-    assert said("texts", "r").stdout == "run r has no dropped text\n"
+    text = json.loads(said("texts", "r", "--limit", "1", "--json").stdout)
+    assert text["dropped"].startswith("paragraph_missing")
+    lacking = said("texts", "r", "--reason", "none_such").stdout
+    assert lacking == "run r has no dropped text of 'none_such'\n"
 
 
 def test_a_build_is_built_resumed_and_derived_by_its_words(place: Path, said: Said) -> None:
