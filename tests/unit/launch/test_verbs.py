@@ -3,7 +3,6 @@ here, and what it says is read."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -21,37 +20,17 @@ from launch.verbs.runs import submit
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.scripted_verifier import PROBLEMS, world_responses
-from tests.support.local_cluster import LocalCluster
+from tests.support.here import work_here
 from tests.support.scripted_build import CONFIG, GIVEN
-from tests.support.scripted_world import InProcessSandbox, world_problems, write_problems
+from tests.support.scripted_world import world_problems, write_problems
 from workflows.formats import steps
 from workflows.refinement.run import RefineConfig, RefineModels
 from workflows.refinement.turns import Refinement
-from workflows.runs.checks import Finding
 from workflows.runs.configuration import RunConfig
-from workflows.runs.driving import continue_run
-from workflows.runs.workers import makers
 
 SCRIPTED = {role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
             for role in ("policy", "completer", "rationale")}  # fmt: skip
 VERIFIER = "tests.scripted_verifier:verifier"
-
-
-class Here(LocalCluster):
-    """Workers of a run, made in this process as on any node."""
-
-    def __init__(self, run: Run, config: RunConfig) -> None:
-        super().__init__(run, lambda role: {})
-        self._makers = makers(run, config)
-
-    async def open(self, worker: int, role: str) -> None:
-        made = self._makers[role](f"{role}-{worker}", InProcessSandbox())
-        await made.open()
-        self._workers[worker] = made
-
-
-def complete(site: Any, run: Run, config: RunConfig) -> None:
-    asyncio.run(continue_run(run, config, Here(run, config), 2, lambda event: None))
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     rows = [asdict(row) | {"id": row.response_id} for row in world_responses()]
     (folder / "world.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("workflows.runs.site.Site.complete", complete)
-        well = Finding("sandbox", True, "answers")
-        patched.setattr("workflows.runs.checks.check_sandbox", lambda settings: well)
-        folder_of_code = SimpleNamespace(digest="d")
-        patched.setattr("workflows.runs.checks.build_root", lambda state: folder_of_code)
+        work_here(patched)
         patched.chdir(folder)
         assert run_command(["build", "build.yaml"]) == 0
         yield folder
