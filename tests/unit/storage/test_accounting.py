@@ -1,90 +1,96 @@
-"""Items in = items out + drops: what an account sees of rows, and every way to lose an item."""
+"""Items in = items out + drops: every item of a shard is exactly once where it should be."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import pytest
 
 from storage.rows.accounting import account_of, problem_of, unaccounted, unread_by
-from storage.rows.kinds import PATHS, RATIONALES
-from storage.rows.records import Drop, Path
-from tests.support.whole_run import path, rationale
-
-ONE, OTHER, UNUSED = path("p", 0), path("p", 1), path("p", 2, selected=False)
-ENTERED = frozenset({"p", "q"})
-LOST_Q = Drop("q", "no_right_path")
+from storage.rows.kinds import Rows
+from storage.rows.records import Drop
 
 
-def troubles(
-    rows: Sequence[Path], drops: Sequence[Drop], entered: frozenset[str] = ENTERED
-) -> list[tuple[str, str]]:
-    return list(unaccounted(entered, account_of(PATHS, rows, drops), drops))
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that was made of `source`, or of no item, and goes on as `path_id` where it is kept."""
+
+    path_id: str
+    source: str | None
+    kept: bool = True
+    number: int = 0
 
 
-def test_a_problem_goes_on_as_its_selected_paths_and_one_that_is_dropped_ends() -> None:
-    account = account_of(PATHS, [ONE, OTHER, UNUSED], [LOST_Q])
-    assert account.seen == account.carried == {"p"}
-    assert account.through == {"p#0", "p#1"}
-    assert account.ended([LOST_Q]) == {"q"}
-    assert troubles([ONE, OTHER, UNUSED], [LOST_Q]) == []
-
-
-def test_rows_of_what_is_dropped_are_kept_and_carry_nothing_on() -> None:
-    drops = [Drop("p", "too_few_wrong"), LOST_Q]
-    account = account_of(PATHS, [UNUSED], drops)
-    assert (account.seen, account.carried, account.through) == ({"p"}, frozenset(), frozenset())
-    assert account.ended(drops) == {"p", "q"}
-    assert troubles([UNUSED], drops) == []
-
-
-@pytest.mark.parametrize(
-    ("rows", "drops", "trouble"),
-    [
-        pytest.param([ONE], [], ("lost", "q"), id="neither rows nor a drop"),
-        pytest.param([UNUSED], [LOST_Q], ("lost", "p"), id="rows of which none goes on"),
-        pytest.param([ONE, ONE], [LOST_Q], ("row_twice", "p#0"), id="a row twice"),
-        pytest.param([ONE], [LOST_Q, LOST_Q], ("dropped_twice", "q"), id="a drop twice"),
-        pytest.param(
-            [ONE], [LOST_Q, Drop("r", "x")], ("drop_of_unknown", "r"), id="a drop of another shard"
-        ),
-        pytest.param(
-            [ONE, path("r", 0)], [LOST_Q], ("row_of_unknown", "r"), id="a row of another shard"
-        ),
-        pytest.param(
-            [ONE], [LOST_Q, Drop("p", "x")], ("dropped_yet_selected", "p"), id="both at once"
-        ),
-    ],
+KIND = Rows(
+    "toy",
+    Row,
+    key=("path_id", "number"),
+    made_of=lambda row: row.source,
+    on=lambda row: row.path_id if row.kept else None,
 )
-def test_each_way_to_miscount_an_item_is_named(
-    rows: list[Path], drops: list[Drop], trouble: tuple[str, str]
+A, B = Row("a#0", "a"), Row("b#0", "b")
+
+
+def dropped(*items: str) -> list[Drop]:
+    return [Drop(item, "reason") for item in items]
+
+
+@pytest.mark.parametrize(("rows", "drops", "seen", "carried", "through", "ended"), [
+    pytest.param([], [], "", "", "", "", id="nothing"),
+    pytest.param([A], [], "a", "a", "a#0", "", id="it goes on"),
+    pytest.param([A, Row("a#1", "a")], [], "a", "a", "a#0 a#1", "", id="as two"),
+    pytest.param([Row("a#0", "a", kept=False)], [], "a", "", "", "a", id="stored, not kept"),
+    pytest.param([A, Row("a#1", "a", kept=False)], [], "a", "a", "a#0", "", id="one of two"),
+    pytest.param([Row("a#0", "a#0")], ["a#0"], "a#0", "", "", "a#0", id="stored and dropped"),
+    pytest.param([], ["a"], "", "", "", "a", id="dropped unseen"),
+    pytest.param([Row("a#0", None)], [], "", "", "a#0", "", id="made of no item"),
+])  # fmt: skip
+def test_rows_say_which_items_entered_and_which_go_on(
+    rows: Sequence[Row], drops: Sequence[str], seen: str, carried: str, through: str, ended: str
 ) -> None:
-    assert troubles(rows, drops) == [trouble]
+    account = account_of(KIND, rows, dropped(*drops))
+    assert account.keys == tuple((row.path_id, row.number) for row in rows)
+    assert account.seen == set(seen.split())
+    assert account.carried == set(carried.split())
+    assert account.through == set(through.split())
+    assert account.ended(dropped(*drops)) == set(ended.split())
 
 
-def test_where_a_path_has_several_rows_the_one_that_stands_carries_it() -> None:
-    stands = rationale(ONE)
-    account = account_of(
-        RATIONALES, [replace(stands, dropped="truncated"), replace(stands, attempt=1)], []
-    )
-    assert account.keys == (("p#0", 0), ("p#0", 1))
-    assert account.seen == account.carried == account.through == {"p#0"}
+@pytest.mark.parametrize(("entered", "rows", "drops", "said"), [
+    pytest.param("a b", [A, B], [], [], id="all go on"),
+    pytest.param("a b", [A], ["b"], [], id="one goes on, one is dropped"),
+    pytest.param("a", [Row("a#0", "a", kept=False)], ["a"], [], id="seen, then dropped"),
+    pytest.param("a", [A, Row("a#0", "a", number=1)], [], [], id="two rows of an item"),
+    pytest.param("a", [A, A], [], [("row_twice", "('a#0', 0)")], id="a row twice"),
+    pytest.param("a b", [A], ["b", "b"], [("dropped_twice", "b")], id="dropped twice"),
+    pytest.param("a", [A], ["b"], [("drop_of_unknown", "b")], id="a drop from nowhere"),
+    pytest.param("a", [A, B], [], [("row_of_unknown", "b")], id="a row from nowhere"),
+    pytest.param("a b", [A], [], [("lost", "b")], id="one is nowhere"),
+    pytest.param("a", [Row("a#0", "a", kept=False)], [], [("lost", "a")], id="seen, then lost"),
+    pytest.param("a", [A], ["a"], [("dropped_yet_selected", "a")], id="dropped and goes on"),
+    pytest.param("b a", [], [], [("lost", "a"), ("lost", "b")], id="in the order of their names"),
+])  # fmt: skip
+def test_an_item_that_is_not_just_once_where_it_should_be_is_named(
+    entered: str, rows: Sequence[Row], drops: Sequence[str], said: list[tuple[str, str]]
+) -> None:
+    account = account_of(KIND, rows, dropped(*drops))
+    assert list(unaccounted(frozenset(entered.split()), account, dropped(*drops))) == said
 
 
-@pytest.mark.parametrize(
-    ("reads", "before", "unread"),
-    [
-        ([], ("sample", "estimate"), ("estimate",)),
-        (["sample"], ("sample", "estimate", "label"), ("estimate", "label")),
-        (["label", "sample"], ("sample", "estimate", "label"), ()),
-    ],
-)
-def test_stages_behind_the_last_one_that_is_read_may_have_dropped_what_is_read(
-    reads: list[str], before: tuple[str, ...], unread: tuple[str, ...]
+@pytest.mark.parametrize(("reads", "before", "unread"), [
+    ([], ["problems"], ()),
+    (["problems"], ["problems", "sample"], ("sample",)),
+    (["sample"], ["problems", "sample"], ()),
+    (["problems", "sample"], ["problems", "sample", "estimate", "toy"], ("estimate", "toy")),
+    (["estimate", "problems"], ["problems", "sample", "estimate", "toy"], ("toy",)),
+])  # fmt: skip
+def test_what_stands_behind_the_last_source_is_unread(
+    reads: list[str], before: list[str], unread: tuple[str, ...]
 ) -> None:
     assert unread_by(reads, before) == unread
 
 
-def test_a_problem_may_have_the_mark_in_its_own_name() -> None:
-    assert problem_of("set#3/p#12") == "set#3/p"
+@pytest.mark.parametrize(("path", "problem"), [("p#0", "p"), ("a#b#12", "a#b"), ("p", "")])
+def test_a_path_names_its_problem(path: str, problem: str) -> None:
+    assert problem_of(path) == problem
