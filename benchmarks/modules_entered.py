@@ -155,8 +155,9 @@ def main() -> None:
             "PYTHONPATH": str(ROOT),
             "STEPMILL_SCRIPTED_PROBLEMS": "4",
         }
+        file = plain_build(folder)
         with traced() as driver, contextlib.redirect_stdout(io.StringIO()):
-            if code := run_command(["build", str(plain_build(folder))]):
+            if code := run_command(["build", str(file)]):
                 sys.exit(code)
         both = [*driver, *calls_in(folder)]
     for title, found in {
