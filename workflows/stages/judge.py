@@ -51,7 +51,8 @@ class Judge:
     ) -> None:
         """`votes`: verifications per seat; `meta`: each is criticised and written again;
         `only_wrong`: paths whose own answer is right are not judged (`right_answer`); `readable`:
-        whether a verification says anything."""
+        whether a verification says anything.
+        """
         self._engine = engine
         self._panel = panel
         self._votes = votes
