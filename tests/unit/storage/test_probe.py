@@ -88,5 +88,5 @@ def test_a_store_that_never_answers_clearly_may_be_tried_again() -> None:
         def put_new(self, key: str, data: bytes) -> Put:
             return Put.UNKNOWN
 
-    with pytest.raises(StoreUnavailable, match="no clear answer to PUT .* in 3 tries"):
+    with pytest.raises(StoreUnavailable, match=r"no clear answer to PUT .* in 3 tries"):
         probe_store(Unclear("u"), QUICK)
