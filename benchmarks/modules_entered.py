@@ -62,7 +62,8 @@ def module_of(code: CodeType) -> str | None:
 
 def trace(told: Callable[[Call], object]) -> None:
     """Tell of each function of the product when it is first called, in this thread and in those
-    that begin from now on."""
+    that begin from now on.
+    """
     known: set[CodeType] = set()
 
     def look(frame: FrameType, event: str, argument: Any) -> None:

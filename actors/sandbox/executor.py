@@ -151,7 +151,8 @@ def start_executor(
     namespace: str | None = None,
 ) -> ActorHandle[Any]:
     """Start an executor as an actor; `calls`: calls that it works on at once; `name`: how a list of
-    actors calls it, no other in its `namespace` being called so."""
+    actors calls it, no other in its `namespace` being called so.
+    """
     return (
         ray.remote(CodeExecutor)
         .options(

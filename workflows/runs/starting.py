@@ -97,7 +97,8 @@ def create_run(
 
 def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
     """The configuration under a name that says what is done, and changes with whatever the result
-    depends on."""
+    depends on.
+    """
     models = [model_identity(engine) for engine in config.engines.values()]
     depends = canonical_json([config.binding, *models, input_digest(rows)])
     name = f"{what}-{hashlib.sha256(depends).hexdigest()[:8]}"

@@ -69,6 +69,7 @@ class Worker:
 
     @property
     def load(self) -> int:
+        """Tries that run on it."""
         return len(self.running) + self.overtaken
 
 
@@ -94,7 +95,8 @@ class Crew:
 
     def hungriest(self) -> Worker | None:
         """The worker with the least load of those that can take a shard more since their engine's
-        queue is empty."""
+        queue is empty.
+        """
         return self._freest(self._free[self.plan.parallel :])
 
     @staticmethod

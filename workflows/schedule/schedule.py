@@ -107,7 +107,8 @@ class Schedule:
 
     def broken(self, number: int, cause: str) -> bool:
         """The worker is of no use: what runs on it waits again, and what is left of the worker is
-        closed. False where that is known. Raises ShardExhausted."""
+        closed. False where that is known. Raises ShardExhausted.
+        """
         worker = self._staff.workers.get(number)
         if worker is None or worker.closing:
             return False

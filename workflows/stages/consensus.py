@@ -225,7 +225,8 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
 
 class ConsensusStage(PureStage):
     """Stage `consensus`: thin around `agreement`. A path without a verification ended before,
-    unless nothing on the road verifies: then labels speak alone."""
+    unless nothing on the road verifies: then labels speak alone.
+    """
 
     def __init__(
         self,
@@ -236,7 +237,8 @@ class ConsensusStage(PureStage):
         executes: bool = True,
     ) -> None:
         """`verified`: whether a stage of the road writes verifications; `executes`: whether the
-        code of rationales is run."""
+        code of rationales is run.
+        """
         self._settings = settings
         self._judge = judge or JudgeSettings()
         self._verified = verified

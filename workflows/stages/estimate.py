@@ -41,7 +41,8 @@ class Completer(KitStage[StageSettings]):
 
     def __init__(self, kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> None:
         """`stage` tells the seeds of two completers of a run apart; one after `estimate` goes on
-        with the paths that were not dropped there."""
+        with the paths that were not dropped there.
+        """
         super().__init__(kit)
         wanted = kit.settings.estimate
         self._stage = stage

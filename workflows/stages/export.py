@@ -32,7 +32,8 @@ class ExportStage(PureStage):
 
     def __init__(self, run: str, models: Mapping[str, str], *, executes: bool = True) -> None:
         """`models`: the identity of the model of each role (policy, completer, rationale...);
-        `executes`: whether the code of rationales is run."""
+        `executes`: whether the code of rationales is run.
+        """
         self._run = run
         self._models = models
         self._executes = executes

@@ -1,5 +1,6 @@
 """Every verb from its words to its exit code, in this process: what a cluster would do, is done
-here, and what it says is read."""
+here, and what it says is read.
+"""
 
 from __future__ import annotations
 
