@@ -23,22 +23,23 @@ from storage.audit import audit
 from storage.errors import BelowFloor, ConfigurationError
 from storage.objects.opening import open_store
 from storage.runs.stops import stop_reason
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import (
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
     InProcessSandbox,
     ScriptedWorld,
     scripted_build,
     world_problems,
     write_problems,
 )
-from tests.virtual_time import virtually
-from workflows.builds.build import finish, start_run
+from tests.support.virtual_time import virtually
 from workflows.builds.configuration import BuildConfig
 from workflows.formats import prompts
 from workflows.runs.driving import continue_run
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
+from workflows.runs.workers import StageMaker
 from workflows.schedule.floor import REPLIES, TEXTS, YieldFloor, floor_of
-from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(16)
 Script = Callable[[Chat, int], str]
