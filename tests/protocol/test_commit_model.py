@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.protocol.spin import Verdict, search
+from tests.support.spin import Verdict, search
 
 MODEL = Path(__file__).with_name("commit.pml")
 TEXT = MODEL.read_text()
