@@ -52,8 +52,8 @@ from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes, containers
 from tests.support.scripted_world import world_problems, write_problems
-from workflows.builds.build import start_run
 from workflows.runs.driving import standing
+from workflows.runs.starting import start_run
 from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,8 @@ def build(
 ) -> tuple[bool, list[str]]:
     """Run the driver until the build is done (True) or until then (by the monotonic clock).
 
-    Also returns why drivers ended that were not killed."""
+    Also returns why drivers ended that were not killed.
+    """
     stops: list[str] = []
     command = [
         sys.executable, "-m", "tests.faults.chaos_driver", str(config), store, nodes.address,
@@ -169,7 +170,8 @@ def start(config: Path, store: str) -> Run:
 
 def digests(run: Run, folder: Path) -> dict[str, str]:
     """Every data file of the downloaded dataset, and every commit's data; not the card, which
-    says what was spent."""
+    says what was spent.
+    """
     download(run, folder)
     found = {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
