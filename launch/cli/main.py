@@ -20,12 +20,10 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import options, verifier
+from launch.cli import looking, options, verifier
 from launch.exits import INFRASTRUCTURE, failed
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
-from storage.objects.opening import open_store
 from storage.runs.layout import DEFAULT_STORE
-from storage.runs.run import Run
 from workflows.runs.reading import store_url
 
 app = typer.Typer(
@@ -111,8 +109,8 @@ def status(
     if watch:
         from launch.verbs.runs.watch import watch_run
 
-        return watch_run(_open(run, store), as_json)
-    found = run_status(_open(run, store))
+        return watch_run(options.opened(run, store), as_json)
+    found = run_status(options.opened(run, store))
     if as_json:
         _print_json(asdict(found))
     else:
@@ -138,7 +136,7 @@ def compare(
     """Labels, cost and quality of runs, side by side."""
     from launch.verbs.runs.compare import compare_runs
 
-    compare_runs([_open(run, store) for run in runs], truth, plot, as_json)
+    compare_runs([options.opened(run, store) for run in runs], truth, plot, as_json)
 
 
 @app.command()
@@ -154,7 +152,7 @@ def audit(
     """Re-read every committed object and check it; exit code 3 where something is wrong."""
     from launch.verbs.runs.status import audit_run
 
-    if not audit_run(_open(run, store), as_json, replay):
+    if not audit_run(options.opened(run, store), as_json, replay):
         raise typer.Exit(3)
 
 
@@ -171,7 +169,7 @@ def texts(
     """Print rationales that were dropped, each with its reason."""
     from launch.verbs.runs.texts import show_dropped
 
-    show_dropped(_open(run, store), reason, limit, as_json)
+    show_dropped(options.opened(run, store), reason, limit, as_json)
 
 
 @app.command()
@@ -181,7 +179,7 @@ def sweep(
     """Remove data that no commit names, from a finished run."""
     from launch.verbs.runs.status import sweep_run
 
-    sweep_run(_open(run, store), as_json)
+    sweep_run(options.opened(run, store), as_json)
 
 
 @app.command()
@@ -200,7 +198,7 @@ def download(
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(_open(run, store), dest, view, formats.split(","), reviewed)
+    download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
 @app.command(name="exec")
@@ -262,77 +260,16 @@ def doctor(
         raise typer.Exit(2)
 
 
-@app.command()
-def why(
-    run: RunArgument,
-    path_id: Annotated[str, typer.Argument(metavar="PATH", help="Id of a path, e.g. p17#4.")],
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
-) -> None:
-    """What became of one path, and all that is stored of it."""
-    from launch.verbs.looking.paths import show_why
-
-    show_why(_open(run, store), path_id, as_json)
-
-
-@app.command()
-def show(
-    run: RunArgument,
-    store: StoreOption = DEFAULT_STORE,
-    reason: Annotated[
-        list[str] | None, typer.Option("--reason", help="Dropped for it, e.g. index_mismatch.")
-    ] = None,
-    stage: Annotated[list[str] | None, typer.Option("--stage", help="Ended there.")] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="NAME=VALUE", help="E.g. level=5, tokens=200-400."),
-    ] = None,
-    text: Annotated[str, typer.Option("--text", help="Stands in one of its texts.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 10,
-    as_json: JsonOption = False,
-) -> None:
-    """Print paths, kept and dropped, with their steps, labels and reasons."""
-    from launch.verbs.looking.paths import asked_for, show_paths
-
-    asked = asked_for(where or (), reason=reason or (), stage=stage or ())
-    show_paths(_open(run, store), asked, text, limit, as_json)
-
-
-@app.command()
-def browse(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run, or several.")],
-    store: StoreOption = DEFAULT_STORE,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
-    person: Annotated[
-        str | None, typer.Option("--as", help="Name under which marks are made.")
-    ] = None,
-    opened: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open a browser where there is a screen.")
-    ] = True,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write static files to this folder instead.")
-    ] = None,
-) -> None:
-    """Show runs in a browser: figures, lists, every path; and mark examples right or wrong."""
-    from launch.verbs.looking.browse import browse as serve
-    from launch.verbs.looking.browse import write_copy
-
-    if out is not None:
-        return write_copy([_open(run, store) for run in runs], out)
-    serve([_open(run, store) for run in runs], port, person, opened)
-
-
 for verb in (
     verifier.train,
     verifier.score,
     verifier.evaluate,
     verifier.refine,
+    looking.why,
+    looking.show,
+    looking.browse,
 ):
     app.command()(verb)
-
-
-def _open(run: str, store: str) -> Run:
-    return Run.open(open_store(store_url(store)), run)
 
 
 def _print_json(value: object) -> None:

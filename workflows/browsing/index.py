@@ -72,8 +72,10 @@ class Index:
     """The paths of one run, as far as they are read. Thread-safe."""
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
-        """`folder`: where blocks are kept; None: nowhere. Raises ConfigurationError for a run
-        without paths, NothingFound for one without input."""
+        """`folder`: where blocks are kept; None: nowhere.
+
+        Raises ConfigurationError for a run without paths, NothingFound for one without input.
+        """
         check_browsable(run)
         self.run = run
         self._folder = None if folder is None else folder / _identity(run)

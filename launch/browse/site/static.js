@@ -115,7 +115,7 @@ async function readColumns(folder, meta) {
     const block = blockOf(number);
     const column = parts[block].columns[name];
     const at = number - starts[block];
-    return column.values ? column.values[column.codes[at]] : column[at];
+    return Array.isArray(column) ? column[at] : column.values[column.codes[at]];
   };
   let numbers = null;
   return {
