@@ -249,6 +249,37 @@ def measured(run: Run, store: str, cache_folder: File) -> dict[str, float]:
     return figures
 
 
+def measured_files(run: Run, store: str, folder: File) -> dict[str, float]:
+    """Seconds to write the static files, and to see them; bytes of files."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.support.browser import launched
+    from tests.support.page import shown
+
+    out, environment = folder / "out", os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "launch", "browse", run.name, "--store", store]
+    began = time.monotonic()
+    subprocess.run([*command, "--out", str(out)], env=environment, check=True)
+    figures = {"files: written": time.monotonic() - began}
+    sizes = {file: file.stat().st_size for file in out.rglob("*") if file.is_file()}
+    figures["files: GB"] = sum(sizes.values()) / 1e9
+    figures["files: GB of index"] = (
+        sum(n for f, n in sizes.items() if f.parent.name == "index") / 1e9
+    )
+    with sync_playwright() as playwright, launched(playwright) as browser, shown(out) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        began = time.monotonic()
+        page.goto(address)
+        page.wait_for_selector(".lead")
+        figures["files: first figures"] = time.monotonic() - began
+        page.goto(f"{address}#/{run.name}/paths")
+        page.wait_for_selector("table.paths tbody tr", timeout=_HOUR_MS)
+        figures["files: first list"] = time.monotonic() - began
+        figures |= {f"files, {what}": n for what, n in _asked(page, run.name).items()}
+    return figures
+
+
 def _asked(page: Any, name: str) -> dict[str, float]:
     """Seconds of filters, the next page, one path and a search, each new to the server."""
 
@@ -299,7 +330,7 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=100_000)
     parser.add_argument("--folder", type=File, default=File(".stepmill/browse"))
     parser.add_argument("--make", action="store_true", help="Only make the run.")
-    parser.add_argument("--out", action="store_true", help="Also write static files.")
+    parser.add_argument("--out", action="store_true", help="Static files too.")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     folder = given.folder.absolute()
@@ -308,10 +339,12 @@ def main() -> None:
     if given.make:
         return
     figures = measured(run, store, folder / "cache")
+    if given.out:
+        figures |= measured_files(run, store, folder)
     if given.json:
         print(json.dumps(figures))
     for what, seconds in figures.items():
-        print(f"{what:40} {seconds:8.2f} s")
+        print(f"{what:40} {seconds:8.2f}")
 
 
 if __name__ == "__main__":

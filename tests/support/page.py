@@ -62,6 +62,13 @@ def served(runs: Sequence[Run], folder: Path) -> Iterator[tuple[str, dict[str, D
 def copied(runs: Sequence[Run], folder: Path) -> Iterator[str]:
     """The address of a static copy, behind Python's own web server."""
     write_files(open_desks(runs, None, ""), folder, lambda run, done, total: None, workers=1)
+    with shown(folder) as address:
+        yield address
+
+
+@contextmanager
+def shown(folder: Path) -> Iterator[str]:
+    """The address of a folder, behind Python's own web server."""
     handler: Any = partial(_Quiet, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

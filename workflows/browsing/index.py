@@ -61,7 +61,7 @@ class Progress:
         return self.blocks == self.of_blocks
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Block:
     shards: range
     done: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -81,7 +81,8 @@ class Index:
         self._folder = None if folder is None else folder / _identity(run)
         self._lock = threading.Lock()
         self._blocks = [_Block(shards) for shards in _cut(run)]
-        self._read = 0
+        self._filling = threading.Lock()
+        self._read: set[int] = set()
         self._frame: pl.DataFrame | None = None
         self._finished = False
         self._trouble = ""
@@ -92,13 +93,14 @@ class Index:
 
     def fill(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Read what is committed and not in the index. Raises what the store raises."""
-        self._finished = self.run.success() is not None
-        done = _done(self.run, self._finished)
-        stale = [block for block in self._blocks if block.done != _of(done, block.shards)]
-        self._read = len(self._blocks) - len(stale)
-        with ThreadPoolExecutor(_READERS) as readers:
-            for _ in readers.map(lambda block: self._fill(block, done, stop), stale):
-                pass
+        with self._filling:
+            self._finished = self.run.success() is not None
+            done = _done(self.run, self._finished)
+            stale = [block for block in self._blocks if block.done != _of(done, block.shards)]
+            self._read = {block.shards.start for block in self._blocks if block not in stale}
+            with ThreadPoolExecutor(_READERS) as readers:
+                for _ in readers.map(lambda block: self._fill(block, done, stop), stale):
+                    pass
 
     def keep_filling(self, stopped: threading.Event, pause_s: float = 5.0) -> None:
         """Fill the index, and go on while the run is built, until `stopped` is set."""
@@ -116,7 +118,9 @@ class Index:
         """How far it is."""
         with self._lock:
             paths = sum(block.part.rows.height for block in self._blocks if block.part)
-            return Progress(self._read, len(self._blocks), paths, self._finished, self._trouble)
+            return Progress(
+                len(self._read), len(self._blocks), paths, self._finished, self._trouble
+            )
 
     def frame(self) -> pl.DataFrame:
         """The rows that are there, in the order of the shards."""
@@ -160,7 +164,7 @@ class Index:
                 self._keep(block, part)
         with self._lock:
             block.part, block.done = part, stages
-            self._read += 1
+            self._read.add(block.shards.start)
             self._frame = None
             self.version += 1
 

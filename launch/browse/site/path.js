@@ -18,13 +18,24 @@ export function PathView({ run, runs, filters, beside, id }) {
   const whole = useRef(null);
   const place = page?.place;
   const to = (other) => address(run, "path", other, beside ? `${filters}&beside=${encodeURIComponent(beside)}` : filters);
-  const go = (other) => other && (location.hash = to(other));
+  // A key that is pressed before the path is there counts once it is.
+  const waiting = useRef(null);
+  const go = (way) => {
+    if (place) place[way] && (location.hash = to(place[way]));
+    else waiting.current = way;
+  };
   useEffect(() => scrollTo(0, 0), [id]);
+  useEffect(() => {
+    if (!place || !waiting.current) return;
+    const way = waiting.current;
+    waiting.current = null;
+    go(way);
+  }, [place]);
   useKeys({
-    j: () => go(place?.after),
-    k: () => go(place?.before),
-    ArrowRight: () => go(place?.after),
-    ArrowLeft: () => go(place?.before),
+    j: () => go("after"),
+    k: () => go("before"),
+    ArrowRight: () => go("after"),
+    ArrowLeft: () => go("before"),
     o: () => {
       const parts = [...whole.current.querySelectorAll("details")];
       const close = parts.every((part) => part.open);
