@@ -6,9 +6,11 @@ at a time, and what it found so far is a list like any other.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,8 @@ from workflows.browsing.index import Index
 PAGE_ROWS = 50
 FACET_VALUES = 60
 """Values of a column that are offered, those that most paths have."""
+READERS = 2
+"""Shards whose texts are searched at once."""
 _KEPT = 16
 """Lists whose rows are remembered, so that the next page costs nothing."""
 
@@ -160,15 +164,18 @@ class Listing:
         by_shard = candidates.partition_by("shard", maintain_order=True)
         found = Found(np.empty(0, np.int64), 0, len(by_shard), done=False)
 
+        def hits_of(rows: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+            if found.stopped.is_set():
+                return found.numbers[:0]
+            return hits_in(self.index.run, int(rows["shard"][0]), text, rows)
+
         def go() -> None:
             try:
-                for rows in by_shard:
-                    if found.stopped.is_set():
-                        return
-                    hits = hits_in(self.index.run, int(rows["shard"][0]), text, rows)
-                    if len(hits):
-                        found.numbers = np.concatenate([found.numbers, hits])
-                    found.searched += 1
+                with ThreadPoolExecutor(READERS) as readers:
+                    for hits in readers.map(hits_of, by_shard):
+                        if len(hits):
+                            found.numbers = np.concatenate([found.numbers, hits])
+                        found.searched += 1
             except (StepmillError, OSError) as error:
                 found.trouble = str(error)
             finally:
@@ -196,6 +203,7 @@ def hits_in(
     run: Run, shard: int, text: str, candidates: pl.DataFrame
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The numbers of those candidates of a shard whose texts hold `text`, whatever its case."""
+    pattern = f"(?i){re.escape(text)}"
     seen = pl.repeat(False, candidates.height, eager=True)
     for kind, about, columns in TEXTS:
         if kind.stage not in run.spec.stages:
@@ -205,10 +213,7 @@ def hits_in(
         except NothingFound:  # not committed yet
             continue
         assert isinstance(table, pl.DataFrame)
-        holds = pl.any_horizontal(
-            pl.col(name).str.to_lowercase().str.contains(text.lower(), literal=True)
-            for name in columns
-        )
+        holds = pl.any_horizontal(pl.col(name).str.contains(pattern) for name in columns)
         seen |= candidates[about].is_in(table.filter(holds)[about].to_list())
     numbers: np.ndarray[Any, np.dtype[np.int64]] = candidates.filter(seen)["number"].to_numpy()
     return numbers
