@@ -62,12 +62,9 @@ demo-cluster: $(READY_DEV) setup
 chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
-<<<<<<< HEAD
-test: $(READY_DEV) setup checker lint
-=======
 # COVERAGE=1 also prints which lines of the product the unit tests reach. Only those are measured:
 # tracing doubles the time of tests that compute.
-test: $(READY_DEV) setup lint
+test: $(READY_DEV) setup checker lint
 ifdef COVERAGE
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -m "not slow" tests/unit
@@ -75,7 +72,6 @@ ifdef COVERAGE
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 else
->>>>>>> main
 	@$(BIN)/pytest -m "not slow"
 endif
 
