@@ -9,6 +9,7 @@ family ends here as one message and one exit code, never as a traceback.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -280,6 +281,9 @@ def main() -> None:
     """Entry point of the `stepmill` command."""
     # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding shows `?`
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(run_command(sys.argv[1:]))
 
 
