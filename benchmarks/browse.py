@@ -11,12 +11,14 @@ random text, so that they compress as little as words do and repeat nowhere near
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -324,6 +326,39 @@ def _asked(page: Any, name: str) -> dict[str, float]:
     return figures
 
 
+def pictures(folder: File) -> None:
+    """The page of a small scripted build, as docs/browse.md shows it."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.support.browser import launched
+    from tests.support.page import served
+    from tests.support.scripted_build import Build, configure
+
+    with tempfile.TemporaryDirectory() as place:
+        build = Build(configure(File(place) / "build", run="scripted"))
+        asyncio.run(build.work())
+        build.run.finish()
+        with (
+            served([build.run], File(place)) as (address, desks),
+            sync_playwright() as playwright,
+            launched(playwright) as browser,
+        ):
+            desks["scripted"].index.fill()
+            page = browser.new_page(viewport={"width": 1180, "height": 760})
+            page.goto(address)
+            page.wait_for_selector(".stages")
+            page.screenshot(path=folder / "browse_glance.png")
+            page.goto(f"{address}#/scripted/paths?first_error=2&first_error=3&level=3")
+            page.wait_for_selector("table.paths tbody tr")
+            page.wait_for_selector(".facets fieldset")
+            page.keyboard.press("j")
+            page.wait_for_timeout(500)
+            page.screenshot(path=folder / "browse_list.png")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".steps")
+            page.screenshot(path=folder / "browse_path.png")
+
+
 def main() -> None:
     """Make the run, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -332,7 +367,10 @@ def main() -> None:
     parser.add_argument("--make", action="store_true", help="Only make the run.")
     parser.add_argument("--out", action="store_true", help="Static files too.")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--pictures", type=File, help="Only make the pictures of docs/browse.md.")
     given = parser.parse_args()
+    if given.pictures:
+        return pictures(given.pictures)
     folder = given.folder.absolute()
     store = f"file://{folder}/store"
     run = generated(store, given.paths)

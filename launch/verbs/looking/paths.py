@@ -48,6 +48,7 @@ def show_paths(
     console, meaning, given = Console(highlight=False), meanings(), 0
     for row in first_rows(index, reviews.frame(), asked, text, limit):
         page = path_page(OpenRun(run), row["path_id"], row["shard"])
+        page["marks"] = [asdict(mark) for mark in reviews.of(row["path_id"])]
         given += 1
         if as_json:
             typer.echo(to_json(page).decode())
