@@ -347,16 +347,25 @@ def pictures(folder: File) -> None:
             page = browser.new_page(viewport={"width": 1180, "height": 760})
             page.goto(address)
             page.wait_for_selector(".stages")
-            page.screenshot(path=folder / "browse_glance.png")
+            _picture(page, folder / "browse_glance.png")
             page.goto(f"{address}#/scripted/paths?first_error=2&first_error=3&level=3")
             page.wait_for_selector("table.paths tbody tr")
             page.wait_for_selector(".facets fieldset")
             page.keyboard.press("j")
             page.wait_for_timeout(500)
-            page.screenshot(path=folder / "browse_list.png")
+            _picture(page, folder / "browse_list.png")
             page.keyboard.press("Enter")
             page.wait_for_selector(".steps")
-            page.screenshot(path=folder / "browse_path.png")
+            _picture(page, folder / "browse_path.png")
+
+
+def _picture(page: Any, file: File) -> None:
+    """A small one: a page has few colours."""
+    from PIL import Image
+
+    page.screenshot(path=file)
+    with Image.open(file) as drawn:
+        drawn.quantize(48).save(file, optimize=True)
 
 
 def main() -> None:

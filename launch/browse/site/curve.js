@@ -15,10 +15,13 @@ export function Curve({ states, labels, proved }) {
     ${known.map((state) => state.low !== null && html`<line class="whisker" x1=${x(state.state)} x2=${x(state.state)} y1=${y(state.low)} y2=${y(state.high)} />`)}
     <polyline points=${known.map((state) => `${x(state.state)},${y(share(state))}`).join(" ")} />
     ${other.length > 1 && html`<polyline class="prover" points=${other.map((state) => `${x(state.state)},${y(state.c / state.n)}`).join(" ")} />`}
+    ${known.filter(smoothed).map((state) => html`<path class="counted" d=${`M${x(state.state) - 4},${y(state.c / state.n) - 4}l8,8m0,-8l-8,8`}><title>${tip(state)}</title></path>`)}
     ${known.map((state) => html`<circle cx=${x(state.state)} cy=${y(share(state))} r="4" class=${state.n ? "" : "implied"}><title>${tip(state)}</title></circle>`)}
   </svg>
-  <p class="quiet">Points: MC as the labels read it; hollow where it was implied or graded. Lines: Wilson's 95 % interval of the rollouts.${other.length > 1 ? " Dashed: the prover." : ""}</p>`;
+  <p class="quiet">Points: MC as the labels read it; hollow where it was implied or graded. Lines: Wilson's 95 % interval of the rollouts.${known.some(smoothed) ? " Crosses: the share that was counted, where the labels read a smoothed one." : ""}${other.length > 1 ? " Dashed: the prover." : ""}</p>`;
 }
+
+const smoothed = (state) => state.mc !== null && state.n > 0 && Math.abs(state.mc - state.c / state.n) > 5e-4;
 
 function tip(state) {
   const counted = state.n ? `${state.c} of ${state.n} rollouts right (${(state.c / state.n).toFixed(3)})` : "no rollouts";
