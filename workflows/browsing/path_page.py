@@ -7,7 +7,7 @@ words) is computed from the rows that stand beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from math import sqrt
 from typing import Any
@@ -55,10 +55,12 @@ def path_pages(run: Run, shard: int) -> Iterator[dict[str, Any]]:
 
 
 def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
-    """What became of a path, ready for JSON; `unfolded`: it, where only a tree holds it."""
+    """What became of a path, ready for JSON; `unfolded`: it, as a search tree holds it."""
     rows, path_id = why.rows, why.path_id
     sampled = (row for row in rows.get(PATHS.stage, ()) if row.path_id == path_id)
     path = next(sampled, unfolded)
+    if path is not None and unfolded is not None:
+        path = replace(path, steps=unfolded.steps)  # labels are of the tree's steps
     labels = _first(rows, LABELS.stage)
     rollouts = list(rows.get(ROLLOUTS.stage, ()))
     return {

@@ -9,7 +9,7 @@ that dropped it or its problem, as `why` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -255,10 +255,14 @@ def _tree(run: Run, commits: dict[str, list[Commit]]) -> pl.DataFrame:
     kind = stage_rows(TREE.stage)
     frames = []
     for shard, commit in sampled.items():
-        rows = ShardRows({PATHS: run.rows_of(commit, PATHS)})
+        paths = {path.path_id: path for path in run.rows_of(commit, PATHS)}
         if shard in trees and kind.unfold:
-            rows = kind.unfold(rows.but({TREE: run.rows_of(trees[shard], TREE), ROLLOUTS: ()}))
-        found = pl.from_arrow(schemas.to_table(PATHS.record, rows[PATHS]))
+            tree = run.rows_of(trees[shard], TREE)
+            rows = kind.unfold(ShardRows({PATHS: paths.values(), TREE: tree, ROLLOUTS: ()}))
+            for leaf in (path for path in rows[PATHS] if path.selected):
+                known = paths.get(leaf.path_id, leaf)
+                paths[leaf.path_id] = replace(known, steps=leaf.steps, selected=True)
+        found = pl.from_arrow(schemas.to_table(PATHS.record, list(paths.values())))
         assert isinstance(found, pl.DataFrame)
         frames.append(found.select(_PATHS).with_columns(shard=pl.lit(shard, pl.Int32)))
     return pl.concat(frames) if frames else _table(run, PATHS, {}, _PATHS)

@@ -112,11 +112,12 @@ def rows_about(run: Run, commit: Commit, kind: Rows[Any], items: Collection[str]
 
 
 def unfolded_path(run: Run, path_id: str, shard: int) -> Path | None:
-    """A solution that only a search tree holds, as the path from its root."""
+    """A solution as its search tree holds it, from the root to a leaf; None where none does."""
     if TREE.stage not in run.spec.stages or TREE.unfold is None:
         return None
     rows = ShardRows({PATHS: run.read_rows(PATHS, shard), TREE: run.read_rows(TREE, shard)})
-    return next((path for path in TREE.unfold(rows)[PATHS] if path.path_id == path_id), None)
+    leaves = (path for path in TREE.unfold(rows)[PATHS] if path.selected)
+    return next((path for path in leaves if path.path_id == path_id), None)
 
 
 def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
