@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import web
 
+import actors.engines.server
 from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.endpoint import EndpointEngine
 from actors.engines.rendering import ChatRenderer
@@ -115,8 +116,8 @@ class Server:
             kind="endpoint", model="m", url=f"http://127.0.0.1:{port}/v1/",
             **({"retries": 2, "timeout_s": 60.0, "part": 4} | more),
         )  # fmt: skip
-        session = ClientSession(timeout=ClientTimeout(total=settings.timeout_s))
-        engine = EndpointEngine(session, ChatRenderer(Words()), settings, sleep=self.pause)
+        link = actors.engines.server.Server(settings, sleep=self.pause)
+        engine = EndpointEngine(link, ChatRenderer(Words()), settings)
         try:
             yield engine
         finally:
@@ -179,7 +180,7 @@ async def test_pauses_grow_are_jittered_and_honour_retry_after() -> None:
     server = Server(status(503, "", **{"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}), good)
     async with server.engine() as engine:
         await engine.generate(CHAT, Sampling())
-    assert server.pauses == [30.0], "never longer than the longest pause"
+    assert server.pauses == [600.0], "never longer than the longest wish"
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 422])

@@ -16,6 +16,7 @@ from actors.engines.contract import EngineSettings
 from actors.engines.healing import Spell
 from actors.engines.rendering import ChatRenderer
 from actors.stopping import anywhere, awaitable
+from storage.errors import InputError
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import RESPONSES, SCORING, VERIFICATIONS
@@ -40,6 +41,11 @@ def speller(settings: EngineSettings) -> Spell | None:
     """
     if settings.kind == "scripted":
         return None
+    if settings.kind == "chat" and settings.tokenizer is None:
+        raise InputError(
+            "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes and "
+            "No are single tokens: name the model's"
+        )
     renderer = ChatRenderer.load(settings)
     renderer.close()  # only its tokenizer is wanted
     check_verdicts(renderer.spell, settings.tokenizer or settings.model)

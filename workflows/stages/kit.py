@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
+from actors.engines.capabilities import Need
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
 from actors.sandbox.contract import Limits, Sandbox
@@ -139,6 +140,8 @@ class Stage:
     """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
+    needs: tuple[Need, ...] = ()
+    """What it can't do without of a model that a chat server has."""
     verifies: bool = False
     """Whether it writes verifications; a road has one such stage at most."""
     check: Callable[[StageSettings], None] = lambda settings: None

@@ -23,7 +23,7 @@ from storage.runs.run import Run
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
 from workflows.road import reads_by_stage
-from workflows.runs.configuration import RunConfig
+from workflows.runs.configuration import RunConfig, needs_of
 from workflows.schedule.floor import floor_of
 from workflows.settings import StageSettings
 from workflows.stages.kit import Kit
@@ -45,7 +45,8 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        engine = await open_engine(self.config.engine(role), self.config.heal)
+        needs = needs_of(self.config, role)
+        engine = await open_engine(self.config.engine(role), self.config.heal, needs)
         return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:

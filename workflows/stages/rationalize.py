@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from actors.engines.capabilities import Need
 from actors.engines.contract import Engine, Refusal, Sampling
 from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
@@ -285,6 +286,7 @@ RATIONALIZE = Stage(
     without=(LABELS,),
     names_only=(LABELS,),
     runs_code=True,
+    needs=(Need.CONTINUES, Need.THOUGHTS),
     verifies=True,
     says="writes an analysis and Python that is run for every step, and judges by them",
     settings=RationalizeSettings,

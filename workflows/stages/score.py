@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from actors.engines.admission import together
+from actors.engines.capabilities import Need
 from actors.engines.contract import Completion, Engine, Refusal, Sampling
 from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
@@ -321,6 +322,7 @@ SCORE = Stage(
     role="verifier",
     reads=(RESPONSES,),
     runs_code=True,
+    needs=(Need.CONTINUES, Need.LOGPROBS),
     says="lets the verifier judge every step of a response, with code that is run",
     drops=(*Unscored, *Refusal, *Rejected),
     make=_verifier,

@@ -85,7 +85,7 @@ def test_the_setting_alone_decides_whether_an_engine_is_batch_invariant(
 
 
 async def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match="vllm, endpoint, scripted"):
+    with pytest.raises(ConfigurationError, match="vllm, endpoint, chat, scripted"):
         await open_engine(EngineSettings(kind="llama"))
 
 
