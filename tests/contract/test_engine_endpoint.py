@@ -274,7 +274,7 @@ async def test_tokens_are_counted_here_where_the_server_does_not_count_per_sampl
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"url": None}, "needs a `url`"),
+        ({"url": None}, "needs the `url`"),
         ({"url": "http://x", "api_key_env": "STEPMILL_NO_SUCH_KEY"}, "STEPMILL_NO_SUCH_KEY"),
     ],
 )
