@@ -18,7 +18,7 @@ from actors.engines.opening import open_engine
 from actors.engines.pace import Pace
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 from storage.rows.records import Message
-from tests.chat_server import (
+from tests.support.chat_server import (
     BARE,
     FULL,
     LLAMA,

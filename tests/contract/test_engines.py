@@ -1,5 +1,5 @@
 """One contract, six backends: scripted, vLLM in process, a real `vllm serve` by its completions and
-by its chat route, and stand-ins for chat servers that lack much (`tests.chat_server`)."""
+by its chat route, and stand-ins for chat servers that lack much (`tests.support.chat_server`)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ from actors.engines.scripted import ScriptedEngine
 from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
 from storage.rows.records import Message
-from tests.chat_server import FULL, LLAMA, ChatServer, Manner
+<<<<<<< HEAD
+from tests.support.chat_server import FULL, LLAMA, ChatServer, Manner
 from tests.contract.tiny_model import make_tiny_model
+=======
+from tests.support.tiny_model import make_tiny_model
+>>>>>>> main
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
