@@ -27,12 +27,8 @@ from actors.engines.scripted import ScriptedEngine
 from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
 from storage.rows.records import Message
-<<<<<<< HEAD
 from tests.support.chat_server import FULL, LLAMA, ChatServer, Manner
-from tests.contract.tiny_model import make_tiny_model
-=======
 from tests.support.tiny_model import make_tiny_model
->>>>>>> main
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
