@@ -4,7 +4,7 @@ Backends: `vllm` (in process, CPU or GPU), `endpoint` (the completions route of 
 OpenAI-compatible server), `chat` (the chat route of one), `scripted` (deterministic, with a latency
 model). They differ in speed, never in meaning: the same chat, sampling parameters and seed ask for
 the same samples. What a chat server lacks is made up for or refused
-(`actors.engines.capabilities`).
+(`actors.engines.served.capabilities`).
 
 Invariant: a crash, a lost connection or a malformed reply is `EngineFailed`, never an empty text;
 a reply has exactly `n` completions.
@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator
 
-from actors.engines.keys import named
+from actors.engines.served.keys import named
 from storage.bounds import Count, Part, Positive, Seconds, Share
 from storage.rows.records import Message
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
 
-from actors.engines.capabilities import Need, lacking
 from actors.engines.contract import Engine, EngineSettings
 from actors.engines.healing import Healed, uncut_by
 from actors.engines.scripted import Script, ScriptedEngine
+from actors.engines.served.capabilities import Need, lacking
 from storage.errors import ConfigurationError
 
 NOTHING: Mapping[str, Sequence[Need]] = MappingProxyType({})
@@ -38,12 +38,12 @@ async def open_engine(
         vllm = await VllmEngine.open(settings)
         return Healed(vllm, uncut_by(vllm.spell)) if heal else vllm
     if settings.kind == "endpoint":
-        from actors.engines.endpoint import EndpointEngine
+        from actors.engines.served.endpoint import EndpointEngine
 
         server = await EndpointEngine.open(settings)
         return Healed(server, uncut_by(server.spell)) if heal else server
     if settings.kind == "chat":
-        from actors.engines.chat import ChatEngine
+        from actors.engines.served.chat import ChatEngine
 
         chat = await ChatEngine.open(settings)
         if said := "; ".join(lacking(chat.found, needs, settings.url or "")):

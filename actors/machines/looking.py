@@ -13,9 +13,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from actors.engines.capabilities import Capabilities, Need, lacking
 from actors.engines.contract import Chat, EngineSettings
 from actors.engines.rendering import ChatRenderer
+from actors.engines.served.capabilities import Capabilities, Need, lacking
 from actors.machines.fitness import Misfit, misfits
 from actors.machines.machine import Machine, look
 from actors.models.facts import ModelFacts, facts_of
@@ -116,8 +116,8 @@ async def _capabilities(engine: EngineSettings) -> Capabilities | None:
 
     Raises StepmillError.
     """
-    from actors.engines.chat import ChatEngine
-    from actors.engines.server import Server
+    from actors.engines.served.chat import ChatEngine
+    from actors.engines.served.server import Server
 
     soon = replace(engine, retries=min(engine.retries, 1), timeout_s=min(engine.timeout_s, SOON_S))
     if engine.kind == "endpoint":

@@ -254,6 +254,19 @@ def stages(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def prompts(
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FOLDER", help="Write each as NAME.jinja, to be changed."),
+    ] = None,
+) -> None:
+    """List the prompts of a build with their variables, or write them to be changed."""
+    from launch.verbs.looking.prompts import show_prompts
+
+    show_prompts(write)
+
+
+@app.command()
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="Also check what this build needs.")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-import actors.engines.server
-from actors.engines.capabilities import Capabilities, Need, lacking
-from actors.engines.chat import ChatEngine
 from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.opening import open_engine
-from actors.engines.pace import Pace
+from actors.engines.served.capabilities import Capabilities, Need, lacking
+from actors.engines.served.chat import ChatEngine
+from actors.engines.served.pace import Pace
+from actors.engines.served.server import LONGEST_WISH_S
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 from storage.rows.records import Message
 from tests.support.chat_server import (
@@ -367,4 +367,7 @@ async def test_a_model_that_the_server_does_not_have_is_said_with_those_that_it_
 
 
 async def test_the_longest_wish_is_bounded() -> None:
-    assert actors.engines.server._retry_after("1e9") == actors.engines.server.LONGEST_WISH_S
+    async with opened(server := ChatServer(FULL, script)) as engine:
+        server.troubles = [refuses(429, **{"Retry-After": "1e9"})]
+        await engine.generate(CHAT, GREEDY)
+    assert server.pauses == [LONGEST_WISH_S]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-import actors.engines.server
+import actors.engines.served.server
 from actors.engines.contract import Chat, EngineSettings, Sampling
-from actors.engines.endpoint import EndpointEngine
 from actors.engines.rendering import ChatRenderer
+from actors.engines.served.endpoint import EndpointEngine
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 from storage.rows.records import Message
 
@@ -116,7 +116,7 @@ class Server:
             kind="endpoint", model="m", url=f"http://127.0.0.1:{port}/v1/",
             **({"retries": 2, "timeout_s": 60.0, "part": 4} | more),
         )  # fmt: skip
-        link = actors.engines.server.Server(settings, sleep=self.pause)
+        link = actors.engines.served.server.Server(settings, sleep=self.pause)
         engine = EndpointEngine(link, ChatRenderer(Words()), settings)
         try:
             yield engine

@@ -19,11 +19,11 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from actors.engines.capabilities import Capabilities
-from actors.engines.chat import ChatEngine
 from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Sampling
-from actors.engines.endpoint import EndpointEngine
 from actors.engines.scripted import ScriptedEngine
+from actors.engines.served.capabilities import Capabilities
+from actors.engines.served.chat import ChatEngine
+from actors.engines.served.endpoint import EndpointEngine
 from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
 from storage.rows.records import Message

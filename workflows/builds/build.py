@@ -27,6 +27,9 @@ from storage.runs.specs import Spec
 from workflows.answers import check_reference
 from workflows.builds.configuration import BuildConfig, binding
 from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.formats import prompts
+from workflows.formats.prompt_files import check_texts
+from workflows.formats.templates import used_by
 from workflows.inputs.problems import checked_problems
 from workflows.road import INPUT_STAGE
 from workflows.runs.starting import begin, spec_of
@@ -51,6 +54,7 @@ def planned(config: BuildConfig, image_digest: str | None) -> Planned:
     give the labels.
     """
     check_settings(config.stages)
+    check_prompts(config)
     unusual = config.stages.answers.unusual
     checked = checked_problems(Path(config.problems), config.limit, check_reference, unusual)
     for stage in stages_named(config.stages.road):
@@ -70,6 +74,31 @@ def check_settings(settings: StageSettings) -> None:
         raise ConfigurationError(
             f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
         )
+
+
+def check_prompts(config: BuildConfig) -> None:
+    """Refuse prompts that can't be asked, or that settings say otherwise.
+
+    Raises ConfigurationError.
+    """
+    check_texts(config.prompts)
+    stages, usual = config.stages, StageSettings()
+    twice = (
+        (prompts.SOLVER, "sample", stages.sample.system != usual.sample.system),
+        (prompts.RATIONALE_WRITER, "rationalize", stages.rationalize.system is not None),
+    )
+    for prompt, stage, said in twice:
+        if said and prompt.name in config.prompts:
+            raise ConfigurationError(
+                f"`stages.{stage}.system` and the prompt {prompt.name} say the same: leave one out"
+            )
+    for name in ("critique", "resolve", "align", "meta", "merge"):
+        for seen in ("answer", "reference_solution"):
+            text = config.prompts.get(name)
+            if seen in stages.judge.sees and text is not None and seen not in used_by(text):
+                raise ConfigurationError(
+                    f"`prompts`: {name}.jinja does not show `{seen}`, which `stages.judge.sees`"
+                )
 
 
 def start_run(config: BuildConfig, store: ObjectStore, image_digest: str | None) -> Run:

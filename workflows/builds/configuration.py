@@ -7,6 +7,7 @@ store lies) only says where and how fast the work is done, and may change at any
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import WrapValidator
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from storage.bounds import STRICT, Positive
+from workflows.formats.prompt_files import digest_of
 from workflows.road import StageSpec
 from workflows.runs.configuration import RunConfig
 from workflows.settings import StageSettings
@@ -58,6 +60,9 @@ class BuildConfig(RunConfig):
     stages: Annotated[StageSettings, WrapValidator(validated_settings)] = field(
         default_factory=StageSettings
     )
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Folder of prompts to ask in the place of ours, NAME.jinja each (`stepmill prompts` lists them
+    and writes today's); relative to this file. The run keeps their texts."""
     format: Literal[1] = 1
     """Version of this file's format."""
 
@@ -77,6 +82,11 @@ class BuildConfig(RunConfig):
         return self.stages
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """`prompts`."""
+        return self.prompts
+
+    @property
     def heal(self) -> bool:
         """`stages.heal`."""
         return self.stages.heal
@@ -91,7 +101,8 @@ def binding(config: BuildConfig) -> dict[str, Any]:
     """
     stages = asdict(config.stages)
     del stages["answers"]["unusual"]
-    return {
+    prompts = {name: digest_of(text) for name, text in config.prompts.items()}
+    return ({"prompts": prompts} if prompts else {}) | {
         "limit": config.limit,
         "stages": stages,
         "sandbox_limits": asdict(config.sandbox.limits),

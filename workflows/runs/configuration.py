@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from actors.engines.capabilities import Need
 from actors.engines.contract import EngineSettings
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive, Seconds, Share
 from storage.errors import ConfigurationError
@@ -115,6 +115,11 @@ class RunConfig:
     def settings(self) -> Any:
         """What its stages are told."""
         raise NotImplementedError
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """Prompts that somebody wrote in the place of ours, by name."""
+        return {}
 
     @property
     def heal(self) -> bool:

@@ -194,7 +194,7 @@ def completer(kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> Completer
     return Completer(
         kit.engine,
         kit.grader(),
-        chat=next_chat(kit.settings.sample),
+        chat=next_chat(kit.settings.sample, kit.texts),
         openings=steps.openings,
         read_answer=read_answer,
         budget=budget_of(wanted, kit.settings.label, kit.chain),
@@ -222,6 +222,7 @@ def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
 ESTIMATE = Stage(
     rows=ROLLOUTS,
     role="completer",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS, PATHS),
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
     settings=EstimateSettings,
@@ -233,6 +234,7 @@ ESTIMATE = Stage(
 PROVER = Stage(
     rows=PROVED,
     role="prover",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS, PATHS, ROLLOUTS),
     says="rolls out from the same states with another model",
     also=(ROLLOUTS.stage,),

@@ -178,7 +178,7 @@ def _judge(kit: Kit[StageSettings]) -> Judge:
     wanted = kit.settings.judge
     return Judge(
         kit.engine,
-        panel=panel(wanted),
+        panel=panel(wanted, kit.texts),
         votes=wanted.votes,
         meta=wanted.aggregator == "meta_critique",
         only_wrong=wanted.paths == "wrong",
@@ -215,6 +215,7 @@ JUDGE = Stage(
     without=(LABELS,),
     names_only=(LABELS,),
     verifies=True,
+    asks=("judge_system", "critique", "resolve", "align", "meta", "merge"),
     says="verifies every path without code, by a panel of prompts",
     settings=JudgeSettings,
     check=_check,

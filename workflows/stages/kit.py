@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
-from actors.engines.capabilities import Need
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import Limits, Sandbox
 from actors.workers.contract import Grading, Processor
 from storage.bounds import STRICT
@@ -23,6 +23,7 @@ from storage.rows.records import Problem
 from storage.runs.specs import Difference, Spec
 from workflows.answers.grading import grader
 from workflows.estimation.posterior import Chain
+from workflows.formats.templates import Texts
 from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
 
@@ -60,6 +61,8 @@ class Kit(Generic[Settings]):
     """What budget and labels need of the run's pilot."""
     opened: Engine | None = None
     box: Sandbox | None = None
+    texts: Texts = field(default_factory=dict)
+    """Prompts that somebody wrote in the place of ours."""
 
     @property
     def engine(self) -> Engine:
@@ -140,6 +143,8 @@ class Stage:
     """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
+    asks: tuple[str, ...] = ()
+    """The prompts that it asks (`workflows.formats.prompt_files.PROMPTS`)."""
     needs: tuple[Need, ...] = ()
     """What it can't do without of a model that a chat server has."""
     verifies: bool = False

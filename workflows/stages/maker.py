@@ -63,7 +63,7 @@ class StageMaker:
             spec.name: stage.make(
                 Kit(
                     self.run_name, config.settings, spec, models, config.sandbox.limits, self.chain,
-                    engine, sandbox,
+                    engine, sandbox, config.texts,
                 )
             )
             for spec, stage in zip(config.road, config.makes, strict=True)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from actors.engines.capabilities import Need
 from actors.engines.contract import Engine, Refusal, Sampling
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
@@ -261,7 +261,8 @@ def _writer(kit: Kit[StageSettings]) -> RationaleWriter:
             wanted.state_verdict,
             wanted.require_code,
             wanted.system,
-            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code),
+            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code, kit.texts),
+            kit.texts,
         ),
         labelled=kit.reads(LABELS),
         sampling=sampling_of(wanted),
@@ -282,6 +283,7 @@ def _writer(kit: Kit[StageSettings]) -> RationaleWriter:
 RATIONALIZE = Stage(
     rows=RATIONALES,
     role="rationale",
+    asks=("rationale_system", "rationale"),
     reads=(PROBLEMS, PATHS, LABELS),
     without=(LABELS,),
     names_only=(LABELS,),

@@ -197,7 +197,7 @@ def _repairer(kit: Kit[StageSettings]) -> Repairer:
     wanted = kit.settings.repair
     return Repairer(
         kit.engine,
-        chat=partial(repair_chat, wanted.sees),
+        chat=partial(repair_chat, wanted.sees, texts=kit.texts),
         sampling=Sampling(
             temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens
         ),
@@ -240,6 +240,7 @@ def _tried_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
 REPAIR = Stage(
     rows=REPAIRED,
     role="judge",
+    asks=("judge_system", "repair"),
     reads=(PROBLEMS, PATHS, AGREEMENTS),
     says="writes one step in the place of the first wrong one",
     settings=RepairSettings,

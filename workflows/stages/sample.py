@@ -201,7 +201,7 @@ def _sampler(kit: Kit[StageSettings]) -> PolicySampler:
     return PolicySampler(
         kit.engine,
         kit.grader(),
-        chat=first_chat(wanted),
+        chat=first_chat(wanted, kit.texts),
         split=steps.split,
         read_answer=read_answer,
         rule=QuotaRule(wanted),
@@ -214,6 +214,7 @@ def _sampler(kit: Kit[StageSettings]) -> PolicySampler:
 SAMPLE = Stage(
     rows=PATHS,
     role="policy",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS,),
     says="samples solutions of every problem until it has right and wrong ones",
     settings=SampleSettings,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from actors.engines.admission import together
-from actors.engines.capabilities import Need
 from actors.engines.contract import Completion, Engine, Refusal, Sampling
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import Limits, Rejected, Sandbox
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items

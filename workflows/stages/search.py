@@ -251,7 +251,7 @@ def _searcher(kit: Kit[StageSettings]) -> TreeSearcher:
     return TreeSearcher(
         kit.engine,
         kit.grader(),
-        chat=next_chat(kit.settings.sample),
+        chat=next_chat(kit.settings.sample, kit.texts),
         openings=steps.openings,
         split=steps.whole,
         read_answer=read_answer,
@@ -265,6 +265,7 @@ def _searcher(kit: Kit[StageSettings]) -> TreeSearcher:
 SEARCH = Stage(
     rows=TREE,
     role="completer",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS, PATHS),
     says="grows a tree of states where wrong rollouts first err",
     settings=SearchSettings,

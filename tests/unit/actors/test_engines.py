@@ -13,11 +13,11 @@ import pytest
 
 from actors.engines.admission import Admission, admitted
 from actors.engines.contract import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
-from actors.engines.endpoint import EndpointEngine
 from actors.engines.log import EngineLog
 from actors.engines.opening import open_engine
 from actors.engines.rendering import ChatRenderer
 from actors.engines.scripted import Faults, Latency, ScriptedEngine
+from actors.engines.served.endpoint import EndpointEngine
 from actors.engines.token_ids import Spelling
 from actors.engines.vllm import VllmEngine
 from actors.engines.vllm_core import engine_environment

@@ -19,8 +19,8 @@ import aiohttp
 
 from actors.engines.admission import Admission
 from actors.engines.contract import EngineSettings, Refusal
-from actors.engines.keys import Key, Keys, names_of
-from actors.engines.pace import Pace
+from actors.engines.served.keys import Key, Keys, names_of
+from actors.engines.served.pace import Pace
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
-from actors.engines.capabilities import Capabilities, Continuing
-from actors.engines.chat_api import logprobs_of, named_stop, request_body, written
-from actors.engines.completions_api import BadAnswer
 from actors.engines.contract import Chat, Sampling
-from actors.engines.server import Refused
+from actors.engines.served.capabilities import Capabilities, Continuing
+from actors.engines.served.chat_api import logprobs_of, named_stop, request_body, written
+from actors.engines.served.completions_api import BadAnswer
+from actors.engines.served.server import Refused
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 from storage.rows.records import Message
 

@@ -2,7 +2,7 @@
 vLLM).
 
 The server renders prompts by its own template, so that neither tokens nor their number are known
-here. What it can do is found once, when it is opened (`actors.engines.probing`).
+here. What it can do is found once, when it is opened (`actors.engines.served.probing`).
 
 Invariant: a reply is accepted only with exactly the samples asked for; what the server can't do is
 made up for as `Capabilities.lines` says, or refused.
@@ -18,14 +18,14 @@ from functools import partial
 from typing import Any
 
 from actors.engines.admission import admitted
-from actors.engines.capabilities import Capabilities
-from actors.engines.chat_api import read_answer, request_body
-from actors.engines.completions_api import BadAnswer
 from actors.engines.contract import Chat, EngineSettings, Refusal, Reply, Sampling
 from actors.engines.healing import Uncut, before_blanks, uncut_by
-from actors.engines.probing import Probe
 from actors.engines.rendering import ChatRenderer
-from actors.engines.server import Again, Refused, Server
+from actors.engines.served.capabilities import Capabilities
+from actors.engines.served.chat_api import read_answer, request_body
+from actors.engines.served.completions_api import BadAnswer
+from actors.engines.served.probing import Probe
+from actors.engines.served.server import Again, Refused, Server
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 
 START = 32

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from actors.engines.capabilities import Capabilities, Continuing
-from actors.engines.completions_api import BadAnswer
 from actors.engines.contract import Chat, Completion, Refusal, Reply, Sampling, TokenLogprob
+from actors.engines.served.capabilities import Capabilities, Continuing
+from actors.engines.served.completions_api import BadAnswer
 from storage.errors import ItemError
 
 GO_ON = (

@@ -4,7 +4,7 @@ Prompts are sent as the tokens that our tokenizer made of chat template and pref
 prefills work and the same chat is the same prompt on every backend.
 
 Invariant: a reply is accepted only with exactly the samples asked for, each with text and finish
-reason; anything else is tried again (`actors.engines.server`), and never an empty text.
+reason; anything else is tried again (`actors.engines.served.server`), and never an empty text.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import asyncio
 from functools import partial
 
 from actors.engines.admission import admitted
-from actors.engines.completions_api import BadAnswer, read_answer, request_body
 from actors.engines.contract import Chat, EngineSettings, Refusal, Reply, Sampling
 from actors.engines.rendering import ChatRenderer
-from actors.engines.server import Again, Server
+from actors.engines.served.completions_api import BadAnswer, read_answer, request_body
+from actors.engines.served.server import Again, Server
 from storage.errors import EngineFailed, ItemError
 
 
