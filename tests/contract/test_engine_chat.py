@@ -106,7 +106,7 @@ async def test_what_a_server_can_do_is_found(manner: Manner, found: Capabilities
     server = ChatServer(manner, script)
     async with opened(server) as engine:
         assert engine.found == found
-    assert len(server.bodies) <= 16, "and with few requests"
+    assert len(server.bodies) <= 24, "and with few requests"
 
 
 @pytest.mark.parametrize("manner", [FULL, LLAMA, OLLAMA, OPENAI, MISTRAL, BARE])

@@ -4,17 +4,12 @@ by its chat route, and stand-ins for chat servers that lack much (`tests.support
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
@@ -28,13 +23,13 @@ from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
 from storage.rows.records import Message
 from tests.support.chat_server import FULL, LLAMA, ChatServer, Manner
+from tests.support.served_model import served
 from tests.support.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 CONTEXT = 512
 GREEDY = Sampling(max_tokens=24, temperature=0.0)
-STARTED_WITHIN_S = 300.0
 SCRIPT = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho " * 3
 )
@@ -83,58 +78,8 @@ async def vllm_engine(model: Path) -> AsyncIterator[VllmEngine]:
 @pytest.fixture(scope="module")
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real `vllm serve`; the URL of its API once it is healthy."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    environment = os.environ | {
-        "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "vllm.entrypoints.openai.api_server",  # what `vllm serve` runs
-                "--model",
-                str(model),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--dtype",
-                "float32",
-                "--served-model-name",
-                "tiny",
-                "--enforce-eager",
-                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.engines.vllm_core
-            ],
-            env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            asyncio.run(healthy(f"http://127.0.0.1:{port}/health", process, log))
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                started = psutil.Process(process.pid).children(recursive=True)
-                process.terminate()
-                _, left = psutil.wait_procs([psutil.Process(process.pid), *started], 30)
-                for one in left:
-                    one.kill()
-            process.wait()
-
-
-async def healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + STARTED_WITHIN_S
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < end and process.poll() is None:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            await asyncio.sleep(0.2)
-    raise AssertionError(f"vllm serve did not start:\n{log.read_text()[-3000:]}")
+    with served(model, "tiny", tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 def endpoint_settings(server: str, model: Path) -> EngineSettings:

@@ -8,8 +8,9 @@ Invariant: what can't be told from the answers counts as missing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, product
 from typing import Any, get_args
 
 from actors.engines.contract import Chat, Sampling
@@ -26,8 +27,8 @@ COUNT = "Count from 1 to 40. Write the numbers in one line, with commas between 
 RANDOM = "Write one line of random letters and digits, and nothing else."
 COUNTED = "1, 2, 3, 4, 5, 6, 7, 8, 9,"
 """What a model that can count will have written, where the greedy answer is not to be had."""
-TOKENS, MORE_TOKENS = 24, 6
-COMPARED = 12
+TOKENS, MORE_TOKENS = 40, 8
+COMPARED = 8
 """Characters that two greedy answers must share."""
 TOP = (20, 5)
 """Numbers of log-probabilities that are tried."""
@@ -45,6 +46,8 @@ class Probe:
         self._model = model
         self._more = more
         self._found = Capabilities()
+        self._ends: list[int] = []
+        """Where the tokens of the greedy answer end, where that is known."""
 
     async def found(self, continues: Continuing | None = None) -> Capabilities:
         """What the server can do; `continues`: how it is known to go on with an answer.
@@ -129,14 +132,16 @@ class Probe:
                 rows = ()
             if rows:
                 self._found = replace(self._found, logprobs=min(len(row.top) for row in rows))
+                self._ends = list(accumulate(len(row.token) for row in rows))
                 return
 
     async def _continues(self, greedy: str, known: Continuing | None) -> None:
-        begun, rest = _cut(greedy) if len(greedy) >= 2 * COMPARED else (COUNTED, " 10")
         if known == "user":
             return
         ways = [known] if known else [way for way in get_args(Continuing) if way != "user"]
-        for way in ways:
+        for way, (begun, rest) in product(
+            ways, _cuts(greedy, self._ends) or [(COUNTED, " 10, 11")]
+        ):
             asked = replace(self._found, continues=way)
             answer = await self._tried(
                 _chat(COUNT, begun), replace(GREEDY, max_tokens=MORE_TOKENS), asked
@@ -190,12 +195,22 @@ def _chat(asked: str, begun: str = "") -> Chat:
     return Chat((Message("user", asked),), begun)
 
 
-def _cut(greedy: str) -> tuple[str, str]:
-    """An answer cut in two, before a blank where there is one in its middle."""
+def _cuts(greedy: str, ends: Sequence[int]) -> list[tuple[str, str]]:
+    """A text cut in two, in several ways: where tokens end, or else behind a line, before a blank
+    and in its middle.
+
+    A beginning is tokenized anew: where its end falls into a token, the model may go on otherwise.
+    """
+    first, last = COMPARED, len(greedy) - COMPARED
+    if first >= last:
+        return []
     middle = len(greedy) // 2
-    at = greedy.find(" ", middle, len(greedy) - COMPARED)
-    at = at if at > 0 else middle
-    return greedy[:at], greedy[at:]
+    line, blank = greedy.rfind("\n", first, last) + 1, greedy.find(" ", middle, last)
+    places = [line, blank, greedy.rfind(" ", first, middle), middle]
+    within = [end for end in ends if first <= end <= last]
+    if within:
+        places = [within[len(within) * part // 8] for part in (4, 2, 6, 7)]
+    return [(greedy[:at], greedy[at:]) for at in dict.fromkeys(places) if at > 0]
 
 
 def _agree(text: str, rest: str) -> bool:
