@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,8 @@ GREEDY = Sampling(temperature=0.0, max_tokens=6)
 def script(asked: Chat, seed: int) -> str:
     """Numbers in words from where the beginning ends; others with another seed."""
     words = WORDS if seed == 0 else " ".join(f"w{seed * 31 + i}" for i in range(30))
+    if asked.prefill.endswith("Step 1:"):
+        return f" {words}"
     said = asked.prefill.removeprefix("Step 1: ")
     return words.removeprefix(said) if words.startswith(said) else words
 
@@ -243,6 +246,14 @@ async def test_the_end_of_a_beginning_is_left_to_the_model() -> None:
         await engine.close()
     assert server.bodies[-1]["messages"][-1]["content"] == "Step 1:"
     assert (done.text, done.after(CHAT.prefill)) == ("one two", "Step 1: one two")
+
+
+async def test_a_blank_that_the_model_does_not_write_is_forced() -> None:
+    """Some tokenizers join it to the colon: without it, the beginning is another one."""
+    server = ChatServer(FULL, lambda asked, seed: script(asked, seed).lstrip())
+    async with opened(server) as engine:
+        assert engine.found == replace(SEEDED, blanks=True)
+        assert engine.uncut("Step 1: ") == len("Step 1: ")
 
 
 TROUBLES = {

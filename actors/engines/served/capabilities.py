@@ -60,6 +60,8 @@ class Capabilities:
     """Whether its answer repeats what it went on from."""
     thoughts: bool = False
     """Whether a thought in what it goes on from reaches the model."""
+    blanks: bool = False
+    """Whether the blank behind a "Step 1:" has to be forced: the model does not write it itself."""
     usage: bool = False
     """It counts tokens."""
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

@@ -55,7 +55,7 @@ class ChatEngine:
         self._context = settings.max_model_len
         self._sizes: OrderedDict[Chat, int] = OrderedDict()
         """Tokens of prompts that were answered."""
-        self.uncut: Uncut = before_blanks
+        self.uncut: Uncut = len if found.blanks else before_blanks
         if renderer is not None:
             self.spell = renderer.spell
             self.uncut = uncut_by(renderer.spell)

@@ -25,6 +25,7 @@ Post = Callable[[dict[str, Any]], Awaitable[Any]]
 """One request's body -> the answer. Raises Refused."""
 COUNT = "Count from 1 to 40. Write the numbers in one line, with commas between them."
 RANDOM = "Write one line of random letters and digits, and nothing else."
+SUM, HEADER = "How much is 3 + 4? Write each step as `Step 1: `, `Step 2: `.", "Step 1:"
 COUNTED = "1, 2, 3, 4, 5, 6, 7, 8, 9,"
 """What a model that can count will have written, where the greedy answer is not to be had."""
 TOKENS, MORE_TOKENS = 40, 8
@@ -153,6 +154,7 @@ class Probe:
             if known or goes_on:
                 self._found = replace(asked, echoes=echoes)
                 await self._thoughts(begun)
+                await self._blanks()
                 return
 
     async def _thoughts(self, begun: str) -> None:
@@ -166,6 +168,14 @@ class Probe:
         if plain and longer:
             sizes = [answer["usage"]["prompt_tokens"] for answer in (plain, longer)]
             self._found = replace(self._found, thoughts=sizes[1] - sizes[0] > len(COUNT) // 4)
+
+    async def _blanks(self) -> None:
+        """A tokenizer that joins a blank to the word behind it makes its model write the blank; for
+        one that joins it to the colon, "Step 1:" without it is another beginning."""
+        answer = await self._tried(_chat(SUM, HEADER), replace(GREEDY, max_tokens=2), self._found)
+        text = _text(answer) if answer else ""
+        text = text.removeprefix(HEADER) if self._found.echoes else text
+        self._found = replace(self._found, blanks=bool(text) and not text.startswith(" "))
 
     async def _ask(
         self, chat: Chat, sampling: Sampling, found: Capabilities | None = None
