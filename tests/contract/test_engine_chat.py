@@ -26,6 +26,7 @@ from tests.support.chat_server import (
     MISTRAL,
     OLLAMA,
     OPENAI,
+    WORDS,
     Act,
     ChatServer,
     Manner,
@@ -33,20 +34,11 @@ from tests.support.chat_server import (
     gone,
     refuses,
     says,
+    script,
 )
 
-WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen " * 2
 CHAT = Chat((Message("system", "Be brief."), Message("user", "How much?")), "Step 1: ")
 GREEDY = Sampling(temperature=0.0, max_tokens=6)
-
-
-def script(asked: Chat, seed: int) -> str:
-    """Numbers in words from where the beginning ends; others with another seed."""
-    words = WORDS if seed == 0 else " ".join(f"w{seed * 31 + i}" for i in range(30))
-    if asked.prefill.endswith("Step 1:"):
-        return f" {words}"
-    said = asked.prefill.removeprefix("Step 1: ")
-    return words.removeprefix(said) if words.startswith(said) else words
 
 
 @asynccontextmanager

@@ -28,6 +28,18 @@ PLAIN = frozenset({"model", "messages", "temperature", "top_p", "max_tokens", "s
 OPENAI_KNOWS = PLAIN | {"n", "seed", "logprobs", "top_logprobs"}
 
 
+WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen " * 2
+
+
+def script(asked: Chat, seed: int) -> str:
+    """Numbers in words from where the beginning ends; others with another seed."""
+    words = WORDS if seed == 0 else " ".join(f"w{seed * 31 + i}" for i in range(30))
+    if asked.prefill.endswith("Step 1:"):
+        return f" {words}"
+    said = asked.prefill.removeprefix("Step 1: ")
+    return words.removeprefix(said) if words.startswith(said) else words
+
+
 @dataclass(frozen=True)
 class Manner:
     """What a server can do."""
@@ -71,6 +83,7 @@ class ChatServer:
     keys: list[str] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     asked: int = 0
+    url: str = ""
 
     async def pause(self, seconds: float) -> None:
         """Takes note of what a client waits, and takes no time."""
