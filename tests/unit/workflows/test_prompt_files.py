@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors.engines.contract import Chat
+from actors.engines.scripted import ScriptedEngine
 from launch.cli.main import run_command
 from launch.config import load
 from storage.errors import ConfigurationError, SpecMismatch
 from storage.objects.opening import open_store
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Problem
 from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.scripted_world import world_problems, write_problems
@@ -27,6 +30,7 @@ from workflows.formats.prompt_files import PROMPTS, digest_of, read_prompts, wri
 from workflows.formats.solving import first_chat
 from workflows.judging.seats import Seat
 from workflows.settings import SampleSettings
+from workflows.stages.maker import StageMaker
 
 STEPS = ("Two and {{ two }}.", "It is\n\n{% if %}four.", "So $4$ {# done #}")
 PROBLEM = "How much is {{ 2 }} + 2?\n"
@@ -162,6 +166,22 @@ def test_a_run_holds_the_texts_and_its_spec_their_digests(tmp_path: Path) -> Non
         file.unlink()
     stored = stored_configuration(open_store(config.store), "r")
     assert stored["prompts"] == {"solve": SOLVE}, "which is what continues it"
+
+
+async def test_stages_ask_the_texts_of_the_runs_configuration(tmp_path: Path) -> None:
+    config = configured(tmp_path, solve=SOLVE, solve_system="Be brief.")
+    asked: list[Chat] = []
+
+    def script(chat: Chat, seed: int) -> str:
+        asked.append(chat)
+        return "It is $\\boxed{1}$.\n\nStep 2: So it is."
+
+    sent = pickle.loads(pickle.dumps(StageMaker(config, "r")))
+    stage = sent.around("policy", ScriptedEngine(script), None)["sample"]
+    problem = planned(config, None).problems[0]
+    await stage.run(ShardRows({PROBLEMS: [problem]}))
+    assert asked[0].messages[0].content == "Be brief."
+    assert {chat.user for chat in asked} == {f"{problem.problem} Go on."}
 
 
 def test_without_prompts_a_spec_is_as_it_ever_was(tmp_path: Path) -> None:
