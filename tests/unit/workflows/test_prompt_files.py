@@ -20,8 +20,6 @@ from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Problem
 from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.scripted_world import world_problems, write_problems
-from workflows.builds.build import planned, stored_configuration
-from workflows.builds.configuration import binding
 from workflows.builds.derive import plan_derivation
 from workflows.formats import judge_prompts, prompts
 from workflows.formats.judge_prompts import Sight
@@ -29,8 +27,9 @@ from workflows.formats.paper_form import PaperForm
 from workflows.formats.prompt_files import PROMPTS, digest_of, read_prompts, write_prompts
 from workflows.formats.solving import first_chat
 from workflows.judging.seats import Seat
+from workflows.runs.starting import planned, stored_configuration
+from workflows.runs.workers import StageMaker
 from workflows.settings import SampleSettings
-from workflows.stages.maker import StageMaker
 
 STEPS = ("Two and {{ two }}.", "It is\n\n{% if %}four.", "So $4$ {# done #}")
 PROBLEM = "How much is {{ 2 }} + 2?\n"
@@ -186,9 +185,9 @@ async def test_stages_ask_the_texts_of_the_runs_configuration(tmp_path: Path) ->
 
 def test_without_prompts_a_spec_is_as_it_ever_was(tmp_path: Path) -> None:
     plain = configure(tmp_path / "plain")
-    assert "prompts" not in binding(plain)
+    assert "prompts" not in plain.binding
     written = configured(tmp_path / "same", solve=PROMPTS["solve"].text)
-    assert binding(written) == binding(plain)
+    assert written.binding == plain.binding
 
 
 @pytest.mark.parametrize(
