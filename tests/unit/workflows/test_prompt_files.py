@@ -177,7 +177,7 @@ async def test_stages_ask_the_texts_of_the_runs_configuration(tmp_path: Path) ->
 
     sent = pickle.loads(pickle.dumps(StageMaker(config, "r")))
     stage = sent.around("policy", ScriptedEngine(script), None)["sample"]
-    problem = planned(config, None).problems[0]
+    problem = planned(config, None).given.rows[0]
     await stage.run(ShardRows({PROBLEMS: [problem]}))
     assert asked[0].messages[0].content == "Be brief."
     assert {chat.user for chat in asked} == {f"{problem.problem} Go on."}
