@@ -26,6 +26,7 @@ from tests.support.chat_server import (
     MISTRAL,
     OLLAMA,
     OPENAI,
+    OPENAI_KNOWS,
     WORDS,
     Act,
     ChatServer,
@@ -80,6 +81,12 @@ SEEDED = Capabilities(many=True, takes_seed=True, seed=True, takes_more=True, to
             OPENAI,
             Capabilities(many=True, takes_seed=True, seed=True, logprobs=20, usage=True),
             id="openai",
+        ),
+        pytest.param(
+            replace(OPENAI, knows=OPENAI_KNOWS - {"max_tokens"} | {"max_completion_tokens"}),
+            Capabilities(many=True, takes_seed=True, seed=True, logprobs=20, usage=True,
+                         limit="max_completion_tokens"),
+            id="openai_of_late",
         ),
         pytest.param(
             MISTRAL,

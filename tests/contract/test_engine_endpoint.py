@@ -237,6 +237,7 @@ async def test_samples_are_put_in_the_order_of_their_indices() -> None:
     [
         pytest.param({"stop_reason": "b"}, "b", id="named"),
         pytest.param({"stop_reason": None}, None, id="end_of_turn"),
+        pytest.param({"matched_stop": "b", "stop_reason": None}, "b", id="named_as_sglang_does"),
         pytest.param({"stop_reason": 7}, None, id="a_token"),
         pytest.param({"finish_reason": "length", "stop_reason": None}, None, id="cut"),
     ],
@@ -248,6 +249,14 @@ async def test_the_stop_string_is_the_one_the_server_names(
     async with server.engine() as engine:
         reply = await engine.generate(CHAT, Sampling(stop=("a", "b")))
     assert reply.completions[0].stop_string == stop_string
+
+
+async def test_a_stop_string_that_is_named_and_not_kept_is_kept_here() -> None:
+    named = {"index": 0, "text": "a ", "finish_reason": "stop", "matched_stop": "b"}
+    server = Server(says({"choices": [named]}))
+    async with server.engine() as engine:
+        reply = await engine.generate(CHAT, Sampling(stop=("b",), include_stop=True))
+    assert (reply.completions[0].text, reply.completions[0].stop_string) == ("a b", "b")
 
 
 async def test_a_text_that_may_have_lost_its_stop_string_is_no_reply() -> None:

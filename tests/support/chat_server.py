@@ -105,6 +105,8 @@ class ChatServer:
         if self.troubles:
             return await self.troubles.pop(0)(request)
         unknown = set(body) - (self.manner.knows or set(body))
+        if "max_tokens" in unknown:
+            return refusal(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
         if unknown:
             return refusal(400, f"Unrecognized request argument: {', '.join(sorted(unknown))}")
         try:
@@ -130,7 +132,7 @@ class ChatServer:
         sampling = Sampling(
             n=body.get("n", 1) if manner.n else 1,
             temperature=0.0 if likeliest else body["temperature"],
-            max_tokens=body["max_tokens"],
+            max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
             stop=tuple(body.get("stop", ())),
             include_stop=manner.stop == "kept" and body.get("include_stop_str_in_output", False),
             seed=body["seed"] if manner.seed and "seed" in body else self.asked,

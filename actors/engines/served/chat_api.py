@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.engines.contract import Chat, Completion, Refusal, Reply, Sampling, TokenLogprob
 from actors.engines.served.capabilities import Capabilities, Continuing
-from actors.engines.served.completions_api import BadAnswer
+from actors.engines.served.completions_api import BadAnswer, named_stop
 from storage.errors import ItemError
 
 GO_ON = (
@@ -182,14 +182,6 @@ def _stopped(
         return text, None
     bare = text.removesuffix(stop)
     return (bare + stop if sampling.include_stop else bare), stop
-
-
-def named_stop(choice: Mapping[str, Any]) -> str | None:
-    """The stop string that a server names: `stop_reason` (vLLM), `matched_stop` (SGLang)."""
-    for name in ("stop_reason", "matched_stop"):
-        if isinstance(choice.get(name), str):
-            return str(choice[name])
-    return None
 
 
 def logprobs_of(choice: Mapping[str, Any], top: int) -> tuple[TokenLogprob, ...]:
