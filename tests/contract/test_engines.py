@@ -365,7 +365,7 @@ async def test_a_closed_chat_engine_refuses_and_closes_twice(server: str) -> Non
 async def test_all_that_vllm_can_do_is_found(chat_engine: ChatEngine) -> None:
     assert chat_engine.found == Capabilities(
         many=True, takes_seed=True, seed=True, takes_more=True, top_k=True, stops="named",
-        logprobs=20, continues="continue_final_message", thoughts=True, usage=True,
+        logprobs=20, continues="continue_final_message", thoughts=True, blanks=True, usage=True,
     )  # fmt: skip
 
 
