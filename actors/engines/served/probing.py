@@ -59,7 +59,7 @@ class Probe:
         greedy = _text(first)
         usage = first.get("usage") or {}
         self._found = replace(self._found, usage=isinstance(usage.get("completion_tokens"), int))
-        await self._fields(greedy)
+        await self._fields()
         await self._seeds()
         await self._stops(greedy)
         await self._logprobs()
@@ -75,12 +75,14 @@ class Probe:
         self._found = replace(self._found, limit="max_completion_tokens")
         return await self._ask(_chat(COUNT), GREEDY)
 
-    async def _fields(self, greedy: str) -> None:
-        """`top_k` and its like: the likeliest token alone, and the greedy answer comes back."""
+    async def _fields(self) -> None:
+        """`top_k` and its like: with the likeliest token alone, the greedy answer comes back, where
+        others would be as likely."""
         asked = replace(self._found, takes_more=True)
         likeliest = replace(GREEDY, temperature=1.0, top_k=1, seed=3)
-        answer = await self._tried(_chat(COUNT), likeliest, asked)
+        answer = await self._tried(_chat(RANDOM), likeliest, asked)
         if answer is not None:
+            greedy = _text(await self._ask(_chat(RANDOM), GREEDY))
             same = len(greedy) >= COMPARED and _text(answer)[:COMPARED] == greedy[:COMPARED]
             self._found = replace(asked, top_k=same)
 
