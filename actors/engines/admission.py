@@ -120,7 +120,8 @@ class Request:
 
     def fitting(self, room: int, capacity: int) -> int:
         """How many of those that wait fit into `room`: all, or whole parts of at most `capacity`
-        samples."""
+        samples.
+        """
         if self.waiting <= room:
             return self.waiting
         return max(0, room - room % min(self._size, capacity))

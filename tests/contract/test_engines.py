@@ -1,5 +1,6 @@
 """One contract, six backends: scripted, vLLM in process, a real `vllm serve` by its completions and
-by its chat route, and stand-ins for chat servers that lack much (`tests.support.chat_server`)."""
+by its chat route, and stand-ins for chat servers that lack much (`tests.support.chat_server`).
+"""
 
 from __future__ import annotations
 

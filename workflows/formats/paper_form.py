@@ -44,7 +44,8 @@ class PaperForm:
         texts: Texts = AS_THEY_ARE,
     ) -> None:
         """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
-        paper's; `examples`: turns between it and what is asked; `texts`: other prompts."""
+        paper's; `examples`: turns between it and what is asked; `texts`: other prompts.
+        """
         self._output_chars = output_chars
         self._state_verdict = state_verdict
         self._require_code = require_code

@@ -6,10 +6,12 @@ with the same spec nothing changes, so that starting and continuing are one.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from actors.models.identity import model_identity
 from storage.errors import NothingFound
@@ -23,6 +25,8 @@ from storage.runs.specs import ShardPlan, Spec, input_digest
 from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.runs.configuration import Given, RunConfig
 from workflows.settings import StageSettings
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,16 @@ def create_run(
     before_input(run)
     run.store_input(wanted.given.rows, wanted.given.drops)
     return run
+
+
+def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
+    """The configuration under a name that says what is done, and changes with whatever the result
+    depends on.
+    """
+    models = [model_identity(engine) for engine in config.engines.values()]
+    depends = canonical_json([config.binding, *models, input_digest(rows)])
+    name = f"{what}-{hashlib.sha256(depends).hexdigest()[:8]}"
+    return replace(config, run=re.sub(r"[^\w.-]+", "-", name))
 
 
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class ChatEngine:
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says, and ConfigurationError for a sampling
-        that the server can't do."""
+        that the server can't do.
+        """
         if self._server.closed:
             raise EngineFailed("the engine is closed")
         if any(_CONTROL.search(turn.content) for turn in chat.messages):

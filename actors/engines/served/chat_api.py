@@ -44,7 +44,8 @@ def request_body(
     more: Mapping[str, str | int | float | bool],
 ) -> dict[str, Any]:
     """The JSON body that asks for `sampling.n` samples; `more`: further fields, with dots in the
-    names of nested ones."""
+    names of nested ones.
+    """
     body: dict[str, Any] = {
         "model": model,
         "messages": messages_of(chat, found.continues),
@@ -215,7 +216,8 @@ def _counts(
     choices: Sequence[Mapping[str, Any]], texts: Sequence[str], total: int | None
 ) -> list[int]:
     """Tokens of each text: as the server counts them, shared by length where it counts all
-    together, estimated where it does not count."""
+    together, estimated where it does not count.
+    """
     if all(isinstance(choice.get("token_ids"), list) for choice in choices):
         return [len(choice["token_ids"]) for choice in choices]
     if total is None:

@@ -77,7 +77,8 @@ class Probe:
 
     async def _fields(self) -> None:
         """`top_k` and its like: with the likeliest token alone, the greedy answer comes back, where
-        others would be as likely."""
+        others would be as likely.
+        """
         asked = replace(self._found, takes_more=True)
         likeliest = replace(GREEDY, temperature=1.0, top_k=1, seed=3)
         answer = await self._tried(_chat(RANDOM), likeliest, asked)
@@ -173,7 +174,8 @@ class Probe:
 
     async def _blanks(self) -> None:
         """A tokenizer that joins a blank to the word behind it makes its model write the blank; for
-        one that joins it to the colon, "Step 1:" without it is another beginning."""
+        one that joins it to the colon, "Step 1:" without it is another beginning.
+        """
         answer = await self._tried(_chat(SUM, HEADER), replace(GREEDY, max_tokens=2), self._found)
         text = _text(answer) if answer else ""
         text = text.removeprefix(HEADER) if self._found.echoes else text

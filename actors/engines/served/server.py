@@ -46,7 +46,8 @@ class Again(Exception):
         self, what: str, after_s: float = 0.0, crowded: bool = False, said: bool = False
     ) -> None:
         """`after_s`: what the server asks to wait; `crowded`: it has too much to do, which it
-        itself `said`, or which its silence says."""
+        itself `said`, or which its silence says.
+        """
         super().__init__(what)
         self.after_s, self.crowded, self.said = after_s, crowded, said
 
