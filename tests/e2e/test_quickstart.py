@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,10 @@ SHORT: dict[str, dict[str, int]] = {
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     folder = tmp_path_factory.mktemp("served")
-    with ExitStack() as open_servers:
-        yield {
-            role: open_servers.enter_context(
-                served(ROOT / "demo/models" / role, role, folder / f"{role}.log")
-            )
-            for role in ROLES
-        }
+    starting = [served(ROOT / "demo/models" / role, role, folder / f"{role}.log") for role in ROLES]
+    with ExitStack() as open_servers, ThreadPoolExecutor(len(ROLES)) as side_by_side:
+        urls = side_by_side.map(open_servers.enter_context, starting)
+        yield dict(zip(ROLES, urls, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["chat", "endpoint"])
