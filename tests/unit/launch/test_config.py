@@ -10,6 +10,7 @@ import yaml
 
 from launch.config import load
 from storage.errors import ConfigurationError
+from workflows.builds.configuration import check_settings
 from workflows.runs.reading import read, store_url
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -168,3 +169,14 @@ def test_several_keys_are_named_in_a_list(tmp_path: Path) -> None:
     model = {"kind": "chat", "model": "m", "url": "http://x", "api_key_env": ["A_KEY", "B_KEY"]}
     config = load(write(tmp_path, MINIMAL | {"models": MINIMAL["models"] | {"policy": model}}))
     assert config.engine("policy").api_key_env == ("A_KEY", "B_KEY")
+
+
+def test_the_quickstart_goes_without_a_writer_as_its_comment_says(tmp_path: Path) -> None:
+    text = (CONFIGS / "quickstart_chat.yaml").read_text()
+    (road,) = [line.strip("# ") for line in text.splitlines() if "road: [" in line]
+    raw = yaml.safe_load(text)
+    del raw["models"]["rationale"]
+    raw["stages"] |= yaml.safe_load(road)
+    config = load(write(tmp_path, raw))
+    assert set(config.engines) == {"policy", "completer"}
+    check_settings(config.stages)
