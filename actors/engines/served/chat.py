@@ -55,7 +55,9 @@ class ChatEngine:
         self._context = settings.max_model_len
         self._sizes: OrderedDict[Chat, int] = OrderedDict()
         """Tokens of prompts that were answered."""
-        self.uncut: Uncut = len if found.blanks else before_blanks
+        self.uncut: Uncut = before_blanks
+        if found.blanks or found.continues == "user":
+            self.uncut = len
         if renderer is not None:
             self.spell = renderer.spell
             self.uncut = uncut_by(renderer.spell)

@@ -151,8 +151,9 @@ def _behind(begun: str, text: str, found: Capabilities) -> str:
         last = begun.rpartition("\n")[2].strip()
         for repeated in (begun.strip(), last):
             if repeated and text.lstrip().startswith(repeated):
-                return text.lstrip().removeprefix(repeated)
-        return text
+                text = text.lstrip().removeprefix(repeated)
+                break
+        return text.lstrip(" ") if begun.endswith(" ") else text
     if not found.echoes:
         return text
     for repeated in (begun, begun.rstrip()):
