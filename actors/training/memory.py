@@ -1,0 +1,177 @@
+"""What a training takes of a GPU and of its host, computed before anything starts.
+
+Counted are the bytes that the arithmetic can't do without: weights, gradients and the two moments
+of AdamW in float32, what is gathered for a pass, what a pass keeps for its way back, and a piece of
+logits. How a layer is computed decides what it keeps: the inputs of its products, of its norms and
+of its activation, each once, in the precision of the arithmetic.
+
+Invariant: pure; the same numbers for a plan on paper and for the machine at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from actors.training.losses import PIECE_BYTES
+
+GIB = 1 << 30
+FIXED_BYTES = GIB
+"""CUDA's context, its libraries and their workspaces."""
+SPARE = 0.04
+"""Share of a GPU that the allocator loses between blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The numbers of a decoder that its memory follows from."""
+
+    width: int
+    feed_forward: int
+    layers: int
+    queries: int
+    """Width of all query heads together."""
+    keys: int
+    """Width of all key heads together."""
+    vocabulary: int
+    tied: bool
+    """Whether the head is the table of the embeddings."""
+
+    @classmethod
+    def of(cls, config: Any) -> ModelShape:
+        """From a transformers configuration."""
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        fewer = getattr(config, "num_key_value_heads", None) or heads
+        return cls(
+            config.hidden_size, config.intermediate_size, config.num_hidden_layers,
+            heads * size, fewer * size, config.vocab_size, bool(config.tie_word_embeddings),
+        )  # fmt: skip
+
+    @property
+    def layer(self) -> int:
+        """Weights of a layer: four products of attention, three of the feed-forward part."""
+        attention = self.width * 2 * (self.queries + self.keys)
+        return attention + 3 * self.width * self.feed_forward
+
+    @property
+    def tables(self) -> int:
+        """Weights of embeddings and head."""
+        return (1 if self.tied else 2) * self.vocabulary * self.width
+
+    @property
+    def parameters(self) -> int:
+        """All weights; norms and biases are too few to count."""
+        return self.layers * self.layer + self.tables
+
+    @property
+    def multiplied(self) -> int:
+        """Weights that a token is multiplied with: embeddings of their own are looked up."""
+        return self.layers * self.layer + self.vocabulary * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a training is spread."""
+
+    parts: int
+    """Workers that share one set of weights."""
+    micro_tokens: int
+    """Most tokens of a pass."""
+    element: int = 2
+    """Bytes of a number of the arithmetic: 2 in bfloat16."""
+    recomputed: int = 0
+    """Layers whose activations are computed twice."""
+    fused: bool = True
+    """Whether norms and activations are one kernel each, as with Liger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes of one GPU, by what they are for."""
+
+    weights: int
+    """With gradients and the optimizer's state, in float32."""
+    gathered: int
+    """For a pass: all weights where each worker has all of them, else two layers and the tables."""
+    activations: int
+    beside: int
+    """Beside all activations: a piece of logits and the head's gradient, or a layer's gradients on
+    their way into float32, whichever is more."""
+    tables: int
+    """When no activations are left: the tables' gradients on their way into float32."""
+    fixed: int = FIXED_BYTES
+
+    @property
+    def total(self) -> int:
+        """The peak, with what the allocator loses."""
+        passing = max(self.activations + self.beside, self.tables)
+        return round((self.weights + self.gathered + passing) * (1 + SPARE)) + self.fixed
+
+    def __str__(self) -> str:
+        """In one line."""
+        named = (
+            ("weights, gradients and optimizer", self.weights),
+            ("gathered for a pass", self.gathered),
+            ("activations", self.activations), ("logits or gradients on their way", self.beside),
+        )  # fmt: skip
+        parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in named)
+        return f"{self.total / GIB:.1f} GiB ({parts})"
+
+
+BYTES_A_WEIGHT = 16
+"""Weight, gradient and two moments, in float32."""
+
+
+def estimate(shape: ModelShape, plan: Plan) -> Estimate:
+    """Peak of a GPU of one worker."""
+    whole, unit = shape.parameters, plan.element
+    held = shape.tables + 2 * shape.layer if plan.parts > 1 else whole
+    kept = shape.layers - plan.recomputed
+    token = kept * _kept_by_a_layer(shape, plan)
+    if plan.recomputed:  # their inputs, and all of the one that is at work
+        token += plan.recomputed * shape.width * unit + _kept_by_a_layer(shape, plan)
+    # The head's gradient is summed in float32, then held in the arithmetic's precision.
+    head = shape.vocabulary * shape.width
+    piece = min(PIECE_BYTES, plan.micro_tokens * shape.vocabulary * unit)
+    moving = unit + 8  # a gradient as it comes, in float32, and reduced
+    return Estimate(
+        weights=BYTES_A_WEIGHT * whole // plan.parts,
+        gathered=held * unit,
+        activations=token * plan.micro_tokens,
+        beside=max(piece + head * (4 + unit), shape.layer * moving + head * unit),
+        tables=shape.tables * moving,
+    )
+
+
+def recomputed_layers(shape: ModelShape, plan: Plan, memory: int) -> int | None:
+    """Fewest layers to compute twice so that a GPU's `memory` suffices; None: it never does."""
+    from dataclasses import replace
+
+    for count in range(shape.layers + 1):
+        if estimate(shape, replace(plan, recomputed=count)).total <= memory:
+            return count
+    return None
+
+
+def host_bytes(shape: ModelShape, workers: int, stored: int = 2) -> int:
+    """Peak of the host of the first worker: the finished model as a whole, as it is stored, and
+    what the workers of the machine take."""
+    return shape.parameters * stored + workers * WORKER_BYTES
+
+
+WORKER_BYTES = 4 * GIB
+"""torch, CUDA's libraries, pinned batches, and the conversations of a run."""
+
+
+def _kept_by_a_layer(shape: ModelShape, plan: Plan) -> int:
+    """Bytes per token that a layer keeps for its way back."""
+    width, wide = shape.width, shape.feed_forward
+    # Input of each norm, of the three products behind the first one, of the two behind the second,
+    # of the output product; queries, keys, values and the result of attention are inputs too.
+    attention = 2 * width + shape.queries + shape.queries + 2 * shape.keys
+    rest = 2 * width + 3 * wide  # gate, up, and their product, which goes into the last product
+    kept = attention + rest
+    if not plan.fused:  # norms keep float32 copies, the activation its own result
+        kept += 2 * 2 * width * 4 // plan.element + wide
+    return kept * plan.element
