@@ -107,6 +107,12 @@ def arithmetic_rate(size: int = 8192, seconds: float = 2.0) -> float:
     return 2 * size**3 * times / (time.perf_counter() - began)
 
 
+def tokens_of(trainer: StepTrainer, updates: int) -> list[int]:
+    """Tokens of each of the first updates."""
+    plan = trainer.plan
+    return [sum(plan.lengths[one] for one in plan.members(step)) for step in range(updates)]
+
+
 def timed(trainer: StepTrainer, tokens: Sequence[int], warm: int) -> tuple[int, float]:
     """(tokens, seconds) of the updates behind those that warm up; `tokens`: of each update."""
     for step in range(warm):
@@ -145,8 +151,9 @@ def profiled(trainer: StepTrainer, step: int, rows: int) -> str:
         held[1] += 1
     copies = sum(time for name, (time, _) in sums.items() if name.startswith("Mem"))
     lines = [
-        f"one update: {wall / 1e3:.0f} ms on the device, nothing at work for {1 - busy / wall:.1%}, "
-        f"{len(device):,} kernels and copies, of them copies {copies / 1e3:.1f} ms",
+        f"one update: {wall / 1e3:.0f} ms on the device, nothing at work for "
+        f"{1 - busy / wall:.1%}, {len(device):,} kernels and copies, of them copies "
+        f"{copies / 1e3:.1f} ms",
     ]
     for name, (spent, count) in sorted(sums.items(), key=lambda one: -one[1][0])[:rows]:
         lines.append(f"{spent / wall:6.1%} {spent / 1e3:9.1f} ms {count:7,.0f} x {name[:110]}")
@@ -163,9 +170,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     precision = given.precision or ("bfloat16" if on_gpu else "float32")
     learning = LearningSettings(batch=given.batch, precision=precision)
     steps = given.warm + given.updates + 1
-    corpus = conversations(
-        steps * given.batch, given.shortest, given.longest, shape.vocab_size
-    )
+    corpus = conversations(steps * given.batch, given.shortest, given.longest, shape.vocab_size)
     plan = Plan(
         1, given.micro_tokens, 2 if precision == "bfloat16" else 4, given.recompute,
     )  # fmt: skip
@@ -179,9 +184,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     with trainer_of(
         config, corpus, learning, given.micro_tokens, given.attention, given.recompute
     ) as trainer:
-        members = [trainer.plan.members(step) for step in range(steps)]
-        tokens = [sum(trainer.plan.lengths[one] for one in update) for update in members]
-        count, seconds = timed(trainer, tokens[:-1], given.warm)
+        count, seconds = timed(trainer, tokens_of(trainer, steps - 1), given.warm)
         rate = count / seconds
         found |= {"tokens": count, "seconds": seconds, "tokens_per_s": rate}
         found["tflops"] = 6 * sizes.parameters * rate / 1e12

@@ -15,10 +15,14 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from storage.errors import ConfigurationError
+
 PACKED = "stepmill_packed"
 """Name under which transformers calls `packed_attention`."""
 LARGEST_HEAD = 256
 """Of flash attention, in elements."""
+MORE = ("softcap", "s_aux")
+"""What some models give their attention beside queries, keys and values."""
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -37,12 +41,14 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention; query [1, heads, T, size], key and value with as many heads or fewer.
 
-    Returns [1, T, heads, size]. Raises ValueError for what is not computed here.
+    Returns [1, T, heads, size]. Raises ConfigurationError for a model that asks for more.
     """
-    if sliding_window is not None and sliding_window < max_length_q:
-        raise ValueError("a sliding window")
-    if rest.get("softcap") is not None or rest.get("s_aux") is not None or rest.get("dropout"):
-        raise ValueError("dropout, capped or sunk scores")
+    windowed = sliding_window is not None and sliding_window < max_length_q
+    if windowed or rest.get("dropout") or any(rest.get(name) is not None for name in MORE):
+        raise ConfigurationError(
+            "the base model's attention has a sliding window, capped scores or dropout: set "
+            "spread.attention to eager"
+        )
     fast = query.dtype in FLASH_DTYPES and query.shape[-1] <= LARGEST_HEAD
     attend = _flash if query.is_cuda and fast else _each
     return attend(query, key, value, cu_seq_lens_q, max_length_q, scaling), None
@@ -68,10 +74,9 @@ def _each(
     starts: torch.Tensor, longest: int, scaling: float | None,
 ) -> torch.Tensor:  # fmt: skip
     lengths = starts.diff().tolist()
+    shared = query.shape[1] != key.shape[1]
     parts = [
-        scaled_dot_product_attention(
-            *sides, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-        )
+        scaled_dot_product_attention(*sides, None, 0.0, True, scale=scaling, enable_gqa=shared)
         for sides in zip(*(side.split(lengths, dim=2) for side in (query, key, value)), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2)

@@ -157,8 +157,8 @@ def tensors(batch: MicroBatch, conversations: Sequence[Conversation], pad: int) 
     """A micro-batch as arrays; an empty one becomes one token that teaches nothing."""
     members = [conversations[member] for member in batch]
     lengths = [len(one.ids) for one in members] or [1]
-    ids = np.concatenate([one.ids for one in members] or [[pad]]).astype(np.int64)
-    own = np.concatenate([one.own for one in members] or [[False]])
+    ids = np.concatenate([one.ids for one in members] or [np.array([pad])]).astype(np.int64)
+    own = np.concatenate([one.own for one in members] or [np.array([False])])
     starts = np.cumsum([0, *lengths], dtype=np.int32)
     own[starts[:-1]] = False  # nothing stands before a first token to predict it
     learnt = own.nonzero()[0]

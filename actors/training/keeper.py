@@ -105,9 +105,7 @@ class Keeper:
         trainer.save(folder)
         if self._place.rank == 0:
             (folder / PROGRESS).write_text(json.dumps(self.curve))
-        keep_folder(
-            self._training, folder, step, {LAYOUT: PARTED}, self._place, final=False
-        )
+        keep_folder(self._training, folder, step, {LAYOUT: PARTED}, self._place, final=False)
         if self._place.local_rank == 0:
             shutil.rmtree(folder)
         self._say(Event("checkpoint", step, self._plan.steps))

@@ -13,6 +13,7 @@ Invariant: what is computed does not depend on how the weights are spread.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,6 +127,7 @@ def build(
             config, dtype=torch.float32, attn_implementation=attention
         )
     if device.type == "cuda" and fused_kernels():
+        logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # names every backend it lacks
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
         _apply_liger_kernel_to_instance(
@@ -199,5 +201,3 @@ def _mesh(device: str, place: Place, sharded: bool) -> DeviceMesh:
 
 def _reason(error: Any) -> str:
     return next((str(one[0]) for one in error.failures.values()), str(error)).splitlines()[0]
-
-

@@ -33,6 +33,14 @@ from actors.training.keeper import (
     write_tokenizer,
 )
 from actors.training.learner import build, gathered_weights, process_group, read_weights
+from actors.training.memory import (
+    ModelShape,
+    check_host,
+    estimate,
+    gpu_memory,
+    host_memory,
+    memory_plan,
+)
 from actors.training.settings import RhythmSettings
 from actors.training.trainer import StepTrainer
 from storage.errors import InputError, first_line
@@ -47,18 +55,23 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     spread, learning = job.settings.spread, job.settings.learning
     base = Path(at_hand(job.base).model)
     config, tokenizer, most_tokens = _base(job, base)
+    micro_tokens = max(most_tokens, spread.micro_tokens)
+    memory = memory_plan(job.settings, ModelShape.of(config), micro_tokens, gpu_memory(place))
+    if place.gpu:
+        check_host(ModelShape.of(config), place.local_workers, host_memory())
     corpus = job.source.load(tokenizer, most_tokens)
     lengths = tuple(len(one.ids) for one in corpus.train)
-    plan = StepPlan(lengths, learning, max(most_tokens, spread.micro_tokens))
+    plan = StepPlan(lengths, learning, micro_tokens)
     with process_group(place) as device, scratch_folder(place) as folder:
         sharded = spread.strategy == "fsdp"
         learner = build(
             config, read_weights(base), attention=attention_name(spread.attention),
             precision=learning.precision, sharded=sharded, device=device, place=place,
-            recomputed=0,
+            recomputed=memory.recomputed,
         )  # fmt: skip
-        parameters = {"parameters": learner.model.num_parameters()}
-        tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | parameters))
+        expected = estimate(ModelShape.of(config), memory).total if place.gpu else 0
+        values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}
+        tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | values))
         found = newest_checkpoint(training, place, folder, tell)
         pad = tokenizer.pad_token_id or 0
         trainer = StepTrainer(learner, learning, plan, corpus, place, device, pad, sharded)
@@ -77,7 +90,9 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         keep_folder(training, target, plan.steps, notes, place, final=True)
         if place.rank == 0 and not job.settings.rhythm.keep:
             training.drop_checkpoints()
-        tell(Event("finished", plan.steps, plan.steps))
+        peak = torch.cuda.max_memory_allocated() if place.gpu else 0
+        values = {"peak_bytes": peak, "expected_bytes": expected}
+        tell(Event("finished", plan.steps, plan.steps, values))
 
 
 def _work(

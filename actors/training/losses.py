@@ -17,9 +17,7 @@ import torch
 from torch.nn import functional
 
 from actors.training.batches import IGNORED
-
-PIECE_BYTES = 5 << 28
-"""Most bytes of logits that stand at a time, 1.25 GiB: a larger piece is no faster."""
+from actors.training.memory import PIECE_BYTES
 
 
 @cache

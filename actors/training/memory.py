@@ -10,16 +10,25 @@ Invariant: pure; the same numbers for a plan on paper and for the machine at han
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.training.losses import PIECE_BYTES
+from actors.training.events import Place
+from actors.training.settings import TrainingSettings
+from storage.errors import ConfigurationError
 
 GIB = 1 << 30
 FIXED_BYTES = GIB
 """CUDA's context, its libraries and their workspaces."""
 SPARE = 0.04
 """Share of a GPU that the allocator loses between blocks."""
+PIECE_BYTES = 5 << 28
+"""Most bytes of logits that stand at a time, 1.25 GiB: a larger piece is no faster."""
+BYTES_A_WEIGHT = 16
+"""Weight, gradient and two moments, in float32."""
+WORKER_BYTES = 4 * GIB
+"""torch, CUDA's libraries, pinned batches, and the conversations of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +52,9 @@ class ModelShape:
         heads = config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // heads
         fewer = getattr(config, "num_key_value_heads", None) or heads
+        wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
         return cls(
-            config.hidden_size, config.intermediate_size, config.num_hidden_layers,
+            config.hidden_size, wide, config.num_hidden_layers,
             heads * size, fewer * size, config.vocab_size, bool(config.tie_word_embeddings),
         )  # fmt: skip
 
@@ -119,10 +129,6 @@ class Estimate:
         return f"{self.total / GIB:.1f} GiB ({parts})"
 
 
-BYTES_A_WEIGHT = 16
-"""Weight, gradient and two moments, in float32."""
-
-
 def estimate(shape: ModelShape, plan: Plan) -> Estimate:
     """Peak of a GPU of one worker."""
     whole, unit = shape.parameters, plan.element
@@ -146,22 +152,76 @@ def estimate(shape: ModelShape, plan: Plan) -> Estimate:
 
 def recomputed_layers(shape: ModelShape, plan: Plan, memory: int) -> int | None:
     """Fewest layers to compute twice so that a GPU's `memory` suffices; None: it never does."""
-    from dataclasses import replace
+    counts = range(shape.layers + 1)
+    fits = (n for n in counts if estimate(shape, replace(plan, recomputed=n)).total <= memory)
+    return next(fits, None)
 
-    for count in range(shape.layers + 1):
-        if estimate(shape, replace(plan, recomputed=count)).total <= memory:
-            return count
-    return None
+
+def settled(shape: ModelShape, plan: Plan, setting: bool | str, memory: int | None) -> Plan:
+    """The plan with its number of layers that are computed twice.
+
+    setting: `spread.gradient_checkpointing`; memory: bytes of the GPU, None on a processor. Raises
+    ConfigurationError, with the numbers, where they can't fit.
+    """
+    if memory is None:
+        return replace(plan, recomputed=shape.layers if setting is True else 0)
+    count = recomputed_layers(shape, plan, memory) if setting == "auto" else None
+    if count is None:
+        count = 0 if setting is False else shape.layers
+    made = replace(plan, recomputed=count)
+    needed = estimate(shape, made)
+    if needed.total > memory:
+        remedies = ["lower spread.micro_tokens"]
+        remedies += [] if count else ["set spread.gradient_checkpointing to auto"]
+        remedies += [f"raise spread.workers above {plan.parts} under spread.strategy fsdp"]
+        raise ConfigurationError(
+            f"the training needs {needed} of a GPU, which has {memory / GIB:.1f}: "
+            + ", or ".join(remedies)
+        )
+    return made
+
+
+def memory_plan(
+    settings: TrainingSettings, shape: ModelShape, micro_tokens: int, memory: int | None
+) -> Plan:
+    """How a training is spread over GPUs of so much memory. Raises ConfigurationError."""
+    spread = settings.spread
+    plan = Plan(
+        parts=spread.workers if spread.strategy == "fsdp" else 1,
+        micro_tokens=micro_tokens,
+        element=4 if settings.learning.precision == "float32" else 2,
+    )
+    return settled(shape, plan, spread.gradient_checkpointing, memory)
+
+
+def check_host(shape: ModelShape, workers: int, memory: int) -> None:
+    """Whether a machine with `memory` bytes holds its `workers`. Raises ConfigurationError."""
+    needed = host_bytes(shape, workers)
+    if needed > memory:
+        raise ConfigurationError(
+            f"the training needs {needed / GIB:.1f} GiB of the memory of a machine with {workers} "
+            f"workers, which has {memory / GIB:.1f}: spread them over more machines"
+        )
 
 
 def host_bytes(shape: ModelShape, workers: int, stored: int = 2) -> int:
-    """Peak of the host of the first worker: the finished model as a whole, as it is stored, and
-    what the workers of the machine take."""
+    """Peak of a host with GPUs: the finished model as a whole, in the precision that it is stored
+    in, on the first worker's, and what its workers take."""
     return shape.parameters * stored + workers * WORKER_BYTES
 
 
-WORKER_BYTES = 4 * GIB
-"""torch, CUDA's libraries, pinned batches, and the conversations of a run."""
+def gpu_memory(place: Place) -> int | None:
+    """Bytes of this worker's GPU; None where it works on a processor."""
+    if not place.gpu:
+        return None
+    import torch
+
+    return int(torch.cuda.mem_get_info(place.local_rank % torch.cuda.device_count())[1])
+
+
+def host_memory() -> int:
+    """Bytes of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _kept_by_a_layer(shape: ModelShape, plan: Plan) -> int:

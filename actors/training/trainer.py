@@ -154,7 +154,7 @@ class StepTrainer:
         """What happens to gradients and gathered weights behind a micro-batch.
 
         Parts: gradients are summed over the workers at once, so that nobody keeps whole ones.
-        Copies: they are summed when the update is complete, and the weights stay gathered till then.
+        Copies: they are summed at the end of an update; till then the weights stay gathered.
         """
         if not self._sharded:
             self.learner.set_requires_all_reduce(last)
