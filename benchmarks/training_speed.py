@@ -3,6 +3,7 @@
     python -m benchmarks.training_speed --shape 1.5b                # on a GPU
     python -m benchmarks.training_speed --shape 7b --layers 8       # as many layers as fit
     python -m benchmarks.training_speed --shape tiny --profile      # on a processor, to try it
+    python -m benchmarks.training_speed --computed                  # memory on 8 and 16 GPUs
 
 A model of Qwen2.5's shape and vocabulary with random weights is trained by the product's own
 trainer on conversations of random tokens, 1,000 to 4,000 of them, all learnt. Timed are whole
@@ -34,7 +35,15 @@ from actors.training.attention import attention_name
 from actors.training.batches import Conversation, Corpus, StepPlan
 from actors.training.events import Place
 from actors.training.learner import build, process_group
-from actors.training.memory import GIB, Estimate, ModelShape, Plan, estimate
+from actors.training.memory import (
+    GIB,
+    Estimate,
+    ModelShape,
+    Plan,
+    estimate,
+    host_bytes,
+    recomputed_layers,
+)
 from actors.training.settings import LearningSettings
 from actors.training.trainer import StepTrainer
 from benchmarks.shapes import SHAPES, Shape
@@ -220,6 +229,27 @@ def said(found: dict[str, Any]) -> str:
     return line
 
 
+def computed(memory: int = 79 * GIB) -> str:
+    """What the published shapes would take of GPUs of 80 GB, sharded over all of them."""
+    lines = [
+        "| base | GPUs | layers computed twice | GiB of a GPU | weights and optimizer | gathered "
+        "| activations | beside them | GiB of a host of 8 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("1.5b", "7b", "32b"):
+        shape = ModelShape.of(configuration(SHAPES[name]))
+        for workers in (8, 16):
+            plan = Plan(workers, 16384)
+            count = recomputed_layers(shape, plan, memory)
+            plan = replace(plan, recomputed=shape.layers if count is None else count)
+            found = estimate(shape, plan)
+            parts = (found.total, found.weights, found.gathered, found.activations, found.beside)
+            sizes = [f"{size / GIB:.1f}" for size in (*parts, host_bytes(shape, 8))]
+            twice = f"{plan.recomputed} of {shape.layers}" + (" and does not fit" * (count is None))
+            lines.append(f"| {name.upper()} | {workers} | {twice} | {' | '.join(sizes)} |")
+    return "\n".join(lines)
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -234,6 +264,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--warm", type=int, default=1, help="updates that are not timed")
     made.add_argument("--precision", choices=("float32", "bfloat16"))
     made.add_argument("--attention", default="packed")
+    made.add_argument("--computed", action="store_true", help="memory on paper; nothing is run")
     made.add_argument("--profile", action="store_true", help="of one update")
     made.add_argument("--rows", type=int, default=25, help="of the profile")
     return made
@@ -241,7 +272,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Measure; for people to standard error, JSON to standard output."""
-    found = measure(parser().parse_args(given))
+    asked = parser().parse_args(given)
+    if asked.computed:
+        print(computed())
+        return 0
+    found = measure(asked)
     print(said(found), file=sys.stderr)
     print(json.dumps(found))
     return 0

@@ -75,9 +75,12 @@ def _each(
 ) -> torch.Tensor:  # fmt: skip
     lengths = starts.diff().tolist()
     shared = query.shape[1] != key.shape[1]
+    sides = (side.split(lengths, dim=2) for side in (query, key, value))
     parts = [
-        scaled_dot_product_attention(*sides, None, 0.0, True, scale=scaling, enable_gqa=shared)
-        for sides in zip(*(side.split(lengths, dim=2) for side in (query, key, value)), strict=True)
+        scaled_dot_product_attention(
+            one, two, three, is_causal=True, scale=scaling, enable_gqa=shared
+        )
+        for one, two, three in zip(*sides, strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2)
 

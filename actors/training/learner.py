@@ -98,6 +98,8 @@ def process_group(place: Place) -> Iterator[torch.device]:
     if place.gpu:
         device = torch.device("cuda", place.local_rank % torch.cuda.device_count())
         torch.cuda.set_device(device)
+        # Passes of ever other lengths would leave holes that nothing fits into.
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
     own = not distributed.is_initialized()
     if own:
         backend = "cpu:gloo,cuda:nccl" if place.gpu else "gloo"

@@ -21,6 +21,8 @@ from storage.errors import ConfigurationError
 GIB = 1 << 30
 FIXED_BYTES = GIB
 """CUDA's context, its libraries and their workspaces."""
+EXCHANGE_BYTES = 2 * GIB
+"""NCCL's buffers, where several workers exchange weights and gradients."""
 SPARE = 0.04
 """Share of a GPU that the allocator loses between blocks."""
 PIECE_BYTES = 5 << 28
@@ -103,7 +105,8 @@ class Estimate:
     weights: int
     """With gradients and the optimizer's state, in float32."""
     gathered: int
-    """For a pass: all weights where each worker has all of them, else two layers and the tables."""
+    """For a pass: all weights where each worker has all of them, else the tables, a layer at work
+    and the next one, each of them twice while it is gathered."""
     activations: int
     beside: int
     """Beside all activations: a piece of logits and the head's gradient, or a layer's gradients on
@@ -132,7 +135,8 @@ class Estimate:
 def estimate(shape: ModelShape, plan: Plan) -> Estimate:
     """Peak of a GPU of one worker."""
     whole, unit = shape.parameters, plan.element
-    held = shape.tables + 2 * shape.layer if plan.parts > 1 else whole
+    shared = plan.parts > 1
+    held = shape.tables + 4 * shape.layer if shared else whole
     kept = shape.layers - plan.recomputed
     token = kept * _kept_by_a_layer(shape, plan)
     if plan.recomputed:  # their inputs, and all of the one that is at work
@@ -147,6 +151,7 @@ def estimate(shape: ModelShape, plan: Plan) -> Estimate:
         activations=token * plan.micro_tokens,
         beside=max(piece + head * (4 + unit), shape.layer * moving + head * unit),
         tables=shape.tables * moving,
+        fixed=FIXED_BYTES + (EXCHANGE_BYTES if shared else 0),
     )
 
 

@@ -83,7 +83,7 @@ class StepTrainer:
         self._pad = pad
         self._sharded = sharded
         self.optimizer = _optimizer(learner, learning)
-        self._factor = _schedule(learning, plan.steps)
+        self._factor = schedule(learning, plan.steps)
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: tuple[int, Future[list[Tensors]]] | None = None
 
@@ -209,7 +209,7 @@ def _optimizer(learner: Learner, learning: LearningSettings) -> torch.optim.Opti
     return torch.optim.AdamW(groups, lr=learning.rate, betas=(0.9, learning.beta2), fused=True)
 
 
-def _schedule(learning: LearningSettings, steps: int) -> Any:
+def schedule(learning: LearningSettings, steps: int) -> Any:
     """The share of the rate at an update, by transformers' schedules."""
     from transformers import get_scheduler
 
