@@ -62,7 +62,8 @@ class Keeper:
 
     def updated(self, step: int, update: Update) -> None:
         """After update number `step`, counted from 1. Raises ConfigurationError for a loss that
-        is no number."""
+        is no number.
+        """
         now = time.monotonic()
         tokens = sum(self._plan.lengths[one] for one in self._plan.members(step - 1))
         values = {

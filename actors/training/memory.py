@@ -211,7 +211,8 @@ def check_host(shape: ModelShape, workers: int, memory: int) -> None:
 
 def host_bytes(shape: ModelShape, workers: int, stored: int = 2) -> int:
     """Peak of a host with GPUs: the finished model as a whole, in the precision that it is stored
-    in, on the first worker's, and what its workers take."""
+    in, on the first worker's, and what its workers take.
+    """
     return shape.parameters * stored + workers * WORKER_BYTES
 
 

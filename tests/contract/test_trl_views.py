@@ -16,9 +16,9 @@ import pytest
 
 from storage.datasets.download import download
 from storage.datasets.view import FOLDER
-from tests.contract.tiny_model import make_tiny_model
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import finish
+from tests.support.tiny_model import make_tiny_model
+from workflows.runs.run import finish
 from workflows.views.catalogue import VIEWS
 
 pytestmark = pytest.mark.slow

@@ -28,10 +28,10 @@ from storage.objects.opening import open_store
 from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Response
 from storage.runs.run import Run
-from tests.golden import check_golden
-from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
-from tests.scripted_world import InProcessSandbox, world_problems, write_problems
+from tests.support.golden import check_golden
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import InProcessSandbox, world_problems, write_problems
 from workflows.evaluation import run as evaluate
 from workflows.evaluation.processbench import Judgement, score
 from workflows.evaluation.run import Evaluation, Verifier
@@ -41,9 +41,8 @@ from workflows.refinement import turns as refine
 from workflows.refinement.run import RefineConfig
 from workflows.refinement.turns import Refinement
 from workflows.runs.driving import continue_run
-from workflows.schedule.floor import floor_of
+from workflows.runs.workers import StageMaker, floor_of
 from workflows.scoring.settings import ScoreConfig
-from workflows.stages.maker import StageMaker
 
 VERIFIER = "tests.scripted_verifier:verifier"
 BLIND, MUTE = f"{__name__}:blind", f"{__name__}:mute"
@@ -80,7 +79,7 @@ class Here:
         self.worked: Counter[str] = Counter()
         monkeypatch.setattr(
             "workflows.runs.site.Site.complete",
-            lambda site, run, config, makers: self.complete(run, config),
+            lambda site, run, config: self.complete(run, config),
         )
 
     def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:
@@ -102,7 +101,7 @@ class OneStage(LocalCluster):
     """Workers of a road of one stage."""
 
     def __init__(self, run: Run, stages: Mapping[str, Processor], config: Any) -> None:
-        super().__init__(run, lambda role: stages, floor_of(config.floor))
+        super().__init__(run, lambda role: stages, floor_of(config))
         self._reads = {stage.name: stage.reads for stage in config.road}
         self._made = stages
 

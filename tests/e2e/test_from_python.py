@@ -15,9 +15,9 @@ import pytest
 
 import stepmill
 from storage.errors import ConfigurationError, NothingFound
-from tests.scripted_world import write_problems
 from tests.support.scripted_build import CONFIG, GIVEN, Build, configure
-from workflows.builds.build import finish
+from tests.support.scripted_world import write_problems
+from workflows.runs.run import finish
 
 ROOT = Path(__file__).parents[2]
 

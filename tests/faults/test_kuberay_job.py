@@ -22,8 +22,8 @@ from typer.main import get_command
 
 from launch.cli.main import app
 from launch.config import load
-from tests.faults.test_kuberay_values import custom
-from workflows.runs.placing import placements
+from tests.support.kuberay import custom
+from workflows.runs.workload import placements
 from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]

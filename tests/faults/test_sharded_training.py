@@ -17,8 +17,8 @@ from actors.training.loop import train
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
-from tests.sharded_workers import train_together
-from tests.training_world import losses, notes_of, taught_run, tiny_base
+from tests.support.sharded_workers import train_together
+from tests.support.training_world import losses, notes_of, taught_run, tiny_base
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import job_of, start_training, write_out
 
@@ -107,7 +107,8 @@ def test_two_draw_the_curve_of_one_and_end_at_its_weights(world: World, name: st
 @pytest.mark.parametrize("strategy", ["fsdp", "ddp"])
 def test_two_in_bfloat16_add_up_as_one_does(world: World, strategy: Any) -> None:
     """Each pass is the same; sums over workers and micro-batches are float32, so that only what
-    follows from their order differs. Against float32, two percent."""
+    follows from their order differs. Against float32, two percent.
+    """
     half = replace(LEARNING, precision="bfloat16")
     config, alone = world.training(
         f"half-alone-{strategy}", SpreadSettings(micro_tokens=4096), learning=half

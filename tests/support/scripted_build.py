@@ -12,18 +12,18 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.rows.kinds import Record, Rows
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import (
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
     InProcessSandbox,
     ScriptedWorld,
     scripted_build,
     world_problems,
     write_problems,
 )
-from workflows.builds.build import start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 GIVEN = world_problems(14)
 CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})

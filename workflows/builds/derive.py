@@ -34,9 +34,9 @@ from storage.rows.schemas import kind_of
 from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
 from storage.runs.specs import Difference, Spec, differences
-from workflows.builds.build import Planned, create_run
-from workflows.builds.configuration import BuildConfig
 from workflows.road import INPUT_STAGE, StageSpec
+from workflows.runs.configuration import RunConfig
+from workflows.runs.starting import Planned, create_run
 from workflows.stages import OURS, road_of, stages_named
 from workflows.stages.kit import Stage
 
@@ -98,7 +98,8 @@ def _reached(
     found: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
 ) -> str | None:
     """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
-    None where it reaches no stage of this road, but one that is `known`."""
+    None where it reaches no stage of this road, but one that is `known`.
+    """
     for stage in road:
         if _reaches(found, asked, stage):
             return stage.name
@@ -147,7 +148,7 @@ def _made_here(stage: StageSpec) -> bool:
     return stage.role == "cpu" and not stage.runs_code
 
 
-def start_derived(config: BuildConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
+def start_derived(config: RunConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
     """Create a run that takes over what it may, or open it. Nothing is stored of a refused one.
 
     Raises SpecMismatch, ConfigurationError and as `create_run` does.

@@ -38,14 +38,12 @@ from workflows.estimation.posterior import (
     believe_by_rule,
     without_success,
 )
-from workflows.settings import EstimateSettings, LabelSettings
+from workflows.settings import SMOOTHED, EstimateSettings, LabelSettings
 
-SMOOTHED = frozenset({"two_round", "adaptive"})
-"""Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
 HARD_ONLY = frozenset({"first_success", "binary_search"})
 """Budgets that know only whether MC > 0."""
 DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}
-"""What `delta` is where it is not set, chosen on `benchmarks/label_worlds.py`."""
+"""What `delta` is where it is not set, chosen on `benchmarks/labels/label_worlds.py`."""
 
 
 def decide(
@@ -144,7 +142,8 @@ class FirstSuccess(FixedBudget):
 
 class BinarySearch(FixedBudget):
     """`binary_search`: the first dead state of a wrong path by halving; a right one is taken to
-    have none."""
+    have none.
+    """
 
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES
 from storage.rows.records import Judgement, Path, PathLabels, Rationale
-from workflows.judging.ballots import NO_ERROR, Unread, judge_labels, verdicts
+from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
 from workflows.settings import ConsensusSettings, JudgeSettings
 
@@ -58,14 +58,16 @@ Source = Callable[[Evidence, ConsensusSettings, JudgeSettings], "list[Reading] |
 """One reading, or several of which any may agree."""
 
 
-def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Unread:
-    """The votes as one 0-based index or NO_ERROR; a reason where they give none.
+def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Unread | None:
+    """The votes as one 0-based first error, None: no step is wrong; a reason where they give none.
+
+    In votes, as they are stored, -1 says that no step is wrong, and None that one was unreadable.
 
     `majority`: the most frequent ballot, an unreadable one being a ballot too; a tie is a split.
     `unanimous`: all votes must be readable and equal. An index beyond the last of the `steps`
     steps is unreadable.
     """
-    ballots = [vote if vote is not None and NO_ERROR <= vote < steps else None for vote in votes]
+    ballots = [vote if vote is not None and -1 <= vote < steps else None for vote in votes]
     if aggregate == "unanimous":
         if not ballots or None in ballots:
             return Unread.JUDGE_UNREADABLE
@@ -77,7 +79,9 @@ def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int 
     if tied:
         return Unread.JUDGE_SPLIT
     index = ranked[0][0] if ranked else None
-    return Unread.JUDGE_UNREADABLE if index is None else index
+    if index is None:
+        return Unread.JUDGE_UNREADABLE
+    return None if index < 0 else index
 
 
 def _labels(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
@@ -100,7 +104,7 @@ def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[
     index = judge_index(of.rationale.votes, rule.aggregate, of.steps)
     if isinstance(index, Unread):
         return index
-    right = judge_labels(None if index == NO_ERROR else index, of.steps)
+    right = judge_labels(index, of.steps)
     return [Reading(tuple(right), scope="index")]
 
 

@@ -1,15 +1,20 @@
 """How any run begins: its spec, the settings to continue it with, and its input, each stored once.
 
-Invariant: repeated with the same spec it changes nothing, so that starting and continuing are one.
+Invariant: everything that decides the result is in the run's spec before any work starts; repeated
+with the same spec nothing changes, so that starting and continuing are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from actors.models.identity import model_identity
+from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import stage_rows
 from storage.rows.schemas import schema_versions
@@ -17,51 +22,93 @@ from storage.runs.commits import canonical_json
 from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
-from workflows.runs.configuration import RunConfig
+from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.runs.configuration import Given, RunConfig
+from workflows.settings import StageSettings
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
-def begin(config: RunConfig, spec: Spec, store: ObjectStore) -> Run:
-    """Create the run, or open it where it exists with the same spec, and keep its configuration.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would be, before anything of it is stored."""
 
-    Raises SpecMismatch with the fields that differ.
+    spec: Spec
+    given: Given
+
+
+def planned(
+    config: RunConfig, image_digest: str | None, rows: Sequence[Any] | None = None
+) -> Planned:
+    """Read the input, unless its rows are given, and freeze what the result depends on.
+
+    Raises InputError for a bad file and ConfigurationError for settings that contradict each other
+    or the input.
     """
-    run = Run.start(store, config.run, spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
-    return run
-
-
-def spec_of(
-    config: RunConfig,
-    binding: Mapping[str, Any],
-    stages: Sequence[str],
-    rows: Sequence[Any],
-    image_digest: str | None = None,
-) -> Spec:
-    """What the result of a run depends on.
-
-    `binding`: the settings that it depends on; `stages`: its road, the input first; `rows`: its
-    input.
-    """
-    return Spec(
-        configuration=dict(binding),
-        input_digest=input_digest(rows),
-        plan=ShardPlan(len(rows), config.shard_size),
+    given = config.read_input() if rows is None else Given(rows)
+    stages = (config.takes.stage, *(stage.name for stage in config.road))
+    spec = Spec(
+        configuration=config.binding,
+        input_digest=input_digest(given.rows),
+        plan=ShardPlan(len(given.rows), config.shard_size),
         models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
-        stages=tuple(stages),
+        stages=stages,
         schemas=schema_versions(stage_rows(stage).record for stage in stages),
     )
+    return Planned(spec, given)
 
 
-def begin_with_rows(
+def start_run(
     config: RunConfig,
-    binding: Mapping[str, Any],
-    stages: Sequence[str],
-    rows: Sequence[Any],
     store: ObjectStore,
-    image_digest: str | None = None,
+    image_digest: str | None,
+    rows: Sequence[Any] | None = None,
 ) -> Run:
-    """Begin a run as `spec_of` has it, and store its input. Raises SpecMismatch as `begin`."""
-    run = begin(config, spec_of(config, binding, stages, rows, image_digest), store)
-    run.store_input(rows)
+    """Create the run of `config`, or open it where it exists with the same spec.
+
+    Raises as `planned` and `create_run` do.
+    """
+    return create_run(config, store, planned(config, image_digest, rows))
+
+
+def create_run(
+    config: RunConfig,
+    store: ObjectStore,
+    wanted: Planned,
+    before_input: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Store what was planned; `before_input` may commit input that need not be stored again.
+
+    Raises SpecMismatch, with the fields that differ, and ConfigurationError for a budget whose
+    pilot says no.
+    """
+    chain, settings = None, config.settings
+    if isinstance(settings, StageSettings) and settings.needs_chain:
+        chain = fitted_chain(store, config.run, wanted.spec.models.get("completer", ""), settings)
+    run = Run.start(store, config.run, wanted.spec)
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
+    if chain is not None:
+        store_chain(run, chain)
+    before_input(run)
+    run.store_input(wanted.given.rows, wanted.given.drops)
     return run
+
+
+def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
+    """The configuration under a name that says what is done, and changes with whatever the result
+    depends on.
+    """
+    models = [model_identity(engine) for engine in config.engines.values()]
+    depends = canonical_json([config.binding, *models, input_digest(rows)])
+    name = f"{what}-{hashlib.sha256(depends).hexdigest()[:8]}"
+    return replace(config, run=re.sub(r"[^\w.-]+", "-", name))
+
+
+def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
+    """The configuration that the run was first started with, as plain values."""
+    try:
+        data: dict[str, Any] = json.loads(store.get(launch_key(run)))
+    except NothingFound:
+        raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
+    return data

@@ -67,7 +67,8 @@ def settings_of(texts: Iterable[str]) -> dict[str, Any]:
 
 def named_model(text: str) -> dict[str, str]:
     """`model`, and `revision` where one is named, of FOLDER, ORG/NAME[@REVISION], training:NAME or
-    the URL of a stored training."""
+    the URL of a stored training.
+    """
     if Path(text).is_dir():
         return {"model": str(Path(text).resolve())}
     if text.startswith("file:"):
@@ -91,8 +92,3 @@ def _set(raw: dict[str, Any], path: list[str], value: Any) -> None:
         raw[part] = inner if isinstance(inner, dict) else {}
         raw = raw[part]
     raw[path[-1]] = value
-
-
-def stored_score(raw: dict[str, Any], name: str) -> ScoreConfig:
-    """The configuration that a run keeps of itself. Raises ConfigurationError."""
-    return validated(_ADAPTER, raw, f"run {name}")

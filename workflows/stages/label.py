@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from actors.workers.contract import ShardResult, process_now
+from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.specs import Difference, Spec
-from workflows.estimation.budgets import SMOOTHED
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
 from workflows.estimation.smoothed import counted, smooth, unexplained
@@ -29,7 +28,7 @@ from workflows.labels.rule import Unlabelled, first_error
 from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.sampling.quota import pass_at_1
-from workflows.settings import LabelSettings, StageSettings
+from workflows.settings import SMOOTHED, LabelSettings, StageSettings
 from workflows.stages.kit import Kit, Stage
 
 
@@ -135,7 +134,7 @@ def _implied(
     return 1.0 if rules == {"binary_search"} and lives else None
 
 
-class LabelStage:
+class LabelStage(PureStage):
     """Stage `label`: thin around `path_labels`."""
 
     def __init__(self, settings: LabelSettings, chain: Chain | None = None) -> None:
@@ -180,9 +179,6 @@ class LabelStage:
                 "ended_before": len(selected) - len(going_on),
             },
         )
-
-    async def close(self) -> None:
-        """Nothing to release."""
 
 
 def by_path(rollouts: Sequence[StateRollouts]) -> dict[str, list[StateRollouts]]:

@@ -1,0 +1,103 @@
+"""How a worker of any run is made: engine and sandbox are opened, and its stages made of them.
+
+Invariant: a worker follows from the store, the run's name and its configuration alone, all of which
+can travel, so that a worker on any node makes the same stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from actors.engines.contract import Engine
+from actors.engines.opening import open_engine
+from actors.models.identity import model_identity
+from actors.sandbox.contract import Sandbox
+from actors.sandbox.paced import PacedSandbox
+from actors.workers.contract import Processor
+from actors.workers.ray_workers import MakeWorker
+from actors.workers.worker import ShardWorker
+from actors.workers.yields import Floor
+from storage.objects.opening import open_store
+from storage.runs.run import Run
+from workflows.answers.grading import grader
+from workflows.estimation.pilot import stored_chain
+from workflows.estimation.posterior import Chain
+from workflows.road import reads_by_stage
+from workflows.runs.configuration import RunConfig
+from workflows.settings import StageSettings
+from workflows.stages.kit import Kit
+
+
+@dataclass(frozen=True, slots=True)
+class StageMaker:
+    """Makes the stages of a run from its configuration."""
+
+    config: RunConfig
+    run_name: str
+    chain: Chain | None = None
+    """What the run's budget and labels need of its pilot; see `workflows.estimation.pilot`."""
+
+    async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
+        """Open engines and build the stages of one role.
+
+        Raises UserError for a model that can't be used and InfrastructureError.
+        """
+        if role == "cpu":
+            return self.pure(sandbox)
+        engine = await open_engine(self.config.engine(role), self.config.heal)
+        return self.around(role, engine, sandbox)
+
+    def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:
+        """The stages that need no model; without a sandbox those that run no code."""
+        return self.around("cpu", None, sandbox)
+
+    def around(
+        self, role: str, engine: Engine | None, sandbox: Sandbox | None
+    ) -> Mapping[str, Processor]:
+        """The stages of a role around an engine that is open already."""
+        config = self.config
+        settings = config.settings
+        models = {role: model_identity(of) for role, of in config.engines.items()}
+        graded_by = grader(settings.answers) if isinstance(settings, StageSettings) else None
+        return {
+            spec.name: stage.make(
+                Kit(
+                    self.run_name, settings, spec, models, config.sandbox.limits, self.chain,
+                    engine, sandbox, graded_by,
+                )
+            )
+            for spec, stage in zip(config.road, config.makes, strict=True)
+            if spec.role == role and (engine or sandbox or not spec.runs_code)
+        }  # fmt: skip
+
+
+def make_worker(
+    store: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
+) -> ShardWorker:
+    """A worker of one role; called inside its actor."""
+    if sandbox is not None and role in maker.config.engines:
+        sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
+    reads = reads_by_stage(maker.config.road)
+    opened = Run.open(open_store(store), maker.run_name)
+    stages = partial(maker.stages, role, sandbox)
+    return ShardWorker(opened, reads, stages, name, floor_of(maker.config))
+
+
+def floor_of(config: RunConfig) -> Floor | None:
+    """The floor of a run's stages; None: off."""
+    if config.floor == "off":
+        return None
+    makes = {stage.name: stage for stage in config.makes}
+    return Floor(config.floor, lambda stage, flaw: makes[stage].advice(flaw))
+
+
+def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:
+    """How a worker of each role is made, wherever it runs."""
+    settings, chain = config.settings, None
+    if isinstance(settings, StageSettings) and settings.needs_chain:
+        chain = stored_chain(run)
+    maker = StageMaker(config, run.name, chain)
+    roles = (*config.engines, "cpu")
+    return {role: partial(make_worker, run.store.url, maker, role) for role in roles}
