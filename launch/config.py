@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
 from workflows.builds.configuration import BuildConfig
+from workflows.inputs.places import resolved
 from workflows.runs.reading import local_model, read, store_url, validated
 from workflows.training.settings import TrainConfig
 
@@ -75,7 +76,11 @@ def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
     models = config.models
     return replace(
         config,
-        problems=str((folder / config.problems).resolve()),
+        problems=resolved(folder, config.problems),
+        leave_out=replace(
+            config.leave_out,
+            against=tuple(resolved(folder, name) for name in config.leave_out.against),
+        ),
         store=store_url(config.store),
         models=replace(
             models, **{of.name: engine(getattr(models, of.name)) for of in fields(models)}

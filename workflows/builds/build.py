@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from storage.datasets.dataset import assemble
@@ -27,8 +26,9 @@ from storage.runs.specs import Spec
 from workflows.answers import check_reference
 from workflows.builds.configuration import BuildConfig, binding
 from workflows.estimation.pilot import fitted_chain, store_chain
-from workflows.inputs.problems import checked_problems
+from workflows.inputs.problems import Checked, checked_problems
 from workflows.road import INPUT_STAGE
+from workflows.runs.checks import Finding, attempt
 from workflows.runs.starting import begin, spec_of
 from workflows.settings import StageSettings
 from workflows.stages import described, road_of, stages_named
@@ -42,22 +42,50 @@ class Planned:
     problems: list[Problem]
     dropped: tuple[Drop, ...] = ()
     """Problems of the file that are left out."""
+    said: tuple[str, ...] = ()
+    """How the file was read, and what is left out or doubtful of it."""
 
 
-def planned(config: BuildConfig, image_digest: str | None) -> Planned:
-    """Read the problems and freeze what the result depends on.
+def problems_of(config: BuildConfig) -> Checked:
+    """The problems of a configuration. Raises InputError."""
+    return checked_problems(
+        config.problems,
+        config.limit,
+        check_reference,
+        config.stages.answers.unusual,
+        columns=config.columns,
+        leave_out=config.leave_out,
+    )
+
+
+def check_problems(config: BuildConfig, read: list[Checked] | None = None) -> Finding:
+    """Whether the problems can be read; appends them to `read`."""
+
+    def look() -> str:
+        found = problems_of(config)
+        if read is not None:
+            read.append(found)
+        dropped = f", {len(found.dropped):,} left out" if found.dropped else ""
+        return f"{len(found.problems):,} in {config.problems}{dropped}"
+
+    return attempt("problems", look)
+
+
+def planned(
+    config: BuildConfig, image_digest: str | None, checked: Checked | None = None
+) -> Planned:
+    """Freeze what the result depends on; `checked`: the problems, where they were read already.
 
     Raises InputError for a bad file of problems and ConfigurationError for a budget that can't
     give the labels.
     """
     check_settings(config.stages)
-    unusual = config.stages.answers.unusual
-    checked = checked_problems(Path(config.problems), config.limit, check_reference, unusual)
+    checked = checked or problems_of(config)
     for stage in stages_named(config.stages.road):
         stage.check_input(config.stages, checked.problems)
     road = (INPUT_STAGE, *config.stages.road)
     spec = spec_of(config, binding(config), road, checked.problems, image_digest)
-    return Planned(spec, checked.problems, checked.dropped)
+    return Planned(spec, checked.problems, checked.dropped, checked.said)
 
 
 def check_settings(settings: StageSettings) -> None:

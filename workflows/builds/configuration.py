@@ -15,9 +15,10 @@ from pydantic import WrapValidator
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from storage.bounds import STRICT, Positive
+from workflows.inputs.shapes import Columns
 from workflows.road import StageSpec
 from workflows.runs.configuration import RunConfig
-from workflows.settings import StageSettings
+from workflows.settings import LeaveOutSettings, StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage
 from workflows.stages.own_settings import validated_settings
@@ -49,7 +50,13 @@ class BuildConfig(RunConfig):
     __pydantic_config__ = STRICT
 
     problems: str
-    """JSON lines or Parquet file with problem_id, problem, answer; relative to this file."""
+    """File of problems, relative to this file: JSON lines, JSON, CSV, TSV or Parquet, also .gz or
+    .zst; a folder or pattern of such files; s3://BUCKET/KEY; hf://datasets/NAME (docs/problems.md).
+    """
+    columns: Columns = field(default_factory=dict)
+    """What the columns are called where they have none of the known names: `{problem: question,
+    answer: gold}`. Without an answer it is the last box of `reference_solution`."""
+    leave_out: LeaveOutSettings = field(default_factory=LeaveOutSettings)
     limit: Positive | None = None
     """Take only the first so many problems."""
     shard_size: Positive = 64

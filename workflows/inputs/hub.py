@@ -8,6 +8,7 @@ Invariant: whatever keeps a dataset from being had is one line.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from actors.models.hub import unreachable
 from storage.errors import InputError, first_line
-from workflows.inputs.places import File
+from workflows.inputs.places import File, opened
 
 SCHEME = "hf://"
 _OPTIONS = ("config", "split")
@@ -50,6 +51,8 @@ def hub_rows(url: str) -> tuple[str, Iterator[tuple[str, Any]]]:
     if said and "HF_HUB_OFFLINE" not in said:
         raise InputError(f"{url}: {said}, or set HF_HUB_OFFLINE=1 to read what was fetched before")
     datasets.disable_progress_bars()
+    for library in ("datasets", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     with _explained(of, said):
         config = of.options.get("config")
         found = datasets.load_dataset(of.name, config, revision=of.revision)
@@ -75,7 +78,7 @@ def hub_file(url: str) -> File | None:
     with _explained(of, said):
         path = hf_hub_download(of.name, of.file, repo_type="dataset", revision=of.revision,
                                local_files_only=bool(said))  # fmt: skip
-    return File(url, partial(Path(path).open, "rb"))
+    return File(url, partial(opened, Path(path)))
 
 
 def _rows(split: Any) -> Iterator[tuple[str, Any]]:
@@ -90,13 +93,15 @@ def _rows(split: Any) -> Iterator[tuple[str, Any]]:
 def _explained(of: Dataset, said: str) -> Iterator[None]:
     """What the two libraries raise, as one line."""
     from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     try:
         yield
     except DatasetNotFoundError as error:
         hint = said or "correct its name, or set HF_TOKEN for one that is private or gated"
         raise InputError(f"{of.url}: the hub has no dataset {of.name}: {hint}") from error
+    except RemoteEntryNotFoundError as error:
+        raise InputError(f"{of.url}: it has no {of.file}") from error
     except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
         if "config" in str(error).casefold() and "pick one" in str(error).casefold():
             raise InputError(f"{of.url}: {_configs(str(error))}") from error

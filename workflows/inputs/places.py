@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from storage.errors import InputError, NothingFound
+from storage.objects.opening import open_store
 
 COMPRESSED = (".gz", ".gzip", ".zst", ".bz2")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -33,14 +33,19 @@ class File:
 
     name: str
     """As messages call it."""
-    open: Callable[[], BinaryIO]
+    open: Callable[[], io.BufferedReader]
     """Raises OSError and what a store raises."""
 
     @property
     def suffix(self) -> str:
         """The kind of the table, without the ending of its compression."""
-        name = PurePosixPath(self.name.partition("?")[0].lower())
-        return name.with_suffix("").suffix if name.suffix in COMPRESSED else name.suffix
+        return kind_of(self.name.partition("?")[0])
+
+
+def kind_of(name: str) -> str:
+    """`.jsonl` of `problems.jsonl.gz`."""
+    path = PurePosixPath(name.lower())
+    return path.with_suffix("").suffix if path.suffix in COMPRESSED else path.suffix
 
 
 def is_url(source: str) -> bool:
@@ -74,14 +79,19 @@ def files_of(source: str, what: str = "problems") -> list[File]:
 
 
 def _local(path: Path) -> File:
-    return File(str(path), partial(path.open, "rb"))
+    return File(str(path), partial(opened, path))
+
+
+def opened(path: Path) -> io.BufferedReader:
+    """A file of this machine, to read its bytes."""
+    return path.open("rb")
 
 
 def _is_table(key: str) -> bool:
     """Whether a file below a folder is a table, by its name."""
     parts = PurePosixPath(key).parts
     hidden = any(part.startswith((".", "_")) for part in parts)
-    return not hidden and parts[-1] not in _ABOUT and File(key, io.BytesIO).suffix in TABLES
+    return not hidden and parts[-1] not in _ABOUT and kind_of(key) in TABLES
 
 
 def _check_splits(source: str, names: Sequence[str]) -> None:
@@ -101,17 +111,15 @@ def _check_splits(source: str, names: Sequence[str]) -> None:
 
 def _bucket(url: str) -> list[File]:
     """An object, or the tables below a prefix."""
-    from storage.objects.opening import open_store
-
     parts = urlsplit(url)
     folder, _, name = parts.path.strip("/").rpartition("/")
-    alone = File(name, io.BytesIO).suffix
+    alone = kind_of(name)
     store = open_store(urlunsplit(parts._replace(path=folder if alone else parts.path)))
     address = store.url.partition("?")[0].rstrip("/")
 
-    def object_of(key: str) -> BinaryIO:
+    def object_of(key: str) -> io.BufferedReader:
         try:
-            return io.BytesIO(store.get(key))
+            return io.BufferedReader(io.BytesIO(store.get(key)))
         except (NothingFound, ValueError):
             raise InputError(f"{address}/{key}: no such object: correct `problems`") from None
 

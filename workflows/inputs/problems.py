@@ -23,7 +23,7 @@ from storage.rows.records import Drop, Problem
 from workflows.inputs.hub import SCHEME, hub_file, hub_rows
 from workflows.inputs.overlap import Benchmarks, key_of
 from workflows.inputs.places import files_of
-from workflows.inputs.shapes import OWN, Shape, problem_column, shape_of
+from workflows.inputs.shapes import OWN, Columns, Shape, problem_column, shape_of
 from workflows.inputs.tables import NotARow, Rows, file_rows
 from workflows.settings.inputs import LeaveOutSettings
 
@@ -64,7 +64,8 @@ class Found:
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.place}: {self.said}"
+        item = "" if self.item == self.place else f" ({self.item})"
+        return f"{self.place}{item}: {self.said}"
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ def look(
     check_answer: Callable[[str], None],
     *,
     limit: int | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     against: Sequence[str] = (),
     on_row: Callable[[int], None] = lambda rows: None,
 ) -> Looked:
@@ -159,7 +160,7 @@ def checked_problems(
     check_answer: Callable[[str], None],
     unusual: str = "drop",
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     leave_out: LeaveOutSettings | None = None,
 ) -> Checked:
     """What a build takes of a place. Raises InputError as `look`, and for what is to be refused.
@@ -188,6 +189,18 @@ def checked_problems(
     dropped = tuple(Drop(name, found.reason, str(found)) for name, found in first.items())
     kept = [found for found in looked.doubtful if found.reason not in dropping]
     return Checked(problems, dropped, (*looked.read_as, *_notes(gone, "dropped"), *_notes(kept)))
+
+
+def read_problems(source: str | Path) -> Iterator[Problem]:
+    """The problems of a place, one at a time. Raises InputError at the first row that is none."""
+    ids: dict[str, str] = {}
+    for place, row, shape in _rows(str(source), None, []):
+        try:
+            problem = _problem(row, shape, ids)
+        except InputError as error:
+            raise InputError(f"{source}, {place}: {error}") from None
+        ids[problem.problem_id] = place
+        yield problem
 
 
 def is_sentence(answer: str) -> bool:
@@ -219,8 +232,8 @@ def _once(check_answer: Callable[[str], None]) -> Callable[[str], None]:
                 check_answer(answer)
             except InputError as error:
                 known[answer] = error
-        if (error := known[answer]) is not None:
-            raise error
+        if (found := known[answer]) is not None:
+            raise found
 
     return check
 
@@ -238,7 +251,7 @@ def _tables(source: str) -> Iterator[tuple[str, str, Rows]]:
 
 
 def _rows(
-    source: str, columns: Mapping[str, str] | None, read_as: list[str]
+    source: str, columns: Columns | None, read_as: list[str]
 ) -> Iterator[tuple[str, Any, Shape]]:
     """(place, row, how it is read); appends to `read_as` what is said of each table."""
     for name, prefix, rows in _tables(source):
@@ -256,12 +269,15 @@ def _rows(
 
 def _texts(source: str) -> Iterator[str]:
     """The texts of a benchmark's problems, whatever else it has."""
-    for name, _, rows in _tables(source):
-        for place, row in rows:
+    texts = 0
+    for _, _, rows in _tables(source):
+        for _, row in rows:
             column = problem_column(row) if isinstance(row, Mapping) else None
-            if column is None:
-                raise InputError(f"{name}, {place}: has no column `problem` or `question`")
-            yield str(row[column])
+            if column is not None and row[column]:
+                texts += 1
+                yield str(row[column])
+    if not texts:
+        raise InputError(f"{source}: no row of this benchmark has a `problem` or a `question`")
 
 
 def _listed(found: Sequence[Found], between: str) -> str:

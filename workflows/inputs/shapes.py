@@ -49,6 +49,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 Field = Literal[
     "problem_id", "problem", "answer", "level", "subject", "source", "reference_solution"
 ]
+Columns = Mapping[Field, str]
+"""Field of a problem -> its column, as a person says it."""
 Answer = Literal["column", "box", "hashes"]
 
 
@@ -83,17 +85,17 @@ class Shape:
         identity = made_id(text) if named is None else required_text(row, named, numbers=True)
         if self.answer == "box":
             solution = required_text(row, self.columns["reference_solution"])
-            answer = read_answer(solution)
-            if answer is None:
+            boxed = read_answer(solution)
+            if boxed is None:
                 raise UnusualAnswer(r"the solution has no \boxed{} answer")
-            return Problem(identity, text, answer, **optional)
-        answer = required_text(row, self.columns["answer"], numbers=True)
+            return Problem(identity, text, boxed, **optional)
+        answer: str = required_text(row, self.columns["answer"], numbers=True)
         if self.answer == "hashes":
-            solution, found, answer = answer.rpartition("####")
+            told, found, answer = answer.rpartition("####")
             answer = answer.strip().replace(",", "")
             if not found or not answer:
                 raise InputError(f"`{self.columns['answer']}` has no answer behind `####`")
-            optional["reference_solution"] = _ANNOTATION.sub("", solution).strip()
+            optional["reference_solution"] = _ANNOTATION.sub("", told).strip()
         elif answer.strip().casefold() in _NO_ANSWERS and self.name == NUMINA_1_5:
             raise UnusualAnswer(f"its answer is {answer!r}: there is none to compare with")
         return Problem(identity, text, answer, **optional)
@@ -114,7 +116,7 @@ def made_id(problem: str) -> str:
     return hashlib.sha256(problem.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def shape_of(rows: Sequence[Any], named: Mapping[str, str] | None = None) -> Shape:
+def shape_of(rows: Sequence[Any], named: Columns | None = None) -> Shape:
     """How a table is read whose first rows these are: as a person says, or by its columns.
 
     `named`: field of a problem -> column. Raises InputError where no row has what is needed.
@@ -135,13 +137,13 @@ def problem_column(row: Mapping[str, Any]) -> str | None:
     return _aliases(row).get("problem")
 
 
-def _named(row: Mapping[str, Any], named: Mapping[str, str]) -> Shape:
+def _named(row: Mapping[str, Any], named: Columns) -> Shape:
     for field, column in named.items():
         if column not in row:
             raise InputError(
                 f"`columns.{field}` is `{column}`, which is no column: {_columns(row)}"
             )
-    found = _aliases(row) | dict(named)
+    found = _aliases(row) | {str(field): column for field, column in named.items()}
     if "answer" not in named and "reference_solution" in named:
         found.pop("answer", None)
     if "problem" not in found or not {"answer", "reference_solution"} & found.keys():
@@ -163,9 +165,11 @@ def _aliases(row: Mapping[str, Any]) -> dict[str, str]:
         lower.setdefault(str(column).casefold(), str(column))
     found = {}
     for field, names in ALIASES.items():
-        column = next((lower[name] for name in names if name in lower), None)
-        if column is not None:
-            found[field] = column
+        known = [lower[name] for name in names if name in lower]
+        if field == "problem":  # some tables number their problems in a column of that name
+            known = [column for column in known if not isinstance(row[column], int)]
+        if known:
+            found[field] = known[0]
     return found
 
 
@@ -217,9 +221,7 @@ def _columns(row: Mapping[str, Any]) -> str:
     return f"its columns are {', '.join(names[:_MOST_NAMED])}{more}"
 
 
-def required_text(
-    row: Mapping[str, Any], name: str, where: str = "", numbers: bool = False
-) -> str:
+def required_text(row: Mapping[str, Any], name: str, where: str = "", numbers: bool = False) -> str:
     """A text that a row must have; with `numbers` a number is one too. Raises InputError."""
     said = f"{where}: " if where else ""
     value = row.get(name)

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,30 +65,29 @@ def file_rows(file: File) -> Rows:
         raise InputError(f"{file.name}: can't be read {kind}: {said}") from None
 
 
-def _unpacked(opened: BinaryIO, name: str) -> BinaryIO:
+def _unpacked(opened: io.BufferedReader, name: str) -> io.BufferedReader:
     """The file, decompressed where its first bytes say that it is compressed."""
     start = opened.read(4)
     opened.seek(0)
     for mark, kind in _PACKED.items():
         if start.startswith(mark):
             packed = pa.CompressedInputStream(pa.PythonFile(opened, "r"), kind)
-            return io.BufferedReader(packed)  # type: ignore[arg-type]
+            return io.BufferedReader(packed)
     if start.startswith(b"PK"):
         raise InputError(f"{name}: is a zip or Excel file: unpack it, or export it as CSV")
     return opened
 
 
-def _rows(file: File, opened: BinaryIO) -> Rows:
-    buffered = opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened)  # type: ignore[arg-type]
-    start = buffered.peek(4)[:4]
+def _rows(file: File, opened: io.BufferedReader) -> Rows:
+    start = opened.peek(4)[:4]
     if file.suffix == ".parquet" or start == b"PAR1":
-        return _parquet(buffered)
+        return _parquet(opened)
     if start.startswith(_WIDE) or b"\0" in start:
         raise InputError(
             f"{file.name}: is UTF-16 or UTF-32: save it as UTF-8, or: "
             f"iconv -f UTF-16 -t UTF-8 {file.name} > utf8{file.suffix}"
         )
-    lines = _lines(io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape"), file)
+    lines = _lines(io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape"), file)
     if file.suffix in (".csv", ".tsv"):
         return _cells(file, lines)
     return _json(file, lines)
@@ -171,6 +170,8 @@ def _of_value(file: File, value: Any, place: str = "row 1") -> Rows:
             yield place, value
             return
         value = value[lists[0]]
+        if all(isinstance(row, dict) and isinstance(row.get("row"), dict) for row in value):
+            value = [row["row"] for row in value]  # as the hub's viewer sends them
     elif not _of_objects(value) and value != []:
         yield "line 1", value
         return
@@ -200,9 +201,12 @@ def _cells(file: File, lines: Iterator[str]) -> Rows:
             if not cells:
                 continue
             if len(cells) != len(header):
-                yield place, NotARow(
-                    f"has {len(cells)} cells and the header {len(header)}: put a cell that holds "
-                    "a comma, a tab, a quote or a line's end into double quotes"
+                yield (
+                    place,
+                    NotARow(
+                        f"has {len(cells)} cells and the header {len(header)}: put a cell that "
+                        "holds a comma, a tab, a quote or a line's end into double quotes"
+                    ),
                 )
                 continue
             yield place, dict(zip(header, (cell or None for cell in cells), strict=True))
@@ -210,7 +214,7 @@ def _cells(file: File, lines: Iterator[str]) -> Rows:
         raise InputError(f"{file.name}, line {reader.line_num}: {error}") from None
 
 
-def _parquet(opened: BinaryIO) -> Rows:
+def _parquet(opened: io.BufferedReader) -> Rows:
     source = opened if opened.seekable() else pa.BufferReader(opened.read())
     number = 0
     for batch in pq.ParquetFile(source).iter_batches(batch_size=_BATCH):
