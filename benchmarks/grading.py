@@ -4,7 +4,7 @@ Mixes: the answers of MATH (or of any JSON lines file with "answer") against eac
 against themselves in another spelling, constants in different forms, and identities of functions,
 the only ones that need algebra in a worker process.
 
-    python benchmarks/grading.py --data ../shared/data/math_problems.jsonl
+    python -m benchmarks.grading --data FILE
 """
 
 from __future__ import annotations

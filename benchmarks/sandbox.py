@@ -1,6 +1,6 @@
 """Scripts per second through our sandbox, against the ways in which others run a script.
 
-    python benchmarks/sandbox.py [--seconds 20] [--out results.json]
+    python -m benchmarks.sandbox [--seconds 20] [--out results.json]
 
 In one run on one machine, one script at a time per slot and two slots for everybody:
 `ours` (per backend), `docker run` per script, `docker exec` into a warm container, and a bare

@@ -1,6 +1,7 @@
 """The scripted world as three module-level scripts, for configurations that name them.
 
 `kind: scripted`, `model: tests.scripted_models:policy`: a worker anywhere can open them.
+The path of a script is the model's identity, and golden runs hold it: this module does not move.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from functools import cache
 
 from actors.engines.contract import Chat
-from tests.scripted_world import ScriptedWorld, world_problems
+from tests.support.scripted_world import ScriptedWorld, world_problems
 
 PROBLEMS = int(os.environ.get("STEPMILL_SCRIPTED_PROBLEMS", "14"))
 

@@ -2,6 +2,7 @@
 truth, and doubts it by its seed.
 
 `kind: scripted`, `model: tests.scripted_verifier:verifier`: a worker anywhere can open it.
+The path of a script is the model's identity, and golden runs hold it: this module does not move.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from actors.engines.contract import Chat
 from demo import check, rationales
 from demo.problem import Problem
 from storage.rows.records import Response
-from tests.scripted_world import SLOPPY, world_problems
+from tests.support.scripted_world import SLOPPY, world_problems
 from workflows.formats import prompts
 from workflows.formats.conversation import QUESTION
 from workflows.formats.rationale import paragraphs

@@ -59,10 +59,10 @@ from storage.rows.records import (
     standing,
 )
 from storage.rows.records import Path as SolutionPath
-from tests import built_tokenizers
+from tests.support import built_tokenizers
 from tests.support.scripted_build import Build as ScriptedBuild
 from tests.support.scripted_build import configure
-from tests.training_world import examples, qwen25_tokenizer
+from tests.support.training_world import examples, qwen25_tokenizer
 from workflows.answers import check_reference, normal, read_answer
 from workflows.answers.grading import alike, grader
 from workflows.builds.build import finish

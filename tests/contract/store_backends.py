@@ -13,9 +13,9 @@ from storage.objects.opening import open_store
 from storage.objects.patience import Patience
 from storage.objects.s3 import S3Store
 from storage.objects.store import ObjectStore
-from tests.contract.ceph_server import shared_ceph
-from tests.contract.s3_servers import shared_ministack
-from tests.faults.fault_proxy import fault_proxy
+from tests.support.ceph_server import shared_ceph
+from tests.support.fault_proxy import fault_proxy
+from tests.support.s3_servers import shared_ministack
 
 OpenBackend = Callable[[Path], AbstractContextManager[ObjectStore]]
 

@@ -24,7 +24,7 @@ from actors.engines.scripted import ScriptedEngine
 from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
 from storage.rows.records import Message
-from tests.contract.tiny_model import make_tiny_model
+from tests.support.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 

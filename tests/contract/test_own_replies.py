@@ -25,9 +25,9 @@ from storage.errors import ItemError, SandboxUnavailable
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Example, Judgement, Problem, Rationale, standing
 from tests.contract.own_replies import TALLY, replies
-from tests.one_text import OneText
-from tests.unit.actors.test_executed_rationales import shown_invented, unlike_what_runs
-from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
+from tests.support.fake_sandbox import FakeSandbox, rows
+from tests.support.one_text import OneText
+from tests.support.shown_outputs import shown_invented, unlike_what_runs
 from workflows.formats.conversation import example_of
 from workflows.formats.executed import shown_unrun
 from workflows.formats.paper_form import PaperForm

@@ -16,14 +16,9 @@ from actors.engines.contract import Sampling
 from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.rows.records import Rationale, standing
-from tests.one_text import OneText
-from tests.unit.actors.test_executed_rationales import (
-    INVENTED,
-    printed,
-    shown_invented,
-    unlike_what_runs,
-)
-from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
+from tests.support.fake_sandbox import FakeSandbox, rows
+from tests.support.one_text import OneText
+from tests.support.shown_outputs import INVENTED, printed, shown_invented, unlike_what_runs
 from workflows.formats.paper_form import PaperForm
 from workflows.judging.seats import read_paragraphs
 from workflows.stages.rationalize import RationaleWriter

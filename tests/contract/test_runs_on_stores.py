@@ -14,8 +14,7 @@ from storage.objects.memory import MemoryStore
 from storage.objects.store import ObjectStore
 from storage.sweep import sweep
 from tests.contract.store_backends import BACKENDS
-from tests.unit.storage.test_sweep import stray
-from tests.unit.storage.whole_run import finished, started
+from tests.support.whole_run import finished, started, stray
 
 
 @pytest.fixture(

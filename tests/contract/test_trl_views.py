@@ -16,8 +16,8 @@ import pytest
 
 from storage.datasets.download import download
 from storage.datasets.view import FOLDER
-from tests.contract.tiny_model import make_tiny_model
 from tests.support.scripted_build import Build, configure
+from tests.support.tiny_model import make_tiny_model
 from workflows.builds.build import finish
 from workflows.views.catalogue import VIEWS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.tiny_model import make_tiny_model
+from tests.support.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
 

@@ -29,7 +29,7 @@ from actors.workers.worker import ShardWorker
 from launch.config import load
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
+from tests.support.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
 from workflows.builds.build import finish
 from workflows.builds.configuration import BuildConfig
 from workflows.road import reads_by_stage

@@ -21,7 +21,7 @@ from storage.runs import layout
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
 from storage.sweep import sweep
-from tests.golden import check_golden
+from tests.support.golden import check_golden
 from tests.support.scripted_build import Build, configure
 from workflows.builds.build import finish, planned
 from workflows.builds.configuration import BuildConfig

@@ -28,10 +28,10 @@ from storage.objects.opening import open_store
 from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Response
 from storage.runs.run import Run
-from tests.golden import check_golden
-from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import PROBLEMS, asked, verifier, world_responses
-from tests.scripted_world import InProcessSandbox, world_problems, write_problems
+from tests.support.golden import check_golden
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import InProcessSandbox, world_problems, write_problems
 from workflows.evaluation import run as evaluate
 from workflows.evaluation.processbench import Judgement, score
 from workflows.evaluation.run import Evaluation, Verifier

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from benchmarks.smollm2 import smollm2
-from tests.e2e.test_real_build import ROOT, stepmill
-from tests.scripted_world import world_problems, write_problems
+from tests.support.commands import ROOT, stepmill
+from tests.support.scripted_world import world_problems, write_problems
 
 LLAMA_3 = (
     "{%- for turn in messages %}"

@@ -12,8 +12,8 @@ from demo import check, world
 from demo.solutions import Habits, write
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Problem
-from tests.label_rows import path
-from tests.unit.workflows.test_formal import decided
+from tests.support.label_rows import path
+from tests.support.solver import decided
 from workflows.formats.paper_form import PaperForm
 from workflows.judging.formal import in_words, programs
 from workflows.judging.tools import tool_verdicts

@@ -15,8 +15,8 @@ import pytest
 
 import stepmill
 from storage.errors import ConfigurationError, NothingFound
-from tests.scripted_world import write_problems
 from tests.support.scripted_build import CONFIG, GIVEN, Build, configure
+from tests.support.scripted_world import write_problems
 from workflows.builds.build import finish
 
 ROOT = Path(__file__).parents[2]

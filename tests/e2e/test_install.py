@@ -20,9 +20,9 @@ import pytest
 
 from launch.cli.main import app
 from storage.objects.opening import open_store
-from tests.contract.s3_servers import shared_ministack
-from tests.unit.launch.test_installed import pinned
-from tests.unit.storage.whole_run import finished
+from tests.support.pins import pinned
+from tests.support.s3_servers import shared_ministack
+from tests.support.whole_run import finished
 
 ROOT = Path(__file__).parents[2]
 MINUTES = 60

@@ -5,137 +5,35 @@ The configurations are those of `configs/strategies/`; only models, problems and
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from actors.workers.contract import Processor
-from demo import check, world
-from demo.problem import Problem as WorldProblem
-from launch.config import load
+from demo import check
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.datasets.view import View
-from storage.objects.opening import open_store
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
-    JUDGEMENTS,
     LABELS,
-    PATHS,
     PROBLEMS,
     RATIONALES,
     RETRIED,
-    Record,
-    Rows,
 )
-from storage.rows.records import (
-    Agreement,
-    Judgement,
-)  # fmt: skip
-from storage.rows.records import Path as SampledPath
 from storage.runs.layout import dataset_prefix
-from tests.e2e.test_label_strategies import NAMES
-from tests.golden import check_golden
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld, world_problems, write_problems
-from tests.unit.workflows.test_formal import decided
-from workflows.builds.build import finish, start_run
-from workflows.builds.configuration import BuildConfig
+from tests.support.golden import check_golden
+from tests.support.judge_strategies import CONFIGS, OURS, SPARK, Build
+from tests.support.label_strategies import NAMES
+from tests.support.solver import decided
 from workflows.formats import judge_prompts, prompts
 from workflows.judging.tools import tool_verdicts
-from workflows.runs.driving import continue_run, standing
+from workflows.runs.driving import standing
 from workflows.stages import described
-from workflows.stages.maker import StageMaker
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
-
-CONFIGS = Path(__file__).parents[2] / "configs/strategies"
-SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
-OURS = ("qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int")
-LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
-MIXED = world_problems(8)
-
-
-Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
-"""A problem as it is read from the file -> as it shall be read."""
-
-
-class Build:
-    """A configuration's run over scripted models."""
-
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        *,
-        rewrite: Rewrite = lambda row: row,
-        stages: Mapping[str, Mapping[str, Any]] | None = None,
-        world: type[ScriptedWorld] = ScriptedWorld,
-    ) -> None:
-        """`stages`: settings in the place of the file's."""
-        self.problems: list[WorldProblem] = LOGIC if name == "fover" else MIXED
-        self.config = configured(name, folder, self.problems, rewrite, stages or {})
-        self.world = world(self.problems)
-        self.run = start_run(self.config, open_store(self.config.store), None)
-        cluster = LocalCluster(self.run, self._stages)
-        asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
-        finish(self.run)
-
-    def _stages(self, role: str) -> Mapping[str, Processor]:
-        maker = StageMaker(self.config, self.run.name)
-        if role == "cpu":
-            return maker.pure(InProcessSandbox())
-        return maker.around(role, self.world.engine(role), InProcessSandbox())
-
-    def rows(self, kind: Rows[Record]) -> list[Record]:
-        """All rows of a stage."""
-        shards = range(self.run.spec.plan.shards)
-        return [row for shard in shards for row in self.run.read_rows(kind, shard)]
-
-    @property
-    def paths(self) -> dict[str, SampledPath]:
-        """Selected paths by id."""
-        return {p.path_id: p for p in self.rows(PATHS) if p.selected}
-
-    @property
-    def kept(self) -> list[Agreement]:
-        """What consensus kept."""
-        return [row for row in self.rows(AGREEMENTS) if row.kept]
-
-    @property
-    def judgements(self) -> dict[str, list[Judgement]]:
-        """path_id -> its judgements in order."""
-        found: dict[str, list[Judgement]] = defaultdict(list)
-        for row in self.rows(JUDGEMENTS):
-            found[row.path_id].append(row)
-        return found
-
-
-def configured(
-    name: str,
-    folder: Path,
-    problems: list[WorldProblem],
-    rewrite: Rewrite,
-    stages: Mapping[str, Mapping[str, Any]],
-) -> BuildConfig:
-    file = write_problems(problems, folder / "problems.jsonl")
-    rows = [rewrite(json.loads(line)) for line in file.read_text().splitlines()]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    written |= {"problems": "problems.jsonl", "shard_size": 4}
-    written["models"] = {role: {"kind": "scripted", "model": role} for role in written["models"]}
-    written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
-    for stage, settings in stages.items():
-        written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
-    return load(folder / f"{name}.yaml", store=f"file:{folder}/store")
 
 
 @pytest.fixture(scope="module")

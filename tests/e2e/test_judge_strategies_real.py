@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Sampling
+from actors.engines.contract import Engine, EngineSettings
 from actors.engines.opening import open_engine
 from actors.sandbox import open_sandbox
 from actors.sandbox.contract import Sandbox, SandboxSettings
@@ -34,10 +34,11 @@ from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
-from tests.e2e.test_judge_strategies import CONFIGS, OURS, SPARK
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import write_problems
-from tests.unit.workflows.test_formal import decided
+from tests.support.judge_strategies import CONFIGS, OURS, SPARK
+from tests.support.lent import Lent
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import write_problems
+from tests.support.solver import decided
 from workflows.builds.build import finish, start_run
 from workflows.runs.driving import continue_run
 from workflows.stages.maker import StageMaker
@@ -95,24 +96,6 @@ AGREEING = ("qwen_consensus", "thinkprm")
 pytestmark = [
     pytest.mark.slow, pytest.mark.engine, pytest.mark.container, pytest.mark.timeout(2400),
 ]  # fmt: skip
-
-
-class Lent:
-    """An engine or a sandbox that outlives the stages that close it."""
-
-    def __init__(self, of: Any) -> None:
-        self._of = of
-
-    async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
-        """As the engine does."""
-        reply: Reply = await self._of.generate(chat, sampling)
-        return reply
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._of, name)
-
-    async def close(self) -> None:
-        """Nothing: it is lent."""
 
 
 class House:

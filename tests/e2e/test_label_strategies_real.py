@@ -22,10 +22,11 @@ from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.rows.kinds import EXAMPLES, LABELS, PATHS
-from tests.e2e.test_judge_strategies_real import Lent
-from tests.e2e.test_label_strategies import CONFIGS, NAMES, rows
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import write_problems
+from tests.support.label_strategies import CONFIGS, NAMES
+from tests.support.lent import Lent
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_build import rows
+from tests.support.scripted_world import write_problems
 from workflows.builds.build import finish, start_run
 from workflows.labels.scores import Scores
 from workflows.runs.driving import continue_run

@@ -16,8 +16,8 @@ import yaml
 from storage.objects.local import LocalStore
 from storage.runs.run import Run
 from storage.trainings.training import Training
-from tests.hub_server import Hub, serving
-from tests.training_world import DEMO, taught_run
+from tests.support.hub_server import Hub, serving
+from tests.support.training_world import DEMO, taught_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BIN = Path(sys.executable).parent

@@ -16,8 +16,8 @@ from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import (
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
     InProcessSandbox,
     ScriptedWorld,
     scripted_build,

@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from launch.config import load
 from storage.audit import audit
-from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
+from tests.support.ray_build import Ended, digests, drive
 from tests.support.scripted_build import Build, configure
 from workflows.builds.build import start_run
 from workflows.stages import STAGE_NAMES
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault]
-
-
-class Ended(NamedTuple):
-    """What a driver process did."""
-
-    code: int
-    events: list[tuple[str, str, int | None, str]]
-
-    def shards(self, what: str) -> list[tuple[str, int | None]]:
-        return [(stage, shard) for said, stage, shard, _ in self.events if said == what]
-
-
-def drive(config: Path, *args: str, fault: str = "") -> Ended:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.e2e.ray_process", str(config), *args],
-        cwd=ROOT,
-        # No home that could be made, as in a container for any user.
-        env=os.environ | {VARIABLE: fault, "PYTHONPATH": str(ROOT), "HOME": "/proc/none"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=240,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
-    return Ended(done.returncode, [tuple(json.loads(line)) for line in lines])
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +27,6 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, str]]
     build = Build(configure(tmp_path_factory.mktemp("quiet")))
     asyncio.run(build.work())
     return digests(build.run)
-
-
-def digests(run: Run) -> dict[str, dict[int, str]]:
-    return {stage: {c.shard: c.sha256 for c in run.commits(stage)} for stage in STAGE_NAMES}
 
 
 def started(folder: Path) -> tuple[Run, Path]:

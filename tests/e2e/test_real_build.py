@@ -18,28 +18,12 @@ import pytest
 import yaml
 
 from storage.rows.kinds import RATIONALES
+from tests.support.commands import ROOT, environment, stepmill
 
-ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "sample": {"cap": 64, "max_tokens": 256},
     "estimate": {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8, "max_tokens": 256},
 }
-
-
-def stepmill(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "launch", *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def environment(**more: str) -> dict[str, str]:
-    without = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "STEPMILL_STORE")}
-    return without | {"PYTHONPATH": str(ROOT)} | more
 
 
 def status(folder: Path) -> dict[str, Any]:

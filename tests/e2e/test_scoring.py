@@ -24,10 +24,10 @@ from storage.rows.kinds import RESPONSES, VERIFICATIONS, ShardRows
 from storage.rows.records import Score
 from storage.rows.schemas import from_table
 from storage.runs.run import Run
-from tests.golden import check_golden
-from tests.local_cluster import LocalCluster
 from tests.scripted_verifier import verifier, world_responses
-from tests.scripted_world import InProcessSandbox
+from tests.support.golden import check_golden
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import InProcessSandbox
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.status import run_status
 from workflows.schedule.driver import Happened

@@ -16,10 +16,10 @@ from storage.errors import InputError, SpecMismatch
 from storage.objects.opening import open_store
 from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES
 from storage.rows.records import standing as standing_rationales
-from tests.scripted_world import (
+from tests.support.scripted_build import GIVEN, Build, configure, rows
+from tests.support.scripted_world import (
     write_problems,
 )
-from tests.support.scripted_build import GIVEN, Build, configure, rows
 from workflows.builds.build import finish, start_run
 from workflows.formats.conversation import check_example
 from workflows.formats.prompts import rationale_chat

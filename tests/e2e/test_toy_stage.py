@@ -30,7 +30,7 @@ from storage.rows.kinds import PATHS, PROBLEMS, Rows, ShardRows
 from storage.rows.records import Message
 from storage.rows.records import Path as Solution
 from storage.seeds import request_seed
-from tests.scripted_world import scripted_build, world_problems, write_problems
+from tests.support.scripted_world import scripted_build, world_problems, write_problems
 from workflows.stages.kit import Stage
 
 ROOT = Path(__file__).parents[2]

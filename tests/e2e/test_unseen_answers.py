@@ -16,8 +16,8 @@ import pytest
 from actors.engines.contract import Chat
 from storage.audit import audit
 from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS
-from tests.e2e.test_judge_strategies import SPARK, Build
-from tests.scripted_world import ScriptedWorld
+from tests.support.judge_strategies import SPARK, Build
+from tests.support.scripted_world import ScriptedWorld
 from workflows.formats import prompts
 
 MARK = "31337"

@@ -30,7 +30,7 @@ from storage.runs.commits import Commit, Receipt, Writer
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec
 from storage.sweep import sweep
-from tests.faults.faulty_store import FaultyStore, Odds, Turns, World
+from tests.support.faulty_store import FaultyStore, Odds, Turns, World
 
 STAGES = ("problems", "sample")
 QUICK = Patience(tries=4, clock=lambda: 0.0, sleep=lambda _: None, random=lambda: 0.0)

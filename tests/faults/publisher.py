@@ -20,7 +20,7 @@ from storage.errors import StoreUnavailable
 from storage.objects.opening import open_store
 from storage.rows.kinds import PATHS
 from storage.runs.run import Run
-from tests.unit.storage.whole_run import QUICK, path, started, work_shard
+from tests.support.whole_run import QUICK, path, started, work_shard
 
 
 def main(url: str, verb: str, *args: str) -> None:

@@ -14,7 +14,7 @@ from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_ledger import Ledger, Lost
 from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes
-from tests.unit.storage.whole_run import finished
+from tests.support.whole_run import finished
 
 
 def test_a_workers_time_is_shared_by_what_it_has_in_flight() -> None:

@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from launch.cli.main import app
 from launch.config import load
-from tests.faults.test_kuberay_values import custom
+from tests.support.kuberay import custom
 from workflows.runs.placing import placements
 from workflows.stages import MODEL_ROLES
 

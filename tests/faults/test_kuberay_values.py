@@ -6,9 +6,7 @@ nothing here starts Kubernetes.
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 import yaml
 
 from launch.config import load
+from tests.support.kuberay import custom
 from workflows.runs.placing import placements
 from workflows.stages import MODEL_ROLES
 
@@ -31,13 +30,6 @@ def values() -> dict[str, Any]:
     assert len(found) == 1
     loaded: dict[str, Any] = yaml.safe_load(found[0])
     return loaded
-
-
-def custom(group: dict[str, Any]) -> dict[str, float]:
-    """Custom resources as `ray start` gets them: the value goes through a shell."""
-    (words,) = shlex.split(group["rayStartParams"]["resources"])
-    resources: dict[str, float] = json.loads(words)
-    return resources
 
 
 def test_only_keys_that_the_chart_knows_are_set(values: dict[str, Any]) -> None:

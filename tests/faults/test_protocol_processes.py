@@ -19,7 +19,7 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE, fault
 from storage.objects.local import LocalStore
 from storage.sweep import sweep
-from tests.unit.storage.whole_run import finished, started
+from tests.support.whole_run import finished, started
 
 ROOT = Folder(__file__).parents[2]
 

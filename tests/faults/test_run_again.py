@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage.audit import audit
-from tests.e2e.test_ray_build import digests
+from tests.support.ray_build import digests
 from tests.support.scripted_build import Build, configure
 from workflows.builds.build import finish
 from workflows.runs.driving import continue_run

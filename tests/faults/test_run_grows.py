@@ -19,7 +19,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.autoscaler._private.util import prepare_config
 
 from storage.fault_points import VARIABLE
-from tests.ray_nodes import RayNodes, ended_well, ray_nodes, started
+from tests.support.ray_nodes import RayNodes, ended_well, ray_nodes, started
 from tests.support.submitted import BIN, project
 
 ROOT = Path(__file__).parents[2]

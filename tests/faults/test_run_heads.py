@@ -16,7 +16,7 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.submitted import BIN, project
 from workflows.builds.build import start_run
 

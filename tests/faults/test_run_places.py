@@ -16,9 +16,9 @@ import pytest
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.contract.tiny_model import make_tiny_model
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.submitted import BIN, project
+from tests.support.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]

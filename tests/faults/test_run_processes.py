@@ -15,7 +15,7 @@ import pytest
 from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_ray_build import digests, drive
+from tests.support.ray_build import digests, drive
 from tests.support.scripted_build import Build, configure
 from tests.support.submitted import BIN, project
 from workflows.builds.build import start_run

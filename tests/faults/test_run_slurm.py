@@ -16,9 +16,9 @@ from storage.audit import audit
 from storage.fault_points import VARIABLE
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.e2e.test_ray_build import digests
-from tests.slurm_node import SlurmNode, slurm_node
+from tests.support.ray_build import digests
 from tests.support.scripted_build import Build
+from tests.support.slurm_node import SlurmNode, slurm_node
 from tests.support.submitted import project
 
 ROOT = Path(__file__).parents[2]

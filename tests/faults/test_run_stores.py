@@ -17,10 +17,10 @@ from storage.audit import audit
 from storage.objects.local import LocalStore
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.contract.s3_servers import shared_ministack
-from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.s3_servers import shared_ministack
 from tests.support.submitted import BIN, project
-from tests.unit.storage.whole_run import started
+from tests.support.whole_run import started
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault]

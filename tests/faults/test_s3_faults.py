@@ -33,10 +33,10 @@ from storage.objects.store import Put
 from storage.rows.kinds import PATHS, PROBLEMS
 from storage.runs.run import Run
 from storage.sweep import sweep
-from tests.contract import swift_server
-from tests.contract.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
-from tests.faults.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.unit.storage.whole_run import finished, path, started, work_shard
+from tests.support import swift_server
+from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
+from tests.support.whole_run import finished, path, started, work_shard
 
 QUICK = Patience(tries=6, sleep=lambda _: None)
 SEEDS = [int(os.environ["STEPMILL_SEED"])] if "STEPMILL_SEED" in os.environ else range(6)

@@ -20,9 +20,9 @@ from storage.objects.s3 import S3Store
 from storage.rows.kinds import PATHS
 from storage.runs.run import Run
 from storage.sweep import sweep
-from tests.contract.ceph_server import ceph
-from tests.contract.s3_servers import S3Server, ministack
-from tests.unit.storage.whole_run import started
+from tests.support.ceph_server import ceph
+from tests.support.s3_servers import S3Server, ministack
+from tests.support.whole_run import started
 
 ROOT = Folder(__file__).parents[2]
 SEED = int(os.environ.get("STEPMILL_SEED", "1"))

@@ -17,8 +17,8 @@ from actors.training.loop import train
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
-from tests.sharded_workers import train_together
-from tests.training_world import losses, notes_of, taught_run, tiny_base
+from tests.support.sharded_workers import train_together
+from tests.support.training_world import losses, notes_of, taught_run, tiny_base
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import job_of, start_training, write_out
 

@@ -5,88 +5,21 @@ Invariant under test: whatever dies in the middle, the same command ends at the 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from actors.training.events import Place
 from actors.training.loop import train
 from launch.config import load_training
-from storage.objects.local import LocalStore
-from storage.trainings.training import Training, TrainingSpec
-from tests.training_world import losses, notes_of, taught_run, tiny_base
+from tests.support.training_process import UPDATES, World, environment
 from workflows.training.start import job_of, start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
-
-BIN = Path(sys.executable).parent
-UPDATES = 5
-
-
-class World:
-    """A base, a finished run, and a configuration that trains 5 updates with 2 checkpoints."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = LocalStore.at(folder / "store")
-        tiny_base(folder / "base")
-        taught_run(self.store)
-
-    def command(self, name: str, **spread: Any) -> list[str | Path]:
-        settings = {
-            "run": "taught",
-            "base": "./base",
-            "name": name,
-            "store": f"file://{self.folder}/store",
-            "data": {"held_out": 0.2},
-            "learning": {
-                "epochs": 2, "batch": 8, "rate": 3e-3, "precision": "float32",
-                "packing": False, "seed": 3,
-            },
-            "spread": {"workers": 1, "cpus_per_worker": 1, **spread},
-            "rhythm": {"evaluate": 2, "checkpoint": 2},
-        }  # fmt: skip
-        config = self.folder / f"{name}.yaml"
-        config.write_text(yaml.safe_dump(settings))
-        return [BIN / "stepmill", "train", config, "--out", self.folder / f"{name}-model", "--json"]
-
-    def train(self, name: str, fault: str = "", **spread: Any) -> Mapping[str, Any]:
-        """Train to the end; returns what is said of it."""
-        ended = subprocess.run(
-            self.command(name, **spread),
-            env=environment(fault), cwd=self.folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        print(ended.stderr, ended.stdout, sep="\n-- standard output:\n")
-        assert ended.returncode == 0, ended.stderr
-        said: dict[str, Any] = json.loads(ended.stdout)
-        return said | {"log": ended.stderr}
-
-    def weights(self, name: str) -> dict[str, Any]:
-        """The trained model's weights, as transformers loads them."""
-        from transformers import AutoModelForCausalLM
-
-        folder = self.folder / f"{name}-model"
-        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-        assert not report["missing_keys"]
-        assert type(model).__name__ == "Qwen2ForCausalLM"
-        return {key: value.numpy() for key, value in model.state_dict().items()}
-
-    def losses(self, name: str) -> list[float]:
-        return losses(notes_of(Training(self.store, name, TrainingSpec("", "", "", {}))))
-
-
-def environment(fault: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
-    return kept | {"STEPMILL_FAULT": fault, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")

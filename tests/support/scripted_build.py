@@ -12,8 +12,8 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.rows.kinds import Record, Rows
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import (
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
     InProcessSandbox,
     ScriptedWorld,
     scripted_build,

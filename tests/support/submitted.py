@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.scripted_world import write_problems
 from tests.support.scripted_build import CONFIG, GIVEN
+from tests.support.scripted_world import write_problems
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -27,7 +27,7 @@ def project(folder: Path) -> Path:
     (folder / "build.yaml").write_text(json.dumps(body))
     (folder / ".venv").mkdir()
     (folder / ".venv" / "large").write_bytes(b"x")
-    for package in ("tests", "demo"):
+    for package in ("tests", "tests/support", "demo"):
         (folder / package).mkdir()
         for file in (ROOT / package).glob("*.py"):
             shutil.copy(file, folder / package)

@@ -45,7 +45,7 @@ SMOOTHED = frozenset({"two_round", "adaptive"})
 HARD_ONLY = frozenset({"first_success", "binary_search"})
 """Budgets that know only whether MC > 0."""
 DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}
-"""What `delta` is where it is not set, chosen on `benchmarks/label_worlds.py`."""
+"""What `delta` is where it is not set, chosen on `benchmarks/labels/label_worlds.py`."""
 
 
 def decide(

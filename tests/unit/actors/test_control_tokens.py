@@ -18,8 +18,8 @@ from actors.engines.rendering import ChatRenderer
 from benchmarks.smollm2 import smollm2
 from storage.errors import ItemError
 from storage.rows.records import Message
-from tests.built_tokenizers import BUILT, deepseek, llama, qwen
-from tests.training_world import demo_tokenizer, example
+from tests.support.built_tokenizers import BUILT, deepseek, llama, qwen
+from tests.support.training_world import demo_tokenizer, example
 from workflows.formats import prompts
 from workflows.training.mask import masker_for, with_trainable_template
 

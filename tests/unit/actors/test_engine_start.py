@@ -11,7 +11,7 @@ import pytest
 
 from actors.engines.start import Progress, Pulse, Weights, progress, starting, watched
 from storage.errors import EngineFailed
-from tests.virtual_time import virtually
+from tests.support.virtual_time import virtually
 
 GB = 10**9
 MIB = 1 << 20

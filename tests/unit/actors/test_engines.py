@@ -24,7 +24,7 @@ from actors.engines.vllm_core import engine_environment
 from actors.models.folder import check_model
 from storage.errors import ConfigurationError, EngineFailed, InputError
 from storage.rows.records import Message
-from tests.built_tokenizers import qwen
+from tests.support.built_tokenizers import qwen
 
 CHAT = Chat((Message("user", "one two"),), "Step 1: ")
 

@@ -6,24 +6,21 @@ says what a block is.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import find, given, seed, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from actors.engines.contract import Sampling
 from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.rows.records import CodeRun, Rationale
-from tests.one_text import OneText
-from tests.unit.actors.test_rationale_writer import FakeSandbox, rows
+from tests.support.fake_sandbox import FakeSandbox, rows
+from tests.support.one_text import OneText
+from tests.support.shown_outputs import INVENTED, shown_invented, unlike_what_runs
 from workflows.formats import prompts
 from workflows.formats.executed import violation
 from workflows.formats.paper_form import PaperForm
@@ -31,10 +28,7 @@ from workflows.stages.rationalize import RationaleWriter
 from workflows.writing.code_loop import Budget
 
 SEED = 20261126
-INVENTED = "90210"
 GOOD = "```python\nprint(4 * 3)\n```\n"
-READER = MarkdownIt("commonmark").disable("html_block")
-LABEL = re.compile(r"^[ \t>*_#`+-]*\[code output", re.IGNORECASE)
 
 
 async def written(
@@ -64,43 +58,6 @@ def reply_of(first: str, second: str = GOOD) -> str:
         f"### Paragraph 2\n<analyze>\nFine too.\n</analyze>\n<verify>\n{second}So it holds.\n"
         "</verify>\n</think>"
     )
-
-
-def shown_invented(row: Rationale) -> list[str]:
-    """Blocks and labelled lines of a rationale that hold the invented word."""
-    texts = [*row.analyses, *row.verifications]
-    fenced = [
-        token.content for text in texts for token in READER.parse(text) if token.type == "fence"
-    ]
-    labelled = [line for text in texts for line in text.split("\n") if LABEL.match(line)]
-    return [text for text in fenced + labelled if INVENTED in text]
-
-
-def printed(code: str, names: dict[str, object]) -> str:
-    """What code prints, and the error that ends it."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        try:
-            exec(code, names)
-        except Exception as error:  # noqa: BLE001 - as an interpreter does
-            print(f"{type(error).__name__}: {error}")
-    return out.getvalue()
-
-
-def unlike_what_runs(row: Rationale) -> list[str]:
-    """Python blocks whose output, in a fresh interpreter, is not what stands behind them."""
-    names: dict[str, object] = {}
-    wrong = []
-    for text in [
-        part for pair in zip(row.analyses, row.verifications, strict=True) for part in pair
-    ]:
-        tokens = [token for token in READER.parse(text) if token.type == "fence"]
-        for at, token in enumerate(tokens):
-            if token.info.strip().casefold().startswith("py"):
-                shown = tokens[at + 1].content if at + 1 < len(tokens) else "nothing"
-                if shown.strip() != printed(token.content, names).strip().replace("```", "'''"):
-                    wrong.append(token.content)
-    return wrong
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from actors.engines.healing import Healed, uncut
 from actors.engines.scripted import ScriptedEngine
 from actors.engines.token_ids import Spelling
 from benchmarks.smollm2 import smollm2
-from tests.built_tokenizers import BUILT
+from tests.support.built_tokenizers import BUILT
 from workflows.formats.prompts import CONCLUSION, analyze_lead_in, completion_chat
 
 DEMO = Path(__file__).parents[3] / "demo/models/policy"

@@ -8,7 +8,7 @@ from actors.engines.contract import Chat, Sampling
 from actors.engines.scripted import ScriptedEngine
 from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, ShardRows
 from storage.rows.records import Agreement, Message, Path, Problem
-from tests.label_rows import path
+from tests.support.label_rows import path
 from workflows.judging.seats import Opinion
 from workflows.stages.judge import Judge
 from workflows.stages.repair import Repairer, Retrial, Trial

@@ -31,7 +31,7 @@ from storage.errors import (
 from storage.objects.local import LocalStore
 from storage.trainings.checkpoints import files_in, store_files
 from storage.trainings.training import Training, TrainingSpec
-from tests.hub_server import Hub, serving
+from tests.support.hub_server import Hub, serving
 
 CONFIG = json.dumps(
     {"model_type": "qwen2", "torch_dtype": "bfloat16", "num_attention_heads": 4}

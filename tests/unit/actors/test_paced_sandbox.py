@@ -12,7 +12,7 @@ from actors.engines.admission import Admission, Queue, Work, work
 from actors.engines.contract import Completion, Reply, Sampling
 from actors.sandbox.paced import PacedSandbox
 from storage.errors import SandboxLost
-from tests.scripted_world import InProcessSandbox, InProcessSession
+from tests.support.scripted_world import InProcessSandbox, InProcessSession
 
 
 class Boxes(InProcessSandbox):

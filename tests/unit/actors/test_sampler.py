@@ -17,7 +17,7 @@ from storage.errors import EngineFailed
 from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Message, Path, Problem
 from storage.seeds import request_seed
-from tests.built_tokenizers import qwen
+from tests.support.built_tokenizers import qwen
 from workflows.answers.boxes import last_box
 from workflows.formats.steps import split
 from workflows.sampling.quota import QuotaRule

@@ -22,7 +22,7 @@ from storage.errors import ConfigurationError, SpecMismatch
 from storage.objects.local import LocalStore
 from storage.trainings.checkpoints import fetch_files
 from storage.trainings.training import Training, TrainingSpec
-from tests.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
+from tests.support.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
 from workflows.training.mask import ASKS
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import job_of, start_training

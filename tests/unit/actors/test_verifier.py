@@ -15,7 +15,7 @@ from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, SandboxLost
 from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import Example, Message, Response, Verification
-from tests.scripted_world import InProcessSession
+from tests.support.scripted_world import InProcessSession
 from workflows.formats import prompts
 from workflows.formats.conversation import check_example
 from workflows.formats.verification import EXECUTING, VERDICT_OPENING, Mode, TrainingForm

@@ -25,7 +25,7 @@ from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows, ShardRows, stage
 from storage.rows.records import Drop, Problem
 from storage.runs.run import Run
 from tests.support.scripted_build import Build, configure
-from tests.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 from workflows.builds.build import finish
 from workflows.road import reads_by_stage
 from workflows.stages import STAGE_NAMES

@@ -20,9 +20,9 @@ import workflows.labels.values
 import workflows.stages.consensus
 from actors.workers.contract import Processor
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import InProcessSandbox, ScriptedWorld
+from tests.support.local_cluster import LocalCluster
 from tests.support.scripted_build import GIVEN, configure
+from tests.support.scripted_world import InProcessSandbox, ScriptedWorld
 from workflows.runs.driving import continue_run
 from workflows.stages.maker import StageMaker
 

@@ -14,7 +14,7 @@ from setuptools import find_namespace_packages
 
 from launch.cli.main import app
 from storage.objects.opening import open_store
-from tests.unit.storage.whole_run import finished
+from tests.support.whole_run import finished
 
 ROOT = Path(__file__).parents[3]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

@@ -15,7 +15,7 @@ from storage.rows.kinds import RATIONALES
 from storage.rows.records import Drop, Rationale
 from storage.runs.run import Run
 from tests.support.altered import recommit
-from tests.unit.storage.whole_run import finished
+from tests.support.whole_run import finished
 
 
 @pytest.fixture

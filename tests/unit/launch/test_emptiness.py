@@ -12,7 +12,7 @@ from storage.rows.kinds import stage_rows
 from storage.rows.records import Drop, Path
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
-from tests.unit.storage.whole_run import finished, path, problems
+from tests.support.whole_run import finished, path, problems
 
 
 def test_a_run_with_rows_is_not_empty() -> None:

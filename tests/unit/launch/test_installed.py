@@ -15,20 +15,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from launch.verbs.looking.installed import Unmet, known, unmet_requirements
+from tests.support.pins import ROOT, pinned
 
-ROOT = Path(__file__).parents[3]
 OURS = ("storage", "actors", "workflows", "launch", "demo")
 FOR_WORK = ("torch", "accelerate", "vllm", "safetensors")
 """What engines and training import: the extra `gpu`, or the set without GPUs."""
-
-
-def pinned(file: str) -> dict[str, str]:
-    """Package -> version."""
-    lines = (ROOT / "locks" / file).read_text().splitlines()
-    pins = [line.partition("#")[0].partition(";")[0].strip() for line in lines]
-    return {
-        canonicalize_name(name): v for name, _, v in (pin.partition("==") for pin in pins if pin)
-    }
 
 
 def declared() -> dict[str, Requirement]:

@@ -17,7 +17,7 @@ from storage.rows.records import FORGIVING, STRICT, Example, Rationale
 from storage.runs.layout import success_key
 from storage.runs.run import Run
 from tests.support.altered import rewrite
-from tests.unit.storage.whole_run import example, finished, path, rationale
+from tests.support.whole_run import example, finished, path, rationale
 from workflows.runs.status import run_status
 
 PATHS = [path("train/1", index) for index in range(5)]

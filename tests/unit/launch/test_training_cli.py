@@ -19,7 +19,7 @@ from storage.rows.records import Problem
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.trainings.training import Training, TrainingSpec
-from tests.training_world import taught_run, tiny_base
+from tests.support.training_world import taught_run, tiny_base
 from workflows.training.start import settled
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -16,7 +16,7 @@ from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.run import Run
 from tests.support.altered import recommit, rewrite
-from tests.unit.storage.whole_run import finished, labels, path, problems, started, work_shard
+from tests.support.whole_run import finished, labels, path, problems, started, work_shard
 
 
 def found(run: Run) -> list[tuple[str, str, int | None]]:

@@ -20,7 +20,7 @@ from storage.objects.memory import MemoryStore
 from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.records import Example
 from storage.runs.run import Run
-from tests.unit.storage.whole_run import finished, started
+from tests.support.whole_run import finished, started
 from workflows.stages import described
 
 

@@ -15,7 +15,7 @@ from storage.runs.origin import Origin, adopt, check_derivable, origin_of, store
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, differences
 from storage.sweep import sweep
-from tests.unit.storage.whole_run import QUICK, finished, work_shard
+from tests.support.whole_run import QUICK, finished, work_shard
 
 UPSTREAM = ("problems", "sample", "estimate")
 

@@ -23,7 +23,7 @@ from storage.rows.kinds import PATHS, PROBLEMS
 from storage.runs import layout
 from storage.runs.run import Run, run_names
 from storage.runs.specs import ShardPlan, Spec, differences, input_digest
-from tests.unit.storage.whole_run import QUICK, finished, problems, started, work_shard
+from tests.support.whole_run import QUICK, finished, problems, started, work_shard
 
 SPEC = Spec({"sample": {"cap": 64, "rounds": (1, 2)}}, "digest", ShardPlan(7, 3))
 

@@ -16,7 +16,7 @@ from storage.rows.schemas import completed, from_table, schema_of, to_table
 from storage.runs.layout import commit_key, data_prefix
 from storage.runs.run import Run
 from storage.runs.scan import scan
-from tests.unit.storage.whole_run import finished, path, rationale
+from tests.support.whole_run import finished, path, rationale
 
 STAGES = ("sample", "label", "rationalize", "consensus", "export")
 

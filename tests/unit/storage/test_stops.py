@@ -12,7 +12,7 @@ from storage.runs import layout
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop, stop_reason
 from storage.sweep import sweep
-from tests.unit.storage.whole_run import started, work_shard
+from tests.support.whole_run import started, work_shard
 
 
 @pytest.fixture

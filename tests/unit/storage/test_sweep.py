@@ -9,16 +9,9 @@ from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.objects.local import LocalStore
 from storage.objects.memory import MemoryStore
-from storage.rows.parquet import encode_shard
-from storage.rows.records import Problem
 from storage.runs import layout
 from storage.sweep import Swept, sweep
-from tests.unit.storage.whole_run import finished, started
-
-
-def stray(stage: str, shard: int, text: str) -> tuple[str, bytes]:
-    encoded = encode_shard(Problem, [Problem(text, "q", "1")])
-    return layout.data_key("whole", stage, shard, encoded.sha256), encoded.data
+from tests.support.whole_run import finished, started, stray
 
 
 def test_the_data_of_losers_goes_and_nothing_else() -> None:

@@ -15,7 +15,7 @@ from storage.objects.patience import Patience
 from storage.trainings import checkpoints
 from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
 from storage.trainings.training import Training, TrainingSpec
-from tests.faults.faulty_store import FaultyStore, Odds, World
+from tests.support.faulty_store import FaultyStore, Odds, World
 
 QUICK = Patience(tries=8, sleep=lambda _: None)
 SPEC = TrainingSpec("base@1", "demo", "d" * 64, {"view": "genprm", "learning": {"rate": 2e-6}})

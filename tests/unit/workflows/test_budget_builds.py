@@ -22,8 +22,8 @@ from storage.rows.kinds import LABELS, PATHS, ROLLOUTS, Record, Rows, ShardRows
 from storage.rows.records import PathLabels, StateRollouts
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import (
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
     InProcessSandbox,
     ScriptedWorld,
     scripted_build,

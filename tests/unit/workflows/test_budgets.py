@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from storage.errors import ConfigurationError
-from tests.label_rows import pilot
+from tests.support.label_rows import pilot
 from workflows.estimation.budgets import (
     FirstSuccess,
     PosteriorBudget,

@@ -13,7 +13,7 @@ import pytest
 from launch.verbs.runs.compare import compare_runs
 from storage.errors import ConfigurationError, InputError
 from storage.objects.memory import MemoryStore
-from tests.unit.storage.whole_run import finished
+from tests.support.whole_run import finished
 from workflows.evaluation.comparison import LabelledRun, compare, read_labels, read_truth
 from workflows.labels.scores import Scores
 

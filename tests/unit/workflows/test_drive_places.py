@@ -11,7 +11,7 @@ import pytest
 
 from storage.errors import RunStopped, WorkerLost
 from storage.runs.commits import Receipt
-from tests.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 from workflows.road import StageSpec
 from workflows.schedule.crews import ENGINES
 from workflows.schedule.driver import Driver, Happened

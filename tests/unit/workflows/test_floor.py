@@ -23,15 +23,15 @@ from storage.audit import audit
 from storage.errors import BelowFloor, ConfigurationError
 from storage.objects.opening import open_store
 from storage.runs.stops import stop_reason
-from tests.local_cluster import LocalCluster
-from tests.scripted_world import (
+from tests.support.local_cluster import LocalCluster
+from tests.support.scripted_world import (
     InProcessSandbox,
     ScriptedWorld,
     scripted_build,
     world_problems,
     write_problems,
 )
-from tests.virtual_time import virtually
+from tests.support.virtual_time import virtually
 from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.formats import prompts

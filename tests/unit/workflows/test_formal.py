@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import random
 
 import pytest
@@ -11,22 +9,11 @@ import pytest
 from demo import check, world
 from demo.solutions import Habits, write
 from storage.errors import ItemError
+from tests.support.solver import decided
 from workflows.judging.formal import programs
 
 SEED = 5
 SLOPPY = Habits(slip=0.25)
-
-
-def decided(problem: str, steps: tuple[str, ...]) -> list[bool]:
-    """What Z3 says of each step, in this process."""
-    names: dict[str, object] = {}
-    verdicts = []
-    for program in programs(problem, steps):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(program, names)
-        verdicts.append(printed.getvalue().split()[-1] == "True")
-    return verdicts
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])

@@ -20,7 +20,7 @@ from storage.rows.readings import NOT_RECORDED
 from storage.rows.records import Response
 from storage.runs.run import Run
 from storage.trainings.training import Training, TrainingSpec
-from tests.contract.tiny_model import TEMPLATE
+from tests.support.tiny_model import TEMPLATE
 from workflows.runs.settling import recalled, settled
 from workflows.runs.status import run_status
 from workflows.scoring.run import start_scoring

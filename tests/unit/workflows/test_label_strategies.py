@@ -11,7 +11,7 @@ import pytest
 
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import PathLabels
-from tests.label_rows import path, rows
+from tests.support.label_rows import path, rows
 from workflows.estimation.budgets import BinarySearch, check_budget
 from workflows.estimation.contract import Count
 from workflows.labels.support import RIGHT_ANSWER, check_labels

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, ItemError
-from tests.label_rows import path, rows
+from tests.support.label_rows import path, rows
 from workflows.estimation.chain_fit import fit
 from workflows.estimation.posterior import (
     DEAD,

@@ -23,7 +23,7 @@ from storage.errors import ConfigurationError, InputError, ItemError
 from storage.objects.local import LocalStore
 from storage.rows.records import CodeRun, Problem, Rationale
 from storage.rows.records import Path as SampledPath
-from tests.training_world import demo_tokenizer, losses, notes_of, tiny_base
+from tests.support.training_world import demo_tokenizer, losses, notes_of, tiny_base
 from workflows.formats.conversation import example_of
 from workflows.training.mask import masker_for
 from workflows.training.released import example_from

@@ -16,9 +16,9 @@ from storage.objects.memory import MemoryStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.records import CodeRun, Example, Message
 from storage.runs.run import Run
-from tests.scripted_world import InProcessSandbox, InProcessSession
 from tests.support.altered import recommit
-from tests.unit.storage.whole_run import finished
+from tests.support.scripted_world import InProcessSandbox, InProcessSession
+from tests.support.whole_run import finished
 from workflows.builds.rerun import SANDBOX_ATTEMPTS, run_again
 from workflows.formats import prompts
 from workflows.formats.executed import shown_unrun

@@ -17,8 +17,8 @@ from storage.objects.memory import MemoryStore
 from storage.rows.kinds import PROBLEMS, stage_rows
 from storage.rows.records import Example, Message, Path, PathLabels, Problem
 from storage.runs.run import Run
-from tests.label_rows import path, rows
-from tests.unit.storage.whole_run import example, finished, started
+from tests.support.label_rows import path, rows
+from tests.support.whole_run import example, finished, started
 from workflows.views.catalogue import VIEWS
 from workflows.views.reward_models import (
     Outcome,

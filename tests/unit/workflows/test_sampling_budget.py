@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.rows.records import Path
-from tests.label_rows import path
+from tests.support.label_rows import path
 from workflows.sampling.knapsack import (
     SamplingBudget,
     Tally,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.simulated_cluster import SimulatedCluster, VirtualClock
+from tests.support.simulated_cluster import SimulatedCluster, VirtualClock
 from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
 from workflows.stages import MODEL_ROLES, ROAD, STAGE_NAMES
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.simulated_cluster import VirtualClock
+from tests.support.simulated_cluster import VirtualClock
 from workflows.schedule.deadlines import Deadlines
 from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, ShardExhausted, Task
 from workflows.stages import ROAD

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.simulated_cluster import SimulatedCluster, SimulatedNodes, VirtualClock
+from tests.support.simulated_cluster import SimulatedCluster, SimulatedNodes, VirtualClock
 from workflows.road import StageSpec
 from workflows.schedule.crews import ENGINES
 from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, Task

@@ -42,7 +42,7 @@ def test_the_page_of_reasons_is_current() -> None:
 
 
 def test_no_reason_is_given_that_is_not_a_member_of_an_enum() -> None:
-    """What golden runs drop is compared with the descriptions by `tests.golden`."""
+    """What golden runs drop is compared with the descriptions by `tests.support.golden`."""
     spelt = [
         f"{file.relative_to(ROOT)}:{call.lineno}"
         for package in PACKAGES

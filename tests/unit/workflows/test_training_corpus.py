@@ -12,8 +12,8 @@ from storage.objects.local import LocalStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
-from tests import training_world
-from tests.training_world import demo_tokenizer, examples, taught_run
+from tests.support import training_world
+from tests.support.training_world import demo_tokenizer, examples, taught_run
 from workflows.formats.conversation import check_example
 from workflows.training.corpus import CorpusSource, held_out_problems
 from workflows.training.settings import DataSettings

@@ -11,7 +11,7 @@ import pytest
 
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import Example, Message
-from tests.training_world import (
+from tests.support.training_world import (
     QWEN25_TEMPLATE,
     R1_TEMPLATE,
     demo_tokenizer,

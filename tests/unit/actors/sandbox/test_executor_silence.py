@@ -23,7 +23,7 @@ from actors.sandbox.contract import (
 )
 from actors.sandbox.executor import SILENCE_S, CodeExecutor, RemoteSandbox
 from storage.errors import SandboxLost
-from tests.virtual_time import virtually
+from tests.support.virtual_time import virtually
 
 LONG_S = 10 * SILENCE_S
 

@@ -1,0 +1,16 @@
+"""One script a figure: each is `python -m benchmarks.NAME`, whatever folder its file lies in.
+
+    peers/      the same rows through other pipelines
+    labels/     what labels are worth, where the truth is known or drawn often
+    engines/    tokens a second, ours over the engine's own
+    cluster/    schedule and places in virtual time, and what is killed
+    demo/       the demo world: its models, its loop, its strategies
+    here        one part of the product each, real models, GPUs, the code itself
+
+A folder has no `__init__`, so that `benchmarks.labels` is the script and not the folder.
+"""
+
+from pathlib import Path
+
+FOLDERS = ("peers", "labels", "engines", "cluster", "demo")
+__path__ += [str(Path(__file__).parent / folder) for folder in FOLDERS]

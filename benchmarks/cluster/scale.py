@@ -1,0 +1,313 @@
+"""The paper's whole build with scripted engines, in virtual time; and its receipts in real time.
+
+    python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 32] [--folder DIR]
+
+Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
+
+  virtual    everything is what `build` does, but for Ray: the driver and its schedule, the workers
+             and their stages, every sample, rollout, label, rationale and commit. The engines are
+             scripted (`benchmarks.paper_world`) with their latency model and its clock, set so that
+             an engine with all its sequences in flight makes the tokens published for an H100
+             (6,443 a second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
+             executor for each engine that writes it, as in `ray_cluster.yaml`, for half a second a
+             block; as many sessions and slots as `configs/genprm.yaml` has.
+             `at work`: the share of the engines' places that hold a sequence, over the GPU seconds
+             of loaded engines, outside start and drain.
+  receipts   the driver and its schedule in real time over a store in a local folder; the workers
+             commit empty shards at once, so that what is left is driver and store.
+             Receipts a second, and resident memory of the driver's process at each tenth.
+
+Start ends with the first export that is committed; the drain begins when the last shard is given to
+a rationale engine, so that nothing waits for a model any more. The whole takes some twenty minutes
+of one core.
+
+Invariant: all figures of the virtual build follow from the input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from actors.engines.contract import EngineSettings
+from actors.engines.scripted import Latency, ScriptedEngine
+from actors.workers.contract import Processor
+from benchmarks import paper_world
+from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
+from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
+from launch.config import validate
+from storage.objects.opening import open_store
+from storage.rows.kinds import stage_rows
+from storage.runs.commits import Receipt
+from storage.runs.run import Run
+from tests.support.local_cluster import LocalCluster
+from tests.support.virtual_time import run_virtually
+from workflows.builds.build import finish, start_run
+from workflows.builds.configuration import BuildConfig
+from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.stages import ROAD, STAGE_NAMES
+from workflows.stages.maker import StageMaker
+
+PROBLEMS = 7_500
+LOAD_S = 90.0
+"""Until a model is loaded."""
+GPUS = {"policy": 1, "completer": 1, "rationale": 4}
+RATE = {"policy": 6_443.0, "completer": 6_443.0, "rationale": 4 * 2_078.0}
+"""Tokens a second of one engine that is full."""
+SESSIONS, SLOTS = 128, 16
+BLOCK_S = 0.5
+"""A sympy check with its import."""
+WRITERS = 64
+
+
+def texts_of(file: Path | None, limit: int) -> list[str]:
+    """The file's problems, or as many made up."""
+    if file is None or not file.is_file():
+        return [f"What is {i} + {i}?" for i in range(limit)]
+    with file.open(encoding="utf-8") as lines:
+        return [json.loads(line)["problem"] for line in islice(lines, limit)]
+
+
+def configuration(folder: Path, texts: list[str], shard_size: int, parallel: int) -> BuildConfig:
+    """The paper's numbers, which are the defaults, over scripted models."""
+    models = {
+        role: {
+            "kind": "scripted", "model": f"benchmarks.paper_world:{role}",
+            "max_in_flight": IN_FLIGHT[role], "tensor_parallel": GPUS[role],
+        }
+        for role in GPUS
+    }  # fmt: skip
+    raw = {
+        "run": "scale",
+        "problems": str(paper_world.write_problems(texts, folder / "problems.jsonl")),
+        "store": f"file:{folder}/store",
+        "shard_size": shard_size,
+        "models": models,
+        "cluster": {"parallel_shards": parallel, "window": 64},
+    }
+    return validate(raw, "scale")
+
+
+class EngineCluster(LocalCluster):
+    """Workers around metered engines, which take their time to load."""
+
+    def __init__(self, run: Run, config: BuildConfig) -> None:
+        super().__init__(run, self._stages)
+        self._config = config
+        self._maker = StageMaker(config, run.name)
+        self._clocks: dict[int, MeteredClock] = {}
+        self._made: MeteredClock | None = None
+        self._gone = Seconds()
+        """Of engines that were closed."""
+
+    def _stages(self, role: str) -> Mapping[str, Processor]:
+        if role == "cpu":
+            return self._maker.pure()
+        self._made = clock = MeteredClock(GPUS[role], IN_FLIGHT[role])
+        latency = Latency(0.02, 2e-5, WORD * IN_FLIGHT[role] / RATE[role])
+        settings: EngineSettings = self._config.engine(role)
+        engine = ScriptedEngine(SCRIPTS[role], settings, latency=latency, clock=clock)
+        return self._maker.around(role, engine, TimedSandbox(SESSIONS, SLOTS, BLOCK_S))
+
+    async def open(self, worker: int, role: str) -> None:
+        """Load a model."""
+        if role in GPUS:
+            await asyncio.sleep(LOAD_S)
+        await super().open(worker, role)
+        if self._made is not None:
+            self._clocks[worker], self._made = self._made, None
+
+    async def close(self, worker: int) -> None:
+        """Release a model."""
+        await super().close(worker)
+        if clock := self._clocks.pop(worker, None):
+            self._gone += clock.seconds()
+
+    def seconds(self) -> Seconds:
+        """Of all engines so far."""
+        return sum((clock.seconds() for clock in self._clocks.values()), self._gone)
+
+
+@dataclass
+class Watched:
+    """What is noted while the build runs."""
+
+    cluster: EngineCluster
+    shards: int
+    begun: set[int] = field(default_factory=set)
+    """Shards that a rationale engine was given."""
+    begin: tuple[float, Seconds] | None = None
+    """When the first export was committed."""
+    drain: tuple[float, Seconds] | None = None
+    """When the last shard was given to a rationale engine."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    rollouts: int = 0
+    memory: list[float] = field(default_factory=lambda: [memory_mb()])
+    commits: int = 0
+    tries: int = 0
+
+    def happened(self, event: Happened) -> None:
+        """Take note."""
+        now = asyncio.get_running_loop().time()
+        self.tries += event.what == "started"
+        if event.what == "started" and event.task and event.task.stage == "rationalize":
+            self.begun.add(event.task.shard)
+            if len(self.begun) == self.shards and self.drain is None:
+                self.drain = now, self.cluster.seconds()
+        if event.what != "committed" or event.receipt is None:
+            return
+        receipt = event.receipt
+        counted = receipt.counts.get("tokens", 0)
+        self.tokens[event.role] = self.tokens.get(event.role, 0) + counted * WORD
+        self.rollouts += receipt.counts.get("rollouts", 0)
+        self.commits += 1
+        if self.commits * 10 >= len(self.memory) * self.shards * len(ROAD):
+            self.memory.append(memory_mb())
+        if receipt.stage == "export" and self.begin is None:
+            self.begin = now, self.cluster.seconds()
+
+
+def memory_mb() -> float:
+    """Resident memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def virtual(config: BuildConfig, gpus: int) -> None:
+    """Build everything in virtual time, and say how the engines did."""
+    run = start_run(config, open_store(config.store), None)
+    started = time.perf_counter()
+
+    async def build() -> tuple[Watched, float, Seconds, int]:
+        clock = asyncio.get_running_loop().time
+        cluster = EngineCluster(run, config)
+        seen = Watched(cluster, run.spec.plan.shards)
+        roles: Mapping[str, RolePlan] = {
+            role: RolePlan(
+                GPUS[role],
+                config.cluster.parallel_shards,
+                gpus,
+                most_parallel=config.cluster.most_parallel_shards,
+            )
+            for role in GPUS
+        } | {"cpu": RolePlan(0, 8, 1)}
+        schedule = Schedule(
+            config.road, run.spec.plan.shards, {}, roles, gpus, config.cluster.window, clock=clock
+        )
+        await Driver(schedule, cluster, seen.happened, run=run.name).drive()
+        return seen, clock(), cluster.seconds(), schedule.switches
+
+    seen, end, whole, switches = run_virtually(build())
+    seconds = time.perf_counter() - started
+    finish(run)
+    assert seen.begin is not None
+    assert seen.drain is not None
+    spent = seen.drain[1] - seen.begin[1]
+    sampled, kept = run.totals("sample"), run.totals("export")
+    print(
+        f"virtual: {sampled.counts['sampled']:,} paths, {seen.rollouts:,} rollouts, "
+        f"{kept.rows:,} examples of {run.spec.plan.items:,} problems in "
+        f"{run.spec.plan.shards:,} shards; {end / 3600:.2f} virtual hours on {gpus} GPUs, "
+        f"{seconds:.0f} s here"
+    )
+    between = spent.at_work
+    print(
+        f"{'-' if between is None else f'{100 * between:.1f} %'} of the places at work in "
+        f"{spent.loaded / 3600:.1f} engine hours between start and drain "
+        f"({seen.begin[0] / 3600:.2f} h to {seen.drain[0] / 3600:.2f} h; in all "
+        f"{whole.loaded / 3600:.1f}, {100 * (whole.at_work or 0.0):.1f} %); "
+        f"{switches} model switches, {seen.tries - seen.commits} twins"
+    )
+    full = sum(seen.tokens[role] * GPUS[role] / RATE[role] for role in GPUS)
+    print(
+        f"{sum(seen.tokens.values()) / 1e9:.2f} billion tokens: {100 * full / whole.loaded:.0f} % "
+        f"of what full engines would have made in all of those hours"
+    )
+    print(f"memory of driver, engines and workers together, MB: {said(seen.memory)}")
+
+
+def said(memory: list[float]) -> str:
+    """Megabytes at each tenth."""
+    return " ".join(f"{mb:.0f}" for mb in memory)
+
+
+@dataclass
+class Publishers:
+    """Workers that commit an empty shard at once: what is left is the store and the driver."""
+
+    own_run: Run
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS))
+    won: int = 0
+    memory: list[float] = field(default_factory=lambda: [memory_mb()])
+
+    async def open(self, worker: int, role: str) -> None:
+        """Nothing to load."""
+
+    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
+        """Publish."""
+        publish = partial(self.own_run.publish, stage_rows(stage), shard, [])
+        receipt = await asyncio.get_running_loop().run_in_executor(self.threads, publish)
+        self.won += receipt.won
+        if self.won * 10 >= len(self.memory) * self.own_run.spec.plan.shards * len(ROAD):
+            self.memory.append(memory_mb())
+        return receipt
+
+    isolate = run
+
+    async def close(self, worker: int) -> None:
+        """Nothing to release."""
+
+
+def receipts(config: BuildConfig) -> None:
+    """Publish every (stage, shard) as many at once as workers would, and say how fast."""
+    run = start_run(config, open_store(config.store), None)
+    shards = run.spec.plan.shards
+    cluster = Publishers(run)
+    roles = {str(stage.role): RolePlan(slots=0, parallel=8, most=WRITERS // 8) for stage in ROAD}
+    schedule = Schedule(ROAD, shards, {}, roles, slots=0, window=256)
+    started, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(Driver(schedule, cluster, lambda event: None).drive())
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    assert cluster.won == shards * len(STAGE_NAMES)
+    print(
+        f"{cluster.won:,} receipts in {seconds:.1f} s: {cluster.won / seconds:.0f} a second "
+        f"({1e3 * cpu / cluster.won:.2f} CPU ms each), {WRITERS} writers"
+    )
+    print(f"memory of the driver's process, MB: {said(cluster.memory)}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--problems", type=Path, default=None, help="JSON lines with `problem`")
+    parser.add_argument("--limit", type=int, default=PROBLEMS)
+    parser.add_argument("--gpus", type=int, default=32)
+    parser.add_argument("--shard-size", type=int, default=16)
+    parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
+    parser.add_argument("--only", choices=["virtual", "receipts"])
+    asked = parser.parse_args()
+    texts = texts_of(asked.problems, asked.limit)
+    for name in ("receipts", "virtual"):
+        if asked.only in (None, name):
+            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+                config = configuration(Path(folder), texts, asked.shard_size, asked.parallel)
+                if name == "receipts":
+                    receipts(config)
+                else:
+                    virtual(config, asked.gpus)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Measure the demo's judge in every form on held-out problems, and write it into the model card.
+
+    python -m benchmarks.demo_judge_forms --write
+
+Invariant: solutions are the demo policy's own, half of them wrong; every figure is computed from
+texts that the engine sampled with the printed seed, read as stage `judge` reads them, and judged
+by the exact checker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.engines.contract import Engine, EngineSettings, Sampling
+from actors.engines.opening import open_engine
+from demo import check, world
+from demo.problem import Problem
+from storage.rows import records
+from storage.seeds import request_seed
+from workflows.formats import steps
+from workflows.formats.solving import policy_chat
+from workflows.judging.seats import Opinion, Seat, repair_chat
+
+MODELS = Path(__file__).parents[2] / "demo" / "models"
+CARD = Path(__file__).parents[2] / "demo" / "MODEL_CARD.md"
+OPENED, CLOSED = "<!-- judge: measured -->\n", "<!-- judge: end -->\n"
+SEATS = (
+    Seat("critique", "none"),
+    Seat("critique", "answer"),
+    Seat("critique", "reference_solution"),
+    Seat("resolve", "none"),
+    Seat("resolve", "reference_solution"),
+    Seat("align", "reference_solution"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sampled solution of a held-out problem, and its true first error."""
+
+    problem: Problem
+    row: records.Problem
+    steps: tuple[str, ...]
+    first_error: int | None
+
+
+async def cases(engine: Engine, problems: int, samples: int, seed: int) -> list[Case]:
+    """One right and one wrong solution of each problem where the policy wrote both."""
+    rng = random.Random(seed)
+
+    async def of(problem: Problem) -> list[Case]:
+        known = world.row(problem)
+        row = records.Problem(
+            problem.problem_id, problem.text, problem.answer,
+            reference_solution=str(known["reference_solution"]),
+        )  # fmt: skip
+        chat = policy_chat("Please reason step by step, and put your final answer within "
+                           "\\boxed{}.", row)  # fmt: skip
+        sampling = Sampling(n=samples, temperature=0.7, max_tokens=256, seed=rng.randrange(2**31))
+        reply = await engine.generate(chat, sampling)
+        ended = [one.text for one in reply.completions if one.finish_reason == "stop"]
+        paths = [steps.split(chat.prefill + text) for text in ended]
+        found = [Case(problem, row, path, check.first_error(problem, path)) for path in paths]
+        right = [case for case in found if case.first_error is None]
+        kinds = (right, [case for case in found if case.first_error is not None])
+        return [rng.choice(kind) for kind in kinds] if all(kinds) else []
+
+    held = list(world.sample(problems, seed, "heldout"))
+    parts = await asyncio.gather(*(of(problem) for problem in held))
+    return [case for part in parts for case in part]
+
+
+def first_no(opinion: Opinion) -> int | str | None:
+    """The first step that is called wrong; None: none is; "?": a verdict is missing."""
+    if None in opinion.verdicts:
+        return "?"
+    return opinion.verdicts.index(False) if False in opinion.verdicts else None
+
+
+def share(values: Sequence[bool]) -> str:
+    """A share with three digits."""
+    return f"{sum(values) / len(values):.3f}" if values else "-"
+
+
+def figures(of: Sequence[Case], opinions: Sequence[Opinion]) -> list[str]:
+    """Shares: readable, first error true, the same of wrong and of right solutions."""
+    said = [first_no(opinion) for opinion in opinions]
+    hits = [found == case.first_error for found, case in zip(said, of, strict=True)]
+    wrong = [hit for hit, case in zip(hits, of, strict=True) if case.first_error is not None]
+    right = [hit for hit, case in zip(hits, of, strict=True) if case.first_error is None]
+    return [share([found != "?" for found in said]), share(hits), share(wrong), share(right)]
+
+
+async def measure(problems: int, samples: int, seed: int) -> list[list[str]]:
+    """A row per form."""
+    policy = await open_engine(EngineSettings(model=str(MODELS / "policy")))
+    found = await cases(policy, problems, samples, seed)
+    await policy.close()
+    judge = await open_engine(EngineSettings(model=str(MODELS / "judge")))
+    rows = []
+
+    async def texts(chats: Sequence[object], name: str) -> list[str]:
+        async def one(number: int, chat: object) -> str:
+            sampling = Sampling(
+                temperature=0.6, top_p=0.95, max_tokens=700,
+                seed=request_seed(seed, name, str(number), 0),
+            )  # fmt: skip
+            reply = await judge.generate(chat, sampling)  # type: ignore[arg-type]
+            return str(chat.prefill) + reply.completions[0].text  # type: ignore[attr-defined]
+
+        return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
+
+    for seat in SEATS:
+        chats = [seat.chat(case.row, case.steps) for case in found]
+        written = await texts(chats, f"{seat.prompt}/{seat.sees}")
+        opinions = [
+            seat.read(text, len(case.steps)) for text, case in zip(written, found, strict=True)
+        ]
+        rows.append([f"{seat.prompt}, sees {seat.sees}", *figures(found, opinions)])
+        print(rows[-1], flush=True)
+        if seat == SEATS[0]:
+            first = written
+    seat = SEATS[0]
+    pairs = list(zip(found, first, strict=True))
+    critiques = await texts(
+        [seat.critique_chat(case.row, case.steps, text) for case, text in pairs], "meta"
+    )
+    merged = await texts(
+        [
+            seat.merge_chat(case.row, case.steps, text, said)
+            for (case, text), said in zip(pairs, critiques, strict=True)
+        ],
+        "merge",
+    )
+    opinions = [seat.read(text, len(case.steps)) for text, case in zip(merged, found, strict=True)]
+    rows.append(["critique after its meta-critique", *figures(found, opinions)])
+    print(rows[-1], flush=True)
+    wrong = [case for case in found if case.first_error is not None]
+    asked = [
+        repair_chat("reference_solution", case.row, case.steps[: case.first_error],
+                    case.steps[case.first_error or 0])
+        for case in wrong
+    ]  # fmt: skip
+    repaired = [
+        check.first_error(case.problem, (*case.steps[: case.first_error], text.strip())) is None
+        for case, text in zip(wrong, await texts(asked, "repair"), strict=True)
+    ]
+    rows.append(["repair, sees reference_solution: step right", "-", share(repaired), "-", "-"])
+    print(rows[-1], flush=True)
+    await judge.close()
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; with ``--write``, put it into the model card."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_judge_forms")
+    parser.add_argument("--problems", type=int, default=150)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="update demo/MODEL_CARD.md")
+    chosen = parser.parse_args(arguments)
+    rows = asyncio.run(measure(chosen.problems, chosen.samples, chosen.seed))
+    head = ["form", "readable", "first error true", "of wrong", "of right"]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    command = f"python -m benchmarks.demo_judge_forms --problems {chosen.problems} " + (
+        f"--samples {chosen.samples} --seed {chosen.seed}"
+    )
+    table = f"Measured on the policy's solutions with `{command}`:\n\n" + "\n".join(lines) + "\n"
+    print(table)
+    if chosen.write:
+        text = CARD.read_text(encoding="utf-8")
+        before, after = text.split(OPENED)[0], text.split(CLOSED)[1]
+        CARD.write_text(f"{before}{OPENED}\n{table}\n{CLOSED}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
