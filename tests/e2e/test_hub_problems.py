@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.hub_server import Hub, serving
-from tests.published import ROWS, rows_of
+from tests.support.hub_server import Hub, serving
+from tests.support.published import ROWS, rows_of
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9"

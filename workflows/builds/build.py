@@ -68,7 +68,7 @@ def check_problems(config: BuildConfig, read: list[Checked] | None = None) -> Fi
         dropped = f", {len(found.dropped):,} left out" if found.dropped else ""
         return f"{len(found.problems):,} in {config.problems}{dropped}"
 
-    return attempt("problems", look)
+    return attempt("problems", look, "stepmill problems FILE says more of a file")
 
 
 def planned(

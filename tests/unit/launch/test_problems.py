@@ -10,7 +10,7 @@ import pytest
 
 from launch.cli.main import run_command
 from storage.rows.records import Problem
-from tests.published import rows_of
+from tests.support.published import rows_of
 from workflows.answers import check_reference
 from workflows.inputs.problems import checked_problems
 

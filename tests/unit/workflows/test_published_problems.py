@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.published import (
+from tests.support.published import (
     PUBLISHED,
     ROWS,
     as_deepscaler,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).parent / "data/published"
+DATA = Path(__file__).parents[1] / "data/published"
 ROWS = 20
 
 
