@@ -12,26 +12,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storage.datasets.dataset import assemble
 from storage.errors import ConfigurationError, NothingFound
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES
-from storage.rows.records import Drop, Problem
+from storage.rows.kinds import EXAMPLES, GIVEN
+from storage.rows.records import Drop, Given, Problem
 from storage.runs.layout import launch_key
 from storage.runs.run import Run, Success
-from storage.runs.specs import Spec
+from storage.runs.specs import Spec, input_digest
 from workflows.answers import check_reference
 from workflows.builds.configuration import BuildConfig, binding
 from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.inputs.given import read_given
 from workflows.inputs.problems import Checked, checked_problems
 from workflows.road import INPUT_STAGE
 from workflows.runs.checks import Finding, attempt
 from workflows.runs.starting import begin, spec_of
 from workflows.settings import StageSettings
 from workflows.stages import described, road_of, stages_named
+from workflows.stages.given import Ungiven
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Planned:
     """Problems of the file that are left out."""
     said: tuple[str, ...] = ()
     """How the file was read, and what is left out or doubtful of it."""
+    given: tuple[Given, ...] = ()
+    """The solutions that take the place of sampled ones."""
 
 
 def problems_of(config: BuildConfig) -> Checked:
@@ -83,9 +87,16 @@ def planned(
     checked = checked or problems_of(config)
     for stage in stages_named(config.stages.road):
         stage.check_input(config.stages, checked.problems)
+    if (config.solutions is None) != (GIVEN.stage not in config.stages.road):
+        raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
     road = (INPUT_STAGE, *config.stages.road)
     spec = spec_of(config, binding(config), road, checked.problems, image_digest)
-    return Planned(spec, checked.problems, checked.dropped, checked.said)
+    if config.solutions is None:
+        return Planned(spec, checked.problems, checked.dropped, checked.said)
+    solutions = read_given(config.solutions, checked.problems)
+    spec = replace(spec, input_digest=input_digest([*checked.problems, *solutions.by_problem]))
+    said = (*checked.said, solutions.said)
+    return Planned(spec, checked.problems, checked.dropped, said, solutions.by_problem)
 
 
 def check_settings(settings: StageSettings) -> None:
@@ -123,9 +134,24 @@ def create_run(
     chain = fitted_chain(store, config.run, completer, config.stages)
     run = begin(config, wanted.spec, store)
     store_chain(run, chain)
+    _store_given(run, wanted)  # before the input, whose end says that the run can go on
     before_input(run)
     run.store_input(wanted.problems, wanted.dropped)
     return run
+
+
+def _store_given(run: Run, wanted: Planned) -> None:
+    """Commit the solutions that are given, each shard with those of its problems."""
+    if not wanted.given:
+        return
+    solved = {row.problem_id: row for row in wanted.given}
+    done = run.shards_of(GIVEN.stage)
+    for shard, problems in run.spec.plan.cut(wanted.problems):
+        if shard not in done:
+            names = [problem.problem_id for problem in problems]
+            rows = [solved[name] for name in names if name in solved]
+            drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
+            run.publish(GIVEN, shard, rows, drops)
 
 
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class BuildConfig(RunConfig):
     """What the columns are called where they have none of the known names: `{problem: question,
     answer: gold}`. Without an answer it is the last box of `reference_solution`."""
     leave_out: LeaveOutSettings = field(default_factory=LeaveOutSettings)
+    solutions: str | None = None
+    """File of solutions that exist already, in the forms that `problems` may have: ProcessBench,
+    PRM800K, or `problem` (or problem_id) with `steps` or `solution`. They take the place of what
+    `sample` would ask the policy for, which then needs no model (docs/problems.md)."""
     limit: Positive | None = None
     """Take only the first so many problems."""
     shard_size: Positive = 64

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from actors.sandbox.contract import SandboxSettings
-from storage.rows.kinds import PATHS, ROLLOUTS
+from storage.rows.kinds import GIVEN, PATHS, ROLLOUTS
 from storage.runs.run import Run
 from workflows.builds.build import Planned, planned
 from workflows.builds.configuration import BuildConfig
@@ -64,6 +64,7 @@ def own_pilot(config: BuildConfig) -> OwnPilot:
     per_problem = sample.correct + sample.incorrect
     if sample.select == "all":
         per_problem = sample.first_round
+    given = (GIVEN.stage,) if config.solutions else ()
     problems = -int(-MARGIN * estimate.pilot_paths // per_problem)
     pilot = replace(
         config,
@@ -73,7 +74,7 @@ def own_pilot(config: BuildConfig) -> OwnPilot:
         sandbox=SandboxSettings(),
         stages=StageSettings(
             seed=stages.seed,
-            road=(PATHS.stage, ROLLOUTS.stage),
+            road=(*given, PATHS.stage, ROLLOUTS.stage),
             sample=sample,
             answers=stages.answers,
             estimate=EstimateSettings(

@@ -238,13 +238,14 @@ def _once(check_answer: Callable[[str], None]) -> Callable[[str], None]:
     return check
 
 
-def _tables(source: str) -> Iterator[tuple[str, str, Rows]]:
-    """(name, what its places begin with, rows) of every table of a place."""
-    if source.startswith(SCHEME) and (file := hub_file(source)) is None:
+def tables_of(source: str, what: str = "problems") -> Iterator[tuple[str, str, Rows]]:
+    """(name, what its places begin with, rows) of every table of a place. Raises InputError."""
+    file = hub_file(source) if source.startswith(SCHEME) else None
+    if source.startswith(SCHEME) and file is None:
         name, rows = hub_rows(source)
         yield name, "", rows
         return
-    files = [file] if source.startswith(SCHEME) and file else files_of(source)
+    files = files_of(source, what) if file is None else [file]
     for file in files:
         inside = file.name.removeprefix(source.partition("?")[0]).lstrip("/")
         yield file.name, f"{inside}, " if len(files) > 1 else "", file_rows(file)
@@ -254,7 +255,7 @@ def _rows(
     source: str, columns: Columns | None, read_as: list[str]
 ) -> Iterator[tuple[str, Any, Shape]]:
     """(place, row, how it is read); appends to `read_as` what is said of each table."""
-    for name, prefix, rows in _tables(source):
+    for name, prefix, rows in tables_of(source):
         first = list(islice(rows, _LOOKED_AT))
         given = [row for _, row in first if not isinstance(row, NotARow)]
         try:
@@ -270,7 +271,7 @@ def _rows(
 def _texts(source: str) -> Iterator[str]:
     """The texts of a benchmark's problems, whatever else it has."""
     texts = 0
-    for _, _, rows in _tables(source):
+    for _, _, rows in tables_of(source):
         for _, row in rows:
             column = problem_column(row) if isinstance(row, Mapping) else None
             if column is not None and row[column]:

@@ -57,7 +57,7 @@ def _responses(path: Path, unheaded: Unheaded) -> Iterator[tuple[Response, str]]
     for file in _files(path):
         for number, (place, row) in enumerate(table_rows(file)):
             where = f"{file}, {place}"
-            yield _response(row, where, _PART.sub("", file.stem), number, unheaded), where
+            yield response_of(row, where, _PART.sub("", file.stem), number, unheaded), where
 
 
 def _files(path: Path) -> list[Path]:
@@ -73,7 +73,8 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _response(row: Any, where: str, file: str, number: int, unheaded: Unheaded) -> Response:
+def response_of(row: Any, where: str, file: str, number: int, unheaded: Unheaded) -> Response:
+    """The response of row `number` of a file. Raises InputError."""
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be an object with `problem`, and `steps` or `solution`")
     problem = required_text(row, "problem", where)

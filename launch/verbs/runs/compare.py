@@ -17,7 +17,7 @@ from rich.table import Table
 
 from storage.errors import ConfigurationError, InputError
 from storage.runs.run import Run
-from workflows.evaluation.comparison import Compared, compare, read_labels, read_truth
+from workflows.evaluation.comparison import Compared, compare, people_say, read_labels, read_truth
 
 
 def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool) -> None:
@@ -26,14 +26,15 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
-    known = read_truth(truth) if truth else None
+    labelled = {path: index for run in runs for path, index in people_say(run).items()}
+    known = read_truth(truth) if truth else labelled or None
     shown = Console(stderr=True)
     read = [
         read_labels(run)
         for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
     ]
     found = compare(read, known)
-    if known and all(row.f1 is None for row in found):
+    if truth and all(row.f1 is None for row in found):
         raise InputError(f"{truth}: no path of these runs is in it")
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))

@@ -58,11 +58,8 @@ def submission_of(
     inside = _inside(folder, config_file.resolve(), "the configuration")
     away = is_url(config.problems)  # the cluster reads it for itself
     problems = config.problems if away else _inside(folder, Path(config.problems), "`problems`")
-    against = [
-        _inside(folder, Path(name), "`leave_out.against`")
-        for name in config.leave_out.against
-        if not is_url(name)
-    ]
+    others = [name for name in (config.solutions, *config.leave_out.against) if name]
+    beside = [_inside(folder, Path(name), "an input") for name in others if not is_url(name)]
     for role, engine in config.engines.items():
         if engine.kind == "vllm" and engine.model.startswith("/"):
             _inside(folder, Path(engine.model), f"models.{role}")
@@ -71,7 +68,7 @@ def submission_of(
     return Submission(
         shlex.join([*command, "--problems", problems, *overrides]),
         str(folder),
-        (*EXCLUDES, *(f"!{name}" for name in ([] if away else [problems]) + against)),
+        (*EXCLUDES, *(f"!{name}" for name in ([] if away else [problems]) + beside)),
     )
 
 

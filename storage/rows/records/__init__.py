@@ -16,6 +16,7 @@ from __future__ import annotations
 from storage.rows.records.handed_out import (
     Critique,
     Example,
+    Given,
     Message,
     Response,
     Score,
@@ -49,6 +50,7 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "Given",
     "Intervention",
     "Judgement",
     "Message",

@@ -123,3 +123,48 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert (code, out, error.count("\n")) == (2, "", 1)
     assert error.startswith("stepmill: ")
     assert said in error
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"problems": "p.csv"}, "p.csv, line 2: `problem` is missing; its columns are q, a: say"),
+        ({"problems": "absent"}, "absent: no such file of problems"),
+        ({"problems": "s3:bucket/p.jsonl"}, "s3:bucket/p.jsonl: did you mean s3://bucket/p.jsonl?"),
+        (
+            {"columns": {"text": "q"}},
+            "`columns.text.[key]`: input should be 'problem_id', 'problem'",
+        ),
+        ({"columns": {"problem": "x"}}, "`columns.problem` is `x`, which is no column"),
+        (
+            {"leave_out": {"wrong": "ignore"}},
+            "`leave_out.wrong`: input should be 'refuse' or 'drop'",
+        ),
+        ({"leave_out": {"against": ["absent.csv"]}}, "absent.csv: no such file of problems"),
+        ({"solutions": "absent.jsonl"}, "absent.jsonl: no such file of solutions"),
+    ],
+)
+def test_a_build_of_a_wrong_input_is_refused_in_one_line_and_leaves_nothing(
+    change: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "own.jsonl", GSM8K)
+    (tmp_path / "p.csv").write_text("q,a\nWhat?,1\n")
+    model = {"kind": "scripted", "model": "tests.scripted_models:policy"}
+    body = {
+        "run": "r",
+        "store": "file:store",
+        "problems": "own.jsonl",
+        "models": {"policy": model},
+        "stages": {"road": ["sample"]},
+    }
+    (tmp_path / "build.yaml").write_text(json.dumps(body | change))
+    assert run_command(["build", "build.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not [file for file in (tmp_path / "store").rglob("*") if "runs/r" in str(file)]
