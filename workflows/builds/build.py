@@ -18,7 +18,7 @@ from typing import Any
 from storage.datasets.dataset import assemble
 from storage.errors import ConfigurationError, NothingFound
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES, GIVEN
+from storage.rows.kinds import EXAMPLES, GIVEN, PROBLEMS
 from storage.rows.records import Drop, Given, Problem
 from storage.runs.layout import launch_key
 from storage.runs.run import Run, Success
@@ -72,7 +72,7 @@ def check_problems(config: BuildConfig, read: list[Checked] | None = None) -> Fi
         dropped = f", {len(found.dropped):,} left out" if found.dropped else ""
         return f"{len(found.problems):,} in {config.problems}{dropped}"
 
-    return attempt("problems", look, "stepmill problems FILE says more of a file")
+    return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
 
 
 def planned(

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from storage.errors import InputError, NothingFound
 from storage.objects.opening import open_store
+from storage.rows.kinds import PROBLEMS
 
 COMPRESSED = (".gz", ".gzip", ".zst", ".bz2")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -58,7 +59,7 @@ def resolved(folder: Path, source: str) -> str:
     return source if is_url(source) else str((folder / Path(source).expanduser()).resolve())
 
 
-def files_of(source: str, what: str = "problems") -> list[File]:
+def files_of(source: str, what: str = PROBLEMS.stage) -> list[File]:
     """The tables of a place, in the order of their names. Raises InputError."""
     if is_url(source):
         return _bucket(source) if source.startswith("s3://") else _refuse(source)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import InputError, UnusualAnswer
+from storage.rows.kinds import PROBLEMS
 from storage.rows.records import Drop, Problem
 from workflows.inputs.hub import SCHEME, hub_file, hub_rows
 from workflows.inputs.overlap import Benchmarks, key_of
@@ -238,7 +239,7 @@ def _once(check_answer: Callable[[str], None]) -> Callable[[str], None]:
     return check
 
 
-def tables_of(source: str, what: str = "problems") -> Iterator[tuple[str, str, Rows]]:
+def tables_of(source: str, what: str = PROBLEMS.stage) -> Iterator[tuple[str, str, Rows]]:
     """(name, what its places begin with, rows) of every table of a place. Raises InputError."""
     file = hub_file(source) if source.startswith(SCHEME) else None
     if source.startswith(SCHEME) and file is None:

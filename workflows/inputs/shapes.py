@@ -30,6 +30,7 @@ from workflows.answers import read_answer
 REQUIRED = ("problem_id", "problem", "answer")
 _OPTIONAL = tuple(f.name for f in fields(Problem) if f.name not in REQUIRED)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 _NO_ANSWERS = frozenset({"proof", "notfound"})
 """What NuminaMath-1.5 writes where a problem asks for a proof, or has lost its answer."""
@@ -92,7 +93,7 @@ class Shape:
         answer: str = required_text(row, self.columns["answer"], numbers=True)
         if self.answer == "hashes":
             told, found, answer = answer.rpartition("####")
-            answer = answer.strip().replace(",", "")
+            answer = _THOUSANDS.sub("", answer.strip())
             if not found or not answer:
                 raise InputError(f"`{self.columns['answer']}` has no answer behind `####`")
             optional["reference_solution"] = _ANNOTATION.sub("", told).strip()
