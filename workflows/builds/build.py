@@ -26,7 +26,7 @@ from storage.runs.specs import Spec, input_digest
 from workflows.answers import check_reference
 from workflows.builds.configuration import BuildConfig, binding
 from workflows.estimation.pilot import fitted_chain, store_chain
-from workflows.inputs.given import read_given
+from workflows.inputs.given import GivenSolutions, read_given
 from workflows.inputs.problems import Checked, checked_problems
 from workflows.road import INPUT_STAGE
 from workflows.runs.checks import Finding, attempt
@@ -50,9 +50,22 @@ class Planned:
     """The solutions that take the place of sampled ones."""
 
 
-def problems_of(config: BuildConfig) -> Checked:
-    """The problems of a configuration. Raises InputError."""
-    return checked_problems(
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The files of a configuration, read."""
+
+    checked: Checked
+    given: GivenSolutions | None
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """How they were read, a line each."""
+        return (*self.checked.said, *([self.given.said] if self.given else []))
+
+
+def inputs_of(config: BuildConfig) -> Inputs:
+    """The problems of a configuration, and the solutions that it gives. Raises InputError."""
+    checked = checked_problems(
         config.problems,
         config.limit,
         check_reference,
@@ -60,43 +73,44 @@ def problems_of(config: BuildConfig) -> Checked:
         columns=config.columns,
         leave_out=config.leave_out,
     )
+    given = read_given(config.solutions, checked.problems) if config.solutions else None
+    return Inputs(checked, given)
 
 
-def check_problems(config: BuildConfig, read: list[Checked] | None = None) -> Finding:
-    """Whether the problems can be read; appends them to `read`."""
+def check_inputs(config: BuildConfig, read: list[Inputs] | None = None) -> Finding:
+    """Whether problems and solutions can be read; appends them to `read`."""
 
     def look() -> str:
-        found = problems_of(config)
+        inputs = inputs_of(config)
         if read is not None:
-            read.append(found)
-        dropped = f", {len(found.dropped):,} left out" if found.dropped else ""
-        return f"{len(found.problems):,} in {config.problems}{dropped}"
+            read.append(inputs)
+        dropped, given = len(inputs.checked.dropped), inputs.given
+        left_out = f", {dropped:,} left out" if dropped else ""
+        beside = f"; {given.said}" if given else ""
+        return f"{len(inputs.checked.problems):,} in {config.problems}{left_out}{beside}"
 
     return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
 
 
-def planned(
-    config: BuildConfig, image_digest: str | None, checked: Checked | None = None
-) -> Planned:
-    """Freeze what the result depends on; `checked`: the problems, where they were read already.
+def planned(config: BuildConfig, image_digest: str | None, inputs: Inputs | None = None) -> Planned:
+    """Freeze what the result depends on; `inputs`: its files, where they were read already.
 
     Raises InputError for a bad file of problems and ConfigurationError for a budget that can't
     give the labels.
     """
     check_settings(config.stages)
-    checked = checked or problems_of(config)
-    for stage in stages_named(config.stages.road):
-        stage.check_input(config.stages, checked.problems)
     if (config.solutions is None) != (GIVEN.stage not in config.stages.road):
         raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
+    inputs = inputs or inputs_of(config)
+    problems = inputs.checked.problems
+    for stage in stages_named(config.stages.road):
+        stage.check_input(config.stages, problems)
     road = (INPUT_STAGE, *config.stages.road)
-    spec = spec_of(config, binding(config), road, checked.problems, image_digest)
-    if config.solutions is None:
-        return Planned(spec, checked.problems, checked.dropped, checked.said)
-    solutions = read_given(config.solutions, checked.problems)
-    spec = replace(spec, input_digest=input_digest([*checked.problems, *solutions.by_problem]))
-    said = (*checked.said, solutions.said)
-    return Planned(spec, checked.problems, checked.dropped, said, solutions.by_problem)
+    spec = spec_of(config, binding(config), road, problems, image_digest)
+    solutions = inputs.given.by_problem if inputs.given else ()
+    if solutions:
+        spec = replace(spec, input_digest=input_digest([*problems, *solutions]))
+    return Planned(spec, problems, inputs.checked.dropped, inputs.said, solutions)
 
 
 def check_settings(settings: StageSettings) -> None:

@@ -19,7 +19,7 @@ from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
-from workflows.builds.build import check_problems, create_run, finish, planned
+from workflows.builds.build import Inputs, check_inputs, create_run, finish, planned
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import (
     Inherited,
@@ -29,7 +29,6 @@ from workflows.builds.derive import (
     take_over,
 )
 from workflows.builds.own_pilot import OwnPilot, with_pilot
-from workflows.inputs.problems import Checked
 from workflows.runs.checks import check_image, probed_store, require
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
@@ -99,9 +98,9 @@ def _finished(run: Run, config: BuildConfig, site: Site) -> Run:
 def _created(config: BuildConfig, site: Site, store: ObjectStore, begun: Run | None) -> Run:
     """Start the run, or open it."""
     config = recalled(config, begun)
-    read: list[Checked] = []
+    read: list[Inputs] = []
     if begun is None or not standing(begun).finished:
-        image = require(config, site, check_problems(config, read))
+        image = require(config, site, check_inputs(config, read))
     else:
         image = begun.spec.image_digest  # no code is left to run, in this image or another
     config, own = with_pilot(site.settled(config, begun), begun)
