@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from huggingface_hub import constants
+
 from actors.models.hub import unreachable
 from storage.errors import InputError, first_line
 from workflows.inputs.places import File, opened
@@ -48,7 +50,7 @@ def hub_rows(url: str) -> tuple[str, Iterator[tuple[str, Any]]]:
 
     of = Dataset(url)
     said = unreachable()
-    if said and "HF_HUB_OFFLINE" not in said:
+    if said and not constants.HF_HUB_OFFLINE:
         raise InputError(f"{url}: {said}, or set HF_HUB_OFFLINE=1 to read what was fetched before")
     datasets.disable_progress_bars()
     for library in ("datasets", "huggingface_hub"):

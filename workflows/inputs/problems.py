@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ class Looked:
 
     def without(self, reasons: Iterable[LeftOut]) -> list[Problem]:
         """The problems of which none of these is said."""
-        gone = {one.place for one in self.doubtful if one.reason in set(reasons)}
+        chosen = frozenset(reasons)
+        gone = {one.place for one in self.doubtful if one.reason in chosen}
         pairs = zip(self.places, self.problems, strict=True)
         return [problem for place, problem in pairs if place not in gone]
 
@@ -125,7 +126,7 @@ def look(
     benchmarks = Benchmarks({name: _texts(name) for name in against})
     looked = Looked(str(source))
     check = _once(check_answer)
-    ids: dict[str, str] = {}
+    ids = _Ids()
     texts: dict[str, str] = {}
 
     for place, row, shape in islice(_rows(str(source), columns, looked.read_as), limit):
@@ -133,9 +134,8 @@ def look(
         on_row(looked.rows)
         item = place
         try:
-            problem = _problem(row, shape, ids)
+            problem = _problem(row, shape, ids, place)
             item = problem.problem_id
-            ids[item] = place
             check(problem.answer)
         except InputError as error:
             unusual = isinstance(error, UnusualAnswer)
@@ -194,13 +194,12 @@ def checked_problems(
 
 def read_problems(source: str | Path) -> Iterator[Problem]:
     """The problems of a place, one at a time. Raises InputError at the first row that is none."""
-    ids: dict[str, str] = {}
+    ids = _Ids()
     for place, row, shape in _rows(str(source), None, []):
         try:
-            problem = _problem(row, shape, ids)
+            problem = _problem(row, shape, ids, place)
         except InputError as error:
             raise InputError(f"{source}, {place}: {error}") from None
-        ids[problem.problem_id] = place
         yield problem
 
 
@@ -209,17 +208,39 @@ def is_sentence(answer: str) -> bool:
     return len(_WORD.findall(answer)) >= _SENTENCE
 
 
-def _problem(row: Any, shape: Shape, ids: Mapping[str, str]) -> Problem:
+class _Ids:
+    """The ids of a place, each with the row that has it."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+        self._copies: Counter[str] = Counter()
+
+    def take(self, name: str, place: str) -> None:
+        """The id that a row says. Raises InputError where another has it."""
+        if name in self._places:
+            before = self._places[name]
+            raise InputError(f"problem_id {name!r} stands also at {before}; make the ids unique")
+        self._places[name] = place
+
+    def free(self, made: str, place: str) -> str:
+        """An id that was made of a row's text: copies of a text count up."""
+        name = made
+        while name in self._places:
+            self._copies[made] += 1
+            name = f"{made}-{self._copies[made] + 1}"
+        self._places[name] = place
+        return name
+
+
+def _problem(row: Any, shape: Shape, ids: _Ids, place: str) -> Problem:
     """The problem of a row, its id one that no other has. Raises InputError."""
     if isinstance(row, NotARow):
         raise InputError(row.said)
     problem = shape.read(row)
-    name = problem.problem_id
-    if name in ids and "problem_id" in shape.columns:
-        raise InputError(f"problem_id {name!r} stands also at {ids[name]}; make the ids unique")
-    copies = (f"{name}-{number}" for number in count(2))
-    free = next(one for one in chain([name], copies) if one not in ids)
-    return problem if free == name else replace(problem, problem_id=free)
+    if "problem_id" in shape.columns:
+        ids.take(problem.problem_id, place)
+        return problem
+    return replace(problem, problem_id=ids.free(problem.problem_id, place))
 
 
 def _once(check_answer: Callable[[str], None]) -> Callable[[str], None]:

@@ -102,7 +102,7 @@ class Shape:
         return Problem(identity, text, answer, **optional)
 
     def _optional(self, row: Mapping[str, Any], name: str) -> str | None:
-        value = row.get(self.columns[name]) if name in self.columns else None
+        value = value_at(row, self.columns[name]) if name in self.columns else None
         if isinstance(value, list) and self is not OWN:
             value = ", ".join(map(str, value)) or None
         return None if value is None else str(value)
@@ -140,7 +140,7 @@ def problem_column(row: Mapping[str, Any]) -> str | None:
 
 def _named(row: Mapping[str, Any], named: Columns) -> Shape:
     for field, column in named.items():
-        if column not in row:
+        if column not in row and column.partition(".")[0] not in row:
             raise InputError(
                 f"`columns.{field}` is `{column}`, which is no column: {_columns(row)}"
             )
@@ -155,7 +155,7 @@ def _named(row: Mapping[str, Any], named: Columns) -> Shape:
 def _answer(row: Mapping[str, Any], columns: Mapping[str, str]) -> Answer:
     if "answer" not in columns:
         return "box"
-    given = row[columns["answer"]]
+    given = value_at(row, columns["answer"])
     return "hashes" if isinstance(given, str) and "####" in given else "column"
 
 
@@ -222,10 +222,25 @@ def _columns(row: Mapping[str, Any]) -> str:
     return f"its columns are {', '.join(names[:_MOST_NAMED])}{more}"
 
 
+def value_at(row: Mapping[str, Any], column: str) -> Any:
+    """What a row has in a column; `a.0.b` is `b` in the first of the list that column `a` holds."""
+    if column in row or "." not in column:
+        return row.get(column)
+    value: Any = row
+    for part in column.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
 def required_text(row: Mapping[str, Any], name: str, where: str = "", numbers: bool = False) -> str:
     """A text that a row must have; with `numbers` a number is one too. Raises InputError."""
     said = f"{where}: " if where else ""
-    value = row.get(name)
+    value = value_at(row, name)
     if numbers:
         value = _as_text(value)
     if value is None:

@@ -10,7 +10,10 @@ import pytest
 
 from storage.errors import InputError
 from storage.rows.records import Problem, Response
+from workflows.answers import check_reference
 from workflows.inputs.given import read_given
+from workflows.inputs.problems import checked_problems
+from workflows.settings import LeaveOutSettings
 
 PROBLEM = Problem("p", "What is 4+5?", "9")
 OTHER = Problem("q", "What is 2^2?", "4")
@@ -123,3 +126,18 @@ def test_a_wrong_row_is_one_line(row: Any, said: str, tmp_path: Path) -> None:
         read(tmp_path, row)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_prm800k_has_problems_and_solutions_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "phase2.jsonl"
+    rows = [prm800k([rated(STEPS[0], -1)], "found_error", **WHOLE)] * 3
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    checked = checked_problems(
+        file,
+        None,
+        check_reference,
+        columns={"problem": "question.problem", "answer": "question.ground_truth_answer"},
+        leave_out=LeaveOutSettings(repeated="drop"),
+    )
+    (given,) = read_given(str(file), checked.problems).by_problem
+    assert (given.problem_id, len(given.solutions)) == (checked.problems[0].problem_id, 3)

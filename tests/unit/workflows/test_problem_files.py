@@ -364,6 +364,12 @@ Columns = dict[str, str]
             id="the answer in a solution's box",
         ),
         pytest.param(
+            {"prompt": [{"role": "user", "content": "What?"}], "reward_model": {"truth": 3}},
+            {"problem": "prompt.0.content", "answer": "reward_model.truth"},
+            Problem(made_id("What?"), "What?", "3"),
+            id="columns within columns",
+        ),
+        pytest.param(
             {"q": "What?", "a": "So.\n#### 1,250", "id": 1},
             {"problem": "q", "answer": "a"},
             Problem("1", "What?", "1250", reference_solution="So."),
