@@ -27,8 +27,8 @@ from demo import world
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Path, PathLabels, Problem
 from workflows.builds.configuration import BuildConfig, ModelSettings
+from workflows.runs.workers import StageMaker
 from workflows.settings import EstimateSettings, RationalizeSettings, SampleSettings, StageSettings
-from workflows.stages.maker import StageMaker
 
 WORDS = 272
 """The small vocabulary; also the mean of the lengths before they are cut at twice as many."""

@@ -22,12 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
+import polars as pl
 import yaml
 
 from actors.engines.healing import Healed
@@ -36,29 +35,23 @@ from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
 from launch.config import load
 from storage.objects.opening import open_store
-from storage.rows import kinds
-from storage.rows.kinds import PROBLEMS, Rows, ShardRows
-from storage.rows.records import (
-    Problem,
-    Rationale,
-    standing,
-)
+from storage.rows.kinds import PROBLEMS, ShardRows
+from storage.rows.records import Problem
 from storage.runs.run import Run
-from workflows.sampling.quota import pass_at_1
-from workflows.stages.maker import StageMaker
+from storage.runs.scan import scan
+from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/smollm2.yaml"
 EXAMPLES = ROOT / "examples"
 LEVEL = "Level 1"
+EASY = "very easy, our own"
 TEXTS = 10
 """Texts of the writer that are printed whole."""
 PER_REASON = 2
 """Texts of the policy that are printed for each reason."""
 RAW_PROBLEMS = 6
 """Problems whose samples are also asked of vLLM directly."""
-
-Row = TypeVar("Row")
 
 
 def problems(math: int, easy: int) -> list[dict[str, Any]]:
@@ -110,16 +103,20 @@ class Report:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._problems = {row.problem_id: row for row in self._rows(kinds.PROBLEMS)}
-        self._paths = self._rows(kinds.PATHS)
-        self._labels = {row.path_id: row for row in self._rows(kinds.LABELS)}
-        self._written = self._rows(kinds.RATIONALES)
-        self._agreements = {row.path_id: row for row in self._rows(kinds.AGREEMENTS)}
-        self.exported = self._rows(kinds.EXAMPLES)
+        self._problems = self._rows("problems").with_columns(
+            kind=pl.when(source="MATH").then(pl.format("MATH, {}", "level")).otherwise(pl.lit(EASY))
+        )
+        outcome = pl.when("correct").then(pl.lit("right answer")).otherwise(pl.lit("wrong answer"))
+        self._paths = self._rows("sample").with_columns(
+            outcome=pl.coalesce("invalid_reason", outcome)
+        )
+        self._labels = self._rows("label")
+        self._written = self._rows("rationalize").with_columns(
+            fate=pl.col("dropped").str.split(":").list.first().fill_null("stands")
+        )
 
-    def _rows(self, kind: Rows[Row]) -> list[Row]:
-        shards = sorted(self._run.shards_of(kind.stage))
-        return [row for shard in shards for row in self._run.read_rows(kind, shard)]
+    def _rows(self, stage: str) -> pl.DataFrame:
+        return scan(self._run, stage).collect()
 
     def lines(self) -> Iterator[str]:
         """The report."""
@@ -130,120 +127,110 @@ class Report:
 
     def _sampled(self) -> Iterator[str]:
         yield "\n== sample: what the policy wrote"
-        for source, ids in self._sources().items():
-            of = [[path for path in self._paths if path.problem_id == one] for one in ids]
-            paths = [path for each in of for path in each]
+        of_problem = self._paths.group_by("problem_id").agg(
+            pl.len().alias("paths"),
+            pl.col("valid", "selected").sum(),
+            pass_at_1=pl.col("correct").filter(pl.col("round") == 0).mean(),
+        )
+        counted = self._problems.join(of_problem, on="problem_id", how="left").fill_null(0)
+        for kind in counted.group_by("kind", maintain_order=True).agg(
+            pl.len().alias("problems"),
+            pl.col("paths", "valid", "selected").sum(),
+            pl.col("pass_at_1").mean(),
+        ).iter_rows(named=True):  # fmt: skip
             yield (
-                f"{source}: {len(ids)} problems, {len(paths)} paths, "
-                f"{sum(path.valid for path in paths)} valid, "
-                f"{sum(path.selected for path in paths)} selected; "
-                f"Pass@1 {fmean(map(pass_at_1, of)):.3f}"
+                f"{kind['kind']}: {kind['problems']} problems, {kind['paths']} paths, "
+                f"{kind['valid']} valid, {kind['selected']} selected; "
+                f"Pass@1 {kind['pass_at_1']:.3f}"
             )
-        kind = {path.path_id: path.invalid_reason or _right(path.correct) for path in self._paths}
-        yield _counted("paths", kind.values())
+        yield _counted("paths", self._paths["outcome"])
         yield from self._drops("sample", "problems")
-        for reason in dict(Counter(kind.values()).most_common()):
-            found = [path for path in self._paths if kind[path.path_id] == reason]
-            for path in found[:PER_REASON]:
-                reference = self._problems[path.problem_id].answer
-                yield f"\n--- {reason}: {path.path_id} (the answer is {reference})"
-                yield _indented(path.text)
-
-    def _sources(self) -> dict[str, list[str]]:
-        """Kind of problem -> problem_ids."""
-        of: dict[str, list[str]] = {}
-        for row in self._problems.values():
-            level = f"MATH, {row.level}" if row.source == "MATH" else "very easy, our own"
-            of.setdefault(level, []).append(row.problem_id)
-        return of
+        references = self._problems.select("problem_id", reference="answer")
+        paths = self._paths.join(references, on="problem_id")
+        for reason, _ in _commonest(self._paths["outcome"]):
+            for path in paths.filter(outcome=reason).head(PER_REASON).iter_rows(named=True):
+                yield f"\n--- {reason}: {path['path_id']} (the answer is {path['reference']})"
+                yield _indented(path["text"])
 
     def _estimated(self) -> Iterator[str]:
         yield "\n== estimate, label: rollouts from the policy's own beginnings"
-        rollouts = self._rows(kinds.ROLLOUTS)
-        own = [row for row in rollouts if not row.shared]
-        yield (
-            f"{sum(row.n for row in own)} rollouts, {sum(row.c for row in own)} right, "
-            f"{sum(row.truncated for row in own)} cut at their limit"
-        )
+        own = scan(self._run, "estimate").filter(~pl.col("shared"))
+        ((n, right, cut),) = own.select(pl.col("n", "c", "truncated").sum()).collect().rows()
+        yield f"{n} rollouts, {right} right, {cut} cut at their limit"
         yield from self._drops("estimate", "paths")
-        start = {row.problem_id: row.mc[0] for row in self._labels.values()}
-        means = ", ".join(f"{name} {mc:.2f}" for name, mc in start.items())
+        start = self._labels.group_by("problem_id", maintain_order=True).agg(
+            pl.col("mc").list.first().last()
+        )
+        means = ", ".join(f"{name} {mc:.2f}" for name, mc in start.iter_rows())
         yield f"MC of the bare problem: {means or 'none'}"
-        steps = [label for row in self._labels.values() for label in row.labels]
-        yield f"{len(self._labels)} labelled paths, {sum(steps)} of {len(steps)} steps right"
-        for row in list(self._labels.values())[:TEXTS]:
-            marks = " ".join("right" if label else "wrong" for label in row.labels)
-            yield f"  {row.path_id}: MC {', '.join(f'{mc:.2f}' for mc in row.mc)}: {marks}"
+        steps = self._labels["labels"].explode(empty_as_null=False)
+        yield f"{self._labels.height} labelled paths, {steps.sum()} of {len(steps)} steps right"
+        for row in self._labels.head(TEXTS).iter_rows(named=True):
+            marks = " ".join("right" if label else "wrong" for label in row["labels"])
+            yield f"  {row['path_id']}: MC {', '.join(f'{mc:.2f}' for mc in row['mc'])}: {marks}"
 
     def _verified(self) -> Iterator[str]:
-        stands = standing(self._written)
-        runs = [run for row in self._written for run in row.executions]
+        written = self._written
+        tokens = written["tokens"].sort()
+        spread = f"median {tokens[len(tokens) // 2]}, most {tokens[-1]}" if len(tokens) else "none"
+        runs = written["executions"].explode(empty_as_null=False).struct.field("verdict")
         yield "\n== rationalize: what the writer wrote"
         yield (
-            f"{len(self._written)} texts, {len(stands)} of them stand; "
-            f"tokens of a text: {_spread([row.tokens for row in self._written])}"
+            f"{written.height} texts, {written['dropped'].null_count()} of them stand; "
+            f"tokens of a text: {spread}"
         )
-        yield _counted("texts", (_reason(row) for row in self._written))
-        yield _counted("runs of code in them", (run.verdict for run in runs))
+        yield _counted("texts", written["fate"])
+        yield _counted("runs of code in them", runs)
         yield from self._drops("rationalize", "paths")
-        first = self._written[:TEXTS]
-        more = [row for row in self._written[TEXTS:] if row.dropped is not None]
-        yield f"\nthe first {len(first)}, then {len(more[:TEXTS])} of {len(more)} that were dropped"
-        for row in (*first, *more[:TEXTS]):
-            yield f"\n--- {row.path_id}, attempt {row.attempt + 1}: {self._fate(row)}"
-            yield _indented(row.text)
-
-    def _fate(self, row: Rationale) -> str:
-        """What became of a text of the writer."""
-        if row.dropped is not None:
-            return row.dropped
-        agreement = self._agreements.get(row.path_id)
-        votes = ", ".join(map(_first_error, row.votes))
-        label = _first_error(self._labels[row.path_id].first_error)
-        outcome = "kept" if agreement and agreement.kept else agreement and agreement.reason
-        return f"votes {votes}; by the labels {label}: {outcome}"
+        fates = written.join(
+            self._rows("consensus").select("path_id", "kept", "reason"), on="path_id", how="left"
+        ).join(self._labels.select("path_id", "first_error"), on="path_id", how="left")
+        first, rest = fates.head(TEXTS), fates.slice(TEXTS).filter(pl.col("dropped").is_not_null())
+        more = rest.head(TEXTS)
+        yield f"\nthe first {first.height}, then {more.height} of {rest.height} that were dropped"
+        for row in pl.concat([first, more]).iter_rows(named=True):
+            yield f"\n--- {row['path_id']}, attempt {row['attempt'] + 1}: {_fate(row)}"
+            yield _indented(row["text"])
 
     def _kept(self) -> Iterator[str]:
         settings = self._run.spec.configuration["stages"]["consensus"]
         yield f"\n== consensus (rule `{settings['rule']}`, the paper's is `all_steps`), export"
         yield from self._drops("consensus", "paths")
-        firsts = Counter(
-            "a wrong step" if row.first_error is not None else "no wrong step"
-            for row in self.exported
-        )
+        exported = self._rows("export")
+        wrong = exported.height - exported["first_error"].null_count()
         yield (
-            f"{len(self.exported)} exported rows, {sum(len(row.labels) for row in self.exported)} "
-            f"steps ({', '.join(f'{n} with {what}' for what, n in firsts.items())})"
+            f"{exported.height} exported rows, {exported['labels'].list.len().sum()} steps "
+            f"({wrong} with a wrong step, {exported.height - wrong} with no wrong step)"
         )
 
     def _drops(self, stage: str, items: str) -> Iterator[str]:
-        drops = self._run.totals(stage).drops
+        drops = sorted(self._run.totals(stage).drops.items(), key=lambda drop: -drop[1])
         if drops:
-            yield _counted(f"{items} dropped", (r for r, n in drops.items() for _ in range(n)))
+            yield f"{items} dropped: " + ", ".join(f"{reason} {count}" for reason, count in drops)
 
 
-def _right(correct: bool) -> str:
-    return "right answer" if correct else "wrong answer"
-
-
-def _reason(row: Rationale) -> str:
-    return "stands" if row.dropped is None else row.dropped.partition(":")[0]
+def _fate(row: Mapping[str, Any]) -> str:
+    """What became of a text of the writer."""
+    if row["dropped"] is not None:
+        return str(row["dropped"])
+    votes = ", ".join(map(_first_error, row["votes"]))
+    outcome = "kept" if row["kept"] else row["reason"]
+    return f"votes {votes}; by the labels {_first_error(row['first_error'])}: {outcome}"
 
 
 def _first_error(index: int | None) -> str:
     return "no error" if index in (None, -1) else f"step {index + 1}"
 
 
-def _counted(what: str, kinds: Iterable[str]) -> str:
-    found = Counter(kinds).most_common()
-    return f"{what}: " + (", ".join(f"{kind} {count}" for kind, count in found) or "none")
+def _commonest(kinds: pl.Series) -> list[tuple[str, int]]:
+    """Each kind and how often it is there, the commonest first."""
+    counts = kinds.to_frame("kind").group_by("kind", maintain_order=True).len()
+    return counts.sort("len", descending=True, maintain_order=True).rows()
 
 
-def _spread(numbers: Sequence[int]) -> str:
-    if not numbers:
-        return "none"
-    ordered = sorted(numbers)
-    return f"median {ordered[len(ordered) // 2]}, most {ordered[-1]}"
+def _counted(what: str, kinds: pl.Series) -> str:
+    counts = ", ".join(f"{kind} {count}" for kind, count in _commonest(kinds))
+    return f"{what}: {counts or 'none'}"
 
 
 def _indented(text: str) -> str:

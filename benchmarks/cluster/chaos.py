@@ -52,8 +52,8 @@ from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_record import Played
 from tests.faults.chaos_victims import Nodes, containers
 from tests.support.scripted_world import world_problems, write_problems
-from workflows.builds.build import start_run
 from workflows.runs.driving import standing
+from workflows.runs.starting import start_run
 from workflows.stages import STAGE_NAMES
 
 ROOT = Path(__file__).parents[2]

@@ -45,11 +45,11 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.local_cluster import LocalCluster
 from tests.support.virtual_time import run_virtually
-from workflows.builds.build import start_run
 from workflows.builds.configuration import BuildConfig
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
-from workflows.stages.maker import StageMaker
 
 STAGE_OF = {"policy": "sample", "completer": "estimate", "rationale": "rationalize"}
 STEP_S = {"policy": 0.08, "completer": 0.08, "rationale": 0.0154}

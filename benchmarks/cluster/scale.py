@@ -52,12 +52,13 @@ from storage.runs.commits import Receipt
 from storage.runs.run import Run
 from tests.support.local_cluster import LocalCluster
 from tests.support.virtual_time import run_virtually
-from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 from workflows.schedule.driver import Driver, Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.stages import ROAD, STAGE_NAMES
-from workflows.stages.maker import StageMaker
 
 PROBLEMS = 7_500
 LOAD_S = 90.0

@@ -11,11 +11,13 @@ import argparse
 import os
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from actors.engines.contract import Chat
 from benchmarks.demo_judge import Verdict, parses, rationalize
@@ -101,20 +103,29 @@ def share(values: Iterable[bool]) -> float:
     return sum(counted) / len(counted) if counted else 0.0
 
 
-def by(found: Sequence[Sampled], key: Callable[[Problem], object]) -> dict[str, float]:
+def outcomes(found: Sequence[Sampled]) -> pl.DataFrame:
+    """One row a path: problem, level, family, valid, correct."""
+    return pl.DataFrame(
+        [
+            {
+                "problem": each.problem.problem_id, "level": each.problem.level,
+                "family": each.problem.family, "valid": each.valid, "correct": each.correct,
+            }
+            for each in found
+        ]
+    )  # fmt: skip
+
+
+def by(found: Sequence[Sampled], key: str) -> str:
     """Pass@1 by a property of the problem."""
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for each in found:
-        groups[str(key(each.problem))].append(each.correct)
-    return {name: share(group) for name, group in sorted(groups.items())}
+    groups = outcomes(found).group_by(key).agg(pl.col("correct").mean()).sort(key)
+    return ", ".join(f"{name} {value:.2f}" for name, value in groups.iter_rows())
 
 
 def both_outcomes(found: Sequence[Sampled]) -> float:
     """Share of problems with a right and a wrong valid path among their samples."""
-    outcomes: dict[str, set[bool]] = defaultdict(set)
-    for each in found:
-        outcomes[each.problem.problem_id] |= {each.correct} if each.valid else set()
-    return share(len(seen) == 2 for seen in outcomes.values())
+    kinds = pl.col("correct").filter("valid").n_unique()
+    return float(outcomes(found).group_by("problem").agg(kinds == 2)["correct"].mean())
 
 
 def monte_carlo(
@@ -180,14 +191,11 @@ def measure(models: Path, problems: int, samples: int, seed: int) -> list[tuple[
         rows.append((name, value, reached))
         print(f"{name}: {value}{'' if reached else '  (aim missed)'}", flush=True)
 
-    def grouped(found: Sequence[Sampled], key: Callable[[Problem], object]) -> str:
-        return ", ".join(f"{name} {value:.2f}" for name, value in by(found, key).items())
-
     policy = solve(Model(models / "policy"), held, samples, seed)
     pass_1 = share(each.correct for each in policy)
     put("policy Pass@1 (aim 0.35 to 0.75)", f"{pass_1:.3f}", 0.35 <= pass_1 <= 0.75)
-    put("policy Pass@1 by level", grouped(policy, lambda problem: problem.level))
-    put("policy Pass@1 by family", grouped(policy, lambda problem: problem.family))
+    put("policy Pass@1 by level", by(policy, "level"))
+    put("policy Pass@1 by family", by(policy, "family"))
     both = both_outcomes(policy)
     name = f"problems with right and wrong paths in {samples} samples (aim 0.80)"
     put(name, f"{both:.3f}", both >= 0.8)
@@ -197,8 +205,8 @@ def measure(models: Path, problems: int, samples: int, seed: int) -> list[tuple[
     completed = solve(completer, held, 8, seed + 1)
     better = share(each.correct for each in completed)
     put("completer Pass@1 (aim policy + 0.1)", f"{better:.3f}", better >= pass_1 + 0.1)
-    put("completer Pass@1 by level", grouped(completed, lambda problem: problem.level))
-    put("completer Pass@1 by family", grouped(completed, lambda problem: problem.family))
+    put("completer Pass@1 by level", by(completed, "level"))
+    put("completer Pass@1 by family", by(completed, "family"))
     paths = balanced(policy, problems, seed)
     wrong = [each for each in paths if check.first_error(each.problem, each.steps) is not None]
     before, after = monte_carlo(completer, wrong, 32, seed + 2)

@@ -39,8 +39,8 @@ from demo import solutions, world
 from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import Response
 from workflows.formats.verification import EXECUTING, VerifySettings
+from workflows.runs.workers import StageMaker
 from workflows.scoring.settings import ScoreConfig, ScoreModels
-from workflows.stages.maker import StageMaker
 
 TARGET = 0.8
 

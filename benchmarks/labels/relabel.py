@@ -27,18 +27,19 @@ from typing import Any
 
 import numpy as np
 
-import workflows.stages.maker
+import workflows.runs.workers
 from actors.engines.contract import EngineSettings
 from storage.datasets.download import download
 from storage.objects.opening import open_store
 from storage.rows.kinds import PATHS, PROBLEMS, RATIONALES, ROLLOUTS
 from storage.rows.records import AnswerCount, CodeRun, Path, Problem, Rationale, StateRollouts
 from storage.runs.run import Run
-from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.builds.derive import start_derived, take_over
+from workflows.runs.run import finish
+from workflows.runs.starting import planned, start_run
+from workflows.runs.workers import makers
 from workflows.settings import ConsensusSettings, EstimateSettings, LabelSettings, StageSettings
-from workflows.stages.maker import makers
 
 STEPS, SAMPLES, SELECTED, K = 7, 32, 8, 64
 STEP = "We add the two numbers and carry the one, which gives the sum that the next step needs. "
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=File, default=None, help="where the stores lie")
     asked = parser.parse_args()
-    workflows.stages.maker.open_engine = no_engine
+    workflows.runs.workers.open_engine = no_engine
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         config = configuration(File(name), -(-asked.solutions // SELECTED), asked.shard_size)
         source = asyncio.run(store_finished(config, asked.seed))

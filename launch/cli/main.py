@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import verifier
+from launch.cli import options, verifier
 from launch.exits import INFRASTRUCTURE, failed
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
 from storage.objects.opening import open_store
@@ -39,34 +39,20 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """What typer makes of Ctrl-C, wherever it came."""
-StoreOption = Annotated[
-    str,
-    typer.Option(
-        "--store", envvar="STEPMILL_STORE", help="Object store: file:FOLDER or s3://BUCKET/PREFIX."
-    ),
-]
-SourceOption = Annotated[
-    str | None,
-    typer.Option("--from", help="Run whose shards are taken over where settings are equal."),
-]
 VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
 
 @app.command()
 def build(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
-    run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
+    config: options.Config,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
     problems: Annotated[
         str | None, typer.Option("--problems", help="File of problems instead of the one named.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
-    address: Annotated[
-        str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")
-    ] = None,
-    source: SourceOption = None,
+    address: options.Address = None,
+    source: options.Source = None,
 ) -> None:
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.config import load
@@ -84,9 +70,9 @@ def build(
 
 @app.command()
 def resume(
-    run: RunArgument,
-    store: StoreOption = DEFAULT_STORE,
-    address: Annotated[str | None, typer.Option("--address", help="Ray cluster to join.")] = None,
+    run: options.Run,
+    store: options.Store = DEFAULT_STORE,
+    address: options.Address = None,
 ) -> None:
     """Continue a run from what its store holds; no configuration file is needed."""
     from launch.verbs.runs.build import resume_run
@@ -96,13 +82,13 @@ def resume(
 
 @app.command()
 def submit(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    config: options.Config,
     address: Annotated[
         str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="http://HEAD:8265")
     ] = "http://127.0.0.1:8265",
-    run: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Object store.")] = None,
-    source: SourceOption = None,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
+    source: options.Source = None,
 ) -> None:
     """Build as a job of a Ray cluster, following its log; Ctrl-C ends the following only."""
     from launch.verbs.runs.submit import submit as submit_job
@@ -112,9 +98,9 @@ def submit(
 
 @app.command()
 def status(
-    run: RunArgument,
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
+    run: options.Run,
+    store: options.Store = DEFAULT_STORE,
+    as_json: options.Json = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again until it is finished, with time left.")
     ] = False,
@@ -137,7 +123,7 @@ def status(
 @app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of the runs.")],
-    store: StoreOption = DEFAULT_STORE,
+    store: options.Store = DEFAULT_STORE,
     truth: Annotated[
         Path | None,
         typer.Option("--truth", help="JSON lines or Parquet: path_id, first_error (-1: none)."),
@@ -145,7 +131,7 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="PNG of quality against tokens.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Labels, cost and quality of runs, side by side."""
     from launch.verbs.runs.compare import compare_runs
@@ -155,9 +141,9 @@ def compare(
 
 @app.command()
 def audit(
-    run: RunArgument,
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
+    run: options.Run,
+    store: options.Store = DEFAULT_STORE,
+    as_json: options.Json = False,
     replay: Annotated[
         float,
         typer.Option("--replay", help="Run the code of this share of the exported rows again."),
@@ -172,13 +158,13 @@ def audit(
 
 @app.command()
 def texts(
-    run: RunArgument,
-    store: StoreOption = DEFAULT_STORE,
+    run: options.Run,
+    store: options.Store = DEFAULT_STORE,
     reason: Annotated[
         str | None, typer.Option("--reason", help="Only those dropped for it, e.g. no_code.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 10,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print rationales that were dropped, each with its reason."""
     from launch.verbs.runs.texts import show_dropped
@@ -188,7 +174,7 @@ def texts(
 
 @app.command()
 def sweep(
-    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    run: options.Run, store: options.Store = DEFAULT_STORE, as_json: options.Json = False
 ) -> None:
     """Remove data that no commit names, from a finished run."""
     from launch.verbs.runs.status import sweep_run
@@ -198,9 +184,9 @@ def sweep(
 
 @app.command()
 def download(
-    run: RunArgument,
+    run: options.Run,
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
-    store: StoreOption = DEFAULT_STORE,
+    store: options.Store = DEFAULT_STORE,
     view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
     formats: Annotated[
         str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
@@ -233,7 +219,7 @@ def problems(
         Path | None, typer.Option("--out", help="Write what is clean to this .jsonl or .parquet.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many rows.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Look at problems: how they are read, and which rows a build would have trouble with."""
     from launch.verbs.looking.problems import look_at_problems
@@ -244,7 +230,7 @@ def problems(
 @app.command(name="exec")
 def execute(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
     wall: Annotated[float | None, typer.Option("--wall", help="Seconds it may take.")] = None,
     memory: Annotated[int | None, typer.Option("--memory", help="MiB it may use.")] = None,
 ) -> None:
@@ -276,7 +262,7 @@ def grade(
 
 
 @app.command()
-def stages(as_json: JsonOption = False) -> None:
+def stages(as_json: options.Json = False) -> None:
     """List the stages that a road may have: role, what each reads, its settings."""
     from launch.verbs.looking.stages import show_stages
 
@@ -291,7 +277,7 @@ def doctor(
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
     from launch.verbs.looking.doctor import examine

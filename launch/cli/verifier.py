@@ -12,42 +12,24 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A verifier: FOLDER, training:NAME, ORG/NAME[@REVISION], or its name at --url.",
-    ),
-]
-Responses = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Responses: a file or folder in ProcessBench's form.")
-]
-Mode = Annotated[str, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")]
-Store = Annotated[
-    str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
-]
-Settings = Annotated[
-    Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A setting by its dotted name, as --config has it; may be repeated.",
-    ),
-]
-Limit = Annotated[int | None, typer.Option("--limit", help="Only so many responses.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")]
-Url = Annotated[
-    str | None, typer.Option("--url", help="OpenAI-compatible server that has the model.")
-]
-Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+from launch.cli.options import (
+    Address,
+    Config,
+    Json,
+    Limit,
+    Mode,
+    Model,
+    Responses,
+    Seed,
+    Set,
+    Settings,
+    Url,
+    VerifierStore,
+)
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")],
+    config: Config,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
     ] = None,
@@ -57,7 +39,7 @@ def train(
         str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
-    store: Store = None,
+    store: VerifierStore = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +73,7 @@ def score(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
-    store: Store = None,
+    store: VerifierStore = None,
     config: Settings = None,
     limit: Limit = None,
     seed: Seed = None,
@@ -102,18 +84,10 @@ def score(
 ) -> None:
     """Step rewards for solutions; the same command after a crash finishes the rest."""
     from launch.verbs.models.score import score_file
-    from workflows.scoring.asking import config_of, settings_of
+    from workflows.scoring.asking import config_of
 
-    named = {
-        "verify.mode": mode,
-        "verify.histories": n,
-        "verify.seed": seed,
-        "run": name,
-        "store": store,
-        "limit": limit,
-        "models.verifier.url": url,
-    }
-    asked = {**settings_of(settings or ()), **_given(named)}
+    named = {"verify.mode": mode, "verify.histories": n, "run": name, "limit": limit}
+    asked = _asked(store, seed, url, settings, **named)
     score_file(config_of(model, file, config, asked), out, address, as_json)
 
 
@@ -148,7 +122,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default .stepmill/evaluations/.")
     ] = None,
-    store: Store = None,
+    store: VerifierStore = None,
     config: Settings = None,
     settings: Set = None,
     limit: Limit = None,
@@ -208,7 +182,7 @@ def refine(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default .stepmill/refinements/.")
     ] = None,
-    store: Store = None,
+    store: VerifierStore = None,
     config: Settings = None,
     settings: Set = None,
     limit: Limit = None,
@@ -226,11 +200,7 @@ def refine(
     written = RefineSettings(
         form=form, quote=quote, **_given({"max_tokens": max_tokens, "seed": seed})
     )
-    asked = {
-        **_asked(store, seed, url, settings),
-        "verify.mode": checked_mode(mode),
-        "verify.histories": n,
-    }
+    named = {"verify.mode": checked_mode(mode), "verify.histories": n}
     refine_file(
         Refinement(
             model=model,
@@ -240,7 +210,7 @@ def refine(
             turns=turns,
             settings=written,
             score_settings=config,
-            score_asked=asked,
+            score_asked=_asked(store, seed, url, settings, **named),
             limit=limit,
         ),
         out,
@@ -250,12 +220,13 @@ def refine(
 
 
 def _asked(
-    store: str | None, seed: int | None, url: str | None, settings: list[str] | None
+    store: str | None, seed: int | None, url: str | None, settings: list[str] | None, **named: Any
 ) -> dict[str, Any]:
+    """What is asked of a verifier by dotted names; `named` wins over `settings`."""
     from workflows.scoring.asking import settings_of
 
-    named = _given({"store": store, "verify.seed": seed, "models.verifier.url": url})
-    return {**settings_of(settings or ()), **named}
+    named |= {"store": store, "verify.seed": seed, "models.verifier.url": url}
+    return {**settings_of(settings or ()), **_given(named)}
 
 
 def _given(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
 
 
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
-GIVEN = Rows("given", records.Given, of="problem_id", part="problem")
+GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
 PATHS = Rows(
     "sample",
     records.Path,

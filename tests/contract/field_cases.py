@@ -65,7 +65,6 @@ from tests.support.scripted_build import configure
 from tests.support.training_world import examples, qwen25_tokenizer
 from workflows.answers import check_reference, normal, read_answer
 from workflows.answers.grading import alike, grader
-from workflows.builds.build import finish
 from workflows.evaluation.best_of_n import Candidate, majority
 from workflows.evaluation.processbench import Judgement, score
 from workflows.formats import steps
@@ -78,6 +77,7 @@ from workflows.inputs.problems import checked_problems
 from workflows.inputs.responses import read_responses
 from workflows.judging.seats import read_alignment, read_paragraphs
 from workflows.judging.tools import tool_verdicts
+from workflows.runs.run import finish
 from workflows.settings import AnswerSettings
 from workflows.stages.rationalize import RationaleWriter
 from workflows.training.mask import masker_for, render, with_trainable_template

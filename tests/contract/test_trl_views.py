@@ -18,7 +18,7 @@ from storage.datasets.download import download
 from storage.datasets.view import FOLDER
 from tests.support.scripted_build import Build, configure
 from tests.support.tiny_model import make_tiny_model
-from workflows.builds.build import finish
+from workflows.runs.run import finish
 from workflows.views.catalogue import VIEWS
 
 pytestmark = pytest.mark.slow

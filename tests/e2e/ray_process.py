@@ -30,13 +30,13 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.scripted_world import InProcessSandbox, ScriptedWorld, world_problems
-from workflows.builds.build import finish
 from workflows.builds.configuration import BuildConfig
 from workflows.road import reads_by_stage
 from workflows.runs.driving import continue_run
+from workflows.runs.run import finish
+from workflows.runs.workers import StageMaker
 from workflows.schedule.driver import Happened
 from workflows.stages import MODEL_ROLES, road_of
-from workflows.stages.maker import StageMaker
 
 PROBLEMS = 14
 """As many as the file of problems that the configuration names."""

@@ -13,7 +13,7 @@ from launch.cli.main import run_command
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.scripted_build import CONFIG, Build, configure
-from workflows.builds.build import finish
+from workflows.runs.run import finish
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def no_engine_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for place in (
         "workflows.runs.site.ray_session", "workflows.runs.site.look_at",
-        "workflows.builds.run.require",
-        "workflows.stages.maker.open_engine",
+        "workflows.builds.run.require", "workflows.runs.run.require",
+        "workflows.runs.workers.open_engine",
     ):  # fmt: skip
         monkeypatch.setattr(place, refused)
 

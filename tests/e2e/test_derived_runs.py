@@ -23,14 +23,15 @@ from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.support.golden import check_golden
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import finish, planned
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import Inherited, models_needed, plan_derivation, start_derived
 from workflows.builds.derive import take_over as take
 from workflows.road import reads_by_stage
 from workflows.runs.driving import standing
+from workflows.runs.run import finish
+from workflows.runs.starting import planned
+from workflows.runs.workers import StageMaker
 from workflows.stages import road_of
-from workflows.stages.maker import StageMaker
 
 
 @pytest.fixture(scope="module")

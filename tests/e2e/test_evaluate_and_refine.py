@@ -41,9 +41,9 @@ from workflows.refinement import turns as refine
 from workflows.refinement.run import RefineConfig
 from workflows.refinement.turns import Refinement
 from workflows.runs.driving import continue_run
+from workflows.runs.workers import StageMaker
 from workflows.schedule.floor import floor_of
 from workflows.scoring.settings import ScoreConfig
-from workflows.stages.maker import StageMaker
 
 VERIFIER = "tests.scripted_verifier:verifier"
 BLIND, MUTE = f"{__name__}:blind", f"{__name__}:mute"
@@ -80,7 +80,7 @@ class Here:
         self.worked: Counter[str] = Counter()
         monkeypatch.setattr(
             "workflows.runs.site.Site.complete",
-            lambda site, run, config, makers: self.complete(run, config),
+            lambda site, run, config: self.complete(run, config),
         )
 
     def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:

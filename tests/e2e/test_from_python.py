@@ -17,7 +17,7 @@ import stepmill
 from storage.errors import ConfigurationError, NothingFound
 from tests.support.scripted_build import CONFIG, GIVEN, Build, configure
 from tests.support.scripted_world import write_problems
-from workflows.builds.build import finish
+from workflows.runs.run import finish
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,8 +16,9 @@ from storage.errors import ConfigurationError
 from storage.rows.kinds import AGREEMENTS, EXAMPLES, GIVEN, LABELS, PATHS, ROLLOUTS
 from tests.support.scripted_build import GIVEN as PROBLEMS
 from tests.support.scripted_build import Build, configure, rows
-from workflows.builds.build import finish, planned
 from workflows.runs.driving import standing
+from workflows.runs.run import finish
+from workflows.runs.starting import planned
 
 MODEL = {"kind": "scripted", "model": "scripted"}
 OURS = {"models": {"completer": MODEL, "rationale": MODEL}}

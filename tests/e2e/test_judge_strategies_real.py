@@ -39,9 +39,10 @@ from tests.support.lent import Lent
 from tests.support.local_cluster import LocalCluster
 from tests.support.scripted_world import write_problems
 from tests.support.solver import decided
-from workflows.builds.build import finish, start_run
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("policy", "completer", "rationale", "judge")

@@ -24,9 +24,9 @@ from storage.rows.kinds import (
 )
 from tests.support.golden import check_golden
 from tests.support.label_strategies import NAMES, SCRIPTED, Build, configured
-from workflows.builds.build import planned
 from workflows.builds.derive import plan_derivation
 from workflows.runs.driving import standing
+from workflows.runs.starting import planned
 from workflows.views.reward_models import DISCRIMINATIVE
 
 

@@ -27,10 +27,11 @@ from tests.support.lent import Lent
 from tests.support.local_cluster import LocalCluster
 from tests.support.scripted_build import rows
 from tests.support.scripted_world import write_problems
-from workflows.builds.build import finish, start_run
 from workflows.labels.scores import Scores
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[2]
 SEED = 9

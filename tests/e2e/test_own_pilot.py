@@ -27,7 +27,7 @@ from tests.support.scripted_world import (
 from workflows.builds.configuration import BuildConfig
 from workflows.estimation.pilot import stored_chain
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.workers import StageMaker
 
 PROBLEMS = world_problems(14)
 ENOUGH = {"k_hard": 32, "k_medium": 24, "k_easy": 16, "probe": 8}
@@ -49,13 +49,13 @@ class Place:
         write_problems(PROBLEMS, folder / "problems.jsonl")
         monkeypatch.setattr(
             "workflows.runs.site.Site.complete",
-            lambda site, run, config, makers: self.complete(run, config),
+            lambda site, run, config: self.complete(run, config),
         )
-        monkeypatch.setattr("workflows.builds.run.require", lambda *given: None)
+        monkeypatch.setattr("workflows.runs.run.require", lambda *given: None)
 
     def complete(self, run: Run, config: BuildConfig) -> None:
         """What `workflows.runs.site` does, in this process."""
-        chain = stored_chain(run, config.stages)
+        chain = stored_chain(run) if config.stages.needs_chain else None
         world = ScriptedWorld(PROBLEMS)
 
         def stages(role: str) -> Mapping[str, Processor]:

@@ -15,7 +15,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.ray_build import Ended, digests, drive
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import start_run
+from workflows.runs.starting import start_run
 from workflows.stages import STAGE_NAMES
 
 pytestmark = [pytest.mark.fault]

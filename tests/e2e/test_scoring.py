@@ -29,13 +29,14 @@ from tests.support.golden import check_golden
 from tests.support.local_cluster import LocalCluster
 from tests.support.scripted_world import InProcessSandbox
 from workflows.runs.driving import continue_run, standing
+from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
+from workflows.runs.workers import StageMaker
 from workflows.schedule.driver import Happened
 from workflows.scoring.asking import config_of
 from workflows.scoring.output import write_scores
-from workflows.scoring.run import scores_of, start_scoring
+from workflows.scoring.run import scores_of
 from workflows.scoring.settings import ScoreConfig
-from workflows.stages.maker import StageMaker
 from workflows.votes.rewards import averaged, first_error_index
 
 N = 5
@@ -78,7 +79,7 @@ class Scoring:
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
-        self.run = start_scoring(config, GIVEN, open_store(config.store), None)
+        self.run = start_run(config, open_store(config.store), None, GIVEN)
         self.cluster = ScoringCluster(self.run, config)
 
     async def work(self, stop_after: int = 0) -> None:
@@ -186,7 +187,7 @@ def test_other_settings_are_refused_field_by_field(
     folder = Path(scored.config.responses).parent
     config = configure(folder, run=scored.run.name, **asked)
     with pytest.raises(SpecMismatch) as caught:
-        start_scoring(config, GIVEN, scored.run.store, None)
+        start_run(config, scored.run.store, None, GIVEN)
     assert field in str(caught.value)
 
 
@@ -205,13 +206,13 @@ def test_a_score_run_makes_no_dataset(scored: Scoring) -> None:
 def test_another_file_of_responses_is_refused(scored: Scoring) -> None:
     other = [replace(GIVEN[0], problem="Another one."), *GIVEN[1:]]
     with pytest.raises(SpecMismatch, match="input_digest"):
-        start_scoring(scored.config, other, scored.run.store, None)
+        start_run(scored.config, scored.run.store, None, other)
 
 
 def test_more_workers_or_interpreters_are_the_same_run(scored: Scoring) -> None:
     folder = Path(scored.config.responses).parent
     config = configure(folder, **{"sandbox.slots": 3, "cluster.parallel_shards": 9})
-    assert start_scoring(config, GIVEN, scored.run.store, None).success() is not None
+    assert start_run(config, scored.run.store, None, GIVEN).success() is not None
 
 
 def test_the_files_hold_every_score_and_writing_them_again_changes_nothing(

@@ -20,10 +20,11 @@ from tests.support.scripted_build import GIVEN, Build, configure, rows
 from tests.support.scripted_world import (
     write_problems,
 )
-from workflows.builds.build import finish, start_run
 from workflows.formats.conversation import check_example
 from workflows.formats.prompts import rationale_chat
 from workflows.runs.driving import continue_run, standing
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
 from workflows.stages import STAGE_NAMES
 

@@ -36,9 +36,9 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from workflows.builds.build import finish
 from workflows.runs.driving import continue_run, standing
-from workflows.stages.maker import makers
+from workflows.runs.run import finish
+from workflows.runs.workers import makers
 
 
 def say(what: str, **fields: Any) -> None:

@@ -23,7 +23,7 @@ from typer.main import get_command
 from launch.cli.main import app
 from launch.config import load
 from tests.support.kuberay import custom
-from workflows.runs.placing import placements
+from workflows.runs.workload import placements
 from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import yaml
 
 from launch.config import load
 from tests.support.kuberay import custom
-from workflows.runs.placing import placements
+from workflows.runs.workload import placements
 from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import pytest
 from storage.audit import audit
 from tests.support.ray_build import digests
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import finish
 from workflows.runs.driving import continue_run
+from workflows.runs.run import finish
 
 
 class Stopped(Exception):

@@ -18,7 +18,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.submitted import BIN, project
-from workflows.builds.build import start_run
+from workflows.runs.starting import start_run
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from storage.runs.run import Run
 from tests.support.ray_build import digests, drive
 from tests.support.scripted_build import Build, configure
 from tests.support.submitted import BIN, project
-from workflows.builds.build import start_run
+from workflows.runs.starting import start_run
 from workflows.stages import STAGE_NAMES
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]

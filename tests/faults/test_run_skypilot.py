@@ -20,7 +20,7 @@ from storage.audit import audit
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.submitted import project
-from workflows.runs.placing import placements
+from workflows.runs.workload import placements
 from workflows.stages import MODEL_ROLES
 
 ROOT = Path(__file__).parents[2]

@@ -21,10 +21,11 @@ from tests.support.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "strategies"
 NAMES = (

@@ -20,10 +20,10 @@ from tests.support.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.builds.build import start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from workflows.runs.starting import start_run
+from workflows.runs.workers import StageMaker
 
 GIVEN = world_problems(14)
 CONFIG = scripted_build("r", {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8})

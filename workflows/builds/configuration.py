@@ -1,27 +1,48 @@
-"""The configuration of a build as a frozen value, and which part of it the result depends on.
+"""The configuration of a build as a frozen value, and that of the pilot it makes for itself.
+
+A pilot is a run of its own in the same store: the first problems of the same input, sampled as the
+build samples, every state rolled out with twice the build's K, so that its halves are runs (see
+`workflows.estimation.gate`). Its name is a digest of what it is, so that a refused build finds it
+again under another `delta`, and builds that differ in their labels alone share one.
 
 Invariant: `binding` is what a run's result depends on: it is frozen into the run's spec and may
 never differ on continuing. Everything else (`ClusterSettings`, how an engine is run, where the
-store lies) only says where and how fast the work is done, and may change at any time.
+store lies) only says where and how fast the work is done, and may change at any time. Which pilot a
+build has follows from its input and settings, before anything is made.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import WrapValidator
 
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
+from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive
+from storage.errors import ConfigurationError
+from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
+from storage.rows.records import Problem
+from storage.runs.run import Run
+from workflows.answers import check_reference
+from workflows.inputs.given import read_given
+from workflows.inputs.problems import checked_problems
 from workflows.inputs.shapes import Columns
 from workflows.road import StageSpec
-from workflows.runs.configuration import RunConfig
-from workflows.settings import LeaveOutSettings, StageSettings
+from workflows.runs.checks import Finding, attempt
+from workflows.runs.configuration import Given, RunConfig
+from workflows.runs.starting import planned
+from workflows.settings import EstimateSettings, LeaveOutSettings, StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage
 from workflows.stages.own_settings import validated_settings
+
+MARGIN = 1.25
+"""Problems in a pilot over those that would give its paths if each filled its quota."""
+SHARD_SIZE = 4
+"""Most problems in a pilot's shard: it is small, and all workers are to have a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +69,7 @@ class BuildConfig(RunConfig):
     """Everything a build needs."""
 
     __pydantic_config__ = STRICT
+    takes: ClassVar[Rows[Problem]] = PROBLEMS
 
     problems: str
     """File of problems, relative to this file: JSON lines, JSON, CSV, TSV or Parquet, also .gz or
@@ -92,19 +114,135 @@ class BuildConfig(RunConfig):
         """`stages.heal`."""
         return self.stages.heal
 
+    @property
+    def binding(self) -> dict[str, Any]:
+        """The settings that the result depends on, as plain values.
 
-def binding(config: BuildConfig) -> dict[str, Any]:
-    """The settings that the result depends on, as plain values.
+        Models are named apart (`actors.models.identity.model_identity`): by name or by what their
+        files hold, not by where a clone of the project happens to lie. Which problems are left out
+        is in the input's digest.
+        """
+        stages = asdict(self.stages)
+        del stages["answers"]["unusual"]
+        return {
+            "limit": self.limit,
+            "stages": stages,
+            "sandbox_limits": asdict(self.sandbox.limits),
+            "engines": {role: bound(engine) for role, engine in self.engines.items()},
+        }
 
-    Models are named apart (`actors.models.identity.model_identity`): by name or by what their files
-    hold, not by where a clone of the project happens to lie. Which problems are left out is in the
-    input's digest.
-    """
-    stages = asdict(config.stages)
-    del stages["answers"]["unusual"]
-    return {
-        "limit": config.limit,
-        "stages": stages,
-        "sandbox_limits": asdict(config.sandbox.limits),
-        "engines": {role: bound(engine) for role, engine in config.engines.items()},
-    }
+    def read_input(self) -> Given:
+        """The problems, and the solutions that are given. Raises InputError for a bad file."""
+        checked = checked_problems(
+            self.problems,
+            self.limit,
+            check_reference,
+            self.stages.answers.unusual,
+            columns=self.columns,
+            leave_out=self.leave_out,
+        )
+        if self.solutions is None:
+            return Given(checked.problems, checked.dropped, checked.said)
+        read = read_given(self.solutions, checked.problems)
+        said = (*checked.said, read.said)
+        return Given(checked.problems, checked.dropped, said, read.by_problem)
+
+    def check_input(self, given: Given) -> None:
+        """Refuse settings that contradict each other, the road or the problems.
+
+        Raises ConfigurationError.
+        """
+        check_settings(self.stages)
+        if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
+            raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
+        for stage in self.makes:
+            stage.check_input(self.stages, given.rows)
+
+    def with_pilot(
+        self, begun: Run | None, source: Run | None = None
+    ) -> tuple[BuildConfig, BuildConfig | None]:
+        """The configuration, its pilot named, and the pilot where it is the build's own.
+
+        That is the pilot it names, the one that the run was begun with, `source` (which it is
+        derived from) where that was estimated with `exact`, or the build's own. Raises as `planned`
+        does.
+        """
+        if not self.stages.needs_chain or self.stages.estimate.pilot is not None:
+            return self, None
+        own: BuildConfig | None = None
+        if begun is not None:
+            name = begun.spec.configuration["stages"][ROLLOUTS.stage]["pilot"]
+        elif source is not None and _exact(source):
+            name = source.name
+        else:
+            own = self.own_pilot()
+            name = own.run
+        estimate = replace(self.stages.estimate, pilot=name)
+        return replace(self, stages=replace(self.stages, estimate=estimate)), own
+
+    def own_pilot(self) -> BuildConfig:
+        """The build's own pilot. Raises as `planned` does."""
+        sample, estimate = self.stages.sample, self.stages.estimate
+        per_problem = sample.correct + sample.incorrect
+        if sample.select == "all":
+            per_problem = sample.first_round
+        given = (GIVEN.stage,) if self.solutions else ()
+        problems = -int(-MARGIN * estimate.pilot_paths // per_problem)
+        pilot = replace(
+            self,
+            run="pilot",
+            limit=min(problems, self.limit or problems),
+            shard_size=min(SHARD_SIZE, self.shard_size),
+            sandbox=SandboxSettings(),
+            stages=StageSettings(
+                seed=self.stages.seed,
+                road=(*given, PATHS.stage, ROLLOUTS.stage),
+                sample=sample,
+                answers=self.stages.answers,
+                estimate=EstimateSettings(
+                    mc_budget="exact",
+                    k_hard=2 * estimate.k_hard,
+                    k_medium=2 * estimate.k_medium,
+                    k_easy=2 * estimate.k_easy,
+                    hard_below=estimate.hard_below,
+                    easy_from=estimate.easy_from,
+                    probe=estimate.probe,
+                    temperature=estimate.temperature,
+                    top_p=estimate.top_p,
+                    top_k=estimate.top_k,
+                    max_tokens=estimate.max_tokens,
+                ),
+            ),
+        )
+        return replace(pilot, run=f"pilot-{planned(pilot, None).spec.fingerprint[:12]}")
+
+
+def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
+    """Whether problems and solutions can be read; appends them to `read`."""
+
+    def look() -> str:
+        given = config.read_input()
+        if read is not None:
+            read.append(given)
+        left_out = f", {len(given.drops):,} left out" if given.drops else ""
+        solved = f", {len(given.solutions):,} with solutions" if given.solutions else ""
+        return f"{len(given.rows):,} in {config.problems}{left_out}{solved}"
+
+    return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
+
+
+def check_settings(settings: StageSettings) -> None:
+    """Refuse settings that contradict each other, or the road. Raises ConfigurationError."""
+    stages = stages_named([stage.name for stage in road_of(settings.road)])
+    for stage in stages:
+        stage.check(settings)
+    verifiers = [stage.name for stage in stages if stage.verifies]
+    if len(verifiers) > 1:
+        raise ConfigurationError(
+            f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
+        )
+
+
+def _exact(run: Run) -> bool:
+    settings: str = run.spec.configuration["stages"][ROLLOUTS.stage]["mc_budget"]
+    return ROLLOUTS.stage in run.spec.stages and settings == "exact"

@@ -34,9 +34,9 @@ from storage.rows.schemas import kind_of
 from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
 from storage.runs.specs import Difference, Spec, differences
-from workflows.builds.build import Planned, create_run
-from workflows.builds.configuration import BuildConfig
 from workflows.road import INPUT_STAGE, StageSpec
+from workflows.runs.configuration import RunConfig
+from workflows.runs.starting import Planned, create_run
 from workflows.stages import OURS, road_of, stages_named
 from workflows.stages.kit import Stage
 
@@ -147,7 +147,7 @@ def _made_here(stage: StageSpec) -> bool:
     return stage.role == "cpu" and not stage.runs_code
 
 
-def start_derived(config: BuildConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
+def start_derived(config: RunConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
     """Create a run that takes over what it may, or open it. Nothing is stored of a refused one.
 
     Raises SpecMismatch, ConfigurationError and as `create_run` does.

@@ -1,26 +1,28 @@
-"""A build to its end: started, continued or found finished, derived or not, its pilot before it.
+"""A build to its end: started, continued or found finished, derived from another or not.
 
 Where a run is derived and no model is left to ask, neither model, GPU, sandbox nor Ray is needed,
 and none is looked for: another label threshold or consensus rule is a matter of this machine and
 the store.
 
-Invariant: nothing is written before the checks have passed, nor of a run that can't be derived;
-nothing of a build is stored before its own pilot is finished.
+Invariant: nothing is written of a run that can't be derived.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+
+from pydantic import TypeAdapter
 
 from actors.stopping import anywhere, awaitable
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
+from storage.rows.kinds import REFINING, SCORING
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
-from workflows.builds.build import Inputs, check_inputs, create_run, finish, planned
-from workflows.builds.configuration import BuildConfig
+from workflows.builds.configuration import BuildConfig, check_files
 from workflows.builds.derive import (
     Inherited,
     models_needed,
@@ -28,13 +30,21 @@ from workflows.builds.derive import (
     start_derived,
     take_over,
 )
-from workflows.builds.own_pilot import OwnPilot, with_pilot
-from workflows.runs.checks import check_image, probed_store, require
+from workflows.refinement.run import RefineConfig
+from workflows.runs.checks import probed_store, require
+from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
+from workflows.runs.reading import validated
+from workflows.runs.run import continue_at, finished, prepare, run_at
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
-from workflows.stages.maker import makers
+from workflows.runs.starting import create_run, planned, stored_configuration
+from workflows.runs.workers import makers
+from workflows.scoring.settings import ScoreConfig
+
+KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {SCORING: ScoreConfig, REFINING: RefineConfig}
+"""Road of a run -> its configuration; those of all other roads are builds."""
 
 
 @anywhere
@@ -57,10 +67,10 @@ def build(
     name = source or (before.run if before else None)
     with Site(config.cluster, address, listener) as site:
         if name is None:
-            run = _created(config, site, store, begun)
-        else:
-            run = _derived(config, site, store, begun, name)
-        return _finished(run, config, site)
+            read: list[Given] = []
+            found = check_files(config, read)
+            return run_at(site, config, read[0] if read else None, found)
+        return _derived(site, config, store, begun, name)
 
 
 @anywhere
@@ -75,46 +85,26 @@ build_async = awaitable(build)
 derive_async = awaitable(derive)
 
 
-def continue_build(
-    run: Run, config: BuildConfig, address: str | None = None, listener: Listener = SILENT
+@anywhere
+def resume(
+    name: str, store: str, *, address: str | None = None, listener: Listener = SILENT
 ) -> Run:
-    """Continue a run from what its store holds, to its end. Raises as `build`."""
-    config = recalled(config, run)
+    """Continue a run of any kind from what its store holds, to its end. Raises as `build`."""
+    opened = open_store(store)
+    run = Run.open(opened, name)
+    raw = {**stored_configuration(opened, name), "store": store, "run": name}
+    kind = KINDS.get(run.spec.stages, BuildConfig)
+    config: RunConfig = recalled(validated(TypeAdapter(kind), raw, f"run {name}"), run)
     run.check_input()
     with Site(config.cluster, address, listener) as site:
         _take_over(run, config, site)
-        if not standing(run).finished:
-            check_image(run, require(config, site))
-        return _finished(run, config, site)
-
-
-def _finished(run: Run, config: BuildConfig, site: Site) -> Run:
-    if run.success() is None:
-        site.complete(run, site.settled(config, run), makers)
-        finish(run)
-    return run
-
-
-def _created(config: BuildConfig, site: Site, store: ObjectStore, begun: Run | None) -> Run:
-    """Start the run, or open it."""
-    config = recalled(config, begun)
-    read: list[Inputs] = []
-    if begun is None or not standing(begun).finished:
-        image = require(config, site, check_inputs(config, read))
-    else:
-        image = begun.spec.image_digest  # no code is left to run, in this image or another
-    config, own = with_pilot(site.settled(config, begun), begun)
-    wanted = planned(config, image, *read)
-    for line in wanted.said:
-        site.listener.say(line)
-    prepare(own, config.run, site, store)
-    return create_run(config, store, wanted)
+        return continue_at(site, run, config)
 
 
 def _derived(
-    config: BuildConfig, site: Site, store: ObjectStore, begun: Run | None, name: str
+    site: Site, config: BuildConfig, store: ObjectStore, begun: Run | None, name: str
 ) -> Run:
-    """Start the run that is derived from run `name`, or open it, as far as no model is needed.
+    """`build` of a run that is derived from run `name`.
 
     Raises NothingFound, SpecMismatch and ConfigurationError.
     """
@@ -125,25 +115,23 @@ def _derived(
     assert known is not None
     probed_store(config.store)
     config = recalled(config, begun, source)
-    config, own = with_pilot(site.settled(config, begun, source), begun, source)
+    config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
     wanted = planned(config, known.spec.image_digest)
     if begun is None and source is not None:
         plan = plan_derivation(config.run, store.url, wanted.spec, source)
         if models_needed(plan, source):
             image = require(config, site)
             wanted = replace(wanted, spec=replace(wanted.spec, image_digest=image))
-    prepare(own, config.run, site, store)
+    prepare(pilot, config.run, site, store)
     if source is None:
         run = create_run(config, store, wanted)
     else:
         run = start_derived(config, store, wanted, source)
     _take_over(run, config, site)
-    if begun is not None and not standing(run).finished:
-        check_image(run, require(config, site))
-    return run
+    return finished(run, config, site) if begun is None else continue_at(site, run, config)
 
 
-def _take_over(run: Run, config: BuildConfig, site: Site) -> None:
+def _take_over(run: Run, config: RunConfig, site: Site) -> None:
     """Take over what is missing of a derived run; nothing to do for any other."""
     origin = origin_of(run)
     if origin is None or standing(run).finished:
@@ -176,17 +164,3 @@ def summary(run: Run, found: Inherited) -> str:
     ]
     lines += [f"  differs: {difference}" for difference in found.differing]
     return "\n".join(lines)
-
-
-def prepare(own: OwnPilot | None, run: str, site: Site, store: ObjectStore) -> None:
-    """Make or finish a run's own pilot, or find it finished; nothing where it has none."""
-    if own is None:
-        return
-    begun = Run.find(store, own.config.run)
-    if begun is not None and begun.success() is not None:
-        return
-    require(own.config, site)
-    site.listener.say(f"run {run} needs a pilot: run {own.config.run} is made first")
-    pilot = create_run(own.config, store, own.planned)
-    site.complete(pilot, own.config, makers)
-    finish(pilot)

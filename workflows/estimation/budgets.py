@@ -38,10 +38,8 @@ from workflows.estimation.posterior import (
     believe_by_rule,
     without_success,
 )
-from workflows.settings import EstimateSettings, LabelSettings
+from workflows.settings import SMOOTHED, EstimateSettings, LabelSettings
 
-SMOOTHED = frozenset({"two_round", "adaptive"})
-"""Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
 HARD_ONLY = frozenset({"first_success", "binary_search"})
 """Budgets that know only whether MC > 0."""
 DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}

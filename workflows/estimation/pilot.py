@@ -22,12 +22,11 @@ from storage.rows.kinds import PATHS, ROLLOUTS
 from storage.rows.records import StateRollouts
 from storage.runs.pilot_record import PilotRecord, pilot_record, store_pilot_record
 from storage.runs.run import Run
-from workflows.estimation.budgets import SMOOTHED
 from workflows.estimation.chain_fit import fit
 from workflows.estimation.gate import gate_of
 from workflows.estimation.posterior import GRID, Chain, Observed
 from workflows.estimation.smoothed import counted
-from workflows.settings import StageSettings
+from workflows.settings import SMOOTHED, StageSettings
 
 FEWEST = 20
 """Paths below which no chain is fitted."""
@@ -35,21 +34,16 @@ FEWEST_ROLLOUTS = 8
 """Rollouts of a state below which its halves say nothing."""
 
 
-def needs_chain(stages: StageSettings) -> bool:
-    """Whether budget or labels need a chain."""
-    return stages.estimate.mc_budget in SMOOTHED or stages.label.estimate == "posterior"
-
-
 def fitted_chain(
     store: ObjectStore, run: str, completer: str, stages: StageSettings
 ) -> PilotRecord | None:
-    """The chain of a new run with its gate, as it is stored; None where none is needed or stands.
+    """The chain of a new run with its gate, as it is stored; None where one stands.
 
     `completer` is the identity of the run's completion model. Called before the run exists, so
     that a refusal leaves nothing behind. Raises ConfigurationError where the pilot is unfit or
     its gate says no, NothingFound where there is no such run.
     """
-    if not needs_chain(stages) or pilot_record(store, run) is not None:
+    if pilot_record(store, run) is not None:
         return None
     name, budget = stages.estimate.pilot, stages.estimate.mc_budget
     if name is None:
@@ -87,13 +81,11 @@ def store_chain(run: Run, fitted: PilotRecord | None) -> None:
         store_pilot_record(run.store, run.name, fitted, run.patience)
 
 
-def stored_chain(run: Run, stages: StageSettings) -> Chain | None:
-    """The chain that the run was started with; None where it needs none.
+def stored_chain(run: Run) -> Chain:
+    """The chain that the run was started with.
 
     Raises NothingFound where the start was interrupted before it was stored.
     """
-    if not needs_chain(stages):
-        return None
     chain = chain_in(run)
     if chain is None:
         raise NothingFound(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workflows.estimation.budgets import SMOOTHED, believed, decide
+from workflows.estimation.budgets import believed, decide
 from workflows.estimation.posterior import (
     Beliefs,
     Chain,
@@ -22,7 +22,7 @@ from workflows.estimation.posterior import (
     Observed,
     believe_by_rule,
 )
-from workflows.settings import EstimateSettings, LabelSettings
+from workflows.settings import SMOOTHED, EstimateSettings, LabelSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)

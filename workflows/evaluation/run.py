@@ -37,11 +37,12 @@ from workflows.formats.verification import Mode
 from workflows.inputs.responses import read_responses
 from workflows.runs.checks import require
 from workflows.runs.listening import SILENT, Listener
+from workflows.runs.run import run_at
 from workflows.runs.settling import pinned, recalled
 from workflows.runs.site import Site
 from workflows.scoring.asking import config_of
-from workflows.scoring.run import score_run, scores_of, speller
-from workflows.scoring.settings import ScoreConfig, binding
+from workflows.scoring.run import scores_of
+from workflows.scoring.settings import ScoreConfig
 from workflows.settings import AnswerSettings
 from workflows.votes.rewards import THRESHOLD
 
@@ -146,7 +147,6 @@ def evaluate(
     with Site(next(iter(configs.values())).cluster, address, listener) as site:
         for config in configs.values():
             require(config, site)
-            speller(config.models.verifier)
         for name, found in configs.items():
             config = _named(pinned(found), responses, wanted.file.stem)
             listener.say(
@@ -187,7 +187,7 @@ def _measured(
 
 
 def _asked(config: ScoreConfig, responses: Sequence[Response], site: Site) -> dict[str, Histories]:
-    run = score_run(config, responses, site)
+    run = run_at(site, config, responses)
     return measuring.histories_of(scores_of(run), config.verify.histories)
 
 
@@ -214,7 +214,7 @@ def _config(wanted: Evaluation, verifier: Verifier) -> ScoreConfig:
 
 def _named(config: ScoreConfig, responses: Sequence[Response], what: str) -> ScoreConfig:
     """A run name that says what is scored, and changes with whatever the rewards depend on."""
-    depends = [binding(config), model_identity(config.models.verifier), input_digest(responses)]
+    depends = [config.binding, model_identity(config.models.verifier), input_digest(responses)]
     digest = hashlib.sha256(canonical_json(depends)).hexdigest()[:8]
     name = f"{what}-{Path(config.models.verifier.model).name}-{config.verify.mode}"
     return replace(config, run=re.sub(r"[^\w.-]+", "-", f"evaluate-{name[:70]}-{digest}"))

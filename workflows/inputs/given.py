@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from storage.errors import InputError
-from storage.rows.records import Given, Problem, Response
+from storage.rows.records import GivenSolutions, Problem, Response
 from workflows.answers import normal
 from workflows.inputs.overlap import key_of
 from workflows.inputs.problems import tables_of
@@ -32,17 +32,17 @@ _PRM800K_ANSWER = "# Answer"
 
 
 @dataclass(frozen=True, slots=True)
-class GivenSolutions:
+class ReadSolutions:
     """What was read."""
 
-    by_problem: tuple[Given, ...]
+    by_problem: tuple[GivenSolutions, ...]
     """In the order of the problems; those without a solution are left out."""
     said: str
 
 
 def read_given(
     source: str, problems: Sequence[Problem], unheaded: Unheaded = "blank_lines"
-) -> GivenSolutions:
+) -> ReadSolutions:
     """The solutions of a place, each with the problem that it solves. Raises InputError."""
     by_id = {problem.problem_id: problem for problem in problems}
     by_text: dict[str, Problem] = {}
@@ -74,8 +74,10 @@ def read_given(
     said = f"{source}: {known:,} solutions of {len(found):,} problems, {labelled:,} labelled"
     if strangers:
         said += f"; {strangers:,} are of other problems"
-    rows = (Given(p.problem_id, found[p.problem_id]) for p in problems if p.problem_id in found)
-    return GivenSolutions(tuple(rows), said)
+    rows = (
+        GivenSolutions(p.problem_id, found[p.problem_id]) for p in problems if p.problem_id in found
+    )
+    return ReadSolutions(tuple(rows), said)
 
 
 def _rows(source: str) -> Iterator[tuple[dict[str, Any], str, str, int]]:

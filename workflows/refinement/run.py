@@ -12,21 +12,19 @@ again; one whose new solution could not be had keeps the old one and is tried ag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from storage.bounds import STRICT
-from storage.objects.store import ObjectStore
-from storage.rows.kinds import REFINED, REFINING
+from storage.rows.kinds import CRITIQUES, REFINED, Rows
 from storage.rows.records import Critique, Response, Score
 from storage.runs.run import Run
 from workflows.formats.refinement import RefineSettings, critique_of
 from workflows.road import StageSpec
 from workflows.runs.configuration import RunConfig
-from workflows.runs.starting import begin_with_rows
 from workflows.stages.kit import Stage
 from workflows.stages.refine import REFINE
 from workflows.votes.rewards import THRESHOLD
@@ -47,6 +45,7 @@ class RefineConfig(RunConfig):
     """Everything that one turn of asking again needs."""
 
     __pydantic_config__ = STRICT
+    takes: ClassVar[Rows[Critique]] = CRITIQUES
 
     models: RefineModels
     refine: RefineSettings = field(default_factory=RefineSettings)
@@ -71,18 +70,13 @@ class RefineConfig(RunConfig):
         """`refine.heal`."""
         return self.refine.heal
 
-
-def binding(config: RefineConfig) -> dict[str, Any]:
-    """The settings that the new solutions depend on, as plain values."""
-    return {
-        "refine": asdict(config.refine),
-        "engines": {"generator": bound(config.models.generator)},
-    }
-
-
-def start_refining(config: RefineConfig, critiques: Sequence[Critique], store: ObjectStore) -> Run:
-    """Create the run of one turn, or open it where it exists with the same spec."""
-    return begin_with_rows(config, binding(config), REFINING, critiques, store)
+    @property
+    def binding(self) -> dict[str, Any]:
+        """The settings that the new solutions depend on, as plain values."""
+        return {
+            "refine": asdict(self.refine),
+            "engines": {"generator": bound(self.models.generator)},
+        }
 
 
 def refined_of(run: Run) -> dict[str, Response]:

@@ -26,12 +26,10 @@ from pydantic import TypeAdapter
 from actors.models.identity import model_identity
 from actors.stopping import anywhere, awaitable
 from storage.errors import InputError
-from storage.objects.opening import open_store
 from storage.rows import schemas
 from storage.rows.parquet import write_parquet
 from storage.rows.records import Response
 from storage.runs.commits import canonical_json
-from storage.runs.run import Run
 from storage.runs.specs import input_digest
 from workflows.answers.grading import grader
 from workflows.formats.refinement import RefineSettings
@@ -43,20 +41,17 @@ from workflows.refinement.run import (
     criticised,
     refined,
     refined_of,
-    start_refining,
 )
-from workflows.refinement.run import binding as refine_binding
 from workflows.runs.checks import require
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.reading import validated
+from workflows.runs.run import run_at
 from workflows.runs.settling import pinned, recalled
 from workflows.runs.site import Site
 from workflows.scoring.asking import config_of, named_model
-from workflows.scoring.run import score_run, scores_of, speller
+from workflows.scoring.run import scores_of
 from workflows.scoring.settings import ScoreConfig
-from workflows.scoring.settings import binding as score_binding
 from workflows.settings import AnswerSettings
-from workflows.stages.maker import makers
 from workflows.votes.rewards import THRESHOLD
 
 _ADAPTER: TypeAdapter[RefineConfig] = TypeAdapter(RefineConfig)
@@ -115,7 +110,6 @@ def refine(
     with Site(config.cluster, address, listener) as site:
         require(generator, site)
         require(config, site)
-        speller(config.models.verifier)
         return _turns(wanted, responses, answers, pinned(config), pinned(generator), site)
 
 
@@ -134,44 +128,26 @@ def _turns(
     turns = [_turn(standing, 0, 0, answers)]
     for number in range(1, wanted.turns + 1):
         unread = standing.open
-        depends = [score_binding(config), model_identity(config.models.verifier)]
+        depends = [config.binding, model_identity(config.models.verifier)]
         asking = replace(
             config, run=_name("judge", wanted, number, [*depends, input_digest(unread)])
         )
         site.listener.say(f"turn {number}: {len(unread)} solutions to judge (run {asking.run})")
-        scores = scores_of(score_run(asking, unread, site))
+        scores = scores_of(run_at(site, asking, unread))
         standing, critiques = criticised(standing, scores, wanted.threshold)
         turns[-1] = _turn(standing, turns[-1].criticised, turns[-1].changed, answers)
         if not critiques:
             site.listener.say(f"turn {number}: nothing is judged wrong any more")
             break
-        depends = [refine_binding(generator), model_identity(generator.models.generator)]
+        depends = [generator.binding, model_identity(generator.models.generator)]
         again = replace(
             generator, run=_name("refine", wanted, number, [*depends, input_digest(critiques)])
         )
         site.listener.say(f"turn {number}: {len(critiques)} solutions to refine (run {again.run})")
-        store = open_store(again.store)
-        again = site.settled(again, Run.find(store, again.run))
-        run = start_refining(again, critiques, store)
-        site.complete(run, again, makers)
-        run.finish()
-        new = refined_of(run)
+        new = refined_of(run_at(site, again, critiques))
         standing = refined(standing, new)
         turns.append(_turn(standing, len(critiques), len(new), answers))
     return standing, turns
-
-
-def continue_refining(
-    run: Run, raw: dict[str, Any], address: str | None = None, listener: Listener = SILENT
-) -> Run:
-    """Ask again whatever one turn still lacks; `refine` itself goes on with the next turn."""
-    config = recalled(validated(_ADAPTER, raw, f"run {run.name}"), run)
-    with Site(config.cluster, address, listener) as site:
-        require(config, site)
-        run.check_input()
-        site.complete(run, site.settled(config, run), makers)
-        run.finish()
-    return run
 
 
 def _generator(wanted: Refinement, store: str) -> RefineConfig:

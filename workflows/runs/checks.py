@@ -105,6 +105,7 @@ def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
         raise ConfigurationError(str(missing[0]))
     if missing:
         raise ConfigurationError("\n  ".join(["this run can't start:", *map(str, missing)]))
+    config.check_models()
     if not config.runs_code:
         return None
     return build_root(state_dir(config.sandbox.state_dir)).digest

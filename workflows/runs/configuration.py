@@ -6,9 +6,9 @@ are driven by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -16,9 +16,13 @@ from actors.engines.contract import EngineSettings
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive, Seconds, Share
 from storage.errors import ConfigurationError
+from storage.rows.kinds import Rows
+from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
+from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles
 from workflows.schedule.floor import FloorSetting
+from workflows.stages.kit import Seeded, Stage
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
 """What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
@@ -78,11 +82,26 @@ class ClusterSettings:
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The input of a run."""
+
+    rows: Sequence[Any]
+    drops: Sequence[Drop] = ()
+    """Items of the input that are left out."""
+    said: Sequence[str] = ()
+    """What people are told of it, in lines."""
+    solutions: Sequence[GivenSolutions] = ()
+    """What takes the place of sampled ones: the rows of stage `given`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """What any run needs, whatever its road makes."""
 
     __pydantic_config__ = STRICT
+    takes: ClassVar[Rows[Any]]
+    """The rows of its input."""
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Name of the run: letters, digits, dot, dash, underscore."""
@@ -106,19 +125,47 @@ class RunConfig:
         raise NotImplementedError
 
     @property
-    def makes(self) -> tuple[Any, ...]:
-        """What makes the rows of each stage of the road (`workflows.stages.kit.Stage`)."""
+    def makes(self) -> tuple[Stage, ...]:
+        """What makes the rows of each stage of the road."""
         raise NotImplementedError
 
     @property
-    def settings(self) -> Any:
+    def settings(self) -> Seeded:
         """What its stages are told."""
+        raise NotImplementedError
+
+    @property
+    def binding(self) -> dict[str, Any]:
+        """The settings that the result depends on, as plain values."""
         raise NotImplementedError
 
     @property
     def heal(self) -> bool:
         """Whether the end of a forced beginning is left to the model."""
         return False
+
+    def read_input(self) -> Given:
+        """Its input, read and checked; of some runs it is given by whoever starts them.
+
+        Raises InputError and ConfigurationError.
+        """
+        raise NotImplementedError
+
+    def check_input(self, given: Given) -> None:
+        """Refuse settings that contradict each other, the road or the input.
+
+        Raises ConfigurationError.
+        """
+
+    def check_models(self) -> None:
+        """Refuse models that can't be used for this. Raises InputError."""
+
+    def with_pilot(self, begun: Run | None, source: Run | None = None) -> tuple[Self, Self | None]:
+        """The configuration with its pilot named, and the pilot that has to be finished first.
+
+        `begun`: the run, and `source`, the one that it derives from, as far as there are any.
+        """
+        return self, None
 
     @property
     def engines(self) -> dict[str, EngineSettings]:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -41,13 +41,14 @@ from storage.runs.run import Run
 from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.listening import SILENT, Listener, Watching
-from workflows.runs.placing import placements
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
+from workflows.runs.workers import makers
 from workflows.runs.workload import (
     asked_nodes,
     kept_roles,
+    placements,
     taking_turns,
     too_large,
     waits_for_gpus,
@@ -135,13 +136,8 @@ class Site:
         specs = [run.spec.configuration.get("engines") if run else None for run in begun]
         return settled(config, partial(self._place, config), *specs)
 
-    def complete(
-        self,
-        run: Run,
-        config: Config,
-        makers: Callable[[Run, Config], Mapping[str, MakeWorker]],
-    ) -> None:
-        """Make and commit whatever a run lacks; `makers` say how a worker of each role is made."""
+    def complete(self, run: Run, config: RunConfig) -> None:
+        """Make and commit whatever a run lacks."""
         if run.success() is not None or standing(run).finished:
             return
         with terminable():

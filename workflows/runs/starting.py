@@ -1,67 +1,119 @@
 """How any run begins: its spec, the settings to continue it with, and its input, each stored once.
 
-Invariant: repeated with the same spec it changes nothing, so that starting and continuing are one.
+Invariant: everything that decides the result is in the run's spec before any work starts; repeated
+with the same spec nothing changes, so that starting and continuing are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from actors.models.identity import model_identity
+from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import stage_rows
+from storage.rows.kinds import GIVEN, stage_rows
+from storage.rows.records import Drop
 from storage.rows.schemas import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
-from workflows.runs.configuration import RunConfig
+from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.runs.configuration import Given, RunConfig
+from workflows.settings import StageSettings
+from workflows.stages.given import Ungiven
 
 
-def begin(config: RunConfig, spec: Spec, store: ObjectStore) -> Run:
-    """Create the run, or open it where it exists with the same spec, and keep its configuration.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would be, before anything of it is stored."""
 
-    Raises SpecMismatch with the fields that differ.
+    spec: Spec
+    given: Given
+
+
+def planned(
+    config: RunConfig, image_digest: str | None, rows: Sequence[Any] | Given | None = None
+) -> Planned:
+    """Read the input, unless it is given, and freeze what the result depends on.
+
+    Raises InputError for a bad file and ConfigurationError for settings that contradict each other
+    or the input.
     """
-    run = Run.start(store, config.run, spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
-    return run
-
-
-def spec_of(
-    config: RunConfig,
-    binding: Mapping[str, Any],
-    stages: Sequence[str],
-    rows: Sequence[Any],
-    image_digest: str | None = None,
-) -> Spec:
-    """What the result of a run depends on.
-
-    `binding`: the settings that it depends on; `stages`: its road, the input first; `rows`: its
-    input.
-    """
-    return Spec(
-        configuration=dict(binding),
-        input_digest=input_digest(rows),
-        plan=ShardPlan(len(rows), config.shard_size),
+    given = config.read_input() if rows is None else rows
+    if not isinstance(given, Given):
+        given = Given(given)
+    config.check_input(given)
+    stages = (config.takes.stage, *(stage.name for stage in config.road))
+    spec = Spec(
+        configuration=config.binding,
+        input_digest=input_digest([*given.rows, *given.solutions]),
+        plan=ShardPlan(len(given.rows), config.shard_size),
         models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
-        stages=tuple(stages),
+        stages=stages,
         schemas=schema_versions(stage_rows(stage).record for stage in stages),
     )
+    return Planned(spec, given)
 
 
-def begin_with_rows(
+def start_run(
     config: RunConfig,
-    binding: Mapping[str, Any],
-    stages: Sequence[str],
-    rows: Sequence[Any],
     store: ObjectStore,
-    image_digest: str | None = None,
+    image_digest: str | None,
+    rows: Sequence[Any] | None = None,
 ) -> Run:
-    """Begin a run as `spec_of` has it, and store its input. Raises SpecMismatch as `begin`."""
-    run = begin(config, spec_of(config, binding, stages, rows, image_digest), store)
-    run.store_input(rows)
+    """Create the run of `config`, or open it where it exists with the same spec.
+
+    Raises as `planned` and `create_run` do.
+    """
+    return create_run(config, store, planned(config, image_digest, rows))
+
+
+def create_run(
+    config: RunConfig,
+    store: ObjectStore,
+    wanted: Planned,
+    before_input: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Store what was planned; `before_input` may commit input that need not be stored again.
+
+    Raises SpecMismatch, with the fields that differ, and ConfigurationError for a budget whose
+    pilot says no.
+    """
+    chain, settings = None, config.settings
+    if isinstance(settings, StageSettings) and settings.needs_chain:
+        chain = fitted_chain(store, config.run, wanted.spec.models.get("completer", ""), settings)
+    run = Run.start(store, config.run, wanted.spec)
+    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
+    if chain is not None:
+        store_chain(run, chain)
+    if wanted.given.solutions:  # before the input, whose end says that the run can go on
+        _store_solutions(run, wanted.given)
+    before_input(run)
+    run.store_input(wanted.given.rows, wanted.given.drops)
     return run
+
+
+def _store_solutions(run: Run, given: Given) -> None:
+    """Commit the solutions that are given, each shard with those of its problems."""
+    solved = {row.problem_id: row for row in given.solutions}
+    done = run.shards_of(GIVEN.stage)
+    for shard, problems in run.spec.plan.cut(given.rows):
+        if shard not in done:
+            names = [problem.problem_id for problem in problems]
+            rows = [solved[name] for name in names if name in solved]
+            drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
+            run.publish(GIVEN, shard, rows, drops)
+
+
+def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
+    """The configuration that the run was first started with, as plain values."""
+    try:
+        data: dict[str, Any] = json.loads(store.get(launch_key(run)))
+    except NothingFound:
+        raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
+    return data

@@ -1,4 +1,4 @@
-"""What a run asks of a cluster, and whether its nodes can give it.
+"""What a run asks of a cluster, where its workers may stand, and whether nodes can give it.
 
 Invariant: pure in the configuration and in what was found of the nodes.
 """
@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from actors.machines.looking import Look
 from actors.machines.machine import GIB
+from actors.workers.placement import Placement
 from storage.errors import ConfigurationError
 from workflows.runs.configuration import RunConfig
 
@@ -28,6 +29,28 @@ def kept_roles(config: RunConfig, there: Collection[str]) -> list[str]:
             f"resource of every model of the road, or of none"
         )
     return kept
+
+
+def placements(
+    config: RunConfig, on_gpus: bool, kept: Collection[str] = ()
+) -> dict[str, Placement]:
+    """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
+    `kept` for its role where there are such."""
+
+    def place(role: str) -> Placement:
+        settings = config.engine(role)
+        size: float = settings.tensor_parallel if settings.kind == "vllm" else 0
+        if on_gpus:
+            size *= settings.hundredths / 100
+        return Placement(
+            gpus=size if on_gpus else 0,
+            resources={role: size} if role in kept and size else {},
+            needs_sandbox=any(stage.runs_code for stage in config.road if stage.role == role),
+        )
+
+    placed: dict[str, Placement] = {role: place(role) for role in config.engines}
+    runs_code = any(stage.runs_code for stage in config.road if stage.role == "cpu")
+    return placed | {"cpu": Placement(needs_sandbox=runs_code)}
 
 
 def asked_nodes(config: RunConfig) -> list[dict[str, float]]:

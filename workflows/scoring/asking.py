@@ -91,8 +91,3 @@ def _set(raw: dict[str, Any], path: list[str], value: Any) -> None:
         raw[part] = inner if isinstance(inner, dict) else {}
         raw = raw[part]
     raw[path[-1]] = value
-
-
-def stored_score(raw: dict[str, Any], name: str) -> ScoreConfig:
-    """The configuration that a run keeps of itself. Raises ConfigurationError."""
-    return validated(_ADAPTER, raw, f"run {name}")

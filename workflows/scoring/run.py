@@ -10,53 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
-from actors.engines.contract import EngineSettings
-from actors.engines.healing import Spell
-from actors.engines.rendering import ChatRenderer
 from actors.stopping import anywhere, awaitable
-from storage.objects.opening import open_store
-from storage.objects.store import ObjectStore
-from storage.rows.kinds import RESPONSES, SCORING, VERIFICATIONS
+from storage.rows.kinds import RESPONSES, VERIFICATIONS
 from storage.rows.records import Response, Score, Verification
 from storage.runs.run import Run
-from workflows.formats.verification import check_verdicts
-from workflows.inputs.responses import read_responses
-from workflows.runs.checks import check_image, require
 from workflows.runs.listening import SILENT, Listener
-from workflows.runs.settling import recalled
-from workflows.runs.site import Site
-from workflows.runs.starting import begin_with_rows
-from workflows.scoring.settings import ScoreConfig, binding
-from workflows.stages.maker import makers
+from workflows.runs.run import run
+from workflows.scoring.settings import ScoreConfig
 from workflows.votes.rewards import averaged, first_error_index
-
-
-def speller(settings: EngineSettings) -> Spell | None:
-    """The tokenizer of a verifier, checked for verdicts; None for an engine that has none.
-
-    Raises InputError where it can't be loaded, or Yes or No is no single token in a verdict.
-    """
-    if settings.kind == "scripted":
-        return None
-    renderer = ChatRenderer.load(settings)
-    renderer.close()  # only its tokenizer is wanted
-    check_verdicts(renderer.spell, settings.tokenizer or settings.model)
-    return renderer.spell
-
-
-def start_scoring(
-    config: ScoreConfig,
-    responses: Sequence[Response],
-    store: ObjectStore,
-    image_digest: str | None,
-) -> Run:
-    """Create the run of `config`, or open it where it exists with the same spec.
-
-    Raises SpecMismatch with the fields that differ.
-    """
-    return begin_with_rows(config, binding(config), SCORING, responses, store, image_digest)
 
 
 @anywhere
@@ -73,55 +35,10 @@ def score(
     response, its histories among them. Raises UserError before any work, SpecMismatch where the
     run was started with other settings, InfrastructureError.
     """
-    with Site(config.cluster, address, listener) as site:
-        return score_run(config, responses, site)
+    return run(config, responses, address=address, listener=listener)
 
 
 score_async = awaitable(score)
-
-
-def score_run(config: ScoreConfig, responses: Sequence[Response] | None, site: Site) -> Run:
-    """The same where the work is to be done."""
-    rows = responses
-    if rows is None:
-        rows = read_responses(Path(config.responses), config.limit, config.unheaded)
-    store = open_store(config.store)
-    begun = Run.find(store, config.run)
-    config = recalled(config, begun)
-    image = require(config, site)
-    speller(config.models.verifier)
-    config = site.settled(config, begun)
-    run = start_scoring(config, rows, store, image)
-    if responses is None:
-        site.listener.say(found(config.responses, rows))
-    return _finished(run, config, site)
-
-
-def continue_scoring(
-    run: Run, config: ScoreConfig, address: str | None = None, listener: Listener = SILENT
-) -> Run:
-    """Continue a run from what its store holds, to the end. Raises as `score`."""
-    config = recalled(config, run)
-    with Site(config.cluster, address, listener) as site:
-        check_image(run, require(config, site))
-        run.check_input()
-        return _finished(run, site.settled(config, run), site)
-
-
-def _finished(run: Run, config: ScoreConfig, site: Site) -> Run:
-    site.complete(run, config, makers)
-    run.finish()
-    return run
-
-
-def found(file: str, responses: Sequence[Response]) -> str:
-    """What was read, in words."""
-    single = sum(len(response.steps) == 1 for response in responses)
-    return (
-        f"{file}: {len(responses):,} responses with "
-        f"{sum(len(response.steps) for response in responses):,} steps"
-        + (f"; {single:,} have a single step" if single else "")
-    )
 
 
 def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]]]:

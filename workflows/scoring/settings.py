@@ -7,15 +7,19 @@ frozen into the run's spec. The rest only says where and how fast.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from actors.engines.contract import EngineSettings
+from actors.engines.rendering import ChatRenderer
 from actors.models.identity import bound
 from storage.bounds import STRICT, Positive
-from workflows.formats.verification import EXECUTING, VerifySettings
-from workflows.inputs.responses import Unheaded
+from storage.rows.kinds import RESPONSES, Rows
+from storage.rows.records import Response
+from workflows.formats.verification import EXECUTING, VerifySettings, check_verdicts
+from workflows.inputs.responses import Unheaded, read_responses
 from workflows.road import StageSpec
-from workflows.runs.configuration import RunConfig
+from workflows.runs.configuration import Given, RunConfig
 from workflows.stages.kit import Stage
 from workflows.stages.score import SCORE
 
@@ -35,6 +39,7 @@ class ScoreConfig(RunConfig):
     """Everything that scoring needs."""
 
     __pydantic_config__ = STRICT
+    takes: ClassVar[Rows[Response]] = RESPONSES
 
     responses: str
     """File or folder of responses (JSON, JSON lines or Parquet)."""
@@ -63,12 +68,31 @@ class ScoreConfig(RunConfig):
         """What its stage is told."""
         return self.verify
 
+    @property
+    def binding(self) -> dict[str, Any]:
+        """The settings that the rewards depend on, as plain values."""
+        return {
+            "limit": self.limit,
+            "verify": asdict(self.verify),
+            "sandbox_limits": asdict(self.sandbox.limits),
+            "engines": {"verifier": bound(self.models.verifier)},
+        }
 
-def binding(config: ScoreConfig) -> dict[str, Any]:
-    """The settings that the rewards depend on, as plain values."""
-    return {
-        "limit": config.limit,
-        "verify": asdict(config.verify),
-        "sandbox_limits": asdict(config.sandbox.limits),
-        "engines": {"verifier": bound(config.models.verifier)},
-    }
+    def read_input(self) -> Given:
+        """The responses of the file. Raises InputError."""
+        rows = read_responses(Path(self.responses), self.limit, self.unheaded)
+        steps = sum(len(response.steps) for response in rows)
+        single = sum(len(response.steps) == 1 for response in rows)
+        said = f"{self.responses}: {len(rows):,} responses with {steps:,} steps"
+        return Given(rows, said=[said + (f"; {single:,} have a single step" if single else "")])
+
+    def check_models(self) -> None:
+        """Look whether the verifier's tokenizer can tell verdicts apart, where it has one.
+
+        Raises InputError where it can't be loaded, or Yes or No is no single token in a verdict.
+        """
+        verifier = self.models.verifier
+        if verifier.kind != "scripted":
+            renderer = ChatRenderer.load(verifier)
+            renderer.close()  # only its tokenizer is wanted
+            check_verdicts(renderer.spell, verifier.tokenizer or verifier.model)

@@ -24,6 +24,7 @@ from workflows.settings.labelling import (
     WorkedRationale,
 )
 from workflows.settings.sampling import (
+    SMOOTHED,
     EstimateSettings,
     RepairSettings,
     SampleSettings,
@@ -34,6 +35,7 @@ from workflows.settings.sampling import (
 )
 
 __all__ = [
+    "SMOOTHED",
     "AnswerSettings",
     "ConsensusSettings",
     "EstimateSettings",
@@ -89,3 +91,8 @@ class StageSettings:
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     repair: RepairSettings = field(default_factory=RepairSettings)
     answers: AnswerSettings = field(default_factory=AnswerSettings)
+
+    @property
+    def needs_chain(self) -> bool:
+        """Whether budget or labels need the chain of a pilot."""
+        return self.estimate.mc_budget in SMOOTHED or self.label.estimate == "posterior"

@@ -104,6 +104,10 @@ class SampleSettings:
     others that keep no form without."""
 
 
+SMOOTHED = frozenset({"two_round", "adaptive"})
+"""Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateSettings:
     """Stage `estimate`: Monte-Carlo rollouts by the completion model (equation 7)."""

@@ -26,14 +26,14 @@ from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.answers import read_answer
-from workflows.estimation.budgets import SMOOTHED, budget_of, check_budget
+from workflows.estimation.budgets import budget_of, check_budget
 from workflows.estimation.contract import RolloutBudget
 from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
 from workflows.labels.rule import Unlabelled
 from workflows.labels.support import RIGHT_ANSWER
-from workflows.settings import EstimateSettings, StageSettings, sampling_of
+from workflows.settings import SMOOTHED, EstimateSettings, StageSettings, sampling_of
 from workflows.stages.kit import Kit, Stage
 
 CompletionChat = Callable[[Problem, str], Chat]

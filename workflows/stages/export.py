@@ -78,11 +78,11 @@ def _exporter(kit: Kit[StageSettings]) -> ExportStage:
     return ExportStage(kit.run, kit.models, executes=kit.settings.rationalize.execute)
 
 
-BEFORE = (TREE, LABELS, *VERIFIED, AGREEMENTS)
+BEFORE = (TREE, LABELS, *VERIFIED)
 EXPORT = Stage(
     rows=EXAMPLES,
     role="cpu",
-    reads=(PROBLEMS, PATHS, *BEFORE),
+    reads=(PROBLEMS, PATHS, *BEFORE, AGREEMENTS),
     without=BEFORE,
     says="writes the kept paths as conversations that a verifier is trained on",
     passed="kept by consensus",

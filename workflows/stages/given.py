@@ -15,7 +15,7 @@ from enum import StrEnum
 from actors.workers.contract import Grading, ShardResult, process_items
 from storage.errors import InputError, ItemError
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ShardRows
-from storage.rows.records import Given, Path, Problem
+from storage.rows.records import GivenSolutions, Path, Problem
 from workflows.formats import steps
 from workflows.formats.steps import flaw
 from workflows.sampling.quota import Unsampled
@@ -34,7 +34,7 @@ class Ungiven(StrEnum):
 class Giver:
     """Stage `given`: its shards are there before any worker is."""
 
-    async def run(self, rows: ShardRows) -> ShardResult[Given]:
+    async def run(self, rows: ShardRows) -> ShardResult[GivenSolutions]:
         """Raises InputError: whoever started the run did not come to the end."""
         raise InputError("the run was interrupted while its solutions were stored: start it again")
 
@@ -71,7 +71,7 @@ class SolutionTaker:
         """Stop the grader."""
         await self._grader.close()
 
-    async def _paths(self, problem: Problem, given: Given) -> list[Path]:
+    async def _paths(self, problem: Problem, given: GivenSolutions) -> list[Path]:
         answers = [solution.answer for solution in given.solutions]
         verdicts = await self._grader.grade(problem.answer, answers)
         first_with: dict[str, str] = {}

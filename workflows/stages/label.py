@@ -21,7 +21,6 @@ from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.specs import Difference, Spec
-from workflows.estimation.budgets import SMOOTHED
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
 from workflows.estimation.smoothed import counted, smooth, unexplained
@@ -29,7 +28,7 @@ from workflows.labels.rule import Unlabelled, first_error
 from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.sampling.quota import pass_at_1
-from workflows.settings import LabelSettings, StageSettings
+from workflows.settings import SMOOTHED, LabelSettings, StageSettings
 from workflows.stages.kit import Kit, Stage
 
 

@@ -19,12 +19,13 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
 from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
-from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.runs.configuration import ClusterSettings
 from workflows.runs.driving import continue_run
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
+from workflows.runs.workers import makers
 from workflows.settings import SampleSettings, StageSettings
-from workflows.stages.maker import makers
 
 SHARD = 100
 TOKENIZER = "demo/models/policy"

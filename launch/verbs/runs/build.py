@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from launch.config import validate
 from launch.shown.terminal import TERMINAL
 from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.runs.status import show_status
-from storage.objects.opening import open_store
 from storage.rows.kinds import REFINING, SCORING
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
-from workflows.builds.build import stored_configuration
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.run import build, continue_build
-from workflows.refinement.turns import continue_refining
+from workflows.builds.run import build, resume
 from workflows.runs.reading import store_url
 from workflows.runs.status import run_status
-from workflows.scoring.asking import stored_score
-from workflows.scoring.run import continue_scoring
 
 
 def build_run(config: BuildConfig, address: str | None, source: str | None = None) -> None:
@@ -27,18 +21,13 @@ def build_run(config: BuildConfig, address: str | None, source: str | None = Non
 
 def resume_run(name: str, store: str, address: str | None) -> None:
     """Continue a run from its store alone."""
-    opened = open_store(store)
-    run = Run.open(opened, name)
-    raw = {**stored_configuration(opened, name), "store": store, "run": name}
-    if run.spec.stages == SCORING:
-        show_status(run_status(continue_scoring(run, stored_score(raw, name), address, TERMINAL)))
-    elif run.spec.stages == REFINING:
-        continue_refining(run, raw, address, TERMINAL)
-        again = "repeat `stepmill refine` for the next turn"
-        TERMINAL.say(f"run {name} is finished: {again}")
+    run = resume(name, store, address=address, listener=TERMINAL)
+    if run.spec.stages == REFINING:
+        TERMINAL.say(f"run {name} is finished: repeat `stepmill refine` for the next turn")
+    elif run.spec.stages == SCORING:
+        show_status(run_status(run))
     else:
-        config = validate(raw, f"run {name}")
-        _show(continue_build(run, config, address, TERMINAL), store)
+        _show(run, store)
 
 
 def _show(run: Run, store: str) -> None:

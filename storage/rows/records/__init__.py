@@ -16,7 +16,7 @@ from __future__ import annotations
 from storage.rows.records.handed_out import (
     Critique,
     Example,
-    Given,
+    GivenSolutions,
     Message,
     Response,
     Score,
@@ -50,7 +50,7 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
-    "Given",
+    "GivenSolutions",
     "Intervention",
     "Judgement",
     "Message",

@@ -58,7 +58,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenSolutions:
     """Solutions of a problem that were there before the run; one row of stage `given`.
 
     Solution i of a problem becomes its path of index i.

@@ -26,8 +26,8 @@ from storage.rows.records import Drop, Problem
 from storage.runs.run import Run
 from tests.support.scripted_build import Build, configure
 from tests.support.virtual_time import run_virtually
-from workflows.builds.build import finish
 from workflows.road import reads_by_stage
+from workflows.runs.run import finish
 from workflows.stages import STAGE_NAMES
 
 

@@ -23,7 +23,6 @@ from benchmarks.ablations import (
     table_of,
 )
 from launch.config import load
-from workflows.builds.configuration import binding
 from workflows.evaluation.run import MODES
 from workflows.views.catalogue import VIEWS
 
@@ -33,8 +32,8 @@ PURE = {"label", "consensus"}
 @pytest.mark.parametrize("name", [one.name for one in ablations()])
 def test_only_settings_that_need_no_model_differ_from_the_demo(name: str, tmp_path: Path) -> None:
     (one,) = ablations([name])
-    demo = binding(load(DEMO))["stages"]
-    changed = binding(load(build_file(one, tmp_path)))["stages"]
+    demo = load(DEMO).binding["stages"]
+    changed = load(build_file(one, tmp_path)).binding["stages"]
     differing = {stage for stage in demo if demo[stage] != changed[stage]}
     assert differing <= PURE
     assert bool(differing) == bool(one.stages) == (one.run != "demo")

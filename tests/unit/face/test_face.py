@@ -7,7 +7,7 @@ import dataclasses
 import doctest
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -18,13 +18,7 @@ import stepmill
 import workflows.answers.grading
 import workflows.labels.values
 import workflows.stages.consensus
-from actors.workers.contract import Processor
-from storage.runs.run import Run
-from tests.support.local_cluster import LocalCluster
-from tests.support.scripted_build import GIVEN, configure
-from tests.support.scripted_world import InProcessSandbox, ScriptedWorld
-from workflows.runs.driving import continue_run
-from workflows.stages.maker import StageMaker
+from tests.support.scripted_build import configure
 
 WORK = ("build", "derive", "download", "evaluate", "refine", "score", "train")
 READ = ("load", "load_training", "open_run", "score_config", "scores_of")
@@ -70,26 +64,6 @@ def test_each_call_that_works_has_a_form_to_be_awaited_with_the_same_arguments(n
     plain, awaited = getattr(stepmill, name), getattr(stepmill, f"{name}_async")
     assert inspect.iscoroutinefunction(awaited)
     assert inspect.signature(plain) == inspect.signature(awaited)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a cluster would do is done in the thread that asks for it; nothing is looked at."""
-
-    def complete(site: Any, run: Run, config: stepmill.BuildConfig, makers: Any) -> None:
-        world = ScriptedWorld(GIVEN)
-
-        def stages(role: str) -> Mapping[str, Processor]:
-            maker = StageMaker(config, run.name)
-            if role == "cpu":
-                return maker.pure()
-            return maker.around(role, world.engine(role), InProcessSandbox())
-
-        cluster = LocalCluster(run, stages)
-        asyncio.run(continue_run(run, config, cluster, 2, lambda event: None))
-
-    monkeypatch.setattr("workflows.runs.site.Site.complete", complete)
-    monkeypatch.setattr("workflows.builds.run.require", lambda *given: None)
 
 
 def elsewhere(work: Callable[[], Any]) -> None:

@@ -16,7 +16,7 @@ from launch.shown.training_progress import TrainingProgress
 from launch.verbs.runs.watch import watch_run
 from storage.runs.commits import Receipt
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import finish
+from workflows.runs.run import finish
 from workflows.schedule.driver import Happened
 from workflows.schedule.schedule import Task
 

@@ -10,9 +10,7 @@ import pytest
 
 from launch.cli.main import run_command
 from storage.errors import ConfigurationError
-from workflows.inputs.responses import read_responses
 from workflows.scoring.asking import config_of
-from workflows.scoring.run import found
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 GOOD = {"id": "a", "problem": "What is 2 + 3?", "steps": ["2 + 3 = 5."], "label": -1}
@@ -104,9 +102,10 @@ def test_a_model_that_is_no_verifier_is_one_line_and_exit_code_2(
 def test_what_was_read_is_said(tmp_path: Path) -> None:
     whole = {"problem": "2 + 3?", "solution": "It is 5."}
     file = write(tmp_path, GOOD | {"steps": ["a", "b", "c"]}, whole, whole)
-    read = read_responses(Path(file))
-    assert found("F", read) == "F: 3 responses with 5 steps; 2 have a single step"
-    assert found("F", read[:1]) == "F: 1 responses with 3 steps"
+    for asked, said in (({}, "3 responses with 5 steps; 2 have a single step"),
+                        ({"limit": 1}, "1 responses with 3 steps")):  # fmt: skip
+        config = config_of("org/model", Path(file), asked=asked)
+        assert config.read_input().said == [f"{file}: {said}"]
 
 
 def refused(

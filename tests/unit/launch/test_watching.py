@@ -13,7 +13,7 @@ from launch.verbs.runs.status import duration
 from launch.verbs.runs.watch import RunWatch, watch_run
 from storage.runs.commits import Receipt
 from tests.support.scripted_build import Build, configure
-from workflows.builds.build import finish
+from workflows.runs.run import finish
 from workflows.runs.status import run_status
 from workflows.schedule.driver import Happened
 from workflows.schedule.schedule import Task

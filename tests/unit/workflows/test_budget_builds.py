@@ -30,16 +30,17 @@ from tests.support.scripted_world import (
     world_problems,
     write_problems,
 )
-from workflows.builds.build import finish, planned, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import start_derived, take_over
 from workflows.estimation.pilot import chain_in
 from workflows.estimation.posterior import CERTAINLY_DEAD, Chain, Observed, believe_by_rule
 from workflows.labels.values import step_values
 from workflows.runs.driving import continue_run
+from workflows.runs.run import finish
+from workflows.runs.starting import planned, start_run
+from workflows.runs.workers import StageMaker, makers
 from workflows.settings import LabelSettings
 from workflows.stages.label import LabelStage
-from workflows.stages.maker import StageMaker, makers
 
 POSTERIOR = LabelSettings(estimate="posterior")
 HARD = LabelSettings(form="hard", threshold=0)

@@ -32,13 +32,14 @@ from tests.support.scripted_world import (
     write_problems,
 )
 from tests.support.virtual_time import virtually
-from workflows.builds.build import finish, start_run
 from workflows.builds.configuration import BuildConfig
 from workflows.formats import prompts
 from workflows.runs.driving import continue_run
+from workflows.runs.run import finish
+from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
+from workflows.runs.workers import StageMaker
 from workflows.schedule.floor import REPLIES, TEXTS, YieldFloor, floor_of
-from workflows.stages.maker import StageMaker
 
 PROBLEMS = world_problems(16)
 Script = Callable[[Chat, int], str]

@@ -5,7 +5,6 @@ Whether forced beginnings are healed stands in the spec; a run begun before that
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +14,7 @@ from actors.engines.contract import EngineSettings
 from storage.objects.memory import MemoryStore
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, differences
-from workflows.builds import configuration
 from workflows.builds.configuration import BuildConfig, ModelSettings
-from workflows.refinement import run as refining
 from workflows.refinement.run import RefineConfig, RefineModels
 from workflows.runs.settling import recalled
 from workflows.settings import RationalizeSettings, StageSettings
@@ -30,11 +27,7 @@ BUILD = BuildConfig(
     stages=StageSettings(road=("sample",)),
 )
 REFINE = RefineConfig(run="r", models=RefineModels(generator=ENGINE))
-Binding = Callable[[Any], dict[str, Any]]
-kinds = pytest.mark.parametrize(
-    ("config", "binding", "part"),
-    [(BUILD, configuration.binding, "stages"), (REFINE, refining.binding, "refine")],
-)
+kinds = pytest.mark.parametrize(("config", "part"), [(BUILD, "stages"), (REFINE, "refine")])
 
 
 def spec_of(said: dict[str, Any]) -> Spec:
@@ -46,25 +39,21 @@ def healed(config: Any, part: str, heal: bool) -> Any:
 
 
 @kinds
-def test_a_run_begun_before_the_setting_goes_on_unhealed(
-    config: Any, binding: Binding, part: str
-) -> None:
-    said = binding(config)
+def test_a_run_begun_before_the_setting_goes_on_unhealed(config: Any, part: str) -> None:
+    said = config.binding
     del said[part]["heal"]
     old = Run.start(MemoryStore(), "r", spec_of(said))
     goes_on = recalled(config, old)
     assert goes_on == healed(config, part, False)
-    assert differences(old.spec, spec_of(binding(goes_on))) == []
+    assert differences(old.spec, spec_of(goes_on.binding)) == []
 
 
 @kinds
 @pytest.mark.parametrize("begun", [True, False])
-def test_another_choice_is_refused_by_its_name(
-    config: Any, binding: Binding, part: str, begun: bool
-) -> None:
-    run = Run.start(MemoryStore(), "r", spec_of(binding(healed(config, part, begun))))
+def test_another_choice_is_refused_by_its_name(config: Any, part: str, begun: bool) -> None:
+    run = Run.start(MemoryStore(), "r", spec_of(healed(config, part, begun).binding))
     asked = recalled(healed(config, part, not begun), run)
-    (found,) = differences(run.spec, spec_of(binding(asked)))
+    (found,) = differences(run.spec, spec_of(asked.binding))
     assert found.name == f"configuration.{part}.heal"
 
 
@@ -75,7 +64,7 @@ def rationalized(attempts: int) -> BuildConfig:
 
 def begun_before() -> Run:
     """A run that was begun when one attempt was the default and code was always required."""
-    said = configuration.binding(rationalized(1))
+    said = rationalized(1).binding
     del said["stages"]["rationalize"]["require_code"]
     spec = replace(spec_of(said), schemas={"rationale": 2})
     return Run.start(MemoryStore(), "r", spec)
@@ -85,21 +74,21 @@ def test_a_run_begun_with_one_attempt_by_default_goes_on_with_one() -> None:
     old = begun_before()
     goes_on = recalled(BUILD, old)
     assert goes_on.stages.rationalize.attempts == 1
-    asked = replace(spec_of(configuration.binding(goes_on)), schemas={"rationale": 3})
+    asked = replace(spec_of(goes_on.binding), schemas={"rationale": 3})
     assert differences(old.spec, asked) == []
 
 
 def test_a_run_begun_before_is_refused_where_code_is_no_longer_required() -> None:
     old = begun_before()
     stages = replace(BUILD.stages, rationalize=RationalizeSettings(require_code=False))
-    asked = spec_of(configuration.binding(recalled(replace(BUILD, stages=stages), old)))
+    asked = spec_of(recalled(replace(BUILD, stages=stages), old).binding)
     (found,) = differences(old.spec, replace(asked, schemas={"rationale": 3}))
     assert found.name == "configuration.stages.rationalize.require_code"
 
 
 def test_another_number_of_attempts_is_refused_by_its_name() -> None:
-    run = Run.start(MemoryStore(), "r", spec_of(configuration.binding(rationalized(1))))
-    (found,) = differences(run.spec, spec_of(configuration.binding(recalled(BUILD, run))))
+    run = Run.start(MemoryStore(), "r", spec_of(rationalized(1).binding))
+    (found,) = differences(run.spec, spec_of(recalled(BUILD, run).binding))
     assert str(found).endswith("rationalize.attempts: stored 1, asked for 2")
 
 

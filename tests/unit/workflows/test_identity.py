@@ -22,8 +22,8 @@ from storage.runs.run import Run
 from storage.trainings.training import Training, TrainingSpec
 from tests.support.tiny_model import TEMPLATE
 from workflows.runs.settling import recalled, settled
+from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
-from workflows.scoring.run import start_scoring
 from workflows.scoring.settings import ScoreConfig, ScoreModels
 from workflows.training.settings import TrainConfig
 from workflows.training.start import recalled as recalled_training
@@ -39,7 +39,7 @@ def config_of(engine: EngineSettings) -> ScoreConfig:
 
 
 def begin(store: MemoryStore, engine: EngineSettings) -> Run:
-    return start_scoring(config_of(engine), RESPONSES, store, None)
+    return start_run(config_of(engine), store, None, RESPONSES)
 
 
 def folder_of(tmp_path: Path) -> Path:
@@ -137,7 +137,7 @@ def test_a_spec_without_the_new_fields_goes_on_and_says_that_they_were_not_recor
     old = old_run(store)
     asked = recalled(config_of(replace(HUB, revision=None, options={"quantization": "fp8"})), old)
     assert asked.models.verifier.revision is None, "it goes on as it began"
-    again = start_scoring(asked, RESPONSES, store, None)
+    again = start_run(asked, store, None, RESPONSES)
     assert again.spec == old.spec
     status = run_status(again)
     new = sorted(set(BOUND) - {"max_model_len", "dtype"})

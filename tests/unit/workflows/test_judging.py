@@ -12,7 +12,7 @@ import pytest
 from launch.config import load
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import Problem
-from workflows.builds.build import check_settings, planned
+from workflows.builds.configuration import check_settings
 from workflows.formats import judge_prompts as asked
 from workflows.judging.seats import (
     Seat,
@@ -22,6 +22,7 @@ from workflows.judging.seats import (
     repair_chat,
     sight_of,
 )
+from workflows.runs.starting import planned
 from workflows.settings import ConsensusSettings, JudgeSettings
 
 CONFIGS = Path(__file__).parents[3] / "configs/strategies"

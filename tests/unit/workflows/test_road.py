@@ -10,7 +10,7 @@ from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
 from storage.rows.kinds import ROAD as PAPERS
 from storage.rows.kinds import stage_rows
-from workflows.builds.configuration import BuildConfig, ModelSettings, binding
+from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.road import INPUT_STAGE, model_roles
 from workflows.settings import StageSettings
 from workflows.stages import OURS, STAGE_NAMES, road_of
@@ -29,8 +29,8 @@ def test_the_default_is_the_papers_road_and_every_stage_has_a_kind_of_rows() -> 
 
 
 def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
-    short = road_of(["sample", "estimate", "label", "export"])
-    assert short[-1].reads == ("problems", "sample", "label")
+    short = road_of(["sample", "estimate", "label", "consensus", "export"])
+    assert short[-1].reads == ("problems", "sample", "label", "consensus")
     assert road_of(STAGE_NAMES)[3].reads == ("problems", "sample", "label")
 
 
@@ -43,6 +43,7 @@ def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
         (["estimate"], "'estimate' needs 'sample' before it, and has nothing"),
         (["sample", "label"], "'label' needs one of estimate, search before it, and has none"),
         (["sample", "estimate", "search", "label"], "and has estimate, search"),
+        (["sample", "estimate", "label", "export"], "'export' needs 'consensus' before it"),
     ],
 )
 def test_a_road_that_leads_nowhere_is_refused(road: Sequence[str], said: str) -> None:
@@ -54,7 +55,7 @@ def test_a_road_that_leads_nowhere_is_refused(road: Sequence[str], said: str) ->
 def test_a_configuration_needs_models_for_the_roles_of_its_road_and_for_no_others() -> None:
     assert model_roles(road_of(["sample", "estimate", "label"])) == ("policy", "completer")
     short = config(["sample", "estimate"], policy=ENGINE, completer=ENGINE, rationale=ENGINE)
-    assert list(binding(short)["engines"]) == ["policy", "completer"]
+    assert list(short.binding["engines"]) == ["policy", "completer"]
     assert not short.runs_code
     lacking = config(STAGE_NAMES, policy=ENGINE, completer=ENGINE)
     assert lacking.runs_code

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from actors.engines.contract import Completion, EngineSettings, TokenLogprob
+from actors.engines.rendering import ChatRenderer
 from storage.errors import InputError
 from workflows.formats import prompts
 from workflows.formats.verification import TrainingForm, check_verdicts, lead_in_for
-from workflows.scoring.run import speller
+from workflows.scoring.settings import ScoreConfig, ScoreModels
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "rationale"
 
@@ -36,7 +37,8 @@ def one_for_both(text: str) -> Sequence[int]:
 
 def test_a_tokenizer_with_both_words_is_a_verifiers() -> None:
     check_verdicts(words, "m")
-    assert speller(EngineSettings(model=str(MODEL))) is not None
+    verifier = EngineSettings(model=str(MODEL))
+    ScoreConfig(run="r", responses="f", models=ScoreModels(verifier=verifier)).check_models()
 
 
 @pytest.mark.parametrize("spell", [letters, one_for_both])
@@ -50,9 +52,9 @@ def test_a_lead_in_leaves_its_blank_to_a_model_that_joins_it_to_the_next_word() 
     lead_in = prompts.analyze_lead_in(3)
     assert lead_in.endswith(": ")
     assert lead_in_for(words, lead_in) == lead_in.rstrip()
-    own = speller(EngineSettings(model=str(MODEL)))
-    assert own is not None
-    assert lead_in_for(own, lead_in) == lead_in, "one token, blank included"
+    renderer = ChatRenderer.load(EngineSettings(model=str(MODEL)))
+    renderer.close()
+    assert lead_in_for(renderer.spell, lead_in) == lead_in, "one token, blank included"
 
 
 @pytest.mark.parametrize("spell", [None, words])

@@ -11,7 +11,7 @@ from actors.engines.contract import EngineSettings
 from actors.machines.machine import GIB, Gpu, Machine
 from actors.models.facts import ModelFacts
 from actors.sandbox.contract import SandboxSettings
-from workflows.builds.configuration import BuildConfig, ModelSettings, binding
+from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.runs.settling import LONGEST_CONTEXT, Place, fitted, settled
 from workflows.scoring.settings import ScoreConfig, ScoreModels
 
@@ -38,7 +38,7 @@ def nowhere(role: str) -> Place:
 
 
 def stored(config: BuildConfig) -> Any:
-    return binding(config)["engines"]
+    return config.binding["engines"]
 
 
 def test_auto_becomes_the_precision_of_the_machines_and_what_is_named_stays() -> None:
@@ -52,7 +52,7 @@ def test_auto_becomes_the_precision_of_the_machines_and_what_is_named_stays() ->
 def test_a_run_goes_on_in_the_precision_in_which_it_began_wherever_it_goes_on() -> None:
     begun = settled(build(), lambda role: PROCESSOR)
     again = settled(build(), nowhere, stored(begun))
-    assert binding(again) == binding(begun)
+    assert again.binding == begun.binding
 
 
 def test_a_run_whose_spec_says_auto_goes_on_as_it_began() -> None:

@@ -117,8 +117,8 @@ def test_settings_of_a_stage_elsewhere_are_a_field_and_travel(brought: dict[str,
 
 def test_a_stage_hides_what_those_behind_its_sources_drop(brought: dict[str, Any]) -> None:
     brought["toy"] = TOY
-    road = road_of(("sample", "estimate", "toy", "label", "export"))
-    assert [stage.unread for stage in road] == [(), (), ("estimate",), ("toy",), ()]
+    road = road_of(("sample", "estimate", "toy", "label", "consensus", "export"))
+    assert [stage.unread for stage in road] == [(), (), ("estimate",), ("toy",), (), ()]
 
 
 @pytest.mark.parametrize(("name", "found", "said"), [

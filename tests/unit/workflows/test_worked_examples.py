@@ -13,7 +13,7 @@ from launch.config import validate
 from storage.errors import ConfigurationError
 from storage.rows.records import Message, Problem
 from storage.runs.specs import ShardPlan, Spec, differences
-from workflows.builds.configuration import BuildConfig, binding
+from workflows.builds.configuration import BuildConfig
 from workflows.formats import prompts
 from workflows.formats.paper_form import PaperForm
 from workflows.formats.rationale import paragraphs
@@ -112,7 +112,7 @@ def test_a_problem_of_the_input_is_no_example(stage: str) -> None:
 
 
 def spec_of(config: BuildConfig) -> Spec:
-    return Spec(binding(config), "digest", ShardPlan(1, 1))
+    return Spec(config.binding, "digest", ShardPlan(1, 1))
 
 
 def test_the_spec_binds_them() -> None:
@@ -123,7 +123,7 @@ def test_the_spec_binds_them() -> None:
 
 def test_a_run_begun_before_there_were_any_goes_on_without() -> None:
     now = replace(CONFIG, stages=StageSettings())
-    before = binding(now)
+    before = now.binding
     for stage, names in (("sample", ["examples"]), ("rationalize", ["examples", "system"])):
         for name in names:
             del before["stages"][stage][name]
@@ -147,7 +147,7 @@ def test_a_key_that_an_example_does_not_have_is_named() -> None:
 
 
 def test_it_is_the_build_that_checks(tmp_path: Path) -> None:
-    from workflows.builds.build import planned
+    from workflows.runs.starting import planned
 
     file = tmp_path / "problems.jsonl"
     file.write_text('{"problem_id": "p", "problem": "What is 2 + 3?", "answer": "5"}\n')

@@ -84,8 +84,9 @@ def make_worker(
 
 def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:
     """How a worker of each role is made, wherever it runs."""
-    settings = config.settings
-    chain = stored_chain(run, settings) if isinstance(settings, StageSettings) else None
+    settings, chain = config.settings, None
+    if isinstance(settings, StageSettings) and settings.needs_chain:
+        chain = stored_chain(run)
     maker = StageMaker(config, run.name, chain)
     roles = (*config.engines, "cpu")
     return {role: partial(make_worker, run.store.url, maker, role) for role in roles}

@@ -1,0 +1,98 @@
+"""A run to its end: started, continued or found finished, whatever its road.
+
+Invariant: nothing is written before the checks have passed, and nothing of a run before its own
+pilot is finished; what is left to do is found by listing commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from actors.stopping import anywhere, awaitable
+from storage.datasets.dataset import assemble
+from storage.objects.opening import open_store
+from storage.objects.store import ObjectStore
+from storage.rows.kinds import EXAMPLES
+from storage.runs.run import Run, Success
+from workflows.runs.checks import Finding, check_image, require
+from workflows.runs.configuration import Given, RunConfig
+from workflows.runs.driving import standing
+from workflows.runs.listening import SILENT, Listener
+from workflows.runs.settling import recalled
+from workflows.runs.site import Site
+from workflows.runs.starting import create_run, planned
+from workflows.stages import described
+
+
+@anywhere
+def run(
+    config: RunConfig,
+    rows: Sequence[Any] | None = None,
+    *,
+    address: str | None = None,
+    listener: Listener = SILENT,
+) -> Run:
+    """Start the run of a configuration, continue it, or find it finished.
+
+    `rows`: its input, in the place of what the configuration names; `address`: a Ray cluster to
+    join. Raises UserError before any work, SpecMismatch where the run was started with other
+    settings, InfrastructureError.
+    """
+    with Site(config.cluster, address, listener) as site:
+        return run_at(site, config, rows)
+
+
+run_async = awaitable(run)
+
+
+def run_at(
+    site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *found: Finding
+) -> Run:
+    """The same where the work is done; `found` was looked at before."""
+    store = open_store(config.store)
+    begun = Run.find(store, config.run)
+    config = recalled(config, begun)
+    if begun is None or not standing(begun).finished:
+        image = require(config, site, *found)
+    else:
+        image = begun.spec.image_digest  # no code is left to run, in this image or another
+    config, pilot = site.settled(config, begun).with_pilot(begun)
+    wanted = planned(config, image, rows)
+    for line in wanted.given.said:
+        site.listener.say(line)
+    prepare(pilot, config.run, site, store)
+    return finished(create_run(config, store, wanted), config, site)
+
+
+def prepare(pilot: RunConfig | None, run: str, site: Site, store: ObjectStore) -> None:
+    """Make or finish a run's own pilot, or find it finished; nothing where it has none."""
+    if pilot is None:
+        return
+    begun = Run.find(store, pilot.run)
+    if begun is None or begun.success() is None:
+        site.listener.say(f"run {run} needs a pilot: run {pilot.run} is made first")
+        run_at(site, pilot)
+
+
+def continue_at(site: Site, run: Run, config: RunConfig) -> Run:
+    """Continue a run from what its store holds, to its end. Raises as `run`."""
+    if not standing(run).finished:
+        check_image(run, require(config, site))
+    return finished(run, config, site)
+
+
+def finished(run: Run, config: RunConfig, site: Site) -> Run:
+    """Make what a run lacks, and seal it."""
+    if run.success() is None:
+        site.complete(run, site.settled(config, run))
+        finish(run)
+    return run
+
+
+def finish(run: Run) -> Success:
+    """Seal a run and lay out its dataset, if its road makes one. Repeating changes nothing."""
+    success = run.finish()
+    if EXAMPLES.stage in run.spec.stages:
+        assemble(run, stages=described(run.spec.stages))
+    return success
