@@ -31,7 +31,6 @@ from workflows.inputs.given import read_given
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.shapes import Columns
 from workflows.road import StageSpec
-from workflows.runs.checks import Finding, attempt
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.starting import planned
 from workflows.settings import EstimateSettings, LeaveOutSettings, StageSettings
@@ -215,20 +214,6 @@ class BuildConfig(RunConfig):
             ),
         )
         return replace(pilot, run=f"pilot-{planned(pilot, None).spec.fingerprint[:12]}")
-
-
-def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
-    """Whether problems and solutions can be read; appends them to `read`."""
-
-    def look() -> str:
-        given = config.read_input()
-        if read is not None:
-            read.append(given)
-        left_out = f", {len(given.drops):,} left out" if given.drops else ""
-        solved = f", {len(given.solutions):,} with solutions" if given.solutions else ""
-        return f"{len(given.rows):,} in {config.problems}{left_out}{solved}"
-
-    return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
 
 
 def check_settings(settings: StageSettings) -> None:

@@ -19,10 +19,10 @@ from actors.stopping import anywhere, awaitable
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import REFINING, SCORING
+from storage.rows.kinds import PROBLEMS, REFINING, SCORING
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
-from workflows.builds.configuration import BuildConfig, check_files
+from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import (
     Inherited,
     models_needed,
@@ -31,7 +31,7 @@ from workflows.builds.derive import (
     take_over,
 )
 from workflows.refinement.run import RefineConfig
-from workflows.runs.checks import probed_store, require
+from workflows.runs.checks import Finding, attempt, probed_store, require
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
@@ -99,6 +99,20 @@ def resume(
     with Site(config.cluster, address, listener) as site:
         _take_over(run, config, site)
         return continue_at(site, run, config)
+
+
+def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
+    """Whether problems and solutions can be read; appends them to `read`."""
+
+    def look() -> str:
+        given = config.read_input()
+        if read is not None:
+            read.append(given)
+        left_out = f", {len(given.drops):,} left out" if given.drops else ""
+        solved = f", {len(given.solutions):,} with solutions" if given.solutions else ""
+        return f"{len(given.rows):,} in {config.problems}{left_out}{solved}"
+
+    return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
 
 
 def _derived(

@@ -29,7 +29,8 @@ from actors.sandbox.self_check import self_check
 from launch.config import load
 from launch.verbs.looking.installed import known, unmet_requirements
 from storage.runs.layout import DEFAULT_STORE
-from workflows.builds.configuration import BuildConfig, check_files
+from workflows.builds.configuration import BuildConfig
+from workflows.builds.run import check_files
 from workflows.runs.checks import (
     Finding,
     attempt,
