@@ -8,12 +8,16 @@ BIN := $(VENV)/bin
 ifndef GPU
 GPU := $(if $(shell nvidia-smi --list-gpus 2>/dev/null | grep '^GPU'),1,0)
 endif
+# Debian's packages $(1), once, where this is root on Debian; elsewhere whoever needs them says so.
+debian = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+  echo "== installing $(1) (once)" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } || true
 LOCKS := install.sh pyproject.toml $(wildcard locks/*.txt)
 READY := $(VENV)/.ready-gpu$(GPU)
 READY_DEV := $(READY)-dev
 export PYTHON GPU
 
-.PHONY: demo demo-cluster chaos loop test test-all lint lock setup sandbox clean
+.PHONY: demo demo-cluster chaos loop test test-all lint lock setup sandbox checker clean
 
 setup: $(READY) sandbox
 
@@ -33,11 +37,12 @@ lock: $(READY_DEV)
 # is installed and this is root on Debian, they are.
 sandbox: $(READY)
 	@command -v dockerd bwrap >/dev/null || test -n "$$DOCKER_HOST" || test -S /var/run/docker.sock || \
-	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	    echo "== installing docker.io and bubblewrap (once)" && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	      docker.io bubblewrap >/dev/null; } || true
+	  $(call debian,docker.io bubblewrap)
 	@$(BIN)/python -m actors.sandbox.image >/dev/null
+
+# What checks the model of the commit protocol (tests/protocol).
+checker:
+	@command -v spin >/dev/null && command -v gcc >/dev/null || $(call debian,spin gcc libc6-dev)
 
 demo: setup
 	@test -s .stepmill/demo-problems.jsonl || $(BIN)/python -m demo.world --out .stepmill/demo-problems.jsonl --problems 96 --seed 1
@@ -59,7 +64,7 @@ chaos: setup
 
 # COVERAGE=1 also prints which lines of the product the unit tests reach. Only those are measured:
 # tracing doubles the time of tests that compute.
-test: $(READY_DEV) setup lint
+test: $(READY_DEV) setup checker lint
 ifdef COVERAGE
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -m "not slow" tests/unit
@@ -70,7 +75,7 @@ else
 	@$(BIN)/pytest -m "not slow"
 endif
 
-test-all: $(READY_DEV) setup lint
+test-all: $(READY_DEV) setup checker lint
 	@$(BIN)/pytest
 
 lint: $(READY_DEV)

@@ -124,7 +124,8 @@ def read_theirs(out: Path) -> dict[int, Theirs]:
 
 def forms(found: Mapping[int, Theirs], mode: str) -> Counter[str]:
     """Turns by form: `ended` as ours are, `analysis alone` where their loop gave the code up,
-    `to the letter` a whole conversation that could stand in our dataset."""
+    `to the letter` a whole conversation that could stand in our dataset.
+    """
     counts: Counter[str] = Counter()
     for one in found.values():
         answers = [turn.content for turn in one.turns if turn.role == "assistant"]

@@ -62,7 +62,8 @@ def module_of(code: CodeType) -> str | None:
 
 def trace(told: Callable[[Call], object]) -> None:
     """Tell of each function of the product when it is first called, in this thread and in those
-    that begin from now on."""
+    that begin from now on.
+    """
     known: set[CodeType] = set()
 
     def look(frame: FrameType, event: str, argument: Any) -> None:
@@ -155,8 +156,9 @@ def main() -> None:
             "PYTHONPATH": str(ROOT),
             "STEPMILL_SCRIPTED_PROBLEMS": "4",
         }
+        file = plain_build(folder)
         with traced() as driver, contextlib.redirect_stdout(io.StringIO()):
-            if code := run_command(["build", str(plain_build(folder))]):
+            if code := run_command(["build", str(file)]):
                 sys.exit(code)
         both = [*driver, *calls_in(folder)]
     for title, found in {

@@ -70,6 +70,7 @@ class Problem:
 
     @property
     def answer(self) -> str:
+        """The values that are asked for."""
         return "/".join(str(self.values[node]) for node in self.answer_nodes)
 
     @property
@@ -119,6 +120,7 @@ class Plan:
     high: int = 999
 
     def value(self, operand: Operand) -> int:
+        """A number, or the value of a node."""
         return self.values[operand.node] if isinstance(operand, Ref) else operand
 
     def add(self, left: Operand, op: str, right: Operand, lead: str = "") -> Ref:

@@ -84,7 +84,8 @@ class _ShardAudit:
 
 def audit(run: Run, unrun: Unrun | None = None) -> Audit:
     """Read everything again; `unrun` is asked of exported rows. Raises StoreUnavailable and
-    StoreRefused only."""
+    StoreRefused only.
+    """
     findings: list[Finding] = []
     objects = rows = size = exported = 0
     problems: set[int] = set()

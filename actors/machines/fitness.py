@@ -285,7 +285,8 @@ def room_beside(engine: EngineSettings, facts: ModelFacts) -> float:
 
 def cache_bytes(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> int | None:
     """Bytes of KV cache of an engine that shares a GPU; None: vLLM finds out itself, by looking at
-    what is free, which would count what another engine is taking meanwhile."""
+    what is free, which would count what another engine is taking meanwhile.
+    """
     if engine.gpu_share is None or not machine.gpus:
         return None
     weights = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts)) or 0.0
@@ -299,7 +300,8 @@ def _free_share(gpu: Gpu) -> float:
 
 def weights_per_gpu(engine: EngineSettings, facts: ModelFacts, dtype: str) -> float | None:
     """Bytes of weights on each GPU, loaded as `dtype`; None where their size is not known, or
-    where they are quantised while they are loaded."""
+    where they are quantised while they are loaded.
+    """
     if facts.weights_bytes is None or engine.options.get("quantization"):
         return None
     stored, loaded = BYTES.get(facts.dtype), BYTES.get(dtype)

@@ -51,7 +51,8 @@ additions, as any other batch does, and nothing else."""
 
 def model_identity(settings: EngineSettings) -> str:
     """`folder-name@digest` of a folder on disk, `org/name@commit` of a hub's model, and the name
-    of anything else."""
+    of anything else.
+    """
     if settings.kind != "vllm":
         return settings.model
     source = ModelSource(settings.model, settings.revision)

@@ -55,7 +55,8 @@ class ModelSource:
 
     def as_in(self, identity: str | None) -> ModelSource:
         """The source at the revision in an `identity` of the same name that was recorded before,
-        unless another revision is asked for."""
+        unless another revision is asked for.
+        """
         name, _, revision = (identity or "").partition("@")
         if name != self.short_name or self.revision not in (None, MAIN):
             return self

@@ -1,6 +1,6 @@
 """Runs strangers' Python: a contract, two backends (containers, bubblewrap), one supervisor.
 
-    Sandbox ── Pool ── Turnstile             fair slots, retries
+    Sandbox ── Pool ── Turnstile             fair places inside and slots, retries
                 └── Box ── Link              one supervisor at the end of a byte stream
                      │      ├── ContainerLink   Docker Engine API, attached streams
                      │      └── ProcessLink     bubblewrap

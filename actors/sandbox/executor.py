@@ -13,9 +13,9 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
@@ -47,15 +47,6 @@ MANY = 10_000
 """Calls that one executor works on at once: those that wait, and the sessions, of all callers."""
 
 
-@dataclass
-class HeldSession:
-    """A session that a caller on another process holds."""
-
-    caller: str
-    stack: AsyncExitStack
-    session: Session
-
-
 def _now() -> float:
     """Seconds on the event loop's clock."""
     return asyncio.get_running_loop().time()
@@ -66,7 +57,8 @@ class CodeExecutor:
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._sandbox = open_sandbox(settings)
-        self._held: dict[str, HeldSession] = {}
+        self._held: dict[str, tuple[str, Session, AsyncExitStack]] = {}
+        """Identity of a session -> its caller, the session, and how it is let go."""
         self._heard: dict[str, float] = {}
         self._expiry: asyncio.Task[None] | None = None
 
@@ -99,17 +91,17 @@ class CodeExecutor:
             await stack.aclose()
             raise SandboxLost(f"{key}: its caller is gone")
         identity = f"{key}-{secrets.token_hex(4)}"
-        self._held[identity] = HeldSession(caller, stack, session)
+        self._held[identity] = caller, session, stack
         return identity
 
     async def run_block(self, identity: str, code: str, limits: Limits | None) -> Execution:
         """Run one block of a session."""
-        held = self._held.get(identity)
-        if held is None:
+        if identity not in self._held:
             raise SandboxLost(f"session {identity} is not known here: its executor restarted")
-        self._hear(held.caller)
+        caller, session, _ = self._held[identity]
+        self._hear(caller)
         try:
-            return await held.session.run(code, limits)
+            return await session.run(code, limits)
         except SessionDead as dead:
             if identity in self._held:
                 raise
@@ -118,14 +110,13 @@ class CodeExecutor:
 
     async def close_session(self, identity: str) -> None:
         """Free the session's slot. Idempotent."""
-        held = self._held.pop(identity, None)
-        if held is not None:
-            await held.stack.aclose()
+        if identity in self._held:
+            await self._held.pop(identity)[2].aclose()
 
     async def forget(self, caller: str) -> None:
         """Close the sessions of a dead caller, now and when its waiting calls are served."""
         self._heard.pop(caller, None)
-        theirs = [identity for identity, held in self._held.items() if held.caller == caller]
+        theirs = [identity for identity, (whose, *_) in self._held.items() if whose == caller]
         await asyncio.gather(*map(self._let_go, theirs))
 
     async def _let_go(self, identity: str) -> None:
@@ -160,7 +151,8 @@ def start_executor(
     namespace: str | None = None,
 ) -> ActorHandle[Any]:
     """Start an executor as an actor; `calls`: calls that it works on at once; `name`: how a list of
-    actors calls it, no other in its `namespace` being called so."""
+    actors calls it, no other in its `namespace` being called so.
+    """
     return (
         ray.remote(CodeExecutor)
         .options(
@@ -209,46 +201,45 @@ class RemoteSandbox:
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
         """Run one script on some executor; on another where the first one dies."""
-        self._live()
-        lost: InfrastructureError | None = None
-        for _ in range(self._attempts):
-            try:
-                async with self._door:
-                    with self._chosen() as position, executor_calls("run"):
-                        ran = self._executors[position].run.remote(self._name, request, limits)
-                        seen: Execution = await self._answer(position, ran)
-                        return seen
-            except SandboxLost as error:
-                lost = error
-        raise SandboxUnavailable(f"{self._attempts} executors were tried: {lost}") from lost
+
+        async def ran(position: int) -> Execution:
+            call = self._executors[position].run.remote(self._name, request, limits)
+            seen: Execution = await self._answer(position, call)
+            return seen
+
+        try:
+            return await self._anywhere("run", ran)
+        except SandboxLost as lost:
+            raise SandboxUnavailable(str(lost)) from lost
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
         """Hold one interpreter on one executor, another one where the first dies before that."""
-        self._live()
-        position, identity = await self._opened(key)
+        position, identity = await self._anywhere(key, partial(self._open, key))
         with self._chosen(position):
             try:
                 yield RemoteSession(self, position, identity)
             finally:
                 await asyncio.shield(self._close(position, identity))
 
-    async def _opened(self, key: str) -> tuple[int, str]:
-        """(place of its executor, identity) of a new session."""
+    async def _anywhere(self, what: str, call: Callable[[int], Awaitable[Answer]]) -> Answer:
+        """What an executor answers, another one where it is lost. Raises SandboxLost."""
+        self._live()
         lost: InfrastructureError | None = None
         for _ in range(self._attempts):
             try:
                 async with self._door:
-                    with self._chosen() as position, executor_calls(key):
-                        return position, await self._open(position, key)
+                    with self._chosen() as position, executor_calls(what):
+                        return await call(position)
             except SandboxLost as error:
                 lost = error
-        raise SandboxLost(f"{key}: {self._attempts} executors were tried: {lost}") from lost
+        raise SandboxLost(f"{what}: {self._attempts} executors were tried: {lost}") from lost
 
-    async def _open(self, position: int, key: str) -> str:
+    async def _open(self, key: str, position: int) -> tuple[int, str]:
+        """(place of its executor, identity) of a new session."""
         opening = asyncio.create_task(self._ask_to_open(position, key))
         try:
-            return await self._answer(position, asyncio.shield(opening))
+            return position, await self._answer(position, asyncio.shield(opening))
         except (asyncio.CancelledError, SandboxLost):
             # It opens all the same when its turn comes, and nobody would ever close it.
             unwanted = asyncio.create_task(self._close(position, opening))

@@ -6,7 +6,7 @@ and a run takes a warm one where there is one.
 
 Invariant: a lost box is replaced and its run tried again, at most `attempts` times; a block of a
 session is never tried again, because its variables are gone with the box. When `close` returns no
-box is left. A run that is cancelled frees its slot. A place has one owner: a session gives it back
+box is left. A run that is cancelled frees its slot. A box has one owner: a session gives it back
 when nothing of the session is on its way to the box any more.
 """
 
@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from actors.sandbox.box import GRACE_S, Box
 from actors.sandbox.contract import (
@@ -30,10 +30,11 @@ from actors.sandbox.contract import (
     SessionDead,
 )
 from actors.sandbox.guest.frames import Frame, FrameError
-from actors.sandbox.requests import block_frame, open_frame, run_frame
 from actors.sandbox.turnstile import Turnstile
-from actors.sandbox.verdicts import execution, is_starved
+from actors.sandbox.wire import block_frame, execution, is_starved, open_frame, run_frame
 from storage.errors import SandboxLost, SandboxUnavailable
+
+Used = TypeVar("Used")
 
 caller: ContextVar[str] = ContextVar("caller", default="")
 """On whose behalf the current task asks: slots are shared fairly between callers."""
@@ -53,62 +54,56 @@ class BoxSource(Protocol):
         ...
 
 
-class Place:
-    """Room for one box."""
-
-    def __init__(self) -> None:
-        self.box: Box | None = None
-
-    @property
-    def coldness(self) -> int:
-        """0 where a box is ready."""
-        return 0 if self.box is not None and self.box.alive else 1
-
-
 class Pool:
     """The sandbox protocol over boxes of one source."""
 
     def __init__(self, settings: SandboxSettings, source: BoxSource) -> None:
         self.settings = settings
         self.source = source
-        self._places = [Place() for _ in range(settings.most_sessions)]
-        self._idle = list(self._places)
-        # Whoever is let in finds a place when its turn comes; nobody waits for a place while it
+        # Whoever is let in finds room for a box when its turn comes; nobody waits for that while it
         # has a turn, so that parked sessions can always go on.
-        self._entrance = Turnstile(range(len(self._places)), int)
-        self._turns = Turnstile(range(settings.slots), int)
+        self._entrance = Turnstile(settings.most_sessions)
+        self._turns = Turnstile(settings.slots)
+        self._boxes: set[Box] = set()
+        self._idle: list[Box] = []
+        """Those that nobody has."""
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
         """Open every slot's box now instead of at its first run."""
         self._watch()
-        slots = self._places[: self.settings.slots]
-        await asyncio.gather(*(self._box(place) for place in slots))
+
+        async def warm() -> None:
+            self.give_back(await self.box())
+
+        await asyncio.gather(*(warm() for _ in range(self.settings.slots)))
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
         """Run one script in a fresh interpreter."""
         limits = limits or self.settings.limits
         frame = run_frame(request, limits, self.settings)
         asked = time.monotonic()
-        async with self._slot() as place:
-            tried = 0
+        held: Box | None = None
+        starved = 0
+
+        async def asked_of(box: Box) -> Execution:
+            nonlocal held, starved
+            held = box
+            queued = time.monotonic() - asked
             while True:
-                try:
-                    box = await self._box(place)
-                    queued = time.monotonic() - asked
-                    result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
-                    # On a machine that is too busy a deadline says nothing about the code; but
-                    # the last word is a verdict, or a program could choose to have none.
-                    if is_starved(result) and tried + 1 < self.settings.attempts:
-                        tried += 1
-                        continue
+                result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
+                # On a machine that is too busy a deadline says nothing about the code; but the
+                # last word is a verdict, or a program could choose to have none.
+                starved += 1
+                if not is_starved(result) or starved == self.settings.attempts:
                     return execution(result, queued, box.id)
-                except (SandboxLost, SandboxUnavailable, FrameError) as error:
-                    tried += 1
-                    await self._drop(place, str(error))
-                    if self._closed or tried == self.settings.attempts:
-                        raise SandboxUnavailable(f"tried {tried} boxes: {error}") from error
+
+        async with self._entered(), self.turn():
+            try:
+                return await self.in_a_box(asked_of)
+            finally:
+                self.give_back(held)
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
@@ -132,48 +127,58 @@ class Pool:
             yield
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
         """One of `slots`: held while code runs."""
         async with self._turns.passed(caller.get()):
             yield
 
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[Place]:
-        """All that one run needs."""
-        async with self._entered(), self._turn():
-            place = self._take()
+    async def in_a_box(self, use: Callable[[Box], Awaitable[Used]]) -> Used:
+        """What comes of using a box that nobody else has; another one where it is lost.
+
+        Whoever uses it gives it back. Raises SandboxUnavailable after the last try.
+        """
+        tried = 0
+        while True:
+            box = None
             try:
-                yield place
-            finally:
-                self._idle.append(place)
+                box = await self.box()
+                return await use(box)
+            except (SandboxLost, SandboxUnavailable, FrameError) as error:
+                tried += 1
+                if box is not None:
+                    await self.drop(box, str(error))
+                if self._closed or tried == self.settings.attempts:
+                    raise SandboxUnavailable(f"tried {tried} boxes: {error}") from error
 
-    def _take(self) -> Place:
-        """A place that nobody holds, with a warm box if there is one."""
-        place = min(self._idle, key=lambda one: one.coldness)
-        self._idle.remove(place)
-        return place
-
-    async def _box(self, place: Place) -> Box:
+    async def box(self) -> Box:
+        """A box that nobody has, a warm one if there is one."""
         self._refuse_if_closed()
-        if place.box is None or not place.box.alive:
-            box = await self.source.open()
-            place.box = box
-            if self._closed:
-                await self._drop(place, "closed")
-            self._refuse_if_closed()
-            return box
-        return place.box
+        while self._idle:
+            if (warm := self._idle.pop()).alive:
+                return warm
+            self._boxes.discard(warm)
+        box = await self.source.open()
+        self._boxes.add(box)
+        if self._closed:
+            await self.drop(box, "closed")
+        self._refuse_if_closed()
+        return box
+
+    def give_back(self, box: Box | None) -> None:
+        """The box is clean, or lost."""
+        if box is not None and box.alive:
+            self._idle.append(box)
+        elif box is not None:
+            self._boxes.discard(box)
+
+    async def drop(self, box: Box, why: str) -> None:
+        """End a box."""
+        await box.close(why)
+        self._boxes.discard(box)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise SandboxUnavailable("the sandbox is closed")
-
-    async def _drop(self, place: Place, why: str) -> None:
-        box = place.box
-        if box is not None:
-            await box.close(why)
-            if place.box is box:  # or somebody has opened another one there meanwhile
-                place.box = None
 
     def _watch(self) -> None:
         if self._reaper is None:
@@ -191,7 +196,7 @@ class Pool:
         self._closed = True
         if self._reaper is not None:
             self._reaper.cancel()
-        await asyncio.gather(*(self._drop(place, "closed") for place in self._places))
+        await asyncio.gather(*(self.drop(box, "closed") for box in list(self._boxes)))
 
 
 class PoolSession:
@@ -201,8 +206,9 @@ class PoolSession:
         self._pool = pool
         self._key = key
         self._waited_s = waited_s
-        self._place: Place | None = None
         self._box: Box | None = None
+        self._open = False
+        """Whether its interpreter is in the box."""
         self._ended = ""
         self._opening = asyncio.Lock()
 
@@ -212,10 +218,10 @@ class PoolSession:
         frame = block_frame(code, limits, self._pool.settings)
         self._refuse_if_ended()
         asked = time.monotonic()
-        async with self._pool._turn():
+        async with self._pool.turn():
             async with self._opening:
                 self._refuse_if_ended()
-                box = self._box or await self._open(limits)
+                box = self._box if self._box and self._open else await self._opened(limits)
             self._refuse_if_ended()
             queued = self._waited_s + time.monotonic() - asked
             self._waited_s = 0.0
@@ -236,43 +242,39 @@ class PoolSession:
                 self._ended = f"its interpreter ended with verdict {done.verdict}"
         except (SandboxLost, FrameError) as error:
             self._ended = f"its sandbox was lost: {error}"
-            if self._place is not None:
-                await self._pool._drop(self._place, self._ended)
+            await self._pool.drop(box, self._ended)
             raise SandboxLost(f"session {self._key}: {error}") from error
         except asyncio.CancelledError:
             self._ended = "a block was cancelled"
             raise
         return done
 
-    async def _open(self, limits: Limits) -> Box:
-        tried = 0
-        place = self._place = self._place or self._pool._take()
-        while True:
-            try:
-                box = await self._pool._box(place)
-                await box.ask(open_frame(limits, self._pool.settings), "opened", GRACE_S)
-            except (SandboxLost, SandboxUnavailable) as error:
-                tried += 1
-                await self._pool._drop(place, str(error))
-                if self._pool._closed or tried == self._pool.settings.attempts:
-                    raise SandboxUnavailable(f"session {self._key}: {error}") from error
-                self._refuse_if_ended()
-            else:
-                self._box = box
-                return box
+    async def _opened(self, limits: Limits) -> Box:
+        """A box with an interpreter of its own."""
+
+        async def opened(box: Box) -> Box:
+            self._box = box
+            self._refuse_if_ended()
+            await box.ask(open_frame(limits, self._pool.settings), "opened", GRACE_S)
+            self._open = True
+            return box
+
+        try:
+            return await self._pool.in_a_box(opened)
+        except asyncio.CancelledError:
+            self._ended = "it was cancelled while it opened"
+            raise
+        except SandboxUnavailable as error:
+            raise SandboxUnavailable(f"session {self._key}: {error}") from error
 
     async def close(self) -> None:
         """End the interpreter; its box is clean, or gone, afterwards."""
         self._ended = self._ended or "closed"
-        # An opening under way comes to its end first: in a place that is given back it would open
-        # a box, or an interpreter, beside the next one's.
+        # An opening under way comes to its end first: in a box that is given back it would open an
+        # interpreter beside the next one's.
         async with self._opening:
-            if self._place is None:
-                return
-            # Of the place, not of this session: one that was cancelled while it opened has none.
-            box = self._place.box
-            if box is not None and box.alive:
+            if self._box is not None and self._box.alive:
                 with contextlib.suppress(SandboxLost):
-                    await box.ask(Frame("shut"), "shut", GRACE_S)
-            self._pool._idle.append(self._place)
-            self._place = None
+                    await self._box.ask(Frame("shut"), "shut", GRACE_S)
+                self._pool.give_back(self._box)
+            self._box = None

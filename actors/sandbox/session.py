@@ -19,6 +19,9 @@ from storage.errors import Broken, ItemError, SandboxLost
 
 Made = TypeVar("Made")
 
+ATTEMPTS = 3
+"""Tries of one solution, with unchanged seeds, when its sandbox is lost."""
+
 
 class Interpreter:
     """A session of a sandbox that is opened late and replaced when it is dead.
@@ -61,7 +64,7 @@ class Interpreter:
         return await session.run(code, limits)
 
 
-async def retried(make: Callable[[], Awaitable[Made]], attempts: int) -> Made:
+async def retried(make: Callable[[], Awaitable[Made]], attempts: int = ATTEMPTS) -> Made:
     """What `make` gives, which is begun anew where its sandbox is lost: `attempts` tries at most.
 
     Raises the last SandboxLost.
@@ -74,9 +77,9 @@ async def retried(make: Callable[[], Awaitable[Made]], attempts: int) -> Made:
     return await make()
 
 
-async def retried_item(make: Callable[[], Awaitable[Made]], attempts: int) -> Made:
+async def retried_item(make: Callable[[], Awaitable[Made]]) -> Made:
     """`retried` for an item of a shard. Raises ItemError `sandbox_lost` after the last try."""
     try:
-        return await retried(make, attempts)
+        return await retried(make)
     except SandboxLost as lost:
         raise ItemError(Broken.SANDBOX_LOST, str(lost)) from lost

@@ -1,78 +1,71 @@
-"""Who gets the next free slot: first come first served, and callers take turns.
+"""Who gets in next, of so many as may be inside: first come first served, and callers take turns.
 
-Invariant: a slot is held by one holder at a time and is never lost, not even when a waiter is
-cancelled at the moment it is served; a caller with a thousand waiting runs delays another's first
-run by one turn only.
+Invariant: a place inside is never lost, not even when a waiter is cancelled at the moment it is
+served; a caller with a thousand waiting runs delays another's first run by one turn only.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
-
-Slot = TypeVar("Slot")
 
 
-class Turnstile(Generic[Slot]):
-    """A fair queue for a fixed set of slots."""
+class Turnstile:
+    """A fair semaphore."""
 
-    def __init__(self, slots: Iterable[Slot], preference: Callable[[Slot], int]) -> None:
-        """Of several free slots the one with the lowest preference is handed out."""
-        self._free = list(slots)
-        self._preference = preference
-        self._waiting: OrderedDict[str, deque[asyncio.Future[Slot]]] = OrderedDict()
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return sum(len(queue) for queue in self._waiting.values())
 
-    async def enter(self, caller: str = "") -> Slot:
-        """Wait for a slot. The holder must `leave` with it."""
-        if self._free and not self._waiting:
-            slot = min(self._free, key=self._preference)
-            self._free.remove(slot)
-            return slot
-        place: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(caller, deque()).append(place)
+    @asynccontextmanager
+    async def passed(self, caller: str = "") -> AsyncIterator[None]:
+        """Be inside for the length of a block, once it is the caller's turn."""
+        await self.enter(caller)
         try:
-            return await place
+            yield
+        finally:
+            self.leave()
+
+    async def enter(self, caller: str = "") -> None:
+        """Wait for a place. Whoever is inside must `leave`."""
+        if self._free and not self._waiting:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            await turn
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave(place.result())
+            if turn.done() and not turn.cancelled():
+                self.leave()
             else:
-                self._forget(caller, place)
+                self._forget(caller, turn)
             raise
 
-    @asynccontextmanager
-    async def passed(self, caller: str = "") -> AsyncIterator[Slot]:
-        """Hold a slot for the length of a block."""
-        slot = await self.enter(caller)
-        try:
-            yield slot
-        finally:
-            self.leave(slot)
-
-    def leave(self, slot: Slot) -> None:
-        """Give a slot back; the next in turn gets it."""
+    def leave(self) -> None:
+        """Let the next in turn in."""
         while self._waiting:
             caller, queue = next(iter(self._waiting.items()))
-            place = queue.popleft()
+            turn = queue.popleft()
             if queue:
                 self._waiting.move_to_end(caller)
             else:
                 del self._waiting[caller]
-            if not place.done():
-                place.set_result(slot)
+            if not turn.done():
+                turn.set_result(None)
                 return
-        self._free.append(slot)
+        self._free += 1
 
-    def _forget(self, caller: str, place: asyncio.Future[Slot]) -> None:
+    def _forget(self, caller: str, turn: asyncio.Future[None]) -> None:
         queue = self._waiting.get(caller)
-        if queue is not None and place in queue:
-            queue.remove(place)
+        if queue is not None and turn in queue:
+            queue.remove(turn)
             if not queue:
                 del self._waiting[caller]

@@ -152,7 +152,8 @@ class StepPlan:
 
 def deal(batches: Sequence[MicroBatch], cost: Any, workers: int) -> list[tuple[MicroBatch, ...]]:
     """Deal out by cost, dearest first, each to the worker that has least; equal numbers, for
-    gradients are exchanged by all or by none."""
+    gradients are exchanged by all or by none.
+    """
     hands: list[list[MicroBatch]] = [[] for _ in range(workers)]
     loads = [(0, worker) for worker in range(workers)]
     for batch in sorted(batches, key=lambda one: (-cost(one), one)):

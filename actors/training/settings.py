@@ -17,7 +17,8 @@ from storage.bounds import STRICT, Positive, Share
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningSettings:
     """What the loss curve depends on. Batch and rate are the paper's; what it leaves open follows
-    the recipe that it credits (cosine, 5 % warm-up, one epoch, packed, no weight decay, clip 1)."""
+    the recipe that it credits (cosine, 5 % warm-up, one epoch, packed, no weight decay, clip 1).
+    """
 
     __pydantic_config__ = STRICT
 

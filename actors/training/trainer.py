@@ -180,7 +180,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self, model: Any, batch: Tensors
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits [rows, columns, vocabulary] that predict the learnt tokens, these tokens'
-        columns, and the labels [rows, width]; only such columns pay for logits."""
+        columns, and the labels [rows, width]; only such columns pay for logits.
+        """
         device = self.args.device
         labels = torch.from_numpy(batch.labels).to(device)
         columns = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().flatten() + 1

@@ -8,7 +8,7 @@ the infrastructure's trouble always does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,28 +16,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from storage.errors import Broken, InfrastructureError, ItemError, UserError
 from storage.rows.kinds import ShardRows
 from storage.rows.records import Drop
-
-SplitSteps = Callable[[str], Sequence[str]]
-"""Solution text -> its steps, headers stripped."""
-
-ReadAnswer = Callable[[str], str | None]
-"""Solution text -> content of its last box, as it is compared; None where there is none."""
-
-
-class Grading(Protocol):
-    """Compares answers with a reference, outside of the event loop."""
-
-    async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
-        """Whether each answer equals the reference; None never does.
-
-        Raises InfrastructureError; an answer that takes too long to compare is not equal.
-        """
-        ...
-
-    async def close(self) -> None:
-        """End the processes that compare. Idempotent."""
-        ...
-
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -64,6 +42,13 @@ class Processor(Protocol):
     async def close(self) -> None:
         """Release engines, sandboxes and processes."""
         ...
+
+
+class PureStage:
+    """A stage that holds nothing open."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
 
 
 @dataclass(slots=True)

@@ -56,7 +56,8 @@ def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
 
 def parts_of(kind: Rows[Any], rows: ShardRows, items: Iterable[str]) -> list[Part]:
     """Cut what the stage that makes `kind` is shown of a shard; together the parts hold every item
-    once, in order."""
+    once, in order.
+    """
     groups: dict[str, list[str]] = {}
     for item in items:
         groups.setdefault(problem_of(item) if kind.part == "paths" else item, []).append(item)

@@ -66,7 +66,8 @@ class RayCluster:
         as many as the cluster's `sandbox` resource counts, or one. `models` are fetched before a
         worker is started. `say` is told, in a line, how far an engine's start is; a start in which
         nothing moved for `start_patience_s` is given up. `run` stands before the names of the
-        actors."""
+        actors.
+        """
         self._run = run or "run"
         # Names are free again only some time after their actors were killed.
         self._namespace = f"stepmill-{secrets.token_hex(8)}"
@@ -292,7 +293,8 @@ def ray_session(
 
 def _start(folder: Path, sandbox_actors: int) -> None:
     """A cluster on this machine. Ray gives its processes 30 seconds, which a busy machine may
-    miss: then again."""
+    miss: then again.
+    """
     _have_token()
     for attempt in range(START_TRIES):
         local: dict[str, Any] = {

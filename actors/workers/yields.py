@@ -1,7 +1,10 @@
-"""What became of the texts that a stage had written, and who stops it where hardly any is of use.
+"""What became of the texts that a stage had written, and when it stops since hardly any is of use.
 
 A stage says of each reply what its texts are good for. The worker sums that up, stage by stage;
-where a rule calls it too little, it reads what is committed and asks again of all together.
+where the floor calls it too little, it reads what is committed and asks again of all together.
+Texts that say something count as usable, however wrong: problems that are too hard, labels that
+nobody agrees with and all that the rules drop never come near the floor. What comes near it is a
+model that is asked in a form that it can't answer in.
 
 Invariant: sums travel in the commits, so that whoever continues a run counts on; of the texts
 themselves a worker keeps three of each reason, shortened, and nobody else any.
@@ -16,10 +19,17 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+from pydantic import BeforeValidator
+
+from storage.bounds import Share
 from storage.errors import BelowFloor, InfrastructureError, ItemError
 
+TEXTS = 48
+"""Texts of a stage before its yield means anything."""
+REPLIES = 16
+"""Requests that they must have come from: a hard problem's samples all fail together."""
 SHOWN = 3
 HEAD, TAIL = 160, 100
 """Characters of a text that is shown: of its beginning and of its end."""
@@ -130,20 +140,44 @@ def solution_flaw(finish_reason: str, answer: str | None) -> str | None:
     return "no_box" if answer is None else None
 
 
-class Floor(Protocol):
-    """How little of a stage's texts may be of use; pure."""
+def _off(value: Any) -> Any:
+    """What YAML reads in `off`."""
+    return "off" if value is False else value
+
+
+FloorSetting = Annotated[Literal["off"] | Share, BeforeValidator(_off)]
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Stops a stage of which too small a share is usable."""
+
+    share: float
+    advice: Callable[[str, str], str]
+    """(stage, flaw that most texts have) -> what a person is to change."""
 
     def below(self, seen: Yield) -> bool:
-        """Whether it is too little."""
-        ...
+        """Whether less is usable."""
+        return seen.usable < self.share * seen.texts
 
     def enough(self, seen: Yield) -> bool:
-        """Whether these are enough texts to say so."""
-        ...
+        """Whether it is more than an accident."""
+        return seen.texts >= TEXTS and seen.replies >= REPLIES
 
     def stop(self, run: str, stage: str, seen: Yield) -> BelowFloor:
-        """What the person is told."""
-        ...
+        """The reason, what to change, and what the model wrote."""
+        lost = seen.unusable.most_common()
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in lost)
+        advice = self.advice(stage, lost[0][0])
+        said = (
+            f"run {run} stopped in stage {stage}: of {seen.texts:,} texts "
+            f"{seen.unusable.total():,} are of no use ({reasons}), so that fewer than the floor of "
+            f"{self.share:.0%} are left. {advice[0].upper()}{advice[1:]}; `floor: off` in the "
+            f"configuration goes on all the same."
+        )
+        texts = [text for reason, _ in lost for text in seen.shown.get(reason, [])]
+        shown = [f"  {of.item} ({of.flaw}): {of.text or '(empty)'}" for of in texts[:SHOWN]]
+        return BelowFloor("\n".join([said, *shown]))
 
 
 class YieldWatch:

@@ -125,7 +125,8 @@ def build(
 ) -> tuple[bool, list[str]]:
     """Run the driver until the build is done (True) or until then (by the monotonic clock).
 
-    Also returns why drivers ended that were not killed."""
+    Also returns why drivers ended that were not killed.
+    """
     stops: list[str] = []
     command = [
         sys.executable, "-m", "tests.faults.chaos_driver", str(config), store, nodes.address,
@@ -169,7 +170,8 @@ def start(config: Path, store: str) -> Run:
 
 def digests(run: Run, folder: Path) -> dict[str, str]:
     """Every data file of the downloaded dataset, and every commit's data; not the card, which
-    says what was spent."""
+    says what was spent.
+    """
     download(run, folder)
     found = {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()

@@ -22,7 +22,8 @@ class Seconds:
     @property
     def at_work(self) -> float | None:
         """Share of the places at work; None of no time at all, or less (a drain before the end of
-        the start, as small runs have it)."""
+        the start, as small runs have it).
+        """
         return self.busy / self.loaded if self.loaded > 0 else None
 
     def __add__(self, other: Seconds) -> Seconds:

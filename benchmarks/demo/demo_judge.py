@@ -61,6 +61,7 @@ class Interpreter:
         return (True, rest[0]) if ran else (False, prompts.code_error(rest[0], rest[1]))
 
     def close(self) -> None:
+        """End the interpreter."""
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):

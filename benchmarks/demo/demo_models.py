@@ -49,6 +49,7 @@ class Model:
         self._tokenizer = self._engine.get_tokenizer()
 
     def render(self, chat: Chat) -> str:
+        """The prompt as text, the beginning of the answer included."""
         opened = self._tokenizer.apply_chat_template(
             chat.turns(), tokenize=False, add_generation_prompt=True
         )

@@ -25,6 +25,7 @@ from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.rendering import ChatRenderer
 from actors.engines.vllm import VllmEngine
 from actors.engines.vllm_core import engine_arguments
+from actors.sandbox.contract import Limits
 from benchmarks.saturation import (
     Measured,
     Stopwatch,
@@ -40,13 +41,11 @@ from demo.world import row, sample
 from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import Problem
 from storage.seeds import request_seed
-from workflows.answers import read_answer
 from workflows.answers.grading import grader
-from workflows.formats import steps
 from workflows.formats.solving import policy_chat
-from workflows.sampling.quota import QuotaRule
-from workflows.settings import AnswerSettings, SampleSettings
-from workflows.stages.sample import PolicySampler
+from workflows.settings import AnswerSettings, SampleSettings, StageSettings
+from workflows.stages.kit import Kit
+from workflows.stages.sample import SAMPLE, PolicySampler
 
 TARGET = 0.9
 
@@ -113,16 +112,19 @@ class Bench:
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
         """The sample stage over one shard of all problems, no verdict known beforehand."""
         self.grading._cache.clear()
-        sampler = PolicySampler(
-            engine,
-            self.grading,
-            chat=self.chat,
-            split=steps.split,
-            read_answer=read_answer,
-            rule=QuotaRule(settings),
-            sampling=self.sampling,
+        asked = StageSettings(
             seed=seed,
+            sample=replace(
+                settings,
+                temperature=self.sampling.temperature,
+                max_tokens=self.sampling.max_tokens,
+            ),
         )
+        kit = Kit(
+            "run", asked, SAMPLE.spec, {SAMPLE.role: str(self.arguments.model)}, Limits(),
+            opened=engine, graded_by=self.grading,
+        )  # fmt: skip
+        sampler = PolicySampler(kit)
         watch = Stopwatch()
         result = await sampler.run(ShardRows({PROBLEMS: self.problems}))
         return Measured(result.counts["tokens"], *watch.read())

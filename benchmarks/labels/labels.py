@@ -27,14 +27,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path as File
 
 import numpy as np
 import torch
 
-from actors.engines.contract import EngineSettings, Sampling
+from actors.engines.contract import EngineSettings
 from actors.models.identity import model_identity
+from actors.sandbox.contract import Limits
 from benchmarks.label_methods import METHODS, Method
 from benchmarks.label_report import HEAD, Row, averaged, draw, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
@@ -46,7 +47,6 @@ from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.answers import read_answer
 from workflows.answers.grading import grader
-from workflows.estimation.budgets import budget_of
 from workflows.estimation.chain_fit import fit
 from workflows.estimation.posterior import Chain, Observed
 from workflows.estimation.smoothed import counted
@@ -56,9 +56,10 @@ from workflows.labels.rule import first_error
 from workflows.labels.scores import Scores, difference
 from workflows.labels.values import labelled_steps, step_values
 from workflows.runs.reading import store_url
-from workflows.settings import AnswerSettings, ConsensusSettings, SampleSettings
+from workflows.settings import AnswerSettings, ConsensusSettings, SampleSettings, StageSettings
 from workflows.stages.consensus import ConsensusStage
-from workflows.stages.estimate import Completer
+from workflows.stages.estimate import ESTIMATE, Completer
+from workflows.stages.kit import Kit
 from workflows.stages.label import LabelStage
 
 TEMPERATURE = 0.7
@@ -83,7 +84,7 @@ class Laboratory:
     @property
     def selected(self) -> list[Path]:
         """The measured solutions."""
-        return [path for path in self.measured.paths if path.selected]
+        return [path for path in self.measured[PATHS] if path.selected]
 
     def shares(self, path: Path, problem: Problem) -> list[float]:
         """MC of states 0..T by all rollouts of the bank; the last by the path's own answer."""
@@ -146,7 +147,7 @@ class Bench:
         self.lab = lab
         self._engine = BankEngine(lab.bank, MOST_TOKENS)
         self._grader = grader(AnswerSettings())
-        problems = {problem.problem_id: problem for problem in lab.measured.problems}
+        problems = {problem.problem_id: problem for problem in lab.measured[PROBLEMS]}
         self._shares = {
             path.path_id: lab.shares(path, problems[path.problem_id]) for path in lab.selected
         }
@@ -155,20 +156,23 @@ class Bench:
         self, method: Method, rows: ShardRows, seed: int, chain: Chain | None
     ) -> tuple[tuple[StateRollouts, ...], dict[str, int], Counter[str]]:
         """Rollouts of a method, its counts and drops."""
-        completer = Completer(
-            self._engine, self._grader,
-            chat=partial(opened_chat, SYSTEM), openings=openings,
-            read_answer=answer_of, budget=budget_of(method.estimate, method.label, chain),
-            sampling=Sampling(temperature=TEMPERATURE, max_tokens=MOST_TOKENS), model="bank",
-            seed=seed, wrong_only=method.estimate.paths == "wrong",
+        estimate = replace(method.estimate, temperature=TEMPERATURE, max_tokens=MOST_TOKENS)
+        asked = StageSettings(
+            seed=seed,
+            estimate=estimate,
+            label=method.label,
+        )
+        kit = Kit(
+            "run", asked, ESTIMATE.spec, {ESTIMATE.role: "bank"}, Limits(), chain,
+            self._engine, graded_by=self._grader,
         )  # fmt: skip
-        made = await completer.run(rows)
+        made = await Completer(kit).run(rows)
         return made.rows, made.counts, Counter(drop.reason for drop in made.drops)
 
     async def chain(self) -> Chain:
         """Fitted to the pilot's solutions, rolled out in every state."""
         made, _, _ = await self.rolled(METHODS[0], self.lab.pilot, 10**6, None)
-        of = {path.path_id: path for path in self.lab.pilot.paths}
+        of = {path.path_id: path for path in self.lab.pilot[PATHS]}
         by_path: dict[str, list[StateRollouts]] = {}
         for row in made:
             by_path.setdefault(row.path_id, []).append(row)
@@ -287,7 +291,7 @@ def main() -> None:
         bank.fill(opened_chat(SYSTEM, of[path.problem_id], openings(path.text, path.steps)[state])
                   for path in rows[PATHS] if path.selected
                   for state in range(len(path.steps)))  # fmt: skip
-    pilot = sum(path.selected for path in lab.pilot.paths)
+    pilot = sum(path.selected for path in lab.pilot[PATHS])
     steps = np.mean([len(path.steps) for path in lab.selected])
     print(f"{len(lab.selected)} solutions of run {run.name}, {steps:.1f} steps each; pilot of "
           f"{pilot}; completer {identity}; {chosen.seeds} seeds\n{HEAD}")  # fmt: skip

@@ -15,7 +15,8 @@ LONGEST_SECONDS = 300.0
 
 class LogPace:
     """The first line is due at once, the next after FIRST_SECONDS, each later one after GROWTH
-    times as long, at most LONGEST_SECONDS; a line is due only where its state is another one."""
+    times as long, at most LONGEST_SECONDS; a line is due only where its state is another one.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

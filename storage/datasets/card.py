@@ -165,7 +165,8 @@ def _is_whole(stage: Described, settings: Mapping[str, Any]) -> bool:
 
 def _filters(described: Sequence[Described], success: Success) -> list[Row]:
     """The stages that have a row per path, in their order; the paths of a tree are others than
-    those sampled."""
+    those sampled.
+    """
     lines: list[Row] = []
     before = 0
     for stage in described:
@@ -187,7 +188,8 @@ def _filters(described: Sequence[Described], success: Success) -> list[Row]:
 
 def _readings(spec: Spec, success: Success) -> list[Row] | None:
     """How much of what was written, in which attempt and form, is in the dataset; None where the
-    run has no such thing, nothing where it was not recorded."""
+    run has no such thing, nothing where it was not recorded.
+    """
     if not {RATIONALES.stage, EXAMPLES.stage} <= set(spec.stages):
         return None
     return [

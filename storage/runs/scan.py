@@ -54,7 +54,8 @@ def _frames(
         frame = _frame(table)
         return frame if predicate is None else frame.filter(predicate)
 
-    with ThreadPoolExecutor(READERS) as readers:
+    readers = ThreadPoolExecutor(READERS)
+    try:
         for start in range(0, len(shards), READERS):
             for frame in readers.map(read, shards[start : start + READERS]):
                 yield frame if limit is None else frame.head(limit)
@@ -62,6 +63,9 @@ def _frames(
                     limit -= min(limit, frame.height)
             if limit == 0:
                 return
+    finally:
+        # Whoever has enough lets go of this in any thread, be it one of the readers'.
+        readers.shutdown(wait=False)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import InfrastructureError, InputError, NothingFound, ObjectCorrupt
+from storage.errors import InputError, NothingFound, ObjectCorrupt
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.rows.parquet import check_digest, sha256_of
@@ -121,8 +121,6 @@ def fetch_files(
                 os.fsync(out.fileno())
         os.replace(aside, folder)
     except OSError as error:
-        if isinstance(error, InfrastructureError):
-            raise
         raise InputError(f"{folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -71,7 +71,8 @@ class Surroundings:
 
 async def settled(before: Surroundings, patience_s: float = 30.0) -> Surroundings:
     """Look until nothing is left over, or patience ends: another program's container may come and
-    go while we look; what a case left would stay."""
+    go while we look; what a case left would stay.
+    """
     deadline = time.monotonic() + patience_s
     while True:
         after = await Surroundings.now()

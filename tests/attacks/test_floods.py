@@ -9,7 +9,6 @@ from case import with_limits
 from conftest import Arena
 
 from actors.sandbox import Request, Verdict
-from actors.sandbox.box import Box
 from actors.sandbox.docker.box import GVISOR_PIDS, DockerBoxes
 from actors.sandbox.docker.engine import LARGEST_LOG, find_engine, trim_log
 from actors.sandbox.image.rootfs import state_dir
@@ -50,14 +49,14 @@ async def test_a_flood_of_scratch_space_ends_at_its_size_and_is_gone(arena: Aren
 async def test_the_container_has_no_log_and_no_writable_layer(arena: Arena) -> None:
     if not isinstance(arena.sandbox.source, DockerBoxes):
         pytest.skip("bubblewrap has neither logs nor layers")
-    async with arena.sandbox._slot() as place:
-        box: Box = await arena.sandbox._box(place)
-        engine = await find_engine(state_dir())
-        container = box.id.split("-")[0]
-        seen = await engine.ask(lambda docker: docker.inspect_container(container))
-        (weighed,) = await engine.ask(
-            lambda docker: docker.containers(size=True, filters={"id": container})
-        )
+    box = await arena.sandbox.box()
+    engine = await find_engine(state_dir())
+    container = box.id.split("-")[0]
+    seen = await engine.ask(lambda docker: docker.inspect_container(container))
+    (weighed,) = await engine.ask(
+        lambda docker: docker.containers(size=True, filters={"id": container})
+    )
+    arena.sandbox.give_back(box)
     host = seen["HostConfig"]
     assert (host["LogConfig"]["Type"], seen["LogPath"]) == ("none", "")
     assert weighed["SizeRootFs"] > 0 and weighed.get("SizeRw", 0) == 0

@@ -10,7 +10,8 @@ from tests.contract.field_cases import TALLY
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What became of the replies of our own; the cases of the field: failures by kind, and how many
-    there are of each outcome."""
+    there are of each outcome.
+    """
     if own_replies.TALLY:
         terminalreporter.section(f"{own_replies.TALLY.total()} replies of our own")
         for became, count in own_replies.TALLY.most_common():

@@ -60,6 +60,7 @@ from storage.rows.records import (
 )
 from storage.rows.records import Path as SolutionPath
 from tests.support import built_tokenizers
+from tests.support.kits import kit_of
 from tests.support.scripted_build import Build as ScriptedBuild
 from tests.support.scripted_build import configure
 from tests.support.training_world import examples, qwen25_tokenizer
@@ -78,12 +79,11 @@ from workflows.inputs.responses import read_responses
 from workflows.judging.seats import read_alignment, read_paragraphs
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.run import finish
-from workflows.settings import AnswerSettings
-from workflows.stages.rationalize import RationaleWriter
+from workflows.settings import AnswerSettings, RationalizeSettings
+from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
 from workflows.training.mask import masker_for, render, with_trainable_template
 from workflows.views.catalogue import VIEWS
 from workflows.votes.rewards import reward_at
-from workflows.writing.code_loop import Budget
 
 DATA = Path(__file__).parents[1] / "data"
 FAST_S = 30.0
@@ -362,17 +362,10 @@ def _result(given: Mapping[str, Any]) -> ShardResult[Rationale]:
     """What the stage makes of a reply."""
 
     async def written() -> ShardResult[Rationale]:
-        writer = RationaleWriter(
-            _Replies(given["reply"], given["vote"]),
-            _Here(),
-            form=PaperForm(4000),
-            sampling=Sampling(max_tokens=4096),
-            budget=Budget(votes=1, attempts=1),
-            limits=Limits(),
-            model="m",
-            seed=0,
-            labelled=False,
-        )
+        asked = RationalizeSettings(max_tokens=4096, output_chars=4000, votes=1, attempts=1)
+        engine = _Replies(given["reply"], given["vote"])
+        kit = kit_of(RATIONALIZE, engine, _Here(), without=(LABELS,), rationalize=asked)
+        writer = RationaleWriter(kit)
         path = SolutionPath(
             path_id="p#0", problem_id="p", index=0, round=0, text=steps.join(given["steps"]),
             steps=list(given["steps"]), finish_reason="stop", answer="1", correct=True, valid=True,

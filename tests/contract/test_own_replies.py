@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from actors.engines.contract import Sampling
 from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
@@ -26,15 +25,14 @@ from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Example, Judgement, Problem, Rationale, standing
 from tests.contract.own_replies import TALLY, replies
 from tests.support.fake_sandbox import FakeSandbox, rows
+from tests.support.kits import kit_of
 from tests.support.one_text import OneText
 from tests.support.shown_outputs import shown_invented, unlike_what_runs
 from workflows.formats.conversation import example_of
 from workflows.formats.executed import shown_unrun
-from workflows.formats.paper_form import PaperForm
-from workflows.judging.seats import Seat
-from workflows.stages.judge import Judge
-from workflows.stages.rationalize import RationaleWriter
-from workflows.writing.code_loop import Budget
+from workflows.settings import JudgeSettings, RationalizeSettings
+from workflows.stages.judge import JUDGE, Judge
+from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
 
 RATIONALES, JUDGES = replies("rationale"), replies("judge")
 LIMITS = Limits(wall_s=20.0, cpu_s=20.0, memory_mb=256)
@@ -66,17 +64,9 @@ class Made:
 async def written(given: Mapping[str, Any], sandbox: Sandbox, reads: bool = True) -> Made:
     """What the writer makes of a reply."""
     engine = OneText(given["reply"], given["vote"], reads, given.get("second"))
-    writer = RationaleWriter(
-        engine,
-        sandbox,
-        form=PaperForm(2000, require_code=given.get("require_code", True)),
-        sampling=Sampling(max_tokens=4000),
-        budget=Budget(),
-        limits=LIMITS,
-        model="writer",
-        seed=0,
-    )
-    return Made(await writer.run(shard_of(given)), engine.taken_up)
+    asked = RationalizeSettings(max_tokens=4000, require_code=given.get("require_code", True))
+    kit = kit_of(RATIONALIZE, engine, sandbox, rationalize=asked, limits=LIMITS)
+    return Made(await RationaleWriter(kit).run(shard_of(given)), engine.taken_up)
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +140,10 @@ async def test_no_invented_output_survives_a_model_that_says_it_again(line: dict
 @pytest.mark.parametrize("line", JUDGES, ids=lambda line: line["note"])
 async def test_a_judges_reply_is_read_as_a_careful_reader_reads_it(line: dict[str, Any]) -> None:
     given, expected = line["input"], line["expected"]
-    judge = Judge(
-        ScriptedEngine(lambda chat, seed: given["reply"]),
-        panel=(Seat(given["form"], "reference_solution" if given["form"] == "align" else "none"),),
-        votes=1, meta=False, only_wrong=False, readable=lambda row: True,
-        entering=lambda rows: rows[PATHS],
-        sampling=Sampling(max_tokens=4000), model="judge", seed=0,
-    )  # fmt: skip
+    sees: Any = "reference_solution" if given["form"] == "align" else "none"
+    asked = JudgeSettings(prompts=(given["form"],), sees=(sees,), votes=1, max_tokens=4000)
+    engine = ScriptedEngine(lambda chat, seed: given["reply"])
+    judge = Judge(kit_of(JUDGE, engine, judge=asked))
     (row,) = (await judge.run(shard_of(given))).rows
     assert isinstance(row, Judgement)
     assert (row.verdicts, row.index) == (expected["verdicts"], expected["index"])

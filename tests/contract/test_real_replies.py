@@ -12,17 +12,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from actors.engines.contract import Sampling
-from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.rows.records import Rationale, standing
 from tests.support.fake_sandbox import FakeSandbox, rows
+from tests.support.kits import kit_of
 from tests.support.one_text import OneText
 from tests.support.shown_outputs import INVENTED, printed, shown_invented, unlike_what_runs
-from workflows.formats.paper_form import PaperForm
 from workflows.judging.seats import read_paragraphs
-from workflows.stages.rationalize import RationaleWriter
-from workflows.writing.code_loop import Budget
+from workflows.settings import RationalizeSettings
+from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
 
 
 @dataclass(frozen=True)
@@ -199,17 +197,10 @@ DROPPED: dict[str, tuple[Manner, str]] = {
 
 async def made_of(case: Case, reply: str, reads: bool = True) -> ShardResult[Rationale]:
     """What the writer makes of a reply."""
-    stage = RationaleWriter(
-        OneText(reply, f"{case.index}}}", reads),
-        FakeSandbox(),
-        form=PaperForm(2000),
-        sampling=Sampling(max_tokens=4000),
-        budget=Budget(attempts=1),
-        limits=Limits(),
-        model="writer",
-        seed=0,
-    )
-    return await stage.run(rows(*case.steps))
+    engine = OneText(reply, f"{case.index}}}", reads)
+    asked = RationalizeSettings(max_tokens=4000, attempts=1)
+    kit = kit_of(RATIONALIZE, engine, FakeSandbox(), rationalize=asked)
+    return await RationaleWriter(kit).run(rows(*case.steps))
 
 
 def outputs(case: Case) -> list[str]:

@@ -186,18 +186,18 @@ async def test_a_cancelled_run_frees_its_slot_at_once(sandbox: Pool) -> None:
 
 
 async def test_a_lost_box_is_replaced_and_the_run_tried_again(sandbox: Pool) -> None:
-    async with sandbox._slot() as place:
-        box = await sandbox._box(place)
-        await box.close("a test")
+    box = await sandbox.box()
+    await box.close("a test")
+    sandbox.give_back(box)
     assert (await sandbox.run(Request("print(3)"))).stdout == "3\n"
 
 
 async def test_a_box_that_answers_nonsense_is_lost_not_believed(sandbox: Pool) -> None:
-    async with sandbox._slot() as place:
-        box = await sandbox._box(place)
-        with pytest.raises(SandboxLost):
-            await box.ask(Frame("unheard-of"), "result", 5.0)
-        assert not box.alive
+    box = await sandbox.box()
+    with pytest.raises(SandboxLost):
+        await box.ask(Frame("unheard-of"), "result", 5.0)
+    assert not box.alive
+    sandbox.give_back(box)
 
 
 async def test_limits_above_the_sandboxs_own_are_rejected(sandbox: Pool) -> None:

@@ -41,8 +41,7 @@ from workflows.refinement import turns as refine
 from workflows.refinement.run import RefineConfig
 from workflows.refinement.turns import Refinement
 from workflows.runs.driving import continue_run
-from workflows.runs.workers import StageMaker
-from workflows.schedule.floor import floor_of
+from workflows.runs.workers import StageMaker, floor_of
 from workflows.scoring.settings import ScoreConfig
 
 VERIFIER = "tests.scripted_verifier:verifier"
@@ -102,7 +101,7 @@ class OneStage(LocalCluster):
     """Workers of a road of one stage."""
 
     def __init__(self, run: Run, stages: Mapping[str, Processor], config: Any) -> None:
-        super().__init__(run, lambda role: stages, floor_of(config.floor))
+        super().__init__(run, lambda role: stages, floor_of(config))
         self._reads = {stage.name: stage.reads for stage in config.road}
         self._made = stages
 

@@ -10,14 +10,13 @@ import pytest
 from actors.sandbox import Limits, SandboxSettings, open_sandbox
 from demo import check, world
 from demo.solutions import Habits, write
-from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Problem
+from tests.support.kits import kit_of
 from tests.support.label_rows import path
 from tests.support.solver import decided
-from workflows.formats.paper_form import PaperForm
-from workflows.judging.formal import in_words, programs
 from workflows.judging.tools import tool_verdicts
-from workflows.stages.formalize import FormalVerifier
+from workflows.stages.formalize import FORMALIZE, FormalVerifier
 
 pytestmark = pytest.mark.container
 SEED = 2
@@ -37,11 +36,9 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
         }
     )
     settings = SandboxSettings(slots=2, limits=Limits(wall_s=60, cpu_s=60))
-    stage = FormalVerifier(
-        open_sandbox(settings), programs=programs, in_words=in_words,
-        told=PaperForm(2000).code_output, entering=lambda given: given[PATHS],
-        limits=settings.limits,
-    )  # fmt: skip
+    sandbox = open_sandbox(settings)
+    kit = kit_of(FORMALIZE, None, sandbox, without=(LABELS,), limits=settings.limits)
+    stage = FormalVerifier(kit)
     try:
         result = await stage.run(rows)
     finally:

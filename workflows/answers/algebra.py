@@ -47,7 +47,7 @@ def parsed(text: str) -> list[Any]:
 
 
 class _Reader:
-    """A process that parses, since a text may take for ever: `\\gcd(9^{9^{9}}, 2)`."""
+    r"""A process that parses, since a text may take for ever: `\gcd(9^{9^{9}}, 2)`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

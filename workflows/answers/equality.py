@@ -108,7 +108,7 @@ def _joined_otherwise(a: Shape, b: Shape) -> bool:
 
 
 def _items(shape: Shape) -> Sequence[Shape]:
-    """What a list or group holds; a list in a set (`\\{\\pm 2\\}`) is part of it."""
+    r"""What a list or group holds; a list in a set (`\{\pm 2\}`) is part of it."""
     if isinstance(shape, Group) and not shape.ordered:
         return [
             inner
@@ -279,7 +279,7 @@ def _value_and_relation(
 def _inequality_and_set(
     relation: Relation, other: Shape, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
-    """An inequality and an interval whose ends are no numbers: `x \\ge a` for `[a, \\infty)`."""
+    r"""An inequality and an interval whose ends are no numbers: `x \ge a` for `[a, \infty)`."""
     if not isinstance(other, Group):
         return False
     verdicts = [same(other, interval, settings, decide) for interval in intervals_of(relation)]

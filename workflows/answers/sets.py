@@ -85,7 +85,7 @@ def same_set(one: Shape, other: Shape) -> bool | None:
 
 
 def intervals_of(relation: Relation) -> list[Group]:
-    """The intervals that an inequality may mean, whatever its ends are: `x \\ge a`, `a < x < b`."""
+    r"""The intervals that an inequality may mean, whatever its ends are: `x \ge a`, `a < x < b`."""
     parts, signs = relation.parts, relation.signs
     if not set(signs) <= {"<", ">", "\\le", "\\ge"} or len(parts) > 3:
         return []
@@ -170,7 +170,7 @@ def _leaf(text: str) -> RealSet | None:
 
 
 def _apart(values: Shape) -> list[Shape]:
-    """`x \\ne v` for each value; none where one of them is a condition."""
+    r"""`x \ne v` for each value; none where one of them is a condition."""
     listed = values.items if isinstance(values, Listing) else (values,)
     if any(isinstance(item, Relation) and item.signs != ("=",) for item in listed):
         return []
@@ -215,7 +215,7 @@ def _end(shape: Shape) -> End | None:
 
 
 def _inequality(relation: Relation) -> RealSet | None:
-    """`x < 5`, `1 < x \\le 2`, `x \\ne 4`, `x = 4`, `|x - 1| < 2`."""
+    r"""`x < 5`, `1 < x \le 2`, `x \ne 4`, `x = 4`, `|x - 1| < 2`."""
     parts, signs = relation.parts, relation.signs
     if not set(signs) <= set(TURNED) or len(parts) > 3:
         return None

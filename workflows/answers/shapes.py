@@ -141,7 +141,7 @@ def read(text: str) -> Shape:
 
 
 def _as_text(shape: Shape) -> Shape:
-    """The shape of words: `\\text{A, B}` lists two texts."""
+    r"""The shape of words: `\text{A, B}` lists two texts."""
     if isinstance(shape, Listing):
         return Listing(tuple(_as_text(item) for item in shape.items), shape.joints)
     return Leaf(f"\\text{{{shape.text}}}") if isinstance(shape, Leaf) else shape

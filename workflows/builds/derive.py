@@ -98,7 +98,8 @@ def _reached(
     found: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
 ) -> str | None:
     """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
-    None where it reaches no stage of this road, but one that is `known`."""
+    None where it reaches no stage of this road, but one that is `known`.
+    """
     for stage in road:
         if _reaches(found, asked, stage):
             return stage.name

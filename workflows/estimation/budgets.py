@@ -142,7 +142,8 @@ class FirstSuccess(FixedBudget):
 
 class BinarySearch(FixedBudget):
     """`binary_search`: the first dead state of a wrong path by halving; a right one is taken to
-    have none."""
+    have none.
+    """
 
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from storage.errors import ItemError
 from storage.rows.records import AnswerCount, Path, Problem
@@ -51,31 +51,28 @@ class Entry(NamedTuple):
     """Whether an earlier entry has paid for them."""
 
 
-class Roller(Protocol):
-    """Who makes rollouts."""
-
-    budget: RolloutBudget
-
-    def states(self, path: Path) -> list[State]:
-        """The states of a path from which rollouts may start."""
-        ...
-
-    def spares(self, path: Path) -> bool:
-        """Whether a path gets no rollouts of its own."""
-        ...
-
-    async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
-        """Rollouts `start` to `start + n - 1` of a state."""
-        ...
+Roll = Callable[[Problem, State, int, int], Awaitable[Rollouts]]
+"""(problem, state, index of the first rollout, how many) -> those rollouts."""
 
 
 class Ledger:
     """The rollouts of one shard: each (prefix, range) made once, whoever asks."""
 
-    def __init__(self, completer: Roller, problems: Mapping[str, Problem]) -> None:
-        self._completer = completer
+    def __init__(
+        self,
+        roll: Roll,
+        states: Callable[[Path], list[State]],
+        spares: Callable[[Path], bool],
+        budget: RolloutBudget,
+        problems: Mapping[str, Problem],
+    ) -> None:
+        """`states`: from which rollouts of a path may start; `spares`: whether it gets none."""
+        self._roll = roll
+        self._states_of = states
+        self._spares = spares
+        self._budget = budget
         self._problems = problems
-        self._made: dict[Key, asyncio.Task[Rollouts]] = {}
+        self._made: dict[Key, asyncio.Future[Rollouts]] = {}
         self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
         """path_id -> (state, round, requests) of every entry of the path."""
         self._states: dict[str, list[State]] = {}
@@ -90,17 +87,16 @@ class Ledger:
 
     async def estimate(self, path: Path) -> list[Entry]:
         """Roll a path out until its budget is content; `entries` says at the end what was used."""
-        budget = self._completer.budget
         used = self._used[path.path_id] = []
-        self._states[path.path_id] = self._completer.states(path)
+        self._states[path.path_id] = self._states_of(path)
         k, first = await self._first_state(path, used)
         if first.c == 0:
             raise ItemError(Unlabelled.MC_ZERO_START, f"0 of {first.n} rollouts are right")
-        if self._completer.spares(path):
+        if self._spares(path):
             return []
         counts = {0: first}
         rounds = {0: 1}
-        while wants := budget.wants(len(path.steps), k, counts, path.correct):
+        while wants := self._budget.wants(len(path.steps), k, counts, path.correct):
             for want in wants:  # submitted before any is awaited, left to right
                 self._start(path, want.state, counts.get(want.state, Count(0, 0)).n, want.n)
             for want in wants:
@@ -116,7 +112,7 @@ class Ledger:
         self, path: Path, used: list[tuple[int, int, list[Key]]]
     ) -> tuple[int, Count]:
         """(K, counts of state 0): the probe that chooses K, topped up to K, or what was given."""
-        budget = self._completer.budget
+        budget = self._budget
         if path.problem_id in self._given:
             key, given = self._given[path.problem_id]
             used.append((0, 0, [key]))
@@ -151,11 +147,11 @@ class Ledger:
     def _key(self, path: Path, state: int, start: int, n: int) -> Key:
         return path.problem_id, self._states[path.path_id][state], start, n
 
-    def _start(self, path: Path, state: int, start: int, n: int) -> asyncio.Task[Rollouts]:
+    def _start(self, path: Path, state: int, start: int, n: int) -> asyncio.Future[Rollouts]:
         key = self._key(path, state, start, n)
         if key not in self._made:
             problem = self._problems[path.problem_id]
-            self._made[key] = asyncio.create_task(self._completer.roll(problem, key[1], start, n))
+            self._made[key] = asyncio.ensure_future(self._roll(problem, key[1], start, n))
         return self._made[key]
 
     async def _ask(self, path: Path, state: int, start: int, n: int) -> Rollouts:

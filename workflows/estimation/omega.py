@@ -39,20 +39,11 @@ class Candidate(NamedTuple):
     """Words of the rollout behind that state."""
 
 
-class OmegaPolicy:
-    """The policy with its limits."""
+def choose(candidates: Sequence[Candidate], total: int, settings: SearchSettings) -> int:
+    """The position of the pair to search; `total` is the sum of all visits."""
 
-    def __init__(self, settings: SearchSettings) -> None:
-        self._settings = settings
-        self.rollouts = settings.rollouts
-        self.most_rollouts = settings.most_rollouts
-        self.searches = settings.searches
+    def score(candidate: Candidate) -> float:
+        good = quality(candidate.mc, candidate.words, settings)
+        return good + exploration(candidate.visits, total, settings)
 
-    def choose(self, candidates: Sequence[Candidate], total: int) -> int:
-        """The position of the pair to search; `total` is the sum of all visits."""
-
-        def score(candidate: Candidate) -> float:
-            good = quality(candidate.mc, candidate.words, self._settings)
-            return good + exploration(candidate.visits, total, self._settings)
-
-        return max(range(len(candidates)), key=lambda place: score(candidates[place]))
+    return max(range(len(candidates)), key=lambda place: score(candidates[place]))

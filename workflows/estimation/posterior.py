@@ -217,7 +217,8 @@ def believe(chain: Chain, seen: Observed) -> Beliefs:
 
 def moved(rows: Floats, move: Floats) -> Floats:
     """rows @ move, in parts for which the BLAS starts no threads: they would wait for one another
-    several times longer than they compute."""
+    several times longer than they compute.
+    """
     if len(rows) <= ROWS:
         found: Floats = rows @ move
         return found
@@ -259,7 +260,8 @@ def _beyond(seen: Observed) -> Flags:
 
 def _medians(values: Floats, falling: Integers, weights: Floats) -> list[float]:
     """Per row of weights, the largest v of `values` whose weight, with all larger ones', is half
-    of the whole."""
+    of the whole.
+    """
     weight = np.cumsum(weights[:, falling], axis=1)
     half = np.argmax(weight >= weight[:, -1:] / 2, axis=1)
     found: list[float] = values.ravel()[falling[half]].tolist()

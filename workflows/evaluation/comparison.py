@@ -19,13 +19,14 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
-from storage.rows.kinds import AGREEMENTS, GIVEN, LABELS
+from storage.rows.kinds import AGREEMENTS, GIVEN, LABELS, PATHS
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from storage.runs.scan import scan
 from workflows.labels.scores import Scores, difference
 
-NO_ERROR = -1
+First = int | None
+"""First error of a path, 0-based; None: no step is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,11 @@ def read_labels(run: Run) -> LabelledRun:
 
 def _selected(run: Run) -> pl.DataFrame:
     """The selected paths, each with the key that it has in any run with the same steps."""
-    if "sample" not in run.spec.stages:
+    if PATHS.stage not in run.spec.stages:
         return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String})
     digest = pl.col("steps").list.join("\x1f").hash()
     key = pl.format("{}@{}", "path_id", digest).alias("key")
-    return scan(run, "sample").filter("selected").select("path_id", key).collect()
+    return scan(run, PATHS.stage).filter("selected").select("path_id", key).collect()
 
 
 def _keyed(run: Run, stage: str, paths: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -125,31 +126,31 @@ def _keyed(run: Run, stage: str, paths: pl.DataFrame, column: str) -> pl.DataFra
 
 
 def compare(
-    runs: Sequence[LabelledRun], truth: Mapping[tuple[str, str], int] | None = None
+    runs: Sequence[LabelledRun], truth: Mapping[tuple[str, str], First] | None = None
 ) -> list[Compared]:
-    """One line per run; `truth` maps (run, path_id) to the first error, -1: none.
+    """One line per run; `truth` maps (run, path_id) to the first error.
 
     What is known of a path of one run is known of the same path of another.
     """
-    known: dict[str, int] = {}
+    known: dict[str, First] = {}
     for run in runs if truth else ():
         assert truth is not None
         for key, path_id in run.path_ids.items():
-            index = truth.get((run.name, path_id), truth.get(("", path_id)))
-            if index is not None:
-                known[key] = index
+            for named in ((run.name, path_id), ("", path_id)):
+                if named in truth:
+                    known[key] = truth[named]
+                    break
     return [_compared(run, runs[0], known) for run in runs]
 
 
-def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, int]) -> Compared:
+def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, First]) -> Compared:
     against = difference(run.labels, first.labels)
     comparable = against.paths and run is not first
     all_of, kept = Scores(), Scores()
     for key, labels in run.labels.items():
-        index = truth.get(key)
-        if index is not None and labels:
+        if key in truth and labels:
             for scores in (all_of, kept) if run.kept and key in run.kept else (all_of,):
-                scores.add(labels, None if index == NO_ERROR else index)
+                scores.add(labels, truth[key])
     known, known_kept = bool(all_of.paths), bool(kept.paths)
     return Compared(
         run=run.name,
@@ -178,12 +179,12 @@ def _share(part: int, whole: int) -> float:
     return round(part / max(1, whole), 4)
 
 
-def people_say(run: Run) -> dict[tuple[str, str], int]:
-    """(run, path_id) -> first error as whoever labelled its given solutions says; -1: none."""
+def people_say(run: Run) -> dict[tuple[str, str], First]:
+    """(run, path_id) -> first error, as whoever labelled its given solutions says."""
     if GIVEN.stage not in run.spec.stages:
         return {}
     return {
-        (run.name, f"{given.problem_id}#{index}"): solution.label
+        (run.name, f"{given.problem_id}#{index}"): None if solution.label == -1 else solution.label
         for shard in sorted(run.shards_of(GIVEN.stage))
         for given in run.read_rows(GIVEN, shard)
         for index, solution in enumerate(given.solutions)
@@ -191,7 +192,7 @@ def people_say(run: Run) -> dict[tuple[str, str], int]:
     }
 
 
-def read_truth(file: File) -> dict[tuple[str, str], int]:
+def read_truth(file: File) -> dict[tuple[str, str], First]:
     """(run, path_id) -> first error from JSON lines or Parquet; -1 or null: none; run "": any run.
 
     Raises InputError naming the line or column that is wrong.
@@ -202,16 +203,14 @@ def read_truth(file: File) -> dict[tuple[str, str], int]:
         raise InputError(f"{file}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: can't be read: {error}") from None
-    truth: dict[tuple[str, str], int] = {}
+    truth: dict[tuple[str, str], First] = {}
     for number, row in enumerate(rows, start=1):
         index = row.get("first_error", "") if isinstance(row, dict) else ""
-        if index is None:
-            index = NO_ERROR
-        if not isinstance(index, int) or not isinstance(row.get("path_id"), str):
+        if not isinstance(index, int | None) or not isinstance(row.get("path_id"), str):
             raise InputError(
                 f"{file}: row {number} needs `path_id` and `first_error` (0-based, -1: none)"
             )
-        truth[str(row.get("run") or ""), row["path_id"]] = index
+        truth[str(row.get("run") or ""), row["path_id"]] = None if index == -1 else index
     return truth
 
 

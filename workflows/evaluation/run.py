@@ -11,23 +11,19 @@ committed rows alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.models.identity import model_identity
 from actors.models.source import TRAINING
 from actors.stopping import anywhere, awaitable
 from storage.errors import ConfigurationError
 from storage.rows import schemas
 from storage.rows.parquet import write_parquet
 from storage.rows.records import Response
-from storage.runs.commits import canonical_json
-from storage.runs.specs import input_digest
 from workflows.answers.grading import alike_now
 from workflows.evaluation import measures as measuring
 from workflows.evaluation import processbench
@@ -40,6 +36,7 @@ from workflows.runs.listening import SILENT, Listener
 from workflows.runs.run import run_at
 from workflows.runs.settling import pinned, recalled
 from workflows.runs.site import Site
+from workflows.runs.starting import named_for
 from workflows.scoring.asking import config_of
 from workflows.scoring.run import scores_of
 from workflows.scoring.settings import ScoreConfig
@@ -213,11 +210,8 @@ def _config(wanted: Evaluation, verifier: Verifier) -> ScoreConfig:
 
 
 def _named(config: ScoreConfig, responses: Sequence[Response], what: str) -> ScoreConfig:
-    """A run name that says what is scored, and changes with whatever the rewards depend on."""
-    depends = [config.binding, model_identity(config.models.verifier), input_digest(responses)]
-    digest = hashlib.sha256(canonical_json(depends)).hexdigest()[:8]
     name = f"{what}-{Path(config.models.verifier.model).name}-{config.verify.mode}"
-    return replace(config, run=re.sub(r"[^\w.-]+", "-", f"evaluate-{name[:70]}-{digest}"))
+    return named_for(config, f"evaluate-{name[:70]}", responses)
 
 
 def write(found: Evaluated, folder: Path) -> None:

@@ -42,7 +42,8 @@ class PaperForm:
         examples: tuple[Message, ...] = (),
     ) -> None:
         """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
-        paper's; `examples`: turns between it and what is asked."""
+        paper's; `examples`: turns between it and what is asked.
+        """
         self._output_chars = output_chars
         self._state_verdict = state_verdict
         self._require_code = require_code

@@ -86,7 +86,8 @@ def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]
 
 def is_strict(text: str, steps: int) -> bool:
     """Whether a text needs no forgiving reader: each paragraph once, with a plain heading and two
-    whole parts, and code in the one spelling."""
+    whole parts, and code in the one spelling.
+    """
     text, _ = thought(text)
     found = [section for section in sections(text) if section.number is not None]
     return (

@@ -14,9 +14,6 @@ from enum import StrEnum
 from storage.rows.records import Judgement
 from workflows.settings import JudgeSettings
 
-NO_ERROR = -1
-"""The judge's index where no step is wrong."""
-
 
 class Unread(StrEnum):
     """Why a source of the consensus says nothing; closed."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from storage.rows.kinds import FORMALIZED, GIVEN, JUDGEMENTS, LABELS, PATHS, RATIONALES
 from storage.rows.records import Judgement, Path, PathLabels, Rationale
-from workflows.judging.ballots import NO_ERROR, Unread, judge_labels, verdicts
+from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
 from workflows.settings import ConsensusSettings, JudgeSettings
 
@@ -34,7 +34,7 @@ class Evidence:
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
     people: int | None = None
-    """0-based index of the first step that people call wrong, NO_ERROR: none; None: not known."""
+    """0-based index of the first step that people call wrong, -1: none; None: nobody says."""
 
     @property
     def right_answer(self) -> bool:
@@ -61,14 +61,16 @@ Source = Callable[[Evidence, ConsensusSettings, JudgeSettings], "list[Reading] |
 """One reading, or several of which any may agree."""
 
 
-def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Unread:
-    """The votes as one 0-based index or NO_ERROR; a reason where they give none.
+def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Unread | None:
+    """The votes as one 0-based first error, None: no step is wrong; a reason where they give none.
+
+    In votes, as they are stored, -1 says that no step is wrong, and None that one was unreadable.
 
     `majority`: the most frequent ballot, an unreadable one being a ballot too; a tie is a split.
     `unanimous`: all votes must be readable and equal. An index beyond the last of the `steps`
     steps is unreadable.
     """
-    ballots = [vote if vote is not None and NO_ERROR <= vote < steps else None for vote in votes]
+    ballots = [vote if vote is not None and -1 <= vote < steps else None for vote in votes]
     if aggregate == "unanimous":
         if not ballots or None in ballots:
             return Unread.JUDGE_UNREADABLE
@@ -80,7 +82,9 @@ def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int 
     if tied:
         return Unread.JUDGE_SPLIT
     index = ranked[0][0] if ranked else None
-    return Unread.JUDGE_UNREADABLE if index is None else index
+    if index is None:
+        return Unread.JUDGE_UNREADABLE
+    return None if index < 0 else index
 
 
 def _labels(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
@@ -103,7 +107,7 @@ def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[
     index = judge_index(of.rationale.votes, rule.aggregate, of.steps)
     if isinstance(index, Unread):
         return index
-    right = judge_labels(None if index == NO_ERROR else index, of.steps)
+    right = judge_labels(index, of.steps)
     return [Reading(tuple(right), scope="index")]
 
 
@@ -133,7 +137,7 @@ def _outcome(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> lis
 def _people(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
     if of.people is None:
         return Unread.PEOPLE_SILENT
-    right = judge_labels(None if of.people == NO_ERROR else of.people, of.steps)
+    right = judge_labels(None if of.people == -1 else of.people, of.steps)
     return [Reading(tuple(right), scope="index")]
 
 

@@ -13,9 +13,7 @@ call continues; figures come from committed rows alone.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,14 +21,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from actors.models.identity import model_identity
 from actors.stopping import anywhere, awaitable
 from storage.errors import InputError
 from storage.rows import schemas
 from storage.rows.parquet import write_parquet
 from storage.rows.records import Response
-from storage.runs.commits import canonical_json
-from storage.runs.specs import input_digest
 from workflows.answers.grading import grader
 from workflows.formats.refinement import RefineSettings
 from workflows.inputs.problems import read_problems
@@ -48,6 +43,7 @@ from workflows.runs.reading import validated
 from workflows.runs.run import run_at
 from workflows.runs.settling import pinned, recalled
 from workflows.runs.site import Site
+from workflows.runs.starting import named_for
 from workflows.scoring.asking import config_of, named_model
 from workflows.scoring.run import scores_of
 from workflows.scoring.settings import ScoreConfig
@@ -124,14 +120,11 @@ def _turns(
     generator: RefineConfig,
     site: Site,
 ) -> tuple[Standing, list[Turn]]:
-    standing = Standing(tuple(responses))
+    standing, stem = Standing(tuple(responses)), wanted.file.stem[:60]
     turns = [_turn(standing, 0, 0, answers)]
     for number in range(1, wanted.turns + 1):
         unread = standing.open
-        depends = [config.binding, model_identity(config.models.verifier)]
-        asking = replace(
-            config, run=_name("judge", wanted, number, [*depends, input_digest(unread)])
-        )
+        asking = named_for(config, f"judge-{stem}-turn{number}", unread)
         site.listener.say(f"turn {number}: {len(unread)} solutions to judge (run {asking.run})")
         scores = scores_of(run_at(site, asking, unread))
         standing, critiques = criticised(standing, scores, wanted.threshold)
@@ -139,10 +132,7 @@ def _turns(
         if not critiques:
             site.listener.say(f"turn {number}: nothing is judged wrong any more")
             break
-        depends = [generator.binding, model_identity(generator.models.generator)]
-        again = replace(
-            generator, run=_name("refine", wanted, number, [*depends, input_digest(critiques)])
-        )
+        again = named_for(generator, f"refine-{stem}-turn{number}", critiques)
         site.listener.say(f"turn {number}: {len(critiques)} solutions to refine (run {again.run})")
         new = refined_of(run_at(site, again, critiques))
         standing = refined(standing, new)
@@ -158,12 +148,6 @@ def _generator(wanted: Refinement, store: str) -> RefineConfig:
         "refine": asdict(wanted.settings),
     }
     return validated(_ADAPTER, raw, "refine")
-
-
-def _name(what: str, wanted: Refinement, turn: int, depends: list[Any]) -> str:
-    """Says what is done, and changes with whatever its rows depend on."""
-    mark = hashlib.sha256(canonical_json(depends)).hexdigest()[:8]
-    return re.sub(r"[^\w.-]+", "-", f"{what}-{wanted.file.stem[:60]}-turn{turn}-{mark}")
 
 
 def known_answers(file: Path | None, responses: Sequence[Response]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from actors.engines.contract import EngineSettings
 from actors.sandbox.contract import SandboxSettings
+from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
@@ -21,7 +22,6 @@ from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles
-from workflows.schedule.floor import FloorSetting
 from workflows.stages.kit import Seeded, Stage
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]

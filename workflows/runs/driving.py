@@ -15,10 +15,9 @@ from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
 from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.schedule.cluster import Cluster, SlotsNow
-from workflows.schedule.crews import ENGINES
 from workflows.schedule.deadlines import Deadlines
 from workflows.schedule.driver import Driver, Watch
-from workflows.schedule.nodes import WHOLE, Slots, by_node
+from workflows.schedule.nodes import ENGINES, WHOLE, Slots, by_node
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
 

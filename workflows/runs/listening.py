@@ -35,7 +35,8 @@ class Listener:
     @property
     def head_lost(self) -> Callable[[str], None] | None:
         """Called from a thread when the cluster's head is gone, with the reason; None: it is not
-        watched."""
+        watched.
+        """
         return None
 
     def say(self, line: str) -> None:

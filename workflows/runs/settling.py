@@ -111,7 +111,8 @@ def _text(value: object) -> str | None:
 
 def pinned(config: Config) -> Config:
     """The configuration with the commit of every model and tokenizer that the hub has, and the
-    digest of what was trained, as they are now. Raises InputError and NothingFound."""
+    digest of what was trained, as they are now. Raises InputError and NothingFound.
+    """
     return with_engines(config, {role: _pinned(one) for role, one in config.engines.items()})
 
 

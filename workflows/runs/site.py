@@ -53,8 +53,7 @@ from workflows.runs.workload import (
     too_large,
     waits_for_gpus,
 )
-from workflows.schedule.crews import ENGINES
-from workflows.schedule.nodes import Slots
+from workflows.schedule.nodes import ENGINES, Slots
 
 METERS_EVERY_SECONDS = 1.0
 MEMORY_PATIENCE_S = 30.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from actors.workers.ray_nodes import slots_of_cluster
-from workflows.schedule.crews import ENGINES
-from workflows.schedule.nodes import ANYWHERE
+from workflows.schedule.nodes import ANYWHERE, ENGINES
 
 
 class SlotsNow:

@@ -6,10 +6,12 @@ with the same spec nothing changes, so that starting and continuing are one.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from actors.models.identity import model_identity
 from storage.errors import NothingFound
@@ -25,6 +27,8 @@ from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.runs.configuration import Given, RunConfig
 from workflows.settings import StageSettings
 from workflows.stages.given import Ungiven
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,16 @@ def _store_solutions(run: Run, given: Given) -> None:
             rows = [solved[name] for name in names if name in solved]
             drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
             run.publish(GIVEN, shard, rows, drops)
+
+
+def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
+    """The configuration under a name that says what is done, and changes with whatever the result
+    depends on.
+    """
+    models = [model_identity(engine) for engine in config.engines.values()]
+    depends = canonical_json([config.binding, *models, input_digest(rows)])
+    name = f"{what}-{hashlib.sha256(depends).hexdigest()[:8]}"
+    return replace(config, run=re.sub(r"[^\w.-]+", "-", name))
 
 
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from actors.sandbox.paced import PacedSandbox
 from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
+from actors.workers.yields import Floor
 from storage.objects.opening import open_store
 from storage.runs.run import Run
+from workflows.answers.grading import grader
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
 from workflows.road import reads_by_stage
 from workflows.runs.configuration import RunConfig
-from workflows.schedule.floor import floor_of
 from workflows.settings import StageSettings
 from workflows.stages.kit import Kit
 
@@ -57,12 +58,14 @@ class StageMaker:
     ) -> Mapping[str, Processor]:
         """The stages of a role around an engine that is open already."""
         config = self.config
+        settings = config.settings
         models = {role: model_identity(of) for role, of in config.engines.items()}
+        graded_by = grader(settings.answers) if isinstance(settings, StageSettings) else None
         return {
             spec.name: stage.make(
                 Kit(
-                    self.run_name, config.settings, spec, models, config.sandbox.limits, self.chain,
-                    engine, sandbox,
+                    self.run_name, settings, spec, models, config.sandbox.limits, self.chain,
+                    engine, sandbox, graded_by,
                 )
             )
             for spec, stage in zip(config.road, config.makes, strict=True)
@@ -79,7 +82,15 @@ def make_worker(
     reads = reads_by_stage(maker.config.road)
     opened = Run.open(open_store(store), maker.run_name)
     stages = partial(maker.stages, role, sandbox)
-    return ShardWorker(opened, reads, stages, name, floor_of(maker.config.floor))
+    return ShardWorker(opened, reads, stages, name, floor_of(maker.config))
+
+
+def floor_of(config: RunConfig) -> Floor | None:
+    """The floor of a run's stages; None: off."""
+    if config.floor == "off":
+        return None
+    makes = {stage.name: stage for stage in config.makes}
+    return Floor(config.floor, lambda stage, flaw: makes[stage].advice(flaw))
 
 
 def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:

@@ -35,7 +35,8 @@ def placements(
     config: RunConfig, on_gpus: bool, kept: Collection[str] = ()
 ) -> dict[str, Placement]:
     """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
-    `kept` for its role where there are such."""
+    `kept` for its role where there are such.
+    """
 
     def place(role: str) -> Placement:
         settings = config.engine(role)

@@ -15,38 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from workflows.schedule.nodes import ANYWHERE, WHOLE
+from workflows.schedule.nodes import ANYWHERE, RolePlan
 from workflows.schedule.queues import Task
-
-ENGINES = "engines"
-
-
-@dataclass(frozen=True, slots=True)
-class RolePlan:
-    """How the workers of one role may be placed."""
-
-    slots: int
-    """Slots that one worker takes; 0: needs none."""
-    parallel: int
-    """Shards in flight on one worker, so that its engine never drains between shards."""
-    most: int
-    """Most workers of this role."""
-    pool: str = ENGINES
-    """Where its slots are."""
-    share: int = WHOLE
-    """Hundredths of its one slot that a worker takes beside others."""
-    most_parallel: int = 0
-    """Most shards in flight on a worker whose engine's queue runs empty; 0: `parallel`."""
-
-    @property
-    def size(self) -> int:
-        """Hundredths of slots."""
-        return self.slots * self.share
-
-    @property
-    def limit(self) -> int:
-        """Shards in flight on one worker that are never exceeded."""
-        return max(self.parallel, self.most_parallel)
 
 
 class Open(NamedTuple):
@@ -99,6 +69,7 @@ class Worker:
 
     @property
     def load(self) -> int:
+        """Tries that run on it."""
         return len(self.running) + self.overtaken
 
 
@@ -124,7 +95,8 @@ class Crew:
 
     def hungriest(self) -> Worker | None:
         """The worker with the least load of those that can take a shard more since their engine's
-        queue is empty."""
+        queue is empty.
+        """
         return self._freest(self._free[self.plan.parallel :])
 
     @staticmethod

@@ -66,7 +66,8 @@ class Pace:
     @property
     def median_of_all(self) -> float | None:
         """The same where those that run are longer than any that ended; None where one of them
-        would be the median."""
+        would be the median.
+        """
         known, place = len(self._sorted), (self._ended + self.running) // 2
         if known < ENOUGH or place >= self._ended:
             return None

@@ -146,7 +146,8 @@ class Driver:
 
     def _patience(self) -> float | None:
         """Seconds until something has to be done although nothing happened; counts the time in
-        which nothing was at work for want of a place. Raises RunStopped."""
+        which nothing was at work for want of a place. Raises RunStopped.
+        """
         now, wake = asyncio.get_running_loop().time(), self._schedule.wake_in
         if self._stuck:
             self._stuck_s += now - self._looked_at
@@ -311,7 +312,8 @@ class Driver:
 
     def _run_failed(self, worker: int, task: Task, error: BaseException) -> None:
         """Decide the family: the user's and a refusing store stop the run, a dead worker or
-        engine takes its other shards with it, anything else is this try's."""
+        engine takes its other shards with it, anything else is this try's.
+        """
         if isinstance(error, (UserError, StoreRefused, RunStopped)):
             raise error
         if isinstance(error, (WorkerLost, EngineFailed)):

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
+ENGINES = "engines"
+"""The pool that engines stand in."""
 WHOLE = 100
 """Parts of a slot."""
 ANYWHERE = ""
@@ -23,18 +24,32 @@ Slots = int | Mapping[str, int] | Mapping[str, Mapping[str, int]]
 """Slots of the only pool, of each pool, or of each node of each pool."""
 
 
-class Piece(Protocol):
-    """What a worker takes."""
+@dataclass(frozen=True, slots=True)
+class RolePlan:
+    """How the workers of one role may be placed."""
+
+    slots: int
+    """Slots that one worker takes; 0: needs none."""
+    parallel: int
+    """Shards in flight on one worker, so that its engine never drains between shards."""
+    most: int
+    """Most workers of this role."""
+    pool: str = ENGINES
+    """Where its slots are."""
+    share: int = WHOLE
+    """Hundredths of its one slot that a worker takes beside others."""
+    most_parallel: int = 0
+    """Most shards in flight on a worker whose engine's queue runs empty; 0: `parallel`."""
 
     @property
-    def slots(self) -> int:
-        """Whole slots."""
-        ...
+    def size(self) -> int:
+        """Hundredths of slots."""
+        return self.slots * self.share
 
     @property
-    def share(self) -> int:
-        """Hundredths of its slot that it takes; `WHOLE`: of all its slots."""
-        ...
+    def limit(self) -> int:
+        """Shards in flight on one worker that are never exceeded."""
+        return max(self.parallel, self.most_parallel)
 
 
 @dataclass(slots=True)
@@ -70,8 +85,8 @@ class Node:
         """The largest free share of a slot that is shared."""
         return max((slot.free for slot in self.shared), default=0)
 
-    def fits(self, piece: Piece, without: Iterable[tuple[int, Piece]] = ()) -> bool:
-        """Whether `piece` fits once all that is leaving is gone, and workers `without` too."""
+    def fits(self, plan: RolePlan, without: Iterable[tuple[int, RolePlan]] = ()) -> bool:
+        """Whether such a worker fits once all that is leaving is gone, and `without` too."""
         room = self.room + self.freeing
         gone: dict[int, int] = {}
         for worker, other in without:
@@ -82,37 +97,37 @@ class Node:
                 gone[slot] = gone.get(slot, 0) + other.share
         free = [slot.free + slot.freeing + gone.get(id(slot), 0) for slot in self.shared]
         room += sum(part == WHOLE for part in free)
-        if piece.share == WHOLE:
-            return room >= piece.slots
-        return room > 0 or any(part >= piece.share for part in free)
+        if plan.share == WHOLE:
+            return room >= plan.slots
+        return room > 0 or any(part >= plan.share for part in free)
 
-    def take(self, worker: int, piece: Piece) -> None:
+    def take(self, worker: int, plan: RolePlan) -> None:
         """Count a worker. A share goes where the least is left."""
-        if piece.share == WHOLE:
-            self.used += piece.slots
+        if plan.share == WHOLE:
+            self.used += plan.slots
             return
-        fitting = [slot for slot in self.shared if slot.free >= piece.share]
+        fitting = [slot for slot in self.shared if slot.free >= plan.share]
         if not fitting:
             fitting = [Shared()]
             self.shared += fitting
             self.used += 1
         slot = self.at[worker] = min(fitting, key=lambda slot: slot.free)
-        slot.free -= piece.share
+        slot.free -= plan.share
 
-    def leave(self, worker: int, piece: Piece, sign: int = 1) -> None:
+    def leave(self, worker: int, plan: RolePlan, sign: int = 1) -> None:
         """What a worker holds is about to be free; `sign` -1: it is gone."""
-        if piece.share == WHOLE:
-            self.freeing += sign * piece.slots
+        if plan.share == WHOLE:
+            self.freeing += sign * plan.slots
         else:
-            self.at[worker].freeing += sign * piece.share
+            self.at[worker].freeing += sign * plan.share
 
-    def give_back(self, worker: int, piece: Piece) -> None:
+    def give_back(self, worker: int, plan: RolePlan) -> None:
         """A worker is gone."""
-        if piece.share == WHOLE:
-            self.used -= piece.slots
+        if plan.share == WHOLE:
+            self.used -= plan.slots
             return
         slot = self.at.pop(worker)
-        slot.free += piece.share
+        slot.free += plan.share
         if slot.free == WHOLE:
             self.shared = [other for other in self.shared if other is not slot]
             self.used -= 1
@@ -141,47 +156,47 @@ class Pool:
                 del self.nodes[name]
         self.total = sum(slots.values())
 
-    def fit(self, piece: Piece, role: str) -> str | None:
+    def fit(self, plan: RolePlan, role: str) -> str | None:
         """The fullest node that has room for a worker of a role; none that is kept for another."""
         kept = {name for other, name in self.kept.items() if other != role}
         if (own := self.kept.get(role)) is not None:
             node = self.nodes.get(own)
-            if node is not None and self._has_room(node, piece):
+            if node is not None and self._has_room(node, plan):
                 return own
-        if piece.share < WHOLE:
-            for name in _fullest(self._by_part, piece.share):
+        if plan.share < WHOLE:
+            for name in _fullest(self._by_part, plan.share):
                 if name not in kept:
                     return name
-        for name in _fullest(self._by_room, piece.slots):
+        for name in _fullest(self._by_room, plan.slots):
             if name not in kept:
                 return name
         return None
 
-    def most(self, piece: Piece) -> int:
+    def most(self, plan: RolePlan) -> int:
         """Workers that all nodes together could hold, if there were no others. Counts nodes."""
-        each = WHOLE // piece.share
-        return sum(each * (node.total // piece.slots) for node in self.nodes.values())
+        each = WHOLE // plan.share
+        return sum(each * (node.total // plan.slots) for node in self.nodes.values())
 
-    def take(self, name: str, worker: int, piece: Piece) -> None:
+    def take(self, name: str, worker: int, plan: RolePlan) -> None:
         """Count a worker on a node."""
         node = self._out(name)
-        node.take(worker, piece)
+        node.take(worker, plan)
         self._in(node)
 
-    def leave(self, name: str, worker: int, piece: Piece) -> None:
+    def leave(self, name: str, worker: int, plan: RolePlan) -> None:
         """A worker is about to go."""
-        self.nodes[name].leave(worker, piece)
+        self.nodes[name].leave(worker, plan)
 
-    def give_back(self, name: str, worker: int, piece: Piece, leaving: bool) -> None:
+    def give_back(self, name: str, worker: int, plan: RolePlan, leaving: bool) -> None:
         """A worker is gone; `leaving`: as was said."""
         node = self._out(name)
         if leaving:
-            node.leave(worker, piece, -1)
-        node.give_back(worker, piece)
+            node.leave(worker, plan, -1)
+        node.give_back(worker, plan)
         self._in(node)
 
-    def _has_room(self, node: Node, piece: Piece) -> bool:
-        return node.room >= piece.slots or (piece.share < WHOLE and node.part >= piece.share)
+    def _has_room(self, node: Node, plan: RolePlan) -> bool:
+        return node.room >= plan.slots or (plan.share < WHOLE and node.part >= plan.share)
 
     def _out(self, name: str) -> Node:
         node = self.nodes.get(name)

@@ -23,8 +23,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from workflows.schedule.crews import ENGINES, Close, Crew, Open, RolePlan, Worker
-from workflows.schedule.nodes import ANYWHERE, WHOLE, Pool, Slots, by_node
+from workflows.schedule.crews import Close, Crew, Open, Worker
+from workflows.schedule.nodes import ANYWHERE, ENGINES, WHOLE, Pool, RolePlan, Slots, by_node
 from workflows.schedule.room import LOOKED_AT, MayGo, Room
 
 FEW = 4

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from workflows.schedule.crews import Crew, RolePlan, Worker
-from workflows.schedule.nodes import Node, Pool
+from workflows.schedule.crews import Crew, Worker
+from workflows.schedule.nodes import Node, Pool, RolePlan
 
 LOOKED_AT = 64
 """Most workers of a role on a node, and most nodes at every decision, that are looked at."""

@@ -27,9 +27,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from workflows.road import StageSpec
-from workflows.schedule.crews import Action, Close, Crew, Open, RolePlan, Run, Worker
+from workflows.schedule.crews import Action, Close, Crew, Open, Run, Worker
 from workflows.schedule.deadlines import ONE_BY_ONE, Deadlines, Late
-from workflows.schedule.nodes import Slots
+from workflows.schedule.nodes import RolePlan, Slots
 from workflows.schedule.placement import Need, Workforce
 from workflows.schedule.queues import ShardExhausted, Shards, Task
 from workflows.schedule.tries import Tries
@@ -107,7 +107,8 @@ class Schedule:
 
     def broken(self, number: int, cause: str) -> bool:
         """The worker is of no use: what runs on it waits again, and what is left of the worker is
-        closed. False where that is known. Raises ShardExhausted."""
+        closed. False where that is known. Raises ShardExhausted.
+        """
         worker = self._staff.workers.get(number)
         if worker is None or worker.closing:
             return False

@@ -1,7 +1,7 @@
 """How much trouble a run puts up with before it asks a person to look.
 
 Items that the rules drop (no wrong path, no agreement) are data, however many; texts of no use are
-the floor's (`workflows.schedule.floor`). Items that were dropped because something is broken are
+the floor's (`actors.workers.yields`). Items that were dropped because something is broken are
 counted against what entered their stage, exceptions among them more strictly: they are our own
 faults.
 

@@ -67,7 +67,8 @@ def settings_of(texts: Iterable[str]) -> dict[str, Any]:
 
 def named_model(text: str) -> dict[str, str]:
     """`model`, and `revision` where one is named, of FOLDER, ORG/NAME[@REVISION], training:NAME or
-    the URL of a stored training."""
+    the URL of a stored training.
+    """
     if Path(text).is_dir():
         return {"model": str(Path(text).resolve())}
     if text.startswith("file:"):

@@ -17,7 +17,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Literal
 
-from actors.workers.contract import ShardResult, process_now
+from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import (
     AGREEMENTS,
@@ -224,9 +224,10 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
             )
 
 
-class ConsensusStage:
+class ConsensusStage(PureStage):
     """Stage `consensus`: thin around `agreement`. A path without a verification ended before,
-    unless nothing on the road verifies: then labels speak alone."""
+    unless nothing on the road verifies: then labels speak alone.
+    """
 
     def __init__(
         self,
@@ -238,7 +239,8 @@ class ConsensusStage:
         executes: bool = True,
     ) -> None:
         """`verified`, `labelled`: whether a stage of the road writes verifications, or labels;
-        `executes`: whether the code of rationales is run."""
+        `executes`: whether the code of rationales is run.
+        """
         self._settings = settings
         self._judge = judge or JudgeSettings()
         self._verified = verified
@@ -287,9 +289,6 @@ class ConsensusStage:
         return ShardResult(
             tuple(judged), (*drops, *lost), {"kept": sum(row.kept for row in judged)}
         )
-
-    async def close(self) -> None:
-        """Nothing to release."""
 
     def _balanced(self, judged: list[Agreement], right: dict[str, bool]) -> list[Agreement]:
         """As many kept paths of one class as of the other, the first ones of each."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from actors.engines.contract import Chat, Engine, Refusal, Sampling
-from actors.workers.contract import Grading, ReadAnswer, ShardResult, process_items
+from actors.engines.contract import Refusal
+from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
@@ -27,60 +27,30 @@ from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.estimation.budgets import budget_of, check_budget
-from workflows.estimation.contract import RolloutBudget
 from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
 from workflows.labels.rule import Unlabelled
 from workflows.labels.support import RIGHT_ANSWER
 from workflows.settings import SMOOTHED, EstimateSettings, StageSettings, sampling_of
-from workflows.stages.kit import Kit, Stage
-
-CompletionChat = Callable[[Problem, str], Chat]
-"""(problem, opening of a solution) -> the chat that continues it."""
-Openings = Callable[[str, Sequence[str]], Sequence[str]]
-"""(a path's text, its steps) -> the opening at each state: what was written before the step, and
-the step's bare header."""
+from workflows.stages.kit import Kit, KitStage, Stage
 
 
-class Completer:
+class Completer(KitStage[StageSettings]):
     """Rolls out states with the completion model."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        grader: Grading,
-        *,
-        chat: CompletionChat,
-        openings: Openings,
-        read_answer: ReadAnswer,
-        budget: RolloutBudget,
-        sampling: Sampling,
-        model: str,
-        seed: int,
-        stage: str = ROLLOUTS.stage,
-        from_policy: bool = False,
-        wrong_only: bool = False,
-    ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
-
-        `stage` tells the seeds of two completers of a run apart; one after `estimate` goes on with
-        the paths that were not dropped there. `from_policy`: the first round of
-        stage `sample` stands for the rollouts of state 0. `wrong_only`: a path whose own answer is
-        right has no rollouts but those of state 0.
+    def __init__(self, kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> None:
+        """`stage` tells the seeds of two completers of a run apart; one after `estimate` goes on
+        with the paths that were not dropped there.
         """
-        self._engine = engine
-        self._grader = grader
-        self._chat = chat
-        self._openings = openings
-        self._read_answer = read_answer
-        self.budget = budget
-        self._sampling = sampling
-        self._model = model
-        self._seed = seed
+        super().__init__(kit)
+        wanted = kit.settings.estimate
         self._stage = stage
-        self._from_policy = from_policy
-        self.wrong_only = wrong_only
+        self._chat = next_chat(kit.settings.sample)
+        self._sampling = sampling_of(wanted)
+        self._budget = budget_of(wanted, kit.settings.label, kit.chain)
+        self._wrong_only = wanted.paths == "wrong"
+        self._from_policy = stage == ROLLOUTS.stage and wanted.start == "policy"
 
     async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
         """Estimate the states of all selected paths of a shard.
@@ -88,7 +58,8 @@ class Completer:
         Drops, per path: `mc_zero_start` where no rollout from the bare problem is right,
         `too_long` where a prefix leaves no room. Raises InfrastructureError.
         """
-        shard = Ledger(self, {problem.problem_id: problem for problem in rows[PROBLEMS]})
+        problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
+        shard = Ledger(self.roll, states, self._spares, self._budget, problems)
         if self._from_policy:
             shard.start_from(first_rounds(rows[PATHS]))
         selected = [path for path in rows[PATHS] if path.selected]
@@ -111,27 +82,15 @@ class Completer:
             },
         )
 
-    async def close(self) -> None:
-        """Stop the engine and the grader."""
-        try:
-            await self._engine.close()
-        finally:
-            await self._grader.close()
-
-    def states(self, path: Path) -> list[State]:
-        """The states of a path from which rollouts may start."""
-        openings = self._openings(path.text, path.steps)
-        return [State(tuple(path.steps[:at]), opening) for at, opening in enumerate(openings)]
-
     async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
         """Rollouts `start` to `start + n - 1` of a state."""
         name = hashlib.sha256("\x1f".join(state.steps).encode()).hexdigest()
-        seed = request_seed(self._seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
-        reply = await self._engine.generate(
+        seed = request_seed(self.kit.seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
+        reply = await self.kit.engine.generate(
             self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
         )
         said = [
-            self._read_answer(done.text) if done.finish_reason == "stop" else None
+            read_answer(done.text) if done.finish_reason == "stop" else None
             for done in reply.completions
         ]
         note_reply(
@@ -140,7 +99,7 @@ class Completer:
         )
         ended = Counter(said)
         answers = sorted(ended, key=lambda answer: (-ended[answer], answer is None, answer or ""))
-        verdicts = await self._grader.grade(problem.answer, answers)
+        verdicts = await self.kit.grader.grade(problem.answer, answers)
         table = tuple(
             AnswerCount(answer, ended[answer], right and answer is not None)
             for answer, right in zip(answers, verdicts, strict=True)
@@ -154,9 +113,9 @@ class Completer:
             seed=seed,
         )
 
-    def spares(self, path: Path) -> bool:
-        """Whether a path gets no rollouts of its own."""
-        return self.wrong_only and path.correct
+    def _spares(self, path: Path) -> bool:
+        """Whether a path gets no rollouts but those of state 0."""
+        return self._wrong_only and path.correct
 
     def _row(
         self, path: Path, state: int, number: int, parts: Sequence[Rollouts], shared: bool
@@ -180,31 +139,18 @@ class Completer:
                 )
             ],
             truncated=sum(part.truncated for part in parts),
-            stop_rule=RIGHT_ANSWER if self.spares(path) else self.budget.stop_rule,
+            stop_rule=RIGHT_ANSWER if self._spares(path) else self._budget.stop_rule,
             shared=shared,
-            model=self._model,
+            model=self.kit.model,
             seed=parts[0].seed,
             tokens=0 if shared else sum(part.tokens for part in parts),
         )
 
 
-def completer(kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> Completer:
-    """The completer of a run, or its prover."""
-    wanted = kit.settings.estimate
-    return Completer(
-        kit.engine,
-        kit.grader(),
-        chat=next_chat(kit.settings.sample),
-        openings=steps.openings,
-        read_answer=read_answer,
-        budget=budget_of(wanted, kit.settings.label, kit.chain),
-        sampling=sampling_of(wanted),
-        model=kit.model,
-        seed=kit.seed,
-        stage=stage,
-        from_policy=stage == ROLLOUTS.stage and wanted.start == "policy",
-        wrong_only=wanted.paths == "wrong",
-    )
+def states(path: Path) -> list[State]:
+    """The states of a path from which rollouts may start."""
+    openings = steps.openings(path.text, path.steps)
+    return [State(tuple(path.steps[:at]), opening) for at, opening in enumerate(openings)]
 
 
 def check_rollouts(settings: StageSettings) -> None:
@@ -219,25 +165,29 @@ def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
     return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
 
 
+ROLLOUT_TOKENS = "stages.estimate.max_tokens"
 ESTIMATE = Stage(
     rows=ROLLOUTS,
     role="completer",
     reads=(PROBLEMS, PATHS),
+    solves=True,
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
     settings=EstimateSettings,
     check=check_rollouts,
     redone=rolled_anew,
     drops=(Unlabelled.MC_ZERO_START, *Refusal),
-    make=completer,
+    make=Completer,
 )
 PROVER = Stage(
     rows=PROVED,
     role="prover",
     reads=(PROBLEMS, PATHS, ROLLOUTS),
+    solves=True,
+    longest=ROLLOUT_TOKENS,
     says="rolls out from the same states with another model",
     also=(ROLLOUTS.stage,),
     check=check_rollouts,
     redone=rolled_anew,
     drops=(Unlabelled.MC_ZERO_START, *Refusal),
-    make=partial(completer, stage=PROVED.stage),
+    make=partial(Completer, stage=PROVED.stage),
 )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from actors.workers.contract import ShardResult, process_now
+from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
@@ -27,12 +27,13 @@ from workflows.stages.consensus import VERIFIED
 from workflows.stages.kit import Kit, Stage
 
 
-class ExportStage:
+class ExportStage(PureStage):
     """Stage `export`: thin around `example_of`."""
 
     def __init__(self, run: str, models: Mapping[str, str], *, executes: bool = True) -> None:
         """`models`: the identity of the model of each role (policy, completer, rationale...);
-        `executes`: whether the code of rationales is run."""
+        `executes`: whether the code of rationales is run.
+        """
         self._run = run
         self._models = models
         self._executes = executes
@@ -69,9 +70,6 @@ class ExportStage:
         steps = sum(len(example.labels) for example in examples)
         counts = {"steps": steps, **counts_of(rows[RATIONALES], examples)}
         return ShardResult(tuple(examples), tuple(drops), counts)
-
-    async def close(self) -> None:
-        """Nothing to release."""
 
 
 def _exporter(kit: Kit[StageSettings]) -> ExportStage:

@@ -6,10 +6,10 @@ and the sandbox's own trouble is retried from the start of the solution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from actors.sandbox.contract import Execution, Limits, Rejected, Sandbox
+from actors.sandbox.contract import Rejected
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from storage.rows.kinds import FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
@@ -18,37 +18,13 @@ from storage.runs.specs import Difference, Spec
 from workflows.formats.paper_form import PaperForm
 from workflows.judging.formal import Informal, in_words, programs
 from workflows.settings import StageSettings
-from workflows.stages.judge import Entering, entering
-from workflows.stages.kit import Kit, Stage
-
-Programs = Callable[[str, Sequence[str]], list[str]]
-"""(problem, steps) -> a program per step. Raises ItemError where there is none."""
-Told = Callable[[Execution, Limits], tuple[str, str]]
-"""Execution -> (its output, the block that shows it)."""
-
-ATTEMPTS = 3
-"""Tries of one solution when its sandbox is lost."""
+from workflows.stages.code_loop import run_block
+from workflows.stages.judge import entering
+from workflows.stages.kit import KitStage, Stage
 
 
-class FormalVerifier:
+class FormalVerifier(KitStage[StageSettings]):
     """Runs the programs of every path's steps."""
-
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        *,
-        programs: Programs,
-        in_words: Callable[[str], str],
-        told: Told,
-        entering: Entering,
-        limits: Limits,
-    ) -> None:
-        self._sandbox = sandbox
-        self._programs = programs
-        self._in_words = in_words
-        self._told = told
-        self._entering = entering
-        self._limits = limits
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Prove or refute every step of a shard's paths.
@@ -58,36 +34,28 @@ class FormalVerifier:
         problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
 
         async def one(path: Path) -> list[Rationale]:
-            programs = self._programs(problems[path.problem_id], path.steps)
-            return [await retried_item(partial(self._prove, path, programs), ATTEMPTS)]
+            asked = programs(problems[path.problem_id], path.steps)
+            return [await retried_item(partial(self._prove, path, asked))]
 
-        made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)
+        paths = entering(rows, self.kit.reads(LABELS))
+        made, drops = await process_items(paths, lambda path: path.path_id, one)
         return ShardResult(
             tuple(made), tuple(drops), {"code_runs": sum(len(row.executions) for row in made)}
         )
 
-    async def close(self) -> None:
-        """Stop the sandbox."""
-        await self._sandbox.close()
-
     async def _prove(self, path: Path, programs: Sequence[str]) -> Rationale:
         executions: list[CodeRun] = []
         verifications: list[str] = []
-        async with Interpreter(self._sandbox, path.path_id) as interpreter:
+        form = PaperForm(self.kit.settings.rationalize.output_chars)
+        async with Interpreter(self.kit.sandbox, path.path_id) as interpreter:
             for step, program in enumerate(programs):
-                execution = await interpreter.run(program, self._limits)
-                output, block = self._told(execution, self._limits)
-                executions.append(
-                    CodeRun(
-                        step, program, output, str(execution.verdict),
-                        execution.wall_s, execution.queued_s,
-                    )
-                )  # fmt: skip
+                run, block = await run_block(form, interpreter, step, program, self.kit.limits)
+                executions.append(run)
                 verifications.append(f"```python\n{program}\n```\n{block}".rstrip("\n"))
         return Rationale(
             path_id=path.path_id,
             problem_id=path.problem_id,
-            analyses=[self._in_words(step) for step in path.steps],
+            analyses=[in_words(step) for step in path.steps],
             verifications=verifications,
             executions=executions,
             votes=[],
@@ -98,17 +66,6 @@ class FormalVerifier:
             seed=0,
             tokens=0,
         )
-
-
-def _prover(kit: Kit[StageSettings]) -> FormalVerifier:
-    return FormalVerifier(
-        kit.sandbox,
-        programs=programs,
-        in_words=in_words,
-        told=PaperForm(kit.settings.rationalize.output_chars).code_output,
-        entering=entering(kit.reads(LABELS)),
-        limits=kit.limits,
-    )
 
 
 def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
@@ -131,5 +88,5 @@ FORMALIZE = Stage(
   that it could not read were dropped, and whatever else a step says was not judged.
 """,
     drops=(*Informal, *Rejected),
-    make=_prover,
+    make=FormalVerifier,
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from actors.workers.contract import Grading, ShardResult, process_items
+from actors.workers.contract import PureStage, ShardResult, process_items
 from storage.errors import InputError, ItemError
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import GivenSolutions, Path, Problem
@@ -20,7 +20,7 @@ from workflows.formats import steps
 from workflows.formats.steps import flaw
 from workflows.sampling.quota import Unsampled
 from workflows.settings import StageSettings
-from workflows.stages.kit import Kit, Stage
+from workflows.stages.kit import KitStage, Stage
 from workflows.stages.sample import counts
 
 
@@ -31,22 +31,16 @@ class Ungiven(StrEnum):
     """`solutions` has none of it."""
 
 
-class Giver:
+class Giver(PureStage):
     """Stage `given`: its shards are there before any worker is."""
 
     async def run(self, rows: ShardRows) -> ShardResult[GivenSolutions]:
         """Raises InputError: whoever started the run did not come to the end."""
         raise InputError("the run was interrupted while its solutions were stored: start it again")
 
-    async def close(self) -> None:
-        """Nothing to release."""
 
-
-class SolutionTaker:
+class SolutionTaker(KitStage[StageSettings]):
     """Stage `sample` of given solutions."""
-
-    def __init__(self, grader: Grading) -> None:
-        self._grader = grader
 
     async def run(self, rows: ShardRows) -> ShardResult[Path]:
         """A path of every solution, a drop for a problem of which none is whole.
@@ -67,13 +61,9 @@ class SolutionTaker:
         paths = tuple(path for problem in entered for path in made.get(problem.problem_id, ()))
         return ShardResult(paths, tuple(drops), counts(paths, drops))
 
-    async def close(self) -> None:
-        """Stop the grader."""
-        await self._grader.close()
-
     async def _paths(self, problem: Problem, given: GivenSolutions) -> list[Path]:
         answers = [solution.answer for solution in given.solutions]
-        verdicts = await self._grader.grade(problem.answer, answers)
+        verdicts = await self.kit.grader.grade(problem.answer, answers)
         first_with: dict[str, str] = {}
         paths = []
         for index, (solution, right) in enumerate(zip(given.solutions, verdicts, strict=True)):
@@ -103,10 +93,6 @@ class SolutionTaker:
         return paths
 
 
-def _taker(kit: Kit[StageSettings]) -> SolutionTaker:
-    return SolutionTaker(kit.grader())
-
-
 GIVE = Stage(
     rows=GIVEN,
     role="cpu",
@@ -122,6 +108,6 @@ TAKE = Stage(
     says="takes the solutions that were given, and grades their answers",
     passed="given",
     drops=(Unsampled.NO_VALID_PATH,),
-    make=_taker,
+    make=SolutionTaker,
 )
 """What `sample` is on a road with `given`."""

@@ -10,58 +10,31 @@ paid for becomes a row, readable or not, so that votes can be counted again in a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-from actors.engines.contract import Chat, Completion, Engine, Refusal, Sampling
+from actors.engines.contract import Chat, Completion, Refusal
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Judgement, Path, Problem
 from storage.runs.specs import Difference, Spec
-from storage.seeds import request_seed
 from workflows.judging.ballots import read
 from workflows.judging.references import check_references
 from workflows.judging.seats import Opinion, Seat, Unjudged, panel
 from workflows.settings import JudgeSettings, StageSettings, sampling_of
-from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
-
-Entering = Callable[[ShardRows], Sequence[Path]]
-"""The paths that enter a stage."""
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, Stage
 
 
-class Judge:
+class Judge(KitStage[StageSettings]):
     """Asks a panel about every path."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        panel: Sequence[Seat],
-        votes: int,
-        meta: bool,
-        only_wrong: bool,
-        readable: Callable[[Judgement], bool],
-        entering: Entering,
-        sampling: Sampling,
-        model: str,
-        seed: int,
-    ) -> None:
-        """`votes`: verifications per seat; `meta`: each is criticised and written again;
-        `only_wrong`: paths whose own answer is right are not judged (`right_answer`); `readable`:
-        whether a verification says anything."""
-        self._engine = engine
-        self._panel = panel
-        self._votes = votes
-        self._meta = meta
-        self._only_wrong = only_wrong
-        self._readable = readable
-        self._entering = entering
-        self._sampling = sampling
-        self._model = model
-        self._seed = seed
+    def __init__(self, kit: Kit[StageSettings]) -> None:
+        super().__init__(kit)
+        self._asked = kit.settings.judge
+        self._panel = panel(self._asked)
+        self._sampling = sampling_of(self._asked)
 
     async def run(self, rows: ShardRows) -> ShardResult[Judgement]:
         """Judge the paths of a shard.
@@ -72,13 +45,15 @@ class Judge:
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
 
         async def one(path: Path) -> list[Judgement]:
-            if self._only_wrong and path.correct:
+            if self._asked.paths == "wrong" and path.correct:
                 raise ItemError(Unjudged.RIGHT_ANSWER)
             problem = problems[path.problem_id]
             parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
             return [row for part in parts for row in part]
 
-        made, drops = await process_items(self._entering(rows), lambda path: path.path_id, one)
+        made, drops = await process_items(
+            entering(rows, self.kit.reads(LABELS)), lambda path: path.path_id, one
+        )
         return ShardResult(
             tuple(made),
             tuple(drops),
@@ -89,15 +64,11 @@ class Judge:
             },
         )
 
-    async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
-
     async def _ask(self, problem: Problem, path: Path, seat: Seat) -> list[Judgement]:
         """All that one seat says of a path, in the order of its verifications."""
         chat = seat.chat(problem, path.steps)
-        verified = await self._generate(chat, path, seat, 0, "verify", self._votes)
-        if not self._meta:
+        verified = await self._generate(chat, path, seat, 0, "verify", self._asked.votes)
+        if self._asked.aggregator != "meta_critique":
             return verified
         revised = await asyncio.gather(
             *(self._revise(problem, path, seat, first) for first in verified)
@@ -118,8 +89,8 @@ class Judge:
         self, chat: Chat, path: Path, seat: Seat, number: int, turn: str, count: int
     ) -> list[Judgement]:
         item = f"{path.path_id}\x1f{seat.prompt}\x1f{seat.sees}\x1f{turn}"
-        seed = request_seed(self._seed, JUDGEMENTS.stage, item, number)
-        reply = await self._engine.generate(chat, replace(self._sampling, n=count, seed=seed))
+        seed = self.kit.seed_of(item, number)
+        reply = await self.kit.engine.generate(chat, replace(self._sampling, n=count, seed=seed))
 
         def row(offset: int, said: Completion) -> Judgement:
             text = said.after(chat.prefill)
@@ -138,8 +109,8 @@ class Judge:
                 index=opinion.index,
                 text=text,
                 finish_reason=said.finish_reason,
-                model=self._model,
-                seed=request_seed(self._seed, JUDGEMENTS.stage, item, number + offset),
+                model=self.kit.model,
+                seed=self.kit.seed_of(item, number + offset),
                 tokens=said.tokens,
             )
 
@@ -149,45 +120,23 @@ class Judge:
         return rows
 
     def _flaw(self, row: Judgement) -> str | None:
-        if self._readable(row):
+        if says_something(self._asked, row):
             return None
         return "truncated" if row.finish_reason != "stop" else "unreadable"
 
 
-def entering(labelled: bool) -> Entering:
+def entering(rows: ShardRows, labelled: bool) -> list[Path]:
     """The paths that are verified: the selected ones, or those of them that are labelled."""
-
-    def paths(rows: ShardRows) -> Sequence[Path]:
-        known = {row.path_id for row in rows[LABELS]}
-        return [
-            path
-            for path in rows[PATHS]
-            if path.selected and (not labelled or path.path_id in known)
-        ]
-
-    return paths
+    known = {row.path_id for row in rows[LABELS]}
+    return [
+        path for path in rows[PATHS] if path.selected and (not labelled or path.path_id in known)
+    ]
 
 
 def says_something(settings: JudgeSettings, row: Judgement) -> bool:
     """Whether a verification gives labels, of which the judge itself named any."""
     named = row.index is not None or any(verdict is not None for verdict in row.verdicts)
     return named and read(row, settings, len(row.verdicts)) is not None
-
-
-def _judge(kit: Kit[StageSettings]) -> Judge:
-    wanted = kit.settings.judge
-    return Judge(
-        kit.engine,
-        panel=panel(wanted),
-        votes=wanted.votes,
-        meta=wanted.aggregator == "meta_critique",
-        only_wrong=wanted.paths == "wrong",
-        readable=partial(says_something, wanted),
-        entering=entering(kit.reads(LABELS)),
-        sampling=sampling_of(wanted),
-        model=kit.model,
-        seed=kit.seed,
-    )
 
 
 def _check(settings: StageSettings) -> None:
@@ -215,6 +164,7 @@ JUDGE = Stage(
     without=(LABELS,),
     names_only=(LABELS,),
     verifies=True,
+    remedy=f"the judge does not keep the form of a verdict: {TEMPLATE}, or take a stronger one",
     says="verifies every path without code, by a panel of prompts",
     settings=JudgeSettings,
     check=_check,
@@ -226,5 +176,5 @@ JUDGE = Stage(
 """,
     lacks=HARD_STEPS_ARE_RARE,
     drops=(*Unjudged, *Refusal),
-    make=_judge,
+    make=Judge,
 )

@@ -8,20 +8,23 @@ and a record; `workflows.stages` lists those of ours, and installed packages bri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
+from actors.grading.pool import Grader
 from actors.sandbox.contract import Limits, Sandbox
-from actors.workers.contract import Grading, Processor
+from actors.workers.contract import Processor
 from storage.bounds import STRICT
 from storage.rows.kinds import Rows
 from storage.rows.records import Problem
 from storage.runs.specs import Difference, Spec
-from workflows.answers.grading import grader
+from storage.seeds import request_seed
 from workflows.estimation.posterior import Chain
+from workflows.formats.steps import Flaw
 from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
 
@@ -30,6 +33,23 @@ HARD_STEPS_ARE_RARE = """\
   steps are rarer here than among the sampled solutions.
 """
 """What a dataset lacks of which a model verified the paths."""
+TEMPLATE = "compare its chat template with the one that it was trained with"
+ENDLESS = (
+    "the model does not come to an end: compare its chat template and its end-of-text tokens with "
+    "those that it was trained with, or raise `{}`"
+)
+UNSTEPPED = (
+    f"the model does not write `Step 2:` and so on: {TEMPLATE}, show it `stages.sample.examples`, "
+    "or take a model that can"
+)
+UNSOLVED: Mapping[str, str] = {
+    Flaw.NO_BOX: f"the model does not end with \\boxed{{}}: {TEMPLATE}, see what "
+    "`stages.sample.system` asks of it, show it `stages.sample.examples`, or take a model that can",
+    Flaw.ONE_STEP: UNSTEPPED,
+    Flaw.STEP_GAP: UNSTEPPED,
+    Flaw.EMPTY_STEP: UNSTEPPED,
+}
+"""Flaw of a solution -> what to change."""
 
 
 class Seeded(Protocol):
@@ -59,6 +79,7 @@ class Kit(Generic[Settings]):
     """What budget and labels need of the run's pilot."""
     opened: Engine | None = None
     box: Sandbox | None = None
+    graded_by: Grader | None = None
 
     @property
     def engine(self) -> Engine:
@@ -95,13 +116,38 @@ class Kit(Generic[Settings]):
         spell: Spell | None = getattr(self.engine, "spell", None)
         return spell
 
-    def grader(self: Kit[StageSettings]) -> Grading:
-        """What compares answers."""
-        return grader(self.settings.answers)
+    @property
+    def grader(self) -> Grader:
+        """What compares answers. Raises ValueError where the run has none."""
+        if self.graded_by is None:
+            raise ValueError(f"stage {self.spec.name} needs a grader")
+        return self.graded_by
+
+    def seed_of(self, item: str, start: int = 0) -> int:
+        """Seed of a request of the stage: of sample `start` of an item."""
+        return request_seed(self.seed, self.spec.name, item, start)
 
     def reads(self, kind: Rows[Any]) -> bool:
         """Whether the stage reads these rows on the run's road."""
         return kind.stage in self.spec.reads
+
+    async def close(self) -> None:
+        """Stop the engine, the sandbox and the grader. Idempotent."""
+        async with AsyncExitStack() as last_first:
+            for part in (self.graded_by, self.box, self.opened):
+                if part is not None:
+                    last_first.push_async_callback(part.close)
+
+
+class KitStage(Generic[Settings]):
+    """A stage that is made of a kit, and closes what that holds."""
+
+    def __init__(self, kit: Kit[Settings]) -> None:
+        self.kit = kit
+
+    async def close(self) -> None:
+        """Stop what the stage works with."""
+        await self.kit.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +183,12 @@ class Stage:
     """Of these, just one must stand before it."""
     names_only: tuple[Rows[Any], ...] = ()
     """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
+    solves: bool = False
+    """Whether its texts are solutions."""
+    remedy: str = TEMPLATE
+    """What a person is told to change where its model keeps another form than it is asked for."""
+    longest: str = ""
+    """The setting of its longest text; empty: its own `max_tokens`."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
     verifies: bool = False
@@ -161,6 +213,12 @@ class Stage:
     def name(self) -> str:
         """Its name on roads, in stores and in settings."""
         return self.rows.stage
+
+    def advice(self, flaw: str) -> str:
+        """What to change where most of its texts have a flaw."""
+        if flaw == Flaw.TRUNCATED:
+            return ENDLESS.format(self.longest or f"stages.{self.name}.max_tokens")
+        return UNSOLVED.get(flaw, self.remedy) if self.solves else self.remedy
 
     @property
     def groups(self) -> tuple[str, ...]:

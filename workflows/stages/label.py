@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from actors.workers.contract import ShardResult, process_now
+from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
@@ -134,7 +134,7 @@ def _implied(
     return 1.0 if rules == {"binary_search"} and lives else None
 
 
-class LabelStage:
+class LabelStage(PureStage):
     """Stage `label`: thin around `path_labels`."""
 
     def __init__(self, settings: LabelSettings, chain: Chain | None = None) -> None:
@@ -179,9 +179,6 @@ class LabelStage:
                 "ended_before": len(selected) - len(going_on),
             },
         )
-
-    async def close(self) -> None:
-        """Nothing to release."""
 
 
 def by_path(rollouts: Sequence[StateRollouts]) -> dict[str, list[StateRollouts]]:

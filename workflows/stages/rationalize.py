@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 
-from actors.engines.contract import Engine, Refusal, Sampling
-from actors.sandbox.contract import Limits, Rejected, Sandbox
+from actors.engines.contract import Refusal
+from actors.sandbox.contract import Rejected
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
@@ -29,15 +30,25 @@ from workflows.formats.paper_form import PaperForm
 from workflows.formats.rationale import Unreadable
 from workflows.formats.worked_examples import rationale_turns
 from workflows.settings import RationalizeSettings, StageSettings, sampling_of
-from workflows.stages.kit import HARD_STEPS_ARE_RARE, Kit, Stage
-from workflows.writing.code_loop import Budget, CodeLoop, Unwritten, seed_of
-from workflows.writing.draft import Draft
-from workflows.writing.form import RationaleForm, Solution, solutions_of
+from workflows.stages.code_loop import execute, run_block, write_and_run
+from workflows.stages.draft import Draft, Solution, solutions_of
+from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, Stage
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
+CUTS = 3
+"""How often what can't stay is cut off before a rationale is dropped."""
 RESUMES = 2
 """How often a rationale of another form is taken up again behind its last good paragraph."""
+
+
+class Unwritten(StrEnum):
+    """Why a rationale is not finished; closed."""
+
+    TRUNCATED = "truncated"
+    """It reaches the limit of tokens (`stages.rationalize.total_tokens`)."""
+    TOO_MANY_CODE_ROUNDS = "too_many_code_rounds"
+    """It has more code blocks than may be run (`stages.rationalize.code_rounds`)."""
 
 
 @dataclass(slots=True)
@@ -50,35 +61,22 @@ class _Spent:
     """Path -> texts that were dropped, in the order of their attempts."""
 
 
-class RationaleWriter:
+class RationaleWriter(KitStage[StageSettings]):
     """Writes verifications with the rationale model and a sandbox."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        sandbox: Sandbox,
-        *,
-        form: RationaleForm,
-        sampling: Sampling,
-        budget: Budget,
-        limits: Limits,
-        model: str,
-        seed: int,
-        labelled: bool = True,
-    ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens of one call.
-
-        `labelled`: whether only labelled paths enter; else all that are selected.
-        """
-        self._labelled = labelled
-        self._engine = engine
-        self._sandbox = sandbox
-        self._form = form
-        self._sampling = sampling
-        self._budget = budget
-        self._model = model
-        self._loop = CodeLoop(engine, sandbox, form, sampling, budget, limits, seed)
-        self._seed = seed
+    def __init__(self, kit: Kit[StageSettings]) -> None:
+        super().__init__(kit)
+        self._asked = wanted = kit.settings.rationalize
+        self._form = PaperForm(
+            wanted.output_chars,
+            wanted.state_verdict,
+            wanted.require_code,
+            wanted.system,
+            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code),
+        )
+        self._sampling = sampling_of(wanted)
+        self._votes_decide = "judge" in kit.settings.consensus.sources
+        """A path without any readable vote is then of no use."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
@@ -93,7 +91,7 @@ class RationaleWriter:
         async def one(solution: Solution) -> list[Rationale]:
             return [await self._verify(solution, spent)]
 
-        solutions = solutions_of(rows, self._labelled)
+        solutions = solutions_of(rows, self.kit.reads(LABELS))
         written, drops = await process_items(solutions, lambda solution: solution.path_id, one)
         stands = {row.path_id: [row] for row in written}
         names = [solution.path_id for solution in solutions]
@@ -111,32 +109,23 @@ class RationaleWriter:
             },
         )
 
-    async def close(self) -> None:
-        """Stop the engine and the sandbox."""
-        try:
-            await self._engine.close()
-        finally:
-            await self._sandbox.close()
-
     async def _verify(self, solution: Solution, spent: _Spent) -> Rationale:
-        for attempt in range(self._budget.attempts - 1):
+        for attempt in range(self._asked.attempts - 1):
             try:
                 return await self._attempt(solution, attempt, spent)
             except ItemError:
                 continue  # only the last try's reason is counted
-        return await self._attempt(solution, self._budget.attempts - 1, spent)
+        return await self._attempt(solution, self._asked.attempts - 1, spent)
 
     async def _attempt(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
-        return await retried_item(
-            partial(self._write, solution, attempt, spent), self._budget.sandbox_attempts
-        )
+        return await retried_item(partial(self._write, solution, attempt, spent))
 
     async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
         draft = Draft(self._form.chat(solution.problem, solution.steps))
         try:
             row = await self._written(draft, solution, attempt)
-            unheard = self._budget.heard and not any(vote is not None for vote in row.votes)
-            note_reply([Text(solution.path_id, row.text, "no_vote" if unheard else None)])
+            heard = not self._votes_decide or any(vote is not None for vote in row.votes)
+            note_reply([Text(solution.path_id, row.text, None if heard else "no_vote")])
             return row
         except ItemError as error:
             if draft.calls:
@@ -151,16 +140,16 @@ class RationaleWriter:
 
     async def _written(self, draft: Draft, solution: Solution, attempt: int) -> Rationale:
         key = f"{solution.path_id}/{attempt}"
-        async with Interpreter(self._sandbox, key) as interpreter:
+        async with Interpreter(self.kit.sandbox, key) as interpreter:
             item = f"{solution.path_id}\x1f{attempt}"
             await self._drafted(draft, interpreter, item, len(solution.steps))
             while self._taken_up(draft, len(solution.steps)):
                 await self._drafted(draft, interpreter, item, len(solution.steps))
         analyses, verifications = self._read(draft, len(solution.steps))
         executions: list[CodeRun] = []
-        if self._budget.execute:
+        if self._asked.execute:
             shown = self._form.shown_code(analyses, verifications)
-            executions = await self._loop.as_shown(shown, draft, key)
+            executions = await self._as_shown(shown, draft, key)
             self._form.check_executed(analyses, verifications, executions)
         votes = await self._votes(draft, solution, attempt)
         strict = not draft.forgiven and self._form.is_strict(draft.text, len(solution.steps))
@@ -186,10 +175,10 @@ class RationaleWriter:
             text=draft.text,
             code_rounds=len(draft.seen),
             finish_reason="stop",
-            model=self._model,
-            seed=seed_of(self._seed, f"{solution.path_id}\x1f{attempt}", "0"),
+            model=self.kit.model,
+            seed=self.kit.seed_of(f"{solution.path_id}\x1f{attempt}\x1f0"),
             tokens=draft.tokens,
-            executed=self._budget.execute,
+            executed=self._asked.execute,
             attempt=attempt,
         )
 
@@ -225,7 +214,7 @@ class RationaleWriter:
     async def _drafted(self, draft: Draft, interpreter: Interpreter, item: str, steps: int) -> None:
         """Written; a conclusion that never ends, and is not read, costs nothing but its tokens."""
         try:
-            await self._loop.write(draft, interpreter, item)
+            await self._wrote(draft, interpreter, item)
         except ItemError as error:
             spent = error.reason in tuple(Unwritten)
             done = self._form.concluded(draft.text, steps) if spent else None
@@ -233,49 +222,91 @@ class RationaleWriter:
                 raise
             self._cut_back(draft, *done)
 
+    async def _wrote(self, draft: Draft, interpreter: Interpreter, item: str) -> None:
+        """Write until the model ends its thinking, with code run in between.
+
+        Raises ItemError `truncated` at the limit of all calls together.
+        """
+        stops = (*self._form.stops, self._form.output_stop)
+        stops = stops if self._asked.execute else self._form.stops
+
+        async def go_on() -> bool:
+            room = self._asked.total_tokens - draft.size
+            if room <= 0:
+                raise ItemError(Unwritten.TRUNCATED, f"{draft.size} tokens in {draft.calls} calls")
+            reply = await self.kit.engine.generate(
+                replace(draft.chat, prefill=draft.text),
+                replace(
+                    self._sampling,
+                    n=1,
+                    max_tokens=min(self._sampling.max_tokens, room),
+                    stop=stops,
+                    include_stop=True,
+                    seed=self.kit.seed_of(f"{item}\x1f{draft.calls}"),
+                ),
+            )
+            (written,) = reply.completions
+            draft.extend(written, reply.prompt_tokens)
+            ends = (None, self._form.thinking_stop)
+            return written.finish_reason == "stop" and written.stop_string in ends
+
+        async def run(code: str) -> None:
+            if len(draft.seen) >= self._asked.code_rounds:
+                raise ItemError(Unwritten.TOO_MANY_CODE_ROUNDS, f"{self._asked.code_rounds} blocks")
+            step = self._form.step_of(draft.text)
+            await execute(draft, self._form, interpreter, step, code, self.kit.limits)
+            draft.seen.append(code)
+
+        def cut() -> None:
+            draft.cuts += 1
+            draft.forgiven = True
+            if draft.cuts > CUTS:
+                raise ItemError(Unreadable.NOT_EXECUTED, draft.cut_back)
+
+        await write_and_run(draft, self._form, go_on, run if self._asked.execute else None, cut)
+
+    async def _as_shown(
+        self, shown: Sequence[tuple[int, str, str]], draft: Draft, key: str
+    ) -> list[CodeRun]:
+        """The executions of the blocks that are shown, in the order in which they are shown.
+
+        Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
+        ItemError `not_executed` where one then prints something else than what is shown.
+        """
+        if [code for _, code, _ in shown] == draft.seen:
+            pairs = zip(draft.executions, shown, strict=True)
+            return [replace(run, step=step) for run, (step, _, _) in pairs]
+        again: list[CodeRun] = []
+        try:
+            async with Interpreter(self.kit.sandbox, f"{key}/replay") as interpreter:
+                for step, code, output in shown:
+                    run, _ = await run_block(self._form, interpreter, step, code, self.kit.limits)
+                    again.append(run)
+                    if run.output.rstrip("\n") != output:
+                        raise ItemError(
+                            Unreadable.NOT_EXECUTED,
+                            f"paragraph {step + 1}: run again in the order of the paragraphs, the "
+                            "code block prints something else",
+                        )
+        finally:
+            draft.replayed += len(again)
+        return again
+
     async def _votes(self, draft: Draft, solution: Solution, attempt: int) -> list[int | None]:
         """Ask for the index of the first wrong step, several times in one request."""
-        reply = await self._engine.generate(
+        reply = await self.kit.engine.generate(
             replace(draft.chat, prefill=self._form.conclude(draft.text), thought_ends=True),
             replace(
                 self._sampling,
-                n=self._budget.votes,
+                n=self._asked.votes,
                 max_tokens=VOTE_TOKENS,
                 stop=(self._form.vote_stop,),
                 include_stop=False,
-                seed=seed_of(self._seed, f"{solution.path_id}\x1f{attempt}", "vote"),
+                seed=self.kit.seed_of(f"{solution.path_id}\x1f{attempt}\x1fvote"),
             ),
         )
         draft.tokens += sum(vote.tokens for vote in reply.completions)
         return [self._form.vote(vote.text, len(solution.steps)) for vote in reply.completions]
-
-
-def _writer(kit: Kit[StageSettings]) -> RationaleWriter:
-    wanted = kit.settings.rationalize
-    return RationaleWriter(
-        kit.engine,
-        kit.sandbox,
-        form=PaperForm(
-            wanted.output_chars,
-            wanted.state_verdict,
-            wanted.require_code,
-            wanted.system,
-            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code),
-        ),
-        labelled=kit.reads(LABELS),
-        sampling=sampling_of(wanted),
-        budget=Budget(
-            total_tokens=wanted.total_tokens,
-            code_rounds=wanted.code_rounds,
-            execute=wanted.execute,
-            votes=wanted.votes,
-            heard="judge" in kit.settings.consensus.sources,
-            attempts=wanted.attempts,
-        ),
-        limits=kit.limits,
-        model=kit.model,
-        seed=kit.seed,
-    )
 
 
 RATIONALIZE = Stage(
@@ -286,6 +317,9 @@ RATIONALIZE = Stage(
     names_only=(LABELS,),
     runs_code=True,
     verifies=True,
+    remedy=f"the rationale model does not keep the form of a verification: {TEMPLATE}, show it "
+    "`stages.rationalize.examples`, or take a stronger one",
+    longest="stages.rationalize.total_tokens",
     says="writes an analysis and Python that is run for every step, and judges by them",
     settings=RationalizeSettings,
     passed="with a readable rationale",
@@ -295,5 +329,5 @@ RATIONALIZE = Stage(
 """,
     lacks=HARD_STEPS_ARE_RARE,
     drops=(*Unreadable, *Unwritten, *Refusal, *Rejected),
-    make=_writer,
+    make=RationaleWriter,
 )

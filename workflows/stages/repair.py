@@ -9,12 +9,11 @@ path wrote after it; every replacement that was tried is stored with its counts.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 
-from actors.engines.contract import Chat, Engine, Refusal, Sampling
+from actors.engines.contract import Refusal, Sampling
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import note_reading
 from storage.errors import ItemError
@@ -29,17 +28,13 @@ from storage.rows.kinds import (
 )
 from storage.rows.records import Agreement, Drop, Intervention, Path, Problem
 from storage.runs.specs import Difference, Spec
-from storage.seeds import request_seed
 from workflows.estimation.ledger import State
 from workflows.formats.steps import opening
 from workflows.judging.references import check_references
 from workflows.judging.seats import Unjudged, repair_chat
 from workflows.settings import RepairSettings, StageSettings
-from workflows.stages.estimate import check_rollouts, completer, rolled_anew
-from workflows.stages.kit import Kit, Stage
-
-RepairChat = Callable[[Problem, Sequence[str], str], Chat]
-"""(problem, right steps, the wrong one) -> the chat that asks for another."""
+from workflows.stages.estimate import ROLLOUT_TOKENS, Completer, check_rollouts, rolled_anew
+from workflows.stages.kit import TEMPLATE, KitStage, Stage
 
 
 class Unrepaired(StrEnum):
@@ -64,14 +59,8 @@ class Unhelpful(StrEnum):
     """Too few continuations of it are right (`stages.repair.successes`)."""
 
 
-class Repairer:
+class Repairer(KitStage[StageSettings]):
     """Asks for one replacement per kept path with a wrong step."""
-
-    def __init__(self, engine: Engine, *, chat: RepairChat, sampling: Sampling, seed: int) -> None:
-        self._engine = engine
-        self._chat = chat
-        self._sampling = sampling
-        self._seed = seed
 
     async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
         """A replacement for the first wrong step of every kept path.
@@ -93,15 +82,15 @@ class Repairer:
         made, drops = await process_items(kept, lambda row: row.path_id, one)
         return ShardResult(tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)})
 
-    async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
-
     async def _ask(self, problem: Problem, path: Path, step: int) -> Intervention:
         prefix, wrong = path.steps[:step], path.steps[step]
-        seed = request_seed(self._seed, REPAIRED.stage, path.path_id, 0)
-        chat = self._chat(problem, prefix, wrong)
-        reply = await self._engine.generate(chat, replace(self._sampling, n=1, seed=seed))
+        wanted, seed = self.kit.settings.repair, self.kit.seed_of(path.path_id)
+        sampling = Sampling(
+            temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens,
+            n=1, seed=seed,
+        )  # fmt: skip
+        chat = repair_chat(wanted.sees, problem, prefix, wrong)
+        reply = await self.kit.engine.generate(chat, sampling)
         written = reply.completions[0]
         replacement = written.text.strip()
         with note_reading(path.path_id, written.text):
@@ -130,48 +119,23 @@ class Repairer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What the continuations of a prefix came to."""
-
-    n: int
-    c: int
-    tokens: int
-    seed: int
-
-
-Continue = Callable[[Problem, tuple[str, ...], int], Awaitable[Trial]]
-"""(problem, steps so far, how many) -> what became of so many continuations."""
-
-
-class Retrial:
+class Retrial(KitStage[StageSettings]):
     """Continues after each replacement."""
-
-    def __init__(
-        self,
-        go_on: Continue,
-        close: Callable[[], Awaitable[None]],
-        *,
-        continuations: int,
-        successes: int,
-    ) -> None:
-        """`close` stops what `go_on` runs on."""
-        self._go_on = go_on
-        self._close = close
-        self._continuations = continuations
-        self._successes = successes
 
     async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
         """Try every replacement of a shard: rows for all, a drop `no_success` for each that fails.
 
-        Raises InfrastructureError.
+        The continuations are the rollouts that `estimate` would make of the same states. Raises
+        InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
+        wanted, rolling = self.kit.settings.repair, Completer(self.kit)
 
         async def one(row: Intervention) -> list[Intervention]:
             steps = (*row.prefix, row.replacement)
-            trial = await self._go_on(problems[row.problem_id], steps, self._continuations)
-            kept = trial.c >= self._successes
+            start = State(steps, opening(steps))
+            trial = await rolling.roll(problems[row.problem_id], start, 0, wanted.continuations)
+            kept = trial.c >= wanted.successes
             return [
                 replace(row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens)
             ]
@@ -187,39 +151,6 @@ class Retrial:
                 "kept": sum(row.kept for row in made),
             },
         )
-
-    async def close(self) -> None:
-        """Stop what continues."""
-        await self._close()
-
-
-def _repairer(kit: Kit[StageSettings]) -> Repairer:
-    wanted = kit.settings.repair
-    return Repairer(
-        kit.engine,
-        chat=partial(repair_chat, wanted.sees),
-        sampling=Sampling(
-            temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens
-        ),
-        seed=kit.seed,
-    )
-
-
-def _retrial(kit: Kit[StageSettings]) -> Retrial:
-    """With the rollouts that `estimate` would make of the same states."""
-    wanted = kit.settings.repair
-    rolling = completer(kit)
-
-    async def go_on(problem: Problem, steps: tuple[str, ...], n: int) -> Trial:
-        made = await rolling.roll(problem, State(steps, opening(steps)), 0, n)
-        return Trial(made.n, made.c, made.tokens, made.seed)
-
-    return Retrial(
-        go_on,
-        rolling.close,
-        continuations=wanted.continuations,
-        successes=wanted.successes,
-    )
 
 
 def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
@@ -241,21 +172,24 @@ REPAIR = Stage(
     rows=REPAIRED,
     role="judge",
     reads=(PROBLEMS, PATHS, AGREEMENTS),
+    remedy=f"the judge does not write one step: {TEMPLATE}, or take a stronger one",
     says="writes one step in the place of the first wrong one",
     settings=RepairSettings,
     check_input=_check_input,
     redone=_repaired_anew,
     drops=(*Unrepaired, Unjudged.NO_REFERENCE_SOLUTION, *Refusal),
-    make=_repairer,
+    make=Repairer,
 )
 RETRY = Stage(
     rows=RETRIED,
     role="completer",
     reads=(PROBLEMS, REPAIRED),
+    solves=True,
+    longest=ROLLOUT_TOKENS,
     says="goes on from the repaired step, to see whether it helps",
     also=(REPAIRED.stage, ROLLOUTS.stage),
     check=check_rollouts,
     redone=_tried_anew,
     drops=(*Unhelpful, *Refusal),
-    make=_retrial,
+    make=Retrial,
 )

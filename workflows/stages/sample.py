@@ -10,81 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
-from actors.engines.contract import Chat, Completion, Engine, Refusal, Sampling
-from actors.workers.contract import (
-    Grading,
-    ReadAnswer,
-    ShardResult,
-    SplitSteps,
-    process_items,
-)
+from actors.engines.contract import Completion, Refusal
+from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Drop, Path, Problem
-from storage.seeds import request_seed
 from workflows.answers import read_answer
 from workflows.formats import steps
 from workflows.formats.solving import first_chat
 from workflows.formats.steps import flaw
 from workflows.formats.worked_examples import check_examples
 from workflows.sampling.quota import QuotaRule, Unsampled, allocation
-from workflows.sampling.rounds import Allocation, Rounds
+from workflows.sampling.rounds import Rounds
 from workflows.settings import SampleSettings, StageSettings, sampling_of
-from workflows.stages.kit import Kit, Stage
-
-PolicyChat = Callable[[Problem], Chat]
-"""Problem -> the chat whose prefill forces the first step header."""
+from workflows.stages.kit import Kit, KitStage, Stage
 
 
-class SamplingRule(Protocol):
-    """When to stop and what to select; every method is pure in the paths drawn so far."""
-
-    def next_round(self, paths: Sequence[Path]) -> int:
-        """Samples to draw next; 0: enough."""
-        ...
-
-    def select(self, paths: Sequence[Path]) -> frozenset[str]:
-        """path_ids that go on."""
-        ...
-
-    def drop_reason(self, paths: Sequence[Path]) -> str | None:
-        """Why the problem does not go on; None where it does."""
-        ...
-
-
-class PolicySampler:
+class PolicySampler(KitStage[StageSettings]):
     """Draws solutions until the rule has enough of both classes."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        grader: Grading,
-        *,
-        chat: PolicyChat,
-        split: SplitSteps,
-        read_answer: ReadAnswer,
-        rule: SamplingRule,
-        sampling: Sampling,
-        seed: int,
-        allocation: Allocation | None = None,
-    ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored.
-
-        `allocation` decides about the rounds of all problems of a shard together, instead of the
-        rule's `next_round`, which looks at one.
-        """
-        self._engine = engine
-        self._grader = grader
-        self._chat = chat
-        self._split = split
-        self._read_answer = read_answer
-        self._rule = rule
-        self._sampling = sampling
-        self._seed = seed
-        self._allocation = allocation
+    def __init__(self, kit: Kit[StageSettings]) -> None:
+        super().__init__(kit)
+        wanted = kit.settings.sample
+        self._chat = first_chat(wanted)
+        self._sampling = sampling_of(wanted)
+        self._rule = QuotaRule(wanted)
+        self._allocation = allocation(wanted)
 
     async def run(self, rows: ShardRows) -> ShardResult[Path]:
         """Sample all problems of a shard: rows for every sample, a drop per problem that ends here.
@@ -119,13 +72,6 @@ class PolicySampler:
         paths = tuple(path for problem in rows[PROBLEMS] for path in drawn[problem.problem_id])
         return ShardResult(paths, tuple(drops), counts(paths, drops))
 
-    async def close(self) -> None:
-        """Stop the engine and the grader."""
-        try:
-            await self._engine.close()
-        finally:
-            await self._grader.close()
-
     async def _draw(
         self, problem: Problem, paths: list[Path], next_round: Callable[[], Awaitable[int]]
     ) -> None:
@@ -135,11 +81,11 @@ class PolicySampler:
         number = 0
         while size := await next_round():
             start = len(paths)
-            seed = request_seed(self._seed, PATHS.stage, problem.problem_id, start)
-            reply = await self._engine.generate(chat, replace(self._sampling, n=size, seed=seed))
+            seed = self.kit.seed_of(problem.problem_id, start)
+            reply = await self.kit.engine.generate(chat, replace(self._sampling, n=size, seed=seed))
             texts = [completion.after(chat.prefill) for completion in reply.completions]
-            answers = [self._read_answer(text) for text in texts]
-            verdicts = await self._grader.grade(problem.answer, answers)
+            answers = [read_answer(text) for text in texts]
+            verdicts = await self.kit.grader.grade(problem.answer, answers)
             for offset, (completion, text) in enumerate(zip(reply.completions, texts, strict=True)):
                 path = self._path(
                     problem, start + offset, number, completion, text,
@@ -167,7 +113,7 @@ class PolicySampler:
             index=index,
             round=number,
             text=text,
-            steps=list(self._split(text)),
+            steps=list(steps.split(text)),
             finish_reason=completion.finish_reason,
             answer=answer,
             # A text that was cut off has no answer yet, whatever stands in a box so far.
@@ -177,7 +123,7 @@ class PolicySampler:
             duplicate_of=None,
             selected=False,
             tokens=completion.tokens,
-            seed=request_seed(self._seed, PATHS.stage, problem.problem_id, index),
+            seed=self.kit.seed_of(problem.problem_id, index),
         )
 
 
@@ -196,25 +142,11 @@ def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
     }
 
 
-def _sampler(kit: Kit[StageSettings]) -> PolicySampler:
-    wanted = kit.settings.sample
-    return PolicySampler(
-        kit.engine,
-        kit.grader(),
-        chat=first_chat(wanted),
-        split=steps.split,
-        read_answer=read_answer,
-        rule=QuotaRule(wanted),
-        allocation=allocation(wanted),
-        sampling=sampling_of(wanted),
-        seed=kit.seed,
-    )
-
-
 SAMPLE = Stage(
     rows=PATHS,
     role="policy",
     reads=(PROBLEMS,),
+    solves=True,
     says="samples solutions of every problem until it has right and wrong ones",
     settings=SampleSettings,
     check_input=check_examples,
@@ -224,5 +156,5 @@ SAMPLE = Stage(
 """,
     whole=("select", "all"),
     drops=(*Unsampled, *Refusal),
-    make=_sampler,
+    make=PolicySampler,
 )

@@ -13,38 +13,24 @@ from its start, with the same seeds, and never becomes a code output.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from actors.engines.admission import together
-from actors.engines.contract import Completion, Engine, Refusal, Sampling
-from actors.sandbox.contract import Limits, Rejected, Sandbox
+from actors.engines.contract import Completion, Refusal, Sampling
+from actors.sandbox.contract import Rejected
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.kinds import RESPONSES, VERIFICATIONS, ShardRows
-from storage.rows.records import CodeRun, Response, Verification
-from storage.seeds import request_seed
+from storage.rows.records import Response, Verification
+from workflows.formats.fences import unix
 from workflows.formats.verification import TrainingForm, VerifySettings, check_verdicts
-from workflows.stages.kit import Kit, Stage
-from workflows.stages.score_history import History, VerifierForm
+from workflows.stages.code_loop import execute, write_and_run
+from workflows.stages.kit import TEMPLATE, Kit, KitStage, Stage
+from workflows.stages.score_history import History
 from workflows.votes.rewards import Unscored
-from workflows.writing.form import with_newlines
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """What one response may cost."""
-
-    histories: int = 1
-    rounds: int = 3
-    """Generation rounds of one step's verification."""
-    step_tokens: int = 2048
-    """Tokens of one step's turn, code outputs included."""
-    logprobs: int = 20
-    sandbox_attempts: int = 3
-    """Tries of one history, with unchanged seeds, when its sandbox is lost."""
 
 
 @dataclass(slots=True)
@@ -62,32 +48,17 @@ class _OutOfRoom(Exception):
     """The step has used up its rounds, its tokens or the model's context."""
 
 
-class Verifier:
+class Verifier(KitStage[VerifySettings]):
     """Judges responses step by step."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        sandbox: Sandbox | None,
-        *,
-        form: VerifierForm,
-        sampling: Sampling,
-        effort: Effort,
-        limits: Limits,
-        model: str,
-        seed: int,
-    ) -> None:
-        """`sampling` gives temperature, top_p and top_k; a form that executes needs a sandbox."""
-        if sandbox is None and form.executes:
-            raise ValueError("code can't be run without a sandbox")
-        self._engine = engine
-        self._sandbox = sandbox
-        self._form = form
-        self._sampling = sampling
-        self._effort = effort
-        self._limits = limits
-        self._model = model
-        self._seed = seed
+    def __init__(self, kit: Kit[VerifySettings]) -> None:
+        """Raises InputError for a model whose tokenizer has no single tokens for its verdicts."""
+        super().__init__(kit)
+        self._asked, spell = kit.settings, kit.spell
+        if spell is not None:
+            check_verdicts(spell, kit.model)
+        self._form = TrainingForm(self._asked.mode, self._asked.output_chars, spell)
+        self._sandbox = kit.sandbox if self._form.executes else None
 
     async def run(self, rows: ShardRows) -> ShardResult[Verification]:
         """Verify the responses of a shard: `histories` rows for each, in their order.
@@ -117,17 +88,9 @@ class Verifier:
             },
         )
 
-    async def close(self) -> None:
-        """Stop the engine and the sandbox."""
-        try:
-            await self._engine.close()
-        finally:
-            if self._sandbox is not None:
-                await self._sandbox.close()
-
     async def _verify(self, response: Response, spent: _Spent) -> list[Verification]:
         found = await together(
-            *(self._settled(response, number, spent) for number in range(self._effort.histories))
+            *(self._settled(response, number, spent) for number in range(self._asked.histories))
         )
         rows = [one for one in found if isinstance(one, Verification)]
         lost = [one for one in found if isinstance(one, ItemError)]
@@ -141,16 +104,14 @@ class Verifier:
     ) -> Verification | ItemError:
         """One history, or why there is none: others of the same response may still come through."""
         try:
-            return await retried_item(
-                partial(self._history, response, number, spent), self._effort.sandbox_attempts
-            )
+            return await retried_item(partial(self._history, response, number, spent))
         except ItemError as error:
             return error
 
     async def _history(self, response: Response, number: int, spent: _Spent) -> Verification:
         history = History(response, number, self._form.system)
         try:
-            if self._sandbox is None or not self._form.executes:
+            if self._sandbox is None:
                 await self._judge_all(history, None)
             else:
                 key = f"{response.response_id}/{number}"
@@ -166,8 +127,8 @@ class Verifier:
             spent.steps += len(history.rewards)
             spent.degraded += sum(history.degraded)
         note_reply([Text(response.response_id, history.text, None)])
-        seed = request_seed(self._seed, VERIFICATIONS.stage, f"{history.item}\x1f0", 0)
-        return history.row(self._form.mode, self._model, seed)
+        seed = self.kit.seed_of(f"{history.item}\x1f0")
+        return history.row(self._form.mode, self.kit.model, seed)
 
     async def _judge_all(self, history: History, interpreter: Interpreter | None) -> None:
         for number, step in enumerate(history.response.steps, start=1):
@@ -188,7 +149,7 @@ class Verifier:
         history.verifications.append(verified)
         history.degraded.append(degraded)
         history.text += self._form.verdict_opening
-        written = await self._call(history, 1, (), logprobs=self._effort.logprobs)
+        written = await self._call(history, 1, (), logprobs=self._asked.logprobs)
         called_right, reward, rest = self._form.verdict(written)
         history.verdicts.append(called_right)
         history.rewards.append(reward)
@@ -201,7 +162,7 @@ class Verifier:
             history.analyses.append("")
             return True
         history.text += opening
-        written = await self._call(history, self._effort.step_tokens, (self._form.analysis_stop,))
+        written = await self._call(history, self._asked.max_tokens, (self._form.analysis_stop,))
         content, part = self._form.analysis(opening, written.text)
         history.analyses.append(content)
         history.text = history.text.removesuffix(opening) + part
@@ -227,93 +188,57 @@ class Verifier:
 
     async def _rounds(self, history: History, interpreter: Interpreter | None) -> None:
         """Write until the verification is closed, with code run in between."""
+        wanted, rounds = self._asked, 0
         pauses = self._form.pauses if interpreter is not None else ()
-        settled, ran = len(history.text), False  # where the last block that was run begins
-        for last in (False,) * (self._effort.rounds - 1) + (True,):
-            room = history.room(self._effort.step_tokens)
-            if room <= 0:
+        history.settled, history.ran = len(history.text), False
+
+        async def go_on() -> bool:
+            nonlocal rounds
+            room = history.room(wanted.max_tokens)
+            if rounds == wanted.rounds or room <= 0:
                 raise _OutOfRoom
+            rounds += 1
             try:
                 written = await self._call(history, room, (self._form.verification_stop, *pauses))
             except ItemError as error:
                 if error.reason != Refusal.TOO_LONG:
                     raise
                 raise _OutOfRoom from error
-            history.text += with_newlines(written.text)
+            history.text += unix(written.text)
             if written.finish_reason != "stop":
                 raise _OutOfRoom
-            if interpreter is None:
-                return
             paused = written.stop_string in pauses
             history.text += (written.stop_string or "") if paused else ""
-            found = self._form.found(history.text[settled:], ran)
-            if found is None:
-                if not paused:
-                    return
-                continue
-            history.text = history.text[:settled] + found.text
-            if found.code is not None and not last:
-                settled, ran = history.text.rindex(self._form.code_block(found.code)), True
-                await self._execute(history, interpreter, found.code)
-        raise _OutOfRoom
+            return not paused
 
-    async def _execute(self, history: History, interpreter: Interpreter, code: str) -> None:
-        """Run a block and append its output to the text."""
-        execution = await interpreter.run(code, self._limits)
-        output, block = self._form.code_output(execution, self._limits)
-        history.executions.append(
-            CodeRun(
-                step=len(history.rewards),
-                code=code,
-                output=output,
-                verdict=str(execution.verdict),
-                wall_s=execution.wall_s,
-                queued_s=execution.queued_s,
-            )
-        )
-        history.text += block
+        async def run(interpreter: Interpreter, code: str) -> None:
+            if rounds == wanted.rounds:
+                raise _OutOfRoom
+            step = len(history.rewards)
+            await execute(history, self._form, interpreter, step, code, self.kit.limits)
+
+        runs = partial(run, interpreter) if interpreter is not None else None
+        await write_and_run(history, self._form, go_on, runs)
 
     async def _call(
         self, history: History, max_tokens: int, stops: Sequence[str], logprobs: int = 0
     ) -> Completion:
-        reply = await self._engine.generate(
-            history.chat(),
-            replace(
-                self._sampling,
-                n=1,
-                max_tokens=max_tokens,
-                stop=tuple(stops),
-                include_stop=False,
-                seed=request_seed(
-                    self._seed, VERIFICATIONS.stage, f"{history.item}\x1f{history.calls}", 0
-                ),
-                logprobs=logprobs,
-            ),
+        asked = self._asked
+        sampling = Sampling(
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            top_k=asked.top_k,
+            n=1,
+            max_tokens=max_tokens,
+            stop=tuple(stops),
+            include_stop=False,
+            seed=self.kit.seed_of(f"{history.item}\x1f{history.calls}"),
+            logprobs=logprobs,
         )
+        reply = await self.kit.engine.generate(history.chat(), sampling)
         written = reply.completions[0]
         history.note(written, reply.prompt_tokens)
         return written
-
-
-def _verifier(kit: Kit[VerifySettings]) -> Verifier:
-    wanted, spell = kit.settings, kit.spell
-    if spell is not None:
-        check_verdicts(spell, kit.model)
-    return Verifier(
-        kit.engine,
-        kit.box,
-        form=TrainingForm(wanted.mode, wanted.output_chars, spell),
-        sampling=Sampling(temperature=wanted.temperature, top_p=wanted.top_p, top_k=wanted.top_k),
-        effort=Effort(
-            histories=wanted.histories,
-            rounds=wanted.rounds,
-            step_tokens=wanted.max_tokens,
-            logprobs=wanted.logprobs,
-        ),
-        limits=kit.limits,
-        model=kit.model,
-        seed=kit.seed,
-    )
 
 
 SCORE = Stage(
@@ -321,7 +246,10 @@ SCORE = Stage(
     role="verifier",
     reads=(RESPONSES,),
     runs_code=True,
+    remedy=f"the verifier does not answer as one does: {TEMPLATE}, and `verify.mode` with what it "
+    "was trained for",
+    longest="models.verifier.max_model_len",
     says="lets the verifier judge every step of a response, with code that is run",
     drops=(*Unscored, *Refusal, *Rejected),
-    make=_verifier,
+    make=Verifier,
 )

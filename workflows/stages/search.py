@@ -15,28 +15,21 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from actors.engines.contract import Engine, Refusal, Sampling
-from actors.workers.contract import (
-    Grading,
-    ReadAnswer,
-    ShardResult,
-    SplitSteps,
-    process_items,
-)
+from actors.engines.contract import Refusal
+from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
-from storage.seeds import request_seed
 from workflows.answers import read_answer
-from workflows.estimation.omega import Candidate, OmegaPolicy
+from workflows.estimation.omega import Candidate, choose
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
 from workflows.labels.rule import Unlabelled
 from workflows.settings import SearchSettings, StageSettings, sampling_of
-from workflows.stages.estimate import CompletionChat, Openings, check_rollouts, rolled_anew
-from workflows.stages.kit import Kit, Stage
+from workflows.stages.estimate import ROLLOUT_TOKENS, check_rollouts, rolled_anew
+from workflows.stages.kit import Kit, KitStage, Stage
 
 Steps = tuple[str, ...]
 
@@ -73,34 +66,14 @@ class _Tree:
     made: int = 0
 
 
-class TreeSearcher:
+class TreeSearcher(KitStage[StageSettings]):
     """Grows trees with the completion model."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        grader: Grading,
-        *,
-        chat: CompletionChat,
-        openings: Openings,
-        split: SplitSteps,
-        read_answer: ReadAnswer,
-        policy: OmegaPolicy,
-        sampling: Sampling,
-        model: str,
-        seed: int,
-    ) -> None:
-        """`sampling` gives temperature, top_p, top_k and max_tokens; its n and seed are ignored."""
-        self._engine = engine
-        self._grader = grader
-        self._chat = chat
-        self._openings = openings
-        self._split = split
-        self._read_answer = read_answer
-        self._policy = policy
-        self._sampling = sampling
-        self._model = model
-        self._seed = seed
+    def __init__(self, kit: Kit[StageSettings]) -> None:
+        super().__init__(kit)
+        self._chat = next_chat(kit.settings.sample)
+        self._sampling = sampling_of(kit.settings.estimate)
+        self._asked = kit.settings.search
 
     async def run(self, rows: ShardRows) -> ShardResult[TreeNode]:
         """A tree per problem with selected paths. Drops all of them, with `mc_zero_start`, where
@@ -119,27 +92,20 @@ class TreeSearcher:
         drops = [replace(drop, item=path.path_id) for drop in lost for path in paths[drop.item]]
         return ShardResult(tuple(made), tuple(drops), _counts(made, drops))
 
-    async def close(self) -> None:
-        """Stop the engine and the grader."""
-        try:
-            await self._engine.close()
-        finally:
-            await self._grader.close()
-
     async def _grown(self, problem: Problem, paths: Sequence[Path]) -> _Tree:
         tree = _Tree(problem)
-        root = await self._node(tree, (), self._openings(paths[0].text, paths[0].steps)[0], None)
+        root = await self._node(tree, (), steps.openings(paths[0].text, paths[0].steps)[0], None)
         if root.c == 0:
             raise ItemError(
-                Unlabelled.MC_ZERO_START, f"0 of {self._policy.rollouts} rollouts are right"
+                Unlabelled.MC_ZERO_START, f"0 of {self._asked.rollouts} rollouts are right"
             )
         for path in paths:
             seeded = _Rollout(path.path_id, path.text, tuple(path.steps), path.correct, ())
             tree.leaves[seeded.steps] = seeded
             if not path.correct:
                 tree.open.append(seeded)
-        for _ in range(self._policy.searches):
-            if not tree.open or tree.made >= self._policy.most_rollouts:
+        for _ in range(self._asked.searches):
+            if not tree.open or tree.made >= self._asked.most_rollouts:
                 break
             await self._search(tree)
         return tree
@@ -147,19 +113,19 @@ class TreeSearcher:
     async def _search(self, tree: _Tree) -> None:
         """Pick a wrong rollout and find its first state without a right one."""
         starts = [tree.nodes[rollout.start] for rollout in tree.open]
-        k = self._policy.rollouts
+        k = self._asked.rollouts
         candidates = [
             Candidate(node.c / k, node.visits, _words(rollout.steps[len(node.prefix) :]))
             for node, rollout in zip(starts, tree.open, strict=True)
         ]
         total = sum(node.visits for node in tree.nodes.values())
-        place = self._policy.choose(candidates, total)
+        place = choose(candidates, total, self._asked)
         starts[place].visits += 1
         rollout = tree.open.pop(place)
         tree.leaves.setdefault(rollout.steps, rollout)
         live, dead = len(rollout.start), len(rollout.steps)
-        openings = self._openings(rollout.text, rollout.steps)
-        while dead - live > 1 and tree.made < self._policy.most_rollouts:
+        openings = steps.openings(rollout.text, rollout.steps)
+        while dead - live > 1 and tree.made < self._asked.most_rollouts:
             middle = (live + dead) // 2
             node = await self._node(tree, rollout.steps[:middle], openings[middle], rollout.name)
             live, dead = (middle, dead) if node.c else (live, middle)
@@ -168,23 +134,23 @@ class TreeSearcher:
         """The node of a prefix; a new one is rolled out after `opening`."""
         if prefix in tree.nodes:
             return tree.nodes[prefix]
-        problem, n = tree.problem, self._policy.rollouts
+        problem, n = tree.problem, self._asked.rollouts
         state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
-        seed = request_seed(self._seed, TREE.stage, f"{problem.problem_id}\x1f{state}", 0)
+        seed = self.kit.seed_of(f"{problem.problem_id}\x1f{state}")
         chat = self._chat(problem, opening)
-        reply = await self._engine.generate(chat, replace(self._sampling, n=n, seed=seed))
+        reply = await self.kit.engine.generate(chat, replace(self._sampling, n=n, seed=seed))
         texts = [done.after(chat.prefill) for done in reply.completions]
         ended = [done.finish_reason == "stop" for done in reply.completions]
-        answers = [self._read_answer(text) if end else None
+        answers = [read_answer(text) if end else None
                    for text, end in zip(texts, ended, strict=True)]  # fmt: skip
         note_reply(
             Text(problem.problem_id, text, solution_flaw(done.finish_reason, answer))
             for done, text, answer in zip(reply.completions, texts, answers, strict=True)
         )
-        verdicts = await self._grader.grade(problem.answer, answers)
+        verdicts = await self.kit.grader.grade(problem.answer, answers)
         name = f"{problem.problem_id}#t{len(tree.nodes)}"
         rollouts = [
-            _Rollout(f"{name}r{index}", text, tuple(self._split(text)),
+            _Rollout(f"{name}r{index}", text, tuple(steps.whole(text)),
                      right and answer is not None, prefix)
             for index, (text, answer, right) in enumerate(
                 zip(texts, answers, verdicts, strict=True))
@@ -205,7 +171,7 @@ class TreeSearcher:
 
     def _rows(self, tree: _Tree) -> list[TreeNode]:
         """Nodes in the order in which they were made, then leaves."""
-        k = self._policy.rollouts
+        k = self._asked.rollouts
         rows = [
             self._row(tree, node.prefix, node.name, node.source, n=k, c=node.c, mc=node.c / k,
                       visits=node.visits, seed=node.seed, tokens=node.tokens)
@@ -227,7 +193,7 @@ class TreeSearcher:
         return TreeNode(
             node_id=name, parent_id=parent.name if parent else None,
             problem_id=tree.problem.problem_id, steps=own, text="\n\n".join(own), mc=mc, n=n, c=c,
-            source_rollout=source, visits=visits, leaf=leaf, model=self._model, seed=seed,
+            source_rollout=source, visits=visits, leaf=leaf, model=self.kit.model, seed=seed,
             tokens=tokens,
         )  # fmt: skip
 
@@ -246,31 +212,17 @@ def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:
     }
 
 
-def _searcher(kit: Kit[StageSettings]) -> TreeSearcher:
-    wanted = kit.settings.estimate
-    return TreeSearcher(
-        kit.engine,
-        kit.grader(),
-        chat=next_chat(kit.settings.sample),
-        openings=steps.openings,
-        split=steps.whole,
-        read_answer=read_answer,
-        policy=OmegaPolicy(kit.settings.search),
-        sampling=sampling_of(wanted),
-        model=kit.model,
-        seed=kit.seed,
-    )
-
-
 SEARCH = Stage(
     rows=TREE,
     role="completer",
     reads=(PROBLEMS, PATHS),
+    solves=True,
+    longest=ROLLOUT_TOKENS,
     says="grows a tree of states where wrong rollouts first err",
     settings=SearchSettings,
     also=(ROLLOUTS.stage,),
     check=check_rollouts,
     redone=rolled_anew,
     drops=(Unlabelled.MC_ZERO_START, *Refusal),
-    make=_searcher,
+    make=TreeSearcher,
 )

@@ -67,7 +67,8 @@ def _run_digest(name: str, store: ObjectStore) -> str:
 
 def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
     """The configuration with its base named by its store, at the commit, or digest, with which the
-    training was `begun`. Nobody is asked."""
+    training was `begun`. Nobody is asked.
+    """
     source = ModelSource(config.base, config.revision).within(config.store)
     source = source.as_in(begun.spec.base if begun else None)
     return replace(config, base=source.name, revision=source.revision)
@@ -75,7 +76,8 @@ def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
 
 def pinned(config: TrainConfig, begun: Training | None) -> TrainConfig:
     """The configuration with the base's commit, or digest, that is there now; a training that was
-    `begun` without goes on without. Raises InputError and NothingFound."""
+    `begun` without goes on without. Raises InputError and NothingFound.
+    """
     if begun is not None and config.revision is None:
         return config
     return replace(config, revision=resolved(ModelSource(config.base, config.revision)).revision)
@@ -85,7 +87,8 @@ def settled(
     config: TrainConfig, machines: Sequence[Machine], begun: Training | None
 ) -> TrainConfig:
     """The configuration with its precision decided: that of the training as it was `begun`, or
-    what suits the machines on which it may run."""
+    what suits the machines on which it may run.
+    """
     learning = config.learning
     if learning.precision != "auto":
         return config

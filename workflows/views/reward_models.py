@@ -95,7 +95,8 @@ def step_labelled(
     problems: Sequence[Problem], labels: Sequence[PathLabels], examples: Sequence[Example]
 ) -> list[StepLabelled]:
     """A row per example, in their order; its steps are the example's own, for a tree's are no
-    sampled path's."""
+    sampled path's.
+    """
     texts = {row.problem_id: row.problem for row in problems}
     values = {row.path_id: row.value for row in labels}
     return [

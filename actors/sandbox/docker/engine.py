@@ -241,7 +241,8 @@ def _process(folder: Path, name: str, program: str) -> int | None:
 
 def _weigh() -> None:
     """Let all boxes together weigh as much as four busy tasks per processor, not as one task: else
-    every slot starves beside a few busy processes."""
+    every slot starves beside a few busy processes.
+    """
     processors = os.cpu_count() or 1
     for name, weight in (("cpu/{}/cpu.shares", 1024), ("{}/cpu.weight", 100)):
         path = Path("/sys/fs/cgroup", name.format(CGROUP))

@@ -119,7 +119,7 @@ def become_nobody() -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    """mount(2)."""
+    """Mount a file system."""
     arguments = (source.encode(), target.encode(), kind.encode(), flags, options.encode())
     check(libc.mount(*arguments), f"mount {target}")
 

@@ -39,7 +39,8 @@ np.roots([1, -3, 2]), np.linalg.eigvals(np.eye(2)), np.isclose(1.0, 1.0), np.ara
 
 def warm_up(further: list[str]) -> list[str]:
     """Import and exercise the stack; return the modules that are missing (code that needs them
-    fails alone)."""
+    fails alone).
+    """
     missing = []
     for name in MODULES.split() + further:
         try:

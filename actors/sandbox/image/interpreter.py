@@ -62,7 +62,8 @@ class Interpreter:
     @property
     def packages(self) -> str:
         """Where the copy finds packages, relative to the root folder: of the folders that it
-        searches the one in its own library, or the first."""
+        searches the one in its own library, or the first.
+        """
         own = [place for place in self.searched if place.startswith(f"/{self.library}/")]
         return (own or self.searched)[0].lstrip("/")
 

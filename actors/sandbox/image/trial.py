@@ -15,8 +15,7 @@ from actors.sandbox.box import GRACE_S, Box
 from actors.sandbox.contract import Limits, Request, SandboxSettings, Verdict
 from actors.sandbox.guest.frames import FrameError
 from actors.sandbox.image.interpreter import PREFIX, Interpreter
-from actors.sandbox.requests import run_frame
-from actors.sandbox.verdicts import execution
+from actors.sandbox.wire import execution, run_frame
 from storage.errors import SandboxLost, SandboxUnavailable
 
 BLOCK = """

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from launch.shown.figures import draw, table_of
 from launch.shown.terminal import TERMINAL
-from storage.errors import ConfigurationError
+from launch.verbs.models.out import out_folder
 from workflows.evaluation.run import Evaluated, Evaluation, evaluate, write
 
 
@@ -24,9 +24,7 @@ def evaluate_file(
     wanted: Evaluation, out: Path | None, address: str | None, as_json: bool
 ) -> Evaluated:
     """Evaluate, write OUT, and print the table."""
-    folder = out or Path(".stepmill") / "evaluations" / f"{wanted.file.stem}-{wanted.suite}"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(f"--out {folder}: is a file; name a folder")
+    folder = out_folder(out, "evaluations", f"{wanted.file.stem}-{wanted.suite}")
     found = evaluate(wanted, address, TERMINAL)
     write(found, folder)
     draw(found.measures, wanted.suite, folder)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launch.shown.terminal import TERMINAL
-from storage.errors import ConfigurationError
+from launch.verbs.models.out import out_folder
 from workflows.refinement.turns import Refinement, Turn, refine, write
 
 
@@ -26,9 +26,7 @@ def refine_file(
     wanted: Refinement, out: Path | None, address: str | None, as_json: bool
 ) -> list[Turn]:
     """Refine, write OUT, and print the table."""
-    folder = out or Path(".stepmill") / "refinements" / wanted.file.stem
-    if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(f"--out {folder}: is a file; name a folder")
+    folder = out_folder(out, "refinements", wanted.file.stem)
     standing, turns = refine(wanted, address, TERMINAL)
     write(standing, turns, folder)
     draw(turns, folder / "refinement.png")

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from launch.shown.terminal import TERMINAL
-from storage.errors import InputError
+from launch.verbs.models.out import out_folder
 from workflows.scoring.output import ScoreSummary, write_scores
 from workflows.scoring.run import score
 from workflows.scoring.settings import ScoreConfig
@@ -23,9 +23,7 @@ from workflows.scoring.settings import ScoreConfig
 
 def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_json: bool) -> None:
     """Score the configuration's file, write OUT and say what came out."""
-    folder = out or Path(".stepmill") / "scores" / config.run
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: is a file; name a folder")
+    folder = out_folder(out, "scores", config.run)
     summary = write_scores(score(config, address=address, listener=TERMINAL), folder)
     if as_json:
         typer.echo(json.dumps(asdict(summary) | {"out": str(folder)}, ensure_ascii=False))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 
 import pytest
 
@@ -13,30 +14,27 @@ from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Message, Path, Problem, StateRollouts
-from workflows.answers.boxes import last_box
-from workflows.estimation.fixed import FixedBudget
+from tests.support.kits import kit_of
 from workflows.settings import EstimateSettings
-from workflows.stages.estimate import Completer
+from workflows.stages.estimate import ESTIMATE, Completer
 
 RIGHT, WRONG = "so \\boxed{5}", "so \\boxed{6}"
 PROBLEM = Problem(problem_id="p", problem="2 + 3?", answer="5")
 
 
-class ExactGrader:
-    async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
-        await asyncio.sleep(0)
-        return [answer == reference for answer in answers]
-
-    async def close(self) -> None:
-        pass
+def begun(prefill: str) -> str:
+    """The steps of a prefill, without the headers that are ours."""
+    written = prefill.rpartition("Step ")[0].split("\n\n")
+    return "|".join(re.sub(r"^Step \d+: ", "", part) for part in written if part)
 
 
 class CountingEngine(ScriptedEngine):
-    """Remembers the prefill and size of every request, in order."""
+    """Remembers the beginning and size of every request, in order; its script sees no more."""
 
     asked: list[tuple[str, int]]
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
+        chat = Chat((chat.messages[-1],), begun(chat.prefill))
         self.asked.append((chat.prefill, sampling.n))
         return await super().generate(chat, sampling)
 
@@ -47,10 +45,6 @@ def path(name: str, *steps: str, selected: bool = True, text: str = "") -> Path:
         finish_reason="stop", answer="5", correct=True, valid=True, invalid_reason=None,
         duplicate_of=None, selected=selected, tokens=1, seed=0,
     )  # fmt: skip
-
-
-def openings(text: str, steps: Sequence[str]) -> list[str]:
-    return [(text if state else "") + "|".join(steps[:state]) for state in range(len(steps))]
 
 
 def completer(
@@ -66,17 +60,8 @@ def completer(
         script, EngineSettings(kind="scripted", max_model_len=max_model_len), faults=faults
     )
     engine.asked = []
-    return Completer(
-        engine,
-        ExactGrader(),
-        chat=lambda problem, opening: Chat((Message("user", problem.problem),), opening),
-        openings=openings,
-        read_answer=last_box,
-        budget=FixedBudget(EstimateSettings(**(defaults | settings))),  # type: ignore[arg-type]
-        sampling=Sampling(max_tokens=max_tokens),
-        model="completer",
-        seed=7,
-    )
+    asked = EstimateSettings(max_tokens=max_tokens, **(defaults | settings))  # type: ignore[arg-type]
+    return Completer(kit_of(ESTIMATE, engine, estimate=asked, seed=7))
 
 
 async def estimate(stage: Completer, *paths: Path) -> ShardResult[StateRollouts]:
@@ -84,7 +69,7 @@ async def estimate(stage: Completer, *paths: Path) -> ShardResult[StateRollouts]
 
 
 def asked(stage: Completer) -> list[tuple[str, int]]:
-    engine = stage._engine
+    engine = stage.kit.engine
     assert isinstance(engine, CountingEngine)
     return engine.asked
 
@@ -179,7 +164,9 @@ async def test_paths_with_the_same_beginning_share_its_rollouts_and_the_first_on
 
 async def test_the_same_steps_written_otherwise_are_another_state() -> None:
     stage = completer(half)
-    await estimate(stage, path("p#0", "a", "b"), path("p#1", "a", "c", text="**Step 1** "))
+    await estimate(
+        stage, path("p#0", "a", "b"), path("p#1", "a", "c", text="**Step 1** a\n\n**Step 2** c")
+    )
     assert sorted(prompt for prompt, _ in asked(stage)) == ["", "", "**Step 1** a", "a"]
 
 
@@ -241,6 +228,6 @@ async def test_a_crashed_engine_fails_the_shard_and_leaves_no_task_behind() -> N
 
 async def test_item_errors_are_told_apart_by_reason() -> None:
     with pytest.raises(ItemError, match="too_long"):
-        await completer(half, max_model_len=2)._engine.generate(
+        await completer(half, max_model_len=2).kit.engine.generate(
             Chat((Message("user", "one two three"),)), Sampling()
         )

@@ -14,18 +14,16 @@ import pytest
 from hypothesis import find, given, seed, settings
 from hypothesis import strategies as st
 
-from actors.engines.contract import Sampling
-from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.rows.records import CodeRun, Rationale
 from tests.support.fake_sandbox import FakeSandbox, rows
+from tests.support.kits import kit_of
 from tests.support.one_text import OneText
 from tests.support.shown_outputs import INVENTED, shown_invented, unlike_what_runs
 from workflows.formats import prompts
 from workflows.formats.executed import violation
-from workflows.formats.paper_form import PaperForm
-from workflows.stages.rationalize import RationaleWriter
-from workflows.writing.code_loop import Budget
+from workflows.settings import RationalizeSettings
+from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
 
 SEED = 20261126
 GOOD = "```python\nprint(4 * 3)\n```\n"
@@ -35,20 +33,12 @@ async def written(
     reply: str,
     sandbox: FakeSandbox | None = None,
     call_tokens: int = 4000,
-    budget: Budget = Budget(attempts=1),  # noqa: B008 - frozen
+    **asked: int,
 ) -> ShardResult[Rationale]:
     """What the writer makes of a reply to a solution of two steps."""
-    stage = RationaleWriter(
-        OneText(reply),
-        sandbox or FakeSandbox(),
-        form=PaperForm(2000),
-        sampling=Sampling(max_tokens=call_tokens),
-        budget=budget,
-        limits=Limits(),
-        model="writer",
-        seed=0,
-    )
-    return await stage.run(rows())
+    settings = RationalizeSettings(max_tokens=call_tokens, **({"attempts": 1} | asked))  # type: ignore[arg-type]
+    kit = kit_of(RATIONALIZE, OneText(reply), sandbox or FakeSandbox(), rationalize=settings)
+    return await RationaleWriter(kit).run(rows())
 
 
 def reply_of(first: str, second: str = GOOD) -> str:
@@ -310,8 +300,8 @@ UNENDING = [
 @pytest.mark.parametrize("rest", UNENDING)
 async def test_a_conclusion_that_never_ends_drops_no_rationale(rest: str) -> None:
     verified = reply_of(GOOD).removesuffix("</think>")
-    budget = Budget(total_tokens=600, code_rounds=2, attempts=1)
-    result = await written(verified + "\n### Final Conclusion\n\n" + rest, budget=budget)
+    said = verified + "\n### Final Conclusion\n\n" + rest
+    result = await written(said, total_tokens=600, code_rounds=2)
     (row,) = result.rows
     assert (row.dropped, result.drops) == (None, ())
     assert row.text.endswith("So it holds.\n</verify>\n\n")
@@ -337,8 +327,7 @@ CONCLUDED = "### Final Conclusion\n\n1\n\n"
 async def test_paragraphs_that_were_not_done_when_the_budget_ended_are_dropped(
     unfinished: str,
 ) -> None:
-    budget = Budget(code_rounds=2, attempts=1)
-    (drop,) = (await written(unfinished + 3 * GOOD, budget=budget)).drops
+    (drop,) = (await written(unfinished + 3 * GOOD, code_rounds=2)).drops
     assert drop.reason == "too_many_code_rounds"
 
 

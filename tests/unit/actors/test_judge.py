@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.engines.contract import Chat, Sampling
+from actors.engines.contract import Chat
 from actors.engines.scripted import ScriptedEngine
-from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, REPAIRED, ShardRows
-from storage.rows.records import Agreement, Message, Path, Problem
+from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, PROBLEMS, REPAIRED, ShardRows
+from storage.rows.records import Agreement, Message, Problem
+from tests.support.kits import kit_of
 from tests.support.label_rows import path
 from workflows.judging.seats import Opinion
-from workflows.stages.judge import Judge
-from workflows.stages.repair import Repairer, Retrial, Trial
+from workflows.settings import JudgeSettings, RepairSettings
+from workflows.stages.judge import JUDGE, Judge
+from workflows.stages.repair import REPAIR, RETRY, Repairer, Retrial
 
 PROBLEM = Problem("p", "What?", "1")
 
@@ -36,16 +38,20 @@ class Plain:
         return Chat((Message("user", f"merge {verification} and {critique}"),), "")
 
 
-def entering(rows: ShardRows) -> Sequence[Path]:
-    return rows[PATHS]
-
-
 def judge(engine: ScriptedEngine, votes: int = 2, meta: bool = False, wrong: bool = False) -> Judge:
-    return Judge(
-        engine, panel=(Plain(),), votes=votes, meta=meta, only_wrong=wrong,
-        readable=lambda row: True, entering=entering,
-        sampling=Sampling(temperature=0.6, max_tokens=20), model="m", seed=3,
-    )  # fmt: skip
+    asked = JudgeSettings(
+        votes=votes,
+        aggregator="meta_critique" if meta else "majority",
+        paths="wrong" if wrong else "all",
+        max_tokens=20,
+    )
+    made = Judge(kit_of(JUDGE, engine, without=(LABELS,), judge=asked, seed=3))
+    made._panel = (Plain(),)  # type: ignore[assignment]
+    return made
+
+
+def repairer(engine: ScriptedEngine) -> Repairer:
+    return Repairer(kit_of(REPAIR, engine, repair=RepairSettings(sees="none", max_tokens=5)))
 
 
 ROWS = ShardRows({PROBLEMS: (PROBLEM,), PATHS: (path(2, True), path(2, False, index=1))})
@@ -97,19 +103,18 @@ def agreed(labels: list[bool], name: str = "p#0") -> Agreement:
 
 
 async def test_a_repair_is_asked_for_the_first_wrong_step_with_what_stands_before_it() -> None:
-    asked: list[tuple[str, ...]] = []
+    asked: list[str] = []
 
-    def chat(problem: Problem, prefix: Sequence[str], wrong: str) -> Chat:
-        asked.append((*prefix, wrong))
-        return Chat((Message("user", "?"),), "")
+    def script(chat: Chat, seed: int) -> str:
+        asked.append(chat.messages[-1].content)
+        return " better "
 
-    engine = ScriptedEngine(lambda chat, seed: " better ")
-    repairer = Repairer(engine, chat=chat, sampling=Sampling(max_tokens=5), seed=0)
     rows = ShardRows(
         {PROBLEMS: (PROBLEM,), PATHS: (path(3, False),), AGREEMENTS: (agreed([True, False, True]),)}
     )
-    (row,) = (await repairer.run(rows)).rows
-    assert asked == [("step 0", "step 1")]
+    (row,) = (await repairer(ScriptedEngine(script)).run(rows)).rows
+    (prompt,) = asked
+    assert [f"step {number}" in prompt for number in range(3)] == [True, True, False]
     assert (row.step, row.prefix, row.wrong, row.replacement) == (1, ["step 0"], "step 1", "better")
 
 
@@ -122,31 +127,25 @@ async def test_replacements_that_are_none_are_dropped_with_a_reason() -> None:
     }
     for reply, reason in replies.items():
         engine = ScriptedEngine(lambda chat, seed, reply=reply: reply)  # type: ignore[misc]
-        repairer = Repairer(
-            engine, chat=lambda *_: Chat((), ""), sampling=Sampling(max_tokens=5), seed=0
-        )
         rows = ShardRows(
             {PROBLEMS: (PROBLEM,), PATHS: (path(1, False),), AGREEMENTS: (agreed([False]),)}
         )
-        assert [drop.reason for drop in (await repairer.run(rows)).drops] == [reason]
+        assert [drop.reason for drop in (await repairer(engine).run(rows)).drops] == [reason]
 
 
 async def test_a_replacement_is_kept_where_enough_continuations_succeed() -> None:
-    async def go_on(problem: Problem, steps: tuple[str, ...], n: int) -> Trial:
-        return Trial(n, {"good": 2, "bad": 0}[steps[-1]], 7, 5)
-
-    async def close() -> None:
-        return None
+    def goes_on(chat: Chat, seed: int) -> str:
+        """Right for two of 32 seeds in a row behind a good step."""
+        return "so \\boxed{1}" if "good" in chat.prefill and not seed % 16 else "so \\boxed{2}"
 
     tried = []
     for reply in ("good", "bad"):
         engine = ScriptedEngine(lambda chat, seed, reply=reply: reply)  # type: ignore[misc]
-        repairer = Repairer(engine, chat=lambda *_: Chat((), ""), sampling=Sampling(), seed=0)
         rows = ShardRows(
             {PROBLEMS: (PROBLEM,), PATHS: (path(1, False),), AGREEMENTS: (agreed([False]),)}
         )
-        tried += (await repairer.run(rows)).rows
-    retrial = Retrial(go_on, close, continuations=32, successes=1)
+        tried += (await repairer(engine).run(rows)).rows
+    retrial = Retrial(kit_of(RETRY, ScriptedEngine(goes_on)))
     result = await retrial.run(ShardRows({PROBLEMS: (PROBLEM,), REPAIRED: tuple(tried)}))
     assert [(row.n, row.c, row.kept) for row in result.rows] == [(32, 2, True), (32, 0, False)]
     assert [drop.reason for drop in result.drops] == ["no_success"]

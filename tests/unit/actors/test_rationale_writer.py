@@ -11,17 +11,17 @@ import pytest
 
 from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
 from actors.engines.scripted import ScriptedEngine
-from actors.sandbox.contract import Limits
 from actors.workers.contract import ShardResult
 from storage.errors import SandboxUnavailable
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Rationale, standing
 from tests.support.fake_sandbox import STEPS, FakeSandbox, rows
+from tests.support.kits import kit_of
 from workflows.formats import prompts
 from workflows.formats.paper_form import PaperForm
-from workflows.stages.rationalize import RationaleWriter
-from workflows.writing.code_loop import Budget
-from workflows.writing.form import solutions_of
+from workflows.settings import RationalizeSettings
+from workflows.stages.draft import solutions_of
+from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
 
 
 class RecordingEngine(ScriptedEngine):
@@ -71,16 +71,9 @@ def writer(
 ) -> RationaleWriter:
     engine = RecordingEngine(script, EngineSettings(kind="scripted"))
     engine.asked = []
-    return RationaleWriter(
-        engine,
-        sandbox or FakeSandbox(),
-        form=PaperForm(output_chars),
-        sampling=Sampling(max_tokens=max_tokens, temperature=0.6),
-        budget=Budget(**budget),
-        limits=Limits(),
-        model="writer",
-        seed=5,
-    )
+    asked = RationalizeSettings(max_tokens=max_tokens, output_chars=output_chars, **budget)
+    kit = kit_of(RATIONALIZE, engine, sandbox or FakeSandbox(), rationalize=asked, seed=5)
+    return RationaleWriter(kit)
 
 
 async def write(stage: RationaleWriter, shard: ShardRows | None = None) -> ShardResult[Rationale]:
@@ -88,7 +81,7 @@ async def write(stage: RationaleWriter, shard: ShardRows | None = None) -> Shard
 
 
 def asked(stage: RationaleWriter) -> list[tuple[Chat, Sampling]]:
-    engine = stage._engine
+    engine = stage.kit.engine
     assert isinstance(engine, RecordingEngine)
     return engine.asked
 
@@ -122,9 +115,9 @@ async def test_neither_answer_nor_labels_reach_the_engine() -> None:
 
 def test_paths_without_labels_are_not_rationalized() -> None:
     shard = rows()
-    assert [solution.path_id for solution in solutions_of(shard)] == ["p#0"]
+    assert [solution.path_id for solution in solutions_of(shard, True)] == ["p#0"]
     unlabelled = ShardRows({PROBLEMS: shard[PROBLEMS], PATHS: shard[PATHS]})
-    assert solutions_of(unlabelled) == []
+    assert solutions_of(unlabelled, True) == []
 
 
 @pytest.mark.parametrize(

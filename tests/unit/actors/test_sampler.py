@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.contract import Chat, EngineSettings
 from actors.engines.healing import Healed
 from actors.engines.scripted import Faults, ScriptedEngine
 from actors.engines.token_ids import Spelling
 from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed
 from storage.rows.kinds import PROBLEMS, ShardRows
-from storage.rows.records import Message, Path, Problem
+from storage.rows.records import Path, Problem
 from storage.seeds import request_seed
 from tests.support.built_tokenizers import qwen
-from workflows.answers.boxes import last_box
-from workflows.formats.steps import split
-from workflows.sampling.quota import QuotaRule
+from tests.support.kits import kit_of
 from workflows.settings import SampleSettings
-from workflows.stages.sample import PolicySampler
+from workflows.stages.sample import SAMPLE, PolicySampler
 
 SEED = 11
 RIGHT = "add them.\n\nStep 2: so \\boxed{5}"
 WRONG = "add them.\n\nStep 2: so \\boxed{6}"
-
-
-@dataclass
-class ExactGrader:
-    """Answers are right where they equal the reference; remembers what it was asked."""
-
-    asked: list[tuple[str, tuple[str | None, ...]]] = field(default_factory=list)
-
-    async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
-        self.asked.append((reference, tuple(answers)))
-        await asyncio.sleep(0)
-        return [answer == reference for answer in answers]
-
-    async def close(self) -> None:
-        pass
 
 
 def problem(name: str = "p") -> Problem:
@@ -64,16 +46,9 @@ def sampler(
     script: Callable[[Chat, int], str], max_tokens: int = 50, **settings: int
 ) -> PolicySampler:
     defaults = {"correct": 2, "incorrect": 2, "first_round": 8, "round": 4, "cap": 40}
-    return PolicySampler(
-        ScriptedEngine(script, EngineSettings(kind="scripted", part=3)),
-        ExactGrader(),
-        chat=lambda item: Chat((Message("user", item.problem),), "Step 1: "),
-        split=split,
-        read_answer=last_box,
-        rule=QuotaRule(SampleSettings(**(defaults | settings))),
-        sampling=Sampling(max_tokens=max_tokens),
-        seed=SEED,
-    )
+    engine = ScriptedEngine(script, EngineSettings(kind="scripted", part=3))
+    asked = SampleSettings(max_tokens=max_tokens, **(defaults | settings))  # type: ignore[arg-type]
+    return PolicySampler(kit_of(SAMPLE, engine, sample=asked, seed=SEED))
 
 
 async def sample(stage: PolicySampler, *problems: Problem) -> ShardResult[Path]:
@@ -105,7 +80,7 @@ async def test_a_sample_has_the_same_seed_and_text_whatever_the_rounds() -> None
 
 async def test_a_path_is_what_the_policy_wrote_behind_a_healed_header() -> None:
     stage = sampler(by_index(lambda i: ("\n" if i % 2 else " ") + RIGHT))
-    stage._engine = Healed(stage._engine, Spelling(qwen()).ids)
+    stage.kit = replace(stage.kit, opened=Healed(stage.kit.engine, Spelling(qwen()).ids))
     paths = (await sample(stage)).rows
     assert [path.text for path in paths[:2]] == [f"Step 1: {RIGHT}", f"Step 1:\n{RIGHT}"]
     assert paths[0].steps == paths[1].steps == ["add them.", "so \\boxed{5}"]
@@ -174,7 +149,7 @@ async def test_all_problems_of_a_shard_are_in_flight_at_once_and_rows_keep_their
     seen: list[str] = []
 
     def script(chat: Chat, seed: int) -> str:
-        name = chat.messages[0].content.split(":")[0]
+        name = chat.messages[-1].content.split(":")[0]
         seen.append(name)
         index = indices(name)(seed)
         return distinct(RIGHT if index % 2 else WRONG, index)
@@ -195,6 +170,7 @@ async def test_text_and_steps_include_the_forced_first_header() -> None:
 
 async def test_a_crashed_engine_fails_the_shard_and_is_no_drop() -> None:
     stage = sampler(by_index(lambda i: RIGHT))
-    stage._engine = ScriptedEngine(by_index(lambda i: RIGHT), faults=Faults(crash_at=0))
+    crashing = ScriptedEngine(by_index(lambda i: RIGHT), faults=Faults(crash_at=0))
+    stage.kit = replace(stage.kit, opened=crashing)
     with pytest.raises(EngineFailed):
         await sample(stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -15,11 +15,17 @@ from actors.workers.contract import ShardResult
 from storage.errors import EngineFailed, SandboxLost
 from storage.rows.kinds import RESPONSES, ShardRows
 from storage.rows.records import Example, Message, Response, Verification
+from tests.support.kits import kit_of
 from tests.support.scripted_world import InProcessSession
 from workflows.formats import prompts
 from workflows.formats.conversation import check_example
-from workflows.formats.verification import EXECUTING, VERDICT_OPENING, Mode, TrainingForm
-from workflows.stages.score import Effort, Verifier
+from workflows.formats.verification import (
+    EXECUTING,
+    VERDICT_OPENING,
+    Mode,
+    VerifySettings,
+)
+from workflows.stages.score import SCORE, Verifier
 
 RESPONSE = Response("r", "p", "What is 2 + 3?", ["2 + 3 = 5", "so \\boxed{5}"], "")
 Script = Callable[[Chat, int], str]
@@ -101,7 +107,7 @@ class Bench:
 
     script: Script
     mode: Mode = "full"
-    effort: Effort = field(default_factory=Effort)
+    effort: VerifySettings = field(default_factory=VerifySettings)
     sandbox: FakeSandbox = field(default_factory=FakeSandbox)
     context: int | None = None
     faults: Faults | None = None
@@ -113,16 +119,9 @@ class Bench:
         self.engine.asked = []
 
     async def run(self, *responses: Response) -> ShardResult[Verification]:
-        stage = Verifier(
-            self.engine,
-            self.sandbox if self.mode in EXECUTING else None,
-            form=TrainingForm(self.mode, 2000),
-            sampling=Sampling(temperature=0.6, top_p=0.95, top_k=20),
-            effort=self.effort,
-            limits=Limits(),
-            model="m",
-            seed=5,
-        )
+        asked = replace(self.effort, mode=self.mode, seed=5)
+        sandbox = self.sandbox if self.mode in EXECUTING else None
+        stage = Verifier(kit_of(SCORE, self.engine, sandbox, settings=asked))
         return await stage.run(ShardRows({RESPONSES: responses or (RESPONSE,)}))
 
     async def one(self) -> Verification:
@@ -266,7 +265,7 @@ async def test_a_verification_that_outgrows_its_tokens_is_left_out(mode: Mode) -
             return model()(chat, seed)
         return "and " * 500
 
-    bench = Bench(talker, mode, Effort(step_tokens=100))
+    bench = Bench(talker, mode, VerifySettings(max_tokens=100))
     row = await bench.one()
     assert row.degraded == [True, True]
     assert row.tokens < 2 * 110
@@ -274,7 +273,7 @@ async def test_a_verification_that_outgrows_its_tokens_is_left_out(mode: Mode) -
 
 
 async def test_an_analysis_that_outgrows_its_tokens_is_closed_where_it_stands() -> None:
-    bench = Bench(model("so " * 500), effort=Effort(step_tokens=50))
+    bench = Bench(model("so " * 500), effort=VerifySettings(max_tokens=50))
     row = await bench.one()
     assert row.degraded == [True, True]
     assert row.analyses[0].count("so") == 50
@@ -305,7 +304,7 @@ async def test_histories_have_their_own_seeds_sessions_and_turns() -> None:
     def by_seed(chat: Chat, seed: int) -> str:
         return model(analysis=f"Thought {seed}.", verdicts=("Yes",) * 2)(chat, seed)
 
-    bench = Bench(by_seed, effort=Effort(histories=4))
+    bench = Bench(by_seed, effort=VerifySettings(histories=4))
     result = await bench.run()
     assert [row.history for row in result.rows] == [0, 1, 2, 3]
     assert sorted(bench.sandbox.opened) == [f"r/{n}" for n in range(4)]
@@ -328,7 +327,7 @@ async def test_more_histories_leave_the_first_as_it_was() -> None:
         return model(verdicts=("Yes" if seed % 2 else "No",) * 2)(chat, seed)
 
     (alone,) = (await Bench(by_seed).run()).rows
-    assert (await Bench(by_seed, effort=Effort(histories=3)).run()).rows[0] == alone
+    assert (await Bench(by_seed, effort=VerifySettings(histories=3)).run()).rows[0] == alone
 
 
 async def test_a_lost_history_leaves_the_others() -> None:
@@ -340,7 +339,7 @@ async def test_a_lost_history_leaves_the_others() -> None:
             return "Perhaps"
         return model()(chat, seed)
 
-    result = await Bench(once, effort=Effort(histories=3)).run()
+    result = await Bench(once, effort=VerifySettings(histories=3)).run()
     assert len(result.rows) == 2
     assert result.drops == ()
     assert result.counts["lost_histories"] == 1

@@ -15,13 +15,14 @@ from actors.workers.contract import Processor, process_items
 from actors.workers.yields import Text, Yield, YieldWatch, note_reply
 from storage.errors import BelowFloor, EngineFailed, StoreUnavailable
 from storage.rows.kinds import AGREEMENTS, CRITIQUES, PATHS, PROBLEMS, RESPONSES, ShardRows
-from storage.rows.records import Agreement, Critique, Message, Path, Problem, Response
-from workflows.answers import read_answer
-from workflows.formats.refinement import refined_steps
-from workflows.formats.verification import VERDICT_OPENING, TrainingForm
-from workflows.stages.refine import Refiner
-from workflows.stages.repair import Repairer
-from workflows.stages.score import Effort, Verifier
+from storage.rows.records import Agreement, Critique, Path, Problem, Response
+from tests.support.kits import kit_of
+from workflows.formats.refinement import RefineSettings
+from workflows.formats.verification import VERDICT_OPENING, VerifySettings
+from workflows.settings import RepairSettings
+from workflows.stages.refine import REFINE, Refiner
+from workflows.stages.repair import REPAIR, Repairer
+from workflows.stages.score import SCORE, Verifier
 
 BAD = Text("p#0", "Hm.", "no_box")
 SAMPLING = Sampling(max_tokens=20)
@@ -221,10 +222,8 @@ def engine(*said: str) -> ScriptedEngine:
 
 def refiner(said: str) -> tuple[Processor, ShardRows]:
     critique = Critique("r", "p", "2 + 3?", ["a", "b"], "", 1, "wrong", 0)
-    stage = Refiner(
-        engine(said), ask=lambda critique: Chat((Message("user", "?"),), "Step 1: "),
-        read_steps=refined_steps, read_answer=read_answer, sampling=SAMPLING, model="m", seed=0,
-    )  # fmt: skip
+    asked = RefineSettings(max_tokens=SAMPLING.max_tokens)
+    stage = Refiner(kit_of(REFINE, engine(said), settings=asked))
     return stage, ShardRows({CRITIQUES: (critique,)})
 
 
@@ -234,7 +233,8 @@ def repairer(said: str) -> tuple[Processor, ShardRows]:
         "p#0", "p", 0, 0, "", steps, "stop", "5", False, True, None, None, True, 1, 0,
     )  # fmt: skip
     agreed = Agreement("p#0", "p", True, None, 1, 1, "all_steps", [True, False], [])
-    stage = Repairer(engine(said), chat=lambda *_: Chat((), ""), sampling=SAMPLING, seed=0)
+    asked = RepairSettings(sees="none", max_tokens=SAMPLING.max_tokens)
+    stage = Repairer(kit_of(REPAIR, engine(said), repair=asked))
     problem = Problem("p", "2 + 3?", "5")
     return stage, ShardRows({PROBLEMS: (problem,), PATHS: (path,), AGREEMENTS: (agreed,)})
 
@@ -243,11 +243,8 @@ def scorer(said: str) -> tuple[Processor, ShardRows]:
     def script(chat: Chat, seed: int) -> str:
         return said if chat.prefill.endswith(VERDICT_OPENING) else "fine\n</analyze>\n"
 
-    stage = Verifier(
-        ScriptedEngine(script, EngineSettings(kind="scripted")), None,
-        form=TrainingForm("cot", 2000, None), sampling=Sampling(), effort=Effort(histories=2),
-        limits=None, model="m", seed=0,
-    )  # type: ignore[arg-type]  # fmt: skip
+    engine = ScriptedEngine(script, EngineSettings(kind="scripted"))
+    stage = Verifier(kit_of(SCORE, engine, settings=VerifySettings(mode="cot", histories=2)))
     return stage, ShardRows({RESPONSES: (Response("r", "p", "2 + 3?", ["5"], ""),)})
 
 

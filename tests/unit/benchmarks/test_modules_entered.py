@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from benchmarks.modules_entered import ABOVE, DRIVE, entered_before, plain_build, traced
 from launch.cli.main import run_command
 from storage.errors import RunStopped
-from workflows.runs.checks import Finding
+from tests.support.here import without_sandbox
 from workflows.schedule.driver import Driver
 
 MOST = 51
@@ -31,10 +30,7 @@ def stops_at_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("site", "slots"):
         monkeypatch.setattr(f"workflows.runs.{module}.slots_of_cluster", lambda *given: {})
     monkeypatch.setattr("workflows.runs.site.kept_nodes", lambda kinds: {})
-    well = Finding("sandbox", True, "answers")
-    monkeypatch.setattr("workflows.runs.checks.check_sandbox", lambda settings: well)
-    folder = SimpleNamespace(digest="d")
-    monkeypatch.setattr("workflows.runs.checks.build_root", lambda state: folder)
+    without_sandbox(monkeypatch)
 
 
 def test_few_modules_stand_between_the_command_and_the_drivers_loop(

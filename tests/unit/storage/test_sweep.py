@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path as Folder
 
+import pytest
+
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.objects.local import LocalStore
 from storage.objects.memory import MemoryStore
-from storage.runs import layout
+from storage.rows.kinds import PATHS
+from storage.runs import commits, layout
 from storage.sweep import Swept, sweep
-from tests.support.whole_run import finished, started, stray
+from tests.support.whole_run import finished, path, started, stray
 
 
 def test_the_data_of_losers_goes_and_nothing_else() -> None:
@@ -41,6 +44,25 @@ def test_what_may_still_be_committed_stays() -> None:
     before = dict(store.objects)
     assert sweep(run) == Swept(0, 0, 4)
     assert store.objects == before
+
+
+def test_a_sweep_takes_a_slow_writers_data_only_once_its_twin_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = started(MemoryStore())
+    swept = []
+
+    def between(point: str, _: str = "") -> None:
+        if point == "after_data":  # the slow writer's data is stored, its commit is not
+            monkeypatch.setattr(commits, "fault", lambda *_: None)
+            swept.append(sweep(run))
+            assert run.publish(PATHS, 1, [path("train/3", 1)]).won
+            swept.append(sweep(run))
+
+    monkeypatch.setattr(commits, "fault", between)
+    assert not run.publish(PATHS, 1, [path("train/3", 0)]).won
+    assert [(found.objects, found.unsettled) for found in swept] == [(0, 1), (1, 0)]
+    assert run.read_rows(PATHS, 1) == [path("train/3", 1)]
 
 
 def test_files_that_killed_writers_left_go_after_a_day(tmp_path: Folder) -> None:

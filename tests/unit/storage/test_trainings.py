@@ -149,3 +149,17 @@ def test_lost_requests_and_replies_name_only_what_is_whole(
     world.calm()
     for step in training.checkpoints():
         fetch_files(inner, training.prefix, training.checkpoint(step).files, tmp_path / f"{step}")
+
+
+def test_only_a_finished_training_gives_its_checkpoints_up() -> None:
+    with pytest.raises(ValueError, match="'t' is not finished"):
+        Training.start(MemoryStore(), "t", SPEC).drop_checkpoints()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    stored = kept(training, written(tmp_path / "in"), 5)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=f"{tmp_path}/file/out"):
+        fetch_files(training.store, training.prefix, stored, tmp_path / "file" / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in"]

@@ -39,7 +39,7 @@ def test_scores_by_hand() -> None:
 def test_runs_are_compared_on_the_paths_that_both_have_and_with_the_truth() -> None:
     first = labelled("first", 100, a=(True, False), b=(True, True))
     other = labelled("other", 25, a=(True, True), b=(True, True), c=(False, False))
-    truth = {("", "a"): 1, ("", "b"): -1, ("other", "c"): 0}
+    truth = {("", "a"): 1, ("", "b"): None, ("other", "c"): 0}
     one, two = compare([first, other], truth)
     assert (one.differs, one.f1, one.first_error_true) == (None, 1.0, 1.0)
     assert (two.common, two.differs, two.first_error_differs) == (2, 0.25, 0.5)
@@ -65,7 +65,7 @@ def test_a_truth_is_read_from_lines_or_parquet(tmp_path: File, suffix: str) -> N
         pq.write_table(pa.Table.from_pylist(rows), file)
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read_truth(file) == {("r", "p#0"): 2, ("", "p#1"): -1}
+    assert read_truth(file) == {("r", "p#0"): 2, ("", "p#1"): None}
 
 
 @pytest.mark.parametrize(

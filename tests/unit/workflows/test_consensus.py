@@ -40,9 +40,9 @@ def evidence(pattern: str, votes: list[int | None]) -> Evidence:
     return Evidence("p#0", "p", len(pattern), labels=labels(pattern), rationale=rationale(votes))
 
 
-VOTES: list[tuple[list[int | None], int | Unread, int | Unread]] = [
+VOTES: list[tuple[list[int | None], int | Unread | None, int | Unread | None]] = [
     ([2, 2, 2, 2], 2, 2),
-    ([-1, -1, -1, -1], -1, -1),
+    ([-1, -1, -1, -1], None, None),
     ([2, 2, 2, 0], 2, SPLIT),
     ([2, 2, 0, 0], SPLIT, SPLIT),
     ([2, 2, 0, 1], 2, SPLIT),
@@ -58,7 +58,7 @@ VOTES: list[tuple[list[int | None], int | Unread, int | Unread]] = [
 
 @pytest.mark.parametrize(("votes", "majority", "unanimous"), VOTES)
 def test_votes_become_one_index_or_a_reason(
-    votes: list[int | None], majority: int | Unread, unanimous: int | Unread
+    votes: list[int | None], majority: int | Unread | None, unanimous: int | Unread | None
 ) -> None:
     assert judge_index(votes, "majority", steps=3) == majority
     assert judge_index(votes, "unanimous", steps=3) == unanimous

@@ -16,7 +16,7 @@ from rich.console import Console
 from actors.engines.contract import Chat, EngineSettings
 from actors.engines.scripted import Latency, ScriptedEngine
 from actors.workers.contract import Processor
-from actors.workers.yields import HEAD, SHOWN, TAIL, Text, Yield, shortened
+from actors.workers.yields import HEAD, REPLIES, SHOWN, TAIL, TEXTS, Floor, Text, Yield, shortened
 from launch.config import load
 from launch.verbs.runs.status import status_tables
 from storage.audit import audit
@@ -38,8 +38,8 @@ from workflows.runs.driving import continue_run
 from workflows.runs.run import finish
 from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
-from workflows.runs.workers import StageMaker
-from workflows.schedule.floor import REPLIES, TEXTS, YieldFloor, floor_of
+from workflows.runs.workers import StageMaker, floor_of
+from workflows.stages import OF_RUNS
 
 PROBLEMS = world_problems(16)
 Script = Callable[[Chat, int], str]
@@ -70,7 +70,7 @@ class Odd:
         self._role = role
         self._script = script
         self._latency = latency
-        self.cluster = LocalCluster(self.run, self._stages, floor_of(config.floor))
+        self.cluster = LocalCluster(self.run, self._stages, floor_of(config))
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
         maker = StageMaker(self.config, self.run.name)
@@ -275,7 +275,7 @@ def counted(replies: int, texts: int, unusable: int) -> Yield:
 def test_the_floor_is_a_share_of_enough_texts_of_enough_requests(
     seen: Yield, enough: bool, below: bool
 ) -> None:
-    floor = YieldFloor(0.05)
+    floor = Floor(0.05, lambda stage, flaw: OF_RUNS[stage].advice(flaw))
     assert (floor.enough(seen), floor.below(seen)) == (enough, below)
     assert Yield.of(seen.counts | {"tokens": 5}) == seen
 
@@ -287,7 +287,7 @@ def test_the_floor_is_a_share_of_enough_texts_of_enough_requests(
 def test_the_setting_is_a_share_or_off(written: str, read: float | str, tmp_path: Path) -> None:
     config = configure(tmp_path, **yaml.safe_load(f"{{floor: {written}}}" if written else "{}"))
     assert config.floor == read
-    assert (floor_of(config.floor) is None) == (read == "off")
+    assert (floor_of(config) is None) == (read == "off")
 
 
 @pytest.mark.parametrize(
@@ -316,5 +316,7 @@ def test_texts_that_are_shown_are_of_the_commonest_reason() -> None:
         flaw = "one_step" if number < 5 else "no_box"
         seen.note([Text(f"p#{number}", f"text {number}", flaw)])
     assert all(len(texts) == SHOWN for texts in seen.shown.values())
-    stopped = str(YieldFloor(0.05).stop("r", "sample", seen)).splitlines()
+    stopped = str(
+        Floor(0.05, lambda stage, flaw: OF_RUNS[stage].advice(flaw)).stop("r", "sample", seen)
+    ).splitlines()
     assert stopped[1:] == [f"  p#{number} (no_box): text {number}" for number in (5, 6, 7)]

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from workflows.estimation.omega import Candidate, OmegaPolicy, exploration, quality
+from workflows.estimation.omega import Candidate, choose, exploration, quality
 from workflows.settings import SearchSettings
 
 PAPER = SearchSettings()
@@ -39,4 +39,4 @@ def test_the_exploration_of_a_state_by_hand() -> None:
 def test_what_is_searched_next(
     candidates: list[tuple[float, int, int]], total: int, chosen: int
 ) -> None:
-    assert OmegaPolicy(PAPER).choose([Candidate(*each) for each in candidates], total) == chosen
+    assert choose([Candidate(*each) for each in candidates], total, PAPER) == chosen

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actors.engines.contract import Chat, EngineSettings, Sampling
+from actors.engines.contract import Chat, EngineSettings
 from actors.engines.scripted import ScriptedEngine
 from storage.rows.kinds import CRITIQUES, ShardRows
 from storage.rows.records import Critique, Response, Score, Verification
-from workflows.answers import read_answer
+from tests.support.kits import kit_of
 from workflows.formats.refinement import (
     REQUEST,
     RefineSettings,
@@ -17,7 +17,7 @@ from workflows.formats.refinement import (
     refined_steps,
 )
 from workflows.refinement.run import Standing, criticised, refined
-from workflows.stages.refine import Refiner
+from workflows.stages.refine import REFINE, Refiner
 
 STEPS = ["1 + 1 = 2.", "2 + 2 = 5.", "So \\boxed{5}."]
 RESPONSE = Response("r", "p", "What is 1 + 1 + 2?", STEPS, "", correct=False)
@@ -109,15 +109,8 @@ async def test_the_stage_gives_a_response_or_a_counted_drop_per_critique() -> No
     def script(chat: Chat, seed: int) -> str:
         return written[chat.messages[1].content]
 
-    stage = Refiner(
-        ScriptedEngine(script, EngineSettings(kind="scripted")),
-        ask=lambda critique: refine_chat(critique, PREFIX),
-        read_steps=refined_steps,
-        read_answer=read_answer,
-        sampling=Sampling(temperature=0.7, max_tokens=20),
-        model="g",
-        seed=1,
-    )
+    engine = ScriptedEngine(script, EngineSettings(kind="scripted"))
+    stage = Refiner(kit_of(REFINE, engine, settings=replace(PREFIX, max_tokens=20, seed=1)))
     asked = tuple(replace(CRITIQUE, response_id=name, problem=name) for name in written)
     made = await stage.run(ShardRows({CRITIQUES: asked}))
     assert [(row.response_id, row.steps[1], row.answer) for row in made.rows] == [

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedNodes, VirtualClock
 from workflows.road import StageSpec
-from workflows.schedule.crews import ENGINES
+from workflows.schedule.nodes import ENGINES
 from workflows.schedule.schedule import Close, Open, RolePlan, Run, Schedule, Task
 
 SMALL, LARGE = RolePlan(slots=1, parallel=2, most=99), RolePlan(slots=4, parallel=2, most=99)

@@ -18,7 +18,7 @@ class OneSession:
     """A sandbox that holds one session at a time."""
 
     def __init__(self) -> None:
-        self.entrance = Turnstile(range(1), int)
+        self.entrance = Turnstile(1)
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[str]:

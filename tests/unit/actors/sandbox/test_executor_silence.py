@@ -197,7 +197,7 @@ async def test_a_block_whose_session_was_closed_for_silence_is_lost_not_dead() -
     room = Room("here")
     executor._sandbox = cast(Any, room)
     identity = await executor.open_session("w", "s")
-    held = executor._held[identity]
+    _, session, _ = executor._held[identity]
     room.dead = True
     with pytest.raises(SessionDead):
         await executor.run_block(identity, "print(x)", None)
@@ -206,7 +206,7 @@ async def test_a_block_whose_session_was_closed_for_silence_is_lost_not_dead() -
         await executor.forget("w")
         raise SessionDead("closed")
 
-    held.session.run = forgotten  # type: ignore[method-assign]
+    session.run = forgotten  # type: ignore[method-assign]
     with pytest.raises(SandboxLost):
         await executor.run_block(identity, "print(x)", None)
     await executor.close()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actors.sandbox.contract import Execution, Verdict
 from actors.sandbox.guest.frames import MAX_BLOBS, PREFIX, Decoder, Frame, FrameError, encode
-from actors.sandbox.verdicts import execution
+from actors.sandbox.wire import execution
 
 MANY = settings(max_examples=int(os.environ.get("STEPMILL_FUZZ_CASES", "2500")))
 blobs = st.lists(st.binary(max_size=200), max_size=4).map(tuple)

@@ -1,5 +1,6 @@
 """The image's parts: what an interpreter is asked, who installs its packages, what is left of a
-build that failed."""
+build that failed.
+"""
 
 from __future__ import annotations
 

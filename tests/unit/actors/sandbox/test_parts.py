@@ -27,9 +27,8 @@ from actors.sandbox.guest import watch
 from actors.sandbox.guest.frames import Frame
 from actors.sandbox.guest.supervisor import main
 from actors.sandbox.guest.sweep import remove_below
-from actors.sandbox.requests import run_frame
 from actors.sandbox.turnstile import Turnstile
-from actors.sandbox.verdicts import execution, is_starved
+from actors.sandbox.wire import execution, is_starved, run_frame
 
 FIELDS: dict[str, object] = {
     "end": "exit",
@@ -100,31 +99,30 @@ def test_a_deadline_missed_for_want_of_a_processor_is_known(
 
 
 async def test_callers_take_turns_and_each_is_served_in_order() -> None:
-    turnstile = Turnstile([0], lambda slot: slot)
-    held = await turnstile.enter("first")
+    turnstile = Turnstile(1)
+    await turnstile.enter("first")
     order: list[str] = []
 
     async def one(caller: str, number: int) -> None:
-        slot = await turnstile.enter(caller)
-        order.append(f"{caller}{number}")
-        turnstile.leave(slot)
+        async with turnstile.passed(caller):
+            order.append(f"{caller}{number}")
 
     waiting = [asyncio.create_task(one("a", i)) for i in range(3)]
     waiting += [asyncio.create_task(one("b", i)) for i in range(2)]
     await asyncio.sleep(0)
-    turnstile.leave(held)
+    turnstile.leave()
     await asyncio.gather(*waiting)
     assert order == ["a0", "b0", "a1", "b1", "a2"]
 
 
-async def test_a_waiter_cancelled_as_it_is_served_gives_the_slot_on() -> None:
-    turnstile = Turnstile(["slot"], lambda slot: 0)
-    held = await turnstile.enter()
+async def test_a_waiter_cancelled_as_it_is_served_gives_its_place_on() -> None:
+    turnstile = Turnstile(1)
+    await turnstile.enter()
     first, second = (asyncio.create_task(turnstile.enter()) for _ in range(2))
     await asyncio.sleep(0)
-    turnstile.leave(held)
+    turnstile.leave()
     first.cancel()
-    assert await asyncio.wait_for(second, 60) == "slot"
+    await asyncio.wait_for(second, 60)
     assert turnstile.waiting == 0
 
 

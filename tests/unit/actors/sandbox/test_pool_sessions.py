@@ -244,7 +244,7 @@ async def test_a_session_closed_while_its_box_is_dropped_hides_no_box_of_the_nex
     await _settled()
     await asyncio.wait_for(held.__aexit__(None, None, None), HANGS_S)
     # A slot goes with the turn, which the lost block still has.
-    following = asyncio.create_task(pool._box(pool._take()))
+    following = asyncio.create_task(pool.box())
     await _until(lambda: len(world.boxes) == 2)
     await following
     world.may_close.set()

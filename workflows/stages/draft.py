@@ -1,27 +1,47 @@
-"""A rationale while it is written: its text, what was run for it, and what it cost.
+"""A rationale while it is written: the solution, the text, what was run for it, what it cost.
 
-Invariant: `executions` are those of the blocks in the text, in its order; `seen` is all that the
-interpreter was given.
+Invariant: a solution has room for neither answer nor label; `executions` are those of the blocks in
+the text, in its order; `seen` is all that the interpreter was given.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from actors.engines.contract import Chat, Completion
 from storage.errors import ItemError
+from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import CodeRun
-from workflows.writing.form import with_newlines
+from workflows.formats.fences import unix
+from workflows.stages.code_loop import Page
+from workflows.stages.judge import entering
 
 
-class Draft:
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """All that the writer may know of a path."""
+
+    path_id: str
+    problem_id: str
+    problem: str
+    steps: tuple[str, ...]
+
+
+def solutions_of(rows: ShardRows, labelled: bool) -> list[Solution]:
+    """The paths that are verified, reduced to what the writer may know."""
+    problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
+    return [
+        Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
+        for path in entering(rows, labelled)
+    ]
+
+
+class Draft(Page):
     """A rationale while it is written."""
 
     def __init__(self, chat: Chat) -> None:
+        super().__init__(chat.prefill)
         self.chat = chat
-        self.text = chat.prefill
-        self.executions: list[CodeRun] = []
-        """Of the blocks in the text, in the order in which they were run."""
-        self.settled = 0
-        """Where the last block that was run begins; up to there nothing is to be settled."""
         self.seen: list[str] = []
         """All code that the interpreter has seen, also of paragraphs that were given up."""
         self.replayed = 0
@@ -34,12 +54,6 @@ class Draft:
         off or taken up again."""
         self.trouble: tuple[ItemError, str] | None = None
         """What was first wrong with the form, and the text that had it."""
-        self.tokens = 0
-        """Generated."""
-        self.size = 0
-        """Tokens of the assistant's turn, code outputs included, as of the last call."""
-        self.calls = 0
-        self._prompt: int | None = None
 
     @property
     def cut_back(self) -> str:
@@ -51,20 +65,18 @@ class Draft:
 
     def extend(self, written: Completion, prompt_tokens: int) -> None:
         """Append what one call wrote."""
-        self._prompt = prompt_tokens if self._prompt is None else self._prompt
+        self.note(written, prompt_tokens)
         self.forgiven |= "\r" in written.text
-        self.text = with_newlines(written.after(self.text))
-        self.tokens += written.tokens
-        self.size = prompt_tokens - self._prompt + written.tokens
-        self.calls += 1
+        self.text = unix(written.after(self.text))
 
     def settle(self, text: str) -> None:
         """Put `text` in the place of what was written: its end is a block, or was cut off."""
         self.forgiven |= not self.text.startswith(text)
-        self.text = text
+        super().settle(text)
 
     def take_up(self, text: str, executions: list[CodeRun], settled: int) -> None:
         """Go back to a part of the text, with its executions, to go on from there."""
         self.text, self.executions, self.settled = text, executions, settled
+        self.ran = bool(executions)
         self.resumes += 1
         self.forgiven = True

@@ -1,0 +1,74 @@
+"""A folder as a store: what the file system refuses, and what may be tried again."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from storage.objects import local
+from storage.objects.local import LocalStore
+from storage.objects.store import Put
+
+CALLS: dict[str, tuple[str, Callable[[LocalStore], object]]] = {
+    "put": ("os.link", lambda store: store.put_new("a/b", b"x")),
+    "list": ("os.scandir", lambda store: list(store.list("a/"))),
+    "delete": ("pathlib.Path.unlink", lambda store: store.delete("a/old")),
+    "get": ("pathlib.Path.read_bytes", lambda store: store.get("a/old")),
+}
+"""Call -> what of the system it needs, and the call."""
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (errno.EACCES, StoreRefused),
+        (errno.EPERM, StoreRefused),
+        (errno.EROFS, StoreRefused),
+        (errno.EIO, StoreUnavailable),
+        (errno.ENOSPC, StoreUnavailable),
+        (errno.ESTALE, StoreUnavailable),
+    ],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
+)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_the_system_refuses_ends_a_run_and_what_may_pass_is_tried_again(
+    call: str, code: int, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore.at(tmp_path)
+    store.put_new("a/old", b"old")
+    needed, work = CALLS[call]
+
+    def refuse(*given: Any, **options: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(needed, refuse)
+        with pytest.raises(error, match=os.strerror(code)):
+            work(store)
+    assert store.get("a/old") == b"old"
+
+
+def test_an_object_that_may_not_be_on_disk_yet_is_neither_created_nor_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore.at(tmp_path)
+    store.put_new("a/old", b"old")
+
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(local, "_flush_folder", refuse)
+    assert store.put_new("a/new", b"new") is Put.UNKNOWN
+    assert store.put_new("a/new", b"new") is Put.EXISTS
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="is a file: name a folder"):
+        LocalStore.at(tmp_path / "file")
