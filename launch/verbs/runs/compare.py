@@ -40,6 +40,8 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))
     else:
         Console().print(comparison_table(found, known is not None))
+        if known and not truth:
+            Console().print("the truth is what people said of the given solutions")
         for row in found:
             said = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
             Console().print(f"{row.run} dropped {said or 'nothing'}", highlight=False)
