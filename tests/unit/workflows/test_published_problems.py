@@ -125,3 +125,13 @@ def test_a_file_of_our_own_form_is_read_by_our_own_names_alone(tmp_path: Path) -
     ).problems
     assert problem.answer == "1"
     assert (problem.problem_id, problem.subject, problem.reference_solution) == ("a", None, None)
+
+
+@pytest.mark.parametrize("published", PUBLISHED)
+def test_a_clone_of_its_repository_is_read_as_a_folder(published: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / ".gitattributes").write_text("*.parquet filter=lfs\n")
+    (tmp_path / "README.md").write_text("---\nconfigs: []\n---\n")
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    write(PUBLISHED[published][1], tmp_path / "data/test-00000-of-00001.parquet")
+    assert len(checked_problems(tmp_path, None, check_reference).problems) == ROWS
