@@ -56,12 +56,13 @@ def build(
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.config import load
     from launch.verbs.runs.build import build_run
+    from workflows.inputs.places import resolved
 
     overrides = {
         "run": run,
         "store": store,
         "limit": limit,
-        "problems": str(Path(problems).resolve()) if problems else None,
+        "problems": resolved(Path.cwd(), problems) if problems else None,
     }
     build_run(load(config, **overrides), address, source)
 
@@ -200,6 +201,35 @@ def download(
     from launch.verbs.runs.download import download_run
 
     download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
+
+
+@app.command()
+def problems(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON, CSV, TSV or Parquet, a folder, s3://BUCKET/KEY or hf://datasets/NAME.",
+        ),
+    ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="What a column is called: problem=question, as needed."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="Benchmark to look for; as often as wanted."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write what is clean to this .jsonl or .parquet.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many rows.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Look at problems: how they are read, and which rows a build would have trouble with."""
+    from launch.verbs.looking.problems import look_at_problems
+
+    look_at_problems(file, columns or [], against or [], out, limit, as_json)
 
 
 @app.command(name="exec")
