@@ -26,7 +26,7 @@ def stop_reason(run: Run) -> str | None:
     """Why the run stopped; None where it did not, or went on."""
     try:
         return str(json.loads(run.store.get(stopped_key(run.name)))["reason"])
-    except (NothingFound, ValueError, KeyError, TypeError):
+    except (NothingFound, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
