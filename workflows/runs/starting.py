@@ -7,7 +7,6 @@ with the same spec nothing changes, so that starting and continuing are one.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from storage.rows.kinds import GIVEN, stage_rows
 from storage.rows.records import Drop
 from storage.rows.schemas import schema_versions
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed
 from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
@@ -127,7 +127,7 @@ def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
     """The configuration that the run was first started with, as plain values."""
     try:
-        data: dict[str, Any] = json.loads(store.get(launch_key(run)))
+        data = store.get(launch_key(run))
     except NothingFound:
         raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
-    return data
+    return parsed(launch_key(run), data)
