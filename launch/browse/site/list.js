@@ -55,7 +55,8 @@ export function List({ run, runs, filters }) {
     "/": () => search.current.focus(),
     f: () => document.querySelector(".facets input, .facets summary")?.focus(),
   });
-  const last = Math.min(start + size, found?.total || 0);
+  const first = found?.start || 0;
+  const last = first + rows.length;
   return html`<div class="listing">
     <${Facets} api=${api} run=${run} only=${only} text=${text} fields=${meta.value?.fields || []} reasons=${meta.value?.reasons || {}} go=${go} when=${[key, found?.done, meta.value?.progress?.blocks]} />
     <section class="rows">
@@ -69,7 +70,7 @@ export function List({ run, runs, filters }) {
       </form>
       <${Chosen} only=${only} text=${text} fields=${meta.value?.fields || []} go=${go} />
       <p class="total" role="status">
-        ${found ? html`<b>${count(found.total)}</b> ${found.total === 1 ? "path" : "paths"}${found.total > size ? `, ${count(start + 1)} to ${count(last)}` : ""}` : "…"}
+        ${found ? html`<b>${count(found.total)}</b> ${found.total === 1 ? "path" : "paths"}${found.total > size ? `, ${count(first + 1)} to ${count(last)}` : ""}` : "…"}
         ${found && !found.done && html`<span class="quiet"> · searching, shard ${count(found.searched)} of ${count(found.of_shards)}</span>`}
         ${growing && found.done && html`<span class="quiet"> · the run is still being read</span>`}
         ${found?.trouble && html`<span class="bad"> ${found.trouble}</span>`}
@@ -93,7 +94,7 @@ export function List({ run, runs, filters }) {
       </table>
       ${found && found.total > size && html`<nav class="pages" aria-label="pages">
         <button disabled=${start === 0} onClick=${() => turn(-1)}>← Previous <kbd>p</kbd></button>
-        <span class="quiet">page ${count(start / size + 1)} of ${count(Math.ceil(found.total / size))}</span>
+        <span class="quiet">page ${count(Math.floor(first / size) + 1)} of ${count(Math.ceil(found.total / size))}</span>
         <button disabled=${last >= found.total} onClick=${() => turn(1)}>Next <kbd>n</kbd> →</button>
       </nav>`}
     </section>
