@@ -136,6 +136,7 @@ def test_a_filter_that_is_none_says_what_to_write(
 ) -> None:
     page.goto(f"{site}#/r/paths?steps=many")
     assert "write a number or a range" in page.locator("[role=alert]").inner_text()
+    page.goto("about:blank")  # no request is under way any more
     assert all("400 (Bad Request)" in trouble for trouble in troubles)
     troubles.clear()
 
@@ -244,6 +245,7 @@ def test_two_runs_stand_side_by_side(page: Any, site: str, finished: Run) -> Non
 def test_a_path_that_is_not_there_is_said(page: Any, site: str, troubles: list[str]) -> None:
     page.goto(f"{site}#/r/path/nobody%237")
     assert "no path" in page.locator("[role=alert]").inner_text()
+    page.goto("about:blank")
     assert all("404 (Not Found)" in trouble for trouble in troubles)
     troubles.clear()
 
