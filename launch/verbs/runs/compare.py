@@ -16,8 +16,19 @@ from rich.progress import track
 from rich.table import Table
 
 from storage.errors import ConfigurationError, InputError
+from storage.runs.marks import marks_of, truth_of
 from storage.runs.run import Run
-from workflows.evaluation.comparison import Compared, compare, people_say, read_labels, read_truth
+from workflows.evaluation.comparison import (
+    Compared,
+    First,
+    compare,
+    people_say,
+    read_labels,
+    read_truth,
+)
+
+MARKS = "marks"
+"""In the place of a file of truth: what people marked in `browse`."""
 
 
 def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool) -> None:
@@ -26,9 +37,11 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
-    labelled = {path: index for run in runs for path, index in people_say(run).items()}
-    known = read_truth(truth) if truth else labelled or None
     shown = Console(stderr=True)
+    if truth is None:
+        known = {path: index for run in runs for path, index in people_say(run).items()}
+    else:
+        known = _marked(runs) if str(truth) == MARKS else read_truth(truth)
     read = [
         read_labels(run)
         for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
@@ -39,7 +52,7 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))
     else:
-        Console().print(comparison_table(found, known is not None))
+        Console().print(comparison_table(found, bool(known)))
         if known and not truth:
             Console().print("the truth is what people said of the given solutions")
         for row in found:
@@ -48,6 +61,20 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
     if plot is not None:
         draw(found, plot)
         shown.print(f"wrote {plot}", highlight=False)
+
+
+def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], First]:
+    """(run, path_id) -> first error as people marked it. Raises InputError where nobody did."""
+    known = {
+        (run.name, path_id): None if index == -1 else index
+        for run in runs
+        for path_id, index in truth_of(marks_of(run)).items()
+    }
+    if not known:
+        raise InputError(
+            f"--truth {MARKS}: nobody marked a path of these runs: stepmill browse {runs[0].name}"
+        )
+    return known
 
 
 def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
@@ -72,6 +99,7 @@ def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
     ]
     if with_truth:
         lines += [
+            ("paths with a truth", [f"{row.known:,}" for row in found]),
             ("precision", [_figure(row.precision) for row in found]),
             ("recall", [_figure(row.recall) for row in found]),
             ("F1 of wrong steps", [_figure(row.f1) for row in found]),

@@ -25,6 +25,7 @@ from launch.config import load
 from storage.errors import ConfigurationError, InfrastructureError, first_line
 from workflows.builds.configuration import BuildConfig
 from workflows.inputs.places import is_url
+from workflows.runs.reading import read
 
 EXCLUDES = (
     ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",
@@ -60,6 +61,8 @@ def submission_of(
     problems = config.problems if away else _inside(folder, Path(config.problems), "`problems`")
     others = [name for name in (config.solutions, *config.leave_out.against) if name]
     beside = [_inside(folder, Path(name), "an input") for name in others if not is_url(name)]
+    if isinstance(prompts := read(config_file).get("prompts"), str):
+        _inside(folder, config_file.resolve().parent / prompts, "`prompts`")
     for role, engine in config.engines.items():
         if engine.kind == "vllm" and engine.model.startswith("/"):
             _inside(folder, Path(engine.model), f"models.{role}")
