@@ -205,13 +205,7 @@ def download(
 
 @app.command()
 def problems(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="JSON, CSV, TSV or Parquet, a folder, s3://BUCKET/KEY or hf://datasets/NAME.",
-        ),
-    ],
+    file: options.Problems,
     columns: Annotated[
         list[str] | None,
         typer.Option("--column", help="What a column is called: problem=question, as needed."),

@@ -29,6 +29,14 @@ OtherStore = Annotated[str | None, typer.Option("--store", help="Object store.")
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
+Problems = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="JSON, CSV, TSV or Parquet, a folder, s3://BUCKET/KEY or hf://datasets/NAME.",
+    ),
+]
+
 # What is asked of a verifier.
 Model = Annotated[
     str,
