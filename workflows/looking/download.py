@@ -1,4 +1,4 @@
-"""A finished run's dataset into a folder, in the shape of a view."""
+"""Downloads a finished run's dataset to a folder, in the shape of a view."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def download(
     formats: Sequence[str] = ("parquet",),
     progress: Callable[[str, int, int], None] = lambda path, done, total: None,
 ) -> Download:
-    """Copy the dataset, checked; repeating it copies only what is missing.
+    """Copy the dataset and check its digests. A repeated call copies only missing files.
 
-    `formats`: parquet, jsonl or both; `progress` is told (file, files done, files in all). Raises
-    NothingFound for an unfinished run, ConfigurationError for an unknown view or format, InputError
-    for a folder that holds something else, ObjectCorrupt.
+    `formats`: parquet, jsonl or both. `progress` is called with (file, files done, files in total).
+    Raises NothingFound for an unfinished run, ConfigurationError for an unknown view or format,
+    InputError for a folder with other files, ObjectCorrupt.
     """
     shape, stages = view_of(view, run), described(run.spec.stages)
     return stored.download(run, Path(folder), shape, formats, progress, stages)
