@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
 from workflows.builds.configuration import BuildConfig
+from workflows.formats.prompt_files import read_prompts
 from workflows.runs.reading import local_model, read, store_url, validated
 from workflows.training.settings import TrainConfig
 
@@ -32,8 +33,10 @@ def load(path: str | Path, **overrides: Any) -> BuildConfig:
     one line per wrong key.
     """
     path = Path(path)
-    config = validate(read(path, overrides), str(path))
-    return _resolved(config, path.resolve().parent)
+    raw, folder = read(path, overrides), path.resolve().parent
+    if isinstance(raw.get("prompts"), str):
+        raw["prompts"] = read_prompts(folder / Path(raw["prompts"]).expanduser())
+    return _resolved(validate(raw, str(path)), folder)
 
 
 def load_training(path: str | Path, **overrides: Any) -> TrainConfig:

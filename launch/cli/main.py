@@ -9,6 +9,7 @@ family ends here as one message and one exit code, never as a traceback.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -20,12 +21,10 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import options, verifier
+from launch.cli import looking, options, verifier
 from launch.exits import INFRASTRUCTURE, failed
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
-from storage.objects.opening import open_store
 from storage.runs.layout import DEFAULT_STORE
-from storage.runs.run import Run
 from workflows.runs.reading import store_url
 
 app = typer.Typer(
@@ -111,8 +110,8 @@ def status(
     if watch:
         from launch.verbs.runs.watch import watch_run
 
-        return watch_run(_open(run, store), as_json)
-    found = run_status(_open(run, store))
+        return watch_run(options.opened(run, store), as_json)
+    found = run_status(options.opened(run, store))
     if as_json:
         _print_json(asdict(found))
     else:
@@ -125,7 +124,10 @@ def compare(
     store: options.Store = DEFAULT_STORE,
     truth: Annotated[
         Path | None,
-        typer.Option("--truth", help="JSON lines or Parquet: path_id, first_error (-1: none)."),
+        typer.Option(
+            "--truth",
+            help="JSON lines or Parquet: path_id, first_error (-1: none); or `marks`.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="PNG of quality against tokens.")
@@ -135,7 +137,7 @@ def compare(
     """Labels, cost and quality of runs, side by side."""
     from launch.verbs.runs.compare import compare_runs
 
-    compare_runs([_open(run, store) for run in runs], truth, plot, as_json)
+    compare_runs([options.opened(run, store) for run in runs], truth, plot, as_json)
 
 
 @app.command()
@@ -151,7 +153,7 @@ def audit(
     """Re-read every committed object and check it; exit code 3 where something is wrong."""
     from launch.verbs.runs.status import audit_run
 
-    if not audit_run(_open(run, store), as_json, replay):
+    if not audit_run(options.opened(run, store), as_json, replay):
         raise typer.Exit(3)
 
 
@@ -168,7 +170,7 @@ def texts(
     """Print rationales that were dropped, each with its reason."""
     from launch.verbs.runs.texts import show_dropped
 
-    show_dropped(_open(run, store), reason, limit, as_json)
+    show_dropped(options.opened(run, store), reason, limit, as_json)
 
 
 @app.command()
@@ -178,7 +180,7 @@ def sweep(
     """Remove data that no commit names, from a finished run."""
     from launch.verbs.runs.status import sweep_run
 
-    sweep_run(_open(run, store), as_json)
+    sweep_run(options.opened(run, store), as_json)
 
 
 @app.command()
@@ -190,11 +192,14 @@ def download(
     formats: Annotated[
         str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
     ] = "parquet",
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
+    ] = False,
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(_open(run, store), dest, view, formats.split(","))
+    download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
 @app.command(name="exec")
@@ -240,6 +245,19 @@ def stages(as_json: options.Json = False) -> None:
 
 
 @app.command()
+def prompts(
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FOLDER", help="Write each as NAME.jinja, to be changed."),
+    ] = None,
+) -> None:
+    """List the prompts of a build with their variables, or write them to be changed."""
+    from launch.verbs.looking.prompts import show_prompts
+
+    show_prompts(write)
+
+
+@app.command()
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="Also check what this build needs.")
@@ -261,12 +279,11 @@ for verb in (
     verifier.score,
     verifier.evaluate,
     verifier.refine,
+    looking.why,
+    looking.show,
+    looking.browse,
 ):
     app.command()(verb)
-
-
-def _open(run: str, store: str) -> Run:
-    return Run.open(open_store(store_url(store)), run)
 
 
 def _print_json(value: object) -> None:
@@ -277,6 +294,9 @@ def main() -> None:
     """Entry point of the `stepmill` command."""
     # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding shows `?`
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -1,6 +1,6 @@
-"""Which store a URL names.
+"""Opens the store that a URL names.
 
-Invariant: no other module names a kind of store, so that a new one is one branch here.
+Invariant: only this module names the kinds of store; a new kind is one branch here.
 """
 
 from __future__ import annotations

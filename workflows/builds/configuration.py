@@ -13,6 +13,7 @@ build has follows from its input and settings, before anything is made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -28,6 +29,9 @@ from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
 from workflows.answers import check_reference
+from workflows.formats import prompts
+from workflows.formats.prompt_files import check_texts, digest_of
+from workflows.formats.templates import used_by
 from workflows.inputs.problems import checked_problems
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
@@ -79,6 +83,9 @@ class BuildConfig(RunConfig):
     stages: Annotated[StageSettings, WrapValidator(validated_settings)] = field(
         default_factory=StageSettings
     )
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Folder of prompts to ask in the place of ours, NAME.jinja each (`stepmill prompts` lists them
+    and writes today's); relative to this file. The run keeps their texts."""
     format: Literal[1] = 1
     """Version of this file's format."""
 
@@ -98,6 +105,11 @@ class BuildConfig(RunConfig):
         return self.stages
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """`prompts`."""
+        return self.prompts
+
+    @property
     def heal(self) -> bool:
         """`stages.heal`."""
         return self.stages.heal
@@ -112,7 +124,8 @@ class BuildConfig(RunConfig):
         """
         stages = asdict(self.stages)
         del stages["answers"]["unusual"]
-        return {
+        digests = {name: digest_of(text) for name, text in self.prompts.items()}
+        return ({"prompts": digests} if digests else {}) | {
             "limit": self.limit,
             "stages": stages,
             "sandbox_limits": asdict(self.sandbox.limits),
@@ -126,6 +139,7 @@ class BuildConfig(RunConfig):
         other, the road or the problems.
         """
         check_settings(self.stages)
+        check_prompts(self)
         unusual = self.stages.answers.unusual
         checked = checked_problems(Path(self.problems), self.limit, check_reference, unusual)
         for stage in self.makes:
@@ -201,6 +215,31 @@ def check_settings(settings: StageSettings) -> None:
         raise ConfigurationError(
             f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
         )
+
+
+def check_prompts(config: BuildConfig) -> None:
+    """Refuse prompts that can't be asked, or that settings say otherwise.
+
+    Raises ConfigurationError.
+    """
+    check_texts(config.prompts)
+    stages, usual = config.stages, StageSettings()
+    twice = (
+        (prompts.SOLVER, "sample", stages.sample.system != usual.sample.system),
+        (prompts.RATIONALE_WRITER, "rationalize", stages.rationalize.system is not None),
+    )
+    for prompt, stage, said in twice:
+        if said and prompt.name in config.prompts:
+            raise ConfigurationError(
+                f"`stages.{stage}.system` and the prompt {prompt.name} say the same: leave one out"
+            )
+    for name in ("critique", "resolve", "align", "meta", "merge"):
+        for seen in ("answer", "reference_solution"):
+            text = config.prompts.get(name)
+            if seen in stages.judge.sees and text is not None and seen not in used_by(text):
+                raise ConfigurationError(
+                    f"`prompts`: {name}.jinja does not show `{seen}`, which `stages.judge.sees`"
+                )
 
 
 def _exact(run: Run) -> bool:

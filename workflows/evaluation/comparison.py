@@ -77,6 +77,8 @@ class Compared:
     kept_first_error_true: float | None
     drops: Mapping[str, int]
     pilot_rollouts: int = 0
+    known: int = 0
+    """Labelled paths of which the truth is known."""
 
 
 def read_labels(run: Run) -> LabelledRun:
@@ -172,6 +174,7 @@ def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, First]) 
         kept_first_error_true=round(kept.first_accuracy, 4) if known_kept else None,
         drops=run.drops,
         pilot_rollouts=run.pilot_rollouts,
+        known=all_of.paths,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from typing import Any
@@ -20,6 +20,7 @@ from storage.rows.records import Problem
 from workflows.formats import judge_prompts, reading
 from workflows.formats.fences import unix
 from workflows.formats.rationale import zero_based
+from workflows.formats.templates import AS_THEY_ARE, Texts
 from workflows.settings import JudgeSettings
 
 
@@ -149,7 +150,7 @@ def _objects(text: str) -> Iterator[Mapping[str, Any]]:
         at = text.find("{", end)
 
 
-AskFor = Callable[[str, Sequence[str], judge_prompts.Sight], Chat]
+AskFor = Callable[[str, Sequence[str], judge_prompts.Sight, Texts], Chat]
 FORMS: Mapping[str, tuple[AskFor, Callable[[str, int], Opinion]]] = {
     "critique": (judge_prompts.critique_chat, read_paragraphs),
     "resolve": (judge_prompts.resolve_chat, read_paragraphs),
@@ -164,10 +165,13 @@ class Seat:
 
     prompt: str
     sees: str
+    texts: Texts = field(default_factory=dict, compare=False)
+    """The user's texts of prompts, in place of ours."""
 
     def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
         """The chat that asks for a verification."""
-        return FORMS[self.prompt][0](problem.problem, steps, sight_of(problem, self.sees))
+        sight = sight_of(problem, self.sees)
+        return FORMS[self.prompt][0](problem.problem, steps, sight, self.texts)
 
     def read(self, text: str, steps: int) -> Opinion:
         """The verdicts in a verification's text."""
@@ -176,24 +180,27 @@ class Seat:
     def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
         """The chat that asks for a critique of a verification; it sees the same of the truth."""
         sight = sight_of(problem, self.sees)
-        return judge_prompts.meta_chat(problem.problem, steps, verification, sight)
+        return judge_prompts.meta_chat(problem.problem, steps, verification, sight, self.texts)
 
     def merge_chat(
         self, problem: Problem, steps: Sequence[str], verification: str, critique: str
     ) -> Chat:
         """The chat that asks for the verification again, given its critique."""
         sight = sight_of(problem, self.sees)
-        return judge_prompts.merge_chat(problem.problem, steps, verification, critique, sight)
+        text = problem.problem
+        return judge_prompts.merge_chat(text, steps, verification, critique, sight, self.texts)
 
 
-def repair_chat(sees: str, problem: Problem, prefix: Sequence[str], wrong: str) -> Chat:
+def repair_chat(
+    sees: str, problem: Problem, prefix: Sequence[str], wrong: str, texts: Texts = AS_THEY_ARE
+) -> Chat:
     """The chat that asks for a step in place of a wrong one."""
-    return judge_prompts.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees))
+    return judge_prompts.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees), texts)
 
 
-def panel(settings: JudgeSettings) -> tuple[Seat, ...]:
+def panel(settings: JudgeSettings, texts: Texts = AS_THEY_ARE) -> tuple[Seat, ...]:
     """A seat for every prompt and every `sees`. Raises ConfigurationError for impossible ones."""
-    seats = tuple(Seat(*pair) for pair in product(settings.prompts, settings.sees))
+    seats = tuple(Seat(*pair, texts) for pair in product(settings.prompts, settings.sees))
     if not seats or len(set(seats)) < len(seats):
         raise ConfigurationError("`judge.prompts` and `judge.sees`: name each once, at least one")
     for seat in seats:

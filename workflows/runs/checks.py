@@ -80,9 +80,21 @@ def check_models(config: RunConfig, looks: Sequence[Look]) -> Iterator[Finding]:
             on = f", {count} GPUs there" if count else ", on the processor"
             said = engine.model + (on if engine.kind == "vllm" else "")
             yield Finding(f"models.{role}", True, said)
+            for note in seen[0].notes.get(role, ()):
+                yield Finding(f"models.{role}", True, note)
     for look in looks:
         for misfit in look.misfits.get("sandbox", ()):
             yield Finding("sandbox", False, f"{misfit.said} ({look.where})", misfit.remedy)
+
+
+def server_notes(look: Look) -> Iterator[str]:
+    """What was found of the servers of models, a line each, with the roles that it is true of."""
+    roles: dict[str, list[str]] = {}
+    for role, notes in look.notes.items():
+        for note in notes:
+            roles.setdefault(note, []).append(role)
+    for note, named in roles.items():
+        yield f"models.{', '.join(named)}: {note}"
 
 
 def probed_store(url: str) -> str:
@@ -109,7 +121,10 @@ def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
     """
     findings = [*found, *check_work(config)]
     if all(finding.ok for finding in findings) or not site.remote:
-        findings += check_models(config, site.looks(config))
+        looks = site.looks(config)
+        findings += check_models(config, looks)
+        for line in dict.fromkeys(note for look in looks for note in server_notes(look)):
+            site.listener.say(line)
     if config.runs_code and not site.remote:
         findings.append(check_sandbox(config.sandbox))
     missing = list(dict.fromkeys(finding for finding in findings if not finding.ok))

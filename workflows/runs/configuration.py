@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from actors.engines.contract import EngineSettings
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Positive, Seconds, Share
@@ -40,8 +41,8 @@ class ClusterSettings:
     workers_per_role: Positive = 64
     """Most workers of one model role."""
     workers_per_server: Positive = 1
-    """Most workers of a role whose model is a server elsewhere (`kind: endpoint`); each keeps up to
-    `max_in_flight` requests there."""
+    """Most workers of a role whose model is a server elsewhere (`kind: endpoint` or `chat`); each
+    keeps up to `max_in_flight` requests there."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
     most_parallel_shards: Positive = 16
@@ -133,6 +134,11 @@ class RunConfig:
         raise NotImplementedError
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """Prompts that somebody wrote in the place of ours, by name."""
+        return {}
+
+    @property
     def binding(self) -> dict[str, Any]:
         """The settings that the result depends on, as plain values."""
         raise NotImplementedError
@@ -178,3 +184,9 @@ class RunConfig:
                 f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
             )
         return settings
+
+
+def needs_of(config: RunConfig, role: str) -> dict[str, tuple[Need, ...]]:
+    """What the stages of a role can't do without of a model, by stage."""
+    made = zip(config.road, config.makes, strict=True)
+    return {spec.name: stage.needs for spec, stage in made if spec.role == role and stage.needs}

@@ -94,6 +94,7 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"unknown key `{key}`: remove it or correct its name"
     if kind in ("missing", "missing_argument"):
         return f"`{key}` is missing: add it"
+    message = message.removeprefix("Value error, ")
     return f"`{key}`: {message[0].lower()}{message[1:]}"
 
 

@@ -7,9 +7,9 @@ Each role has a pool. A worker goes to the fullest node that has room for it.
     share is below half a worker. An idle worker without a backlog is closed for a waiting role.
     The window between stages makes turns long and switches few. If slots suffice for a worker
     of each role, the first worker of each is opened before its work arrives.
-  - Shares: if slots are many, each role with work left gets a share of them, in proportion to its
-    seconds of work left, but at least one worker. A role above its share gives way to a waiting
-    role below its own.
+  - Shares: if slots are many, each role with work left gets a share of them. Shares are in
+    proportion to the seconds of work left, and hold at least one worker. A role above its share
+    gives way to a waiting role below its own.
   - If slots are free, but too few on any single node, smaller workers move to other nodes. The
     choice always frees enough of a single node.
 

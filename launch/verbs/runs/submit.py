@@ -24,6 +24,7 @@ from aiohttp import ClientError
 from launch.config import load
 from storage.errors import ConfigurationError, InfrastructureError, first_line
 from workflows.builds.configuration import BuildConfig
+from workflows.runs.reading import read
 
 EXCLUDES = (
     ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",
@@ -56,6 +57,8 @@ def submission_of(
     """The job that builds `config`. Raises ConfigurationError for files that would not go along."""
     inside = _inside(folder, config_file.resolve(), "the configuration")
     problems = _inside(folder, Path(config.problems), "`problems`")
+    if isinstance(prompts := read(config_file).get("prompts"), str):
+        _inside(folder, config_file.resolve().parent / prompts, "`prompts`")
     for role, engine in config.engines.items():
         if engine.kind == "vllm" and engine.model.startswith("/"):
             _inside(folder, Path(engine.model), f"models.{role}")

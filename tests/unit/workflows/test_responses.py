@@ -161,6 +161,12 @@ def test_an_unreadable_file_is_refused(
         read_responses(tmp_path / name)
 
 
+def test_a_folder_without_a_file_of_responses_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("not a benchmark")
+    with pytest.raises(InputError, match="file in this folder"):
+        read_responses(tmp_path)
+
+
 def test_the_same_id_twice_is_refused_with_both_places(tmp_path: Path) -> None:
     file = write(tmp_path, "a.jsonl", [BENCHMARK, BENCHMARK])
     with pytest.raises(InputError, match=r"line 2: id 'gsm8k-0' stands also in .*line 1"):
