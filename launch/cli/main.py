@@ -9,9 +9,7 @@ family ends here as one message and one exit code, never as a traceback.
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shlex
 import signal
 import sys
@@ -22,7 +20,8 @@ from typing import Annotated
 import typer
 
 from launch.cli import looking, options, verifier
-from launch.exits import INFRASTRUCTURE, failed
+from launch.exits import INFRASTRUCTURE, failed, no_way
+from launch.streams import flushed, give_up_output, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.reading import store_url
@@ -56,12 +55,13 @@ def build(
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.config import load
     from launch.verbs.runs.build import build_run
+    from workflows.inputs.places import resolved
 
     overrides = {
         "run": run,
         "store": store,
         "limit": limit,
-        "problems": str(Path(problems).resolve()) if problems else None,
+        "problems": resolved(Path.cwd(), problems) if problems else None,
     }
     build_run(load(config, **overrides), address, source)
 
@@ -202,6 +202,35 @@ def download(
     download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
+@app.command()
+def problems(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON, CSV, TSV or Parquet, a folder, s3://BUCKET/KEY or hf://datasets/NAME.",
+        ),
+    ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="What a column is called: problem=question, as needed."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="Benchmark to look for; as often as wanted."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write what is clean to this .jsonl or .parquet.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many rows.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Look at problems: how they are read, and which rows a build would have trouble with."""
+    from launch.verbs.looking.problems import look_at_problems
+
+    look_at_problems(file, columns or [], against or [], out, limit, as_json)
+
+
 @app.command(name="exec")
 def execute(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
@@ -294,9 +323,7 @@ def main() -> None:
     """Entry point of the `stepmill` command."""
     # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding shows `?`
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    usable_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -304,6 +331,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one verb; every error becomes one message and an exit code."""
     try:
         outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+        flushed()
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
             typer.echo(f"stepmill: interrupted; the same command continues: {again}", err=True)
@@ -317,6 +345,10 @@ def run_command(arguments: list[str]) -> int:
         return failed(error, INFRASTRUCTURE)
     except StepmillError as error:
         return failed(error, INFRASTRUCTURE)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        give_up_output()  # whoever read has enough
         return 0
+    except OSError as error:
+        return no_way(error)

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
-from storage.rows.kinds import AGREEMENTS, LABELS, PATHS
+from storage.rows.kinds import AGREEMENTS, GIVEN, LABELS, PATHS
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from storage.runs.scan import scan
@@ -180,6 +180,19 @@ def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, First]) 
 
 def _share(part: int, whole: int) -> float:
     return round(part / max(1, whole), 4)
+
+
+def people_say(run: Run) -> dict[tuple[str, str], First]:
+    """(run, path_id) -> first error, as whoever labelled its given solutions says."""
+    if GIVEN.stage not in run.spec.stages:
+        return {}
+    return {
+        (run.name, f"{given.problem_id}#{index}"): None if solution.label == -1 else solution.label
+        for shard in sorted(run.shards_of(GIVEN.stage))
+        for given in run.read_rows(GIVEN, shard)
+        for index, solution in enumerate(given.solutions)
+        if solution.label is not None
+    }
 
 
 def read_truth(file: File) -> dict[tuple[str, str], First]:

@@ -25,6 +25,8 @@ class Unread(StrEnum):
     """The votes are tied."""
     NO_VERIFICATION = "no_verification_agrees"
     """No single verification agrees with their majority, so no text goes with it."""
+    PEOPLE_SILENT = "people_silent"
+    """No person labelled it."""
     TOOL_UNREADABLE = "tool_unreadable"
     """A step has no code that printed True or False."""
 

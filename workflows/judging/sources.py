@@ -5,6 +5,7 @@
     tool     The verdict that the code of each step printed.
     hybrid   Tool verdicts and outcome, combined to a value per step.
     outcome  Whether the path's answer is right.
+    people   The labels that people gave a given solution.
 
 Invariant: an unreadable source gives a reason of `Unread`. No other source takes its place.
 """
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES
+from storage.rows.kinds import FORMALIZED, GIVEN, JUDGEMENTS, LABELS, PATHS, RATIONALES
 from storage.rows.records import Judgement, Path, PathLabels, Rationale
 from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
@@ -33,6 +34,8 @@ class Evidence:
     labels: PathLabels | None = None
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
+    people: int | None = None
+    """0-based index of the first step that people call wrong, -1: none; None: nobody says."""
 
     @property
     def right_answer(self) -> bool:
@@ -93,12 +96,12 @@ def _labels(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
 
 def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
     if of.judgements:
-        verdict = verdicts(of.judgements, judge, of.steps)
-        if isinstance(verdict, Unread):
-            return verdict
+        by_judge = verdicts(of.judgements, judge, of.steps)
+        if isinstance(by_judge, Unread):
+            return by_judge
         return [
             Reading(each.labels, each.values, each.chosen, "index" if each.from_index else "steps")
-            for each in verdict
+            for each in by_judge
         ]
     if of.rationale is None:
         return Unread.JUDGE_UNREADABLE
@@ -132,12 +135,20 @@ def _outcome(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> lis
     return [Reading((*[True] * (of.steps - 1), of.right_answer), scope="outcome")]
 
 
+def _people(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
+    if of.people is None:
+        return Unread.PEOPLE_SILENT
+    right = judge_labels(None if of.people == -1 else of.people, of.steps)
+    return [Reading(tuple(right), scope="index")]
+
+
 SOURCES: Mapping[str, Source] = {
     "labels": _labels,
     "judge": _judge,
     "tool": _tool,
     "hybrid": _hybrid,
     "outcome": _outcome,
+    "people": _people,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "labels": (LABELS.stage,),
@@ -145,5 +156,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "tool": (RATIONALES.stage, FORMALIZED.stage),
     "hybrid": (RATIONALES.stage, FORMALIZED.stage),
     "outcome": (PATHS.stage,),
+    "people": (GIVEN.stage,),
 }
 """Source -> stages; the road must have at least one of them."""

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from actors.machines.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
 from actors.sandbox.contract import SandboxSettings
@@ -47,17 +46,6 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, True, look())
     except StepmillError as error:
         return Finding(what, False, str(error), remedy)
-
-
-def check_problems(file: str) -> Finding:
-    """Whether the file of problems is there."""
-    found = Path(file).is_file()
-    return Finding(
-        "problems",
-        found,
-        file if found else f"{file} does not exist",
-        "" if found else "write it (problem_id, problem, answer) or set `problems`",
-    )
 
 
 def check_work(config: RunConfig) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
-from storage.rows.records import Drop
+from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles
@@ -92,6 +92,8 @@ class Given:
     """Items of the input that are left out."""
     said: Sequence[str] = ()
     """What people are told of it, in lines."""
+    solutions: Sequence[GivenSolutions] = ()
+    """What takes the place of sampled ones: the rows of stage `given`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,12 @@ class RunConfig:
         Raises InputError and ConfigurationError.
         """
         raise NotImplementedError
+
+    def check_input(self, given: Given) -> None:
+        """Refuse settings that contradict each other, the road or the input.
+
+        Raises ConfigurationError.
+        """
 
     def check_models(self) -> None:
         """Refuse models that can't be used for this. Raises InputError."""

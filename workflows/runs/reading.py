@@ -111,4 +111,4 @@ def store_url(text: str) -> str:
         text = text.removeprefix("file:")
     if "://" in text:
         return text
-    return f"file://{os.path.abspath(text)}"
+    return Path(os.path.abspath(text)).as_uri()

@@ -18,7 +18,7 @@ from rich.table import Table
 from storage.errors import ConfigurationError, InputError
 from storage.runs.marks import marks_of, truth_of
 from storage.runs.run import Run
-from workflows.evaluation.comparison import Compared, compare, read_labels, read_truth
+from workflows.evaluation.comparison import Compared, compare, people_say, read_labels, read_truth
 
 MARKS = "marks"
 """In the place of a file of truth: what people marked in `browse`."""
@@ -31,20 +31,23 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
     shown = Console(stderr=True)
-    known = None
-    if truth is not None:
+    if truth is None:
+        known = {path: index for run in runs for path, index in people_say(run).items()} or None
+    else:
         known = _marked(runs) if str(truth) == MARKS else read_truth(truth)
     read = [
         read_labels(run)
         for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
     ]
     found = compare(read, known)
-    if known and all(row.f1 is None for row in found):
+    if truth and all(row.f1 is None for row in found):
         raise InputError(f"{truth}: no path of these runs is in it")
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))
     else:
         Console().print(comparison_table(found, known is not None))
+        if known and not truth:
+            Console().print("the truth is what people said of the given solutions")
         for row in found:
             said = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
             Console().print(f"{row.run} dropped {said or 'nothing'}", highlight=False)
@@ -53,7 +56,7 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         shown.print(f"wrote {plot}", highlight=False)
 
 
-def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int]:
+def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int | None]:
     """(run, path_id) -> first error as people marked it. Raises InputError where nobody did."""
     known = {
         (run.name, path_id): index
