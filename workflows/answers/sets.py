@@ -270,8 +270,8 @@ def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
 def _joined(items: Sequence[Shape], joint: str) -> RealSet | None:
     """A list of sets: *and* means their intersection, *or* their union.
 
-    A comma can mean both. None if that is ambiguous, and for a list of intervals that overlap or
-    touch, which can't be meant as their union.
+    A comma can mean both. None if the meaning is unclear. That includes a list of intervals that
+    overlap or touch: such a list is never meant as a union.
     """
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("\\ne",):  # x \ne -1, 1

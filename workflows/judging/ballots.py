@@ -1,8 +1,8 @@
 """The judge's aggregators: they turn a path's verifications into a verdict.
 
 Invariant: depends only on the stored rows. A verification counts whole or not at all. One that was
-cut off is unreadable. So is one without a verdict on a step, unless a setting calls that step
-wrong. A tie is a split and stays undecided.
+cut off is unreadable. One that lacks a verdict on a step is unreadable too, or calls that step
+wrong (`judge.ungraded`). A tie is a split and stays undecided.
 """
 
 from __future__ import annotations

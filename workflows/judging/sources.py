@@ -35,7 +35,7 @@ class Evidence:
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
     people: int | None = None
-    """0-based index of the first step that people call wrong, -1: none; None: nobody says."""
+    """0-based index of the first step that people call wrong; -1: none; None: no person's label."""
 
     @property
     def right_answer(self) -> bool:

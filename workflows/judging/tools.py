@@ -9,7 +9,7 @@ GroundedPRM's (released code, `rollout_value`). N is the number of steps from a 
 The value of a step is the mean of V over itself and all later steps, with weight
 `discount ** distance`.
 
-Invariant: a step has no verdict if its code did not run to its end or printed another last word.
+Invariant: a step has a verdict only if its code ran to its end and printed such a last word.
 Failures of the sandbox itself never get here.
 """
 

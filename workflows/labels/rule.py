@@ -24,7 +24,7 @@ class Unlabelled(StrEnum):
     NO_ZERO = "no_zero"
     """It has a wrong answer and no state without a right rollout (`stages.label.unseen_zero`)."""
     ROLLOUTS_MISSING = "rollouts_missing"
-    """A state has no rollouts, and no rule gives its value."""
+    """A state lacks rollouts that the labels need."""
 
 
 def step_value(before: float, after: float, form: str, start: float = 1.0) -> float:

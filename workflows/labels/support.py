@@ -1,8 +1,8 @@
 """Which form of label which rollouts support. A form that they don't support is refused.
 
 A budget that stops at the first success knows only whether MC > 0. Budgets that add rollouts to
-uncertain labels leave too few elsewhere for counts alone. A chain never leaves 0, so it can't tell
-what follows a MC of 0.
+uncertain labels leave too few elsewhere for counts alone. A chain stays at 0 once it is there, so
+it can't tell what follows a MC of 0.
 
 Invariant: depends only on stop rules and settings. Every refusal is a line that says what to
 change.

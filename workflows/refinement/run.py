@@ -6,8 +6,8 @@ Each half of a turn is a run of its own: `responses -> score` (`workflows.scorin
 `critiques -> refine` (here). So committed work is never repeated after a crash. The state between
 turns is derived from commits alone.
 
-Invariant: an accepted response, in which nothing was judged wrong, stays the same and is not
-scored again. A response without a new solution keeps its old one and is tried again next turn.
+Invariant: a response in which nothing was judged wrong is accepted: it keeps its solution, and its
+last score stands. A response without a new solution keeps its old one and is tried again next turn.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from workflows.schedule.tolerance import Tolerance
 
 POOLS_EVERY_S = 5.0
 PLACE_PATIENCE_S = 1800.0
-"""How long the run waits while no worker gets its slots and none works."""
+"""How long the run waits while all workers wait for slots."""
 
 
 class Hungry(NamedTuple):

@@ -1,7 +1,7 @@
 """What to start next: a pure state machine over committed shards, workers and slots.
 
 The driver reports what happened (`opened`, `committed`, `failed`, `lost`, `resized`), and
-`decide()` returns actions. The schedule knows no Ray, no rows, and only the clock that it is given.
+`decide()` returns actions. The schedule is independent of Ray, rows and the real clock.
 
 Rules, the first ones first:
   1. A shard enters a stage once it is committed in the stage before. The last stage of the road

@@ -1,8 +1,8 @@
 """Stops a run for a person to look at it when faults drop too many items.
 
-Items dropped by the rules (no wrong path, no agreement) are data and never stop a run. Useless
-texts are counted in `actors.workers.yields`. Here items dropped by faults are counted, as a share
-of the items that entered their stage. Exceptions have a lower limit, since they are our own bugs.
+Items dropped by the rules, such as problems without a wrong path, are data: they stop no run.
+Useless texts are counted in `actors.workers.yields`. Here items dropped by faults are counted, as
+a share of the items that entered their stage. Exceptions have a lower limit, as they are our bugs.
 
 Invariant: the commits keep all drops, so stopping loses nothing. To go on, a person starts the
 run again, which counts from zero.

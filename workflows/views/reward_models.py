@@ -8,7 +8,7 @@
 Columns that a trainer reads have TRL's names. `prompt`, `completion`, `chosen` and `rejected` are
 lists of messages; step-wise rows have texts, in `prompt` and `completions`, and `labels`.
 
-Invariant: depends only on a shard's rows. Sampled texts are neither joined nor cut, and numbers of
+Invariant: depends only on a shard's rows. Sampled texts stay whole and separate, and numbers of
 rollouts are those that were made.
 """
 
