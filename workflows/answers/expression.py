@@ -56,7 +56,10 @@ class SeveralRoots(Unreadable):
 
 
 class Expression:
-    """A recursive-descent evaluator of an expression at one point. Raises Unreadable."""
+    """A recursive-descent evaluator of an expression at one point. Raises Unreadable.
+
+    A method per rule of the grammar: `sum` of `product`s of `power`s of `atom`s.
+    """
 
     def __init__(self, text: str, point: int = 0, numbers: Numbers = FLOATS) -> None:
         self.numbers = numbers

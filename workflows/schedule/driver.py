@@ -145,10 +145,8 @@ class Driver:
             self._settle(self._ended.get_nowait())
 
     def _patience(self) -> float | None:
-        """Seconds until the loop must act even without an event; None: no limit.
-
-        Also counts the time in which all workers wait for slots. Raises RunStopped if no worker
-        can ever start.
+        """Seconds until the loop must act even without an event; None: no limit. Also counts the
+        time in which all workers wait for slots. Raises RunStopped if none can ever start.
         """
         now, wake = asyncio.get_running_loop().time(), self._schedule.wake_in
         if self._stuck:

@@ -184,9 +184,7 @@ class Workforce:
     # ---------------------------------------------------------------- what to do
 
     def wants_placing(self) -> bool:
-        """Whether to call `place`: after a change, if a worker is idle, if a role has no worker,
-        and otherwise after some decisions.
-        """
+        """Whether to call `place`: after a change, for an idle worker or empty role, else rarely."""
         self._asked -= 1
         return (
             self._changed

@@ -211,9 +211,7 @@ class Shards:
         self._unproved[position].clear()
 
     def _others_pass(self, position: int, trouble: _Trouble) -> bool:
-        """Whether another shard of the stage has committed since the first failure, or none is
-        left.
-        """
+        """Whether another shard of the stage committed since the first failure, or none is left."""
         others = self.left[position] - 1
         return self.left[position] < trouble.left_before or not others
 

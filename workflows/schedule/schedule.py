@@ -56,8 +56,7 @@ class Schedule:
     ) -> None:
         """Plan `shards` shards over `road`; `done`: stage -> shards already committed.
 
-        `pause`: seconds before a failed shard or start is tried again; shards rest longer each
-        time.
+        `pause`: seconds before a failed shard or start is tried again; longer each time for shards.
         """
         self._road = tuple(road)
         self._position = {stage.name: i for i, stage in enumerate(self._road)}
@@ -107,9 +106,8 @@ class Schedule:
             self._orphan(worker, cause)
 
     def broken(self, number: int, cause: str) -> bool:
-        """The worker is useless: its shards wait again, and the next decision closes it.
-
-        False if it is closing already. Raises ShardExhausted.
+        """The worker is useless: its shards wait again, and the next decision closes it. False if
+        it is closing already. Raises ShardExhausted.
         """
         worker = self._staff.workers.get(number)
         if worker is None or worker.closing:
@@ -254,9 +252,7 @@ class Schedule:
         return None if first is None else max(0.0, first - self._clock())
 
     def decide(self) -> list[Action]:
-        """What to start or stop now. The state counts these actions already; the driver applies
-        them.
-        """
+        """What to start or stop now, for the driver to apply. The state counts it already."""
         now = self._decided = self._clock()
         self._shards.wake(now)
         self._overdue(now)
@@ -326,9 +322,7 @@ class Schedule:
                 self._twins[position].append(task)
 
     def _may_have_twin(self, task: Task) -> bool:
-        """Whether a late task may get a twin: it runs, has no twin, and shares its worker. Two
-        careful tries would blame each other's items.
-        """
+        """Whether a late try may get a twin. Two careful ones would blame each other's items."""
         alone = self._tries.owner(task) is not None and self._tries.twin(task) is None
         return alone and task.care == "shared"
 
