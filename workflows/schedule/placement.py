@@ -184,7 +184,7 @@ class Workforce:
     # ---------------------------------------------------------------- what to do
 
     def wants_placing(self) -> bool:
-        """Whether to call `place`: after a change, for an idle worker or empty role, else rarely."""
+        """Whether to call `place`: after a change, for idle workers or empty roles, else rarely."""
         self._asked -= 1
         return (
             self._changed

@@ -51,7 +51,7 @@ def last_step_balanced(examples: Sequence[Example]) -> list[LastStep]:
 
     An example whose first step is wrong can only end wrong. One without an error can only end
     right, at its last step. All others can do both, and end right just before the error; they
-    fill the smaller class first. Of the larger class the last examples are left out.
+    even out the classes. What is left over in a class is left out, the last examples first.
     """
     wrong_only, right_only, either = [], [], []
     for place, example in enumerate(examples):
