@@ -1,7 +1,7 @@
 """What the configuration of any run has, and where and how fast its work is done.
 
-Invariant: schedule, placement, checks and progress ask for nothing else, so that runs of every kind
-are driven by the same code.
+Invariant: schedule, placement, checks and progress read these fields only, so that one code drives
+runs of every kind.
 """
 
 from __future__ import annotations
@@ -84,18 +84,18 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The input of a run."""
+    """The rows that a run starts from."""
 
     rows: Sequence[Any]
     drops: Sequence[Drop] = ()
-    """Items of the input that are left out."""
+    """Items of the input that the run leaves out, each with its reason."""
     said: Sequence[str] = ()
-    """What people are told of it, in lines."""
+    """Lines about the input that the driver shows the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What any run needs, whatever its road makes."""
+    """The configuration of any run, whatever its road makes."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Any]]
@@ -124,26 +124,26 @@ class RunConfig:
 
     @property
     def makes(self) -> tuple[Stage, ...]:
-        """What makes the rows of each stage of the road."""
+        """The class or module that makes each stage of the road, in the road's order."""
         raise NotImplementedError
 
     @property
     def settings(self) -> Seeded:
-        """What its stages are told."""
+        """The settings that its stages read."""
         raise NotImplementedError
 
     @property
     def binding(self) -> dict[str, Any]:
-        """The settings that the result depends on, as plain values."""
+        """The settings that the result depends on, as JSON values; they go into the spec."""
         raise NotImplementedError
 
     @property
     def heal(self) -> bool:
-        """Whether the end of a forced beginning is left to the model."""
+        """Whether the model writes the last token of a forced beginning anew."""
         return False
 
     def read_input(self) -> Given:
-        """Its input, read and checked; of some runs it is given by whoever starts them.
+        """Read and check the input. Runs whose caller passes the rows don't have this.
 
         Raises InputError and ConfigurationError.
         """
@@ -153,9 +153,9 @@ class RunConfig:
         """Refuse models that can't be used for this. Raises InputError."""
 
     def with_pilot(self, begun: Run | None, source: Run | None = None) -> tuple[Self, Self | None]:
-        """The configuration with its pilot named, and the pilot that has to be finished first.
+        """Return the configuration with its pilot named, and the pilot to finish first, if any.
 
-        `begun`: the run, and `source`, the one that it derives from, as far as there are any.
+        `begun`: this run, if it was started before. `source`: the run that it derives from, if any.
         """
         return self, None
 

@@ -1,7 +1,7 @@
-"""How any run begins: its spec, the settings to continue it with, and its input, each stored once.
+"""How any run begins: the driver stores its spec, its configuration and its input, each once.
 
-Invariant: everything that decides the result is in the run's spec before any work starts; repeated
-with the same spec nothing changes, so that starting and continuing are one.
+Invariant: all that decides the result is in the run's spec before any work starts. Starting again
+with the same spec changes nothing, so that starting and continuing are one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Config = TypeVar("Config", bound=RunConfig)
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a run would be, before anything of it is stored."""
+    """The spec and the input of a run that is not stored yet."""
 
     spec: Spec
     given: Given
@@ -96,9 +96,7 @@ def create_run(
 
 
 def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
-    """The configuration under a name that says what is done, and changes with whatever the result
-    depends on.
-    """
+    """Return the configuration with the run named `what` plus a hash of what decides the result."""
     models = [model_identity(engine) for engine in config.engines.values()]
     depends = canonical_json([config.binding, *models, input_digest(rows)])
     name = f"{what}-{hashlib.sha256(depends).hexdigest()[:8]}"
