@@ -113,5 +113,5 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
 
 def recorded(run: Run, role: str) -> dict[str, Any]:
     """The settings of a role's engine that the result depends on, as the spec records them."""
-    engine = run.spec.configuration.get(ENGINES, {}).get(role, {})
+    engine = run.spec.section(ENGINES).get(role, {})
     return {name: engine.get(name, NOT_RECORDED) for name in BOUND}
