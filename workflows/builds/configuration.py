@@ -68,7 +68,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig(RunConfig):
-    """Everything a build needs."""
+    """The settings of a build: its input, its models and its stages."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Problem]] = PROBLEMS
@@ -111,7 +111,7 @@ class BuildConfig(RunConfig):
 
     @property
     def settings(self) -> StageSettings:
-        """What its stages are told."""
+        """The settings that its stages read."""
         return self.stages
 
     @property
@@ -126,11 +126,10 @@ class BuildConfig(RunConfig):
 
     @property
     def binding(self) -> dict[str, Any]:
-        """The settings that the result depends on, as plain values.
+        """The settings that the result depends on, as JSON values.
 
-        Models are named apart (`actors.models.identity.model_identity`): by name or by what their
-        files hold, not by where a clone of the project happens to lie. Which problems are left out
-        is in the input's digest.
+        The spec names models elsewhere, by name or content (`actors.models.identity`). The input's
+        digest covers which problems are left out.
         """
         stages = asdict(self.stages)
         del stages["answers"]["unusual"]
@@ -143,7 +142,7 @@ class BuildConfig(RunConfig):
         }
 
     def read_input(self) -> Given:
-        """The problems, and the solutions that are given. Raises InputError for a bad file."""
+        """Read the problems, and the solutions if given. Raises InputError for a bad file."""
         checked = checked_problems(
             self.problems,
             self.limit,
@@ -155,8 +154,8 @@ class BuildConfig(RunConfig):
         if self.solutions is None:
             return Given(checked.problems, checked.dropped, checked.said)
         read = read_given(self.solutions, checked.problems)
-        said = (*checked.said, read.said)
-        return Given(checked.problems, checked.dropped, said, read.by_problem)
+        lines = (*checked.said, read.said)
+        return Given(checked.problems, checked.dropped, lines, read.by_problem)
 
     def check_input(self, given: Given) -> None:
         """Refuse settings that contradict each other, the road or the problems.
@@ -241,7 +240,7 @@ def check_settings(settings: StageSettings) -> None:
 
 
 def check_prompts(config: BuildConfig) -> None:
-    """Refuse prompts that can't be asked, or that settings say otherwise.
+    """Refuse prompts that can't be used, or that contradict the settings.
 
     Raises ConfigurationError.
     """
@@ -251,8 +250,8 @@ def check_prompts(config: BuildConfig) -> None:
         (prompts.SOLVER, "sample", stages.sample.system != usual.sample.system),
         (prompts.RATIONALE_WRITER, "rationalize", stages.rationalize.system is not None),
     )
-    for prompt, stage, said in twice:
-        if said and prompt.name in config.prompts:
+    for prompt, stage, is_set in twice:
+        if is_set and prompt.name in config.prompts:
             raise ConfigurationError(
                 f"`stages.{stage}.system` and the prompt {prompt.name} say the same: leave one out"
             )

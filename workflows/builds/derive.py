@@ -100,8 +100,9 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
 def _reached(
     difference: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
 ) -> str | None:
-    """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
-    None where it reaches no stage of this road, but one that is `known`.
+    """The first stage whose rows depend on a field of the spec; INPUT_STAGE: all stages do.
+
+    None where no stage of this road depends on it, but another `known` stage.
     """
     for stage in road:
         if _reaches(difference, asked, stage):
@@ -116,15 +117,15 @@ def _reached(
 _PROMPTS = "configuration.prompts."
 _OF_STAGES = ("image_digest", "configuration.sandbox_limits.", "models.", "configuration.engines.",
               "schemas.", _PROMPTS)  # fmt: skip
-"""Fields that are of those stages that run code, ask a model or a prompt, or make such rows."""
+"""Fields that reach only stages which run code, use that model or prompt, or make such rows."""
 
 
-def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
-    """Whether a stage makes other rows where a field of the spec differs."""
-    field = found.name
-    if setting := _setting(found):
-        said = stage.redone(setting, found, asked)
-        return setting.partition(".")[0] in stage.groups if said is None else said
+def _reaches(difference: Difference, asked: Spec, stage: Stage) -> bool:
+    """Whether the rows of a stage depend on a field of the spec that differs."""
+    field = difference.name
+    if setting := _setting(difference):
+        redone = stage.redone(setting, difference, asked)
+        return setting.partition(".")[0] in stage.groups if redone is None else redone
     if field.startswith(("image_digest", "configuration.sandbox_limits.")):
         return stage.runs_code
     if field.startswith(("models.", "configuration.engines.")):

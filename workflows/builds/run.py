@@ -67,8 +67,8 @@ def build(
     with Site(config.cluster, address, listener) as site:
         if name is None:
             read: list[Given] = []
-            found = check_files(config, read)
-            return run_at(site, config, read[0] if read else None, found)
+            finding = check_files(config, read)
+            return run_at(site, config, read[0] if read else None, finding)
         return _derived(site, config, store, begun, name)
 
 
@@ -101,7 +101,7 @@ def resume(
 
 
 def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
-    """Whether problems and solutions can be read; appends them to `read`."""
+    """Check that problems and solutions can be read; append them to `read`."""
 
     def look() -> str:
         given = config.read_input()

@@ -100,14 +100,12 @@ def check_sandbox(settings: SandboxSettings) -> Finding:
     return attempt("sandbox", lambda: asyncio.run(sandbox_answers(settings)), SANDBOX_REMEDY)
 
 
-def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
-    """Check everything; returns the digest of the folder that model-written code runs in, if any.
+def require(config: RunConfig, site: Site, *earlier: Finding) -> str | None:
+    """Check everything; return the digest of the folder that model-written code runs in, if any.
 
-    `found` was looked at before.
-
-    Raises ConfigurationError with one line per thing that is missing.
+    `earlier`: findings of the caller. Raises ConfigurationError, a line for each that is not well.
     """
-    findings = [*found, *check_work(config)]
+    findings = [*earlier, *check_work(config)]
     if all(finding.ok for finding in findings) or not site.remote:
         looks = site.looks(config)
         findings += check_models(config, looks)

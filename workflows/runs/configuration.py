@@ -195,6 +195,6 @@ class RunConfig:
 
 
 def needs_of(config: RunConfig, role: str) -> dict[str, tuple[Need, ...]]:
-    """What the stages of a role can't do without of a model, by stage."""
-    made = zip(config.road, config.makes, strict=True)
-    return {spec.name: stage.needs for spec, stage in made if spec.role == role and stage.needs}
+    """Stage -> what it needs its model to be able to do, for the stages of a role."""
+    pairs = zip(config.road, config.makes, strict=True)
+    return {spec.name: stage.needs for spec, stage in pairs if spec.role == role and stage.needs}

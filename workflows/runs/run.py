@@ -47,22 +47,22 @@ run_async = awaitable(run)
 
 
 def run_at(
-    site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *found: Finding
+    site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *findings: Finding
 ) -> Run:
-    """The same where the work is done; `found` was looked at before."""
+    """As `run`, at an open site; `findings`: checks that the caller has made."""
     store = open_store(config.store)
     begun = Run.find(store, config.run)
     config = recalled(config, begun)
     if begun is None or not standing(begun).finished:
-        image = require(config, site, *found)
+        image = require(config, site, *findings)
     else:
         image = begun.spec.image_digest  # no code is left to run, in this image or another
     config, pilot = site.settled(config, begun).with_pilot(begun)
-    wanted = planned(config, image, rows)
-    for line in wanted.given.said:
+    plan = planned(config, image, rows)
+    for line in plan.given.said:
         site.listener.say(line)
     prepare(pilot, config.run, site, store)
-    return finished(create_run(config, store, wanted), config, site)
+    return finished(create_run(config, store, plan), config, site)
 
 
 def prepare(pilot: RunConfig | None, run: str, site: Site, store: ObjectStore) -> None:

@@ -91,8 +91,8 @@ def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) 
     revision = engine.tokenizer_revision or _text(options.pop("tokenizer_revision", None))
     tokenizer = ModelSource(engine.tokenizer or engine.model, revision)
     if engine.tokenizer or engine.kind == "endpoint":
-        said = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
-        tokenizer = tokenizer.within(store).as_in(said.get("tokenizer"))
+        recorded = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
+        tokenizer = tokenizer.within(store).as_in(recorded.get("tokenizer"))
     return replace(
         engine,
         model=model.name,
