@@ -1,17 +1,15 @@
-"""`stepmill VERB`: how a person starts everything.
+"""The command line: `stepmill VERB`.
 
 Exit codes: 0 done; 2 the user's error, one line that says what to change; 3 infrastructure,
 resumable; 130 interrupted, resumable.
 
-Invariant: a verb only reads its arguments, calls one function and shows the result; every error
-family ends here as one message and one exit code, never as a traceback.
+Invariant: a verb reads its arguments, calls one function and shows the result. Every error becomes
+one message and one exit code here; the user sees no traceback.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shlex
 import signal
 import sys
@@ -21,8 +19,9 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import looking, options, verifier
-from launch.exits import INFRASTRUCTURE, failed
+from launch.cli import checking, looking, options, verifier
+from launch.exits import INFRASTRUCTURE, failed, no_way
+from launch.streams import flushed, give_up_output, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.reading import store_url
@@ -37,7 +36,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-"""What typer makes of Ctrl-C, wherever it came."""
+"""The exit code that typer returns after Ctrl-C."""
 VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
 
 
@@ -112,11 +111,11 @@ def status(
         from launch.verbs.runs.watch import watch_run
 
         return watch_run(options.opened(run, store), as_json)
-    found = run_status(options.opened(run, store))
+    state = run_status(options.opened(run, store))
     if as_json:
-        _print_json(asdict(found))
+        _print_json(asdict(state))
     else:
-        show_status(found)
+        show_status(state)
 
 
 @app.command()
@@ -203,101 +202,6 @@ def download(
     download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
-@app.command()
-def problems(
-    file: options.Problems,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--column", help="What a column is called: problem=question, as needed."),
-    ] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option("--against", help="Benchmark to look for; as often as wanted."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write what is clean to this .jsonl or .parquet.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many rows.")] = None,
-    as_json: options.Json = False,
-) -> None:
-    """Look at problems: how they are read, and which rows a build would have trouble with."""
-    from launch.verbs.looking.problems import look_at_problems
-
-    look_at_problems(file, columns or [], against or [], out, limit, as_json)
-
-
-@app.command(name="exec")
-def execute(
-    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
-    as_json: options.Json = False,
-    wall: Annotated[float | None, typer.Option("--wall", help="Seconds it may take.")] = None,
-    memory: Annotated[int | None, typer.Option("--memory", help="MiB it may use.")] = None,
-) -> None:
-    """Run one script in the sandbox and say what happened."""
-    from launch.verbs.looking.execute import execute_file
-
-    raise typer.Exit(execute_file(file, as_json, wall, memory))
-
-
-@app.command()
-def grade(
-    audit: Annotated[
-        int,
-        typer.Option(
-            "--audit",
-            min=0,
-            help="Show so many pairs judged unequal whose numbers agree (standard error).",
-        ),
-    ] = 0,
-) -> None:
-    """Compare answers: JSON lines from standard input to standard output."""
-    from launch.verbs.looking.grade import grade_stream, show_audit
-    from workflows.answers.audit import Audit
-
-    seen = Audit(audit) if audit else None
-    totals = grade_stream(sys.stdin, sys.stdout, audit=seen)
-    if seen is not None:
-        show_audit(seen, totals, sys.stderr)
-
-
-@app.command()
-def stages(as_json: options.Json = False) -> None:
-    """List the stages that a road may have: role, what each reads, its settings."""
-    from launch.verbs.looking.stages import show_stages
-
-    show_stages(as_json)
-
-
-@app.command()
-def prompts(
-    write: Annotated[
-        Path | None,
-        typer.Option("--write", metavar="FOLDER", help="Write each as NAME.jinja, to be changed."),
-    ] = None,
-) -> None:
-    """List the prompts of a build with their variables, or write them to be changed."""
-    from launch.verbs.looking.prompts import show_prompts
-
-    show_prompts(write)
-
-
-@app.command()
-def doctor(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Also check what this build needs.")
-    ] = None,
-    sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
-    from launch.verbs.looking.doctor import examine
-
-    if not examine(config, sandbox, as_json):
-        raise typer.Exit(2)
-
-
 for verb in (
     verifier.train,
     verifier.score,
@@ -306,8 +210,14 @@ for verb in (
     looking.why,
     looking.show,
     looking.browse,
+    checking.problems,
+    checking.grade,
+    checking.stages,
+    checking.prompts,
+    checking.doctor,
 ):
     app.command()(verb)
+app.command(name="exec")(checking.execute)
 
 
 def _print_json(value: object) -> None:
@@ -318,9 +228,7 @@ def main() -> None:
     """Entry point of the `stepmill` command."""
     # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding shows `?`
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    usable_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -328,6 +236,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one verb; every error becomes one message and an exit code."""
     try:
         outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+        flushed()
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
             typer.echo(f"stepmill: interrupted; the same command continues: {again}", err=True)
@@ -341,6 +250,10 @@ def run_command(arguments: list[str]) -> int:
         return failed(error, INFRASTRUCTURE)
     except StepmillError as error:
         return failed(error, INFRASTRUCTURE)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        give_up_output()  # whoever read has enough
         return 0
+    except OSError as error:
+        return no_way(error)

@@ -90,13 +90,12 @@ def marks_of(run: Run) -> list[Mark]:
         return list(readers.map(lambda key: _read(run, key), keys))
 
 
-def truth_of(marks: Iterable[Mark]) -> dict[str, int]:
-    """path_id -> first error as people see it, -1: none; without paths on which they disagree."""
-    said: dict[str, set[int]] = {}
+def truth_of(marks: Iterable[Mark]) -> dict[str, int | None]:
+    """path_id -> first error as people see it, None: none; without paths on which they disagree."""
+    marked: dict[str, set[int | None]] = {}
     for mark in marks:
-        index = -1 if mark.first_error is None else mark.first_error
-        said.setdefault(mark.path_id, set()).add(index)
-    return {path_id: next(iter(found)) for path_id, found in said.items() if len(found) == 1}
+        marked.setdefault(mark.path_id, set()).add(mark.first_error)
+    return {path_id: next(iter(firsts)) for path_id, firsts in marked.items() if len(firsts) == 1}
 
 
 def wrong_paths(marks: Iterable[Mark]) -> frozenset[str]:

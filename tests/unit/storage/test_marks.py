@@ -86,7 +86,7 @@ def test_people_who_disagree_leave_no_truth_but_a_wrong_path(run: Run) -> None:
         mark("b#0", right=False, first_error=2), mark("b#0", "bob", right=False, first_error=2),
         mark("c#0"),
     ]  # fmt: skip
-    assert truth_of(marks) == {"b#0": 2, "c#0": -1}
+    assert truth_of(marks) == {"b#0": 2, "c#0": None}
     assert wrong_paths(marks) == {"a#0", "b#0"}
 
 
