@@ -1,7 +1,7 @@
 """How work is told to stop, and how it finds a loop of its own, wherever it is called from.
 
-In the main thread SIGTERM stops it as Ctrl-C does. In another thread no signal arrives: there it is
-stopped by whoever waits for it (`outside_loops`, `in_thread`).
+In the main thread SIGTERM and SIGHUP stop it as Ctrl-C does. In another thread no signal arrives:
+there it is stopped by whoever waits for it (`outside_loops`, `in_thread`).
 
 Invariant: what is stopped closes what it opened before the call ends; what is committed stays.
 """
@@ -143,8 +143,8 @@ def check_stopped() -> None:
 
 @contextlib.contextmanager
 def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
-    """Let SIGTERM stop the work as Ctrl-C does: by `stop`, called from a thread, or by raising
-    KeyboardInterrupt.
+    """Let SIGTERM, and SIGHUP where nobody wanted it ignored (`nohup`), stop the work as Ctrl-C
+    does: by `stop`, called from a thread, or by raising KeyboardInterrupt.
 
     It is known at once, also while this thread waits in a call that heeds no signal (Ray's, of a
     head that got the same one).
@@ -162,13 +162,17 @@ def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     threading.Thread(target=_hear, args=(ours, stop), name="signals", daemon=True).start()
-    before = signal.signal(signal.SIGTERM, interrupt)
+    heeded = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heeded.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(fd_before)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         theirs.close()
         sys.stderr.flush()
 
@@ -177,9 +181,10 @@ def _hear(signals: socket.socket, stop: Callable[[], object] | None) -> None:
     """Read the numbers of the signals that come, as soon as they come."""
     with signals:
         while numbers := signals.recv(64):
-            if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            asked = signal.SIGTERM in numbers or signal.SIGHUP in numbers
+            if asked or signal.SIGINT in numbers:
                 told_to_stop()
-            if signal.SIGTERM in numbers and stop is not None:
+            if asked and stop is not None:
                 stop()
 
 

@@ -1,23 +1,23 @@
 r"""Stepmill from Python: build, look at, score and train, in a script or in a notebook.
 
-A build is described by a configuration; the call starts it, continues it, or finds it finished:
+A configuration describes a build. `build` starts it, continues it, or finds it finished:
 
     import stepmill
 
     config = stepmill.load("build.yaml", store="file:runs")
     run = stepmill.build(config)
 
-and what it has stored is read as tables, also while it works:
+Read its rows as tables, also while it works:
 
     opened = stepmill.open_run("r", "file:runs")
     opened.status().finished
     opened.scan("label").filter(polars.col("first_error") == 0).collect()
     print(opened.why("p1#3"))
 
-Each call that works has a second form to be awaited (`build_async`); the plain one works beside a
-running loop too, in any thread. Nothing is printed: give a `Listener` to follow the work.
+Each long call has an awaitable form (`build_async`). The plain form also works in a notebook and in
+any thread. Nothing is printed; pass a `Listener` to follow the work.
 
-What people want alone:
+These functions need no run:
 
 >>> split_steps("Step 1: 2 + 2 = 4.\n\nStep 2: The answer is \\boxed{4}.")
 ('2 + 2 = 4.', 'The answer is \\boxed{4}.')
@@ -52,7 +52,8 @@ from workflows.formats.rationale import paragraphs as read_rationale
 from workflows.formats.steps import split as split_steps
 from workflows.labels.values import label
 from workflows.looking.download import download, download_async
-from workflows.looking.run import OpenRun, Why, open_run
+from workflows.looking.fates import Why
+from workflows.looking.run import OpenRun, open_run
 from workflows.refinement.turns import Refinement, Turn, refine, refine_async
 from workflows.runs.listening import Listener, Watching
 from workflows.runs.status import RunStatus, StageStatus

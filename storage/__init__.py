@@ -1,1 +1,1 @@
-"""What is true after a crash."""
+"""Everything that survives a crash: objects, rows, runs, datasets, trainings."""

@@ -1,10 +1,10 @@
-"""Reading everything a run has committed, and saying what is not as it should be.
+"""An audit reads everything that a run has committed again and lists what is wrong with it.
 
-Shard by shard, down the road: each commit, the digest of its data, kind and number of rows, the
-schema, the items (`storage.rows.accounting`), and what exported rows show; at the end
-`_SUCCESS.json` against the commits, and the dataset against its checksums.
+Per shard and stage it checks the commit, the digest, kind and number of rows, and the schema. It
+accounts for every item (`storage.rows.accounting`) and checks what exported rows show. At the end
+it compares `_SUCCESS.json` with the commits, and the dataset with its checksums.
 
-Invariant: an audit changes nothing, trusts nothing that it can read again, and holds one shard per
+Invariant: an audit only reads, and relies on no earlier result. In memory it holds one shard per
 reader, plus eight bytes per problem.
 """
 
@@ -36,9 +36,9 @@ class Finding:
     kind: str
     """`commit_unreadable`, `data_damaged` (or gone), `wrong_rows`, `foreign_commit`,
     `commit_without_source`, `plan`, `row_twice`, `problem_twice`, `dropped_twice`,
-    `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `success`, `dataset`,
-    `not_executed` (an exported row shows what was not run), `runs_otherwise` (code that was run
-    again prints something else)."""
+    `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `success`, `dataset`.
+    `not_executed`: an exported row shows output of code that was not run. `runs_otherwise`: code
+    that was run again prints something else."""
     detail: str
     stage: str = ""
     shard: int | None = None
@@ -59,53 +59,55 @@ class Audit:
     bytes: int
     finished: bool
     exported: int = 0
-    """Exported rows of which it was asked whether what they show was run."""
+    """Exported rows whose code outputs were checked."""
     not_executed: int = 0
-    """Those of them that show what was not."""
+    """Those of them that show output of code that was not run."""
 
 
 Unrun = Callable[[Example], str | None]
-"""What an exported row shows that was not run; None where all was."""
+"""Checks one exported row: names an output whose code was not run; None if there is none."""
 
 
 @dataclass(slots=True)
 class _ShardAudit:
-    """One shard, all stages."""
+    """What the audit of one shard, through all stages, has read and found."""
 
     shard: int
     findings: list[Finding] = field(default_factory=list)
     commits: dict[str, Commit] = field(default_factory=dict)
     objects: int = 0
     problems: frozenset[int] = frozenset()
-    """Eight-byte digests of the ids of its input."""
+    """Eight-byte digests of the ids of the shard's input."""
     unrun: Unrun | None = None
     exported: int = 0
 
 
 def audit(run: Run, unrun: Unrun | None = None) -> Audit:
-    """Read everything again; `unrun` is asked of exported rows. Raises StoreUnavailable and
-    StoreRefused only.
+    """Audit a run; `unrun` checks each exported row. Damage is a finding, never an error. Raises
+    StoreUnavailable and StoreRefused.
     """
     findings: list[Finding] = []
     objects = rows = size = exported = 0
     problems: set[int] = set()
     success = _success(run, findings)
     receipts: dict[str, list[Receipt]] = {stage: [] for stage in run.spec.stages}
-    for found in _shards(run, unrun):
-        findings += found.findings
-        objects += found.objects
-        exported += found.exported
-        rows += sum(commit.rows for commit in found.commits.values())
-        size += sum(commit.bytes for commit in found.commits.values())
-        if problems & found.problems:
+    for audited in _shards(run, unrun, success):
+        findings += audited.findings
+        objects += audited.objects
+        exported += audited.exported
+        rows += sum(commit.rows for commit in audited.commits.values())
+        size += sum(commit.bytes for commit in audited.commits.values())
+        if problems & audited.problems:
             findings.append(
-                Finding("problem_twice", "it stands in another shard", run.input_stage, found.shard)
+                Finding(
+                    "problem_twice", "it stands in another shard", run.input_stage, audited.shard
+                )
             )
-        problems |= found.problems
-        for stage, commit in found.commits.items():
+        problems |= audited.problems
+        for stage, commit in audited.commits.items():
             receipts[stage].append(receipt_of(commit))
         if success is not None:
-            findings += _against_success(run, success, found)
+            findings += _against_success(run, success, audited)
     if success is not None:
         for stage in run.spec.stages:
             if success.totals.get(stage) != sum_receipts(receipts[stage]):
@@ -126,9 +128,12 @@ def _success(run: Run, findings: list[Finding]) -> Success | None:
     return success
 
 
-def _shards(run: Run, unrun: Unrun | None) -> Iterator[_ShardAudit]:
-    """Every shard of the plan, in order, a few read at once."""
-    shards = iter(range(run.spec.plan.shards))
+def _shards(run: Run, unrun: Unrun | None, success: Success | None) -> Iterator[_ShardAudit]:
+    """Audit every shard that has a commit, or should; `READERS` at once, yielded in order."""
+    known = set[int]().union(*map(run.shards_of, run.spec.stages))
+    if success is not None:
+        known |= set(range(max(map(len, success.commits.values()), default=0)))
+    shards = iter(sorted(shard for shard in known if shard < run.spec.plan.shards))
     with ThreadPoolExecutor(READERS) as readers:
         reading: deque[Future[_ShardAudit]] = deque(
             readers.submit(_audit_shard, run, shard, unrun) for shard in islice(shards, READERS)
@@ -141,47 +146,47 @@ def _shards(run: Run, unrun: Unrun | None) -> Iterator[_ShardAudit]:
 
 
 def _audit_shard(run: Run, shard: int, unrun: Unrun | None) -> _ShardAudit:
-    found = _ShardAudit(shard, unrun=unrun)
+    audited = _ShardAudit(shard, unrun=unrun)
     entered: frozenset[str] | None = None
     previous = ""
     for stage in run.spec.stages:
-        commit = _commit(run, stage, found)
-        if commit is not None and previous and previous not in found.commits:
-            found.findings.append(
+        commit = _commit(run, stage, audited)
+        if commit is not None and previous and previous not in audited.commits:
+            audited.findings.append(
                 Finding("commit_without_source", f"{previous} is not committed", stage, shard)
             )
         previous = stage
-        entered = None if commit is None else _audit_rows(run, commit, found, entered)
-    return found
+        entered = None if commit is None else _audit_rows(run, commit, audited, entered)
+    return audited
 
 
-def _commit(run: Run, stage: str, found: _ShardAudit) -> Commit | None:
-    key = layout.commit_key(run.name, stage, found.shard)
+def _commit(run: Run, stage: str, audited: _ShardAudit) -> Commit | None:
+    key = layout.commit_key(run.name, stage, audited.shard)
     try:
         commit = read_commit(run.store, key)
     except NothingFound:
         return None
     except ObjectCorrupt as error:
-        found.findings.append(Finding("commit_unreadable", str(error), stage, found.shard))
+        audited.findings.append(Finding("commit_unreadable", str(error), stage, audited.shard))
         return None
-    found.objects += 1
-    if (commit.stage, commit.shard, commit.spec) != (stage, found.shard, run.spec.fingerprint):
-        found.findings.append(
+    audited.objects += 1
+    if (commit.stage, commit.shard, commit.spec) != (stage, audited.shard, run.spec.fingerprint):
+        audited.findings.append(
             Finding(
-                "foreign_commit", f"{key} is of another stage, shard or spec", stage, found.shard
+                "foreign_commit", f"{key} is of another stage, shard or spec", stage, audited.shard
             )
         )
-    found.commits[stage] = commit
+    audited.commits[stage] = commit
     return commit
 
 
 def _audit_rows(
-    run: Run, commit: Commit, found: _ShardAudit, entered: frozenset[str] | None
+    run: Run, commit: Commit, audited: _ShardAudit, entered: frozenset[str] | None
 ) -> frozenset[str] | None:
-    """Check one committed object; return the items that go on, None where that is unknown."""
+    """Check the rows of one commit; return the items that go on, None if they can't be read."""
 
     def note(kind: str, detail: str) -> None:
-        found.findings.append(Finding(kind, detail, commit.stage, found.shard))
+        audited.findings.append(Finding(kind, detail, commit.stage, audited.shard))
 
     try:
         kind = stage_rows(commit.stage)
@@ -189,19 +194,19 @@ def _audit_rows(
     except (ObjectCorrupt, InputError) as error:
         note("data_damaged", str(error))
         return None
-    found.objects += 1
+    audited.objects += 1
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
-    if found.unrun is not None and commit.stage == EXAMPLES.stage:
-        found.exported += len(rows)
+    if audited.unrun is not None and commit.stage == EXAMPLES.stage:
+        audited.exported += len(rows)
         for row in rows:
-            if trouble := found.unrun(row):
+            if trouble := audited.unrun(row):
                 note("not_executed", f"{row.path_id}: {trouble}")
     account = account_of(kind, rows, commit.drops)
     if commit.stage == run.input_stage:
-        if len(rows) != run.spec.plan.size(found.shard):
-            note("plan", f"{len(rows)} {commit.stage}, planned {run.spec.plan.size(found.shard)}")
-        found.problems = frozenset(map(_short_digest, account.seen))
+        if len(rows) != run.spec.plan.size(audited.shard):
+            note("plan", f"{len(rows)} {commit.stage}, planned {run.spec.plan.size(audited.shard)}")
+        audited.problems = frozenset(map(_short_digest, account.seen))
         entered = account.seen | {drop.item for drop in commit.drops}
     if entered is not None:
         for trouble, item in unaccounted(entered, account, commit.drops):
@@ -213,11 +218,11 @@ def _short_digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big")
 
 
-def _against_success(run: Run, success: Success, found: _ShardAudit) -> Iterator[Finding]:
+def _against_success(run: Run, success: Success, audited: _ShardAudit) -> Iterator[Finding]:
     for stage in run.spec.stages:
         named = success.commits.get(stage, [])
-        entry = named[found.shard] if found.shard < len(named) else None
-        commit = found.commits.get(stage)
+        entry = named[audited.shard] if audited.shard < len(named) else None
+        commit = audited.commits.get(stage)
         stands = None if commit is None else {name: getattr(commit, name) for name in NAMED}
         if entry != stands:
-            yield Finding("success", "it names another commit than is stored", stage, found.shard)
+            yield Finding("success", "it names another commit than is stored", stage, audited.shard)

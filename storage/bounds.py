@@ -1,4 +1,4 @@
-"""What pydantic holds settings to, wherever the settings are defined."""
+"""Bounds and strictness that pydantic checks in every settings class."""
 
 from __future__ import annotations
 

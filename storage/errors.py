@@ -1,9 +1,9 @@
-"""The three families of errors, and who may decide them.
+"""The three families of errors; each family says who handles it.
 
     StepmillError
     ├── UserError                what a person must change; before work is paid for; exit code 2
     │   ├── ConfigurationError       a setting is unknown, missing or impossible
-    │   │   └── EngineRefused            a model can't be run there so, however often it is tried
+    │   │   └── EngineRefused            a model can't run there as configured: no retry
     │   ├── InputError               a problem, answer, file or model folder is not what it must be
     │   │   └── UnusualAnswer            a reference that nothing can be compared with
     │   ├── BelowFloor               hardly any text that a model writes can be used
@@ -22,7 +22,7 @@
         └── SandboxLost              a sandbox died under a run, through no act of that run
 
 Invariant: an infrastructure error never becomes a verdict, an answer, a label or a drop that
-looks like the item's own fault. `except` stands only where one of the families is decided.
+looks like the item's own fault. Code catches an error only where its family is handled.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ConfigurationError(UserError):
 
 
 class EngineRefused(ConfigurationError):
-    """A model can't be run on a machine as it is asked for, however often it is tried."""
+    """This machine can't run the model as configured. Trying again is no use."""
 
 
 class InputError(UserError):
@@ -51,11 +51,11 @@ class InputError(UserError):
 
 
 class UnusualAnswer(InputError):
-    """An answer that a person can read, and that no other answer can be compared with."""
+    """A reference answer that people can read, but that code can't compare with another."""
 
 
 class BelowFloor(UserError):
-    """Hardly any text of a stage is of use: going on would spend the budget on nothing."""
+    """Hardly any text of a stage is usable: going on would waste the budget."""
 
 
 class SpecMismatch(UserError):
@@ -80,18 +80,18 @@ class ItemError(StepmillError):
 
 
 class Broken(StrEnum):
-    """Why an item of any stage is dropped for what is not its own fault; closed."""
+    """Why an item of any stage is dropped through no fault of its own. A closed list."""
 
     EXCEPTION = "exception"
     """A bug that showed on this item; the detail says which."""
     POISON = "poison"
-    """Three workers died while they worked on it."""
+    """Three workers died while working on it."""
     SANDBOX_LOST = "sandbox_lost"
     """Its sandbox was lost again and again."""
 
 
 class InfrastructureError(StepmillError):
-    """The world failed, not the data."""
+    """The store, an engine, a sandbox or a node failed, not the data."""
 
 
 class StoreUnavailable(InfrastructureError):
@@ -99,11 +99,11 @@ class StoreUnavailable(InfrastructureError):
 
 
 class StoreRefused(InfrastructureError):
-    """The object store refused (credentials, permissions, an unsafe store): retrying is no use."""
+    """The object store refused (credentials, permissions, an unsafe store): no retry."""
 
 
 class CommitUnknown(InfrastructureError):
-    """A commit could neither be confirmed nor excluded; nothing was deleted."""
+    """It is unknown whether a commit was stored. Nothing was deleted."""
 
 
 class ObjectCorrupt(InfrastructureError):
@@ -111,25 +111,25 @@ class ObjectCorrupt(InfrastructureError):
 
 
 class EngineFailed(InfrastructureError):
-    """A model engine crashed, or its server answered with something that is not a reply."""
+    """A model engine crashed, or its server sent an unreadable reply."""
 
 
 class WorkerLost(InfrastructureError):
-    """The process of a worker died, with everything that ran in it."""
+    """A worker's process died."""
 
 
 class RunStopped(InfrastructureError):
-    """A run can't go on here and now; what is committed stays, and resuming continues it."""
+    """The run can't go on now. Committed shards stay; resume to continue."""
 
 
 class SandboxUnavailable(InfrastructureError):
-    """No sandbox can be had: no engine, no image, no slot within the retry budget."""
+    """No sandbox could be opened within the retry budget (no engine, image or slot)."""
 
 
 class SandboxLost(InfrastructureError):
-    """A sandbox died under a run, through no act of the code in it."""
+    """A sandbox died during a run; its code was not the cause."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """The first line of an error's message; the name of its class if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,10 +1,10 @@
-"""Named places where a test may stop or kill the process; nothing happens unless asked.
+"""Named places where a test may stop or kill the process.
 
 `STEPMILL_FAULT` holds entries `point=action`, separated by `;`. A point may name a place:
 `after_data@estimate/3=kill` acts only there. Actions:
 
     kill             SIGKILL to this process
-    kill-once:PATH   the same unless PATH exists; PATH is created first, so a restart gets past
+    kill-once:PATH   create PATH, then SIGKILL; nothing where PATH exists, so a restart gets past
     stop             SIGSTOP to this process
     wait:FIFO        block until somebody opened FIFO for writing and closed it again
     fail             raise StoreUnavailable
@@ -12,7 +12,7 @@
 Points of the commit: before_data, after_data, after_commit. Of the run: after_spec,
 before_input, after_input, before_success, after_success.
 
-Invariant: without the variable a fault point costs one look-up and does nothing.
+Invariant: without the variable a fault point costs one look-up of the environment.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ VARIABLE = "STEPMILL_FAULT"
 
 
 def fault(point: str, place: str = "") -> None:
-    """Act if the environment asks for it at this point (and place, e.g. `estimate/3`)."""
-    wanted = os.environ.get(VARIABLE)
-    if not wanted:
+    """Do what `STEPMILL_FAULT` names for this point, or for this point at `place`."""
+    entries = os.environ.get(VARIABLE)
+    if not entries:
         return
-    for entry in wanted.split(";"):
+    for entry in entries.split(";"):
         name, _, action = entry.strip().partition("=")
         if name in (point, f"{point}@{place}"):
             _act(action)

@@ -1,8 +1,8 @@
-"""Removing what no commit names, and nothing that one names or may still name.
+"""A sweep deletes stored data that no commit names, or can ever name.
 
-A shard's commit can be created only once. So where it exists, every other data object of that
-shard is garbage for ever, whoever still holds it; where it is absent or can't be read, nothing of
-the shard is touched. This needs no clock, no grace period and no knowledge of who is alive.
+A shard's commit can be created only once. Once it exists, every other data object of that shard is
+garbage, even if its writer still runs. While it is absent or unreadable, a sweep leaves the shard
+alone. The rule needs no clock, no grace period and no list of live writers.
 
 Invariant: an object that a commit names, now or ever after, is never deleted.
 """
@@ -24,7 +24,7 @@ from storage.runs.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed, and what it left because its shard is not settled."""
+    """What a sweep removed, and what it left because the shard has no readable commit."""
 
     objects: int = 0
     bytes: int = 0
@@ -32,7 +32,7 @@ class Swept:
 
 
 def sweep(run: Run, *, dry_run: bool = False) -> Swept:
-    """Delete the garbage of a run, at any time, also beside its writers."""
+    """Delete the garbage of a run. Safe at any time, also while workers write."""
     objects = size = unsettled = 0
     parts = [_data(run, stage) for stage in run.spec.stages]
     for entry, garbage in chain(*parts, _dataset(run)):
@@ -49,7 +49,7 @@ def sweep(run: Run, *, dry_run: bool = False) -> Swept:
 
 
 def _data(run: Run, stage: str) -> Iterator[tuple[Entry, bool | None]]:
-    """Every data object of a stage, and whether it is garbage: True, False, None for unsettled."""
+    """Every data object of a stage, and whether it is garbage; None: its shard is uncommitted."""
     named = _named_keys(run, stage)
     for entry in run.store.list(layout.data_prefix(run.name, stage)):
         shard = layout.shard_of(entry.key)
@@ -58,7 +58,7 @@ def _data(run: Run, stage: str) -> Iterator[tuple[Entry, bool | None]]:
 
 
 def _dataset(run: Run) -> Iterator[tuple[Entry, bool | None]]:
-    """Every Parquet file of the laid out datasets, by the same rule: SHA256SUMS is their commit."""
+    """The same for the Parquet files of assembled datasets; SHA256SUMS is their commit."""
     for view in dataset_views(run):
         prefix = f"{layout.dataset_prefix(run.name)}{view}/"
         try:
@@ -70,7 +70,7 @@ def _dataset(run: Run) -> Iterator[tuple[Entry, bool | None]]:
 
 
 def _named_keys(run: Run, stage: str) -> Callable[[int], str | None]:
-    """Shard -> the data key its commit names, remembered for the shards just seen."""
+    """Return a function: shard -> the data key that its commit names; recent answers are cached."""
 
     @lru_cache(maxsize=1024)
     def named(shard: int) -> str | None:

@@ -71,7 +71,7 @@ def commit_of(name: str, revision: str | None) -> str:
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    said = _unreachable()
+    said = unreachable()
     with _explained(name, revision):
         try:
             found = HfApi().resolve_revision(name, revision=revision, local_files_only=bool(said))
@@ -186,7 +186,7 @@ def _bytes_in(folder: Path) -> int:
 
 def _asked(name: str, revision: str | None, ask: Callable[[], Answer]) -> Answer:
     """What the hub says. Raises InputError, EngineRefused and EngineFailed."""
-    if said := _unreachable():
+    if said := unreachable():
         kind = InputError if constants.HF_HUB_OFFLINE else EngineFailed
         raise kind(f"model {name}: {said}")
     with _explained(name, revision):
@@ -222,7 +222,7 @@ def _trouble(error: Exception) -> str:
     return f"the hub can't be read: {first_line(error)}"
 
 
-def _unreachable() -> str:
+def unreachable() -> str:
     """Why the hub can't be asked; empty where it can. Its own client tries for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return "it is not in the hub's cache, and HF_HUB_OFFLINE is set"

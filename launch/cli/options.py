@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs have, each written once."""
+"""Options and arguments that several verbs share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from storage.objects.opening import open_store
+from storage.runs.run import Run as StoredRun
+from workflows.runs.reading import store_url
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
@@ -21,11 +25,11 @@ Store = Annotated[
     ),
 ]
 OtherStore = Annotated[str | None, typer.Option("--store", help="Object store.")]
-"""In the place of the configuration's."""
+"""Replaces the configuration's store."""
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
-# What is asked of a verifier.
+# Options of the verbs of a verifier.
 Model = Annotated[
     str,
     typer.Argument(
@@ -56,3 +60,8 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")
 Url = Annotated[
     str | None, typer.Option("--url", help="OpenAI-compatible server that has the model.")
 ]
+
+
+def opened(run: str, store: str) -> StoredRun:
+    """Open the run of this name in a store. Raises NothingFound and ConfigurationError."""
+    return StoredRun.open(open_store(store_url(store)), run)

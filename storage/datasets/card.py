@@ -1,9 +1,9 @@
 """The README.md of a dataset: what it is, what made it, how much was dropped and what it is not.
 
-Its words are in `card.md.jinja`; here are the numbers.
+The text is in `card.md.jinja`; this module computes the numbers.
 
-Invariant: a pure function of the run's spec, totals and pilot, so that the card says nothing that
-the store does not.
+Invariant: the card is a pure function of the run's spec, totals and pilot, so everything in it can
+be read from the store.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ from storage.runs.run import Success
 from storage.runs.specs import Spec
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-"""Rows below which a dataset is of a size, as the hub names it."""
+"""(upper bound in rows, the hub's name of the size)."""
 
 Row = Sequence[str | int | None]
 
 
 class Described(Protocol):
-    """What a card says of a stage: `workflows.stages.kit.Stage`."""
+    """What the card needs to know of a stage; `workflows.stages.kit.Stage` has it."""
 
     @property
     def rows(self) -> Rows[Any]:
-        """What it makes."""
+        """The rows that the stage makes."""
         ...
 
     @property
     def verifies(self) -> bool:
-        """Whether it writes verifications."""
+        """Whether the stage writes verifications."""
         ...
 
     @property
     def passed(self) -> str:
-        """How paths are called that have a row of it; empty: they are not counted as a filter."""
+        """Name, in the table of filters, of the paths that have a row; empty: not in the table."""
         ...
 
     @property
     def passed_after(self) -> Mapping[str, str]:
-        """Stage before it -> how they are called then."""
+        """Stage of the run -> the name used instead of `passed` if the run has that stage."""
         ...
 
     @property
     def caveat(self) -> str:
-        """What its rows are not, as an item of a list."""
+        """A warning about the stage's rows, as a Markdown list item."""
         ...
 
     @property
     def lacks(self) -> str:
-        """What a dataset lacks because of it, as an item of a list."""
+        """What a dataset lacks because of the stage, as a Markdown list item."""
         ...
 
     @property
     def whole(self) -> tuple[str, str] | None:
-        """The one of its own settings, and its value, with which a dataset lacks nothing."""
+        """(setting of the stage, value) with which `lacks` does not apply; None: it always does."""
         ...
 
 
@@ -78,10 +78,10 @@ def dataset_card(
     origin: str | None = None,
     pilot: PilotRecord | None = None,
 ) -> str:
-    """The card, with the front matter that `datasets` reads.
+    """The card as Markdown, with the front matter that `datasets` reads.
 
-    `described`: the stages of the run's road; `origin`: the run it derives from; `pilot`: what the
-    run's pilot said of its labels.
+    `described`: the run's stages in order. `origin`: name of the run that it derives from. `pilot`:
+    the pilot's verdict on the labels.
     """
     settings = spec.configuration.get("stages", {})
     totals = [(stage, success.totals[stage]) for stage in spec.stages]
@@ -130,7 +130,7 @@ def _template() -> Template:
 
 
 def _table(rows: Sequence[Row], *head: str) -> str:
-    """A Markdown table; a pipe in a cell would break it."""
+    """A Markdown table, pipes in cells escaped; "None." without rows."""
     if not rows:
         return "None."
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
@@ -144,7 +144,7 @@ def _cell(value: str | int | None) -> str:
 
 
 def _front_matter(view: View, rows: int) -> str:
-    """YAML, in the order in which it is read."""
+    """The card's YAML front matter."""
     return CardData(
         language=["en"],
         tags=["math", "process-supervision", "process-reward-model"],
@@ -164,8 +164,8 @@ def _is_whole(stage: Described, settings: Mapping[str, Any]) -> bool:
 
 
 def _filters(described: Sequence[Described], success: Success) -> list[Row]:
-    """The stages that have a row per path, in their order; the paths of a tree are others than
-    those sampled.
+    """(name, paths left, share of the line before) per stage that filters paths. The share starts
+    anew after stage `search`, whose paths are those of its tree.
     """
     lines: list[Row] = []
     before = 0
@@ -175,7 +175,7 @@ def _filters(described: Sequence[Described], success: Success) -> list[Row]:
             before = 0
         if not stage.passed:
             continue
-        after = (said for name, said in stage.passed_after.items() if name in success.totals)
+        after = (label for name, label in stage.passed_after.items() if name in success.totals)
         name = next(after, stage.passed)
         counted = [(name, totals.rows - totals.counts.get("dropped_texts", 0))]
         if (selected := totals.counts.get("selected")) is not None:
@@ -187,8 +187,8 @@ def _filters(described: Sequence[Described], success: Success) -> list[Row]:
 
 
 def _readings(spec: Spec, success: Success) -> list[Row] | None:
-    """How much of what was written, in which attempt and form, is in the dataset; None where the
-    run has no such thing, nothing where it was not recorded.
+    """Rationales written and exported, by attempt and form. None: the run writes no rationales or
+    exports none. Empty: it did not record them.
     """
     if not {RATIONALES.stage, EXAMPLES.stage} <= set(spec.stages):
         return None

@@ -3,10 +3,10 @@
     runs/{run}/dataset/{view}/data/train-{i}-of-{n}-{digest}.parquet
     runs/{run}/dataset/{view}/README.md
     runs/{run}/dataset/{view}/chat_template.jinja     where the view has one
-    runs/{run}/dataset/{view}/SHA256SUMS         create-only, last: what is in it is the dataset
+    runs/{run}/dataset/{view}/SHA256SUMS         create-only, last: lists the dataset's files
 
-Invariant: a dataset holds what its view makes of the committed shards in the order of the plan,
-each once; whatever is repeated, interrupted or done twice at once, `SHA256SUMS` never changes.
+Invariant: a dataset holds its view of every committed shard once, in the order of the plan.
+`SHA256SUMS` never changes, even if the assembly is repeated, interrupted or run twice at once.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run, Success, put_settled
 
 FILE_BYTES = 64 * 1024 * 1024
-"""Committed bytes that go into one file."""
+"""Most committed bytes that go into one file, unless one shard is larger."""
 GROUP_ROWS = 1_000
-"""Rows of a row group, as far as the shards allow."""
+"""Rows after which a row group is closed; it holds whole shards."""
 SUMS = "SHA256SUMS"
 CARD = "README.md"
 
@@ -50,9 +50,9 @@ class DatasetFile:
 def assemble(
     run: Run, view: View = GENPRM, stages: Sequence[Described] = ()
 ) -> tuple[DatasetFile, ...]:
-    """Lay out a finished run's dataset, or find it laid out. Raises NothingFound if unfinished.
+    """Write a finished run's dataset to the store, unless it is there already; list its files.
 
-    `stages`: what the card says of the stages of the run's road.
+    `stages`: the run's stages, for the card. Raises NothingFound for an unfinished run.
     """
     try:
         return dataset_files(run, view.name)
@@ -86,7 +86,7 @@ def assemble(
 
 
 def check_view(run: Run, view: View) -> None:
-    """Raise ConfigurationError for a view that is made of a stage which the run has not."""
+    """Raise ConfigurationError if the view reads a stage that the run lacks."""
     if lacking := [s for s in view.reads if s not in (*run.spec.stages, *view.without)]:
         raise ConfigurationError(
             f"view {view.name!r} is made of stage {lacking[0]!r}, which run {run.name!r} has not: "
@@ -95,19 +95,19 @@ def check_view(run: Run, view: View) -> None:
 
 
 def dataset_files(run: Run, view: str) -> tuple[DatasetFile, ...]:
-    """What the dataset consists of. Raises NothingFound where it is not laid out yet."""
+    """The files of an assembled dataset. Raises NothingFound if it is not assembled."""
     key = f"{layout.dataset_prefix(run.name)}{view}/{SUMS}"
     return files_from(key, run.store.get(key))
 
 
 def dataset_views(run: Run) -> set[str]:
-    """The views that were begun, finished or not."""
+    """Names of the views whose assembly was begun, finished or not."""
     prefix = layout.dataset_prefix(run.name)
     return {key.removeprefix(prefix).split("/")[0] for key, _ in run.store.list(prefix)}
 
 
 def read_file(run: Run, view: str, file: DatasetFile) -> bytes:
-    """A file's bytes, checked; read once more where they differ."""
+    """A file's bytes, read twice if the digest differs. Raises ObjectCorrupt."""
     key = f"{layout.dataset_prefix(run.name)}{view}/{file.path}"
     data = run.store.get(key)
     if sha256_of(data) != file.sha256:
@@ -117,7 +117,7 @@ def read_file(run: Run, view: str, file: DatasetFile) -> bytes:
 
 
 def check_dataset(run: Run) -> Iterator[str]:
-    """What is wrong with the laid out datasets of a run, in words."""
+    """One sentence for each fault in the run's assembled datasets."""
     for view in sorted(dataset_views(run)):
         rows = 0
         try:
@@ -136,12 +136,12 @@ def check_dataset(run: Run) -> Iterator[str]:
 
 
 def sums_of(files: list[DatasetFile]) -> bytes:
-    """The text that `sha256sum -c` reads."""
+    """The text of SHA256SUMS, as `sha256sum -c` reads it."""
     return "".join(f"{file.sha256}  {file.path}\n" for file in files).encode()
 
 
 def files_from(key: str, data: bytes) -> tuple[DatasetFile, ...]:
-    """The files that `sums_of` named."""
+    """The files that `sums_of` listed. Raises ObjectCorrupt for any other text."""
     files = []
     for line in data.decode("utf-8", "replace").splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_-]+/)?[A-Za-z0-9._-]+)", line)
@@ -152,7 +152,7 @@ def files_from(key: str, data: bytes) -> tuple[DatasetFile, ...]:
 
 
 def _packed(success: Success, view: View) -> Iterator[list[int]]:
-    """The shards, packed into files by the committed bytes of what the view is made of."""
+    """The shards of each file: as many as stay below `FILE_BYTES` of committed data."""
     part: list[int] = []
     size = 0
     stages = [success.commits[stage] for stage in view.reads if stage in success.commits]
@@ -167,7 +167,7 @@ def _packed(success: Success, view: View) -> Iterator[list[int]]:
 
 
 def _encode_part(run: Run, view: View, shards: list[int]) -> tuple[bytes, int]:
-    """One file from some shards, read one after the other, then read back."""
+    """Encode the shards as one Parquet file and read it back; (bytes, rows)."""
     sink = pa.BufferOutputStream()
     rows = 0
     with pq.ParquetWriter(sink, schemas.schema_of(view.row_type), compression="zstd") as writer:
@@ -190,7 +190,7 @@ def _encode_part(run: Run, view: View, shards: list[int]) -> tuple[bytes, int]:
 
 
 def _table(run: Run, view: View, shard: int) -> pa.Table:
-    """A shard's rows in the view's shape; where that is how they are stored, no row is made."""
+    """A shard as a table of the view; the stored table itself if the view changes nothing."""
     if view is GENPRM:
         table = run.read_table(stage_rows(view.reads[0]), shard).replace_schema_metadata(None)
         if table.schema.equals(schemas.schema_of(view.row_type)):
@@ -199,7 +199,7 @@ def _table(run: Run, view: View, shard: int) -> pa.Table:
 
 
 def rows_in(run: Run, view: View, shard: int) -> Sequence[Any]:
-    """A committed shard's rows in the view's shape. Raises NothingFound, ObjectCorrupt."""
+    """The view's rows of one committed shard. Raises NothingFound, ObjectCorrupt."""
     stored = (
         run.read_rows(stage_rows(stage), shard) if stage in run.spec.stages else []
         for stage in view.reads

@@ -1,10 +1,10 @@
 """Copying a finished dataset to a folder that `datasets.load_dataset` reads.
 
-Every file is written beside its name, flushed, and renamed once its digest was checked; repeating
-a download keeps the files that are right already and fetches the rest.
+A download writes each file under a temporary name, flushes it, checks its digest and renames it. A
+repeated download keeps the files that are right and fetches the rest.
 
-Invariant: a file under its own name is whole and has the digest of `SHA256SUMS`, which is written
-last; files of another dataset are never mixed in.
+Invariant: a file under its final name is whole and has the digest of `SHA256SUMS`, which is written
+last. A folder never mixes files of two datasets.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What lies in the folder now."""
+    """What the folder holds after the download."""
 
     folder: Path
     files: tuple[DatasetFile, ...]
     fetched: int
-    """Files that this call wrote; the others were there."""
+    """Files that this call wrote; the others were there already."""
     rows: int
     bytes: int
 
@@ -60,9 +60,9 @@ def download(
     progress: Progress = lambda path, done, total: None,
     stages: Sequence[Described] = (),
 ) -> Download:
-    """Copy a dataset. Raises NothingFound for an unfinished run, ObjectCorrupt, InputError.
+    """Copy a dataset to `dest`; `stages` are the run's stages, for the card.
 
-    `stages`: what the card says of the stages of the run's road.
+    Raises NothingFound for an unfinished run, ConfigurationError, ObjectCorrupt, InputError.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -71,7 +71,7 @@ def download(
     try:
         known = _known(dest, {path for file in source for path in _paths_of(file, FORMATS)})
         formats = [name for name in FORMATS if name in formats or _holds(known, name)]
-        wanted = [path for file in source for path in _paths_of(file, formats)]
+        targets = [path for file in source for path in _paths_of(file, formats)]
         done: list[DatasetFile] = []
         fetched = rows = size = 0
         for file in source:
@@ -81,11 +81,11 @@ def download(
                 data = read_file(run, view.name, file)
                 standing = [_write(dest, path, _converted(data, path, formats)) for path in paths]
                 fetched += len(paths)
-            for found in standing:
-                assert found is not None  # _write gives what stands now
-                done.append(found)
-                size += (dest / found.path).stat().st_size
-                progress(found.path, len(done), len(wanted))
+            for copy in standing:
+                assert copy is not None  # _write gives what stands now
+                done.append(copy)
+                size += (dest / copy.path).stat().st_size
+                progress(copy.path, len(done), len(targets))
             if file.path.endswith(".parquet"):
                 rows += _rows_in(dest / paths[0])
         _write(dest, SUMS, [sums_of(done)])
@@ -95,7 +95,7 @@ def download(
 
 
 def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
-    """Where a stored file goes: data/x.parquet, jsonl/x.jsonl or both."""
+    """Local paths of a stored file: data/x.parquet, jsonl/x.jsonl or both."""
     if not file.path.endswith(".parquet"):
         return [file.path]
     stem = Path(file.path).stem
@@ -103,14 +103,14 @@ def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
     return [places[name] for name in FORMATS if name in formats]
 
 
-def _known(dest: Path, wanted: Set[str]) -> dict[str, str]:
-    """Path -> digest of an earlier download; refuses a folder with files of another dataset."""
+def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
+    """Path -> digest of an earlier download. Raises InputError for files of another dataset."""
     if dest.exists() and not dest.is_dir():
         raise InputError(f"{dest} is a file: name a folder")
     for folder in ("data", "jsonl"):
-        for found in sorted((dest / folder).glob("*")):
-            if f"{folder}/{found.name}" not in wanted and not found.name.startswith("."):
-                raise InputError(f"{found} is not of this dataset: name an empty folder")
+        for path in sorted((dest / folder).glob("*")):
+            if f"{folder}/{path.name}" not in targets and not path.name.startswith("."):
+                raise InputError(f"{path} is not of this dataset: name an empty folder")
     sums = dest / SUMS
     if not sums.exists():
         return {}
@@ -120,7 +120,7 @@ def _known(dest: Path, wanted: Set[str]) -> dict[str, str]:
 def _standing(
     dest: Path, path: str, file: DatasetFile, known: dict[str, str]
 ) -> DatasetFile | None:
-    """The file in place, if it is right already."""
+    """The local file, if it is already right; else None."""
     expected = file.sha256 if path == file.path and path != CARD else known.get(path)
     target = dest / path
     if expected is None or not target.is_file() or sha256_of(target.read_bytes()) != expected:
@@ -129,12 +129,12 @@ def _standing(
 
 
 def _holds(known: dict[str, str], name: str) -> bool:
-    """Whether an earlier download left this format: it stays part of the folder."""
+    """Whether an earlier download wrote this format, which then stays in the folder."""
     return any(path.endswith(f".{name}") for path in known)
 
 
 def _converted(data: bytes, path: str, formats: Sequence[str]) -> Iterator[bytes]:
-    """A stored file's bytes as the file at `path` has them, piece by piece."""
+    """The bytes of the local file at `path`, in pieces: Parquet as stored, or as JSON lines."""
     if path.endswith(".jsonl"):
         for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches(batch_size=256):
             for row in batch.to_pylist():
@@ -146,7 +146,7 @@ def _converted(data: bytes, path: str, formats: Sequence[str]) -> Iterator[bytes
 
 
 def _write(dest: Path, path: str, pieces: Iterable[bytes]) -> DatasetFile:
-    """Write aside, flush, rename."""
+    """Write to a temporary name, flush, rename."""
     target = dest / path
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")

@@ -1,7 +1,7 @@
-"""The shapes in which a run's rows can be handed out: a view maps one shard's rows to other rows.
+"""A view is a shape of the dataset: it maps the rows of one shard to rows of that shape.
 
-Invariant: a view is a pure function of one shard of committed rows, so that a dataset in another
-shape costs no token; its name is the name of its folder.
+Invariant: a view is a pure function of one shard of committed rows, so another shape costs no
+token. The view's name is the name of its folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 
 FOLDER = "path/to/this/folder"
-"""Stands in a card for where a download lies."""
+"""Placeholder in a card for the folder of a download."""
 CHAT_TEMPLATE = "chat_template.jinja"
 CHATML = (
     "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' }}"
@@ -24,8 +24,8 @@ CHATML = (
     "{%- if add_generation_prompt or messages[-1]['role'] == 'user' %}"
     "{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-"""ChatML with the marks that trainers need to learn the assistant's words alone. It always asks for
-an answer behind a user's turn: the authors' inference does not ask."""
+"""ChatML with the marks by which trainers learn only the assistant's words. It always adds a
+generation prompt after a user's turn, because the authors' inference code asks for none."""
 _SFT = f"""\
 from trl import SFTConfig, SFTTrainer
 rows = dataset.select_columns(["conversations"]).rename_column("conversations", "messages")
@@ -44,14 +44,14 @@ class View:
     row_type: type[Any]
     """A dataclass of the kind that `storage.rows.schemas` understands."""
     rows: Callable[..., Sequence[Any]]
-    """Takes the shard's rows of each stage of `reads`, in that order."""
+    """The mapping: its arguments are the shard's rows of each stage of `reads`, in order."""
     reads: tuple[str, ...] = (EXAMPLES.stage,)
     without: tuple[str, ...] = ()
-    """Those of `reads` that a run may lack: it has no rows of them."""
+    """Stages of `reads` that a run may lack; the mapping gets no rows of them."""
     trl: str = ""
-    """Lines that train with TRL on `dataset`; "": it has no trainer for it."""
+    """Python lines that train with TRL on `dataset`; "": TRL has no trainer for it."""
     chat_template: str = ""
-    """A template that is handed out with the rows; "": none."""
+    """A chat template to store beside the rows; "": none."""
 
 
 def conversations(name: str, title: str, rows: Callable[..., Sequence[Any]]) -> View:

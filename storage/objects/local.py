@@ -1,8 +1,8 @@
-"""Objects as files of a folder: the embedded default.
+"""Objects as files of a folder: the default store.
 
-A file is written under another name, flushed to disk, then linked to its own name: `link` fails
-where that name is taken, on local disks as on NFS, and a process killed at any moment leaves at
-most an invisible file in `.partial`, which `sweep` removes.
+The store writes a file to `.partial`, flushes it to disk, then links it to its final name. `link`
+fails if that name is taken, on local disks as on NFS. A process killed at any moment leaves at most
+a file in `.partial`, which `sweep` removes.
 
 Invariant: a visible file is complete and on disk, and no key reaches outside the folder.
 """
@@ -38,7 +38,7 @@ class LocalStore:
 
     @classmethod
     def at(cls, folder: Path) -> LocalStore:
-        """Open a folder, which need not exist yet."""
+        """Open a folder; the first write creates it."""
         root = folder.resolve()
         if root.exists() and not root.is_dir():
             raise ConfigurationError(f"store {str(root)!r} is a file: name a folder")
@@ -50,7 +50,7 @@ class LocalStore:
         return self.root.as_uri()
 
     def put_new(self, key: str, data: bytes) -> Put:
-        """Write aside, flush, link."""
+        """Write to `.partial`, flush, link to the final name."""
         target = self.root / check_key(key)
         if target.exists():
             return Put.EXISTS
@@ -87,7 +87,7 @@ class LocalStore:
             raise self._classified(error, key) from error
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Walk the deepest folder that the prefix names."""
+        """List files by walking the deepest folder that the prefix names."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_key(folder)
@@ -103,7 +103,7 @@ class LocalStore:
             raise self._classified(error, key) from error
 
     def sweep_partial(self, older_than_s: float = 86_400) -> int:
-        """Remove what killed writers left; a live one that loses its file just tries again."""
+        """Remove old files of killed writers. A live writer that loses its file tries again."""
         removed = 0
         for partial in (self.root / PARTIAL).glob("*"):
             if time.time() - partial.stat().st_mtime > older_than_s:

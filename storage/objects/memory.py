@@ -1,7 +1,7 @@
 """Objects in a dictionary: for tests, simulation and trying things out.
 
-Invariant: the same contract as every other store, without ever touching a disk. A name opens the
-same objects again within one process.
+Invariant: the contract of every other store, without a disk. Within one process a name always
+opens the same objects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MemoryStore:
         return f"memory://{self.name}"
 
     def put_new(self, key: str, data: bytes) -> Put:
-        """Create-only under the lock."""
+        """Create an object under the lock; never replace one."""
         with self.lock:
             if check_key(key) in self.objects:
                 return Put.EXISTS

@@ -1,6 +1,6 @@
-"""Which store a URL names.
+"""Opens the store that a URL names.
 
-Invariant: no other module names a kind of store, so that a new one is one branch here.
+Invariant: only this module names the kinds of store; a new kind is one branch here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ def open_store(url: str) -> ObjectStore:
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigurationError(f"store {url!r}: write file:/// and an absolute folder")
+        if parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"store {url!r}: name the folder itself, or write %23 for # and %3F for ?"
+            )
         return LocalStore.at(Path(unquote(parts.path)))
     if "://" in url:
         raise ConfigurationError(

@@ -1,6 +1,6 @@
-"""How long to go on trying: bounded tries with growing, jittered pauses.
+"""A retry budget: bounded tries with growing, jittered pauses.
 
-Invariant: it ends; and only time is decided here, never what a failure means.
+Invariant: the tries end. The caller decides what a failure means.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 
 def jitter() -> float:
-    """`random.random` by name: pickled itself, it would give every worker the same pauses."""
+    """`random.random`, pickled by name. Pickled itself it would carry one state to all workers."""
     return random.random()
 
 
@@ -25,14 +25,14 @@ class Patience:
     """Longest pause before the second try; doubled before each later one."""
     longest_s: float = 20.0
     deadline_s: float = 120.0
-    """No try begins later than this: tries that are slow themselves must not add up to hours."""
+    """No try begins later than this, so that slow tries do not add up to hours."""
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     random: Callable[[], float] = field(default=jitter, repr=False)
-    """Jitter: clients that failed together do not come back together."""
+    """Jitter: clients that failed together retry at different times."""
 
     def attempts(self) -> Iterator[int]:
-        """Yield 0, 1, ..., pausing between."""
+        """Yield 0, 1, ... with a pause before each later try, until the budget is used up."""
         start = self.clock()
         for number in range(self.tries):
             if number:

@@ -1,11 +1,11 @@
-"""Whether a store keeps the one promise that safety rests on: an object is created once.
+"""Tests that a store creates an object only once; Stepmill's safety rests on that.
 
-A store that ignores the condition would lose rows silently, so it is refused before a run starts:
-one key is created twice, then sixteen writers race for another, for only a race shows a store that
-checks first and writes afterwards.
+A store that ignores the condition would lose rows silently, so the probe refuses it before a run
+starts. The probe creates one key twice, then lets sixteen writers race for another. Only a race
+exposes a store that checks first and writes afterwards.
 
-Invariant: a store that passes had exactly one winner, whose bytes stand; the probe's own objects
-are removed whatever it finds.
+Invariant: in a store that passes, each race had exactly one winner, whose bytes are stored. The
+probe removes its own objects in every case.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from storage.objects.store import ObjectStore, Put
 
 WRITERS = 16
 RACES = 6
-"""A store that checks first and writes afterwards gets away with one race in six or so."""
+"""A store that checks first and writes afterwards survives about one race in six."""
 RACE_BYTES = 1_024
 BRIEF = Patience(tries=6, first_s=0.2, deadline_s=20.0)
-"""Nobody waits minutes to learn that a URL is wrong."""
+"""Short, so that a wrong URL is reported within seconds."""
 
 
 def probe_store(store: ObjectStore, patience: Patience = BRIEF) -> None:
-    """Raise StoreRefused for a store that can't hold a run, with what it did wrong."""
+    """Raise StoreRefused, naming the failed check, for a store that can't hold a run."""
     folder = f".probe/{uuid.uuid4().hex}"
     try:
         _create_twice(store, f"{folder}/twice", patience)
@@ -45,11 +45,11 @@ def _create_twice(store: ObjectStore, key: str, patience: Patience) -> None:
     if first is not Put.CREATED and _stands(store, key) != b"first":
         raise _refused(store, "it says that a new object exists already")
     second = _decided(store, key, b"second", patience)
-    found = _stands(store, key)
-    if found == b"second":
+    stored = _stands(store, key)
+    if stored == b"second":
         raise _refused(store, "it replaces an object that must only be created")
-    if found != b"first":
-        raise _refused(store, f"it returned {len(found)} other bytes than were written")
+    if stored != b"first":
+        raise _refused(store, f"it returned {len(stored)} other bytes than were written")
     if second is Put.CREATED:
         raise _refused(store, "it reports a second creation of the same object")
 
@@ -68,14 +68,14 @@ def _race(store: ObjectStore, key: str) -> None:
         raise _refused(store, f"{len(winners)} of {WRITERS} racing writers were told they won")
     if not winners and Put.UNKNOWN not in outcomes:
         raise _refused(store, f"none of {WRITERS} racing writers was told it won")
-    found = _stands(store, key)
-    winner = winners[0] if winners else found[0]
-    if found != bytes([winner]) * RACE_BYTES:
+    stored = _stands(store, key)
+    winner = winners[0] if winners else stored[0]
+    if stored != bytes([winner]) * RACE_BYTES:
         raise _refused(store, "the bytes that stand after a race are not the winner's")
 
 
 def _decided(store: ObjectStore, key: str, data: bytes, patience: Patience) -> Put:
-    """A few tries until the store decides; a lost reply here proves nothing about it."""
+    """PUT until the store gives a clear answer: a lost reply says nothing about its promise."""
     for _ in patience.attempts():
         outcome = store.put_new(key, data)
         if outcome is not Put.UNKNOWN:

@@ -1,12 +1,12 @@
 """Objects in a bucket of any S3 server.
 
-boto3, and not a faster client, because what matters here is what a reply means: its retries can be
-switched off altogether (a client that repeats a lost create-only PUT on its own reports "exists"
-for its own object), and it knows every usual source of credentials. One request is one try; what
-may be repeated is repeated here, with jitter and an end. Every object carries its own digest.
+The client is boto3 because its retries can be switched off and it reads every usual source of
+credentials. A client that itself repeats a lost create-only PUT would report "exists" for its own
+object. So one request is one try, and this module repeats reads, listings and deletes within its
+patience. Every object carries its own digest.
 
-Invariant: a PUT is answered CREATED only where the server said so; a refusal is never retried; no
-credential and nothing that a server says about one is ever printed.
+Invariant: `put_new` returns CREATED only if the server said so. A refusal is never retried. Error
+messages hold no credentials and no text of the server.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from storage.rows.parquet import check_digest, sha256_of
 Answer = TypeVar("Answer")
 
 OPTIONS = ("endpoint", "region", "style")
-"""What may follow the bucket in the URL: `?endpoint=http://host:port&region=…&style=path`."""
+"""Query options of the URL: `?endpoint=http://host:port&region=…&style=path`."""
 
 ADVICE = {
     "RequestTimeTooSkewed": "; this machine's clock differs from the server's",
@@ -72,7 +72,7 @@ STYLES: dict[str, Literal["path", "virtual", "auto"]] = {
 }
 
 CONNECT_S, READ_S = 5.0, 30.0
-"""How long a connection may take, and how long a reply may stand still."""
+"""Seconds to connect, and seconds a reply may pause."""
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 
@@ -84,7 +84,7 @@ TRANSPORT = (
     ResponseParserError,
     CredentialRetrievalError,
 )
-"""No reply, half of one, one that can't be read, or none from whoever lends the credentials."""
+"""No reply, a partial or unreadable one, or no credentials from their provider."""
 
 PASSING = {
     "BadDigest",
@@ -95,7 +95,7 @@ PASSING = {
     "ThrottlingException",
     "XAmzContentSHA256Mismatch",
 }
-"""Refusals of this one request, not of the caller: the next try may pass, whatever the status."""
+"""Error codes of one failed request: the next try may pass, whatever the HTTP status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class S3Store:
         return cls(parts.netloc, prefix, tuple(sorted(options.items())), patience, _client(options))
 
     def __reduce__(self) -> tuple[Callable[[str, Patience], S3Store], tuple[str, Patience]]:
-        """A connection can't travel to another process; its address can."""
+        """Pickle the URL and patience; the other process opens its own connection."""
         return type(self).at, (self.url, self.patience)
 
     @property
@@ -141,7 +141,7 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix.rstrip('/')}{query}".replace("/?", "?")
 
     def put_new(self, key: str, data: bytes) -> Put:
-        """One conditional PUT, whatever the size, and what its answer means."""
+        """Send one conditional PUT and translate the server's answer."""
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
         try:
             self.client.put_object(
@@ -183,7 +183,7 @@ class S3Store:
         return self._repeated("GET", key, fetch)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Page after page, each one tried until it comes."""
+        """List page by page; each page is retried on its own."""
         token: dict[str, str] = {}
         while True:
             page = self._repeated("LIST", prefix, partial(self._page, prefix, token))
@@ -210,7 +210,7 @@ class S3Store:
         return self.prefix + check_key(key)
 
     def _repeated(self, verb: str, key: str, request: Callable[[], Answer]) -> Answer:
-        """Repeat what changes nothing by being repeated, until it is answered or patience ends."""
+        """Repeat an idempotent request until it is answered or patience ends."""
         trouble: StepmillError = StoreUnavailable(f"{self.url}: {verb} {key}: no answer")
         for _ in self.patience.attempts():
             try:
@@ -247,7 +247,7 @@ class S3Store:
 
 
 def _client(options: dict[str, str]) -> Any:
-    """A client that tries once, on as many connections as a worker has threads."""
+    """Make a boto3 client without retries and with 64 connections."""
     endpoint = options.get("endpoint") or None
     own = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     style = options.get("style") or ("path" if own else "auto")
@@ -271,12 +271,12 @@ def _client(options: dict[str, str]) -> Any:
 
 
 def _passing(code: str, status: int) -> bool:
-    """Whether the next try may be answered otherwise."""
+    """Whether another try may succeed."""
     return (status >= 500 and status != 501) or status in (409, 429) or code in PASSING
 
 
 def _code(error: ClientError) -> tuple[str, int]:
-    """(error code, HTTP status) of a reply; a code that is no word is not repeated to anyone."""
+    """(error code, HTTP status) of a reply; a code that is no plain word becomes `?`."""
     code = str(error.response.get("Error", {}).get("Code", "?"))
     if not re.fullmatch(r"[A-Za-z0-9.]{1,60}", code):
         code = "?"

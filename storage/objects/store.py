@@ -1,11 +1,11 @@
 """What Stepmill asks of an object store: create-only PUT, GET, LIST, DELETE.
 
-A key is a relative path of letters, digits and `._-=#` between single slashes. A store makes one
-try at a PUT and says what it knows; whoever needs certainty reads the object back
-(`storage.runs.commits`). Reading is the store's own to retry, within bounds.
+A key is a relative path of letters, digits and `._-=#` between single slashes. A store tries a PUT
+once and returns what it knows. A caller that needs certainty reads the object back
+(`storage.runs.commits`). The store itself retries reads, within bounds.
 
 Invariant: an object is visible whole or not at all, and once visible it is never replaced. Only
-`sweep` deletes what is made of the data; notes on what is under way go when they are out of date.
+`sweep` deletes data. Notes on work in progress are deleted when they are out of date.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Put(enum.Enum):
     CREATED = "created"
     """This call made the object."""
     EXISTS = "exists"
-    """The store says that there is one already: possibly this caller's own, after a lost reply."""
+    """The store holds an object already; it may be this caller's own, after a lost reply."""
     UNKNOWN = "unknown"
-    """No answer, or one that decides nothing: the object may be there, or appear, or not."""
+    """No clear answer: the object may exist, appear later, or never appear."""
 
 
 class Entry(NamedTuple):
@@ -47,7 +47,7 @@ class ObjectStore(Protocol):
     def put_new(self, key: str, data: bytes) -> Put:
         """Create an object, never replace one.
 
-        Raises StoreUnavailable where it surely was not made, StoreRefused where the store says no.
+        Raises StoreUnavailable if the object was surely not created, StoreRefused if it is refused.
         """
         ...
 
@@ -56,16 +56,21 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Every object whose key starts with `prefix`, in any order, whatever their number."""
+        """Every object whose key starts with `prefix`, in any order."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; none of that name is fine. For `sweep` and for notes only."""
+        """Remove an object if it exists. For `sweep` and for notes only."""
         ...
 
 
 def check_key(key: str) -> str:
-    """The key itself; a key that could leave the store's root is a programming error."""
-    if not KEY.fullmatch(key) or any(part.strip(".") == "" for part in key.split("/")):
+    """Return the key. Raises ValueError if it could lead out of the store's root."""
+    if not is_key(key):
         raise ValueError(f"not an object key: {key!r}")
     return key
+
+
+def is_key(key: str) -> bool:
+    """Whether a store could hold an object of that name."""
+    return bool(KEY.fullmatch(key)) and all(part.strip(".") for part in key.split("/"))

@@ -1,9 +1,9 @@
-"""Whether every item of a shard is somewhere: items in = items out + drops, stage by stage.
+"""Checks that no item of a shard is lost: items in = items out + drops, stage by stage.
 
-`storage.rows.kinds` says what the items of a stage's rows are.
+`storage.rows.kinds` defines the items of a stage's rows.
 
-Invariant: what goes on from a stage is exactly what entered it, less what it dropped; an item that
-was dropped never comes back, and none is there twice.
+Invariant: the items that leave a stage are those that entered, less those it dropped. A dropped
+item never comes back, and no item occurs twice.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class Account:
     """What one stage did with the items of one shard."""
 
     keys: tuple[Hashable, ...]
-    """One per row; two equal ones are the same row twice."""
+    """One key per row; two equal keys mean the same row twice."""
     seen: frozenset[str]
-    """Items that must have entered, for they have rows."""
+    """Items that have rows, so they must have entered."""
     carried: frozenset[str]
-    """Items that entered, of which something goes on."""
+    """Items that entered and have a row that goes on."""
     through: frozenset[str]
-    """Items that go on."""
+    """Items that enter the next stage."""
 
     def ended(self, drops: Sequence[Drop]) -> frozenset[str]:
-        """Items that entered and go no further."""
+        """Items that entered and end at this stage."""
         return (self.seen | {drop.item for drop in drops}) - self.carried
 
 
@@ -51,7 +51,7 @@ def account_of(kind: Rows[Record], rows: Sequence[Record], drops: Sequence[Drop]
 
 
 def unread_by(reads: Collection[str], before: Sequence[str]) -> tuple[str, ...]:
-    """The stages that stand behind the last one of `before` that is read."""
+    """The stages of `before` that follow the last one in `reads`."""
     last = max((before.index(name) for name in reads), default=0)
     return tuple(before[last + 1 :])
 
@@ -64,7 +64,7 @@ def problem_of(path_id: str) -> str:
 def unaccounted(
     entered: frozenset[str], account: Account, drops: Sequence[Drop]
 ) -> Iterator[tuple[str, str]]:
-    """(kind of trouble, item) for every item that is not exactly once where it should be."""
+    """(kind of trouble, item) for every item that is lost, doubled or unknown."""
     for key, count in Counter(account.keys).items():
         if count > 1:
             yield "row_twice", str(key)

@@ -1,11 +1,10 @@
-"""The rows of each stage: what is true of them for whoever reads them.
+"""The kind of rows that each stage makes, and how their readers must treat them.
 
-A stage works on items: on problems until `sample`, on paths from there on, on responses where those
-are scored. A stage may store rows of an item that it drops (what it saw was paid for); such an item
-goes no further.
+A stage works on items: problems up to `sample`, paths after it, responses in a scoring run. A stage
+may store rows of an item that it drops, because they were paid for. Such an item goes no further.
 
-Invariant: a stage has one kind, a kind belongs to one stage, and audit, isolation, derivation,
-cards and readers ask the kind instead of comparing the names of stages.
+Invariant: each stage has one kind and each kind one stage. Audit, isolation, derivation, cards and
+readers ask the kind; they never compare stage names.
 """
 
 from __future__ import annotations
@@ -25,49 +24,49 @@ from storage.rows.tree_records import TreeNode
 Record = TypeVar("Record")
 
 STAGES_ELSEWHERE = "stepmill.stages"
-"""Entry points of installed packages: stages that are none of ours, each with its `rows`."""
+"""Group of the entry points by which installed packages add stages, each with its `rows`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows(Generic[Record]):
-    """One kind of rows: those that one stage makes."""
+    """The kind of rows that one stage makes."""
 
     stage: str
     record: type[Record]
     of: Literal["problem_id", "path_id", "response_id"] = "path_id"
-    """The field that says what a row is about."""
+    """The field with the id of the item that a row is about."""
     key: tuple[str, ...] = ()
-    """Fields in which two rows may not both be equal; empty: `of`."""
+    """Fields that together identify a row within its stage; empty: `of`."""
     made_of: Callable[[Record], str | None] | None = None
-    """The id of the item that a row was made of, None for a row of no item; unset: `of`."""
+    """Row -> id of the item that it was made of, None for a row of no item; unset: `of`."""
     on: Callable[[Record], str | None] | None = None
-    """The id under which a row goes on, None where it doesn't; unset: `of`."""
+    """Row -> id of the item that enters the next stage, None if none does; unset: `of`."""
     shown: Callable[[Record], bool] = lambda row: True
-    """Whether the stages that read these rows are shown this one."""
+    """Row -> whether the stages that read these rows get this one."""
     part: Literal["problem", "paths", "item"] = "paths"
-    """The smallest part of a shard that its stage can work on: one problem, all paths of a problem
-    together, or one path or response."""
+    """The smallest part of a shard that its stage can work on alone. `problem`: one problem.
+    `paths`: all paths of a problem. `item`: one path or response."""
     unfold: Callable[[ShardRows], ShardRows] | None = None
-    """What a stage that reads these rows is shown in the place of others."""
+    """Rows of a shard -> rows that later stages read instead, e.g. a tree's paths."""
 
     def key_of(self, row: Record) -> Hashable:
-        """What no other row of the stage has."""
+        """The row's key, unique within its stage."""
         values = tuple(getattr(row, name) for name in self.key or (self.of,))
         return values if len(values) > 1 else values[0]
 
     def came(self, row: Record) -> str | None:
-        """The item that a row was made of."""
+        """Id of the item that a row was made of; None: of no item."""
         name: str | None = getattr(row, self.of) if self.made_of is None else self.made_of(row)
         return name
 
     def goes_on(self, row: Record) -> str | None:
-        """The item that a row goes on as."""
+        """Id of the item that enters the next stage; None: the row ends here."""
         name: str | None = getattr(row, self.of) if self.on is None else self.on(row)
         return name
 
 
 class ShardRows:
-    """The committed rows of one shard that a stage reads; what it doesn't read is empty."""
+    """The committed rows of one shard that a stage reads; kinds it does not read are empty."""
 
     __slots__ = ("_parts",)
 
@@ -80,11 +79,11 @@ class ShardRows:
         return self._parts.get(kind, ())
 
     def but(self, parts: Mapping[Rows[Any], Iterable[Any]]) -> ShardRows:
-        """The same with other rows of some kinds."""
+        """A copy in which some kinds have the rows of `parts`."""
         return ShardRows({**self._parts, **parts})
 
     def only(self, of: Callable[[Rows[Any], Any], bool]) -> ShardRows:
-        """Those rows of every kind for which `of` holds."""
+        """A copy with the rows for which `of(kind, row)` is true."""
         return ShardRows(
             {kind: [row for row in rows if of(kind, row)] for kind, rows in self._parts.items()}
         )
@@ -95,7 +94,7 @@ def _leaf(node: TreeNode) -> str | None:
 
 
 def _sampled_leaf(node: TreeNode) -> str | None:
-    """A leaf that was sampled; rollouts of a tree have an `r` in what follows the problem."""
+    """Id of a leaf that is a sampled path, else None. After its `#` a rollout's id has an `r`."""
     return None if "r" in node.node_id.rpartition("#")[2] else _leaf(node)
 
 
@@ -107,6 +106,7 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
 
 
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
+GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
 PATHS = Rows(
     "sample",
     records.Path,
@@ -159,17 +159,17 @@ REFINED = Rows("refine", records.Response, of="response_id", part="item")
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
+        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
         AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED,
     )
 }  # fmt: skip
-"""Stage -> its rows, for every stage of ours that some run may have. Which stages a run has, and in
-which order, is in its spec."""
+"""Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
+order."""
 
 ROAD: tuple[str, ...] = tuple(
     kind.stage for kind in (PROBLEMS, PATHS, ROLLOUTS, LABELS, RATIONALES, AGREEMENTS, EXAMPLES)
 )
-"""The stages of a run whose spec says nothing else: the paper's."""
+"""The stages of a run by default, in order: the paper's."""
 SCORING = (RESPONSES.stage, VERIFICATIONS.stage)
 """The stages of a run that scores responses."""
 REFINING = (CRITIQUES.stage, REFINED.stage)
@@ -177,7 +177,7 @@ REFINING = (CRITIQUES.stage, REFINED.stage)
 
 
 def stage_rows(stage: str) -> Rows[Any]:
-    """The rows of a stage: of ours, or of one that an installed package brings.
+    """The rows of a stage, of Stepmill or of an installed package.
 
     Raises ConfigurationError.
     """
@@ -188,15 +188,15 @@ def stage_rows(stage: str) -> Rows[Any]:
 
 
 def names_elsewhere() -> list[str]:
-    """The stages that installed packages bring, beside ours."""
+    """Names of the stages that installed packages add."""
     return sorted({entry.name for entry in entry_points(group=STAGES_ELSEWHERE)} - OURS.keys())
 
 
 @cache
 def stage_elsewhere(stage: str) -> Any:
-    """What an installed package says of its stage (`workflows.stages.kit.Stage`).
+    """An installed package's description of its stage (`workflows.stages.kit.Stage`).
 
-    Raises ConfigurationError where none has it, or several have, or it is no description.
+    Raises ConfigurationError if no package or several have it, or if it is no description.
     """
     brought = {entry.value: entry for entry in entry_points(group=STAGES_ELSEWHERE, name=stage)}
     if not brought:
@@ -209,10 +209,10 @@ def stage_elsewhere(stage: str) -> Any:
         )
     ((value, entry),) = brought.items()
     try:
-        found = entry.load()
+        described = entry.load()
     except Exception as error:  # whatever the package raises when it is imported
         raise ConfigurationError(f"stage {stage!r} ({value}): {first_line(error)}") from error
-    rows = getattr(found, "rows", None)
+    rows = getattr(described, "rows", None)
     if not isinstance(rows, Rows) or rows.stage != stage:
         raise ConfigurationError(f"{value} does not describe a stage {stage!r}: correct its name")
     kind = kind_of(rows.record)
@@ -220,4 +220,4 @@ def stage_elsewhere(stage: str) -> Any:
         raise ConfigurationError(
             f"stage {stage!r} ({value}): rows of kind {kind!r} are ours: rename its record"
         )
-    return found
+    return described

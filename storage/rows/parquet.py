@@ -1,10 +1,10 @@
 """A shard's rows as the bytes of one Parquet file, and back.
 
-Encoding closes the file, opens it again and compares it with what went in before anyone may store
-it; decoding compares the digest first, then the kind and version written in the file.
+`encode_shard` closes the file, opens it again and compares it with its input before it returns.
+`decode_shard` checks the digest first, then the kind and version written in the file.
 
-Invariant: bytes that leave `encode_shard` decode to the rows that entered it, and bytes whose
-digest is not the committed one never become rows.
+Invariant: the bytes of `encode_shard` decode to its rows. Bytes with another digest than the
+committed one never become rows.
 """
 
 from __future__ import annotations
@@ -65,16 +65,16 @@ def write_parquet(table: pa.Table) -> bytes:
 
 
 def check_digest(key: str, data: bytes, sha256: str) -> None:
-    """Raise ObjectCorrupt where the bytes are not those that were committed."""
-    found = sha256_of(data)
-    if found != sha256:
+    """Raise ObjectCorrupt if the bytes have another digest than the committed one."""
+    digest = sha256_of(data)
+    if digest != sha256:
         raise ObjectCorrupt(
-            f"{key} is damaged: committed as sha256 {sha256}, read {len(data)} bytes of {found}"
+            f"{key} is damaged: committed as sha256 {sha256}, read {len(data)} bytes of {digest}"
         )
 
 
 def decode_shard(row_type: type[Record], data: bytes, *, key: str, sha256: str) -> list[Record]:
-    """Parquet bytes -> rows, after checking digest, kind and version."""
+    """Parquet bytes -> rows. Raises ObjectCorrupt by digest, InputError by kind or version."""
     check_digest(key, data, sha256)
     return schemas.from_table(row_type, read_parquet(row_type, data, key=key))
 
@@ -82,13 +82,13 @@ def decode_shard(row_type: type[Record], data: bytes, *, key: str, sha256: str) 
 def read_parquet(
     row_type: type[Any], data: bytes, *, key: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The table, or some of its columns, of a shard file whose kind and version are understood."""
+    """A shard file as a table, or some columns of it. Raises InputError by kind or version."""
     table = _table_of(data, columns)
     metadata = table.schema.metadata or {}
     kind, known = schemas.kind_of(row_type), schemas.version_of(row_type)
-    found = metadata.get(KIND, b"?").decode()
-    if found != kind:
-        raise InputError(f"{key} holds rows of kind {found}, not {kind}")
+    stored_kind = metadata.get(KIND, b"?").decode()
+    if stored_kind != kind:
+        raise InputError(f"{key} holds rows of kind {stored_kind}, not {kind}")
     version = int(metadata.get(VERSION, b"0"))
     if not 1 <= version <= known:
         raise InputError(
@@ -99,5 +99,5 @@ def read_parquet(
 
 
 def _table_of(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read by its own thread: starting others costs more than a shard's decoding."""
+    """Read in this thread: starting others costs more than decoding a shard."""
     return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)

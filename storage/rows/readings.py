@@ -1,9 +1,9 @@
-"""What was kept of the rationales, by their attempt and by how they were read.
+"""How many rationales were exported, by attempt and by reading (strict or forgiving).
 
-A forgiving reader and a second attempt change *which* paths survive, so that whoever uses a dataset
-has to see what each of them let in. Stage `export` counts it shard by shard, in its commits.
+Forgiving reading and second attempts change *which* paths survive. So a dataset's user must see
+what each of them let in. Stage `export` counts it shard by shard, in its commits.
 
-Invariant: a rationale is in exactly one group; sums over shards are sums of counts.
+Invariant: each rationale is in exactly one group. The groups of a run are sums of its shards'.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ _KEY = re.compile(rf"({'|'.join(_COUNTS)}) \((\d+), ([a-z ]+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of the rationales of one attempt that were read in one way."""
+    """The rationales of one attempt and one reading."""
 
     attempt: int
-    """From 1."""
+    """Counted from 1."""
     reading: str
-    """`strict`, `forgiving`, or that it was not recorded."""
+    """`strict`, `forgiving` or `NOT_RECORDED`."""
     rationales: int
     kept: int
     """Rationales that are exported."""
     kept_steps: int
-    """Steps of these."""
+    """Steps of the exported rationales."""
     kept_wrong_steps: int
-    """Those of them that are labelled wrong."""
+    """Those steps that are labelled wrong."""
 
     @property
     def kept_share(self) -> str:
-        """Of its rationales."""
+        """Exported share of the rationales."""
         return f"{self.kept / self.rationales:.1%}"
 
     @property
     def wrong_share(self) -> str:
-        """Wrong steps among the kept ones; nothing where none is kept."""
+        """Share of wrong steps among the exported ones; empty if there are none."""
         return f"{self.kept_wrong_steps / self.kept_steps:.1%}" if self.kept_steps else ""
 
 
 def counts_of(rationales: Iterable[Rationale], kept: Iterable[Example]) -> dict[str, int]:
-    """The counts of a shard: all its rationales that stand, and what is exported of them."""
+    """The counts of a shard: its standing rationales, and what is exported of them."""
     counts: Counter[str] = Counter()
     examples = {example.path_id: example for example in kept}
     for row in rationales:
@@ -60,12 +60,12 @@ def counts_of(rationales: Iterable[Rationale], kept: Iterable[Example]) -> dict[
 
 
 def is_reading_count(name: str) -> bool:
-    """Whether a count of a commit is one of these."""
+    """Whether a commit's count was made by `counts_of`."""
     return _KEY.fullmatch(name) is not None
 
 
 def kept_by_reading(counts: Mapping[str, int]) -> list[Kept]:
-    """The groups of a sum of counts, by attempt; strict before forgiving."""
+    """The groups in a sum of counts, by attempt; strict before forgiving."""
     groups: dict[tuple[int, str], dict[str, int]] = {}
     for name, number in counts.items():
         if match := _KEY.fullmatch(name):

@@ -1,12 +1,11 @@
 """The Arrow schema of each record kind, derived from its annotations, and the conversion both ways.
 
-A kind is the snake_case name of a record class. Conversion goes by columns: a nested dataclass is a
-struct, a list its offsets and one flat child column, so that the cost per row is a few list
-operations and no dictionary is built.
+A kind is the snake_case name of a record class. Rows are converted column by column. A nested
+dataclass is a struct; a list is its offsets and one flat child column. This costs a few list
+operations per row and builds no dictionary.
 
-Invariant: `from_table(kind, to_table(kind, rows)) == rows`. A table of a newer schema version than
-this program's is refused, and one of an older version reads where each field added since has a
-default.
+Invariant: `from_table(kind, to_table(kind, rows)) == rows`. A table of a newer schema version is
+refused. An older table can be read if every field added since has a default.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from storage.errors import InputError
 Record = TypeVar("Record")
 
 GOES_ON_FROM = {"rationale": 2}
-"""Kind -> the oldest version of its rows with which a run may go on: what was added since changes
-nothing of what is made of them."""
+"""Kind -> the oldest version of its rows with which a run may go on. Fields added since then do not
+change what later stages make of the rows."""
 
 SCALARS: dict[object, pa.DataType] = {
     str: pa.string(),
@@ -54,7 +53,7 @@ def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:
 
 
 def resumed_version(kind: str, stored: int, asked: int) -> int:
-    """The version that a run goes on with: the one it began with, where that is as good."""
+    """The version for a resumed run: `stored` if `GOES_ON_FROM` allows it, else `asked`."""
     return stored if GOES_ON_FROM.get(kind, asked) <= stored < asked else asked
 
 
@@ -73,7 +72,7 @@ def to_table(row_type: type[Record], rows: Sequence[Record]) -> pa.Table:
 
 
 def from_table(row_type: type[Record], table: pa.Table) -> list[Record]:
-    """The rows of a table, which may lack fields that have a default."""
+    """The rows of a table. Raises InputError if it lacks a field without a default."""
     hints = _hints(row_type)
     names = [name for name in hints if name in table.column_names]
     for name in hints.keys() - set(names):
@@ -87,7 +86,7 @@ def from_table(row_type: type[Record], table: pa.Table) -> list[Record]:
 
 
 def completed(row_type: type[Any], table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """These columns of a table of rows, each that it lacks filled with the field's default."""
+    """The columns `names` of a table; a column that it lacks is filled with the default."""
     whole = schema_of(row_type)
     for name in names:
         if name not in table.column_names:
@@ -109,19 +108,19 @@ def _hints(row_type: type[Any]) -> dict[str, Any]:
 
 
 def _defaults(row_type: type[Any]) -> dict[str, Any]:
-    """Field -> what it is where a row was written before it."""
+    """Field -> its default, for rows written before the field existed."""
     unset = dataclasses.MISSING
-    found = {}
+    defaults = {}
     for item in dataclasses.fields(row_type):
         if item.default is not unset:
-            found[item.name] = item.default
+            defaults[item.name] = item.default
         elif item.default_factory is not unset:
-            found[item.name] = item.default_factory()
-    return found
+            defaults[item.name] = item.default_factory()
+    return defaults
 
 
 def _default(row_type: type[Any], name: str) -> Any:
-    """What a field is that a table lacks. Raises InputError where it has no default."""
+    """The default of a field. Raises InputError if it has none."""
     defaults = _defaults(row_type)
     if name not in defaults:
         raise InputError(f"a {kind_of(row_type)} table lacks the column {name!r}")
@@ -137,7 +136,7 @@ def _optional(hint: Any) -> tuple[Any, bool]:
 
 
 def _element(hint: Any) -> Any:
-    """`list[X]` -> X; None for anything that is no list."""
+    """`list[X]` -> X; anything else -> None."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
 
 

@@ -1,9 +1,9 @@
-"""A tree as the paths that it holds: from the root to each leaf, with the states on the way.
+"""Unfolds a search tree into paths: one from the root to each leaf, with the states on the way.
 
-The steps of such a path are the edges of the tree, each of one or more steps of the solution.
+A step of such a path is an edge of the tree: one or more steps of the solution.
 
-Invariant: pure; after stage `search` every stage is given these paths in the place of the sampled
-ones, which stay beside them, unselected, for what they say of the problem.
+Invariant: pure. After stage `search` every stage gets these paths as the selected ones. It also
+gets the sampled paths, unselected, for what they say of the problem.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storage.rows.tree_records import TreeNode
 def unfolded(
     sampled: Sequence[Path], tree: Sequence[TreeNode]
 ) -> tuple[list[Path], list[StateRollouts]]:
-    """A problem's sampled paths and its tree, as the tree's paths and their rollouts."""
+    """(sampled paths unselected, then a selected path per leaf; rollouts of the tree's states)."""
     nodes = {node.node_id: node for node in tree}
     paths = [replace(path, selected=False) for path in sampled]
     rollouts: list[StateRollouts] = []

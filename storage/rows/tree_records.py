@@ -20,16 +20,16 @@ class TreeNode:
     steps: list[str]
     """Steps between the parent's state and this one."""
     text: str
-    """The same as one text."""
+    """The steps as one text."""
     mc: float
-    """c / n; of a leaf whether its answer is right, as 1 or 0."""
+    """c / n; for a leaf 1 if its answer is right, else 0."""
     n: int
     """Rollouts made from here; 0 for a leaf."""
     c: int
     source_rollout: str | None
-    """The path or rollout (`{node_id}r{index}`) on which it lies; None for the root."""
+    """The path or rollout (`{node_id}r{index}`) that the node is part of; None for the root."""
     visits: int
-    """How often the search began here."""
+    """How often the search chose this node to continue from."""
     leaf: bool
     model: str
     seed: int

@@ -6,9 +6,9 @@
     4. any answer but a plain success: read the commit back. Ours: we won. Another's: adopt it.
        None: try again. Unreadable to the end: CommitUnknown, and nothing is deleted.
 
-Invariant: a shard has at most one commit, it never changes, the data it names was whole in the
-store before it, and what `publish` returns is what the store holds. No clock, lease or liveness
-report is needed for that: writers may be twins, frozen, or wrong about having died.
+Invariant: a shard has at most one commit, which never changes. Its data was whole in the store
+before it. `publish` returns what the store holds. This needs no clock, lease or liveness report:
+writers may be twins, frozen, or taken for dead.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import ObjectStore, Put
+from storage.objects.store import ObjectStore, Put, is_key
 from storage.rows.parquet import EncodedShard, check_digest, encode_shard
 from storage.rows.records import Drop
 from storage.runs import layout
+from storage.runs.documents import parsed, read_as
 
 Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who made an attempt; for people, never for decisions."""
+    """The thread that made an attempt; for people only."""
 
     host: str
     pid: int
@@ -46,13 +47,13 @@ class Writer:
 
     @classmethod
     def here(cls, role: str = "") -> Writer:
-        """This thread."""
+        """The writer that this thread is."""
         return cls(socket.gethostname(), os.getpid(), threading.get_native_id(), role)
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Everything that a committed shard is."""
+    """The commit of one shard: where its rows are, what was dropped, and who wrote it."""
 
     stage: str
     shard: int
@@ -66,9 +67,9 @@ class Commit:
     drops: tuple[Drop, ...]
     counts: dict[str, int]
     seconds: float
-    """Work on the shard, by a monotonic clock."""
+    """Seconds of work on the shard, by a monotonic clock."""
     attempt: str
-    """Unique to one call of `publish`: it tells our commit from a twin's."""
+    """Unique to one call of `publish`; it distinguishes our commit from a twin's."""
     writer: Writer
     spec: str
     """Fingerprint of the run's spec."""
@@ -76,7 +77,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What goes back to a driver: small, however large the shard."""
+    """A commit's summary for the driver: small for a shard of any size."""
 
     stage: str
     shard: int
@@ -85,7 +86,7 @@ class Receipt:
     sha256: str
     attempt: str
     won: bool
-    """False where another writer's commit was adopted."""
+    """False if another writer's commit was adopted."""
     drops: dict[str, int] = field(default_factory=dict)
     """Reason -> number of items."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -123,7 +124,7 @@ def publish(
     role: str = "",
     patience: Patience = PATIENT,
 ) -> Receipt:
-    """Make a shard true, or learn that it already is."""
+    """Commit a shard, or adopt its commit. Raises StoreUnavailable, StoreRefused, CommitUnknown."""
     encoded = encode_shard(row_type, rows)
     commit = Commit(
         stage=stage,
@@ -165,7 +166,7 @@ def publish_encoded(
 def put_content(
     store: ObjectStore, key: str, data: bytes, sha256: str, *, patience: Patience = PATIENT
 ) -> None:
-    """PUT under a key that its content decides: one that is there already is as good as ours."""
+    """PUT under a key made of the content's digest; an equal object may be there already."""
     trouble = "no answer"
     for _ in patience.attempts():
         try:
@@ -175,7 +176,7 @@ def put_content(
             if outcome is Put.EXISTS:
                 check_digest(key, store.get(key), sha256)
                 return
-        except NothingFound:  # "exists", but nothing is there: somebody's PUT is under way
+        except NothingFound:  # "exists", but nothing is there: another PUT is under way
             trouble = "reported as existing, but absent"
         except StoreUnavailable as error:
             trouble = str(error)
@@ -183,7 +184,7 @@ def put_content(
 
 
 def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> Commit:
-    """PUT the commit and return the one that stands: ours, or the one that was there first."""
+    """PUT the commit; return the one that stands, ours or an earlier one. Raises CommitUnknown."""
     data = commit_bytes(commit)
     trouble = "no answer"
     for _ in patience.attempts():
@@ -207,28 +208,29 @@ def read_commit(store: ObjectStore, key: str) -> Commit:
 
 
 def commit_bytes(commit: Commit) -> bytes:
-    """Canonical JSON that carries its own digest."""
+    """Canonical JSON of a commit, with its own digest."""
     body = asdict(commit)
     return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
 
 
 def commit_from(key: str, data: bytes) -> Commit:
-    """The commit that `commit_bytes` wrote; anything else is ObjectCorrupt."""
+    """Read what `commit_bytes` wrote. Raises ObjectCorrupt for anything else."""
+    body = parsed(key, data)
+    claimed = body.pop("digest", None)
     try:
-        body: dict[str, Any] = json.loads(data)
-        claimed = body.pop("digest")
-        found = hashlib.sha256(canonical_json(body)).hexdigest()
-        drops = tuple(Drop(**drop) for drop in body.pop("drops"))
-        commit = Commit(**body | {"drops": drops, "writer": Writer(**body["writer"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ObjectCorrupt(f"{key} is no commit: {error}") from error
-    if found != claimed:
-        raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {found}")
+        digest = hashlib.sha256(canonical_json(body)).hexdigest()
+    except ValueError as error:
+        raise ObjectCorrupt(f"{key} is no commit: {error}") from None
+    commit = read_as(Commit, key, body)
+    if digest != claimed:
+        raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {digest}")
+    if not is_key(commit.data_key) or not commit.data_key.endswith(f"-{commit.sha256}.parquet"):
+        raise ObjectCorrupt(f"{key} names no data: {commit.data_key!r:.90}")
     return commit
 
 
 def canonical_json(value: object) -> bytes:
-    """One spelling per value: sorted keys, no spaces, no NaN."""
+    """JSON with one spelling per value: sorted keys, no spaces. Raises ValueError for NaN."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

@@ -1,4 +1,4 @@
-"""Where everything of a run lies in its store.
+"""The keys of a run's objects in its store.
 
     runs/{run}/spec.json
     runs/{run}/{stage}/data/{shard}-{digest}.parquet
@@ -6,8 +6,8 @@
     runs/{run}/_SUCCESS.json
     runs/{run}/dataset/...
 
-Invariant: a key is a pure function of run, stage, shard and digest; shards are numbered from 0
-and shard i of every stage descends from shard i of the problems.
+Invariant: a key is a pure function of run, stage, shard and digest. Shards are numbered from 0.
+Shard i of every stage is made from shard i of the input.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import re
 from storage.errors import ConfigurationError
 
 DEFAULT_STORE = "file:.stepmill/store"
-"""Where runs are kept, relative to the working folder, unless a person says where."""
+"""The default store, relative to the working folder."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_run_name(run: str) -> str:
-    """The name itself, if it can be a folder and part of a URL."""
+    """Return the name. Raises ConfigurationError if it can't be a folder and part of a URL."""
     if not RUN_NAME.fullmatch(run) or run.endswith("."):
         raise ConfigurationError(
             f"run name {run!r}: use at most 100 letters, digits and ._- after a letter or digit"
@@ -31,57 +31,57 @@ def check_run_name(run: str) -> str:
 
 
 def run_prefix(run: str) -> str:
-    """Every key of a run starts with this."""
+    """The prefix of every key of a run."""
     return f"runs/{run}/"
 
 
 def spec_key(run: str) -> str:
-    """What the run is."""
+    """Key of the run's spec."""
     return f"runs/{run}/spec.json"
 
 
 def launch_key(run: str) -> str:
-    """The configuration that the run was first started with: advice, not identity."""
+    """Key of the configuration that first started the run; not part of the spec."""
     return f"runs/{run}/launch.json"
 
 
 def stopped_key(run: str) -> str:
-    """Why the run stopped last, until it goes on: for people, not for decisions."""
+    """Key of the reason why the run stopped; removed when it goes on. For people only."""
     return f"runs/{run}/stopped.json"
 
 
 def chain_key(run: str) -> str:
-    """What the run's pilot said when it was started, where its labels need one."""
+    """Key of the pilot's record, if the run's labels need a pilot."""
     return f"runs/{run}/chain.json"
 
 
 def success_key(run: str) -> str:
-    """That the run is finished."""
+    """Key of the object that marks the run as finished."""
     return f"runs/{run}/_SUCCESS.json"
 
 
 def data_prefix(run: str, stage: str) -> str:
-    """All data of a stage, committed or not."""
+    """The prefix of a stage's data, committed or not."""
     return f"runs/{run}/{stage}/data/"
 
 
 def data_key(run: str, stage: str, shard: int, sha256: str) -> str:
-    """One attempt's rows."""
+    """Key of the rows of one attempt at a shard."""
     return f"{data_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
 
 
 def commit_prefix(run: str, stage: str) -> str:
-    """All commits of a stage."""
+    """The prefix of a stage's commits."""
     return f"runs/{run}/{stage}/commits/"
 
 
 def commit_key(run: str, stage: str, shard: int) -> str:
-    """The commit point of a shard."""
+    """Key of a shard's commit."""
     return f"{commit_prefix(run, stage)}{shard:06d}.json"
 
 
 def dataset_prefix(run: str) -> str:
-    """The finished dataset."""
+    """The prefix of the run's datasets."""
     return f"runs/{run}/dataset/"
 
 

@@ -1,29 +1,29 @@
-"""A run that starts from another's committed shards: what is equal is copied, not made again.
+"""Derives a run from another: committed shards that would be equal are copied, not made again.
 
     runs/{run}/origin.json     create-only: the run that it was derived from
 
-Data and commits are copied into the new run, under its own name and spec, so that it is whole by
-itself: the old run may go on, be swept or be removed. Which stages may be taken over is the
-workflow's to decide; here only input, plan and store have to be the same.
+Data and commits are copied into the new run, under its own name and spec. So the new run is whole
+by itself: the old run may go on, be swept or be removed. The workflow decides which stages may be
+adopted. This module checks that input, plan and store are the same.
 
-Invariant: an adopted shard is the source's shard to the byte, whenever and how often it is
-adopted; a shard that the new run has already is never replaced.
+Invariant: an adopted shard equals the source's shard to the byte. A shard that the new run has
+already is never replaced.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, SpecMismatch
+from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.runs import layout
 from storage.runs.commits import Commit, canonical_json, put_content, settle
+from storage.runs.documents import parsed, read_as
 from storage.runs.run import Run, put_settled
 from storage.runs.specs import Difference
 
 SHARED = ("format", "input_digest", "plan.")
-"""Fields of the spec in which two runs that share shards may not differ."""
+"""Fields of the spec, or their prefixes, that must be equal in runs that share shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Origin:
     """Fingerprint of that run's spec."""
 
 
-def check_derivable(run: str, store: str, source: Run, found: Sequence[Difference]) -> None:
-    """Raise SpecMismatch where the runs don't cut the same input into the same shards.
+def check_derivable(run: str, store: str, source: Run, differences: Sequence[Difference]) -> None:
+    """Raise SpecMismatch unless both runs cut the same input into the same shards of one store.
 
-    `found`: in what the source's spec differs from the new run's; `store`: the new run's.
+    `differences`: of the source's spec from the new run's. `store`: URL of the new run's store.
     """
     if run == source.name:
         raise ConfigurationError(f"run {run!r} can't be derived from itself: take another name")
     if store != source.store.url:
         raise SpecMismatch(f"run {run!r} and run {source.name!r} lie in different stores")
-    if shared := [difference for difference in found if difference.name.startswith(SHARED)]:
+    if shared := [difference for difference in differences if difference.name.startswith(SHARED)]:
         lines = "".join(f"\n  {difference}" for difference in shared)
         raise SpecMismatch(
             f"run {source.name!r} has another input than run {run!r}, or other shards:{lines}"
@@ -52,17 +52,17 @@ def check_derivable(run: str, store: str, source: Run, found: Sequence[Differenc
 
 
 def store_origin(run: Run, source: Run) -> Origin:
-    """Say, once, where a run comes from. Raises SpecMismatch where it comes from elsewhere."""
-    asked = Origin(source.name, source.spec.fingerprint)
-    data = put_settled(run.store, _key(run.name), canonical_json(asdict(asked)), run.patience)
+    """Store a run's origin, once. Raises SpecMismatch if another origin is stored."""
+    origin = Origin(source.name, source.spec.fingerprint)
+    data = put_settled(run.store, _key(run.name), canonical_json(asdict(origin)), run.patience)
     stored = _origin_from(_key(run.name), data)
-    if stored != asked:
+    if stored != origin:
         raise SpecMismatch(f"run {run.name!r} was derived from another run: {stored.run!r}")
     return stored
 
 
 def origin_of(run: Run) -> Origin | None:
-    """Where a run comes from; None for one that was started from its problems."""
+    """The stored origin of a run; None for a run that was not derived."""
     try:
         return _origin_from(_key(run.name), run.store.get(_key(run.name)))
     except NothingFound:
@@ -70,16 +70,16 @@ def origin_of(run: Run) -> Origin | None:
 
 
 def origin_run(run: Run) -> str | None:
-    """The name of the run that a run comes from."""
+    """Name of the run that a run was derived from; None if it was not derived."""
     origin = origin_of(run)
     return None if origin is None else origin.run
 
 
 def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
-    """Take one shard of the source over; True where the shard of `run` is the source's now.
+    """Copy one committed shard of the source; True if the shard of `run` now equals it.
 
-    False where `run` has one of its own, which stays. Raises NothingFound where the source has
-    not committed it.
+    False: `run` has a different one, which stays. Raises NothingFound if the source has not
+    committed the shard.
     """
     commit = source.commit(stage, shard)
     try:
@@ -95,7 +95,7 @@ def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
 
 
 def same_shard(one: Commit, other: Commit) -> bool:
-    """Whether two commits, of whatever runs, say the same of a shard."""
+    """Whether two commits, of any runs, have the same rows and drops."""
     return (one.sha256, one.drops) == (other.sha256, other.drops)
 
 
@@ -104,7 +104,4 @@ def _key(run: str) -> str:
 
 
 def _origin_from(key: str, data: bytes) -> Origin:
-    try:
-        return Origin(**json.loads(data))
-    except (ValueError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} does not say where the run comes from: {error}") from error
+    return read_as(Origin, key, parsed(key, data))

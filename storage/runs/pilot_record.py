@@ -1,43 +1,43 @@
-"""What a run's pilot said when the run was started, and the chain that was fitted to it.
+"""The record of a run's pilot: its verdict on the budget, and the chain that was fitted to it.
 
     runs/{run}/chain.json      create-only, before the first shard of a run whose labels need it
 
-Invariant: one small object that never changes: status, card and every worker read the same.
+Invariant: the record never changes, so status, card and every worker read the same one.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from storage.errors import NothingFound, ObjectCorrupt
+from storage.errors import NothingFound
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed, read_as
 from storage.runs.layout import chain_key
 from storage.runs.run import put_settled
 
 TOLERANCE = 0.01
-"""How far above the noise floor an adaptive budget may stand: one point."""
+"""Most by which `differs` may exceed `floor`: one percentage point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What the pilot says of a budget."""
+    """The pilot's test of an adaptive budget."""
 
     paths: int
     labels: int
     floor: float
-    """Share of labels in which two halves of the pilot differ, both by counts."""
+    """The noise floor: share of labels that differ between two halves, both by counts."""
     differs: float
-    """Share in which one half by counts and the other by budget and posterior differ."""
+    """Share of labels that differ between one half by counts and the other by the budget."""
     saved: float
-    """Share of the second half's rollouts that the budget did not ask for."""
+    """Share of the second half's rollouts that the budget did not request."""
 
     @property
     def passed(self) -> bool:
-        """Whether the budget stays within the pilot's own noise."""
+        """Whether the budget differs by no more than the noise floor and `TOLERANCE`."""
         return self.differs <= self.floor + TOLERANCE
 
 
@@ -46,12 +46,12 @@ class PilotRecord:
     """A pilot, its verdict on the run's budget, and its chain."""
 
     pilot: str
-    """Name of the finished run whose rollouts these are."""
+    """Name of the finished run that served as pilot."""
     pilot_spec: str
-    """Fingerprint of its spec."""
+    """Fingerprint of the pilot's spec."""
     budget: str
     rollouts: int
-    """That the pilot spent."""
+    """Rollouts that the pilot spent."""
     tokens: int
     gate: Gate
     grid: list[float]
@@ -70,31 +70,27 @@ class PilotRecord:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """All but the chain, as plain values."""
+        """All fields but the chain, as plain values."""
         whole = asdict(self)
         return {name: whole[name] for name in ("pilot", "budget", "rollouts", "tokens", "gate")}
 
     def to_json(self) -> bytes:
-        """The bytes that are stored."""
+        """The bytes of chain.json."""
         return canonical_json(asdict(self))
 
 
 def pilot_record(store: ObjectStore, run: str) -> PilotRecord | None:
-    """What stands in a run; None where there is none."""
+    """The record stored in a run; None if there is none. Raises ObjectCorrupt."""
     key = chain_key(run)
     try:
         data = store.get(key)
     except NothingFound:
         return None
-    try:
-        body = json.loads(data)
-        return PilotRecord(**body | {"gate": Gate(**body["gate"])})
-    except (ValueError, KeyError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} is no chain of a pilot: {error}") from error
+    return read_as(PilotRecord, key, parsed(key, data))
 
 
 def store_pilot_record(
     store: ObjectStore, run: str, record: PilotRecord, patience: Patience = PATIENT
 ) -> None:
-    """Store it, create-only: of two that start a run, the first decides."""
+    """Store the record, create-only: of two drivers that start a run, the first decides."""
     put_settled(store, chain_key(run), record.to_json(), patience)

@@ -1,15 +1,14 @@
-"""A run: a folder of the object store in which everything that matters about a build is kept.
+"""A run: a folder of the object store that holds a build's spec, rows, commits and dataset.
 
-A run is opened from its store and name alone, anywhere; the problems themselves are its first
-stage. What is done is found by listing commits, and nothing else is asked.
+Any process opens a run by its store and name alone. The input is stored as its first stage. The
+commits alone say what is done.
 
-Invariant: a run's spec never changes once stored; a stage's rows are exactly those its commits
-name; `_SUCCESS.json` exists only if every shard of every stage is committed.
+Invariant: a run's spec never changes once stored. A stage's rows are exactly those its commits
+name. `_SUCCESS.json` exists only if every shard of every stage is committed.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,15 +39,16 @@ from storage.runs.commits import (
     read_commit,
     receipt_of,
 )
+from storage.runs.documents import parsed, read_as
 from storage.runs.specs import Spec, check_same
 
 Record = TypeVar("Record")
 
 READERS = 16
-"""Commits read at once: a listing of thousands over a network must not take minutes."""
+"""Commits read at once, so that reading thousands over a network takes seconds."""
 
 NAMED = ("data_key", "sha256", "rows", "bytes", "attempt")
-"""What `_SUCCESS.json` says of each commit."""
+"""Fields of each commit that `_SUCCESS.json` repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class StageTotals:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """That a run is finished, and all it consists of."""
+    """The content of `_SUCCESS.json`: every commit of a finished run, and the totals."""
 
     run: str
     spec: str
     totals: dict[str, StageTotals]
     commits: dict[str, list[dict[str, Any]]]
-    """Stage -> one entry per shard, in their order: the fields `NAMED` of its commit."""
+    """Stage -> one entry per shard, in order, with the fields `NAMED` of its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Run:
 
     @classmethod
     def start(cls, store: ObjectStore, name: str, spec: Spec, patience: Patience = PATIENT) -> Run:
-        """Create the run, or continue it if its spec is the same. Raises SpecMismatch."""
+        """Create the run, or open it if its spec is the same. Raises SpecMismatch."""
         key = layout.spec_key(layout.check_run_name(name))
         stored = put_settled(store, key, spec.to_json(), patience)
         fault("after_spec")
@@ -95,7 +95,7 @@ class Run:
 
     @classmethod
     def open(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Run:
-        """The run that is stored under this name."""
+        """Open a stored run. Raises NothingFound if there is none."""
         key = layout.spec_key(layout.check_run_name(name))
         try:
             data = store.get(key)
@@ -105,7 +105,7 @@ class Run:
 
     @classmethod
     def find(cls, store: ObjectStore, name: str) -> Run | None:
-        """The run that is stored under this name; None where there is none."""
+        """Open a stored run; None if there is none."""
         try:
             return cls.open(store, name)
         except NothingFound:
@@ -117,9 +117,9 @@ class Run:
         return self.spec.stages[0]
 
     def store_input(self, items: Iterable[Any], drops: Sequence[Drop] = ()) -> None:
-        """Commit the input as the first stage, so that the run needs no other file again.
+        """Commit the input as the first stage, so that the run needs no input file again.
 
-        `drops`: what was left out of it; the first shard's commit holds them.
+        `drops`: the items left out of it; the first shard's commit holds them.
         """
         kind = stage_rows(self.input_stage)
         done = self.shards_of(kind.stage)
@@ -132,7 +132,7 @@ class Run:
         self.check_input()
 
     def check_input(self) -> None:
-        """Raise InputError where the input was not stored to its end."""
+        """Raise InputError if a shard of the input is not stored."""
         missing = self.spec.plan.shards - len(self.shards_of(self.input_stage))
         if missing:
             raise InputError(
@@ -168,17 +168,17 @@ class Run:
         )
 
     def shards_of(self, stage: str) -> set[int]:
-        """The committed shards of a stage, by one listing."""
+        """The committed shards of a stage that are in its plan; one listing of the store."""
         prefix = layout.commit_prefix(self.name, self.check_stage(stage))
-        found = (layout.shard_of(entry.key) for entry in self.store.list(prefix))
-        return {shard for shard in found if shard is not None}
+        shards = (layout.shard_of(entry.key) for entry in self.store.list(prefix))
+        return {shard for shard in shards if shard is not None and shard < self.spec.plan.shards}
 
     def commit(self, stage: str, shard: int) -> Commit:
-        """One commit. Raises NothingFound where the shard is not committed."""
+        """The commit of a shard. Raises NothingFound if it is not committed."""
         return read_commit(self.store, layout.commit_key(self.name, stage, shard))
 
     def commits(self, stage: str) -> Iterator[Commit]:
-        """The commits of a stage in the order of their shards, each read once, few held."""
+        """The commits of a stage by shard, read a few at a time."""
         shards = sorted(self.shards_of(stage))
         with ThreadPoolExecutor(READERS) as readers:
             for start in range(0, len(shards), 4 * READERS):
@@ -190,7 +190,7 @@ class Run:
         return {commit.shard: commit for commit in self.commits(stage)}
 
     def receipts(self, stage: str) -> dict[int, Receipt]:
-        """Shard -> receipt: what a driver keeps of the commits."""
+        """Shard -> receipt of its commit."""
         return {commit.shard: receipt_of(commit) for commit in self.commits(stage)}
 
     def totals(self, stage: str) -> StageTotals:
@@ -198,23 +198,23 @@ class Run:
         return sum_receipts(receipt_of(commit) for commit in self.commits(stage))
 
     def read_rows(self, kind: Rows[Record], shard: int) -> list[Record]:
-        """The committed rows of a shard, checked. Raises NothingFound, ObjectCorrupt."""
+        """The committed rows of a shard. Raises NothingFound, ObjectCorrupt."""
         return self.rows_of(self.commit(kind.stage, shard), kind)
 
     def rows_of(self, commit: Commit, kind: Rows[Record]) -> list[Record]:
-        """The rows that a commit names, checked."""
+        """The rows that a commit names. Raises ObjectCorrupt, InputError."""
         data = self.data_of(commit)
         return decode_shard(kind.record, data, key=commit.data_key, sha256=commit.sha256)
 
     def read_table(
         self, kind: Rows[Any], shard: int, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """The same as a table, or some of its columns: nothing is made of what is not looked at."""
+        """The committed rows of a shard as a table, or some columns; only these are decoded."""
         commit = self.commit(kind.stage, shard)
         return read_parquet(kind.record, self.data_of(commit), key=commit.data_key, columns=columns)
 
     def data_of(self, commit: Commit) -> bytes:
-        """The bytes that a commit names; what differs is read once more, then ObjectCorrupt."""
+        """The bytes that a commit names, read twice if the digest differs. Raises ObjectCorrupt."""
         for last in (False, True):
             try:
                 data = self.store.get(commit.data_key)
@@ -236,13 +236,13 @@ class Run:
         key = layout.success_key(self.name)
         stored = put_settled(self.store, key, canonical_json(asdict(success)), self.patience)
         fault("after_success")
-        found = success_from(key, stored)
-        if found != success:
+        standing = success_from(key, stored)
+        if standing != success:
             raise ObjectCorrupt(f"{key} names other commits than are stored; run `audit`")
         return success
 
     def success(self) -> Success | None:
-        """What `finish` wrote; None while the run is unfinished."""
+        """The content of `_SUCCESS.json`; None while the run is unfinished."""
         key = layout.success_key(self.name)
         try:
             return success_from(key, self.store.get(key))
@@ -250,7 +250,7 @@ class Run:
             return None
 
     def check_stage(self, stage: str) -> str:
-        """The stage itself, if this run has it."""
+        """Return the stage's name. Raises ConfigurationError if this run lacks it."""
         if stage not in self.spec.stages:
             raise ConfigurationError(f"run {self.name!r} has no stage {stage!r}")
         return stage
@@ -279,7 +279,7 @@ class Run:
 
 
 def sum_receipts(receipts: Iterable[Receipt]) -> StageTotals:
-    """Sums over receipts."""
+    """The sums of some receipts."""
     shards = rows = size = 0
     seconds = 0.0
     drops: Counter[str] = Counter()
@@ -295,17 +295,12 @@ def sum_receipts(receipts: Iterable[Receipt]) -> StageTotals:
 
 
 def success_from(key: str, data: bytes) -> Success:
-    """The Success that `finish` wrote."""
-    try:
-        body: dict[str, Any] = json.loads(data)
-        totals = {stage: StageTotals(**part) for stage, part in body.pop("totals").items()}
-        return Success(**body | {"totals": totals})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ObjectCorrupt(f"{key} is not what `finish` writes: {error}") from error
+    """Read what `finish` wrote. Raises ObjectCorrupt for anything else."""
+    return read_as(Success, key, parsed(key, data))
 
 
 def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
-    """Create a small object and return what stands under its key: these bytes or earlier ones."""
+    """Create a small object; return what its key holds, these bytes or earlier ones."""
     trouble = "no answer"
     for _ in patience.attempts():
         try:
@@ -323,7 +318,7 @@ def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -
 
 
 def run_names(store: ObjectStore) -> list[str]:
-    """Every run of a store that has a spec."""
+    """Names of the runs of a store that have a spec."""
     names = set()
     for key, _ in store.list("runs/"):
         parts = key.split("/")

@@ -2,12 +2,11 @@
 
     scan(run, "label").select("path_id", "labels").collect()
 
-Bytes come through the run's own store, some shards at a time, so that a bucket, a folder and memory
-are read alike. Only the columns that are asked for are decoded, and what a filter takes away is
-gone before the next shards come.
+Bytes come through the run's store, some shards at a time, so each kind of store is read alike. Only
+the requested columns are decoded, and a filter is applied before the next shards are read.
 
-Invariant: a frame holds the rows that the stage's commits name, in the order of the shards, and no
-others; bytes whose digest is not the committed one never become rows.
+Invariant: a frame holds exactly the rows that the stage's commits name, in the order of the shards.
+Bytes with another digest than the committed one never become rows.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from storage.runs.run import READERS, Run
 def scan(run: Run, stage: str) -> pl.LazyFrame:
     """The rows of a stage that are committed when the frame is collected.
 
-    A field that rows of an older version lack has its default. Raises ConfigurationError for a
-    stage that the run lacks; collecting raises ObjectCorrupt and what the store raises.
+    A field that older rows lack has its default. Raises ConfigurationError for a stage that the run
+    lacks. Collecting raises ObjectCorrupt and the store's errors.
     """
     kind = stage_rows(run.check_stage(stage))
     schema = dict(_frame(schemas.to_table(kind.record, [])).schema)
@@ -45,7 +44,7 @@ def _frames(
     limit: int | None,
     _size: int | None,
 ) -> Iterator[pl.DataFrame]:
-    """The rows shard by shard, as polars asks for them."""
+    """Yield the rows shard by shard, as polars requests them."""
     names = columns or schemas.schema_of(kind.record).names
     shards = sorted(run.shards_of(kind.stage))
 
@@ -64,7 +63,7 @@ def _frames(
             if limit == 0:
                 return
     finally:
-        # Whoever has enough lets go of this in any thread, be it one of the readers'.
+        # polars may close this generator from any thread, also from one of the readers.
         readers.shutdown(wait=False)
 
 

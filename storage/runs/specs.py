@@ -1,13 +1,14 @@
-"""What a run is: frozen configuration, input, shard plan, schemas, models and image.
+"""A run's spec: frozen configuration, input, shard plan, schemas, models and image.
 
-Invariant: two specs with the same fingerprint ask for the same rows, and where two differ, the
-difference can be said field by field. Nothing of a particular machine, cluster or moment is in it.
+Invariant: two specs with the same fingerprint ask for the same rows. `differences` lists the fields
+in which two specs differ. A spec says nothing of a particular machine, cluster or moment.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -16,13 +17,17 @@ from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
 from storage.rows.kinds import ROAD, stage_rows
 from storage.rows.schemas import resumed_version, schema_versions
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed, read_as
 
 Item = TypeVar("Item")
 
 FORMAT = 1
 """Version of the run's layout and of spec.json."""
 ENGINES = "engines"
-"""The part of a configuration that says, by role, what is recorded of an engine."""
+"""The key of a configuration under which each role's engine is recorded."""
+MOST_STAGES, MOST_SHARDS = 100, 10_000_000
+"""More than any run has, and few enough to count."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 UNRECORDED = {
     "configuration.stages.heal": "false",
     "configuration.refine.heal": "false",
@@ -31,12 +36,12 @@ UNRECORDED = {
     "configuration.stages.rationalize.examples": "[]",
     "configuration.stages.rationalize.system": "null",
 }
-"""What a field was in runs that were made before it was recorded."""
+"""Field -> its value in runs made before the field was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """How the input is cut: a pure function of its length and one setting, never of workers."""
+    """How the input is cut: a pure function of its length and one setting."""
 
     items: int
     items_per_shard: int
@@ -56,7 +61,7 @@ class ShardPlan:
         return min(self.items_per_shard, self.items - shard * self.items_per_shard)
 
     def cut(self, items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
-        """The shards of the input, one in memory at a time."""
+        """(number, items) of each shard; one shard is in memory at a time."""
         held: list[Item] = []
         shard = 0
         for item in items:
@@ -79,16 +84,16 @@ class Spec:
     models: dict[str, str] = field(default_factory=dict)
     """Role -> name, revision or digest of the model."""
     image_digest: str | None = None
-    """The sandbox's image."""
+    """Digest of the sandbox's image; None: no sandbox is used."""
     stages: tuple[str, ...] = ROAD
-    """Its road, the input first; each stage is fed by the one before it."""
+    """The run's stages in order, the input first; each is fed by the one before it."""
     schemas: dict[str, int] = field(
         default_factory=lambda: schema_versions(stage_rows(stage).record for stage in ROAD)
     )
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        """Bring the configuration into the shape in which it is stored."""
+        """Convert the configuration to the plain JSON in which it is stored."""
         try:
             plain = json.loads(canonical_json(self.configuration))
         except (TypeError, ValueError) as error:
@@ -106,17 +111,33 @@ class Spec:
 
     @classmethod
     def from_json(cls, key: str, data: bytes) -> Spec:
-        """The spec that `to_json` wrote."""
+        """Read what `to_json` wrote."""
         try:
-            body: dict[str, Any] = json.loads(data)
+            body = parsed(key, data)
             if body["format"] != FORMAT:
                 raise ConfigurationError(
-                    f"{key} has format {body['format']}, this program knows {FORMAT}"
+                    f"{key} has format {body['format']!r:.20}, this program knows {FORMAT}"
                 )
-            plan = ShardPlan(**body.pop("plan"))
-            return cls(**body | {"plan": plan, "stages": tuple(body["stages"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ObjectCorrupt(f"{key} is no spec: {error}") from error
+            spec = read_as(cls, key, body)
+        except KeyError as error:
+            raise ObjectCorrupt(f"{key} is no spec: it has no {error}") from None
+        if newer := body.keys() - asdict(spec).keys():
+            raise ConfigurationError(
+                f"{key} was written by a newer version, which is needed to read it: "
+                f"it has {min(newer)!r:.60}"
+            )
+        if not 0 < len(spec.stages) <= MOST_STAGES or not all(map(NAME.fullmatch, spec.stages)):
+            raise ObjectCorrupt(f"{key} is no spec: its stages are {spec.stages!r:.90}")
+        if spec.plan.shards > MOST_SHARDS:
+            raise ObjectCorrupt(f"{key} is no spec: it plans {spec.plan.shards:,} shards")
+        return spec
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A part of the configuration, empty where it was not recorded. Raises ObjectCorrupt."""
+        part = self.configuration.get(name, {})
+        if not isinstance(part, dict):
+            raise ObjectCorrupt(f"the spec's configuration is damaged: {name} is {part!r:.60}")
+        return part
 
 
 class Difference(NamedTuple):
@@ -132,18 +153,18 @@ class Difference(NamedTuple):
 
 
 class Frozen(Protocol):
-    """Anything that is frozen as JSON when it starts."""
+    """A spec of a run or of a training: frozen as JSON at the start."""
 
     def to_json(self) -> bytes:
-        """One spelling per value."""
+        """JSON with one spelling per value."""
         ...
 
 
 def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     """Every field in which two specs differ, by its dotted name.
 
-    What an older version did not record of an engine differs from nothing, nor does a version of
-    rows from which a run may go on.
+    Two things do not count: a field of an engine that an older version did not record, and a
+    version of rows with which a run may go on.
     """
     before, now = (json.loads(spec.to_json()) for spec in (stored, asked))
     written, kinds = (spec.get("schemas", {}) for spec in (before, now))
@@ -165,7 +186,7 @@ def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
 
 
 def check_same(run: str, stored: Spec, asked: Spec) -> None:
-    """Raise SpecMismatch that lists what differs."""
+    """Raise SpecMismatch, listing the differences, unless the specs are equal."""
     refuse(
         differences(stored, asked),
         f"run {run!r} was started with other settings or input; take another run name",
@@ -173,14 +194,14 @@ def check_same(run: str, stored: Spec, asked: Spec) -> None:
 
 
 def refuse(differences: Sequence[Difference], what: str) -> None:
-    """Raise SpecMismatch that says `what` and lists the differences, where there are any."""
+    """If there are differences, raise SpecMismatch with `what` and a list of them."""
     if differences:
         lines = "".join(f"\n  {difference}" for difference in differences)
         raise SpecMismatch(f"{what}, or change back:{lines}")
 
 
 def input_digest(records: Iterable[Any]) -> str:
-    """Digest of the input's records, read once, none of it kept."""
+    """Digest of the input's records, computed in one pass and constant memory."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(canonical_json(_plain(record)) + b"\n")
@@ -188,7 +209,7 @@ def input_digest(records: Iterable[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What `asdict` makes of a record, without its copies."""
+    """The plain value that `asdict` would make, without its copies."""
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     names = getattr(value, "__dataclass_fields__", None)
@@ -196,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """(dotted name, JSON) of every leaf; an empty mapping is a leaf, a list is one leaf."""
+    """(dotted name, JSON) of every leaf. A list is one leaf, and so is an empty mapping."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
             yield from _leaves(f"{name}.{key}" if name else key, part)

@@ -1,12 +1,11 @@
-"""Folders of files in the object store: cut into parts that their content names.
+"""Folders of files in the object store, cut into parts that are named by their digest.
 
-A file of any size becomes parts of at most 64 MiB, each one create-only PUT under its digest: no
-multipart upload is ever needed, a part that stands is not sent again, and parts that two
-checkpoints share are stored once. Which parts make which file is said by the commit
-(`storage.trainings.training`).
+A file of any size becomes parts of at most 64 MiB, each one create-only PUT under its digest. So
+no multipart upload is needed, a stored part is not sent again, and two checkpoints share equal
+parts. The commit (`storage.trainings.training`) lists the parts of each file.
 
-Invariant: a folder that is named was whole in the store before; a folder that is fetched appears
-under its own name only when every part had its digest.
+Invariant: a commit names a folder only after all its parts are stored. A fetched folder gets its
+final name only after every part's digest was checked.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from storage.runs.commits import canonical_json, put_content
 
 PART_BYTES = 64 * 1024 * 1024
 WRITERS = 4
-"""Parts in flight at once: memory is this times PART_BYTES."""
+"""Parts in flight at once; they take WRITERS times PART_BYTES of memory."""
 
 Moved = Callable[[int], None]
-"""Told the bytes of every part that has been moved."""
+"""Called with the bytes of each part that was moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class StoredFile:
 
 
 def part_key(prefix: str, part: Part) -> str:
-    """Where a part lies."""
+    """Key of a part in the store."""
     return f"{prefix}parts/{part.sha256}"
 
 
@@ -78,7 +77,7 @@ def store_files(
     patience: Patience = PATIENT,
     moved: Moved = lambda size: None,
 ) -> list[StoredFile]:
-    """Put some files of a folder into the store. Raises StoreUnavailable, StoreRefused."""
+    """Store the files `paths` of a folder. Raises StoreUnavailable, StoreRefused."""
 
     def put(piece: tuple[str, int, int]) -> tuple[str, Part]:
         path, start, size = piece
@@ -104,9 +103,9 @@ def fetch_files(
     folder: Path,
     moved: Moved = lambda size: None,
 ) -> None:
-    """Write a stored folder, aside first. Raises ObjectCorrupt where a part is gone or damaged.
+    """Write a stored folder to disk; it gets its name when it is complete.
 
-    A folder that stands under the name already is an InputError, unless `holds` says it is this.
+    Raises ObjectCorrupt if a part is gone or damaged, InputError if another folder has the name.
     """
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -127,7 +126,7 @@ def fetch_files(
 
 
 def holds(folder: Path, files: Sequence[StoredFile]) -> bool:
-    """Whether a local folder is exactly this one, byte for byte."""
+    """Whether a local folder has exactly these files, byte for byte."""
     if not folder.is_dir() or files_in(folder) != sorted(file.path for file in files):
         return False
     return all(_same(folder / file.path, file) for file in files)
@@ -141,7 +140,7 @@ def _pieces(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, int, int]
 
 
 def _part(store: ObjectStore, prefix: str, file: StoredFile, part: Part) -> bytes:
-    """The bytes of a part; bytes that differ are read once more, then refused."""
+    """The bytes of a part, read twice if the digest differs. Raises ObjectCorrupt."""
     key = part_key(prefix, part)
     try:
         data = store.get(key)

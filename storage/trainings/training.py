@@ -1,14 +1,14 @@
-"""A training: a folder of the object store in which everything that matters about it is kept.
+"""A training: a folder of the object store that holds its spec, data, checkpoints and model.
 
     trainings/{name}/spec.json                    create-only: what is trained on what, and how
-    trainings/{name}/dataset/{digest}.{suffix}    what is trained on, where it is no run
+    trainings/{name}/dataset/{digest}.{suffix}    the training data, unless it is a run's
     trainings/{name}/parts/{digest}               content-addressed pieces of files
     trainings/{name}/checkpoints/{step}.json      create-only: the state after so many updates
     trainings/{name}/model.json                   create-only: the finished model; the end
 
-Invariant: a training's spec never changes once stored; a checkpoint is named only when all of its
-files were whole in the store, so that the newest one named can be continued from; where two
-trainers write one name, the first stands and both use it.
+Invariant: a training's spec never changes once stored. A checkpoint is committed only after all of
+its files are stored, so a trainer can continue from the newest one. If two trainers commit the same
+checkpoint, the first stands and both use it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """Everything that a trained model depends on; plain JSON."""
+    """Everything that a trained model depends on, as plain JSON."""
 
     base: str
     """Identity of the base model: folder name and digest, or its name."""
     run: str
-    """"": a file of conversations, `dataset/{digest}`."""
+    """Name of the run that is trained on; "": the file `dataset/{digest}`."""
     dataset: str
     """Digest of the run's committed export shards, or of the file."""
     settings: dict[str, Any]
@@ -65,7 +65,7 @@ class StoredFolder:
     """Updates made."""
     files: tuple[StoredFile, ...]
     notes: dict[str, Any]
-    """What is said about it: measured values, counts."""
+    """Measured values and counts, by name."""
     spec: str
     attempt: str
     writer: Writer
@@ -89,7 +89,7 @@ class Training:
     def start(
         cls, store: ObjectStore, name: str, spec: TrainingSpec, patience: Patience = PATIENT
     ) -> Training:
-        """Create the training, or continue it where its spec is the same. Raises SpecMismatch."""
+        """Create the training, or open it if its spec is the same. Raises SpecMismatch."""
         key = f"trainings/{layout.check_run_name(name)}/spec.json"
         stored = _spec_from(key, put_settled(store, key, spec.to_json(), patience))
         refuse(
@@ -110,8 +110,8 @@ class Training:
     def commit(
         self, files: Sequence[StoredFile], step: int, notes: Mapping[str, Any], final: bool
     ) -> StoredFolder:
-        """Name a folder whose parts are stored; returns the one that stands: ours or a twin's."""
-        made = StoredFolder(
+        """Commit a folder whose parts are stored; return the standing commit, ours or a twin's."""
+        folder = StoredFolder(
             step=step,
             files=tuple(sorted(files, key=lambda file: file.path)),
             notes=dict(notes),
@@ -121,17 +121,17 @@ class Training:
         )
         key = self._model_key if final else self._checkpoint_key(step)
         fault("before_checkpoint", f"{step}")
-        standing = put_settled(self.store, key, _to_json(made), self.patience)
+        standing = put_settled(self.store, key, _to_json(folder), self.patience)
         fault("after_checkpoint", f"{step}")
         return _from_json(key, standing)
 
     def checkpoints(self) -> list[int]:
-        """Steps of the committed checkpoints, in order, by one listing."""
-        found = (
+        """Steps of the committed checkpoints, in order; one listing of the store."""
+        matches = (
             re.fullmatch(r"(\d{8,})\.json", entry.key.rpartition("/")[2])
             for entry in self.store.list(f"{self.prefix}checkpoints/")
         )
-        return sorted(int(match.group(1)) for match in found if match)
+        return sorted(int(match.group(1)) for match in matches if match)
 
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
@@ -146,9 +146,9 @@ class Training:
             return None
 
     def drop_checkpoints(self) -> None:
-        """Remove the checkpoints of a finished training and every part that is not the model's.
+        """Remove the checkpoints of a finished training, and all parts but those of the model.
 
-        Commits go first, so that a crash in between leaves no checkpoint without its parts.
+        Commits are removed first, so a crash in between leaves no checkpoint without its parts.
         """
         model = self.model()
         if model is None:

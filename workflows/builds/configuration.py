@@ -1,20 +1,19 @@
-"""The configuration of a build as a frozen value, and that of the pilot it makes for itself.
+"""The configuration of a build, and that of the pilot that a build makes for itself.
 
-A pilot is a run of its own in the same store: the first problems of the same input, sampled as the
-build samples, every state rolled out with twice the build's K, so that its halves are runs (see
-`workflows.estimation.gate`). Its name is a digest of what it is, so that a refused build finds it
-again under another `delta`, and builds that differ in their labels alone share one.
+A pilot is a run of its own in the same store, over the first problems of the same input. It samples
+as the build does, and rolls out every state with twice the build's K, so that its halves can be
+compared (see `workflows.estimation.gate`). Its name has a digest of its spec. A refused build finds
+it again under another `delta`, and builds that differ in their labels alone share it.
 
-Invariant: `binding` is what a run's result depends on: it is frozen into the run's spec and may
-never differ on continuing. Everything else (`ClusterSettings`, how an engine is run, where the
-store lies) only says where and how fast the work is done, and may change at any time. Which pilot a
-build has follows from its input and settings, before anything is made.
+Invariant: `binding` holds the settings that the result depends on. The run's spec stores them, and
+they may not change when a run continues. All others may change at any time: `ClusterSettings`, how
+an engine runs, where the store is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import WrapValidator
@@ -24,23 +23,28 @@ from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive
 from storage.errors import ConfigurationError
-from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows
+from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
 from workflows.answers import check_reference
+from workflows.formats import prompts
+from workflows.formats.prompt_files import check_texts, digest_of
+from workflows.formats.templates import used_by
+from workflows.inputs.given import read_given
 from workflows.inputs.problems import checked_problems
+from workflows.inputs.shapes import Columns
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.starting import planned
-from workflows.settings import EstimateSettings, StageSettings
+from workflows.settings import EstimateSettings, LeaveOutSettings, StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage
 from workflows.stages.own_settings import validated_settings
 
 MARGIN = 1.25
-"""Problems in a pilot over those that would give its paths if each filled its quota."""
+"""A pilot's problems, over the number that gives its paths if each problem fills its quota."""
 SHARD_SIZE = 4
-"""Most problems in a pilot's shard: it is small, and all workers are to have a part of it."""
+"""Most problems in a pilot's shard: a pilot is small, and every worker should get a shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +68,23 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig(RunConfig):
-    """Everything a build needs."""
+    """The settings of a build: its input, its models and its stages."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Problem]] = PROBLEMS
 
     problems: str
-    """JSON lines or Parquet file with problem_id, problem, answer; relative to this file."""
+    """File of problems, relative to this file: JSON lines, JSON, CSV, TSV or Parquet, also .gz or
+    .zst; a folder or pattern of such files; s3://BUCKET/KEY; hf://datasets/NAME (docs/problems.md).
+    """
+    columns: Columns = field(default_factory=dict)
+    """What the columns are called where they have none of the known names: `{problem: question,
+    answer: gold}`. Without an answer it is the last box of `reference_solution`."""
+    leave_out: LeaveOutSettings = field(default_factory=LeaveOutSettings)
+    solutions: str | None = None
+    """File of solutions that exist already, in the forms that `problems` may have: ProcessBench,
+    PRM800K, or `problem` (or problem_id) with `steps` or `solution`. They take the place of what
+    `sample` would ask the policy for, which then needs no model (docs/problems.md)."""
     limit: Positive | None = None
     """Take only the first so many problems."""
     shard_size: Positive = 64
@@ -79,6 +93,9 @@ class BuildConfig(RunConfig):
     stages: Annotated[StageSettings, WrapValidator(validated_settings)] = field(
         default_factory=StageSettings
     )
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Folder of prompts to ask in the place of ours, NAME.jinja each (`stepmill prompts` lists them
+    and writes today's); relative to this file. The run keeps their texts."""
     format: Literal[1] = 1
     """Version of this file's format."""
 
@@ -94,8 +111,13 @@ class BuildConfig(RunConfig):
 
     @property
     def settings(self) -> StageSettings:
-        """What its stages are told."""
+        """The settings that its stages read."""
         return self.stages
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """`prompts`."""
+        return self.prompts
 
     @property
     def heal(self) -> bool:
@@ -104,15 +126,15 @@ class BuildConfig(RunConfig):
 
     @property
     def binding(self) -> dict[str, Any]:
-        """The settings that the result depends on, as plain values.
+        """The settings that the result depends on, as JSON values.
 
-        Models are named apart (`actors.models.identity.model_identity`): by name or by what their
-        files hold, not by where a clone of the project happens to lie. Which problems are left out
-        is in the input's digest.
+        The spec names models elsewhere, by name or content (`actors.models.identity`). The input's
+        digest covers which problems are left out.
         """
         stages = asdict(self.stages)
         del stages["answers"]["unusual"]
-        return {
+        digests = {name: digest_of(text) for name, text in self.prompts.items()}
+        return ({"prompts": digests} if digests else {}) | {
             "limit": self.limit,
             "stages": stages,
             "sandbox_limits": asdict(self.sandbox.limits),
@@ -120,27 +142,40 @@ class BuildConfig(RunConfig):
         }
 
     def read_input(self) -> Given:
-        """The problems, where the settings can do with them.
+        """Read the problems, and the solutions if given. Raises InputError for a bad file."""
+        checked = checked_problems(
+            self.problems,
+            self.limit,
+            check_reference,
+            self.stages.answers.unusual,
+            columns=self.columns,
+            leave_out=self.leave_out,
+        )
+        if self.solutions is None:
+            return Given(checked.problems, checked.dropped, checked.said)
+        read = read_given(self.solutions, checked.problems)
+        lines = (*checked.said, read.said)
+        return Given(checked.problems, checked.dropped, lines, read.by_problem)
 
-        Raises InputError for a bad file and ConfigurationError for settings that contradict each
-        other, the road or the problems.
+    def check_input(self, given: Given) -> None:
+        """Refuse settings that contradict each other, the road or the problems.
+
+        Raises ConfigurationError.
         """
         check_settings(self.stages)
-        unusual = self.stages.answers.unusual
-        checked = checked_problems(Path(self.problems), self.limit, check_reference, unusual)
+        check_prompts(self)
+        if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
+            raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:
-            stage.check_input(self.stages, checked.problems)
-        said = [f"dropped as {one.reason}: {one.item} ({one.detail})" for one in checked.dropped]
-        return Given(checked.problems, checked.dropped, said)
+            stage.check_input(self.stages, given.rows)
 
     def with_pilot(
         self, begun: Run | None, source: Run | None = None
     ) -> tuple[BuildConfig, BuildConfig | None]:
-        """The configuration, its pilot named, and the pilot where it is the build's own.
+        """Return the configuration with its pilot named, and the pilot if it is the build's own.
 
-        That is the pilot it names, the one that the run was begun with, `source` (which it is
-        derived from) where that was estimated with `exact`, or the build's own. Raises as `planned`
-        does.
+        The pilot is the first of: the one that the settings name, the one that the run began with,
+        `source` if it was estimated with `exact`, the build's own. Raises as `planned` does.
         """
         if not self.stages.needs_chain or self.stages.estimate.pilot is not None:
             return self, None
@@ -156,11 +191,12 @@ class BuildConfig(RunConfig):
         return replace(self, stages=replace(self.stages, estimate=estimate)), own
 
     def own_pilot(self) -> BuildConfig:
-        """The build's own pilot. Raises as `planned` does."""
+        """The configuration of the build's own pilot. Raises as `planned` does."""
         sample, estimate = self.stages.sample, self.stages.estimate
         per_problem = sample.correct + sample.incorrect
         if sample.select == "all":
             per_problem = sample.first_round
+        given = (GIVEN.stage,) if self.solutions else ()
         problems = -int(-MARGIN * estimate.pilot_paths // per_problem)
         pilot = replace(
             self,
@@ -170,7 +206,7 @@ class BuildConfig(RunConfig):
             sandbox=SandboxSettings(),
             stages=StageSettings(
                 seed=self.stages.seed,
-                road=(PATHS.stage, ROLLOUTS.stage),
+                road=(*given, PATHS.stage, ROLLOUTS.stage),
                 sample=sample,
                 answers=self.stages.answers,
                 estimate=EstimateSettings(
@@ -201,6 +237,31 @@ def check_settings(settings: StageSettings) -> None:
         raise ConfigurationError(
             f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
         )
+
+
+def check_prompts(config: BuildConfig) -> None:
+    """Refuse prompts that can't be used, or that contradict the settings.
+
+    Raises ConfigurationError.
+    """
+    check_texts(config.prompts)
+    stages, usual = config.stages, StageSettings()
+    twice = (
+        (prompts.SOLVER, "sample", stages.sample.system != usual.sample.system),
+        (prompts.RATIONALE_WRITER, "rationalize", stages.rationalize.system is not None),
+    )
+    for prompt, stage, is_set in twice:
+        if is_set and prompt.name in config.prompts:
+            raise ConfigurationError(
+                f"`stages.{stage}.system` and the prompt {prompt.name} say the same: leave one out"
+            )
+    for name in ("critique", "resolve", "align", "meta", "merge"):
+        for seen in ("answer", "reference_solution"):
+            text = config.prompts.get(name)
+            if seen in stages.judge.sees and text is not None and seen not in used_by(text):
+                raise ConfigurationError(
+                    f"`prompts`: {name}.jinja does not show `{seen}`, which `stages.judge.sees`"
+                )
 
 
 def _exact(run: Run) -> bool:

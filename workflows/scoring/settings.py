@@ -1,7 +1,7 @@
-"""The configuration of scoring: which verifier, how it verifies, and what a score run depends on.
+"""The configuration of scoring: the verifier, how it verifies, and what a score run depends on.
 
-Invariant: `binding` is all that the rewards depend on beside input, model and sandbox image; it is
-frozen into the run's spec. The rest only says where and how fast.
+Invariant: `binding` has all settings that the rewards depend on, beside input, model and sandbox
+image. The run's spec freezes it. All other settings change only place and speed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from actors.engines.contract import EngineSettings
 from actors.engines.rendering import ChatRenderer
 from actors.models.identity import bound
 from storage.bounds import STRICT, Positive
+from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
 from storage.rows.records import Response
 from workflows.formats.verification import EXECUTING, VerifySettings, check_verdicts
@@ -36,7 +37,7 @@ class ScoreModels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreConfig(RunConfig):
-    """Everything that scoring needs."""
+    """The configuration of a score run."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Response]] = RESPONSES
@@ -65,7 +66,7 @@ class ScoreConfig(RunConfig):
 
     @property
     def settings(self) -> VerifySettings:
-        """What its stage is told."""
+        """The settings of the run's stage."""
         return self.verify
 
     @property
@@ -83,16 +84,21 @@ class ScoreConfig(RunConfig):
         rows = read_responses(Path(self.responses), self.limit, self.unheaded)
         steps = sum(len(response.steps) for response in rows)
         single = sum(len(response.steps) == 1 for response in rows)
-        said = f"{self.responses}: {len(rows):,} responses with {steps:,} steps"
-        return Given(rows, said=[said + (f"; {single:,} have a single step" if single else "")])
+        summary = f"{self.responses}: {len(rows):,} responses with {steps:,} steps"
+        return Given(rows, said=[summary + (f"; {single:,} have a single step" if single else "")])
 
     def check_models(self) -> None:
-        """Look whether the verifier's tokenizer can tell verdicts apart, where it has one.
+        """Check that the verifier's tokenizer, if it has one, can tell verdicts apart.
 
-        Raises InputError where it can't be loaded, or Yes or No is no single token in a verdict.
+        Raises InputError if it can't be loaded, or if Yes or No is no single token in a verdict.
         """
         verifier = self.models.verifier
+        if verifier.kind == "chat" and verifier.tokenizer is None:
+            raise InputError(
+                "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes "
+                "and No are single tokens: name the model's"
+            )
         if verifier.kind != "scripted":
             renderer = ChatRenderer.load(verifier)
-            renderer.close()  # only its tokenizer is wanted
+            renderer.close()  # only its tokenizer is needed
             check_verdicts(renderer.spell, verifier.tokenizer or verifier.model)

@@ -1,4 +1,4 @@
-"""The stages: one module each, which ends with what the stage is."""
+"""The stages, one module each; a module ends with the description of its stage (`kit.Stage`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from workflows.stages.consensus import CONSENSUS
 from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
 from workflows.stages.formalize import FORMALIZE
+from workflows.stages.given import GIVE, TAKE
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
@@ -27,27 +28,27 @@ from workflows.stages.search import SEARCH
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS, REPAIR,
-        RETRY, EXPORT,
+        GIVE, SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS,
+        REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
-"""Every stage of ours that a build can have."""
+"""Every stage of this project that a build can have."""
 OF_RUNS: Mapping[str, Stage] = {**OURS, SCORE.name: SCORE, REFINE.name: REFINE}
-"""Those, and the stages of runs that score and refine."""
+"""The same, with the stages of runs that score and refine."""
 
 
 GROUPS = frozenset(field.name for field in fields(StageSettings))
-"""The settings of ours below `stages`."""
+"""The keys below `stages` in a configuration, without those of installed packages."""
 
 
 def stages_named(names: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of a road, in its order: ours, and those that installed packages bring."""
+    """The stages of a road, in its order, with those that installed packages bring."""
     known = _known(names)
     return tuple(known[name] for name in names)
 
 
 def described(names: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of a run of whatever kind, in their order; its input is none."""
+    """The stages of a run of any kind, in their order, without its input."""
     known = {**OF_RUNS, **_known(names)}
     return tuple(known[name] for name in names if name in known)
 
@@ -60,11 +61,12 @@ def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
 def _known(names: Sequence[str]) -> dict[str, Stage]:
     others = [name for name in names if name not in OURS]
     there = names_elsewhere() if others else ()
-    return {**OURS, **{name: brought(name) for name in others if name in there}}
+    known = {**OURS, **{name: brought(name) for name in others if name in there}}
+    return known | {TAKE.name: TAKE} if GIVE.name in names else known
 
 
 def brought(name: str) -> Stage:
-    """The stage of this name that an installed package brings. Raises ConfigurationError."""
+    """Load the stage of this name from an installed package. Raises ConfigurationError."""
     stage = stage_elsewhere(name)
     if not isinstance(stage, Stage):
         raise ConfigurationError(f"stage {name!r} is no description: make it a kit.Stage")
@@ -74,7 +76,7 @@ def brought(name: str) -> Stage:
 
 
 def all_stages() -> tuple[Stage, ...]:
-    """Ours, then those of installed packages. Raises ConfigurationError for one that is broken."""
+    """The project's stages, then those of installed packages. Raises ConfigurationError."""
     return (*OF_RUNS.values(), *map(brought, names_elsewhere()))
 
 

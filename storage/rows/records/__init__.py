@@ -1,14 +1,13 @@
 """The rows that flow between stages: one frozen dataclass per kind.
 
-Every stage stores what it saw (texts, counts, answers, votes, executions), never only what it
-concluded, so that labels, filters and exports can be derived again without spending a token.
+Every stage stores what it saw (texts, counts, answers, votes, executions) beside what it concluded.
+So labels, filters and exports can be derived again without spending a token.
 
-Invariant: a field is added, never renamed or given another meaning; `storage.rows.schemas` derives
-the Arrow schema of each kind from its annotations, and the schema's version (`VERSION`, 1 where it
-is not named, one more with every field that is added) is part of a run's spec. Step and state
-indices are 0-based: state t is the solution after its first t steps, so a path of T steps has
-states 0..T and step t leads from state t to state t+1. A `first_error` of None means that no step
-is wrong.
+Invariant: fields are only added; none is renamed or given another meaning. `storage.rows.schemas`
+derives each kind's Arrow schema from its annotations. The schema's version (`VERSION`, 1 by
+default) grows by one with every added field and is part of a run's spec. Step and state indices
+are 0-based. State t is the solution after its first t steps, so a path of T steps has states 0..T.
+Step t leads from state t to state t+1. A `first_error` of None means that no step is wrong.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from __future__ import annotations
 from storage.rows.records.handed_out import (
     Critique,
     Example,
+    GivenSolutions,
     Message,
     Response,
     Score,
@@ -49,6 +49,7 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "GivenSolutions",
     "Intervention",
     "Judgement",
     "Message",

@@ -1,4 +1,4 @@
-"""What is handed out: examples, and scores, critiques and refinements of responses."""
+"""The records that leave a run: examples, and scores and critiques of responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A training conversation (stage `export`) with where it came from."""
+    """A training conversation (stage `export`) with its origin and labels."""
 
     VERSION: ClassVar[int] = 2
 
@@ -39,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A solution that the verifier is asked about; one row of the input of `score`."""
+    """A solution that the verifier scores; one row of the input of `score`."""
 
     response_id: str
     problem_id: str
@@ -47,14 +47,25 @@ class Response:
     steps: list[str]
     """Text of each step, headers stripped."""
     subset: str
-    """Which part of a benchmark it belongs to, e.g. `gsm8k`; "" outside benchmarks."""
+    """The part of a benchmark it belongs to, e.g. `gsm8k`; "" outside benchmarks."""
     label: int | None = None
-    """0-based index of the first wrong step, -1: none is wrong, None: not known."""
+    """0-based index of the first wrong step; -1: no step is wrong, None: not known."""
     correct: bool | None = None
-    """Whether its final answer is right; None: not known."""
+    """Whether the final answer is right; None: not known."""
     answer: str | None = None
-    """Its own final answer, for votes among the responses to one problem."""
+    """Its final answer, for votes among the responses to one problem."""
     generator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSolutions:
+    """Solutions of a problem that were there before the run; one row of stage `given`.
+
+    Solution i of a problem becomes its path of index i.
+    """
+
+    problem_id: str
+    solutions: list[Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +88,34 @@ class Verification:
     """T texts, content of each `<verify>`; "" where the mode has none."""
     executions: list[CodeRun]
     degraded: list[bool]
-    """T values: True where the step used up its rounds or tokens and was judged without code."""
+    """T values: True if the step used up its rounds or tokens and was judged without code."""
     tokens: int
     model: str
     seed: int
     verdicts: list[bool] = field(default_factory=list)
-    """T values: the word that was sampled and stands in the history; the reward is its odds."""
+    """T values: True for a sampled Yes, the word that the history goes on with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a verifier says of a response: Maj@N over its histories."""
+    """A verifier's scores of one response: Maj@N over its histories."""
 
     response_id: str
     problem_id: str
     subset: str
     rewards: list[float]
-    """T values, averaged over histories."""
+    """T values: each step's reward, averaged over the histories."""
     first_error: int
     """0-based index of the first step whose reward is below 0.5; -1: none."""
     label: int | None
-    """The response's own label, where its file has one."""
+    """The response's label, if its file has one."""
     correct: bool | None
     histories: list[Verification]
 
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """What a verifier holds against a response; one row of the input of `refine`."""
+    """A verifier's objection to a response; one row of the input of `refine`."""
 
     response_id: str
     problem_id: str

@@ -1,4 +1,4 @@
-"""What is sampled of a problem, rolled out from it and concluded of its steps."""
+"""The records up to the labels: problems, sampled paths, rollouts, labels, drops."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """An item that ends at a stage, and why. Kept in the shard's commit, not in its rows."""
+    """An item that ends at a stage, and why. The shard's commit holds it, not the rows."""
 
     item: str
     """problem_id or path_id."""
     reason: str
-    """One snake_case word that is counted."""
+    """One snake_case word; the counts of drops are by this word."""
     detail: str = ""
 
 
@@ -32,27 +32,27 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One sampled solution (stage `sample`); every sample is stored, also those not selected."""
+    """One sampled solution (stage `sample`). Every sample is stored, selected or not."""
 
     path_id: str
     """`{problem_id}#{index}`."""
     problem_id: str
     index: int
-    """0-based index of the sample within its problem; with the run's seed it gives `seed`."""
+    """0-based index of the sample within its problem. `seed` follows from it and the run's seed."""
     round: int
-    """0 for the first round, whose size is fixed before anything is seen."""
+    """0 for the first round, whose size is fixed beforehand."""
     text: str
-    """The policy's whole text, the forced prefix included."""
+    """The policy's whole text, with the forced prefix."""
     steps: list[str]
     """Text of each step, headers stripped."""
     finish_reason: str
     answer: str | None
-    """Content of the last box, as compared; None where there is none."""
+    """Content of the last box, as it is compared; None if there is no box."""
     correct: bool
     valid: bool
     invalid_reason: str | None
-    """`truncated`, `no_box`, `step_gap`, `empty_step`, `one_step`; None for a valid path. Invalid
-    is not incorrect."""
+    """`truncated`, `no_box`, `step_gap`, `empty_step`, `one_step`; None for a valid path. An
+    invalid path may still be correct."""
     duplicate_of: str | None
     """path_id of the first sample with exactly this text."""
     selected: bool
@@ -62,7 +62,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCount:
-    """How often one answer (None: no boxed answer) ended the rollouts of a state."""
+    """How many rollouts of a state ended in one answer (None: no boxed answer)."""
 
     answer: str | None
     count: int
@@ -76,7 +76,7 @@ class StateRollouts:
     path_id: str
     problem_id: str
     state: int
-    """t of state t, 0..T-1; the last state is graded by its own answer and has no row."""
+    """t of state t, 0..T-1. State T is graded by its own answer and has no row."""
     round: int
     n: int
     """Rollouts made."""
@@ -84,20 +84,20 @@ class StateRollouts:
     """Rollouts that ended in the right answer."""
     answers: list[AnswerCount]
     truncated: int
-    """Rollouts cut at the token limit; they count as wrong."""
+    """Rollouts cut at the token limit, which count as wrong."""
     stop_rule: str
     """How n was chosen: `exact`, `exact_zero_stop`, ...; ratio labels refuse some rules."""
     shared: bool
-    """True where the row repeats counts paid for by another row of the same problem (state 0)."""
+    """True if the row repeats counts that another row of the problem paid for (state 0)."""
     model: str
     seed: int
     tokens: int
-    """Generated tokens that this row paid for: 0 where `shared`."""
+    """Generated tokens that this row paid for; 0 if `shared`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathLabels:
-    """What Monte-Carlo estimation says of a path (stage `label`); pure in rows and settings."""
+    """Step labels of a path (stage `label`); a pure function of its rows and the settings."""
 
     VERSION: ClassVar[int] = 2
 
@@ -106,19 +106,19 @@ class PathLabels:
     mc: list[float]
     """MC of states 0..T (T+1 values); after the first 0 every value is 0."""
     n: list[int]
-    """Rollouts behind each value of `mc`; 0 where it was implied or graded."""
+    """T+1 values: rollouts behind each value of `mc`; 0 if it was implied or graded."""
     value: list[float]
-    """T values: the ratio, difference or MC that was compared with the threshold."""
+    """T values: the ratio, difference or MC that is compared with `threshold`."""
     labels: list[bool]
-    """T values: True where the step is labelled right."""
+    """T values: True if the step is labelled right."""
     first_error: int | None
     form: str
     threshold: float
     policy_pass_at_1: float
-    """Share of right paths in the first (fixed-size) round: unbiased by the stopping rule."""
+    """Share of right paths in the first, fixed-size round; the stopping rule does not bias it."""
     q_pi: list[float] = field(default_factory=list)
-    """T + 1 values: Q of the completion model at states 0..T; empty where no prover was asked."""
+    """T+1 values: Q of the completion model at states 0..T; empty without a prover."""
     q_mu: list[float] = field(default_factory=list)
-    """T + 1 values: the prover's."""
+    """T+1 values: Q of the prover at states 0..T."""
     adv_mu: list[float] = field(default_factory=list)
     """T values: the prover's advantage of each step, Q_mu after - Q_mu before."""

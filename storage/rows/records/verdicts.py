@@ -1,4 +1,4 @@
-"""What is written and said of a path, and what was kept of it."""
+"""The records that judge a path: rationales, judgements, agreement, interventions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class CodeRun:
 
 
 STRICT, FORGIVING = "strict", "forgiving"
-"""How a rationale was read."""
+"""The two readings of a rationale: see `Rationale.reading`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rationale:
-    """A written verification of every step (stage `rationalize`); knows no answer, no label."""
+    """A written verification of every step (stage `rationalize`), made without answer or label."""
 
     VERSION: ClassVar[int] = 3
 
@@ -49,39 +49,38 @@ class Rationale:
     executed: bool = True
     """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
     attempt: int = 0
-    """0-based try of its path."""
+    """0-based number of the attempt for its path."""
     dropped: str | None = None
-    """Why this text does not stand (reason and detail), its other fields then empty; None for
-    the one that does. `standing` leaves them out; a stage is never shown them."""
+    """Reason and detail of a dropped text, whose other fields are empty; None: the text stands.
+    Later stages get only texts that stand (`standing`)."""
     reading: str | None = None
-    """STRICT: written as it was asked for, to the letter. FORGIVING: a heading, part or fence was
-    spelt otherwise, something was cut off, or the text was taken up again. None: not recorded, or
-    dropped."""
+    """STRICT: the text has exactly the requested form. FORGIVING: a heading, part or fence is spelt
+    otherwise, an end is cut off, or the text was continued. None: not recorded, or dropped."""
 
 
 def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:
-    """The rationales without the texts that were dropped."""
+    """The rationales that were not dropped."""
     return tuple(row for row in rows if row.dropped is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One text of a judge about one path (stage `judge`); several make up its verdict."""
+    """One text of a judge about one path (stage `judge`); several form its verdict."""
 
     path_id: str
     problem_id: str
     prompt: str
     """Which of the judge's prompts: `critique`, `resolve`, `align`."""
     sees: str
-    """What the prompt showed of the truth: `none`, `answer`, `reference_solution`."""
+    """What the prompt revealed: `none`, `answer`, `reference_solution`."""
     number: int
-    """0-based index among the verifications of this prompt and sight."""
+    """0-based index among the verifications with this `prompt` and `sees`."""
     round: str
     """`verify`; under meta-critique also `critique` (of the verification) and `merge`."""
     analyses: list[str]
-    """T texts; "" where a paragraph has none. Empty for a critique."""
+    """T texts, "" for a paragraph without one; empty for a critique."""
     verdicts: list[bool | None]
-    """T values: True where the step is called right, None where nothing can be read."""
+    """T values: True if the judge calls the step right; None: unreadable."""
     index: int | None
     """0-based first error as it was named; -1: no step is wrong, None: unreadable or not named."""
     text: str
@@ -107,16 +106,16 @@ class Agreement:
     judge_first_error: int | None
     rule: str
     labels: list[bool] = field(default_factory=list)
-    """Labels of the steps that are exported, from the first source; fewer than T where cut."""
+    """Labels of the exported steps, from the first source; fewer than T if the path is cut."""
     values: list[float] = field(default_factory=list)
-    """Per label what it was read from: a share of votes or a hybrid value; empty: nothing."""
+    """The value behind each label: a share of votes or a hybrid value; empty: no such value."""
     chosen: int | None = None
-    """Which of the path's verifications, in their order, speaks for it; None: its rationale."""
+    """0-based index of the path's verification that is exported; None: its rationale is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """A step that may stand where the first wrong one stands (stages `repair` and `retry`)."""
+    """A proposed replacement of the first wrong step (stages `repair` and `retry`)."""
 
     path_id: str
     problem_id: str
@@ -132,6 +131,6 @@ class Intervention:
     c: int
     """Continuations that ended in the right answer."""
     kept: bool
-    """Whether enough of them did."""
+    """Whether enough continuations ended in the right answer."""
     seed: int
     tokens: int

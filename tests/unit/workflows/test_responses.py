@@ -147,7 +147,7 @@ def test_a_wrong_row_is_refused_with_its_place_and_the_reason(
         ("empty.json", b"[]", "no responses in it"),
         ("torn.jsonl", b'{"problem": ', "line 1: not JSON"),
         ("torn.json", b'[{"problem": "a",\n ', "not JSON"),
-        ("binary.jsonl", b"\xff\xfe\x00", "can't be read"),
+        ("binary.jsonl", b"\xff\xfe\x00", "save it as UTF-8"),
         ("not.parquet", b"PAR1", "can't be read as Parquet"),
         ("answers.csv", b"a,b", "are read from .json, .jsonl, .parquet files"),
     ],
