@@ -81,7 +81,7 @@ def trained(base: str, rounds: int, updates: int, threads: int) -> Rates:
     for number in range(-1, rounds):
         for precision in PRECISIONS:
             count = 2 if number < 0 else updates
-            learning = LearningSettings(batch=16, rate=1e-4, packing=False, precision=precision)
+            learning = LearningSettings(batch=16, rate=1e-4, precision=precision)
             with trainer_of(config, corpus, learning, 4096) as trainer:
                 tokens, seconds = timed(trainer, tokens_of(trainer, count), warm=0)
             if number >= 0:
