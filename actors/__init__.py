@@ -1,1 +1,1 @@
-"""What runs somewhere."""
+"""What runs on machines: workers, engines, sandboxes, graders, trainings."""

@@ -1,10 +1,10 @@
-"""One look at a machine, before anything is opened on it: what it is, and what can't run there.
+"""Looks at a machine before anything is opened on it: what it is, and what can't run there.
 
-It is taken on the driver's own machine, and on one node of each kind of a cluster, in the
-environment in which workers run there.
+The driver looks at its own machine, and at one node of each kind of a cluster. On a node, a look
+runs in the workers' environment.
 
-Invariant: everything that keeps the models of a run, or model-written code, from running on the
-machine is in what comes back, as words; nothing is left running.
+Invariant: a look lists every reason why the run's models, or model-written code, can't run on the
+machine. It leaves nothing running.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ class Wanted:
     engines: Mapping[str, EngineSettings] = field(default_factory=dict)
     """Role -> engine."""
     chats: Mapping[str, Chat] = field(default_factory=dict)
-    """Role -> a chat as its engine will be asked."""
+    """Role -> an example of the chats that its engine will get."""
     sandbox: SandboxSettings | None = None
-    """Where model-written code is to run; None: it does not run there."""
+    """The sandbox for model-written code; None: no code runs there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found."""
+    """The result of looking at a machine."""
 
     where: str
     """The machine, in words."""
     machine: Machine
     facts: Mapping[str, ModelFacts]
-    """Role -> facts of its model, as far as they could be read."""
+    """Role -> facts of its model, if they could be read."""
     misfits: Mapping[str, tuple[Misfit, ...]]
-    """Role, or `sandbox` -> what keeps it from running there."""
+    """Role, or `sandbox` -> the reasons why it can't run there."""
 
 
 def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
-    """Look at the machine that this process runs on; `whole`: at all its GPUs. Seconds."""
+    """Look at this process's machine. `whole`: at all GPUs, also those hidden. Takes seconds."""
     machine = look(whole)
     facts: dict[str, ModelFacts] = {}
-    found: dict[str, tuple[Misfit, ...]] = {}
+    reasons: dict[str, tuple[Misfit, ...]] = {}
     for role, engine in wanted.engines.items():
         try:
             if engine.kind == "vllm":
@@ -64,12 +64,12 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
                 try:
                     facts[role] = facts_of(engine)
                 except InputError:
-                    # What keeps any model from running here comes before the hub's trouble.
-                    found[role] = tuple(misfits(machine, engine, ModelFacts()))
-                    if not found[role]:
+                    # A reason that holds for any model goes before the hub's error.
+                    reasons[role] = tuple(misfits(machine, engine, ModelFacts()))
+                    if not reasons[role]:
                         raise
                 else:
-                    found[role] = tuple(misfits(machine, engine, facts[role]))
+                    reasons[role] = tuple(misfits(machine, engine, facts[role]))
             elif engine.kind == "endpoint" and not engine.url:
                 raise ConfigurationError("`kind: endpoint` needs the `url` of a server")
             elif engine.kind == "endpoint" and engine.batch_invariant:
@@ -77,17 +77,17 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
                     "`batch_invariant` is for engines of our own: start the server with "
                     "VLLM_BATCH_INVARIANT=1 instead"
                 )
-            if engine.kind != "scripted" and not found.get(role):
+            if engine.kind != "scripted" and not reasons.get(role):
                 unfit = _template(engine, wanted.chats.get(role))
-                found[role] = (unfit,) if unfit else ()
+                reasons[role] = (unfit,) if unfit else ()
         except StepmillError as error:
-            found[role] = (Misfit(str(error), ""),)
+            reasons[role] = (Misfit(str(error), ""),)
     if wanted.sandbox is not None:
         try:
             asyncio.run(sandbox_answers(wanted.sandbox))
         except StepmillError as error:
-            found["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
-    return Look(where, machine, facts, found)
+            reasons["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
+    return Look(where, machine, facts, reasons)
 
 
 def _template(engine: EngineSettings, chat: Chat | None) -> Misfit | None:
@@ -101,7 +101,7 @@ def _template(engine: EngineSettings, chat: Chat | None) -> Misfit | None:
 
 
 async def sandbox_answers(settings: SandboxSettings) -> str:
-    """Run 1 + 1; returns which sandbox answered. Raises SandboxUnavailable."""
+    """Run 1 + 1 in the sandbox; return the backend's name. Raises SandboxUnavailable."""
     sandbox = open_sandbox(replace(settings, slots=1))
     try:
         execution = await sandbox.run(Request("print(1 + 1)"))
