@@ -17,7 +17,7 @@ READY := $(VENV)/.ready-gpu$(GPU)
 READY_DEV := $(READY)-dev
 export PYTHON GPU
 
-.PHONY: demo demo-cluster chaos loop test test-all lint lock setup sandbox checker clean
+.PHONY: browser demo demo-cluster chaos loop test test-all lint lock setup sandbox checker clean
 
 setup: $(READY) sandbox
 
@@ -39,6 +39,10 @@ sandbox: $(READY)
 	@command -v dockerd bwrap >/dev/null || test -n "$$DOCKER_HOST" || test -S /var/run/docker.sock || \
 	  $(call debian,docker.io bubblewrap)
 	@$(BIN)/python -m actors.sandbox.image >/dev/null
+
+# The browser in which the page of `stepmill browse` is tested; where there is none, its tests skip.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || $(call debian,chromium fonts-dejavu-core)
 
 # What checks the model of the commit protocol (tests/protocol).
 checker:
@@ -62,12 +66,9 @@ demo-cluster: $(READY_DEV) setup
 chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
-<<<<<<< HEAD
-test: $(READY_DEV) setup checker lint
-=======
 # COVERAGE=1 also prints which lines of the product the unit tests reach. Only those are measured:
 # tracing doubles the time of tests that compute.
-test: $(READY_DEV) setup lint
+test: $(READY_DEV) setup browser checker lint
 ifdef COVERAGE
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -m "not slow" tests/unit
@@ -75,11 +76,10 @@ ifdef COVERAGE
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 else
->>>>>>> main
 	@$(BIN)/pytest -m "not slow"
 endif
 
-test-all: $(READY_DEV) setup checker lint
+test-all: $(READY_DEV) setup browser checker lint
 	@$(BIN)/pytest
 
 lint: $(READY_DEV)

@@ -1,7 +1,7 @@
 """Runs work in any thread, also beside an event loop, and stops it.
 
-In the main thread SIGTERM stops the work as Ctrl-C does. Other threads get no signals, so there the
-caller that waits stops the work (`outside_loops`, `in_thread`).
+In the main thread SIGTERM and SIGHUP stop the work as Ctrl-C does. Other threads get no signals, so
+there the caller that waits stops the work (`outside_loops`, `in_thread`).
 
 Invariant: work that is stopped closes what it opened before its call ends. Committed shards stay.
 """
@@ -143,8 +143,8 @@ def check_stopped() -> None:
 
 @contextlib.contextmanager
 def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
-    """Let SIGTERM stop the work as Ctrl-C does: by KeyboardInterrupt, or by `stop`, called from a
-    thread.
+    """Let SIGTERM, and SIGHUP unless it is ignored (`nohup`), stop the work as Ctrl-C does: by
+    KeyboardInterrupt, or by `stop`, called from a thread.
 
     `stop` is called at once, even while this thread waits in a call that ignores signals, as Ray's
     do.
@@ -162,13 +162,17 @@ def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     threading.Thread(target=_hear, args=(ours, stop), name="signals", daemon=True).start()
-    before = signal.signal(signal.SIGTERM, interrupt)
+    heeded = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heeded.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(fd_before)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         theirs.close()
         sys.stderr.flush()
 
@@ -177,9 +181,10 @@ def _hear(signals: socket.socket, stop: Callable[[], object] | None) -> None:
     """Read signal numbers from the socket and act on each at once."""
     with signals:
         while numbers := signals.recv(64):
-            if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            terminate = signal.SIGTERM in numbers or signal.SIGHUP in numbers
+            if terminate or signal.SIGINT in numbers:
                 told_to_stop()
-            if signal.SIGTERM in numbers and stop is not None:
+            if terminate and stop is not None:
                 stop()
 
 

@@ -36,16 +36,14 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as Folder
 from typing import Any
 
 from actors.engines.vllm_core import LOGGING
-from actors.training.settings import LearningSettings
+from benchmarks import training_speed
 from benchmarks.gpu_stages import WORDS, Budget, Row, Stages
-from benchmarks.precision import conversations, train_once
 from benchmarks.saturation import Stopwatch
 from benchmarks.shapes import SHAPES, Shape, write_folder
 
@@ -60,59 +58,21 @@ NOT_SHOWN = {
     "demo": "models of a real size: engine starts are most of it",
 }
 """Part -> what its figure says nothing of."""
-BYTES_OF_TRAINING = 16
-"""Per parameter: weight, gradient and two moments, each in float32."""
 
 
 def training(arguments: argparse.Namespace) -> list[Row]:
     """Some updates of the base's shape with random weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    shape, on_gpu = SHAPES[arguments.base], torch.cuda.is_available()
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        base = write_folder(shape, Folder(folder) / arguments.base)
-        with torch.device("cuda" if on_gpu else "cpu"):
-            model = AutoModelForCausalLM.from_config(
-                AutoConfig.from_pretrained(base), dtype=torch.float32, attn_implementation="sdpa"
-            )
-    row = arguments.row_tokens
-    corpus = conversations(16 * arguments.updates, row // 8, row, shape.vocab_size)
-    learning = LearningSettings(batch=16, precision="bfloat16" if on_gpu else "float32")
-    train_once(model, corpus, learning, 1, row, arguments.micro_tokens)  # warm
-    tokens, seconds = train_once(
-        model, corpus, learning, arguments.updates, row, arguments.micro_tokens
-    )
-    note, share = f"{shape.parameters / 1e9:.2f} billion parameters", None
-    if on_gpu:
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        del model
-        torch.cuda.empty_cache()
-        card = arithmetic_rate()
-        share = 6 * shape.parameters * tokens / seconds / card
-        least = BYTES_OF_TRAINING * shape.parameters / 2**30
-        note += (
-            f"; of {card / 1e12:.0f} TFLOP/s that the card reached in bfloat16; peak memory "
-            f"{peak:.1f} GiB, of which weights and optimizer {least:.1f} GiB"
+    given = training_speed.parser().parse_args(["--shape", arguments.base])
+    for name in ("updates", "batch", "micro_tokens", "shortest", "longest"):
+        setattr(given, name, getattr(arguments, name))
+    found = training_speed.measure(given)
+    note = training_speed.said(found)
+    return [
+        Row(
+            "train", found["seconds"], found["tokens"], found["tokens_per_s"],
+            found.get("share"), note,
         )
-    return [Row("train", seconds, tokens, tokens / seconds, share, note)]
-
-
-def arithmetic_rate(size: int = 8192, seconds: float = 2.0) -> float:
-    """Floating-point operations per second of bfloat16 matrix products on this GPU."""
-    import torch
-
-    one = torch.randn(size, size, device="cuda", dtype=torch.bfloat16)
-    one @ one
-    torch.cuda.synchronize()
-    began, times = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        for _ in range(10):
-            one @ one
-        torch.cuda.synchronize()
-        times += 10
-    return 2 * size**3 * times / (time.perf_counter() - began)
+    ]  # fmt: skip
 
 
 def demo_build(arguments: argparse.Namespace) -> list[Row]:
@@ -190,9 +150,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--paths", type=int, default=2, help="of a shard, to estimate")
     made.add_argument("--solutions", type=int, default=24, help="of a shard, to verify")
     made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=False)
-    made.add_argument("--updates", type=int, default=6, help="of 16 conversations")
-    made.add_argument("--row-tokens", type=int, default=4096)
-    made.add_argument("--micro-tokens", type=int, default=8192)
+    made.add_argument("--updates", type=int, default=3)
+    made.add_argument("--batch", type=int, default=64, help="conversations of an update")
+    made.add_argument("--micro-tokens", type=int, default=16384)
+    made.add_argument("--shortest", type=int, default=1000, help="conversation, in tokens")
+    made.add_argument("--longest", type=int, default=4000)
     made.add_argument("--demo-problems", type=int, default=96)
     return made
 

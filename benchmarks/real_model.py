@@ -29,7 +29,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from actors.engines.healing import Healed
+from actors.engines.healing import Healed, uncut_by
 from actors.engines.vllm import VllmEngine
 from benchmarks.saturation import Tap, asked_directly, forget
 from benchmarks.smollm2 import smollm2
@@ -246,7 +246,7 @@ async def speed(config: Path, pairs: int) -> Iterator[str]:
     try:
         for _ in range(pairs):
             tap = Tap(engine)
-            healed = Healed(tap, engine.spell)
+            healed = Healed(tap, uncut_by(engine.spell))
             stage = StageMaker(build, "speed").around("policy", healed, None)["sample"]
             await forget(engine)
             ours = await _rate(lambda stage=stage: _tokens_of(stage, rows))

@@ -45,6 +45,7 @@ class Shape:
 
 
 SHAPES = {
+    "32b": Shape(5120, 27648, 64, 40, 8, 152064, False),  # Qwen2.5-32B
     "7b": Shape(3584, 18944, 28, 28, 4, 152064, False),  # Qwen2.5-7B
     "1.5b": Shape(1536, 8960, 28, 12, 2, 151936, True),  # Qwen2.5-1.5B
     "tiny": Shape(128, 256, 2, 4, 2, 1024, True),  # for trying the measurement itself

@@ -17,7 +17,10 @@ from pydantic import TypeAdapter
 
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
+from storage.rows.kinds import GIVEN, PATHS
 from workflows.builds.configuration import BuildConfig
+from workflows.formats.prompt_files import read_prompts
+from workflows.inputs.places import resolved
 from workflows.runs.reading import local_model, read, store_url, validated
 from workflows.training.settings import TrainConfig
 
@@ -32,8 +35,10 @@ def load(path: str | Path, **overrides: Any) -> BuildConfig:
     one line per wrong key.
     """
     path = Path(path)
-    config = validate(read(path, overrides), str(path))
-    return _resolved(config, path.resolve().parent)
+    raw, folder = read(path, overrides), path.resolve().parent
+    if isinstance(raw.get("prompts"), str):
+        raw["prompts"] = read_prompts(folder / Path(raw["prompts"]).expanduser())
+    return _resolved(validate(raw, str(path)), folder)
 
 
 def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
@@ -55,12 +60,26 @@ def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
 
 def validate(raw: dict[str, Any], source: str) -> BuildConfig:
     """Validate plain data; raises ConfigurationError naming the keys that are wrong."""
-    config = validated(_ADAPTER, raw, source)
+    config = _with_given(validated(_ADAPTER, raw, source), source)
     try:
         config.engines  # noqa: B018 - raises where the road is none, or lacks a model
     except ConfigurationError as error:
         raise ConfigurationError(f"{source}: {error}") from None
     return config
+
+
+def _with_given(config: BuildConfig, source: str) -> BuildConfig:
+    """With `solutions`, their stage stands before `sample`, which then takes them."""
+    road = config.stages.road
+    if config.solutions is None or GIVEN.stage in road:
+        return config
+    if PATHS.stage not in road:
+        raise ConfigurationError(
+            f"{source}: `solutions` are taken by stage {PATHS.stage!r}: name it in `stages.road`"
+        )
+    at = road.index(PATHS.stage)
+    with_given = (*road[:at], GIVEN.stage, *road[at:])
+    return replace(config, stages=replace(config.stages, road=with_given))
 
 
 def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
@@ -75,7 +94,12 @@ def _resolved(config: BuildConfig, folder: Path) -> BuildConfig:
     models = config.models
     return replace(
         config,
-        problems=str((folder / config.problems).resolve()),
+        problems=resolved(folder, config.problems),
+        solutions=config.solutions and resolved(folder, config.solutions),
+        leave_out=replace(
+            config.leave_out,
+            against=tuple(resolved(folder, name) for name in config.leave_out.against),
+        ),
         store=store_url(config.store),
         models=replace(
             models, **{of.name: engine(getattr(models, of.name)) for of in fields(models)}

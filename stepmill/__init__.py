@@ -52,7 +52,8 @@ from workflows.formats.rationale import paragraphs as read_rationale
 from workflows.formats.steps import split as split_steps
 from workflows.labels.values import label
 from workflows.looking.download import download, download_async
-from workflows.looking.run import OpenRun, Why, open_run
+from workflows.looking.fates import Why
+from workflows.looking.run import OpenRun, open_run
 from workflows.refinement.turns import Refinement, Turn, refine, refine_async
 from workflows.runs.listening import Listener, Watching
 from workflows.runs.status import RunStatus, StageStatus

@@ -91,7 +91,7 @@ def audit(run: Run, unrun: Unrun | None = None) -> Audit:
     problems: set[int] = set()
     success = _success(run, findings)
     receipts: dict[str, list[Receipt]] = {stage: [] for stage in run.spec.stages}
-    for audited in _shards(run, unrun):
+    for audited in _shards(run, unrun, success):
         findings += audited.findings
         objects += audited.objects
         exported += audited.exported
@@ -128,9 +128,12 @@ def _success(run: Run, findings: list[Finding]) -> Success | None:
     return success
 
 
-def _shards(run: Run, unrun: Unrun | None) -> Iterator[_ShardAudit]:
-    """Audit every shard of the plan; `READERS` at once, yielded in order."""
-    shards = iter(range(run.spec.plan.shards))
+def _shards(run: Run, unrun: Unrun | None, success: Success | None) -> Iterator[_ShardAudit]:
+    """Audit every shard that has a commit, or should; `READERS` at once, yielded in order."""
+    known = set[int]().union(*map(run.shards_of, run.spec.stages))
+    if success is not None:
+        known |= set(range(max(map(len, success.commits.values()), default=0)))
+    shards = iter(sorted(shard for shard in known if shard < run.spec.plan.shards))
     with ThreadPoolExecutor(READERS) as readers:
         reading: deque[Future[_ShardAudit]] = deque(
             readers.submit(_audit_shard, run, shard, unrun) for shard in islice(shards, READERS)

@@ -9,7 +9,7 @@ Each part of a request, by default one sample, gives its room back when it ends,
 the others: a step of a GPU costs nearly the same half empty. Those that are let in at the same
 moment start as one group.
 
-Invariant: at most `capacity` sequences are admitted at any time. Requests of work that was begun
+Invariant: no sequence is admitted beyond `capacity`. Requests of work that was begun
 earlier (`work`) get in before others; of equal ones none is overtaken, a large one by no smaller
 ones behind it. A request that waits costs one entry, however many samples it asks for.
 """
@@ -118,9 +118,13 @@ class Request:
         self._start = start
         self._context = copy_context()
 
-    def fitting(self, room: int) -> int:
-        """How many of those that wait fit into `room`: all, or whole parts."""
-        return self.waiting if self.waiting <= room else room - room % self._size
+    def fitting(self, room: int, capacity: int) -> int:
+        """How many of those that wait fit into `room`: all, or whole parts of at most `capacity`
+        samples.
+        """
+        if self.waiting <= room:
+            return self.waiting
+        return max(0, room - room % min(self._size, capacity))
 
     def let_in(self, sequences: int, admission: Admission) -> None:
         """Start the next samples."""
@@ -193,12 +197,18 @@ class Admission:
         self.in_flight -= sequences
         self._admit(queue)
 
+    def resize(self, capacity: int) -> None:
+        """Admit at most so many from now on; those that are in stay in."""
+        if capacity != self.capacity:
+            self.capacity = capacity
+            self._admit(Queue())
+
     def _admit(self, queue: Queue) -> None:
         """Let in what there is room for; `queue` hears of it where room is left."""
         while self._waiting:
             request = self._waiting[0].request
             if request.waiting:
-                fitting = request.fitting(self.capacity - self.in_flight)
+                fitting = request.fitting(self.capacity - self.in_flight, self.capacity)
                 if fitting:
                     self.in_flight += fitting
                     request.let_in(fitting, self)

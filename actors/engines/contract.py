@@ -1,8 +1,10 @@
 """The engine contract: text in, text out.
 
-Backends: `vllm` (in process, CPU or GPU), `endpoint` (any OpenAI-compatible server), `scripted`
-(deterministic, with a latency model). They differ in speed, never in meaning: the same chat,
-sampling parameters and seed ask for the same samples.
+Backends: `vllm` (in process, CPU or GPU), `endpoint` (the completions route of any
+OpenAI-compatible server), `chat` (the chat route of one), `scripted` (deterministic, with a latency
+model). They differ in speed, never in meaning: the same chat, sampling parameters and seed ask for
+the same samples. What a chat server lacks is made up for or refused
+(`actors.engines.served.capabilities`).
 
 Invariant: a crash, a lost connection or a malformed reply is `EngineFailed`, never an empty text;
 a reply has exactly `n` completions.
@@ -14,8 +16,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
+from pydantic import AfterValidator
+
+from actors.engines.served.keys import named
 from storage.bounds import Count, Part, Positive, Seconds, Share
 from storage.rows.records import Message
 
@@ -32,6 +37,8 @@ class Refusal(StrEnum):
     """What it would be asked leaves no room for an answer in its context."""
     CONTROL_TOKEN = "control_token"
     """A text holds a control token of the model that its tokenizer can't write as text."""
+    FILTERED = "filtered"
+    """The server's filter withheld the prompt from the model, or its answer from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +144,28 @@ class Reply:
 class EngineSettings:
     """Which model, where and how it is run."""
 
-    kind: Literal["vllm", "endpoint", "scripted"] = "vllm"
-    """`vllm`, `endpoint` or `scripted`."""
+    kind: Literal["vllm", "endpoint", "chat", "scripted"] = "vllm"
+    """`vllm`, `endpoint` (a server's completions route), `chat` (its chat route) or `scripted`; see
+    docs/models.md."""
     model: str = ""
     """Model folder, hub name (org/name), or training:NAME for what `train` left in the store; for
-    `endpoint`, the name that the server knows."""
+    `endpoint` and `chat`, the name that the server knows."""
     revision: str | None = None
     """Branch, tag or commit of a hub's model; None: its main branch. Resolved to a commit once,
     when a run is created."""
     url: str | None = None
-    """Base URL of an OpenAI-compatible server (`endpoint` only), e.g. http://host:8000/v1."""
+    """Base URL of an OpenAI-compatible server (`endpoint` and `chat`), e.g. http://host:8000/v1."""
     tokenizer: str | None = None
     """Folder or name of the tokenizer, where it is not the model's own."""
     tokenizer_revision: str | None = None
     """Branch, tag or commit of a hub's tokenizer."""
-    api_key_env: str | None = None
-    """Environment variable that holds the server's key (`endpoint` only)."""
+    api_key_env: Annotated[str | tuple[str, ...] | None, AfterValidator(named)] = None
+    """Environment variable that holds the server's key (`endpoint` and `chat`), or several: each
+    request takes the key that has the least to do. The key itself stands nowhere."""
+    continues: Literal["auto", "continue_final_message", "prefix", "assistant", "user"] = "auto"
+    """How the server goes on with an answer that was begun (`chat` only): by the field
+    `continue_final_message`, by `prefix: true` in the last message, because that is the
+    assistant's, or not at all: a user's turn asks for the rest. `auto`: what is found to work."""
     max_model_len: Positive | None = None
     """Context length in tokens; None: the model's own."""
     max_in_flight: Positive | None = None
@@ -173,9 +186,9 @@ class EngineSettings:
     cpu_threads: Positive | None = None
     """Threads of the engine's arithmetic (CPU only); None: all cores but one."""
     timeout_s: Seconds = 600.0
-    """Longest wait for one reply of a server (`endpoint` only)."""
+    """Longest wait for one reply of a server (`endpoint` and `chat`)."""
     retries: Count = 6
-    """Tries after the first one before a server counts as failed (`endpoint` only)."""
+    """Tries after the first one before a server counts as failed (`endpoint` and `chat`)."""
     dtype: str = "auto"
     """Precision of the arithmetic. `auto`, decided once, when a run is created: on GPUs what vLLM
     takes (bfloat16, or float16), on processors float32 unless they multiply bfloat16 themselves."""
@@ -186,7 +199,13 @@ class EngineSettings:
     """vLLM's kernels whose results do not depend on what else is in the batch: slower, on NVIDIA
     GPUs of compute capability 8.0 and later (`vllm` only)."""
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
-    """Further engine arguments, handed through to vLLM."""
+    """Further engine arguments, handed through to vLLM; for `chat`, further fields of each request
+    (`reasoning_effort: low`, `chat_template_kwargs.enable_thinking: false`)."""
+
+    @property
+    def served(self) -> bool:
+        """Whether the model is a server's."""
+        return self.kind in ("endpoint", "chat")
 
     @property
     def in_flight(self) -> int:

@@ -18,6 +18,8 @@ from actors.engines.contract import Chat, Completion, Engine, Reply, Sampling
 
 Spell = Callable[[str], Sequence[int]]
 """Text -> its token ids, without special ones around."""
+Uncut = Callable[[str], int]
+"""Beginning -> its characters that can be forced."""
 
 PROBES = ("It", "7", "-1")
 """How a continuation may begin; a line's end joins nothing of these."""
@@ -39,6 +41,22 @@ def uncut(spell: Spell, beginning: str) -> int:
     return len(beginning) - len(tail) + end
 
 
+def uncut_by(spell: Spell) -> Uncut:
+    """`uncut` by an engine's tokenizer, remembered for a while."""
+    remembered = lru_cache(REMEMBERED)(lambda tail: uncut(spell, tail))
+
+    def characters(beginning: str) -> int:
+        tail = _tail(beginning)
+        return len(beginning) - len(tail) + remembered(tail)
+
+    return characters
+
+
+def before_blanks(beginning: str) -> int:
+    """`uncut` where the tokenizer is not known: tokenizers join a blank to the word behind it."""
+    return len(beginning.rstrip(" "))
+
+
 def _tail(beginning: str) -> str:
     """The part of a beginning that is looked at."""
     return beginning[-LOOKED_AT:].rpartition("\n")[2]
@@ -47,15 +65,13 @@ def _tail(beginning: str) -> str:
 class Healed:
     """An engine to which the end of a forced beginning is left, where it has to be."""
 
-    def __init__(self, engine: Engine, spell: Spell) -> None:
-        """`spell`: the engine's tokenizer."""
+    def __init__(self, engine: Engine, uncut: Uncut) -> None:
         self._engine = engine
-        self._uncut = lru_cache(REMEMBERED)(lambda tail: uncut(spell, tail))
+        self._uncut = uncut
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says."""
-        tail = _tail(chat.prefill)
-        size = len(chat.prefill) - len(tail) + self._uncut(tail)
+        size = self._uncut(chat.prefill)
         left = chat.prefill[size:]
         if not left:
             return await self._engine.generate(chat, sampling)

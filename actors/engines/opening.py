@@ -7,18 +7,26 @@ without vLLM can use an endpoint, and tests need neither.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 from actors.engines.contract import Engine, EngineSettings
-from actors.engines.healing import Healed
+from actors.engines.healing import Healed, uncut_by
 from actors.engines.scripted import Script, ScriptedEngine
+from actors.engines.served.capabilities import Need, lacking
 from storage.errors import ConfigurationError
 
-KINDS = ("vllm", "endpoint", "scripted")
+NOTHING: Mapping[str, Sequence[Need]] = MappingProxyType({})
+KINDS = ("vllm", "endpoint", "chat", "scripted")
 
 
-async def open_engine(settings: EngineSettings, heal: bool = False) -> Engine:
+async def open_engine(
+    settings: EngineSettings, heal: bool = False, needs: Mapping[str, Sequence[Need]] = NOTHING
+) -> Engine:
     """Open an engine; seconds to minutes for `vllm`.
+
+    `needs`: what stages can't do without, by stage; only a chat server may lack it.
 
     `scripted` takes its script from `model`, written as `package.module:function`. `heal`: leave
     the end of forced beginnings to the model (`actors.engines.healing`); a scripted one has no
@@ -28,12 +36,20 @@ async def open_engine(settings: EngineSettings, heal: bool = False) -> Engine:
         from actors.engines.vllm import VllmEngine
 
         vllm = await VllmEngine.open(settings)
-        return Healed(vllm, vllm.spell) if heal else vllm
+        return Healed(vllm, uncut_by(vllm.spell)) if heal else vllm
     if settings.kind == "endpoint":
-        from actors.engines.endpoint import EndpointEngine
+        from actors.engines.served.endpoint import EndpointEngine
 
         server = await EndpointEngine.open(settings)
-        return Healed(server, server.spell) if heal else server
+        return Healed(server, uncut_by(server.spell)) if heal else server
+    if settings.kind == "chat":
+        from actors.engines.served.chat import ChatEngine
+
+        chat = await ChatEngine.open(settings)
+        if said := "; ".join(lacking(chat.found, needs, settings.url or "")):
+            await chat.close()
+            raise ConfigurationError(said)
+        return Healed(chat, chat.uncut) if heal else chat
     if settings.kind == "scripted":
         return ScriptedEngine(_script(settings.model), settings)
     raise ConfigurationError(f"engine kind {settings.kind!r}: choose one of {', '.join(KINDS)}")

@@ -10,11 +10,12 @@ machine. It leaves nothing running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.engines.contract import Chat, EngineSettings
 from actors.engines.rendering import ChatRenderer
+from actors.engines.served.capabilities import Capabilities, Need, lacking
 from actors.machines.fitness import Misfit, misfits
 from actors.machines.machine import Machine, look
 from actors.models.facts import ModelFacts, facts_of
@@ -24,6 +25,8 @@ from actors.sandbox.opening import open_sandbox
 from storage.errors import ConfigurationError, InputError, SandboxUnavailable, StepmillError
 
 HERE = "this machine"
+SOON_S = 60.0
+"""Longest wait for a server's answer."""
 SANDBOX_REMEDY = "install docker.io or bubblewrap and run `make sandbox`"
 
 
@@ -35,6 +38,8 @@ class Wanted:
     """Role -> engine."""
     chats: Mapping[str, Chat] = field(default_factory=dict)
     """Role -> an example of the chats that its engine will get."""
+    needs: Mapping[str, Mapping[str, Sequence[Need]]] = field(default_factory=dict)
+    """Role -> stage -> what the stage needs a model to do."""
     sandbox: SandboxSettings | None = None
     """The sandbox for model-written code; None: no code runs there."""
 
@@ -50,6 +55,8 @@ class Look:
     """Role -> facts of its model, if they could be read."""
     misfits: Mapping[str, tuple[Misfit, ...]]
     """Role, or `sandbox` -> the reasons why it can't run there."""
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Role -> what its server can do, a line each."""
 
 
 def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
@@ -57,6 +64,8 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
     machine = look(whole)
     facts: dict[str, ModelFacts] = {}
     reasons: dict[str, tuple[Misfit, ...]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    servers: dict[tuple[str | None, ...], Capabilities | None] = {}
     for role, engine in wanted.engines.items():
         try:
             if engine.kind == "vllm":
@@ -70,14 +79,26 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
                         raise
                 else:
                     reasons[role] = tuple(misfits(machine, engine, facts[role]))
-            elif engine.kind == "endpoint" and not engine.url:
-                raise ConfigurationError("`kind: endpoint` needs the `url` of a server")
-            elif engine.kind == "endpoint" and engine.batch_invariant:
+            elif engine.served and engine.batch_invariant:
                 raise ConfigurationError(
                     "`batch_invariant` is for engines of our own: start the server with "
                     "VLLM_BATCH_INVARIANT=1 instead"
                 )
-            if engine.kind != "scripted" and not reasons.get(role):
+            elif engine.served:
+                server = (
+                    engine.kind,
+                    engine.url,
+                    engine.model,
+                    engine.continues,
+                    str(engine.options),
+                )
+                if server not in servers:
+                    servers[server] = asyncio.run(_capabilities(engine))
+                if can := servers[server]:
+                    notes[role] = tuple(can.lines())
+                    missing = lacking(can, wanted.needs.get(role, {}), engine.url or "")
+                    reasons[role] = tuple(Misfit(line, "") for line in missing)
+            if engine.kind in ("vllm", "endpoint") and not reasons.get(role):
                 unfit = _template(engine, wanted.chats.get(role))
                 reasons[role] = (unfit,) if unfit else ()
         except StepmillError as error:
@@ -87,7 +108,28 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
             asyncio.run(sandbox_answers(wanted.sandbox))
         except StepmillError as error:
             reasons["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
-    return Look(where, machine, facts, reasons)
+    return Look(where, machine, facts, reasons, notes)
+
+
+async def _capabilities(engine: EngineSettings) -> Capabilities | None:
+    """What a chat server can do; None for another server, after a check that it has the model.
+
+    Raises StepmillError.
+    """
+    from actors.engines.served.chat import ChatEngine
+    from actors.engines.served.server import Server
+
+    soon = replace(engine, retries=min(engine.retries, 1), timeout_s=min(engine.timeout_s, SOON_S))
+    if engine.kind == "endpoint":
+        server = Server(soon)
+        try:
+            await server.listed()
+        finally:
+            await server.close()
+        return None
+    chat = await ChatEngine.open(soon)
+    await chat.close()
+    return chat.found
 
 
 def _template(engine: EngineSettings, chat: Chat | None) -> Misfit | None:

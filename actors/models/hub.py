@@ -70,7 +70,7 @@ def commit_of(name: str, revision: str | None) -> str:
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    offline = _unreachable()
+    offline = unreachable()
     with _explained(name, revision):
         try:
             info = HfApi().resolve_revision(name, revision=revision, local_files_only=bool(offline))
@@ -185,9 +185,9 @@ def _bytes_in(folder: Path) -> int:
 
 def _asked(name: str, revision: str | None, ask: Callable[[], Answer]) -> Answer:
     """The hub's answer to `ask`. Raises InputError, EngineRefused and EngineFailed."""
-    if unreachable := _unreachable():
+    if trouble := unreachable():
         kind = InputError if constants.HF_HUB_OFFLINE else EngineFailed
-        raise kind(f"model {name}: {unreachable}")
+        raise kind(f"model {name}: {trouble}")
     with _explained(name, revision):
         return ask()
 
@@ -221,7 +221,7 @@ def _trouble(error: Exception) -> str:
     return f"the hub can't be read: {first_line(error)}"
 
 
-def _unreachable() -> str:
+def unreachable() -> str:
     """Why the hub can't be reached; "" if it can. The hub's client would try for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return "it is not in the hub's cache, and HF_HUB_OFFLINE is set"

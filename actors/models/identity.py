@@ -69,7 +69,7 @@ def bound(engine: EngineSettings) -> dict[str, Any]:
     tokenizer = tokenizer_of(engine)
     template: str | None = tokenizer.identity
     files: str | None = tokenizer.identity
-    if engine.kind == "scripted":
+    if engine.kind == "scripted" or (engine.kind == "chat" and engine.tokenizer is None):
         template = files = None
     elif folder := tokenizer.folder:
         text = chat_template(folder)

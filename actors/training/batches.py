@@ -1,8 +1,9 @@
 """Which conversations an update learns from, and how they become tensors.
 
-An update takes `batch` conversations in a seeded order; packed into rows, grouped into forward
-passes and dealt out to workers. The loss of an update is the mean over the own tokens of all its
-conversations, so packing, micro-batches and workers only change the order of additions.
+An update takes `batch` conversations in a seeded order, grouped into forward passes and dealt out
+to workers. In a pass they stand one behind the other, without padding, and their lengths say where
+each begins. The loss of an update is the mean over the own tokens of all its conversations, so
+micro-batches and workers only change the order of additions.
 
 Invariant: what update i sees is a pure function of the lengths, the settings and i: the position
 of the sampler is the number of the update, and nothing else has to be restored.
@@ -26,10 +27,9 @@ from actors.training.settings import LearningSettings
 IGNORED = -100
 """Label of a token that is not learnt."""
 
-Row = tuple[int, ...]
-"""Indices of the conversations that stand one after the other in a row."""
-MicroBatch = tuple[Row, ...]
-"""Rows of one forward pass; empty for a worker that only keeps the others company."""
+MicroBatch = tuple[int, ...]
+"""Indices of the conversations of one forward pass, one behind the other; empty for a worker that
+only keeps the others company."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,20 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """A micro-batch: [rows, width] each, padded on the right."""
+    """A micro-batch of T tokens in N conversations, L of the tokens learnt."""
 
     ids: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    """`labels[:, t]` is the token at t where it is learnt, else IGNORED; t - 1 predicts it."""
-    positions: npt.NDArray[np.int64] | None
-    """Positions that start again with each conversation; None where no row holds two."""
-    conversations: tuple[tuple[int, int, int], ...]
-    """(row, column where it starts, index of the conversation)."""
+    """[T]"""
+    positions: npt.NDArray[np.int64]
+    """[T], from 0 in each conversation."""
+    starts: npt.NDArray[np.int32]
+    """[N + 1]: where each conversation begins, then T."""
+    places: npt.NDArray[np.int64]
+    """[L]: tokens whose successor is learnt."""
+    targets: npt.NDArray[np.int64]
+    """[L]: these successors."""
+    longest: int
+    """Tokens of the longest conversation."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,8 @@ class StepPlan:
     lengths: tuple[int, ...]
     """Tokens of each conversation."""
     learning: LearningSettings
-    row_tokens: int
-    """Most tokens of a packed row."""
     micro_tokens: int
+    """Most tokens of a micro-batch; a longer conversation is one by itself."""
 
     @cached_property
     def steps(self) -> int:
@@ -118,24 +122,13 @@ class StepPlan:
         return _shuffled(len(self.lengths), self.learning.seed, epoch)
 
     def _micro_batches(self, members: Sequence[int]) -> list[MicroBatch]:
-        rows = self._rows(members)
-        rows.sort(key=lambda row: (-self._width(row), row))
-        groups: list[list[Row]] = []
-        for row in rows:  # the first row of a group is its longest
-            if groups and self._width(groups[-1][0]) * (len(groups[-1]) + 1) <= self.micro_tokens:
-                groups[-1].append(row)
-            else:
-                groups.append([row])
-        return [tuple(group) for group in groups]
-
-    def _rows(self, members: Sequence[int]) -> list[Row]:
-        if not self.learning.packing:
-            return [(member,) for member in members]
+        """Longest first, each into the first micro-batch that has room."""
+        most = self.micro_tokens if self.learning.packing else 0
         bins: list[tuple[int, list[int]]] = []
         for member in sorted(members, key=lambda one: (-self.lengths[one], one)):
             length = self.lengths[member]
             for place, (used, held) in enumerate(bins):
-                if used + length <= self.row_tokens:
+                if used + length <= most:
                     held.append(member)
                     bins[place] = (used + length, held)
                     break
@@ -143,11 +136,8 @@ class StepPlan:
                 bins.append((length, [member]))
         return [tuple(held) for _, held in bins]
 
-    def _width(self, row: Row) -> int:
-        return sum(self.lengths[member] for member in row)
-
     def _cost(self, batch: MicroBatch) -> int:
-        return max(map(self._width, batch)) * len(batch)
+        return sum(self.lengths[member] for member in batch)
 
 
 def deal(batches: Sequence[MicroBatch], cost: Any, workers: int) -> list[tuple[MicroBatch, ...]]:
@@ -166,25 +156,19 @@ def deal(batches: Sequence[MicroBatch], cost: Any, workers: int) -> list[tuple[M
 
 def tensors(batch: MicroBatch, conversations: Sequence[Conversation], pad: int) -> Tensors:
     """A micro-batch as arrays; an empty one becomes one token that teaches nothing."""
-    rows = [[conversations[member] for member in row] for row in batch]
-    width = max((sum(len(one.ids) for one in row) for row in rows), default=1)
-    shape = (max(1, len(rows)), width)
-    ids = np.full(shape, pad, dtype=np.int64)
-    labels = np.full(shape, IGNORED, dtype=np.int64)
-    positions = np.zeros(shape, dtype=np.int64)
-    places: list[tuple[int, int, int]] = []
-    for number, row in enumerate(rows):
-        start = 0
-        for member, one in zip(batch[number], row, strict=True):
-            end = start + len(one.ids)
-            ids[number, start:end] = one.ids
-            labels[number, start:end] = np.where(one.own, one.ids, IGNORED)
-            positions[number, start:end] = np.arange(len(one.ids))
-            places.append((number, start, member))
-            start = end
-        positions[number, start:] = np.arange(width - start)
-    packed = any(len(row) > 1 for row in rows)
-    return Tensors(ids, labels, positions if packed else None, tuple(places))
+    members = [conversations[member] for member in batch]
+    lengths = [len(one.ids) for one in members] or [1]
+    ids = np.concatenate([one.ids for one in members] or [np.array([pad])]).astype(np.int64)
+    own = np.concatenate([one.own for one in members] or [np.array([False])])
+    starts = np.cumsum([0, *lengths], dtype=np.int32)
+    own[starts[:-1]] = False  # nothing stands before a first token to predict it
+    learnt = own.nonzero()[0]
+    if not len(learnt):
+        places, targets = np.zeros(1, np.int64), np.full(1, IGNORED, np.int64)
+    else:
+        places, targets = learnt - 1, ids[learnt]
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    return Tensors(ids, positions, starts, places, targets, max(lengths))
 
 
 @lru_cache(maxsize=2)

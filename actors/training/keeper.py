@@ -14,102 +14,102 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import TrainerCallback
 
 from actors import metrics
 from actors.models.folder import TOKENIZER_FILES
 from actors.training.batches import StepPlan
 from actors.training.events import Event, Place, Say
-from actors.training.settings import TrainingSettings
+from actors.training.trainer import HeldOut, StepTrainer, Update
 from storage.errors import ConfigurationError, ObjectCorrupt
 from storage.fault_points import fault
 from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, store_files
 from storage.trainings.training import StoredFolder, Training
 
-STRATEGY = "strategy"
-"""Note of a checkpoint: sharded ones and whole ones are not each other's."""
+Curve = list[dict[str, float]]
+"""What is noted of each update, and of each look at the held-out conversations, in order."""
+LAYOUT = "layout"
+"""Note of a checkpoint: how it is laid out."""
+PARTED = "torch.distributed.checkpoint/1"
+"""Parts that any number of workers, spread in any way, can read."""
+PROGRESS = "progress.json"
 
 
-class Keeper(TrainerCallback):  # type: ignore[misc]
-    """Says when to look at the held-out conversations, and when to keep what there is."""
+class Found(NamedTuple):
+    """A checkpoint that was fetched."""
+
+    step: int
+    folder: Path
+    curve: Curve
+
+
+class Keeper:
+    """Says what happens, and keeps what there is."""
 
     def __init__(
-        self,
-        training: Training,
-        settings: TrainingSettings,
-        plan: StepPlan,
-        place: Place,
-        say: Say,
-        held_out: bool,
+        self, training: Training, plan: StepPlan, place: Place, say: Say, curve: Curve
     ) -> None:
-        """`held_out`: whether there are conversations to look at."""
+        """`curve`: what was noted before; grows."""
         self._training = training
-        self._rhythm = settings.rhythm
-        self._notes = {STRATEGY: settings.spread.strategy}
         self._plan = plan
         self._place = place
         self._say = say
-        self._held_out = held_out
+        self.curve = curve
         self._tags = {"training": training.name}
         self._last = time.monotonic()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
+    def updated(self, step: int, update: Update) -> None:
+        """After update number `step`, counted from 1. Raises ConfigurationError for a loss that
+        is no number.
+        """
+        now = time.monotonic()
+        tokens = sum(self._plan.lengths[one] for one in self._plan.members(step - 1))
+        values = {
+            "loss": update.loss, "rate": update.rate, "tokens": tokens, "seconds": now - self._last
+        }  # fmt: skip
+        self._last = now
+        if not math.isfinite(update.loss):
+            raise ConfigurationError(
+                f"the loss is {update.loss} after update {step}: lower learning.rate or set "
+                "learning.clip, and take another name"
+            )
+        self.curve.append(
+            {
+                "step": step, "loss": update.loss, "grad_norm": update.norm,
+                "learning_rate": update.rate,
+            }
+        )  # fmt: skip
+        self._show("stepmill_train_loss", update.loss)
+        self._show("stepmill_train_step", step)
+        if self._place.rank == 0:
+            metrics.count("stepmill_train_tokens", self._tags, tokens)
+        self._say(Event("update", step, self._plan.steps, values))
+        fault("after_update", f"{step}/{self._place.rank}")
+
+    def looked(self, step: int, found: HeldOut) -> None:
+        """After a look at the held-out conversations."""
+        values = {
+            "eval_loss": found.loss,
+            "eval_step_accuracy": found.step_accuracy,
+            "eval_wrong_step_accuracy": found.wrong_step_accuracy,
+        }
+        self.curve.append({"step": step, **values})
+        self._show("stepmill_train_held_out_loss", found.loss)
+        self._show("stepmill_train_step_accuracy", found.step_accuracy)
+        self._say(Event("held_out", step, self._plan.steps, values))
         self._last = time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """After every update."""
-        step, last = state.global_step, state.global_step >= self._plan.steps
-        fault("after_update", f"{step}/{self._place.rank}")
-        control.should_log = True
-        control.should_evaluate = self._held_out and (last or step % self._rhythm.evaluate == 0)
-        control.should_save = not last and step % self._rhythm.checkpoint == 0
-        return control
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **kwargs: Any
-    ) -> None:
-        """Pass figures on."""
-        step = state.global_step
-        if "loss" in logs:
-            now = time.monotonic()
-            tokens = sum(self._plan.lengths[one] for one in self._plan.members(step - 1))
-            values = {
-                "loss": logs["loss"],
-                "rate": logs["learning_rate"],
-                "tokens": tokens,
-                "seconds": now - self._last,
-            }
-            self._last = now
-            if not math.isfinite(logs["loss"]):
-                raise ConfigurationError(
-                    f"the loss is {logs['loss']} after update {step}: lower learning.rate or set "
-                    "learning.clip, and take another name"
-                )
-            self._show("stepmill_train_loss", logs["loss"])
-            self._show("stepmill_train_step", step)
-            if self._place.rank == 0:
-                metrics.count("stepmill_train_tokens", self._tags, tokens)
-            self._say(Event("update", step, self._plan.steps, values))
-        elif "eval_loss" in logs:
-            self._last = time.monotonic()
-            values = {name: logs[name] for name in logs if name.startswith("eval_")}
-            self._show("stepmill_train_held_out_loss", logs["eval_loss"])
-            self._show("stepmill_train_step_accuracy", logs["eval_step_accuracy"])
-            self._say(Event("held_out", step, self._plan.steps, values))
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the checkpoint that the trainer has just written into the store."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        keep_folder(
-            self._training, folder, state.global_step, self._notes, self._place, final=False
-        )
+    def keep(self, step: int, trainer: StepTrainer, folder: Path) -> None:
+        """Write a checkpoint into the store, by way of a folder of each machine."""
+        trainer.save(folder)
+        if self._place.rank == 0:
+            (folder / PROGRESS).write_text(json.dumps(self.curve))
+        keep_folder(self._training, folder, step, {LAYOUT: PARTED}, self._place, final=False)
         if self._place.local_rank == 0:
             shutil.rmtree(folder)
-        self._say(Event("checkpoint", state.global_step, self._plan.steps))
+        self._say(Event("checkpoint", step, self._plan.steps))
         self._last = time.monotonic()
 
     def _show(self, name: str, value: float) -> None:
@@ -140,39 +140,32 @@ def keep_folder(
     return standing
 
 
-def newest_checkpoint(
-    training: Training, strategy: str, place: Place, folder: Path, say: Say
-) -> str | None:
+def newest_checkpoint(training: Training, place: Place, folder: Path, say: Say) -> Found | None:
     """The newest checkpoint that is whole, fetched to this machine; None where there is none.
 
-    One whose parts are gone or damaged is skipped and said, and the one before it taken. Raises
-    ConfigurationError for one that was written under another strategy.
+    One whose parts are gone or damaged, or that an earlier version wrote, is skipped and said, and
+    the one before it taken.
     """
     steps = _agreed(place, training.checkpoints() if place.rank == 0 else [])
     for step in reversed(steps):
         target = folder / f"checkpoint-{step}"
-        trouble = written = None
+        trouble = None
         if place.local_rank == 0:
             try:
                 shutil.rmtree(target, ignore_errors=True)
                 found = training.checkpoint(step)
-                written = found.notes.get(STRATEGY)
-                if written == strategy:
+                if found.notes.get(LAYOUT) == PARTED:
                     fetch_files(training.store, training.prefix, found.files, target)
+                else:
+                    trouble = "an earlier version of Stepmill wrote it"
             except ObjectCorrupt as error:
                 trouble = str(error)
-        said = gathered(place, (trouble, written))
-        troubles = [one for one, _ in said if one]
+        troubles = [one for one in gathered(place, trouble) if one]
         if troubles:
             say(Event("skipped", step, values={"why": troubles[0]}))
             continue
-        other = next((one for _, one in said if one not in (None, strategy)), None)
-        if other is not None:
-            raise ConfigurationError(
-                f"checkpoint {step} was written under spread.strategy {other}: continue with it"
-            )
         say(Event("continued", step))
-        return str(target)
+        return Found(step, target, json.loads((target / PROGRESS).read_text()))
     return None
 
 

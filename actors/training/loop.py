@@ -19,10 +19,12 @@ import torch
 
 from actors.models.fetching import at_hand
 from actors.owned_folder import OwnedFolder
+from actors.training.attention import attention_name
 from actors.training.batches import Corpus, StepPlan
 from actors.training.events import Event, Place, Say
 from actors.training.job import TrainingJob
 from actors.training.keeper import (
+    Found,
     Keeper,
     gathered,
     keep_folder,
@@ -30,7 +32,17 @@ from actors.training.keeper import (
     write_model,
     write_tokenizer,
 )
-from actors.training.trainer import StepTrainer, arguments
+from actors.training.learner import build, gathered_weights, process_group, read_weights
+from actors.training.memory import (
+    ModelShape,
+    check_host,
+    estimate,
+    gpu_memory,
+    host_memory,
+    memory_plan,
+)
+from actors.training.settings import RhythmSettings
+from actors.training.trainer import StepTrainer
 from storage.errors import InputError, first_line
 from storage.objects.opening import open_store
 from storage.trainings.training import Training
@@ -40,80 +52,77 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     """Train to the end and commit the model. Raises UserError, InfrastructureError."""
     training = Training(open_store(job.store), job.name, job.spec)
     tell: Say = say if place.rank == 0 else _quiet
+    spread, learning = job.settings.spread, job.settings.learning
     base = Path(at_hand(job.base).model)
-    tokenizer, most_tokens, model, dtype = _base(job, base)
+    config, tokenizer, most_tokens = _base(job, base)
+    micro_tokens = max(most_tokens, spread.micro_tokens)
+    memory = memory_plan(job.settings, ModelShape.of(config), micro_tokens, gpu_memory(place))
+    if place.gpu:
+        check_host(ModelShape.of(config), place.local_workers, host_memory())
     corpus = job.source.load(tokenizer, most_tokens)
-    plan = StepPlan(
-        tuple(len(one.ids) for one in corpus.train),
-        job.settings.learning,
-        row_tokens=most_tokens,
-        micro_tokens=max(most_tokens, job.settings.spread.micro_tokens),
-    )
-    tell(
-        Event(
-            "prepared", 0, plan.steps, _sizes(corpus, plan) | {"parameters": model.num_parameters()}
-        )
-    )
-    with scratch_folder(place) as folder:
-        keeper = Keeper(training, job.settings, plan, place, tell, held_out=bool(corpus.held_out))
-        found = newest_checkpoint(training, job.settings.spread.strategy, place, folder, tell)
-        trainer = StepTrainer(
-            model,
-            arguments(job.settings, plan.steps, place, folder),
-            plan,
-            corpus,
-            place,
-            pad=tokenizer.pad_token_id or 0,
-            callbacks=[keeper],
-        )
-        trainer.train(resume_from_checkpoint=found)
-        notes = {
-            "updates": plan.steps,
-            "counts": corpus.counts,
-            "curve": curve_of(trainer.state.log_history),
-        }
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    lengths = tuple(len(one.ids) for one in corpus.train)
+    plan = StepPlan(lengths, learning, micro_tokens)
+    with process_group(place) as device, scratch_folder(place) as folder:
+        sharded = spread.strategy == "fsdp"
+        learner = build(
+            config, read_weights(base), attention=attention_name(spread.attention),
+            precision=learning.precision, sharded=sharded, device=device, place=place,
+            recomputed=memory.recomputed,
+        )  # fmt: skip
+        expected = estimate(ModelShape.of(config), memory).total if place.gpu else 0
+        values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}
+        tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | values))
+        found = newest_checkpoint(training, place, folder, tell)
+        pad = tokenizer.pad_token_id or 0
+        trainer = StepTrainer(learner, learning, plan, corpus, place, device, pad, sharded)
+        keeper = Keeper(training, plan, place, tell, found.curve if found else [])
+        if found:
+            trainer.load(found.folder)
+        _work(trainer, keeper, job.settings.rhythm, plan, corpus, folder, found)
+        notes = {"updates": plan.steps, "counts": corpus.counts, "curve": keeper.curve}
         target = folder / "model"
+        dtype = str(config.dtype or torch.float32).removeprefix("torch.")
+        weights = gathered_weights(learner.model, getattr(torch, dtype), place)
         if place.rank == 0:
-            end = int(corpus.train[0].ids[-1])
-            write_model(model, state, end, dtype, target)
+            write_model(learner.model, weights, int(corpus.train[0].ids[-1]), dtype, target)
             write_tokenizer(base, tokenizer.chat_template, target)
             job.dress(target, notes)
         keep_folder(training, target, plan.steps, notes, place, final=True)
         if place.rank == 0 and not job.settings.rhythm.keep:
             training.drop_checkpoints()
-        tell(Event("finished", plan.steps, plan.steps))
+        peak = torch.cuda.max_memory_allocated() if place.gpu else 0
+        values = {"peak_bytes": peak, "expected_bytes": expected}
+        tell(Event("finished", plan.steps, plan.steps, values))
 
 
-def curve_of(history: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The learning curve: loss and rate per update, held-out figures where they were taken."""
-    names = ("step", "loss", "learning_rate", "grad_norm")
-    return [
-        {name: entry[name] for name in entry if name in names or name.startswith("eval_")}
-        for entry in history
-        if "loss" in entry or "eval_loss" in entry
-    ]
+def _work(
+    trainer: StepTrainer, keeper: Keeper, rhythm: RhythmSettings, plan: StepPlan, corpus: Corpus,
+    folder: Path, found: Found | None,
+) -> None:  # fmt: skip
+    """The updates that are left."""
+    with contextlib.closing(trainer):
+        for step in range(found.step + 1 if found else 1, plan.steps + 1):
+            keeper.updated(step, trainer.update(step - 1))
+            last = step == plan.steps
+            if corpus.held_out and (last or step % rhythm.evaluate == 0):
+                keeper.looked(step, trainer.held_out())
+            if not last and step % rhythm.checkpoint == 0:
+                keeper.keep(step, trainer, folder / f"checkpoint-{step}")
 
 
-def _base(job: TrainingJob, folder: Path) -> tuple[Any, int, Any, str]:
-    """Tokenizer, longest conversation, model in float32, and the precision it was stored in."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+def _base(job: TrainingJob, folder: Path) -> tuple[Any, Any, int]:
+    """The base's configuration and tokenizer, and the longest conversation."""
+    from transformers import AutoConfig, AutoTokenizer
 
-    logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=job.settings.spread.attention
-        )
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"base model {job.base.model} can't be loaded: {first_line(error)}"
         ) from error
     context = int(getattr(config, "max_position_embeddings", 0)) or 1 << 30
-    dtype = str(config.dtype or torch.float32).removeprefix("torch.")
-    return job.source.tokenizer(tokenizer), job.source.most_tokens(context), model, dtype
+    return config, job.source.tokenizer(tokenizer), job.source.most_tokens(context)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class LearningSettings:
     """Arithmetic of the model; weights and optimizer state are float32 either way. `auto`, decided
     once, when a training is created: bfloat16 where GPUs or processor multiply it themselves."""
     packing: bool = True
-    """Several conversations in one row of `data.max_length` tokens; they don't see each other."""
+    """Several conversations in one pass, one behind the other; they don't see each other."""
     seed: int = 0
     """Seed of the order of the conversations and of everything random."""
 
@@ -56,14 +56,16 @@ class SpreadSettings:
     workers: Positive = 1
     """Processes that train together: one per GPU, or on processors."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """`ddp`: a whole model per worker; `fsdp` (GPUs only): weights, gradients and optimizer
-    sharded; each worker first loads the whole base model in float32 into its machine's memory."""
-    micro_tokens: Positive = 8192
-    """Most tokens of one forward pass, padding included; more per update are accumulated."""
-    gradient_checkpointing: bool = False
-    """Compute activations twice to hold fewer of them."""
-    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
-    """Implementation of attention; `flash_attention_2` needs its package and a GPU."""
+    """`ddp`: a whole model per worker; `fsdp`: weights, gradients and optimizer sharded."""
+    micro_tokens: Positive = 16384
+    """Most tokens of one pass; more per update are accumulated."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Compute activations twice to hold fewer of them. `auto`: of as many layers as a GPU's memory
+    asks for; on processors of none."""
+    attention: Literal["packed", "sdpa", "flash_attention_2", "eager"] = "packed"
+    """Implementation of attention. `packed`: by the lengths of the conversations, torch's flash
+    attention on GPUs; `flash_attention_2`: the same by its own package; `sdpa` and `eager` are
+    transformers' and slower, for models that need a sliding window or capped scores."""
     cpus_per_worker: Positive | None = None
     """CPU cores of a worker; None: 4 beside a GPU, or as many as a node has for each of its GPUs,
     else the machine's, shared equally."""

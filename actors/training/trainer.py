@@ -1,32 +1,49 @@
-"""transformers' Trainer, fed with whole updates instead of batches.
+"""Updates of a model: forward, backward, clipping and AdamW, and the look at what is held out.
 
-transformers does the training: optimizer, schedule, clipping, mixed precision, DDP and FSDP,
-checkpoints of all of it and resuming. (TRL's SFTTrainer adds preparing and masking of datasets,
-which is done here by the format's own rules; nothing else of it would be left.) Replaced are two
-things only: what an update sees, and what its loss is divided by.
+torch does the work: FSDP2 spreads and gathers weights, AdamW updates all of them in one kernel,
+its distributed checkpoints keep them. The batches of the next update are prepared while this one
+is computed. (transformers' Trainer and accelerate would add autocast, which casts every weight for
+every pass, gradients reduced in bfloat16, and whole gradients kept between micro-batches.)
 
 Invariant: the loss of an update is the mean over the own tokens of its conversations, whatever the
-workers and micro-batches; held-out figures are sums over all workers, divided once.
+workers and micro-batches; held-out figures are sums over all workers, divided once. An update
+depends on the weights, the optimizer's state and its own number, on nothing else.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from torch import distributed
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from actors.training.batches import IGNORED, Corpus, MicroBatch, StepPlan, Tensors, tensors
 from actors.training.events import Place
-from actors.training.settings import TrainingSettings
+from actors.training.learner import Learner, Passed, reshard
+from actors.training.settings import LearningSettings
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update says of itself."""
+
+    loss: float
+    """Nats per own token, before the update."""
+    norm: float
+    """Of the gradient, before it is clipped."""
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,215 +59,160 @@ class HeldOut:
     steps: int
 
 
-class Updates(Dataset[Any]):  # type: ignore[misc]
-    """One item per update: this worker's micro-batches, and the own tokens of all workers."""
-
-    def __init__(self, plan: StepPlan, corpus: Corpus, place: Place, pad: int) -> None:
-        self._plan = plan
-        self._corpus = corpus
-        self._place = place
-        self._pad = pad
-
-    def __len__(self) -> int:
-        """Number of updates."""
-        return self._plan.steps
-
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        """Update `step`, counted from 0."""
-        train = self._corpus.train
-        share = self._plan.share(step, self._place.rank, self._place.workers)
-        return {
-            "micro": [tensors(batch, train, self._pad) for batch in share],
-            "own_tokens": sum(train[member].own_tokens for member in self._plan.members(step)),
-        }
-
-
-class StepTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose training step is a whole update."""
-
-    control: Any
+class StepTrainer:
+    """Trains one learner, update by update."""
 
     def __init__(
         self,
-        model: Any,
-        args: TrainingArguments,
+        learner: Learner,
+        learning: LearningSettings,
         plan: StepPlan,
         corpus: Corpus,
         place: Place,
+        device: torch.device,
         pad: int,
-        callbacks: Sequence[Any],
+        sharded: bool,
     ) -> None:
-        self._plan = plan
+        """`sharded`: whether each worker holds a part of the weights, not all of them."""
+        self.learner = learner
+        self._learning = learning
+        self.plan = plan
         self._corpus = corpus
         self._place = place
+        self._device = device
         self._pad = pad
-        updates = Updates(plan, corpus, place, pad)
-        super().__init__(model=model, args=args, train_dataset=updates, callbacks=list(callbacks))
-        self.remove_callback(PrinterCallback)
+        self._sharded = sharded
+        self.optimizer = _optimizer(learner, learning)
+        self._factor = schedule(learning, plan.steps)
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: tuple[int, Future[list[Tensors]]] | None = None
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Each worker's own share; nothing is left to be distributed."""
-        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
-
-    def training_step(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """Forward and backward of all micro-batches; returns this worker's part of the loss.
-
-        Workers' gradients are averaged, so each one's part is multiplied by their number.
-        """
-        model.train()
-        scale = self._place.workers / inputs["own_tokens"]
-        total = torch.zeros((), device=self.args.device)
-        last = len(inputs["micro"]) - 1
-        for number, batch in enumerate(inputs["micro"]):
-            together = number == last
-            with contextlib.nullcontext() if together else self.accelerator.no_sync(model):
-                with self.compute_loss_context_manager():
-                    logits, columns, labels = self._logits(model, batch)
-                    loss = _summed(logits, labels[:, columns]) * scale
-                self.accelerator.backward(loss)
+    def update(self, step: int) -> Update:
+        """Make update `step`, counted from 0."""
+        torch.manual_seed(self._learning.seed * 1_000_003 + step)  # dropout, where there is any
+        learner, train = self.learner, self._corpus.train
+        learner.train()
+        own_tokens = sum(train[member].own_tokens for member in self.plan.members(step))
+        # Workers' gradients are averaged, so each one's part is multiplied by their number.
+        scale = self._place.workers / own_tokens
+        total = torch.zeros((), device=self._device)
+        batches = self._prepared(step)
+        for number, batch in enumerate(batches):
+            self._spread(last=number == len(batches) - 1)
+            loss = learner(Passed(batch, self._device))[0] * scale
+            loss.backward()
             total += loss.detach()
-        return total
+        parameters = [held for held in learner.parameters() if held.grad is not None]
+        limit = self._learning.clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit).full_tensor()
+        rate = self._learning.rate * self._factor(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self._place.workers > 1:
+            distributed.all_reduce(total)
+        return Update(total.item() / self._place.workers, norm.item(), rate)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Look at the held-out conversations and log what they say."""
-        found = self.held_out(self.model_wrapped)
-        values = {
-            "eval_loss": found.loss,
-            "eval_step_accuracy": found.step_accuracy,
-            "eval_wrong_step_accuracy": found.wrong_step_accuracy,
-        }
-        self.log(values)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, values
-        )
-        return values
-
-    def held_out(self, model: Any) -> HeldOut:
+    def held_out(self) -> HeldOut:
         """Loss and step accuracy over all held-out conversations."""
-        corpus = self._corpus
-        plan = StepPlan(
-            tuple(len(one.ids) for one in corpus.held_out),
-            self._plan.learning,
-            self._plan.row_tokens,
-            self._plan.micro_tokens,
-        )
-        members = range(len(corpus.held_out))
+        corpus, place = self._corpus, self._place
+        lengths = tuple(len(one.ids) for one in corpus.held_out)
+        plan = StepPlan(lengths, self._learning, self.plan.micro_tokens)
         sums = torch.zeros(6, dtype=torch.float64)
-        model.eval()
+        self.learner.eval()
         with torch.no_grad():
-            for batch in plan.shares(members, self._place.rank, self._place.workers):
-                sums += self._held_out_part(model, batch)
-        if torch.distributed.is_initialized():
-            sums = sums.to(self.args.device)
-            torch.distributed.all_reduce(sums)
+            for batch in plan.shares(range(len(lengths)), place.rank, place.workers):
+                sums += self._held_out_part(batch)
+        reshard(self.learner)
+        if place.workers > 1:
+            sums = sums.to(self._device)
+            distributed.all_reduce(sums)
         loss, tokens, right, steps, right_wrong, wrong = sums.tolist()
         return HeldOut(loss / tokens, right / steps, right_wrong / max(1.0, wrong), int(steps))
 
-    def _held_out_part(self, model: Any, batch: MicroBatch) -> torch.Tensor:
-        """[loss, own tokens, steps right, steps, wrong-labelled steps right, of those all]."""
-        held = self._corpus.held_out
-        made = tensors(batch, held, self._pad)
-        with self.compute_loss_context_manager():
-            logits, columns, labels = self._logits(model, made)
-        wanted = labels[:, columns]
-        sums = [
-            float(_summed(logits, wanted)),
-            float((wanted != IGNORED).sum()),
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-        ]
-        seen = columns.cpu().numpy()
-        for row, start, member in made.conversations:
-            one = held[member]
-            places = np.searchsorted(seen, one.verdicts + start)
-            sides = logits[row, torch.from_numpy(places).to(logits.device)].float()
-            says = (sides[:, self._corpus.yes] > sides[:, self._corpus.no]).cpu().numpy()
-            right = says == one.labels
-            sums[2] += float(right.sum())
-            sums[3] += len(right)
-            sums[4] += float(right[~one.labels].sum())
-            sums[5] += float((~one.labels).sum())
-        return torch.tensor(sums, dtype=torch.float64)
+    def save(self, folder: Path) -> None:
+        """Write this worker's part of weights and optimizer."""
+        checkpoint.save(self._state(), checkpoint_id=folder)
 
-    def _logits(
-        self, model: Any, batch: Tensors
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits [rows, columns, vocabulary] that predict the learnt tokens, these tokens'
-        columns, and the labels [rows, width]; only such columns pay for logits.
+    def load(self, folder: Path) -> None:
+        """Take weights and optimizer from a folder that any number of workers wrote."""
+        state = self._state()
+        checkpoint.load(state, checkpoint_id=folder)
+        set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
+
+    def close(self) -> None:
+        """Prepare nothing more."""
+        self._ahead.shutdown(cancel_futures=True)
+
+    def _state(self) -> dict[str, Any]:
+        weights = {name: held.detach() for name, held in self.learner.named_parameters()}
+        optimizer = get_optimizer_state_dict(self.learner, self.optimizer)
+        return {"model": weights, "optimizer": optimizer}
+
+    def _spread(self, last: bool) -> None:
+        """What happens to gradients and gathered weights behind a micro-batch.
+
+        Parts: gradients are summed over the workers at once, so that nobody keeps whole ones.
+        Copies: they are summed at the end of an update; till then the weights stay gathered.
         """
-        device = self.args.device
-        labels = torch.from_numpy(batch.labels).to(device)
-        columns = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().flatten() + 1
-        if not len(columns):  # a micro-batch that only keeps the others company
-            columns = torch.zeros(1, dtype=torch.long, device=device)
-        positions = batch.positions
-        out = model(
-            input_ids=torch.from_numpy(batch.ids).to(device),
-            position_ids=None if positions is None else torch.from_numpy(positions).to(device),
-            use_cache=False,
-            logits_to_keep=(columns - 1).clamp(min=0),
+        if not self._sharded:
+            self.learner.set_requires_all_reduce(last)
+            self.learner.set_reshard_after_backward(last)
+
+    def _prepared(self, step: int) -> list[Tensors]:
+        """The micro-batches of an update; those of the next one are begun."""
+        ahead, self._next = self._next, None
+        fits = ahead is not None and ahead[0] == step
+        made = ahead[1].result() if ahead is not None and fits else self._share(step)
+        if step + 1 < self.plan.steps:
+            self._next = step + 1, self._ahead.submit(self._share, step + 1)
+        return made
+
+    def _share(self, step: int) -> list[Tensors]:
+        share = self.plan.share(step, self._place.rank, self._place.workers)
+        return [tensors(batch, self._corpus.train, self._pad) for batch in share]
+
+    def _held_out_part(self, batch: MicroBatch) -> torch.Tensor:
+        """[loss, own tokens, steps right, steps, wrong-labelled steps right, of those all]."""
+        held = [self._corpus.held_out[member] for member in batch]
+        made = tensors(batch, self._corpus.held_out, self._pad)
+        if not held:  # the others wait for this one's part of their weights
+            self.learner(Passed(made, self._device))
+            return torch.zeros(6, dtype=torch.float64)
+        verdicts = np.concatenate(
+            [one.verdicts + start for one, start in zip(held, made.starts, strict=False)]
         )
-        return out.logits, columns, labels
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted."""
-        return 0
-
-
-def arguments(
-    settings: TrainingSettings, steps: int, place: Place, folder: Path
-) -> TrainingArguments:
-    """The Trainer's own settings; what it decides by itself is switched off."""
-    learning, spread = settings.learning, settings.spread
-    if learning.precision == "auto":
-        raise ValueError("precision is decided before a training is created")
-    fsdp = spread.strategy == "fsdp"
-    sharding = {
-        "version": 2,
-        "state_dict_type": "SHARDED_STATE_DICT",
-        "activation_checkpointing": spread.gradient_checkpointing,
-    }
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=1,
-        learning_rate=learning.rate,
-        lr_scheduler_type=SCHEDULES[learning.schedule],
-        warmup_steps=round(learning.warm_up * steps),
-        weight_decay=learning.weight_decay,
-        adam_beta2=learning.beta2,
-        max_grad_norm=learning.clip,
-        optim="adamw_torch",
-        bf16=learning.precision == "bfloat16",
-        seed=learning.seed,
-        use_cpu=not place.gpu,
-        gradient_checkpointing=spread.gradient_checkpointing and not fsdp,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        fsdp=fsdp or None,
-        fsdp_config=sharding if fsdp else None,
-        ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-    )
+        labels = np.concatenate([one.labels for one in held])
+        asked = torch.from_numpy(np.searchsorted(made.places, verdicts - 1)).to(self._device)
+        sides = torch.tensor([self._corpus.yes, self._corpus.no], device=self._device)
+        loss, said = self.learner(Passed(made, self._device), asked, sides)
+        right = (said[:, 0] > said[:, 1]).cpu().numpy() == labels
+        sums = [
+            loss.item(), (made.targets != IGNORED).sum(), right.sum(), len(right),
+            right[~labels].sum(), (~labels).sum(),
+        ]  # fmt: skip
+        return torch.tensor([float(one) for one in sums], dtype=torch.float64)
 
 
-def _summed(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Summed cross entropy of the tokens that are learnt."""
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+def _optimizer(learner: Learner, learning: LearningSettings) -> torch.optim.Optimizer:
+    """AdamW in one kernel; biases and norms don't decay."""
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for held in learner.parameters():
+        sides[held.ndim > 1].append(held)
+    decays: Sequence[float] = (0.0, learning.weight_decay)
+    groups = [
+        {"params": side, "weight_decay": decay}
+        for side, decay in zip(sides, decays, strict=True)
+        if side
+    ]
+    return torch.optim.AdamW(groups, lr=learning.rate, betas=(0.9, learning.beta2), fused=True)
 
 
-def _only(items: list[Any]) -> Any:
-    """The one item of a batch of one."""
-    return items[0]
+def schedule(learning: LearningSettings, steps: int) -> Any:
+    """The share of the rate at an update, by transformers' schedules."""
+    from transformers import get_scheduler
+
+    nobody = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    warm_up = round(learning.warm_up * steps)
+    return get_scheduler(SCHEDULES[learning.schedule], nobody, warm_up, steps).lr_lambdas[0]

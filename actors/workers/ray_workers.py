@@ -17,12 +17,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported: a private cluster answers this user's token only.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Ray starts workers at niceness 15: an engine would wait for everything else on the machine.
-os.environ.setdefault("RAY_worker_niceness", "0")
-
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError

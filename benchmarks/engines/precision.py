@@ -19,25 +19,20 @@ import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig
 
 from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.vllm import VllmEngine
 from actors.machines.fitness import dtype_for, precision_for
 from actors.machines.machine import look
 from actors.models.facts import facts_of
-from actors.training.batches import Conversation, Corpus, StepPlan
-from actors.training.events import Place
-from actors.training.settings import LearningSettings, TrainingSettings
-from actors.training.trainer import StepTrainer, arguments
+from actors.training.settings import LearningSettings
+from benchmarks.training_speed import conversations, timed, tokens_of, trainer_of
 from demo.world import sample
 from storage.rows.records import Message
 
@@ -80,52 +75,18 @@ async def generated(model: str, rounds: int, asked: int, in_flight: int) -> Rate
 def trained(base: str, rounds: int, updates: int, threads: int) -> Rates:
     """Trained tokens per second (all of a conversation's), in each precision."""
     torch.set_num_threads(threads)
-    corpus = conversations(512, 250, 600, len(AutoTokenizer.from_pretrained(base)))
+    config = AutoConfig.from_pretrained(base)
+    corpus = conversations(512, 250, 600, config.vocab_size)
     rates: Rates = {precision: [] for precision in PRECISIONS}
     for number in range(-1, rounds):
         for precision in PRECISIONS:
             count = 2 if number < 0 else updates
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
             learning = LearningSettings(batch=16, rate=1e-4, packing=False, precision=precision)
-            tokens, seconds = train_once(model, corpus, learning, count, 1024, 4096)
+            with trainer_of(config, corpus, learning, 4096) as trainer:
+                tokens, seconds = timed(trainer, tokens_of(trainer, count), warm=0)
             if number >= 0:
                 rates[precision].append(tokens / seconds)
     return rates
-
-
-def train_once(
-    model: Any,
-    corpus: Corpus,
-    learning: LearningSettings,
-    updates: int,
-    row_tokens: int,
-    micro_tokens: int,
-) -> tuple[int, float]:
-    """The first updates of a training: (tokens of their conversations, seconds)."""
-    lengths = tuple(len(one.ids) for one in corpus.train)
-    plan = StepPlan(lengths, learning, row_tokens=row_tokens, micro_tokens=micro_tokens)
-    settings, place = TrainingSettings(learning=learning), Place(gpu=torch.cuda.is_available())
-    with tempfile.TemporaryDirectory() as folder:
-        given = arguments(settings, updates, place, Path(folder))
-        trainer = StepTrainer(model, given, plan, corpus, place, pad=0, callbacks=[])
-        began = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - began
-    return sum(lengths[i] for step in range(updates) for i in plan.members(step)), seconds
-
-
-def conversations(count: int, shortest: int, longest: int, vocabulary: int) -> Corpus:
-    """Conversations of random tokens: arithmetic does not read them."""
-    draw = np.random.default_rng(3)
-    made = []
-    for number in range(count):
-        size = int(draw.integers(shortest, longest + 1))
-        ids = draw.integers(4, vocabulary, size, dtype=np.int32)
-        own = np.ones(size, dtype=np.bool_)
-        verdicts = np.array([size - 2], dtype=np.int32)
-        labels = np.ones(1, dtype=np.bool_)
-        made.append(Conversation(f"p{number}", f"q{number}", ids, own, verdicts, labels))
-    return Corpus(tuple(made), (), {}, yes=1, no=2)
 
 
 def judged(rates: Mapping[Precision, list[float]], auto: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ family ends here as one message and one exit code, never as a traceback.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import sys
@@ -20,12 +19,11 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import options, verifier
-from launch.exits import INFRASTRUCTURE, failed
+from launch.cli import checking, looking, options, verifier
+from launch.exits import INFRASTRUCTURE, failed, no_way
+from launch.streams import flushed, give_up_output, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
-from storage.objects.opening import open_store
 from storage.runs.layout import DEFAULT_STORE
-from storage.runs.run import Run
 from workflows.runs.reading import store_url
 
 app = typer.Typer(
@@ -57,12 +55,13 @@ def build(
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.config import load
     from launch.verbs.runs.build import build_run
+    from workflows.inputs.places import resolved
 
     overrides = {
         "run": run,
         "store": store,
         "limit": limit,
-        "problems": str(Path(problems).resolve()) if problems else None,
+        "problems": resolved(Path.cwd(), problems) if problems else None,
     }
     build_run(load(config, **overrides), address, source)
 
@@ -111,8 +110,8 @@ def status(
     if watch:
         from launch.verbs.runs.watch import watch_run
 
-        return watch_run(_open(run, store), as_json)
-    found = run_status(_open(run, store))
+        return watch_run(options.opened(run, store), as_json)
+    found = run_status(options.opened(run, store))
     if as_json:
         _print_json(asdict(found))
     else:
@@ -125,7 +124,10 @@ def compare(
     store: options.Store = DEFAULT_STORE,
     truth: Annotated[
         Path | None,
-        typer.Option("--truth", help="JSON lines or Parquet: path_id, first_error (-1: none)."),
+        typer.Option(
+            "--truth",
+            help="JSON lines or Parquet: path_id, first_error (-1: none); or `marks`.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="PNG of quality against tokens.")
@@ -135,7 +137,7 @@ def compare(
     """Labels, cost and quality of runs, side by side."""
     from launch.verbs.runs.compare import compare_runs
 
-    compare_runs([_open(run, store) for run in runs], truth, plot, as_json)
+    compare_runs([options.opened(run, store) for run in runs], truth, plot, as_json)
 
 
 @app.command()
@@ -151,7 +153,7 @@ def audit(
     """Re-read every committed object and check it; exit code 3 where something is wrong."""
     from launch.verbs.runs.status import audit_run
 
-    if not audit_run(_open(run, store), as_json, replay):
+    if not audit_run(options.opened(run, store), as_json, replay):
         raise typer.Exit(3)
 
 
@@ -168,7 +170,7 @@ def texts(
     """Print rationales that were dropped, each with its reason."""
     from launch.verbs.runs.texts import show_dropped
 
-    show_dropped(_open(run, store), reason, limit, as_json)
+    show_dropped(options.opened(run, store), reason, limit, as_json)
 
 
 @app.command()
@@ -178,7 +180,7 @@ def sweep(
     """Remove data that no commit names, from a finished run."""
     from launch.verbs.runs.status import sweep_run
 
-    sweep_run(_open(run, store), as_json)
+    sweep_run(options.opened(run, store), as_json)
 
 
 @app.command()
@@ -190,70 +192,14 @@ def download(
     formats: Annotated[
         str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
     ] = "parquet",
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
+    ] = False,
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(_open(run, store), dest, view, formats.split(","))
-
-
-@app.command(name="exec")
-def execute(
-    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
-    as_json: options.Json = False,
-    wall: Annotated[float | None, typer.Option("--wall", help="Seconds it may take.")] = None,
-    memory: Annotated[int | None, typer.Option("--memory", help="MiB it may use.")] = None,
-) -> None:
-    """Run one script in the sandbox and say what happened."""
-    from launch.verbs.looking.execute import execute_file
-
-    raise typer.Exit(execute_file(file, as_json, wall, memory))
-
-
-@app.command()
-def grade(
-    audit: Annotated[
-        int,
-        typer.Option(
-            "--audit",
-            min=0,
-            help="Show so many pairs judged unequal whose numbers agree (standard error).",
-        ),
-    ] = 0,
-) -> None:
-    """Compare answers: JSON lines from standard input to standard output."""
-    from launch.verbs.looking.grade import grade_stream, show_audit
-    from workflows.answers.audit import Audit
-
-    seen = Audit(audit) if audit else None
-    totals = grade_stream(sys.stdin, sys.stdout, audit=seen)
-    if seen is not None:
-        show_audit(seen, totals, sys.stderr)
-
-
-@app.command()
-def stages(as_json: options.Json = False) -> None:
-    """List the stages that a road may have: role, what each reads, its settings."""
-    from launch.verbs.looking.stages import show_stages
-
-    show_stages(as_json)
-
-
-@app.command()
-def doctor(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Also check what this build needs.")
-    ] = None,
-    sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
-    from launch.verbs.looking.doctor import examine
-
-    if not examine(config, sandbox, as_json):
-        raise typer.Exit(2)
+    download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
 for verb in (
@@ -261,12 +207,17 @@ for verb in (
     verifier.score,
     verifier.evaluate,
     verifier.refine,
+    looking.why,
+    looking.show,
+    looking.browse,
+    checking.problems,
+    checking.grade,
+    checking.stages,
+    checking.prompts,
+    checking.doctor,
 ):
     app.command()(verb)
-
-
-def _open(run: str, store: str) -> Run:
-    return Run.open(open_store(store_url(store)), run)
+app.command(name="exec")(checking.execute)
 
 
 def _print_json(value: object) -> None:
@@ -277,6 +228,7 @@ def main() -> None:
     """Entry point of the `stepmill` command."""
     # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    usable_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -284,6 +236,7 @@ def run_command(arguments: list[str]) -> int:
     """Run one verb; every error becomes one message and an exit code."""
     try:
         outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+        flushed()
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
             typer.echo(f"stepmill: interrupted; the same command continues: {again}", err=True)
@@ -297,6 +250,10 @@ def run_command(arguments: list[str]) -> int:
         return failed(error, INFRASTRUCTURE)
     except StepmillError as error:
         return failed(error, INFRASTRUCTURE)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        give_up_output()  # whoever read has enough
         return 0
+    except OSError as error:
+        return no_way(error)

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from storage.objects.opening import open_store
+from storage.runs.run import Run as StoredRun
+from workflows.runs.reading import store_url
+
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 RunName = Annotated[str | None, typer.Option("--run", help="Name of the run.")]
@@ -56,3 +60,8 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the samples.")
 Url = Annotated[
     str | None, typer.Option("--url", help="OpenAI-compatible server that has the model.")
 ]
+
+
+def opened(run: str, store: str) -> StoredRun:
+    """The run of this name in a store. Raises NothingFound, ConfigurationError."""
+    return StoredRun.open(open_store(store_url(store)), run)

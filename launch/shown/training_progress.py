@@ -78,7 +78,12 @@ class TrainingProgress:
                     f"{values['median']:,} tokens (median; longest {values['longest']:,}), "
                     f"{values['held_out']:,} held out, {values.get('cut', 0):,} cut at a step, "
                     f"{dropped:,} dropped; {event.steps:,} updates"
+                    + _gib("; {} of a GPU expected", values.get("expected_bytes"))
                 )
+            case "finished":
+                peak = _gib("peak memory of a GPU {}", values.get("peak_bytes"))
+                if peak:
+                    self._line(peak + _gib(", {} expected", values.get("expected_bytes")))
             case "continued":
                 self._line(f"continues after update {event.step}")
             case "skipped":
@@ -126,3 +131,8 @@ class TrainingProgress:
         """One line of a log; on a terminal above the bar."""
         line = f"{time.strftime('%H:%M:%S')} [{self._name}] {text}"
         self._console.print(line, markup=False, soft_wrap=True)
+
+
+def _gib(text: str, size: int | None) -> str:
+    """A text with a size in it; nothing where there is none."""
+    return text.format(f"{size / (1 << 30):.1f} GiB") if size else ""

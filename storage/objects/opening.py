@@ -26,6 +26,10 @@ def open_store(url: str) -> ObjectStore:
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigurationError(f"store {url!r}: write file:/// and an absolute folder")
+        if parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"store {url!r}: name the folder itself, or write %23 for # and %3F for ?"
+            )
         return LocalStore.at(Path(unquote(parts.path)))
     if "://" in url:
         raise ConfigurationError(

@@ -66,6 +66,11 @@ class ObjectStore(Protocol):
 
 def check_key(key: str) -> str:
     """Return the key. Raises ValueError if it could lead out of the store's root."""
-    if not KEY.fullmatch(key) or any(part.strip(".") == "" for part in key.split("/")):
+    if not is_key(key):
         raise ValueError(f"not an object key: {key!r}")
     return key
+
+
+def is_key(key: str) -> bool:
+    """Whether a store could hold an object of that name."""
+    return bool(KEY.fullmatch(key)) and all(part.strip(".") for part in key.split("/"))

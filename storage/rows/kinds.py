@@ -106,6 +106,7 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
 
 
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
+GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
 PATHS = Rows(
     "sample",
     records.Path,
@@ -158,7 +159,7 @@ REFINED = Rows("refine", records.Response, of="response_id", part="item")
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
+        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
         AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED,
     )
 }  # fmt: skip

@@ -22,15 +22,16 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import ObjectStore, Put
+from storage.objects.store import ObjectStore, Put, is_key
 from storage.rows.parquet import EncodedShard, check_digest, encode_shard
 from storage.rows.records import Drop
 from storage.runs import layout
+from storage.runs.documents import parsed, read_as
 
 Record = TypeVar("Record")
 
@@ -214,16 +215,17 @@ def commit_bytes(commit: Commit) -> bytes:
 
 def commit_from(key: str, data: bytes) -> Commit:
     """Read what `commit_bytes` wrote. Raises ObjectCorrupt for anything else."""
+    body = parsed(key, data)
+    claimed = body.pop("digest", None)
     try:
-        body: dict[str, Any] = json.loads(data)
-        claimed = body.pop("digest")
         digest = hashlib.sha256(canonical_json(body)).hexdigest()
-        drops = tuple(Drop(**drop) for drop in body.pop("drops"))
-        commit = Commit(**body | {"drops": drops, "writer": Writer(**body["writer"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ObjectCorrupt(f"{key} is no commit: {error}") from error
+    except ValueError as error:
+        raise ObjectCorrupt(f"{key} is no commit: {error}") from None
+    commit = read_as(Commit, key, body)
     if digest != claimed:
         raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {digest}")
+    if not is_key(commit.data_key) or not commit.data_key.endswith(f"-{commit.sha256}.parquet"):
+        raise ObjectCorrupt(f"{key} names no data: {commit.data_key!r:.90}")
     return commit
 
 

@@ -12,13 +12,13 @@ already is never replaced.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, SpecMismatch
+from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.runs import layout
 from storage.runs.commits import Commit, canonical_json, put_content, settle
+from storage.runs.documents import parsed, read_as
 from storage.runs.run import Run, put_settled
 from storage.runs.specs import Difference
 
@@ -104,7 +104,4 @@ def _key(run: str) -> str:
 
 
 def _origin_from(key: str, data: bytes) -> Origin:
-    try:
-        return Origin(**json.loads(data))
-    except (ValueError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} does not say where the run comes from: {error}") from error
+    return read_as(Origin, key, parsed(key, data))

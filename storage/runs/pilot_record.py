@@ -7,14 +7,14 @@ Invariant: the record never changes, so status, card and every worker read the s
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from storage.errors import NothingFound, ObjectCorrupt
+from storage.errors import NothingFound
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed, read_as
 from storage.runs.layout import chain_key
 from storage.runs.run import put_settled
 
@@ -86,11 +86,7 @@ def pilot_record(store: ObjectStore, run: str) -> PilotRecord | None:
         data = store.get(key)
     except NothingFound:
         return None
-    try:
-        body = json.loads(data)
-        return PilotRecord(**body | {"gate": Gate(**body["gate"])})
-    except (ValueError, KeyError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} is no chain of a pilot: {error}") from error
+    return read_as(PilotRecord, key, parsed(key, data))
 
 
 def store_pilot_record(

@@ -9,7 +9,6 @@ name. `_SUCCESS.json` exists only if every shard of every stage is committed.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +39,7 @@ from storage.runs.commits import (
     read_commit,
     receipt_of,
 )
+from storage.runs.documents import parsed, read_as
 from storage.runs.specs import Spec, check_same
 
 Record = TypeVar("Record")
@@ -168,10 +168,10 @@ class Run:
         )
 
     def shards_of(self, stage: str) -> set[int]:
-        """The committed shards of a stage; one listing of the store."""
+        """The committed shards of a stage that are in its plan; one listing of the store."""
         prefix = layout.commit_prefix(self.name, self.check_stage(stage))
         shards = (layout.shard_of(entry.key) for entry in self.store.list(prefix))
-        return {shard for shard in shards if shard is not None}
+        return {shard for shard in shards if shard is not None and shard < self.spec.plan.shards}
 
     def commit(self, stage: str, shard: int) -> Commit:
         """The commit of a shard. Raises NothingFound if it is not committed."""
@@ -296,12 +296,7 @@ def sum_receipts(receipts: Iterable[Receipt]) -> StageTotals:
 
 def success_from(key: str, data: bytes) -> Success:
     """Read what `finish` wrote. Raises ObjectCorrupt for anything else."""
-    try:
-        body: dict[str, Any] = json.loads(data)
-        totals = {stage: StageTotals(**part) for stage, part in body.pop("totals").items()}
-        return Success(**body | {"totals": totals})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ObjectCorrupt(f"{key} is not what `finish` writes: {error}") from error
+    return read_as(Success, key, parsed(key, data))
 
 
 def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -16,6 +17,7 @@ from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
 from storage.rows.kinds import ROAD, stage_rows
 from storage.rows.schemas import resumed_version, schema_versions
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed, read_as
 
 Item = TypeVar("Item")
 
@@ -23,6 +25,9 @@ FORMAT = 1
 """Version of the run's layout and of spec.json."""
 ENGINES = "engines"
 """The key of a configuration under which each role's engine is recorded."""
+MOST_STAGES, MOST_SHARDS = 100, 10_000_000
+"""More than any run has, and few enough to count."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 UNRECORDED = {
     "configuration.stages.heal": "false",
     "configuration.refine.heal": "false",
@@ -108,15 +113,31 @@ class Spec:
     def from_json(cls, key: str, data: bytes) -> Spec:
         """Read what `to_json` wrote."""
         try:
-            body: dict[str, Any] = json.loads(data)
+            body = parsed(key, data)
             if body["format"] != FORMAT:
                 raise ConfigurationError(
-                    f"{key} has format {body['format']}, this program knows {FORMAT}"
+                    f"{key} has format {body['format']!r:.20}, this program knows {FORMAT}"
                 )
-            plan = ShardPlan(**body.pop("plan"))
-            return cls(**body | {"plan": plan, "stages": tuple(body["stages"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ObjectCorrupt(f"{key} is no spec: {error}") from error
+            spec = read_as(cls, key, body)
+        except KeyError as error:
+            raise ObjectCorrupt(f"{key} is no spec: it has no {error}") from None
+        if newer := body.keys() - asdict(spec).keys():
+            raise ConfigurationError(
+                f"{key} was written by a newer version, which is needed to read it: "
+                f"it has {min(newer)!r:.60}"
+            )
+        if not 0 < len(spec.stages) <= MOST_STAGES or not all(map(NAME.fullmatch, spec.stages)):
+            raise ObjectCorrupt(f"{key} is no spec: its stages are {spec.stages!r:.90}")
+        if spec.plan.shards > MOST_SHARDS:
+            raise ObjectCorrupt(f"{key} is no spec: it plans {spec.plan.shards:,} shards")
+        return spec
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A part of the configuration, empty where it was not recorded. Raises ObjectCorrupt."""
+        part = self.configuration.get(name, {})
+        if not isinstance(part, dict):
+            raise ObjectCorrupt(f"the spec's configuration is damaged: {name} is {part!r:.60}")
+        return part
 
 
 class Difference(NamedTuple):

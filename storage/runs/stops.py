@@ -26,7 +26,7 @@ def stop_reason(run: Run) -> str | None:
     """Why the run stopped; None if it did not stop or went on since."""
     try:
         return str(json.loads(run.store.get(stopped_key(run.name)))["reason"])
-    except (NothingFound, ValueError, KeyError, TypeError):
+    except (NothingFound, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -32,12 +32,12 @@ import yaml
 from botocore.exceptions import ClientError
 from markdown_it import MarkdownIt
 
-from actors.engines.completions_api import BadAnswer
-from actors.engines.completions_api import read_answer as read_reply
 from actors.engines.contract import Chat, Completion, Reply, Sampling
-from actors.engines.healing import Healed
+from actors.engines.healing import Healed, uncut_by
 from actors.engines.rendering import ChatRenderer
 from actors.engines.scripted import ScriptedEngine
+from actors.engines.served.completions_api import BadAnswer
+from actors.engines.served.completions_api import read_answer as read_reply
 from actors.engines.token_ids import Spelling
 from actors.grading.pool import Grader
 from actors.sandbox.contract import Execution, Limits, Request, SandboxSettings, Verdict
@@ -513,7 +513,7 @@ def _step_header_boundary(given: Mapping[str, Any], expected: Mapping[str, Any])
     for name in named:
         tokenizer = TOKENIZERS[name]()
         spell = Spelling(tokenizer).ids
-        engine = Healed(ScriptedEngine(script), spell)
+        engine = Healed(ScriptedEngine(script), uncut_by(spell))
         asyncio.run(engine.generate(Chat((), given["prefill"]), Sampling()))
         last = tokenizer.decode(spell(asked.pop())[-1:])
         assert last == expected["prompt_ends_with_token"], name

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import web
 
+import actors.engines.served.server
 from actors.engines.contract import Chat, EngineSettings, Sampling
-from actors.engines.endpoint import EndpointEngine
 from actors.engines.rendering import ChatRenderer
+from actors.engines.served.endpoint import EndpointEngine
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 from storage.rows.records import Message
 
@@ -115,8 +116,8 @@ class Server:
             kind="endpoint", model="m", url=f"http://127.0.0.1:{port}/v1/",
             **({"retries": 2, "timeout_s": 60.0, "part": 4} | more),
         )  # fmt: skip
-        session = ClientSession(timeout=ClientTimeout(total=settings.timeout_s))
-        engine = EndpointEngine(session, ChatRenderer(Words()), settings, sleep=self.pause)
+        link = actors.engines.served.server.Server(settings, sleep=self.pause)
+        engine = EndpointEngine(link, ChatRenderer(Words()), settings)
         try:
             yield engine
         finally:
@@ -179,7 +180,7 @@ async def test_pauses_grow_are_jittered_and_honour_retry_after() -> None:
     server = Server(status(503, "", **{"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}), good)
     async with server.engine() as engine:
         await engine.generate(CHAT, Sampling())
-    assert server.pauses == [30.0], "never longer than the longest pause"
+    assert server.pauses == [600.0], "never longer than the longest wish"
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 422])
@@ -236,6 +237,7 @@ async def test_samples_are_put_in_the_order_of_their_indices() -> None:
     [
         pytest.param({"stop_reason": "b"}, "b", id="named"),
         pytest.param({"stop_reason": None}, None, id="end_of_turn"),
+        pytest.param({"matched_stop": "b", "stop_reason": None}, "b", id="named_as_sglang_does"),
         pytest.param({"stop_reason": 7}, None, id="a_token"),
         pytest.param({"finish_reason": "length", "stop_reason": None}, None, id="cut"),
     ],
@@ -247,6 +249,14 @@ async def test_the_stop_string_is_the_one_the_server_names(
     async with server.engine() as engine:
         reply = await engine.generate(CHAT, Sampling(stop=("a", "b")))
     assert reply.completions[0].stop_string == stop_string
+
+
+async def test_a_stop_string_that_is_named_and_not_kept_is_kept_here() -> None:
+    named = {"index": 0, "text": "a ", "finish_reason": "stop", "matched_stop": "b"}
+    server = Server(says({"choices": [named]}))
+    async with server.engine() as engine:
+        reply = await engine.generate(CHAT, Sampling(stop=("b",), include_stop=True))
+    assert (reply.completions[0].text, reply.completions[0].stop_string) == ("a b", "b")
 
 
 async def test_a_text_that_may_have_lost_its_stop_string_is_no_reply() -> None:
@@ -273,7 +283,7 @@ async def test_tokens_are_counted_here_where_the_server_does_not_count_per_sampl
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"url": None}, "needs a `url`"),
+        ({"url": None}, "needs the `url`"),
         ({"url": "http://x", "api_key_env": "STEPMILL_NO_SUCH_KEY"}, "STEPMILL_NO_SUCH_KEY"),
     ],
 )

@@ -1,36 +1,36 @@
-"""One contract, three backends: scripted, vLLM in process, and a real `vllm serve`."""
+"""One contract, six backends: scripted, vLLM in process, a real `vllm serve` by its completions and
+by its chat route, and stand-ins for chat servers that lack much (`tests.support.chat_server`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
 
 from actors.engines.contract import Chat, Engine, EngineSettings, Reply, Sampling
-from actors.engines.endpoint import EndpointEngine
 from actors.engines.scripted import ScriptedEngine
+from actors.engines.served.capabilities import Capabilities
+from actors.engines.served.chat import ChatEngine
+from actors.engines.served.endpoint import EndpointEngine
 from actors.engines.vllm import VllmEngine
 from storage.errors import EngineFailed, ItemError
 from storage.rows.records import Message
+from tests.support.chat_server import FULL, LLAMA, ChatServer, Manner
+from tests.support.served_model import served
 from tests.support.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 CONTEXT = 512
 GREEDY = Sampling(max_tokens=24, temperature=0.0)
-STARTED_WITHIN_S = 300.0
 SCRIPT = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho " * 3
 )
@@ -79,58 +79,8 @@ async def vllm_engine(model: Path) -> AsyncIterator[VllmEngine]:
 @pytest.fixture(scope="module")
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real `vllm serve`; the URL of its API once it is healthy."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    environment = os.environ | {
-        "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "vllm.entrypoints.openai.api_server",  # what `vllm serve` runs
-                "--model",
-                str(model),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--dtype",
-                "float32",
-                "--served-model-name",
-                "tiny",
-                "--enforce-eager",
-                "--no-enable-chunked-prefill",  # seeds and chunks: see actors.engines.vllm_core
-            ],
-            env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            asyncio.run(healthy(f"http://127.0.0.1:{port}/health", process, log))
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                started = psutil.Process(process.pid).children(recursive=True)
-                process.terminate()
-                _, left = psutil.wait_procs([psutil.Process(process.pid), *started], 30)
-                for one in left:
-                    one.kill()
-            process.wait()
-
-
-async def healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + STARTED_WITHIN_S
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < end and process.poll() is None:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            await asyncio.sleep(0.2)
-    raise AssertionError(f"vllm serve did not start:\n{log.read_text()[-3000:]}")
+    with served(model, "tiny", tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 def endpoint_settings(server: str, model: Path) -> EngineSettings:
@@ -152,19 +102,55 @@ async def endpoint_engine(server: str, model: Path) -> AsyncIterator[EndpointEng
     await engine.close()
 
 
+def chat_settings(server: str, **more: object) -> EngineSettings:
+    return EngineSettings(
+        kind="chat", url=server, part=3, max_in_flight=32, retries=1, **more,
+    )  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chat_engine(server: str) -> AsyncIterator[ChatEngine]:
+    engine = await ChatEngine.open(chat_settings(server, model="tiny"))
+    yield engine
+    await engine.close()
+
+
+async def stand_in(manner: Manner) -> AsyncIterator[ChatEngine]:
+    async with ChatServer(manner, script, context=CONTEXT).serving() as url:
+        engine = await ChatEngine.open(chat_settings(url, model="m"))
+        yield engine
+        await engine.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def full_engine() -> AsyncIterator[ChatEngine]:
+    async for engine in stand_in(FULL):
+        yield engine
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def llama_engine() -> AsyncIterator[ChatEngine]:
+    async for engine in stand_in(LLAMA):
+        yield engine
+
+
 @pytest.fixture(
     scope="module",
     params=[
         "scripted",
+        "full",
+        "llama",
         pytest.param("vllm", marks=pytest.mark.engine),
         pytest.param("endpoint", marks=pytest.mark.engine),
+        pytest.param("chat", marks=pytest.mark.engine),
     ],
 )
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "scripted":
         limits = EngineSettings(kind="scripted", part=3, max_in_flight=32, max_model_len=CONTEXT)
         return Backend(ScriptedEngine(script, limits), real=False)
-    return Backend(request.getfixturevalue(f"{request.param}_engine"), real=True)
+    real = request.param not in ("full", "llama")
+    return Backend(request.getfixturevalue(f"{request.param}_engine"), real)
 
 
 async def texts(engine: Engine, asked: Chat, sampling: Sampling) -> list[str]:
@@ -293,7 +279,7 @@ async def test_a_cancelled_caller_leaves_room_for_the_others(backend: Backend) -
 
 @pytest.mark.engine
 async def test_both_real_backends_write_what_transformers_writes(
-    vllm_engine: VllmEngine, endpoint_engine: EndpointEngine, model: Path
+    vllm_engine: VllmEngine, endpoint_engine: EndpointEngine, chat_engine: ChatEngine, model: Path
 ) -> None:
     """Greedy texts over several prompts, prefill included: one prompt, one tokenization."""
     import torch
@@ -311,18 +297,21 @@ async def test_both_real_backends_write_what_transformers_writes(
         expected = tokenizer.decode(
             written[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        for engine in (vllm_engine, endpoint_engine):
+        for engine in (vllm_engine, endpoint_engine, chat_engine):
             assert await texts(engine, asked, GREEDY) == [expected]
 
 
 @pytest.mark.engine
 async def test_the_real_backends_agree_on_sampled_texts_and_log_probabilities(
-    vllm_engine: VllmEngine, endpoint_engine: EndpointEngine
+    vllm_engine: VllmEngine, endpoint_engine: EndpointEngine, chat_engine: ChatEngine
 ) -> None:
     wanted = Sampling(n=4, max_tokens=16, seed=77, top_p=0.9, top_k=20, logprobs=3)
     ours = await vllm_engine.generate(chat(), wanted)
-    theirs = await endpoint_engine.generate(chat(), wanted)
-    for one, other in zip(ours.completions, theirs.completions, strict=True):
+    served = [await engine.generate(chat(), wanted) for engine in (endpoint_engine, chat_engine)]
+    pairs = [
+        pair for theirs in served for pair in zip(ours.completions, theirs.completions, strict=True)
+    ]
+    for one, other in pairs:
         assert (one.text, one.finish_reason, one.tokens) == (
             other.text, other.finish_reason, other.tokens,
         )  # fmt: skip
@@ -366,6 +355,19 @@ async def refuses_when_closed(engine: Engine) -> None:
     await engine.close()
     with pytest.raises(EngineFailed):
         await engine.generate(chat("after the end"), GREEDY)
+
+
+@pytest.mark.engine
+async def test_a_closed_chat_engine_refuses_and_closes_twice(server: str) -> None:
+    await refuses_when_closed(await ChatEngine.open(chat_settings(server, model="tiny")))
+
+
+@pytest.mark.engine
+async def test_all_that_vllm_can_do_is_found(chat_engine: ChatEngine) -> None:
+    assert chat_engine.found == Capabilities(
+        many=True, takes_seed=True, seed=True, takes_more=True, top_k=True, stops="named",
+        logprobs=20, continues="continue_final_message", thoughts=True, blanks=True, usage=True,
+    )  # fmt: skip
 
 
 @pytest.mark.engine

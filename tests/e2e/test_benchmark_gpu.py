@@ -12,7 +12,8 @@ from benchmarks.shapes import SHAPES
 
 TINY = {
     "shape": "tiny", "base": "tiny", "problems": 2, "shard-size": 1, "paths": 1, "solutions": 1,
-    "in-flight": 16, "context": 8192, "updates": 1, "row-tokens": 256, "micro-tokens": 512,
+    "in-flight": 16, "context": 8192, "updates": 1, "batch": 2, "micro-tokens": 512,
+    "shortest": 50, "longest": 200,
 }  # fmt: skip
 
 

@@ -58,10 +58,10 @@ async def test_a_problem_with_an_unusual_reference_is_left_out_counted_and_the_r
     stage = run_status(build.run).stages[0]
     assert (stage.rows, stage.drops) == (3, {"unusual_answer": 1})
     (drop,) = [drop for commit in build.run.commits("problems") for drop in commit.drops]
-    assert (drop.item, drop.detail[:10]) == ("odd", "problem 2:")
+    assert (drop.item, drop.detail[:13]) == ("odd", "line 2 (odd):")
     strict = dataclasses.replace(config.stages.answers, unusual="refuse")
     stages = dataclasses.replace(config.stages, answers=strict)
-    with pytest.raises(InputError, match=r"problem 2 \(odd\)"):
+    with pytest.raises(InputError, match=r"line 2 \(odd\)"):
         start_run(dataclasses.replace(config, stages=stages), build.run.store, None)
 
 

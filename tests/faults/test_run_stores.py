@@ -133,6 +133,6 @@ def test_where_time_is_read_no_decision_about_data_depends_on_it() -> None:
     }
     allowed = {
         "storage/objects/local.py",  # the age of a killed writer's leftovers, never of an object
-        "actors/engines/endpoint.py",  # a server's Retry-After date, bounded by our own pauses
+        "actors/engines/served/server.py",  # a Retry-After date, bounded by our own pauses
     }
     assert found <= allowed

@@ -36,6 +36,14 @@ def test_the_job_is_the_same_build_with_paths_as_the_cluster_sees_them(tmp_path:
         submission_of(folder / "build.yaml", config, [], tmp_path / "elsewhere")
 
 
+def test_what_lies_in_a_bucket_does_not_go_along_and_given_solutions_do(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    config = load(folder / "build.yaml", problems="s3://b/p.jsonl", solutions="given.jsonl")
+    job = submission_of(folder / "build.yaml", config, [], folder)
+    assert job.entrypoint.endswith("--problems s3://b/p.jsonl")
+    assert [name for name in job.excludes if name.startswith("!")] == ["!given.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("status", "driver", "code"),
     [

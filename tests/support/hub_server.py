@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests[self.command, path] += 1
-        parts = path.strip("/").split("/")
+        parts = path.strip("/").removeprefix("datasets/").split("/")
         if path == "/":
             return self._send(200, b"the hub")
         if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if parts[0] != "api":
             return self._file(commit, files, "/".join(asked[4:]))
         if asked[2:3] == ["tree"]:
-            return self._json([_listed(path, data) for path, data in files.items()])
+            return self._json(_tree(files, "/".join(asked[4:]), "recursive=True" in self.path))
         self._json({"id": name, "sha": commit, "siblings": [{"rfilename": path} for path in files]})
 
     def _file(self, commit: str, files: Mapping[str, bytes], path: str) -> None:
@@ -123,6 +123,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(data)
+
+
+def _tree(files: Mapping[str, bytes], below: str, recursive: bool) -> list[dict[str, Any]]:
+    """What lies below a folder of a commit: its files, or all files and no folders."""
+    inside = {
+        path: data for path, data in files.items() if path.startswith(f"{below}/" * bool(below))
+    }
+    if recursive:
+        return [_listed(path, data) for path, data in inside.items()]
+    rest = {path: path[len(below) + bool(below) :] for path in inside}
+    folders = {
+        below + "/" * bool(below) + name.partition("/")[0] for name in rest.values() if "/" in name
+    }
+    here = [_listed(path, inside[path]) for path, name in rest.items() if "/" not in name]
+    return here + [
+        {"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders
+    ]
 
 
 def _listed(path: str, data: bytes) -> dict[str, Any]:

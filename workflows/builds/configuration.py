@@ -13,8 +13,8 @@ build has follows from its input and settings, before anything is made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import WrapValidator
@@ -24,15 +24,20 @@ from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive
 from storage.errors import ConfigurationError
-from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows
+from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
 from workflows.answers import check_reference
+from workflows.formats import prompts
+from workflows.formats.prompt_files import check_texts, digest_of
+from workflows.formats.templates import used_by
+from workflows.inputs.given import read_given
 from workflows.inputs.problems import checked_problems
+from workflows.inputs.shapes import Columns
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.starting import planned
-from workflows.settings import EstimateSettings, StageSettings
+from workflows.settings import EstimateSettings, LeaveOutSettings, StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage
 from workflows.stages.own_settings import validated_settings
@@ -70,7 +75,17 @@ class BuildConfig(RunConfig):
     takes: ClassVar[Rows[Problem]] = PROBLEMS
 
     problems: str
-    """JSON lines or Parquet file with problem_id, problem, answer; relative to this file."""
+    """File of problems, relative to this file: JSON lines, JSON, CSV, TSV or Parquet, also .gz or
+    .zst; a folder or pattern of such files; s3://BUCKET/KEY; hf://datasets/NAME (docs/problems.md).
+    """
+    columns: Columns = field(default_factory=dict)
+    """What the columns are called where they have none of the known names: `{problem: question,
+    answer: gold}`. Without an answer it is the last box of `reference_solution`."""
+    leave_out: LeaveOutSettings = field(default_factory=LeaveOutSettings)
+    solutions: str | None = None
+    """File of solutions that exist already, in the forms that `problems` may have: ProcessBench,
+    PRM800K, or `problem` (or problem_id) with `steps` or `solution`. They take the place of what
+    `sample` would ask the policy for, which then needs no model (docs/problems.md)."""
     limit: Positive | None = None
     """Take only the first so many problems."""
     shard_size: Positive = 64
@@ -79,6 +94,9 @@ class BuildConfig(RunConfig):
     stages: Annotated[StageSettings, WrapValidator(validated_settings)] = field(
         default_factory=StageSettings
     )
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Folder of prompts to ask in the place of ours, NAME.jinja each (`stepmill prompts` lists them
+    and writes today's); relative to this file. The run keeps their texts."""
     format: Literal[1] = 1
     """Version of this file's format."""
 
@@ -98,6 +116,11 @@ class BuildConfig(RunConfig):
         return self.stages
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """`prompts`."""
+        return self.prompts
+
+    @property
     def heal(self) -> bool:
         """`stages.heal`."""
         return self.stages.heal
@@ -112,7 +135,8 @@ class BuildConfig(RunConfig):
         """
         stages = asdict(self.stages)
         del stages["answers"]["unusual"]
-        return {
+        digests = {name: digest_of(text) for name, text in self.prompts.items()}
+        return ({"prompts": digests} if digests else {}) | {
             "limit": self.limit,
             "stages": stages,
             "sandbox_limits": asdict(self.sandbox.limits),
@@ -120,18 +144,32 @@ class BuildConfig(RunConfig):
         }
 
     def read_input(self) -> Given:
-        """The problems, where the settings can do with them.
+        """The problems, and the solutions that are given. Raises InputError for a bad file."""
+        checked = checked_problems(
+            self.problems,
+            self.limit,
+            check_reference,
+            self.stages.answers.unusual,
+            columns=self.columns,
+            leave_out=self.leave_out,
+        )
+        if self.solutions is None:
+            return Given(checked.problems, checked.dropped, checked.said)
+        read = read_given(self.solutions, checked.problems)
+        said = (*checked.said, read.said)
+        return Given(checked.problems, checked.dropped, said, read.by_problem)
 
-        Raises InputError for a bad file and ConfigurationError for settings that contradict each
-        other, the road or the problems.
+    def check_input(self, given: Given) -> None:
+        """Refuse settings that contradict each other, the road or the problems.
+
+        Raises ConfigurationError.
         """
         check_settings(self.stages)
-        unusual = self.stages.answers.unusual
-        checked = checked_problems(Path(self.problems), self.limit, check_reference, unusual)
+        check_prompts(self)
+        if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
+            raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:
-            stage.check_input(self.stages, checked.problems)
-        said = [f"dropped as {one.reason}: {one.item} ({one.detail})" for one in checked.dropped]
-        return Given(checked.problems, checked.dropped, said)
+            stage.check_input(self.stages, given.rows)
 
     def with_pilot(
         self, begun: Run | None, source: Run | None = None
@@ -161,6 +199,7 @@ class BuildConfig(RunConfig):
         per_problem = sample.correct + sample.incorrect
         if sample.select == "all":
             per_problem = sample.first_round
+        given = (GIVEN.stage,) if self.solutions else ()
         problems = -int(-MARGIN * estimate.pilot_paths // per_problem)
         pilot = replace(
             self,
@@ -170,7 +209,7 @@ class BuildConfig(RunConfig):
             sandbox=SandboxSettings(),
             stages=StageSettings(
                 seed=self.stages.seed,
-                road=(PATHS.stage, ROLLOUTS.stage),
+                road=(*given, PATHS.stage, ROLLOUTS.stage),
                 sample=sample,
                 answers=self.stages.answers,
                 estimate=EstimateSettings(
@@ -201,6 +240,31 @@ def check_settings(settings: StageSettings) -> None:
         raise ConfigurationError(
             f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
         )
+
+
+def check_prompts(config: BuildConfig) -> None:
+    """Refuse prompts that can't be asked, or that settings say otherwise.
+
+    Raises ConfigurationError.
+    """
+    check_texts(config.prompts)
+    stages, usual = config.stages, StageSettings()
+    twice = (
+        (prompts.SOLVER, "sample", stages.sample.system != usual.sample.system),
+        (prompts.RATIONALE_WRITER, "rationalize", stages.rationalize.system is not None),
+    )
+    for prompt, stage, said in twice:
+        if said and prompt.name in config.prompts:
+            raise ConfigurationError(
+                f"`stages.{stage}.system` and the prompt {prompt.name} say the same: leave one out"
+            )
+    for name in ("critique", "resolve", "align", "meta", "merge"):
+        for seen in ("answer", "reference_solution"):
+            text = config.prompts.get(name)
+            if seen in stages.judge.sees and text is not None and seen not in used_by(text):
+                raise ConfigurationError(
+                    f"`prompts`: {name}.jinja does not show `{seen}`, which `stages.judge.sees`"
+                )
 
 
 def _exact(run: Run) -> bool:

@@ -110,9 +110,10 @@ def _reached(
     return None if group in elsewhere else INPUT_STAGE
 
 
+_PROMPTS = "configuration.prompts."
 _OF_STAGES = ("image_digest", "configuration.sandbox_limits.", "models.", "configuration.engines.",
-              "schemas.")  # fmt: skip
-"""Fields that are of those stages that run code, ask a model or make such rows."""
+              "schemas.", _PROMPTS)  # fmt: skip
+"""Fields that are of those stages that run code, ask a model or a prompt, or make such rows."""
 
 
 def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
@@ -125,6 +126,8 @@ def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
         return stage.runs_code
     if field.startswith(("models.", "configuration.engines.")):
         return stage.role == field.removeprefix("configuration.").split(".")[1]
+    if field.startswith(_PROMPTS):
+        return field.removeprefix(_PROMPTS) in stage.asks
     return field == f"schemas.{kind_of(stage.rows.record)}"
 
 

@@ -49,7 +49,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
 
     Raises InfrastructureError.
     """
-    limits = Limits(**run.spec.configuration.get("sandbox_limits", {}))
+    limits = Limits(**run.spec.section("sandbox_limits"))
     output_chars = int(_rationalize(run, "output_chars"))
     box = sandbox or open_sandbox(SandboxSettings(limits=limits))
     rows = blocks = 0
@@ -82,7 +82,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
 
 def _rationalize(run: Run, name: str) -> Any:
     """A setting of `rationalize`, as the run's spec has it."""
-    found: Mapping[str, Any] = run.spec.configuration.get("stages", {}).get(RATIONALES.stage, {})
+    found: Mapping[str, Any] = run.spec.section("stages").get(RATIONALES.stage, {})
     return found.get(name, getattr(RationalizeSettings(), name))
 
 

@@ -19,7 +19,7 @@ from actors.stopping import anywhere, awaitable
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import REFINING, SCORING
+from storage.rows.kinds import PROBLEMS, REFINING, SCORING
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
@@ -31,8 +31,8 @@ from workflows.builds.derive import (
     take_over,
 )
 from workflows.refinement.run import RefineConfig
-from workflows.runs.checks import check_problems, probed_store, require
-from workflows.runs.configuration import RunConfig
+from workflows.runs.checks import Finding, attempt, probed_store, require
+from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.reading import validated
@@ -67,7 +67,9 @@ def build(
     name = source or (before.run if before else None)
     with Site(config.cluster, address, listener) as site:
         if name is None:
-            return run_at(site, config, None, check_problems(config.problems))
+            read: list[Given] = []
+            found = check_files(config, read)
+            return run_at(site, config, read[0] if read else None, found)
         return _derived(site, config, store, begun, name)
 
 
@@ -97,6 +99,20 @@ def resume(
     with Site(config.cluster, address, listener) as site:
         _take_over(run, config, site)
         return continue_at(site, run, config)
+
+
+def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
+    """Whether problems and solutions can be read; appends them to `read`."""
+
+    def look() -> str:
+        given = config.read_input()
+        if read is not None:
+            read.append(given)
+        left_out = f", {len(given.drops):,} left out" if given.drops else ""
+        solved = f", {len(given.solutions):,} with solutions" if given.solutions else ""
+        return f"{len(given.rows):,} in {config.problems}{left_out}{solved}"
+
+    return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
 
 
 def _derived(

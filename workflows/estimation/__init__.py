@@ -1,1 +1,1 @@
-"""How many rollouts a state gets, and what they say of it."""
+"""How many rollouts a state gets, and the estimate of its success probability."""

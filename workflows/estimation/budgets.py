@@ -1,21 +1,21 @@
 """Rollouts where labels are in doubt: allocation by the posterior of each label.
 
-    two_round      K/4 in every state, then up to K in the states of uncertain labels
-    adaptive       a batch in every state, then a batch at a time in the states of uncertain
-                   labels, until each label is decided or its states have cap * K
-    first_success  batches until one rollout is right or K are made: for hard labels only
-    binary_search  the same in the middle of what is not known yet of a wrong path (OmegaPRM)
+    two_round      K/4 in every state; then up to K in the states of uncertain labels.
+    adaptive       A batch in every state; then a batch at a time in the states of uncertain
+                   labels, until each label is decided or its states have cap * K.
+    first_success  Batches until one rollout is right or K are made: for hard labels only.
+    binary_search  The same in the middle state of the unknown part of a wrong path (OmegaPRM).
 
-A label is decided once the chance of its being the wrong one is at most `delta`. States are
-entered from left to right, and none after a state that is certainly dead (`CERTAINLY_DEAD`):
-labels beyond it are wrong whatever more rollouts said. A state without success that looks dead is
-rolled out until it is certainly so or complete, which ends the path as it does under `exact`
+A label is decided once it is wrong with a chance of at most `delta`. States are rolled out from
+left to right, up to the first certainly dead one (`CERTAINLY_DEAD`): all labels beyond it are
+wrong. A state without success that looks dead gets rollouts until it is certainly dead or
+complete. A complete one ends the path as it does under `exact`
 (`workflows.estimation.posterior.believe_by_rule`). State 0 has its K rollouts before any of this,
 since all paths of a problem share them.
 
-Invariant: what is asked next is pure in the chain, the settings and the counts so far, so that a
-repeated shard asks for the same rollouts. `decide` is the rule for many paths at once; a budget
-asks it about one.
+Invariant: the next request depends only on the chain, the settings and the counts so far, so a
+repeated shard requests the same rollouts. `decide` is the rule for many paths at once; a budget
+calls it for a single path.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from workflows.estimation.posterior import (
 from workflows.settings import SMOOTHED, EstimateSettings, LabelSettings
 
 HARD_ONLY = frozenset({"first_success", "binary_search"})
-"""Budgets that know only whether MC > 0."""
+"""Budgets that find out only whether MC > 0."""
 DELTA: Mapping[str, float] = {"two_round": 0.25, "adaptive": 0.1}
-"""What `delta` is where it is not set, chosen on `benchmarks/labels/label_worlds.py`."""
+"""Default `delta` per budget, chosen with `benchmarks/labels/label_worlds.py`."""
 
 
 def decide(
     beliefs: Beliefs, k: Integers, settings: EstimateSettings, labels: LabelSettings
 ) -> Integers:
-    """(B, S) further rollouts per state under `two_round` or `adaptive`; `k` is (B,).
+    """(B, S) further rollouts per state under `two_round` or `adaptive`; `k` is K per path, (B,).
 
-    `beliefs` are `believed` ones. A path whose row is 0 is done. One with a state that looks dead
-    has that state topped up; one that has still to enter a state enters it. Otherwise each
-    uncertain label t has one of its states t and t + 1 topped up: of those that may have more, the
-    one whose success probability is known worse relative to itself, as a ratio feels it.
+    `beliefs` come from `believed`. A row of zeros means that the path is done. A state that looks
+    dead gets its rollouts first, then the next state without any. Otherwise each uncertain label
+    t adds rollouts to state t or t + 1: to the one below its limit whose success probability has
+    the larger relative deviation, since a label is a ratio of the two.
     """
     seen = beliefs.seen
     there = np.arange(seen.n.shape[1]) < seen.steps[:, None]
@@ -75,17 +75,17 @@ def decide(
     touched[:, 1:] |= (uncertain & after)[:, :-1]
     touched = np.where(waits, open_end, touched & ~entered.any(axis=1, keepdims=True))
     more = left if two_round else np.minimum(left, settings.batch)
-    asked: Integers = np.where(entered, first[:, None], 0) + np.where(touched, more, 0)
-    return asked
+    further: Integers = np.where(entered, first[:, None], 0) + np.where(touched, more, 0)
+    return further
 
 
 def believed(chain: Chain, seen: Observed, k: Integers, settings: EstimateSettings) -> Beliefs:
-    """What is believed of paths under way, for `decide`."""
+    """Beliefs about paths that are still being rolled out, for `decide`."""
     return believe_by_rule(chain, seen, _complete(k, settings))
 
 
 def _complete(k: Integers, settings: EstimateSettings) -> Integers:
-    """(B,): rollouts that a state without success is to have: K, or the cap where that is less."""
+    """(B,): rollouts that complete a state without success: K, or the cap if that is smaller."""
     if settings.mc_budget == "two_round":
         return k
     capped: Integers = np.minimum(k, np.ceil(k * settings.cap).astype(np.int64))
@@ -98,7 +98,7 @@ def delta_of(settings: EstimateSettings) -> float:
 
 
 def _next_state(beliefs: Beliefs, there: Flags) -> Flags:
-    """(B, S): the first state without rollouts, unless the one before it is certainly dead."""
+    """(B, S): the first state without rollouts, unless the state before it is certainly dead."""
     missing: Flags = (beliefs.seen.n == 0) & there
     first: Flags = missing & (np.cumsum(missing, axis=1) == 1)
     first[:, 1:] &= beliefs.dead[:, :-1] < CERTAINLY_DEAD
@@ -109,7 +109,7 @@ class PosteriorBudget(FixedBudget):
     """`two_round` and `adaptive`."""
 
     def __init__(self, settings: EstimateSettings, labels: LabelSettings, chain: Chain) -> None:
-        """`labels` says which labels have to be decided."""
+        """`labels`: the label rule, which says when a label is decided."""
         super().__init__(settings)
         self._labels = labels
         self._chain = chain
@@ -117,33 +117,31 @@ class PosteriorBudget(FixedBudget):
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
     ) -> tuple[Want, ...]:
-        """Rollouts to make next for a path; its own end is evidence about its last state."""
+        """Rollouts to make next for a path. Its own answer is evidence about its last state."""
         seen, whole = Observed.of([(steps, correct, counts)]), np.array([k])
         beliefs = believed(self._chain, seen, whole, self._settings)
-        asked = decide(beliefs, whole, self._settings, self._labels)[0]
-        return tuple(Want(state, int(n)) for state, n in enumerate(asked) if n)
+        further = decide(beliefs, whole, self._settings, self._labels)[0]
+        return tuple(Want(state, int(n)) for state, n in enumerate(further) if n)
 
 
 class FirstSuccess(FixedBudget):
-    """`first_success`: what hard labels need, and no more: whether MC(s) > 0 in K rollouts."""
+    """`first_success`: rolls out until it is known whether MC(s) > 0 in K, for hard labels."""
 
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
     ) -> tuple[Want, ...]:
-        """The next batch of the first state that has no success yet; none after a MC of 0."""
+        """The next batch of the first state without success; nothing once its MC is 0 in K."""
         del correct
         for state in range(1, steps):
-            made = counts.get(state, Count(0, 0))
-            if made.c == 0:
-                batch = min(self._settings.batch, k - made.n)
+            count = counts.get(state, Count(0, 0))
+            if count.c == 0:
+                batch = min(self._settings.batch, k - count.n)
                 return (Want(state, batch),) if batch > 0 else ()
         return ()
 
 
 class BinarySearch(FixedBudget):
-    """`binary_search`: the first dead state of a wrong path by halving; a right one is taken to
-    have none.
-    """
+    """`binary_search`: finds the first dead state of a wrong path by halving; skips right paths."""
 
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False
@@ -155,14 +153,14 @@ class BinarySearch(FixedBudget):
         if dead - live < 2:
             return ()
         middle = (live + dead) // 2
-        made = counts.get(middle, Count(0, 0))
-        return (Want(middle, min(self._settings.batch, k - made.n)),)
+        count = counts.get(middle, Count(0, 0))
+        return (Want(middle, min(self._settings.batch, k - count.n)),)
 
 
 def budget_of(
     settings: EstimateSettings, labels: LabelSettings, chain: Chain | None
 ) -> RolloutBudget:
-    """The budget that settings name. Raises ConfigurationError where it lacks its chain."""
+    """The budget named in the settings. Raises ConfigurationError if it needs a missing chain."""
     if settings.mc_budget == "first_success":
         return FirstSuccess(settings)
     if settings.mc_budget == "binary_search":
@@ -178,7 +176,7 @@ def budget_of(
 
 
 def check_budget(settings: EstimateSettings, labels: LabelSettings) -> None:
-    """Refuse, before any work, a budget whose rollouts could not give the labels asked for.
+    """Refuse, before any work, a budget whose rollouts cannot give the configured labels.
 
     Raises ConfigurationError.
     """

@@ -1,16 +1,16 @@
 """A chain fitted to a pilot: how success probabilities move along fully rolled-out paths.
 
-EM in two stages. First the moves are a mixture of a few kernels (stay, small and large steps in
-log-odds, death, a leak to nearly dead, anywhere lower, anywhere higher) with weights per band of
-the state that is left: some thirty parameters, which a few hundred paths determine. Then every
-entry is fitted, drawn to that mixture by pseudo-counts (maximum a posteriori):
+EM in two stages. In the first, the moves are a mixture of a few kernels: stay, small and large
+steps in log-odds, death, a leak to nearly dead, anywhere lower, anywhere higher. Its weights
+depend on the band of the state before the step. A few hundred paths determine these some thirty
+parameters. The second stage fits every entry, with the mixture as prior (maximum a posteriori):
 
-    N[g, h]    = sum over paths and steps of P(q_t = g, q_t+1 = h | all)
-    weight_k   ~ sum over g of the band and h of N[g, h] weight_k K_k[g, h] / mixture[g, h]
-    move[g, h] = (N[g, h] + kappa mixture[g, h]) / (N[g, :] + kappa)
-    start[g]   = (sum over paths of P(q_0 = g | all) + kappa / G) / (paths + kappa)
+    N[g, h]    = sum over paths and steps of P(q_t = g, q_t+1 = h | all);
+    weight_k   ~ sum over g of the band and h of N[g, h] weight_k K_k[g, h] / mixture[g, h];
+    move[g, h] = (N[g, h] + kappa mixture[g, h]) / (N[g, :] + kappa);
+    start[g]   = (sum over paths of P(q_0 = g | all) + kappa / G) / (paths + kappa).
 
-Invariant: pure in the pilot's counts: no randomness, a fixed number of rounds.
+Invariant: depends only on the pilot's counts: no randomness, a fixed number of rounds.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from workflows.estimation.posterior import (
 )
 
 KAPPA: Final = 8.0
-"""Pseudo-counts per row of the full fit."""
+"""Pseudo-counts per row in the second stage (kappa)."""
 MIXTURE_ROUNDS: Final = 25
 FULL_ROUNDS: Final = 15
 BANDS: Final = (0.2, 0.8)
-"""Borders of the bands of the state that is left."""
+"""Success probabilities that separate the bands of the state before a step."""
 LEAK: Final = 0.05
-"""What is below is nearly dead."""
+"""A success probability below this is nearly dead."""
 WIDTHS: Final = (0.3, 0.8, 2.0)
 """Standard deviations of the steps in log-odds."""
 
 
 def fit(pilot: Observed) -> Chain:
-    """The chain of a pilot of B paths (a few hundred, rolled out to K in every state they need)."""
+    """The chain of a pilot of B paths: a few hundred, with K rollouts in every state."""
     kernels = _kernels()
     bands = np.searchsorted(BANDS, GRID, side="right")
     weights = np.full((len(BANDS) + 1, len(kernels)), 1 / len(kernels))
@@ -57,8 +57,8 @@ def fit(pilot: Observed) -> Chain:
         share = np.divide(chain.move, moved, out=np.zeros_like(moved), where=moved > 0)
         for band in range(len(weights)):
             rows = (bands == band) & (np.arange(len(GRID)) != DEAD)
-            found = weights[band] * np.einsum("kgh,gh->k", kernels[:, rows], share[rows]) + 0.5
-            weights[band] = found / found.sum()
+            shares = weights[band] * np.einsum("kgh,gh->k", kernels[:, rows], share[rows]) + 0.5
+            weights[band] = shares / shares.sum()
         mixture = _mix(weights[bands], kernels)
         chain = Chain(chain.start, mixture)
     for _ in range(FULL_ROUNDS):
@@ -69,7 +69,7 @@ def fit(pilot: Observed) -> Chain:
 
 
 def _counted(chain: Chain, pilot: Observed) -> tuple[Floats, Floats]:
-    """(start, N): the smoothed start and the expected moves under a chain."""
+    """(start (G,), N (G, G)): the smoothed start and the expected moves under a chain."""
     beliefs = believe(chain, pilot)
     first = beliefs.state[:, 0].sum(axis=0) + KAPPA / len(GRID)
     return first / first.sum(), _expected_moves(beliefs)
@@ -98,7 +98,7 @@ def _mix(weights: Floats, kernels: Floats) -> Floats:
 
 
 def _kernels() -> Floats:
-    """(kernels, G, G): each row a distribution over where a step leads."""
+    """(kernels, G, G): each row is a distribution over the state after a step."""
     size = len(GRID)
     apart = np.zeros((size, size))
     apart[1:, 1:] = LOGITS[None, :] - LOGITS[:, None]
@@ -110,5 +110,5 @@ def _kernels() -> Floats:
     parts += [np.exp(-0.5 * (apart / width) ** 2) * alive for width in WIDTHS]
     parts += [alive & (GRID[None, :] < LEAK), alive & (apart <= 0), alive & (apart >= 0)]
     rows = [part / part.sum(axis=1, keepdims=True) for part in map(np.float64, parts)]
-    found: Floats = np.stack(rows)
-    return found
+    kernels: Floats = np.stack(rows)
+    return kernels

@@ -1,4 +1,4 @@
-"""What a budget of rollouts is to the stage that makes them."""
+"""The contract between a budget of rollouts and the stage that makes the rollouts."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ class Want(NamedTuple):
 
 
 class RolloutBudget(Protocol):
-    """How many rollouts which state gets; pure in the counts seen so far."""
+    """Decides how many rollouts each state gets, from the counts so far alone."""
 
     stop_rule: str
-    """Name stored with every row."""
+    """Name of the budget, stored with every row."""
     probe: int
-    """Rollouts from state 0 that choose K."""
+    """Number of rollouts from state 0 by which K is chosen."""
 
     def per_state(self, probed: Count) -> int:
-        """K, from the probe."""
+        """K, the rollouts per state, from the counts of the probe."""
         ...
 
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool
     ) -> Sequence[Want]:
-        """What a path of `steps` steps needs next; empty: done. May ask for a state again.
+        """Rollouts to make next for a path of `steps` steps; empty when the path is done.
 
-        `correct`: whether the path's own answer is right, which some budgets take as evidence.
+        A state may be named again. `correct`: whether the path's own answer is right; some
+        budgets use it as evidence.
         """
         ...

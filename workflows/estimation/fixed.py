@@ -1,10 +1,10 @@
 """How many rollouts each state of a path gets, and what they say: MC(s) = c / n (equation 7).
 
-A budget is asked again whenever counts arrive, so that fixed budgets, early stopping and
-allocation by what was seen so far are the same interface with other answers.
+The ledger calls a budget again whenever counts arrive. So fixed budgets, early stopping and
+adaptive allocation share an interface.
 
-Invariant: pure in the settings and the counts so far; the last state of a path is graded by its
-own answer and never asked for.
+Invariant: depends only on the settings and the counts so far. The last state of a path gets no
+rollouts: the path's own answer grades it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from workflows.settings import EstimateSettings
 
 
 def monte_carlo(c: int, n: int) -> float:
-    """MC(s) = c / n: the share of n rollouts from s that end in the right answer (equation 7)."""
+    """MC(s) = c / n: the share of n rollouts from s that end in the right answer (equation 7).
+
+    Raises ValueError unless 0 <= c <= n and n > 0.
+    """
     if not 0 <= c <= n or n == 0:
         raise ValueError(f"{c} right rollouts of {n}")
     return c / n
 
 
 def rollouts_per_state(mc_1: float, settings: EstimateSettings) -> int:
-    """K by MC(s1), the paper's half-open intervals; 1.0 belongs to the easy bucket.
-
-    K = `k_hard` for MC(s1) < `hard_below`, `k_medium` below `easy_from`, `k_easy` from there on.
+    """K by MC(s1), in the paper's half-open intervals: `k_hard` below `hard_below`, `k_medium`
+    below `easy_from`, `k_easy` up to and including 1.
     """
     if mc_1 < settings.hard_below:
         return settings.k_hard
@@ -33,20 +35,20 @@ def rollouts_per_state(mc_1: float, settings: EstimateSettings) -> int:
 
 
 def probes(steps: int, counts: Mapping[int, Count], k: int) -> tuple[int, int]:
-    """(last state known to be live, first one known to be dead) of a wrong path, by halving.
+    """(last state known to be live, first state known to be dead) of a wrong path, by halving.
 
-    OmegaPRM's search: a state with a right rollout is live, and so is every state before it; one
-    with `k` rollouts and none right is dead, and so is every state after it. State 0 is live,
-    state T dead; the first wrong step leads from the one to the other once they are neighbours,
-    which takes at most ceil(log2 T) states.
+    OmegaPRM's search: a state with a right rollout is live, and so is every state before it. A
+    state without one in `k` rollouts is dead, and so is every state after it. State 0 is live,
+    state T is dead. Once the two are neighbours, the step between them is the first error. That
+    takes at most ceil(log2 T) states.
     """
     live, dead = 0, steps
     while dead - live > 1:
         middle = (live + dead) // 2
-        made = counts.get(middle, Count(0, 0))
-        if made.c:
+        count = counts.get(middle, Count(0, 0))
+        if count.c:
             live = middle
-        elif made.n >= k:
+        elif count.n >= k:
             dead = middle
         else:
             break
@@ -54,9 +56,9 @@ def probes(steps: int, counts: Mapping[int, Count], k: int) -> tuple[int, int]:
 
 
 class FixedBudget:
-    """K rollouts per state: all states (`exact`), or none after the first MC = 0.
+    """K rollouts per state: in all states (`exact`), or up to the first MC = 0.
 
-    The labels are identical: after the first MC = 0 every label is wrong by rule.
+    Both give the same labels: after the first MC = 0 every label is wrong by rule.
     """
 
     def __init__(self, settings: EstimateSettings) -> None:
@@ -73,8 +75,7 @@ class FixedBudget:
     ) -> tuple[Want, ...]:
         """Rollouts to make next for a path of `steps` steps, given the counts per state so far.
 
-        Empty when the path is done. State 0 is in `counts` already. The path's own answer decides
-        nothing here.
+        Empty when the path is done. State 0 is in `counts` already. `correct` is ignored.
         """
         del correct
         missing = [state for state in range(1, steps) if state not in counts]

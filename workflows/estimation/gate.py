@@ -1,13 +1,13 @@
 """The gate: whether a budget's labels stay within the noise of exact ones, on a pilot.
 
-The pilot's rollouts are split into halves. Labels by counts of one half against labels by
-counts of the other is the noise floor; labels by counts of one half against what budget and
-posterior make of the other, with a chain fitted to other paths, must not be above it by more than
-`storage.runs.pilot_record.TOLERANCE`. It is the mean of several splits. A pilot built with twice
-the run's K has halves that are runs; with less, counts of a half see more states without success
-than the run would.
+The pilot's rollouts of each state are split into two halves. The noise floor is how often the
+count labels of the two halves differ. The budget's disagreement is how often a half's count
+labels differ from the posterior's labels on the other half. Its chain is fitted to other paths.
+It may exceed the floor by at most `storage.runs.pilot_record.TOLERANCE`. Both are means over
+several splits. Build the pilot with twice the run's K, so that a half is as large as a run's
+state. In smaller halves more states have no success than in the run.
 
-Invariant: pure in the pilot's rows and the settings; the shuffles are seeded.
+Invariant: depends only on the pilot's rows and the settings; the shuffles are seeded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def gate_of(pilot: Observed, settings: EstimateSettings, labels: LabelSettings) 
     folds = np.arange(len(pilot.steps)) % 2
     chains = [fit(_some(pilot, folds != fold)) for fold in (0, 1)]
     within = np.arange(pilot.n.shape[1]) < pilot.steps[:, None]
-    floor, differs, asked, whole = [], [], 0, 0
+    floor, differs, requested, whole = [], [], 0, 0
     for split in range(SPLITS):
         rng = np.random.default_rng(split)
         hits = _shuffled(pilot, rng)
@@ -37,7 +37,7 @@ def gate_of(pilot: Observed, settings: EstimateSettings, labels: LabelSettings) 
         ours = Outcomes.of(hits[:, :, :half], pilot.steps, pilot.correct)
         other = Outcomes.of(hits[:, :, half:], pilot.steps, pilot.correct)
         n = pilot.n // 2
-        k = np.where(within, n, n.max()).min(axis=1)  # the probe may have been larger than K
+        k = np.where(within, n, n.max()).min(axis=1)  # state 0 has more if the probe exceeds K
         exact = _count_labels(ours.observed(n), labels)
         floor.append((exact != _count_labels(other.observed(n), labels))[within].mean())
         smoothed = np.ones_like(exact)
@@ -46,7 +46,7 @@ def gate_of(pilot: Observed, settings: EstimateSettings, labels: LabelSettings) 
             part = Outcomes(other.right[chosen], other.steps[chosen], other.correct[chosen])
             beliefs = allocated(part, k[chosen], chain, settings, labels)
             smoothed[chosen] = beliefs.right(labels) >= 0.5
-            asked += int(beliefs.seen.n.sum())
+            requested += int(beliefs.seen.n.sum())
             whole += int(n[chosen].sum())
         differs.append((exact != smoothed)[within].mean())
     return Gate(
@@ -54,12 +54,12 @@ def gate_of(pilot: Observed, settings: EstimateSettings, labels: LabelSettings) 
         labels=int(within.sum()),
         floor=round(float(np.mean(floor)), 6),
         differs=round(float(np.mean(differs)), 6),
-        saved=round(1 - asked / whole, 6),
+        saved=round(1 - requested / whole, 6),
     )
 
 
 def _shuffled(pilot: Observed, rng: np.random.Generator) -> Flags:
-    """(B, S, N): single rollouts in a random order that agree with the counts, N = 2 * (K // 2).
+    """(B, S, N) single rollouts with the pilot's counts, in a random order; N = 2 * (K // 2).
 
     The halves of a state with n < N rollouts start at 0 and N / 2.
     """
@@ -74,13 +74,13 @@ def _shuffled(pilot: Observed, rng: np.random.Generator) -> Flags:
 
 
 def _count_labels(seen: Observed, labels: LabelSettings) -> Flags:
-    """(B, S): the paper's labels; True beyond a path's end."""
-    found = np.ones(seen.n.shape, dtype=bool)
+    """(B, S): labels by counts, as in the paper; True beyond a path's end."""
+    labelled = np.ones(seen.n.shape, dtype=bool)
     mc: Floats = seen.c / np.maximum(seen.n, 1)
     for path, steps in enumerate(seen.steps):
         measured = [*mc[path, :steps].tolist(), float(seen.correct[path])]
-        found[path, :steps] = step_values(measured, labels).labels
-    return found
+        labelled[path, :steps] = step_values(measured, labels).labels
+    return labelled
 
 
 def _some(seen: Observed, chosen: Flags | Integers) -> Observed:

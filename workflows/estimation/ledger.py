@@ -1,7 +1,7 @@
-"""The rollouts of a shard: which were asked for, who uses them, and who pays.
+"""The rollouts of a shard: which were requested, which paths use them, and which path pays.
 
-Invariant: a range of rollouts of one prefix is made once, whoever asks, and the first path in
-input order pays for it.
+Invariant: a range of rollouts of a prefix is made once, however many paths request it. Its tokens
+are counted for the first of these paths in input order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workflows.labels.rule import Unlabelled
 
 
 class Rollouts(NamedTuple):
-    """What one request for rollouts came to."""
+    """The outcome of a request for rollouts."""
 
     n: int
     c: int
@@ -29,11 +29,11 @@ class Rollouts(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where rollouts start."""
+    """The steps after which rollouts start."""
 
     steps: tuple[str, ...]
     opening: str
-    """How those steps were written, and the next header."""
+    """The text of those steps as it was written, and the next header."""
 
 
 Key = tuple[str, State, int, int]
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     round: int
     parts: Sequence[Rollouts]
     shared: bool
-    """Whether an earlier entry has paid for them."""
+    """Whether an earlier entry has paid for these rollouts."""
 
 
 Roll = Callable[[Problem, State, int, int], Awaitable[Rollouts]]
@@ -56,7 +56,7 @@ Roll = Callable[[Problem, State, int, int], Awaitable[Rollouts]]
 
 
 class Ledger:
-    """The rollouts of one shard: each (prefix, range) made once, whoever asks."""
+    """Requests the rollouts of a shard, each (prefix, range) once, and keeps who used them."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Ledger:
         budget: RolloutBudget,
         problems: Mapping[str, Problem],
     ) -> None:
-        """`states`: from which rollouts of a path may start; `spares`: whether it gets none."""
+        """`states`: the states of a path that may get rollouts; `spares`: whether it gets none."""
         self._roll = roll
         self._states_of = states
         self._spares = spares
@@ -78,15 +78,18 @@ class Ledger:
         self._states: dict[str, list[State]] = {}
         """path_id -> the path's states."""
         self._given: dict[str, tuple[Key, Rollouts]] = {}
-        """problem_id -> what stands for the rollouts of state 0; nobody pays for it here."""
+        """problem_id -> rollouts of state 0 that stage `sample` made and paid for."""
 
     def start_from(self, given: Mapping[str, Rollouts]) -> None:
-        """Take what was sampled elsewhere as the rollouts of each problem's state 0."""
+        """Use samples made elsewhere as the rollouts of each problem's state 0."""
         for problem, rollouts in given.items():
             self._given[problem] = (problem, State((), ""), 0, rollouts.n), rollouts
 
     async def estimate(self, path: Path) -> list[Entry]:
-        """Roll a path out until its budget is content; `entries` says at the end what was used."""
+        """Request rollouts until the budget asks for no more. `entries` lists them afterwards.
+
+        Raises ItemError `mc_zero_start` if no rollout of the bare problem is right.
+        """
         used = self._used[path.path_id] = []
         self._states[path.path_id] = self._states_of(path)
         k, first = await self._first_state(path, used)
@@ -111,7 +114,7 @@ class Ledger:
     async def _first_state(
         self, path: Path, used: list[tuple[int, int, list[Key]]]
     ) -> tuple[int, Count]:
-        """(K, counts of state 0): the probe that chooses K, topped up to K, or what was given."""
+        """(K, counts of state 0), from the probe filled up to K, or from the given samples."""
         budget = self._budget
         if path.problem_id in self._given:
             key, given = self._given[path.problem_id]
@@ -129,7 +132,7 @@ class Ledger:
         return k, first
 
     def entries(self, paths: Sequence[Path]) -> Iterator[Entry]:
-        """All that was used, in the order of paths and states; the first to use a request pays."""
+        """The entries of all paths, by path, state and round. The first user of a request pays."""
         given = dict(self._given.values())
         paid: set[Key] = set(given)
         for path in paths:
@@ -139,7 +142,7 @@ class Ledger:
                 paid.update(keys)
 
     async def close(self) -> None:
-        """Withdraw what is still under way."""
+        """Cancel the requests that are still running, and wait for them."""
         for task in self._made.values():
             task.cancel()
         await asyncio.gather(*self._made.values(), return_exceptions=True)
@@ -155,31 +158,31 @@ class Ledger:
         return self._made[key]
 
     async def _ask(self, path: Path, state: int, start: int, n: int) -> Rollouts:
-        # Shielded: a path that is cancelled must not take the rollouts from its siblings.
+        # Shielded: cancelling a path must not cancel rollouts that its siblings wait for.
         return await asyncio.shield(self._start(path, state, start, n))
 
 
 def first_rounds(paths: Sequence[Path]) -> dict[str, Rollouts]:
-    """The first round of every problem, as the rollouts of its bare problem that it is."""
-    found: dict[str, list[Path]] = {}
+    """The first round of samples of every problem, as rollouts of its state 0."""
+    samples: dict[str, list[Path]] = {}
     for path in paths:
         if path.round == 0:
-            found.setdefault(path.problem_id, []).append(path)
+            samples.setdefault(path.problem_id, []).append(path)
     return {
         problem: Rollouts(
-            n=len(made),
-            c=sum(path.correct for path in made),
+            n=len(drawn),
+            c=sum(path.correct for path in drawn),
             answers=tuple(
                 AnswerCount(answer, count, correct)
                 for (answer, correct), count in Counter(
-                    (path.answer, path.correct) for path in made
+                    (path.answer, path.correct) for path in drawn
                 ).items()
             ),
-            truncated=sum(path.finish_reason != "stop" for path in made),
+            truncated=sum(path.finish_reason != "stop" for path in drawn),
             tokens=0,
-            seed=made[0].seed,
+            seed=drawn[0].seed,
         )
-        for problem, made in found.items()
+        for problem, drawn in samples.items()
     }
 
 

@@ -5,7 +5,7 @@
 
 The pair with the largest Q + U is searched by halving for its first state without a right rollout.
 
-Invariant: pure in MC, words and visits; ties go to the earlier pair, so that a repeated shard
+Invariant: depends only on MC, words and visits. Ties go to the earlier pair, so a repeated shard
 grows the same tree.
 """
 
@@ -19,7 +19,7 @@ from workflows.settings import SearchSettings
 
 
 def quality(mc: float, words: int, settings: SearchSettings) -> float:
-    """Q(s, r): high for a wrong rollout from a state that is nearly always solved, if short."""
+    """Q(s, r): high for a short wrong rollout from a state whose rollouts are mostly right."""
     return math.pow(settings.alpha, 1 - mc) * math.pow(settings.beta, words / settings.words)
 
 

@@ -1,13 +1,13 @@
-"""The pilot: a finished run whose rollouts give the chain, and that says whether to trust it.
+"""The pilot: a finished run whose rollouts give the chain, and the verdict whether to trust it.
 
 The chain must be the same for every worker, every repetition of a shard and every later
-relabelling. So it is fitted once, by whoever starts the run, from the rows of a finished run,
-which no one can change any more, and it is stored create-only in the new run before its first
-shard: workers read it there. Nothing waits for anything in the middle of a run.
+relabelling. So the driver fits it once, before the new run's first shard, from the rows of a
+finished run. It stores the chain create-only in the new run, where workers read it.
 
-Whether the budget may be trusted on it is `workflows.estimation.gate`'s verdict, stored beside it.
+`workflows.estimation.gate` decides whether the budget can be trusted. Its verdict is stored beside
+the chain.
 
-Invariant: pure in the pilot's rows and the settings; what stands in a run is never replaced.
+Invariant: depends only on the pilot's rows and the settings. A stored chain is never replaced.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from workflows.estimation.smoothed import counted
 from workflows.settings import SMOOTHED, StageSettings
 
 FEWEST = 20
-"""Paths below which no chain is fitted."""
+"""Least number of paths to fit a chain to."""
 FEWEST_ROLLOUTS = 8
-"""Rollouts of a state below which its halves say nothing."""
+"""Least number of rollouts per state: the gate halves them."""
 
 
 def fitted_chain(
     store: ObjectStore, run: str, completer: str, stages: StageSettings
 ) -> PilotRecord | None:
-    """The chain of a new run with its gate, as it is stored; None where one stands.
+    """The record of a new run's chain and gate; None if the run has one already.
 
-    `completer` is the identity of the run's completion model. Called before the run exists, so
-    that a refusal leaves nothing behind. Raises ConfigurationError where the pilot is unfit or
-    its gate says no, NothingFound where there is no such run.
+    `completer` is the identity of the run's completion model. Call it before the run is created,
+    so that a refusal leaves nothing behind. Raises ConfigurationError if the pilot is unfit or
+    the gate refuses, NothingFound if there is no run of the pilot's name.
     """
     if pilot_record(store, run) is not None:
         return None
@@ -76,7 +76,7 @@ def fitted_chain(
 
 
 def store_chain(run: Run, fitted: PilotRecord | None) -> None:
-    """Store what `fitted_chain` made, create-only: of two that start a run, the first decides."""
+    """Store the record of `fitted_chain`, create-only: of two drivers, the first one's stays."""
     if fitted is not None:
         store_pilot_record(run.store, run.name, fitted, run.patience)
 
@@ -84,7 +84,7 @@ def store_chain(run: Run, fitted: PilotRecord | None) -> None:
 def stored_chain(run: Run) -> Chain:
     """The chain that the run was started with.
 
-    Raises NothingFound where the start was interrupted before it was stored.
+    Raises NothingFound if the start was interrupted before the chain was stored.
     """
     chain = chain_in(run)
     if chain is None:
@@ -96,7 +96,7 @@ def stored_chain(run: Run) -> Chain:
 
 
 def chain_in(run: Run) -> Chain | None:
-    """The chain that stands in a run; None where there is none."""
+    """The chain stored in a run, or None. Raises ConfigurationError if its grid is another."""
     record = pilot_record(run.store, run.name)
     if record is None:
         return None
@@ -106,37 +106,37 @@ def chain_in(run: Run) -> Chain | None:
 
 
 def pilot_paths(pilot: Run, most: int) -> Observed:
-    """The rollouts of the first paths of a finished run that rolled out every state.
+    """The rollouts of the first `most` fully rolled-out paths of a finished run.
 
-    Raises ConfigurationError where it is unfinished, was not exact, or has too few paths or
-    rollouts.
+    Raises ConfigurationError if the run is unfinished, if its budget was other than `exact`, or
+    if it has too few paths or rollouts.
     """
     if pilot.success() is None:
         raise ConfigurationError(f"pilot {pilot.name!r} is not finished: continue it first")
-    found: list[tuple[int, bool, dict[int, tuple[int, int]]]] = []
+    paths: list[tuple[int, bool, dict[int, tuple[int, int]]]] = []
     for shard in range(pilot.spec.plan.shards):
-        made: dict[str, list[StateRollouts]] = defaultdict(list)
+        rollouts: dict[str, list[StateRollouts]] = defaultdict(list)
         for row in pilot.read_rows(ROLLOUTS, shard):
-            made[row.path_id].append(row)
+            rollouts[row.path_id].append(row)
             if row.stop_rule != "exact":
                 raise ConfigurationError(
                     f"pilot {pilot.name!r} was estimated with `mc_budget: {row.stop_rule}`: a "
                     "chain needs every state rolled out, that is `exact`"
                 )
         for path in pilot.read_rows(PATHS, shard):
-            counts = counted(made[path.path_id])
+            counts = counted(rollouts[path.path_id])
             if path.selected and len(counts) == len(path.steps) and counts[0].c:
                 if (fewest := min(count.n for count in counts.values())) < FEWEST_ROLLOUTS:
                     raise ConfigurationError(
                         f"pilot {pilot.name!r} has states with {fewest} rollouts: at least "
                         f"{FEWEST_ROLLOUTS}, better twice the K of the run, are needed"
                     )
-                found.append((len(path.steps), path.correct, dict(counts)))
-        if len(found) >= most:
+                paths.append((len(path.steps), path.correct, dict(counts)))
+        if len(paths) >= most:
             break
-    if len(found) < FEWEST:
+    if len(paths) < FEWEST:
         raise ConfigurationError(
-            f"pilot {pilot.name!r} has {len(found)} fully rolled-out paths: at least {FEWEST}, "
+            f"pilot {pilot.name!r} has {len(paths)} fully rolled-out paths: at least {FEWEST}, "
             f"better {most}, are needed"
         )
-    return Observed.of(found[:most])
+    return Observed.of(paths[:most])

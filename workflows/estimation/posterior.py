@@ -1,30 +1,30 @@
-"""What rollouts say of a path once its states are read together: a hidden Markov chain.
+"""The posterior of a path's success probabilities, all its states together: a hidden Markov chain.
 
-The success probability q_t of state t moves on a grid of G points g; n_t rollouts of which c_t
-are right are its evidence, and the path's own end is one more rollout of the last state:
+The success probability q_t of state t takes values on a grid of G points g. Its evidence is n_t
+rollouts, of which c_t are right. The path's own answer counts as a further rollout of the last
+state:
 
-    P(q_0 = g) = start[g]            P(q_t+1 = h | q_t = g) = move[g, h]
-    P(c_t | q_t = g) ~ g^c_t (1 - g)^(n_t - c_t)
-    P(path right | q_T-1 = g) = g
+    P(q_0 = g) = start[g];           P(q_t+1 = h | q_t = g) = move[g, h];
+    P(c_t | q_t = g) ~ g^c_t (1 - g)^(n_t - c_t);
+    P(path right | q_T-1 = g) = g.
 
 Forward-backward, scaled to sum 1 at each state, with E the evidence and * elementwise:
 
-    a_0 = start * E_0,  a_t+1 = (a_t @ move) * E_t+1      past and present of state t
-    b_T-1 = 1,          b_t = move @ (E_t+1 * b_t+1)      future of state t
-    P(q_t | all) ~ a_t * b_t
-    P(q_t = g, q_t+1 = h | all) ~ a_t[g] move[g, h] (E * b)_t+1[h]
+    a_0 = start * E_0,  a_t+1 = (a_t @ move) * E_t+1      past and present of state t;
+    b_T-1 = 1,          b_t = move @ (E_t+1 * b_t+1)      future of state t;
+    P(q_t | all) ~ a_t * b_t;
+    P(q_t = g, q_t+1 = h | all) ~ a_t[g] move[g, h] (E * b)_t+1[h].
 
-A label is right with the probability of the pairs that `workflows.labels.rule` calls right. A
-state without rollouts has flat evidence: its neighbours speak for it.
+P(label is right) is the sum over the pairs that `workflows.labels.rule` calls right. A state
+without rollouts has flat evidence, so it is inferred from its neighbours.
 
-The rule "after the first zero every label is wrong" is about counts, and a path may pass a state
-from which the completion model never succeeds and still end right: two slips cancel out, or the
-policy knew better. So `believe_by_rule` reads a path only up to a state without success that the
-states before it make dead rather than alive (`ENDS`); neither later states nor the path's own end
-can bring it back.
+The rule "after the first zero every label is wrong" is about counts. A path may pass a state from
+which the completion model never succeeds and still end right, by luck or a better policy. So
+`believe_by_rule` reads a path only up to the first state without success that is likelier dead
+than alive by the states before it (`ENDS`). Later states and the path's answer change nothing.
 
-Invariant: pure in chain and counts; point 0 is never left. All arrays hold B paths at once, padded
-to S states.
+Invariant: depends only on chain and counts; nothing leaves point 0. All arrays hold B paths,
+padded to S states.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ Flags = npt.NDArray[np.bool_]
 
 LOGITS: Floats = np.linspace(-5.4, 6.0, 39)
 GRID: Floats = np.concatenate([[0.0], 1 / (1 + np.exp(-LOGITS))])
-"""G = 40 points: 0, and 0.0045 to 0.9975 in equal steps of log-odds (0.3). No 1: a wrong end
-must stay possible everywhere."""
+"""G = 40 points: 0, and 0.0045 to 0.9975 in equal steps of log-odds (0.3). 1 is left out, so that
+a wrong answer is possible from every state."""
 DEAD = 0
-"""Index of the point from which nothing succeeds."""
+"""Index of the grid point 0, from which no rollout succeeds."""
 CERTAINLY_DEAD = 0.95
-"""A state whose chance of being dead reaches this ends its path: later states need no rollouts."""
+"""P(dead) from which a state ends its path: later states need no rollouts."""
 ROWS = 128
-"""Rows of a product with the moves that are computed at once."""
+"""Most rows in a single product with the moves."""
 ENDS = 0.5
-"""Chance of being dead, by its rollouts and the states before it, from which a complete state
-without success ends its path by the rule."""
+"""P(dead) from which a complete state without success ends its path by the rule, given its own
+rollouts and those of the states before it."""
 
 with np.errstate(divide="ignore"):
     _LOG = np.maximum(np.log(GRID), -1e30)  # finite, so that 0 * log 0 is 0
@@ -72,7 +72,7 @@ class StateCount(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Where success probabilities start and how they move along a path."""
+    """The fitted distribution of the first success probability and of its moves along a path."""
 
     start: Floats
     """(G,), sums to 1."""
@@ -87,13 +87,13 @@ class Observed:
     n: Integers
     """(B, S) rollouts per state; 0 where none were made, and beyond a path's end."""
     c: Integers
-    """(B, S) right ones among them."""
+    """(B, S) right rollouts per state."""
     steps: Integers
     """(B,) T of each path, at least 1: its rolled-out states are 0..T-1."""
     correct: Flags
     """(B,) whether the path's own answer is right."""
     ended: Flags | None = None
-    """(B, S) the state that ended its path by the rule: dead, whatever came after it."""
+    """(B, S) the state that ended its path by the rule; it counts as dead."""
 
     @classmethod
     def of(cls, paths: Sequence[tuple[int, bool, Mapping[int, tuple[int, int]]]]) -> Observed:
@@ -109,7 +109,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beliefs:
-    """What chain and rollouts say together of every state and step."""
+    """The posterior of every state and step, given chain and rollouts."""
 
     chain: Chain
     seen: Observed
@@ -122,7 +122,7 @@ class Beliefs:
 
     @property
     def dead(self) -> Floats:
-        """(B, S): P(q_t = 0 | all); never falls along a path."""
+        """(B, S): P(q_t = 0 | all), which never falls along a path."""
         return self.state[:, :, DEAD]
 
     @property
@@ -132,11 +132,11 @@ class Beliefs:
 
     @property
     def relative_deviation(self) -> Floats:
-        """(B, S): standard deviation of q_t over its mean: how badly a ratio knows it."""
+        """(B, S): standard deviation of q_t divided by its mean."""
         mean = self.mean
         spread = np.sqrt(np.maximum(self.state @ GRID**2 - mean**2, 0.0))
-        found: Floats = spread / np.maximum(mean, 1e-9)
-        return found
+        relative: Floats = spread / np.maximum(mean, 1e-9)
+        return relative
 
     def right(self, settings: LabelSettings) -> Floats:
         """(B, S): P(label of step t is right | all); 1 beyond a path's end."""
@@ -155,15 +155,15 @@ class Beliefs:
         return np.clip(right, 0.0, 1.0)
 
     def error(self, settings: LabelSettings) -> Floats:
-        """(B, S): chance that the likelier label of step t is not the true one."""
+        """(B, S): chance that the likelier label of step t is the wrong one."""
         right = self.right(settings)
         return np.minimum(right, 1 - right)
 
     def median_value(self, path: int, settings: LabelSettings) -> list[float]:
-        """Per step of one path, the largest v with P(value >= v | all) >= 1/2.
+        """Per step of a path, the median value: the largest v with P(value >= v | all) >= 1/2.
 
-        Value >= threshold exactly where P(value >= threshold | all) >= 1/2, so that the median
-        is what equation 10 compares.
+        It is at least the threshold exactly if P(value >= threshold | all) >= 1/2. So equation
+        10 can compare it with the threshold.
         """
         table, last = table_of(settings), int(self.seen.steps[path]) - 1
         pairs = self.past[path, :last, :, None] * self.chain.move
@@ -177,8 +177,8 @@ class Beliefs:
 def evidence(seen: Observed) -> Floats:
     """(B, S, G): E_t[g] = g^c (1 - g)^(n - c), scaled to a largest entry of 1.
 
-    The last state has the path's own end as one more rollout. A state that ended its path is dead,
-    and what came after it says nothing.
+    The path's own answer is a further rollout of the last state. A state that ended its path has
+    evidence of death, and the states after it have none.
     """
     rows, last = np.arange(len(seen.steps)), seen.steps - 1
     right, wrong = seen.c.copy(), seen.n - seen.c
@@ -188,10 +188,10 @@ def evidence(seen: Observed) -> Floats:
         right[np.cumsum(seen.ended, axis=1) > 0] = 0
         wrong[np.cumsum(seen.ended, axis=1) > 0] = 0
     log = right[:, :, None] * _LOG + wrong[:, :, None] * _LOG_NOT
-    found: Floats = np.exp(log - log.max(axis=2, keepdims=True))
+    likelihood: Floats = np.exp(log - log.max(axis=2, keepdims=True))
     if seen.ended is not None:
-        found[seen.ended] = np.arange(len(GRID)) == DEAD
-    return found
+        likelihood[seen.ended] = np.arange(len(GRID)) == DEAD
+    return likelihood
 
 
 def believe(chain: Chain, seen: Observed) -> Beliefs:
@@ -216,20 +216,21 @@ def believe(chain: Chain, seen: Observed) -> Beliefs:
 
 
 def moved(rows: Floats, move: Floats) -> Floats:
-    """rows @ move, in parts for which the BLAS starts no threads: they would wait for one another
-    several times longer than they compute.
+    """rows @ move, in parts so small that BLAS starts no threads.
+
+    Its threads would wait for each other several times longer than they compute.
     """
     if len(rows) <= ROWS:
-        found: Floats = rows @ move
-        return found
+        product: Floats = rows @ move
+        return product
     return np.concatenate([rows[i : i + ROWS] @ move for i in range(0, len(rows), ROWS)])
 
 
 def believe_by_rule(chain: Chain, seen: Observed, complete: Integers | None = None) -> Beliefs:
     """Forward-backward over each path up to the state that ends it by the rule.
 
-    `complete` (B,) are the rollouts of a state without which its having no success says nothing
-    yet; None: budgets are content, and each state has what it is to have.
+    `complete` (B,): the rollouts that a state without success needs before it can end its path.
+    None: all budgets are done, so any number above 0 is enough.
     """
     beliefs = believe(chain, seen)
     enough = seen.n > 0 if complete is None else seen.n >= np.maximum(complete, 1)[:, None]
@@ -240,29 +241,29 @@ def believe_by_rule(chain: Chain, seen: Observed, complete: Integers | None = No
 
 
 def without_success(beliefs: Beliefs) -> Flags:
-    """(B, S): states without a right rollout that end their path by the rule once complete."""
+    """(B, S): states without success that end their path by the rule once they are complete."""
     seen = beliefs.seen
-    found: Flags = (seen.n > 0) & (seen.c == 0) & (beliefs.past[:, :, DEAD] > ENDS)
-    return found
+    ending: Flags = (seen.n > 0) & (seen.c == 0) & (beliefs.past[:, :, DEAD] > ENDS)
+    return ending
 
 
 @lru_cache(maxsize=32)
 def table_of(settings: LabelSettings) -> RuleTable:
-    """The label rule on this grid."""
+    """The label rule tabulated on `GRID`."""
     return rule_table(GRID.tolist(), settings)
 
 
 def _beyond(seen: Observed) -> Flags:
-    """(B, S): whether the state lies beyond its path's last rolled-out one."""
+    """(B, S): whether the state lies beyond its path's last rolled-out state."""
     beyond: Flags = np.arange(seen.n.shape[1]) >= seen.steps[:, None]
     return beyond
 
 
 def _medians(values: Floats, falling: Integers, weights: Floats) -> list[float]:
-    """Per row of weights, the largest v of `values` whose weight, with all larger ones', is half
-    of the whole.
+    """Per row of weights, the weighted median: the largest v such that all values >= v have half
+    of the weight. `falling`: the order that sorts `values` downwards.
     """
     weight = np.cumsum(weights[:, falling], axis=1)
     half = np.argmax(weight >= weight[:, -1:] / 2, axis=1)
-    found: list[float] = values.ravel()[falling[half]].tolist()
-    return found
+    medians: list[float] = values.ravel()[falling[half]].tolist()
+    return medians

@@ -1,10 +1,10 @@
-"""A budget replayed on rollouts that were made already: what it would have asked for, and got.
+"""Replays a budget on stored rollouts: which it would have requested, and their outcomes.
 
-Rollout i of a state is the same whoever asks for it, as in a run, so that budgets are compared on
-equal luck.
+Rollout i of a state is the same under every budget, as in a run, so budgets are compared on equal
+luck.
 
-Invariant: a replay asks `workflows.estimation.budgets.decide`, the rule that runs use, until it is
-content; it never sees a rollout that it did not ask for.
+Invariant: a replay calls `workflows.estimation.budgets.decide`, the rule that runs use, until it
+requests no more. It sees only rollouts that it requested.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from workflows.settings import SMOOTHED, EstimateSettings, LabelSettings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """Every rollout that B paths of up to S states could ask for."""
+    """All rollouts that a budget can request for B paths of up to S states."""
 
     right: Integers
-    """(B, S, N + 1): right ones among the first n rollouts of a state."""
+    """(B, S, N + 1): right rollouts among the first n of a state."""
     steps: Integers
     """(B,): T of each path; its rolled-out states are 0..T-1."""
     correct: Flags
@@ -50,12 +50,12 @@ class Outcomes:
         return there
 
     def first(self, n: Integers) -> Integers:
-        """(B, S): right ones among the first n of each state."""
-        found: Integers = np.take_along_axis(self.right, n[:, :, None], axis=2)[:, :, 0]
-        return found
+        """(B, S): right rollouts among the first n of each state; `n` is (B, S)."""
+        right: Integers = np.take_along_axis(self.right, n[:, :, None], axis=2)[:, :, 0]
+        return right
 
     def observed(self, n: Integers) -> Observed:
-        """What is known after n rollouts of each state."""
+        """The counts after the first n rollouts of each state; `n` is (B, S)."""
         return Observed(n, self.first(n), self.steps, self.correct)
 
 
@@ -66,9 +66,9 @@ def allocated(
     settings: EstimateSettings,
     labels: LabelSettings,
 ) -> Beliefs:
-    """What is believed once the budget is content, and (`seen.n`) what it asked for; `k` is (B,).
+    """Beliefs once the budget requests no more; `seen.n` is what it requested. `k` is (B,).
 
-    State 0 has its K before; a budget that needs no chain asks for K in every state.
+    State 0 starts with K rollouts. A budget that needs no chain requests K in every state.
     """
     n = np.where(outcomes.within, k[:, None], 0)
     if settings.mc_budget in SMOOTHED:

@@ -1,10 +1,10 @@
-"""Labels of a path from posteriors: the states read together instead of one by one.
+"""Labels of a path from posteriors, which read all its states together.
 
-MC values are the means of the beliefs, 0 from where a path is more likely dead than not; the value
-of a step is the posterior's median, so that equation 10 compares it as it does a measured one.
+MC values are the posterior's means, and 0 from the state on that is likelier dead than alive. The
+value of a step is the posterior's median, which equation 10 compares like a measured value.
 
-Invariant: pure in the path's own answer, its rows, the chain and the settings. A state without
-rollouts is spoken for by its neighbours only where the rows say why it has none.
+Invariant: depends only on the path's own answer, its rows, the chain and the settings. A state
+without rollouts is inferred from its neighbours only if its stop rule explains their absence.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _STOPS_AT_DEATH = frozenset({"two_round", "adaptive"})
 
 
 class Smoothed(NamedTuple):
-    """What a posterior says of a path of T steps."""
+    """A path of T steps, labelled by its posterior."""
 
     n: list[int]
-    """T + 1: rollouts per state; 0 where none were made, and at the end."""
+    """T + 1: rollouts per state; 0 at the end and in states without rollouts."""
     mc: list[float]
-    """T + 1: means of the beliefs."""
+    """T + 1: mean success probability per state."""
     value: list[float]
-    """T: medians."""
+    """T: median value per step."""
     labels: list[bool]
 
 
@@ -54,22 +54,22 @@ def counted(rollouts: Sequence[StateRollouts]) -> Mapping[int, StateCount]:
 def smooth(
     path: Path, rollouts: Sequence[StateRollouts], settings: LabelSettings, chain: Chain
 ) -> Smoothed:
-    """The labels of a path. Raises ItemError `rollouts_missing`."""
+    """The labels of a path. Raises ItemError `rollouts_missing` if a state lacks rollouts."""
     if (missing := unexplained(path, rollouts, chain)) is not None:
         raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {missing} of {len(path.steps)}")
-    made = counted(rollouts)
-    beliefs = _beliefs(path, made, chain)
+    counts = counted(rollouts)
+    beliefs = _beliefs(path, counts, chain)
     dead = beliefs.dead[0] > 0.5
     mean = [0.0 if gone else float(q) for q, gone in zip(beliefs.mean[0], dead, strict=True)]
     value = beliefs.median_value(0, settings)
     right = beliefs.right(settings)[0]
     end = 1.0 if path.correct and not dead[-1] else 0.0
     return Smoothed(
-        n=[made[state].n if state in made else 0 for state in range(len(path.steps))] + [0],
+        n=[counts[state].n if state in counts else 0 for state in range(len(path.steps))] + [0],
         mc=[*mean, end],
         value=value,
         labels=[
-            # The two agree but for death, which only `right` knows of where the form does not.
+            # The two differ only at death: `right` knows of it in every form of label.
             bool(chance >= 0.5) and is_right(compared, settings)
             for chance, compared in zip(right, value, strict=True)
         ],
@@ -77,25 +77,25 @@ def smooth(
 
 
 def unexplained(path: Path, rollouts: Sequence[StateRollouts], chain: Chain) -> int | None:
-    """The first state that lacks rollouts without a reason; None where all is as it should be.
+    """The first state that lacks rollouts without a reason, or None.
 
-    Reasons: the state before it had MC = 0 (`exact_zero_stop`), or is certainly dead.
+    Reasons: the state before it has MC = 0 (`exact_zero_stop`), or is certainly dead.
     """
-    made = counted(rollouts)
+    counts = counted(rollouts)
     states = len(path.steps)
-    missing = next((state for state in range(states) if state not in made), None)
+    missing = next((state for state in range(states) if state not in counts), None)
     if missing is None:
         return None
     rules = {row.stop_rule for row in rollouts}
-    if missing == 0 or max(made) > missing:
+    if missing == 0 or max(counts) > missing:
         return missing
     if rules <= _STOPS_AT_ZERO:
-        return None if made[missing - 1].c == 0 else missing
+        return None if counts[missing - 1].c == 0 else missing
     if rules <= _STOPS_AT_DEATH:
-        dead = _beliefs(path, made, chain).dead[0, missing - 1]
+        dead = _beliefs(path, counts, chain).dead[0, missing - 1]
         return None if dead >= CERTAINLY_DEAD else missing
     return missing
 
 
-def _beliefs(path: Path, made: Mapping[int, StateCount], chain: Chain) -> Beliefs:
-    return believe_by_rule(chain, Observed.of([(len(path.steps), path.correct, made)]))
+def _beliefs(path: Path, counts: Mapping[int, StateCount], chain: Chain) -> Beliefs:
+    return believe_by_rule(chain, Observed.of([(len(path.steps), path.correct, counts)]))

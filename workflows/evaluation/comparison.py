@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
-from storage.rows.kinds import AGREEMENTS, LABELS, PATHS
+from storage.rows.kinds import AGREEMENTS, GIVEN, LABELS, PATHS
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from storage.runs.scan import scan
@@ -77,6 +77,8 @@ class Compared:
     kept_first_error_true: float | None
     drops: Mapping[str, int]
     pilot_rollouts: int = 0
+    known: int = 0
+    """Labelled paths of which the truth is known."""
 
 
 def read_labels(run: Run) -> LabelledRun:
@@ -172,11 +174,25 @@ def _compared(run: LabelledRun, first: LabelledRun, truth: Mapping[str, First]) 
         kept_first_error_true=round(kept.first_accuracy, 4) if known_kept else None,
         drops=run.drops,
         pilot_rollouts=run.pilot_rollouts,
+        known=all_of.paths,
     )
 
 
 def _share(part: int, whole: int) -> float:
     return round(part / max(1, whole), 4)
+
+
+def people_say(run: Run) -> dict[tuple[str, str], First]:
+    """(run, path_id) -> first error, as whoever labelled its given solutions says."""
+    if GIVEN.stage not in run.spec.stages:
+        return {}
+    return {
+        (run.name, f"{given.problem_id}#{index}"): None if solution.label == -1 else solution.label
+        for shard in sorted(run.shards_of(GIVEN.stage))
+        for given in run.read_rows(GIVEN, shard)
+        for index, solution in enumerate(given.solutions)
+        if solution.label is not None
+    }
 
 
 def read_truth(file: File) -> dict[tuple[str, str], First]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from actors.engines.contract import Chat
 from workflows.formats import prompts
+from workflows.formats.templates import AS_THEY_ARE, Prompt, Texts
 
 SYSTEM = prompts.CRITIC_SYSTEM
 ANSWER_SEEN = "\n\n[Reference Answer]\n\n"
@@ -79,58 +80,120 @@ class Sight:
     answer: str | None = None
     reference_solution: str | None = None
 
-    def shown(self) -> str:
-        """The section that stands between problem and solution."""
-        if self.reference_solution is not None:
-            return SOLUTION_SEEN + self.reference_solution
-        return "" if self.answer is None else ANSWER_SEEN + self.answer
-
 
 NOTHING = Sight()
 
+SEEN = (
+    "{% if reference_solution is not none %}" + SOLUTION_SEEN + "{{ reference_solution }}"
+    "{% elif answer is not none %}" + ANSWER_SEEN + "{{ answer }}{% endif %}"
+)
+"""What is shown of the truth, between problem and solution."""
+_HEAD = prompts.RATIONALE_TASK + prompts.PROBLEM + SEEN + prompts.RATIONALE_SOLUTION + prompts.STEPS
+_SOLUTION, _TRUTH = ("problem", "steps"), ("answer", "reference_solution")
+JUDGE = Prompt("judge_system", "What the judge is told first.", SYSTEM)
+CRITIQUE = Prompt(
+    "critique", "Every paragraph analysed and judged.", _HEAD + CRITIQUE_RULES, _SOLUTION, _TRUTH
+)
+RESOLVE = Prompt(
+    "resolve", "The same after a solution of the judge's own.", _HEAD + RESOLVE_RULES,
+    _SOLUTION, _TRUTH,
+)  # fmt: skip
+ALIGN = Prompt(
+    "align", "Every paragraph aligned with the reference solution.", _HEAD + ALIGN_RULES,
+    (*_SOLUTION, "reference_solution"), ("answer",),
+)  # fmt: skip
+META = Prompt(
+    "meta", "A critique of a finished verification.",
+    _HEAD + VERIFICATION_SHOWN + "{{ verification }}" + META_RULES,
+    (*_SOLUTION, "verification"), _TRUTH,
+)  # fmt: skip
+MERGE = Prompt(
+    "merge", "The verification again, with its critique in hand.",
+    _HEAD + VERIFICATION_SHOWN + "{{ verification }}" + CRITIQUE_SHOWN + "{{ critique }}"
+    + MERGE_RULES,
+    (*_SOLUTION, "verification", "critique"), _TRUTH,
+)  # fmt: skip
+REPAIR = Prompt(
+    "repair", "The step that should stand for a wrong one; `steps` are those before it.",
+    _HEAD + WRONG_SHOWN + "{% set number = steps|length + 1 %}"
+    + "<paragraph_{{ number }}>\n{{ wrong }}\n</paragraph_{{ number }}>" + REPAIR_RULES,
+    (*_SOLUTION, "wrong"), _TRUTH,
+)  # fmt: skip
 
-def _asked(problem: str, steps: Sequence[str], sight: Sight, rules: str) -> str:
-    shown = "".join(prompts.paragraph(number, step) for number, step in enumerate(steps, start=1))
-    seen = sight.shown()
-    return prompts.RATIONALE_TASK + problem + seen + prompts.RATIONALE_SOLUTION + shown + rules
+
+def _chat(
+    prompt: Prompt,
+    opened: str,
+    texts: Texts,
+    sight: Sight,
+    problem: str,
+    steps: Sequence[str],
+    **more: str,
+) -> Chat:
+    user = prompt.of(
+        texts,
+        problem=problem,
+        steps=steps,
+        answer=sight.answer,
+        reference_solution=sight.reference_solution,
+        **more,
+    )
+    return Chat.of(JUDGE.of(texts), user, opened)  # fmt: skip
 
 
-def critique_chat(problem: str, steps: Sequence[str], sight: Sight = NOTHING) -> Chat:
+def critique_chat(
+    problem: str, steps: Sequence[str], sight: Sight = NOTHING, texts: Texts = AS_THEY_ARE
+) -> Chat:
     """A verification without code: each paragraph judged, then an index."""
-    return Chat.of(SYSTEM, _asked(problem, steps, sight, CRITIQUE_RULES), OPENED)
+    return _chat(CRITIQUE, OPENED, texts, sight, problem, steps)
 
 
-def resolve_chat(problem: str, steps: Sequence[str], sight: Sight = NOTHING) -> Chat:
+def resolve_chat(
+    problem: str, steps: Sequence[str], sight: Sight = NOTHING, texts: Texts = AS_THEY_ARE
+) -> Chat:
     """The judge solves the problem itself and compares."""
-    return Chat.of(SYSTEM, _asked(problem, steps, sight, RESOLVE_RULES), MY_SOLUTION)
+    return _chat(RESOLVE, MY_SOLUTION, texts, sight, problem, steps)
 
 
-def align_chat(problem: str, steps: Sequence[str], sight: Sight) -> Chat:
+def align_chat(
+    problem: str, steps: Sequence[str], sight: Sight, texts: Texts = AS_THEY_ARE
+) -> Chat:
     """Each paragraph aligned with the reference solution. ValueError without one."""
     if sight.reference_solution is None:
         raise ValueError("an alignment needs a reference solution")
-    return Chat.of(SYSTEM, _asked(problem, steps, sight, ALIGN_RULES), "[\n")
+    return _chat(ALIGN, "[\n", texts, sight, problem, steps)
 
 
-def meta_chat(problem: str, steps: Sequence[str], verification: str, sight: Sight) -> Chat:
+def meta_chat(
+    problem: str,
+    steps: Sequence[str],
+    verification: str,
+    sight: Sight,
+    texts: Texts = AS_THEY_ARE,
+) -> Chat:
     """A critique of a finished verification."""
-    asked = _asked(problem, steps, sight, VERIFICATION_SHOWN + verification + META_RULES)
-    return Chat.of(SYSTEM, asked, CRITIQUE_HEADING)
+    return _chat(META, CRITIQUE_HEADING, texts, sight, problem, steps, verification=verification)
 
 
 def merge_chat(
-    problem: str, steps: Sequence[str], verification: str, critique: str, sight: Sight
+    problem: str,
+    steps: Sequence[str],
+    verification: str,
+    critique: str,
+    sight: Sight,
+    texts: Texts = AS_THEY_ARE,
 ) -> Chat:
     """The verification again, with its critique in hand."""
-    shown = VERIFICATION_SHOWN + verification + CRITIQUE_SHOWN + critique + MERGE_RULES
-    return Chat.of(SYSTEM, _asked(problem, steps, sight, shown), OPENED)
+    return _chat(
+        MERGE, OPENED, texts, sight, problem, steps, verification=verification, critique=critique
+    )
 
 
-def repair_chat(problem: str, prefix: Sequence[str], wrong: str, sight: Sight) -> Chat:
+def repair_chat(
+    problem: str, prefix: Sequence[str], wrong: str, sight: Sight, texts: Texts = AS_THEY_ARE
+) -> Chat:
     """What should stand in the place of the first wrong step, after the right `prefix`."""
-    number = len(prefix) + 1
-    asked = _asked(problem, prefix, sight, WRONG_SHOWN + prompts.paragraph(number, wrong))
-    return Chat.of(SYSTEM, asked.rstrip("\n") + REPAIR_RULES, "")
+    return _chat(REPAIR, "", texts, sight, problem, prefix, wrong=wrong)
 
 
 def fixed_texts() -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from workflows.formats.rationale import (
     zero_based,
 )
 from workflows.formats.reading import sections, thought
+from workflows.formats.templates import AS_THEY_ARE, Texts
 
 
 class PaperForm:
@@ -40,18 +41,23 @@ class PaperForm:
         require_code: bool = True,
         system: str | None = None,
         examples: tuple[Message, ...] = (),
+        texts: Texts = AS_THEY_ARE,
     ) -> None:
         """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
-        paper's; `examples`: turns between it and what is asked.
+        paper's; `examples`: turns between it and what is asked; `texts`: other prompts.
         """
         self._output_chars = output_chars
         self._state_verdict = state_verdict
         self._require_code = require_code
-        self._before = (Message("system", system or prompts.RATIONALE_SYSTEM), *examples)
+        self._texts = texts
+        told = prompts.RATIONALE_WRITER.of(texts)
+        self._before = (Message("system", system or told), *examples)
 
     def chat(self, problem: str, steps: Sequence[str]) -> Chat:
         """The rationale prompt; neither answer nor labels can be given to it."""
-        asked = prompts.rationale_chat(problem, steps, self._state_verdict, self._require_code)
+        asked = prompts.rationale_chat(
+            problem, steps, self._state_verdict, self._require_code, self._texts
+        )
         return Chat((*self._before, Message("user", asked.user)), asked.prefill)
 
     def found(self, written: str, ran: bool) -> Found | None:

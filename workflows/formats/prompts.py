@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from actors.engines.contract import Chat
 from workflows.formats import steps as solution_steps
 from workflows.formats.reading import index_in, up_to_brace
+from workflows.formats.templates import AS_THEY_ARE, Prompt, Texts
 
 SOLVER_SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 CRITIC_SYSTEM = (
@@ -58,6 +59,28 @@ NOTHING_TO_COMPUTE = """
 
 If a paragraph states nothing that code could check, write the line `Nothing to compute.` in its \
 `<verify>` part instead of the code block, and then why."""
+
+PROBLEM = "{{ problem }}"
+STEPS = (
+    "{% for step in steps %}"
+    "<paragraph_{{ loop.index }}>\n{{ step }}\n</paragraph_{{ loop.index }}>\n\n"
+    "{% endfor %}"
+)
+"""A problem, and paragraphs between their tags, as a template shows them."""
+SOLVER = Prompt("solve_system", "What policy and completion model are told first.", SOLVER_SYSTEM)
+SOLVE = Prompt("solve", "The problem, as both are given it.", PROBLEM, ("problem",))
+RATIONALE_WRITER = Prompt(
+    "rationale_system", "What the writer of rationales is told first.", RATIONALE_SYSTEM
+)
+RATIONALE = Prompt(
+    "rationale",
+    "What the writer of rationales is asked.",
+    RATIONALE_TASK + PROBLEM + RATIONALE_SOLUTION + STEPS + RATIONALE_RULES
+    + "{% if not require_code %}" + NOTHING_TO_COMPUTE + "{% endif %}"
+    + "{% if state_verdict %}" + STATE_VERDICT + "{% endif %}",
+    ("problem", "steps"),
+    ("require_code", "state_verdict"),
+)  # fmt: skip
 
 THINK_OPEN = "<think>\n"
 THINK_CLOSE = "</think>"
@@ -115,18 +138,26 @@ def analyze_lead_in(number: int) -> str:
 
 
 def rationale_chat(
-    problem: str, steps: Sequence[str], state_verdict: bool = False, require_code: bool = True
+    problem: str,
+    steps: Sequence[str],
+    state_verdict: bool = False,
+    require_code: bool = True,
+    texts: Texts = AS_THEY_ARE,
 ) -> Chat:
     """All steps of a solution, to be verified one after the other.
 
     `state_verdict` asks besides that code says True or False in the end; without `require_code` a
     step may be said to have nothing to compute.
     """
-    shown = "".join(paragraph(number, step) for number, step in enumerate(steps, start=1))
-    user = RATIONALE_TASK + problem + RATIONALE_SOLUTION + shown + RATIONALE_RULES
-    user += "" if require_code else NOTHING_TO_COMPUTE
-    user += STATE_VERDICT if state_verdict else ""
-    return Chat.of(RATIONALE_SYSTEM, user, THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n")
+    user = RATIONALE.of(
+        texts,
+        problem=problem,
+        steps=steps,
+        require_code=require_code,
+        state_verdict=state_verdict,
+    )
+    opened = THINK_OPEN + paragraph_heading(1) + ANALYZE_OPEN + "\n"
+    return Chat.of(RATIONALE_WRITER.of(texts), user, opened)
 
 
 def code_block(code: str) -> str:

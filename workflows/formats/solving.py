@@ -6,29 +6,45 @@ from functools import partial
 
 from actors.engines.contract import Chat
 from storage.rows.records import Message, Problem
-from workflows.formats import steps
+from workflows.formats import prompts, steps
+from workflows.formats.templates import AS_THEY_ARE, Texts
 from workflows.formats.worked_examples import solution_turns
 from workflows.settings import SampleSettings
 
 
-def policy_chat(system: str, problem: Problem, shown: tuple[Message, ...] = ()) -> Chat:
+def policy_chat(
+    system: str,
+    problem: Problem,
+    shown: tuple[Message, ...] = (),
+    texts: Texts = AS_THEY_ARE,
+) -> Chat:
     """The chat that forces the first step header; `shown`: turns before the problem."""
-    return opened_chat(system, problem, steps.opening(()), shown)
+    return opened_chat(system, problem, steps.opening(()), shown, texts)
 
 
 def opened_chat(
-    system: str, problem: Problem, opening: str, shown: tuple[Message, ...] = ()
+    system: str,
+    problem: Problem,
+    opening: str,
+    shown: tuple[Message, ...] = (),
+    texts: Texts = AS_THEY_ARE,
 ) -> Chat:
     """The chat that continues a solution after `opening`, which ends with a step's header."""
-    asked = (Message("system", system), *shown, Message("user", problem.problem))
-    return Chat(asked, opening)
+    asked = prompts.SOLVE.of(texts, problem=problem.problem)
+    return Chat((Message("system", system), *shown, Message("user", asked)), opening)
 
 
-def first_chat(asked: SampleSettings) -> partial[Chat]:
+def first_chat(asked: SampleSettings, texts: Texts = AS_THEY_ARE) -> partial[Chat]:
     """`policy_chat` as the settings ask for it: a function of the problem."""
-    return partial(policy_chat, asked.system, shown=solution_turns(asked.examples))
+    shown = solution_turns(asked.examples, texts)
+    return partial(policy_chat, _system(asked, texts), shown=shown, texts=texts)
 
 
-def next_chat(asked: SampleSettings) -> partial[Chat]:
+def next_chat(asked: SampleSettings, texts: Texts = AS_THEY_ARE) -> partial[Chat]:
     """`opened_chat` as the policy was asked: a function of the problem and the opening."""
-    return partial(opened_chat, asked.system, shown=solution_turns(asked.examples))
+    shown = solution_turns(asked.examples, texts)
+    return partial(opened_chat, _system(asked, texts), shown=shown, texts=texts)
+
+
+def _system(asked: SampleSettings, texts: Texts) -> str:
+    return prompts.SOLVER.of(texts) if prompts.SOLVER.name in texts else asked.system

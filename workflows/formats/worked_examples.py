@@ -18,25 +18,33 @@ from workflows.answers import read_answer
 from workflows.formats import prompts, steps
 from workflows.formats.rationale import paragraphs
 from workflows.formats.steps import flaw
+from workflows.formats.templates import AS_THEY_ARE, Texts
 from workflows.settings import StageSettings, WorkedRationale, WorkedSolution
 
 
-def solution_turns(examples: Sequence[WorkedSolution]) -> tuple[Message, ...]:
+def solution_turns(
+    examples: Sequence[WorkedSolution], texts: Texts = AS_THEY_ARE
+) -> tuple[Message, ...]:
     """The turns before a problem that is to be solved."""
-    return tuple(
-        turn
-        for shown in examples
-        for turn in (Message("user", shown.problem), Message("assistant", shown.solution.strip()))
-    )
+    turns: list[Message] = []
+    for shown in examples:
+        asked = prompts.SOLVE.of(texts, problem=shown.problem)
+        turns += (Message("user", asked), Message("assistant", shown.solution.strip()))
+    return tuple(turns)
 
 
 def rationale_turns(
-    examples: Sequence[WorkedRationale], state_verdict: bool = False, require_code: bool = True
+    examples: Sequence[WorkedRationale],
+    state_verdict: bool = False,
+    require_code: bool = True,
+    texts: Texts = AS_THEY_ARE,
 ) -> tuple[Message, ...]:
     """The turns before a solution that is to be verified."""
     turns: list[Message] = []
     for shown in examples:
-        asked = prompts.rationale_chat(shown.problem, shown.steps, state_verdict, require_code)
+        asked = prompts.rationale_chat(
+            shown.problem, shown.steps, state_verdict, require_code, texts
+        )
         verified = f"{shown.verification.strip()}\n\n{prompts.FINAL}{shown.first_error}}}"
         turns += (Message("user", asked.user), Message("assistant", verified))
     return tuple(turns)

@@ -11,7 +11,6 @@ number and what to change; every response has at least one step, none of them em
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -22,7 +21,8 @@ from storage.errors import InputError
 from storage.rows.records import Response
 from workflows.answers import read_answer
 from workflows.formats import steps
-from workflows.inputs.problems import required_text, table_rows
+from workflows.inputs.shapes import made_id, required_text
+from workflows.inputs.tables import table_rows
 
 Unheaded = Literal["blank_lines", "one_step"]
 """How a solution without step headers is cut: at its blank lines, or not at all."""
@@ -57,7 +57,7 @@ def _responses(path: Path, unheaded: Unheaded) -> Iterator[tuple[Response, str]]
     for file in _files(path):
         for number, (place, row) in enumerate(table_rows(file)):
             where = f"{file}, {place}"
-            yield _response(row, where, _PART.sub("", file.stem), number, unheaded), where
+            yield response_of(row, where, _PART.sub("", file.stem), number, unheaded), where
 
 
 def _files(path: Path) -> list[Path]:
@@ -73,7 +73,8 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _response(row: Any, where: str, file: str, number: int, unheaded: Unheaded) -> Response:
+def response_of(row: Any, where: str, file: str, number: int, unheaded: Unheaded) -> Response:
+    """The response of row `number` of a file. Raises InputError."""
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be an object with `problem`, and `steps` or `solution`")
     problem = required_text(row, "problem", where)
@@ -84,10 +85,9 @@ def _response(row: Any, where: str, file: str, number: int, unheaded: Unheaded) 
         raise InputError(
             f"{where}: `label` must be -1 or the index of one of {len(parts)} steps, not {label!r}"
         )
-    digest = hashlib.sha256(problem.encode("utf-8", "replace")).hexdigest()[:16]
     return Response(
         response_id=_name(row, "id", "response_id") or f"{file}-{number}",
-        problem_id=_name(row, "problem_id") or digest,
+        problem_id=_name(row, "problem_id") or made_id(problem),
         problem=problem,
         steps=parts,
         subset=_name(row, "subset") or (file if benchmark else ""),

@@ -24,6 +24,8 @@ class Unread(StrEnum):
     """A tie."""
     NO_VERIFICATION = "no_verification_agrees"
     """No single verification says what their majority says: there is no text to go with it."""
+    PEOPLE_SILENT = "people_silent"
+    """No person labelled it."""
     TOOL_UNREADABLE = "tool_unreadable"
     """A step has no code that says True or False."""
 

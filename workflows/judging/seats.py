@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from typing import Any
@@ -21,6 +21,7 @@ from workflows.formats import judge_prompts as asked
 from workflows.formats import reading
 from workflows.formats.fences import unix
 from workflows.formats.rationale import zero_based
+from workflows.formats.templates import AS_THEY_ARE, Texts
 from workflows.settings import JudgeSettings
 
 
@@ -147,7 +148,7 @@ def _objects(text: str) -> Iterator[Mapping[str, Any]]:
         at = text.find("{", end)
 
 
-AskFor = Callable[[str, Sequence[str], asked.Sight], Chat]
+AskFor = Callable[[str, Sequence[str], asked.Sight, Texts], Chat]
 FORMS: Mapping[str, tuple[AskFor, Callable[[str, int], Opinion]]] = {
     "critique": (asked.critique_chat, read_paragraphs),
     "resolve": (asked.resolve_chat, read_paragraphs),
@@ -162,10 +163,13 @@ class Seat:
 
     prompt: str
     sees: str
+    texts: Texts = field(default_factory=dict, compare=False)
+    """Prompts that somebody wrote in the place of ours."""
 
     def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
         """What is asked of the seat."""
-        return FORMS[self.prompt][0](problem.problem, steps, sight_of(problem, self.sees))
+        sight = sight_of(problem, self.sees)
+        return FORMS[self.prompt][0](problem.problem, steps, sight, self.texts)
 
     def read(self, text: str, steps: int) -> Opinion:
         """What the seat says."""
@@ -174,24 +178,27 @@ class Seat:
     def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
         """Asks for a critique of a verification, with the same sight."""
         sight = sight_of(problem, self.sees)
-        return asked.meta_chat(problem.problem, steps, verification, sight)
+        return asked.meta_chat(problem.problem, steps, verification, sight, self.texts)
 
     def merge_chat(
         self, problem: Problem, steps: Sequence[str], verification: str, critique: str
     ) -> Chat:
         """Asks for the verification again."""
         sight = sight_of(problem, self.sees)
-        return asked.merge_chat(problem.problem, steps, verification, critique, sight)
+        text = problem.problem
+        return asked.merge_chat(text, steps, verification, critique, sight, self.texts)
 
 
-def repair_chat(sees: str, problem: Problem, prefix: Sequence[str], wrong: str) -> Chat:
+def repair_chat(
+    sees: str, problem: Problem, prefix: Sequence[str], wrong: str, texts: Texts = AS_THEY_ARE
+) -> Chat:
     """Asks for one step in the place of a wrong one."""
-    return asked.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees))
+    return asked.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees), texts)
 
 
-def panel(settings: JudgeSettings) -> tuple[Seat, ...]:
+def panel(settings: JudgeSettings, texts: Texts = AS_THEY_ARE) -> tuple[Seat, ...]:
     """Every prompt with every sight. Raises ConfigurationError for a seat that can't be."""
-    seats = tuple(Seat(*pair) for pair in product(settings.prompts, settings.sees))
+    seats = tuple(Seat(*pair, texts) for pair in product(settings.prompts, settings.sees))
     if not seats or len(set(seats)) < len(seats):
         raise ConfigurationError("`judge.prompts` and `judge.sees`: name each once, at least one")
     for seat in seats:

@@ -3,6 +3,7 @@
     labels   stage `label`                      judge    the rationale's votes, or stage `judge`
     tool     what the code of each step found   hybrid   tool verdicts and outcome, as one value
     outcome  whether the path's answer is right
+    people   whoever labelled a given solution
 
 Invariant: pure; a source that can't be read says so with a reason of `Unread`, and never stands in
 for another.
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.rows.kinds import FORMALIZED, JUDGEMENTS, LABELS, PATHS, RATIONALES
+from storage.rows.kinds import FORMALIZED, GIVEN, JUDGEMENTS, LABELS, PATHS, RATIONALES
 from storage.rows.records import Judgement, Path, PathLabels, Rationale
 from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
@@ -32,6 +33,8 @@ class Evidence:
     labels: PathLabels | None = None
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
+    people: int | None = None
+    """0-based index of the first step that people call wrong, -1: none; None: nobody says."""
 
     @property
     def right_answer(self) -> bool:
@@ -131,12 +134,20 @@ def _outcome(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> lis
     return [Reading((*[True] * (of.steps - 1), of.right_answer), scope="outcome")]
 
 
+def _people(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
+    if of.people is None:
+        return Unread.PEOPLE_SILENT
+    right = judge_labels(None if of.people == -1 else of.people, of.steps)
+    return [Reading(tuple(right), scope="index")]
+
+
 SOURCES: Mapping[str, Source] = {
     "labels": _labels,
     "judge": _judge,
     "tool": _tool,
     "hybrid": _hybrid,
     "outcome": _outcome,
+    "people": _people,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "labels": (LABELS.stage,),
@@ -144,5 +155,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "tool": (RATIONALES.stage, FORMALIZED.stage),
     "hybrid": (RATIONALES.stage, FORMALIZED.stage),
     "outcome": (PATHS.stage,),
+    "people": (GIVEN.stage,),
 }
 """Source -> the stages of which the road must have one."""

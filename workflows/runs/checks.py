@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from actors.machines.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
 from actors.sandbox.contract import SandboxSettings
@@ -49,17 +48,6 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, False, str(error), remedy)
 
 
-def check_problems(file: str) -> Finding:
-    """Whether the file of problems is there."""
-    found = Path(file).is_file()
-    return Finding(
-        "problems",
-        found,
-        file if found else f"{file} does not exist",
-        "" if found else "write it (problem_id, problem, answer) or set `problems`",
-    )
-
-
 def check_work(config: RunConfig) -> Iterator[Finding]:
     """The store, and what is asked of the cluster, as far as it can be said from here."""
     yield attempt("store", partial(probed_store, config.store))
@@ -80,9 +68,21 @@ def check_models(config: RunConfig, looks: Sequence[Look]) -> Iterator[Finding]:
             on = f", {count} GPUs there" if count else ", on the processor"
             said = engine.model + (on if engine.kind == "vllm" else "")
             yield Finding(f"models.{role}", True, said)
+            for note in seen[0].notes.get(role, ()):
+                yield Finding(f"models.{role}", True, note)
     for look in looks:
         for misfit in look.misfits.get("sandbox", ()):
             yield Finding("sandbox", False, f"{misfit.said} ({look.where})", misfit.remedy)
+
+
+def server_notes(look: Look) -> Iterator[str]:
+    """What was found of the servers of models, a line each, with the roles that it is true of."""
+    roles: dict[str, list[str]] = {}
+    for role, notes in look.notes.items():
+        for note in notes:
+            roles.setdefault(note, []).append(role)
+    for note, named in roles.items():
+        yield f"models.{', '.join(named)}: {note}"
 
 
 def probed_store(url: str) -> str:
@@ -109,7 +109,10 @@ def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
     """
     findings = [*found, *check_work(config)]
     if all(finding.ok for finding in findings) or not site.remote:
-        findings += check_models(config, site.looks(config))
+        looks = site.looks(config)
+        findings += check_models(config, looks)
+        for line in dict.fromkeys(note for look in looks for note in server_notes(look)):
+            site.listener.say(line)
     if config.runs_code and not site.remote:
         findings.append(check_sandbox(config.sandbox))
     missing = list(dict.fromkeys(finding for finding in findings if not finding.ok))

@@ -13,12 +13,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from actors.engines.contract import EngineSettings
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
-from storage.rows.records import Drop
+from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles
@@ -40,8 +41,8 @@ class ClusterSettings:
     workers_per_role: Positive = 64
     """Most workers of one model role."""
     workers_per_server: Positive = 1
-    """Most workers of a role whose model is a server elsewhere (`kind: endpoint`); each keeps up to
-    `max_in_flight` requests there."""
+    """Most workers of a role whose model is a server elsewhere (`kind: endpoint` or `chat`); each
+    keeps up to `max_in_flight` requests there."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
     most_parallel_shards: Positive = 16
@@ -91,6 +92,8 @@ class Given:
     """Items of the input that are left out."""
     said: Sequence[str] = ()
     """What people are told of it, in lines."""
+    solutions: Sequence[GivenSolutions] = ()
+    """What takes the place of sampled ones: the rows of stage `given`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,11 @@ class RunConfig:
         raise NotImplementedError
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """Prompts that somebody wrote in the place of ours, by name."""
+        return {}
+
+    @property
     def binding(self) -> dict[str, Any]:
         """The settings that the result depends on, as plain values."""
         raise NotImplementedError
@@ -148,6 +156,12 @@ class RunConfig:
         Raises InputError and ConfigurationError.
         """
         raise NotImplementedError
+
+    def check_input(self, given: Given) -> None:
+        """Refuse settings that contradict each other, the road or the input.
+
+        Raises ConfigurationError.
+        """
 
     def check_models(self) -> None:
         """Refuse models that can't be used for this. Raises InputError."""
@@ -178,3 +192,9 @@ class RunConfig:
                 f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
             )
         return settings
+
+
+def needs_of(config: RunConfig, role: str) -> dict[str, tuple[Need, ...]]:
+    """What the stages of a role can't do without of a model, by stage."""
+    made = zip(config.road, config.makes, strict=True)
+    return {spec.name: stage.needs for spec, stage in made if spec.role == role and stage.needs}

@@ -84,7 +84,7 @@ def engine_slots(config: RunConfig, role: str) -> int:
 
 def most_workers(config: RunConfig, role: str) -> int:
     """Most workers of a model role: one alone keeps a server elsewhere busy."""
-    remote = config.engine(role).kind == "endpoint"
+    remote = config.engine(role).served
     return config.cluster.workers_per_server if remote else config.cluster.workers_per_role
 
 

@@ -94,6 +94,7 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"unknown key `{key}`: remove it or correct its name"
     if kind in ("missing", "missing_argument"):
         return f"`{key}` is missing: add it"
+    message = message.removeprefix("Value error, ")
     return f"`{key}`: {message[0].lower()}{message[1:]}"
 
 
@@ -110,4 +111,4 @@ def store_url(text: str) -> str:
         text = text.removeprefix("file:")
     if "://" in text:
         return text
-    return f"file://{os.path.abspath(text)}"
+    return Path(os.path.abspath(text)).as_uri()

@@ -16,7 +16,7 @@ from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.runs.run import Run, Success
 from workflows.runs.checks import Finding, check_image, require
-from workflows.runs.configuration import RunConfig
+from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.settling import recalled
@@ -47,7 +47,7 @@ run_async = awaitable(run)
 
 
 def run_at(
-    site: Site, config: RunConfig, rows: Sequence[Any] | None = None, *found: Finding
+    site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *found: Finding
 ) -> Run:
     """The same where the work is done; `found` was looked at before."""
     store = open_store(config.store)

@@ -92,7 +92,7 @@ def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) 
         model = model.within(store).as_in(spec.models[role] if spec else None)
     revision = engine.tokenizer_revision or _text(options.pop("tokenizer_revision", None))
     tokenizer = ModelSource(engine.tokenizer or engine.model, revision)
-    if engine.tokenizer or engine.kind != "vllm":
+    if engine.tokenizer or engine.kind == "endpoint":
         said = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
         tokenizer = tokenizer.within(store).as_in(said.get("tokenizer"))
     return replace(

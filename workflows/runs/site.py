@@ -38,7 +38,7 @@ from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
 from storage.errors import ConfigurationError
 from storage.rows.records import Message
 from storage.runs.run import Run
-from workflows.runs.configuration import ClusterSettings, RunConfig
+from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
 from workflows.runs.driving import continue_run, standing
 from workflows.runs.listening import SILENT, Listener, Watching
 from workflows.runs.settling import Place, fitted, settled
@@ -256,7 +256,8 @@ def wanted(config: RunConfig, roles: Sequence[str], code: bool) -> Wanted:
         )
         for role in roles
     }
-    return Wanted(engines, chats, config.sandbox if code else None)
+    needs = {role: needs_of(config, role) for role in roles}
+    return Wanted(engines, chats, needs, config.sandbox if code else None)
 
 
 def _look_here(config: RunConfig) -> Look:

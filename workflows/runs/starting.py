@@ -7,7 +7,6 @@ with the same spec nothing changes, so that starting and continuing are one.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,15 +15,18 @@ from typing import Any, TypeVar
 from actors.models.identity import model_identity
 from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import stage_rows
+from storage.rows.kinds import GIVEN, stage_rows
+from storage.rows.records import Drop
 from storage.rows.schemas import schema_versions
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed
 from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.runs.configuration import Given, RunConfig
 from workflows.settings import StageSettings
+from workflows.stages.given import Ungiven
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -38,18 +40,21 @@ class Planned:
 
 
 def planned(
-    config: RunConfig, image_digest: str | None, rows: Sequence[Any] | None = None
+    config: RunConfig, image_digest: str | None, rows: Sequence[Any] | Given | None = None
 ) -> Planned:
-    """Read the input, unless its rows are given, and freeze what the result depends on.
+    """Read the input, unless it is given, and freeze what the result depends on.
 
     Raises InputError for a bad file and ConfigurationError for settings that contradict each other
     or the input.
     """
-    given = config.read_input() if rows is None else Given(rows)
+    given = config.read_input() if rows is None else rows
+    if not isinstance(given, Given):
+        given = Given(given)
+    config.check_input(given)
     stages = (config.takes.stage, *(stage.name for stage in config.road))
     spec = Spec(
         configuration=config.binding,
-        input_digest=input_digest(given.rows),
+        input_digest=input_digest([*given.rows, *given.solutions]),
         plan=ShardPlan(len(given.rows), config.shard_size),
         models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
@@ -90,9 +95,23 @@ def create_run(
     store.put_new(launch_key(config.run), canonical_json(asdict(config)))
     if chain is not None:
         store_chain(run, chain)
+    if wanted.given.solutions:  # before the input, whose end says that the run can go on
+        _store_solutions(run, wanted.given)
     before_input(run)
     run.store_input(wanted.given.rows, wanted.given.drops)
     return run
+
+
+def _store_solutions(run: Run, given: Given) -> None:
+    """Commit the solutions that are given, each shard with those of its problems."""
+    solved = {row.problem_id: row for row in given.solutions}
+    done = run.shards_of(GIVEN.stage)
+    for shard, problems in run.spec.plan.cut(given.rows):
+        if shard not in done:
+            names = [problem.problem_id for problem in problems]
+            rows = [solved[name] for name in names if name in solved]
+            drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
+            run.publish(GIVEN, shard, rows, drops)
 
 
 def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
@@ -108,7 +127,7 @@ def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
     """The configuration that the run was first started with, as plain values."""
     try:
-        data: dict[str, Any] = json.loads(store.get(launch_key(run)))
+        data = store.get(launch_key(run))
     except NothingFound:
         raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
-    return data
+    return parsed(launch_key(run), data)

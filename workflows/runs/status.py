@@ -114,5 +114,5 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
 
 def recorded(run: Run, role: str) -> dict[str, Any]:
     """What the spec says of an engine."""
-    said = run.spec.configuration.get(ENGINES, {}).get(role, {})
+    said = run.spec.section(ENGINES).get(role, {})
     return {name: said.get(name, NOT_RECORDED) for name in BOUND}

@@ -25,7 +25,7 @@ from workflows.answers.grading import grader
 from workflows.estimation.pilot import stored_chain
 from workflows.estimation.posterior import Chain
 from workflows.road import reads_by_stage
-from workflows.runs.configuration import RunConfig
+from workflows.runs.configuration import RunConfig, needs_of
 from workflows.settings import StageSettings
 from workflows.stages.kit import Kit
 
@@ -46,7 +46,8 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        engine = await open_engine(self.config.engine(role), self.config.heal)
+        needs = needs_of(self.config, role)
+        engine = await open_engine(self.config.engine(role), self.config.heal, needs)
         return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:
@@ -65,7 +66,7 @@ class StageMaker:
             spec.name: stage.make(
                 Kit(
                     self.run_name, settings, spec, models, config.sandbox.limits, self.chain,
-                    engine, sandbox, graded_by,
+                    engine, sandbox, graded_by, config.texts,
                 )
             )
             for spec, stage in zip(config.road, config.makes, strict=True)

@@ -31,7 +31,7 @@ def config_of(
     raw = read(settings) if settings else {}
     wanted = {key: value for key, value in (asked or {}).items() if value is not None}
     if "models.verifier.url" in wanted:
-        wanted["models.verifier.kind"] = "endpoint"
+        wanted.setdefault("models.verifier.kind", "endpoint")
     known_there = "models.verifier.url" in wanted and not Path(model).is_dir()
     named = {"model": model} if known_there else named_model(model)
     wanted |= {f"models.verifier.{key}": value for key, value in named.items()}

@@ -14,6 +14,7 @@ from actors.engines.contract import EngineSettings
 from actors.engines.rendering import ChatRenderer
 from actors.models.identity import bound
 from storage.bounds import STRICT, Positive
+from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
 from storage.rows.records import Response
 from workflows.formats.verification import EXECUTING, VerifySettings, check_verdicts
@@ -92,6 +93,11 @@ class ScoreConfig(RunConfig):
         Raises InputError where it can't be loaded, or Yes or No is no single token in a verdict.
         """
         verifier = self.models.verifier
+        if verifier.kind == "chat" and verifier.tokenizer is None:
+            raise InputError(
+                "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes "
+                "and No are single tokens: name the model's"
+            )
         if verifier.kind != "scripted":
             renderer = ChatRenderer.load(verifier)
             renderer.close()  # only its tokenizer is wanted

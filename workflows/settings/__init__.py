@@ -15,6 +15,7 @@ from pydantic import Field
 
 from storage.bounds import STRICT
 from storage.rows.kinds import ROAD
+from workflows.settings.inputs import LeaveOutSettings
 from workflows.settings.labelling import (
     ConsensusSettings,
     JudgeSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "EstimateSettings",
     "JudgeSettings",
     "LabelSettings",
+    "LeaveOutSettings",
     "RationalizeSettings",
     "RepairSettings",
     "SampleSettings",

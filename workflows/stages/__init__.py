@@ -14,6 +14,7 @@ from workflows.stages.consensus import CONSENSUS
 from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
 from workflows.stages.formalize import FORMALIZE
+from workflows.stages.given import GIVE, TAKE
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
@@ -27,8 +28,8 @@ from workflows.stages.search import SEARCH
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS, REPAIR,
-        RETRY, EXPORT,
+        GIVE, SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS,
+        REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of ours that a build can have."""
@@ -60,7 +61,8 @@ def road_of(names: Sequence[str]) -> tuple[StageSpec, ...]:
 def _known(names: Sequence[str]) -> dict[str, Stage]:
     others = [name for name in names if name not in OURS]
     there = names_elsewhere() if others else ()
-    return {**OURS, **{name: brought(name) for name in others if name in there}}
+    known = {**OURS, **{name: brought(name) for name in others if name in there}}
+    return known | {TAKE.name: TAKE} if GIVE.name in names else known
 
 
 def brought(name: str) -> Stage:

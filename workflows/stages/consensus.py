@@ -22,6 +22,7 @@ from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import (
     AGREEMENTS,
     FORMALIZED,
+    GIVEN,
     JUDGEMENTS,
     LABELS,
     PATHS,
@@ -234,14 +235,16 @@ class ConsensusStage(PureStage):
         judge: JudgeSettings | None = None,
         *,
         verified: bool = True,
+        labelled: bool = True,
         executes: bool = True,
     ) -> None:
-        """`verified`: whether a stage of the road writes verifications; `executes`: whether the
-        code of rationales is run.
+        """`verified`, `labelled`: whether a stage of the road writes verifications, or labels;
+        `executes`: whether the code of rationales is run.
         """
         self._settings = settings
         self._judge = judge or JudgeSettings()
         self._verified = verified
+        self._labelled = labelled
         self._executes = executes
 
     async def run(self, rows: ShardRows) -> ShardResult[Agreement]:
@@ -255,6 +258,11 @@ class ConsensusStage(PureStage):
         said: dict[str, list[Judgement]] = defaultdict(list)
         for row in rows[JUDGEMENTS]:
             said[row.path_id].append(row)
+        people = {
+            f"{given.problem_id}#{index}": solution.label
+            for given in rows[GIVEN]
+            for index, solution in enumerate(given.solutions)
+        }
 
         def judge(path_id: str) -> list[Agreement]:
             labelled, path = labels.get(path_id), paths.get(path_id)
@@ -264,11 +272,17 @@ class ConsensusStage(PureStage):
             if rationale is not None and rationale.executed and self._executes:
                 check_executed(rationale.analyses, rationale.verifications, rationale.executions)
             steps = len(path.steps) if path else len(labelled.labels) if labelled else 0
-            problem = rationale or (judgements[0] if judgements else labels[path_id])
-            of = Evidence(path_id, problem.problem_id, steps, path, labelled, rationale, judgements)
+            problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
+            of = Evidence(
+                path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
+                people.get(path_id),
+            )  # fmt: skip
             return [agreement(of, self._settings, self._judge)]
 
-        entered = (list(rationales) or list(said)) if self._verified else list(labels)
+        entered = list(rationales) or list(said)
+        if not self._verified:
+            selected = [path.path_id for path in rows[PATHS] if path.selected]
+            entered = list(labels) if self._labelled else selected
         judged, drops = process_now(entered, str, judge)
         judged = self._balanced(judged, {name: path.correct for name, path in paths.items()})
         lost = [Drop(row.path_id, row.reason) for row in judged if row.reason is not None]
@@ -303,6 +317,7 @@ def _filter(kit: Kit[StageSettings]) -> ConsensusStage:
         kit.settings.consensus,
         kit.settings.judge,
         verified=any(kit.reads(kind) for kind in VERIFIED),
+        labelled=kit.reads(LABELS),
         executes=kit.settings.rationalize.execute,
     )
 
@@ -319,8 +334,8 @@ VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
 CONSENSUS = Stage(
     rows=AGREEMENTS,
     role="cpu",
-    reads=(PATHS, TREE, LABELS, *VERIFIED),
-    without=(TREE, LABELS, *VERIFIED),
+    reads=(PATHS, GIVEN, TREE, LABELS, *VERIFIED),
+    without=(GIVEN, TREE, LABELS, *VERIFIED),
     says="keeps a path only where its labels and what was written of it agree",
     settings=ConsensusSettings,
     check=_check,

@@ -46,7 +46,7 @@ class Completer(KitStage[StageSettings]):
         super().__init__(kit)
         wanted = kit.settings.estimate
         self._stage = stage
-        self._chat = next_chat(kit.settings.sample)
+        self._chat = next_chat(kit.settings.sample, kit.texts)
         self._sampling = sampling_of(wanted)
         self._budget = budget_of(wanted, kit.settings.label, kit.chain)
         self._wrong_only = wanted.paths == "wrong"
@@ -169,6 +169,7 @@ ROLLOUT_TOKENS = "stages.estimate.max_tokens"
 ESTIMATE = Stage(
     rows=ROLLOUTS,
     role="completer",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS, PATHS),
     solves=True,
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
@@ -181,6 +182,7 @@ ESTIMATE = Stage(
 PROVER = Stage(
     rows=PROVED,
     role="prover",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS, PATHS, ROLLOUTS),
     solves=True,
     longest=ROLLOUT_TOKENS,

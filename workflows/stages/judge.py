@@ -33,7 +33,7 @@ class Judge(KitStage[StageSettings]):
     def __init__(self, kit: Kit[StageSettings]) -> None:
         super().__init__(kit)
         self._asked = kit.settings.judge
-        self._panel = panel(self._asked)
+        self._panel = panel(self._asked, kit.texts)
         self._sampling = sampling_of(self._asked)
 
     async def run(self, rows: ShardRows) -> ShardResult[Judgement]:
@@ -164,6 +164,7 @@ JUDGE = Stage(
     without=(LABELS,),
     names_only=(LABELS,),
     verifies=True,
+    asks=("judge_system", "critique", "resolve", "align", "meta", "merge"),
     remedy=f"the judge does not keep the form of a verdict: {TEMPLATE}, or take a stronger one",
     says="verifies every path without code, by a panel of prompts",
     settings=JudgeSettings,

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
+from actors.engines.served.capabilities import Need
 from actors.grading.pool import Grader
 from actors.sandbox.contract import Limits, Sandbox
 from actors.workers.contract import Processor
@@ -25,6 +26,7 @@ from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
 from workflows.estimation.posterior import Chain
 from workflows.formats.steps import Flaw
+from workflows.formats.templates import Texts
 from workflows.road import Role, StageSpec
 from workflows.settings import StageSettings
 
@@ -80,6 +82,8 @@ class Kit(Generic[Settings]):
     opened: Engine | None = None
     box: Sandbox | None = None
     graded_by: Grader | None = None
+    texts: Texts = field(default_factory=dict)
+    """Prompts that somebody wrote in the place of ours."""
 
     @property
     def engine(self) -> Engine:
@@ -191,6 +195,10 @@ class Stage:
     """The setting of its longest text; empty: its own `max_tokens`."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
+    asks: tuple[str, ...] = ()
+    """The prompts that it asks (`workflows.formats.prompt_files.PROMPTS`)."""
+    needs: tuple[Need, ...] = ()
+    """What it can't do without of a model that a chat server has."""
     verifies: bool = False
     """Whether it writes verifications; a road has one such stage at most."""
     check: Callable[[StageSettings], None] = lambda settings: None

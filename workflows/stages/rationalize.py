@@ -19,6 +19,7 @@ from enum import StrEnum
 from functools import partial
 
 from actors.engines.contract import Refusal
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import Rejected
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
@@ -72,7 +73,8 @@ class RationaleWriter(KitStage[StageSettings]):
             wanted.state_verdict,
             wanted.require_code,
             wanted.system,
-            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code),
+            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code, kit.texts),
+            kit.texts,
         )
         self._sampling = sampling_of(wanted)
         self._votes_decide = "judge" in kit.settings.consensus.sources
@@ -312,10 +314,12 @@ class RationaleWriter(KitStage[StageSettings]):
 RATIONALIZE = Stage(
     rows=RATIONALES,
     role="rationale",
+    asks=("rationale_system", "rationale"),
     reads=(PROBLEMS, PATHS, LABELS),
     without=(LABELS,),
     names_only=(LABELS,),
     runs_code=True,
+    needs=(Need.CONTINUES, Need.THOUGHTS),
     verifies=True,
     remedy=f"the rationale model does not keep the form of a verification: {TEMPLATE}, show it "
     "`stages.rationalize.examples`, or take a stronger one",

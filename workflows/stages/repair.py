@@ -89,7 +89,7 @@ class Repairer(KitStage[StageSettings]):
             temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens,
             n=1, seed=seed,
         )  # fmt: skip
-        chat = repair_chat(wanted.sees, problem, prefix, wrong)
+        chat = repair_chat(wanted.sees, problem, prefix, wrong, self.kit.texts)
         reply = await self.kit.engine.generate(chat, sampling)
         written = reply.completions[0]
         replacement = written.text.strip()
@@ -171,6 +171,7 @@ def _tried_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
 REPAIR = Stage(
     rows=REPAIRED,
     role="judge",
+    asks=("judge_system", "repair"),
     reads=(PROBLEMS, PATHS, AGREEMENTS),
     remedy=f"the judge does not write one step: {TEMPLATE}, or take a stronger one",
     says="writes one step in the place of the first wrong one",

@@ -34,7 +34,7 @@ class PolicySampler(KitStage[StageSettings]):
     def __init__(self, kit: Kit[StageSettings]) -> None:
         super().__init__(kit)
         wanted = kit.settings.sample
-        self._chat = first_chat(wanted)
+        self._chat = first_chat(wanted, kit.texts)
         self._sampling = sampling_of(wanted)
         self._rule = QuotaRule(wanted)
         self._allocation = allocation(wanted)
@@ -145,6 +145,7 @@ def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
 SAMPLE = Stage(
     rows=PATHS,
     role="policy",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS,),
     solves=True,
     says="samples solutions of every problem until it has right and wrong ones",

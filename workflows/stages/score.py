@@ -18,6 +18,7 @@ from functools import partial
 
 from actors.engines.admission import together
 from actors.engines.contract import Completion, Refusal, Sampling
+from actors.engines.served.capabilities import Need
 from actors.sandbox.contract import Rejected
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
@@ -246,6 +247,7 @@ SCORE = Stage(
     role="verifier",
     reads=(RESPONSES,),
     runs_code=True,
+    needs=(Need.CONTINUES, Need.LOGPROBS),
     remedy=f"the verifier does not answer as one does: {TEMPLATE}, and `verify.mode` with what it "
     "was trained for",
     longest="models.verifier.max_model_len",

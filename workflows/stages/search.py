@@ -71,7 +71,7 @@ class TreeSearcher(KitStage[StageSettings]):
 
     def __init__(self, kit: Kit[StageSettings]) -> None:
         super().__init__(kit)
-        self._chat = next_chat(kit.settings.sample)
+        self._chat = next_chat(kit.settings.sample, kit.texts)
         self._sampling = sampling_of(kit.settings.estimate)
         self._asked = kit.settings.search
 
@@ -215,6 +215,7 @@ def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:
 SEARCH = Stage(
     rows=TREE,
     role="completer",
+    asks=("solve_system", "solve"),
     reads=(PROBLEMS, PATHS),
     solves=True,
     longest=ROLLOUT_TOKENS,

@@ -23,7 +23,7 @@ from storage.rows.parquet import check_digest
 from storage.rows.records import CodeRun, Example, Message
 from workflows.formats.conversation import Reason, verdict_of
 from workflows.formats.executed import pieces
-from workflows.inputs.problems import table_rows
+from workflows.inputs.tables import table_rows
 from workflows.labels.rule import first_error
 
 SUFFIXES = (".parquet", ".jsonl", ".json")

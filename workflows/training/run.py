@@ -81,7 +81,7 @@ def train(
             if config.spread.device == "cpu":  # what its GPUs could do is of no matter
                 looks = [replace(one, machine=replace(one.machine, gpus=())) for one in looks]
             if not site.remote:
-                check_trainable(config)
+                check_trainable(config, [look.machine for look in looks])
         config = settled(pinned(config, begun), [look.machine for look in looks], begun)
         training = start_training(config, store)
         if model is None:

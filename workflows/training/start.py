@@ -17,6 +17,7 @@ from actors.models.fetching import resolved, small_files
 from actors.models.identity import model_identity
 from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
+from actors.training.memory import ModelShape, memory_plan
 from actors.training.settings import TrainingSettings
 from storage.errors import ConfigurationError, InputError, NothingFound, first_line
 from storage.objects.store import ObjectStore
@@ -129,8 +130,9 @@ def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
     return CorpusSource(config.store, config.dataset, config.view, config.data, template, file)
 
 
-def check_trainable(config: TrainConfig) -> None:
-    """Whether the base model's template and tokenizer can be trained with, in a second or two.
+def check_trainable(config: TrainConfig, machines: Sequence[Machine] = ()) -> None:
+    """Whether the base model's template and tokenizer can be trained with, and whether the GPUs of
+    the `machines` hold the training, in a second or two.
 
     Raises UserError.
     """
@@ -140,13 +142,23 @@ def check_trainable(config: TrainConfig) -> None:
     try:
         folder = small_files(ModelSource(config.base, config.revision))
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        context = int(getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", 0))
+        model = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(
             f"base model {config.base} can't be loaded: {first_line(error)}"
         ) from error
     masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
-    source.most_tokens(context or 1 << 30)
+    context = int(getattr(model, "max_position_embeddings", 0))
+    most_tokens = source.most_tokens(context or 1 << 30)
+    settings = job_settings(config)
+    for gpu in (gpu for machine in machines for gpu in machine.gpus):
+        micro_tokens = max(most_tokens, config.spread.micro_tokens)
+        memory_plan(settings, ModelShape.of(model), micro_tokens, gpu.memory_bytes)
+
+
+def job_settings(config: TrainConfig) -> TrainingSettings:
+    """The part of the configuration that the training loop needs."""
+    return TrainingSettings(learning=config.learning, spread=config.spread, rhythm=config.rhythm)
 
 
 def job_of(config: TrainConfig, training: Training) -> TrainingJob:
@@ -157,9 +169,7 @@ def job_of(config: TrainConfig, training: Training) -> TrainingJob:
         spec=training.spec,
         base=config.base_model,
         source=source_of(config, training.spec.dataset),
-        settings=TrainingSettings(
-            learning=config.learning, spread=config.spread, rhythm=config.rhythm
-        ),
+        settings=job_settings(config),
         dress=Dressing(config, training.spec),
     )
 

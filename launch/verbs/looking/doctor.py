@@ -30,11 +30,11 @@ from launch.config import load
 from launch.verbs.looking.installed import known, unmet_requirements
 from storage.runs.layout import DEFAULT_STORE
 from workflows.builds.configuration import BuildConfig
+from workflows.builds.run import check_files
 from workflows.runs.checks import (
     Finding,
     attempt,
     check_models,
-    check_problems,
     check_sandbox,
     check_work,
     probed_store,
@@ -69,7 +69,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
     yield check_sandbox(settings)
     if config:
-        yield check_problems(config.problems)
+        yield check_files(config)
         yield from (f for f in check_work(config) if f.what != "store")
         config = recalled(config)
         yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 
 from actors.engines.contract import Refusal
 from launch.reference import member_docs
@@ -38,6 +39,13 @@ def page() -> str:
     """docs/reasons.md."""
     parts = {"any stage": tuple(Broken), **REASONS, "a sample": tuple(Flaw)}
     return PAGE + "".join(_section(name, given) for name, given in parts.items())
+
+
+@cache
+def meanings() -> dict[str, str]:
+    """Reason -> what it means, of every stage's and of a sample that is no whole solution."""
+    of_all = (*Broken, *(one for given in REASONS.values() for one in given), *Flaw)
+    return {str(one): member_docs(type(one))[one.value] for one in of_all}
 
 
 def _section(name: str, reasons: Iterable[StrEnum]) -> str:

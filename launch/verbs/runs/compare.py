@@ -16,8 +16,12 @@ from rich.progress import track
 from rich.table import Table
 
 from storage.errors import ConfigurationError, InputError
+from storage.runs.marks import marks_of, truth_of
 from storage.runs.run import Run
-from workflows.evaluation.comparison import Compared, compare, read_labels, read_truth
+from workflows.evaluation.comparison import Compared, compare, people_say, read_labels, read_truth
+
+MARKS = "marks"
+"""In the place of a file of truth: what people marked in `browse`."""
 
 
 def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool) -> None:
@@ -26,25 +30,44 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
-    known = read_truth(truth) if truth else None
     shown = Console(stderr=True)
+    if truth is None:
+        known = {path: index for run in runs for path, index in people_say(run).items()} or None
+    else:
+        known = _marked(runs) if str(truth) == MARKS else read_truth(truth)
     read = [
         read_labels(run)
         for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
     ]
     found = compare(read, known)
-    if known and all(row.f1 is None for row in found):
+    if truth and all(row.f1 is None for row in found):
         raise InputError(f"{truth}: no path of these runs is in it")
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))
     else:
         Console().print(comparison_table(found, known is not None))
+        if known and not truth:
+            Console().print("the truth is what people said of the given solutions")
         for row in found:
             said = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
             Console().print(f"{row.run} dropped {said or 'nothing'}", highlight=False)
     if plot is not None:
         draw(found, plot)
         shown.print(f"wrote {plot}", highlight=False)
+
+
+def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int | None]:
+    """(run, path_id) -> first error as people marked it. Raises InputError where nobody did."""
+    known = {
+        (run.name, path_id): index
+        for run in runs
+        for path_id, index in truth_of(marks_of(run)).items()
+    }
+    if not known:
+        raise InputError(
+            f"--truth {MARKS}: nobody marked a path of these runs: stepmill browse {runs[0].name}"
+        )
+    return known
 
 
 def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
@@ -69,6 +92,7 @@ def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
     ]
     if with_truth:
         lines += [
+            ("paths with a truth", [f"{row.known:,}" for row in found]),
             ("precision", [_figure(row.precision) for row in found]),
             ("recall", [_figure(row.recall) for row in found]),
             ("F1 of wrong steps", [_figure(row.f1) for row in found]),

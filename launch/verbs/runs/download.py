@@ -17,7 +17,9 @@ from storage.runs.run import Run
 from workflows.looking.download import download
 
 
-def download_run(run: Run, dest: Path, view: str, formats: Sequence[str]) -> None:
+def download_run(
+    run: Run, dest: Path, view: str, formats: Sequence[str], reviewed: bool = False
+) -> None:
     """Copy one view of the dataset. Raises ConfigurationError for an unknown view or format."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
@@ -27,7 +29,7 @@ def download_run(run: Run, dest: Path, view: str, formats: Sequence[str]) -> Non
         def show(path: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = download(run, dest, view, formats, show)
+        found = download(run, dest, view, formats, show, reviewed)
     typer.echo(
         f"{found.folder}: {found.rows:,} rows in {len(found.files)} files, "
         f"{found.bytes:,} bytes, {found.fetched} fetched now"

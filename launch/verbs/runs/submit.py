@@ -24,6 +24,8 @@ from aiohttp import ClientError
 from launch.config import load
 from storage.errors import ConfigurationError, InfrastructureError, first_line
 from workflows.builds.configuration import BuildConfig
+from workflows.inputs.places import is_url
+from workflows.runs.reading import read
 
 EXCLUDES = (
     ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",
@@ -55,16 +57,21 @@ def submission_of(
 ) -> Submission:
     """The job that builds `config`. Raises ConfigurationError for files that would not go along."""
     inside = _inside(folder, config_file.resolve(), "the configuration")
-    problems = _inside(folder, Path(config.problems), "`problems`")
+    away = is_url(config.problems)  # the cluster reads it for itself
+    problems = config.problems if away else _inside(folder, Path(config.problems), "`problems`")
+    others = [name for name in (config.solutions, *config.leave_out.against) if name]
+    beside = [_inside(folder, Path(name), "an input") for name in others if not is_url(name)]
+    if isinstance(prompts := read(config_file).get("prompts"), str):
+        _inside(folder, config_file.resolve().parent / prompts, "`prompts`")
     for role, engine in config.engines.items():
         if engine.kind == "vllm" and engine.model.startswith("/"):
             _inside(folder, Path(engine.model), f"models.{role}")
     command = ["stepmill", "build", inside, "--address", "auto", "--store", config.store]
-    # The data's own folder stays here, but for the file that the build reads.
+    # The data's own folder stays here, but for the files that the build reads.
     return Submission(
         shlex.join([*command, "--problems", problems, *overrides]),
         str(folder),
-        (*EXCLUDES, f"!{problems}"),
+        (*EXCLUDES, *(f"!{name}" for name in ([] if away else [problems]) + beside)),
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from storage.rows.records.handed_out import (
     Critique,
     Example,
+    GivenSolutions,
     Message,
     Response,
     Score,
@@ -48,6 +49,7 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "GivenSolutions",
     "Intervention",
     "Judgement",
     "Message",

@@ -58,6 +58,17 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenSolutions:
+    """Solutions of a problem that were there before the run; one row of stage `given`.
+
+    Solution i of a problem becomes its path of index i.
+    """
+
+    problem_id: str
+    solutions: list[Response]
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """One history of the verifier over one response (stage `score`).
 

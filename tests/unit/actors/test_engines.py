@@ -13,11 +13,11 @@ import pytest
 
 from actors.engines.admission import Admission, admitted
 from actors.engines.contract import SEED_SPACE, Chat, Completion, EngineSettings, Reply, Sampling
-from actors.engines.endpoint import EndpointEngine
 from actors.engines.log import EngineLog
 from actors.engines.opening import open_engine
 from actors.engines.rendering import ChatRenderer
 from actors.engines.scripted import Faults, Latency, ScriptedEngine
+from actors.engines.served.endpoint import EndpointEngine
 from actors.engines.token_ids import Spelling
 from actors.engines.vllm import VllmEngine
 from actors.engines.vllm_core import engine_environment
@@ -85,7 +85,7 @@ def test_the_setting_alone_decides_whether_an_engine_is_batch_invariant(
 
 
 async def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match="vllm, endpoint, scripted"):
+    with pytest.raises(ConfigurationError, match="vllm, endpoint, chat, scripted"):
         await open_engine(EngineSettings(kind="llama"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.engines.contract import Chat, Completion, Sampling
-from actors.engines.healing import Healed, uncut
+from actors.engines.healing import Healed, uncut, uncut_by
 from actors.engines.scripted import ScriptedEngine
 from actors.engines.token_ids import Spelling
 from benchmarks.smollm2 import smollm2
@@ -90,9 +90,8 @@ async def test_the_text_is_what_the_model_wrote(
         asked.append(chat.prefill)
         return written
 
-    engine = Healed(
-        ScriptedEngine(script), Spelling(BUILT["in the manner of Qwen2.5, built"]()).ids
-    )
+    spell = Spelling(BUILT["in the manner of Qwen2.5, built"]()).ids
+    engine = Healed(ScriptedEngine(script), uncut_by(spell))
     reply = await engine.generate(Chat((), "Step 1: "), Sampling(n=2))
     assert asked == ["Step 1:"] * 2
     for done in reply.completions:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from actors.engines.contract import Chat, EngineSettings
-from actors.engines.healing import Healed
+from actors.engines.healing import Healed, uncut_by
 from actors.engines.scripted import Faults, ScriptedEngine
 from actors.engines.token_ids import Spelling
 from actors.workers.contract import ShardResult
@@ -80,7 +80,7 @@ async def test_a_sample_has_the_same_seed_and_text_whatever_the_rounds() -> None
 
 async def test_a_path_is_what_the_policy_wrote_behind_a_healed_header() -> None:
     stage = sampler(by_index(lambda i: ("\n" if i % 2 else " ") + RIGHT))
-    stage.kit = replace(stage.kit, opened=Healed(stage.kit.engine, Spelling(qwen()).ids))
+    stage.kit = replace(stage.kit, opened=Healed(stage.kit.engine, uncut_by(Spelling(qwen()).ids)))
     paths = (await sample(stage)).rows
     assert [path.text for path in paths[:2]] == [f"Step 1: {RIGHT}", f"Step 1:\n{RIGHT}"]
     assert paths[0].steps == paths[1].steps == ["add them.", "so \\boxed{5}"]

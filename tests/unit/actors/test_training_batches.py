@@ -16,7 +16,7 @@ ROW = 40
 
 
 def plan(lengths: tuple[int, ...], micro: int = 60, **learning: object) -> StepPlan:
-    return StepPlan(lengths, LearningSettings(**learning), ROW, micro)  # type: ignore[arg-type]
+    return StepPlan(lengths, LearningSettings(**learning), micro)  # type: ignore[arg-type]
 
 
 some_lengths = st.lists(st.integers(1, ROW), min_size=1, max_size=30).map(tuple)
@@ -46,27 +46,25 @@ def test_workers_share_an_update_without_loss_or_double(
         shares = [made.share(step, worker, workers) for worker in range(workers)]
         assert len({len(share) for share in shares}) == 1, "a worker would wait for ever"
         batches = [one for share in shares for one in share if one]
-        held = Counter(member for one in batches for row in one for member in row)
-        assert held == Counter(made.members(step))
+        assert Counter(member for one in batches for member in one) == Counter(made.members(step))
         for one in batches:
-            widths = [sum(lengths[member] for member in row) for row in one]
-            assert max(widths) <= ROW
-            assert max(widths) * len(widths) <= micro
-            assert packing or all(len(row) == 1 for row in one)
+            assert len(one) == 1 or packing
+            assert sum(lengths[member] for member in one) <= micro
 
 
-def test_packing_fills_rows() -> None:
-    made = plan((20, 20, 10, 30), micro=80, batch=4, packing=True)
-    (one,) = made.share(0, 0, 1)
-    assert sorted(map(sorted, one)) == [[0, 1], [2, 3]]
+def test_packing_fills_a_pass() -> None:
+    made = plan((20, 20, 10, 30), micro=40, batch=4, packing=True)
+    assert sorted(map(sorted, made.share(0, 0, 1))) == [[0, 1], [2, 3]]
+
+
+def test_a_conversation_longer_than_a_pass_is_one_by_itself() -> None:
+    made = plan((90, 20, 10), micro=40, batch=3, packing=True)
+    assert sorted(map(sorted, made.share(0, 0, 1))) == [[0], [1, 2]]
 
 
 def test_dear_micro_batches_are_dealt_out_first() -> None:
-    costs = {((0,),): 8, ((1,),): 5, ((2,),): 4, ((3,),): 1}
-    assert deal(list(costs), costs.__getitem__, 2) == [
-        (((0,),), ((3,),)),
-        (((1,),), ((2,),)),
-    ]
+    costs = {(0,): 8, (1,): 5, (2,): 4, (3,): 1}
+    assert deal(list(costs), costs.__getitem__, 2) == [((0,), (3,)), ((1,), (2,))]
 
 
 def conversation(ids: list[int], own: list[int]) -> Conversation:
@@ -75,23 +73,23 @@ def conversation(ids: list[int], own: list[int]) -> Conversation:
     return Conversation("a#0", "a", np.array(ids), mask, nothing, nothing.astype(bool))
 
 
-def test_a_packed_row_starts_its_positions_again_and_learns_own_tokens_only() -> None:
-    made = [conversation([5, 6, 7], [1, 2]), conversation([8, 9], [1]), conversation([4], [])]
-    found = tensors(((0, 1), (2,)), made, pad=0)
-    assert found.ids.tolist() == [[5, 6, 7, 8, 9], [4, 0, 0, 0, 0]]
-    no = IGNORED
-    assert found.labels.tolist() == [[no, 6, 7, no, 9], [no, no, no, no, no]]
-    assert found.positions is not None
-    assert found.positions.tolist() == [[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]]
-    assert found.conversations == ((0, 0, 0), (0, 3, 1), (1, 0, 2))
-    alone = tensors(((0,), (1,)), made, pad=0)
-    assert alone.positions is None
+def test_conversations_stand_one_behind_the_other_and_own_tokens_are_learnt() -> None:
+    made = [conversation([5, 6, 7], [1, 2]), conversation([8, 9], [1]), conversation([4], [0])]
+    found = tensors((0, 1, 2), made, pad=0)
+    assert found.ids.tolist() == [5, 6, 7, 8, 9, 4]
+    assert found.positions.tolist() == [0, 1, 2, 0, 1, 0]
+    assert found.starts.tolist() == [0, 3, 5, 6]
+    assert found.longest == 3
+    # A first token is never learnt: before it stands another conversation.
+    assert found.places.tolist() == [0, 1, 3]
+    assert found.targets.tolist() == [6, 7, 9]
 
 
 def test_an_empty_micro_batch_teaches_nothing() -> None:
     found = tensors((), [], pad=3)
-    assert found.ids.tolist() == [[3]]
-    assert (found.labels == IGNORED).all()
+    assert found.ids.tolist() == [3]
+    assert found.starts.tolist() == [0, 1]
+    assert found.targets.tolist() == [IGNORED]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -59,7 +59,7 @@ def test_the_papers_configuration_without_gpus_says_all_that_is_missing_in_plain
     assert run_command(["build", str(CONFIGS / "genprm.yaml"), "--store", "file:store"]) == 2
     shown = capsys.readouterr().err
     for needed in (
-        "math_train.jsonl does not exist",
+        "math_train.jsonl: no such file of problems",
         "Qwen/Qwen2.5-7B-Instruct needs 1 GPU, this machine has 0",
         "Qwen/QwQ-32B needs 4 GPUs",
     ):

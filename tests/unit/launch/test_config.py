@@ -10,6 +10,7 @@ import yaml
 
 from launch.config import load
 from storage.errors import ConfigurationError
+from workflows.builds.configuration import check_settings
 from workflows.runs.reading import read, store_url
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -146,3 +147,36 @@ def test_a_store_may_be_a_folder_or_a_url(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     assert store_url("file:store") == store_url("store") == f"file://{tmp_path}/store"
     assert store_url("s3://bucket/x") == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    "value", ["sk-abcdef123456", "hf_AbCdEf", ["FIRST_KEY", "sk-abcdef123456"]]
+)
+def test_a_key_in_the_place_of_a_variables_name_is_refused_and_not_shown(
+    value: object, tmp_path: Path
+) -> None:
+    model = {"kind": "chat", "model": "m", "url": "http://x", "api_key_env": value}
+    with pytest.raises(
+        ConfigurationError, match="must be the name of an environment var"
+    ) as refused:
+        load(write(tmp_path, MINIMAL | {"models": MINIMAL["models"] | {"policy": model}}))
+    assert "abcdef" not in str(refused.value).lower()
+    assert "`models.policy.api_key_env" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_several_keys_are_named_in_a_list(tmp_path: Path) -> None:
+    model = {"kind": "chat", "model": "m", "url": "http://x", "api_key_env": ["A_KEY", "B_KEY"]}
+    config = load(write(tmp_path, MINIMAL | {"models": MINIMAL["models"] | {"policy": model}}))
+    assert config.engine("policy").api_key_env == ("A_KEY", "B_KEY")
+
+
+def test_the_quickstart_goes_without_a_writer_as_its_comment_says(tmp_path: Path) -> None:
+    text = (CONFIGS / "quickstart_chat.yaml").read_text()
+    (road,) = [line.strip("# ") for line in text.splitlines() if "road: [" in line]
+    raw = yaml.safe_load(text)
+    del raw["models"]["rationale"]
+    raw["stages"] |= yaml.safe_load(road)
+    config = load(write(tmp_path, raw))
+    assert set(config.engines) == {"policy", "completer"}
+    check_settings(config.stages)

@@ -65,7 +65,7 @@ def told(script: str, number: signal.Signals) -> tuple[int, str, str]:
     return process.returncode, said, errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_head_that_is_lost_with_the_signal_is_an_interruption_whatever_the_main_thread_does(
     number: signal.Signals,
 ) -> None:

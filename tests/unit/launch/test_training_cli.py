@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from actors.machines.machine import Machine
-from actors.training.events import Place
-from actors.training.settings import TrainingSettings
-from actors.training.trainer import arguments
+from actors.training.memory import GIB, ModelShape, memory_plan
+from actors.training.trainer import schedule
+from benchmarks.shapes import SHAPES
+from benchmarks.training_speed import configuration
 from launch.cli.main import run_command
 from launch.config import load_training
 from storage.objects.local import LocalStore
@@ -20,7 +21,7 @@ from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.trainings.training import Training, TrainingSpec
 from tests.support.training_world import taught_run, tiny_base
-from workflows.training.start import settled
+from workflows.training.start import job_settings, settled
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -86,32 +87,17 @@ def test_the_configurations_of_the_paper_are_whole() -> None:
     assert load_training(CONFIGS / "train_demo.yaml", view="direct").training == "demo-direct"
 
 
-@pytest.mark.parametrize(
-    ("name", "sharded", "checkpointed"),
-    [("1.5b", False, False), ("7b", True, True), ("32b", True, True), ("demo", False, False)],
-)
-def test_the_configurations_are_ones_that_the_trainer_takes(
-    name: str, sharded: bool, checkpointed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "")  # it writes this one
+@pytest.mark.parametrize(("name", "recomputed"), [("1.5b", 0), ("7b", 9), ("32b", 60), ("demo", 0)])
+def test_the_configurations_are_ones_that_the_trainer_takes(name: str, recomputed: int) -> None:
     written = load_training(CONFIGS / f"train_{name}.yaml")
     config = settled(written, [Machine("node", bfloat16=True)], None)
-    settings = TrainingSettings(
-        learning=config.learning, spread=config.spread, rhythm=config.rhythm
-    )
-    made = arguments(settings, 200, Place(), tmp_path)
-    assert (made.learning_rate, made.max_steps) == (config.learning.rate, 200)
-    assert (made.lr_scheduler_type, made.warmup_steps) == ("cosine", 10)
-    assert made.bf16
-    plugin = made.fsdp_plugin_args
-    if not sharded:
-        assert plugin is None
-    else:  # sharded by layers, in whole and in its checkpoints
-        assert plugin["fsdp_version"] == 2
-        assert plugin["auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"
-        assert plugin["state_dict_type"] == "SHARDED_STATE_DICT"
-        assert plugin["activation_checkpointing"] == checkpointed
-    assert made.gradient_checkpointing == (checkpointed and not sharded)
+    factor = schedule(config.learning, 200)
+    assert (factor(0), factor(10)) == (0.0, 1.0)
+    assert 0 < factor(199) < 1e-3
+    shape = ModelShape.of(configuration(SHAPES["tiny" if name == "demo" else name]))
+    memory = None if name == "demo" else 79 * GIB  # of a GPU of 80 GB
+    made = memory_plan(job_settings(config), shape, config.spread.micro_tokens, memory)
+    assert made.recomputed == recomputed
 
 
 def test_a_trainings_precision_suits_the_machine_and_stays_what_it_was(tmp_path: Path) -> None:

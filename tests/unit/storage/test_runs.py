@@ -235,7 +235,7 @@ def test_a_success_that_names_other_commits_is_reported() -> None:
     with pytest.raises(ObjectCorrupt, match="names other commits"):
         run.finish()
     store.objects[key] = b"{}"
-    with pytest.raises(ObjectCorrupt, match="not what `finish` writes"):
+    with pytest.raises(ObjectCorrupt, match="run: Field required"):
         run.success()
 
 

@@ -62,16 +62,20 @@ def test_a_limit_takes_the_first_problems(tmp_path: Path) -> None:
         pytest.param([[1]], "line 1: must be an object", id="not an object"),
         pytest.param([{"problem_id": "a", "answer": "1"}], "`problem` is missing", id="missing"),
         pytest.param([GOOD | {"answer": " "}], "`answer` is empty", id="empty answer"),
-        pytest.param([GOOD | {"answer": 2}], "`answer` must be text, not int", id="wrong type"),
+        pytest.param(
+            [GOOD | {"answer": {"value": 2}}], "`answer` must be text, not dict", id="wrong type"
+        ),
         pytest.param(
             ['{"problem_id": "a", "problem": "what \\ud83d?", "answer": "1"}'],
             "line 1: `problem` holds half of a surrogate pair",
             id="half of a surrogate pair",
         ),
-        pytest.param([GOOD, GOOD], "'a' stands also at problem 1", id="duplicate id"),
+        pytest.param(
+            [GOOD, GOOD], "line 2: problem_id 'a' stands also at line 1", id="duplicate id"
+        ),
         pytest.param(
             [GOOD | {"answer": "broken"}, GOOD | {"problem_id": "b", "answer": "broken"}],
-            r"problem 1 \(a\): the answer is cut off; problem 2 \(b\): the answer is cut off",
+            r"line 1 \(a\): the answer is cut off; line 2 \(b\): the answer is cut off",
             id="broken answers, all named",
         ),
     ],
@@ -88,18 +92,18 @@ def test_a_problem_with_an_unusual_answer_is_left_out_and_the_file_goes_on(tmp_p
     checked = checked_problems(write(tmp_path, *rows), None, any_answer)
     assert [problem.problem_id for problem in checked.problems] == ["a", "c"]
     assert checked.dropped == (
-        Drop("b", "unusual_answer", "problem 2: the answer can't be compared"),
+        Drop("b", "unusual_answer", "line 2 (b): the answer can't be compared"),
     )
 
 
 def test_the_strict_way_refuses_a_file_for_an_unusual_answer(tmp_path: Path) -> None:
     file = write(tmp_path, GOOD, GOOD | {"problem_id": "b", "answer": "unusual"})
-    with pytest.raises(InputError, match=r"problem 2 \(b\): the answer can't be compared"):
+    with pytest.raises(InputError, match=r"line 2 \(b\): the answer can't be compared"):
         checked_problems(file, None, any_answer, "refuse")
 
 
 def test_a_file_of_nothing_but_unusual_answers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no problems in it whose answer can be compared"):
+    with pytest.raises(InputError, match="no problems in it that can be used"):
         checked_problems(write(tmp_path, GOOD | {"answer": "unusual"}), None, any_answer)
 
 

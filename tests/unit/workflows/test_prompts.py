@@ -32,7 +32,7 @@ def test_the_rationale_prompt_shows_every_step_between_its_tags() -> None:
 def test_no_prompt_can_be_given_an_answer_or_a_label() -> None:
     for ask in (prompts.policy_chat, prompts.completion_chat, prompts.rationale_chat):
         assert set(inspect.signature(ask).parameters) <= {
-            "problem", "prefix", "steps", "state_verdict", "require_code",
+            "problem", "prefix", "steps", "state_verdict", "require_code", "texts",
         }  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def test_a_wrong_row_is_refused_with_its_place_and_the_reason(
         ("empty.json", b"[]", "no responses in it"),
         ("torn.jsonl", b'{"problem": ', "line 1: not JSON"),
         ("torn.json", b'[{"problem": "a",\n ', "not JSON"),
-        ("binary.jsonl", b"\xff\xfe\x00", "can't be read"),
+        ("binary.jsonl", b"\xff\xfe\x00", "save it as UTF-8"),
         ("not.parquet", b"PAR1", "can't be read as Parquet"),
         ("answers.csv", b"a,b", "are read from .json, .jsonl, .parquet files"),
     ],
@@ -159,6 +159,12 @@ def test_an_unreadable_file_is_refused(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=said):
         read_responses(tmp_path / name)
+
+
+def test_a_folder_without_a_file_of_responses_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("not a benchmark")
+    with pytest.raises(InputError, match="file in this folder"):
+        read_responses(tmp_path)
 
 
 def test_the_same_id_twice_is_refused_with_both_places(tmp_path: Path) -> None:

@@ -198,3 +198,11 @@ def test_a_thought_inside_an_answer_is_dropped_with_a_reason() -> None:
     with pytest.raises(ItemError) as caught:
         masker_for(r1_tokenizer(), False).conversation(replace(one, conversations=turns), LONG)
     assert caught.value.reason == "changed_by_template"
+
+
+def test_a_tokenizer_that_knows_no_offsets_is_refused() -> None:
+    class Slow:
+        name_or_path = "some/model"
+
+    with pytest.raises(ConfigurationError, match=r"of some/model knows no offsets: add tokenizer"):
+        masker_for(Slow(), False)

@@ -88,7 +88,20 @@ def _completion(
         tokens = total
     else:
         tokens = len(logprobs) or count_tokens(text)
-    return Completion(text, finish, _stop_string(choice, text, sampling), tokens, logprobs)
+    stop = _stop_string(choice, text, sampling)
+    if stop is not None and sampling.include_stop:
+        text = text.removesuffix(stop) + stop  # SGLang names it, and knows no such field
+    return Completion(text, finish, stop, tokens, logprobs)
+
+
+NAMES = ("stop_reason", "matched_stop")
+"""Where a server names the stop string that ended a text: vLLM, SGLang."""
+
+
+def named_stop(choice: Mapping[str, Any]) -> str | None:
+    """The stop string that a server names."""
+    named = (choice.get(name) for name in NAMES)
+    return next((stop for stop in named if isinstance(stop, str)), None)
 
 
 def _stop_string(choice: Mapping[str, Any], text: str, sampling: Sampling) -> str | None:
@@ -99,9 +112,8 @@ def _stop_string(choice: Mapping[str, Any], text: str, sampling: Sampling) -> st
     """
     if choice["finish_reason"] != "stop":
         return None
-    if "stop_reason" in choice:
-        reason = choice["stop_reason"]
-        return reason if isinstance(reason, str) else None
+    if any(name in choice for name in NAMES):
+        return named_stop(choice)
     found = next((stop for stop in sampling.stop if text.endswith(stop)), None)
     if found is None and sampling.stop and sampling.include_stop:
         raise BadAnswer(

@@ -1,0 +1,205 @@
+"""The model that learns: sharded weights in float32, gathered in the precision of the arithmetic.
+
+`fully_shard` (FSDP2) holds weights, gradients and the optimizer's state in float32, each worker its
+part or, where models are replicated, all of it. For a pass they are gathered in bfloat16; gradients
+are added up over workers and micro-batches in float32. At a rate of 2e-6 an update of a weight is
+far below half a step of bfloat16. One worker alone goes the same way, on a mesh of one.
+
+Weights are read from the base's files straight into each worker's part: none of them ever holds a
+model as a whole.
+
+Invariant: what is computed does not depend on how the weights are spread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.distributed import checkpoint
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+from actors.training.batches import Tensors
+from actors.training.events import Place
+from actors.training.losses import fused_kernels, summed_cross_entropy
+from storage.errors import InputError
+
+Fill = Callable[[dict[str, Any]], None]
+"""Writes the weights: parameter name -> this worker's part, in float32."""
+SCALED_LOGITS = ("logit_scale", "logits_scaling", "final_logit_softcapping", "lm_head_multiplier")
+"""Settings of models that do more than multiply by the head: they make whole logits themselves."""
+
+
+class Learner(torch.nn.Module):  # type: ignore[misc]
+    """A causal language model, from a micro-batch to its loss."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        head = model.get_output_embeddings()
+        scaled = any(getattr(model.config, name, None) for name in SCALED_LOGITS)
+        self._plain = not scaled and getattr(head, "bias", None) is None
+
+    def forward(
+        self, batch: Passed, asked: torch.Tensor | None = None, sides: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Summed nats of the learnt tokens, and the logits [asked, sides] of some of their places.
+
+        asked: indices into `batch.places`; sides: ids of tokens.
+        """
+        given = {
+            "input_ids": batch.ids[None],
+            "position_ids": batch.positions[None],
+            "use_cache": False,
+            **{f"cu_seq_lens_{side}": batch.starts for side in "qk"},
+            **{f"max_length_{side}": batch.longest for side in "qk"},
+        }
+        if not self._plain:
+            logits = self.model(**given, logits_to_keep=batch.places).logits[0].float()
+            loss = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="sum")
+            return loss, None if asked is None else logits[asked][:, sides]
+        decoder = self.model.base_model
+        hidden = decoder(**given).last_hidden_state[0, batch.places]
+        head = self.model.get_output_embeddings().weight
+        loss = summed_cross_entropy(hidden, head, batch.targets)
+        if asked is None:
+            return loss, None
+        return loss, torch.nn.functional.linear(hidden[asked], head[sides]).float()
+
+
+class Passed:
+    """A micro-batch on the device of the arithmetic."""
+
+    def __init__(self, made: Tensors, device: torch.device) -> None:
+        self.longest = made.longest
+        for name in ("ids", "positions", "starts", "places", "targets"):
+            held = torch.from_numpy(getattr(made, name))
+            if device.type == "cuda":
+                held = held.pin_memory().to(device, non_blocking=True)
+            setattr(self, name, held)
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    starts: torch.Tensor
+    places: torch.Tensor
+    targets: torch.Tensor
+
+
+@contextmanager
+def process_group(place: Place) -> Iterator[torch.device]:
+    """This worker's device, in a process group: the one there is, or one of this worker alone."""
+    device = torch.device("cpu")
+    if place.gpu:
+        device = torch.device("cuda", place.local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+        # Passes of ever other lengths would leave holes that nothing fits into.
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    own = not distributed.is_initialized()
+    if own:
+        backend = "cpu:gloo,cuda:nccl" if place.gpu else "gloo"
+        distributed.init_process_group(
+            backend, store=distributed.HashStore(), rank=place.rank, world_size=place.workers
+        )
+    try:
+        yield device
+    finally:
+        if own:
+            distributed.destroy_process_group()
+
+
+def build(
+    config: Any, fill: Fill, *, attention: str, precision: str, sharded: bool,
+    device: torch.device, place: Place, recomputed: int = 0,
+) -> Learner:  # fmt: skip
+    """A learner of a model's configuration; `fill` writes its weights.
+
+    `recomputed`: layers whose activations are computed twice.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=attention
+        )
+    if device.type == "cuda" and fused_kernels():
+        logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # names every backend it lacks
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(
+            model=model, fused_linear_cross_entropy=False, cross_entropy=False
+        )
+    layers = decoder_layers(model)
+    if recomputed:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in layers[recomputed:]:
+            layer.gradient_checkpointing = False
+    learner = Learner(model)
+    mesh = _mesh(device.type, place, sharded)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for module in (*layers, learner):
+        fully_shard(module, mesh=mesh, reshard_after_forward=sharded, mp_policy=policy)
+    learner._apply(
+        lambda held: torch.empty_like(held, device=device) if held.is_meta else held.to(device)
+    )
+    model.tie_weights()
+    fill({name: held.detach() for name, held in model.named_parameters()})
+    return learner
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The layers that follow each other, by the class that transformers never splits."""
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
+
+
+def read_weights(folder: Path) -> Fill:
+    """Fills from a folder's safetensors, each worker reading its part.
+
+    Raises InputError where weights are missing there.
+    """
+
+    def fill(parts: dict[str, Any]) -> None:
+        try:
+            checkpoint.load(parts, storage_reader=checkpoint.HuggingFaceStorageReader(str(folder)))
+        except checkpoint.CheckpointException as error:
+            raise InputError(
+                f"base model {folder.name}: its *.safetensors don't hold the weights of its class "
+                f"({_reason(error)}): load it with transformers and save it again"
+            ) from error
+
+    return fill
+
+
+def reshard(learner: Learner) -> None:
+    """Give back what a pass without gradients gathered."""
+    for module in learner.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def gathered_weights(model: Any, dtype: torch.dtype, place: Place) -> dict[str, torch.Tensor]:
+    """Every weight as a whole, on the first worker's processor; the others get nothing."""
+    whole: dict[str, torch.Tensor] = {}
+    for name, held in model.named_parameters():
+        full = held.detach().to(dtype).full_tensor()
+        if place.rank == 0:
+            whole[name] = full.cpu()
+    return whole
+
+
+def _mesh(device: str, place: Place, sharded: bool) -> DeviceMesh:
+    if sharded or place.workers == 1:
+        return init_device_mesh(device, (place.workers,))
+    return init_device_mesh(device, (place.workers, 1), mesh_dim_names=("copies", "parts"))
+
+
+def _reason(error: Any) -> str:
+    return next((str(one[0]) for one in error.failures.values()), str(error)).splitlines()[0]

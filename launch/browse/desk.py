@@ -1,0 +1,96 @@
+"""What the page asks for, answered from the runs that are open: the same for server and files.
+
+Invariant: an answer is plain data ready for JSON; errors of a person are raised as UserError.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from launch.verbs.looking.reasons import meanings
+from storage.errors import NothingFound
+from storage.runs.marks import MOST_NOTE
+from storage.runs.run import Run
+from workflows.browsing.filters import FIELDS
+from workflows.browsing.glance import glance
+from workflows.browsing.index import Index
+from workflows.browsing.listing import PAGE_ROWS, Asked, Listing
+from workflows.browsing.path_page import path_page
+from workflows.browsing.reviewing import Reviews
+from workflows.looking.run import OpenRun
+
+
+class Desk:
+    """One run, open: its index, lists and marks."""
+
+    def __init__(self, run: Run, folder: Path | None, person: str) -> None:
+        self.run = OpenRun(run)
+        self.index = Index(run, folder)
+        self.reviews = Reviews(run, person)
+        self.listing = Listing(self.index, self.reviews.frame)
+        self._stopped = threading.Event()
+        self._reasons = meanings()
+
+    def start(self) -> None:
+        """Read the index and the marks in the background."""
+        threading.Thread(target=self.reviews.read, name="marks", daemon=True).start()
+        threading.Thread(
+            target=self.index.keep_filling, args=(self._stopped,), name="index", daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        """End the reading."""
+        self._stopped.set()
+
+    def meta(self) -> dict[str, Any]:
+        """What the page must know before anything else."""
+        progress = self.index.progress()
+        return {
+            "run": self.run.name,
+            "stages": list(self.run.stages),
+            "problems": self.run.run.spec.plan.items,
+            "progress": asdict(progress) | {"complete": progress.complete},
+            "fields": [asdict(of) for of in FIELDS],
+            "reasons": self._reasons,
+            "page_rows": PAGE_ROWS,
+            "person": self.reviews.person,
+            "most_note": MOST_NOTE,
+        }
+
+    def glance(self) -> dict[str, Any]:
+        """The figures of the first page."""
+        return glance(self.run.run, self.index.frame(), self.index.figures())
+
+    def page(self, asked: Asked, text: str, start: int) -> dict[str, Any]:
+        """Some rows of a list. Raises ConfigurationError."""
+        return self.listing.page(asked, text, start)
+
+    def facets(self, asked: Asked, text: str) -> dict[str, Any]:
+        """The values that a list may be narrowed by. Raises ConfigurationError."""
+        return self.listing.facets(asked, text)
+
+    def path(self, path_id: str, asked: Asked, text: str) -> dict[str, Any]:
+        """One path and its place in a list. Raises NothingFound, ConfigurationError."""
+        place = self.listing.place(path_id, asked, text)
+        if place is None and self.index.progress().complete:
+            raise NothingFound(f"run {self.run.name!r} has no path {path_id!r}")
+        row = None if place is None else place.pop("row")
+        found = path_page(self.run, path_id, None if row is None else row["shard"])
+        marks = [asdict(mark) for mark in self.reviews.of(path_id)]
+        return found | {"place": place, "row": row, "marks": marks}
+
+    def mark(self, path_id: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a mark. Raises InputError, NothingFound, StoreUnavailable."""
+        path = path_page(self.run, path_id)["path"]
+        if path is None:
+            raise NothingFound(f"run {self.run.name!r} has no path {path_id!r}")
+        return asdict(self.reviews.put(path_id, len(path["steps"]), dict(said)))
+
+
+def open_desks(runs: Sequence[Run], folder: Path | None, person: str) -> dict[str, Desk]:
+    """Name -> run, open. Raises ConfigurationError, NothingFound."""
+    return {run.name: Desk(run, folder, person) for run in runs}

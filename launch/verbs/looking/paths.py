@@ -1,0 +1,81 @@
+"""The verbs `why` and `show`: one path, or the first of a list, in the terminal.
+
+Invariant: what is printed is what the page of `browse` shows, from the same functions; with
+`--json` exactly one object a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from launch.browse.server import to_json
+from launch.shown import paths as shown
+from launch.verbs.looking.reasons import meanings
+from storage.errors import ConfigurationError, NothingFound
+from storage.runs.marks import marks_of
+from storage.runs.run import Run
+from workflows.browsing.filters import BY_NAME
+from workflows.browsing.index import Index, cache_folder
+from workflows.browsing.listing import first_rows
+from workflows.browsing.path_page import path_page
+from workflows.browsing.reviewing import Reviews
+from workflows.browsing.rows import check_browsable
+from workflows.looking.run import OpenRun
+
+
+def show_why(run: Run, path_id: str, as_json: bool) -> None:
+    """Print what became of a path, and all that is stored of it. Raises NothingFound."""
+    check_browsable(run)
+    page = path_page(OpenRun(run), path_id)
+    page["marks"] = [asdict(mark) for mark in marks_of(run) if mark.path_id == path_id]
+    if as_json:
+        typer.echo(to_json(page).decode())
+    else:
+        Console(highlight=False).print(shown.whole(page, meanings().get(page["reason"], "")))
+
+
+def show_paths(
+    run: Run, asked: Mapping[str, Sequence[str]], text: str, limit: int, as_json: bool
+) -> None:
+    """Print the first paths of a list. Raises ConfigurationError, NothingFound where none is."""
+    index, reviews = Index(run, cache_folder()), Reviews(run, "")
+    reviews.read()
+    console, meaning, given = Console(highlight=False), meanings(), 0
+    for row in first_rows(index, reviews.frame(), asked, text, limit):
+        page = path_page(OpenRun(run), row["path_id"], row["shard"])
+        page["marks"] = [asdict(mark) for mark in reviews.of(row["path_id"])]
+        given += 1
+        if as_json:
+            typer.echo(to_json(page).decode())
+        else:
+            console.print(shown.short(page, meaning.get(page["reason"], "")))
+    if not given and not as_json:
+        raise NothingFound(f"run {run.name!r} has no such path{_offered(index, asked)}")
+
+
+def asked_for(given: Sequence[str], **named: Sequence[str]) -> dict[str, list[str]]:
+    """NAME=VALUE of `--where`, and the options that have names of their own.
+
+    Raises ConfigurationError for one that is no NAME=VALUE.
+    """
+    asked = {name: list(values) for name, values in named.items() if values}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or name not in BY_NAME:
+            names = ", ".join(sorted(BY_NAME))
+            raise ConfigurationError(f"--where {one}: write NAME=VALUE; names are {names}")
+        asked.setdefault(name, []).append(value)
+    return asked
+
+
+def _offered(index: Index, asked: Mapping[str, Any]) -> str:
+    """The reasons that there are, where one was asked for."""
+    if "reason" not in asked:
+        return ""
+    reasons = sorted({reason for part in index.parts() for reason in part["reason"].drop_nulls()})
+    return f"; its reasons are {', '.join(reasons)}" if reasons else "; nothing was dropped"

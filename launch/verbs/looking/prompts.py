@@ -1,0 +1,25 @@
+"""The verb `prompts`: what the models of a build are asked, and as files to be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from workflows.formats.prompt_files import PROMPTS, write_prompts
+
+
+def show_prompts(folder: Path | None) -> None:
+    """Print every prompt's name and variables, or write all. Raises ConfigurationError."""
+    if folder is not None:
+        files = write_prompts(folder)
+        typer.echo(f"{len(files)} prompts written to {folder}: `prompts: {folder}` asks them")
+        return
+    table = Table(title="prompts", title_justify="left")
+    for name in ("prompt", "must show", "may use", "what it is"):
+        table.add_column(name, overflow="fold")
+    for prompt in PROMPTS.values():
+        table.add_row(prompt.name, ", ".join(prompt.must), ", ".join(prompt.may), prompt.says)
+    Console().print(table)

@@ -1,0 +1,141 @@
+"""Every verb that needs no cluster, where its terminal, folder or limits are not as one wishes.
+
+Each works, or ends with 0, 2 or 3 and one line; none with a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from launch.cli.main import run_command
+from storage.datasets.dataset import assemble
+from storage.objects.local import LocalStore
+from tests.support.commands import environment
+from tests.support.whole_run import finished, started
+
+VERBS = ["status whole", "status whole --json", "audit whole", "download whole {to}",
+         "compare whole", "texts whole", "grade", "stages"]  # fmt: skip
+ANSWERS = '{"answer": "½π", "reference": "0.5"}\n' * 3
+
+
+@dataclass(frozen=True)
+class Plight:
+    """How a verb is started, and what it may end with."""
+
+    name: str
+    shell: str = 'exec "$@"'
+    environment: dict[str, str] = field(default_factory=dict)
+    before: Callable[[], None] | None = None
+    ends: frozenset[int] = frozenset({0})
+    says: str = ""
+
+
+def limited(what: int, most: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(what, (most, most))
+
+
+FULL = os.strerror(errno.ENOSPC)
+PLIGHTS = [
+    Plight("a terminal of ASCII", environment={"PYTHONIOENCODING": "ascii", "COLUMNS": "40"}),
+    Plight("a full output", 'exec "$@" >/dev/full', ends=frozenset({3}), says=FULL),
+    Plight("a full output and error", 'exec "$@" >/dev/full 2>&1', ends=frozenset({3})),
+    Plight("a closed output", 'exec "$@" >&-'),
+    Plight("all closed", 'exec "$@" <&- >&- 2>&-'),
+    Plight("nobody who reads", '"$@" | true; exit "${PIPESTATUS[0]}"'),
+    Plight("a deleted folder", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'),
+    Plight("no folder for temporary files", environment={"TMPDIR": "/nowhere/at/all"}),
+    Plight("a long one", 'd=$PWD/$(printf %0200d 1); mkdir "$d"; TMPDIR=$d exec "$@"'),
+    Plight("64 files", before=limited(resource.RLIMIT_NOFILE, 64)),
+    Plight("a home that can't be written", environment={"HOME": "/proc"}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    assemble(finished(LocalStore.at(folder)))
+    return folder
+
+
+def begun(
+    verb: str, folder: Path, store: Path, plight: Plight = Plight("none")
+) -> subprocess.Popen[str]:
+    arguments = shlex.split(verb.format(to=folder / "to"))
+    return subprocess.Popen(
+        ["bash", "-c", plight.shell, "bash", sys.executable, "-m", "launch", *arguments],
+        cwd=folder,
+        env=environment(STEPMILL_STORE=str(store)) | plight.environment,
+        preexec_fn=plight.before,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("plight", PLIGHTS, ids=lambda plight: plight.name)
+def test_a_verb_works_or_says_one_line(plight: Plight, store: Path, tmp_path: Path) -> None:
+    verbs = {}
+    for number, verb in enumerate(VERBS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        verbs[verb] = begun(verb, folder, store, plight)
+    for verb, process in verbs.items():
+        said, errors = process.communicate(ANSWERS, timeout=120)
+        lines = [line for line in errors.splitlines() if line.strip()]
+        assert process.returncode in plight.ends, f"{verb}: {process.returncode} {errors}"
+        assert "Traceback" not in said + errors, verb
+        assert len(lines) <= (process.returncode != 0), f"{verb}: {errors}"
+        assert all(plight.says in line for line in lines), f"{verb}: {errors}"
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä∑数", "%", "a&b=c", "q'\"q"])
+@pytest.mark.parametrize("form", ["{folder}", "file:{name}"])
+def test_a_folder_is_the_one_that_is_named(
+    name: str,
+    form: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    started(LocalStore.at(tmp_path / name))
+    url = form.format(folder=tmp_path / name, name=name)
+    assert run_command(["status", "whole", "--json", "--store", url]) == 0
+    assert '"problems": 7' in capsys.readouterr().out
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_doctor_in_a_deleted_folder_says_so(store: Path, tmp_path: Path) -> None:
+    gone = next(plight for plight in PLIGHTS if plight.name == "a deleted folder")
+    told = begun("doctor", tmp_path, store, gone)
+    _, errors = told.communicate(timeout=200)
+    assert told.returncode == 2
+    assert errors == "stepmill: the working folder was deleted: `cd` to another\n"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_the_whole_group_ends_a_verb_that_waits(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    started(LocalStore.at(tmp_path / "store"))
+    watching = begun("status whole --watch --json", tmp_path, tmp_path / "store")
+    assert watching.stdout is not None
+    assert watching.stdout.readline()
+    os.killpg(watching.pid, number)
+    _, errors = watching.communicate(timeout=60)
+    assert watching.returncode in (-number, 130)
+    assert len(errors.splitlines()) <= 1

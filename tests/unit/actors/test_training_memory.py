@@ -1,0 +1,100 @@
+"""What a training takes of a GPU, against what was measured, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from actors.training.memory import (
+    GIB,
+    ModelShape,
+    Plan,
+    check_host,
+    estimate,
+    memory_plan,
+    recomputed_layers,
+)
+from actors.training.settings import LearningSettings, SpreadSettings, TrainingSettings
+from benchmarks.shapes import SHAPES
+from storage.errors import ConfigurationError
+
+ONE = Plan(parts=1, micro_tokens=16384)
+
+
+def shape_of(name: str, layers: int = 28) -> ModelShape:
+    from transformers import Qwen2Config
+
+    return ModelShape.of(Qwen2Config(**asdict(replace(SHAPES[name], num_hidden_layers=layers))))
+
+
+MEASURED = {
+    "1.5b": (shape_of("1.5b"), ONE, 60.7),
+    "7b, 7 layers": (shape_of("7b", 7), ONE, 66.1),
+}
+"""What `python -m benchmarks.training_speed` measured on one H100 80GB: GiB."""
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_estimate_is_near_what_was_measured(name: str) -> None:
+    shape, plan, measured = MEASURED[name]
+    assert estimate(shape, plan).total / GIB == pytest.approx(measured, rel=0.15)
+
+
+def test_weights_are_counted_as_transformers_counts_them() -> None:
+    shape = shape_of("7b")
+    assert shape.parameters == SHAPES["7b"].parameters
+    assert shape.parameters - shape.multiplied == SHAPES["7b"].vocab_size * 3584
+
+
+def test_as_few_layers_are_computed_twice_as_memory_asks_for() -> None:
+    shape = shape_of("7b", 8)
+    needed = estimate(shape, ONE).total
+    assert recomputed_layers(shape, ONE, needed) == 0
+    count = recomputed_layers(shape, ONE, needed - 8 * GIB)
+    assert count is not None
+    assert 0 < count < 8
+    assert estimate(shape, replace(ONE, recomputed=count)).total <= needed - 8 * GIB
+    assert estimate(shape, replace(ONE, recomputed=count - 1)).total > needed - 8 * GIB
+    assert recomputed_layers(shape, ONE, 40 * GIB) is None
+
+
+def settings(**spread: object) -> TrainingSettings:
+    learning = LearningSettings(precision="bfloat16")
+    return TrainingSettings(learning=learning, spread=SpreadSettings(**spread))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("spread", "remedy"),
+    [
+        ({}, "raise spread.workers above 1 under spread.strategy fsdp"),
+        ({"workers": 2, "strategy": "fsdp", "gradient_checkpointing": False},
+         "set spread.gradient_checkpointing to auto"),
+    ],
+)  # fmt: skip
+def test_what_can_never_fit_is_refused_with_the_numbers(
+    spread: dict[str, object], remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        memory_plan(settings(**spread), shape_of("7b"), 16384, 79 * GIB)
+    assert remedy in str(refused.value)
+    assert "of a GPU, which has 79.0" in str(refused.value)
+    assert "weights, gradients and optimizer" in str(refused.value)
+
+
+def test_eight_gpus_hold_what_one_does_not() -> None:
+    spread = {"workers": 8, "strategy": "fsdp"}
+    assert memory_plan(settings(**spread), shape_of("7b"), 16384, 79 * GIB).parts == 8
+
+
+def test_a_processor_computes_nothing_twice_unless_told() -> None:
+    shape = shape_of("1.5b")
+    assert memory_plan(settings(), shape, 16384, None).recomputed == 0
+    told = settings(gradient_checkpointing=True)
+    assert memory_plan(told, shape, 16384, None).recomputed == 28
+
+
+def test_a_host_that_can_not_hold_its_workers_is_refused() -> None:
+    check_host(shape_of("7b"), 8, 64 * GIB)
+    with pytest.raises(ConfigurationError, match=r"46\.2 GiB .* 8 workers, which has 40\.0"):
+        check_host(shape_of("7b"), 8, 40 * GIB)

@@ -1,0 +1,131 @@
+"""Every verb that only reads, on a store whose documents are damaged, huge, deep, wrong or newer.
+
+Each ends with 0, 2 or 3 and one line at most, within seconds; audit passes nothing that is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.cli.main import run_command
+from storage.datasets.dataset import assemble
+from storage.objects.local import LocalStore
+from storage.runs.commits import canonical_json
+from tests.support.whole_run import finished
+
+Damage = Callable[[bytes], bytes]
+VERBS = ["status", "audit", "compare", "texts", "download", "sweep"]
+
+SUMS = "dataset/genprm/SHA256SUMS"
+COMMIT = "estimate/commits/000001.json"
+DOCUMENTS = {"spec.json", COMMIT, "_SUCCESS.json"}
+BYTES: dict[str, Damage] = {
+    "empty": lambda data: b"",
+    "binary": lambda data: bytes(range(256)),
+    "cut": lambda data: data[: len(data) // 2],
+    "null": lambda data: b"null",
+    "a list": lambda data: b"[]",
+    "an empty object": lambda data: b"{}",
+    "a number": lambda data: b"7",
+    "deep": lambda data: b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "a number of 6,000 digits": lambda data: b'{"a":' + b"9" * 6_000 + b"}",
+}
+SIGNED: dict[str, Any] = {
+    "data_key": "../x", "sha256": 5, "rows": "7", "bytes": None, "seconds": None, "drops": None,
+    "counts": {"tokens": "many"}, "writer": None, "attempt": None, "shard": "1", "version": [],
+    "kind": 1,
+}  # fmt: skip
+"""Fields of a commit, wrong and well signed."""
+SPEC: dict[str, Any] = {
+    "plan": {"items": 10**15, "items_per_shard": 3}, "stages": ["problems", "..", "sample"],
+    "schemas": {"sample": "x"}, "models": [1], "configuration": [1], "format": "x",
+    "input_digest": 7, "image_digest": 7, "added_by_a_newer_version": 1,
+}  # fmt: skip
+NO_STAGES = {"no stages": [], "100,000 stages": [f"s{n}" for n in range(100_000)]}
+SUCCESS: dict[str, Any] = {"totals": {"sample": {"shards": "x"}}, "commits": {"sample": 1}}
+
+
+def signed(**fields: Any) -> Damage:
+    def damage(data: bytes) -> bytes:
+        body = json.loads(data) | fields
+        del body["digest"]
+        return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+    return damage
+
+
+def altered(**fields: Any) -> Damage:
+    return lambda data: canonical_json(json.loads(data) | fields)
+
+
+CASES = [
+    *((f"{key}: {name}", key, d) for key in sorted(DOCUMENTS) for name, d in BYTES.items()),
+    *((f"commit: {name}", COMMIT, signed(**{name: value})) for name, value in SIGNED.items()),
+    *((f"spec: {name}", "spec.json", altered(**{name: value})) for name, value in SPEC.items()),
+    *((f"spec: {name}", "spec.json", altered(stages=value)) for name, value in NO_STAGES.items()),
+    *((f"success: {name}", "_SUCCESS.json", altered(**{name: v})) for name, v in SUCCESS.items()),
+    ("spec: a part of another type", "spec.json", altered(configuration={"stages": "x"})),
+    ("sums that leave the folder", SUMS, lambda data: data + b"0" * 64 + b"  ../x\n"),
+    ("sums of no text", SUMS, lambda data: b"\xff\xfe"),
+]  # fmt: skip
+HARMLESS: list[tuple[str, str, Damage]] = [
+    ("a commit of a newer version with one more field", COMMIT, signed(more=1)),
+    ("a commit behind 20 MB of blanks", COMMIT, lambda data: b" " * 20_000_000 + data),
+    ("a commit beyond the plan", "label/commits/000099.json", lambda data: b"x"),
+    ("a commit of a number without end", f"label/commits/{'9' * 60}.json", lambda data: b"x"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    assemble(finished(LocalStore.at(folder)))
+    return folder
+
+
+@pytest.fixture
+def store(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "store"))
+
+
+def codes(store: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
+    """Each verb's exit code; at most one line of error is said."""
+    ends = {}
+    for verb in VERBS:
+        to = [str(store / "dest")] if verb == "download" else []
+        ends[verb] = run_command([verb, "whole", *to, "--store", str(store)])
+        said = capsys.readouterr().err.split("\n")
+        said = [line for line in said if line.strip()]
+        assert len(said) <= 1, f"{verb}: {said}"
+    return ends
+
+
+def damaged(store: Path, key: str, damage: Damage) -> None:
+    file = store / "runs/whole" / key
+    file.write_bytes(damage(file.read_bytes() if file.exists() else b""))
+
+
+@pytest.mark.parametrize(("key", "damage"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_a_document_that_is_wrong_ends_every_verb_in_one_line(
+    store: Path, capsys: pytest.CaptureFixture[str], key: str, damage: Damage
+) -> None:
+    damaged(store, key, damage)
+    ends = codes(store, capsys)
+    assert set(ends.values()) <= {0, 2, 3}
+    assert ends["audit"] != 0
+
+
+@pytest.mark.parametrize(("key", "damage"), [c[1:] for c in HARMLESS], ids=[c[0] for c in HARMLESS])
+def test_what_changes_nothing_stops_no_verb(
+    store: Path, capsys: pytest.CaptureFixture[str], key: str, damage: Damage
+) -> None:
+    before = codes(store, capsys)
+    damaged(store, key, damage)
+    assert codes(store, capsys) == before

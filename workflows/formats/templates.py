@@ -1,0 +1,83 @@
+"""A prompt as a Jinja text, of which a person may write another.
+
+Invariant: a template sees its own variables and nothing else, and can do nothing but write text: it
+is rendered in Jinja's sandbox, and what a variable holds is never read as a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from storage.errors import ConfigurationError, first_line
+
+Texts = Mapping[str, str]
+"""Name of a prompt -> the text that somebody wrote in its place."""
+AS_THEY_ARE: Texts = MappingProxyType({})
+_SANDBOX = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+LONGEST = 100_000
+"""Characters of a prompt's text."""
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Template:
+    return _SANDBOX.from_string(text)
+
+
+def used_by(text: str) -> set[str]:
+    """The variables that a text uses. Raises TemplateError."""
+    return find_undeclared_variables(_SANDBOX.parse(text)) - _SANDBOX.globals.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt: its text as it is, and what it may say."""
+
+    name: str
+    says: str
+    """What it is, in a sentence."""
+    text: str
+    must: tuple[str, ...] = ()
+    """Variables that any text of it has to show."""
+    may: tuple[str, ...] = ()
+    """Variables that it may use beside them."""
+
+    def of(self, texts: Texts, **variables: Any) -> str:
+        """The prompt, as it is or as somebody wrote it."""
+        return _compiled(texts.get(self.name, self.text)).render(variables)
+
+    def check(self, text: str, examples: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse a text that can't take this one's place, rendered with examples of its variables.
+
+        Raises ConfigurationError with one line.
+        """
+        if len(text) > LONGEST:
+            raise ConfigurationError(f"longer than {LONGEST} characters: shorten it")
+        try:
+            used = used_by(text)
+        except TemplateError as error:
+            line = getattr(error, "lineno", None)
+            where = f"line {line}: " if line else ""
+            raise ConfigurationError(f"{where}no Jinja text ({first_line(error)})") from None
+        known = (*self.must, *self.may)
+        if unknown := sorted(used - set(known)):
+            allowed = ", ".join(known) or "none"
+            raise ConfigurationError(
+                f"there is no variable {', '.join(unknown)}: it may use {allowed}"
+            )
+        if missing := sorted(set(self.must) - used):
+            raise ConfigurationError(f"the variable {', '.join(missing)} is missing: show it")
+        for variables in examples:
+            try:
+                given = {name: value for name, value in variables.items() if name in known}
+                _compiled(text).render(given)
+            except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError,
+                    AttributeError, OverflowError, MemoryError) as error:  # fmt: skip
+                raise ConfigurationError(f"it can't be rendered: {first_line(error)}") from None

@@ -1,0 +1,171 @@
+"""What became of the solutions of a shard: the last stage that saw each, the reason, its rows.
+
+Invariant: one rule says where a solution ended, whether one is asked about or all of a shard.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.errors import NothingFound
+from storage.rows import schemas
+from storage.rows.accounting import problem_of
+from storage.rows.kinds import OURS, PATHS, TREE, Rows, ShardRows, stage_rows
+from storage.rows.parquet import read_parquet
+from storage.rows.records import Drop, Path
+from storage.runs.commits import Commit
+from storage.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What became of one solution."""
+
+    path_id: str
+    problem_id: str
+    stage: str
+    """The last stage that saw it."""
+    reason: str | None
+    """Why it ended there; None: it goes on, or has come through every stage."""
+    detail: str
+    finished: bool
+    """Whether it has come through every stage of the run."""
+    rows: Mapping[str, tuple[Any, ...]]
+    """Stage -> its rows of this solution and of its problem."""
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.reason is not None:
+            detail = f" ({self.detail})" if self.detail else ""
+            return f"{self.path_id} ended at {self.stage}: {self.reason}{detail}"
+        state = "came through every stage" if self.finished else f"has come through {self.stage}"
+        return f"{self.path_id} {state}"
+
+
+Seen = Callable[[Collection[str]], tuple[Sequence[Drop], Sequence[Any]]]
+"""A stage's drops, and its rows of some items."""
+
+
+def fate(run: Run, path_id: str, shard: int) -> Why:
+    """What became of a solution of this shard. Raises NothingFound."""
+
+    def seen_by(stage: str) -> Seen | None:
+        try:
+            commit = run.commit(stage, shard)
+        except NothingFound:
+            return None
+        kind = stage_rows(stage)
+        return lambda items: (commit.drops, rows_about(run, commit, kind, items))
+
+    return _fate(run, path_id, seen_by)
+
+
+def fates(run: Run, shard: int) -> Iterator[Why]:
+    """What became of every solution of a shard, each stage of which is read once."""
+    read: dict[str, tuple[Commit, dict[str, list[Any]]]] = {}
+    for stage in run.spec.stages:
+        try:
+            commit = run.commit(stage, shard)
+        except NothingFound:
+            break
+        kind, about = stage_rows(stage), defaultdict(list)
+        for row in run.rows_of(commit, kind):
+            for item in {getattr(row, kind.of), kind.goes_on(row)} - {None}:
+                about[item].append(row)
+        read[stage] = commit, about
+
+    def seen_by(stage: str) -> Seen | None:
+        if stage not in read:
+            return None
+        commit, about = read[stage]
+
+        def of(items: Collection[str]) -> tuple[Sequence[Drop], Sequence[Any]]:
+            found = {id(row): row for item in items for row in about.get(item, ())}
+            return commit.drops, list(found.values())
+
+        return of
+
+    for path_id in _path_ids(read):
+        yield _fate(run, path_id, seen_by)
+
+
+def rows_about(run: Run, commit: Commit, kind: Rows[Any], items: Collection[str]) -> Sequence[Any]:
+    """The rows of a commit that are about some items, or go on as one of them.
+
+    Only those are made of the table, but for kinds of others, whose rows may go on as anything.
+    """
+    if OURS.get(kind.stage) is not kind:
+        return [
+            row
+            for row in run.rows_of(commit, kind)
+            if kind.goes_on(row) in items or getattr(row, kind.of) in items
+        ]
+    table = read_parquet(kind.record, run.data_of(commit), key=commit.data_key)
+    about = pc.is_in(table[kind.of], value_set=pa.array(sorted(items), pa.string()))
+    return schemas.from_table(kind.record, table.filter(about))
+
+
+def unfolded_path(run: Run, path_id: str, shard: int) -> Path | None:
+    """A solution that only a search tree holds, as the path from its root."""
+    if TREE.stage not in run.spec.stages or TREE.unfold is None:
+        return None
+    rows = ShardRows({PATHS: run.read_rows(PATHS, shard), TREE: run.read_rows(TREE, shard)})
+    return next((path for path in TREE.unfold(rows)[PATHS] if path.path_id == path_id), None)
+
+
+def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
+    of_problems = stage_rows(run.input_stage).of == "problem_id"
+    item = problem_of(path_id) if of_problems else path_id
+    seen = {item, path_id}
+    rows: dict[str, tuple[Any, ...]] = {}
+    reason: str | None = None
+    last, detail = run.input_stage, ""
+    known, done = not of_problems, True
+    for stage in run.spec.stages:
+        asked = seen_by(stage)
+        if asked is None:
+            done = False
+            break
+        drops, found = asked(seen)
+        drop = next((drop for drop in drops if drop.item in seen), None)
+        if found or drop:
+            last, rows[stage] = stage, tuple(found)
+        known = known or any(_is(row, path_id) for row in found) or drop is not None
+        if drop is not None:
+            reason, detail = drop.reason, drop.detail
+            break
+        if ended := next((why for row in found if (why := _unselected(row, path_id))), None):
+            reason = ended
+            break
+    if not known and done:
+        raise NothingFound(f"run {run.name!r} has no solution {path_id!r}")
+    return Why(path_id, item, last, reason, detail, done and reason is None, rows)
+
+
+def _path_ids(read: Mapping[str, tuple[Commit, Mapping[str, list[Any]]]]) -> list[str]:
+    """The solutions of a shard in their order: sampled ones, then those of trees."""
+    found: dict[str, None] = {}
+    for kind in (PATHS, TREE):
+        _, about = read.get(kind.stage, (None, {}))
+        for row in (row for rows in about.values() for row in rows):
+            name = row.path_id if kind is PATHS else kind.goes_on(row)
+            if name is not None:
+                found[name] = None
+    return list(found)
+
+
+def _is(row: Any, path_id: str) -> bool:
+    return path_id in (getattr(row, "path_id", None), getattr(row, "node_id", None))
+
+
+def _unselected(row: Any, path_id: str) -> str | None:
+    """Why a sample goes no further."""
+    if not isinstance(row, Path) or row.path_id != path_id or row.selected:
+        return None
+    return row.invalid_reason or ("duplicate" if row.duplicate_of else "not_selected")
