@@ -121,7 +121,7 @@ class Grader:
                 raise InfrastructureError("the grader is closed")
             if (flight := self._flights.get(pair)) is None:
                 flight = self._flights[pair] = Future()
-                flight.set_running_or_notify_cancel()  # nobody can cancel it any more
+                flight.set_running_or_notify_cancel()  # no caller can cancel it any more
                 self._waiting.put(pair)
             if len(self._lanes) < min(self._workers, len(self._flights)):
                 lane = threading.Thread(target=self._serve, name="grader", daemon=True)

@@ -124,26 +124,26 @@ def _beside(machine: Machine) -> str:
     return f"beside {len(machine.gpus)} x {machine.gpus[0].name}"
 
 
-def _driver(machine: Machine, wanted: tuple[int, int]) -> Iterator[Misfit]:
+def _driver(machine: Machine, needed: tuple[int, int]) -> Iterator[Misfit]:
     there = machine.driver_cuda
     if there is None:
         yield Misfit(
             "nvidia-smi lists GPUs, but the driver's library (libcuda.so.1) can't be loaded",
             "install the driver's libraries, or start the container with them (--gpus all)",
         )
-    elif there[0] < wanted[0]:
-        newest = DRIVER_OF_CUDA.get(wanted[0])
+    elif there[0] < needed[0]:
+        newest = DRIVER_OF_CUDA.get(needed[0])
         yield Misfit(
             f"the driver {machine.driver} runs CUDA {there[0]}.{there[1]} at most, torch is built "
-            f"for CUDA {wanted[0]}.{wanted[1]}",
+            f"for CUDA {needed[0]}.{needed[1]}",
             f"install NVIDIA's driver {newest} or newer" if newest else "install a newer driver",
         )
-    oldest = OLDEST_CAPABILITY.get(wanted[0], (0, 0))
+    oldest = OLDEST_CAPABILITY.get(needed[0], (0, 0))
     for gpu in machine.gpus:
         if (0, 0) < gpu.capability < oldest:
             yield Misfit(
                 f"{gpu.name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}, "
-                f"CUDA {wanted[0]} needs {oldest[0]}.{oldest[1]}",
+                f"CUDA {needed[0]} needs {oldest[0]}.{oldest[1]}",
                 "run it on a newer GPU",
             )
             return

@@ -59,14 +59,14 @@ class Look:
     """Role -> what its server can do, a line each."""
 
 
-def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
+def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
     """Look at this process's machine. `whole`: at all GPUs, also those hidden. Takes seconds."""
     machine = look(whole)
     facts: dict[str, ModelFacts] = {}
     reasons: dict[str, tuple[Misfit, ...]] = {}
     notes: dict[str, tuple[str, ...]] = {}
     servers: dict[tuple[str | None, ...], Capabilities | None] = {}
-    for role, engine in wanted.engines.items():
+    for role, engine in parts.engines.items():
         try:
             if engine.kind == "vllm":
                 check_model(engine)
@@ -96,16 +96,16 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
                     servers[server] = asyncio.run(_capabilities(engine))
                 if can := servers[server]:
                     notes[role] = tuple(can.lines())
-                    missing = lacking(can, wanted.needs.get(role, {}), engine.url or "")
+                    missing = lacking(can, parts.needs.get(role, {}), engine.url or "")
                     reasons[role] = tuple(Misfit(line, "") for line in missing)
             if engine.kind in ("vllm", "endpoint") and not reasons.get(role):
-                unfit = _template(engine, wanted.chats.get(role))
+                unfit = _template(engine, parts.chats.get(role))
                 reasons[role] = (unfit,) if unfit else ()
         except StepmillError as error:
             reasons[role] = (Misfit(str(error), ""),)
-    if wanted.sandbox is not None:
+    if parts.sandbox is not None:
         try:
-            asyncio.run(sandbox_answers(wanted.sandbox))
+            asyncio.run(sandbox_answers(parts.sandbox))
         except StepmillError as error:
             reasons["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
     return Look(where, machine, facts, reasons, notes)

@@ -240,7 +240,7 @@ class RemoteSandbox:
         try:
             return position, await self._answer(position, asyncio.shield(opening))
         except (asyncio.CancelledError, SandboxLost):
-            # It opens all the same when its turn comes, and nobody would ever close it.
+            # The executor opens it all the same in its turn, and no caller would ever close it.
             unwanted = asyncio.create_task(self._close(position, opening))
             self._unwanted.add(unwanted)
             unwanted.add_done_callback(self._unwanted.discard)

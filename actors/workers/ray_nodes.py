@@ -86,14 +86,14 @@ def slots_of_cluster(
     return pools
 
 
-def shortage(wanted: Mapping[str, Mapping[str, float]]) -> str:
+def shortage(bundles: Mapping[str, Mapping[str, float]]) -> str:
     """One line: what workers of some roles need, what nodes have free, and which jobs hold it."""
     try:
         nodes = nodes_now()
     except InfrastructureError as error:
         return str(error)
-    kinds = {kind for bundle in wanted.values() for kind in bundle if kind != "CPU"}
-    needs = "; ".join(f"models.{role} needs {amounts(bundle)}" for role, bundle in wanted.items())
+    kinds = {kind for bundle in bundles.values() for kind in bundle if kind != "CPU"}
+    needs = "; ".join(f"models.{role} needs {amounts(bundle)}" for role, bundle in bundles.items())
     return "; ".join(part for part in (needs, nodes_said(nodes, kinds), _holders(kinds)) if part)
 
 
@@ -203,7 +203,7 @@ def _alive() -> list[Any]:
         return [node for node in ray.nodes() if node["Alive"]]
 
 
-def looked_at(kind: NodeKind, wanted: Wanted) -> Look:
+def looked_at(kind: NodeKind, parts: Wanted) -> Look:
     """Look at one node of a kind, in the environment of its workers.
 
     Raises InfrastructureError.
@@ -212,7 +212,7 @@ def looked_at(kind: NodeKind, wanted: Wanted) -> Look:
     task = ray.remote(look_at).options(num_cpus=0, max_retries=1, scheduling_strategy=there)
     with classified(kind.where, InfrastructureError):
         try:
-            look: Look = ray.get(task.remote(wanted, kind.where, True), timeout=LOOK_SECONDS)
+            look: Look = ray.get(task.remote(parts, kind.where, True), timeout=LOOK_SECONDS)
         except GetTimeoutError:
             raise InfrastructureError(
                 f"{kind.where}: nothing came back in {LOOK_SECONDS} seconds"
