@@ -40,8 +40,8 @@ Answer = TypeVar("Answer")
 SILENCE_S = 60.0
 ALIVE_EVERY_S = 10.0
 WAITING = 64
-"""Most calls of one caller that may wait for a session. If waiting calls took all the calls that an
-executor works on, blocks of open sessions could not run and no session would end."""
+"""Runs and openings of sessions of one caller at once. If these took all the calls that an executor
+works on, blocks of open sessions could not run and no session would end."""
 MANY = 10_000
 """Most calls that one executor works on at once, waiting calls and sessions of all callers."""
 
