@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import cache
 from typing import Any, TypeVar
 
@@ -39,15 +38,19 @@ def read_as(kind: type[Document], key: str, body: Mapping[str, Any]) -> Document
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ObjectCorrupt(f"{key}: {where}: {first['msg']}") from None
-    for name, value in asdict(made).items():
-        if name in body and _plain(value) != body[name]:
+    for name in kind.__dataclass_fields__:  # type: ignore[attr-defined]
+        if name in body and not _same(getattr(made, name), body[name]):
             raise ObjectCorrupt(f"{key}: {name} is {body[name]!r:.60}, of another type")
     document: Document = made
     return document
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: without tuples."""
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+def _same(value: Any, raw: Any) -> bool:
+    """Whether a value is what JSON says, not something that could be made of it."""
+    if isinstance(value, tuple):
+        return len(value) == len(raw) and all(map(_same, value, raw))
+    if names := getattr(value, "__dataclass_fields__", None):
+        return all(name not in raw or _same(getattr(value, name), raw[name]) for name in names)
+    if isinstance(value, dict):
+        return value.keys() == raw.keys() and all(_same(value[k], raw[k]) for k in value)
+    return bool(value == raw)
