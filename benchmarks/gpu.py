@@ -20,7 +20,7 @@ is a script's (`benchmarks.paper_world`), so that solutions are right or wrong a
 
 A part is not begun when `--minutes` (8) are spent, which its line then says; one that was begun
 goes on to its end. All parts after each other have not been run on a GPU yet as they are now; what
-has been is in docs/measured.md.
+has been is in docs/measured.md. Part `train` is `benchmarks.training_speed`.
 
 What it does not show: trained models, several GPUs; the raw pass knows all requests beforehand,
 which no build does. What else a part leaves out stands below the table (`NOT_SHOWN`).

@@ -1,10 +1,10 @@
-"""A configuration file: YAML in, validated frozen values out.
+"""Reads a configuration file (YAML) and validates it into frozen dataclasses.
 
-Every field is documented where it is defined (`workflows.runs.configuration`,
+Every field is documented where it is defined (`workflows.builds.configuration`,
 `workflows.settings`).
 
 Invariant: an unknown key, a missing field or a value out of bounds is one line that names the key
-and says what to change; nothing is started with a configuration that was not wholly understood.
+and says what to change. No run starts before the whole file is valid.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _TRAINING: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 def load(path: str | Path, **overrides: Any) -> BuildConfig:
     """Read and validate a build's configuration file; paths in it are relative to the file.
 
-    `overrides` take the place of its top-level keys, unless None. Raises ConfigurationError with
-    one line per wrong key.
+    `overrides` replace its top-level keys, unless they are None. Raises ConfigurationError that
+    names the wrong keys.
     """
     path = Path(path)
     raw, folder = read(path, overrides), path.resolve().parent
@@ -42,7 +42,7 @@ def load(path: str | Path, **overrides: Any) -> BuildConfig:
 
 
 def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
-    """The same for the configuration of a training."""
+    """Read and validate the configuration file of a training, as `load` does."""
     path = Path(path)
     config = validated(_TRAINING, read(path, overrides), str(path))
     if (config.run is None) == (config.conversations is None):
@@ -59,7 +59,7 @@ def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
 
 
 def validate(raw: dict[str, Any], source: str) -> BuildConfig:
-    """Validate plain data; raises ConfigurationError naming the keys that are wrong."""
+    """Validate a build's configuration; raises ConfigurationError that names the wrong keys."""
     config = _with_given(validated(_ADAPTER, raw, source), source)
     try:
         config.engines  # noqa: B018 - raises where the road is none, or lacks a model
@@ -69,7 +69,7 @@ def validate(raw: dict[str, Any], source: str) -> BuildConfig:
 
 
 def _with_given(config: BuildConfig, source: str) -> BuildConfig:
-    """With `solutions`, their stage stands before `sample`, which then takes them."""
+    """Where `solutions` is set, put stage `given` before `sample` on the road."""
     road = config.stages.road
     if config.solutions is None or GIVEN.stage in road:
         return config

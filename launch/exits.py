@@ -1,6 +1,6 @@
 """How a command ends that did not succeed: one message, one exit code.
 
-Invariant: an infrastructure's end says that the same command continues, wherever it comes from.
+Invariant: the message of an infrastructure error says that the same command continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INFRASTRUCTURE, INTERRUPTED = 3, 130
 
 
 def failed(error: StepmillError, code: int) -> int:
-    """Say it; returns the exit code."""
+    """Print the error, and return the exit code."""
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
     with contextlib.suppress(OSError):  # nobody can be told
         typer.echo(f"stepmill: {error}{again}", err=True)
@@ -28,7 +28,7 @@ def failed(error: StepmillError, code: int) -> int:
 
 
 def no_way(error: OSError) -> int:
-    """Say what this machine refused; returns the exit code."""
+    """Print what this machine refused (a full disk, a closed pipe), and return the exit code."""
     if isinstance(error, BrokenPipeError):  # whoever read has enough
         give_up_output()
         return 0
@@ -42,7 +42,7 @@ def no_way(error: OSError) -> int:
 
 
 def head_lost(reason: str) -> None:
-    """End this process, from any thread: without its head no call into Ray comes back."""
+    """End this process, from any thread: without the cluster's head no call into Ray returns."""
     Console(stderr=True).show_cursor()  # a live display may have hidden it
     if was_told_to_stop():
         code = INTERRUPTED

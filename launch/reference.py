@@ -1,7 +1,7 @@
-"""`python -m launch.reference` writes docs/configuration.md: every field, from where it is defined.
+"""`python -m launch.reference` writes docs/configuration.md from the classes of the settings.
 
-Invariant: the page is a pure function of the settings' annotations, defaults and docstrings, so
-that a field without a sentence is a failing test and not a gap in the page.
+Invariant: the page is a pure function of the settings' annotations, defaults and docstrings. A test
+fails for a field without a docstring.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def page() -> str:
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
-    """A table of the plain fields of one settings class, then a section per nested one."""
+    """A table of the plain fields of a settings class, then a section for each nested class."""
     says = field_docs(settings)
     hints = typing.get_type_hints(settings)
     rows, nested = [], []
@@ -90,13 +90,13 @@ def _section(prefix: str, settings: type[Any]) -> Iterator[str]:
 
 
 def _present(hint: Any) -> Any:
-    """`X | None` -> X; anything else is itself."""
+    """`X | None` -> X; any other hint stays as it is."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)]
     return parts[0] if len(parts) == 1 and type(None) in typing.get_args(hint) else hint
 
 
 def field_docs(settings: type[Any]) -> dict[str, str]:
-    """Field -> the string under it, or its own name in words where there is none."""
+    """Field -> the docstring under it, or its name in words where there is none."""
     says: dict[str, str] = {}
     for base in reversed(settings.__mro__):
         if dataclasses.is_dataclass(base):
@@ -122,13 +122,13 @@ def _own_docs(settings: type[Any]) -> dict[str, str]:
 
 
 def member_docs(kind: type[Enum]) -> dict[str, str]:
-    """Value of a member -> the string under it. Raises ValueError for a member without one."""
+    """Value of a member -> the docstring under it. Raises ValueError for a member without one."""
     body = ast.parse(dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     says: dict[str, str] = {}
     for node, under in pairwise(body.body):
         if isinstance(node, ast.Assign) and isinstance(under, ast.Expr):
-            (name,) = (one.id for one in node.targets if isinstance(one, ast.Name))
+            (name,) = (target.id for target in node.targets if isinstance(target, ast.Name))
             assert isinstance(under.value, ast.Constant)
             says[kind[name].value] = " ".join(str(under.value.value).split())
     if lacking := {str(member.value) for member in kind} - says.keys():

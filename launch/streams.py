@@ -1,7 +1,7 @@
-"""Standard streams as shells, schedulers and terminals leave them: closed, full, without Unicode.
+"""Makes standard streams usable that are closed, full or without Unicode.
 
-Invariant: nothing that a verb opens later is taken for a standard stream, and no character that a
-terminal can't show stops a verb.
+Invariant: no file that a verb opens later becomes a standard stream. No character that a terminal
+can't show stops a verb.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 
 def usable_streams() -> None:
-    """Open what is closed, on the null device, and write what can't be encoded as JSON would."""
+    """Open closed streams on the null device; escape characters that they can't encode."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -30,19 +30,19 @@ def usable_streams() -> None:
 
 
 def flushed() -> None:
-    """Write what is left, while an error can still be told. Raises OSError."""
+    """Write what is buffered, while an error can still be printed. Raises OSError."""
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 def give_up_output() -> None:
-    """Nothing more can be written: what is left in buffers goes nowhere."""
+    """Point standard output to the null device, since it can't be written any more."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    r"""`ä` as `\u00e4`, which is the same text in JSON."""
+    r"""Escape `ä` as `\u00e4`, which is the same text in JSON."""
     assert isinstance(error, UnicodeEncodeError)
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end

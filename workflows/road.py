@@ -1,16 +1,14 @@
-"""The road of the data: what a stage is to whoever moves shards along it, and what may follow what.
+"""The road of the data: which stages a shard passes, in which order, and what each stage reads.
 
-A run's road is a setting (`stages.road`): names of stages, in the order in which a shard passes
-them. `checked_road` checks it and says what each of its stages reads there; the road is frozen into
-the run's spec (`Spec.stages`), from which workers, status, audit and download take it. What a stage
-does is described once, in its module in `workflows.stages`.
+A run's road is a setting (`stages.road`): the names of its stages in order. `checked_road` checks
+it. The run's spec stores it (`Spec.stages`), where workers, status, audit and download read it. The
+module of a stage in `workflows.stages` says what the stage does.
 
-Models are asked for by role: a configuration needs a model for exactly the roles of its road.
+A configuration needs a model for exactly the roles of its road.
 
-Invariant: a stage reads only stages that stand before it, and shard i of a stage is made from
-shard i of those, so that a shard moves on as soon as it is committed and the plan never depends
-on the number of workers. The items that enter a stage are those that the stage before it lets
-through, whether or not it reads that one's rows.
+Invariant: a stage reads only stages before it. Shard i of a stage is made from shard i of those. A
+committed shard therefore moves on at once, with any number of workers. The items that enter a stage
+are those that the stage before it lets through, even if it doesn't read their rows.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ Role = Literal[
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """One stage of the road."""
+    """What the driver knows of one stage of the road."""
 
     name: str
     role: Role
@@ -38,23 +36,22 @@ class StageSpec:
     without: tuple[str, ...] = ()
     """Those of `reads` that a road may leave out."""
     one_of: tuple[str, ...] = ()
-    """Of these, just one must stand before it."""
+    """Exactly one of these must stand before it."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
     unread: tuple[str, ...] = ()
-    """Those just before it on a road of which it reads nothing: what they drop, it is not shown."""
+    """The stages just before it whose rows it doesn't read; items that they drop don't enter it."""
 
 
 INPUT_STAGE = PROBLEMS.stage
-"""Committed by whoever starts the run, so that a run continues from the store alone."""
+"""Committed by the driver when the run starts, so that a run continues from the store alone."""
 
 
 def checked_road(names: Sequence[str], known: Mapping[str, StageSpec]) -> tuple[StageSpec, ...]:
-    """The stages called `names` out of those that are `known`, each reading what stands before it
-    on this road.
+    """Return the stages called `names`, each with the stages before it on this road that it reads.
 
-    Raises ConfigurationError for a name that is unknown or doubled and for a stage that lacks
-    what it reads.
+    Raises ConfigurationError for a name that is not `known` or given twice, and for a stage whose
+    reads are missing before it.
     """
     road: list[StageSpec] = []
     before = [INPUT_STAGE]
@@ -87,10 +84,10 @@ def checked_road(names: Sequence[str], known: Mapping[str, StageSpec]) -> tuple[
 
 
 def reads_by_stage(road: Sequence[StageSpec]) -> dict[str, tuple[str, ...]]:
-    """Which stages' rows each stage of a road needs."""
+    """Stage -> the stages whose rows it reads."""
     return {stage.name: stage.reads for stage in road}
 
 
 def model_roles(road: Sequence[StageSpec]) -> tuple[Role, ...]:
-    """The models that a road asks for, in the order in which it meets them."""
+    """The model roles of a road, in order of first use."""
     return tuple(dict.fromkeys(stage.role for stage in road if stage.role != "cpu"))

@@ -107,10 +107,6 @@ def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.Scali
     """What the workers take of the cluster."""
     cores = int(ray.cluster_resources().get("CPU", 1))
     there = gpus or cores
-    if spread.strategy == "fsdp" and (spread.workers < 2 or not gpus):
-        raise ConfigurationError(
-            "spread.strategy fsdp shards over the GPUs of two or more workers: take ddp here"
-        )
     if private and spread.workers > there:
         raise ConfigurationError(
             f"spread.workers is {spread.workers}, this machine has {there} "

@@ -41,8 +41,8 @@ def show(
     """Print paths, kept and dropped, with their steps, labels and reasons."""
     from launch.verbs.looking.paths import asked_for, show_paths
 
-    asked = asked_for(where or (), reason=reason or (), stage=stage or ())
-    show_paths(options.opened(run, store), asked, text, limit, as_json)
+    filters = asked_for(where or (), reason=reason or (), stage=stage or ())
+    show_paths(options.opened(run, store), filters, text, limit, as_json)
 
 
 def browse(

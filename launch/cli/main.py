@@ -1,10 +1,10 @@
-"""`stepmill VERB`: how a person starts everything.
+"""The command line: `stepmill VERB`.
 
 Exit codes: 0 done; 2 the user's error, one line that says what to change; 3 infrastructure,
 resumable; 130 interrupted, resumable.
 
-Invariant: a verb only reads its arguments, calls one function and shows the result; every error
-family ends here as one message and one exit code, never as a traceback.
+Invariant: a verb reads its arguments, calls one function and shows the result. Every error becomes
+one message and one exit code here; the user sees no traceback.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-"""What typer makes of Ctrl-C, wherever it came."""
+"""The exit code that typer returns after Ctrl-C."""
 VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
 
 
@@ -111,11 +111,11 @@ def status(
         from launch.verbs.runs.watch import watch_run
 
         return watch_run(options.opened(run, store), as_json)
-    found = run_status(options.opened(run, store))
+    state = run_status(options.opened(run, store))
     if as_json:
-        _print_json(asdict(found))
+        _print_json(asdict(state))
     else:
-        show_status(found)
+        show_status(state)
 
 
 @app.command()

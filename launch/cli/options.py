@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs have, each written once."""
+"""Options and arguments that several verbs share."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Store = Annotated[
     ),
 ]
 OtherStore = Annotated[str | None, typer.Option("--store", help="Object store.")]
-"""In the place of the configuration's."""
+"""Replaces the configuration's store."""
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
-# What is asked of a verifier.
+# Options of the verbs of a verifier.
 Model = Annotated[
     str,
     typer.Argument(
@@ -63,5 +63,5 @@ Url = Annotated[
 
 
 def opened(run: str, store: str) -> StoredRun:
-    """The run of this name in a store. Raises NothingFound, ConfigurationError."""
+    """Open the run of this name in a store. Raises NothingFound and ConfigurationError."""
     return StoredRun.open(open_store(store_url(store)), run)

@@ -1,7 +1,7 @@
 """The verbs of a verifier: `train`, `score`, `evaluate` and `refine`.
 
-Invariant: as in `launch.cli.main`: a verb only reads its arguments, calls one function and shows
-what came out.
+Invariant: as in `launch.cli.main`: a verb reads its arguments, calls one function and shows the
+result.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def score(
     from workflows.scoring.asking import config_of
 
     named = {"verify.mode": mode, "verify.histories": n, "run": name, "limit": limit}
-    asked = _asked(store, seed, url, settings, **named)
-    score_file(config_of(model, file, config, asked), out, address, as_json)
+    requested = _asked(store, seed, url, settings, **named)
+    score_file(config_of(model, file, config, requested), out, address, as_json)
 
 
 def evaluate(
@@ -222,7 +222,7 @@ def refine(
 def _asked(
     store: str | None, seed: int | None, url: str | None, settings: list[str] | None, **named: Any
 ) -> dict[str, Any]:
-    """What is asked of a verifier by dotted names; `named` wins over `settings`."""
+    """Dotted name -> value of the options that were given; `named` wins over `settings`."""
     from workflows.scoring.asking import settings_of
 
     named |= {"store": store, "verify.seed": seed, "models.verifier.url": url}
@@ -230,5 +230,5 @@ def _asked(
 
 
 def _given(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the options that were left out."""
+    """Drop the options that were left out (None)."""
     return {name: value for name, value in named.items() if value is not None}

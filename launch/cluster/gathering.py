@@ -1,11 +1,11 @@
-"""Waits until so many nodes of a Ray cluster are up.
+"""Waits until a number of nodes of a Ray cluster are up.
 
     python -m launch.cluster.gathering HOST:PORT NODES
 
-For scripts that start the nodes themselves (slurm.sh, skypilot.yaml). Exit code 3 where they
-don't come.
+For scripts that start the nodes themselves (slurm.sh, skypilot.yaml). The exit code is 3 if the
+nodes don't come up.
 
-Invariant: the cluster is only looked at.
+Invariant: it changes nothing of the cluster.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def gathered(
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until `up` says that `count` nodes are. Raises InfrastructureError after ten minutes.
+    """Wait until `up` returns at least `count`. Raises InfrastructureError after ten minutes.
 
-    `up` may raise it too, while the head has not come up.
+    `up` may raise InfrastructureError too, while the head is not up.
     """
     given_up = now() + PATIENCE_S
     while True:
@@ -48,7 +48,7 @@ def gathered(
 
 
 def main(address: str, count: int) -> int:
-    """Returns the exit code."""
+    """Wait for `count` nodes, and return the exit code."""
 
     def up() -> int:
         with ray_session(address, 1):

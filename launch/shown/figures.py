@@ -1,6 +1,6 @@
 """The table and the curves of an evaluation.
 
-Invariant: they show measures as they are; nothing is computed here but percent.
+Invariant: they show the measures as they are, in percent.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from workflows.votes.rewards import AGGREGATES
 
 
 def table_of(measures: Sequence[Measure], suite: Suite, n: int) -> Table:
-    """One row per verifier (and number of histories); values in percent."""
+    """Make a table with a row for each verifier (and number of histories); values in percent."""
     return _processbench(measures, n) if suite == "processbench" else _bon(measures, n)
 
 
 def _verifiers(measures: Sequence[Measure]) -> list[str]:
-    return list(dict.fromkeys(one.verifier for one in measures))
+    return list(dict.fromkeys(measure.verifier for measure in measures))
 
 
 def _cell(measures: Sequence[Measure], verifier: str, subset: str, measure: str, k: int) -> str:
     key = (verifier, subset, measure, k)
-    found = [one for one in measures if (one.verifier, one.subset, one.measure, one.k) == key]
-    return f"{100 * found[0].value:.1f}" if found else "-"
+    values = [row for row in measures if (row.verifier, row.subset, row.measure, row.k) == key]
+    return f"{100 * values[0].value:.1f}" if values else "-"
 
 
 def _processbench(measures: Sequence[Measure], n: int) -> Table:
-    subsets = list(dict.fromkeys(one.subset for one in measures if one.subset))
+    subsets = list(dict.fromkeys(row.subset for row in measures if row.subset))
     thresholds = ", ".join(
-        dict.fromkeys(f"{one.threshold:g}" for one in measures if one.threshold is not None)
+        dict.fromkeys(f"{row.threshold:g}" for row in measures if row.threshold is not None)
     )
     table = Table(title=f"F1 in percent, threshold {thresholds}", title_justify="left")
     for column in ("verifier", "", *subsets, "average", "errors found", "right left alone"):
@@ -41,8 +41,8 @@ def _processbench(measures: Sequence[Measure], n: int) -> Table:
         for k in dict.fromkeys((1, n)):
             parts = ("error_accuracy", "correct_accuracy")
             means = [
-                [one.value for one in measures
-                 if (one.verifier, one.measure, one.k) == (verifier, part, k)]
+                [row.value for row in measures
+                 if (row.verifier, row.measure, row.k) == (verifier, part, k)]
                 for part in parts
             ]  # fmt: skip
             table.add_row(
@@ -77,7 +77,7 @@ def _bon(measures: Sequence[Measure], n: int) -> Table:
 
 
 def draw(measures: Sequence[Measure], suite: Suite, folder: Path) -> None:
-    """F1 over histories, or accuracy over solutions, one line per verifier."""
+    """Draw F1 over histories, or accuracy over solutions, as a PNG with a line per verifier."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -85,9 +85,9 @@ def draw(measures: Sequence[Measure], suite: Suite, folder: Path) -> None:
 
     def line(verifier: str, measure: str, label: str, style: str = "-") -> None:
         points = sorted(
-            (one.k, 100 * one.value)
-            for one in measures
-            if (one.verifier, one.subset, one.measure) == (verifier, "", measure)
+            (row.k, 100 * row.value)
+            for row in measures
+            if (row.verifier, row.subset, row.measure) == (verifier, "", measure)
         )
         if points:
             axes.plot(*zip(*points, strict=True), style, marker="o", label=label)

@@ -1,6 +1,6 @@
 """When a log gets its next line of progress: soon at first, then less and less often.
 
-Whoever looks at a log sees that it moves; one of days stays readable.
+A reader sees early that the work moves, and the log of a run of days stays readable.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ LONGEST_SECONDS = 300.0
 
 
 class LogPace:
-    """The first line is due at once, the next after FIRST_SECONDS, each later one after GROWTH
-    times as long, at most LONGEST_SECONDS; a line is due only where its state is another one.
+    """The first line is due at once, the second after FIRST_SECONDS.
+
+    Each later pause is GROWTH times as long, at most LONGEST_SECONDS. A line whose state was shown
+    before is not due.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,9 +27,9 @@ class LogPace:
         self._shown: object = None
 
     def is_due(self, state: object, last: bool = False) -> bool:
-        """Whether to print a line for this state now; True takes it for printed.
+        """Whether to print a line for this state now; after True it counts as printed.
 
-        The `last` state is due whenever it was not shown.
+        A `last` state that was not shown yet is always due.
         """
         now = self._clock()
         if state == self._shown or (now < self._next and not last):

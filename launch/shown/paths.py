@@ -1,7 +1,7 @@
 """Paths in a terminal: one whole, or many in short.
 
-Invariant: texts of models are printed as they are, never read as markup, and control characters of
-them never reach the terminal.
+Invariant: texts of models are printed as they are, without markup. Their control characters don't
+reach the terminal.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 _MOST = 2_000
-"""Characters of a text that are printed in short."""
+"""Most characters of a text in the short form."""
 
 
 def whole(page: Mapping[str, Any], meaning: str = "") -> RenderableType:
-    """Everything of a path, top to bottom."""
+    """Everything that is stored of a path, from top to bottom."""
     return Group(*_parts(page, meaning, short=False))
 
 
 def short(page: Mapping[str, Any], meaning: str = "") -> RenderableType:
-    """What became of a path, its problem, and its steps with their labels."""
+    """The fate of a path, its problem, and its steps with their labels."""
     return Group(*_parts(page, meaning, short=True), Text())
 
 
@@ -43,10 +43,10 @@ def _parts(page: Mapping[str, Any], meaning: str, short: bool) -> Iterator[Rende
         rule = f"{agreement['rule']}: {'kept' if agreement['kept'] else agreement['reason']}"
         yield _line(f"first error by labels {label}, by the judge {judge}; {rule}")
     for mark in page.get("marks", ()):
-        said = "right" if mark["right"] else "wrong"
+        verdict = "right" if mark["right"] else "wrong"
         note = f": {mark['note']}" if mark["note"] else ""
         first = _named(mark["first_error"])
-        yield _line(f"{mark['person']} calls it {said}, first error {first}{note}")
+        yield _line(f"{mark['person']} calls it {verdict}, first error {first}{note}")
     if not short:
         yield from _written(page)
 
@@ -108,5 +108,5 @@ def _text(text: str, short: bool) -> Text:
 
 
 def _line(text: str, style: str = "") -> Text:
-    """A text without characters that steer a terminal; never read as markup."""
+    """A text without control characters, which is not read as markup."""
     return Text("".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text), style)

@@ -1,11 +1,10 @@
-"""Live progress of a build: one bar per stage, with rate and time left; plain lines elsewhere.
+"""Live progress of a build: one bar per stage, with rate and time left.
 
-On a terminal a display that is redrawn; in a log (or under `ray job submit`) a line when something
-changed, at longer and longer intervals (`launch.shown.log_pace`). It watches receipts and
-meters; nothing waits for it.
+On a terminal the display is redrawn. A log (or `ray job submit`) gets a line when something
+changed, at longer and longer intervals (`launch.shown.log_pace`). The build never waits for it.
 
-Invariant: what it shows is derived from commits (exact) and meters (what is under way); it holds a
-few numbers per stage whatever the size of the build.
+Invariant: all numbers come from commits (exact) and meters (shards in flight). It keeps a few
+numbers per stage, whatever the size of the build.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class _StageNumbers:
     drops: Counter[str] = field(default_factory=Counter)
     started: float | None = None
     under_way: float = 0.0
-    """Sum over shards in flight of the share that is done."""
+    """The shares of the shards in flight that are done, summed."""
 
 
 class BuildProgress(Watching):
@@ -52,7 +51,7 @@ class BuildProgress(Watching):
         before: Mapping[str, int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`before`: shards of each stage that are committed already."""
+        """`before`: committed shards of each stage at the start."""
         self._clock = clock
         self._run = run
         self._shards = shards
@@ -86,7 +85,7 @@ class BuildProgress(Watching):
             self._live.stop()
 
     def happened(self, event: Happened) -> None:
-        """Take note of one thing that happened."""
+        """Count one event of the driver, and show the change."""
         match event.what:
             case "opening":
                 if event.role not in self._workers:
@@ -119,7 +118,7 @@ class BuildProgress(Watching):
         self._show()
 
     def meters(self, parts: Sequence[ShardProgress]) -> None:
-        """Take note of how far the shards in flight have come."""
+        """Note how far the shards in flight are, and show the change."""
         for stage in self._stages.values():
             stage.under_way = 0.0
         for part in parts:
@@ -138,7 +137,7 @@ class BuildProgress(Watching):
         self._print(message)
 
     def _print(self, message: str) -> None:
-        """One line of a log, however long, with the time."""
+        """Print a line with the time, without wrapping it."""
         line = f"{time.strftime('%H:%M:%S')} [{self._run}] {message}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -191,17 +190,17 @@ def _rate(stage: _StageNumbers, now: float) -> str:
 
 
 def _left(stage: _StageNumbers, shards: int, now: float) -> str:
-    """Time left for the stage, from what this process made of it so far."""
+    """Time left for a stage, at the rate of this process so far."""
     # A shard that was committed since the meters were read is counted twice until the next reading.
-    made = min(stage.done - stage.before + stage.under_way, shards - stage.before)
-    if stage.started is None or made <= 0 or stage.done >= shards:
+    done = min(stage.done - stage.before + stage.under_way, shards - stage.before)
+    if stage.started is None or done <= 0 or stage.done >= shards:
         return ""
-    seconds = (now - stage.started) / made * (shards - stage.before - made)
+    seconds = (now - stage.started) / done * (shards - stage.before - done)
     return f"{duration(seconds) or '0 s'} left"
 
 
 def _pace(stage: _StageNumbers, shards: int, now: float) -> str:
-    """` (1,200 tokens/s, 7 s left)`, as far as it is known."""
+    """` (1,200 tokens/s, 7 s left)`, or the part of it that is known."""
     rate = _rate(stage, now)
     known = [f"{rate} tokens/s"] if rate and stage.done < shards else []
     known += [left] if (left := _left(stage, shards, now)) else []

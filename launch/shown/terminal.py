@@ -1,6 +1,6 @@
-"""What a command says while it works, on standard error: lines, bars, and how a lost head ends it.
+"""Shows on standard error what a command does: lines, progress bars, and the loss of Ray's head.
 
-Invariant: standard output is for results; what libraries print there goes to standard error.
+Invariant: standard output is for results. What libraries print there goes to standard error.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from workflows.runs.listening import Listener
 
 
 class Terminal(Listener):
-    """Shows everything."""
+    """Shows on standard error everything that a listener receives."""
 
     @property
     def head_lost(self) -> Callable[[str], None]:
-        """It ends the process."""
+        """The function that ends the process."""
         return head_lost
 
     def say(self, line: str) -> None:
-        """One line, however long."""
+        """Print a line without wrapping it."""
         Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
 
     def working(
         self, run: str, stages: Sequence[str], shards: int, before: Mapping[str, int]
     ) -> BuildProgress:
-        """A bar per stage."""
+        """Show a bar for each stage."""
         return BuildProgress(run, stages, shards, before)
 
     @contextlib.contextmanager
     def taking_over(
         self, run: str, source: str, shards: int
     ) -> Iterator[Callable[[int, int], None]]:
-        """One bar."""
+        """Show one bar."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"{run} from {source}", total=shards)
@@ -49,7 +49,7 @@ class Terminal(Listener):
 
     @contextlib.contextmanager
     def training(self, name: str) -> Iterator[Callable[[Event], None]]:
-        """One line with loss and rate."""
+        """Show one line with loss and rate."""
         with TrainingProgress(name) as progress, contextlib.redirect_stdout(sys.stderr):
             yield progress.happened
 

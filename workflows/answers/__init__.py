@@ -1,16 +1,16 @@
-r"""Whether an answer is the reference: the box of a solution, and equality that can't be fooled.
+r"""Reads the answer of a solution from its box, and decides whether it equals the reference.
 
-Two answers are equal where they have the same shape (brackets included) and equal values in it.
+Two answers are equal if they have the same shape, brackets included, and equal values in it.
 Values are equal by text, by exact arithmetic, or by algebra (math-verify on sympy). `quick`
-decides without algebra and runs anywhere in tens of microseconds; `equal` may think for ever, so
-whoever runs it sets a time limit (`actors.grading.pool`).
+decides without algebra in tens of microseconds. `equal` may take for ever, so its caller sets a
+time limit (`actors.grading.pool`).
 
-Readings that matter: a percent sign is a unit (50 % is 50, and 0.5 only where told so); a unit is
-ignored where only one side states it, and two different known units are different answers; a
-decimal is exactly what it spells (0.5 = 1/2, 0.333 is not 1/3); values without brackets have no
-order; an answer may name what it computes (x = 5 for 5).
+Rules: a percent sign is a unit (50 % is 50; it is 0.5 only with `percent_equals_fraction`). A unit
+is ignored if only one answer states it; two different known units make different answers. A
+decimal is exactly the number it spells (0.5 = 1/2, 0.333 is not 1/3). Values without brackets have
+no order. An answer may name the quantity that it states (x = 5 for 5).
 
-Invariant: `quick` is `equal` wherever it is not None, and neither ever raises.
+Invariant: `quick` returns None or the result of `equal`. Both never raise.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _CUT_OFF = re.compile(r"[-+*/=^_<>]$|^[=*/^_]|\\frac\s*(?:\{[^{}]*\})?$|\\sqrt$"
 _DECIMAL = re.compile(r"-?\d*\.(\d{2,})")
 _MOST_CHARS = 1000
 _MOST_BOXES = 64
-"""Boxes of one list that are compared with each other."""
+"""Most boxes of a list that are compared with each other."""
 _DEEPEST = 40
 
 
 def read_answer(solution: str) -> str | None:
-    """The answer of a solution as it is compared; None where no closed box holds one.
+    """The answer of a solution in its normal form; None if no closed box holds one.
 
-    Several boxes that are one list are joined as they are in the text, each value once.
+    Several boxes that form a list are joined as in the text, each value once.
     """
     boxes: dict[str, str] = {}
     for joint, box in final_boxes(solution):
@@ -64,14 +64,14 @@ def read_answer(solution: str) -> str | None:
 def _each_once(boxes: dict[str, str]) -> dict[str, str]:
     listed: dict[str, str] = {}
     for box, joint in boxes.items():
-        if not any(_restates(one, box) for one in listed):
-            listed = {one: how for one, how in listed.items() if not _restates(box, one)}
+        if not any(_restates(kept, box) for kept in listed):
+            listed = {kept: how for kept, how in listed.items() if not _restates(box, kept)}
             listed[box] = joint
     return listed
 
 
 def _restates(one: str, other: str) -> bool:
-    """Whether `other` is the same value as `one`, or its decimal: `2/3 or 0.67` is no list."""
+    """Whether `other` is the value of `one`, or its rounded decimal: `2/3 or 0.67` is no list."""
     if quick(one, other, AnswerSettings()):
         return True
     decimal = _DECIMAL.fullmatch(other)
@@ -83,25 +83,25 @@ def _restates(one: str, other: str) -> bool:
 
 
 def normal(answer: str) -> str:
-    r"""An answer as it is compared and stored: `10{,}000` is `10000`, `\dfrac12` is `\frac12`."""
+    r"""The normal form of an answer: `10{,}000` becomes `10000`, `\dfrac12` becomes `\frac12`."""
     return clean(answer)
 
 
 def quick(reference: str, answer: str, settings: AnswerSettings) -> bool | None:
-    """Equality as far as text and exact arithmetic decide it; None: ask `equal`."""
+    """Equality by text and exact arithmetic; None: only `equal` can decide."""
     return _equal(reference, answer, settings, None)
 
 
 def equal(reference: str, answer: str, settings: AnswerSettings) -> bool:
-    """Whether `answer` is `reference`; may run without bound inside of algebra."""
+    """Whether `answer` equals `reference`; algebra may run without a time limit."""
     return bool(_equal(reference, answer, settings, algebra))
 
 
 def check_reference(answer: str) -> None:
-    """Raise InputError for a reference that is broken: empty, cut off, endless.
+    """Raise InputError for a broken reference: empty, cut off, with unbalanced braces.
 
-    Raises UnusualAnswer for one that no answer could ever be compared with, such as the cases of a
-    function, a list with dots, a congruence.
+    Raises UnusualAnswer for a reference that no answer can be compared with: too long, a case
+    distinction, a list with dots, a congruence.
     """
     text = clean(answer)
     if not text:
@@ -122,34 +122,34 @@ def _equal(
 ) -> bool | None:
     if reference == answer:
         return bool(answer.strip())
-    wanted, given = clean(reference), clean(answer)
-    if not wanted or not given:
+    expected, given = clean(reference), clean(answer)
+    if not expected or not given:
         return False
-    if key(wanted) == key(given):
+    if key(expected) == key(given):
         return True
-    if any(len(text) > _MOST_CHARS or _depth(text) > _DEEPEST for text in (wanted, given)):
-        return False  # no answer of a person looks like this: only the same text equals it
-    verdict = same(read(wanted), read(given), settings, decide)
+    if any(len(text) > _MOST_CHARS or _depth(text) > _DEEPEST for text in (expected, given)):
+        return False  # so long or deep an answer equals only the same text
+    verdict = same(read(expected), read(given), settings, decide)
     if verdict is not False:
         return verdict
-    for one, other in _other_readings(reference, answer):
-        verdict = same(read(one), read(other), settings, decide)
+    for first, second in _other_readings(reference, answer):
+        verdict = same(read(first), read(second), settings, decide)
         if verdict is not False:
             return verdict
-    # A stored answer "100200" may have been the list "100,200" in its solution.
+    # A stored answer "100200" may come from the list "100,200" in its solution.
     listed = clean(_TIGHT.sub(",", clean(reference, False)))
     return key(listed) == key(given)
 
 
 def _other_readings(reference: str, answer: str) -> Iterator[tuple[str, str]]:
-    """Pairs of texts that say the same with fewer words, or with commas that list."""
-    wanted, given = clean(reference), clean(answer)
-    bare = clean(without_words(wanted)), clean(without_words(given))
-    if bare != (wanted, given):
+    """Other readings of both texts: without words around the value, or with commas as lists."""
+    expected, given = clean(reference), clean(answer)
+    bare = clean(without_words(expected)), clean(without_words(given))
+    if bare != (expected, given):
         yield bare
-        yield wanted, bare[1]
+        yield expected, bare[1]
     listed = clean(reference, False), clean(answer, False)
-    if listed != (wanted, given) and Listing in map(type, map(read, listed)):
+    if listed != (expected, given) and Listing in map(type, map(read, listed)):
         yield listed  # 100,200 may be a list of two
 
 
@@ -189,7 +189,7 @@ def _depth(text: str) -> int:
 
 
 def _balanced(text: str) -> bool:
-    """Whether braces and brackets are, of whatever kind: `(0, 1]`, `]0, 1[`."""
+    """Whether braces and brackets are balanced, of any kind: `(0, 1]`, `]0, 1[`."""
     if closing_brace(text + "}", 0) != len(text):
         return False
     brackets = [character for character in text if character in "()[]"]

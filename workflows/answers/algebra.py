@@ -1,10 +1,10 @@
-r"""The slow way to compare two values: math-verify, on sympy.
+r"""Compares two values by algebra, the slow way: math-verify on sympy.
 
-It sees single values and relations only (shapes are compared before), and no decimals, because
-it rounds floats to six places. It has no time limit of its own: its alarm needs the main thread,
-so whoever compares limits the process (`actors.grading.pool`), and `reads` has one of its own.
+It gets only single values and relations, since shapes are compared before. Decimals are passed as
+fractions, since math-verify rounds floats to six places. Its own time limit needs the main thread,
+so the caller runs it in a process with a limit (`actors.grading.pool`); `reads` does so itself.
 
-Invariant: what can't be parsed equals nothing.
+Invariant: a text that can't be parsed equals nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from actors.grading.process import Died, GraderProcess, Overdue
 
 _READING_S = 1.0
-"""Processor time for one text; hundreds of times what the formulas of answers take."""
+"""Limit of processor time per text, hundreds of times the time for usual answers."""
 _READING_WALL_S = 60.0
 _DEGREES = re.compile(r"(\d+)°")
 _DIGITS = 20
@@ -30,7 +30,7 @@ _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)")
 
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> list[Any]:
-    """What math-verify reads in a cleaned text: sympy expressions, empty where it reads none.
+    """The sympy expressions that math-verify reads in a cleaned text; empty if it reads none.
 
     Decimals go in as exact fractions, because math-verify rounds floats to six places.
     """
@@ -47,7 +47,7 @@ def parsed(text: str) -> list[Any]:
 
 
 class _Reader:
-    r"""A process that parses, since a text may take for ever: `\gcd(9^{9^{9}}, 2)`."""
+    r"""A process with a time limit that parses: a text may take for ever, `\gcd(9^{9^{9}}, 2)`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ _READER = _Reader()
 
 @lru_cache(maxsize=4096)
 def reads(text: str) -> bool:
-    """Whether math-verify reads anything in a cleaned text, within a second."""
+    """Whether math-verify can parse a cleaned text within `_READING_S`."""
     return _READER.reads(text)
 
 
@@ -89,10 +89,10 @@ def _is_read(text: str, _: str) -> bool:
 
 
 def algebra(reference: str, answer: str) -> bool:
-    """The verdict on two cleaned texts; what can't be parsed is not equal.
+    """Whether two cleaned texts are equal; False if one can't be parsed.
 
-    Constants are compared by their digits: math-verify rounds them, so that a tiny number would
-    be any other. It also drops primes and dots.
+    Constants are compared here, by their digits: math-verify rounds them, so all tiny numbers
+    would be equal. It also drops primes and dots, so their counts are compared before.
     """
     if any(reference.count(mark) != answer.count(mark) for mark in ("'", "...")):
         return False
@@ -108,7 +108,7 @@ def algebra(reference: str, answer: str) -> bool:
 
 
 def _same_constant(one: Any, other: Any) -> bool | None:
-    """Whether two numbers are the same; None where one of them is none."""
+    """Whether two numbers are equal; None if one of them is no number."""
     from sympy import Expr
 
     if not all(isinstance(each, Expr) and each.is_number for each in (one, other)):
@@ -120,7 +120,7 @@ def _same_constant(one: Any, other: Any) -> bool | None:
     near = difference.evalf(_DIGITS, maxn=_MOST_BITS + 2 * size)
     if not near.is_number:
         return None
-    # What cancels to nothing keeps one bit of precision, or none.
+    # A difference of equal numbers keeps at most one bit of precision.
     return all(part == 0 or part._prec <= 1 for part in near.as_real_imag())
 
 
@@ -133,5 +133,5 @@ def _size(number: Any) -> int:
 
 
 def warm() -> None:
-    """Load sympy and the parser: seconds that no comparison should be charged for."""
+    """Load sympy and the parser, so that the first comparison is not charged for it."""
     algebra("\\sqrt{8}", "2\\sqrt{2}")

@@ -1,9 +1,9 @@
-r"""Pairs that were judged unequal and may be equal after all: what `grade --audit` shows a person.
+r"""Pairs that were judged unequal but may be equal: `grade --audit` shows them to a person.
 
-A number is taken out of each answer in every way that is careless enough: without words, units,
-brackets and names, rounded to a float. Where the numbers of both agree, a person should look.
+The numbers of each answer are read carelessly: without words, units, brackets and names, rounded
+to floats. If the numbers of both answers agree, the pair is a suspect.
 
-Invariant: nothing here decides a verdict.
+Invariant: nothing here changes a verdict.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Suspect:
 
 
 class Audit:
-    """A sample of suspects, each equally likely to be in it, and their number."""
+    """Counts suspects and keeps a uniform random sample of them."""
 
     def __init__(self, sample: int, seed: int = 0) -> None:
         self.unequal = 0
@@ -43,7 +43,7 @@ class Audit:
         self._rng = random.Random(seed)
 
     def see(self, line: int, reference: str, answer: str | None, correct: bool) -> None:
-        """Take note of one verdict."""
+        """Count a verdict, and the pair if it is a suspect."""
         if correct or answer is None:
             return
         self.unequal += 1
@@ -59,12 +59,12 @@ class Audit:
 
     @property
     def sample(self) -> list[Suspect]:
-        """The suspects that are shown, in the order of their lines."""
+        """The sampled suspects, by line number."""
         return sorted(self._kept, key=lambda suspect: suspect.line)
 
 
 def numbers_of(answer: str) -> tuple[float, ...]:
-    """The numbers that an answer holds when read carelessly, in order of size; empty: none."""
+    """The numbers of an answer, read carelessly and sorted; may be empty."""
     return tuple(sorted(_numbers(read(without_words(clean(answer))))))
 
 
@@ -87,7 +87,7 @@ def _of_text(text: str) -> list[float]:
     if value is not None and not value.variables:
         number = near(value.values[0])
         return [number.real] if number is not None and abs(number.imag) < _CLOSE else []
-    return [float(found) for found in _NUMBER.findall(body)]
+    return [float(digits) for digits in _NUMBER.findall(body)]
 
 
 def _agree(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

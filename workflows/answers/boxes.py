@@ -1,8 +1,8 @@
-r"""The boxes of a solution, and which of them is its answer.
+r"""The boxes (`\boxed{...}`) of a solution, and which of them is its answer.
 
-Only boxed answers count, and the last `\boxed` decides, with the boxes that it is listed with: a
-box that is never closed means that the text was cut, so there is no answer (no fallback to an
-earlier box or to the last number).
+Only boxed answers count: the last box, and the boxes that it is listed with. If the last box is
+not closed, the text was cut and has no answer. Earlier boxes and numbers outside of boxes are no
+fallback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LONGEST_JOINT = 60
 def closing_brace(text: str, start: int) -> int | None:
     r"""Index of the brace that closes the group whose first character is `text[start]`.
 
-    Escaped braces (`\{`, `\}`) do not count. None where the group is never closed.
+    Escaped braces (`\{`, `\}`) do not count. None if the group is never closed.
     """
     depth = 1
     for match in _BRACE.finditer(text, start):
@@ -42,7 +42,7 @@ class Box:
 
 
 def closed_boxes(text: str) -> list[Box]:
-    """All closed boxes, inner ones before the box that holds them; one pass."""
+    """All closed boxes, in a single pass. An inner box comes before the box that holds it."""
     boxes: list[Box] = []
     opened: list[tuple[int, int] | None] = []
     for match in _BOX_OR_BRACE.finditer(text):
@@ -58,7 +58,7 @@ def closed_boxes(text: str) -> list[Box]:
 
 
 def open_boxes(text: str) -> str:
-    """The text with the content of every closed box in its place, the boxes gone."""
+    """The text with every closed box replaced by its content."""
     boxes = closed_boxes(text) if "box" in text else []
     if not boxes:
         return text
@@ -80,11 +80,11 @@ _CONNECTIVE = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])")
 
 
 def final_boxes(text: str) -> list[tuple[str, str]]:
-    r"""The boxes that are the answer, in order: the last, and those that it is listed with.
+    r"""The boxes that form the answer, in order: the last box, and those that it is listed with.
 
-    Each with what joins it to the one before, `and`, `or` or `,`. Boxes are listed where nothing
-    but a comma, a slash, *and* or *or* joins them, each with its `x =` before it; after other words
-    the later one supersedes. Empty where `last_box` is None.
+    Returns (joint, content) pairs. The joint to the box before is `and`, `or` or `,`. Boxes form a
+    list if only a comma, a slash, *and* or *or* is between them; each may have its `x =` before it.
+    After other words the later box replaces the earlier ones. Empty if `last_box` is None.
     """
     boxes = closed_boxes(text)
     last = _last(text, boxes)
@@ -103,8 +103,8 @@ def final_boxes(text: str) -> list[tuple[str, str]]:
             break
         listed[0] = (match["name"] or "") + listed[0]
         listed.insert(0, content)
-        said = _CONNECTIVE.search(joint)
-        joints.insert(1, said[0] if said else ",")
+        connective = _CONNECTIVE.search(joint)
+        joints.insert(1, connective[0] if connective else ",")
     if len(listed) > 1:
         first = outer[-len(listed)].start
         named = _NAMED.search(text[max(0, first - _LONGEST_JOINT) : first])
@@ -113,17 +113,17 @@ def final_boxes(text: str) -> list[tuple[str, str]]:
 
 
 def last_box(text: str) -> str | None:
-    r"""Content of the last `\boxed{...}`, stripped; None where there is none.
+    r"""Content of the last `\boxed{...}`, stripped; None if there is none.
 
-    None too where the last box is not closed (the text was cut) or empty. A box within a box
-    belongs to the outer one, whose content is returned without the inner command. `\fbox` is no
-    answer: models draw frames with it.
+    None also if the last box is empty or not closed (the text was cut). A box within a box belongs
+    to the outer one, whose content is returned without the inner command. `\fbox` does not count:
+    models draw frames with it.
     """
     return _last(text, closed_boxes(text))
 
 
 def _last(text: str, boxes: list[Box]) -> str | None:
-    """`last_box` of a text with these closed boxes."""
+    """`last_box` of a text whose closed boxes are `boxes`."""
     last = text.rfind("\\boxed")
     while last >= 0 and not _BOX.match(text, last):  # "\boxed5" has no box to close
         last = text.rfind("\\boxed", 0, last)

@@ -1,6 +1,6 @@
-r"""Chains of equalities: what `x = 2 + 3 = 5` names, and what it states.
+r"""Chains of equalities: `x = 2 + 3 = 5` names x and states the value 5.
 
-Invariant: an equation that is still to be solved states nothing.
+Invariant: an equation that has to be solved states no value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _UNSOLVED = re.compile(r"-\s*[a-zA-Z]|[a-zA-Z]\^\{?-1\}?")
 
 
 def names_something(part: str, at: int) -> bool:
-    """Whether a member of a chain names what is computed: x, f(x), and for the first also e, i."""
+    """Whether member `at` of a chain is a name: x, f(x), and at the first place also e, i."""
     if NAME.fullmatch(part) is None or part.strip() in ("\\pi", "\\infty"):
         return False
     value = worth(part)
@@ -25,22 +25,22 @@ def names_something(part: str, at: int) -> bool:
 
 
 def members(relation: Relation) -> list[str]:
-    """What a chain says of the thing that it names: all members but names."""
-    found = [part for at, part in enumerate(relation.parts) if not names_something(part, at)]
-    return found or [relation.parts[-1]]
+    """The members of a chain that are no names; the last member if all are names."""
+    values = [part for at, part in enumerate(relation.parts) if not names_something(part, at)]
+    return values or [relation.parts[-1]]
 
 
 def stated(relation: Relation) -> str | None:
-    """The member of a chain that is its value; None for an equation, which has none.
+    """The member of a chain that is its value; None for an equation that has to be solved.
 
-    `m + n = 5` and `x^2 = 5` name what is 5; `x + 1 = 5` leaves it to be solved for x.
+    `m + n = 5` and `x^2 = 5` state the value 5; `x + 1 = 5` has to be solved for x.
     """
-    said = members(relation)
-    first, last = said[0], said[-1]
+    values = members(relation)
+    first, last = values[0], values[-1]
     value = worth(split_unit(last).body)
     if value is not None and not value.variables and _UNSOLVED.fullmatch(relation.parts[0]):
         return None
-    if len(said) != 2 or len(relation.parts) != 2 or value is None or value.variables:
+    if len(values) != 2 or len(relation.parts) != 2 or value is None or value.variables:
         return last
     left = worth(split_unit(first).body)
     if left is None or len(left.variables) != 1 or _POWER.fullmatch(first):
@@ -51,7 +51,7 @@ def stated(relation: Relation) -> str | None:
 
 
 def turned_around(part: str) -> bool:
-    """Whether a point is named backwards: (y, x) = (1, 2) is not the point (1, 2)."""
+    """Whether the names of a point are out of order: (y, x) = (1, 2) is not the point (1, 2)."""
     names = re.findall("[a-z]", part) if _POINT.fullmatch(part) else []
     places = [ord(name) for name in sorted(names)]
     return names != sorted(names) and places == list(range(places[0], places[0] + len(places)))

@@ -1,9 +1,9 @@
-r"""Equality of two shapes: same form, equal values; three-valued as long as nobody asks algebra.
+r"""Equality of two shapes: same form and equal values. True, False, or None without algebra.
 
-Values are equal by text, by exact arithmetic, or by algebra. `decide` is algebra; where it is
-None, the verdict None says that only algebra could tell.
+Values are equal by text, by exact arithmetic, or by algebra. `decide` compares by algebra. If it
+is None, a verdict of None means that only algebra can decide.
 
-Invariant: a verdict without algebra never changes when algebra is allowed.
+Invariant: a verdict without algebra stays the same with algebra.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workflows.answers.chains import members, names_something, stated, turned_around
-from workflows.answers.leaves import Algebra, asked, same_leaf
+from workflows.answers.leaves import Algebra, by_algebra, same_leaf
 from workflows.answers.sets import TURNED, intervals_of, same_set
 from workflows.answers.shapes import (
     NAME,
@@ -36,7 +36,7 @@ _MOST_ITEMS = 64
 
 
 def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -> bool | None:
-    """Equality of shapes, `a` of the reference; None only where `decide` is None."""
+    """Equality of shapes, `a` being the reference; None only if `decide` is None."""
     sets = same_set(a, b)
     if sets is not None:
         return sets
@@ -81,17 +81,17 @@ def same(a: Shape, b: Shape, settings: AnswerSettings, decide: Algebra | None) -
                 return False
             if group.ordered and (_one_name(_items(listed)) or _joint(listed) == "or"):
                 return False  # x = 2, x = 5 is no point
-            one, other = _by_name(_items(a)), _by_name(_items(b))
+            first, second = _by_name(_items(a)), _by_name(_items(b))
             if group.ordered:
-                return _all_same(one, other, settings, decide)
+                return _all_same(first, second, settings, decide)
             return _any_order(
-                _distinct(one, settings), _distinct(other, settings), settings, decide
+                _distinct(first, settings), _distinct(second, settings), settings, decide
             )
     return False
 
 
 def _depths(group: Group) -> int:
-    """How many of its members are in brackets: 1 is not {1}."""
+    """The number of a group's members that have brackets themselves: 1 is not {1}."""
     return sum(isinstance(item, Group) for item in group.items)
 
 
@@ -100,7 +100,7 @@ def _joint(shape: Shape) -> str:
 
 
 def _joined_otherwise(a: Shape, b: Shape) -> bool:
-    """Whether conditions hold together in one list and not in the other: *and* and *or*."""
+    """Whether one list joins conditions (or several names) by *and*, and the other by *or*."""
     joints = {_joint(a), _joint(b)} - {","}
     items = [*_items(a), *_items(b)]
     conditions = any(isinstance(item, Relation) and item.signs != ("=",) for item in items)
@@ -108,7 +108,7 @@ def _joined_otherwise(a: Shape, b: Shape) -> bool:
 
 
 def _items(shape: Shape) -> Sequence[Shape]:
-    r"""What a list or group holds; a list in a set (`\{\pm 2\}`) is part of it."""
+    r"""The members of a list or group. A list in a set (`\{\pm 2\}`) is flattened."""
     if isinstance(shape, Group) and not shape.ordered:
         return [
             inner
@@ -119,7 +119,7 @@ def _items(shape: Shape) -> Sequence[Shape]:
 
 
 def _names(items: Sequence[Shape]) -> list[str]:
-    """What stands before the `=` of each; empty where nothing does."""
+    """The text before the `=` of each item; empty for an item without."""
     return [
         key(item.parts[0]) if isinstance(item, Relation) and item.signs == ("=",) else ""
         for item in items
@@ -132,7 +132,7 @@ def _one_name(items: Sequence[Shape]) -> bool:
 
 
 def _by_name(items: Sequence[Shape]) -> Sequence[Shape]:
-    """`y = 2, x = 1` in the order of its names, as a pair has it."""
+    """`y = 2, x = 1` sorted by its names, as in a pair; unchanged if not all are named."""
     names = _names(items)
     if len(set(names)) < len(items) or not all(NAME.fullmatch(name) for name in names):
         return items
@@ -140,12 +140,12 @@ def _by_name(items: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _distinct(items: Sequence[Shape], settings: AnswerSettings) -> Sequence[Shape]:
-    """The members of a set, each once."""
-    found: list[Shape] = []
+    """The members of a set without repetitions."""
+    distinct: list[Shape] = []
     for item in items[: _MOST_ITEMS + 1]:
-        if not any(same(one, item, settings, None) for one in found):
-            found.append(item)
-    return found
+        if not any(same(earlier, item, settings, None) for earlier in distinct):
+            distinct.append(item)
+    return distinct
 
 
 def _all_same(
@@ -153,7 +153,7 @@ def _all_same(
 ) -> bool | None:
     if len(a) != len(b):
         return False
-    verdicts = [same(one, other, settings, None) for one, other in zip(a, b, strict=True)]
+    verdicts = [same(first, second, settings, None) for first, second in zip(a, b, strict=True)]
     if False in verdicts:
         return False
     for position, verdict in enumerate(verdicts):
@@ -172,8 +172,8 @@ def _any_order(
         return False
     unused = list(b)
     unsure = False
-    for one in a:
-        verdicts = [same(one, other, settings, None) for other in unused]
+    for item in a:
+        verdicts = [same(item, other, settings, None) for other in unused]
         if True in verdicts:
             unused.pop(verdicts.index(True))
             continue
@@ -183,10 +183,10 @@ def _any_order(
         if decide is None:
             unsure = True
             continue
-        found = next((at for at in maybe if same(one, unused[at], settings, decide)), None)
-        if found is None:
+        match = next((at for at in maybe if same(item, unused[at], settings, decide)), None)
+        if match is None:
             return False
-        unused.pop(found)
+        unused.pop(match)
     return None if unsure else True
 
 
@@ -218,7 +218,7 @@ def _same_relation(
             )  # fmt: skip
             if verdict:
                 return True
-    return asked(decide, a.text, b.text)
+    return by_algebra(decide, a.text, b.text)
 
 
 def _flipped(relation: Relation) -> Relation:
@@ -227,7 +227,7 @@ def _flipped(relation: Relation) -> Relation:
 
 
 def _equation(a: Relation, b: Relation, decide: Algebra | None) -> bool | None:
-    """Equations are the same where the difference of their sides is, up to a constant factor."""
+    """Equations are equal if the differences of their sides are, up to a constant factor."""
     if len(a.parts) == len(b.parts) == 2:
         sides = [worth(f"({relation.parts[0]})-({relation.parts[1]})") for relation in (a, b)]
         if sides[0] is not None and sides[1] is not None:
@@ -235,7 +235,7 @@ def _equation(a: Relation, b: Relation, decide: Algebra | None) -> bool | None:
                 return False
             if ratio(sides[0], sides[1]):
                 return True
-    return asked(decide, a.text, b.text)
+    return by_algebra(decide, a.text, b.text)
 
 
 def _relation_and_value(
@@ -261,7 +261,7 @@ def _relation_and_value(
 def _value_and_relation(
     a: Shape, b: Relation, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
-    """`2 + 3 = 5` or `x = 5` for 5: the last member, where all of them say the same."""
+    """`2 + 3 = 5` or `x = 5` for 5: compares the stated value, if all members agree."""
     if set(b.signs) != {"="}:
         return _inequality_and_set(b, a, settings, decide)
     if denies(b.text) or turned_around(b.parts[0]):
@@ -279,7 +279,7 @@ def _value_and_relation(
 def _inequality_and_set(
     relation: Relation, other: Shape, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
-    r"""An inequality and an interval whose ends are no numbers: `x \ge a` for `[a, \infty)`."""
+    r"""Compares an inequality with an interval of symbolic ends: `x \ge a` and `[a, \infty)`."""
     if not isinstance(other, Group):
         return False
     verdicts = [same(other, interval, settings, decide) for interval in intervals_of(relation)]
@@ -289,20 +289,20 @@ def _inequality_and_set(
 def _members_agree(
     relation: Relation, settings: AnswerSettings, decide: Algebra | None
 ) -> bool | None:
-    """Whether the members of `x = 2 + 3 = 5` that can be compared with the last are equal to it.
+    """Whether all members of `x = 2 + 3 = 5` that can be compared with the last one equal it.
 
-    A formula of other variables (`A = ab = 12`) says what is computed. Units may be said once.
+    A formula in other variables (`A = ab = 12`) can't be compared. A unit may be stated once.
     """
     *others, last = members(relation)
-    wanted = worth(split_unit(last).body)
+    expected = worth(split_unit(last).body)
     unsure = False
     for other in others:
         given = worth(split_unit(other).body)
-        if wanted is None and given is not None and not given.variables:
+        if expected is None and given is not None and not given.variables:
             return False  # 17 = Wednesday
-        if wanted is None or given is None:
+        if expected is None or given is None:
             continue
-        if given.variables and given.variables != wanted.variables:
+        if given.variables and given.variables != expected.variables:
             continue
         units = split_unit(last).unit, split_unit(other).unit
         if None not in units and units[0] != units[1]:

@@ -1,10 +1,10 @@
-r"""Reads one LaTeX expression and evaluates it on the way, at one point.
+r"""Parses and evaluates a LaTeX expression in a single pass, at one point.
 
-Rational arithmetic is exact. Roots that are not rational, pi, e, i and functions give complex
-floats. Variables stand for fixed random rationals, one set per point.
+Rational arithmetic is exact. Irrational roots, pi, e, i and functions give complex floats.
+Variables have fixed random rational values, a set of them per point.
 
-Invariant: an expression that has more than one common reading is `Unreadable`, and so is one that
-would take long: numbers are bounded by their bits before they are computed.
+Invariant: an expression with more than one common reading is `Unreadable`. So is one that would
+take long: the bits of a number are bounded before it is computed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workflows.answers.numbers import FLOATS, Numbers, Value, spelled
 _MAX_BITS = 65536
 _MOST_FACTORS = 5000
 POSITIVE = 2
-"""From this point on, every variable is positive."""
+"""Index of the first point at which every variable is positive."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d*\.\d+(?:\\overline\{\d+\})?|\d+\.(?:\\overline\{\d+\})?|\d+)"
@@ -40,23 +40,26 @@ _MADE_OF = {**_RECIPROCALS, "\\log": "ln"}
 
 
 class Unreadable(ValueError):
-    """The expression is outside of what this evaluator reads: algebra must decide."""
+    """This evaluator can't read the expression: algebra must decide."""
 
 
 class TooLarge(Unreadable):
-    """A number has more digits than are computed here."""
+    """A number has more digits than this evaluator computes."""
 
 
 class Endless(Unreadable):
-    """An exponent is itself too large: nobody can compute that, and nothing else equals it."""
+    """An exponent is too large to compute the power; only the same text equals it."""
 
 
 class SeveralRoots(Unreadable):
-    """A negative number has several roots of that kind: only positive numbers tell."""
+    """A negative number has several such roots: evaluate at points with positive variables."""
 
 
 class Expression:
-    """Recursive descent over one expression at one point."""
+    """A recursive-descent evaluator of an expression at one point. Raises Unreadable.
+
+    A method per rule of the grammar: `sum` of `product`s of `power`s of `atom`s.
+    """
 
     def __init__(self, text: str, point: int = 0, numbers: Numbers = FLOATS) -> None:
         self.numbers = numbers
@@ -65,9 +68,9 @@ class Expression:
         self.at = 0
         self.point = point
         self.high = 0
-        """The largest value met on the way is below 2 ** high."""
+        """All intermediate values are below 2 ** high in magnitude."""
         self.low = 0
-        """The smallest term, factor or decimal place met on the way is about 2 ** low."""
+        """The smallest intermediate term, factor or decimal place is about 2 ** low."""
         self.variables: set[str] = set()
         end = 0
         for match in _TOKEN.finditer(text):
@@ -96,7 +99,7 @@ class Expression:
         return token
 
     def note(self, value: Value, summed: bool = False) -> Value:
-        """Keep a value's size; a sum that cancels is no sign of a small term."""
+        """Record a value's size. A small sum does not count, as its terms may have cancelled."""
         if isinstance(value, Fraction):
             places = value.denominator.bit_length()
             if value.numerator.bit_length() + places > _MAX_BITS:
@@ -141,7 +144,7 @@ class Expression:
 
     def starts_factor(self) -> bool:
         token, kind = self.peek(), self.kinds[self.at]
-        if kind == "number":  # "2 3" is no product
+        if kind == "number":  # "2 3" is not a product
             if self.tokens[self.at - 1] in (")", "}"):
                 return True
             raise Unreadable("two numbers side by side")
@@ -186,7 +189,7 @@ class Expression:
         return number**power
 
     def argument(self) -> Value:
-        r"""A braced group, or as in TeX a single digit, letter or command (`\frac12`, `x^2`)."""
+        r"""A braced group, or a single digit, letter or command as in TeX (`\frac12`, `x^2`)."""
         token = self.peek()
         if token == "{":
             self.take()
@@ -201,7 +204,7 @@ class Expression:
             else:
                 self.tokens[self.at] = token[1:]
             return Fraction(int(token[0]))
-        if token == "-":  # x^-1, which TeX forbids and people write
+        if token == "-":  # x^-1 is not TeX, but people write it
             self.take()
             return -self.argument()
         return self.atom()
@@ -226,7 +229,7 @@ class Expression:
         raise Unreadable(token)
 
     def mixed(self, number: Fraction) -> Value:
-        r"""`6\frac{1}{6}` is 6 + 1/6 where the fraction is one of whole numbers, below 1."""
+        r"""`6\frac{1}{6}` is 6 + 1/6 if the fraction is of whole numbers and below 1."""
         if self.peek() != "\\frac" or number.denominator != 1:
             return number
         self.take()
@@ -279,7 +282,7 @@ class Expression:
 
     def function(self, name: str) -> Value:
         exponent: Value = Fraction(1)
-        base: Value = Fraction(10)  # of a bare \\log, as math-verify reads it
+        base: Value = Fraction(10)  # a bare \\log, as in math-verify
         if name == "\\log" and self.peek() == "_":
             self.take()
             base = self.argument()
@@ -329,7 +332,7 @@ class Expression:
 
 
 def _small(value: Value) -> int:
-    """A whole number whose factorial is quickly made."""
+    """The value as a whole number with a small factorial. Raises Unreadable for any other."""
     if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= _MOST_FACTORS:
         raise Unreadable("not a small whole number")
     return value.numerator
@@ -339,7 +342,7 @@ def _small(value: Value) -> int:
 def _at(variable: str, point: int) -> Fraction:
     digest = hashlib.sha256(f"{variable}@{point}".encode()).digest()
     numerator = 1 + int.from_bytes(digest[:4], "big") % 999_983
-    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats; each
-    # variable is positive at one of two points, so that the root of a square is not its base.
+    # Between -8 and 8, so that powers with a variable exponent stay in the range of floats. Each
+    # variable is negative at one of two points, so that the root of its square differs from it.
     odd = (hashlib.sha256(variable.encode()).digest()[5] + point) % 2
     return Fraction(numerator if odd or point >= POSITIVE else -numerator, 131_071)

@@ -1,6 +1,6 @@
-"""A grader with our meaning of equality: what samplers, completers, votes and the command line use.
+"""The grader that samplers, completers, votes and the command line use.
 
-Invariant: the verdicts are those of `workflows.answers.equal` with a time limit per comparison.
+Invariant: its verdicts are those of `workflows.answers.equal`, with a time limit per comparison.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from workflows.answers.algebra import warm
 from workflows.settings import AnswerSettings
 
 _AT_ONCE = 64
-"""Problems whose answers are compared at the same time."""
+"""Number of problems whose answers are compared at the same time."""
 
 
 def grader(settings: AnswerSettings, workers: int = 2) -> Grader:
-    """A pool of `workers` processes that compare answers; close it when done."""
+    """A pool of `workers` processes that compare answers. The caller closes it."""
     return Grader(
         partial(equal, settings=settings),
         partial(quick, settings=settings),
@@ -40,21 +40,21 @@ def _shared() -> Grader:
 
 @anywhere
 def grade(reference: str, answers: Sequence[str | None]) -> list[bool]:
-    r"""Whether each answer equals a reference; None never does, and no comparison takes long.
+    r"""Whether each answer equals the reference. None never does. Each comparison has a limit.
 
     >>> grade(r"\frac12", ["0.5", "1/3", None])
     [True, False, False]
 
-    What takes algebra is compared in processes of their own, which stay up for the next call.
-    Raises InfrastructureError where they can't be started.
+    Algebra runs in separate processes, which stay up for the next call. Raises
+    InfrastructureError if they can't be started.
     """
     return asyncio.run(_shared().grade(reference, answers))
 
 
 async def alike(responses: Sequence[Response], graded_by: Grader) -> list[Response]:
-    """The responses with one spelling for the equal answers of a problem: the first one's.
+    """The responses, with all equal answers of a problem spelled like the first of them.
 
-    What a vote then counts as one answer is what the grader calls equal.
+    So a vote counts answers as the same if the grader calls them equal.
     """
     answers: dict[str, dict[str, str]] = {}
     for row in responses:
@@ -63,7 +63,7 @@ async def alike(responses: Sequence[Response], graded_by: Grader) -> list[Respon
     problems = list(answers.values())
     for start in range(0, len(problems), _AT_ONCE):
         await together(
-            *(_respell(found, graded_by) for found in problems[start : start + _AT_ONCE])
+            *(_respell(spelled, graded_by) for spelled in problems[start : start + _AT_ONCE])
         )
     return [
         row if row.answer is None else replace(row, answer=answers[row.problem_id][row.answer])
@@ -72,7 +72,7 @@ async def alike(responses: Sequence[Response], graded_by: Grader) -> list[Respon
 
 
 async def _respell(answers: dict[str, str], graded_by: Grader) -> None:
-    """Give each answer of one problem the spelling of the first that it is equal to."""
+    """Give each answer of a problem the spelling of the first answer that it equals."""
     spellings: list[str] = []
     for answer in answers:
         for known in spellings:
@@ -84,7 +84,7 @@ async def _respell(answers: dict[str, str], graded_by: Grader) -> None:
 
 
 def alike_now(responses: Sequence[Response], settings: AnswerSettings) -> list[Response]:
-    """`alike` with a grader of its own."""
+    """`alike`, synchronous and with its own grader."""
 
     async def work() -> list[Response]:
         pool = grader(settings)

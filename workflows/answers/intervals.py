@@ -1,6 +1,6 @@
-r"""Finite unions of intervals of real numbers: what is in either, in both, and outside.
+r"""Finite unions of real intervals: union, intersection and complement.
 
-Invariant: close ends are the same only where all their digits are, and open is not closed.
+Invariant: two close ends are equal only if all their digits are; open and closed ends differ.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from workflows.answers.values import same_digits
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where an interval ends."""
+    """An end of an interval."""
 
     value: float
     text: str
 
     def order(self, other: End) -> int:
-        """-1, 0 or 1; close ends are the same only where all their digits are."""
+        """-1, 0 or 1: less than, equal to or greater than `other`, by all digits if close."""
         if self.text == other.text or self.value == other.value == math.inf:
             return 0
         if math.isclose(self.value, other.value, rel_tol=1e-9, abs_tol=1e-9) and same_digits(
@@ -36,7 +36,7 @@ LOWEST, HIGHEST = End(-math.inf, "-\\infty"), End(math.inf, "\\infty")
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Numbers between two ends; closed at both and of one number where they are the same."""
+    """The numbers between two ends; a single number if both are equal and closed."""
 
     low: End
     high: End
@@ -45,18 +45,18 @@ class Interval:
 
     @property
     def empty(self) -> bool:
-        """Whether no number lies in it."""
+        """Whether it contains no number."""
         order = self.low.order(self.high)
         return order > 0 or (order == 0 and not (self.low_in and self.high_in))
 
 
 Numbers = tuple[Interval, ...]
-"""Disjoint intervals in their order, none of which touch."""
+"""Disjoint intervals that do not touch, in ascending order."""
 ALL: Numbers = (Interval(LOWEST, HIGHEST, False, False),)
 
 
 def union(intervals: Iterable[Interval]) -> Numbers:
-    """What lies in any of them."""
+    """The union of intervals."""
     merged: list[Interval] = []
     for interval in sorted(intervals, key=cmp_to_key(_first)):
         last = merged[-1] if merged else None
@@ -72,12 +72,12 @@ def union(intervals: Iterable[Interval]) -> Numbers:
 
 
 def _first(one: Interval, other: Interval) -> int:
-    """By the low ends, closed before open."""
+    """Sort order: by the low end, closed before open."""
     return one.low.order(other.low) or other.low_in - one.low_in
 
 
 def outside(numbers: Numbers) -> Numbers:
-    """All other real numbers."""
+    """The complement: all other real numbers."""
     gaps: list[Interval] = []
     low, low_in = LOWEST, False
     for interval in numbers:
@@ -93,5 +93,5 @@ def _nothing(gap: Interval) -> bool:
 
 
 def common(one: Numbers, other: Numbers) -> Numbers:
-    """What lies in both."""
+    """The intersection."""
     return outside(union((*outside(one), *outside(other))))

@@ -1,9 +1,9 @@
-r"""Other notations of an answer as LaTeX: Unicode's mathematics, and what programs write.
+r"""Translates other notations of an answer to LaTeX: Unicode's mathematics and program code.
 
-`½` is `\frac{1}{2}`, `x²` is `x^{2}`, `3π/4` is `3\pi /4`; `2*sqrt(3)`, `x**2`, `<=` and `pi/6` are
-what they are in LaTeX. Words inside of `\text{...}` are left as they are.
+`½` becomes `\frac{1}{2}`, `x²` becomes `x^{2}`, `3π/4` becomes `3\pi /4`. `2*sqrt(3)`, `x**2`, `<=`
+and `pi/6` become their LaTeX. Words in `\text{...}` stay.
 
-Invariant: what LaTeX reads in one way alone is not changed.
+Invariant: a text that is unambiguous as LaTeX stays the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GREEK = (  # noqa: SIM905  a list of words reads better in one line
     "tau upsilon phi chi psi omega"
 ).split()
 _LOST = (("\x0crac", r"\frac"), ("\text{", r"\text{"), ("\times", r"\times"), ("\theta", r"\theta"))
-"""Commands whose backslash was taken for an escape, on the way through somebody's JSON."""
+"""Commands whose backslash a JSON parser took for an escape."""
 _ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣʸᵏ", "0123456789+-()nixyk", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙₓₖₐₑₘᵢⱼ", "0123456789+-()nxkaemij", strict=True))
@@ -58,7 +58,7 @@ _ROOT = re.compile(r"([√∛∜])\s*(?:(\d+(?:\.\d+)?|[A-Za-z])|(?=[({\\]))?")
 
 
 def from_unicode(text: str) -> str:
-    """Characters that stand for mathematics, as LaTeX; ASCII is returned as it is."""
+    """Translates Unicode's mathematical characters to LaTeX; ASCII stays."""
     for lost, command in _LOST:
         text = text.replace(lost, command)
     if text.isascii():
@@ -79,7 +79,7 @@ def _root(match: re.Match[str]) -> str:
 
 
 def _plain(character: str) -> str:
-    """`½` as a fraction; full-width and mathematical letters and digits as plain ones."""
+    """`½` as a fraction; full-width and mathematical letters and digits as ASCII."""
     if character.isascii():
         return character
     value = unicodedata.normalize("NFKC", character)
@@ -138,13 +138,13 @@ _SIGNS = tuple(
         ("abs", r"(?<![\\a-zA-Z])abs\s*\(([^()]*)\)", r"|\1|"),
     )
 )
-"""What has to be in a text, what it is then searched for, what is put there."""
+"""(substring that a text must contain, pattern to search, replacement)."""
 _WORDS = re.compile(r"[a-zA-Z]{2}")
 _SQRT = re.compile(r"\\sqrt(\[\d+\])?\s*\(")
 
 
 def from_program(text: str) -> str:
-    """What programs and plain text write, as LaTeX: names of functions, `**`, `<=`, `inf`."""
+    """Translates program code and plain text to LaTeX: function names, `**`, `<=`, `inf`."""
     spoken: list[str] = []
 
     def hide(match: re.Match[str]) -> str:

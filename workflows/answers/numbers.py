@@ -1,6 +1,6 @@
-"""The inexact numbers that an expression is evaluated with: machine floats, or many digits.
+"""The inexact numbers of an evaluation: machine floats, or numbers of many digits.
 
-Invariant: both compute the same functions, so that a text means the same with either.
+Invariant: both compute the same functions, so a text has the same value with either.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 Value = Any
-"""A Fraction where the value is exact, else a number of the expression's `Numbers`."""
+"""A Fraction if the value is exact, else a number of the expression's `Numbers`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The inexact numbers of an evaluation: machine floats, or as many digits as wanted."""
+    """Arithmetic on inexact numbers: machine floats, or a chosen number of digits."""
 
     of: Callable[[Value], Any]
     pi: Any
@@ -27,7 +27,7 @@ class Numbers:
     i: Any
     functions: Mapping[str, Callable[[Any], Any]]
     size: Callable[[Any], int]
-    """The exponent of 2 that a number which is not 0 stays below, in magnitude."""
+    """The least n with |number| < 2 ** n, for a number other than 0."""
 
 
 FLOATS = Numbers(
@@ -41,7 +41,7 @@ FLOATS = Numbers(
 
 @lru_cache(maxsize=8)
 def long_numbers(digits: int) -> Numbers:
-    """Numbers of so many digits."""
+    """Arithmetic with `digits` decimal digits."""
     import mpmath  # type: ignore[import-untyped]  # loaded late: only close values need it
 
     many = mpmath.MPContext()
@@ -62,7 +62,7 @@ def long_numbers(digits: int) -> Numbers:
 
 
 def spelled(token: str) -> Fraction:
-    """The number that digits spell, with a point and repeated ones."""
+    """The exact value of a decimal, which may have repeating digits."""
     if "\\overline" not in token:
         return Fraction(token if not token.endswith(".") else token[:-1])
     head, _, repeated = token.partition("\\overline{")

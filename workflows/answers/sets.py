@@ -1,10 +1,10 @@
-r"""Sets of real numbers in one normal form: intervals, inequalities, differences, finite unions.
+r"""Sets of real numbers in a normal form: intervals, inequalities, differences, finite unions.
 
-`x > 2`, `(2, \infty)` and `\{x \mid x > 2\}` are one set, so are `x \ne 4`, `\mathbb{R} \setminus
-\{4\}` and `(-\infty, 4) \cup (4, \infty)`. Ends are numbers, and open is not closed.
+`x > 2`, `(2, \infty)` and `\{x \mid x > 2\}` are the same set. So are `x \ne 4`,
+`\mathbb{R} \setminus \{4\}` and `(-\infty, 4) \cup (4, \infty)`. Ends are numbers, open or closed.
 
-Invariant: two sets are equal here only where the same numbers are in both; what is no such set is
-None, and compared elsewhere.
+Invariant: two sets are equal here only if they contain the same numbers. Shapes that are no such
+set give None and are compared elsewhere.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne", "=
 
 @dataclass(frozen=True, slots=True)
 class RealSet:
-    """Numbers, and how they were said."""
+    """The numbers of a set, and how the answer wrote it."""
 
     numbers: Numbers
     variable: str | None
-    """The variable of an inequality."""
+    """The variable, if the set was written as an inequality."""
     certain: bool
-    """Whether it can be nothing but a set: `(1, 2)` may be a point."""
+    """Whether it must be a set: `(1, 2)` may be a point."""
 
 
 def same_set(one: Shape, other: Shape) -> bool | None:
-    """Whether two shapes are the same set of numbers; None where they aren't sets, both."""
+    """Whether two shapes are the same set of numbers; None unless both are sets."""
     if not _may_be_set(one) or not _may_be_set(other):
         return None
     first = real_set(one)
@@ -85,7 +85,7 @@ def same_set(one: Shape, other: Shape) -> bool | None:
 
 
 def intervals_of(relation: Relation) -> list[Group]:
-    r"""The intervals that an inequality may mean, whatever its ends are: `x \ge a`, `a < x < b`."""
+    r"""The intervals that an inequality may mean, also with symbolic ends: `x \ge a`."""
     parts, signs = relation.parts, relation.signs
     if not set(signs) <= {"<", ">", "\\le", "\\ge"} or len(parts) > 3:
         return []
@@ -96,7 +96,7 @@ def intervals_of(relation: Relation) -> list[Group]:
             return []
         opening, closing = "[" if signs[0] == "\\le" else "(", "]" if signs[1] == "\\le" else ")"
         return [Group(opening, closing, (Leaf(parts[0]), Leaf(parts[2])), (",",))]
-    found = []
+    intervals = []
     for variable, end, sign in (
         (parts[0], parts[1], signs[0]),
         (parts[1], parts[0], TURNED[signs[0]]),
@@ -105,11 +105,11 @@ def intervals_of(relation: Relation) -> list[Group]:
             continue
         if sign in ("<", "\\le"):
             closing = "]" if sign == "\\le" else ")"
-            found.append(Group("(", closing, (Leaf(LOWEST.text), Leaf(end)), (",",)))
+            intervals.append(Group("(", closing, (Leaf(LOWEST.text), Leaf(end)), (",",)))
         else:
             opening = "[" if sign == "\\ge" else "("
-            found.append(Group(opening, ")", (Leaf(end), Leaf(HIGHEST.text)), (",",)))
-    return found
+            intervals.append(Group(opening, ")", (Leaf(end), Leaf(HIGHEST.text)), (",",)))
+    return intervals
 
 
 def _may_be_set(shape: Shape) -> bool:
@@ -128,7 +128,7 @@ def _may_be_set(shape: Shape) -> bool:
 
 
 def real_set(shape: Shape) -> RealSet | None:
-    """The set that a shape says; None where it says none."""
+    """The set that a shape denotes, or None."""
     match shape:
         case Relation():
             return _inequality(shape)
@@ -170,7 +170,7 @@ def _leaf(text: str) -> RealSet | None:
 
 
 def _apart(values: Shape) -> list[Shape]:
-    r"""`x \ne v` for each value; none where one of them is a condition."""
+    r"""`x \ne v` for each value v; empty if one of them is a condition."""
     listed = values.items if isinstance(values, Listing) else (values,)
     if any(isinstance(item, Relation) and item.signs != ("=",) for item in listed):
         return []
@@ -245,14 +245,14 @@ def _beside(sign: str, end: End) -> Numbers:
         case "\\ne":
             return outside(point)
         case "<" | "\\le":
-            found = Interval(LOWEST, end, False, sign == "\\le" and not math.isinf(end.value))
+            interval = Interval(LOWEST, end, False, sign == "\\le" and not math.isinf(end.value))
         case _:
-            found = Interval(end, HIGHEST, sign == "\\ge" and not math.isinf(end.value), False)
-    return () if found.empty else (found,)
+            interval = Interval(end, HIGHEST, sign == "\\ge" and not math.isinf(end.value), False)
+    return () if interval.empty else (interval,)
 
 
 def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
-    """`|x - a| < r` is a - r < x < a + r."""
+    """`|x - a| < r` as the set a - r < x < a + r."""
     low, high = (_end(Leaf(f"-(0{match[2] or ''}){way}({radius})")) for way in "-+")
     if (
         low is None
@@ -262,16 +262,16 @@ def _distance(match: re.Match[str], sign: str, radius: str) -> RealSet | None:
     ):
         return None
     within = sign in ("<", "\\le")
-    ends_in = sign in ("\\le", ">")  # what lies outside of a closed interval is open
+    ends_in = sign in ("\\le", ">")  # the complement of a closed interval is open
     inside: Numbers = (Interval(low, high, ends_in, ends_in),)
     return RealSet(inside if within else outside(inside), match[1], True)
 
 
 def _joined(items: Sequence[Shape], joint: str) -> RealSet | None:
-    """Several sets in a row: what *and* joins in common, what *or* joins together.
+    """A list of sets: *and* means their intersection, *or* their union.
 
-    A comma says either; None where both would say something, and for intervals that overlap or
-    touch, which nobody lists for their union.
+    A comma can mean both. None if the meaning is unclear. That includes a list of intervals that
+    overlap or touch: such a list is never meant as a union.
     """
     first = items[0]
     if isinstance(first, Relation) and first.signs == ("\\ne",):  # x \ne -1, 1
@@ -284,18 +284,18 @@ def _joined(items: Sequence[Shape], joint: str) -> RealSet | None:
         joint = joint if apart == list(items) else "and"
         items = apart
     sets = [real_set(item) for item in items]
-    found = [each for each in sets if each is not None]
-    if len(found) < len(sets) or len(found) > _MOST_PARTS or not any(e.certain for e in found):
+    known = [each for each in sets if each is not None]
+    if len(known) < len(sets) or len(known) > _MOST_PARTS or not any(e.certain for e in known):
         return None
-    variables = {each.variable for each in found} - {None}
+    variables = {each.variable for each in known} - {None}
     if len(variables) > 1:
         return None
-    numbers = _listed([each.numbers for each in found], joint, bool(variables))
+    numbers = _listed([each.numbers for each in known], joint, bool(variables))
     return RealSet(numbers, next(iter(variables), None), True) if numbers else None
 
 
 def _listed(sets: Sequence[Numbers], joint: str, conditions: bool) -> Numbers:
-    """The numbers that a list of sets says, of conditions on a variable or not; empty: none."""
+    """The numbers that a list of sets denotes, empty if unclear; `conditions`: on a variable."""
     together = union(interval for numbers in sets for interval in numbers)
     disjoint = len(together) == sum(map(len, sets))
     if joint == "or" or (disjoint and (joint == "," or not conditions)):

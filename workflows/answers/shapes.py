@@ -1,9 +1,9 @@
 r"""The shape of an answer: a value, a list, a bracketed group, a union, a matrix or a relation.
 
-Brackets are part of the shape, so [1,2], (1,2) and {1,2} are three different answers; what stands
-between them is compared value by value elsewhere.
+Brackets are part of the shape, so [1,2], (1,2) and {1,2} are three different answers. Their values
+are compared elsewhere (`workflows.answers.equality`).
 
-Invariant: reading never fails; what has no other shape is a `Leaf`.
+Invariant: reading never fails; a text without another shape is a `Leaf`.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Values without brackets, `1, 2` or `1 or 2`: their order means nothing."""
+    """Values without brackets, `1, 2` or `1 or 2`, in any order."""
 
     items: tuple[Shape, ...]
     joints: tuple[str, ...]
-    """What stands between each two: `,`, `and`, `or`."""
+    """The joints between neighbours: `,`, `and` or `or`."""
 
     @property
     def joint(self) -> str:
-        """What joins them all; `mixed` where it is now *and*, now *or*."""
+        """The joint of all neighbours; `mixed` if there are *and* and *or*."""
         words = set(self.joints) - {","}
         return "mixed" if len(words) > 1 else next(iter(words), ",")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Values in brackets: a tuple, an interval, a set. `opening` and `closing` as written."""
+    """Values in brackets, `opening` and `closing`: a tuple, an interval or a set."""
 
     opening: str
     closing: str
@@ -46,13 +46,13 @@ class Group:
 
     @property
     def ordered(self) -> bool:
-        """Sets alone have no order."""
+        """Whether the order matters: in all groups except sets."""
         return self.opening != "\\{"
 
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """Sets joined by a cup."""
+    r"""Sets joined by `\cup`."""
 
     items: tuple[Shape, ...]
 
@@ -91,11 +91,11 @@ NAME = re.compile(
     r"(?:\\angle\s*)?(?:[a-zA-Z]{1,3}|\\[a-zA-Z]+)(?:_\{?\w+\}?)?(?:'|\^\{?-1\}?)?(?:\((?:[a-zA-Z],?\s*)+\))?"
     r"|\((?:[a-zA-Z]\s*,?\s*)+\)"
 )
-"""What may stand before `=` for the thing itself: x, x_1, f(x), AB, \\angle ABC, (x, y)."""
+"""A name before `=`: x, x_1, f(x), AB, \\angle ABC, (x, y)."""
 _SIGNS = {"=", "<", ">", "\\le", "\\ge", "\\ne", "\\in", "\\equiv"}
 _ANY_SIGN = re.compile(r"[=<>]|\\(?:le|ge|ne|in|equiv)(?![a-zA-Z])")
 _MORE = re.compile(r"[=,;]|\b(?:or|and)\b")
-"""What says that something else follows a rounded value."""
+"""Signs that something other than a rounded value follows."""
 _BETWEEN = re.compile(r"\s*,?\s*(?:or|and)\s*,?\s*$")
 _BARE_CONNECTIVE = re.compile(r"(?<=\s)(?:or|and)\s")
 
@@ -156,7 +156,7 @@ def _tokens(text: str) -> list[tuple[str, int, int, str | None]]:
 def _split(
     text: str, separators: set[str], connectives: bool = False
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Cut at separators outside of all brackets: pieces, and what joins them.
+    """Split a text at separators outside of all brackets: (pieces, joints between them).
 
     Empty pieces are left out.
     """
@@ -236,9 +236,9 @@ def _group(text: str) -> Shape | None:
     items, joints = _split(inside, {",", ";"}, connectives=True)
     if (opening, closing) == ("(", ")"):
         if len(items) == 1:
-            return read(items[0])  # (A) is A, (x+1) is x+1
+            return read(items[0])  # (A) is A, (x+1) is x+1: brackets around a value say nothing
         if set(joints) != {","}:
-            return read(inside)  # (1 or 2) is no point
+            return read(inside)  # (1 or 2) is a list in brackets, not a point
     return Group(opening, closing, tuple(read(item) for item in items), joints)
 
 
@@ -255,7 +255,7 @@ def _matrix(text: str) -> Matrix | None:
 
 
 def written(shape: Shape) -> str:
-    """A shape as text again."""
+    """The text of a shape."""
     match shape:
         case Leaf(text):
             return text

@@ -1,7 +1,7 @@
-r"""The text of an answer: one spelling for what LaTeX spells many ways.
+r"""The text of an answer: a single spelling for LaTeX's many.
 
-Invariant: cleaning never changes the mathematical meaning; `clean` is idempotent but for broken
-texts, and two texts with the same `key` are the same answer.
+Invariant: cleaning never changes the mathematical meaning. `clean` is idempotent except on broken
+texts. Two texts with the same `key` are the same answer.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("°", r"(?:\\text\{\s*)?°\s*(?:\\text\{\s*)?([CF])\s*\}?\s*$", r"\\text{ °\1}"),
     )
 )
-"""What has to be in a text, what it is then searched for, what is put there."""
+"""(substring that a text must contain, pattern to search, replacement)."""
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,2}|\d*\.\d+|[1-9]\d*)")
 _SPACES = re.compile(r"\s+")
 _BASE_WORDS = "|".join(NUMBER_WORDS)
@@ -111,17 +111,17 @@ _BRACKETED = re.compile(r"[(\[]|\\\{")
 
 @lru_cache(maxsize=8192)
 def clean(answer: str, grouping: bool = True) -> str:
-    r"""One spelling of an answer: no math delimiters, no spacing or sizing commands.
+    r"""The normal spelling of an answer: no math delimiters, no spacing or sizing commands.
 
-    `\dfrac` and `\tfrac` become `\frac`; every text command `\text`; thousands separators outside
-    of brackets vanish (`10{,}000`, `10,\!000` and `10,000` become `10000`); a final full stop goes.
-    Units and currencies stay: they are compared (`split_unit`). `grouping=False` leaves the commas,
-    the other reading of `100,200`.
+    `\dfrac` and `\tfrac` become `\frac`, every text command becomes `\text`. A final full stop is
+    removed, and so are thousands separators outside of brackets: `10{,}000`, `10,\!000` and
+    `10,000` become `10000`. Units and currencies stay, since they are compared (`split_unit`).
+    `grouping=False` keeps the commas, for the reading of `100,200` as a list.
     """
     if _PLAIN.fullmatch(answer):
         return answer
     text = from_unicode(open_boxes(answer))
-    if text.count("$") - text.count("\\$") == 1:  # a sum of money, no mathematics between two
+    if text.count("$") - text.count("\\$") == 1:  # money: mathematics has a `$` at both ends
         text = _LONE_DOLLAR.sub(r"\\$", text)
     if "\\" in text:
         text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match[0]), text)
@@ -149,18 +149,18 @@ _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 
 
 def without_text(text: str) -> str:
-    r"""The text without its `\text{...}` commands, their contents kept."""
+    r"""The text with every `\text{...}` replaced by its content."""
     return _TEXT.sub(r"\1", text)
 
 
 @lru_cache(maxsize=8192)
 def key(text: str) -> str:
-    r"""What two equal texts have in common: no spaces, no text commands, words in lower case.
+    r"""A key that is the same for equal texts: no spaces, no text commands, words in lower case.
 
     A single letter keeps its case: `x` and `X` may be two variables.
     """
     bare = without_text(text)
     words = _LONG_WORD.search(bare) is not None
     bare = _SPACE_OR_DOT.sub("", bare)
-    bare = _LONE.sub(r"\1", bare)  # in TeX, \sqrt{5} is \sqrt5
+    bare = _LONE.sub(r"\1", bare)  # \sqrt{5} and \sqrt5 are the same in TeX
     return bare.casefold() if words else bare

@@ -1,6 +1,6 @@
-r"""A value and its unit: which words behind a value are one, and which units clash.
+r"""Splits a value from its unit: which words after a value are a unit, and which units clash.
 
-Invariant: a unit is never part of the value, and what changes the value is no unit.
+Invariant: a unit is never part of the value. Words that change the value are no unit.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _MOST_CHARS = 200
 _VAGUE = {"per", "of", "a", "an", "each"}
 _POWER_WORDS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _SYMBOLS = frozenset("NJWVKAC")
-"""Units of one letter that stand apart from their value: `5 \\text{ N}`."""
+"""Units of one letter, with a space before them: `5 \\text{ N}`."""
 _UNIT_TEXT = re.compile(
     r"^(?P<body>.*?)\s*"
     r"(?P<unit>(?:[°%¢]|\s|\\text\{[^{}]*\}|(?<![\\a-zA-Z])[a-zA-Z]{1,12}\.?(?![a-zA-Z(]))+)"
@@ -80,7 +80,7 @@ _SCALES = {
     "thousand": "10^3", "million": "10^6", "billion": "10^9", "trillion": "10^{12}",
 }  # fmt: skip
 _PARTS = frozenset(("third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"))
-"""`1 third` is no 1; `12 third graders` are 12."""
+"""Words that change a value if they end the unit: `1 third` is not 1, `12 third graders` is 12."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,15 @@ class Quantity:
 
     body: str
     unit: str | None
-    """A known unit with its power, e.g. `cm^2`, `dollar`; None where nothing known is said."""
+    """The known unit with its power, e.g. `cm^2`, `dollar`; None without a known unit."""
     percent: bool = False
     names: tuple[str, ...] = ()
-    """Every unit that is said, a word that is none known as an empty text."""
+    """All stated units; an unknown one is an empty text."""
 
     def clashes(self, other: Quantity) -> bool:
-        """Whether another quantity can't be this one, whatever their numbers are.
+        """Whether the units alone make two quantities unequal.
 
-        Two known units differ; money and a percentage are not 20 apples either.
+        True for two different known units, and for money or a percentage against other units.
         """
         if self.unit and other.unit:
             return self.unit != other.unit
@@ -107,23 +107,23 @@ class Quantity:
 
 @lru_cache(maxsize=8192)
 def split_unit(text: str) -> Quantity:
-    r"""A cleaned leaf without its unit; a text that is all words has none.
+    r"""Split a cleaned leaf into value and unit. A text of words alone has no unit.
 
-    Words in `\text` after a value are always a unit (`14\text{ right triangles}`); bare words only
-    where all of them are known units (`2xy` is a product) or are words after a number (`5 apples`).
-    A currency stands before its value, or anywhere; `3 \text{ million}` is a number.
+    Words in `\text` after a value are always a unit (`14\text{ right triangles}`). Bare words are
+    one only if all are known units (`2xy` is a product) or follow a number (`5 apples`). A currency
+    can be anywhere. `3 \text{ million}` is a number.
     """
     money = _MONEY.search(text)
     if money is not None:
         currency = _UNITS[money[0].removeprefix("\\")]
         rest = split_unit(_MONEY.sub(" ", text).strip())
-        said = currency if rest.unit in (None, currency) else f"{currency} {rest.unit}"
-        return Quantity(rest.body, said, rest.percent, (currency, *rest.names))
+        unit_of_money = currency if rest.unit in (None, currency) else f"{currency} {rest.unit}"
+        return Quantity(rest.body, unit_of_money, rest.percent, (currency, *rest.names))
     match = _UNIT_TEXT.match(text) if len(text) <= _MOST_CHARS else None
     if match is None or not (body := match["body"].strip()):
         return Quantity(text, None)
     raw = match["unit"]
-    # In \sin 30°, the degrees are the argument's; and \pi/2 degrees are no right angle.
+    # In \sin 30° the degrees belong to the argument, and \pi/2 degrees are no right angle.
     if "'" in raw or ("°" in raw and _ANGLE.search(body)):
         return Quantity(text, None)
     if changes(raw) or _GLUED.search(raw) or not re.search(r"[\d}\w)]$", body):
@@ -153,7 +153,7 @@ def split_unit(text: str) -> Quantity:
     bare_letter = not marked and any(len(word) == 1 and word.isalpha() for word in words)
     if bare_letter or (match["power"] and not words):
         return Quantity(text, None)
-    if power and not names and not nameless:  # 3 squared is no 3
+    if power and not names and not nameless:  # 3 squared is not 3
         raised = words == ["squared"] or words == ["cubed"]
         return Quantity(f"({body})^{power}", None) if raised else Quantity(text, None)
     if nameless and not names:
@@ -163,7 +163,7 @@ def split_unit(text: str) -> Quantity:
 
 
 def _is_variable(word: str, apart: str) -> bool:
-    r"""Whether a letter behind a value is no unit: `3\mathrm{x}` is 3x, `5\text{ N}` a force."""
+    r"""Whether a letter after a value is a variable: `3\mathrm{x}` is 3x, `5\text{ N}` a force."""
     if len(word) > 1 or not word.isalpha() or word.casefold() in _UNITS or word == "a":
         return False
     return word not in _SYMBOLS or f" {word}" not in apart

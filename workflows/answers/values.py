@@ -1,15 +1,14 @@
-r"""What an answer is worth: a small evaluator of LaTeX expressions, exact where it can be.
+r"""The numerical value of an answer: a small evaluator of LaTeX expressions, exact for rationals.
 
 It decides most comparisons in tens of microseconds. Rational expressions are evaluated with
-`Fraction`, so equal and unequal are both certain; a decimal is the fraction it spells (0.333 is
-not 1/3). Where a root, pi or a function enters, the value is a complex float: clearly different
-values are unequal, close ones are compared with as many digits as it takes. Variables get fixed
-random rationals, so that equal polynomials are equal but for a chance of less than one in a
-million.
+`Fraction`, so both verdicts are certain; a decimal is the fraction it spells (0.333 is not 1/3).
+With a root, pi or a function the value is a complex float. Clearly different floats are unequal;
+close ones are compared with as many digits as necessary. Variables get fixed random rationals, so
+different polynomials come out equal with a chance below one in a million.
 
-Invariant: `same_value` never says True on floats. `same_digits` says True only for values that
-agree far below the smallest term on the way to either: zero alone equals zero, and a number that is
-nearly another (1 - 2 ** -700, the sine of a small angle) is not that number.
+Invariant: `same_value` never returns True on floats. `same_digits` returns True only for values
+that agree far below the smallest intermediate term of either. So only zero equals zero, and near
+numbers differ: 1 and 1 - 2 ** -700, or a small angle and its sine.
 """
 
 from __future__ import annotations
@@ -29,29 +28,29 @@ POINTS = 2
 _MAX_CHARS = 1000
 _CLOSE = 1e-9
 _DIGITS = 160
-"""Digits of the first look; where they are too few, a second one has what it takes."""
+"""Digits of the first comparison; a second one uses more if these are too few."""
 _SPARE = 60
 _SAME = 150
-"""Bits in which equal values agree, at the least..."""
+"""Bits in which equal values agree, at least..."""
 _ORDERS = 4
-"""... and so many times the bits of the largest and of the smallest term: sin x and x differ by the
+"""... plus so many times the bits of the largest and smallest term: sin x and x differ by about the
 third power of x."""
 _MOST_DIGITS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Values of an expression at the fixed points; one value where it has no variables."""
+    """Values of an expression at the fixed points; a single value if it has no variables."""
 
     values: tuple[Value, ...]
     high: int
-    """The largest value met on the way is below 2 ** high: what floats lost is relative to it."""
+    """All intermediate values are below 2 ** high, to which the error of floats is relative."""
     variables: frozenset[str]
 
 
 @lru_cache(maxsize=16384)
 def worth(text: str) -> Worth | None:
-    """Evaluate a cleaned expression; None where it can't be read or is too large."""
+    """Evaluate a cleaned expression; None if it can't be read or is too large."""
     if len(text) > _MAX_CHARS:
         return None
     try:
@@ -65,12 +64,12 @@ def worth(text: str) -> Worth | None:
         if not all(isinstance(value, Fraction) or cmath.isfinite(value) for value in values):
             return None
     except (Unreadable, ArithmeticError, ValueError, RecursionError):
-        return None  # not a failure: whatever is not read here is left to algebra
+        return None  # algebra may read it
     return Worth(tuple(values), high, frozenset(first.variables))
 
 
 def near(value: Value) -> complex | None:
-    """A value as a float; None for one beyond their range."""
+    """A value as a complex float; None if it is out of range."""
     try:
         return complex(value)
     except OverflowError:
@@ -78,10 +77,10 @@ def near(value: Value) -> complex | None:
 
 
 def same_value(one: Worth, other: Worth) -> bool | None:
-    """Whether two expressions have the same value; None where floats come too close to say."""
+    """Whether two expressions have the same value; None if their floats are too close to tell."""
     exact = True
     pairs = list(zip(one.values, other.values, strict=False))
-    if len(one.values) != len(other.values):  # only one of them has variables
+    if len(one.values) != len(other.values):  # only one expression has variables
         shorter, longer = sorted((one.values, other.values), key=len)
         pairs = [(shorter[0], value) for value in longer]
     for a, b in pairs:
@@ -100,11 +99,10 @@ def same_value(one: Worth, other: Worth) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def same_digits(one: str, other: str) -> bool | None:
-    """Whether two expressions agree in all digits that matter; None where one can't be read.
+    """Whether two expressions agree in all relevant digits; None if one can't be read.
 
-    How many matter is known once the values on the way are: their sizes decide the precision.
-    Different closed forms of the size of an answer do not agree that far, nor do different
-    functions at points that nobody chose.
+    The sizes of the intermediate values decide how many digits are relevant. Different closed
+    forms as short as an answer differ earlier, and so do different functions at random points.
     """
     try:
         return _same_at(one, other, range(POINTS))
@@ -142,7 +140,7 @@ def _same_at(one: str, other: str, points: range) -> bool | None:
 
 
 def _size(numbers: Numbers, values: Sequence[Value]) -> float:
-    """The exponent of 2 of the difference of two values; minus infinity for none."""
+    """The exponent of 2 of the difference of two values; minus infinity if it is 0."""
     difference = numbers.of(values[0]) - numbers.of(values[1])
     return numbers.size(difference) if difference else -math.inf
 

@@ -1,8 +1,8 @@
-r"""Words around the value of an answer: `Answer: 12`, `7 \text{ (at } x=2)`.
+r"""Removes words around the value of an answer: `Answer: 12`, `7 \text{ (at } x=2)`.
 
-Tried only where the whole texts are not equal, so that words that are the answer stay one.
+Used only if the whole texts are unequal, so that words that are the answer are compared as such.
 
-Invariant: what changes a value is no remark: other bases, a modulus, a second value, an exception.
+Invariant: words that change the value stay: a base, a modulus, a second value, an exception.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _COMPUTES = (
 _CHANGES = re.compile(
     rf"(?<![\\a-zA-Z])(?:{_DENIES}|{_BOUNDS}|{_COMPUTES})(?![a-zA-Z])", re.IGNORECASE
 )
-"""What makes another value of the one that stands beside it, or none."""
+"""Words beside a value that change or deny it."""
 _CONTINUES = (
     r"\b(?:mod(?:ulo)?|base|binary|ternary|octal|hexadecimal|or|and|if|otherwise|plus|minus"
     r"|times(?!\W*$)|inverse|factorial|to the (?:\w+ )?(?:power|second|third|fourth)"
     r"|with \w+ removed)\b"
 )
-"""What does so behind a value, and may well stand before one: the sum of x and y is 12."""
+"""Words that change a value only if they follow it: `the sum of x and y is 12` is 12."""
 _KEPT = rf"(?!.*{_CONTINUES})"
 _FOLLOWS = re.compile(_CONTINUES, re.IGNORECASE)
 _SAYS = r"(?:is|are|was|equals?|equal to|be|gives|costs?|has|have|gets?)"
@@ -72,22 +72,22 @@ _CONDITION = re.compile(
     r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])|\\mathbb\s*\{?[NZQC]|integ|natural|whole|rational|prime|even"
     r"|odd|positive|negative"
 )
-"""What takes numbers out of a set, and only says which ones a formula is for."""
+"""A condition: after a set it removes numbers, after a formula it is only a remark."""
 
 
 def denies(text: str) -> bool:
-    """Whether a text says that its value is not the answer: `wrong`, `at most`, `twice`."""
+    """Whether words deny or change the value beside them: `wrong`, `at most`, `twice`."""
     return _CHANGES.search(text) is not None
 
 
 def changes(words: str) -> bool:
-    """Whether words behind a value make another one of it: `or more`, `at most`, `(rejected)`."""
+    """Whether words after a value change it: `or more`, `at most`, `(rejected)`."""
     return denies(words) or _FOLLOWS.search(words) is not None
 
 
 @lru_cache(maxsize=8192)
 def without_words(text: str) -> str:
-    r"""A cleaned answer without what is said about it; the same text where nothing is."""
+    r"""A cleaned answer without remarks; the same text if there are none."""
     if not _WORD.search(text) and text[:1] not in ":=":
         return text
     if denies(text):
@@ -108,14 +108,14 @@ def without_words(text: str) -> str:
         bare = bare[label.end() : end] + bare[end + 1 :]
     bare = _cut_before(_SAID, bare)
     for pattern in (_IN_BRACKETS, _CLAUSE, _MEMBER):
-        found = pattern.search(bare)
-        if found is None or not re.search(r"\w", kept := bare[: found.start()]):
+        remark = pattern.search(bare)
+        if remark is None or not re.search(r"\w", kept := bare[: remark.start()]):
             continue
-        if not (_SET.search(kept) and _CONDITION.search(found[0])):
+        if not (_SET.search(kept) and _CONDITION.search(remark[0])):
             bare = kept
     return bare.strip().rstrip(".,;: ")
 
 
 def _cut_before(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.match(text)
-    return text[found.end() :].strip() if found else text
+    match = pattern.match(text)
+    return text[match.end() :].strip() if match else text

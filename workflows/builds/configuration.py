@@ -1,14 +1,13 @@
-"""The configuration of a build as a frozen value, and that of the pilot it makes for itself.
+"""The configuration of a build, and that of the pilot that a build makes for itself.
 
-A pilot is a run of its own in the same store: the first problems of the same input, sampled as the
-build samples, every state rolled out with twice the build's K, so that its halves are runs (see
-`workflows.estimation.gate`). Its name is a digest of what it is, so that a refused build finds it
-again under another `delta`, and builds that differ in their labels alone share one.
+A pilot is a run of its own in the same store, over the first problems of the same input. It samples
+as the build does, and rolls out every state with twice the build's K, so that its halves can be
+compared (see `workflows.estimation.gate`). Its name has a digest of its spec. A refused build finds
+it again under another `delta`, and builds that differ in their labels alone share it.
 
-Invariant: `binding` is what a run's result depends on: it is frozen into the run's spec and may
-never differ on continuing. Everything else (`ClusterSettings`, how an engine is run, where the
-store lies) only says where and how fast the work is done, and may change at any time. Which pilot a
-build has follows from its input and settings, before anything is made.
+Invariant: `binding` holds the settings that the result depends on. The run's spec stores them, and
+they may not change when a run continues. All others may change at any time: `ClusterSettings`, how
+an engine runs, where the store is.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ from workflows.stages.kit import Stage
 from workflows.stages.own_settings import validated_settings
 
 MARGIN = 1.25
-"""Problems in a pilot over those that would give its paths if each filled its quota."""
+"""A pilot's problems, over the number that gives its paths if each problem fills its quota."""
 SHARD_SIZE = 4
-"""Most problems in a pilot's shard: it is small, and all workers are to have a part of it."""
+"""Most problems in a pilot's shard: a pilot is small, and every worker should get a shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig(RunConfig):
-    """Everything a build needs."""
+    """The settings of a build: its input, its models and its stages."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Problem]] = PROBLEMS
@@ -112,7 +111,7 @@ class BuildConfig(RunConfig):
 
     @property
     def settings(self) -> StageSettings:
-        """What its stages are told."""
+        """The settings that its stages read."""
         return self.stages
 
     @property
@@ -127,11 +126,10 @@ class BuildConfig(RunConfig):
 
     @property
     def binding(self) -> dict[str, Any]:
-        """The settings that the result depends on, as plain values.
+        """The settings that the result depends on, as JSON values.
 
-        Models are named apart (`actors.models.identity.model_identity`): by name or by what their
-        files hold, not by where a clone of the project happens to lie. Which problems are left out
-        is in the input's digest.
+        The spec names models elsewhere, by name or content (`actors.models.identity`). The input's
+        digest covers which problems are left out.
         """
         stages = asdict(self.stages)
         del stages["answers"]["unusual"]
@@ -144,7 +142,7 @@ class BuildConfig(RunConfig):
         }
 
     def read_input(self) -> Given:
-        """The problems, and the solutions that are given. Raises InputError for a bad file."""
+        """Read the problems, and the solutions if given. Raises InputError for a bad file."""
         checked = checked_problems(
             self.problems,
             self.limit,
@@ -156,8 +154,8 @@ class BuildConfig(RunConfig):
         if self.solutions is None:
             return Given(checked.problems, checked.dropped, checked.said)
         read = read_given(self.solutions, checked.problems)
-        said = (*checked.said, read.said)
-        return Given(checked.problems, checked.dropped, said, read.by_problem)
+        lines = (*checked.said, read.said)
+        return Given(checked.problems, checked.dropped, lines, read.by_problem)
 
     def check_input(self, given: Given) -> None:
         """Refuse settings that contradict each other, the road or the problems.
@@ -174,11 +172,10 @@ class BuildConfig(RunConfig):
     def with_pilot(
         self, begun: Run | None, source: Run | None = None
     ) -> tuple[BuildConfig, BuildConfig | None]:
-        """The configuration, its pilot named, and the pilot where it is the build's own.
+        """Return the configuration with its pilot named, and the pilot if it is the build's own.
 
-        That is the pilot it names, the one that the run was begun with, `source` (which it is
-        derived from) where that was estimated with `exact`, or the build's own. Raises as `planned`
-        does.
+        The pilot is the first of: the one that the settings name, the one that the run began with,
+        `source` if it was estimated with `exact`, the build's own. Raises as `planned` does.
         """
         if not self.stages.needs_chain or self.stages.estimate.pilot is not None:
             return self, None
@@ -194,7 +191,7 @@ class BuildConfig(RunConfig):
         return replace(self, stages=replace(self.stages, estimate=estimate)), own
 
     def own_pilot(self) -> BuildConfig:
-        """The build's own pilot. Raises as `planned` does."""
+        """The configuration of the build's own pilot. Raises as `planned` does."""
         sample, estimate = self.stages.sample, self.stages.estimate
         per_problem = sample.correct + sample.incorrect
         if sample.select == "all":
@@ -243,7 +240,7 @@ def check_settings(settings: StageSettings) -> None:
 
 
 def check_prompts(config: BuildConfig) -> None:
-    """Refuse prompts that can't be asked, or that settings say otherwise.
+    """Refuse prompts that can't be used, or that contradict the settings.
 
     Raises ConfigurationError.
     """
@@ -253,8 +250,8 @@ def check_prompts(config: BuildConfig) -> None:
         (prompts.SOLVER, "sample", stages.sample.system != usual.sample.system),
         (prompts.RATIONALE_WRITER, "rationalize", stages.rationalize.system is not None),
     )
-    for prompt, stage, said in twice:
-        if said and prompt.name in config.prompts:
+    for prompt, stage, is_set in twice:
+        if is_set and prompt.name in config.prompts:
             raise ConfigurationError(
                 f"`stages.{stage}.system` and the prompt {prompt.name} say the same: leave one out"
             )

@@ -1,19 +1,19 @@
-"""A run made from another's committed shards: only what an allowed change reaches is made anew.
+"""Derives a run from another's committed shards: only what the changed settings reach is made anew.
 
-    plan_derivation   field by field: which stages have settings of their own that differ
-    start_derived     the new run, with the source's problems and where it comes from
-    take_over         shard by shard: copy what is equal, make what needs no model
+    plan_derivation   compares the specs field by field: which stages have other settings
+    start_derived     creates the new run, with the source's problems and name
+    take_over         goes shard by shard: copies what is equal, makes what needs no model
 
-A stage's shard is taken over where its own settings are equal and everything it reads is the
-source's too. `rationalize` reads of the labels only which paths have any, so that another label
-threshold, form or consensus rule costs no token: labels, agreements and examples are made here,
-in this process, and no engine is opened. Stages that need a model are left to the build.
+A shard is copied if its stage's settings are equal and every shard that it reads was copied too.
+`rationalize` reads of the labels only which paths have any. Another label threshold, form or
+consensus rule therefore costs no token: this process makes labels, agreements and examples without
+an engine. The build makes the stages that need a model.
 
-Rollouts that a budget placed by the old labels (`two_round`, `adaptive`) are taken over as they
-are: labels are pure in stored rows, and a label that was not in doubt before may be now.
+Rollouts that a budget placed by the old labels (`two_round`, `adaptive`) are copied as they are.
+Labels are computed from stored rows alone, and a label may now be in doubt that was not before.
 
-Invariant: a derived shard is what a build with the new settings makes of the source's rows; where
-a run has made a shard of its own, nothing that follows from another is adopted after it.
+Invariant: a derived shard equals what a build with the new settings makes of the source's rows.
+After a run has made a shard itself, no shard that reads it is copied.
 """
 
 from __future__ import annotations
@@ -44,68 +44,72 @@ SHARDS_AT_ONCE = 8
 NAMES_THE_RUN = EXAMPLES.stage
 """Its rows hold the name of their run, so it is made anew in every run."""
 SAID_ELSEWHERE = frozenset({"configuration.limit", "configuration.stages.road", "stages"})
-"""Fields that the input's digest says again, or that are compared stage by stage."""
+"""Fields that the input's digest covers, or that are compared stage by stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What a new run may take from its source."""
+    """Which shards a new run may copy from its source."""
 
     road: tuple[StageSpec, ...]
-    """The new run's."""
+    """The road of the new run, without the input."""
     differing: tuple[Difference, ...]
     anew: frozenset[str]
-    """Stages whose own settings differ. What reads them is decided shard by shard."""
+    """Stages whose own settings differ; for stages that read them, each shard decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What came of it."""
+    """What a derived run copied and made."""
 
     source: str
     differing: tuple[Difference, ...]
     adopted: Mapping[str, int]
-    """Stage -> shards that are the source's."""
+    """Stage -> shards copied from the source."""
     made: Mapping[str, int]
-    """Stage -> shards that were made here now."""
+    """Stage -> shards made by this call."""
 
 
 def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivation:
-    """Which stages differ. Raises SpecMismatch, with the fields, where nothing could be reused."""
-    found = differences(source.spec, asked)
-    check_derivable(run, store, source, found)
+    """Find the stages that differ. Raises SpecMismatch, with the fields, if no shard can be copied.
+
+    `asked`: the spec of the new run.
+    """
+    differing = differences(source.spec, asked)
+    check_derivable(run, store, source, differing)
     road, before = road_of(asked.stages[1:]), road_of(source.spec.stages[1:])
     stages = stages_named(asked.stages[1:])
     known = (*OURS.values(), *stages, *stages_named(source.spec.stages[1:]))
     reached = {
         difference: _reached(difference, asked, stages, known)
-        for difference in found
+        for difference in differing
         if difference.name not in SAID_ELSEWHERE
     }
     lost = [field for field, stage in reached.items() if stage in (INPUT_STAGE, road[0].name)]
     if lost or road[0] not in before:
-        lines = "".join(f"\n  {difference}" for difference in lost or found)
+        lines = "".join(f"\n  {difference}" for difference in lost or differing)
         raise SpecMismatch(
             f"run {run!r} can't be derived from {source.name!r}: nothing of it could be reused, "
             f"for these differ; leave `--from` out to make everything:{lines}"
         )
     anew = {stage for stage in reached.values() if stage is not None}
     anew |= {stage.name for stage in road if stage not in before}
-    return Derivation(road, tuple(found), frozenset(anew | {NAMES_THE_RUN}))
+    return Derivation(road, tuple(differing), frozenset(anew | {NAMES_THE_RUN}))
 
 
 def _reached(
-    found: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
+    difference: Difference, asked: Spec, road: Sequence[Stage], known: Sequence[Stage]
 ) -> str | None:
-    """The first stage that a field of the spec reaches, INPUT_STAGE for one before them all;
-    None where it reaches no stage of this road, but one that is `known`.
+    """The first stage whose rows depend on a field of the spec; INPUT_STAGE: all stages do.
+
+    None where no stage of this road depends on it, but another `known` stage.
     """
     for stage in road:
-        if _reaches(found, asked, stage):
+        if _reaches(difference, asked, stage):
             return stage.name
-    if found.name.startswith(_OF_STAGES):
+    if difference.name.startswith(_OF_STAGES):
         return None
-    group = _setting(found).partition(".")[0]
+    group = _setting(difference).partition(".")[0]
     elsewhere = {group for stage in known for group in stage.groups}
     return None if group in elsewhere else INPUT_STAGE
 
@@ -113,15 +117,15 @@ def _reached(
 _PROMPTS = "configuration.prompts."
 _OF_STAGES = ("image_digest", "configuration.sandbox_limits.", "models.", "configuration.engines.",
               "schemas.", _PROMPTS)  # fmt: skip
-"""Fields that are of those stages that run code, ask a model or a prompt, or make such rows."""
+"""Fields that reach only stages which run code, use that model or prompt, or make such rows."""
 
 
-def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
-    """Whether a stage makes other rows where a field of the spec differs."""
-    field = found.name
-    if setting := _setting(found):
-        said = stage.redone(setting, found, asked)
-        return setting.partition(".")[0] in stage.groups if said is None else said
+def _reaches(difference: Difference, asked: Spec, stage: Stage) -> bool:
+    """Whether the rows of a stage depend on a field of the spec that differs."""
+    field = difference.name
+    if setting := _setting(difference):
+        redone = stage.redone(setting, difference, asked)
+        return setting.partition(".")[0] in stage.groups if redone is None else redone
     if field.startswith(("image_digest", "configuration.sandbox_limits.")):
         return stage.runs_code
     if field.startswith(("models.", "configuration.engines.")):
@@ -131,14 +135,14 @@ def _reaches(found: Difference, asked: Spec, stage: Stage) -> bool:
     return field == f"schemas.{kind_of(stage.rows.record)}"
 
 
-def _setting(found: Difference) -> str:
+def _setting(difference: Difference) -> str:
     """`GROUP.FIELD` for a setting of the stages; empty for another field."""
     of_stages = "configuration.stages."
-    return found.name.removeprefix(of_stages) if found.name.startswith(of_stages) else ""
+    return difference.name.removeprefix(of_stages) if difference.name.startswith(of_stages) else ""
 
 
 def models_needed(plan: Derivation, source: Run) -> bool:
-    """Whether stages that need a model are left to make, as far as settings and commits tell."""
+    """Whether stages that need a model or sandbox will be left to make, by settings and commits."""
     return any(
         stage.name in plan.anew or len(source.shards_of(stage.name)) < source.spec.plan.shards
         for stage in plan.road
@@ -151,20 +155,20 @@ def _made_here(stage: StageSpec) -> bool:
     return stage.role == "cpu" and not stage.runs_code
 
 
-def start_derived(config: RunConfig, store: ObjectStore, wanted: Planned, source: Run) -> Run:
-    """Create a run that takes over what it may, or open it. Nothing is stored of a refused one.
+def start_derived(config: RunConfig, store: ObjectStore, plan: Planned, source: Run) -> Run:
+    """Create the derived run, or open it. Of a run that is refused nothing is stored.
 
     Raises SpecMismatch, ConfigurationError and as `create_run` does.
     """
-    plan_derivation(config.run, store.url, wanted.spec, source)
+    plan_derivation(config.run, store.url, plan.spec, source)
 
     def take_problems(run: Run) -> None:
         store_origin(run, source)
-        for shard in range(wanted.spec.plan.shards):
+        for shard in range(plan.spec.plan.shards):
             with suppress(NothingFound):  # whose problems are not all stored yet
                 adopt(run, source, INPUT_STAGE, shard)
 
-    return create_run(config, store, wanted, take_problems)
+    return create_run(config, store, plan, take_problems)
 
 
 async def take_over(
@@ -172,10 +176,10 @@ async def take_over(
     make_worker: MakeWorker,
     on_shard: Callable[[int, int], None] = lambda done, shards: None,
 ) -> Inherited | None:
-    """Do what is missing of a derived run, as far as no model is needed.
+    """Copy or make the shards that a derived run lacks, as far as no model is needed.
 
-    `make_worker` makes the worker of the pure stages. None where the run was not derived, or
-    where its source is gone: what was copied before is whole without it.
+    `make_worker` makes the worker of the stages without a model. Returns None where the run was not
+    derived, or its source is gone: copied shards need no source.
     """
     origin = origin_of(run)
     if origin is None:
@@ -204,11 +208,11 @@ async def _inherit(
 ) -> Inherited:
     shards = run.spec.plan.shards
     adopted: Counter[str] = Counter()
-    made: Counter[str] = Counter()
+    worked: Counter[str] = Counter()
     room = asyncio.Semaphore(SHARDS_AT_ONCE)
     done = 0
 
-    async def one(shard: int) -> None:
+    async def inherit_shard(shard: int) -> None:
         nonlocal done
         async with room:
             same: set[str] = set()
@@ -219,18 +223,18 @@ async def _inherit(
                     adopted[stage.name] += 1
                 elif _made_here(stage) and await asyncio.to_thread(_due, run, stage, shard):
                     await worker.work(stage.name, shard, held)
-                    made[stage.name] += 1
+                    worked[stage.name] += 1
         done += 1
         on_shard(done, shards)
 
-    await together(*(one(shard) for shard in range(shards)))
-    return Inherited(source.name, plan.differing, dict(adopted), dict(made))
+    await together(*(inherit_shard(shard) for shard in range(shards)))
+    return Inherited(source.name, plan.differing, dict(adopted), dict(worked))
 
 
 def _taken(
     run: Run, source: Run, plan: Derivation, stage: StageSpec, shard: int, same: set[str]
 ) -> bool:
-    """Adopt a shard where it may be; True where the run's is the source's."""
+    """Copy a shard if allowed; return whether the run's shard is the source's."""
     if stage.name in plan.anew:
         return False
     (described,) = stages_named([stage.name]) if stage.name != INPUT_STAGE else (None,)
@@ -248,7 +252,7 @@ def _same_names(run: Run, source: Run, stage: str, shard: int) -> bool:
     """Whether the same paths have rows in both runs."""
     try:
         ours, theirs = (
-            one.read_table(stage_rows(stage), shard, ["path_id"]) for one in (run, source)
+            each.read_table(stage_rows(stage), shard, ["path_id"]) for each in (run, source)
         )
     except NothingFound:
         return False
@@ -256,7 +260,7 @@ def _same_names(run: Run, source: Run, stage: str, shard: int) -> bool:
 
 
 def _due(run: Run, stage: StageSpec, shard: int) -> bool:
-    """Whether a shard is missing and all that it is made of is there."""
+    """Whether a shard is missing, and every shard that it reads is committed."""
     return not _stands(run, stage.name, shard) and all(
         _stands(run, name, shard) for name in (*stage.reads, *stage.unread)
     )

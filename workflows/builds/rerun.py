@@ -1,7 +1,7 @@
-"""The code of a run's exported rows, run again: does each block print what is shown behind it?
+"""Runs the code of a run's exported rows again: does each block print the output in the row?
 
-Invariant: a row's blocks run in one fresh interpreter, in the order in which they are shown, under
-the limits of the run's own spec; nothing is written.
+Invariant: a row's blocks run in one fresh interpreter, in their order in the row, under the limits
+of the run's spec. Nothing is written.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from workflows.formats.rationale import printed
 from workflows.settings import RationalizeSettings
 
 SANDBOX_ATTEMPTS = 3
-"""Tries of one row when its sandbox is lost."""
+"""Tries of one row whose sandbox dies."""
 _WHOLE = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """What was run again."""
+    """How much was run again, and the rows that printed something else."""
 
     rows: int = 0
     blocks: int = 0
@@ -40,12 +40,12 @@ class Rerun:
 
 
 def executes(run: Run) -> bool:
-    """Whether the run has exported rows whose code was run, as far as its spec says."""
+    """Whether the run exports rows whose code was run, by its spec."""
     return EXAMPLES.stage in run.spec.stages and bool(_rationalize(run, "execute"))
 
 
 async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> Rerun:
-    """Run the code of a share of the exported rows; which ones, follows from their names.
+    """Run the code of a share (0..1) of the exported rows, drawn by a hash of their path_id.
 
     Raises InfrastructureError.
     """
@@ -81,9 +81,9 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
 
 
 def _rationalize(run: Run, name: str) -> Any:
-    """A setting of `rationalize`, as the run's spec has it."""
-    found: Mapping[str, Any] = run.spec.section("stages").get(RATIONALES.stage, {})
-    return found.get(name, getattr(RationalizeSettings(), name))
+    """A setting of `rationalize` from the run's spec; its default where the spec lacks it."""
+    settings: Mapping[str, Any] = run.spec.section("stages").get(RATIONALES.stage, {})
+    return settings.get(name, getattr(RationalizeSettings(), name))
 
 
 def _chosen(path_id: str, share: float) -> bool:
@@ -99,7 +99,7 @@ async def _row_again(
         for step, turn in enumerate(turns):
             for code, output in shown_code(unix(turn)):
                 execution = await interpreter.run(code, limits)
-                said = unix(printed(execution, limits, output_chars)).rstrip("\n")
-                if said != output:
-                    return f"paragraph {step + 1}: {said[:60]!r} where {output[:60]!r} is shown"
+                prints = unix(printed(execution, limits, output_chars)).rstrip("\n")
+                if prints != output:
+                    return f"paragraph {step + 1}: {prints[:60]!r} where {output[:60]!r} is shown"
     return None

@@ -1,10 +1,9 @@
-"""A build to its end: started, continued or found finished, derived from another or not.
+"""Brings a build to its end: starts it, continues it or finds it finished, derived or not.
 
-Where a run is derived and no model is left to ask, neither model, GPU, sandbox nor Ray is needed,
-and none is looked for: another label threshold or consensus rule is a matter of this machine and
-the store.
+Where a derived run needs no model, the driver looks for no model, GPU, sandbox or Ray. Another
+label threshold or consensus rule needs this machine and the store only.
 
-Invariant: nothing is written of a run that can't be derived.
+Invariant: the driver writes nothing of a run that can't be derived.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from workflows.runs.workers import makers
 from workflows.scoring.settings import ScoreConfig
 
 KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {SCORING: ScoreConfig, REFINING: RefineConfig}
-"""Road of a run -> its configuration; those of all other roads are builds."""
+"""Road of a run -> the class of its configuration; runs with another road are builds."""
 
 
 @anywhere
@@ -57,9 +56,9 @@ def build(
 ) -> Run:
     """Start or continue the run of a configuration, to its end.
 
-    `source`: the run that it takes shards over from, where settings are equal; `address`: a Ray
-    cluster to join. Raises UserError before any work, SpecMismatch where the run was started with
-    other settings, InfrastructureError.
+    `source`: the run whose shards it copies where settings are equal. `address`: a Ray cluster to
+    join. Raises UserError before any work, SpecMismatch where the run was started with other
+    settings, and InfrastructureError.
     """
     store = open_store(config.store)
     begun = Run.find(store, config.run)
@@ -68,8 +67,8 @@ def build(
     with Site(config.cluster, address, listener) as site:
         if name is None:
             read: list[Given] = []
-            found = check_files(config, read)
-            return run_at(site, config, read[0] if read else None, found)
+            finding = check_files(config, read)
+            return run_at(site, config, read[0] if read else None, finding)
         return _derived(site, config, store, begun, name)
 
 
@@ -77,7 +76,7 @@ def build(
 def derive(
     config: BuildConfig, source: str, *, address: str | None = None, listener: Listener = SILENT
 ) -> Run:
-    """`build`, with the shards taken over from run `source` where settings are equal."""
+    """As `build`, with the shards of run `source` copied where settings are equal."""
     return build(config, source, address=address, listener=listener)
 
 
@@ -102,7 +101,7 @@ def resume(
 
 
 def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
-    """Whether problems and solutions can be read; appends them to `read`."""
+    """Check that problems and solutions can be read; append them to `read`."""
 
     def look() -> str:
         given = config.read_input()
@@ -118,7 +117,7 @@ def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding
 def _derived(
     site: Site, config: BuildConfig, store: ObjectStore, begun: Run | None, name: str
 ) -> Run:
-    """`build` of a run that is derived from run `name`.
+    """Build a run that derives from run `name`, to its end.
 
     Raises NothingFound, SpecMismatch and ConfigurationError.
     """
@@ -130,37 +129,37 @@ def _derived(
     probed_store(config.store)
     config = recalled(config, begun, source)
     config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
-    wanted = planned(config, known.spec.image_digest)
+    plan = planned(config, known.spec.image_digest)
     if begun is None and source is not None:
-        plan = plan_derivation(config.run, store.url, wanted.spec, source)
-        if models_needed(plan, source):
+        derivation = plan_derivation(config.run, store.url, plan.spec, source)
+        if models_needed(derivation, source):
             image = require(config, site)
-            wanted = replace(wanted, spec=replace(wanted.spec, image_digest=image))
+            plan = replace(plan, spec=replace(plan.spec, image_digest=image))
     prepare(pilot, config.run, site, store)
     if source is None:
-        run = create_run(config, store, wanted)
+        run = create_run(config, store, plan)
     else:
-        run = start_derived(config, store, wanted, source)
+        run = start_derived(config, store, plan, source)
     _take_over(run, config, site)
     return finished(run, config, site) if begun is None else continue_at(site, run, config)
 
 
 def _take_over(run: Run, config: RunConfig, site: Site) -> None:
-    """Take over what is missing of a derived run; nothing to do for any other."""
+    """Copy the shards that a derived run lacks and may copy; nothing to do for other runs."""
     origin = origin_of(run)
     if origin is None or standing(run).finished:
         return
     with site.listener.taking_over(run.name, origin.run, run.spec.plan.shards) as show:
-        found = asyncio.run(take_over(run, makers(run, config)["cpu"], show))
-    if found is None:
+        inherited = asyncio.run(take_over(run, makers(run, config)["cpu"], show))
+    if inherited is None:
         gone = f"run {origin.run} is gone: what run {run.name} has not taken over is made anew"
         site.listener.say(gone)
     else:
-        site.listener.say(summary(run, found))
+        site.listener.say(summary(run, inherited))
 
 
-def summary(run: Run, found: Inherited) -> str:
-    """What was taken over, made here and left, and the settings that differ."""
+def summary(run: Run, inherited: Inherited) -> str:
+    """Lines for the user: stages copied, made here and left, and the settings that differ."""
     whole = run.spec.plan.shards
 
     def listed(stages: dict[str, int]) -> str:
@@ -173,8 +172,9 @@ def summary(run: Run, found: Inherited) -> str:
         if len(shards) < whole
     }
     lines = [
-        f"run {run.name} from run {found.source}: taken over {listed(dict(found.adopted))}; "
-        f"made here {listed(dict(found.made))}; left to the models {listed(left)}"
+        f"run {run.name} from run {inherited.source}: "
+        f"taken over {listed(dict(inherited.adopted))}; "
+        f"made here {listed(dict(inherited.made))}; left to the models {listed(left)}"
     ]
-    lines += [f"  differs: {difference}" for difference in found.differing]
+    lines += [f"  differs: {difference}" for difference in inherited.differing]
     return "\n".join(lines)

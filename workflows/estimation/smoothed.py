@@ -77,9 +77,9 @@ def smooth(
 
 
 def unexplained(path: Path, rollouts: Sequence[StateRollouts], chain: Chain) -> int | None:
-    """The first state that lacks rollouts without a reason, or None.
+    """The first state whose lack of rollouts is unexplained, or None.
 
-    Reasons: the state before it has MC = 0 (`exact_zero_stop`), or is certainly dead.
+    Explanations: the state before it has MC = 0 (`exact_zero_stop`), or is certainly dead.
     """
     counts = counted(rollouts)
     states = len(path.steps)

@@ -1,15 +1,15 @@
-"""Best-of-N: which of several solutions to a problem is chosen, and how often that one is right.
+"""Best-of-N: choose one of several solutions to a problem, and count how often it is right.
 
     argmax           the solution with the highest score
     weighted vote    the answer with the highest sum of scores
-    majority         the commonest answer, no verifier asked
-    pass@N           whether any is right: what no choice can beat
+    majority         the commonest answer, without a verifier
+    pass@N           whether any solution is right: the upper bound of every choice
 
-A score is an aggregation of a solution's step rewards (min, last, mean, product). Curves over N
-cut the candidates of a problem into disjoint chunks of N in their order and average over chunks,
-as compute-optimal-tts does (its empty value is -1: a solution without rewards is chosen last).
+A score aggregates a solution's step rewards (min, last, mean, product). For a smaller N the
+candidates of a problem are cut, in order, into disjoint chunks of N. Accuracies are averaged over
+the chunks, as compute-optimal-tts does. Its empty value is -1: a solution without rewards is last.
 
-Invariant: pure; ties go to the first in order, always.
+Invariant: all functions are pure; ties go to the first in order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workflows.settings import AnswerSettings
 from workflows.votes.rewards import AGGREGATES, Aggregate, averaged, solution_score
 
 UNSCORED = -1.0
-"""Score of a solution whose rewards could not be had."""
+"""Score of a solution without rewards."""
 
 RULES = ("argmax", "vote")
 
@@ -69,10 +69,9 @@ def argmax(candidates: Sequence[Candidate], scores: Sequence[float]) -> Candidat
 def vote(candidates: Sequence[Candidate], weights: Sequence[float]) -> Candidate:
     """The first candidate with the answer of the greatest total weight.
 
-    Answers are the same where text or digits say so; whoever votes over answers that only algebra
-    can compare gives equal ones one spelling first (`workflows.answers.grading.alike`). A candidate
-    without an answer does not vote, and a negative weight counts as 0. Without any answer: the
-    first candidate.
+    Answers are compared as text and digits. Where only algebra can compare them, give equal answers
+    one spelling first (`workflows.answers.grading.alike`). A candidate without an answer has no
+    vote. A negative weight counts as 0. Without any answer the first candidate is returned.
     """
     groups: list[tuple[Candidate, float]] = []
     for candidate, weight in zip(candidates, weights, strict=True):
@@ -88,7 +87,7 @@ def vote(candidates: Sequence[Candidate], weights: Sequence[float]) -> Candidate
             groups[same] = (groups[same][0], groups[same][1] + max(0.0, weight))
     if not groups:
         return candidates[0]
-    return max(enumerate(groups), key=lambda found: (found[1][1], -found[0]))[1][0]
+    return max(enumerate(groups), key=lambda entry: (entry[1][1], -entry[0]))[1][0]
 
 
 def majority(candidates: Sequence[Candidate]) -> Candidate:
@@ -101,7 +100,7 @@ def _same(left: str | None, right: str) -> bool:
 
 
 def best_of(problems: Sequence[Sequence[Candidate]], n: int) -> BestOfN:
-    """Accuracies at N over the disjoint chunks of N candidates of every problem.
+    """Compute the accuracies at N over the disjoint chunks of N candidates of every problem.
 
     Raises InputError where a problem has fewer than N candidates.
     """
@@ -128,8 +127,8 @@ def best_of(problems: Sequence[Sequence[Candidate]], n: int) -> BestOfN:
     return BestOfN(
         n=n,
         problems=len(problems),
-        pass_at_1=fmean(fmean(one.correct for one in each) for each in problems),
-        pass_at_n=accuracy(lambda chunk: any(one.correct for one in chunk)),
+        pass_at_1=fmean(fmean(candidate.correct for candidate in each) for each in problems),
+        pass_at_n=accuracy(lambda chunk: any(candidate.correct for candidate in chunk)),
         majority=accuracy(lambda chunk: majority(chunk).correct),
         chosen=chosen,
     )
@@ -142,22 +141,23 @@ def _chunks(candidates: Sequence[Candidate], n: int) -> list[Sequence[Candidate]
 def candidates_of(
     responses: Sequence[Response], histories: Mapping[str, Histories]
 ) -> dict[str, list[Candidate]]:
-    """problem_id -> its candidates in order, rewards averaged over their histories.
+    """problem_id -> its candidates in order, with the rewards averaged over their histories.
 
-    Raises InputError where it is not known whether an answer is right.
+    Raises InputError for a response without `correct`.
     """
-    found: dict[str, list[Candidate]] = {}
+    candidates: dict[str, list[Candidate]] = {}
     for response in responses:
         if response.correct is None:
             raise InputError(
                 f"response {response.response_id!r} does not say whether its answer is right: "
                 "best-of-N needs `correct` in every row"
             )
-        seen = [one for one in histories.get(response.response_id, ()) if one is not None]
-        found.setdefault(response.problem_id, []).append(
+        rows = histories.get(response.response_id, ())
+        seen = [rewards for rewards in rows if rewards is not None]
+        candidates.setdefault(response.problem_id, []).append(
             Candidate(response.answer, response.correct, averaged(seen) if seen else None)
         )
-    return found
+    return candidates
 
 
 def sizes(n: int) -> list[int]:

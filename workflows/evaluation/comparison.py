@@ -1,10 +1,10 @@
-"""Runs side by side: what their labels cost, where they differ, and what they are worth.
+"""Compares runs: what their labels cost, where they differ, and how many of them are true.
 
-A run is compared with the first one on the paths that both have, and, where a truth is given, with
-the truth. Two paths are the same where problem, index and steps are.
+Each run is compared with the first run on the paths that both have, and with the true labels if
+they are given. Two paths are the same if problem, index and steps are.
 
-Invariant: everything is read from commits and rows; a run that is not finished is compared as far
-as it is, and nothing is written.
+Invariant: all is read from commits and rows, and nothing is written. Of an unfinished run the
+committed shards are compared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ First = int | None
 
 @dataclass(frozen=True, slots=True)
 class LabelledRun:
-    """What a run says of its paths, and what that took."""
+    """The labels of a run's paths, and what they cost."""
 
     name: str
     solutions: int
@@ -43,13 +43,13 @@ class LabelledRun:
     labels: Mapping[str, tuple[bool, ...]]
     """Path and digest of its steps -> labels."""
     kept: frozenset[str] | None
-    """Those that consensus kept; None where the run has none."""
+    """Keys of the paths that consensus kept; None where the run has no consensus."""
     drops: Mapping[str, int]
     """`stage: reason` -> items."""
     path_ids: Mapping[str, str]
     """The same keys -> path_id."""
     pilot_rollouts: int = 0
-    """That the run's pilot spent before it: not among `rollouts`."""
+    """Rollouts of the run's pilot; not part of `rollouts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Compared:
     tokens: int
     kept_share: float | None
     common: int
-    """Paths that the first run has labelled too."""
+    """Paths that both this run and the first have labelled."""
     differs: float | None
-    """Share of their labels that are not the first run's."""
+    """Share of their labels that differ from the first run's."""
     first_error_differs: float | None
     precision: float | None
     recall: float | None
@@ -82,12 +82,12 @@ class Compared:
 
 
 def read_labels(run: Run) -> LabelledRun:
-    """What a run has committed; holds labels and the names of paths, of texts their digests."""
+    """Read the labels that a run has committed, and its costs; keeps digests instead of texts."""
     stages = run.spec.stages
     judged = AGREEMENTS.stage in stages
     paths = _selected(run)
     labelled = LABELS if LABELS.stage in stages else AGREEMENTS
-    said = _keyed(run, labelled.stage, paths, "labels")
+    rows = _keyed(run, labelled.stage, paths, "labels")
     kept = _keyed(run, AGREEMENTS.stage, paths, "kept").filter("kept")["key"]
     totals = {stage: run.totals(stage) for stage in stages}
     drops = Counter(
@@ -101,16 +101,16 @@ def read_labels(run: Run) -> LabelledRun:
         rollouts=sum(counts.get("rollouts", 0) for counts in rolled),
         rollout_tokens=sum(counts.get("tokens", 0) for counts in rolled),
         tokens=sum(sums.counts.get("tokens", 0) for sums in totals.values()),
-        labels=dict(zip(said["key"], map(tuple, said["labels"].to_list()), strict=True)),
+        labels=dict(zip(rows["key"], map(tuple, rows["labels"].to_list()), strict=True)),
         kept=frozenset(kept) if judged else None,
         drops=dict(sorted(drops.items())),
-        path_ids=dict(zip(said["key"], said["path_id"], strict=True)),
+        path_ids=dict(zip(rows["key"], rows["path_id"], strict=True)),
         pilot_rollouts=0 if pilot is None else pilot.rollouts,
     )
 
 
 def _selected(run: Run) -> pl.DataFrame:
-    """The selected paths, each with the key that it has in any run with the same steps."""
+    """The selected paths (path_id, key); the key is the same in every run with the same steps."""
     if PATHS.stage not in run.spec.stages:
         return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String})
     digest = pl.col("steps").list.join("\x1f").hash()
@@ -119,7 +119,7 @@ def _selected(run: Run) -> pl.DataFrame:
 
 
 def _keyed(run: Run, stage: str, paths: pl.DataFrame, column: str) -> pl.DataFrame:
-    """A column of a stage by the keys of its paths; a tree's paths have none but their names."""
+    """A column of a stage by the keys of its paths; the key of a tree's path is its path_id."""
     if stage not in run.spec.stages:
         return pl.DataFrame(schema={"path_id": pl.String, "key": pl.String, column: pl.Boolean})
     rows = scan(run, stage).select("path_id", column).collect()
@@ -130,9 +130,9 @@ def _keyed(run: Run, stage: str, paths: pl.DataFrame, column: str) -> pl.DataFra
 def compare(
     runs: Sequence[LabelledRun], truth: Mapping[tuple[str, str], First] | None = None
 ) -> list[Compared]:
-    """One line per run; `truth` maps (run, path_id) to the first error.
+    """Make one line per run; `truth` maps (run, path_id) to the first error.
 
-    What is known of a path of one run is known of the same path of another.
+    A truth that is given for a path of one run counts for the same path of another run.
     """
     known: dict[str, First] = {}
     for run in runs if truth else ():
@@ -196,9 +196,9 @@ def people_say(run: Run) -> dict[tuple[str, str], First]:
 
 
 def read_truth(file: File) -> dict[tuple[str, str], First]:
-    """(run, path_id) -> first error from JSON lines or Parquet; -1 or null: none; run "": any run.
+    """Read (run, path_id) -> first error from JSON lines or Parquet.
 
-    Raises InputError naming the line or column that is wrong.
+    -1 or null means no error; run "" means any run. Raises InputError that names the wrong row.
     """
     try:
         rows = pq.read_table(file).to_pylist() if file.suffix == ".parquet" else _lines(file)

@@ -1,13 +1,13 @@
-"""What a verifier is worth on a benchmark: a long table of measures, one figure per row.
+"""Measures of a verifier on a benchmark: a long table, one figure per row.
 
-    processbench   f1, error_accuracy, correct_accuracy by subset and number of histories; the
-                   average over subsets has the subset "", and f1_spread says how far it would
-                   move on another benchmark of this size
+    processbench   f1, error_accuracy, correct_accuracy by subset and number of histories.
+                   Subset "" is the average over subsets; f1_spread is the average's standard
+                   deviation over benchmarks of this size.
     bon            pass_at_1, pass_at_n, majority (no verifier), and argmax_X, vote_X for every
-                   aggregation X, by number of solutions; what early stopping would have saved
+                   aggregation X, by number of solutions. Also what early stopping would save
 
-Invariant: pure; every figure follows from labelled responses and the rewards that a score run
-stored, and says on how many solutions (or problems) and at which threshold it was taken.
+Invariant: all functions are pure. Every figure is computed from labelled responses and stored
+rewards. Its row has the number of solutions (or problems) and the threshold.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from workflows.votes.rewards import Aggregate, averaged, solution_score
 Suite = Literal["processbench", "bon"]
 
 AFTER_STEPS, KEEP = 2, 0.5
-"""Early rejection as it is replayed: after so many steps, so many of the candidates go on."""
+"""The replayed early rejection: the steps before it, and the share of candidates that go on."""
 HIGH, SURE = 0.9, 8.0
-"""Reliability-based stopping as it is replayed: the leader's mean and concentration."""
+"""The replayed reliability-based stopping: the leader's least mean and concentration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Measure:
 
     verifier: str
     subset: str
-    """"": over all of them."""
+    """"": over all subsets."""
     measure: str
     k: int
     """Histories whose rewards are averaged, or solutions to choose from."""
@@ -45,7 +45,7 @@ class Measure:
     solutions: int
     """Solutions, or problems, behind it."""
     threshold: float | None
-    """Below it a step is wrong; None where none is used."""
+    """A step with a reward below it is wrong; None where the measure uses none."""
 
 
 def check_suite(responses: Sequence[Response], suite: Suite, n: int) -> None:
@@ -64,7 +64,7 @@ def check_suite(responses: Sequence[Response], suite: Suite, n: int) -> None:
         )
         return
     problems = best_of_n.candidates_of(responses, {})
-    short = next((name for name, found in problems.items() if len(found) < n), None)
+    short = next((name for name, candidates in problems.items() if len(candidates) < n), None)
     if short is not None:
         raise InputError(
             f"problem {short!r} has {len(problems[short])} responses, and best of {n} needs {n}: "
@@ -73,14 +73,14 @@ def check_suite(responses: Sequence[Response], suite: Suite, n: int) -> None:
 
 
 def histories_of(scores: Iterable[Score], n: int) -> dict[str, Histories]:
-    """response_id -> the rewards of its n histories, None where one came to nothing."""
-    found: dict[str, Histories] = {}
+    """response_id -> the rewards of its n histories; None for a history without rewards."""
+    by_response: dict[str, Histories] = {}
     for score in scores:
         rows: list[Sequence[float] | None] = [None] * n
         for history in score.histories:
             rows[history.history] = history.rewards
-        found[score.response_id] = rows
-    return found
+        by_response[score.response_id] = rows
+    return by_response
 
 
 def processbench_measures(
@@ -90,13 +90,13 @@ def processbench_measures(
     n: int,
     threshold: float,
 ) -> list[Measure]:
-    """F1 and its parts per subset and on average, for 1, 2, 4, ... n histories."""
-    found: list[Measure] = []
+    """Compute F1 and its parts per subset and on average, for 1, 2, 4, ... n histories."""
+    measures: list[Measure] = []
     for k in best_of_n.sizes(n):
         score = processbench.maj_at(responses, histories, k, n, threshold)
         for subset in score.subsets:
             size = subset.erroneous + subset.correct
-            found += [
+            measures += [
                 Measure(verifier, subset.subset, name, k, value, size, threshold)
                 for name, value in (
                     ("f1", subset.f1),
@@ -105,14 +105,15 @@ def processbench_measures(
                 )
             ]
         spread = processbench.f1_spread(responses, histories, k, n, threshold)
-        found += [
+        measures += [
             Measure(verifier, "", name, k, value, len(responses), threshold)
             for name, value in (("f1", score.f1), ("f1_spread", spread))
         ]
     odd, seen = processbench.right_answer_wrong_process(responses, histories, n, threshold)
     if seen is not None:
-        found.append(Measure(verifier, "", "right_answer_wrong_process", n, seen, odd, threshold))
-    return found + _at_last(verifier, histories, n)
+        name = "right_answer_wrong_process"
+        measures.append(Measure(verifier, "", name, n, seen, odd, threshold))
+    return measures + _at_last(verifier, histories, n)
 
 
 def bon_measures(
@@ -122,9 +123,9 @@ def bon_measures(
     n: int,
     per_response: int,
 ) -> list[Measure]:
-    """Accuracies of every choice among 1, 2, 4, ... n solutions, and what stopping early saves."""
+    """Compute the accuracy of every choice among 1, 2, ... n solutions, and early stopping's."""
     problems = list(best_of_n.candidates_of(responses, histories).values())
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for k in best_of_n.sizes(n):
         best = best_of_n.best_of([candidates[:n] for candidates in problems], k)
         for name, value in (
@@ -133,9 +134,9 @@ def bon_measures(
             ("majority", best.majority),
             *((f"{rule}_{aggregate}", v) for (aggregate, rule), v in best.chosen.items()),
         ):
-            found.append(Measure(verifier, "", name, k, value, len(problems), None))
-    found += _stopped(verifier, responses, histories, n, per_response)
-    return found + _at_last(verifier, histories, per_response)
+            measures.append(Measure(verifier, "", name, k, value, len(problems), None))
+    measures += _stopped(verifier, responses, histories, n, per_response)
+    return measures + _at_last(verifier, histories, per_response)
 
 
 def _stopped(
@@ -145,7 +146,7 @@ def _stopped(
     n: int,
     per_response: int,
 ) -> list[Measure]:
-    """Early rejection, and with several histories reliability-based stopping, replayed."""
+    """Replay early rejection and, with several histories, reliability-based stopping."""
     early: list[tuple[bool, float]] = []
     sure: list[tuple[bool, float]] = []
     grouped: dict[str, list[Response]] = {}
@@ -153,8 +154,8 @@ def _stopped(
         grouped.setdefault(response.problem_id, []).append(response)
     for group in grouped.values():
         rows = [
-            [rewards for rewards in histories.get(one.response_id, ()) if rewards is not None]
-            for one in group[:n]
+            [rewards for rewards in histories.get(row.response_id, ()) if rewards is not None]
+            for row in group[:n]
         ]
         if not all(rows):
             continue  # a solution that could not be verified: the replay would not be the rule's
@@ -166,20 +167,20 @@ def _stopped(
             stop = stopping.reliable_choice(scores, HIGH, SURE)
             share = stop.verifications / stop.all_verifications
             sure.append((bool(group[stop.chosen].correct), share))
-    found: list[Measure] = []
-    for name, cost, made in (
+    measures: list[Measure] = []
+    for name, cost, replays in (
         ("early_rejection", "early_rejection_steps", early),
         ("reliable_stopping", "reliable_stopping_verifications", sure),
     ):
-        if made:
-            right, share = fmean(one for one, _ in made), fmean(one for _, one in made)
-            found.append(Measure(verifier, "", name, n, right, len(made), None))
-            found.append(Measure(verifier, "", cost, n, share, len(made), None))
-    return found
+        if replays:
+            right, share = map(fmean, zip(*replays, strict=True))
+            measures.append(Measure(verifier, "", name, n, right, len(replays), None))
+            measures.append(Measure(verifier, "", cost, n, share, len(replays), None))
+    return measures
 
 
 def _at_last(verifier: str, histories: Mapping[str, Histories], n: int) -> list[Measure]:
-    present = [[one for one in rows if one is not None] for rows in histories.values()]
+    present = [[rewards for rewards in rows if rewards is not None] for rows in histories.values()]
     share = probes.min_at_last([averaged(rows) for rows in present if rows])
     if share is None:
         return []
@@ -188,15 +189,15 @@ def _at_last(verifier: str, histories: Mapping[str, Histories], n: int) -> list[
 
 def probe_responses(responses: Sequence[Response], probe: str) -> list[Response]:
     """The responses that a probe asks about. Raises InputError where it finds none."""
-    made = {
+    rewrite = {
         probes.REVERSED: lambda row: probes.reversed_steps(row),
         probes.RESTYLED: lambda row: probes.restyled(row),
         probes.CORRUPTED: lambda row: probes.corrupted(row),
     }[probe]
-    found = [row for row in map(made, responses) if row is not None]
-    if not found:
+    rewritten = [row for row in map(rewrite, responses) if row is not None]
+    if not rewritten:
         raise InputError(f"--probe {probe}: no response that it could be made from")
-    return found
+    return rewritten
 
 
 def probe_measures(
@@ -210,7 +211,7 @@ def probe_measures(
     threshold: float,
     aggregate: Aggregate = "min",
 ) -> list[Measure]:
-    """What a probe found; `asked` are its responses, `answered` their rewards."""
+    """The measures of a probe; `asked`: its responses, `answered`: their rewards."""
     before, after = _means(plain), _means(answered)
 
     def measure(name: str, value: float) -> Measure:
@@ -237,5 +238,5 @@ def probe_measures(
 
 
 def _means(histories: Mapping[str, Histories]) -> dict[str, list[float]]:
-    present = {name: [one for one in rows if one is not None] for name, rows in histories.items()}
+    present = {name: [row for row in rows if row is not None] for name, rows in histories.items()}
     return {name: averaged(rows) for name, rows in present.items() if rows}

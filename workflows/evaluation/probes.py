@@ -1,11 +1,11 @@
-"""Questions to a verifier beside ProcessBench: other directions, and rewrites of the solutions.
+"""Probes of a verifier beside ProcessBench: rewritten solutions, whose rewards are compared.
 
-Each probe is a pure function: from responses to the responses that are asked about, or from
-rewards to a figure. The asking itself is the same score run as any other.
+Each function is pure: it rewrites a response, or computes a figure from rewards. An ordinary score
+run verifies the rewritten responses.
 
-    reversed_steps, bidirectional   BiPRM: steps read right to left, and the mean of both readings
-    min_at_last                     share of solutions whose worst step is their last one
-    restyled, style_delta           words change, the mathematics does not: scores should not move
+    reversed_steps, bidirectional   BiPRM: steps read right to left; the mean of both readings
+    min_at_last                     share of solutions whose worst step is the last
+    restyled, style_delta           other words, same mathematics: scores should stay
     corrupted, corruption_caught    one number of one step changes: its score should fall
 
 Invariant: a rewrite keeps the number of steps, and its response_id says which probe made it.
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d{1,6}(?![\w.]*\d)")
 
 
 def reversed_steps(response: Response) -> Response:
-    """The same solution, last step first (BiPRM's right-to-left reading)."""
+    """Reverse the steps of a solution (BiPRM's right-to-left reading)."""
     first = None if response.label is None or response.label < 0 else response.label
     return replace(
         response,
@@ -58,7 +58,7 @@ def min_at_last(rewards: Sequence[Sequence[float]]) -> float | None:
 
 
 def restyled(response: Response, seed: int = 0) -> Response:
-    """The same claims in other words: every step is opened by a phrase that asserts nothing."""
+    """Put a phrase that asserts nothing before every step."""
     rng = random.Random(f"{seed}/{response.response_id}")
     return replace(
         response,
@@ -78,11 +78,10 @@ def style_delta(plain: Mapping[str, float], styled: Mapping[str, float]) -> floa
 
 
 def corrupted(response: Response, seed: int = 0) -> Response | None:
-    """A right solution with one number of one step changed; its label is that step.
+    """Change one number of one step of a right solution; the label becomes that step.
 
-    The step is drawn among those that hold a number, the number is the step's last one (a result,
-    most often) and is raised by 1 to 9. None for a solution that is not known to be right, or has
-    no number.
+    The step is drawn among those with a number. Its last number (mostly a result) is raised by 1
+    to 9. None for a solution that is not labelled right, or has no number.
     """
     if response.label != -1:
         return None
@@ -126,7 +125,7 @@ def corruption_caught(
 
 
 def plain_rewards(rewards: Mapping[str, Sequence[float]], probe: str) -> dict[str, Sequence[float]]:
-    """Rewards of the responses that a probe made, by the ids of those it made them from."""
+    """The rewards of a probe's responses, by the ids of the responses that it rewrote."""
     suffix = f"#{probe}"
     return {
         name.removesuffix(suffix): each for name, each in rewards.items() if name.endswith(suffix)
@@ -136,5 +135,5 @@ def plain_rewards(rewards: Mapping[str, Sequence[float]], probe: str) -> dict[st
 def plain_scores(
     rewards: Mapping[str, Sequence[float]], probe: str, score: Callable[[Sequence[float]], float]
 ) -> dict[str, float]:
-    """The same as one score each."""
+    """The same with each response's rewards made one score."""
     return {name: score(each) for name, each in plain_rewards(rewards, probe).items()}

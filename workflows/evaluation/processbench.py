@@ -1,15 +1,14 @@
-"""ProcessBench's measure: does a verifier find the first wrong step, and leave right ones alone?
+"""ProcessBench's measure: does a verifier find the first wrong step, and pass right solutions?
 
-Per subset, F1 is the harmonic mean of two accuracies: the share of erroneous solutions (label >= 0)
-whose first wrong step is named exactly, and the share of right ones (label -1) called right; the
-average is the unweighted mean over subsets (Zheng et al., arXiv 2412.06559; GenPRM's Avg column).
-Labels and predictions are 0-based; a prediction that can't be had (None) is wrong.
+Per subset, F1 is the harmonic mean of two accuracies. One is the share of erroneous solutions
+(label >= 0) whose first wrong step is predicted exactly. The other is the share of right solutions
+(label -1) predicted right. The average is the unweighted mean over subsets (Zheng et al., arXiv
+2412.06559; GenPRM's Avg column). Labels and predictions are 0-based; no prediction (None) is wrong.
 
-Pass@1 is the mean over histories of the F1 of one history; Maj@k averages the rewards of k
-histories per step first (GenPRM, equations 5 and 6) and is itself averaged over disjoint groups
-of k, so that no history is counted twice.
+Pass@1 is the mean over histories of the F1 of one history. Maj@k first averages the rewards of k
+histories per step (GenPRM, equations 5 and 6). It is itself averaged over disjoint groups of k.
 
-Invariant: pure; a subset that lacks one of the two classes has no F1 and is refused.
+Invariant: all functions are pure. A subset without solutions of both classes is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Histories = Sequence[Sequence[float] | None]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The truth about one solution, and what a verifier says."""
+    """The label of one solution, and the step that a verifier predicts."""
 
     subset: str
     label: int
@@ -41,7 +40,7 @@ class Judgement:
 
     @property
     def hit(self) -> bool:
-        """Whether exactly the first wrong step was named, or none where none is."""
+        """Whether the prediction is exactly the label."""
         return self.predicted == self.label
 
 
@@ -60,7 +59,7 @@ class SubsetScore:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Every subset, in the order in which they first appear, and the mean of their F1."""
+    """The scores of the subsets, in order of appearance, and the mean of their F1."""
 
     subsets: tuple[SubsetScore, ...]
     f1: float
@@ -98,13 +97,13 @@ def _subset_score(name: str, group: Sequence[Judgement]) -> SubsetScore:
 
 
 def predict(histories: Histories, threshold: float = THRESHOLD) -> int | None:
-    """First step whose mean reward is below the threshold, -1: none; None: no history at all."""
+    """First step whose mean reward is below the threshold; -1: none; None: no history."""
     present = [rewards for rewards in histories if rewards is not None]
     return first_error_index(averaged(present), threshold) if present else None
 
 
 def majority_index(predicted: Sequence[int | None]) -> int | None:
-    """The commonest index of several critics, the first of equals; None: nobody gave one.
+    """The commonest index of several critics, the first of equals; None: no critic gave one.
 
     ProcessBench's own vote for language-model critics.
     """
@@ -118,15 +117,15 @@ def judgements(
     picked: Sequence[int],
     threshold: float = THRESHOLD,
 ) -> list[Judgement]:
-    """What the mean over the `picked` histories says of every labelled response."""
-    found = []
+    """The prediction for every labelled response, by the mean over the `picked` histories."""
+    judged = []
     for response in responses:
         if response.label is None:
             continue
         seen = histories.get(response.response_id, ())
         chosen = [seen[index] for index in picked if index < len(seen)]
-        found.append(Judgement(response.subset, response.label, predict(chosen, threshold)))
-    return found
+        judged.append(Judgement(response.subset, response.label, predict(chosen, threshold)))
+    return judged
 
 
 def maj_at(
@@ -146,7 +145,7 @@ def maj_at(
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Accuracies and F1 averaged over scores of the same solutions."""
+    """Average accuracies and F1 over several scores of the same solutions."""
     subsets = tuple(
         SubsetScore(
             parts[0].subset,
@@ -169,10 +168,10 @@ def f1_spread(
     threshold: float = THRESHOLD,
     draws: int = 200,
 ) -> float:
-    """Standard deviation of the average F1 of Maj@k over other benchmarks of the same kind.
+    """Standard deviation of the average F1 of Maj@k over benchmarks of the same kind: a bootstrap.
 
-    A bootstrap: solutions are drawn again with replacement within their subset and class, each
-    with the share of its groups of k histories that hit. Seeded: the same rows give the same.
+    Solutions are drawn with replacement within their subset and class. Each counts with the share
+    of its groups of k histories that hit. The seed is fixed: the same rows give the same figure.
     """
     groups = [range(start, start + k) for start in range(0, n - k + 1, k)]
     parts = [judgements(responses, histories, group, threshold) for group in groups]
@@ -181,12 +180,12 @@ def f1_spread(
         key = each[0].subset, each[0].label >= 0
         rates.setdefault(key, []).append(fmean(judged.hit for judged in each))
     rng = random.Random(0)
-    found = []
+    averages = []
     for _ in range(draws):
         drawn = {key: fmean(rng.choices(each, k=len(each))) for key, each in rates.items()}
         subsets = dict.fromkeys(subset for subset, _ in drawn)
-        found.append(fmean(harmonic_mean(drawn[s, True], drawn[s, False]) for s in subsets))
-    return stdev(found)
+        averages.append(fmean(harmonic_mean(drawn[s, True], drawn[s, False]) for s in subsets))
+    return stdev(averages)
 
 
 def chosen_threshold(
@@ -196,10 +195,10 @@ def chosen_threshold(
     n: int,
     grid: Sequence[float] = GRID,
 ) -> float:
-    """The threshold with the best F1 on one subset, for reuse on the others; ties: nearest 0.5.
+    """The threshold with the best F1 on one subset, to use on the others; ties: nearest 0.5.
 
-    The protocol of ProcessBench's discriminative models, which choose on GSM8K; the grid is
-    SCAN's. Raises InputError where the subset is not there.
+    ProcessBench chooses it so, on GSM8K, for its discriminative models. The grid is SCAN's. Raises
+    InputError where there is no such subset.
     """
     part = [response for response in responses if response.subset == subset]
     if not part:
@@ -221,13 +220,16 @@ def right_answer_wrong_process(
 ) -> tuple[int, float | None]:
     """(solutions, accuracy) on right answers reached by a wrong step; None where there are none.
 
-    Lessons of Developing PRMs (arXiv 2501.07301), Table 5: the share whose error is seen at all.
+    Accuracy is the share for which any error is predicted (Lessons of Developing PRMs, arXiv
+    2501.07301, Table 5).
     """
     odd = [
         response
         for response in responses
         if response.correct and response.label is not None and response.label >= 0
     ]
-    found = judgements(odd, histories, range(n), threshold)
-    seen = [judged.predicted is not None and judged.predicted >= 0 for judged in found]
+    seen = [
+        judged.predicted is not None and judged.predicted >= 0
+        for judged in judgements(odd, histories, range(n), threshold)
+    ]
     return len(odd), fmean(seen) if seen else None

@@ -1,12 +1,12 @@
-"""Evaluating verifiers: what each is worth on a benchmark, with its baselines beside it.
+"""Evaluates verifiers and baselines on a benchmark.
 
-Every verifier is asked as `score` does: one score run each, named after what its rewards depend on,
-so that the same call after a crash goes on and a repeated one asks nobody.
+Each verifier has a score run, named after all that its rewards depend on. The same call after a
+crash continues that run. The same call after its end opens no model.
 
     FOLDER/measures.parquet, measures.json    every figure (`workflows.evaluation.measures.Measure`)
 
-Invariant: every input and model is looked at before the first one is asked; figures come from
-committed rows alone.
+Invariant: every input and model is checked before the first one works. Figures come from committed
+rows alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _BASELINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A model and the mode in which it is asked."""
+    """A model and the mode in which it verifies."""
 
     name: str
     model: str
@@ -62,7 +62,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is evaluated, on what, and how."""
+    """Which verifiers are evaluated, on which file, and how."""
 
     file: Path
     suite: Suite
@@ -73,7 +73,7 @@ class Evaluation:
     """Histories per solution in best-of-N."""
     threshold: float = THRESHOLD
     threshold_from: str | None = None
-    """Choose the threshold on this subset instead."""
+    """The subset to choose the threshold on, instead of `threshold`."""
     probes: tuple[str, ...] = ()
     settings: Path | None = None
     """File of settings, as `score --config` takes."""
@@ -89,14 +89,17 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Every figure, and which run holds the rewards of which verifier."""
+    """Every figure, and verifier -> the run with its rewards."""
 
     measures: tuple[Measure, ...]
     runs: dict[str, str]
 
 
 def baseline(text: str) -> Verifier:
-    """`NAME=FOLDER[:mode]`, mode `direct` where none is named. Raises ConfigurationError."""
+    """Parse `NAME=MODEL[:mode]`; the mode is `direct` where none is given.
+
+    Raises ConfigurationError.
+    """
     match = _BASELINE.fullmatch(text)
     if match is None or match["name"] == MAIN:
         raise ConfigurationError(
@@ -107,15 +110,15 @@ def baseline(text: str) -> Verifier:
 
 
 def checked_mode(mode: str) -> Mode:
-    """The mode itself. Raises ConfigurationError for another word."""
-    found = next((known for known in MODES if known == mode), None)
-    if found is None:
+    """Return the mode. Raises ConfigurationError for an unknown one."""
+    checked = next((known for known in MODES if known == mode), None)
+    if checked is None:
         raise ConfigurationError(f"--mode {mode!r}: choose one of {', '.join(MODES)}")
-    return found
+    return checked
 
 
 def checked_probes(probes: Sequence[str]) -> tuple[str, ...]:
-    """The probes, each once. Raises ConfigurationError for another word."""
+    """Return the probes, each once. Raises ConfigurationError for an unknown one."""
     for probe in probes:
         if probe not in PROBES:
             raise ConfigurationError(f"--probe {probe!r}: choose one of {', '.join(PROBES)}")
@@ -126,9 +129,9 @@ def checked_probes(probes: Sequence[str]) -> tuple[str, ...]:
 def evaluate(
     wanted: Evaluation, address: str | None = None, listener: Listener = SILENT
 ) -> Evaluated:
-    """Ask every verifier, or find that it was asked, and measure.
+    """Make or finish the score run of every verifier, and measure.
 
-    Raises UserError before any work, InfrastructureError.
+    Raises UserError before any work, and InfrastructureError.
     """
     responses = read_responses(wanted.file, wanted.limit)
     measuring.check_suite(responses, wanted.suite, wanted.n)
@@ -144,8 +147,8 @@ def evaluate(
     with Site(next(iter(configs.values())).cluster, address, listener) as site:
         for config in configs.values():
             require(config, site)
-        for name, found in configs.items():
-            config = _named(pinned(found), responses, wanted.file.stem)
+        for name, unpinned in configs.items():
+            config = _named(pinned(unpinned), responses, wanted.file.stem)
             listener.say(
                 f"{name}: {config.verify.mode}, {config.verify.histories} histories of "
                 f"{len(responses)} responses (run {config.run})"
@@ -159,28 +162,28 @@ evaluate_async = awaitable(evaluate)
 
 
 def _measured(
-    wanted: Evaluation,
+    evaluation: Evaluation,
     name: str,
     config: ScoreConfig,
     responses: Sequence[Response],
     site: Site,
 ) -> list[Measure]:
-    n = wanted.per_response
+    n, subset = evaluation.per_response, evaluation.threshold_from
     histories = _asked(config, responses, site)
-    if wanted.suite == "bon":
+    if evaluation.suite == "bon":
         counted = alike_now(responses, AnswerSettings())
-        return measuring.bon_measures(name, counted, histories, wanted.n, n)
-    threshold = wanted.threshold
-    if wanted.threshold_from is not None:
-        threshold = processbench.chosen_threshold(responses, histories, wanted.threshold_from, n)
-    found = measuring.processbench_measures(name, responses, histories, n, threshold)
-    for probe in wanted.probes:
+        return measuring.bon_measures(name, counted, histories, evaluation.n, n)
+    threshold = evaluation.threshold
+    if subset is not None:
+        threshold = processbench.chosen_threshold(responses, histories, subset, n)
+    measures = measuring.processbench_measures(name, responses, histories, n, threshold)
+    for probe in evaluation.probes:
         probed = measuring.probe_responses(responses, probe)
-        answered = _asked(_named(config, probed, f"{wanted.file.stem}-{probe}"), probed, site)
-        found += measuring.probe_measures(
+        answered = _asked(_named(config, probed, f"{evaluation.file.stem}-{probe}"), probed, site)
+        measures += measuring.probe_measures(
             name, probe, responses, probed, histories, answered, n, threshold
         )
-    return found
+    return measures
 
 
 def _asked(config: ScoreConfig, responses: Sequence[Response], site: Site) -> dict[str, Histories]:
@@ -199,14 +202,14 @@ def _first(responses: Sequence[Response], n: int) -> list[Response]:
     return kept
 
 
-def _config(wanted: Evaluation, verifier: Verifier) -> ScoreConfig:
-    asked = {
-        **wanted.asked,
+def _config(evaluation: Evaluation, verifier: Verifier) -> ScoreConfig:
+    settings = {
+        **evaluation.asked,
         "floor": "off",  # that a model gives no verdicts is a result
         "verify.mode": verifier.mode,
-        "verify.histories": wanted.per_response,
+        "verify.histories": evaluation.per_response,
     }
-    return recalled(config_of(verifier.model, wanted.file, wanted.settings, asked))
+    return recalled(config_of(verifier.model, evaluation.file, evaluation.settings, settings))
 
 
 def _named(config: ScoreConfig, responses: Sequence[Response], what: str) -> ScoreConfig:
@@ -214,10 +217,10 @@ def _named(config: ScoreConfig, responses: Sequence[Response], what: str) -> Sco
     return named_for(config, f"evaluate-{name[:70]}", responses)
 
 
-def write(found: Evaluated, folder: Path) -> None:
-    """Every figure as a number, in files."""
+def write(evaluated: Evaluated, folder: Path) -> None:
+    """Write every figure, as Parquet and as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = schemas.to_table(Measure, found.measures)
+    table = schemas.to_table(Measure, evaluated.measures)
     (folder / "measures.parquet").write_bytes(write_parquet(table))
-    text = json.dumps(asdict(found), indent=1, ensure_ascii=False)
+    text = json.dumps(asdict(evaluated), indent=1, ensure_ascii=False)
     (folder / "measures.json").write_text(text + "\n", encoding="utf-8")

@@ -1,19 +1,17 @@
-"""Best-of-N for less: solutions given up early, and verifications that stop once they are sure.
+"""Cheaper best-of-N: rules that give up solutions early, or stop verifying once they are sure.
 
-Both are replayed from what a finished run stored (rewards per step, one row per history), so that
-a rule is measured against the full choice without spending a token.
+Both rules are replayed on the rewards of a finished run, so that measuring them costs no token.
 
-    early rejection   after the first `after` steps keep the best share of the candidates; only
-                      they are written to their end (early rejection of partial solutions by their
-                      partial rewards)
-    reliability       verify the candidates once more, round by round, until the leader's mean is
-                      high and surely so; a Beta distribution of mean mu and concentration kappa
-                      has variance mu (1 - mu) / (kappa + 1), so histories with mean m and
-                      variance v have kappa = m (1 - m) / v - 1 (BetaPRM's two outputs, here by
-                      moments)
+    early rejection   after `after` steps only the best share of the candidates, by their partial
+                      rewards, is written to the end.
+    reliability       every round verifies each candidate once more, until the leader's mean is
+                      high and reliable.
 
-Invariant: pure; ties go to the first in order; the ledger counts exactly what the rule would have
-asked for.
+Reliability is the concentration kappa of a Beta distribution (BetaPRM). Its variance is
+mu (1 - mu) / (kappa + 1). Scores of mean m and variance v have kappa = m (1 - m) / v - 1.
+
+Invariant: all functions are pure, and ties go to the first in order. Costs count exactly the steps
+or verifications that the rule would ask for.
 """
 
 from __future__ import annotations
@@ -28,12 +26,12 @@ from workflows.votes.rewards import Aggregate, solution_score
 
 @dataclass(frozen=True, slots=True)
 class EarlyChoice:
-    """What early rejection chose, and what it cost."""
+    """The candidate that early rejection chose, and its cost."""
 
     chosen: int
     """Index of the candidate."""
     steps: int
-    """Steps that were written, rejected candidates' beginnings included."""
+    """Steps that would be written, with the beginnings of rejected candidates."""
     all_steps: int
     """Steps of all candidates."""
 
@@ -41,10 +39,10 @@ class EarlyChoice:
 def early_rejection(
     candidates: Sequence[Sequence[float]], after: int, keep: float, aggregate: Aggregate = "min"
 ) -> EarlyChoice:
-    """Choose among candidates (their step rewards), most of them given up after `after` steps.
+    """Choose among candidates (their step rewards), after giving up some at `after` steps.
 
-    Of N candidates the ceil(keep * N) with the best partial score go on; a candidate that has
-    ended by then costs no more. Raises ValueError for no candidates, or impossible settings.
+    Of N candidates the ceil(keep * N) with the best partial score go on. Raises ValueError for no
+    candidates, or impossible settings.
     """
     if not candidates or after < 1 or not 0 < keep <= 1:
         raise ValueError("early rejection needs candidates, after >= 1 and 0 < keep <= 1")
@@ -78,7 +76,7 @@ def reliability(scores: Sequence[float]) -> Reliability:
 
 @dataclass(frozen=True, slots=True)
 class StoppedChoice:
-    """What reliability-based stopping chose, and what it cost."""
+    """The candidate that reliability-based stopping chose, and its cost."""
 
     chosen: int
     verifications: int
@@ -89,19 +87,19 @@ class StoppedChoice:
 def reliable_choice(
     candidates: Sequence[Sequence[float]], high: float, sure: float, least: int = 2
 ) -> StoppedChoice:
-    """Choose among candidates (each one's score by history, equally many each), round by round.
+    """Choose among candidates (of each the scores of equally many histories), round by round.
 
-    Every round verifies every candidate once more; it stops after at least `least` rounds once the
-    leader's mean is at least `high` and its concentration at least `sure`. Raises ValueError for
-    no candidates or histories of unequal number.
+    Every round verifies each candidate once more. After `least` rounds it stops once the leader has
+    a mean of `high` and a concentration of `sure`. Raises ValueError for no candidates, or unequal
+    numbers of histories.
     """
     rounds = {len(scores) for scores in candidates}
     if len(rounds) != 1 or rounds == {0}:
         raise ValueError("reliability needs candidates with equally many histories, at least one")
     most = rounds.pop()
-    for made in range(min(least, most), most + 1):
-        fits = [reliability(scores[:made]) for scores in candidates]
+    for done in range(min(least, most), most + 1):
+        fits = [reliability(scores[:done]) for scores in candidates]
         leader = max(range(len(fits)), key=lambda index: (fits[index].mean, -index))
         if fits[leader].mean >= high and fits[leader].concentration >= sure:
             break
-    return StoppedChoice(leader, made * len(candidates), most * len(candidates))
+    return StoppedChoice(leader, done * len(candidates), most * len(candidates))

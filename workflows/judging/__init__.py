@@ -1,1 +1,1 @@
-"""Who says what of a step."""
+"""Verdicts on steps: by judges, by code and by formulas."""

@@ -1,7 +1,8 @@
-"""Verifications become one verdict: the judge's aggregators, each pure in the stored rows.
+"""The judge's aggregators: they turn a path's verifications into a verdict.
 
-Invariant: a verification counts whole or not at all; one that was cut off or leaves a step without
-a verdict is unreadable (or, by setting, calls that step wrong). A tie is a split, never decided.
+Invariant: depends only on the stored rows. A verification counts whole or not at all. One that was
+cut off is unreadable. One that lacks a verdict on a step is unreadable too, or calls that step
+wrong (`judge.ungraded`). A tie is a split and stays undecided.
 """
 
 from __future__ import annotations
@@ -16,40 +17,40 @@ from workflows.settings import JudgeSettings
 
 
 class Unread(StrEnum):
-    """Why a source of the consensus says nothing; closed."""
+    """All reasons why a source of the consensus gives no labels."""
 
     JUDGE_UNREADABLE = "judge_unreadable"
-    """None of the votes or verifications can be read (or: the one that counts can't)."""
+    """No vote or verification that counts can be read."""
     JUDGE_SPLIT = "judge_split"
-    """A tie."""
+    """The votes are tied."""
     NO_VERIFICATION = "no_verification_agrees"
-    """No single verification says what their majority says: there is no text to go with it."""
+    """No single verification agrees with their majority, so no text goes with it."""
     PEOPLE_SILENT = "people_silent"
     """No person labelled it."""
     TOOL_UNREADABLE = "tool_unreadable"
-    """A step has no code that says True or False."""
+    """A step has no code that printed True or False."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Labels of the T steps, and where they come from."""
+    """Labels of T steps, and the verification that they come from."""
 
     labels: tuple[bool, ...]
     values: tuple[float, ...]
-    """Share of the counted verifications that call each step right."""
+    """T: share of the counted verifications that call the step right."""
     chosen: int
-    """Position among the path's rows of the verification that speaks for it."""
+    """Position, among the path's rows, of the verification whose text goes with the labels."""
     from_index: bool
-    """Whether the labels stand for nothing but the index of the first error."""
+    """Whether the labels mean only the index of the first error."""
 
 
 def judge_labels(index: int | None, steps: int) -> list[bool]:
-    """The labels that an index stands for: right before it, wrong from it on; None: all right."""
+    """The labels that an index means: right before it, wrong from it on; None: all right."""
     return [index is None or step < index for step in range(steps)]
 
 
 def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...] | None:
-    """The labels that one verification gives; None where it is unreadable."""
+    """The labels of a verification; None if it is unreadable."""
     if row.finish_reason != "stop":
         return None
     if settings.verdicts == "index":
@@ -57,14 +58,14 @@ def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...
         return None if index is None else tuple(judge_labels(None if index < 0 else index, steps))
     if settings.ungraded == "wrong":
         return tuple(verdict is True for verdict in row.verdicts)
-    found = [verdict for verdict in row.verdicts if verdict is not None]
-    return tuple(found) if len(found) == steps else None
+    graded = [verdict for verdict in row.verdicts if verdict is not None]
+    return tuple(graded) if len(graded) == steps else None
 
 
 def verdicts(
     rows: Sequence[Judgement], settings: JudgeSettings, steps: int
 ) -> list[Verdict] | Unread:
-    """The verdicts that stand for a path: one, or under `any` that of every verification."""
+    """The verdict on a path; with `aggregator: any`, that of every readable verification."""
     turn = "merge" if settings.aggregator == "meta_critique" else "verify"
     counted = [(at, read(row, settings, steps)) for at, row in enumerate(rows) if row.round == turn]
     readable = [(at, labels) for at, labels in counted if labels is not None]
@@ -92,7 +93,7 @@ def verdicts(
 def _step_vote(
     readable: Sequence[tuple[int, tuple[bool, ...]]], by_index: bool
 ) -> list[Verdict] | Unread:
-    """Majority per step; the first verification that says the same speaks."""
+    """Majority per step, with the text of the first verification that agrees in all steps."""
     votes = [labels for _, labels in readable]
     tallies = [Counter(step) for step in zip(*votes, strict=True)]
     if any(tally[True] == tally[False] for tally in tallies):

@@ -1,12 +1,12 @@
-"""Steps as formulas: what Z3 is asked, in a container, about each step of a logic solution.
+"""Translates the steps of a logic solution to programs that Z3 checks in a sandbox.
 
-The language is that of boolean circuits: a problem says `Let P = 1, Q = 0.` and `Let A = P and Q.`
-and asks `How many of A, B are 1?`; a step claims `A: 1 and 0 = 0.`, `Count: 0 + 1 = 1.` or a boxed
-answer. A claim holds where the problem's premises entail it: its negation with them has no model.
-A claim about a gate says which operation it takes, of which values, and with which result.
+The language is boolean circuits. A problem says `Let P = 1, Q = 0.` and `Let A = P and Q.`. It
+asks `How many of A, B are 1?`. A step claims `A: 1 and 0 = 0.`, `Count: 0 + 1 = 1.` or a boxed
+answer. A claim holds if the problem's premises entail it: its negation and the premises have no
+model. A claim about a gate names its operation, its two values and its result.
 
-Invariant: pure; what can't be put into formulas is an ItemError `not_formal`, never a verdict. The
-verdict is printed by Z3's own program as the last word, True or False (`workflows.judging.tools`).
+Invariant: a text that can't be translated raises ItemError `not_formal` and gets no verdict. The
+program prints the verdict as its last word, True or False (`workflows.judging.tools`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _FUNCTION = {"and": "And", "or": "Or", "xor": "Xor"}
 
 
 class Informal(StrEnum):
-    """Why a theorem prover can't be asked about a path; closed."""
+    """All reasons why a theorem prover can't check a path."""
 
     NOT_FORMAL = "not_formal"
-    """A problem or a step can't be put into formulas."""
+    """The problem or a step can't be translated to formulas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Theory:
-    """A problem in formulas: given values, gates in order, and the gates that are counted."""
+    """A problem as formulas: given values, gates in order, and the gates that are counted."""
 
     values: Mapping[str, bool]
     gates: tuple[tuple[str, str, str, str], ...]
@@ -45,23 +45,23 @@ class Theory:
 
 
 def theory(problem: str) -> Theory:
-    """Read a problem. Raises ItemError `not_formal`."""
+    """The formulas of a problem. Raises ItemError `not_formal`."""
     values = {name: value == "1" for name, value in _VALUE.findall(problem)}
     gates = tuple((name, left, op, right) for name, left, op, right in _GATE.findall(problem))
-    asked = _ASKED.search(problem)
+    question = _ASKED.search(problem)
     known = set(values)
     for name, left, _, right in gates:
         if not {left, right} <= known:
             raise ItemError(Informal.NOT_FORMAL, f"gate {name}")
         known.add(name)
-    counted = tuple(asked[1].split(", ")) if asked else ()
+    counted = tuple(question[1].split(", ")) if question else ()
     if not gates or not counted or not set(counted) <= {gate[0] for gate in gates}:
         raise ItemError(Informal.NOT_FORMAL, "not a circuit")
     return Theory(values, gates, counted)
 
 
 def premises(of: Theory) -> str:
-    """The program that states the problem: run once, before the steps."""
+    """The program that states the problem and defines `follows`; run once, before the steps."""
     names = [*of.values, *(gate[0] for gate in of.gates)]
     lines = ["from z3 import And, Bool, If, Not, Or, Solver, Sum, Xor, unsat"]
     lines += [f'{name} = Bool("{name}")' for name in names]
@@ -83,7 +83,7 @@ def premises(of: Theory) -> str:
 
 
 def claim(of: Theory, steps: Sequence[str], at: int) -> str:
-    """What step `at` claims, as a Z3 expression. Raises ItemError `not_formal`."""
+    """The claim of step `at`, as a Z3 expression. Raises ItemError `not_formal`."""
     step = steps[at].strip()
     if gate := _GATE_CLAIM.fullmatch(step):
         return _gate_claim(of, gate)
@@ -94,23 +94,23 @@ def claim(of: Theory, steps: Sequence[str], at: int) -> str:
     raise ItemError(Informal.NOT_FORMAL, f"step {at + 1}: {step[:60]}")
 
 
-def _gate_claim(of: Theory, said: re.Match[str]) -> str:
-    name, first, op, second, result = said.groups()
+def _gate_claim(of: Theory, match: re.Match[str]) -> str:
+    name, first, op, second, result = match.groups()
     gates = {gate[0]: gate for gate in of.gates}
     if name not in gates:
         raise ItemError(Informal.NOT_FORMAL, f"there is no gate {name}")
     _, left, due, right = gates[name]
     if op != due:
         return f"And({name} == {result == '1'}, False)"
-    one, two = first == "1", second == "1"
-    ways = f"Or(And({left} == {one}, {right} == {two}), And({left} == {two}, {right} == {one}))"
+    a, b = first == "1", second == "1"
+    ways = f"Or(And({left} == {a}, {right} == {b}), And({left} == {b}, {right} == {a}))"
     return f"And({ways}, {name} == {result == '1'})"
 
 
-def _sum_claim(of: Theory, steps: Sequence[str], at: int, said: re.Match[str]) -> str:
-    """Number k of the sums adds gate k + 1 to what the gates before it come to."""
+def _sum_claim(of: Theory, steps: Sequence[str], at: int, match: re.Match[str]) -> str:
+    """The claim of a sum: the k-th one adds gate k + 1 to the count of the gates before it."""
     done = sum(bool(_SUM_CLAIM.fullmatch(step.strip())) for step in steps[:at])
-    first, op, second, result = said.groups()
+    first, op, second, result = match.groups()
     if op != "+" or done + 1 >= len(of.counted):
         return f"And({_count(of.counted)} == {result}, False)"
     so_far, fresh = _count(of.counted[: done + 1]), _count(of.counted[done + 1 : done + 2])
@@ -126,12 +126,15 @@ def _count(names: Sequence[str]) -> str:
 
 
 def programs(problem: str, steps: Sequence[str]) -> list[str]:
-    """One program per step, to be run in one interpreter; the first also states the premises."""
+    """A program per step, all for the same interpreter; the first also states the premises.
+
+    Raises ItemError `not_formal`.
+    """
     of = theory(problem)
-    asked = [f"print(follows({claim(of, steps, at)}))" for at in range(len(steps))]
-    return [f"{premises(of)}\n{asked[0]}", *asked[1:]] if asked else []
+    checks = [f"print(follows({claim(of, steps, at)}))" for at in range(len(steps))]
+    return [f"{premises(of)}\n{checks[0]}", *checks[1:]] if checks else []
 
 
 def in_words(step: str) -> str:
-    """What is put before the program in a verification."""
+    """The sentence before the program in a verification's text."""
     return f"The premises of the problem must entail the claim: {step}"

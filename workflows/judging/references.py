@@ -1,4 +1,4 @@
-"""Whether what is to be seen of the truth is there."""
+"""Checks that the input has the reference solutions that a model is to see."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from storage.rows.records import Problem
 
 
 def check_references(stage: str, sees: Collection[str], problems: Sequence[Problem]) -> None:
-    """Raise ConfigurationError where a reference solution is to be seen and no problem has one.
+    """Raise ConfigurationError if a stage shows a reference solution and no problem has one.
 
-    Where only some have one, paths of the others are dropped as `no_reference_solution`.
+    If only some problems have one, paths of the others are dropped as `no_reference_solution`.
     """
     there = any(problem.reference_solution for problem in problems)
     if "reference_solution" in sees and not there:

@@ -1,7 +1,7 @@
-"""The judge's seats: each prompt with what it may see, and how its texts are read.
+"""The judge's seats. A seat is a prompt, what it may see of the truth, and how its texts are read.
 
-Invariant: pure; only `sight_of` reads a problem's answer or reference solution, and only for a
-seat that sees it. A text of another form gives unreadable verdicts (None), never guessed ones.
+Invariant: only `sight_of` reads a problem's answer or reference solution, and only for a seat that
+sees it. A text of another form gives unreadable verdicts (None), never guessed ones.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Any
 from actors.engines.contract import Chat
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import Problem
-from workflows.formats import judge_prompts as asked
-from workflows.formats import reading
+from workflows.formats import judge_prompts, reading
 from workflows.formats.fences import unix
 from workflows.formats.rationale import zero_based
 from workflows.formats.templates import AS_THEY_ARE, Texts
@@ -27,18 +26,18 @@ from workflows.settings import JudgeSettings
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What can be read in one verification of T steps."""
+    """The readable parts of a verification of T steps."""
 
     analyses: list[str]
-    """T texts; "" where there is none."""
+    """T texts, empty for a step without one."""
     verdicts: list[bool | None]
-    """T values: True where the step is called right; None: unreadable."""
+    """T values: True if the step is called right; None: unreadable."""
     index: int | None
-    """0-based first error as it is named; -1: none; None: unreadable or not named."""
+    """0-based index of the named first error; -1: no error; None: unreadable or not named."""
 
 
 _LABELS = {"correct": True, "incorrect": False}
-# A backslash that JSON doesn't know, or takes for a control character in front of a LaTeX command.
+# A backslash before a LaTeX command that JSON rejects or takes for a control character.
 _RAW_BACKSLASH = re.compile(
     r'\\(?:[\\"/]|u[0-9a-fA-F]{4}|(?P<raw>(?:frac|forall|text|times|theta|tan|tau|to|tri|beta|binom|'
     r"bar|begin|big|right|rho|nu|ne|neq|neg|nabla|not)(?![a-z])|[^bfnrtu]|u)|[bfnrt])"
@@ -46,7 +45,7 @@ _RAW_BACKSLASH = re.compile(
 
 
 class Unjudged(StrEnum):
-    """Why a path is not judged; closed."""
+    """All reasons why a path is not judged."""
 
     RIGHT_ANSWER = "right_answer"
     """Its own answer is right (`stages.judge.paths`)."""
@@ -54,27 +53,30 @@ class Unjudged(StrEnum):
     """Its problem has no reference solution, which the judge is to see."""
 
 
-def sight_of(problem: Problem, sees: str) -> asked.Sight:
-    """What a seat that `sees` so much is shown. Raises ItemError `no_reference_solution`."""
+def sight_of(problem: Problem, sees: str) -> judge_prompts.Sight:
+    """The part of the truth that a seat with `sees` is shown.
+
+    Raises ItemError `no_reference_solution`.
+    """
     if sees == "answer":
-        return asked.Sight(answer=problem.answer)
+        return judge_prompts.Sight(answer=problem.answer)
     if sees == "reference_solution":
         if not problem.reference_solution:
             raise ItemError(Unjudged.NO_REFERENCE_SOLUTION)
-        return asked.Sight(reference_solution=problem.reference_solution)
-    return asked.NOTHING
+        return judge_prompts.Sight(reference_solution=problem.reference_solution)
+    return judge_prompts.NOTHING
 
 
 def read_paragraphs(text: str, steps: int) -> Opinion:
     """Verdicts under `### Paragraph k`, and the index under the final conclusion.
 
-    A draft in a thought is not read. A paragraph that was opened again counts by its last complete
-    verification; one that is missing, merged with another or without one verdict has none.
+    A thought before the text is skipped. Of a repeated paragraph the last complete verification
+    counts. A paragraph that is missing, merged with another or without a clear verdict has None.
     """
     text = reading.behind_thought(unix(text))
-    found = reading.sections(text)
-    ends = [at for at, section in enumerate(found) if section.number is None]
-    body = found[: ends[-1]] if ends else found
+    sections = reading.sections(text)
+    ends = [at for at, section in enumerate(sections) if section.number is None]
+    body = sections[: ends[-1]] if ends else sections
     analyses = [""] * steps
     verdicts: list[bool | None] = [None] * steps
     for section in body:
@@ -84,7 +86,7 @@ def read_paragraphs(text: str, steps: int) -> Opinion:
             if verdict is not None or verdicts[step] is None:
                 analyses[step], verdicts[step] = analysis, verdict
     return Opinion(
-        analyses, verdicts, _index(text[found[ends[-1]].start :], steps) if ends else None
+        analyses, verdicts, _index(text[sections[ends[-1]].start :], steps) if ends else None
     )
 
 
@@ -99,8 +101,8 @@ def _judged(text: str, section: reading.Section) -> tuple[str, bool | None]:
     ]
     analysis = reading.content(text, parts[analysed[-1]], section.number) if analysed else ""
     behind = parts[analysed[-1] + 1 :] if analysed else parts
-    said = "".join(text[part.start : part.end] for part in behind if part.name == "output")
-    return analysis, reading.verdict_in(said)
+    output = "".join(text[part.start : part.end] for part in behind if part.name == "output")
+    return analysis, reading.verdict_in(output)
 
 
 def _index(conclusion: str, steps: int) -> int | None:
@@ -110,9 +112,9 @@ def _index(conclusion: str, steps: int) -> int | None:
 
 
 def read_alignment(text: str, steps: int) -> Opinion:
-    """Labels of a JSON list of aligned paragraphs; an object that can't be read grades nothing.
+    """Labels of a JSON list of aligned paragraphs. Unreadable objects are skipped.
 
-    A paragraph that is graded twice is not graded.
+    A paragraph that is graded twice has no verdict.
     """
     graded: dict[int, list[tuple[str, bool]]] = {}
     for entry in _objects(reading.behind_thought(text)):
@@ -132,72 +134,72 @@ def _word(value: object) -> str:
 
 
 def _objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of a text, also of one that was cut off in the middle of a list.
+    """The JSON objects of a text, which may be cut off in the middle of a list.
 
-    LaTeX in them may have bare backslashes, texts may have bare line ends.
+    They may have bare LaTeX backslashes and bare line ends.
     """
-    text = _RAW_BACKSLASH.sub(lambda found: "\\" + found[0] if found["raw"] else found[0], text)
+    text = _RAW_BACKSLASH.sub(lambda match: "\\" + match[0] if match["raw"] else match[0], text)
     decoder, at = json.JSONDecoder(strict=False), text.find("{")
     while at >= 0:
         try:
-            found, end = decoder.raw_decode(text, at)
+            entry, end = decoder.raw_decode(text, at)
         except ValueError:
             end = at + 1
         else:
-            yield found
+            yield entry
         at = text.find("{", end)
 
 
-AskFor = Callable[[str, Sequence[str], asked.Sight, Texts], Chat]
+AskFor = Callable[[str, Sequence[str], judge_prompts.Sight, Texts], Chat]
 FORMS: Mapping[str, tuple[AskFor, Callable[[str, int], Opinion]]] = {
-    "critique": (asked.critique_chat, read_paragraphs),
-    "resolve": (asked.resolve_chat, read_paragraphs),
-    "align": (asked.align_chat, read_alignment),
+    "critique": (judge_prompts.critique_chat, read_paragraphs),
+    "resolve": (judge_prompts.resolve_chat, read_paragraphs),
+    "align": (judge_prompts.align_chat, read_alignment),
 }
-"""Prompt -> how it is asked, how its texts are read."""
+"""Prompt -> (builder of its chat, reader of its texts)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A prompt and a sight, for `workflows.stages.judge.Judge`."""
+    """A prompt and what it sees of the truth, for `workflows.stages.judge.Judge`."""
 
     prompt: str
     sees: str
     texts: Texts = field(default_factory=dict, compare=False)
-    """Prompts that somebody wrote in the place of ours."""
+    """The user's texts of prompts, in place of ours."""
 
     def chat(self, problem: Problem, steps: Sequence[str]) -> Chat:
-        """What is asked of the seat."""
+        """The chat that asks for a verification."""
         sight = sight_of(problem, self.sees)
         return FORMS[self.prompt][0](problem.problem, steps, sight, self.texts)
 
     def read(self, text: str, steps: int) -> Opinion:
-        """What the seat says."""
+        """The verdicts in a verification's text."""
         return FORMS[self.prompt][1](text, steps)
 
     def critique_chat(self, problem: Problem, steps: Sequence[str], verification: str) -> Chat:
-        """Asks for a critique of a verification, with the same sight."""
+        """The chat that asks for a critique of a verification; it sees the same of the truth."""
         sight = sight_of(problem, self.sees)
-        return asked.meta_chat(problem.problem, steps, verification, sight, self.texts)
+        return judge_prompts.meta_chat(problem.problem, steps, verification, sight, self.texts)
 
     def merge_chat(
         self, problem: Problem, steps: Sequence[str], verification: str, critique: str
     ) -> Chat:
-        """Asks for the verification again."""
+        """The chat that asks for the verification again, given its critique."""
         sight = sight_of(problem, self.sees)
         text = problem.problem
-        return asked.merge_chat(text, steps, verification, critique, sight, self.texts)
+        return judge_prompts.merge_chat(text, steps, verification, critique, sight, self.texts)
 
 
 def repair_chat(
     sees: str, problem: Problem, prefix: Sequence[str], wrong: str, texts: Texts = AS_THEY_ARE
 ) -> Chat:
-    """Asks for one step in the place of a wrong one."""
-    return asked.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees), texts)
+    """The chat that asks for a step in place of a wrong one."""
+    return judge_prompts.repair_chat(problem.problem, prefix, wrong, sight_of(problem, sees), texts)
 
 
 def panel(settings: JudgeSettings, texts: Texts = AS_THEY_ARE) -> tuple[Seat, ...]:
-    """Every prompt with every sight. Raises ConfigurationError for a seat that can't be."""
+    """A seat for every prompt and every `sees`. Raises ConfigurationError for impossible ones."""
     seats = tuple(Seat(*pair, texts) for pair in product(settings.prompts, settings.sees))
     if not seats or len(set(seats)) < len(seats):
         raise ConfigurationError("`judge.prompts` and `judge.sees`: name each once, at least one")

@@ -1,12 +1,13 @@
-"""What each source of the consensus says of a path: labels of its steps, or why it says nothing.
+"""The sources of the consensus: each gives labels of a path's steps, or a reason why it can't.
 
-    labels   stage `label`                      judge    the rationale's votes, or stage `judge`
-    tool     what the code of each step found   hybrid   tool verdicts and outcome, as one value
-    outcome  whether the path's answer is right
-    people   whoever labelled a given solution
+    labels   Stage `label`.
+    judge    The rationale's votes, or stage `judge`.
+    tool     The verdict that the code of each step printed.
+    hybrid   Tool verdicts and outcome, combined to a value per step.
+    outcome  Whether the path's answer is right.
+    people   The labels that people gave a given solution.
 
-Invariant: pure; a source that can't be read says so with a reason of `Unread`, and never stands in
-for another.
+Invariant: an unreadable source gives a reason of `Unread`. No other source takes its place.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from workflows.settings import ConsensusSettings, JudgeSettings
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of a path of T steps."""
+    """The rows of a path of T steps that sources read."""
 
     path_id: str
     problem_id: str
@@ -34,11 +35,11 @@ class Evidence:
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
     people: int | None = None
-    """0-based index of the first step that people call wrong, -1: none; None: nobody says."""
+    """0-based index of the first step that people call wrong; -1: none; None: no person's label."""
 
     @property
     def right_answer(self) -> bool:
-        """Whether the path's own answer is right."""
+        """Whether the path's own answer is right. Raises ValueError without a path."""
         if self.path is None:
             raise ValueError("the outcome is asked of a path that is not there")
         return self.path.correct
@@ -46,29 +47,29 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one source says."""
+    """The labels that a source gives."""
 
     labels: tuple[bool, ...]
     """T values; for `outcome` all right, or the last one wrong."""
     values: tuple[float, ...] = ()
     chosen: int | None = None
-    """Position of the verification that says it."""
+    """Position of the verification whose text goes with the labels."""
     scope: str = "steps"
-    """How much is meant: `steps` (each label), `index` (the first error), `outcome` (any)."""
+    """What the labels mean: `steps` (each label), `index` (first error), `outcome` (any error)."""
 
 
 Source = Callable[[Evidence, ConsensusSettings, JudgeSettings], "list[Reading] | Unread"]
-"""One reading, or several of which any may agree."""
+"""Returns a reading, or several of which any may agree, or why there is none."""
 
 
 def judge_index(votes: Sequence[int | None], aggregate: str, steps: int) -> int | Unread | None:
-    """The votes as one 0-based first error, None: no step is wrong; a reason where they give none.
+    """The 0-based first error by the votes; None: no step is wrong; or why the votes give none.
 
-    In votes, as they are stored, -1 says that no step is wrong, and None that one was unreadable.
+    In stored votes, -1 means that no step is wrong, and None that the vote was unreadable. An
+    index beyond the last of the `steps` steps is unreadable too.
 
-    `majority`: the most frequent ballot, an unreadable one being a ballot too; a tie is a split.
-    `unanimous`: all votes must be readable and equal. An index beyond the last of the `steps`
-    steps is unreadable.
+    `majority`: the most frequent ballot, where an unreadable vote is a ballot too; a tie is a
+    split. `unanimous`: all votes must be readable and equal.
     """
     ballots = [vote if vote is not None and -1 <= vote < steps else None for vote in votes]
     if aggregate == "unanimous":
@@ -95,12 +96,12 @@ def _labels(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
 
 def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
     if of.judgements:
-        found = verdicts(of.judgements, judge, of.steps)
-        if isinstance(found, Unread):
-            return found
+        by_judge = verdicts(of.judgements, judge, of.steps)
+        if isinstance(by_judge, Unread):
+            return by_judge
         return [
             Reading(each.labels, each.values, each.chosen, "index" if each.from_index else "steps")
-            for each in found
+            for each in by_judge
         ]
     if of.rationale is None:
         return Unread.JUDGE_UNREADABLE
@@ -112,21 +113,21 @@ def _judge(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[
 
 
 def _tool(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
-    found = _all_verdicts(of)
-    return Unread.TOOL_UNREADABLE if found is None else [Reading(tuple(found))]
+    labels = _all_verdicts(of)
+    return Unread.TOOL_UNREADABLE if labels is None else [Reading(tuple(labels))]
 
 
 def _hybrid(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list[Reading] | Unread:
-    found = _all_verdicts(of)
-    if found is None:
+    labels = _all_verdicts(of)
+    if labels is None:
         return Unread.TOOL_UNREADABLE
-    values = hybrid_values(found, of.right_answer, rule.discount)
+    values = hybrid_values(labels, of.right_answer, rule.discount)
     return [Reading(tuple(value > 0 for value in values), tuple(values))]
 
 
 def _all_verdicts(of: Evidence) -> list[bool] | None:
-    found = tool_verdicts(of.rationale.executions if of.rationale else (), of.steps)
-    every = [verdict for verdict in found if verdict is not None]
+    by_step = tool_verdicts(of.rationale.executions if of.rationale else (), of.steps)
+    every = [verdict for verdict in by_step if verdict is not None]
     return every if len(every) == of.steps else None
 
 
@@ -157,4 +158,4 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "outcome": (PATHS.stage,),
     "people": (GIVEN.stage,),
 }
-"""Source -> the stages of which the road must have one."""
+"""Source -> stages; the road must have at least one of them."""

@@ -1,15 +1,16 @@
-"""What executed code says of each step, and the value that it has together with the outcome.
+"""Verdicts of executed code on steps, and their combination with the path's outcome.
 
-A step's code says what it found with the last word it prints: True or False. The hybrid value is
-GroundedPRM's (released code, `rollout_value`): over the N steps from a step on, with verdicts v in
-{-1, +1} and the path's outcome F in {-1, +1},
+The verdict is the last word that a step's code prints: True or False. The hybrid value is
+GroundedPRM's (released code, `rollout_value`). N is the number of steps from a step on, v_j in
+{-1, +1} are their verdicts, F in {-1, +1} is the path's outcome:
 
     V = sum_{j=1..N} (1/N) * v_j * (N - j + 1) / N  +  (1/N) * F
 
-and the values of later steps are backed up with `discount ** distance`, averaged over the visits.
+The value of a step is the mean of V over itself and all later steps, with weight
+`discount ** distance`.
 
-Invariant: a step whose code did not run to its end, or says neither, has no verdict; the sandbox's
-own trouble never gets here.
+Invariant: a step has a verdict only if its code ran to its end and printed such a last word.
+Failures of the sandbox itself never get here.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ _WORDS = {"True": True, "False": False}
 
 
 def tool_verdicts(executions: Sequence[CodeRun], steps: int) -> list[bool | None]:
-    """True or False per step, from the last block that was run for it; None: it says neither."""
-    found: list[bool | None] = [None] * steps
+    """T verdicts, each from the step's last executed block; None: it printed neither word."""
+    verdicts: list[bool | None] = [None] * steps
     for run in executions:
         if 0 <= run.step < steps:
             words = run.output.split() if run.verdict == "ok" else []
-            found[run.step] = _WORDS.get(words[-1]) if words else None
-    return found
+            verdicts[run.step] = _WORDS.get(words[-1]) if words else None
+    return verdicts
 
 
 def rollout_value(verdicts: Sequence[bool], outcome: bool) -> float:
-    """V of the steps that are left, the first of them at j = 1."""
+    """V of a step, from the verdicts on it and on all later steps."""
     n = len(verdicts)
     signs = [1 if right else -1 for right in verdicts]
     tool = sum(sign * (n - j) / n for j, sign in enumerate(signs)) / n
@@ -40,7 +41,7 @@ def rollout_value(verdicts: Sequence[bool], outcome: bool) -> float:
 
 
 def hybrid_values(verdicts: Sequence[bool], outcome: bool, discount: float) -> list[float]:
-    """Value of each step: mean of its own V and of those of later steps, discounted."""
+    """T values: for each step the mean of V over it and all later steps, discounted."""
     own = [rollout_value(verdicts[t:], outcome) for t in range(len(verdicts))]
     return [
         sum(discount**d * value for d, value in enumerate(own[t:])) / (len(own) - t)

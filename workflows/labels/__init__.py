@@ -1,1 +1,1 @@
-"""Labels of steps: equations 9 and 10 and their relatives."""
+"""Labels of steps: equations 9 and 10, and the forms of other papers."""

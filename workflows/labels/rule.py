@@ -1,7 +1,7 @@
-"""What a step's label compares with what: one rule for measured and for smoothed MC values.
+"""The label rule: a step's value, and the threshold that it is compared with.
 
-Invariant: pure in two values and the settings, so that counts (`workflows.stages.label`) and
-beliefs about them (`workflows.estimation.posterior`) can't come to mean different labels.
+Invariant: depends only on two values and the settings. Measured MC values
+(`workflows.stages.label`) and posteriors (`workflows.estimation.posterior`) use the same rule.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from workflows.settings import LabelSettings
 
 
 class Unlabelled(StrEnum):
-    """Why the steps of a path have no labels; closed."""
+    """All reasons why the steps of a path have no labels."""
 
     MC_ZERO_START = "mc_zero_start"
-    """No rollout from the problem itself is right: relative progress has no denominator."""
+    """No rollout from the bare problem is right: relative progress has no denominator."""
     NO_ZERO = "no_zero"
     """It has a wrong answer and no state without a right rollout (`stages.label.unseen_zero`)."""
     ROLLOUTS_MISSING = "rollouts_missing"
-    """A state has no rollouts, and nothing says what they would be."""
+    """A state lacks rollouts that the labels need."""
 
 
 def step_value(before: float, after: float, form: str, start: float = 1.0) -> float:
-    """What is compared with the threshold, for a step from MC `before` to MC `after`.
+    """The value of a step from MC `before` to MC `after`, which the threshold is compared with.
 
-    `ratio`: relative progress P_t = MC(s_t, a_t) / MC(s_t) (equation 9), 0 / 0 being 0; a step
-    out of a state with MC 0 (only with `after_first_zero: keep`) lost nothing and counts as 1.
-    `difference`: MC(s_t, a_t) - MC(s_t), the paper's other form. `hard` and `soft`: MC(s_t, a_t).
-    `start_ratio`: min(1, MC(s_t, a_t) / MC(s_1)), SCAN's, with MC(s_1) = `start`.
+    `ratio`: relative progress P_t = MC(s_t, a_t) / MC(s_t) (equation 9). 0 / 0 is 0; a step from
+    MC 0 to a higher one (only with `after_first_zero: keep`) has the value 1. `difference`:
+    MC(s_t, a_t) - MC(s_t), the paper's other form. `hard` and `soft`: MC(s_t, a_t).
+    `start_ratio` (SCAN): min(1, MC(s_t, a_t) / MC(s_1)), with MC(s_1) = `start`.
     """
     if form == "start_ratio":
         return min(1.0, after / start) if start > 0 else 0.0
@@ -45,18 +45,18 @@ def step_value(before: float, after: float, form: str, start: float = 1.0) -> fl
 
 
 def is_right(value: float, settings: LabelSettings) -> bool:
-    """Equation 10: right where the value reaches the threshold; `hard`: where it exceeds it."""
+    """Equation 10: a step is right if value >= threshold; for `hard`, if value > threshold."""
     return value > settings.threshold if settings.form == "hard" else value >= settings.threshold
 
 
 def first_error(labels: Sequence[bool]) -> int | None:
-    """0-based index of the first wrong step; None where all are right."""
+    """0-based index of the first wrong step; None if all are right."""
     return next((t for t, right in enumerate(labels) if not right), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleTable:
-    """The rule on a grid of G success probabilities: every step between two of its points."""
+    """The rule tabulated for every step between two of G success probabilities."""
 
     value: npt.NDArray[np.float64]
     """(G, G): value of a step from point i to point j."""
@@ -65,19 +65,19 @@ class RuleTable:
     end_value: npt.NDArray[np.float64]
     """(2, G): value of a last step from point i, by the path's answer (wrong, right)."""
     end_right: npt.NDArray[np.bool_]
-    """(2, G)."""
+    """(2, G): whether such a last step is right."""
     falling: npt.NDArray[np.int64]
     """(G * G,): positions of `value`, largest first."""
     end_falling: npt.NDArray[np.int64]
-    """(2, G): the same for `end_value`."""
+    """(2, G): positions in each row of `end_value`, largest first."""
 
 
 def rule_table(grid: Sequence[float], settings: LabelSettings) -> RuleTable:
-    """`step_value` and `is_right` for every pair of points of the grid; the answer grades the end.
+    """`step_value` and `is_right` for every pair of grid points, and for the last step.
 
-    But for `after_first_zero: keep` a step into 0 is wrong whatever the form says of it, and a
-    right answer after 0 counts for nothing; that all steps between are wrong too follows where the
-    chain can't leave 0.
+    The path's own answer is the value after its last step. Unless `after_first_zero` is `keep`, a
+    step to 0 is wrong in every form, and a right answer after 0 counts as 0. A chain never leaves
+    0, so all later steps are wrong too.
     """
     zero = settings.after_first_zero != "keep"
 

@@ -1,9 +1,9 @@
-"""Labels against a truth, and against other labels: counts and what follows from them.
+"""Compares labels with a truth, or with other labels: counts, precision, recall, F1.
 
-Wrong steps are the class that is looked for: precision, recall and F1 are of "this step is wrong".
-A truth that is one index says that every step from it on is wrong.
+The positive class is "this step is wrong". If the truth is a single index, every step from that
+index on is wrong.
 
-Invariant: counts only, added path by path; no order matters.
+Invariant: only counts are kept, so the order of the paths does not matter.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from workflows.labels.rule import first_error
 
 @dataclass(slots=True)
 class Scores:
-    """Counts of labelled steps against the truth; positive means wrong step."""
+    """Counts of labelled steps by label and truth."""
 
     paths: int = 0
     whole: int = 0
-    """Paths whose every label is true."""
+    """Number of paths whose labels all equal the truth."""
     first: int = 0
-    """Paths whose first error is true."""
+    """Number of paths whose first error equals the truth's."""
     steps: Counter[tuple[bool, bool]] = field(default_factory=Counter)
-    """(labelled wrong, is wrong) -> steps."""
+    """(labelled wrong, is wrong) -> number of steps."""
 
     def add(self, labels: Sequence[bool], truth: int | None) -> None:
-        """Compare one path with the index of its first error; None: it has none."""
+        """Compare a path with the 0-based index of its true first error; None: it has none."""
         right = [truth is None or i < truth for i in range(len(labels))]
         self.steps.update((not a, not b) for a, b in zip(labels, right, strict=True))
         self.paths += 1
@@ -36,28 +36,27 @@ class Scores:
         self.first += first_error(labels) == truth
 
     def add_labels(self, labels: Sequence[bool], truth: Sequence[bool]) -> None:
-        """Compare one path step by step, as far as it has labels."""
+        """Compare a path's labels with the truth of the same steps."""
         known = list(truth[: len(labels)])
-        said = list(labels)
-        self.steps.update((not a, not b) for a, b in zip(said, known, strict=True))
+        self.steps.update((not a, not b) for a, b in zip(labels, known, strict=True))
         self.paths += 1
-        self.whole += said == known
-        self.first += first_error(said) == first_error(list(truth))
+        self.whole += list(labels) == known
+        self.first += first_error(labels) == first_error(truth)
 
     @property
     def labelled_wrong(self) -> float:
-        """Of all steps, the share labelled wrong."""
+        """Share of steps that are labelled wrong."""
         wrong = self.steps[True, True] + self.steps[True, False]
         return wrong / max(1, self.steps.total())
 
     @property
     def precision(self) -> float:
-        """Of the steps labelled wrong, the share that is."""
+        """Share of the steps labelled wrong that are wrong."""
         return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[True, False])
 
     @property
     def recall(self) -> float:
-        """Of the wrong steps, the share labelled so."""
+        """Share of the wrong steps that are labelled wrong."""
         return self.steps[True, True] / max(1, self.steps[True, True] + self.steps[False, True])
 
     @property
@@ -68,18 +67,18 @@ class Scores:
 
     @property
     def error(self) -> float:
-        """Share of labels that are not the truth's."""
+        """Share of labels that differ from the truth."""
         wrong = self.steps[True, False] + self.steps[False, True]
         return wrong / max(1, self.steps.total())
 
     @property
     def first_accuracy(self) -> float:
-        """Share of paths whose first error is the truth's."""
+        """Share of paths whose first error equals the truth's."""
         return self.first / max(1, self.paths)
 
 
 def difference(ours: Mapping[str, Sequence[bool]], theirs: Mapping[str, Sequence[bool]]) -> Scores:
-    """Labels of the paths that both have, `theirs` in the place of the truth."""
+    """Compares the labels of the paths that both have, with `theirs` as the truth."""
     scores = Scores()
     for path_id in sorted(ours.keys() & theirs.keys()):
         both = min(len(ours[path_id]), len(theirs[path_id]))

@@ -1,10 +1,11 @@
-"""Which labels which rollouts support: what is not known is refused, never approximated.
+"""Which form of label which rollouts support. A form that they don't support is refused.
 
-A rule that stops at the first success knows only whether MC > 0; rules that go on where a label is
-in doubt leave too few rollouts elsewhere for counts alone; a chain that never leaves 0 can't say
-what follows a MC of 0.
+A budget that stops at the first success knows only whether MC > 0. Budgets that add rollouts to
+uncertain labels leave too few elsewhere for counts alone. A chain stays at 0 once it is there, so
+it can't tell what follows a MC of 0.
 
-Invariant: pure in stop rules and settings; every refusal is one line that says what to change.
+Invariant: depends only on stop rules and settings. Every refusal is a line that says what to
+change.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from storage.rows.kinds import PROVED
 from workflows.settings import LabelSettings
 
 RIGHT_ANSWER = "right_answer"
-"""Stop rule of a path that has no rollouts of its own, since its answer is right."""
+"""Stop rule of a path without rollouts of its own, because its answer is right."""
 OF_COUNTS = frozenset({"ratio", "difference", "hard", "soft", "start_ratio", "effective"})
 OF_BELIEFS = frozenset({"ratio", "difference", "hard", "soft"})
 PERMITTED_FORMS: Mapping[str, Mapping[str, frozenset[str]]] = {
@@ -41,7 +42,7 @@ _KNOWS_SUCCESS = frozenset({"first_success", "binary_search"})
 
 
 def refuse_unsupported(stop_rules: Iterable[str], settings: LabelSettings) -> None:
-    """Raise ConfigurationError where labels of this form can't be made from such rollouts."""
+    """Raise ConfigurationError if rollouts with these stop rules don't support the settings."""
     for rule in sorted(stop_rules):
         if settings.form not in PERMITTED_FORMS[settings.estimate].get(rule, frozenset()):
             raise ConfigurationError(
@@ -64,7 +65,7 @@ def refuse_unsupported(stop_rules: Iterable[str], settings: LabelSettings) -> No
 
 
 def check_labels(settings: LabelSettings, road: Sequence[str] | None = None) -> None:
-    """Refuse settings that contradict each other, or the road. Raises ConfigurationError."""
+    """Raise ConfigurationError for settings that contradict each other, or the road's stages."""
     if road is not None and (settings.prover == "model") != (PROVED.stage in road):
         raise ConfigurationError(
             "`label.prover: model` and stage `prover` belong together: have both or neither"

@@ -1,13 +1,13 @@
-"""Values and labels of a path's steps from the MC values of its states: every form, one function.
+"""Values and labels of a path's steps from the MC values of its states, in every form.
 
-    A_mu(t)      = Q_mu(s_t, a_t) - Q_mu(s_t)          the prover's advantage (Rewarding Progress)
-    Q_mu         = Q_pi | 1 - (1 - Q_pi)^K | measured   same, best of K, another model
-    effective(t) = Q_pi(s_t, a_t) + alpha A_mu(t)
+    A_mu(t)      = Q_mu(s_t, a_t) - Q_mu(s_t)          the prover's advantage (Rewarding Progress);
+    Q_mu         = Q_pi | 1 - (1 - Q_pi)^K | measured   same, best of K, another model;
+    effective(t) = Q_pi(s_t, a_t) + alpha A_mu(t).
 
-Step t leads from state t to state t + 1, so that Q(s_t, a_t) is the MC of state t + 1, and the
-advantages of a path sum to Q(s_T) - Q(s_0).
+Step t leads from state t to state t + 1, so Q(s_t, a_t) is the MC of state t + 1. The advantages
+of a path sum to Q(s_T) - Q(s_0).
 
-Invariant: pure; what a step's value is compared with is `workflows.labels.rule`'s alone.
+Invariant: pure functions. Only `workflows.labels.rule` compares a value with the threshold.
 """
 
 from __future__ import annotations
@@ -23,30 +23,33 @@ from workflows.settings import LabelSettings
 
 @dataclass(frozen=True, slots=True)
 class StepValues:
-    """What the values of states 0..T make of T steps."""
+    """Values and labels of T steps, from the values of states 0..T."""
 
     mc: list[float]
-    """T + 1."""
+    """T + 1: MC of each state."""
     value: list[float]
     labels: list[bool]
     q_mu: list[float]
-    """T + 1: the prover's values; empty where no prover was asked."""
+    """T + 1: the prover's values; empty without a prover."""
 
     @property
     def advantages(self) -> list[float]:
-        """T values, or none."""
+        """T: the prover's advantages; empty without a prover."""
         return [after - before for before, after in pairwise(self.q_mu)]
 
 
 def best_of(q: float, k: int) -> float:
-    """Chance that one of k independent tries succeeds: 1 - (1 - Q)^k."""
+    """Chance that at least one of k independent tries succeeds: 1 - (1 - Q)^k."""
     return 1 - (1 - q) ** k
 
 
 def prover_values(
     mc: Sequence[float], settings: LabelSettings, measured: Sequence[float] | None
 ) -> list[float]:
-    """Q_mu of states 0..T: of the completion model, of its best of k, or as measured."""
+    """Q_mu of states 0..T: the completion model's, its best of k, or another model's.
+
+    Raises ValueError if `prover: model` has no measured values.
+    """
     if settings.prover == "best_of":
         return [best_of(q, settings.prover_k) for q in mc]
     if settings.prover == "model":
@@ -61,15 +64,15 @@ def step_values(
     settings: LabelSettings,
     prover: Sequence[float] | None = None,
 ) -> StepValues:
-    """Values and labels from the T + 1 measured MC values of a path (equations 9 and 10).
+    """Values and labels of T steps from the T + 1 measured MC values of a path (equations 9, 10).
 
-    `prover` are the values that another model measured in the same states. `drop` is read as
-    `zero` here: `labelled_steps` says how many steps keep their labels.
+    `prover`: T + 1 values of the same states, measured with another model. `after_first_zero: drop`
+    counts as `zero` here: `labelled_steps` gives the number of steps that keep their labels.
     """
     zero = settings.after_first_zero != "keep"
     mc = zero_after_first_zero(measured) if zero else list(measured)
-    asked = settings.prover != "none"
-    q_mu = prover_values(mc, settings, prover) if asked else mc
+    has_prover = settings.prover != "none"
+    q_mu = prover_values(mc, settings, prover) if has_prover else mc
     value = []
     for t, (before, after) in enumerate(pairwise(mc)):
         if settings.form == "effective":
@@ -84,11 +87,11 @@ def step_values(
     if settings.tolerance is not None and 0 in mc:
         for t in range(max(0, first_zero_step(mc) - settings.tolerance)):
             value[t], labels[t] = 1.0, True
-    return StepValues(mc, value, labels, q_mu if asked else [])
+    return StepValues(mc, value, labels, q_mu if has_prover else [])
 
 
 def zero_after_first_zero(mc: Sequence[float]) -> list[float]:
-    """After the first MC = 0 every later MC is 0, the path's own answer included."""
+    """The MC values with every value after the first 0 set to 0, the path's answer included."""
     if 0 not in mc:
         return list(mc)
     first = list(mc).index(0)
@@ -96,12 +99,12 @@ def zero_after_first_zero(mc: Sequence[float]) -> list[float]:
 
 
 def first_zero_step(mc: Sequence[float]) -> int:
-    """The step that leads to the first state with MC = 0; T where there is none."""
+    """Index of the step that leads to the first state with MC = 0; T if there is none."""
     return list(mc).index(0) - 1 if 0 in mc else len(mc) - 1
 
 
 def labelled_steps(mc: Sequence[float], settings: LabelSettings) -> int:
-    """How many of the T steps have labels: under `drop` none after the first MC = 0."""
+    """How many of the T steps have labels. With `drop`, steps after the first MC = 0 have none."""
     steps = len(mc) - 1
     return min(steps, first_zero_step(mc) + 1) if settings.after_first_zero == "drop" else steps
 
@@ -111,22 +114,22 @@ def label(
 ) -> StepValues:
     """Relative progress and labels of a solution's T steps, from counts of its states 0..T-1.
 
-    `counts`: (right rollouts, rollouts) of each state, state 0 being the bare problem; `correct`:
-    whether the solution's own answer is right, which grades its last state.
+    `counts`: (right rollouts, rollouts) of each state; state 0 is the bare problem. `correct`:
+    whether the solution's own answer is right, which is the value of its last state.
 
-    >>> made = label([(6, 8), (6, 8), (3, 8)], correct=False)
-    >>> made.value, made.labels
+    >>> solution = label([(6, 8), (6, 8), (3, 8)], correct=False)
+    >>> solution.value, solution.labels
     ([1.0, 0.5, 0.0], [True, False, False])
 
-    Raises ItemError `mc_zero_start` where no rollout of the bare problem is right, and
-    `rollouts_missing` for a state without rollouts before the first one with MC 0.
+    Raises ItemError `mc_zero_start` if no rollout of the bare problem is right. Raises ItemError
+    `rollouts_missing` for a state without rollouts before the first MC of 0.
     """
     settings = settings or LabelSettings()
     mc: list[float] = []
-    for state, (right, made) in enumerate(counts):
-        if made == 0 and 0 not in mc:
+    for state, (right, rollouts) in enumerate(counts):
+        if rollouts == 0 and 0 not in mc:
             raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {state}")
-        mc.append(right / made if made else 0.0)
+        mc.append(right / rollouts if rollouts else 0.0)
     if not mc or mc[0] == 0:
         raise ItemError(Unlabelled.MC_ZERO_START, "no rollout of the problem is right")
     return step_values([*mc, float(correct)], settings)

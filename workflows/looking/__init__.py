@@ -1,1 +1,1 @@
-"""Looking at runs from Python: tables, examples, and what became of one solution."""
+"""Reading runs from Python: tables, examples, and why a solution ended."""

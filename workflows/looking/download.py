@@ -1,4 +1,4 @@
-"""A finished run's dataset into a folder, in the shape of a view."""
+"""Downloads a finished run's dataset to a folder, in the shape of a view."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def download(
     progress: Callable[[str, int, int], None] = lambda path, done, total: None,
     reviewed: bool = False,
 ) -> Download:
-    """Copy the dataset, checked; repeating it copies only what is missing.
+    """Copy the dataset and check its digests. A repeated call copies only missing files.
 
-    `formats`: parquet, jsonl or both; `progress` is told (file, files done, files in all);
-    `reviewed`: without the paths that somebody marked wrong. Raises
-    NothingFound for an unfinished run, ConfigurationError for an unknown view or format, InputError
-    for a folder that holds something else, ObjectCorrupt.
+    `formats`: parquet, jsonl or both. `progress` is called with (file, files done, files in total).
+    `reviewed`: leave out the paths that a reviewer marked wrong. Raises NothingFound for an
+    unfinished run, ConfigurationError for an unknown view or format, InputError for a folder with
+    other files, ObjectCorrupt.
     """
     shape, stages = view_of(view, run), described(run.spec.stages)
     if reviewed:
@@ -41,11 +41,8 @@ def download(
 
 
 def without(view: View, paths: Set[str]) -> View:
-    """The same view of the other paths; its name says of which set of paths it is."""
+    """The view without the rows of some paths. Its name has a digest of these path_ids."""
     digest = sha256_of("\n".join(sorted(paths)).encode())[:12]
-
-    def is_out(row: Any) -> bool:
-        return getattr(row, "path_id", None) in paths
 
     def rows(*stored: Sequence[Any]) -> Sequence[Any]:
         kept = (
@@ -53,8 +50,8 @@ def without(view: View, paths: Set[str]) -> View:
         )
         return view.rows(*kept)
 
-    said = f" Without {len(paths):,} paths that people marked wrong."
-    return replace(view, name=f"{view.name}-reviewed-{digest}", title=view.title + said, rows=rows)
+    note = f" Without {len(paths):,} paths that people marked wrong."
+    return replace(view, name=f"{view.name}-reviewed-{digest}", title=view.title + note, rows=rows)
 
 
 download_async = awaitable(download)

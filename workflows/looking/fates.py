@@ -1,6 +1,6 @@
-"""What became of the solutions of a shard: the last stage that saw each, the reason, its rows.
+"""Where the solutions of a shard ended: the last stage that each reached, the reason, its rows.
 
-Invariant: one rule says where a solution ended, whether one is asked about or all of a shard.
+Invariant: the same rule serves a single solution and all solutions of a shard.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from storage.runs.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """What became of one solution."""
+    """Which stage a solution reached, and why it ended there."""
 
     path_id: str
     problem_id: str
     stage: str
-    """The last stage that saw it."""
+    """The last stage that has a row or a drop of it."""
     reason: str | None
-    """Why it ended there; None: it goes on, or has come through every stage."""
+    """Why it ended there; None: it goes on, or has passed every stage."""
     detail: str
     finished: bool
-    """Whether it has come through every stage of the run."""
+    """Whether it has passed every stage of the run."""
     rows: Mapping[str, tuple[Any, ...]]
     """Stage -> its rows of this solution and of its problem."""
 
     def __str__(self) -> str:
-        """One line."""
+        """The outcome in a line."""
         if self.reason is not None:
             detail = f" ({self.detail})" if self.detail else ""
             return f"{self.path_id} ended at {self.stage}: {self.reason}{detail}"
@@ -49,11 +49,11 @@ class Why:
 
 
 Seen = Callable[[Collection[str]], tuple[Sequence[Drop], Sequence[Any]]]
-"""A stage's drops, and its rows of some items."""
+"""Items -> the drops of a stage's commit, and its rows about these items."""
 
 
 def fate(run: Run, path_id: str, shard: int) -> Why:
-    """What became of a solution of this shard. Raises NothingFound."""
+    """Where a solution of this shard ended. Raises NothingFound."""
 
     def seen_by(stage: str) -> Seen | None:
         try:
@@ -67,7 +67,7 @@ def fate(run: Run, path_id: str, shard: int) -> Why:
 
 
 def fates(run: Run, shard: int) -> Iterator[Why]:
-    """What became of every solution of a shard, each stage of which is read once."""
+    """Where every solution of a shard ended. Each stage's rows are read once."""
     read: dict[str, tuple[Commit, dict[str, list[Any]]]] = {}
     for stage in run.spec.stages:
         try:
@@ -86,8 +86,8 @@ def fates(run: Run, shard: int) -> Iterator[Why]:
         commit, about = read[stage]
 
         def of(items: Collection[str]) -> tuple[Sequence[Drop], Sequence[Any]]:
-            found = {id(row): row for item in items for row in about.get(item, ())}
-            return commit.drops, list(found.values())
+            about_items = {id(row): row for item in items for row in about.get(item, ())}
+            return commit.drops, list(about_items.values())
 
         return of
 
@@ -98,7 +98,8 @@ def fates(run: Run, shard: int) -> Iterator[Why]:
 def rows_about(run: Run, commit: Commit, kind: Rows[Any], items: Collection[str]) -> Sequence[Any]:
     """The rows of a commit that are about some items, or go on as one of them.
 
-    Only those are made of the table, but for kinds of others, whose rows may go on as anything.
+    Of our own kinds only these rows are decoded. All rows of a foreign kind are, since they may go
+    on as any item.
     """
     if OURS.get(kind.stage) is not kind:
         return [
@@ -131,19 +132,19 @@ def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
     last, detail = run.input_stage, ""
     known, done = not of_problems, True
     for stage in run.spec.stages:
-        asked = seen_by(stage)
-        if asked is None:
+        look_up = seen_by(stage)
+        if look_up is None:
             done = False
             break
-        drops, found = asked(seen)
+        drops, about_it = look_up(seen)
         drop = next((drop for drop in drops if drop.item in seen), None)
-        if found or drop:
-            last, rows[stage] = stage, tuple(found)
-        known = known or any(_is(row, path_id) for row in found) or drop is not None
+        if about_it or drop:
+            last, rows[stage] = stage, tuple(about_it)
+        known = known or any(_is(row, path_id) for row in about_it) or drop is not None
         if drop is not None:
             reason, detail = drop.reason, drop.detail
             break
-        if ended := next((why for row in found if (why := _unselected(row, path_id))), None):
+        if ended := next((why for row in about_it if (why := _unselected(row, path_id))), None):
             reason = ended
             break
     if not known and done:
@@ -152,15 +153,15 @@ def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
 
 
 def _path_ids(read: Mapping[str, tuple[Commit, Mapping[str, list[Any]]]]) -> list[str]:
-    """The solutions of a shard in their order: sampled ones, then those of trees."""
-    found: dict[str, None] = {}
+    """path_ids of a shard's solutions in order: sampled paths, then nodes of search trees."""
+    ordered: dict[str, None] = {}
     for kind in (PATHS, TREE):
         _, about = read.get(kind.stage, (None, {}))
         for row in (row for rows in about.values() for row in rows):
             name = row.path_id if kind is PATHS else kind.goes_on(row)
             if name is not None:
-                found[name] = None
-    return list(found)
+                ordered[name] = None
+    return list(ordered)
 
 
 def _is(row: Any, path_id: str) -> bool:
@@ -168,7 +169,7 @@ def _is(row: Any, path_id: str) -> bool:
 
 
 def _unselected(row: Any, path_id: str) -> str | None:
-    """Why a sample goes no further."""
+    """Why a sample was not selected; None if it was, or for another row."""
     if not isinstance(row, Path) or row.path_id != path_id or row.selected:
         return None
     return row.invalid_reason or ("duplicate" if row.duplicate_of else "not_selected")

@@ -1,6 +1,6 @@
-"""A run to look at: how far it is, its rows as tables, its examples, and what became of a solution.
+"""Read access to a run: progress, rows as tables, examples, and what happened to a solution.
 
-Invariant: nothing is written, and nothing is asked but the store.
+Invariant: only the store is read, and nothing is written.
 """
 
 from __future__ import annotations
@@ -34,48 +34,46 @@ class OpenRun:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The run's name."""
         return self.run.name
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Its stages in their order, the input first."""
+        """The run's stages in their order, the input first."""
         return self.run.spec.stages
 
     def status(self) -> RunStatus:
-        """Shards, rows, drops and tokens of every stage, from commits alone."""
+        """Shards, rows, drops and tokens of every stage, from its commits."""
         return run_status(self.run)
 
     def scan(self, stage: str) -> pl.LazyFrame:
-        """The committed rows of a stage as a lazy table; the fields are those of its record.
+        """The committed rows of a stage as a lazy table; its columns are the record's fields.
 
-        Only the columns that are asked for are decoded. Rows of dropped items are among them
-        where the stage stores what it saw. Raises ConfigurationError for a stage that the run has
-        not.
+        Only the columns that a query uses are decoded. Some stages also store rows of dropped
+        items. Raises ConfigurationError for a stage that the run lacks.
         """
         return scan(self.run, stage)
 
     def drops(self, stage: str | None = None) -> pl.LazyFrame:
-        """The items that ended at a stage, or at any: stage, shard, item, reason, detail."""
+        """The items dropped at a stage, or at all stages: stage, shard, item, reason, detail."""
         return drops_of(self.run, self.stages if stage is None else (self.run.check_stage(stage),))
 
     def examples(self, view: str = "genprm") -> Iterator[Any]:
-        """The examples in the shape of a view, one shard in memory at a time.
+        """The examples in the shape of a view, with a single shard in memory.
 
-        Raises ConfigurationError for a view that is unknown, or made of a stage that the run has
-        not.
+        Raises ConfigurationError for an unknown view, or for a view of a stage that the run lacks.
         """
         shape = view_of(view, self.run)
         check_view(self.run, shape)
-        made = (self.run.shards_of(stage) for stage in shape.reads if stage in self.stages)
-        shards = sorted(set.intersection(*made))
+        committed = (self.run.shards_of(stage) for stage in shape.reads if stage in self.stages)
+        shards = sorted(set.intersection(*committed))
         return (row for shard in shards for row in rows_in(self.run, shape, shard))
 
     def why(self, path_id: str, shard: int | None = None) -> Why:
-        """What became of a solution: the last stage that saw it, the reason, and its rows.
+        """The last stage that a solution reached, why it ended there, and its rows.
 
-        `path_id`: of a build's solution, or the id of a scored response. `shard`: where it is,
-        looked for unless it is known. Raises NothingFound.
+        `path_id`: a build's solution, or the response_id of a scored one. `shard`: its shard, if
+        known; None: search for it. Raises NothingFound.
         """
         of_problems = stage_rows(self.run.input_stage).of == "problem_id"
         item = problem_of(path_id) if of_problems else path_id
@@ -87,20 +85,20 @@ class OpenRun:
 
     def _shard_of(self, item: str) -> int:
         kind = stage_rows(self.run.input_stage)
-        found = (
+        rows = (
             self.scan(kind.stage)
             .with_row_index("row")
             .filter(pl.col(kind.of) == item)
             .select("row")
             .collect()
         )
-        if found.is_empty():
+        if rows.is_empty():
             raise NothingFound(f"run {self.name!r} has no {kind.of} {item!r}")
-        return int(found["row"][0]) // self.run.spec.plan.items_per_shard
+        return int(rows["row"][0]) // self.run.spec.plan.items_per_shard
 
 
 def open_run(run: str | Run, store: str = DEFAULT_STORE) -> OpenRun:
-    """The run of this name in a store (`file:FOLDER`, `s3://BUCKET/PREFIX`), to look at.
+    """Open the run of this name in a store (`file:FOLDER`, `s3://BUCKET/PREFIX`) for reading.
 
     Raises NothingFound, ConfigurationError, StoreUnavailable.
     """

@@ -1,4 +1,4 @@
-"""The items that ended at the stages of a run, as a table."""
+"""The dropped items of a run as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEMA = {"stage": pl.String, "shard": pl.Int64} | {of.name: pl.String for of i
 
 
 def drops_of(run: Run, stages: Sequence[str]) -> pl.LazyFrame:
-    """Stage, shard, item, reason and detail of every drop of some stages, from their commits."""
+    """Stage, shard, item, reason and detail of all drops of some stages, from their commits."""
     rows = [
         {"stage": commit.stage, "shard": commit.shard, **asdict(drop)}
         for stage in stages

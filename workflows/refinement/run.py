@@ -1,13 +1,13 @@
-"""Refinement in turns: score, criticise, ask again, until nothing is judged wrong.
+"""Refinement in turns: score, criticise and ask again, until nothing is judged wrong.
 
     turn t:  score run of the responses  ->  critiques  ->  refine run  ->  responses of turn t + 1
 
-Each half of a turn is a run of its own (`critiques -> refine` here, `responses -> score` in
-`workflows.scoring.run`), so that whatever was committed before a crash is not asked for again, and
-the state between turns is derived from commits alone.
+Each half of a turn is a run of its own: `responses -> score` (`workflows.scoring.run`) and
+`critiques -> refine` (here). So committed work is never repeated after a crash. The state between
+turns is derived from commits alone.
 
-Invariant: a response in which nothing was judged wrong passes through unchanged and is not scored
-again; one whose new solution could not be had keeps the old one and is tried again next turn.
+Invariant: a response in which nothing was judged wrong is accepted: it keeps its solution, and its
+last score stands. A response without a new solution keeps its old one and is tried again next turn.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RefineModels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineConfig(RunConfig):
-    """Everything that one turn of asking again needs."""
+    """The configuration of a refine run."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Critique]] = CRITIQUES
@@ -62,7 +62,7 @@ class RefineConfig(RunConfig):
 
     @property
     def settings(self) -> RefineSettings:
-        """What its stage is told."""
+        """The settings of the run's stage."""
         return self.refine
 
     @property
@@ -80,7 +80,7 @@ class RefineConfig(RunConfig):
 
 
 def refined_of(run: Run) -> dict[str, Response]:
-    """response_id -> its new solution, from commits."""
+    """response_id -> its new solution, from the run's commits."""
     rows = (row for commit in run.commits(REFINED.stage) for row in run.rows_of(commit, REFINED))
     return {row.response_id: row for row in rows}
 
@@ -91,21 +91,21 @@ class Standing:
 
     responses: tuple[Response, ...]
     accepted: frozenset[str] = frozenset()
-    """response_ids in which nothing was judged wrong: they are done."""
+    """response_ids of the responses in which nothing was judged wrong."""
     turn: int = 0
 
     @property
     def open(self) -> list[Response]:
-        """What is still to be looked at."""
+        """The responses that are not accepted yet."""
         return [row for row in self.responses if row.response_id not in self.accepted]
 
 
 def criticised(
     standing: Standing, scores: Iterable[Score], threshold: float = THRESHOLD
 ) -> tuple[Standing, list[Critique]]:
-    """Accept what nothing is judged wrong in, and criticise the rest.
+    """Accept the responses in which nothing is judged wrong, and criticise the others.
 
-    A response without a score (every history came to nothing) is neither: it waits.
+    A response without a score (all its histories failed) waits for the next turn.
     """
     by_id = {row.response_id: row for row in standing.responses}
     accepted, critiques = set(standing.accepted), []
@@ -119,6 +119,6 @@ def criticised(
 
 
 def refined(standing: Standing, new: Mapping[str, Response]) -> Standing:
-    """The next turn's responses: new solutions where there are, old ones elsewhere."""
+    """The next turn's responses, with the new solutions in place of the old ones."""
     rows = tuple(new.get(row.response_id, row) for row in standing.responses)
     return Standing(rows, standing.accepted, standing.turn + 1)

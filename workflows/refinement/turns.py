@@ -1,13 +1,12 @@
-"""Refinement to its end: critique and refinement in turns, with the accuracy of each.
+"""Refines responses in turns to the end, and reports the accuracy of each turn.
 
-    FOLDER/responses.jsonl    the solutions after the last turn
-    FOLDER/turns.parquet, turns.json
+    FOLDER/responses.jsonl             the solutions after the last turn
+    FOLDER/turns.parquet, turns.json   the figures of each turn
 
-Accuracy needs known answers (`problems`): they are compared here, at the end, and never enter a
-prompt.
+Accuracy needs known answers (`problems`). They are compared here and never enter a prompt.
 
-Invariant: each half of a turn is a run that is named after what it depends on, so that the same
-call continues; figures come from committed rows alone.
+Invariant: each half of a turn is a run that is named after all that it depends on, so the same
+call continues it. Figures come from committed rows alone.
 """
 
 from __future__ import annotations
@@ -55,51 +54,54 @@ _ADAPTER: TypeAdapter[RefineConfig] = TypeAdapter(RefineConfig)
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """What is refined, by whom and how."""
+    """Which responses are refined, by which models, and how."""
 
     model: str
     """The verifier."""
     generator: str
     file: Path
     problems: Path | None = None
-    """Known answers, for the accuracy."""
+    """File of problems with known answers, for the accuracy."""
     turns: int = 2
     threshold: float = THRESHOLD
     settings: RefineSettings = field(default_factory=RefineSettings)
     score_settings: Path | None = None
-    """File of settings of the verifier, as `score --config` takes."""
+    """File of the verifier's settings, as for `score --config`."""
     score_asked: Mapping[str, Any] = field(default_factory=dict)
-    """Its further settings by dotted name."""
+    """Further settings of the verifier by dotted name."""
     limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How things stand before the first turn (0), and after each."""
+    """Figures of a turn; turn 0 is before the first one."""
 
     turn: int
     responses: int
     accepted: int
-    """Responses in which nothing was judged wrong, so far."""
+    """Number of responses in which nothing was judged wrong so far."""
     criticised: int
-    """Critiques that led to this turn."""
+    """Number of critiques that led to this turn."""
     changed: int
-    """New solutions that could be had."""
+    """Number of new solutions."""
     accuracy: float | None
-    """Share of right answers; None where the answers are not known."""
+    """Share of right answers; None if the answers are unknown."""
     accuracy_accepted: float | None
-    """The same among the accepted."""
+    """Share of right answers among the accepted responses."""
 
 
 @anywhere
 def refine(
     wanted: Refinement, address: str | None = None, listener: Listener = SILENT
 ) -> tuple[Standing, list[Turn]]:
-    """All turns, or as many as something is judged wrong in. Raises UserError before any work."""
+    """Run the turns, at most `turns` and until nothing is judged wrong.
+
+    Returns the last turn's responses and the figures of all. Raises UserError before any work.
+    """
     responses = read_responses(wanted.file, wanted.limit)
     answers = known_answers(wanted.problems, responses)
-    asked = dict(wanted.score_asked)
-    config = recalled(config_of(wanted.model, wanted.file, wanted.score_settings, asked))
+    further_settings = dict(wanted.score_asked)
+    config = recalled(config_of(wanted.model, wanted.file, wanted.score_settings, further_settings))
     generator = replace(
         recalled(_generator(wanted, config.store)), cluster=config.cluster, floor=config.floor
     )
@@ -164,14 +166,14 @@ def known_answers(file: Path | None, responses: Sequence[Response]) -> dict[str,
     return answers
 
 
-def _turn(standing: Standing, asked: int, changed: int, answers: Mapping[str, str]) -> Turn:
+def _turn(standing: Standing, criticised: int, changed: int, answers: Mapping[str, str]) -> Turn:
     right = asyncio.run(_right(standing.responses, answers)) if answers else {}
     done = [right[name] for name in standing.accepted] if answers else []
     return Turn(
         turn=standing.turn,
         responses=len(standing.responses),
         accepted=len(standing.accepted),
-        criticised=asked,
+        criticised=criticised,
         changed=changed,
         accuracy=sum(right.values()) / len(right) if right else None,
         accuracy_accepted=sum(done) / len(done) if done else None,
@@ -190,7 +192,7 @@ async def _right(responses: Sequence[Response], answers: Mapping[str, str]) -> d
 
 
 def write(standing: Standing, turns: Sequence[Turn], folder: Path) -> None:
-    """The solutions after the last turn, and how every turn stood, as files."""
+    """Write the solutions after the last turn and the figures of all turns to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in standing.responses)
     (folder / "responses.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -1,7 +1,7 @@
 """What a run needs, checked before anything is written: input, store, models, GPUs, sandbox.
 
-Invariant: every finding is one line in plain words with what to do about it; `require` raises
-all of them at once, so that nobody has to run into them one after the other.
+Invariant: every finding is one line that says what is wrong and what to do. `require` raises all
+of them in one error.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Finding:
 
 
 def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
-    """Run one check: what it returns is what was found, a StepmillError is what is missing."""
+    """Run one check: its text becomes a finding that is well, a StepmillError one that is not."""
     try:
         return Finding(what, True, look())
     except StepmillError as error:
@@ -49,14 +49,14 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
 
 
 def check_work(config: RunConfig) -> Iterator[Finding]:
-    """The store, and what is asked of the cluster, as far as it can be said from here."""
+    """Check the store, and the nodes that `cluster.ask` names, without joining a cluster."""
     yield attempt("store", partial(probed_store, config.store))
     if config.cluster.ask:
         yield attempt("nodes", lambda: f"{len(asked_nodes(config))} are asked of the cluster")
 
 
 def check_models(config: RunConfig, looks: Sequence[Look]) -> Iterator[Finding]:
-    """What was found of each model where it is to run, and of the sandbox on its nodes."""
+    """Yield a finding for each model, and for each fault of a node's sandbox, from the looks."""
     for role, engine in config.engines.items():
         seen = [look for look in looks if role in look.misfits]
         unfit = [(look, misfit) for look in seen for misfit in look.misfits[role]]
@@ -66,8 +66,8 @@ def check_models(config: RunConfig, looks: Sequence[Look]) -> Iterator[Finding]:
         if not unfit and seen:
             count = len(seen[0].machine.gpus)
             on = f", {count} GPUs there" if count else ", on the processor"
-            said = engine.model + (on if engine.kind == "vllm" else "")
-            yield Finding(f"models.{role}", True, said)
+            description = engine.model + (on if engine.kind == "vllm" else "")
+            yield Finding(f"models.{role}", True, description)
             for note in seen[0].notes.get(role, ()):
                 yield Finding(f"models.{role}", True, note)
     for look in looks:
@@ -76,7 +76,7 @@ def check_models(config: RunConfig, looks: Sequence[Look]) -> Iterator[Finding]:
 
 
 def server_notes(look: Look) -> Iterator[str]:
-    """What was found of the servers of models, a line each, with the roles that it is true of."""
+    """Yield a line for each note on a model's server, with the roles that it holds for."""
     roles: dict[str, list[str]] = {}
     for role, notes in look.notes.items():
         for note in notes:
@@ -86,7 +86,7 @@ def server_notes(look: Look) -> Iterator[str]:
 
 
 def probed_store(url: str) -> str:
-    """Show that a store creates once and never replaces, also when writers race.
+    """Test that a store creates a key once and never replaces it, also when writers race.
 
     Raises StoreRefused, StoreUnavailable or ConfigurationError.
     """
@@ -96,18 +96,16 @@ def probed_store(url: str) -> str:
 
 
 def check_sandbox(settings: SandboxSettings) -> Finding:
-    """Whether model-written code can be run on this machine, and in what."""
+    """Check that this machine can run model-written code, and say in what sandbox."""
     return attempt("sandbox", lambda: asyncio.run(sandbox_answers(settings)), SANDBOX_REMEDY)
 
 
-def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
-    """Check everything; returns the digest of the folder that model-written code runs in, if any.
+def require(config: RunConfig, site: Site, *earlier: Finding) -> str | None:
+    """Check everything; return the digest of the folder that model-written code runs in, if any.
 
-    `found` was looked at before.
-
-    Raises ConfigurationError with one line per thing that is missing.
+    `earlier`: findings of the caller. Raises ConfigurationError, a line for each that is not well.
     """
-    findings = [*found, *check_work(config)]
+    findings = [*earlier, *check_work(config)]
     if all(finding.ok for finding in findings) or not site.remote:
         looks = site.looks(config)
         findings += check_models(config, looks)
@@ -127,5 +125,5 @@ def require(config: RunConfig, site: Site, *found: Finding) -> str | None:
 
 
 def check_image(run: Run, image: str | None) -> None:
-    """Raise SpecMismatch where a run was begun with another image than code would run in now."""
+    """Raise SpecMismatch where the run began with another sandbox image than `image`."""
     check_same(run.name, run.spec, replace(run.spec, image_digest=image))

@@ -1,7 +1,7 @@
 """What the configuration of any run has, and where and how fast its work is done.
 
-Invariant: schedule, placement, checks and progress ask for nothing else, so that runs of every kind
-are driven by the same code.
+Invariant: schedule, placement, checks and progress read these fields only, so that one code drives
+runs of every kind.
 """
 
 from __future__ import annotations
@@ -85,20 +85,20 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The input of a run."""
+    """The rows that a run starts from."""
 
     rows: Sequence[Any]
     drops: Sequence[Drop] = ()
-    """Items of the input that are left out."""
+    """Items of the input that the run leaves out, each with its reason."""
     said: Sequence[str] = ()
-    """What people are told of it, in lines."""
+    """Lines about the input that the driver shows the user."""
     solutions: Sequence[GivenSolutions] = ()
-    """What takes the place of sampled ones: the rows of stage `given`."""
+    """Solutions that a file gives instead of a policy: the rows of stage `given`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What any run needs, whatever its road makes."""
+    """The configuration of any run, whatever its road makes."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Any]]
@@ -127,31 +127,31 @@ class RunConfig:
 
     @property
     def makes(self) -> tuple[Stage, ...]:
-        """What makes the rows of each stage of the road."""
+        """The class or module that makes each stage of the road, in the road's order."""
         raise NotImplementedError
 
     @property
     def settings(self) -> Seeded:
-        """What its stages are told."""
+        """The settings that its stages read."""
         raise NotImplementedError
 
     @property
     def texts(self) -> Mapping[str, str]:
-        """Prompts that somebody wrote in the place of ours, by name."""
+        """Name -> prompt that the user wrote to replace the project's."""
         return {}
 
     @property
     def binding(self) -> dict[str, Any]:
-        """The settings that the result depends on, as plain values."""
+        """The settings that the result depends on, as JSON values; they go into the spec."""
         raise NotImplementedError
 
     @property
     def heal(self) -> bool:
-        """Whether the end of a forced beginning is left to the model."""
+        """Whether the model writes the last token of a forced beginning anew."""
         return False
 
     def read_input(self) -> Given:
-        """Its input, read and checked; of some runs it is given by whoever starts them.
+        """Read and check the input. Runs whose caller passes the rows don't have this.
 
         Raises InputError and ConfigurationError.
         """
@@ -167,9 +167,9 @@ class RunConfig:
         """Refuse models that can't be used for this. Raises InputError."""
 
     def with_pilot(self, begun: Run | None, source: Run | None = None) -> tuple[Self, Self | None]:
-        """The configuration with its pilot named, and the pilot that has to be finished first.
+        """Return the configuration with its pilot named, and the pilot to finish first, if any.
 
-        `begun`: the run, and `source`, the one that it derives from, as far as there are any.
+        `begun`: this run, if it was started before. `source`: the run that it derives from, if any.
         """
         return self, None
 
@@ -195,6 +195,6 @@ class RunConfig:
 
 
 def needs_of(config: RunConfig, role: str) -> dict[str, tuple[Need, ...]]:
-    """What the stages of a role can't do without of a model, by stage."""
-    made = zip(config.road, config.makes, strict=True)
-    return {spec.name: stage.needs for spec, stage in made if spec.role == role and stage.needs}
+    """Stage -> what it needs its model to be able to do, for the stages of a role."""
+    pairs = zip(config.road, config.makes, strict=True)
+    return {spec.name: stage.needs for spec, stage in pairs if spec.role == role and stage.needs}

@@ -1,7 +1,7 @@
-"""Driving any run: what is left of it, as a schedule, worked on until everything is committed.
+"""The driver makes a schedule of the shards that a run lacks, and works until all are committed.
 
-Invariant: what is left to do is found by listing commits: starting, continuing and repeating are
-one path.
+Invariant: the driver lists the commits to learn what is left, so that starting, continuing and
+repeating are one path.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from workflows.schedule.tolerance import Tolerance
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a run is: committed shards per stage, and the length of the plan."""
+    """How far a run is: the committed shards of each stage, of how many shards."""
 
     shards: int
     done: Mapping[str, frozenset[int]]
 
     @property
     def finished(self) -> bool:
-        """Every shard of every stage is committed."""
+        """Whether every shard of every stage is committed."""
         return all(len(shards) == self.shards for shards in self.done.values())
 
 
 def standing(run: Run) -> Standing:
-    """What is committed, by one listing per stage."""
+    """List the committed shards of every stage after the input, with one request a stage."""
     done = {stage: frozenset(run.shards_of(stage)) for stage in run.spec.stages[1:]}
     return Standing(run.spec.plan.shards, done)
 
 
 def schedule_for(
-    config: RunConfig, found: Standing, slots: Slots, on_gpus: bool = False
+    config: RunConfig, state: Standing, slots: Slots, on_gpus: bool = False
 ) -> Schedule:
-    """The schedule of what is left, for a cluster with so many engine slots.
+    """Make the schedule of the shards that are left, for a cluster with these engine slots.
 
-    A model role takes its slots from the pool of its own name where the cluster has one. Without
-    GPUs (`on_gpus`) nothing shares one.
+    A model role takes its slots from the pool of its own name where the cluster has one. Engines
+    share a slot only `on_gpus`.
     """
     pools = by_node(slots, ENGINES)
     cluster = config.cluster
@@ -65,8 +65,8 @@ def schedule_for(
     roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
     return Schedule(
         config.road,
-        found.shards,
-        found.done,
+        state.shards,
+        state.done,
         roles,
         slots=pools,
         window=cluster.window,
@@ -77,7 +77,7 @@ def schedule_for(
 
 
 def engine_slots(config: RunConfig, role: str) -> int:
-    """Engine slots (GPUs) of one worker of a model role; a server elsewhere needs none here."""
+    """Engine slots (GPUs) of one worker of a model role; 0 where no GPU of the cluster is used."""
     settings = config.engine(role)
     return settings.tensor_parallel if settings.kind == "vllm" else 0
 
@@ -97,11 +97,11 @@ async def continue_run(
     slots_now: SlotsNow | None = None,
     on_gpus: bool = False,
 ) -> None:
-    """Work until everything is committed. Raises UserError, StoreRefused, RunStopped, and
-    BelowFloor; why it stopped is then in the store until it goes on.
+    """Work until everything is committed.
 
-    `slots_now` says how many slots the cluster has at any later moment; `on_gpus`, whether they are
-    GPUs.
+    `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. Raises
+    UserError, StoreRefused, RunStopped and BelowFloor. The reason of the last two is stored until
+    the run goes on.
     """
     await asyncio.to_thread(forget_stop, run)
     driver = Driver(
@@ -121,11 +121,11 @@ async def continue_run(
         raise
 
 
-def tolerance_of(run: Run, wanted: ClusterSettings) -> Tolerance:
-    """How much trouble a run puts up with."""
+def tolerance_of(run: Run, settings: ClusterSettings) -> Tolerance:
+    """The shares of dropped items above which the driver stops a run."""
     return Tolerance(
-        wanted.trouble_share,
-        wanted.trouble_after,
-        wanted.exception_share,
+        settings.trouble_share,
+        settings.trouble_after,
+        settings.exception_share,
         drops_of=lambda receipt: run.commit(receipt.stage, receipt.shard).drops,
     )

@@ -1,6 +1,6 @@
-"""What a run says while it works, for whoever shows it.
+"""What a run reports while it works; the command line shows it.
 
-Invariant: nothing waits for a listener, and nothing below the command line prints.
+Invariant: a run never waits for a listener, and no module below the command line prints.
 """
 
 from __future__ import annotations
@@ -14,50 +14,51 @@ from workflows.schedule.driver import Happened
 
 
 class Watching:
-    """Follows the work on one run. This one shows nothing."""
+    """Receives the events of one run. This class shows nothing; a subclass shows them."""
 
     def say(self, message: str) -> None:
-        """One line about what is going on."""
+        """Show a line about what is going on, until the next one."""
 
     def note(self, message: str) -> None:
-        """One line that stays."""
+        """Show a line that stays."""
 
     def happened(self, event: Happened) -> None:
-        """One thing that the driver did or saw."""
+        """Receive one thing that the driver did or saw."""
 
     def meters(self, parts: Sequence[ShardProgress]) -> None:
-        """How far the shards in flight have come."""
+        """Receive how far the shards in flight are."""
 
 
 class Listener:
-    """Is told what a command does. This one shows nothing."""
+    """Receives what a command does. This class shows nothing; a subclass shows it."""
 
     @property
     def head_lost(self) -> Callable[[str], None] | None:
-        """Called from a thread when the cluster's head is gone, with the reason; None: it is not
-        watched.
+        """Called from a thread, with the reason, when the cluster's head is gone.
+
+        None: nobody watches the head.
         """
         return None
 
     def say(self, line: str) -> None:
-        """One line for people."""
+        """Show a line."""
 
     def working(
         self, run: str, stages: Sequence[str], shards: int, before: Mapping[str, int]
     ) -> AbstractContextManager[Watching]:
-        """Around the work on a run; `before`: shards of each stage that are committed already."""
+        """Surround the work on a run; `before`: committed shards of each stage at its start."""
         return nullcontext(Watching())
 
     @contextmanager
     def taking_over(
         self, run: str, source: str, shards: int
     ) -> Iterator[Callable[[int, int], None]]:
-        """Around the taking over of shards; yields what is told (shards done, shards in all)."""
+        """Surround the copying of shards; yields a function of (shards done, shards in all)."""
         yield lambda done, total: None
 
     @contextmanager
     def training(self, name: str) -> Iterator[Callable[[Event], None]]:
-        """Around a training; yields what is told of every event."""
+        """Surround a training; yields a function that receives every event."""
         yield lambda event: None
 
 

@@ -1,4 +1,4 @@
-"""Plain settings into validated frozen values: YAML, and what is wrong with it in one line.
+"""Reads a YAML file of settings and validates it into frozen dataclasses.
 
 Invariant: an unknown key, a missing field or a value out of bounds is one line that names the key
 and says what to change.
@@ -28,12 +28,12 @@ class _TwiceGiven(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently take the last."""
+    """Refuses a key that is given twice; plain YAML would silently take the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The mapping, before merged ones (`<<`) are put into it, which may be overridden.
+        """Compose a mapping before other mappings are merged into it (`<<`): it may override those.
 
-        Raises YAMLError with the line of the second one.
+        Raises YAMLError with the line of the second key.
         """
         node = super().compose_mapping_node(anchor)
         seen: set[object] = set()
@@ -46,7 +46,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The settings of a file as they are written; what is overridden is replaced, unless None."""
+    """Read the settings of a file, unvalidated; an override replaces its key, unless it is None.
+
+    Raises ConfigurationError for a file that can't be read or is no mapping.
+    """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
@@ -56,8 +59,8 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
-        said = str(error) if isinstance(error, _TwiceGiven) else "not valid YAML"
-        raise ConfigurationError(f"{path}: {said}{line}") from None
+        problem = str(error) if isinstance(error, _TwiceGiven) else "not valid YAML"
+        raise ConfigurationError(f"{path}: {problem}{line}") from None
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must be a mapping of settings")
     raw.update({key: value for key, value in (overrides or {}).items() if value is not None})
@@ -65,7 +68,7 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) -> Config:
-    """Validate plain data of any kind; raises ConfigurationError naming the keys that are wrong."""
+    """Validate plain data; raises ConfigurationError that names the wrong keys of `source`."""
     try:
         config = adapter.validate_python(raw)
     except ValidationError as error:
@@ -77,15 +80,15 @@ def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) ->
 
 
 def _truths_for_numbers(raw: Any, value: Any, key: str = "") -> Iterator[str]:
-    """Where `true` or `false` was written and a number was made of it."""
+    """Yield an error for each `true` or `false` that the validation made a number of."""
     if isinstance(raw, bool) and isinstance(value, int | float) and not isinstance(value, bool):
         yield f"`{key}`: must be a number, not {str(raw).lower()}"
     elif isinstance(raw, dict):
         for name, inner in raw.items():
             where = f"{key}.{name}" if key else str(name)
             within = isinstance(value, Mapping)
-            found = value.get(name) if within else getattr(value, str(name), None)
-            yield from _truths_for_numbers(inner, found, where)
+            member = value.get(name) if within else getattr(value, str(name), None)
+            yield from _truths_for_numbers(inner, member, where)
 
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
@@ -99,14 +102,14 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
 
 
 def local_model(folder: Path, model: str) -> str:
-    """A model's folder, made absolute (`~` is the user's own); a hub's name as it is."""
+    """Make a model's path absolute (from `folder`, or the home for `~`); keep a hub's name."""
     if model.startswith("~"):
         return str(Path(model).expanduser())
     return str((folder / model).resolve()) if model.startswith((".", "/")) else model
 
 
 def store_url(text: str) -> str:
-    """`file:FOLDER` or a bare folder becomes `file:///…` relative to the working directory."""
+    """Turn `file:FOLDER` or a bare folder into a `file:///…` URL; keep any other URL."""
     if text.startswith("file:") and not text.startswith("file://"):
         text = text.removeprefix("file:")
     if "://" in text:

@@ -1,7 +1,7 @@
-"""A run to its end: started, continued or found finished, whatever its road.
+"""Brings a run to its end: starts it, continues it or finds it finished, whatever its road.
 
-Invariant: nothing is written before the checks have passed, and nothing of a run before its own
-pilot is finished; what is left to do is found by listing commits.
+Invariant: the driver writes nothing before the checks have passed. It writes nothing of a run
+before the run's pilot is finished. It lists the commits to learn what is left.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def run(
 ) -> Run:
     """Start the run of a configuration, continue it, or find it finished.
 
-    `rows`: its input, in the place of what the configuration names; `address`: a Ray cluster to
+    `rows`: the input, instead of the file that the configuration names. `address`: a Ray cluster to
     join. Raises UserError before any work, SpecMismatch where the run was started with other
-    settings, InfrastructureError.
+    settings, and InfrastructureError.
     """
     with Site(config.cluster, address, listener) as site:
         return run_at(site, config, rows)
@@ -47,26 +47,26 @@ run_async = awaitable(run)
 
 
 def run_at(
-    site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *found: Finding
+    site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *findings: Finding
 ) -> Run:
-    """The same where the work is done; `found` was looked at before."""
+    """As `run`, at an open site; `findings`: checks that the caller has made."""
     store = open_store(config.store)
     begun = Run.find(store, config.run)
     config = recalled(config, begun)
     if begun is None or not standing(begun).finished:
-        image = require(config, site, *found)
+        image = require(config, site, *findings)
     else:
         image = begun.spec.image_digest  # no code is left to run, in this image or another
     config, pilot = site.settled(config, begun).with_pilot(begun)
-    wanted = planned(config, image, rows)
-    for line in wanted.given.said:
+    plan = planned(config, image, rows)
+    for line in plan.given.said:
         site.listener.say(line)
     prepare(pilot, config.run, site, store)
-    return finished(create_run(config, store, wanted), config, site)
+    return finished(create_run(config, store, plan), config, site)
 
 
 def prepare(pilot: RunConfig | None, run: str, site: Site, store: ObjectStore) -> None:
-    """Make or finish a run's own pilot, or find it finished; nothing where it has none."""
+    """Bring the pilot of a run to its end; nothing to do where `pilot` is None."""
     if pilot is None:
         return
     begun = Run.find(store, pilot.run)
@@ -76,14 +76,14 @@ def prepare(pilot: RunConfig | None, run: str, site: Site, store: ObjectStore) -
 
 
 def continue_at(site: Site, run: Run, config: RunConfig) -> Run:
-    """Continue a run from what its store holds, to its end. Raises as `run`."""
+    """Continue a run from its commits to its end. Raises as `run`."""
     if not standing(run).finished:
         check_image(run, require(config, site))
     return finished(run, config, site)
 
 
 def finished(run: Run, config: RunConfig, site: Site) -> Run:
-    """Make what a run lacks, and seal it."""
+    """Make the shards that a run lacks, and seal the run."""
     if run.success() is None:
         site.complete(run, site.settled(config, run))
         finish(run)
@@ -91,7 +91,7 @@ def finished(run: Run, config: RunConfig, site: Site) -> Run:
 
 
 def finish(run: Run) -> Success:
-    """Seal a run and lay out its dataset, if its road makes one. Repeating changes nothing."""
+    """Seal a run, and write its dataset if its road makes one. Repeating it changes nothing."""
     success = run.finish()
     if EXAMPLES.stage in run.spec.stages:
         assemble(run, stages=described(run.spec.stages))

@@ -1,12 +1,11 @@
-"""What is left open in a configuration, decided once, when a run is created.
+"""Decides what a configuration leaves open, once, when a run is created.
 
-What the result depends on (a model's commit, the precision of `dtype: auto`, the context of a
-verifier) is then in the run's spec, and whoever continues the run takes it from there: no worker
-decides it again. What only speed depends on (sequences in flight, sessions) follows the machine on
-which engines run now.
+What the result depends on goes into the run's spec: a model's commit, the precision of
+`dtype: auto`, the context of a verifier. A driver that continues the run reads it there. What only
+speed depends on (sequences in flight, sessions) follows the machines of now.
 
-Invariant: what is named is left as it is; a run whose spec says `auto`, or no commit, goes on as it
-began.
+Invariant: a setting that the user gave stays as it is. A run whose spec says `auto`, or no commit,
+goes on as it began.
 """
 
 from __future__ import annotations
@@ -27,15 +26,14 @@ from storage.runs.specs import ENGINES, Spec
 from workflows.runs.configuration import RunConfig
 
 LONGEST_CONTEXT = 32768
-"""Context of a verifier that says nothing of its own: some models allow 131,072 tokens, for which
-a GPU may have no room, and no verification is so long."""
+"""Most tokens of a verifier's context where `max_model_len` is not set: some models allow 131,072,
+for which a GPU may have no room, and no verification is so long."""
 IN_FLIGHT_ON_GPU = {"verifier": 128, "generator": 256}
 IN_FLIGHT_ON_CPU = {"verifier": 48, "generator": 48}
-"""Sequences at once on one engine of a role; of another role
-`actors.engines.contract.IN_FLIGHT`."""
+"""Role -> sequences at once on one engine; other roles have `actors.engines.contract.IN_FLIGHT`."""
 SESSIONS_ON_CPU = 24
-"""Most histories of a verifier that have run code, at once: each keeps an interpreter (some 80 MB,
-and a second of a processor to come up), of which `sandbox.slots` run."""
+"""Most histories of a verifier at once that have run code. Each keeps an interpreter open (some
+80 MB, and a second of a processor to start); `sandbox.slots` of them run."""
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -59,11 +57,11 @@ PlaceOf = Callable[[str], Place | None]
 
 
 def recalled(config: Config, *begun: Run | None) -> Config:
-    """The configuration with what was trained named by its store, and every model and tokenizer at
-    the commit, or digest, that was recorded of it; not healed, and with the attempts that it began
-    with, where the run began before these had their defaults.
+    """Return the configuration with every model and tokenizer at its recorded commit or digest.
 
-    `begun`: the run, and the one that it derives from, as far as there are any. Nobody is asked.
+    A trained model is named by its store. `heal` and `attempts` keep their old values where the run
+    began before today's defaults. `begun`: this run, then the one that it derives from, if any.
+    Neither the hub nor a machine is asked.
     """
     specs = [run.spec for run in begun if run is not None]
     engines = {}
@@ -74,8 +72,8 @@ def recalled(config: Config, *begun: Run | None) -> Config:
         engines[role] = engine
     changed: Any = with_engines(config, engines)
     for part in ("stages", "refine"):
-        said = specs[0].configuration.get(part) if specs else None
-        if said is not None and "heal" not in said:
+        recorded = specs[0].configuration.get(part) if specs else None
+        if recorded is not None and "heal" not in recorded:
             changed = replace(changed, **{part: replace(getattr(changed, part), heal=False)})
     written = specs[0].configuration.get("stages", {}).get(RATIONALES.stage) if specs else None
     if written is not None and "require_code" not in written:
@@ -93,8 +91,8 @@ def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) 
     revision = engine.tokenizer_revision or _text(options.pop("tokenizer_revision", None))
     tokenizer = ModelSource(engine.tokenizer or engine.model, revision)
     if engine.tokenizer or engine.kind == "endpoint":
-        said = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
-        tokenizer = tokenizer.within(store).as_in(said.get("tokenizer"))
+        recorded = spec.configuration.get(ENGINES, {}).get(role, {}) if spec else {}
+        tokenizer = tokenizer.within(store).as_in(recorded.get("tokenizer"))
     return replace(
         engine,
         model=model.name,
@@ -110,32 +108,32 @@ def _text(value: object) -> str | None:
 
 
 def pinned(config: Config) -> Config:
-    """The configuration with the commit of every model and tokenizer that the hub has, and the
-    digest of what was trained, as they are now. Raises InputError and NothingFound.
+    """Return the configuration with today's commit, or digest, of every model and tokenizer.
+
+    Models of the hub have a commit, trained ones a digest. Raises InputError and NothingFound.
     """
-    return with_engines(config, {role: _pinned(one) for role, one in config.engines.items()})
+    return with_engines(config, {role: _pinned(engine) for role, engine in config.engines.items()})
 
 
 def _pinned(engine: EngineSettings) -> EngineSettings:
     if engine.kind == "vllm":
-        found = resolved(ModelSource(engine.model, engine.revision))
-        engine = replace(engine, revision=found.revision)
+        source = resolved(ModelSource(engine.model, engine.revision))
+        engine = replace(engine, revision=source.revision)
     if engine.tokenizer or engine.kind == "endpoint":
-        found = resolved(tokenizer_of(engine))
-        engine = replace(engine, tokenizer_revision=found.revision)
+        source = resolved(tokenizer_of(engine))
+        engine = replace(engine, tokenizer_revision=source.revision)
     return engine
 
 
 def settled(config: Config, place_of: PlaceOf, *begun: Mapping[str, Any] | None) -> Config:
-    """The configuration with all that the result depends on decided.
+    """Return the configuration with everything decided that the result depends on.
 
-    `place_of` a role is asked only where it matters, and None where it is not known; `begun`: what
-    specs say of the engines (`binding`), the run's own before that of the one it is derived from.
-    Raises as `pinned`.
+    `place_of` is called only for roles whose place matters. `begun`: the engines as specs record
+    them, first of this run, then of the run that it derives from. Raises as `pinned`.
     """
     engines = {}
     for role, engine in config.engines.items():
-        stored = next((found[role] for found in begun if found and role in found), None)
+        stored = next((bindings[role] for bindings in begun if bindings and role in bindings), None)
         if stored is None or engine.revision or engine.tokenizer_revision:
             engine = _pinned(engine)
         local = engine.kind == "vllm"
@@ -144,7 +142,7 @@ def settled(config: Config, place_of: PlaceOf, *begun: Mapping[str, Any] | None)
 
 
 def fitted(config: Config, place_of: PlaceOf) -> Config:
-    """The configuration with what only speed depends on decided, for the machines of now."""
+    """Return the configuration with what only speed depends on decided for the machines of now."""
     engines = {}
     for role, engine in config.engines.items():
         if engine.kind != "scripted" and engine.max_in_flight is None:
@@ -161,7 +159,7 @@ def _bound(
     stored: Mapping[str, Any] | None,
     place_of: PlaceOf,
 ) -> EngineSettings:
-    """What the result depends on."""
+    """Decide precision and context length of a local engine, from the spec if it has them."""
     if engine.dtype == "auto":
         if stored is not None:
             engine = replace(engine, dtype=stored["dtype"])
@@ -185,7 +183,7 @@ def _with_sessions(config: Config, place_of: PlaceOf) -> Config:
     }
     if config.sandbox.sessions or not engines:
         return config
-    sandbox = config.sandbox.for_in_flight(max(one.in_flight for one in engines.values()))
+    sandbox = config.sandbox.for_in_flight(max(each.in_flight for each in engines.values()))
     verifier = place_of("verifier") if "verifier" in engines else None
     if verifier and not verifier.has_gpus:
         sandbox = replace(sandbox, sessions=min(sandbox.sessions, SESSIONS_ON_CPU))

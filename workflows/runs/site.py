@@ -1,10 +1,10 @@
 """Where the work of a command is done: on this machine, or on a cluster that it joins.
 
-Everything is looked at before anything is opened: this machine by the driver, a cluster's nodes by
-a task on one node of each kind. What was found decides what is left open in a configuration.
+Before any engine opens, the driver looks at this machine, or a task looks at one node of each kind
+of the cluster. What they find decides the settings that a configuration leaves open.
 
-Invariant: a cluster is joined, or started here, once for a command and only when it is needed;
-nothing is written to the store here.
+Invariant: a command joins or starts a cluster once, and only when it needs one. This module writes
+nothing to the store.
 """
 
 from __future__ import annotations
@@ -57,22 +57,22 @@ from workflows.schedule.nodes import ENGINES, Slots
 
 METERS_EVERY_SECONDS = 1.0
 MEMORY_PATIENCE_S = 30.0
-"""For GPU memory that a command which was just killed is about to give back."""
+"""Seconds to wait for GPU memory that a command which was just killed is about to give back."""
 START_S = 600.0
-"""The least that nothing moves before an engine's start is given up: a disk may be slow."""
+"""Least seconds without progress before an engine's start is given up: a disk may be slow."""
 FORCED = {"policy": "Step 1:", "completer": "Step 1:", "prover": "Step 1:"}
-"""Role -> how its answers are made to begin."""
+"""Role -> the text that its answers are forced to begin with."""
 
 Config = TypeVar("Config", bound=RunConfig)
 
 
 class Site:
-    """Use as a context manager; what was joined or started is left or ended at its end."""
+    """A context manager; its exit leaves the cluster that it joined, or ends the one it started."""
 
     def __init__(
         self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
     ) -> None:
-        """`address`: of a cluster, in the place of what is set for it."""
+        """`address`: of a cluster to join, instead of `cluster.ray_address`."""
         self.listener = listener
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
         self._executors = cluster.sandbox_actors
@@ -94,16 +94,15 @@ class Site:
         self._open.close()
 
     def gpus(self) -> int:
-        """GPUs of the cluster, which is joined or started."""
+        """Join or start the cluster, and count its GPUs."""
         self._join()
         return kept_nodes(("GPU",)).get("GPU", 0)
 
     def gpus_for(self, workers: int, cores: int, patience_s: float) -> None:
-        """Wait until a cluster that was joined has a free GPU, with so many free cores beside it,
-        for each of some workers.
+        """Wait until the cluster has a free GPU with `cores` free cores for each worker.
 
-        Its autoscaler is asked for them. Raises RunStopped, and ConfigurationError where no node
-        with GPUs has the cores.
+        Ray's autoscaler is asked for them. Raises RunStopped after `patience_s`, and
+        ConfigurationError where no node with GPUs has the cores.
         """
         with terminable():
             self._join()
@@ -111,7 +110,7 @@ class Site:
                 wait_for_free_gpus(workers, cores, patience_s, self.listener.say)
 
     def machines(self, on_gpus: bool = False) -> list[Look]:
-        """This machine, or one node of each kind that a training may use."""
+        """Look at this machine, or at one node of each kind that a training may use."""
         if not self.remote:
             return [look_at(Wanted())]
         self._join()
@@ -124,19 +123,19 @@ class Site:
         return self._address is not None
 
     def looks(self, config: RunConfig) -> list[Look]:
-        """What was found where the work of `config` is to be done, each kind of node once."""
+        """Look where the work of `config` is to be done, at each kind of node once."""
         return [look for _, look in self._looked(config)]
 
     def settled(self, config: Config, *begun: Run | None) -> Config:
-        """The configuration with all that the result depends on decided.
+        """Return the configuration with everything decided that the result depends on.
 
-        `begun`: the run, and the one that it derives from, as far as there are any.
+        `begun`: this run, then the one that it derives from, if there are any.
         """
         specs = [run.spec.configuration.get("engines") if run else None for run in begun]
         return settled(config, partial(self._place, config), *specs)
 
     def complete(self, run: Run, config: RunConfig) -> None:
-        """Make and commit whatever a run lacks."""
+        """Make and commit the shards that a run lacks."""
         if run.success() is not None or standing(run).finished:
             return
         with terminable():
@@ -150,12 +149,12 @@ class Site:
             self._joined = True
 
     def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
-        for known, found in self._looks:
+        for known, looks in self._looks:
             if known.engines == config.engines and known.runs_code == config.runs_code:
-                return found
-        found = self._look_at_nodes(config) if self.remote else ((None, _look_here(config)),)
-        self._looks.append((config, found))
-        return found
+                return looks
+        looks = self._look_at_nodes(config) if self.remote else ((None, _look_here(config)),)
+        self._looks.append((config, looks))
+        return looks
 
     def _look_at_nodes(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
         if not config.runs_code and not any(e.kind == "vllm" for e in config.engines.values()):
@@ -163,21 +162,21 @@ class Site:
         patience = config.cluster.place_patience_s
         with terminable():
             self._join()
-            asked = asked_nodes(config)
-            with nodes_asked(asked):
-                wait_for_nodes(asked, patience, self.listener.say)
-                found = self._looks_now(config)
-                looks = [look for _, look in found]
+            bundles = asked_nodes(config)
+            with nodes_asked(bundles):
+                wait_for_nodes(bundles, patience, self.listener.say)
+                looked = self._looks_now(config)
+                looks = [look for _, look in looked]
                 if not self._on_gpus and (waiting := waits_for_gpus(config, looks)):
                     self._on_gpus = True
                     wait_for_gpus(waiting, patience, self.listener.say)
-                    found = self._looks_now(config)
-        return found
+                    looked = self._looks_now(config)
+        return looked
 
     def _looks_now(self, config: RunConfig) -> tuple[tuple[NodeKind, Look], ...]:
-        """A look at one node of each kind that engines or executors may be on.
+        """Look at one node of each kind that may hold engines or sandboxes.
 
-        Raises ConfigurationError where no node could ever hold one of the engines.
+        Raises ConfigurationError for an engine that no node can hold.
         """
         kinds = node_kinds()
         there = {name for kind in kinds for name in kind.resources}
@@ -195,7 +194,7 @@ class Site:
                     f"({nodes_said(nodes_now(), bundles[role].keys() - {'CPU'})}): lower "
                     f"tensor_parallel, or let cluster.ask ask for such nodes"
                 )
-        found = []
+        looks = []
         for kind in kinds:
             roles = [
                 role
@@ -209,38 +208,38 @@ class Site:
             code = config.runs_code and "sandbox" in kind.resources
             if roles or code:
                 look = looked_at(kind, wanted(config, roles, code))
-                found.append((kind, lasting(look)))
-        return tuple(found)
+                looks.append((kind, lasting(look)))
+        return tuple(looks)
 
     def _place(self, config: RunConfig, role: str) -> Place | None:
-        found = [look for _, look in self._looked(config) if role in look.facts]
-        return Place([look.machine for look in found], found[0].facts[role]) if found else None
+        looks = [look for _, look in self._looked(config) if role in look.facts]
+        return Place([look.machine for look in looks], looks[0].facts[role]) if looks else None
 
-    def _drive_all(self, run: Run, config: RunConfig, made: Mapping[str, MakeWorker]) -> None:
+    def _drive_all(self, run: Run, config: RunConfig, starts: Mapping[str, MakeWorker]) -> None:
         roles = tuple(config.engines)
-        asked = asked_nodes(config)
+        bundles = asked_nodes(config)
         self._join()
-        with nodes_asked(asked):
+        with nodes_asked(bundles):
             if self.remote:
-                wait_for_nodes(asked, config.cluster.place_patience_s, self.listener.say)
+                wait_for_nodes(bundles, config.cluster.place_patience_s, self.listener.say)
             on_gpus = self._on_gpus or self.gpus() > 0
             kept = kept_roles(config, slots_of_cluster(roles))
             # What the specification names is what runs, on every node.
             sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
             places = placements(config, on_gpus, kept)
-            found = standing(run)
-            before = {stage: len(shards) for stage, shards in found.done.items()}
+            state = standing(run)
+            before = {stage: len(shards) for stage, shards in state.done.items()}
             road = run.spec.stages[1:]
-            with self.listener.working(run.name, road, found.shards, before) as progress:
+            with self.listener.working(run.name, road, state.shards, before) as progress:
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
-                    made, places, sandbox, config.cluster.sandbox_actors, models,
+                    starts, places, sandbox, config.cluster.sandbox_actors, models,
                     progress.say, max(START_S, config.cluster.place_patience_s), run.name,
                 )  # fmt: skip
                 now = SlotsNow(roles, config.cluster.engine_slots, on_gpus, cluster.held)
                 later, slots = now if self.remote else None, now()
-                if on_gpus and (said := taking_turns(config, sum(slots[ENGINES].values()))):
-                    progress.note(said)
+                if on_gpus and (turns := taking_turns(config, sum(slots[ENGINES].values()))):
+                    progress.note(turns)
                 try:
                     asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
                 except asyncio.CancelledError:
@@ -248,7 +247,7 @@ class Site:
 
 
 def wanted(config: RunConfig, roles: Sequence[str], code: bool) -> Wanted:
-    """What is to be looked for, for some roles of a run."""
+    """What a look at a machine checks, for some roles of a run; `code`: the sandbox too."""
     engines = {role: config.engines[role] for role in roles}
     chats = {
         role: Chat(
@@ -261,22 +260,22 @@ def wanted(config: RunConfig, roles: Sequence[str], code: bool) -> Wanted:
 
 
 def _look_here(config: RunConfig) -> Look:
-    """This machine, once memory that is about to be given back has been."""
+    """Look at this machine, again while what is unfit may pass (`MEMORY_PATIENCE_S`)."""
     given_up = time.monotonic() + MEMORY_PATIENCE_S
     while True:
-        found = look_at(wanted(config, list(config.engines), False))
-        unfit = [misfit for misfits in found.misfits.values() for misfit in misfits]
+        look = look_at(wanted(config, list(config.engines), False))
+        unfit = [misfit for misfits in look.misfits.values() for misfit in misfits]
         only_passing = bool(unfit) and all(misfit.passing for misfit in unfit)
         if not only_passing or time.monotonic() > given_up:
-            return found
+            return look
         time.sleep(NODES_EVERY_S)
 
 
 def lasting(look: Look) -> Look:
-    """What keeps engines from a node of a cluster, whatever others are doing there just now."""
+    """Drop the misfits that may pass: others may be at work on a cluster's node just now."""
     unfit = {
-        role: tuple(misfit for misfit in found if not misfit.passing)
-        for role, found in look.misfits.items()
+        role: tuple(misfit for misfit in misfits if not misfit.passing)
+        for role, misfits in look.misfits.items()
     }
     return replace(look, misfits=unfit)
 

@@ -21,7 +21,7 @@ class SlotsNow:
         on_gpus: bool,
         held: Callable[[], Mapping[str, Mapping[str, float]]],
     ) -> None:
-        """`fixed`: no more than so many; `held`: what this run has taken itself."""
+        """`fixed`: at most so many slots; `held`: node -> what this run has taken there."""
         self._roles = roles
         self._fixed = fixed
         self._on_gpus = on_gpus
@@ -29,7 +29,7 @@ class SlotsNow:
         self._before: Mapping[str, Mapping[str, int]] = {}
 
     def __call__(self) -> Mapping[str, Mapping[str, int]]:
-        """Pool -> node -> slots. Raises InfrastructureError."""
+        """Return pool -> node -> slots. Raises InfrastructureError."""
         held = self._held()
         there = slots_of_cluster(self._roles, held)
         now: dict[str, Mapping[str, int]] = {
@@ -47,7 +47,7 @@ class SlotsNow:
 def _no_more_than(
     most: int, slots: Mapping[str, int], held: Mapping[str, Mapping[str, float]]
 ) -> dict[str, int]:
-    """So many slots: of nodes on which something stands already before others, of whole nodes."""
+    """Take at most `most` slots: first of nodes in use, then of those with the most slots."""
     taken: dict[str, int] = {}
     for node in sorted(slots, key=lambda node: (node not in held, -slots[node], node)):
         taken[node] = min(slots[node], most)

@@ -1,7 +1,7 @@
-"""How any run begins: its spec, the settings to continue it with, and its input, each stored once.
+"""How any run begins: the driver stores its spec, its configuration and its input, each once.
 
-Invariant: everything that decides the result is in the run's spec before any work starts; repeated
-with the same spec nothing changes, so that starting and continuing are one.
+Invariant: all that decides the result is in the run's spec before any work starts. Starting again
+with the same spec changes nothing, so that starting and continuing are one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Config = TypeVar("Config", bound=RunConfig)
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a run would be, before anything of it is stored."""
+    """The spec and the input of a run that is not stored yet."""
 
     spec: Spec
     given: Given
@@ -42,7 +42,7 @@ class Planned:
 def planned(
     config: RunConfig, image_digest: str | None, rows: Sequence[Any] | Given | None = None
 ) -> Planned:
-    """Read the input, unless it is given, and freeze what the result depends on.
+    """Read the input, unless it is given, and make the spec of the run.
 
     Raises InputError for a bad file and ConfigurationError for settings that contradict each other
     or the input.
@@ -80,30 +80,30 @@ def start_run(
 def create_run(
     config: RunConfig,
     store: ObjectStore,
-    wanted: Planned,
+    plan: Planned,
     before_input: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Store what was planned; `before_input` may commit input that need not be stored again.
+    """Store the spec, the configuration and the input of a planned run.
 
-    Raises SpecMismatch, with the fields that differ, and ConfigurationError for a budget whose
-    pilot says no.
+    `before_input` may commit input shards, which are then not stored again. Raises SpecMismatch
+    with the fields that differ, and ConfigurationError for a budget that the pilot refuses.
     """
     chain, settings = None, config.settings
     if isinstance(settings, StageSettings) and settings.needs_chain:
-        chain = fitted_chain(store, config.run, wanted.spec.models.get("completer", ""), settings)
-    run = Run.start(store, config.run, wanted.spec)
+        chain = fitted_chain(store, config.run, plan.spec.models.get("completer", ""), settings)
+    run = Run.start(store, config.run, plan.spec)
     store.put_new(launch_key(config.run), canonical_json(asdict(config)))
     if chain is not None:
         store_chain(run, chain)
-    if wanted.given.solutions:  # before the input, whose end says that the run can go on
-        _store_solutions(run, wanted.given)
+    if plan.given.solutions:  # before the input, whose end says that the run can go on
+        _store_solutions(run, plan.given)
     before_input(run)
-    run.store_input(wanted.given.rows, wanted.given.drops)
+    run.store_input(plan.given.rows, plan.given.drops)
     return run
 
 
 def _store_solutions(run: Run, given: Given) -> None:
-    """Commit the solutions that are given, each shard with those of its problems."""
+    """Commit the given solutions, in each shard those to the shard's problems."""
     solved = {row.problem_id: row for row in given.solutions}
     done = run.shards_of(GIVEN.stage)
     for shard, problems in run.spec.plan.cut(given.rows):
@@ -115,9 +115,7 @@ def _store_solutions(run: Run, given: Given) -> None:
 
 
 def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
-    """The configuration under a name that says what is done, and changes with whatever the result
-    depends on.
-    """
+    """Return the configuration with the run named `what` plus a hash of what decides the result."""
     models = [model_identity(engine) for engine in config.engines.values()]
     depends = canonical_json([config.binding, *models, input_digest(rows)])
     name = f"{what}-{hashlib.sha256(depends).hexdigest()[:8]}"

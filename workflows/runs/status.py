@@ -1,7 +1,7 @@
-"""What a run is, stage by stage.
+"""The status of a run, stage by stage.
 
-Invariant: status is computed from the spec and the commits alone, so that it says the same while
-a build runs, after it crashed and after it ended.
+Invariant: status follows from the spec and the commits alone: it is the same while a build runs,
+after a crash and after the end.
 """
 
 from __future__ import annotations
@@ -46,19 +46,18 @@ class RunStatus:
     shards: int
     models: dict[str, str]
     engines: dict[str, dict[str, Any]]
-    """Role -> what is bound of its engine, or that the spec is older and did not record it."""
+    """Role -> the settings of its engine that the result depends on, as far as recorded."""
     stages: list[StageStatus]
     origin: str | None = None
-    """The run it was derived from: tokens of the shards taken over were spent there."""
+    """The run that it derives from: the tokens of copied shards were spent there."""
     pilot: dict[str, Any] | None = None
-    """What the pilot said of its budget when it was started, and what the pilot itself spent."""
+    """What the pilot predicted of the budget at the start, and what the pilot itself spent."""
     pilot_said: str | None = None
     """The same in a sentence."""
     kept: list[Kept] = field(default_factory=list)
-    """What was exported of the rationales, by their attempt and reading; empty where none was, or
-    where it was not recorded."""
+    """Exported rationales, counted by attempt and reading; empty where none was recorded."""
     stopped: str | None = None
-    """Why it stopped, where it did and does not go on."""
+    """Why it stopped; None while it works or once it is finished."""
 
 
 def run_status(run: Run) -> RunStatus:
@@ -73,7 +72,7 @@ def run_status(run: Run) -> RunStatus:
 
 
 def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals) -> StageStatus:
-    """One stage, from its commits' sums."""
+    """The status of one stage, from the sums over its commits."""
     return StageStatus(
         stage=stage,
         shards_done=totals.shards,
@@ -87,7 +86,7 @@ def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals
 
 
 def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
-    """A run around its stages."""
+    """The status of a run, from those of its stages."""
     pilot = pilot_record(run.store, run.name)
     success = run.success()
     return RunStatus(
@@ -113,6 +112,6 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
 
 
 def recorded(run: Run, role: str) -> dict[str, Any]:
-    """What the spec says of an engine."""
-    said = run.spec.section(ENGINES).get(role, {})
-    return {name: said.get(name, NOT_RECORDED) for name in BOUND}
+    """The settings of a role's engine that the result depends on, as the spec records them."""
+    engine = run.spec.section(ENGINES).get(role, {})
+    return {name: engine.get(name, NOT_RECORDED) for name in BOUND}

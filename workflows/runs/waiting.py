@@ -1,6 +1,6 @@
-"""Waiting for nodes of a cluster that was joined, with a line that says for what.
+"""Waiting for nodes of a cluster that was joined, with a line that says which are missing.
 
-Invariant: nobody waits longer than they were told to; what lacked is in the error.
+Invariant: no wait is longer than `patience_s`; the error names what was missing.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ Say = Callable[[str], None]
 """Shows one line."""
 
 
-def wait_for_nodes(asked: Sequence[Mapping[str, float]], patience_s: float, say: Say) -> None:
-    """Until there is a node of each kind that was asked for; raises RunStopped."""
+def wait_for_nodes(bundles: Sequence[Mapping[str, float]], patience_s: float, say: Say) -> None:
+    """Wait until there is a node for each kind of bundle; raises RunStopped."""
 
     def missing() -> list[str]:
         largest: dict[str, float] = {}
         for node in nodes_now():
             for kind, amount in node.offers.items():
                 largest[kind] = max(amount, largest.get(kind, 0.0))
-        return missing_nodes(asked, largest)
+        return missing_nodes(bundles, largest)
 
     _wait(missing, patience_s, "or take it out of cluster.ask", say)
 
 
 def wait_for_gpus(whose: Sequence[str], patience_s: float, say: Say) -> None:
-    """Until the cluster has a GPU; raises RunStopped."""
+    """Wait until the cluster has a GPU for the roles `whose`; raises RunStopped."""
 
     def missing() -> list[str]:
         return [] if kept_nodes(("GPU",)).get("GPU") else [f"GPUs for {', '.join(whose)}"]
@@ -42,7 +42,7 @@ def wait_for_gpus(whose: Sequence[str], patience_s: float, say: Say) -> None:
 
 
 def wait_for_free_gpus(workers: int, cores: int, patience_s: float, say: Say) -> None:
-    """Until there is a free GPU, with so many free cores beside it, for each of some workers.
+    """Wait until each of `workers` workers has a free GPU with `cores` free cores.
 
     Raises RunStopped, and ConfigurationError where nodes with GPUs have too few cores.
     """
@@ -69,17 +69,17 @@ def wait_for_free_gpus(workers: int, cores: int, patience_s: float, say: Say) ->
 
 
 def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str, say: Say) -> None:
-    """Until nothing is missing, and say what is; raises RunStopped."""
+    """Wait until nothing is missing, and say what is; raises RunStopped."""
     given_up = time.monotonic() + patience_s
-    said: list[str] = []
+    reported: list[str] = []
     while lacking := missing():
         if time.monotonic() > given_up:
             raise RunStopped(
                 f"no nodes with {', '.join(lacking)} came up in {spell(patience_s)} "
                 f"(`ray status` says why): {remedy}"
             )
-        if lacking != said:
+        if lacking != reported:
             say(f"waiting for nodes: {', '.join(lacking)}")
-            said = lacking
+            reported = lacking
         check_stopped()
         time.sleep(NODES_EVERY_S)

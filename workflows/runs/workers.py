@@ -1,7 +1,7 @@
-"""How a worker of any run is made: engine and sandbox are opened, and its stages made of them.
+"""How a worker of any run starts: it opens its engine and sandbox, and makes its stages with them.
 
-Invariant: a worker follows from the store, the run's name and its configuration alone, all of which
-can travel, so that a worker on any node makes the same stages.
+Invariant: a worker is made of the store, the run's name and its configuration alone. All can be
+pickled, so that a worker on any node makes the same stages.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class StageMaker:
     config: RunConfig
     run_name: str
     chain: Chain | None = None
-    """What the run's budget and labels need of its pilot; see `workflows.estimation.pilot`."""
+    """The pilot's chain, where budget or labels need one; see `workflows.estimation.pilot`."""
 
     async def stages(self, role: str, sandbox: Sandbox | None) -> Mapping[str, Processor]:
-        """Open engines and build the stages of one role.
+        """Open the engine of a role and make the role's stages.
 
-        Raises UserError for a model that can't be used and InfrastructureError.
+        Raises UserError for a model that can't be used, and InfrastructureError.
         """
         if role == "cpu":
             return self.pure(sandbox)
@@ -51,13 +51,13 @@ class StageMaker:
         return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:
-        """The stages that need no model; without a sandbox those that run no code."""
+        """Make the stages that need no model; without a sandbox, those that run no code."""
         return self.around("cpu", None, sandbox)
 
     def around(
         self, role: str, engine: Engine | None, sandbox: Sandbox | None
     ) -> Mapping[str, Processor]:
-        """The stages of a role around an engine that is open already."""
+        """Make the stages of a role with an engine that is open already."""
         config = self.config
         settings = config.settings
         models = {role: model_identity(of) for role, of in config.engines.items()}
@@ -77,7 +77,7 @@ class StageMaker:
 def make_worker(
     store: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
 ) -> ShardWorker:
-    """A worker of one role; called inside its actor."""
+    """Make a worker of one role; called inside its Ray actor."""
     if sandbox is not None and role in maker.config.engines:
         sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
     reads = reads_by_stage(maker.config.road)
@@ -87,7 +87,7 @@ def make_worker(
 
 
 def floor_of(config: RunConfig) -> Floor | None:
-    """The floor of a run's stages; None: off."""
+    """The check that stops a run whose stages can use too few texts; None: off."""
     if config.floor == "off":
         return None
     makes = {stage.name: stage for stage in config.makes}
@@ -95,7 +95,7 @@ def floor_of(config: RunConfig) -> Floor | None:
 
 
 def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:
-    """How a worker of each role is made, wherever it runs."""
+    """Role -> the function that makes a worker; the function can be pickled."""
     settings, chain = config.settings, None
     if isinstance(settings, StageSettings) and settings.needs_chain:
         chain = stored_chain(run)

@@ -1,6 +1,6 @@
-"""What a run asks of a cluster, where its workers may stand, and whether nodes can give it.
+"""What a run asks of a cluster, on which nodes its workers may run, and whether nodes suffice.
 
-Invariant: pure in the configuration and in what was found of the nodes.
+Invariant: all is computed from the configuration and from what looks at the nodes found.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from workflows.runs.configuration import RunConfig
 def kept_roles(config: RunConfig, there: Collection[str]) -> list[str]:
     """The roles of a road for which a cluster keeps nodes; `there`: its resources.
 
-    Raises ConfigurationError where it keeps some for one model and none for another: they would
-    wait for each other's GPUs for ever.
+    Raises ConfigurationError where it keeps nodes for one local model and none for another: they
+    would wait for each other's GPUs for ever.
     """
     local = [role for role, engine in config.engines.items() if engine.kind == "vllm"]
     kept = [role for role in local if role in there]
@@ -34,8 +34,9 @@ def kept_roles(config: RunConfig, there: Collection[str]) -> list[str]:
 def placements(
     config: RunConfig, on_gpus: bool, kept: Collection[str] = ()
 ) -> dict[str, Placement]:
-    """What a worker of each role takes of a node: GPUs, or a processor, and on the nodes that are
-    `kept` for its role where there are such.
+    """Role -> what one worker takes of a node: GPUs `on_gpus`, a processor otherwise.
+
+    A worker of a role in `kept` runs only on the nodes that are kept for it.
     """
 
     def place(role: str) -> Placement:
@@ -55,13 +56,13 @@ def placements(
 
 
 def asked_nodes(config: RunConfig) -> list[dict[str, float]]:
-    """`cluster.ask` as what one engine, or executor, each takes of a node; GPUs as what the engine
-    takes that needs most.
+    """Split `cluster.ask` into bundles of a node, each for one engine or sandbox.
 
-    Raises ConfigurationError where engines of several GPUs do not fill what is asked.
+    A bundle of plain GPUs has the size of the largest engine. Raises ConfigurationError where such
+    engines do not fill the number asked for.
     """
     sizes = {role: engine.tensor_parallel for role, engine in config.engines.items()}
-    asked: list[dict[str, float]] = []
+    bundles: list[dict[str, float]] = []
     for kept, count in config.cluster.ask.items():
         largest = max(sizes, key=lambda role: sizes[role], default="") if kept == "GPU" else kept
         size = sizes.get(largest, 1)
@@ -70,17 +71,17 @@ def asked_nodes(config: RunConfig) -> list[dict[str, float]]:
                 f"engines of {size} GPUs (models.{largest}.tensor_parallel) do not fill the "
                 f"{count} of cluster.ask.{kept}: ask for a multiple of {size}"
             )
-        asked += [{str(kept): float(size)}] * (count // size)
-    return asked
+        bundles += [{str(kept): float(size)}] * (count // size)
+    return bundles
 
 
-def missing_nodes(asked: Sequence[Mapping[str, float]], there: Mapping[str, float]) -> list[str]:
-    """What has to come up before work can begin: of each kind that is asked for, room for one.
+def missing_nodes(bundles: Sequence[Mapping[str, float]], there: Mapping[str, float]) -> list[str]:
+    """The kinds of bundle that no node can hold yet; work begins when there are none.
 
-    `there`: the most that one node has of each. A cluster with GPUs and no node that is kept for a
-    model is one that nobody labelled, and is taken as it is.
+    `there`: kind -> the most that one node has. A cluster that has GPUs and keeps nodes for no
+    model is used as it is.
     """
-    least = {kind: size for bundle in asked for kind, size in bundle.items()}
+    least = {kind: size for bundle in bundles for kind, size in bundle.items()}
     labels = least.keys() - {"sandbox", "GPU"}
     unlabelled = bool(there.get("GPU")) and labels.isdisjoint(there)
     return [
@@ -91,12 +92,12 @@ def missing_nodes(asked: Sequence[Mapping[str, float]], there: Mapping[str, floa
 
 
 def too_large(
-    wanted: Mapping[str, Mapping[str, float]], nodes: Sequence[Mapping[str, float]]
+    bundles: Mapping[str, Mapping[str, float]], nodes: Sequence[Mapping[str, float]]
 ) -> list[str]:
-    """Roles whose workers, `wanted` as they are, no node could hold if it were empty."""
+    """Roles whose bundle no node could hold even if it were empty; `bundles`: role -> bundle."""
     return [
         role
-        for role, bundle in wanted.items()
+        for role, bundle in bundles.items()
         if not any(
             all(node.get(kind, 0) >= size for kind, size in bundle.items()) for node in nodes
         )
@@ -104,9 +105,9 @@ def too_large(
 
 
 def waits_for_gpus(config: RunConfig, looks: Sequence[Look]) -> list[str]:
-    """What is not opened on processors of a cluster that was joined, and why, in words.
+    """The models that are not opened on a processor of a joined cluster, each with the reason.
 
-    `looks`: at its nodes, none of which has a GPU.
+    `looks`: of its nodes, none of which has a GPU.
     """
     limit = config.cluster.cpu_model_gib
     waiting = []
@@ -121,15 +122,15 @@ def waits_for_gpus(config: RunConfig, looks: Sequence[Look]) -> list[str]:
         elif engine.tensor_parallel > 1:
             waiting.append(f"models.{role} ({engine.tensor_parallel} GPUs)")
         elif facts and (size is None or size > limit * GIB):
-            said = "unknown size" if size is None else f"{size / GIB:.1f} GiB"
-            waiting.append(f"models.{role} ({said}, cluster.cpu_model_gib is {limit:g})")
+            weights = "unknown size" if size is None else f"{size / GIB:.1f} GiB"
+            waiting.append(f"models.{role} ({weights}, cluster.cpu_model_gib is {limit:g})")
     return waiting
 
 
 def taking_turns(config: RunConfig, gpus: int) -> str:
-    """In one line: that models which share GPUs can't all stay open on so many; empty if they can.
+    """One line that says that the models which share GPUs don't all fit on `gpus` GPUs; or empty.
 
-    They work all the same, as models that share none do; each turn loads a model anew.
+    The run works all the same: the models take turns, and each turn loads one anew.
     """
     shares = {
         role: engine

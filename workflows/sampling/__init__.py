@@ -1,1 +1,1 @@
-"""How many samples a problem gets."""
+"""How many samples a problem gets, and which of them go on."""

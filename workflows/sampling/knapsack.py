@@ -1,23 +1,22 @@
-"""Where the next policy samples fill the most missing quota, across the problems of a shard.
+"""Distributes policy samples over the problems of a shard, to fill the most missing quota.
 
-A problem wants `right` right and `wrong` wrong paths. What a sample of it will be is unknown:
-with tallies (r, w, o) of right, wrong and other (invalid, duplicate) samples and a Dirichlet prior
-(a_r, a_w, a_o) the chance of a class is Beta distributed, X of n further samples fall into it with
-the Beta-binomial law, and a class that lacks m paths is expected to gain
+A problem needs `right` right and `wrong` wrong paths. Its samples so far are r right, w wrong and
+o others (invalid, duplicate). With a Dirichlet prior (a_r, a_w, a_o) the chance of a class is Beta
+distributed. So the number X of n further samples in a class is Beta-binomial. A class that lacks
+m paths gains in expectation
 
-    E[min(X, m)] = sum over j = 1..m of P(X >= j)
-    P(X = 0) = product over i < n of (b + i) / (a + b + i)
-    P(X = k + 1) / P(X = k) = (n - k) (a + k) / ((k + 1) (b + n - k - 1))
+    E[min(X, m)] = sum over j = 1..m of P(X >= j);
+    P(X = 0) = product over i < n of (b + i) / (a + b + i);
+    P(X = k + 1) / P(X = k) = (n-k)(a+k) / ((k+1)(b+n-k-1)).
 
-    V(n) = E[min(X_right, m_right)] + E[min(X_wrong, m_wrong)]
+    V(n) = E[min(X_right, m_right)] + E[min(X_wrong, m_wrong)].
 
-V is concave in n, so giving each batch to the problem that gains most from it (greedy) solves the
-knapsack over the batches that are left. A problem is given up once the chance that a class it has
-not seen at all ever shows within its own budget falls under `give_up`: without both classes it
-yields nothing.
+V is concave in n. So the greedy choice, each batch to the problem that gains most from it, solves
+the knapsack over the remaining batches. A problem without both classes yields nothing. It is given
+up once an unseen class appears within its cap with a chance below `give_up`.
 
-Invariant: pure in the tallies and settings; ties go to the earlier problem, so that a repeated
-shard asks for the same samples. No more than `left` samples are ever planned.
+Invariant: depends only on the tallies and settings. Ties go to the earlier problem, so a repeated
+shard requests the same samples. At most `left` samples are planned.
 """
 
 from __future__ import annotations
@@ -38,44 +37,44 @@ class Tally:
 
     @property
     def samples(self) -> int:
-        """All of them."""
+        """Number of all samples."""
         return self.right + self.wrong + self.other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingBudget:
-    """What is wanted of each problem, and how far to go for it."""
+    """The quota of right and wrong paths per problem, and the limits of sampling."""
 
     right: int = 4
     wrong: int = 4
     round: int = 16
-    """Samples of one batch."""
+    """Samples per batch."""
     cap: int = 2048
-    """Most samples of one problem."""
+    """Most samples per problem."""
     give_up: float = 0.05
-    """A problem ends where the chance of ever seeing a class it lacks falls under this."""
+    """A problem ends once the chance to ever see its missing class is below this."""
     prior: tuple[float, float, float] = (0.4, 0.4, 0.2)
-    """Dirichlet pseudo-counts of right, wrong and other: under 1, since problems lie at the
-    ends more often than between them."""
+    """Dirichlet pseudo-counts of right, wrong and other; below 1, since most problems are nearly
+    always or nearly never solved."""
 
 
 def plan(tallies: Sequence[Tally], left: int, budget: SamplingBudget) -> list[int]:
-    """Samples to draw next from each problem, at most one batch each and `left` in all.
+    """Samples to draw next from each problem: at most a batch each, and `left` in total.
 
-    A problem gets its batch now if the greedy split of *all* that is left gives it any: what the
-    batch shows is known before the next one is planned. Empty of samples: nothing can be gained.
+    A problem gets a batch if the greedy split of *all* remaining samples gives it any. The outcome
+    of the batch is known before the next plan. All zeros: nothing can be gained.
     """
     shares = split(tallies, left, budget)
-    asked, room = [], left
+    batches, room = [], left
     for share in shares:
         batch = min(share, budget.round, room)
-        asked.append(batch)
+        batches.append(batch)
         room -= batch
-    return asked
+    return batches
 
 
 def split(tallies: Sequence[Tally], left: int, budget: SamplingBudget) -> list[int]:
-    """The greedy split of `left` samples in batches: most expected quota."""
+    """The greedy split of `left` samples over the problems, by expected gain per sample."""
     shares = [0] * len(tallies)
     heap: list[tuple[float, int]] = []
     for index, tally in enumerate(tallies):
@@ -95,13 +94,13 @@ def split(tallies: Sequence[Tally], left: int, budget: SamplingBudget) -> list[i
 
 
 def is_open(tally: Tally, budget: SamplingBudget) -> bool:
-    """Whether a problem lacks quota and may still get what it needs."""
+    """Whether a problem lacks paths of its quota and can still get them."""
     lacks = tally.right < budget.right or tally.wrong < budget.wrong
     return lacks and tally.samples < budget.cap and not is_hopeless(tally, budget)
 
 
 def is_hopeless(tally: Tally, budget: SamplingBudget) -> bool:
-    """Whether a class that was never seen will hardly show within the problem's own cap."""
+    """Whether an unseen class appears within the cap with a chance below `give_up`."""
     remaining = max(0, budget.cap - tally.samples)
     return any(
         seen == 0 and 1 - _none(*parameters, remaining) < budget.give_up
@@ -113,14 +112,14 @@ def is_hopeless(tally: Tally, budget: SamplingBudget) -> bool:
 
 
 def expected_gain(tally: Tally, n: int, budget: SamplingBudget) -> float:
-    """V(n): the missing paths that n further samples are expected to bring."""
+    """V(n): the expected number of missing paths in n further samples."""
     return _filled(*_right(tally, budget), n, budget.right - tally.right) + _filled(
         *_wrong(tally, budget), n, budget.wrong - tally.wrong
     )
 
 
 def _next_gain(tally: Tally, given: int, budget: SamplingBudget) -> float:
-    """Of one more batch, per sample."""
+    """Expected gain per sample of the batch after `given` further samples."""
     batch = min(budget.round, budget.cap - tally.samples - given)
     if batch <= 0:
         return 0.0

@@ -1,8 +1,8 @@
-"""When the policy has been sampled enough, which samples are usable, and which go on.
+"""When a problem has enough samples, which of them are usable, and which go on.
 
-Invariant: every rule is a pure function of the samples seen so far, taken in the order of their
-indices, so that a repeated shard draws and selects the same paths. Invalid is not incorrect: an
-invalid path (see `workflows.formats.steps.flaw`) counts toward neither quota.
+Invariant: every rule depends only on the samples so far, in the order of their indices. So a
+repeated shard draws and selects the same paths. An invalid path (`workflows.formats.steps.flaw`)
+counts as neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workflows.settings import SampleSettings
 
 
 class Unsampled(StrEnum):
-    """Why a problem does not go on from its samples; closed."""
+    """All reasons why a problem does not go on from its samples."""
 
     NO_VALID_PATH = "no_valid_path"
     """No sample is a whole solution with an answer."""
@@ -30,7 +30,7 @@ class Unsampled(StrEnum):
 
 
 def usable(paths: Sequence[Path], correct: bool) -> list[Path]:
-    """The valid paths of one class, each text once, in the order of their indices."""
+    """The valid paths that are right (`correct`) or wrong, each text once, by index."""
     return [
         path
         for path in sorted(paths, key=lambda path: path.index)
@@ -41,25 +41,25 @@ def usable(paths: Sequence[Path], correct: bool) -> list[Path]:
 def pass_at_1(paths: Sequence[Path]) -> float:
     """Share of right answers in the first round, invalid paths and duplicates included.
 
-    Only the first round: its size is fixed before anything is seen, while later rounds stop when
-    the rarer class is found, which would bias the estimate. 0.0 where there is no such round.
+    Later rounds would bias the estimate, as they stop once the rarer class is found. 0.0 without a
+    first round.
     """
     first = [path.correct for path in paths if path.round == 0]
     return sum(first) / len(first) if first else 0.0
 
 
 def tally(paths: Sequence[Path]) -> Tally:
-    """The usable right, usable wrong and other samples of one problem."""
+    """Counts the usable right, usable wrong and other samples of a problem."""
     right, wrong = len(usable(paths, correct=True)), len(usable(paths, correct=False))
     return Tally(right, wrong, len(paths) - right - wrong)
 
 
 def allocation(settings: SampleSettings) -> Allocation | None:
-    """The knapsack over a shard's problems; None where every problem goes on to its cap.
+    """The distribution of samples over a shard's problems; None: each problem samples on its own.
 
-    Every problem has the first round, which gives its Pass@1; what is left of `per_problem`
-    samples each then goes, batch by batch, where `workflows.sampling.knapsack` expects most.
-    A shard that is taken apart, since an item kills its worker, gives each problem its own share.
+    Every problem has the first round, which gives its Pass@1. The rest of `per_problem` samples
+    times problems is distributed batch by batch by `workflows.sampling.knapsack`. In a shard that
+    is tried item by item, each problem gets only its own share.
     """
     if settings.budget == "blind":
         return None
@@ -79,30 +79,31 @@ def allocation(settings: SampleSettings) -> Allocation | None:
 
 
 class QuotaRule:
-    """Adaptive rounds until both classes have their quota, within one shared cap."""
+    """Samples a problem in rounds until both classes have their quota or the cap is reached."""
 
     def __init__(self, settings: SampleSettings) -> None:
         self._settings = settings
 
     def next_round(self, paths: Sequence[Path]) -> int:
         """Samples to draw next; 0 once both quotas are full or the cap is reached."""
-        wanted = self._settings
-        later = max(wanted.round, int(wanted.growth * len(paths)))
-        if wanted.select == "all" and paths:
+        settings = self._settings
+        later = max(settings.round, int(settings.growth * len(paths)))
+        if settings.select == "all" and paths:
             return 0
-        if paths and pass_at_1(paths) < wanted.least_pass_at_1:
+        if paths and pass_at_1(paths) < settings.least_pass_at_1:
             return 0
         full = (
-            len(usable(paths, correct=True)) >= wanted.correct
-            and len(usable(paths, correct=False)) >= wanted.incorrect
+            len(usable(paths, correct=True)) >= settings.correct
+            and len(usable(paths, correct=False)) >= settings.incorrect
         )
-        size = later if paths else wanted.first_round
-        return 0 if full else max(0, min(size, wanted.cap - len(paths)))
+        size = later if paths else settings.first_round
+        return 0 if full else max(0, min(size, settings.cap - len(paths)))
 
     def select(self, paths: Sequence[Path]) -> frozenset[str]:
-        """path_ids that go on: the first of each class by index, topped up where settings say so.
+        """path_ids that go on: the first usable paths of each class, by index.
 
-        Empty where either class has no usable path.
+        With `top_up` a class also fills what the other one lacks. With `select: all` all usable
+        paths go on. Otherwise empty if a class has no usable path.
         """
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
         if pass_at_1(paths) < self._settings.least_pass_at_1:
@@ -120,7 +121,7 @@ class QuotaRule:
         return frozenset(path.path_id for path in right[:rights] + wrong[:wrongs])
 
     def drop_reason(self, paths: Sequence[Path]) -> Unsampled | None:
-        """Why a problem does not go on; None where it does."""
+        """Why a problem does not go on; None if it does."""
         right, wrong = usable(paths, correct=True), usable(paths, correct=False)
         if not right and not wrong:
             return Unsampled.NO_VALID_PATH

@@ -1,1 +1,1 @@
-"""What starts next, where, and what becomes of what fails."""
+"""Which shard and worker start next, on which node, and how failures are handled."""

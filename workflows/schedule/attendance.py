@@ -1,7 +1,6 @@
-"""Which workers of a role are up, and how long a slot is left alone on which one did not come up.
+"""Which workers of a role are up, and how long a slot rests after a worker failed to start on it.
 
-Invariant: a run is given up for workers that do not come up only where nobody of their role is up,
-or may yet come up.
+Invariant: failed starts end a run only if no worker of the role is up or can still come up.
 """
 
 from __future__ import annotations
@@ -9,32 +8,32 @@ from __future__ import annotations
 import asyncio
 
 OPEN_TRIES = 3
-"""Workers of a role that may fail to come up, one after the other, with nobody up."""
+"""Failed starts in a row, with no worker of the role up, that end the run."""
 LONGEST_PAUSE_S = 600.0
-"""Until a slot on which nobody comes up is tried again."""
+"""Longest rest of a slot between two starts."""
 
 
 class Attendance:
-    """Who of one role is up or `coming`, and how long to wait when one does not come up.
+    """The workers of a role that are up or `coming`, and the rest of a slot after a failed start.
 
-    Its slot is left alone while others are up, or may yet come up: a defective GPU costs nothing
-    but that GPU. Where there is nobody else nothing waits.
+    The slot rests while other workers are up or can still come up, so a defective GPU costs only
+    itself. Without other workers the next start is at once.
     """
 
     def __init__(self, pause: float) -> None:
-        """`pause`: seconds of the first wait; each one is three times as long as the one before."""
+        """`pause`: seconds of the first rest; each further rest is three times as long."""
         self._pause = pause
         self._up: set[int] = set()
         self.coming: set[int] = set()
         self._hopes: set[int] = set()
-        """Those that were coming when the first of a row failed: a healthy one takes its time."""
+        """Workers that were coming at the first failure of a row and can still come up."""
         self._failed, self._rounds, self._round_ends = 0, 0, -1
-        """Failures in a row; those of workers that were coming together are one round."""
+        """Failures in a row, and their rounds: workers that started together share a round."""
         self.nobody = asyncio.Event()
-        """Set while nobody is up or may yet come up."""
+        """Set while no worker is up or can still come up."""
 
     def came(self, worker: int) -> None:
-        """It is up, unless it was told to go before."""
+        """The worker is up; ignored if it was closed meanwhile."""
         if worker in self.coming:
             self.coming.remove(worker)
             self._hopes.clear()
@@ -43,12 +42,12 @@ class Attendance:
             self.nobody.clear()
 
     def failed(self, worker: int, hopeless: bool = False) -> float | None:
-        """It did not come up: seconds to leave its slot alone; None: that was once too often.
+        """The worker failed to start. Returns the seconds that its slot rests, None to give up.
 
-        `hopeless`: where nobody else is up, once is too often.
+        `hopeless`: give up at the first failure if no other worker is up.
         """
         if worker not in self.coming:
-            return 0.0  # it was told to go
+            return 0.0  # closed meanwhile
         if not self._failed:
             self._hopes = set(self.coming)
             self.nobody.clear()
@@ -61,11 +60,11 @@ class Attendance:
         return min(LONGEST_PAUSE_S, self._pause * 3.0 ** min(self._rounds - 1, 100))
 
     def went(self, worker: int) -> None:
-        """It was told to go, or was lost."""
+        """The worker was closed or lost."""
         self.coming.discard(worker)
         self._hopes.discard(worker)
         if self._up == {worker}:
-            self._failed = 0  # what failed beside it says nothing about the model
+            self._failed = 0  # the model works, since this worker was up
         self._up.discard(worker)
         if not (self._up or self._hopes):
             self.nobody.set()

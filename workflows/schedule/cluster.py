@@ -1,7 +1,7 @@
-"""What the driver's loop asks of a cluster; Ray's and the tests' are of this form.
+"""The protocol between the driver's loop and a cluster: Ray's, or a test's.
 
-Invariant: what a cluster can do beside opening, working and closing is a protocol of its own, and a
-cluster without it is driven all the same.
+Invariant: everything beside opening, working and closing is an optional protocol of its own. The
+driver also runs a cluster without it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from storage.runs.commits import Receipt
 from workflows.schedule.nodes import Slots
 
 SlotsNow = Callable[[], Slots]
-"""Slots, as the cluster has them at this moment."""
+"""Returns the slots that the cluster has now."""
 
 
 class Cluster(Protocol):
-    """Where workers run."""
+    """Opens workers, gives them shards and closes them."""
 
     async def open(self, worker: int, role: str) -> None:
-        """Start a worker; raises WorkerLost or a UserError."""
+        """Start a worker. Raises WorkerLost or a UserError."""
         ...
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
@@ -29,7 +29,7 @@ class Cluster(Protocol):
         ...
 
     async def isolate(self, worker: int, stage: str, shard: int) -> Receipt:
-        """The same, item by item, so that an item that kills is found and dropped."""
+        """Make a shard item by item, so that an item that kills workers is found and dropped."""
         ...
 
     async def close(self, worker: int) -> None:
@@ -39,35 +39,35 @@ class Cluster(Protocol):
 
 @runtime_checkable
 class FindsDead(Protocol):
-    """A cluster that looks after its workers, also those on which nothing runs."""
+    """A cluster that notices dead workers, idle ones included."""
 
     def found_dead(self) -> Mapping[int, WorkerLost]:
-        """Workers found dead since this was asked last, and how."""
+        """Worker -> its loss, for workers found dead since the last call."""
 
 
 @runtime_checkable
 class HasNodes(Protocol):
-    """A cluster whose workers take their slots of one node, and may have to wait for them."""
+    """A cluster whose workers take slots of a node, and may wait for them."""
 
     async def open_on(
         self, worker: int, role: str, node: str, placed: Callable[[str], None]
     ) -> None:
-        """`open`, on a node where there is room for it; `placed` is told where it came to stand."""
+        """`open` on a node with room. `placed` is called with the node that the worker got."""
         ...
 
     def waiting(self) -> Collection[int]:
-        """Workers that wait for room just now."""
+        """Workers that wait for slots now."""
         ...
 
     def shortage(self, roles: Collection[str]) -> str:
-        """In one line: what workers of some roles need, what nodes have, and who holds it."""
+        """One line: which slots the roles' workers need, which ones nodes have, who holds them."""
         ...
 
 
 @runtime_checkable
 class TellsHunger(Protocol):
-    """A cluster whose workers say when their engines run out of work."""
+    """A cluster whose workers report that their engine's queue is empty."""
 
     async def hungry(self, worker: int) -> None:
-        """Return once nothing waits for the worker's engine."""
+        """Return once the queue of the worker's engine is empty."""
         ...

@@ -1,11 +1,11 @@
-"""The workers of a role, sorted by their load: which of them can take a shard, and how many.
+"""The workers of a role, sorted by load: which of them can take a shard, and how many.
 
-A worker has `parallel` shards in flight. It has one more each time that it says that nothing waits
-for its engine, up to `most_parallel`; what ends above `parallel` is not replaced. So it has no more
-than its engine needs: few where a shard fills it, many where rounds wait for their last sample.
+A worker has `parallel` shards in flight. Each time its engine's queue is empty (it is hungry), it
+gets one shard more, up to `most_parallel`. A shard above `parallel` that ends is not replaced.
+So a worker has as many shards as its engine needs: few large ones, or many that wait for samples.
 
-Invariant: a worker is in at most one bucket, that of its load; every question costs the same
-whatever the number of workers.
+Invariant: a worker is in at most one bucket, that of its load. The cost of a call is independent
+of the number of workers.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Open(NamedTuple):
     role: str
     worker: int
     node: str = ANYWHERE
-    """Where there is room for it."""
+    """A node with room for it."""
 
 
 class Close(NamedTuple):
-    """Stop a worker: idle, hung, or never come up."""
+    """Stop a worker that is idle, hangs, or failed to come up."""
 
     worker: int
 
@@ -46,30 +46,30 @@ Action = Open | Close | Run
 
 @dataclass(slots=True)
 class Worker:
-    """One worker, as the schedule knows it."""
+    """The schedule's record of a worker."""
 
     number: int
     role: str
     node: str = ANYWHERE
     placed: bool = False
-    """Whether it stands on its node; before, it may still wait for room there."""
+    """Whether it has its slots on `node`; before that it may wait for them."""
     heard: float = 0.0
-    """When it last answered."""
+    """Time of its last reply, by the schedule's clock."""
     ready: bool = False
     closing: bool = False
     leaving: bool = False
-    """Takes nothing new and is closed when it is idle."""
+    """It gets no new shards and is closed when it is idle."""
     alone: bool = False
-    """Has, or waits for, a shard that must be alone."""
+    """It has, or is kept clear for, a shard that must be alone on its worker."""
     running: set[Task] = field(default_factory=set)
     overtaken: int = 0
-    """Tries that still run here although a twin has committed the shard."""
+    """Tries that still run here although their twin has committed the shard."""
     hungry: bool = False
-    """Since its last shard nothing waited for its engine: it may take one more than anyway."""
+    """Its engine's queue was empty since its last shard, so it can take one more."""
 
     @property
     def load(self) -> int:
-        """Tries that run on it."""
+        """Number of tries that run on it, overtaken ones included."""
         return len(self.running) + self.overtaken
 
 
@@ -79,14 +79,14 @@ class Crew:
     def __init__(self, plan: RolePlan) -> None:
         self.plan = plan
         self.size = 0
-        """Workers that are up or coming; those that leave are not counted."""
+        """Number of workers that are up or coming, without those that leave."""
         self.opening = 0
         self.begun = False
         """Whether a worker was ever opened."""
         self.not_before = 0.0
-        """No worker is opened earlier: the last one did not come up."""
+        """Earliest time of the next start, after a failed one."""
         self.clearing: Worker | None = None
-        """A worker that gets no other work, for a shard that must be alone."""
+        """The worker that gets no new shards until it is free for a shard that must be alone."""
         self._free: list[OrderedDict[int, Worker]] = [OrderedDict() for _ in range(plan.limit)]
 
     def freest(self, but: int = -1) -> Worker | None:
@@ -94,9 +94,7 @@ class Crew:
         return self._freest(self._free[: self.plan.parallel], but)
 
     def hungriest(self) -> Worker | None:
-        """The worker with the least load of those that can take a shard more since their engine's
-        queue is empty.
-        """
+        """The hungry worker with the least load that can take a shard above `parallel`."""
         return self._freest(self._free[self.plan.parallel :])
 
     @staticmethod
@@ -108,11 +106,11 @@ class Crew:
         return None
 
     def idle(self) -> Worker | None:
-        """A worker that has nothing to do."""
+        """A worker without shards."""
         return next(iter(self._free[0].values()), None)
 
     def clear(self) -> Worker | None:
-        """A worker without any other work; where there is none, the freest is kept clear."""
+        """An idle worker, or None. If none is idle, the freest gets no new shards from now on."""
         if self.clearing is None:
             if (idle := self.idle()) is not None:
                 return idle
@@ -126,22 +124,22 @@ class Crew:
         return worker
 
     def hungry(self, worker: Worker) -> None:
-        """Nothing waits for the worker's engine: it may take one shard more."""
+        """The queue of the worker's engine is empty: it can take one shard more."""
         self.leave(worker)
         worker.hungry = True
         self.enter(worker)
 
     def shared_by(self, running: int) -> float:
-        """Shards side by side on a worker when so many run: of many each takes the longer."""
+        """Shards side by side on a worker, given how many run in total; at least `parallel`."""
         return max(self.plan.parallel, running / max(1, self.size - self.opening))
 
     def enter(self, worker: Worker) -> None:
-        """Make the worker available, if it is."""
+        """Add the worker to the bucket of its load, if it can take a shard."""
         takes = worker.ready and not (worker.closing or worker.leaving or worker.alone)
         if takes and worker.load < (self.plan.limit if worker.hungry else self.plan.parallel):
             self._free[worker.load][worker.number] = worker
 
     def leave(self, worker: Worker) -> None:
-        """Make the worker unavailable; its load must be what it was when it entered."""
+        """Remove the worker from its bucket. Call it before the load changes."""
         if worker.load < self.plan.limit:
             self._free[worker.load].pop(worker.number, None)

@@ -1,12 +1,12 @@
-"""How long a shard may take: a multiple of its stage's median, by a clock that is given.
+"""How long a shard may take: a multiple of its stage's median time. Callers pass the time.
 
-A task is late when its limit has passed, again at twice that, four times, and so on; what follows
-from it is the schedule's to decide. Whatever finishes first is fast, so that for the median those
-that still run count as longer than any that ended; while that leaves it unknown, the limit is
+A task is late when its limit has passed, and again at 2, 4, 8 times the limit. The schedule
+decides what to do then. The first shards to finish are the fast ones, so in the limit's median a
+running shard counts as longer than any ended one. While that median is unknown, the limit is
 `UNKNOWN` floors.
 
-Invariant: nothing here is safety: a limit that is too short costs work, never a row. Asking costs
-the same whatever runs: only the oldest task of each (stage, times late) is looked at.
+Invariant: safety does not depend on limits: one that is too short costs work, never a row. A call
+looks only at the oldest task of each (stage, times late), so its cost is independent of the rest.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from typing import NamedTuple
 from workflows.schedule.queues import Task
 
 REMEMBERED = 63
-"""Finished shards whose seconds make up the median of a stage."""
+"""Number of last finished shards that a stage's median is taken of."""
 ENOUGH = 3
 UNKNOWN = 10
-"""Floors that a shard may take while its stage's median is not known."""
+"""The limit, in floors, while a stage's median is unknown."""
 ONE_BY_ONE = 7
-"""How often a shard whose items are tried one by one may be late before its worker is taken for
-hung. A limit is some medians of whole shards, and doubles each time: 128 limits, for an item alone
-takes at most as long as a shard."""
+"""How often a shard whose items are tried one by one can be late before its worker counts as hung.
+The limit doubles each time: 128 limits, as every single item may take as long as a whole shard."""
 
 
 class Late(NamedTuple):
@@ -36,7 +35,7 @@ class Late(NamedTuple):
     task: Task
     times: int
     seconds: float
-    """Since it was started."""
+    """Time since the start."""
 
 
 class Pace:
@@ -44,13 +43,13 @@ class Pace:
 
     def __init__(self) -> None:
         self.running = 0
-        """Shards that have not ended yet."""
+        """Number of shards that run."""
         self._ended = 0
         self._order: deque[float] = deque()
         self._sorted: list[float] = []
 
     def note(self, seconds: float) -> None:
-        """A shard took this long."""
+        """Add the time of a finished shard."""
         self._ended += 1
         self._order.append(seconds)
         insort(self._sorted, seconds)
@@ -59,15 +58,13 @@ class Pace:
 
     @property
     def median(self) -> float | None:
-        """None while too few are known."""
+        """Median seconds of finished shards; None while fewer than `ENOUGH` are known."""
         known = len(self._sorted)
         return self._sorted[known // 2] if known >= ENOUGH else None
 
     @property
     def median_of_all(self) -> float | None:
-        """The same where those that run are longer than any that ended; None where one of them
-        would be the median.
-        """
+        """The median with running shards counted as the longest; None if it is one of these."""
         known, place = len(self._sorted), (self._ended + self.running) // 2
         if known < ENOUGH or place >= self._ended:
             return None
@@ -75,21 +72,21 @@ class Pace:
 
 
 class Deadlines:
-    """The clock's side of the tasks that run."""
+    """Limits and lateness of the running tasks."""
 
     def __init__(self, floor: float = 600.0, factor: float = 5.0) -> None:
-        """A limit is `factor` medians, and never less than `floor` seconds."""
+        """A limit is `factor` medians, and at least `floor` seconds."""
         self._floor = floor
         self._factor = factor
         self._paces: dict[str, Pace] = {}
         self._running: dict[tuple[str, int], OrderedDict[Task, float]] = {}
         self._times: dict[Task, int] = {}
-        """How often a task has been late; most never are."""
+        """Late task -> how often it was late."""
         self._next = inf
-        """Nothing is late before."""
+        """The earliest time at which a task can become late."""
 
     def start(self, task: Task, now: float) -> None:
-        """The task runs from now on."""
+        """A task starts at time `now`."""
         queue = self._queue(task.stage, 0)
         if not queue:
             self._next = min(self._next, now + self.limit(task.stage))
@@ -97,7 +94,7 @@ class Deadlines:
         self._pace(task.stage).running += 1
 
     def end(self, task: Task, now: float, committed: bool) -> None:
-        """The task runs no longer."""
+        """A task ends at time `now`; ignored if it is unknown."""
         times = self._times.pop(task, 0) if self._times else 0
         started = self._queue(task.stage, times).pop(task, None)
         if started is None:
@@ -113,7 +110,7 @@ class Deadlines:
         return self._pace(stage).median
 
     def usual(self, stages: Sequence[str]) -> list[float]:
-        """The medians of stages; where one is not known, the mean of those that are."""
+        """The medians of stages, in seconds; an unknown one is the mean of the known ones, or 1."""
         known = [self.median(stage) for stage in stages]
         told = [seconds for seconds in known if seconds]
         unknown = sum(told) / len(told) if told else 1.0
@@ -131,7 +128,7 @@ class Deadlines:
         return task in self._times
 
     def late(self, now: float) -> Iterator[Late]:
-        """Tasks that became late since the last question."""
+        """Tasks that became late since the last call."""
         if now < self._next:
             return
         for (stage, times), queue in list(self._running.items()):
@@ -147,7 +144,7 @@ class Deadlines:
 
     @property
     def due_at(self) -> float | None:
-        """When to ask again; nothing is late before, and perhaps not then."""
+        """The earliest time at which a task can become late; None if nothing runs."""
         return None if self._next == inf else self._next
 
     def _first_due(self, stage: str) -> float:

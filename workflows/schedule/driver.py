@@ -1,10 +1,10 @@
-"""The driver's loop: it applies the schedule's actions to a cluster and tells it what happened.
+"""The driver's loop: applies the schedule's actions to a cluster and reports back what happened.
 
-It holds receipts, never rows. The cluster is a protocol, so that the loop runs and is tested
-without Ray. One event costs the same however much is under way.
+It holds receipts, never rows. The cluster is a protocol, so the loop can be tested without Ray.
+The cost of an event is independent of how much runs.
 
-Invariant: an action that was decided is either applied or reported back to the schedule; when
-the loop ends, by success, by an error or by being cancelled, every worker it opened is closed.
+Invariant: every action is either applied or reported back to the schedule. When the loop ends, by
+success, an error or cancellation, it has closed every worker that it opened.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from workflows.schedule.tolerance import Tolerance
 
 POOLS_EVERY_S = 5.0
 PLACE_PATIENCE_S = 1800.0
-"""How long nothing may be at work for want of a place."""
+"""How long the run waits while all workers wait for slots."""
 
 
 class Hungry(NamedTuple):
-    """Nothing waits for the worker's engine."""
+    """Event: the queue of the worker's engine is empty."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """What the loop tells whoever watches: one thing that happened."""
+    """An event that the loop reports to its `watch` callback."""
 
     what: str
     """`opening`, `opened`, `closed`, `started`, `committed`, `failed`, `lost`, `resized`."""
@@ -78,7 +78,7 @@ class Driver:
         pause: float = 5.0,
         place_patience_s: float = PLACE_PATIENCE_S,
     ) -> None:
-        """`slots_now` is asked every few seconds; without it the slots stay as they are.
+        """`slots_now` is called every few seconds; without it the slots stay as they are.
 
         `run` is the run's name in the metrics; `pause` is that of `Attendance`.
         """
@@ -88,38 +88,38 @@ class Driver:
         self._has_nodes = cluster if isinstance(cluster, HasNodes) else None
         self._tells_hunger = cluster if isinstance(cluster, TellsHunger) else None
         self._listening: dict[int, asyncio.Task[None]] = {}
-        """Workers that were given a shard since they last said that they could take more."""
+        """Worker -> the task that waits for its engine's queue to become empty."""
         self._watch = watch
         self._slots_now = slots_now
         self._place_patience_s = place_patience_s
         self._stuck, self._stuck_s, self._looked_at = False, 0.0, 0.0
-        """Whether nothing is at work for want of a place, for how long by now, as of when."""
+        """Whether all workers wait for slots, for how many seconds, and when last checked."""
         self._tolerance = tolerance or Tolerance()
         self._run = run
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action | None] = {}
         self._kinds: Counter[type] = Counter()
-        """Of what is under way, so that an event looks at none of it."""
+        """Type of action -> number under way."""
         self._ended: asyncio.Queue[Call | Hungry | Slots] = asyncio.Queue()
-        """Calls that came back, and news of the workers and of the slots."""
+        """Ended calls, hungry workers and changed slots, in the order of their arrival."""
         self._attendance: defaultdict[str, Attendance] = defaultdict(lambda: Attendance(pause))
 
     async def drive(self) -> None:
         """Run until every shard is committed.
 
-        Raises UserError and StoreRefused as they come, RunStopped for anything that three tries
-        did not get past.
+        Raises UserError and StoreRefused at once, and RunStopped for a failure that outlasts all
+        tries.
         """
         beside = [asyncio.create_task(tell_metrics(self._schedule, self._run))]
         if self._slots_now is not None:
             asking = asyncio.create_task(self._ask_for_slots(self._slots_now))
-            asking.add_done_callback(self._ended.put_nowait)  # it ends by an error alone
+            asking.add_done_callback(self._ended.put_nowait)  # it ends only by an error
             beside.append(asking)
         try:
             while not self._schedule.finished:
                 if self._finds_dead is not None:
                     for worker, death in self._finds_dead.found_dead().items():
-                        self._lost(worker, None, death)  # before it is given anything more
+                        self._lost(worker, None, death)  # before it gets another shard
                 for action in self._schedule.decide():
                     self._apply(action)
                 await self._next_events()
@@ -131,7 +131,7 @@ class Driver:
             await self._close_all()
 
     async def _next_events(self) -> None:
-        """Wait for something to happen, or for the schedule's next hour; settle all there is."""
+        """Wait for an event or for the schedule's next due time; settle all events there are."""
         patience = self._patience()
         if self._stuck_s >= self._place_patience_s:
             await self._give_up()
@@ -145,8 +145,8 @@ class Driver:
             self._settle(self._ended.get_nowait())
 
     def _patience(self) -> float | None:
-        """Seconds until something has to be done although nothing happened; counts the time in
-        which nothing was at work for want of a place. Raises RunStopped.
+        """Seconds until the loop must act even without an event; None: no limit. Also counts the
+        time in which all workers wait for slots. Raises RunStopped if none can ever start.
         """
         now, wake = asyncio.get_running_loop().time(), self._schedule.wake_in
         if self._stuck:
@@ -162,11 +162,11 @@ class Driver:
         if self._stuck:
             soonest.append(max(0.0, self._place_patience_s - self._stuck_s))
         elif self._has_nodes is not None and self._kinds[Open]:
-            soonest.append(POOLS_EVERY_S)  # it may have begun to wait
+            soonest.append(POOLS_EVERY_S)  # a worker may begin to wait for slots
         return min(soonest, default=None)
 
     def _all_wait(self) -> bool:
-        """Whether all that is under way, if anything, waits for a place or gives one up."""
+        """Whether all actions under way wait for slots or give some up."""
         if self._kinds[Run]:
             return False
         waiting = self._has_nodes.waiting() if self._has_nodes is not None else ()
@@ -185,17 +185,17 @@ class Driver:
         self._schedule.placed(worker, node)
 
     async def _give_up(self) -> None:
-        """Nothing has had a place for too long. Raises RunStopped."""
-        said = ""
+        """Stop the run: all workers have waited for slots too long. Raises RunStopped."""
+        shortage = ""
         if self._has_nodes is not None:
             roles = [role for role in self._schedule.staff() if self._schedule.backlog(role)]
-            said = ": " + await asyncio.to_thread(self._has_nodes.shortage, roles)
-        raise RunStopped(f"no engine found a place in {spell(self._place_patience_s)}{said}")
+            shortage = ": " + await asyncio.to_thread(self._has_nodes.shortage, roles)
+        raise RunStopped(f"no engine found a place in {spell(self._place_patience_s)}{shortage}")
 
     async def _ask_for_slots(self, slots_now: SlotsNow) -> None:
         known: Slots = {}
         while True:
-            with contextlib.suppress(InfrastructureError):  # asked again soon
+            with contextlib.suppress(InfrastructureError):  # called again soon
                 slots = await asyncio.to_thread(slots_now)
                 if slots != known:
                     known = slots
@@ -227,7 +227,7 @@ class Driver:
         self._begin(work, action)
 
     def _listen(self, worker: int) -> None:
-        """Hear of it when nothing waits for the worker's engine any more."""
+        """Queue a `Hungry` event once the queue of the worker's engine is empty."""
         if self._tells_hunger is not None and worker not in self._listening:
             listening = asyncio.create_task(self._tells_hunger.hungry(worker))
             self._listening[worker] = listening
@@ -236,7 +236,7 @@ class Driver:
     def _heard(self, worker: int, listening: asyncio.Task[None]) -> None:
         if self._listening.get(worker) is listening:
             del self._listening[worker]
-        # That a worker is lost is heard from what runs on it.
+        # An error here is ignored: a lost worker is noticed by the calls that run on it.
         if not listening.cancelled() and listening.exception() is None:
             self._ended.put_nowait(Hungry(worker))
 
@@ -260,7 +260,7 @@ class Driver:
             if before != self._schedule.slots:
                 self._watch(Happened("resized", cause=str(dict(self._schedule.slots))))
             return
-        if event not in self._under_way:  # nobody asks for slots any more
+        if event not in self._under_way:  # the task that asks for slots has failed
             event.result()
             return
         action = self._under_way.pop(event)
@@ -297,7 +297,7 @@ class Driver:
             self._begin(self._hold(worker, cause, attendance.nobody, seconds), None)
             cause += f" (its slot is tried again in {seconds:.0f} s)"
         elif not self._schedule.broken(worker, cause):
-            return  # it was told to go before it came up
+            return  # closed before it came up
         self._watch(Happened("lost", role, cause=cause))
         if seconds is None and refused:
             raise EngineRefused(f"models.{role}: {error}")
@@ -305,14 +305,14 @@ class Driver:
             raise RunStopped(f"a worker for {role} could not be started: {error}")
 
     async def _hold(self, worker: int, cause: str, nobody: asyncio.Event, seconds: float) -> None:
-        """Tell the schedule later: until then nothing else is put on the worker's slot."""
+        """Report the failed start only after a rest, so that the slot stays unused until then."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(nobody.wait(), seconds)
         self._schedule.broken(worker, cause)
 
     def _run_failed(self, worker: int, task: Task, error: BaseException) -> None:
-        """Decide the family: the user's and a refusing store stop the run, a dead worker or
-        engine takes its other shards with it, anything else is this try's.
+        """Handle an error by its type: a user's error or a refusing store stops the run. A dead
+        worker or engine loses all its shards. Any other error fails only this try.
         """
         if isinstance(error, (UserError, StoreRefused, RunStopped)):
             raise error
@@ -323,7 +323,7 @@ class Driver:
             self._watch(Happened("failed", self._roles.get(worker, ""), task, cause=cause))
 
     def _lost(self, worker: int, task: Task | None, error: BaseException) -> None:
-        """A worker is of no use. It may be told more than once, by the cluster and by its calls."""
+        """Report a lost worker, once: the cluster and each of its calls may tell of it."""
         cause = f"{type(error).__name__}: {error}"
         role = self._roles.get(worker, "")
         if self._schedule.broken(worker, cause):
@@ -344,5 +344,5 @@ class Driver:
 
 
 def spell(seconds: float) -> str:
-    """`30 minutes`, `45 seconds`."""
+    """A time in words: `30 minutes`, `45 seconds`."""
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

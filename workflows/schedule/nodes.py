@@ -1,10 +1,10 @@
-"""A pool's slots, node by node: where a worker fits, and where it would once others are gone.
+"""A pool's slots, node by node: where a worker fits now, and where it fits once others are gone.
 
-A slot is a GPU, or what else nodes count. A worker takes whole slots of one node, or a share of one
-slot, which then holds nothing but shares.
+A slot is a GPU or another countable resource. A worker takes whole slots of a node, or a share of
+a slot, which then holds only shares.
 
-Invariant: a worker is counted on one node, from the moment it is decided to the moment it is gone;
-a question costs the same whatever the number of nodes.
+Invariant: a worker is counted on one node from the decision to open it until it is gone. The cost
+of a call is independent of the number of nodes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 ENGINES = "engines"
-"""The pool that engines stand in."""
+"""The pool of the engines' slots."""
 WHOLE = 100
-"""Parts of a slot."""
+"""Parts of a whole slot: shares are hundredths."""
 ANYWHERE = ""
-"""The one node of a pool whose slots lie nobody knows where."""
+"""The name of a pool's only node if its slots are not known by node."""
 
 Slots = int | Mapping[str, int] | Mapping[str, Mapping[str, int]]
-"""Slots of the only pool, of each pool, or of each node of each pool."""
+"""Slots of the only pool, pool -> slots, or pool -> node -> slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +35,26 @@ class RolePlan:
     most: int
     """Most workers of this role."""
     pool: str = ENGINES
-    """Where its slots are."""
+    """The pool that its slots are in."""
     share: int = WHOLE
-    """Hundredths of its one slot that a worker takes beside others."""
+    """Hundredths of a slot that a worker takes if it shares the slot with others."""
     most_parallel: int = 0
-    """Most shards in flight on a worker whose engine's queue runs empty; 0: `parallel`."""
+    """Most shards in flight on a worker whose engine's queue is empty; 0: `parallel`."""
 
     @property
     def size(self) -> int:
-        """Hundredths of slots."""
+        """Hundredths of slots that a worker takes."""
         return self.slots * self.share
 
     @property
     def limit(self) -> int:
-        """Shards in flight on one worker that are never exceeded."""
+        """Most shards in flight on a worker, at any time."""
         return max(self.parallel, self.most_parallel)
 
 
 @dataclass(slots=True)
 class Shared:
-    """A slot of which workers take shares."""
+    """A slot that several workers share; in hundredths."""
 
     free: int = WHOLE
     freeing: int = 0
@@ -68,7 +68,7 @@ class Node:
     name: str
     total: int = 0
     used: int = 0
-    """Whole slots, those that are shared included."""
+    """Whole slots in use, shared ones included."""
     freeing: int = 0
     """Whole slots of workers that are closing or leaving."""
     shared: list[Shared] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Node:
         return max((slot.free for slot in self.shared), default=0)
 
     def fits(self, plan: RolePlan, without: Iterable[tuple[int, RolePlan]] = ()) -> bool:
-        """Whether such a worker fits once all that is leaving is gone, and `without` too."""
+        """Whether a worker fits once all that are leaving, and all of `without`, are gone."""
         room = self.room + self.freeing
         gone: dict[int, int] = {}
         for worker, other in without:
@@ -102,7 +102,7 @@ class Node:
         return room > 0 or any(part >= plan.share for part in free)
 
     def take(self, worker: int, plan: RolePlan) -> None:
-        """Count a worker. A share goes where the least is left."""
+        """Count a worker. A share goes to the shared slot with the smallest free part that fits."""
         if plan.share == WHOLE:
             self.used += plan.slots
             return
@@ -115,14 +115,14 @@ class Node:
         slot.free -= plan.share
 
     def leave(self, worker: int, plan: RolePlan, sign: int = 1) -> None:
-        """What a worker holds is about to be free; `sign` -1: it is gone."""
+        """Count a worker's slots as about to be free; `sign` -1: count them so no more."""
         if plan.share == WHOLE:
             self.freeing += sign * plan.slots
         else:
             self.at[worker].freeing += sign * plan.share
 
     def give_back(self, worker: int, plan: RolePlan) -> None:
-        """A worker is gone."""
+        """Free the slots of a worker that is gone."""
         if plan.share == WHOLE:
             self.used -= plan.slots
             return
@@ -141,12 +141,12 @@ class Pool:
         self.total = 0
         self.used = 0
         self.kept: dict[str, str] = {}
-        """Role -> the node on which room is made for it."""
+        """Role -> the node that is kept free for it."""
         self._by_room: dict[int, OrderedDict[str, Node]] = {}
         self._by_part: dict[int, OrderedDict[str, Node]] = {}
 
     def resize(self, slots: Mapping[str, int]) -> None:
-        """The nodes have so many slots now; on one that is gone workers may still be counted."""
+        """Set each node's slots. A node without slots stays while workers are counted on it."""
         for name in self.nodes.keys() | slots.keys():
             with_room = self._out(name)
             with_room.total = slots.get(name, 0)
@@ -157,7 +157,7 @@ class Pool:
         self.total = sum(slots.values())
 
     def fit(self, plan: RolePlan, role: str) -> str | None:
-        """The fullest node that has room for a worker of a role; none that is kept for another."""
+        """The fullest node with room for a worker of a role, without those kept for others."""
         kept = {name for other, name in self.kept.items() if other != role}
         if (own := self.kept.get(role)) is not None:
             node = self.nodes.get(own)
@@ -173,7 +173,7 @@ class Pool:
         return None
 
     def most(self, plan: RolePlan) -> int:
-        """Workers that all nodes together could hold, if there were no others. Counts nodes."""
+        """Number of such workers that all nodes together hold when empty. Loops over all nodes."""
         each = WHOLE // plan.share
         return sum(each * (node.total // plan.slots) for node in self.nodes.values())
 
@@ -184,11 +184,11 @@ class Pool:
         self._in(node)
 
     def leave(self, name: str, worker: int, plan: RolePlan) -> None:
-        """A worker is about to go."""
+        """Count the slots of a worker on a node as about to be free."""
         self.nodes[name].leave(worker, plan)
 
     def give_back(self, name: str, worker: int, plan: RolePlan, leaving: bool) -> None:
-        """A worker is gone; `leaving`: as was said."""
+        """Free the slots of a worker that is gone; `leaving`: whether `leave` was called."""
         node = self._out(name)
         if leaving:
             node.leave(worker, plan, -1)
@@ -227,7 +227,7 @@ def _fullest(buckets: Mapping[int, Mapping[str, Node]], least: int) -> Iterator[
 
 
 def by_node(slots: Slots, pool: str) -> dict[str, dict[str, int]]:
-    """Pool -> node -> slots, of slots said in any way."""
+    """Pool -> node -> slots, from any form of `Slots`; `pool` names the only one."""
     pools = {pool: slots} if isinstance(slots, int) else slots
     return {
         name: {ANYWHERE: there} if isinstance(there, int) else dict(there)

@@ -1,20 +1,20 @@
-"""Which workers there are, which of them can take a shard, and which role gets the next slot.
+"""All workers and their slots: which role gets the next slot, and which worker is closed for it.
 
-Slots (GPUs, or what else a cluster counts) lie in pools, node by node (`workflows.schedule.nodes`).
-Each role takes its slots from one pool; a worker stands on one node, the fullest that has room.
+Slots (GPUs or another countable resource) lie in pools, node by node (`workflows.schedule.nodes`).
+Each role has a pool. A worker goes to the fullest node that has room for it.
 
-  - Turns: where the slots of a pool are fewer than its roles need, or one role's work is so small
-    that it deserves no whole worker, an idle worker without a backlog gives way to a role that
-    waits. The window between stages makes turns long and switches few.
-    Where they suffice for one of each, its first worker is opened before its work comes.
-  - Shares: where slots are many, every role with work left gets a share of them by the seconds of
-    work that it has left, at least one worker. A role that has more than its share gives way when
-    another one that has less is waiting.
-  - Where slots are free, but not enough on any node, workers of others go from one node to where
-    there is room for them. Who goes is always chosen so that one node gets room.
+  - Turns: if a pool has fewer slots than its roles need, roles take turns, also if a role's fair
+    share is below half a worker. An idle worker without a backlog is closed for a waiting role.
+    The window between stages makes turns long and switches few. If slots suffice for a worker
+    of each role, the first worker of each is opened before its work arrives.
+  - Shares: if slots are many, each role with work left gets a share of them. Shares are in
+    proportion to the seconds of work left, and hold at least one worker. A role above its share
+    gives way to a waiting role below its own.
+  - If slots are free, but too few on any single node, smaller workers move to other nodes. The
+    choice always frees enough of a single node.
 
-Invariant: slots in use never exceed what a node had when the worker was opened; a worker counts
-until it is closed or lost. Every question costs the same whatever the number of workers.
+Invariant: slots in use never exceed those that a node had when the worker was opened. A worker
+counts until it is closed or lost. The cost of a call is independent of the number of workers.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from workflows.schedule.nodes import ANYWHERE, ENGINES, WHOLE, Pool, RolePlan, S
 from workflows.schedule.room import LOOKED_AT, MayGo, Room
 
 FEW = 4
-"""A pool below so many times the slots of one worker of each role may take turns."""
+"""Roles may take turns in a pool that holds fewer than so many workers of each."""
 SLACK = 0.1
-"""Share of its workers that a role may have too many before it gives way."""
+"""Fraction by which a role can exceed its share of workers before it gives way."""
 
 
 class Need(NamedTuple):
-    """What a role has to do."""
+    """The work that a role has."""
 
     backlog: int
     """Shards that a new worker could start now."""
     left: float
-    """Seconds of one worker that the shards of its stages still take; 0: nothing is left."""
+    """Seconds of work left in the shards of its stages, for a single worker."""
     furthest: int
-    """Position of the furthest stage that has a backlog: of equal queues it goes first."""
+    """Position of the last stage with a backlog: of equal queues, the later stage goes first."""
 
 
 class Workforce:
@@ -54,14 +54,14 @@ class Workforce:
         self._changed = True
         """Workers came or went since the last placing."""
         self._anew = True
-        """Whether this is the first placing since then."""
+        """Whether the current placing is the first one after a change."""
         self._asked = 0
         self.switches = 0
         """Workers closed to make room for another role."""
         self._pools = {plan.pool: Pool() for plan in roles.values()}
         self._room = Room(self.crews, self._pools)
         self._most: dict[str, int] = {}
-        """Role -> workers that its pool could hold."""
+        """Role -> most workers that its pool can hold."""
         self.slots: Mapping[str, int] = {}
         """Slots of each pool."""
         self.resize(slots)
@@ -69,7 +69,7 @@ class Workforce:
     # ---------------------------------------------------------------- what happened
 
     def resize(self, slots: Slots) -> None:
-        """The cluster has so many slots now. Workers that are up are left alone."""
+        """Set the cluster's slots. Workers that are up stay."""
         self._changed = True
         known = by_node(slots, ENGINES)
         self.slots = {pool: sum(nodes.values()) for pool, nodes in known.items()}
@@ -80,7 +80,7 @@ class Workforce:
                 self._most[role] = self._pools[crew.plan.pool].most(crew.plan)
 
     def add(self, role: str, node: str) -> Worker:
-        """A worker is being opened."""
+        """Add a worker that is being opened, and count its slots."""
         worker = Worker(self._next, role, node)
         self._next += 1
         crew = self.crews[role]
@@ -93,7 +93,7 @@ class Workforce:
         return worker
 
     def place_on(self, number: int, node: str) -> None:
-        """The worker stands on a node: on the one that it was meant for, or where room was."""
+        """Record the node that the worker got, which may be another than planned."""
         worker = self.workers.get(number)
         if worker is None:
             return
@@ -108,7 +108,7 @@ class Workforce:
         worker.placed = True
 
     def up(self, worker: Worker, now: float) -> None:
-        """It is there."""
+        """The worker is up and can take shards."""
         crew = self.crews[worker.role]
         crew.opening -= not worker.ready
         worker.ready, worker.heard, worker.placed = True, now, True
@@ -118,7 +118,7 @@ class Workforce:
         crew.enter(worker)
 
     def remove(self, number: int) -> Worker | None:
-        """It is gone; its slots are free."""
+        """The worker is gone: free its slots. Returns None if it is unknown."""
         self._changed = True
         worker = self.workers.pop(number, None)
         if worker is None:
@@ -140,7 +140,7 @@ class Workforce:
         self._room.leave(worker)
 
     def retire(self, worker: Worker) -> None:
-        """Give it nothing new."""
+        """Give the worker no new shards."""
         if not worker.leaving:
             crew = self.crews[worker.role]
             self._uncount(worker, crew)
@@ -149,14 +149,14 @@ class Workforce:
                 self._pools[crew.plan.pool].leave(worker.node, worker.number, crew.plan)
 
     def close(self, worker: Worker) -> Close:
-        """Stop it now; it counts until it is removed."""
+        """The action that stops the worker now. Its slots count until `remove`."""
         self.retire(worker)
         worker.closing = True
         return Close(worker.number)
 
     def never_coming(self) -> list[Worker]:
-        """Workers that were to stand on slots that are gone; the last ones first."""
-        found: list[Worker] = []
+        """Workers that wait for slots which are gone; the last ones first."""
+        waiting: list[Worker] = []
         over = {
             (name, node.name): -node.room - node.freeing
             for name, pool in self._pools.items()
@@ -168,11 +168,11 @@ class Workforce:
             where = (plan.pool, worker.node)
             if plan.slots and not worker.placed and not worker.closing and over.get(where, 0) > 0:
                 over[where] -= plan.slots
-                found.append(worker)
-        return found
+                waiting.append(worker)
+        return waiting
 
     def in_flight(self) -> int:
-        """Shards that may have to be between two stages, so that no slot of a large pool waits."""
+        """Shards to allow between two stages, so that no slot of a large pool is idle."""
         most = 0
         for pool, total in self.slots.items():
             plans = [c.plan for c in self.crews.values() if c.plan.pool == pool and c.plan.slots]
@@ -184,7 +184,7 @@ class Workforce:
     # ---------------------------------------------------------------- what to do
 
     def wants_placing(self) -> bool:
-        """After a change, where a worker is idle or a role has none, else now and then."""
+        """Whether to call `place`: after a change, for idle workers or empty roles, else rarely."""
         self._asked -= 1
         return (
             self._changed
@@ -193,7 +193,7 @@ class Workforce:
         )
 
     def place(self, needs: Mapping[str, Need], now: float) -> Iterator[Open | Close]:
-        """Open workers where shards wait, longest queue first; close others where slots lack."""
+        """Open workers for waiting shards, longest queue first; close others to free slots."""
         self._anew, self._changed = self._changed, False
         self._asked = sum(self.slots.values()) // 16
         waiting = [role for role in needs if self._is_short(role, needs[role], now)]
@@ -206,10 +206,10 @@ class Workforce:
             yield from self._ahead(name, needs)
 
     def _ahead(self, pool: str, needs: Mapping[str, Need]) -> Iterator[Open]:
-        """Open each role's first worker before its work comes, one at a time, while others work.
+        """Open each role's first worker, one at a time, before its work arrives.
 
-        Only in a pool that holds one worker of each role and not much more: in a large one, slots
-        that wait for work cost more than a model that is loaded late.
+        Only in a pool that holds few workers of each role. In a large pool idle slots cost more
+        than a model that is loaded late.
         """
         total = self.slots.get(pool, 0) * WHOLE
         active = {
@@ -258,13 +258,13 @@ class Workforce:
             yield self._open(role, node)
 
     def _may_borrow(self, shares: Mapping[str, int]) -> bool:
-        """Slots that nobody has claimed may be used beyond a share once every role has begun."""
+        """Whether a role can use free slots beyond its share: once every role has a worker."""
         return all(self.crews[role].size for role in shares)
 
     def _make_room(
         self, role: str, needs: Mapping[str, Need], shares: Mapping[str, int] | None
     ) -> Iterator[Close]:
-        """Let workers of others go, all of one node."""
+        """Close or retire workers of other roles, all on the same node."""
         lacking = shares[role] - self.crews[role].size if shares else 0
         slack = SLACK if self.crews[role].size else 0.0
         may_go: dict[str, MayGo] = {}
@@ -283,7 +283,7 @@ class Workforce:
                 yield self.close(worker)
 
     def _shares(self, pool: str, needs: Mapping[str, Need]) -> dict[str, int] | None:
-        """Workers that each role with work left may have; None: the roles take turns."""
+        """Role with work left -> most workers it may have; None: the roles take turns."""
         total = self.slots.get(pool, 0) * WHOLE
         active = {
             role: crew.plan

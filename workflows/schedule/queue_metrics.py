@@ -1,4 +1,4 @@
-"""What the metrics are told of a schedule: its queues, its workers, its slots."""
+"""Reports a schedule's queues, workers and slots to the metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METRICS_EVERY_S = 5.0
 
 
 async def tell_metrics(schedule: Schedule, run: str) -> None:
-    """Tell them again and again, until it is cancelled."""
+    """Report every `METRICS_EVERY_S` seconds until cancelled."""
     counted: Counter[str] = Counter()
     while True:
         await asyncio.sleep(METRICS_EVERY_S)

@@ -1,14 +1,15 @@
-"""Where every shard stands on the road, and what becomes of one that fails.
+"""The queue of every stage on the road, and how a failed shard is tried again.
 
-A shard is waiting, running, resting after trouble, or done, stage by stage. Two kinds of trouble
-are told apart. A *failed* try says nothing about the shard (the store was away): it rests and is
-tried again, `attempts` times. A *death* took the worker along, and one shard may be the cause: it
-is tried again among others, then alone on a worker, so that the innocent are cleared, and at last
-item by item, so that the item that kills is found (`actors.workers.poison`).
+In each stage a shard is waiting, running, resting after a failure, or done. Two kinds of failure
+are distinguished. A *failed* try has a cause outside the shard, such as an unreachable store: the
+shard rests and is tried again, up to `attempts` times. In a *death* the worker died too, and the
+shard may be the cause. It is tried again among others, then alone on a worker, which clears the
+innocent shards. At last it is tried item by item, which finds the item that kills the worker
+(`actors.workers.poison`).
 
-Invariant: every (stage, shard) of the plan is in exactly one place; no shard is ever skipped. A
-shard is taken apart only when others of its stage get through: an engine that is broken for
-everybody stops the run instead of dropping items.
+Invariant: every (stage, shard) of the plan is in exactly one queue; none is ever skipped. Shards
+are tried item by item only if others of their stage commit: an engine that always breaks stops
+the run instead of dropping items.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from typing import Literal, NamedTuple
 from workflows.road import StageSpec
 
 Care = Literal["shared", "alone", "isolated"]
-"""Among other shards; alone on its worker; alone, and its items one by one."""
+"""How carefully a shard is tried: among other shards; alone on its worker; alone, item by item."""
 
 ISOLATED_TRIES = 300
-"""Deaths of one shard after which no further item is blamed."""
+"""Deaths of a shard after which the run stops instead of dropping a further item."""
 
 
 class Task(NamedTuple):
-    """One try of one shard in one stage."""
+    """A try: an attempt to make a shard of a stage."""
 
     stage: str
     shard: int
@@ -38,7 +39,7 @@ class Task(NamedTuple):
 
 
 class ShardExhausted(Exception):
-    """A shard failed in every try it had."""
+    """A shard failed in all its tries."""
 
     def __init__(self, task: Task, tries: int, cause: str) -> None:
         super().__init__(f"shard {task.shard} of {task.stage} failed {tries} times: {cause}")
@@ -48,10 +49,10 @@ class ShardExhausted(Exception):
 
 @dataclass(slots=True)
 class _Trouble:
-    """What a shard in trouble has been through; most shards never have any."""
+    """The failures of a shard. Most shards have none."""
 
     left_before: int
-    """Shards that its stage had left when the trouble began."""
+    """Shards that its stage had left at the first failure."""
     attempt: int = 0
     failures: int = 0
     deaths: int = 0
@@ -72,21 +73,21 @@ class Shards:
         attempts: int,
         pause: float,
     ) -> None:
-        """Plan `shards` shards over `road`; `done` says what is committed already."""
+        """Plan `shards` shards over `road`; `done`: stage -> shards already committed."""
         self._names = [stage.name for stage in road]
         self._attempts = attempts
         self._pause = pause
         self.window = window
         self.left = [0] * len(road)
-        """Shards not committed, per stage."""
+        """Number of uncommitted shards, per stage."""
         self.running = [0] * len(road)
         self._ready: list[deque[int]] = [deque() for _ in road]
         self._careful: list[deque[int]] = [deque() for _ in road]
         self._unproved: list[deque[int]] = [deque() for _ in road]
-        """Killers, it seems, that wait for another shard of their stage to get through."""
+        """Shards with many deaths that wait until another shard of their stage commits."""
         self._resting: list[tuple[float, int, int]] = []
         self._held = [0] * len(road)
-        """Shards between stage i and i + 1: ready or running in i + 1."""
+        """Number of shards between stage i and i + 1: ready or running in i + 1."""
         self._trouble: dict[tuple[int, int], _Trouble] = {}
         self._enter(shards, done)
 
@@ -104,16 +105,16 @@ class Shards:
 
     @property
     def finished(self) -> bool:
-        """Every shard of every stage is committed."""
+        """Whether every shard of every stage is committed."""
         return not self.left[-1]
 
     def waiting(self, position: int) -> int:
-        """Shards that wait before a stage."""
+        """Number of shards that wait before a stage."""
         queues = (self._ready, self._careful, self._unproved)
         return sum(len(queue[position]) for queue in queues)
 
     def startable(self, position: int) -> int:
-        """Ready shards whose output there is still room for."""
+        """Number of ready shards that can start: the window before the next stage has room."""
         ready = len(self._ready[position])
         if not ready or position + 1 == len(self._names):
             return ready
@@ -121,13 +122,13 @@ class Shards:
         return max(0, min(ready, room))
 
     def careful(self, position: int) -> int:
-        """Shards that wait for a worker of their own."""
+        """Number of shards that wait for a worker of their own."""
         if self._unproved[position] and not (self._ready[position] or self.running[position]):
-            self._release(position)  # nobody else is left to ask
+            self._release(position)  # no other shard is left that could commit
         return len(self._careful[position])
 
     def take(self, position: int) -> Task:
-        """The next ready shard, now running."""
+        """Start the next ready shard."""
         shard = self._ready[position].popleft()
         self.running[position] += 1
         trouble = self._trouble.get((position, shard)) if self._trouble else None
@@ -136,13 +137,13 @@ class Shards:
         return self._again(position, shard, trouble)
 
     def take_careful(self, position: int) -> Task:
-        """The next shard that must be alone on its worker, now running."""
+        """Start the next shard that must be alone on its worker."""
         shard = self._careful[position].popleft()
         self.running[position] += 1
         return self._again(position, shard, self._trouble[position, shard])
 
     def take_twin(self, position: int, shard: int) -> Task:
-        """A second try of a shard that runs already."""
+        """Start a twin: a second try of a running shard."""
         return self._again(position, shard, self._trouble[position, shard])
 
     def _again(self, position: int, shard: int, trouble: _Trouble) -> Task:
@@ -155,19 +156,19 @@ class Shards:
         return "alone" if trouble.deaths and trouble.deaths >= self._attempts - 1 else "shared"
 
     def ask_twin(self, position: int, task: Task) -> bool:
-        """Whether a twin of a running task should be started: one at a time."""
+        """Request a twin of a running task. Returns False if the shard has one already."""
         trouble = self._in_trouble(position, task)
-        asked, trouble.twin = trouble.twin, True
-        return not asked
+        has_twin, trouble.twin = trouble.twin, True
+        return not has_twin
 
     def forget_twin(self, position: int, shard: int) -> None:
-        """The shard has one try again."""
+        """The shard has a single try again."""
         trouble = self._trouble.get((position, shard))
         if trouble is not None:
             trouble.twin = False
 
     def commit(self, position: int, shard: int) -> None:
-        """The shard moves on."""
+        """The shard is committed and becomes ready in the next stage."""
         self.running[position] -= 1
         self.left[position] -= 1
         if self._trouble:
@@ -180,7 +181,7 @@ class Shards:
             self._ready[position + 1].append(shard)
 
     def fail(self, position: int, task: Task, cause: str, now: float) -> None:
-        """A try ended without a commit through no fault of the shard. Raises ShardExhausted."""
+        """A try failed for a cause outside the shard. Raises ShardExhausted after `attempts`."""
         trouble = self._in_trouble(position, task)
         self.running[position] -= 1
         trouble.failures += 1
@@ -193,7 +194,7 @@ class Shards:
             self._wait(position, task.shard, trouble)
 
     def die(self, position: int, task: Task, cause: str) -> None:
-        """A try ended with its worker. Raises ShardExhausted."""
+        """A try ended with the death of its worker. Raises ShardExhausted after too many."""
         trouble = self._in_trouble(position, task)
         self.running[position] -= 1
         trouble.deaths += 1
@@ -210,7 +211,7 @@ class Shards:
         self._unproved[position].clear()
 
     def _others_pass(self, position: int, trouble: _Trouble) -> bool:
-        """Whether the stage works for others, as far as there are any to ask."""
+        """Whether another shard of the stage committed since the first failure, or none is left."""
         others = self.left[position] - 1
         return self.left[position] < trouble.left_before or not others
 
@@ -228,12 +229,12 @@ class Shards:
             self._careful[position].append(shard)
 
     def wake(self, now: float) -> None:
-        """Let shards that have rested long enough wait again."""
+        """Queue the shards again whose rest is over."""
         while self._resting and self._resting[0][0] <= now:
             _, position, shard = heapq.heappop(self._resting)
             self._wait(position, shard, self._trouble[position, shard])
 
     @property
     def wakes_at(self) -> float | None:
-        """When the next resting shard is tried again."""
+        """Time at which the next rest is over; None if no shard rests."""
         return self._resting[0][0] if self._resting else None

@@ -1,10 +1,10 @@
-"""Who goes so that one node gets room for a worker.
+"""Chooses the workers to close so that a node gets room for another worker.
 
-Workers go that may: those of roles that give way. Where slots are free, but not enough of one node,
-smaller workers go that have room on others.
+First choice are workers of roles that give way. If slots are free, but too few on any single node,
+smaller workers are closed that have room on other nodes.
 
-Invariant: all who go stand on one node, on which there is room once they are gone; nobody goes
-where that can't be.
+Invariant: all chosen workers are on the same node, which has room once they are gone. If no node
+can get room, none is chosen.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from workflows.schedule.crews import Crew, Worker
 from workflows.schedule.nodes import Node, Pool, RolePlan
 
 LOOKED_AT = 64
-"""Most workers of a role on a node, and most nodes at every decision, that are looked at."""
+"""Most workers of a role on a node, and most nodes, that a decision considers."""
 
 
 class MayGo(NamedTuple):
-    """Who of a role may go for a worker of another one."""
+    """How many workers of a role may be closed for another role."""
 
     most: int
     busy: bool
-    """Whether also those that have something to do."""
+    """Whether busy workers may be closed too."""
 
 
 class Room:
-    """Knows who stands where, of those that are up."""
+    """The workers that are up, by role and node."""
 
     def __init__(self, crews: Mapping[str, Crew], pools: Mapping[str, Pool]) -> None:
         self._crews = crews
@@ -39,12 +39,12 @@ class Room:
         """Role and node -> its workers there."""
 
     def enter(self, worker: Worker) -> None:
-        """It is up."""
+        """The worker is up."""
         here = self._there.setdefault((worker.role, worker.node), OrderedDict())
         here[worker.number] = worker
 
     def leave(self, worker: Worker) -> None:
-        """It is gone, or about to go."""
+        """The worker is gone, or about to go."""
         here = self._there.get((worker.role, worker.node), OrderedDict())
         if here.pop(worker.number, None) is not None and not here:
             del self._there[worker.role, worker.node]
@@ -52,9 +52,9 @@ class Room:
     def make(
         self, role: str, may_go: Mapping[str, MayGo], looked_at: int | None
     ) -> Sequence[Worker]:
-        """Who has to go for a worker of a role: the fewest, and who is idle before who is busy.
+        """The workers to close for a worker of a role: fewest busy ones, then fewest in total.
 
-        Their node is kept for the role. `looked_at`: most nodes to look at; None: all.
+        Their node is kept for the role. `looked_at`: most nodes to consider; None: all.
         """
         plan = self._crews[role].plan
         pool = self._pools[plan.pool]
@@ -62,7 +62,7 @@ class Room:
         kept = None if name is None else pool.nodes.get(name)
         if kept is not None and kept.fits(plan):
             pool.kept[role] = kept.name
-            return ()  # it is being made
+            return ()  # its workers are being closed already
         others = set(pool.kept.values())
         best: Sequence[Worker] | None = None
         for node in islice(pool.nodes.values(), looked_at):
@@ -78,29 +78,29 @@ class Room:
     def _giving_way(
         self, role: str, plan: RolePlan, node: Node, may_go: Mapping[str, MayGo]
     ) -> list[Worker] | None:
-        """Workers without which `plan` fits on a node; None: not even without them."""
+        """Workers that give way, without which `plan` fits on a node; None: it does not fit."""
         giving_way: list[Worker] = []
         for other, (most, busy) in may_go.items():
             theirs = self._crews[other].plan
             if other != role and theirs.pool == plan.pool and theirs.slots:
                 here = self._idle_first(other, node)
-                giving_way += [one for one in here if busy or not one.load][: max(0, most)]
+                giving_way += [worker for worker in here if busy or not worker.load][: max(0, most)]
         return self._fewest(plan, node, giving_way)
 
     def _moving(self, plan: RolePlan, node: Node, pool: Pool) -> list[Worker] | None:
-        """The same of workers that take less than `plan` does and have room elsewhere."""
+        """Like `_giving_way`, of workers smaller than `plan` that have room on other nodes."""
         elsewhere = pool.total - pool.used - max(0, node.room)
         smaller: list[Worker] = []
         for role, crew in self._crews.items():
             if crew.plan.pool == plan.pool and 0 < crew.plan.size < plan.size:
                 smaller += self._idle_first(role, node)
         going = self._fewest(plan, node, smaller)
-        if going is None or elsewhere < sum(self._crews[one.role].plan.slots for one in going):
+        if going is None or elsewhere < sum(self._crews[each.role].plan.slots for each in going):
             return None
         return going
 
     def _fewest(self, plan: RolePlan, node: Node, of: Sequence[Worker]) -> list[Worker] | None:
-        """Those of some workers, idle ones first, without which `plan` fits on their node."""
+        """The fewest of some workers, idle ones first, without which `plan` fits on a node."""
 
         def enough(without: Sequence[Worker]) -> bool:
             gone = [(worker.number, self._crews[worker.role].plan) for worker in without]
@@ -113,13 +113,13 @@ class Room:
             going.append(worker)
         if not enough(going):
             return None
-        for worker in list(going):  # a share of a slot that stays with others helps nobody
-            fewer = [one for one in going if one is not worker]
+        for worker in list(going):  # a share frees nothing if the slot's other shares stay
+            fewer = [other for other in going if other is not worker]
             going = fewer if enough(fewer) else going
         return going
 
     def _idle_first(self, role: str, node: Node) -> list[Worker]:
-        """Some workers of a role on a node."""
+        """Up to `LOOKED_AT` workers of a role on a node, by load."""
         here = list(islice(self._there.get((role, node.name), {}).values(), LOOKED_AT))
         idle = self._crews[role].idle()
         if idle is not None and idle.node == node.name and idle not in here:
@@ -128,5 +128,5 @@ class Room:
 
 
 def _trouble(going: Sequence[Worker]) -> tuple[int, int]:
-    """What it costs that workers go: those that are busy count most."""
+    """Sort key of the cost of closing workers: busy ones count first, then the number."""
     return sum(bool(worker.load) for worker in going), len(going)

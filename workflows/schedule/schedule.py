@@ -1,22 +1,22 @@
 """What to start next: a pure state machine over committed shards, workers and slots.
 
-It is told what happened (`opened`, `committed`, `failed`, `lost`, `resized`) and answers
-`decide()` with actions. It knows no Ray and no rows, and no clock but the one it is given.
+The driver reports what happened (`opened`, `committed`, `failed`, `lost`, `resized`), and
+`decide()` returns actions. The schedule is independent of Ray, rows and the real clock.
 
-Rules, in the order in which they win:
-  1. A shard enters a stage when it is committed in the one before; the stage furthest down the
-     road goes first, within a stage first come, first served, shards that were lost first.
+Rules, the first ones first:
+  1. A shard enters a stage once it is committed in the stage before. The last stage of the road
+     is served first; within a stage lost shards come first, then the order of arrival.
   2. At most `window` shards wait before a stage: a slow stage stops the one before it.
-  3. A shard that is late gets a twin on another worker, if one has room: the first commit wins. A
-     worker that was overtaken, or is silent and everything on it late, is replaced.
-  4. A worker that says that nothing waits for its engine has one shard more
-     (`workflows.schedule.crews`), after those that have fewer and those that are coming.
-  5. Shards that died with their worker are taken more and more carefully
-     (`workflows.schedule.queues`); slots go to roles by turns or by shares
+  3. A late shard gets a twin on another worker that has room: the first commit wins. A worker is
+     replaced if a twin overtook it, or if it is silent and all its tasks are late.
+  4. A hungry worker, whose engine's queue is empty, gets one shard more
+     (`workflows.schedule.crews`), after workers with fewer shards and those that are coming.
+  5. A shard that died with its worker is tried more carefully each time
+     (`workflows.schedule.queues`). Roles get slots by turns or by shares
      (`workflows.schedule.placement`).
 
 Invariant: every (stage, shard) of the plan is in exactly one of: not yet reached, waiting,
-running, done; none is skipped. A decision costs the same whatever the number of shards, and of
+running, done; none is skipped. The cost of a decision is independent of the number of shards and
 workers.
 """
 
@@ -38,7 +38,7 @@ __all__ = ["Action", "Close", "Open", "RolePlan", "Run", "Schedule", "ShardExhau
 
 
 class Schedule:
-    """The state machine. Not thread-safe: one driver owns it."""
+    """The state machine of a run. Not thread-safe: its driver alone calls it."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Schedule:
         deadlines: Deadlines | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Plan `shards` shards over `road`; `done` says what is committed already.
+        """Plan `shards` shards over `road`; `done`: stage -> shards already committed.
 
-        `pause`: seconds before trying again what failed, longer each time.
+        `pause`: seconds before a failed shard or start is tried again; longer each time for shards.
         """
         self._road = tuple(road)
         self._position = {stage.name: i for i, stage in enumerate(self._road)}
@@ -73,14 +73,14 @@ class Schedule:
         self._decided = clock()
         self._tries = Tries()
         self._twins: list[deque[Task]] = [deque() for _ in road]
-        """Late tries that wait for a worker to run their twin."""
+        """Per stage, the late tries that wait for a worker to run their twin."""
         self._closings: list[Close] = []
         """Workers to close with the next decision."""
         self.replaced = 0
-        """Workers closed because they hung or were overtaken."""
+        """Number of workers closed because they hung or were overtaken."""
 
     def placed(self, number: int, node: str) -> None:
-        """The worker, which is not up yet, has its slots, and on this node."""
+        """The worker, which is still coming, has its slots, on this node."""
         self._staff.place_on(number, node)
 
     def opened(self, number: int) -> None:
@@ -90,24 +90,24 @@ class Schedule:
             self._staff.up(worker, self._clock())
 
     def hungry(self, number: int) -> None:
-        """Nothing waits for the worker's engine: it may take one shard more."""
+        """The queue of the worker's engine is empty: it can take one shard more."""
         worker = self._staff.workers.get(number)
         if worker is not None:
             self._staff.crews[worker.role].hungry(worker)
 
     def closed(self, number: int) -> None:
-        """The worker is gone, as asked."""
+        """The worker is gone, after a `Close`."""
         self.lost(number, "closed")
 
     def lost(self, number: int, cause: str) -> None:
-        """The worker is gone: what ran on it waits again. Raises ShardExhausted."""
+        """The worker is gone: its shards wait again. Raises ShardExhausted."""
         worker = self._staff.remove(number)
         if worker is not None:
             self._orphan(worker, cause)
 
     def broken(self, number: int, cause: str) -> bool:
-        """The worker is of no use: what runs on it waits again, and what is left of the worker is
-        closed. False where that is known. Raises ShardExhausted.
+        """The worker is useless: its shards wait again, and the next decision closes it. False if
+        it is closing already. Raises ShardExhausted.
         """
         worker = self._staff.workers.get(number)
         if worker is None or worker.closing:
@@ -127,13 +127,13 @@ class Schedule:
                 self._shards.die(self._position[task.stage], task, cause)
 
     def resized(self, slots: Slots) -> None:
-        """The cluster has so many slots now. Workers that are up are left alone."""
+        """Set the cluster's slots. Workers that are up stay."""
         self._staff.resize(slots)
         self._shards.window = max(self._window, self._staff.in_flight())
         self._closings += [self._staff.close(worker) for worker in self._staff.never_coming()]
 
     def committed(self, number: int, task: Task) -> bool:
-        """The shard is committed: it moves on. False for a reply that no longer counts."""
+        """The shard is committed and moves on. False if the reply no longer counts."""
         worker = self._heard(number)
         if not self._take_off(worker, task):
             return False
@@ -151,7 +151,10 @@ class Schedule:
         return True
 
     def failed(self, number: int, task: Task, cause: str, suspect: bool = False) -> bool:
-        """The try failed; `suspect`: perhaps by what the shard holds. Raises ShardExhausted."""
+        """The try failed; `suspect`: the shard may be the cause. Raises ShardExhausted.
+
+        False if the reply no longer counts.
+        """
         worker = self._heard(number)
         if not self._take_off(worker, task):
             return False
@@ -170,7 +173,7 @@ class Schedule:
         return worker
 
     def _take_off(self, worker: Worker | None, task: Task) -> bool:
-        """Whether the try was still this worker's; a late reply of a lost worker is not."""
+        """Remove a try from its worker. False for an overtaken try or a lost worker."""
         if worker is None:
             return False
         crew = self._staff.crews[worker.role]
@@ -189,7 +192,7 @@ class Schedule:
         return counts
 
     def _forget(self, task: Task) -> None:
-        """The try that lost is over, or its worker is."""
+        """Forget an overtaken try that ended, by itself or with its worker."""
         if self._tries.forget(task):
             self._deadlines.end(task, self._clock(), committed=False)
 
@@ -198,7 +201,7 @@ class Schedule:
             self._closings.append(self._staff.close(worker))
 
     def _end(self, task: Task, committed: bool) -> bool:
-        """The try can't win any more; True where its twin still can."""
+        """The try can commit no more. True if its twin still can."""
         self._deadlines.end(task, self._clock(), committed)
         if not self._tries.end(task):
             return False
@@ -207,16 +210,16 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Every shard of every stage is committed."""
+        """Whether every shard of every stage is committed."""
         return self._shards.finished
 
     @property
     def switches(self) -> int:
-        """Workers closed to make room for another role."""
+        """Number of workers closed to make room for another role."""
         return self._staff.switches
 
     def backlog(self, role: str) -> int:
-        """Shards that another worker of `role` could start now."""
+        """Number of shards that another worker of `role` could start now."""
         return sum(
             self._shards.startable(i) + self._shards.careful(i) + len(self._twins[i])
             for i in self._stages_of[role]
@@ -224,15 +227,15 @@ class Schedule:
 
     @property
     def slots(self) -> Mapping[str, int]:
-        """Slots of each pool."""
+        """Pool -> slots."""
         return self._staff.slots
 
     def staff(self) -> dict[str, int]:
-        """Workers of each role that are up or coming."""
+        """Role -> number of workers that are up or coming."""
         return {role: crew.size for role, crew in self._staff.crews.items()}
 
     def queued(self) -> dict[str, tuple[int, int]]:
-        """Per stage: (waiting, running)."""
+        """Stage -> number of (waiting, running) shards."""
         return {
             stage.name: (self._shards.waiting(i), self._shards.running[i])
             for i, stage in enumerate(self._road)
@@ -240,16 +243,16 @@ class Schedule:
 
     @property
     def wake_in(self) -> float | None:
-        """Seconds after which to decide again although nothing happened."""
+        """Seconds after which to decide again even without an event; None: no limit."""
         times = [self._shards.wakes_at, self._deadlines.due_at]
-        # A pause that is over counts until it was decided what follows from that.
+        # A pause that is over still counts until the next decision.
         crews = self._staff.crews.values()
         times += [crew.not_before for crew in crews if crew.not_before > self._decided]
         first = min((at for at in times if at is not None), default=None)
         return None if first is None else max(0.0, first - self._clock())
 
     def decide(self) -> list[Action]:
-        """What to start or stop now. Applying it is the driver's; the state already counts it."""
+        """What to start or stop now, for the driver to apply. The state counts it already."""
         now = self._decided = self._clock()
         self._shards.wake(now)
         self._overdue(now)
@@ -319,12 +322,12 @@ class Schedule:
                 self._twins[position].append(task)
 
     def _may_have_twin(self, task: Task) -> bool:
-        """Not where it has one or had one, nor where two would blame each other's items."""
+        """Whether a late try may get a twin. Two careful ones would blame each other's items."""
         alone = self._tries.owner(task) is not None and self._tries.twin(task) is None
         return alone and task.care == "shared"
 
     def _hangs(self, worker: Worker, late: Late, now: float) -> bool:
-        """Whether everything on a worker is late and it has been silent as long as that."""
+        """Whether all tasks of a worker are late and its last reply is a limit ago."""
         silent = now - worker.heard >= self._deadlines.limit(late.task.stage)
         return silent and all(self._deadlines.is_late(task) for task in worker.running)
 

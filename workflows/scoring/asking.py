@@ -1,4 +1,4 @@
-"""The configuration of scoring a file with a model, from what somebody asks for."""
+"""Builds the configuration of scoring a file with a model, from a call's or command's arguments."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def config_of(
 ) -> ScoreConfig:
     """The configuration of scoring `file` with `model`; `asked` maps dotted keys to values.
 
-    What is asked wins over the file of settings, and that over the defaults. A folder is run by
-    vLLM; with `models.verifier.url` the model is one that a server knows. Raises
+    Values of `asked` win over the file of settings, and that over the defaults. vLLM runs a model
+    in a folder; with `models.verifier.url`, `model` is the name that the server knows. Raises
     ConfigurationError.
     """
     raw = read(settings) if settings else {}
-    wanted = {key: value for key, value in (asked or {}).items() if value is not None}
-    if "models.verifier.url" in wanted:
-        wanted.setdefault("models.verifier.kind", "endpoint")
-    known_there = "models.verifier.url" in wanted and not Path(model).is_dir()
+    chosen = {key: value for key, value in (asked or {}).items() if value is not None}
+    if "models.verifier.url" in chosen:
+        chosen.setdefault("models.verifier.kind", "endpoint")
+    known_there = "models.verifier.url" in chosen and not Path(model).is_dir()
     named = {"model": model} if known_there else named_model(model)
-    wanted |= {f"models.verifier.{key}": value for key, value in named.items()}
-    wanted["responses"] = str(file.resolve())
-    for key, value in wanted.items():
+    chosen |= {f"models.verifier.{key}": value for key, value in named.items()}
+    chosen["responses"] = str(file.resolve())
+    for key, value in chosen.items():
         _set(raw, key.split("."), value)
     given = "run" in raw
     raw.setdefault("run", "score")
@@ -53,21 +53,21 @@ def settings_of(texts: Iterable[str]) -> dict[str, Any]:
 
     Raises ConfigurationError for a text of another form.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for text in texts:
         key, sign, value = text.partition("=")
         if not key or not sign:
             raise ConfigurationError(f"--set {text!r}: write KEY=VALUE, e.g. verify.rounds=2")
         try:
-            found[key] = yaml.safe_load(value)
+            settings[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise ConfigurationError(f"--set {text!r}: the value is not valid YAML") from None
-    return found
+    return settings
 
 
 def named_model(text: str) -> dict[str, str]:
-    """`model`, and `revision` where one is named, of FOLDER, ORG/NAME[@REVISION], training:NAME or
-    the URL of a stored training.
+    """The settings `model` and, if named, `revision`, from FOLDER, ORG/NAME[@REVISION],
+    training:NAME or the URL of a stored training.
     """
     if Path(text).is_dir():
         return {"model": str(Path(text).resolve())}
@@ -80,7 +80,7 @@ def named_model(text: str) -> dict[str, str]:
 
 
 def _usual_name(config: ScoreConfig) -> str:
-    """The same for the same model, file, mode and N, so that the same command continues."""
+    """A run name by model, file, mode and N, so that the same command continues its run."""
     model, file = Path(config.models.verifier.model).name, Path(config.responses).stem
     name = f"score-{model}-{file}-{config.verify.mode}-{config.verify.histories}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]

@@ -1,6 +1,6 @@
-"""The scores of a finished run as files, and what they come to.
+"""Writes the scores of a finished run to files, and sums them up.
 
-    FOLDER/scores.jsonl      one object per response: rewards, first error, every history
+    FOLDER/scores.jsonl      an object per response: rewards, first error, every history
     FOLDER/scores.parquet    the same rows (`storage.rows.records.Score`)
 
 Invariant: the files are written from commits alone, and replaced whole.
@@ -25,33 +25,33 @@ from storage.runs.run import Run
 from workflows.scoring.run import scores_of
 
 _ROWS = 256
-"""Scores of one row group."""
+"""Scores per row group."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
-    """What scoring came to."""
+    """Totals of a score run."""
 
     run: str
     responses: int
     scored: int
     histories: int
-    """Histories that came through, of all responses."""
+    """Number of complete histories, of all responses."""
     steps: int
     judged_wrong: int
-    """Responses with a first error."""
+    """Number of responses with a first error."""
     degraded_share: float
     """Share of steps that were judged without their code."""
     code_runs: dict[str, int]
-    """Verdict of the sandbox -> executed blocks."""
+    """Verdict of the sandbox -> number of executed blocks."""
     tokens: int
     dropped: dict[str, int]
     first_error_right: float | None
-    """Share of labelled responses whose first error is the label; a dropped one is not."""
+    """Share of labelled responses whose first error is the label; dropped ones count as wrong."""
 
 
 def write_scores(run: Run, folder: Path) -> ScoreSummary:
-    """Write a finished run's scores to a folder, whole or not at all."""
+    """Write a finished run's scores to a folder and return their totals."""
     folder.mkdir(parents=True, exist_ok=True)
     counted = _Counted()
     schema = schemas.schema_of(Score)
@@ -74,7 +74,7 @@ class _Counted:
 
     def __init__(self) -> None:
         self.scored = self.histories = self.steps = self.wrong = self.degraded = 0
-        self.labelled = self.found = 0
+        self.labelled = self.matching = 0
         self.code: Counter[str] = Counter()
 
     def add(self, score: Score) -> None:
@@ -82,7 +82,7 @@ class _Counted:
         self.wrong += score.first_error >= 0
         if score.label is not None:
             self.labelled += 1
-            self.found += score.label == score.first_error
+            self.matching += score.label == score.first_error
         for history in score.histories:
             self.histories += 1
             self.steps += len(history.rewards)
@@ -104,7 +104,7 @@ class _Counted:
             code_runs=dict(self.code),
             tokens=counts.get("tokens", 0),
             dropped=drops,
-            first_error_right=self.found / labelled if labelled else None,
+            first_error_right=self.matching / labelled if labelled else None,
         )
 
 
@@ -121,7 +121,7 @@ def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
 
 @contextmanager
 def _replaced(file: Path) -> Iterator[IO[bytes]]:
-    """A file that stands under its name only once it is whole."""
+    """A file that gets its name only once it is complete."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         with part.open("wb") as stream:

@@ -1,9 +1,9 @@
-"""Scoring: responses in, a verifier's rewards out, as a run with a short road of its own.
+"""Scores responses with a verifier, as a run with a short road of its own.
 
     responses ─► score        (verifier model, and the sandbox in the modes that run code)
 
-Invariant: a score run is a run like any other: its spec holds all that the rewards depend on, its
-shards are committed once, and whatever is not committed is made by whoever continues it.
+Invariant: a score run is a run like any other. Its spec holds all that the rewards depend on, each
+shard is committed once, and a restarted run makes the uncommitted ones.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def score(
     address: str | None = None,
     listener: Listener = SILENT,
 ) -> Run:
-    """Score responses (those of the configuration's file by default) to the end.
+    """Score responses (by default those of the configuration's file) and return the finished run.
 
-    Starts the run, continues it, or finds it finished: `scores_of(run)` then gives a `Score` per
-    response, its histories among them. Raises UserError before any work, SpecMismatch where the
-    run was started with other settings, InfrastructureError.
+    Starts the run, continues it, or finds it finished. `scores_of(run)` gives a `Score` per
+    response, with its histories. Raises UserError before any work, SpecMismatch if the run was
+    started with other settings, InfrastructureError.
     """
     return run(config, responses, address=address, listener=listener)
 
@@ -42,7 +42,7 @@ score_async = awaitable(score)
 
 
 def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]]]:
-    """The responses and histories of each committed shard, in order, one shard in memory."""
+    """The responses and histories of each committed shard, in order, with one in memory."""
     for commit in run.commits(VERIFICATIONS.stage):
         yield (
             run.read_rows(RESPONSES, commit.shard),
@@ -51,7 +51,7 @@ def scored_shards(run: Run) -> Iterator[tuple[list[Response], list[Verification]
 
 
 def scores_of(run: Run) -> Iterator[Score]:
-    """Maj@N of every response that has a history; dropped ones are left out."""
+    """The scores (Maj@N) of all responses with a history; dropped responses are left out."""
     for responses, verifications in scored_shards(run):
         known = {response.response_id: response for response in responses}
         for name, rows in groupby(verifications, key=lambda row: row.response_id):
@@ -59,7 +59,7 @@ def scores_of(run: Run) -> Iterator[Score]:
 
 
 def score_of(response: Response, histories: list[Verification]) -> Score:
-    """The mean over the histories of one response, and its first error (equations 5 and 6)."""
+    """The score of a response: mean rewards over its histories, first error (equations 5, 6)."""
     rewards = averaged([history.rewards for history in histories])
     return Score(
         response_id=response.response_id,

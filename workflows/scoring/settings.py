@@ -1,7 +1,7 @@
-"""The configuration of scoring: which verifier, how it verifies, and what a score run depends on.
+"""The configuration of scoring: the verifier, how it verifies, and what a score run depends on.
 
-Invariant: `binding` is all that the rewards depend on beside input, model and sandbox image; it is
-frozen into the run's spec. The rest only says where and how fast.
+Invariant: `binding` has all settings that the rewards depend on, beside input, model and sandbox
+image. The run's spec freezes it. All other settings change only place and speed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ScoreModels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreConfig(RunConfig):
-    """Everything that scoring needs."""
+    """The configuration of a score run."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Response]] = RESPONSES
@@ -66,7 +66,7 @@ class ScoreConfig(RunConfig):
 
     @property
     def settings(self) -> VerifySettings:
-        """What its stage is told."""
+        """The settings of the run's stage."""
         return self.verify
 
     @property
@@ -84,13 +84,13 @@ class ScoreConfig(RunConfig):
         rows = read_responses(Path(self.responses), self.limit, self.unheaded)
         steps = sum(len(response.steps) for response in rows)
         single = sum(len(response.steps) == 1 for response in rows)
-        said = f"{self.responses}: {len(rows):,} responses with {steps:,} steps"
-        return Given(rows, said=[said + (f"; {single:,} have a single step" if single else "")])
+        summary = f"{self.responses}: {len(rows):,} responses with {steps:,} steps"
+        return Given(rows, said=[summary + (f"; {single:,} have a single step" if single else "")])
 
     def check_models(self) -> None:
-        """Look whether the verifier's tokenizer can tell verdicts apart, where it has one.
+        """Check that the verifier's tokenizer, if it has one, can tell verdicts apart.
 
-        Raises InputError where it can't be loaded, or Yes or No is no single token in a verdict.
+        Raises InputError if it can't be loaded, or if Yes or No is no single token in a verdict.
         """
         verifier = self.models.verifier
         if verifier.kind == "chat" and verifier.tokenizer is None:
@@ -100,5 +100,5 @@ class ScoreConfig(RunConfig):
             )
         if verifier.kind != "scripted":
             renderer = ChatRenderer.load(verifier)
-            renderer.close()  # only its tokenizer is wanted
+            renderer.close()  # only its tokenizer is needed
             check_verdicts(renderer.spell, verifier.tokenizer or verifier.model)

@@ -1,9 +1,9 @@
-"""Every setting of a build, once: names, defaults (the paper's), bounds and what each one means.
+"""The settings of a build's stages: names, defaults (the paper's), bounds and meanings.
 
-The command line validates these dataclasses with pydantic; inside they are plain frozen values.
-Where the paper is silent or contradicts itself, the setting says which reading is the default.
+The command line validates these frozen dataclasses with pydantic. Where the paper is silent or
+contradicts itself, the setting says which reading is the default.
 
-Invariant: a run's result depends on these settings, its input and its models, on nothing else.
+Invariant: a run's result depends on these settings, its input and its models alone.
 """
 
 from __future__ import annotations

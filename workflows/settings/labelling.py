@@ -1,4 +1,4 @@
-"""How labels come about, who verifies them, and what has to agree."""
+"""Settings of the stages that label, verify and filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How models are sampled, and the stages that write and roll out solutions."""
+"""Settings of sampling, and of the stages that write and roll out solutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.bounds import STRICT, Positive, Share, Temperature
 
 
 class SamplingSettings(Protocol):
-    """The settings of a stage that asks a model, as far as sampling goes."""
+    """The sampling settings that every stage with a model has."""
 
     @property
     def temperature(self) -> float:
@@ -35,13 +35,13 @@ class SamplingSettings(Protocol):
         ...
 
 
-def sampling_of(wanted: SamplingSettings) -> Sampling:
-    """How a stage samples, without its seeds and numbers."""
+def sampling_of(settings: SamplingSettings) -> Sampling:
+    """The engine's sampling parameters for a stage's settings, without seed and number."""
     return Sampling(
-        temperature=wanted.temperature,
-        top_p=wanted.top_p,
-        top_k=wanted.top_k,
-        max_tokens=wanted.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        max_tokens=settings.max_tokens,
     )
 
 
@@ -105,7 +105,7 @@ class SampleSettings:
 
 
 SMOOTHED = frozenset({"two_round", "adaptive"})
-"""Budgets that need a chain, and whose rollouts are labelled by posteriors only."""
+"""Budgets that need a pilot's chain, and whose labels are posteriors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The stages: one module each, which ends with what the stage is."""
+"""The stages, one module each; a module ends with the description of its stage (`kit.Stage`)."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ OURS: Mapping[str, Stage] = {
         REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
-"""Every stage of ours that a build can have."""
+"""Every stage of this project that a build can have."""
 OF_RUNS: Mapping[str, Stage] = {**OURS, SCORE.name: SCORE, REFINE.name: REFINE}
-"""Those, and the stages of runs that score and refine."""
+"""The same, with the stages of runs that score and refine."""
 
 
 GROUPS = frozenset(field.name for field in fields(StageSettings))
-"""The settings of ours below `stages`."""
+"""The keys below `stages` in a configuration, without those of installed packages."""
 
 
 def stages_named(names: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of a road, in its order: ours, and those that installed packages bring."""
+    """The stages of a road, in its order, with those that installed packages bring."""
     known = _known(names)
     return tuple(known[name] for name in names)
 
 
 def described(names: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of a run of whatever kind, in their order; its input is none."""
+    """The stages of a run of any kind, in their order, without its input."""
     known = {**OF_RUNS, **_known(names)}
     return tuple(known[name] for name in names if name in known)
 
@@ -66,7 +66,7 @@ def _known(names: Sequence[str]) -> dict[str, Stage]:
 
 
 def brought(name: str) -> Stage:
-    """The stage of this name that an installed package brings. Raises ConfigurationError."""
+    """Load the stage of this name from an installed package. Raises ConfigurationError."""
     stage = stage_elsewhere(name)
     if not isinstance(stage, Stage):
         raise ConfigurationError(f"stage {name!r} is no description: make it a kit.Stage")
@@ -76,7 +76,7 @@ def brought(name: str) -> Stage:
 
 
 def all_stages() -> tuple[Stage, ...]:
-    """Ours, then those of installed packages. Raises ConfigurationError for one that is broken."""
+    """The project's stages, then those of installed packages. Raises ConfigurationError."""
     return (*OF_RUNS.values(), *map(brought, names_elsewhere()))
 
 

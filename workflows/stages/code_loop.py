@@ -1,9 +1,8 @@
-"""The model writes, pauses behind a block of code, reads what it printed, and goes on.
+"""The loop in which a model writes a code block, reads what the block printed, and goes on.
 
-Shared by whoever writes rationales and whoever verifies responses; what a call is, and when a text
-is over, is theirs to say.
+Stages `rationalize` and `score` share it; each decides what one call is, and when a text is over.
 
-Invariant: an output in a text is what its block printed; a block or an output that was not run is
+Invariant: every output in a text is what its block printed. A block or output that was not run is
 cut off, or ends the text.
 """
 
@@ -22,32 +21,32 @@ Form = PaperForm | TrainingForm
 
 
 class Page:
-    """A text while it is written, what was run for it, and what it cost."""
+    """A text while it is written, with its code runs and its cost."""
 
     def __init__(self, text: str = "") -> None:
         self.text = text
         self.settled = 0
-        """Where the last block that was run begins; up to there nothing is to be settled."""
+        """Where the last block that was run begins; the text before it stays as it is."""
         self.ran = False
-        """Whether a block was run, which begins there."""
+        """Whether any block was run."""
         self.executions: list[CodeRun] = []
         """In the order in which they were run."""
         self.tokens = 0
-        """Generated."""
+        """Generated tokens."""
         self.size = 0
-        """Tokens of the assistant's turn, code outputs included, as of the last call."""
+        """Tokens of the assistant's turn after the last call, with code outputs."""
         self.calls = 0
         self._prompt: int | None = None
 
     def note(self, written: Completion, prompt_tokens: int) -> None:
-        """Count what one call cost."""
+        """Count the cost of one call."""
         self._prompt = prompt_tokens if self._prompt is None else self._prompt
         self.size = prompt_tokens - self._prompt + written.tokens
         self.tokens += written.tokens
         self.calls += 1
 
     def settle(self, text: str) -> None:
-        """Put `text` in the place of what was written: its end is a block, or was cut off."""
+        """Replace the text by `text`, which ends with a block or was cut short."""
         self.text = text
 
 
@@ -58,24 +57,24 @@ async def write_and_run(
     run: Callable[[str], Awaitable[object]] | None,
     cut: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write until the text is over, each block of code followed by what it printed.
+    """Write until the text is over; run each code block and put its output behind it.
 
-    `go_on` writes one call's text, and says whether the text is over with it. `run` runs a block
-    that the text ends with (`execute`); None: code is not run. `cut` hears that something that
-    can't stay was cut off. What any of them raises ends the text.
+    `go_on` writes the text of one call, and returns whether the text is over. `run` runs the block
+    at the text's end (`execute`); None: code is not run. `cut` is called after an unrun block or
+    output was cut off. An exception of any of them ends the loop.
     """
     while True:
         over = await go_on()
-        found = form.found(page.text[page.settled :], page.ran) if run else None
-        if found is None or run is None:
+        tail = form.found(page.text[page.settled :], page.ran) if run else None
+        if tail is None or run is None:
             if over:
                 return
             continue
-        page.settle(page.text[: page.settled] + found.text)
-        if found.code is None:
+        page.settle(page.text[: page.settled] + tail.text)
+        if tail.code is None:
             cut()
         else:
-            await run(found.code)
+            await run(tail.code)
 
 
 async def execute(
@@ -91,7 +90,7 @@ async def execute(
 async def run_block(
     form: Form, interpreter: Interpreter, step: int, code: str, limits: Limits
 ) -> tuple[CodeRun, str]:
-    """(what happened, the block that shows the output)."""
+    """Run code and return (the run, the block that shows its output in the text)."""
     execution = await interpreter.run(code, limits)
     output, block = form.code_output(execution, limits)
     run = CodeRun(

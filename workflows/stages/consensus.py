@@ -1,9 +1,8 @@
-"""Consensus filtering: a path is kept only where its sources agree.
+"""Stage `consensus`: keeps a path only where its sources agree.
 
-The first of `consensus.sources` gives the labels, the others must agree with it: all steps, or the
-first error. The paper's sources are Monte-Carlo labels and a judge, the rationale model itself; it
-does not say how votes are reduced, nor whether every label or only the first error must agree;
-both are settings, and what is lost is counted by reason.
+The first of `consensus.sources` gives the labels. The others must agree with it, on all steps or on
+the first error. The paper's sources are Monte-Carlo labels and a judge, the rationale model itself.
+How votes are reduced and how much must agree, the paper leaves open: both are settings.
 
 Invariant: every path that enters is kept or has exactly one reason out of `REASONS`.
 """
@@ -42,7 +41,7 @@ from workflows.stages.kit import Kit, Stage
 
 
 class Disagreement(StrEnum):
-    """Why a path whose sources were read is not kept; closed."""
+    """Why a path with readable sources is not kept; the list is closed."""
 
     NON_MONOTONE = "non_monotone"
     """A label is right again after a wrong one: no single index can agree (`all_steps`)."""
@@ -57,7 +56,7 @@ class Disagreement(StrEnum):
 
 
 class Incomplete(StrEnum):
-    """Why the sources of a path can't be asked; closed."""
+    """Why a path lacks a source; the list is closed."""
 
     LABELS_MISSING = "labels_missing"
     """It was verified, and has no labels."""
@@ -74,7 +73,7 @@ def is_monotone(labels: Sequence[bool]) -> bool:
 
 
 def disagreement(first: Reading, other: Reading, rule: str) -> Disagreement | None:
-    """Why `other` does not agree with the labels of `first` under `rule`; None where it does."""
+    """Why `other` disagrees with the labels of `first` under `rule`; None where it agrees."""
     if other.scope == "outcome":
         same = (first_error(first.labels) is None) == other.labels[-1]
         return None if same else Disagreement.OUTCOME_MISMATCH
@@ -92,7 +91,7 @@ def disagreement(first: Reading, other: Reading, rule: str) -> Disagreement | No
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """Whether two judgements of a solution agree; as a truth value it is just that."""
+    """Whether two judgements of a solution agree, and why not; its truth value is whether."""
 
     reason: Disagreement | None
 
@@ -122,7 +121,7 @@ def agree(
 
 
 def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list[bool]:
-    """The labels that are handed out: monotone under `first_error`, and cut as settings say."""
+    """The labels to export: monotone under `first_error`, and cut as `settings.cut` says."""
     start = first_error(labels)
     if settings.rule == "first_error" and settings.monotone_labels:
         labels = [start is None or step < start for step in range(len(labels))]
@@ -137,26 +136,26 @@ def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list
 def agreement(
     of: Evidence, settings: ConsensusSettings, judge: JudgeSettings | None = None
 ) -> Agreement:
-    """Whether the sources agree on a path under `settings.rule`.
+    """Decide whether the sources agree on a path under `settings.rule`.
 
     `all_steps`: every label equals that of the first source. `first_error`: the first errors are
-    equal. `none`: every path whose first source can be read is kept, what the judge said is
-    recorded.
+    equal. `none`: every path is kept whose first source can be read. The judge's first error is
+    recorded under each rule.
     """
     panel = judge or JudgeSettings()
     read = {name: SOURCES[name](of, settings, panel) for name in settings.sources}
-    found = next(iter(read.values()))
+    first = next(iter(read.values()))
     others = list(read.values())[1:]
     reason: Unread | Disagreement | None = None
     chosen: Reading | None = None
     speaker: int | None = None
-    if isinstance(found, Unread):
-        reason = found
+    if isinstance(first, Unread):
+        reason = first
     else:
-        chosen, speaker, reason = _agreeing(_overwritten(found, of, settings), others, settings)
+        chosen, speaker, reason = _agreeing(_overwritten(first, of, settings), others, settings)
     labels = exported_labels(chosen.labels, settings) if chosen else []
-    said = read.get("judge")
-    judged = said[0].labels if isinstance(said, list) else ()
+    by_judge = read.get("judge")
+    judged = by_judge[0].labels if isinstance(by_judge, list) else ()
     return Agreement(
         path_id=of.path_id,
         problem_id=of.problem_id,
@@ -174,25 +173,25 @@ def agreement(
 
 
 def _overwritten(
-    found: Sequence[Reading], of: Evidence, settings: ConsensusSettings
+    readings: Sequence[Reading], of: Evidence, settings: ConsensusSettings
 ) -> list[Reading]:
-    """The readings of the first source, the outcome in the place of their last label."""
+    """The readings of the first source; under `outcome_overwrites_last` with a new last label."""
     if not settings.outcome_overwrites_last:
-        return list(found)
-    return [replace(each, labels=(*each.labels[:-1], of.right_answer)) for each in found]
+        return list(readings)
+    return [replace(each, labels=(*each.labels[:-1], of.right_answer)) for each in readings]
 
 
 def _agreeing(
-    found: Sequence[Reading],
+    readings: Sequence[Reading],
     others: Sequence[list[Reading] | Unread],
     settings: ConsensusSettings,
 ) -> tuple[Reading, int | None, Unread | Disagreement | None]:
-    """(labels, verification that speaks, reason) of the first reading that all others agree with.
+    """The first reading that all other sources agree with; if none, the first with its reason.
 
-    Where none has that, the first one with its reason.
+    Returns (reading, index of the verification to export, None or the reason).
     """
     trials: list[tuple[Reading, int | None, Unread | Disagreement | None]] = []
-    for first in found:
+    for first in readings:
         speaker = first.chosen
         reason: Unread | Disagreement | None = None
         for other in others if settings.rule != "none" else ():
@@ -225,8 +224,9 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
 
 
 class ConsensusStage(PureStage):
-    """Stage `consensus`: thin around `agreement`. A path without a verification ended before,
-    unless nothing on the road verifies: then labels speak alone.
+    """Stage `consensus`: applies `agreement` to each path of a shard.
+
+    A path without a verification ended earlier. On a road without verifications, labels decide.
     """
 
     def __init__(
@@ -238,7 +238,8 @@ class ConsensusStage(PureStage):
         labelled: bool = True,
         executes: bool = True,
     ) -> None:
-        """`verified`, `labelled`: whether a stage of the road writes verifications, or labels;
+        """`verified`, `labelled`: whether a stage of the road writes verifications, or labels.
+
         `executes`: whether the code of rationales is run.
         """
         self._settings = settings
@@ -248,16 +249,16 @@ class ConsensusStage(PureStage):
         self._executes = executes
 
     async def run(self, rows: ShardRows) -> ShardResult[Agreement]:
-        """Judge every path that has a rationale or judgements; rows for all, drops for the lost.
+        """Decide on every path that enters: a row for each, and a drop for each that is not kept.
 
-        A rationale that shows what was not run is dropped as `not_executed`, without a row.
+        A rationale that shows unrun code or output is dropped as `not_executed`, without a row.
         """
         labels = {row.path_id: row for row in rows[LABELS]}
         paths = {row.path_id: row for row in rows[PATHS]}
         rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
-        said: dict[str, list[Judgement]] = defaultdict(list)
+        judgements_of: dict[str, list[Judgement]] = defaultdict(list)
         for row in rows[JUDGEMENTS]:
-            said[row.path_id].append(row)
+            judgements_of[row.path_id].append(row)
         people = {
             f"{given.problem_id}#{index}": solution.label
             for given in rows[GIVEN]
@@ -266,7 +267,7 @@ class ConsensusStage(PureStage):
 
         def judge(path_id: str) -> list[Agreement]:
             labelled, path = labels.get(path_id), paths.get(path_id)
-            rationale, judgements = rationales.get(path_id), tuple(said[path_id])
+            rationale, judgements = rationales.get(path_id), tuple(judgements_of[path_id])
             if labelled is None and "labels" in self._settings.sources:
                 raise ItemError(Incomplete.LABELS_MISSING, "a verification without labels")
             if rationale is not None and rationale.executed and self._executes:
@@ -279,7 +280,7 @@ class ConsensusStage(PureStage):
             )  # fmt: skip
             return [agreement(of, self._settings, self._judge)]
 
-        entered = list(rationales) or list(said)
+        entered = list(rationales) or list(judgements_of)
         if not self._verified:
             selected = [path.path_id for path in rows[PATHS] if path.selected]
             entered = list(labels) if self._labelled else selected
@@ -291,7 +292,7 @@ class ConsensusStage(PureStage):
         )
 
     def _balanced(self, judged: list[Agreement], right: dict[str, bool]) -> list[Agreement]:
-        """As many kept paths of one class as of the other, the first ones of each."""
+        """Keep as many paths of one class as of the other, the first ones of each."""
         if self._settings.balance == "none":
             return judged
 
@@ -326,7 +327,7 @@ def _check(settings: StageSettings) -> None:
     check_sources(settings.consensus, settings.road)
 
 
-def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
     return True if setting in READ_BY_CONSENSUS else None
 
 

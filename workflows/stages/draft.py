@@ -1,7 +1,7 @@
-"""A rationale while it is written: the solution, the text, what was run for it, what it cost.
+"""A rationale while it is written: the solution, the text, its code runs and its cost.
 
-Invariant: a solution has room for neither answer nor label; `executions` are those of the blocks in
-the text, in its order; `seen` is all that the interpreter was given.
+Invariant: a `Solution` has no field for answer or label. `executions` are those of the blocks in
+the text, in its order. `seen` is all code that the interpreter was given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Solution:
 
 
 def solutions_of(rows: ShardRows, labelled: bool) -> list[Solution]:
-    """The paths that are verified, reduced to what the writer may know."""
+    """The paths to verify, reduced to what the writer may know."""
     problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
     return [
         Solution(path.path_id, path.problem_id, problems[path.problem_id], tuple(path.steps))
@@ -43,39 +43,38 @@ class Draft(Page):
         super().__init__(chat.prefill)
         self.chat = chat
         self.seen: list[str] = []
-        """All code that the interpreter has seen, also of paragraphs that were given up."""
+        """All code that the interpreter was given, also of paragraphs that were cut."""
         self.replayed = 0
         """Blocks that were run again."""
         self.cuts = 0
-        """How often something that can't stay was cut off."""
+        """How often an unrun block or output was cut off."""
         self.resumes = 0
         self.forgiven = False
-        """Whether what the model wrote differs from what is kept of it: it was spelt otherwise, cut
-        off or taken up again."""
+        """Whether the kept text differs from what the model wrote: respelt, cut or resumed."""
         self.trouble: tuple[ItemError, str] | None = None
-        """What was first wrong with the form, and the text that had it."""
+        """The first fault of the form, and the text that had it."""
 
     @property
     def cut_back(self) -> str:
-        """Why something was cut off, in words."""
+        """The detail of a drop's reason where something was cut off."""
         return (
             f"the text was cut back ({self.cuts}): it showed an output that no code printed, or "
             "the code block did not end where it seemed to"
         )
 
     def extend(self, written: Completion, prompt_tokens: int) -> None:
-        """Append what one call wrote."""
+        """Append the text of one call, and count its cost."""
         self.note(written, prompt_tokens)
         self.forgiven |= "\r" in written.text
         self.text = unix(written.after(self.text))
 
     def settle(self, text: str) -> None:
-        """Put `text` in the place of what was written: its end is a block, or was cut off."""
+        """Replace the text by `text`, which ends with a block or was cut short."""
         self.forgiven |= not self.text.startswith(text)
         super().settle(text)
 
     def take_up(self, text: str, executions: list[CodeRun], settled: int) -> None:
-        """Go back to a part of the text, with its executions, to go on from there."""
+        """Go back to a beginning of the text, with its executions, to continue from there."""
         self.text, self.executions, self.settled = text, executions, settled
         self.ran = bool(executions)
         self.resumes += 1

@@ -1,13 +1,12 @@
 """Stage `estimate`: Monte-Carlo rollouts from the states of every selected path of a shard.
 
-State 0, the bare problem, is rolled out once per problem: a probe chooses K, then it is topped up
-to K. The budget decides what each path asks for next, left to right, so that every prompt extends
-one that the engine's prefix cache has just seen. Many paths are in flight at once.
+State 0, the bare problem, is rolled out once per problem: a probe chooses K, and more rollouts fill
+it up to K. The budget decides which rollouts each path asks for next, from left to right. Each
+prompt then extends one that the engine's prefix cache holds. Many paths are in flight at once.
 
-Invariant: counts are a pure function of (run seed, problem, prefix, number of rollouts): paths
-with the same beginning share its rollouts, and the first of them in input order pays for them.
-A rollout that was cut or has no box is wrong. What was paid for becomes rows, also of paths that
-are dropped.
+Invariant: counts are a pure function of (run seed, problem, prefix, number of rollouts). Paths with
+the same beginning share its rollouts; the first of them in input order counts their tokens. A
+rollout that was cut or has no box is wrong. All rollouts become rows, also those of dropped paths.
 """
 
 from __future__ import annotations
@@ -40,23 +39,24 @@ class Completer(KitStage[StageSettings]):
     """Rolls out states with the completion model."""
 
     def __init__(self, kit: Kit[StageSettings], stage: str = ROLLOUTS.stage) -> None:
-        """`stage` tells the seeds of two completers of a run apart; one after `estimate` goes on
-        with the paths that were not dropped there.
+        """`stage`: `estimate`, or `prover` behind it; seeds depend on it.
+
+        The prover rolls out only paths that `estimate` did not drop.
         """
         super().__init__(kit)
-        wanted = kit.settings.estimate
+        settings = kit.settings.estimate
         self._stage = stage
         self._chat = next_chat(kit.settings.sample, kit.texts)
-        self._sampling = sampling_of(wanted)
-        self._budget = budget_of(wanted, kit.settings.label, kit.chain)
-        self._wrong_only = wanted.paths == "wrong"
-        self._from_policy = stage == ROLLOUTS.stage and wanted.start == "policy"
+        self._sampling = sampling_of(settings)
+        self._budget = budget_of(settings, kit.settings.label, kit.chain)
+        self._wrong_only = settings.paths == "wrong"
+        self._from_policy = stage == ROLLOUTS.stage and settings.start == "policy"
 
     async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
         """Estimate the states of all selected paths of a shard.
 
-        Drops, per path: `mc_zero_start` where no rollout from the bare problem is right,
-        `too_long` where a prefix leaves no room. Raises InfrastructureError.
+        Drops, per path: `mc_zero_start` if no rollout from the bare problem is right, `too_long` if
+        a prefix leaves no room in the context. Raises InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
         shard = Ledger(self.roll, states, self._spares, self._budget, problems)
@@ -70,34 +70,34 @@ class Completer(KitStage[StageSettings]):
             _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
         finally:
             await shard.close()
-        made = [self._row(*entry) for entry in shard.entries(selected)]
+        rolled = [self._row(*entry) for entry in shard.entries(selected)]
         return ShardResult(
-            tuple(made),
+            tuple(rolled),
             tuple(drops),
             {
-                "tokens": sum(row.tokens for row in made),
-                "rollouts": sum(row.n for row in made if not row.shared),
-                "truncated": sum(row.truncated for row in made if not row.shared),
-                "shared_rollouts": sum(row.n for row in made if row.shared),
+                "tokens": sum(row.tokens for row in rolled),
+                "rollouts": sum(row.n for row in rolled if not row.shared),
+                "truncated": sum(row.truncated for row in rolled if not row.shared),
+                "shared_rollouts": sum(row.n for row in rolled if row.shared),
             },
         )
 
     async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
-        """Rollouts `start` to `start + n - 1` of a state."""
+        """Draw rollouts `start` to `start + n - 1` of a state, and grade their answers."""
         name = hashlib.sha256("\x1f".join(state.steps).encode()).hexdigest()
         seed = request_seed(self.kit.seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
         reply = await self.kit.engine.generate(
             self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
         )
-        said = [
+        ends = [
             read_answer(done.text) if done.finish_reason == "stop" else None
             for done in reply.completions
         ]
         note_reply(
             Text(problem.problem_id, done.text, solution_flaw(done.finish_reason, answer))
-            for done, answer in zip(reply.completions, said, strict=True)
+            for done, answer in zip(reply.completions, ends, strict=True)
         )
-        ended = Counter(said)
+        ended = Counter(ends)
         answers = sorted(ended, key=lambda answer: (-ended[answer], answer is None, answer or ""))
         verdicts = await self.kit.grader.grade(problem.answer, answers)
         table = tuple(
@@ -114,7 +114,7 @@ class Completer(KitStage[StageSettings]):
         )
 
     def _spares(self, path: Path) -> bool:
-        """Whether a path gets no rollouts but those of state 0."""
+        """Whether a path gets rollouts of state 0 only."""
         return self._wrong_only and path.correct
 
     def _row(
@@ -148,21 +148,21 @@ class Completer(KitStage[StageSettings]):
 
 
 def states(path: Path) -> list[State]:
-    """The states of a path from which rollouts may start."""
+    """States 0..T-1 of a path of T steps, from which rollouts may start."""
     openings = steps.openings(path.text, path.steps)
     return [State(tuple(path.steps[:at]), opening) for at, opening in enumerate(openings)]
 
 
 def check_rollouts(settings: StageSettings) -> None:
-    """Refuse rollouts that can't give the labels asked for. Raises ConfigurationError."""
+    """Refuse a budget that can't give the labels of the settings. Raises ConfigurationError."""
     check_budget(settings.estimate, settings.label)
 
 
-def rolled_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
-    """A pilot says how rollouts are smoothed; where none are, only labels ask it."""
+def rolled_anew(setting: str, difference: Difference, spec: Spec) -> bool | None:
+    """A changed pilot remakes rollouts only if the budget smooths them (`SMOOTHED`)."""
     if setting not in ("estimate.pilot", "estimate.pilot_paths"):
         return None
-    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
+    return spec.configuration["stages"][ROLLOUTS.stage]["mc_budget"] in SMOOTHED
 
 
 ROLLOUT_TOKENS = "stages.estimate.max_tokens"

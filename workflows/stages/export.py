@@ -28,10 +28,11 @@ from workflows.stages.kit import Kit, Stage
 
 
 class ExportStage(PureStage):
-    """Stage `export`: thin around `example_of`."""
+    """Stage `export`: makes an example (`example_of`) of each kept path."""
 
     def __init__(self, run: str, models: Mapping[str, str], *, executes: bool = True) -> None:
-        """`models`: the identity of the model of each role (policy, completer, rationale...);
+        """`models`: role (policy, completer, rationale...) -> identity of the model.
+
         `executes`: whether the code of rationales is run.
         """
         self._run = run
@@ -39,15 +40,15 @@ class ExportStage(PureStage):
         self._executes = executes
 
     async def run(self, rows: ShardRows) -> ShardResult[Example]:
-        """An example per kept path."""
+        """Make an example of each kept path of a shard."""
         problems = {row.problem_id: row for row in rows[PROBLEMS]}
         paths = {row.path_id: row for row in rows[PATHS]}
         labels = {row.path_id: row for row in rows[LABELS]}
         rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
 
-        said: dict[str, list[Judgement]] = defaultdict(list)
+        judgements: dict[str, list[Judgement]] = defaultdict(list)
         for row in rows[JUDGEMENTS]:
-            said[row.path_id].append(row)
+            judgements[row.path_id].append(row)
 
         def export(kept: Agreement) -> list[Example]:
             name = kept.path_id
@@ -59,7 +60,7 @@ class ExportStage(PureStage):
             written = (
                 replace(rationales[name], executed=self._executes and rationales[name].executed)
                 if kept.chosen is None
-                else spoken(said[name][kept.chosen])
+                else spoken(judgements[name][kept.chosen])
             )
             return [
                 example_of(problem, paths[name], kept.labels, mc, written, self._models, self._run)

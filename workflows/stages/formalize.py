@@ -1,7 +1,7 @@
-"""Stage `formalize`: each step as a program for a theorem prover, run in the sandbox; no model.
+"""Stage `formalize`: runs a theorem prover's program for each step in the sandbox, without a model.
 
-Invariant: a verdict is what the prover printed; a program that did not run to its end gives none,
-and the sandbox's own trouble is retried from the start of the solution.
+Invariant: a verdict is what the prover printed. A program that did not run to its end gives none.
+When the sandbox itself fails, the solution is tried again from its first step.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ class FormalVerifier(KitStage[StageSettings]):
         """
         problems = {problem.problem_id: problem.problem for problem in rows[PROBLEMS]}
 
-        async def one(path: Path) -> list[Rationale]:
-            asked = programs(problems[path.problem_id], path.steps)
-            return [await retried_item(partial(self._prove, path, asked))]
+        async def verify(path: Path) -> list[Rationale]:
+            texts = programs(problems[path.problem_id], path.steps)
+            return [await retried_item(partial(self._prove, path, texts))]
 
         paths = entering(rows, self.kit.reads(LABELS))
-        made, drops = await process_items(paths, lambda path: path.path_id, one)
+        rationales, drops = await process_items(paths, lambda path: path.path_id, verify)
         return ShardResult(
-            tuple(made), tuple(drops), {"code_runs": sum(len(row.executions) for row in made)}
+            tuple(rationales),
+            tuple(drops),
+            {"code_runs": sum(len(row.executions) for row in rationales)},
         )
 
     async def _prove(self, path: Path, programs: Sequence[str]) -> Rationale:
@@ -68,7 +70,7 @@ class FormalVerifier(KitStage[StageSettings]):
         )
 
 
-def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
     return True if setting == "rationalize.output_chars" else None
 
 

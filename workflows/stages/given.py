@@ -1,11 +1,10 @@
-"""Stages `given` and, behind it, another `sample`: solutions that were there before the run.
+"""Stages `given` and, behind it, another `sample`: solutions that a file gives.
 
-Whoever starts the run commits stage `given`, like the input. Stage `sample` then asks no model: it
-grades the solutions and makes paths of them, so that all that stands behind it is as ever.
+The driver commits stage `given` when it starts the run, like the input. Stage `sample` then grades
+the solutions and makes paths of them, without a model. The stages behind it are the usual ones.
 
-Invariant: a solution is a path whatever became of it; it is selected where it is whole and the
-first with its steps. Its answer is graded as a sampled one is; where it has none, its file says
-whether it is right.
+Invariant: every solution becomes a path. It is selected if it is whole and the first with its
+steps. Its answer is graded like a sampled one; without an answer, the file says if it is right.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ class Ungiven(StrEnum):
     """Why a problem does not go on to its given solutions; closed."""
 
     NO_SOLUTION = "no_solution"
-    """`solutions` has none of it."""
+    """The file `solutions` has none of it."""
 
 
 class Giver(PureStage):
-    """Stage `given`: its shards are there before any worker is."""
+    """Stage `given`: the driver has committed its shards before any worker starts."""
 
     async def run(self, rows: ShardRows) -> ShardResult[GivenSolutions]:
-        """Raises InputError: whoever started the run did not come to the end."""
+        """Raise InputError: the driver was interrupted before all of them were committed."""
         raise InputError("the run was interrupted while its solutions were stored: start it again")
 
 
@@ -43,22 +42,23 @@ class SolutionTaker(KitStage[StageSettings]):
     """Stage `sample` of given solutions."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Path]:
-        """A path of every solution, a drop for a problem of which none is whole.
+        """Make a path of every solution; drop a problem of which none is whole.
 
         Raises InfrastructureError.
         """
         given = {row.problem_id: row for row in rows[GIVEN]}
-        made: dict[str, list[Path]] = {}
+        paths_of: dict[str, list[Path]] = {}
 
         async def one(problem: Problem) -> list[Path]:
-            made[problem.problem_id] = paths = await self._paths(problem, given[problem.problem_id])
+            paths = await self._paths(problem, given[problem.problem_id])
+            paths_of[problem.problem_id] = paths
             if not any(path.selected for path in paths):
                 raise ItemError(Unsampled.NO_VALID_PATH, f"{len(paths)} solutions")
             return paths
 
         entered = [problem for problem in rows[PROBLEMS] if problem.problem_id in given]
         _, drops = await process_items(entered, lambda problem: problem.problem_id, one)
-        paths = tuple(path for problem in entered for path in made.get(problem.problem_id, ()))
+        paths = tuple(path for problem in entered for path in paths_of.get(problem.problem_id, ()))
         return ShardResult(paths, tuple(drops), counts(paths, drops))
 
     async def _paths(self, problem: Problem, given: GivenSolutions) -> list[Path]:
@@ -110,4 +110,4 @@ TAKE = Stage(
     drops=(Unsampled.NO_VALID_PATH,),
     make=SolutionTaker,
 )
-"""What `sample` is on a road with `given`."""
+"""Stage `sample` on a road with `given`."""

@@ -1,10 +1,10 @@
 """Stage `judge`: independent verifications of every path, without code, by one model.
 
-A panel of seats (a prompt, and what it may see of the truth) is asked several times each; under
-meta-critique every verification is criticised by the same model and then written again.
+A seat is a prompt with what it may see of the truth. Each seat of a panel verifies several times.
+Under meta-critique the same model criticises every verification and then writes it again.
 
-Invariant: a path is reduced to what a seat may know before anything is asked; every text that was
-paid for becomes a row, readable or not, so that votes can be counted again in another way.
+Invariant: a seat's prompt is made only of what the seat may know. Every text becomes a row,
+readable or not, so that votes can be counted again in another way.
 """
 
 from __future__ import annotations
@@ -51,21 +51,23 @@ class Judge(KitStage[StageSettings]):
             parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
             return [row for part in parts for row in part]
 
-        made, drops = await process_items(
+        judgements, drops = await process_items(
             entering(rows, self.kit.reads(LABELS)), lambda path: path.path_id, one
         )
         return ShardResult(
-            tuple(made),
+            tuple(judgements),
             tuple(drops),
             {
-                "tokens": sum(row.tokens for row in made),
-                "verifications": sum(row.round == "verify" for row in made),
-                "unreadable": sum(row.round != "critique" and None in row.verdicts for row in made),
+                "tokens": sum(row.tokens for row in judgements),
+                "verifications": sum(row.round == "verify" for row in judgements),
+                "unreadable": sum(
+                    row.round != "critique" and None in row.verdicts for row in judgements
+                ),
             },
         )
 
     async def _ask(self, problem: Problem, path: Path, seat: Seat) -> list[Judgement]:
-        """All that one seat says of a path, in the order of its verifications."""
+        """All texts of one seat about a path, in the order of its verifications."""
         chat = seat.chat(problem, path.steps)
         verified = await self._generate(chat, path, seat, 0, "verify", self._asked.votes)
         if self._asked.aggregator != "meta_critique":
@@ -78,11 +80,11 @@ class Judge(KitStage[StageSettings]):
     async def _revise(
         self, problem: Problem, path: Path, seat: Seat, first: Judgement
     ) -> list[Judgement]:
-        """The critique of a verification, and the verification written again."""
+        """Ask for a critique of a verification, and for its revision."""
         chat = seat.critique_chat(problem, path.steps, first.text)
         (critique,) = await self._generate(chat, path, seat, first.number, "critique", 1)
-        said = critique.text.removeprefix(chat.prefill)
-        chat = seat.merge_chat(problem, path.steps, first.text, said)
+        criticism = critique.text.removeprefix(chat.prefill)
+        chat = seat.merge_chat(problem, path.steps, first.text, criticism)
         return [critique, *await self._generate(chat, path, seat, first.number, "merge", 1)]
 
     async def _generate(
@@ -92,8 +94,8 @@ class Judge(KitStage[StageSettings]):
         seed = self.kit.seed_of(item, number)
         reply = await self.kit.engine.generate(chat, replace(self._sampling, n=count, seed=seed))
 
-        def row(offset: int, said: Completion) -> Judgement:
-            text = said.after(chat.prefill)
+        def row(offset: int, completion: Completion) -> Judgement:
+            text = completion.after(chat.prefill)
             opinion = (
                 Opinion([], [], None) if turn == "critique" else seat.read(text, len(path.steps))
             )
@@ -108,15 +110,17 @@ class Judge(KitStage[StageSettings]):
                 verdicts=opinion.verdicts,
                 index=opinion.index,
                 text=text,
-                finish_reason=said.finish_reason,
+                finish_reason=completion.finish_reason,
                 model=self.kit.model,
                 seed=self.kit.seed_of(item, number + offset),
-                tokens=said.tokens,
+                tokens=completion.tokens,
             )
 
-        rows = [row(offset, said) for offset, said in enumerate(reply.completions)]
+        rows = [row(offset, completion) for offset, completion in enumerate(reply.completions)]
         if turn != "critique":
-            note_reply(Text(path.path_id, made.text, self._flaw(made)) for made in rows)
+            note_reply(
+                Text(path.path_id, judgement.text, self._flaw(judgement)) for judgement in rows
+            )
         return rows
 
     def _flaw(self, row: Judgement) -> str | None:
@@ -126,7 +130,7 @@ class Judge(KitStage[StageSettings]):
 
 
 def entering(rows: ShardRows, labelled: bool) -> list[Path]:
-    """The paths that are verified: the selected ones, or those of them that are labelled."""
+    """The paths to verify: the selected ones; if `labelled`, only those that have labels."""
     known = {row.path_id for row in rows[LABELS]}
     return [
         path for path in rows[PATHS] if path.selected and (not labelled or path.path_id in known)
@@ -134,7 +138,7 @@ def entering(rows: ShardRows, labelled: bool) -> list[Path]:
 
 
 def says_something(settings: JudgeSettings, row: Judgement) -> bool:
-    """Whether a verification gives labels, of which the judge itself named any."""
+    """Whether a verification gives labels, and names an index or the verdict of a step itself."""
     named = row.index is not None or any(verdict is not None for verdict in row.verdicts)
     return named and read(row, settings, len(row.verdicts)) is not None
 
@@ -148,12 +152,12 @@ def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
 
 
 READ_BY_CONSENSUS = ("judge.aggregator", "judge.verdicts", "judge.ungraded")
-"""Settings that say how what was written is read later. (A meta-critique is written.)"""
+"""Settings of how stage `consensus` reads a verification. (A meta-critique changes the texts.)"""
 
 
-def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
+def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
     if setting in READ_BY_CONSENSUS:
-        return "meta_critique" in found.stored + found.asked
+        return "meta_critique" in difference.stored + difference.asked
     return None
 
 

@@ -1,8 +1,8 @@
-"""What a stage is, described once, and what it is made of.
+"""`Stage`, the description of a stage, and `Kit`, what a worker gives to a stage.
 
-A stage's module ends with its description: an object of `Stage`. A new stage is a module with one
-and a record; `workflows.stages` lists those of ours, and installed packages bring others
-(`storage.rows.kinds.STAGES_ELSEWHERE`).
+A stage's module ends with its description: an object of `Stage`. A new stage is a module with a
+description, and a record for its rows. `workflows.stages` lists the project's stages; installed
+packages bring others (`storage.rows.kinds.STAGES_ELSEWHERE`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HARD_STEPS_ARE_RARE = """\
 - Only steps on which the sources of the consensus agree under its rule are kept: hard and unusual
   steps are rarer here than among the sampled solutions.
 """
-"""What a dataset lacks of which a model verified the paths."""
+"""What a dataset lacks if a model verified its paths."""
 TEMPLATE = "compare its chat template with the one that it was trained with"
 ENDLESS = (
     "the model does not come to an end: compare its chat template and its end-of-text tokens with "
@@ -55,7 +55,7 @@ UNSOLVED: Mapping[str, str] = {
 
 
 class Seeded(Protocol):
-    """The settings of a run's stages, as far as any stage reads them."""
+    """The part of a run's settings that every stage reads."""
 
     @property
     def seed(self) -> int:
@@ -68,7 +68,7 @@ Settings = TypeVar("Settings", bound=Seeded)
 
 @dataclass(frozen=True, slots=True)
 class Kit(Generic[Settings]):
-    """What a run gives to a stage: its settings, and what its worker holds open."""
+    """What a worker gives to a stage: settings, engine, sandbox and grader (a house word)."""
 
     run: str
     settings: Settings
@@ -78,16 +78,16 @@ class Kit(Generic[Settings]):
     """Role -> identity of the model."""
     limits: Limits
     chain: Chain | None = None
-    """What budget and labels need of the run's pilot."""
+    """The chain of the run's pilot, for budget and labels."""
     opened: Engine | None = None
     box: Sandbox | None = None
     graded_by: Grader | None = None
     texts: Texts = field(default_factory=dict)
-    """Prompts that somebody wrote in the place of ours."""
+    """Name -> prompt that the user wrote to replace the project's."""
 
     @property
     def engine(self) -> Engine:
-        """The model of the stage's role. Raises ValueError where none was opened."""
+        """The engine of the stage's role. Raises ValueError where none was opened."""
         if self.opened is None:
             raise ValueError(f"stage {self.spec.name} needs an engine")
         return self.opened
@@ -106,7 +106,7 @@ class Kit(Generic[Settings]):
 
     @property
     def own(self) -> Any:
-        """The stage's own settings, those of its name."""
+        """The stage's own settings: `stages.NAME`."""
         return getattr(self.settings, self.spec.name)
 
     @property
@@ -122,13 +122,13 @@ class Kit(Generic[Settings]):
 
     @property
     def grader(self) -> Grader:
-        """What compares answers. Raises ValueError where the run has none."""
+        """The grader of answers. Raises ValueError where the run has none."""
         if self.graded_by is None:
             raise ValueError(f"stage {self.spec.name} needs a grader")
         return self.graded_by
 
     def seed_of(self, item: str, start: int = 0) -> int:
-        """Seed of a request of the stage: of sample `start` of an item."""
+        """Seed of sample `start` of an item, in this stage."""
         return request_seed(self.seed, self.spec.name, item, start)
 
     def reads(self, kind: Rows[Any]) -> bool:
@@ -144,73 +144,73 @@ class Kit(Generic[Settings]):
 
 
 class KitStage(Generic[Settings]):
-    """A stage that is made of a kit, and closes what that holds."""
+    """A stage that is made of a kit, and closes it."""
 
     def __init__(self, kit: Kit[Settings]) -> None:
         self.kit = kit
 
     async def close(self) -> None:
-        """Stop what the stage works with."""
+        """Close the kit."""
         await self.kit.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Everything there is to know about a stage."""
+    """The description of a stage."""
 
     rows: Rows[Any]
-    """What it makes."""
+    """The rows that it makes."""
     role: Role
     reads: tuple[Rows[Any], ...]
     says: str
     """What it does, in a sentence."""
     make: Callable[[Kit[Any]], Processor]
     drops: tuple[StrEnum, ...] = ()
-    """Why it drops items, beside `storage.errors.Broken`: members of enums with a string each."""
+    """Its reasons for dropping items, beside `storage.errors.Broken`: members of string enums."""
     passed: str = ""
-    """How a card calls paths that have a row of it; empty: it is no filter of paths."""
+    """The dataset card's name for paths with a row of it; empty: it doesn't filter paths."""
     passed_after: Mapping[str, str] = field(default_factory=dict)
-    """Stage before it -> how a card calls them then."""
+    """Stage before it -> the card's name for them then."""
     caveat: str = ""
-    """What a card says its rows are not: an item of a Markdown list."""
+    """The card's warning about its rows: an item of a Markdown list."""
     lacks: str = ""
-    """What a card says a dataset lacks because of it: an item of a Markdown list."""
+    """What the card says the dataset lacks because of it: an item of a Markdown list."""
     whole: tuple[str, str] | None = None
-    """The one of its own settings, and its value, with which a dataset lacks nothing."""
+    """The name and value of its own setting with which the dataset lacks nothing."""
     settings: type[Any] | None = None
     """The class of its own settings, a strict dataclass: `stages.NAME` in a configuration."""
     also: tuple[str, ...] = ()
-    """Stages whose settings it is made by as well."""
+    """Other stages whose settings it reads too."""
     without: tuple[Rows[Any], ...] = ()
     """Those of `reads` that a road may leave out."""
     one_of: tuple[Rows[Any], ...] = ()
-    """Of these, just one must stand before it."""
+    """Exactly one of these must stand before it."""
     names_only: tuple[Rows[Any], ...] = ()
-    """Those of `reads` of which it only learns which paths have rows, whatever those rows say."""
+    """Those of `reads` of which it reads only which paths have rows."""
     solves: bool = False
     """Whether its texts are solutions."""
     remedy: str = TEMPLATE
-    """What a person is told to change where its model keeps another form than it is asked for."""
+    """What the user should change if its model doesn't write the form that the prompt asks for."""
     longest: str = ""
     """The setting of its longest text; empty: its own `max_tokens`."""
     runs_code: bool = False
     """Whether its workers need the sandbox."""
     asks: tuple[str, ...] = ()
-    """The prompts that it asks (`workflows.formats.prompt_files.PROMPTS`)."""
+    """Names of its prompts (`workflows.formats.prompt_files.PROMPTS`)."""
     needs: tuple[Need, ...] = ()
-    """What it can't do without of a model that a chat server has."""
+    """What it needs a chat server to be able to do."""
     verifies: bool = False
-    """Whether it writes verifications; a road has one such stage at most."""
+    """Whether it writes verifications; a road has at most one such stage."""
     check: Callable[[StageSettings], None] = lambda settings: None
     """Refuses settings that contradict each other or the road. Raises ConfigurationError."""
     check_input: Callable[[StageSettings, Sequence[Problem]], None] = lambda settings, given: None
-    """Refuses problems that the settings can't do with. Raises ConfigurationError."""
-    redone: Callable[[str, Difference, Spec], bool | None] = lambda setting, found, asked: None
-    """Whether a derived run makes it anew for a setting (`GROUP.FIELD` of `stages`) that differs,
-    where that is not said by `groups`: those of its own groups, and of no other."""
+    """Refuses problems that lack what the settings need. Raises ConfigurationError."""
+    redone: Callable[[str, Difference, Spec], bool | None] = lambda setting, difference, spec: None
+    """Whether a derived run makes it anew if a setting (`GROUP.FIELD` of `stages`) differs. None:
+    yes for settings of its `groups`, no for others."""
 
     def __post_init__(self) -> None:
-        """Raise TypeError for a description that no run could have."""
+        """Raise TypeError for an unknown role, or settings that are no strict dataclass."""
         if self.role not in get_args(Role):
             raise TypeError(f"role {self.role!r} is not one of {', '.join(get_args(Role))}")
         strict = getattr(self.settings, "__pydantic_config__", None) == STRICT
@@ -223,19 +223,19 @@ class Stage:
         return self.rows.stage
 
     def advice(self, flaw: str) -> str:
-        """What to change where most of its texts have a flaw."""
+        """What the user should change where most of its texts have a flaw."""
         if flaw == Flaw.TRUNCATED:
             return ENDLESS.format(self.longest or f"stages.{self.name}.max_tokens")
         return UNSOLVED.get(flaw, self.remedy) if self.solves else self.remedy
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups of settings that it is made by, its own first."""
+        """The groups of settings that it reads, its own first."""
         return (*((self.name,) if self.settings else ()), *self.also)
 
     @property
     def spec(self) -> StageSpec:
-        """The stage as those see it who move shards."""
+        """The part of the description that the driver needs to move shards."""
         return StageSpec(
             self.name,
             self.role,

@@ -1,14 +1,15 @@
 """Labels of steps from Monte-Carlo values: a pure function of a path, its rollouts and settings.
 
 Equations of the paper: 7 is MC(s), 8 the choice of K (`workflows.estimation.fixed`), 9 the relative
-progress P_t, 10 the label.
-Step t leads from state t to state t + 1, so MC(s_t, a_t) is the MC of state t + 1. Where the
-paper is silent: the last state is graded by the path's own answer (1 or 0), so a right path's
-last step always passes; "the first erroneous step is t' with MC(s_t') = 0" is read as the step
-whose successor has MC = 0; 0 / 0 is wrong.
+progress P_t, 10 the label. Step t leads from state t to state t + 1: MC(s_t, a_t) is the MC of
+state t + 1. Where the paper is silent:
 
-Invariant: the same rows and settings give the same labels, and a form of label that the way the
-rollouts were stopped does not support is refused, never approximated.
+- the last state is graded by the path's own answer (1 or 0): a right path's last step always passes
+- "the first erroneous step is t' with MC(s_t') = 0" means the step whose successor has MC = 0
+- 0 / 0 is wrong
+
+Invariant: the same rows and settings give the same labels. A form of label that the rollouts' stop
+rule does not support is refused.
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ def path_labels(
     chain: Chain | None = None,
     proved: Sequence[StateRollouts] = (),
 ) -> PathLabels:
-    """Labels of the T steps of `path` from the rows of its states (equations 7, 9 and 10).
+    """Label the T steps of `path` from the rows of its states (equations 7, 9 and 10).
 
-    With `estimate: posterior` MC values are what `chain` and the rows say together
-    (`workflows.estimation.smoothed`); `proved` are the rows of another model, for `prover: model`.
-    `policy_pass_at_1` is the share of right samples in the problem's first round (see
-    `workflows.sampling.quota.pass_at_1`: unbiased, invalid paths counted as not right).
+    With `estimate: posterior` MC values are posteriors of `chain` given the rows
+    (`workflows.estimation.smoothed`). `proved`: the rows of another model, for `prover: model`.
+    `policy_pass_at_1`: the share of right samples in the problem's first round
+    (`workflows.sampling.quota.pass_at_1`).
+
     Raises ItemError `mc_zero_start` (no rollout from the problem itself is right: equation 9 has
-    no denominator), `no_zero` (`unseen_zero: drop`) or `rollouts_missing`; ConfigurationError for
-    a form that the rows' stop rule forbids.
+    no denominator), `no_zero` (`unseen_zero: drop`) or `rollouts_missing`. Raises
+    ConfigurationError for a form that the rows' stop rule forbids.
     """
     refuse_unsupported({row.stop_rule for row in rollouts}, settings)
     if (tried := tries_from_the_problem(rollouts)) and not any(row.c for row in tried):
@@ -60,34 +62,34 @@ def path_labels(
             raise ConfigurationError("`label.estimate: posterior` needs a chain: see `pilot`")
         smoothed = smooth(path, rollouts, settings, chain)
         n = smoothed.n
-        made = StepValues(smoothed.mc, smoothed.value, smoothed.labels, [])
+        steps = StepValues(smoothed.mc, smoothed.value, smoothed.labels, [])
     else:
         n, measured = state_values(path, rollouts)
         if settings.unseen_zero == "drop" and not path.correct and not _saw_zero(n, measured):
             raise ItemError(Unlabelled.NO_ZERO, f"{sum(n)} rollouts, some right in every state")
         other = state_values(path, proved)[1] if proved else None
-        made = step_values(measured, settings, other)
-    kept = labelled_steps(made.mc, settings)
-    labels = made.labels[:kept]
+        steps = step_values(measured, settings, other)
+    kept = labelled_steps(steps.mc, settings)
+    labels = steps.labels[:kept]
     return PathLabels(
         path_id=path.path_id,
         problem_id=path.problem_id,
-        mc=made.mc[: kept + 1],
+        mc=steps.mc[: kept + 1],
         n=n[: kept + 1],
-        value=made.value[:kept],
+        value=steps.value[:kept],
         labels=labels,
         first_error=first_error(labels),
         form=settings.form,
         threshold=settings.threshold,
         policy_pass_at_1=policy_pass_at_1,
-        q_pi=made.mc[: kept + 1] if made.q_mu else [],
-        q_mu=made.q_mu[: kept + 1],
-        adv_mu=made.advantages[:kept],
+        q_pi=steps.mc[: kept + 1] if steps.q_mu else [],
+        q_mu=steps.q_mu[: kept + 1],
+        adv_mu=steps.advantages[:kept],
     )
 
 
 def _saw_zero(n: Sequence[int], mc: Sequence[float]) -> bool:
-    return any(made and not value for made, value in zip(n, mc, strict=True))
+    return any(count and not value for count, value in zip(n, mc, strict=True))
 
 
 def tries_from_the_problem(rollouts: Sequence[StateRollouts]) -> list[StateRollouts]:
@@ -98,20 +100,20 @@ def tries_from_the_problem(rollouts: Sequence[StateRollouts]) -> list[StateRollo
 def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[int], list[float]]:
     """(n, MC) of states 0..T (equation 7), the rounds of a state summed.
 
-    State T is graded by the path's own answer. What was not rolled out is implied by the rule that
-    stopped the rollouts: after a zero MC is 0; before a state that lives (`binary_search`), and in
-    a path that was spared for its right answer, it is 1. All of these have n = 0. Raises ItemError
+    State T is graded by the path's own answer. A state without rollouts has n = 0, and an MC that
+    follows from the stop rule. It is 0 after a state with MC 0. It is 1 before a state with a right
+    rollout (`binary_search`), and in a path that was spared for its right answer. Raises ItemError
     `rollouts_missing`.
     """
-    made = counted(rollouts)
+    counts = counted(rollouts)
     rules = {row.stop_rule for row in rollouts}
     n: list[int] = []
     mc: list[float] = []
     for state in range(len(path.steps)):
-        if found := made.get(state):
-            n.append(found.n)
-            mc.append(monte_carlo(found.c, found.n))
-        elif (value := _implied(state, path, made, rules)) is not None:
+        if count := counts.get(state):
+            n.append(count.n)
+            mc.append(monte_carlo(count.c, count.n))
+        elif (value := _implied(state, path, counts, rules)) is not None:
             n.append(0)
             mc.append(value)
         else:
@@ -120,35 +122,35 @@ def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[in
 
 
 def _implied(
-    state: int, path: Path, made: Mapping[int, StateCount], rules: set[str]
+    state: int, path: Path, counts: Mapping[int, StateCount], rules: set[str]
 ) -> float | None:
-    """The MC of a state that has no rollouts, where the rule says why; None where it does not."""
+    """The MC of a state without rollouts, if the stop rule implies it; else None."""
     if state == 0:
         return None
-    dead = any(found.c == 0 for earlier, found in made.items() if earlier < state)
+    dead = any(count.c == 0 for earlier, count in counts.items() if earlier < state)
     if dead and rules <= STOPS_AT_ZERO | {"binary_search"}:
         return 0.0
     if rules == {RIGHT_ANSWER}:
         return 1.0
-    lives = path.correct or any(found.c for later, found in made.items() if later > state)
+    lives = path.correct or any(count.c for later, count in counts.items() if later > state)
     return 1.0 if rules == {"binary_search"} and lives else None
 
 
 class LabelStage(PureStage):
-    """Stage `label`: thin around `path_labels`."""
+    """Stage `label`: applies `path_labels` to each path of a shard."""
 
     def __init__(self, settings: LabelSettings, chain: Chain | None = None) -> None:
-        """`chain` is what `estimate: posterior` needs; counts have no use for it."""
+        """`chain`: the pilot's chain, which only `estimate: posterior` reads."""
         self._settings = settings
         self._chain = chain if settings.estimate == "posterior" else None
 
     async def run(self, rows: ShardRows) -> ShardResult[PathLabels]:
         """Label the selected paths that the stages before finished.
 
-        A path that one of them dropped has an incomplete set of rows, or MC(s1) = 0; its reason
-        stands in that stage's commit and is not counted again. Raises ConfigurationError.
+        A path that an earlier stage dropped has incomplete rows, or MC(s1) = 0. Its reason is in
+        that stage's commit, and is not counted again. Raises ConfigurationError.
         """
-        made, proved = by_path(rows[ROLLOUTS]), by_path(rows[PROVED])
+        rollouts, proved = by_path(rows[ROLLOUTS]), by_path(rows[PROVED])
         samples: dict[str, list[Path]] = defaultdict(list)
         for path in rows[PATHS]:
             samples[path.problem_id].append(path)
@@ -157,10 +159,12 @@ class LabelStage(PureStage):
         def label(path: Path) -> list[PathLabels]:
             name, share = path.path_id, shares[path.problem_id]
             of_prover = proved.get(name, [])
-            return [path_labels(path, made[name], self._settings, share, self._chain, of_prover)]
+            return [
+                path_labels(path, rollouts[name], self._settings, share, self._chain, of_prover)
+            ]
 
         def finished(path: Path) -> bool:
-            mine = made.get(path.path_id, [])
+            mine = rollouts.get(path.path_id, [])
             if self._settings.prover == "model" and not _finished(
                 path, proved.get(path.path_id, []), None
             ):
@@ -182,17 +186,17 @@ class LabelStage(PureStage):
 
 
 def by_path(rollouts: Sequence[StateRollouts]) -> dict[str, list[StateRollouts]]:
-    """path_id -> its rows."""
-    found: dict[str, list[StateRollouts]] = defaultdict(list)
+    """Group rows by path: path_id -> its rows."""
+    by_path_id: dict[str, list[StateRollouts]] = defaultdict(list)
     for row in rollouts:
-        found[row.path_id].append(row)
-    return dict(found)
+        by_path_id[row.path_id].append(row)
+    return dict(by_path_id)
 
 
 def _finished(path: Path, rollouts: Sequence[StateRollouts], chain: Chain | None) -> bool:
-    """False where the stage that made these rollouts gave the path up, and counted it."""
-    made = counted(rollouts)
-    if 0 not in made or made[0].c == 0:
+    """False if the stage that made these rollouts dropped the path."""
+    counts = counted(rollouts)
+    if 0 not in counts or counts[0].c == 0:
         return False
     if chain is not None:
         return unexplained(path, rollouts, chain) is None
@@ -207,11 +211,11 @@ def _check(settings: StageSettings) -> None:
     check_labels(settings.label, settings.road)
 
 
-def _redone(setting: str, found: Difference, asked: Spec) -> bool | None:
-    """A pilot says what rollouts mean where they are not smoothed already."""
+def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
+    """A changed pilot remakes labels only if the budget doesn't smooth rollouts itself."""
     if setting not in ("estimate.pilot", "estimate.pilot_paths"):
         return None
-    return asked.configuration["stages"][ROLLOUTS.stage]["mc_budget"] not in SMOOTHED
+    return spec.configuration["stages"][ROLLOUTS.stage]["mc_budget"] not in SMOOTHED
 
 
 def _labeller(kit: Kit[StageSettings]) -> LabelStage:

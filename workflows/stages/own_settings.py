@@ -1,11 +1,11 @@
-"""Settings of stages that `StageSettings` has no field for: each has the class of its description.
+"""Settings of stages that installed packages bring: each has the class in its description.
 
     stages:
       road: [sample, toy]
       toy: {threshold: 3}
 
-Invariant: such settings are fields like those of ours, so that a spec, a stored configuration and a
-comparison of both have them under `stages.NAME`; a road of ours alone has `StageSettings` itself.
+Invariant: such settings are fields as those of the project's stages are. A spec and a stored
+configuration have them under `stages.NAME`. A road without such stages has `StageSettings` itself.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from workflows.stages import GROUPS, OURS, brought, stages_named
 
 
 def validated_settings(given: Any, check: Any) -> Any:
-    """Validate the settings of a road: `check` does it where all are fields of `StageSettings`.
+    """Validate the settings of a road; `check` validates those that are all of `StageSettings`.
 
-    Raises pydantic's ValidationError, and ConfigurationError for a stage that can't be had.
+    Raises pydantic's ValidationError, and ConfigurationError for a stage that can't be loaded.
     """
     road = given.get("road") if isinstance(given, Mapping) else None
     named = road if isinstance(road, list | tuple) else ()
@@ -42,7 +42,11 @@ def settings_class(road: tuple[str, ...]) -> type[StageSettings]:
     """The class of the settings of a road. Raises ConfigurationError."""
     known = {*OURS, *names_elsewhere()}
     stages = stages_named([name for name in dict.fromkeys(road) if name in known])
-    own = [(one.name, one.settings) for one in stages if one.settings and one.name not in GROUPS]
+    own = [
+        (stage.name, stage.settings)
+        for stage in stages
+        if stage.settings and stage.name not in GROUPS
+    ]
     if not own:
         return StageSettings
     return make_dataclass(
@@ -57,7 +61,7 @@ def settings_class(road: tuple[str, ...]) -> type[StageSettings]:
 
 
 def _reduced(settings: StageSettings) -> tuple[Any, ...]:
-    """How they travel: the class is made anew in the process that they come to."""
+    """Pickle the values alone: the process that unpickles them makes the class anew."""
     return _restored, ({item.name: getattr(settings, item.name) for item in fields(settings)},)
 
 

@@ -1,14 +1,13 @@
 """Stage `rationalize`: a written verification of every step, with code that was really run.
 
-The model writes, pauses behind a code block, reads what its code printed, and goes on; at the end
-the same text is asked several times for the index of the first wrong step. What it wrote beyond a
-block that was still to be run, or as an output of its own, is cut off before it goes on; a text of
-another form goes on behind its last good paragraph.
+The model writes, pauses behind a code block, reads what its code printed, and goes on. At the end
+it is asked several times, behind the same text, for the index of the first wrong step. What it
+wrote beyond an unrun block, or as an output of its own, is cut off. A text of another form is
+continued behind its last good paragraph.
 
-Invariant: paths are reduced to problem and steps before anything else, so that neither answer nor
-label can reach a prompt; the sandbox's own trouble is retried from the start of the solution,
-with the same seeds, and never becomes a code output; a rationale that shows a block or an output
-that was not run is a drop.
+Invariant: paths are reduced to problem and steps first, so that neither answer nor label reaches a
+prompt. When the sandbox itself fails, the solution is tried again from its start with the same
+seeds. A rationale that shows an unrun block or output is dropped.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, S
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
 CUTS = 3
-"""How often what can't stay is cut off before a rationale is dropped."""
+"""How often an unrun block or output is cut off before a rationale is dropped."""
 RESUMES = 2
-"""How often a rationale of another form is taken up again behind its last good paragraph."""
+"""How often a rationale of another form is continued behind its last good paragraph."""
 
 
 class Unwritten(StrEnum):
-    """Why a rationale is not finished; closed."""
+    """Why a rationale is not finished; the list is closed."""
 
     TRUNCATED = "truncated"
     """It reaches the limit of tokens (`stages.rationalize.total_tokens`)."""
@@ -54,7 +53,7 @@ class Unwritten(StrEnum):
 
 @dataclass(slots=True)
 class _Spent:
-    """What a shard cost, tries that came to nothing included."""
+    """The cost of a shard, with that of failed tries."""
 
     tokens: int = 0
     code_runs: int = 0
@@ -67,26 +66,28 @@ class RationaleWriter(KitStage[StageSettings]):
 
     def __init__(self, kit: Kit[StageSettings]) -> None:
         super().__init__(kit)
-        self._asked = wanted = kit.settings.rationalize
+        self._asked = settings = kit.settings.rationalize
         self._form = PaperForm(
-            wanted.output_chars,
-            wanted.state_verdict,
-            wanted.require_code,
-            wanted.system,
-            rationale_turns(wanted.examples, wanted.state_verdict, wanted.require_code, kit.texts),
+            settings.output_chars,
+            settings.state_verdict,
+            settings.require_code,
+            settings.system,
+            rationale_turns(
+                settings.examples, settings.state_verdict, settings.require_code, kit.texts
+            ),
             kit.texts,
         )
-        self._sampling = sampling_of(wanted)
+        self._sampling = sampling_of(settings)
         self._votes_decide = "judge" in kit.settings.consensus.sources
-        """A path without any readable vote is then of no use."""
+        """Whether a path needs a readable vote."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Rationale]:
         """Verify the labelled paths of a shard.
 
-        A text that was dropped becomes a row too, with its reason, before the one that stands.
-        Drops, per path: the form's reasons (`not_executed` among them), `too_long`,
-        `too_many_code_rounds`, `truncated`, `sandbox_lost` (the infrastructure's, after all
-        tries), `request_rejected`. Raises InfrastructureError, SandboxUnavailable among them.
+        A dropped text becomes a row too, with its reason, before the row of the text that stands.
+        Drops, per path: the form's reasons (with `not_executed`), `too_long`,
+        `too_many_code_rounds`, `truncated`, `sandbox_lost` (after all tries), `request_rejected`.
+        Raises InfrastructureError, with SandboxUnavailable.
         """
         spent = _Spent()
 
@@ -166,7 +167,7 @@ class RationaleWriter(KitStage[StageSettings]):
     def _row(
         self, draft: Draft, solution: Solution, attempt: int, executions: Sequence[CodeRun]
     ) -> Rationale:
-        """A draft as a row, in which nothing was read yet."""
+        """A row of a draft, without what the form reads from its text."""
         return Rationale(
             path_id=solution.path_id,
             problem_id=solution.problem_id,
@@ -185,7 +186,7 @@ class RationaleWriter(KitStage[StageSettings]):
         )
 
     def _taken_up(self, draft: Draft, steps: int) -> bool:
-        """Cut a text of another form back to its last good paragraph; whether it has to go on."""
+        """Cut a text of another form back to its last good paragraph; return whether to go on."""
         try:
             self._form.paragraphs(draft.text, steps)
         except ItemError as error:
@@ -204,7 +205,7 @@ class RationaleWriter(KitStage[StageSettings]):
         draft.take_up(text, runs, settled)
 
     def _read(self, draft: Draft, steps: int) -> tuple[list[str], list[str]]:
-        """The paragraphs. Raises ItemError with what was first wrong."""
+        """Read the paragraphs. Raises ItemError with the first fault of the form."""
         try:
             return self._form.paragraphs(draft.text, steps)
         except ItemError as error:
@@ -214,7 +215,7 @@ class RationaleWriter(KitStage[StageSettings]):
             raise ItemError(first.reason, f"{first.detail}; {draft.cut_back}") from error
 
     async def _drafted(self, draft: Draft, interpreter: Interpreter, item: str, steps: int) -> None:
-        """Written; a conclusion that never ends, and is not read, costs nothing but its tokens."""
+        """Write the draft; an endless conclusion is cut off, since it is not read."""
         try:
             await self._wrote(draft, interpreter, item)
         except ItemError as error:
@@ -270,10 +271,10 @@ class RationaleWriter(KitStage[StageSettings]):
     async def _as_shown(
         self, shown: Sequence[tuple[int, str, str]], draft: Draft, key: str
     ) -> list[CodeRun]:
-        """The executions of the blocks that are shown, in the order in which they are shown.
+        """The executions of the blocks in the text, in their order there.
 
-        Where that is not what the interpreter saw, they are run again, in a fresh one. Raises
-        ItemError `not_executed` where one then prints something else than what is shown.
+        If the interpreter ran other blocks, or in another order, a fresh one runs them again.
+        Raises ItemError `not_executed` if one then prints another output than the text shows.
         """
         if [code for _, code, _ in shown] == draft.seen:
             pairs = zip(draft.executions, shown, strict=True)

@@ -1,7 +1,7 @@
 """Stage `refine`: the generator's new solution for every critique of a shard.
 
-Invariant: one request per critique, with a seed of its own; a new solution that was cut at its
-limit, or whose steps are not whole, is a counted drop, and whoever reads the run keeps the old one.
+Invariant: one request per critique, with a seed of its own. A new solution that was cut at its
+limit, or whose steps are not whole, is a counted drop; its reader keeps the old solution.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from workflows.stages.kit import TEMPLATE, KitStage, Stage
 
 
 class Refiner(KitStage[RefineSettings]):
-    """Asks the generator again."""
+    """Asks the generator for a new solution."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Response]:
-        """A response per critique, under the same id. Drops: `truncated`, `too_long`, and what
-        `refined_steps` raises. Raises InfrastructureError.
+        """Make a response of each critique, with the same id.
+
+        Drops: `truncated`, `too_long`, and what `refined_steps` raises. Raises InfrastructureError.
         """
         sampling, tokens = sampling_of(self.kit.settings), 0
 
@@ -56,8 +57,8 @@ class Refiner(KitStage[RefineSettings]):
                 )
             ]
 
-        made, drops = await process_items(rows[CRITIQUES], lambda row: row.response_id, one)
-        return ShardResult(tuple(made), tuple(drops), {"tokens": tokens})
+        refined, drops = await process_items(rows[CRITIQUES], lambda row: row.response_id, one)
+        return ShardResult(tuple(refined), tuple(drops), {"tokens": tokens})
 
 
 REFINE = Stage(

@@ -1,10 +1,10 @@
-"""Stages `repair` and `retry`: a step in the place of the first wrong one, and whether it helps.
+"""Stages `repair` and `retry`: replace the first wrong step, and test whether that helps (InT).
 
-`repair` asks for one step; `retry` continues from the right steps and that step with the
-completion model, and keeps it where enough continuations are right (InT).
+`repair` asks the judge for one step. `retry` lets the completion model continue behind it, and
+keeps it if enough continuations are right.
 
-Invariant: a row holds the steps before the first wrong one and its replacement, never what the
-path wrote after it; every replacement that was tried is stored with its counts.
+Invariant: a row holds the steps before the first wrong one, and its replacement. It has no later
+step of the path. Every replacement that was tried is stored with its counts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from workflows.stages.kit import TEMPLATE, KitStage, Stage
 
 
 class Unrepaired(StrEnum):
-    """Why a path has no replacement for its first wrong step; closed."""
+    """Why a path has no replacement for its first wrong step; the list is closed."""
 
     NO_WRONG_STEP = "no_wrong_step"
     """None of its steps is wrong."""
@@ -53,7 +53,7 @@ class Unrepaired(StrEnum):
 
 
 class Unhelpful(StrEnum):
-    """Why a replacement is not kept; closed."""
+    """Why a replacement is not kept; the list is closed."""
 
     NO_SUCCESS = "no_success"
     """Too few continuations of it are right (`stages.repair.successes`)."""
@@ -63,10 +63,10 @@ class Repairer(KitStage[StageSettings]):
     """Asks for one replacement per kept path with a wrong step."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
-        """A replacement for the first wrong step of every kept path.
+        """Replace the first wrong step of every kept path.
 
         Drops, per path: `no_wrong_step`, `truncated`, `empty_step`, `not_one_step`, `same_step`,
-        and what the chat or the engine says. Raises InfrastructureError.
+        `no_reference_solution` and the engine's refusals. Raises InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
         paths = {path.path_id: path for path in rows[PATHS]}
@@ -79,17 +79,19 @@ class Repairer(KitStage[StageSettings]):
             return [await self._ask(problems[path.problem_id], path, step)]
 
         kept = [row for row in rows[AGREEMENTS] if row.kept]
-        made, drops = await process_items(kept, lambda row: row.path_id, one)
-        return ShardResult(tuple(made), tuple(drops), {"tokens": sum(row.tokens for row in made)})
+        repaired, drops = await process_items(kept, lambda row: row.path_id, one)
+        return ShardResult(
+            tuple(repaired), tuple(drops), {"tokens": sum(row.tokens for row in repaired)}
+        )
 
     async def _ask(self, problem: Problem, path: Path, step: int) -> Intervention:
         prefix, wrong = path.steps[:step], path.steps[step]
-        wanted, seed = self.kit.settings.repair, self.kit.seed_of(path.path_id)
+        settings, seed = self.kit.settings.repair, self.kit.seed_of(path.path_id)
         sampling = Sampling(
-            temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_tokens,
+            temperature=settings.temperature, top_p=settings.top_p, max_tokens=settings.max_tokens,
             n=1, seed=seed,
         )  # fmt: skip
-        chat = repair_chat(wanted.sees, problem, prefix, wrong, self.kit.texts)
+        chat = repair_chat(settings.sees, problem, prefix, wrong, self.kit.texts)
         reply = await self.kit.engine.generate(chat, sampling)
         written = reply.completions[0]
         replacement = written.text.strip()
@@ -120,7 +122,7 @@ class Repairer(KitStage[StageSettings]):
 
 
 class Retrial(KitStage[StageSettings]):
-    """Continues after each replacement."""
+    """Rolls out from each replacement."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Intervention]:
         """Try every replacement of a shard: rows for all, a drop `no_success` for each that fails.
@@ -129,26 +131,26 @@ class Retrial(KitStage[StageSettings]):
         InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
-        wanted, rolling = self.kit.settings.repair, Completer(self.kit)
+        settings, rolling = self.kit.settings.repair, Completer(self.kit)
 
         async def one(row: Intervention) -> list[Intervention]:
             steps = (*row.prefix, row.replacement)
             start = State(steps, opening(steps))
-            trial = await rolling.roll(problems[row.problem_id], start, 0, wanted.continuations)
-            kept = trial.c >= wanted.successes
+            trial = await rolling.roll(problems[row.problem_id], start, 0, settings.continuations)
+            kept = trial.c >= settings.successes
             return [
                 replace(row, n=trial.n, c=trial.c, kept=kept, seed=trial.seed, tokens=trial.tokens)
             ]
 
-        made, drops = await process_items(rows[REPAIRED], lambda row: row.path_id, one)
-        lost = [Drop(row.path_id, Unhelpful.NO_SUCCESS) for row in made if not row.kept]
+        tried, drops = await process_items(rows[REPAIRED], lambda row: row.path_id, one)
+        lost = [Drop(row.path_id, Unhelpful.NO_SUCCESS) for row in tried if not row.kept]
         return ShardResult(
-            tuple(made),
+            tuple(tried),
             (*drops, *lost),
             {
-                "tokens": sum(row.tokens for row in made),
-                "rollouts": sum(row.n for row in made),
-                "kept": sum(row.kept for row in made),
+                "tokens": sum(row.tokens for row in tried),
+                "rollouts": sum(row.n for row in tried),
+                "kept": sum(row.kept for row in tried),
             },
         )
 
@@ -160,12 +162,12 @@ def _check_input(settings: StageSettings, given: Sequence[Problem]) -> None:
 READ_BY_RETRY = ("repair.continuations", "repair.successes")
 
 
-def _repaired_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
+def _repaired_anew(setting: str, difference: Difference, spec: Spec) -> bool | None:
     return False if setting in READ_BY_RETRY else None
 
 
-def _tried_anew(setting: str, found: Difference, asked: Spec) -> bool | None:
-    return True if setting in READ_BY_RETRY else rolled_anew(setting, found, asked)
+def _tried_anew(setting: str, difference: Difference, spec: Spec) -> bool | None:
+    return True if setting in READ_BY_RETRY else rolled_anew(setting, difference, spec)
 
 
 REPAIR = Stage(

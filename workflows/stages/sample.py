@@ -1,9 +1,9 @@
 """Stage `sample`: the policy's paths of every problem of a shard, drawn in adaptive rounds.
 
-All problems of a shard are in flight at once; within a problem a round is one request.
+All problems of a shard are in flight at once. A round of a problem is one request.
 
-Invariant: sample i of a problem always has the same seed, whatever the rounds; every sample that
-was paid for becomes a row, also where its problem is dropped.
+Invariant: sample i of a problem has the same seed, whatever the rounds. Every sample becomes a row,
+also if its problem is dropped.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class PolicySampler(KitStage[StageSettings]):
 
     def __init__(self, kit: Kit[StageSettings]) -> None:
         super().__init__(kit)
-        wanted = kit.settings.sample
-        self._chat = first_chat(wanted, kit.texts)
-        self._sampling = sampling_of(wanted)
-        self._rule = QuotaRule(wanted)
-        self._allocation = allocation(wanted)
+        settings = kit.settings.sample
+        self._chat = first_chat(settings, kit.texts)
+        self._sampling = sampling_of(settings)
+        self._rule = QuotaRule(settings)
+        self._allocation = allocation(settings)
 
     async def run(self, rows: ShardRows) -> ShardResult[Path]:
-        """Sample all problems of a shard: rows for every sample, a drop per problem that ends here.
+        """Sample all problems of a shard: a row for every sample, a drop for a problem that fails.
 
         Raises InfrastructureError.
         """
@@ -75,7 +75,7 @@ class PolicySampler(KitStage[StageSettings]):
     async def _draw(
         self, problem: Problem, paths: list[Path], next_round: Callable[[], Awaitable[int]]
     ) -> None:
-        """Append rounds of paths until there are enough."""
+        """Append rounds of paths until `next_round` returns 0."""
         chat = self._chat(problem)
         first_with: dict[str, str] = {}
         number = 0
@@ -93,7 +93,7 @@ class PolicySampler(KitStage[StageSettings]):
                 )  # fmt: skip
                 twin = first_with.setdefault(text, path.path_id)
                 paths.append(path if twin == path.path_id else replace(path, duplicate_of=twin))
-            note_reply(Text(made.path_id, made.text, made.invalid_reason) for made in paths[start:])
+            note_reply(Text(path.path_id, path.text, path.invalid_reason) for path in paths[start:])
             number += 1
 
     def _path(
@@ -128,7 +128,7 @@ class PolicySampler(KitStage[StageSettings]):
 
 
 def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
-    """Sums for the commit: `tokens`, and how many paths are of which kind."""
+    """Sums for the commit: `tokens`, and the number of paths of each kind."""
     fresh = [path for path in paths if path.duplicate_of is None]
     return {
         "tokens": sum(path.tokens for path in paths),

@@ -1,13 +1,12 @@
 """Stage `score`: every step of a response judged by the verifier, with code that was really run.
 
-A turn per step in one conversation: the model analyzes, writes Python, reads what it printed, and
-is then asked for one token, its verdict. N histories of a response know nothing of each other.
+Each step is a turn of one conversation. The model analyzes, writes Python, reads what it printed,
+and is then asked for one token, its verdict. The N histories of a response are independent.
 
-Invariant: a reward is read at the verdict's own position, which is forced, so that nothing the
-model wrote before can be taken for it; a verification that shows a block or an output that was not
-run is left out; a step costs at most `rounds` rounds and `step_tokens`
-tokens, then it is judged from its analysis alone; the sandbox's own trouble repeats the history
-from its start, with the same seeds, and never becomes a code output.
+Invariant: a reward is read at the verdict's position, which is forced: no earlier text counts. A
+verification that shows an unrun block or output is left out. A step costs at most `rounds` rounds
+and `max_tokens` tokens; then it is judged from its analysis alone. When the sandbox itself fails,
+the history is repeated from its start with the same seeds.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from workflows.votes.rewards import Unscored
 
 @dataclass(slots=True)
 class _Spent:
-    """What a shard cost, tries that came to nothing included."""
+    """The cost of a shard, with that of failed tries."""
 
     tokens: int = 0
     code_runs: int = 0
@@ -65,9 +64,9 @@ class Verifier(KitStage[VerifySettings]):
         """Verify the responses of a shard: `histories` rows for each, in their order.
 
         A history can end without rewards: `too_long` (the conversation fills the context),
-        `no_verdict`, `sandbox_lost` (the infrastructure's, after all tries), `request_rejected`.
-        A response is dropped, with the first reason, where all its histories do; else it has the
-        rows of the others, and `lost_histories` counts. Raises InfrastructureError.
+        `no_verdict`, `sandbox_lost` (after all tries), `request_rejected`. A response is dropped,
+        with the first reason, if all its histories do. Else `lost_histories` counts those that did.
+        Raises InfrastructureError.
         """
         spent = _Spent()
 
@@ -90,11 +89,11 @@ class Verifier(KitStage[VerifySettings]):
         )
 
     async def _verify(self, response: Response, spent: _Spent) -> list[Verification]:
-        found = await together(
+        histories = await together(
             *(self._settled(response, number, spent) for number in range(self._asked.histories))
         )
-        rows = [one for one in found if isinstance(one, Verification)]
-        lost = [one for one in found if isinstance(one, ItemError)]
+        rows = [history for history in histories if isinstance(history, Verification)]
+        lost = [history for history in histories if isinstance(history, ItemError)]
         if not rows:
             raise lost[0]
         spent.lost_histories += len(lost)
@@ -103,7 +102,7 @@ class Verifier(KitStage[VerifySettings]):
     async def _settled(
         self, response: Response, number: int, spent: _Spent
     ) -> Verification | ItemError:
-        """One history, or why there is none: others of the same response may still come through."""
+        """One history, or the error that ended it: the response's other histories go on."""
         try:
             return await retried_item(partial(self._history, response, number, spent))
         except ItemError as error:
@@ -138,7 +137,7 @@ class Verifier(KitStage[VerifySettings]):
             history.close()
 
     async def _judge(self, history: History, number: int, interpreter: Interpreter | None) -> None:
-        """One step's turn, from its analysis to its verdict."""
+        """Write one step's turn, from its analysis to its verdict."""
         degraded = not await self._analyze(history, number)
         before = history.text
         opening = self._form.verification_opening()
@@ -172,7 +171,7 @@ class Verifier(KitStage[VerifySettings]):
     async def _verified(
         self, history: History, opening: str, interpreter: Interpreter | None
     ) -> tuple[str, bool]:
-        """(content of the verification, whether it came to nothing)."""
+        """Write the verification; return (its content, whether it is left out)."""
         start = len(history.text)
         history.text += opening
         try:
@@ -188,15 +187,15 @@ class Verifier(KitStage[VerifySettings]):
         return content, False
 
     async def _rounds(self, history: History, interpreter: Interpreter | None) -> None:
-        """Write until the verification is closed, with code run in between."""
-        wanted, rounds = self._asked, 0
+        """Write until the verification is closed; run its code in between."""
+        settings, rounds = self._asked, 0
         pauses = self._form.pauses if interpreter is not None else ()
         history.settled, history.ran = len(history.text), False
 
         async def go_on() -> bool:
             nonlocal rounds
-            room = history.room(wanted.max_tokens)
-            if rounds == wanted.rounds or room <= 0:
+            room = history.room(settings.max_tokens)
+            if rounds == settings.rounds or room <= 0:
                 raise _OutOfRoom
             rounds += 1
             try:
@@ -213,7 +212,7 @@ class Verifier(KitStage[VerifySettings]):
             return not paused
 
         async def run(interpreter: Interpreter, code: str) -> None:
-            if rounds == wanted.rounds:
+            if rounds == settings.rounds:
                 raise _OutOfRoom
             step = len(history.rewards)
             await execute(history, self._form, interpreter, step, code, self.kit.limits)
@@ -224,11 +223,11 @@ class Verifier(KitStage[VerifySettings]):
     async def _call(
         self, history: History, max_tokens: int, stops: Sequence[str], logprobs: int = 0
     ) -> Completion:
-        asked = self._asked
+        settings = self._asked
         sampling = Sampling(
-            temperature=asked.temperature,
-            top_p=asked.top_p,
-            top_k=asked.top_k,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
             n=1,
             max_tokens=max_tokens,
             stop=tuple(stops),

@@ -1,7 +1,7 @@
-"""A verification while it is written: one conversation, a turn per step, and what its texts are.
+"""A history of stage `score` while it is written: one conversation, with a turn per step.
 
-Invariant: a turn is asked for once and closed once; sizes count the assistant's text of one step,
-code outputs included, as of the last call.
+Invariant: each turn is opened once and closed once. `size` counts the tokens of the assistant's
+turn after the last call, with code outputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class History(Page):
 
     @property
     def item(self) -> str:
-        """What seeds are derived from."""
+        """The name that its seeds are derived from."""
         return f"{self.response.response_id}\x1f{self.number}"
 
     def ask(self, question: str) -> None:
@@ -36,19 +36,19 @@ class History(Page):
         self.text, self._prompt, self.size = "", None, 0
 
     def chat(self) -> Chat:
-        """What the model is asked to continue."""
+        """The conversation that the model is asked to continue."""
         return Chat(tuple(self.turns), self.text)
 
     def room(self, step_tokens: int) -> int:
-        """Tokens that the step may still have, as of the last call."""
+        """Tokens that are left to the step after the last call."""
         return step_tokens - self.size
 
     def close(self) -> None:
-        """The turn is finished and becomes part of the conversation."""
+        """Finish the turn, and append it to the conversation."""
         self.turns.append(Message("assistant", self.text))
 
     def row(self, mode: str, model: str, seed: int) -> Verification:
-        """The finished history."""
+        """The row of the finished history."""
         return Verification(
             response_id=self.response.response_id,
             history=self.number,

@@ -1,12 +1,12 @@
 """Stage `search`: a tree of states per problem, grown where a wrong rollout first errs.
 
 The sampled solutions and the completion model's rollouts from the bare problem are rollouts of the
-root. A policy picks a wrong one; halving finds its first state without a right rollout; every state
-on the way becomes a node, whose own wrong rollouts may be picked in turn. So rollouts are used
-again as solutions, and every one that was searched stays in the tree as a leaf.
+root. OmegaPRM's rule picks a wrong one. Halving finds its first state without a right rollout.
+Every state on the way becomes a node, whose own wrong rollouts may be picked later. Every rollout
+that was searched stays in the tree as a leaf.
 
-Invariant: a tree is a pure function of (run seed, problem, solutions, policy): a node is its
-prefix, made once; a node's parent is the longest other prefix of it in the tree.
+Invariant: a tree is a pure function of (run seed, problem, solutions, settings). A node is a
+prefix, and is made once. Its parent is the longest other prefix of it in the tree.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Rollout:
     steps: Steps
     correct: bool
     start: Steps
-    """The prefix that it was drawn from."""
+    """The prefix that it continues."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class _Tree:
     nodes: dict[Steps, _Node] = field(default_factory=dict)
     leaves: dict[Steps, _Rollout] = field(default_factory=dict)
     open: list[_Rollout] = field(default_factory=list)
-    """Wrong rollouts that nobody searched yet."""
+    """Wrong rollouts that were not searched yet."""
     made: int = 0
 
 
@@ -76,8 +76,10 @@ class TreeSearcher(KitStage[StageSettings]):
         self._asked = kit.settings.search
 
     async def run(self, rows: ShardRows) -> ShardResult[TreeNode]:
-        """A tree per problem with selected paths. Drops all of them, with `mc_zero_start`, where
-        no rollout from the bare problem is right, and with `too_long`. Raises InfrastructureError.
+        """Grow a tree for each problem with selected paths.
+
+        Drops all paths of a problem, as `mc_zero_start` if no rollout from the bare problem is
+        right, or as `too_long`. Raises InfrastructureError.
         """
         paths: dict[str, list[Path]] = {}
         for path in rows[PATHS]:
@@ -88,9 +90,9 @@ class TreeSearcher(KitStage[StageSettings]):
         async def grow(problem: Problem) -> list[TreeNode]:
             return self._rows(await self._grown(problem, paths[problem.problem_id]))
 
-        made, lost = await process_items(problems, lambda problem: problem.problem_id, grow)
+        grown, lost = await process_items(problems, lambda problem: problem.problem_id, grow)
         drops = [replace(drop, item=path.path_id) for drop in lost for path in paths[drop.item]]
-        return ShardResult(tuple(made), tuple(drops), _counts(made, drops))
+        return ShardResult(tuple(grown), tuple(drops), _counts(grown, drops))
 
     async def _grown(self, problem: Problem, paths: Sequence[Path]) -> _Tree:
         tree = _Tree(problem)
@@ -131,7 +133,7 @@ class TreeSearcher(KitStage[StageSettings]):
             live, dead = (middle, dead) if node.c else (live, middle)
 
     async def _node(self, tree: _Tree, prefix: Steps, opening: str, source: str | None) -> _Node:
-        """The node of a prefix; a new one is rolled out after `opening`."""
+        """Return the node of a prefix; a new node gets rollouts that continue `opening`."""
         if prefix in tree.nodes:
             return tree.nodes[prefix]
         problem, n = tree.problem, self._asked.rollouts
@@ -170,7 +172,7 @@ class TreeSearcher(KitStage[StageSettings]):
         return node
 
     def _rows(self, tree: _Tree) -> list[TreeNode]:
-        """Nodes in the order in which they were made, then leaves."""
+        """The rows of a tree: nodes in the order in which they were made, then leaves."""
         k = self._asked.rollouts
         rows = [
             self._row(tree, node.prefix, node.name, node.source, n=k, c=node.c, mc=node.c / k,

@@ -1,1 +1,1 @@
-"""The shapes in which a run's rows are handed out."""
+"""The shapes in which a run's rows can be downloaded."""

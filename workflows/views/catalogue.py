@@ -1,6 +1,6 @@
-"""The shapes in which a run's dataset can be downloaded, by name.
+"""All views, by name. A view is a shape in which a run's dataset can be downloaded.
 
-Invariant: a view is a pure function of a run's rows; asking for another one spends no token.
+Invariant: a view depends only on a run's rows, so downloading another view costs no tokens.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ VIEWS: Mapping[str, View] = {
 
 
 def view_of(name: str, run: Run) -> View:
-    """A view by its name, or the rows of one stage of a run, as they are stored, by its.
+    """The view of this name, or the stored rows of the run's stage of this name.
 
-    Raises ConfigurationError.
+    Raises ConfigurationError for any other name.
     """
     if name in VIEWS:
         return VIEWS[name]

@@ -1,11 +1,11 @@
-"""Views of the judge's strategies: solutions that end where a label is wanted, and repaired steps.
+"""Views of the judge's strategies: solutions cut at a labelled step, and repaired steps.
 
-    last_step_balanced   each solution cut so that its last step is the one to judge; as many
-                         wrong as right ones, every other step masked               (FoVer)
-    intervention         right steps and a replacement for the wrong one, no suffix (InT)
+    last_step_balanced   Solutions cut so that only the last step is judged, all others masked;
+                         as many wrong last steps as right ones (FoVer).
+    intervention         Right steps and a replacement for the first wrong one (InT).
 
-Invariant: pure in one shard's rows; a cut solution ends at its first wrong step or before it, and
-no text that a path wrote after its first error is in an intervention.
+Invariant: depends only on a shard's rows. A cut solution ends at its first wrong step or before
+it. An intervention has no text from after the first error.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from workflows.formats import steps as solution_steps
 
 @dataclass(frozen=True, slots=True)
 class LastStep:
-    """A conversation whose last turn alone is trained on."""
+    """A conversation of which only the last turn is trained on."""
 
     conversations: list[Message]
     error_labels: list[bool | None]
-    """T values, True where the step is wrong; None but for the last one: masked."""
+    """T values: None (masked) for all steps but the last; True if the last step is wrong."""
     problem_id: str
     path_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Intervened:
-    """What should have been written at the first error."""
+    """A replacement for the first wrong step of a solution."""
 
     prompt: list[Message]
     completion: list[Message]
-    """The right steps before it and its replacement."""
+    """The right steps before the wrong one, and its replacement."""
     step: int
     """0-based index of the replaced step."""
     wrong: str
@@ -47,11 +47,11 @@ class Intervened:
 
 
 def last_step_balanced(examples: Sequence[Example]) -> list[LastStep]:
-    """As many examples that end with their first wrong step as examples that end with a right one.
+    """Cut examples so that equally many end with their first wrong step and with a right step.
 
-    An example without a right step before an error can only end wrong, one without an error only
-    right, at its last step; the others are shared out so that the classes fill up evenly, and end
-    right just before the error. What one class has too much of is left out, the last first.
+    An example whose first step is wrong can only end wrong. One without an error can only end
+    right, at its last step. All others can do both, and end right just before the error; they
+    even out the classes. What is left over in a class is left out, the last examples first.
     """
     wrong_only, right_only, either = [], [], []
     for place, example in enumerate(examples):
@@ -88,7 +88,7 @@ def _ending(example: Example, wrong: bool) -> LastStep:
 
 
 def intervened(rows: Sequence[Intervention]) -> list[Intervened]:
-    """The interventions that helped, in their order."""
+    """A row per intervention that helped (`kept`), in their order."""
     return [
         Intervened(
             [Message("user", row.problem)],

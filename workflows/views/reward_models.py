@@ -1,15 +1,15 @@
-"""A run's rows as other reward models are trained on: step ends, outcomes, counts, pairs.
+"""Views of a run's rows for other reward models: step labels, outcomes, counts, pairs.
 
-    discriminative   a label at the end of each step, hard and soft    (Math-Shepherd, Qwen's PRM)
-    orm              every sampled solution with its outcome           (ImplicitPRM, PRIME, KTO)
-    counts           right rollouts and rollouts per step              (Beta-binomial PRMs)
-    pairs            a right and a wrong solution of one problem       (DPO, Bradley-Terry)
+    discriminative   A label at the end of each step, hard and soft (Math-Shepherd, Qwen's PRM).
+    orm              Every sampled solution with its outcome (ImplicitPRM, PRIME, KTO).
+    counts           Right rollouts and rollouts per step (Beta-binomial PRMs).
+    pairs            A right and a wrong solution of a problem (DPO, Bradley-Terry).
 
-Columns that a trainer reads have the names that TRL gives them: `prompt`, `completion`, `chosen`
-and `rejected` are lists of messages; step-wise rows have texts, `completions` and `labels`.
+Columns that a trainer reads have TRL's names. `prompt`, `completion`, `chosen` and `rejected` are
+lists of messages; step-wise rows have texts, in `prompt` and `completions`, and `labels`.
 
-Invariant: pure in one shard's rows; what was sampled is neither joined, cut nor invented, and a
-number of rollouts is the number that was made.
+Invariant: depends only on a shard's rows. Sampled texts stay whole and separate, and numbers of
+rollouts are those that were made.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from workflows.formats.conversation import steps_of
 
 @dataclass(frozen=True, slots=True)
 class StepLabelled:
-    """A kept solution with a label at the end of each of its T steps."""
+    """A solution that passed consensus, with a label at the end of each of its T steps."""
 
     prompt: str
     completions: list[str]
     """T texts, one per step."""
     labels: list[bool]
-    """T hard labels, as the run's rule and consensus left them."""
+    """T hard labels, by the run's label rule and consensus."""
     soft_labels: list[float]
-    """T values: MC after the step, 0 after the first 0; the last one is the outcome. None where
-    nothing was rolled out."""
+    """T values: MC after the step, 0 after the first 0; the last one is the outcome. Empty without
+    rollouts."""
     values: list[float]
     """T values that the label rule compared with its threshold: a ratio, a prover's advantage, MC
-    over MC(s1). None where the run has no stage `label`."""
+    over MC(s1). Empty if the run has no stage `label`."""
     first_error: int | None
     problem_id: str
     path_id: str
@@ -46,25 +46,25 @@ class StepLabelled:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One sampled solution, selected or not, and whether its answer is right."""
+    """A sampled solution, selected or not, and whether its answer is right."""
 
     prompt: list[Message]
     completion: list[Message]
     label: bool
-    """Right answer, reached by a valid solution."""
+    """Whether the solution is valid and its answer right."""
     answer: str | None
     valid: bool
     invalid_reason: str | None
     duplicate_of: str | None
-    """path_id of the first sample with exactly this text: leave the others out where each text
-    should count once."""
+    """path_id of the first sample with exactly this text. To count each text once, leave out rows
+    that have one."""
     problem_id: str
     path_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class StepCounts:
-    """The rollouts from each state of a solution of T steps; state t follows its first t steps."""
+    """Counts of rollouts from each state of a solution of T steps. State t follows t steps."""
 
     prompt: str
     completions: list[str]
@@ -72,16 +72,16 @@ class StepCounts:
     successes: list[int]
     """T values: right rollouts from states 0..T-1."""
     rollouts: list[int]
-    """T values; 0 where none were made."""
+    """T values: rollouts from states 0..T-1."""
     correct: bool
-    """The last state's outcome: its own answer, no rollout."""
+    """Whether the solution's own answer is right: the outcome of state T."""
     problem_id: str
     path_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two solutions of one problem: the chosen one has the right answer."""
+    """Two solutions of a problem: the chosen one has the right answer, the rejected one a wrong."""
 
     prompt: list[Message]
     chosen: list[Message]
@@ -94,8 +94,8 @@ class Preference:
 def step_labelled(
     problems: Sequence[Problem], labels: Sequence[PathLabels], examples: Sequence[Example]
 ) -> list[StepLabelled]:
-    """A row per example, in their order; its steps are the example's own, for a tree's are no
-    sampled path's.
+    """A row per example, in their order. Its steps are read from the example, since those of a
+    search tree are no sampled path's.
     """
     texts = {row.problem_id: row.problem for row in problems}
     values = {row.path_id: row.value for row in labels}
@@ -136,19 +136,19 @@ def outcomes(problems: Sequence[Problem], paths: Sequence[Path]) -> list[Outcome
 def step_counts(
     problems: Sequence[Problem], paths: Sequence[Path], rollouts: Sequence[StateRollouts]
 ) -> list[StepCounts]:
-    """A row per path with rollouts, in the order of the paths; rounds are summed."""
+    """A row per path that has rollouts, in the order of the paths; rounds are summed."""
     texts = {row.problem_id: row.problem for row in problems}
-    made: dict[str, list[StateRollouts]] = defaultdict(list)
+    of_path: dict[str, list[StateRollouts]] = defaultdict(list)
     for row in rollouts:
-        made[row.path_id].append(row)
-    found = []
+        of_path[row.path_id].append(row)
+    counted = []
     for path in paths:
-        if path.path_id in made:
+        if path.path_id in of_path:
             successes, totals = [0] * len(path.steps), [0] * len(path.steps)
-            for row in made[path.path_id]:
+            for row in of_path[path.path_id]:
                 successes[row.state] += row.c
                 totals[row.state] += row.n
-            found.append(
+            counted.append(
                 StepCounts(
                     texts[path.problem_id],
                     path.steps,
@@ -159,13 +159,13 @@ def step_counts(
                     path.path_id,
                 )
             )
-    return found
+    return counted
 
 
 def preferences(problems: Sequence[Problem], paths: Sequence[Path]) -> list[Preference]:
-    """Per problem its right solutions paired with its wrong ones, each used once, in their order.
+    """Pairs of a right and a wrong solution per problem, in their order, each solution used once.
 
-    Only valid solutions, and each text once; what is left over of the larger class stays out.
+    Only valid solutions, each text once. The rest of the larger class is left out.
     """
     fresh: dict[str, tuple[list[Path], list[Path]]] = {row.problem_id: ([], []) for row in problems}
     for path in paths:

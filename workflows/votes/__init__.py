@@ -1,1 +1,1 @@
-"""What verdicts of a verifier come to: step rewards, and what they say of a solution."""
+"""Step rewards of a verifier, and scores of whole solutions."""

@@ -1,7 +1,7 @@
 """The verb `doctor`: what works on this machine, what does not, and what to do about it.
 
-Invariant: a check that fails says what is missing and one thing to do; nothing is changed beyond
-what `build` itself would prepare (the sandbox's engine and image).
+Invariant: a failed check says what is missing and one thing to do. Nothing is changed, except that
+the sandbox's engine and image are prepared as `build` would.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LITTLE_DISK_GIB = 5
 
 
 def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> bool:
-    """Look at everything and print a table; True where nothing is missing."""
+    """Check everything and print a table; return whether nothing is missing."""
     config = load(config_file) if config_file else None
     settings = config.sandbox if config else SandboxSettings(slots=1)
     findings = list(_look(config, settings))
@@ -76,15 +76,15 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
 
 
 def _packages() -> Finding:
-    """Whether what is installed fits together."""
-    unmet = [str(one) for one in unmet_requirements() if not known(one)]
-    said = "; ".join(unmet[:3]) + (f" and {len(unmet) - 3} more" if len(unmet) > 3 else "")
+    """Check that the installed packages meet each other's requirements."""
+    unmet = [str(requirement) for requirement in unmet_requirements() if not known(requirement)]
+    text = "; ".join(unmet[:3]) + (f" and {len(unmet) - 3} more" if len(unmet) > 3 else "")
     remedy = "install the pinned set again: ./install.sh" if unmet else ""
-    return Finding("packages", not unmet, said or "fit each other", remedy)
+    return Finding("packages", not unmet, text or "fit each other", remedy)
 
 
 def _machine(machine: Machine) -> Iterator[Finding]:
-    """The engine that is installed, against the GPUs that are there."""
+    """Check the installed engine against the GPUs of the machine."""
     unfit = list(package_misfits(machine))
     for misfit in unfit:
         yield Finding("engine", False, misfit.said, misfit.remedy)

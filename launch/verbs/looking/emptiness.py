@@ -1,6 +1,6 @@
-"""Why a finished run made no row: what most of its paths, or of a stage's items, were lost as.
+"""Why a finished run made no row: the reason for which most of its items were dropped.
 
-Invariant: counted from committed rows and drops alone.
+Invariant: all is counted from committed rows and drops.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from storage.runs.run import Run
 
 
 def why_empty(run: Run) -> str | None:
-    """The reason that took most, with its count and stage; None where the run made a row."""
+    """The commonest reason, with its count and stage; None where the run made a row."""
     last = run.spec.stages[-1]
     if run.totals(last).rows:
         return None
@@ -31,7 +31,7 @@ def why_empty(run: Run) -> str | None:
 
 
 def _fate(path: Path) -> str:
-    """What an unselected path counts as."""
+    """The reason under which an unselected path is counted."""
     if path.invalid_reason:
         return path.invalid_reason
     return "right" if path.correct else "incorrect"

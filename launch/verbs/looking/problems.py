@@ -1,6 +1,6 @@
-"""The verb `problems`: what a build would make of a file, before one is started.
+"""The verb `problems`: how a build would read a file of problems.
 
-Invariant: nothing is written but the file that `--out` names, which is whole or is not there.
+Invariant: only the file of `--out` is written, whole or not at all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def look_at_problems(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Read, count and show. Raises InputError where nothing of it can be used."""
+    """Read a file and print its counts. Raises InputError where no problem of it can be used."""
     named = _named(columns)
     if out is not None:
         _check_out(out, source)
@@ -74,7 +74,7 @@ def look_at_problems(
 
 
 def _named(columns: Sequence[str]) -> Columns:
-    """`problem=question` -> the column of a field. Raises ConfigurationError."""
+    """Field -> column, from texts `FIELD=COLUMN`. Raises ConfigurationError."""
     named: dict[Field, str] = {}
     for text in columns:
         field, _, column = text.partition("=")
@@ -97,7 +97,7 @@ def _check_out(out: Path, source: str) -> None:
 
 @contextmanager
 def _telling(source: str) -> Iterator[Callable[[int], None]]:
-    """Say how far it is: on a terminal beside a spinner, in a log now and then."""
+    """Yield a function that shows the number of rows: on a terminal, or now and then in a log."""
     console = Console(stderr=True)
     last = time.monotonic()
     with console.status(f"reading {source}") as status:
@@ -116,7 +116,7 @@ def _telling(source: str) -> Iterator[Callable[[int], None]]:
 
 
 def _write(problems: Sequence[Problem], out: Path) -> None:
-    """Write them under another name first."""
+    """Write the problems to a temporary file, then rename it to `out`."""
     with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", delete=False) as file:
         if out.suffix == ".parquet":
             pq.write_table(to_table(Problem, problems), file)
@@ -136,16 +136,16 @@ def _report(looked: Looked) -> dict[str, Any]:
         "read_as": looked.read_as,
         "counts": looked.counts(),
         "first": [asdict(problem) for problem in looked.problems[:_FIRST]],
-        **{str(reason): [_row(one) for one in _of(looked, reason)] for reason in LeftOut},
+        **{str(reason): [_row(row) for row in _of(looked, reason)] for reason in LeftOut},
     }
 
 
-def _row(found: Found) -> dict[str, str]:
-    return {"place": found.place, "item": found.item, "said": found.said}
+def _row(row: Found) -> dict[str, str]:
+    return {"place": row.place, "item": row.item, "said": row.said}
 
 
 def _of(looked: Looked, reason: LeftOut) -> list[Found]:
-    return [one for one in (*looked.refused, *looked.doubtful) if one.reason == reason]
+    return [row for row in (*looked.refused, *looked.doubtful) if row.reason == reason]
 
 
 def _show(looked: Looked) -> None:
@@ -158,8 +158,8 @@ def _show(looked: Looked) -> None:
         typer.echo(f"\n{problem.problem_id}: {text}\n  answer: {problem.answer}")
     typer.echo("")
     for reason, title in _TITLES.items():
-        if found := _of(looked, reason):
-            typer.echo(f"{len(found):,} {title} ({reason}):")
-            for one in found:
-                typer.echo(f"  {one}")
+        if rows := _of(looked, reason):
+            typer.echo(f"{len(rows):,} {title} ({reason}):")
+            for row in rows:
+                typer.echo(f"  {row}")
             typer.echo("")

@@ -1,4 +1,4 @@
-"""The verb `prompts`: what the models of a build are asked, and as files to be changed."""
+"""The verb `prompts`: lists the prompts of a build, or writes them as files to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from workflows.formats.prompt_files import PROMPTS, write_prompts
 
 
 def show_prompts(folder: Path | None) -> None:
-    """Print every prompt's name and variables, or write all. Raises ConfigurationError."""
+    """Print every prompt's name and variables, or write all prompts to a folder.
+
+    Raises ConfigurationError.
+    """
     if folder is not None:
         files = write_prompts(folder)
         typer.echo(f"{len(files)} prompts written to {folder}: `prompts: {folder}` asks them")

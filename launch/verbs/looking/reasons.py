@@ -1,7 +1,7 @@
 """Why items are dropped: docs/reasons.md, made of the enums beside the stages.
 
-Invariant: the page is a pure function of the descriptions of stages and of those enums, so that a
-reason without a sentence is a failing test and not a gap in the page.
+Invariant: the page is a pure function of the descriptions of stages and of those enums. A test
+fails for a reason without a docstring.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REASONS: Mapping[str, tuple[StrEnum, ...]] = {
     **{stage.name: stage.drops for stage in OF_RUNS.values()},
     "training": (*Unlearnt, Refusal.CONTROL_TOKEN),
 }
-"""Stage, or what else drops items -> its own reasons."""
+"""Stage, or `training` -> its own reasons for drops."""
 
 PAGE = """\
 # Why items are dropped
@@ -36,20 +36,22 @@ commit count. A sample that is no whole solution is kept, with what is wrong wit
 
 
 def page() -> str:
-    """docs/reasons.md."""
+    """The text of docs/reasons.md."""
     parts = {"any stage": tuple(Broken), **REASONS, "a sample": tuple(Flaw)}
     return PAGE + "".join(_section(name, given) for name, given in parts.items())
 
 
 @cache
 def meanings() -> dict[str, str]:
-    """Reason -> what it means, of every stage's and of a sample that is no whole solution."""
-    of_all = (*Broken, *(one for given in REASONS.values() for one in given), *Flaw)
-    return {str(one): member_docs(type(one))[one.value] for one in of_all}
+    """Reason -> its meaning, for the drops of all stages and the flaws of samples."""
+    of_all = (*Broken, *(reason for given in REASONS.values() for reason in given), *Flaw)
+    return {str(reason): member_docs(type(reason))[reason.value] for reason in of_all}
 
 
 def _section(name: str, reasons: Iterable[StrEnum]) -> str:
-    rows = "".join(f"| `{one}` | {member_docs(type(one))[one.value]} |\n" for one in reasons)
+    rows = "".join(
+        f"| `{reason}` | {member_docs(type(reason))[reason.value]} |\n" for reason in reasons
+    )
     return f"\n## {name}\n\n| reason | meaning |\n|---|---|\n{rows}"
 
 

@@ -1,6 +1,6 @@
-"""The verb `stages`: every stage that a road may have, as its description says.
+"""The verb `stages`: lists every stage that a road may have, from its description.
 
-Invariant: nothing is opened; a stage that an installed package brings is listed like ours.
+Invariant: no engine or store is opened. Stages of installed packages are listed like the project's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from workflows.stages.kit import Stage
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of a stage's own."""
+    """One setting of a stage."""
 
     key: str
-    """As a configuration has it: `stages.NAME.FIELD`."""
+    """Its key in a configuration: `stages.NAME.FIELD`."""
     default: str
     """As JSON."""
     says: str
@@ -33,7 +33,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One stage."""
+    """What is listed of a stage."""
 
     stage: str
     says: str
@@ -43,16 +43,16 @@ class Listed:
     may_read: list[str]
     """Stages that it reads where a road has them."""
     one_of: list[str]
-    """Of these, just one must stand before it."""
+    """Exactly one of these must stand before it."""
     runs_code: bool
     settings: list[Setting]
     also: list[str]
-    """Stages by whose settings it is made as well."""
+    """Other stages whose settings it reads too."""
     ours: bool
 
 
 def listed(stages: Iterable[Stage]) -> list[Listed]:
-    """What people are told of stages."""
+    """What is listed of each stage."""
     return [_listed(stage) for stage in stages]
 
 
@@ -84,15 +84,15 @@ def _settings(stage: Stage) -> list[Setting]:
 
 def show_stages(as_json: bool) -> None:
     """Print all stages. Raises ConfigurationError for an installed one that is broken."""
-    found = listed(all_stages())
+    stages = listed(all_stages())
     if as_json:
-        typer.echo(json.dumps([asdict(stage) for stage in found], ensure_ascii=False))
+        typer.echo(json.dumps([asdict(stage) for stage in stages], ensure_ascii=False))
     else:
-        Console().print(stages_table(found))
+        Console().print(stages_table(stages))
 
 
 def stages_table(stages: Sequence[Listed]) -> Table:
-    """One line a stage."""
+    """Make a table with a line for each stage."""
     table = Table(title="stages", title_justify="left", caption_justify="left")
     for name in ("stage", "role", "reads", "settings", "what it does"):
         table.add_column(name, overflow="fold")
@@ -103,7 +103,7 @@ def stages_table(stages: Sequence[Listed]) -> Table:
 
 
 def reads_said(stage: Listed) -> str:
-    """What it reads; in brackets what a road may leave out, with bars of which it has just one."""
+    """The stages that it reads: `[name]` may be left out, of `a | b` exactly one is needed."""
     choice = [" | ".join(stage.one_of)] if stage.one_of else []
     return ", ".join([*stage.reads, *choice, *(f"[{name}]" for name in stage.may_read)])
 
@@ -132,26 +132,26 @@ know it.
 
 
 def page() -> str:
-    """docs/stages.md."""
-    found = listed(OF_RUNS.values())
+    """The text of docs/stages.md."""
+    stages = listed(OF_RUNS.values())
     head = "| stage | role | reads | what it does |\n|---|---|---|---|\n"
     rows = (
         f"| [`{stage.stage}`](#{stage.stage}) | {stage.role} | {_cell(reads_said(stage))} | "
         f"{stage.says} |\n"
-        for stage in found
+        for stage in stages
     )
-    return PAGE + head + "".join(rows) + "".join(map(_section, found))
+    return PAGE + head + "".join(rows) + "".join(map(_section, stages))
 
 
 def _section(stage: Listed) -> str:
     code = " Code runs in the sandbox." if stage.runs_code else ""
-    said = f"\n## {stage.stage}\n\n{stage.says[0].upper()}{stage.says[1:]}.{code}\n"
+    text = f"\n## {stage.stage}\n\n{stage.says[0].upper()}{stage.says[1:]}.{code}\n"
     keys = ", ".join(f"`{setting.key.rpartition('.')[2]}`" for setting in stage.settings)
     if keys:
-        said += f"\nSettings ([`stages.{stage.stage}`](configuration.md)): {keys}.\n"
+        text += f"\nSettings ([`stages.{stage.stage}`](configuration.md)): {keys}.\n"
     if stage.also:
-        said += f"\nMade by the settings of {', '.join(f'`{name}`' for name in stage.also)} too.\n"
-    return said
+        text += f"\nMade by the settings of {', '.join(f'`{name}`' for name in stage.also)} too.\n"
+    return text
 
 
 def _cell(text: str) -> str:

@@ -1,8 +1,8 @@
-"""The verb `evaluate`: what a verifier is worth on a benchmark, as a table, files and curves.
+"""The verb `evaluate`: measures of a verifier on a benchmark, as a table, files and curves.
 
     OUT/measures.parquet, measures.json, *.png
 
-Invariant: OUT is looked at before anybody is asked.
+Invariant: OUT is checked before any model is called.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from workflows.evaluation.run import Evaluated, Evaluation, evaluate, write
 
 
 def evaluate_file(
-    wanted: Evaluation, out: Path | None, address: str | None, as_json: bool
+    evaluation: Evaluation, out: Path | None, address: str | None, as_json: bool
 ) -> Evaluated:
     """Evaluate, write OUT, and print the table."""
-    folder = out_folder(out, "evaluations", f"{wanted.file.stem}-{wanted.suite}")
-    found = evaluate(wanted, address, TERMINAL)
-    write(found, folder)
-    draw(found.measures, wanted.suite, folder)
+    folder = out_folder(out, "evaluations", f"{evaluation.file.stem}-{evaluation.suite}")
+    evaluated = evaluate(evaluation, address, TERMINAL)
+    write(evaluated, folder)
+    draw(evaluated.measures, evaluation.suite, folder)
     if as_json:
-        typer.echo(json.dumps({**asdict(found), "out": str(folder)}, ensure_ascii=False))
+        typer.echo(json.dumps({**asdict(evaluated), "out": str(folder)}, ensure_ascii=False))
     else:
         console = Console()
-        console.print(table_of(found.measures, wanted.suite, wanted.n))
+        console.print(table_of(evaluated.measures, evaluation.suite, evaluation.n))
         console.print(f"written: {folder}/measures.parquet, measures.json, *.png", highlight=False)
-    return found
+    return evaluated

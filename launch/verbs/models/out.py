@@ -1,4 +1,4 @@
-"""Where a verb writes what came out."""
+"""The folder that a verb writes its files to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from storage.errors import ConfigurationError
 
 
 def out_folder(out: Path | None, *usual: str) -> Path:
-    """The folder that is asked for, or the usual one below `.stepmill`.
+    """The folder of `--out`, or the usual one below `.stepmill`.
 
-    Raises ConfigurationError where a file stands there.
+    Raises ConfigurationError if it is a file.
     """
     folder = out or Path(".stepmill", *usual)
     if folder.exists() and not folder.is_dir():

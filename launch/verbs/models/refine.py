@@ -1,9 +1,9 @@
-"""The verb `refine`: critique and refinement in turns, as a table, files and a curve.
+"""The verb `refine`: critique and refinement in turns; prints a table, writes files and a curve.
 
     OUT/responses.jsonl, turns.parquet, turns.json    see `workflows.refinement.turns`
     OUT/refinement.png
 
-Invariant: OUT is looked at before anybody is asked.
+Invariant: OUT is checked before any model is called.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from workflows.refinement.turns import Refinement, Turn, refine, write
 
 
 def refine_file(
-    wanted: Refinement, out: Path | None, address: str | None, as_json: bool
+    refinement: Refinement, out: Path | None, address: str | None, as_json: bool
 ) -> list[Turn]:
     """Refine, write OUT, and print the table."""
-    folder = out_folder(out, "refinements", wanted.file.stem)
-    standing, turns = refine(wanted, address, TERMINAL)
+    folder = out_folder(out, "refinements", refinement.file.stem)
+    standing, turns = refine(refinement, address, TERMINAL)
     write(standing, turns, folder)
     draw(turns, folder / "refinement.png")
     if as_json:
@@ -40,7 +40,7 @@ def refine_file(
 
 
 def table_of(turns: Sequence[Turn]) -> Table:
-    """One row per turn."""
+    """Make a table with a row for each turn."""
     table = Table(title="refinement", title_justify="left")
     for column in ("turn", "criticised", "new solutions", "accepted so far", "right answers"):
         table.add_column(column, justify="right")
@@ -54,7 +54,7 @@ def table_of(turns: Sequence[Turn]) -> Table:
 
 
 def draw(turns: Sequence[Turn], file: Path) -> None:
-    """Accuracy, or without known answers the accepted share, over turns."""
+    """Draw the accuracy (without known answers the accepted share) over turns, as a PNG."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(5, 4), layout="constrained")

@@ -2,7 +2,7 @@
 
     OUT/scores.jsonl, OUT/scores.parquet    see `workflows.scoring.output`
 
-Invariant: what came out is said from the files that were written.
+Invariant: the printed summary is counted from the files that were written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workflows.scoring.settings import ScoreConfig
 
 
 def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_json: bool) -> None:
-    """Score the configuration's file, write OUT and say what came out."""
+    """Score the configuration's file, write OUT and print a summary."""
     folder = out_folder(out, "scores", config.run)
     summary = write_scores(score(config, address=address, listener=TERMINAL), folder)
     if as_json:
@@ -32,7 +32,7 @@ def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_js
 
 
 def show(summary: ScoreSummary, folder: Path) -> None:
-    """The summary for people."""
+    """Print the summary as text."""
     ran = ", ".join(f"{verdict} {n:,}" for verdict, n in sorted(summary.code_runs.items()))
     lines = [
         f"{summary.scored:,} of {summary.responses:,} responses scored, {summary.steps:,} steps in "

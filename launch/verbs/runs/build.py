@@ -1,4 +1,4 @@
-"""The verbs `build` and `resume`: the work, and the summary at the end."""
+"""The verbs `build` and `resume`: they do the work and print a summary at the end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from workflows.runs.status import run_status
 
 
 def build_run(config: BuildConfig, address: str | None, source: str | None = None) -> None:
-    """Start or continue the run of a configuration, to its end; `source`: derived from that run."""
+    """Start or continue a configuration's run, to its end; `source`: the run to derive from."""
     _show(build(config, source, address=address, listener=TERMINAL), config.store)
 
 
 def resume_run(name: str, store: str, address: str | None) -> None:
-    """Continue a run from its store alone."""
+    """Continue a run to its end, without a configuration file."""
     run = resume(name, store, address=address, listener=TERMINAL)
     if run.spec.stages == REFINING:
         TERMINAL.say(f"run {name} is finished: repeat `stepmill refine` for the next turn")

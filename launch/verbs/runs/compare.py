@@ -1,6 +1,6 @@
 """The verb `compare`: runs side by side as a table, as JSON and as a plot.
 
-Invariant: it reads runs and a file of truth and writes a plot only where it is asked to.
+Invariant: it reads runs and a file of truth; it writes only the file of `--plot`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from storage.runs.run import Run
 from workflows.evaluation.comparison import Compared, compare, people_say, read_labels, read_truth
 
 MARKS = "marks"
-"""In the place of a file of truth: what people marked in `browse`."""
+"""The value of `--truth` that takes the marks that people made in `browse`."""
 
 
 def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_json: bool) -> None:
-    """Print the comparison; with `plot` draw quality against tokens too."""
+    """Print the comparison; with `plot`, also draw quality against tokens."""
     if plot is not None and plot.suffix != ".png":
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
     if plot is not None and not plot.parent.is_dir():
@@ -39,25 +39,25 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         read_labels(run)
         for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
     ]
-    found = compare(read, known)
-    if truth and all(row.f1 is None for row in found):
+    compared = compare(read, known)
+    if truth and all(row.f1 is None for row in compared):
         raise InputError(f"{truth}: no path of these runs is in it")
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in found], ensure_ascii=False))
+        typer.echo(json.dumps([asdict(row) for row in compared], ensure_ascii=False))
     else:
-        Console().print(comparison_table(found, known is not None))
+        Console().print(comparison_table(compared, known is not None))
         if known and not truth:
             Console().print("the truth is what people said of the given solutions")
-        for row in found:
-            said = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
-            Console().print(f"{row.run} dropped {said or 'nothing'}", highlight=False)
+        for row in compared:
+            drops = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
+            Console().print(f"{row.run} dropped {drops or 'nothing'}", highlight=False)
     if plot is not None:
-        draw(found, plot)
+        draw(compared, plot)
         shown.print(f"wrote {plot}", highlight=False)
 
 
 def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int | None]:
-    """(run, path_id) -> first error as people marked it. Raises InputError where nobody did."""
+    """(run, path_id) -> first error as people marked it. Raises InputError if there is no mark."""
     known = {
         (run.name, path_id): index
         for run in runs
@@ -70,38 +70,38 @@ def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int | None]:
     return known
 
 
-def comparison_table(found: Sequence[Compared], with_truth: bool) -> Table:
-    """One column per run; the first run is what the others are compared with."""
+def comparison_table(compared: Sequence[Compared], with_truth: bool) -> Table:
+    """Make a table with a column for each run; the others are compared with the first."""
     table = Table(
-        title=f"labels, cost and quality; differences are from {found[0].run}",
+        title=f"labels, cost and quality; differences are from {compared[0].run}",
         title_justify="left",
     )
     table.add_column("")
-    for row in found:
+    for row in compared:
         table.add_column(row.run, justify="right", overflow="fold")
     lines: list[tuple[str, list[str]]] = [
-        ("solutions", [f"{row.solutions:,}" for row in found]),
-        ("labelled", [f"{row.labelled:,}" for row in found]),
-        ("rollouts", [f"{row.rollouts:,}" for row in found]),
-        ("rollouts per solution", [f"{row.rollouts_per_solution:.1f}" for row in found]),
-        ("tokens of rollouts", [f"{row.rollout_tokens:,}" for row in found]),
-        ("tokens of all stages", [f"{row.tokens:,}" for row in found]),
-        ("kept", [_percent(row.kept_share) for row in found]),
-        ("labels that differ", [_percent(row.differs) for row in found]),
-        ("first errors that differ", [_percent(row.first_error_differs) for row in found]),
+        ("solutions", [f"{row.solutions:,}" for row in compared]),
+        ("labelled", [f"{row.labelled:,}" for row in compared]),
+        ("rollouts", [f"{row.rollouts:,}" for row in compared]),
+        ("rollouts per solution", [f"{row.rollouts_per_solution:.1f}" for row in compared]),
+        ("tokens of rollouts", [f"{row.rollout_tokens:,}" for row in compared]),
+        ("tokens of all stages", [f"{row.tokens:,}" for row in compared]),
+        ("kept", [_percent(row.kept_share) for row in compared]),
+        ("labels that differ", [_percent(row.differs) for row in compared]),
+        ("first errors that differ", [_percent(row.first_error_differs) for row in compared]),
     ]
     if with_truth:
         lines += [
-            ("paths with a truth", [f"{row.known:,}" for row in found]),
-            ("precision", [_figure(row.precision) for row in found]),
-            ("recall", [_figure(row.recall) for row in found]),
-            ("F1 of wrong steps", [_figure(row.f1) for row in found]),
-            ("first error true", [_figure(row.first_error_true) for row in found]),
-            ("F1 of what is kept", [_figure(row.kept_f1) for row in found]),
-            ("first error true, kept", [_figure(row.kept_first_error_true) for row in found]),
+            ("paths with a truth", [f"{row.known:,}" for row in compared]),
+            ("precision", [_figure(row.precision) for row in compared]),
+            ("recall", [_figure(row.recall) for row in compared]),
+            ("F1 of wrong steps", [_figure(row.f1) for row in compared]),
+            ("first error true", [_figure(row.first_error_true) for row in compared]),
+            ("F1 of what is kept", [_figure(row.kept_f1) for row in compared]),
+            ("first error true, kept", [_figure(row.kept_first_error_true) for row in compared]),
         ]
-    if any(row.pilot_rollouts for row in found):
-        lines.insert(4, ("rollouts of its pilot", [f"{row.pilot_rollouts:,}" for row in found]))
+    if any(row.pilot_rollouts for row in compared):
+        lines.insert(4, ("rollouts of its pilot", [f"{row.pilot_rollouts:,}" for row in compared]))
     for name, cells in lines:
         table.add_row(name, *cells)
     return table
@@ -115,16 +115,16 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
 
-def draw(found: Sequence[Compared], file: Path) -> None:
-    """A PNG: F1 (or, without a truth, agreement with the first run) against rollout tokens."""
+def draw(compared: Sequence[Compared], file: Path) -> None:
+    """Draw F1 (without a truth, agreement with the first run) against rollout tokens, as a PNG."""
     from matplotlib.figure import Figure
 
-    with_truth = any(row.f1 is not None for row in found)
+    with_truth = any(row.f1 is not None for row in compared)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for row in found:
+    for row in compared:
         agreed = None if row.differs is None else 1 - row.differs
-        if row is found[0]:
+        if row is compared[0]:
             agreed = 1.0
         quality = row.f1 if with_truth else agreed
         if quality is not None:
@@ -132,6 +132,6 @@ def draw(found: Sequence[Compared], file: Path) -> None:
             axes.annotate(row.run, (row.rollout_tokens, quality), xytext=(5, 4),
                           textcoords="offset points", fontsize=8)  # fmt: skip
     axes.set_xlabel("tokens of rollouts")
-    axes.set_ylabel("F1 of wrong steps" if with_truth else f"labels equal to {found[0].run}'s")
+    axes.set_ylabel("F1 of wrong steps" if with_truth else f"labels equal to {compared[0].run}'s")
     axes.grid(alpha=0.3)
     figure.savefig(file, dpi=150)

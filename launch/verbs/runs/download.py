@@ -1,7 +1,7 @@
-"""The verb `download`: a finished dataset into a folder, checked, with a progress bar.
+"""The verb `download`: copies a finished dataset to a folder, checked, with a progress bar.
 
-Invariant: a file that stands in the folder under its own name is whole; repeating the command
-copies only what is missing.
+Invariant: a file in the folder under its own name is whole. Repeating the command copies only the
+files that are missing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def download_run(
         def show(path: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = download(run, dest, view, formats, show, reviewed)
+        copied = download(run, dest, view, formats, show, reviewed)
     typer.echo(
-        f"{found.folder}: {found.rows:,} rows in {len(found.files)} files, "
-        f"{found.bytes:,} bytes, {found.fetched} fetched now"
+        f"{copied.folder}: {copied.rows:,} rows in {len(copied.files)} files, "
+        f"{copied.bytes:,} bytes, {copied.fetched} fetched now"
     )

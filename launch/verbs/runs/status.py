@@ -1,6 +1,6 @@
-"""`status`, `audit` and `sweep`: what a run is and whether it is whole, for people and scripts.
+"""The verbs `status`, `audit` and `sweep`, as text or as JSON.
 
-Invariant: what is shown is what `workflows.runs.status`, audit and sweep found.
+Invariant: they show what `workflows.runs.status`, audit and sweep return.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def show_status(status: RunStatus) -> None:
 def status_tables(
     status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
 ) -> Group:
-    """A run stage by stage, what was kept of its rationales, and why it stopped where it did."""
+    """A run stage by stage, what was kept of its rationales, and why it stopped, if it did."""
     tables: list[Table | Text | str] = [status_table(status, left_s)]
     rows = {stage.stage: stage.rows for stage in status.stages}
     if status.kept:
@@ -47,7 +47,7 @@ def status_tables(
 
 
 def kept_table(groups: Sequence[Kept]) -> Table:
-    """What was kept of the rationales, by their attempt and reading."""
+    """Make a table of the kept rationales, by attempt and reading."""
     table = Table(title="kept by attempt and reading of the rationale", title_justify="left")
     for name in ("attempt", "reading", "rationales", "kept", "of those", "wrong steps of the kept"):
         table.add_column(name, justify="left" if name == "reading" else "right")
@@ -62,11 +62,11 @@ def kept_table(groups: Sequence[Kept]) -> Table:
 def status_table(
     status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
 ) -> Table:
-    """A run as a table; `left_s` gives the seconds that a stage still takes, where it is known."""
+    """Make a table of a run's stages; `left_s` returns a stage's seconds left, if known."""
     state = "finished" if status.finished else "unfinished"
     captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
-    for role, said in status.engines.items():
-        if lacking := [name for name, value in said.items() if value == NOT_RECORDED]:
+    for role, settings in status.engines.items():
+        if lacking := [name for name, value in settings.items() if value == NOT_RECORDED]:
             captions.append(f"{NOT_RECORDED} of {role} (an older spec): {', '.join(lacking)}")
     derived = f" · from run {status.origin}" if status.origin else ""
     table = Table(
@@ -92,7 +92,7 @@ def status_table(
 
 
 def duration(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `2.1 d`; nothing for nothing."""
+    """`45 s`, `12 min`, `3.5 h`, `2.1 d`; empty for None or 0."""
     if not seconds:
         return ""
     for unit, size, enough in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
@@ -102,29 +102,29 @@ def duration(seconds: float | None) -> str:
 
 
 def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
-    """Audit a run and print the findings; True where there is none.
+    """Audit a run and print the findings; return whether there is none.
 
-    `replay`: the share of its exported rows whose code is run again. Raises ConfigurationError
-    for a share that is none, and InfrastructureError where no sandbox can be had.
+    `replay`: the share (0..1) of its exported rows whose code is run again. Raises
+    ConfigurationError for another number, and InfrastructureError where no sandbox can be opened.
     """
     if not 0 <= replay <= 1:
         raise ConfigurationError(f"`--replay {replay:g}`: give a share between 0 and 1")
-    found = audit(run, shown_unrun if executes(run) else None)
+    audited = audit(run, shown_unrun if executes(run) else None)
     again = asyncio.run(run_again(run, replay)) if replay and executes(run) else Rerun()
-    findings = (*found.findings, *again.findings)
+    findings = (*audited.findings, *again.findings)
     if as_json:
-        body = {**asdict(found), "findings": [asdict(finding) for finding in findings]}
+        body = {**asdict(audited), "findings": [asdict(finding) for finding in findings]}
         rerun = {"rows": again.rows, "blocks": again.blocks, "otherwise": len(again.findings)}
         typer.echo(json.dumps({**body, "replayed": rerun}, ensure_ascii=False))
         return not findings
     for finding in findings:
         typer.echo(str(finding))
     state = "clean" if not findings else f"{len(findings)} findings"
-    typer.echo(f"audit of {run.name}: {found.objects:,} objects, {found.rows:,} rows: {state}")
-    if found.exported:
+    typer.echo(f"audit of {run.name}: {audited.objects:,} objects, {audited.rows:,} rows: {state}")
+    if audited.exported:
         typer.echo(
-            f"exported rows that show what was not run: {found.not_executed:,} of "
-            f"{found.exported:,}"
+            f"exported rows that show what was not run: {audited.not_executed:,} of "
+            f"{audited.exported:,}"
         )
     if again.rows:
         typer.echo(
@@ -135,7 +135,7 @@ def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
 
 
 def sweep_run(run: Run, as_json: bool) -> None:
-    """Remove what no commit names and say what was removed."""
+    """Remove the objects that no commit names, and print how many."""
     removed = sweep(run)
     if as_json:
         typer.echo(json.dumps(asdict(removed), ensure_ascii=False))

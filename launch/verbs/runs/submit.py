@@ -1,11 +1,10 @@
-"""The verb `submit`: the same build as a job of a Ray cluster, its log followed from here.
+"""The verb `submit`: starts a build as a job of a Ray cluster, and follows its log.
 
-The working directory goes along, without what is rebuilt or stored elsewhere; the cluster's nodes
-have the package itself (ray_cluster.yaml installs it). `ray job submit -- stepmill build …` does
-the same with fewer words.
+Ray uploads the working folder, without `EXCLUDES`. The cluster's nodes have the package itself
+(ray_cluster.yaml installs it). `ray job submit -- stepmill build …` does the same in short.
 
-Invariant: the job does not depend on this process: Ctrl-C and a lost connection end the following
-only, and it is said how to stop the job and how to continue the run.
+Invariant: the job does not depend on this process. Ctrl-C and a lost connection end only the
+following; the message says how to stop the job and how to continue the run.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ EXCLUDES = (
     ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",
     ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache",
 )  # fmt: skip
-"""What the cluster does not need."""
+"""Files that are not uploaded, since the cluster doesn't need them."""
 INTERRUPTED = 130
 RETRY_SECONDS = 2.0
 RETRIES = 30
-"""Tries in a row to reach the head again before the following is given up."""
+"""Tries in a row to reach the head again before the command gives up following."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is sent to the cluster."""
+    """The job that is sent to the cluster."""
 
     entrypoint: str
     working_dir: str
@@ -48,14 +47,14 @@ class Submission:
 
     @property
     def runtime_env(self) -> dict[str, Any]:
-        """As Ray takes it."""
+        """The same as Ray's `runtime_env`."""
         return {"working_dir": self.working_dir, "excludes": list(self.excludes)}
 
 
 def submission_of(
     config_file: Path, config: BuildConfig, overrides: list[str], folder: Path
 ) -> Submission:
-    """The job that builds `config`. Raises ConfigurationError for files that would not go along."""
+    """Make the job that builds `config`; raises ConfigurationError for files outside `folder`."""
     inside = _inside(folder, config_file.resolve(), "the configuration")
     away = is_url(config.problems)  # the cluster reads it for itself
     problems = config.problems if away else _inside(folder, Path(config.problems), "`problems`")
@@ -92,7 +91,7 @@ def submit(
     store: str | None,
     source: str | None = None,
 ) -> int:
-    """Send the job and follow its log; returns the exit code of the build."""
+    """Send the job, follow its log, and return the exit code of the build."""
     overrides = {"run": run, "store": store}
     config = load(config_file, **overrides)
     named = ["--run", config.run, *(["--from", source] if source else [])]
@@ -137,7 +136,7 @@ def _client(address: str) -> Any:
 
 
 async def _follow(client: Any, identity: str) -> int:
-    """Show the log until the job ends, reconnecting where the connection does."""
+    """Print the log until the job ends; reconnect when the connection is lost."""
     shown = failures = 0
     while failures < RETRIES:
         skip = shown
@@ -161,7 +160,7 @@ async def _follow(client: Any, identity: str) -> int:
 
 
 def exit_code(status: str, driver: int | None) -> int:
-    """The build's own exit code; a job that was stopped was interrupted, any other end is 3."""
+    """The exit code of the build; 130 for a stopped job, 3 for any other end."""
     if status == "SUCCEEDED":
         return 0
     if status == "STOPPED":

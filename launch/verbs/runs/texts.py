@@ -1,6 +1,6 @@
-"""The verb `texts`: rationales that were paid for and dropped, each with its reason.
+"""The verb `texts`: prints the rationales that were dropped, each with its reason.
 
-Invariant: nothing is asked and nothing written; texts come in the order of the run's shards.
+Invariant: it only reads the store. Texts come in the order of the run's shards.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> Non
 
 
 def dropped_texts(run: Run, reason: str | None = None) -> pl.LazyFrame:
-    """The rows whose text was dropped, of one reason or of all."""
+    """The rows whose text was dropped, for one reason or for any."""
     why = pl.col("dropped")
     kind = why.str.splitn(":", 2).struct.field("field_0")
-    wanted = why.is_not_null() if reason is None else kind == reason
+    chosen = why.is_not_null() if reason is None else kind == reason
     return (
-        scan(run, RATIONALES.stage).filter(wanted).select("path_id", "attempt", "dropped", "text")
+        scan(run, RATIONALES.stage).filter(chosen).select("path_id", "attempt", "dropped", "text")
     )

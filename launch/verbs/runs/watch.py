@@ -1,9 +1,9 @@
-"""`status --watch`: a run as its commits tell it, again and again, with rate and time left.
+"""`status --watch`: shows the status of a run again and again, with the time left.
 
-It may run anywhere that reaches the store, beside the build or after it, and needs no Ray.
+It runs on any machine that reaches the store, during the build or after it, without Ray.
 
-Invariant: every commit is read once, however long it watches; what is shown is what `status` would
-say at that moment.
+Invariant: every commit is read once, however long it watches. It shows what `status` would show at
+that moment.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ EVERY_SECONDS = 5.0
 
 @dataclass
 class RunWatch:
-    """What is known of a run so far."""
+    """Reads the status of a run again and again, and measures its rate."""
 
     run: Run
     clock: Callable[[], float] = time.monotonic
     _receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
     _first: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """When a stage was first looked at, and how many of its shards were done."""
+    """Stage -> when it was first read, and its committed shards then."""
 
     def look(self) -> RunStatus:
-        """Read what is new."""
+        """Read the new commits, and return the status."""
         return status_of(self.run, [self._stage(name) for name in self.run.spec.stages])
 
     def _stage(self, name: str) -> StageStatus:
@@ -53,12 +53,12 @@ class RunWatch:
         return stage_status(self.run, name, sorted(known), totals)
 
     def left_s(self, stage: StageStatus) -> float | None:
-        """Seconds that a stage still takes at the rate seen while watching; None: not known."""
+        """Seconds that a stage will take at the rate since watching began; None: not known."""
         since, before = self._first[stage.stage]
-        made, passed = stage.shards_done - before, self.clock() - since
+        done, passed = stage.shards_done - before, self.clock() - since
         if stage.shards_done == stage.shards:
             return 0.0
-        return (stage.shards - stage.shards_done) * passed / made if made and passed else None
+        return (stage.shards - stage.shards_done) * passed / done if done and passed else None
 
 
 def watch_run(
@@ -67,9 +67,9 @@ def watch_run(
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Show the run until it is finished; Ctrl-C ends the watching only.
+    """Show the run until it is finished; Ctrl-C ends only the watching.
 
-    In a log it is shown when it changed, at longer and longer intervals.
+    A log gets a table when the status changed, at longer and longer intervals.
     """
     watch = RunWatch(run)
     pace = LogPace(clock)
@@ -80,12 +80,12 @@ def watch_run(
         while before is None or not before.finished:
             if before is not None:
                 pause(EVERY_SECONDS)
-            found = watch.look()
+            seen = watch.look()
             if as_json:
-                if found != before:
-                    typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+                if seen != before:
+                    typer.echo(json.dumps(asdict(seen), ensure_ascii=False))
             elif console.is_terminal:
-                screen.update(status_tables(found, watch.left_s), refresh=True)
-            elif pace.is_due(found, last=found.finished):
-                console.print(status_tables(found, watch.left_s))
-            before = found
+                screen.update(status_tables(seen, watch.left_s), refresh=True)
+            elif pace.is_due(seen, last=seen.finished):
+                console.print(status_tables(seen, watch.left_s))
+            before = seen
