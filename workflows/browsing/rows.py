@@ -42,7 +42,7 @@ TITLE = 160
 
 _TEXT = ("path_id", "problem_id", "state", "stage", "reason", "level", "subject", "source", "form",
          "votes", "code", "title")  # fmt: skip
-_SHORT = ("round", "first_error", "judge")
+_SHORT = ("round", "first_error", "judge_first_error")
 _WHOLE = ("shard", "steps", "length", "tokens", "rollouts", "written", "attempts")
 SCHEMA = pl.Schema(
     [(name, pl.String()) for name in _TEXT]
@@ -51,8 +51,8 @@ SCHEMA = pl.Schema(
     + [("correct", pl.Boolean()), ("pass_at_1", pl.Float32()), ("threshold", pl.Float32())]
     + [("mc", pl.List(pl.Float32())), ("labels", pl.List(pl.Boolean()))]
 )
-"""Column -> type. `first_error` and `judge` are -1 where no step is wrong, null where nothing was
-said; `rollouts` is the greatest number of rollouts of a state."""
+"""Column -> type. The first errors are -1 where no step is wrong, null where nothing was said;
+`rollouts` is the greatest number of rollouts of a state."""
 
 _PATHS = ("path_id", "problem_id", "round", "steps", "correct", "invalid_reason", "duplicate_of",
           "selected", "tokens")  # fmt: skip
@@ -220,7 +220,7 @@ def _agreed(run: Run, commits: dict[str, list[Commit]]) -> pl.DataFrame:
     rows = _table(run, AGREEMENTS, commits, _AGREEMENTS)
     unread = pl.col("reason").str.starts_with("judge_").fill_null(False)
     said = pl.when(~unread).then(pl.col("judge_first_error").fill_null(NO_ERROR))
-    return rows.select("path_id", judge=said)
+    return rows.select("path_id", judge_first_error=said)
 
 
 def _table(

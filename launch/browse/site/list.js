@@ -86,7 +86,7 @@ export function List({ run, runs, filters }) {
             <td>${row.level}</td>
             <td class="n">${row.steps}</td>
             <td class="n">${step(row.first_error)}</td>
-            <td class="n ${row.judge !== null && row.judge !== row.first_error ? "differs" : ""}">${step(row.judge)}</td>
+            <td class="n ${row.judge_first_error !== null && row.judge_first_error !== row.first_error ? "differs" : ""}">${step(row.judge_first_error)}</td>
             <td><${Spark} mc=${row.mc} labels=${row.labels} /></td>
             <td>${row.mark && html`<span class="mark-${row.mark}">${row.mark}</span>`}</td>
           </tr>`)}
