@@ -2,9 +2,9 @@
 
     python -m benchmarks.demo_judge_forms --write
 
-Invariant: solutions are the demo policy's own, half of them wrong; every figure is computed from
-texts that the engine sampled with the printed seed, read as stage `judge` reads them, and judged
-by the exact checker.
+Invariant: the solutions are the demo policy's own, half of them wrong. Every figure comes from
+texts that the engine sampled with the printed seed. They are read as stage `judge` reads them and
+judged by the exact checker.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
     python -m benchmarks.strategies [NAME...] [--store URL] [--limit N]
 
-For each file of `configs/strategies/`: build it through Ray with the demo's models and the sandbox,
-audit the run, download the views that the strategy is for and load them in `datasets`; then compare
-a few runs. The table says what each took, kept and dropped, and what its labels are worth against
-the world's truth. What is built already is not built again.
+Each file of `configs/strategies/` is built through Ray with the demo's models and the sandbox. Its
+run is audited, and the strategy's views are downloaded and loaded in `datasets`. Then a few runs
+are compared. The table says what each took, kept and dropped, and how its labels compare with the
+world's truth. Existing runs are not built again.
 
-Invariant: nothing but the commands that a person would run; a command that fails, a finding of the
-audit or an empty view is said at the end, and the exit code is 1.
+Invariant: the script uses only commands that a person would run. A failed command, a finding of the
+audit or an empty view is listed at the end, with exit code 1.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """Does the sample stage keep vLLM busy? Its generated tokens per second over those of a raw call.
 
-Raw: all prompts and all samples at once, seeds included, nothing done with the texts; either one
-`vllm.LLM.generate` call in an engine of its own with the same arguments (`--raw offline`), or the
-same requests handed straight to the engine that the stage uses (`--raw engine`: nothing but our
-part differs). Stage: a `PolicySampler` on the same prompts, sampling parameters and seeds, with
-prompts rendered, steps split, answers read and graded, rows made. One round of a fixed size, so
-that both generate the same samples; both run in turns in one process, in swapped order from pair
-to pair, so that drift of the machine hits both. The ratio is the median over pairs. `adaptive` is
-the stage with its default rounds, which end in a tail that a single call does not have: for
-information.
+Raw: all prompts and samples at once, with seeds, and nothing done with the texts. `--raw offline`
+is one `vllm.LLM.generate` call in its own engine with the same arguments. `--raw engine` hands the
+same requests straight to the stage's engine, so that only our part differs. Stage: a
+`PolicySampler` on the same prompts, sampling parameters and seeds. It renders prompts, splits
+steps, grades answers and makes rows. One round of a fixed size makes both generate the same
+samples. Both run in turns in one process, in swapped order from pair to pair, so that drift of the
+machine hits both. The ratio is the median over pairs. `adaptive`, for information, is the stage
+with its default rounds, which end in a tail that a single call does not have.
 
     python -m benchmarks.engine_saturation --model demo/models/policy
 """

@@ -2,10 +2,10 @@
 
     python -m benchmarks.precision               # the demo's policy and writer; some ten minutes
 
-The same requests are generated, and the same updates trained, in float32, in bfloat16 and in what
-`auto` says, round after round in one run, so that a machine that slows down slows all of them.
-What is compared is the median over the rounds. An engine is opened once for each precision and
-asked in turn; opening is not counted.
+The same requests are generated, and the same updates trained, in float32, in bfloat16 and in the
+precision of `auto`. They take turns in one run, so that a machine that slows down slows all of
+them. The medians over the rounds are compared. One engine per precision is opened; opening does not
+count.
 
 What it does not show: other models, other numbers of threads.
 

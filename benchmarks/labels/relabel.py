@@ -2,13 +2,12 @@
 
     python -m benchmarks.relabel [--solutions 10000] [--estimate counts|posterior]
 
-A synthetic run is stored first: 32 samples a problem of which 8 are selected, 7 steps each, 64
-rollouts a state, a rationale of about 9,000 characters with one executed block a step. Then
-`build --from` makes a run with another threshold and another consensus rule of it: samples,
-rollouts and rationales are copied and checked, labels, agreements and the dataset are made anew
-and committed. Measured is all of that, from the file of problems to the sealed run with its
-dataset, in one process, on a local store that flushes every object to disk. No engine is made:
-opening one would end the program.
+First a synthetic run is stored: 32 samples a problem, 8 of them selected, 7 steps each, 64 rollouts
+a state. A rationale has about 9,000 characters, with one executed block a step. Then `build --from`
+derives a run with another threshold and another consensus rule. It copies and checks samples,
+rollouts and rationales, and makes and commits labels, agreements and the dataset anew. The time is
+from the file of problems to the finished dataset, in one process, on a local store that flushes
+every object to disk. No engine is made: opening one would end the program.
 
 Invariant: everything but the seconds follows from the seed.
 """

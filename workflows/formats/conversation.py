@@ -1,18 +1,18 @@
-r"""Training conversations in GenPRM's format, and the views of them that `download` hands out.
+r"""Training conversations in GenPRM's format, and the views of them that `download` exports.
 
-A user turn per step, an assistant turn per verification: `<analyze>`, `<verify>`, `<output>` in
-this order, the judgement boxed, each closed by its tag and a newline as in GenPRM's own dataset:
-the authors' inference waits for the newline behind `</output>`. The writer's text must not be able
-to break that structure:
+Each step is a user turn, each verification an assistant turn of `<analyze>`, `<verify>` and
+`<output>` with the boxed judgement. Each part ends with its tag and a newline, as in GenPRM's
+dataset: the authors' inference waits for the newline behind `</output>`. The writer's text must not
+break that structure:
 
-- A box in its prose is opened (`\boxed{5}` becomes `5`), so that the only box a reader of the
-  turn can find is the judgement; boxes in code stay, since code is exactly what was run.
-- A text that quotes one of the tags, leaves a code block open, or has code that prints a boxed
-  Yes or No is dropped with a reason: escaping it would train on text that no model wrote.
-- A text that shows code or an output that was not run is dropped (`workflows.formats.executed`).
+- A box in prose is opened (`\boxed{5}` becomes `5`): the judgement is the only box of a turn.
+  Boxes in code stay, since code must be exactly what was run.
+- A text that quotes a tag, leaves a code block open, or has a boxed Yes or No in code is dropped.
+  Escaping would train on text that no model wrote.
+- A text that shows unrun code or output is dropped (`workflows.formats.executed`).
 
-Invariant: every example passes `check_example`, every judgement equals its label, and whatever is
-shown of code was run, where the row does not say otherwise.
+Invariant: every example passes `check_example`, and every judgement equals its label. All code that
+it shows was run, unless the row says otherwise (`executed`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from workflows.labels.rule import first_error
 
 
 class Reason(StrEnum):
-    """Why a kept path can't be exported; closed."""
+    """Why a kept path can't be exported; the list is closed."""
 
     TAG_IN_TEXT = "tag_in_text"
     """The analysis or verification holds one of the format's tags."""
@@ -69,7 +69,7 @@ QUESTION = "Question: "
 
 
 def clean_text(text: str) -> str:
-    """A part of a rationale as it may stand in a turn. Raises ItemError with a Reason."""
+    """Make a part of a rationale safe for a turn. Raises ItemError with a Reason."""
     if "<" in text and _TAG.search(text):
         raise ItemError(Reason.TAG_IN_TEXT)
     whole = unix(text).strip()
@@ -90,28 +90,28 @@ def _without_boxes(prose: str) -> str:
 
 
 def introduced(verification: str) -> tuple[str, str]:
-    """(what a verification says before its first block of code, the block and the rest).
+    """Split a verification into (prose before its first code block, the block and the rest).
 
-    The block stands right behind the lead-in in GenPRM's dataset, and the authors' inference opens
-    it there. A line that only announces it is what the lead-in says already, and left out.
+    In GenPRM's dataset the block comes right behind the lead-in, and the authors' inference opens
+    it there. A last line of the prose that only announces the block is left out.
     """
     text = unix(verification).strip()
     first = next(iter(blocks(text)), None)
     if first is None or not first.is_code or pieces(text[: first.start]):
         return "", text
-    *said, last = text[: first.start].strip().split("\n")
-    return "\n".join(said if last.endswith(":") else [*said, last]).strip(), text[first.start :]
+    *before, last = text[: first.start].strip().split("\n")
+    return "\n".join(before if last.endswith(":") else [*before, last]).strip(), text[first.start :]
 
 
 def analyze_part(number: int, analysis: str) -> str:
-    """The `<analyze>` block of paragraph `number` (from 1), its lead-in not said twice."""
+    """The `<analyze>` block of paragraph `number` (from 1), with its lead-in once."""
     lead_in = prompts.analyze_lead_in(number)
     body = clean_text(analysis).removeprefix(lead_in.strip()).lstrip()
     return f"{prompts.ANALYZE_OPEN}\n{lead_in}{body}\n{prompts.ANALYZE_CLOSE}\n"
 
 
 def verify_part(verification: str) -> str:
-    """The `<verify>` block, its lead-in not said twice."""
+    """The `<verify>` block, with its lead-in once."""
     body = clean_text(verification).removeprefix(prompts.VERIFY_LEAD_IN).lstrip()
     return f"{prompts.VERIFY_OPEN}\n{prompts.VERIFY_LEAD_IN}\n{body}\n{prompts.VERIFY_CLOSE}\n"
 
@@ -124,13 +124,13 @@ def output_part(right: bool) -> str:
 
 
 def verdict_of(turn: str) -> bool | None:
-    """What an assistant turn judges; None where it has not the form's parts in their order."""
+    """The judgement of an assistant turn; None where it lacks the form's parts in their order."""
     match = _TURN.fullmatch(turn)
     return None if match is None else match["verdict"] == "Yes"
 
 
 def ended(example: Example) -> Example:
-    """An example whose turns end in a newline, also where an earlier version exported it."""
+    """Add the newline at the end of turns that earlier versions exported without."""
     turns = [
         replace(turn, content=turn.content + "\n")
         if turn.role == "assistant" and turn.content.endswith(prompts.OUTPUT_CLOSE)
@@ -141,7 +141,7 @@ def ended(example: Example) -> Example:
 
 
 def spoken(judgement: Judgement) -> Rationale:
-    """A verification without code, as the rationale that it is."""
+    """Turn a judge's verification into a rationale without code."""
     return Rationale(
         path_id=judgement.path_id,
         problem_id=judgement.problem_id,
@@ -167,23 +167,23 @@ def example_of(
     models: Mapping[str, str],
     run: str,
 ) -> Example:
-    """The training conversation of a kept path, as far as it has labels.
+    """Make the training conversation of a kept path, over the steps that have labels.
 
-    `judged` are the labels of its first steps, `mc` the values of states 0..T or nothing; `models`
-    names the model of each role: policy, completer, rationale (or judge). A rationale without
-    code gives turns without `<verify>`. Raises ItemError with one of `Reason`.
+    `judged`: the labels of its first steps. `mc`: the values of states 0..T, or empty. `models`:
+    role (policy, completer, rationale or judge) -> model. A rationale without code gives turns
+    without `<verify>`. Raises ItemError with one of `Reason`.
     """
     known = len(judged)
     code = any(rationale.verifications)
     turns = [Message("system", prompts.CRITIC_SYSTEM)]
     parts = zip(path.steps, rationale.analyses, rationale.verifications, judged, strict=False)
     for number, (step, analysis, verification, right) in enumerate(parts, start=1):
-        asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
-        said, verified = introduced(verification)
-        analysis = "\n\n".join(part for part in (analysis.strip(), said) if part)
+        question = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
+        introduction, verified = introduced(verification)
+        analysis = "\n\n".join(part for part in (analysis.strip(), introduction) if part)
         verified = verify_part(verified) if code else ""
         answer = analyze_part(number, analysis) + verified + output_part(right)
-        turns += [Message("user", asked), Message("assistant", answer)]
+        turns += [Message("user", question), Message("assistant", answer)]
     example = Example(
         conversations=turns,
         problem_id=path.problem_id,
@@ -205,7 +205,7 @@ def example_of(
 
 
 def steps_of(example: Example, problem: str) -> list[str]:
-    """The steps that an example is about: what its user turns show, the problem taken off."""
+    """The steps of an example: the texts of its user turns, the first without the problem."""
     shown = [turn.content for turn in example.conversations if turn.role == "user"]
     return [text.removeprefix(f"{QUESTION}{problem}\n\n") for text in shown[:1]] + shown[1:]
 
@@ -218,11 +218,11 @@ def unwritten(
     models: Mapping[str, str],
     run: str,
 ) -> Example:
-    """The conversation of a kept path that nobody verified in words: its judgements alone."""
+    """Make the conversation of a kept path without a verification: judgements alone."""
     turns = [Message("system", prompts.DIRECT_SYSTEM)]
     for number, (step, right) in enumerate(zip(path.steps, judged, strict=False), start=1):
-        asked = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
-        turns += [Message("user", asked), Message("assistant", output_part(right))]
+        question = f"{QUESTION}{problem.problem}\n\n{step}" if number == 1 else step
+        turns += [Message("user", question), Message("assistant", output_part(right))]
     return Example(
         conversations=turns,
         problem_id=path.problem_id,
@@ -239,12 +239,11 @@ def unwritten(
 
 
 def check_example(example: Example, code: bool = True) -> None:
-    """Raise ItemError `bad_format` where a full conversation is not GenPRM's format to the letter.
-
-    Without `code` no turn may have a `<verify>`.
+    """Raise ItemError `bad_format` where a full conversation is not exactly in GenPRM's format.
 
     Checked: turns and their order, `Question: `, lead-ins with the paragraph's number, the three
-    parts in order and nothing else, one boxed Yes or No per turn that equals its label.
+    parts in order and nothing else, one boxed Yes or No per turn that equals its label. Without
+    `code` no turn may have a `<verify>`.
     """
     turns, labels = example.conversations, example.labels
     roles = [turn.role for turn in turns]
@@ -302,21 +301,21 @@ def _without(text: str, opening: str, closing: str) -> str:
 
 
 def cot_only(example: Example) -> Example:
-    """Analysis and judgement, no code."""
+    """Leave analysis and judgement in each turn, without code."""
     return _with_turns(
         example, lambda turn: _without(turn[0], prompts.VERIFY_OPEN, prompts.VERIFY_CLOSE)
     )
 
 
 def code_only(example: Example) -> Example:
-    """Code and judgement, no analysis."""
+    """Leave code and judgement in each turn, without analysis."""
     return _with_turns(
         example, lambda turn: _without(turn[0], prompts.ANALYZE_OPEN, prompts.ANALYZE_CLOSE)
     )
 
 
 def direct(example: Example) -> Example:
-    """The judgement alone, asked for by the system text of direct mode."""
+    """Leave the judgement alone in each turn, behind the system text of direct mode."""
     return _with_turns(
         example, lambda turn: output_part(turn["verdict"] == "Yes"), prompts.DIRECT_SYSTEM
     )

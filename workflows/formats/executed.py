@@ -1,14 +1,16 @@
-"""What a verification shows of code: each block was run, each output is that of the run before.
+"""The rule for code in a verification: each block was run, each output is that of the block before.
 
 The text is read as pieces: blocks of Python, and outputs. An output is a line that begins with
-`[Code Output]`, with the block behind it, or a block that claims to be one: by its mark
-(`output`, `console`), by the line before it ("It prints:"), because it stands in a `<verify>`,
-behind an output or behind code that nobody ran, or because it goes on where one would think that
-it ends. One that says again what the last output says is none. A mention inside of a sentence is
-prose.
+`[Code Output]`, with the block behind it. A block without that line is an output too if
 
-Invariant: `violation` is the one place that says whether a text keeps this rule. The writer, the
-consensus, the export and the audit all ask it.
+- its mark says so (`output`, `console`), or the line before it ("It prints:")
+- it is in a `<verify>`, behind an output, or behind code that was not run
+- it has a line that looks like its end and is not.
+
+A block that repeats the last output is no new output. A mention inside a sentence is prose.
+
+Invariant: `violation` alone decides whether a text keeps this rule, for the writer, the consensus,
+the export and the audit.
 """
 
 from __future__ import annotations
@@ -48,46 +50,46 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A block that is to be run, or an output that is shown."""
+    """A code block, or an output."""
 
     start: int
     end: int
     code: str | None = None
-    """What is to be run; None for an output."""
+    """The code to run; None for an output."""
     output: str = ""
-    """What is shown of an output."""
+    """The text of an output."""
     labelled: bool = False
-    """Whether the output has the form in which outputs are shown: its label, then its block."""
+    """Whether it is an output of the project's own form: a label, then a block."""
     block_alone: bool = False
-    """Whether it is a block without a label."""
+    """Whether it is an output without a label."""
 
 
 def pieces(text: str) -> list[Piece]:
-    """Blocks to run and outputs of a text (with newlines alone as line ends), in order."""
-    found: list[Piece] = []
+    """Find the code blocks and outputs of a text, in order; lines must end with newlines alone."""
+    shown: list[Piece] = []
     of_label = {}
     plain = masked(text)
     fenced = blocks(text)
     for label in _LABEL.finditer(plain):
         piece, block = _labelled(text, plain, fenced, label)
-        found.append(piece)
+        shown.append(piece)
         if block is not None:
             of_label[block.start] = piece
     before: Block | None = None
     for block in fenced:
         if block.start not in of_label:
             if block.is_code:
-                found.append(Piece(block.start, block.end, code=block.content))
+                shown.append(Piece(block.start, block.end, code=block.content))
             elif _claims(block, before, before is not None and before.start in of_label, plain):
-                found.append(Piece(block.start, block.end, output=block.content, block_alone=True))
+                shown.append(Piece(block.start, block.end, output=block.content, block_alone=True))
         before = block
-    return sorted(found, key=lambda piece: piece.start)
+    return sorted(shown, key=lambda piece: piece.start)
 
 
 def _labelled(
     text: str, plain: str, fenced: Sequence[Block], label: re.Match[str]
 ) -> tuple[Piece, Block | None]:
-    """The output that a label opens, and the block that it takes in."""
+    """Return the output behind a label, and the block that belongs to it, if any."""
     line_end = plain.find("\n", label.end())
     line_end = len(plain) if line_end < 0 else line_end
     beside = text[label.end() : line_end].strip()
@@ -123,7 +125,7 @@ def _claims(block: Block, before: Block | None, behind_output: bool, plain: str)
 
 
 def _not_run(block: Block) -> bool:
-    """Whether a block that is no display is code that nobody runs."""
+    """Whether a block that is no display is code that is not run."""
     if block.is_code:
         return False
     if _PLAIN.fullmatch(block.info):
@@ -133,20 +135,19 @@ def _not_run(block: Block) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The first thing in a text that somebody else than the model has to write on."""
+    """The first place of a text where the model must stop: code to run, or an output of its own."""
 
     text: str
-    """The text up to it: a block of code is its end, in the spelling in which all are shown; what
-    can't stay is left out."""
+    """The text up to that place; it ends with the code block, or before the model's output."""
     code: str | None
-    """What must be run now; None where the model wrote an output, or a block without an end."""
+    """The code to run now; None where the model wrote an output, or a block without an end."""
 
 
 def first_found(text: str, ran: bool) -> Found | None:
-    """The first block to run, or output of the model's own, in what was written.
+    """Find the first code block to run, or the first output of the model's own.
 
-    `ran`: the text begins with a block that was run and its output. A block of which nobody can
-    say where it ends counts as an output of the model's own.
+    `ran`: the text begins with a block that was run, and its output. A block whose end is unclear
+    counts as an output of the model's own.
     """
     all_pieces = pieces(text)
     last = all_pieces[1].output if ran else None
@@ -167,20 +168,20 @@ def _odd(text: str, piece: Piece) -> str | None:
 
 
 def _odd_line(block: Block) -> str | None:
-    """A line that looks as if the block had ended before it."""
+    """The first line of a block that looks as if the block had ended before it."""
     label = _BARE_LABEL.search(block.content)
     return odd_line_in_code(block) or (label[0] if label else None)
 
 
 def _quotes(piece: Piece, last: str | None) -> bool:
-    """Whether a block without a label says again what the last execution printed."""
+    """Whether a block without a label repeats what the last execution printed."""
     return piece.block_alone and bool(last) and piece.output.strip() == (last or "").strip()
 
 
 def violation(text: str, runs: Sequence[CodeRun]) -> str | None:
-    """What a text shows that was not run; None where it keeps the rule.
+    """Describe the first unrun code or output of a text; None where it keeps the rule.
 
-    `runs` are the executions of this text, in order; one whose block is not shown does not matter.
+    `runs`: the executions of this text, in order. Executions whose block is not in it don't matter.
     """
     text = unix(text)
     waiting = iter(runs)
@@ -207,9 +208,9 @@ def violation(text: str, runs: Sequence[CodeRun]) -> str | None:
 
 
 def shown_unrun(example: Example) -> str | None:
-    """What an exported row shows that was not run, with its step; None where all was.
+    """Describe the first unrun code or output of an exported row, with its step; None: none.
 
-    A row whose code was not run at all says so itself (`executed`).
+    Always None for a row with `executed: false`, whose code was not run at all.
     """
     if not example.executed:
         return None
@@ -222,7 +223,7 @@ def shown_unrun(example: Example) -> str | None:
 
 
 def shown_code(text: str) -> list[tuple[str, str]]:
-    """(code, output behind it) of every block of a text that keeps the rule."""
+    """(code, output behind it) of every code block of a text that keeps the rule."""
     shown = pieces(text)
     return [
         (piece.code, shown[at + 1].output if at + 1 < len(shown) else "")
@@ -232,7 +233,7 @@ def shown_code(text: str) -> list[tuple[str, str]]:
 
 
 def is_checked(verification: str, require_code: bool = True) -> bool:
-    """Whether a verification has code, or may say, and does, that there is nothing to compute."""
+    """Whether a verification has code; without `require_code`, `Nothing to compute.` will do."""
     if any(piece.code is not None for piece in pieces(verification)):
         return True
     return not require_code and _NOTHING.search(masked(verification)) is not None
@@ -247,7 +248,7 @@ def _shows(piece: Piece, run: CodeRun) -> bool:
 
 
 def _left_open(text: str) -> str | None:
-    """What is wrong with the fences of a text beyond what they hold."""
+    """Describe a block that is never closed, or a line that looks like a fence; None: neither."""
     for block in blocks(text):
         if not block.closed:
             return f"the code block {_short(block.content)} is never closed"

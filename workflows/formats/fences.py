@@ -1,10 +1,9 @@
-"""The fenced blocks of a text, as CommonMark reads them.
+"""The fenced blocks of a text, as CommonMark defines them; markdown-it-py reads them.
 
-markdown-it-py does the reading. Tags such as `<verify>` open no HTML here: they are ours, and a
-fence on the line behind one is a fence.
+Tags such as `<verify>` are not read as HTML, so that a fence on the line behind one is a fence.
 
-Invariant: pure; a line ends with a newline alone, so that offsets are those of the text (`unix`
-makes such a text of any other).
+Invariant: all functions are pure. Lines must end with newlines alone (`unix` converts a text), so
+that offsets are those of the text.
 """
 
 from __future__ import annotations
@@ -27,46 +26,46 @@ _FENCE_LIKE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})|`{3,}[ \t]*$")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block, its fences and what contains them (a list's or quote's marks) included."""
+    """One fenced block, with its fences and the marks of a list or quote around them."""
 
     start: int
     end: int
     """Offsets of its lines; `end` is behind the last line end."""
     info: str
-    """What stands behind the opening fence, trimmed."""
+    """The text behind the opening fence, trimmed."""
     content: str
     """Its lines without the last line end."""
     closed: bool
-    """Whether a fence ends it, and not the end of the text or of what contains it."""
+    """Whether a fence ends it. False: the text, or the list or quote around it, ends."""
 
     @property
     def is_python(self) -> bool:
-        """Whether it is marked as Python, in whatever spelling."""
+        """Whether it is marked as Python, in any spelling."""
         return _PYTHON.match(self.info) is not None
 
     @property
     def is_code(self) -> bool:
-        """Whether it is meant to be run, and can be."""
+        """Whether it is Python that can be run: closed and not empty."""
         return self.is_python and self.closed and bool(self.content.strip())
 
 
 def unix(text: str) -> str:
-    """The text with newlines alone as line ends."""
+    """Convert all line ends to newlines."""
     return _LINE_END.sub("\n", text) if "\r" in text else text
 
 
 @lru_cache(maxsize=64)
 def blocks(text: str) -> tuple[Block, ...]:
-    """The fenced blocks of a text, in order."""
+    """Find the fenced blocks of a text, in order."""
     if "```" not in text and "~~~" not in text:
         return ()
     whole = text if text.endswith("\n") else text + "\n"
     starts = [0, *accumulate(len(line) + 1 for line in whole.split("\n"))]
-    found = []
+    fenced = []
     for token in _READER.parse(whole):
         if token.type == "fence" and token.map is not None:
             first, last = token.map
-            found.append(
+            fenced.append(
                 Block(
                     start=starts[first],
                     end=min(starts[last], len(text)),
@@ -75,11 +74,11 @@ def blocks(text: str) -> tuple[Block, ...]:
                     closed=last - first == token.content.count("\n") + 2,
                 )
             )
-    return tuple(found)
+    return tuple(fenced)
 
 
 def masked(text: str) -> str:
-    """The text with blanks in the place of its fenced blocks, line ends kept."""
+    """Replace the characters of fenced blocks by blanks; line ends stay."""
     parts, at = [], 0
     for block in blocks(text):
         hidden = "\n".join(" " * len(line) for line in text[block.start : block.end].split("\n"))
@@ -89,15 +88,15 @@ def masked(text: str) -> str:
 
 
 def odd_line_in_code(block: Block) -> str | None:
-    """The first line of a block that looks like a fence and did not end it."""
+    """The first line of a block that looks like a fence but didn't end it."""
     lines = block.content.split("\n")
     return next((line for line in lines if _FENCE_LIKE.search(line)), None)
 
 
 def odd_line_in_prose(text: str) -> str | None:
-    """The first line outside of blocks that looks like a fence and opens none.
+    """The first line outside of blocks that looks like a fence but opens no block.
 
-    Code in the middle of a sentence, opened and closed in one line, is prose.
+    Code inside a sentence, opened and closed in one line, is prose.
     """
     lines = masked(text).split("\n")
     return next((line for line in lines if len(_RUN.findall(line)) % 2), None)

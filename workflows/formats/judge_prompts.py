@@ -1,13 +1,13 @@
-"""What a judge is asked beside the paper's own prompt, as text: pure functions to a chat.
+"""The prompts of stages `judge` and `repair`: pure functions that make a chat.
 
     critique     every paragraph analysed and judged with a boxed Yes or No, then an index
-    resolve      the same after a solution of the judge's own: another prompt, other mistakes
+    resolve      the same after a solution of the judge's own
     align        every paragraph aligned with the reference solution, as JSON
     meta, merge  a critique of a finished verification, and the verification written again
-    repair       one step that should stand where the first wrong one stands
+    repair       one step to replace the first wrong one
 
-Invariant: what a prompt shows of the problem's answer is its `Sight` and nothing else; a sight of
-nothing adds not a character. Labels are known to no function here.
+Invariant: a prompt shows only its `Sight` of the problem's answer. An empty sight adds no
+character. No function here takes a label.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ OPENED = prompts.paragraph_heading(1) + prompts.ANALYZE_OPEN + "\n"
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the judge sees of the truth; both None: nothing."""
+    """What the judge may see of the truth; both None: nothing."""
 
     answer: str | None = None
     reference_solution: str | None = None
@@ -87,7 +87,7 @@ SEEN = (
     "{% if reference_solution is not none %}" + SOLUTION_SEEN + "{{ reference_solution }}"
     "{% elif answer is not none %}" + ANSWER_SEEN + "{{ answer }}{% endif %}"
 )
-"""What is shown of the truth, between problem and solution."""
+"""The part of a template that shows the sight, between problem and solution."""
 _HEAD = prompts.RATIONALE_TASK + prompts.PROBLEM + SEEN + prompts.RATIONALE_SOLUTION + prompts.STEPS
 _SOLUTION, _TRUTH = ("problem", "steps"), ("answer", "reference_solution")
 JUDGE = Prompt("judge_system", "What the judge is told first.", SYSTEM)
@@ -144,21 +144,21 @@ def _chat(
 def critique_chat(
     problem: str, steps: Sequence[str], sight: Sight = NOTHING, texts: Texts = AS_THEY_ARE
 ) -> Chat:
-    """A verification without code: each paragraph judged, then an index."""
+    """Ask for a verification without code: each paragraph judged, then an index."""
     return _chat(CRITIQUE, OPENED, texts, sight, problem, steps)
 
 
 def resolve_chat(
     problem: str, steps: Sequence[str], sight: Sight = NOTHING, texts: Texts = AS_THEY_ARE
 ) -> Chat:
-    """The judge solves the problem itself and compares."""
+    """Ask the judge to solve the problem itself, and to compare."""
     return _chat(RESOLVE, MY_SOLUTION, texts, sight, problem, steps)
 
 
 def align_chat(
     problem: str, steps: Sequence[str], sight: Sight, texts: Texts = AS_THEY_ARE
 ) -> Chat:
-    """Each paragraph aligned with the reference solution. ValueError without one."""
+    """Ask to align each paragraph with the reference solution. Raises ValueError without one."""
     if sight.reference_solution is None:
         raise ValueError("an alignment needs a reference solution")
     return _chat(ALIGN, "[\n", texts, sight, problem, steps)
@@ -171,7 +171,7 @@ def meta_chat(
     sight: Sight,
     texts: Texts = AS_THEY_ARE,
 ) -> Chat:
-    """A critique of a finished verification."""
+    """Ask for a critique of a finished verification."""
     return _chat(META, CRITIQUE_HEADING, texts, sight, problem, steps, verification=verification)
 
 
@@ -183,7 +183,7 @@ def merge_chat(
     sight: Sight,
     texts: Texts = AS_THEY_ARE,
 ) -> Chat:
-    """The verification again, with its critique in hand."""
+    """Ask to write a verification again, given its critique."""
     return _chat(
         MERGE, OPENED, texts, sight, problem, steps, verification=verification, critique=critique
     )
@@ -192,12 +192,12 @@ def merge_chat(
 def repair_chat(
     problem: str, prefix: Sequence[str], wrong: str, sight: Sight, texts: Texts = AS_THEY_ARE
 ) -> Chat:
-    """What should stand in the place of the first wrong step, after the right `prefix`."""
+    """Ask for a step to replace the first wrong one, behind the right steps `prefix`."""
     return _chat(REPAIR, "", texts, sight, problem, prefix, wrong=wrong)
 
 
 def fixed_texts() -> tuple[str, ...]:
-    """Texts that never change: a model of a small world may have them as single tokens."""
+    """The constant texts: a tokenizer of a toy model may have each as a single token."""
     return (
         ANSWER_SEEN, SOLUTION_SEEN, CRITIQUE_RULES, RESOLVE_RULES, ALIGN_RULES,
         VERIFICATION_SHOWN, META_RULES, CRITIQUE_SHOWN, MERGE_RULES, WRONG_SHOWN, REPAIR_RULES,

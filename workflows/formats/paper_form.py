@@ -1,6 +1,6 @@
-"""The paper's form of a rationale, as its writer asks for it.
+"""The paper's form of a rationale: its prompt, and how its text is read.
 
-Invariant: pure; it holds settings and nothing of any text.
+Invariant: all methods are pure; the object holds settings only.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ class PaperForm:
         examples: tuple[Message, ...] = (),
         texts: Texts = AS_THEY_ARE,
     ) -> None:
-        """`require_code`: a step can't say that it has nothing to compute; `system`: None for the
-        paper's; `examples`: turns between it and what is asked; `texts`: other prompts.
+        """`require_code`: False: a step may say that it has nothing to compute.
+
+        `system`: system prompt; None: the paper's. `examples`: turns between it and the question.
+        `texts`: the user's prompts.
         """
         self._output_chars = output_chars
         self._state_verdict = state_verdict
@@ -54,11 +56,11 @@ class PaperForm:
         self._before = (Message("system", system or told), *examples)
 
     def chat(self, problem: str, steps: Sequence[str]) -> Chat:
-        """The rationale prompt; neither answer nor labels can be given to it."""
-        asked = prompts.rationale_chat(
+        """The rationale prompt; it takes neither answer nor labels."""
+        question = prompts.rationale_chat(
             problem, steps, self._state_verdict, self._require_code, self._texts
         )
-        return Chat((*self._before, Message("user", asked.user)), asked.prefill)
+        return Chat((*self._before, Message("user", question.user)), question.prefill)
 
     def found(self, written: str, ran: bool) -> Found | None:
         """See `workflows.formats.executed.first_found`."""
@@ -74,7 +76,7 @@ class PaperForm:
         return prompts.code_block(code)
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
-        """(what is fed back, the `[Code Output]` block)."""
+        """(the output that the model reads, the `[Code Output]` block with it)."""
         output = printed(execution, limits, self._output_chars)
         return output, prompts.code_output(output)
 
@@ -110,7 +112,10 @@ class PaperForm:
         check_executed(analyses, verifications, executions)
 
     def conclude(self, text: str) -> str:
-        """Cut behind the last verification, with the fixed conclusion; `paragraphs` passed."""
+        """Cut the text behind its last verification, and append the fixed conclusion.
+
+        The text must have passed `paragraphs`.
+        """
         text, _ = thought(text)
         last = [part for section in sections(text) for part in section.named("verify")][-1]
         body = text[: last.end] if last.closed else text[: last.end].rstrip() + "\n"

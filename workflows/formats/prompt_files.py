@@ -1,12 +1,12 @@
-"""Prompts that a person writes in the place of ours: files in, checked texts out.
+"""Reads and checks the prompts that a user writes to replace the project's.
 
-    stepmill prompts --write FOLDER     every prompt as it is, NAME.jinja each
-    prompts: FOLDER                     those of another text are asked instead
+    stepmill prompts --write FOLDER     writes every prompt to a file NAME.jinja
+    prompts: FOLDER                     a build uses the files there that were changed
 
-What a model is asked is a person's to change. How an answer is begun for the model, where it stops
-and how it is read is not: it is the form that the stages know.
+A user can change what a model is asked. The beginning of the answer, its stops and its reading are
+fixed: they are the form that the stages expect.
 
-Invariant: nothing of a wrong file starts; a file that says what ours says changes nothing.
+Invariant: no run starts with a wrong file. A file with the project's own text changes nothing.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ DIGITS = 16
 
 
 def digest_of(text: str) -> str:
-    """What a spec holds of a text."""
+    """The digest that a spec stores of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def write_prompts(folder: Path) -> list[Path]:
-    """Every prompt as it is, into a folder. Raises ConfigurationError for files that are there."""
+    """Write every prompt to a folder. Raises ConfigurationError for files that exist."""
     files = {folder / f"{name}{SUFFIX}": prompt.text for name, prompt in PROMPTS.items()}
     if there := [file.name for file in files if file.exists()]:
         raise ConfigurationError(f"{folder} holds {', '.join(there)}: take another folder")
@@ -51,9 +51,9 @@ def write_prompts(folder: Path) -> list[Path]:
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
-    """The texts of a folder that are not ours, by name; the end of a last line is not theirs.
+    """Read the changed prompts of a folder: name -> text, without the last line's end.
 
-    Raises ConfigurationError with a line for each file that can't be taken.
+    Raises ConfigurationError that says what is wrong with each wrong file.
     """
     if not folder.is_dir():
         raise ConfigurationError(
@@ -73,7 +73,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
 
 
 def check_texts(texts: Texts) -> None:
-    """Raise ConfigurationError for texts that can't be asked, a line for each."""
+    """Raise ConfigurationError for texts that can't be used; it says why for each."""
     if wrong := list(_wrong(texts)):
         raise ConfigurationError("; ".join(wrong))
 
@@ -90,7 +90,7 @@ def _wrong(texts: Texts) -> Iterator[str]:
 
 
 def _examples() -> Iterator[Mapping[str, Any]]:
-    """Values of all variables, such as a build may have."""
+    """Yield values of all variables, such as a build may have."""
     for steps, seen, flag in product((["a"], ["a", "b", "c"]), (None, "4"), (False, True)):
         yield {
             "problem": "How much is 2 + 2?", "steps": steps, "answer": seen,

@@ -1,11 +1,11 @@
-"""What each model is asked, as text: pure functions from a problem and steps to a chat.
+"""The prompts of policy, completion model and rationale writer: pure functions that make a chat.
 
-Invariant: no function here takes an answer or a label, so neither can enter a prompt; and every
-text that a stage later appends (code output, the final conclusion) is made here, so that what a
-model reads while working is what it read while training.
+Invariant: no function here takes an answer or a label, so that neither can enter a prompt. The
+texts that a stage appends later (code output, final conclusion) are made here too. A model then
+reads the same texts at work as in training.
 
-A ``Chat`` is rendered elsewhere: chat template over its messages with the generation prompt
-added, then ``prefill`` appended verbatim.
+The engine renders a ``Chat``: its chat template over the messages, with the generation prompt, and
+then ``prefill`` as it is.
 """
 
 import re
@@ -66,7 +66,7 @@ STEPS = (
     "<paragraph_{{ loop.index }}>\n{{ step }}\n</paragraph_{{ loop.index }}>\n\n"
     "{% endfor %}"
 )
-"""A problem, and paragraphs between their tags, as a template shows them."""
+"""The templates of a problem, and of paragraphs between their tags."""
 SOLVER = Prompt("solve_system", "What policy and completion model are told first.", SOLVER_SYSTEM)
 SOLVE = Prompt("solve", "The problem, as both are given it.", PROBLEM, ("problem",))
 RATIONALE_WRITER = Prompt(
@@ -90,10 +90,9 @@ OUTPUT_OPEN, OUTPUT_CLOSE = "<output>", "</output>"
 
 CODE_OPEN = "```python\n"
 CODE_CLOSE = "\n```\n"
-"""Behind this the code runs, ``code_output`` is appended, generation goes on."""
+"""Behind it the code runs, ``code_output`` is appended, and generation goes on."""
 FENCE_STOPS = ("```\n", "~~~\n")
-"""Generation pauses behind what may close a block; `workflows.formats.fences` says how it is
-spelt."""
+"""Generation pauses behind a possible end of a block; `workflows.formats.fences` then reads it."""
 OUTPUT_STOP = "\n[Code Output]"
 """Generation pauses where the model begins an output of its own."""
 
@@ -113,12 +112,12 @@ _CODE_BLOCK = re.compile(r"```python\n(.*?)\n?```", re.DOTALL)
 
 
 def policy_chat(problem: str) -> Chat:
-    """A fresh solution, its first step header forced."""
+    """Ask for a solution, with its first step header forced."""
     return completion_chat(problem, ())
 
 
 def completion_chat(problem: str, prefix: Sequence[str]) -> Chat:
-    """The rest of a solution whose first steps are ``prefix``."""
+    """Ask for the rest of a solution whose first steps are ``prefix``."""
     return Chat.of(SOLVER_SYSTEM, problem, solution_steps.opening(prefix))
 
 
@@ -144,10 +143,10 @@ def rationale_chat(
     require_code: bool = True,
     texts: Texts = AS_THEY_ARE,
 ) -> Chat:
-    """All steps of a solution, to be verified one after the other.
+    """Ask to verify all steps of a solution, one after the other.
 
-    `state_verdict` asks besides that code says True or False in the end; without `require_code` a
-    step may be said to have nothing to compute.
+    `state_verdict`: code should also print True or False at the end. Without `require_code` the
+    writer may say that a step has nothing to compute.
     """
     user = RATIONALE.of(
         texts,
@@ -161,7 +160,7 @@ def rationale_chat(
 
 
 def code_block(code: str) -> str:
-    """A block of Python, in the one spelling in which executed code is shown."""
+    """A block of Python, spelt as all executed code is."""
     return CODE_OPEN + code + CODE_CLOSE
 
 
@@ -171,20 +170,20 @@ def code_output(printed: str) -> str:
 
 
 def code_error(kind: str, message: str) -> str:
-    """What stands for the output of code that raised."""
+    """The output of code that raised an exception."""
     return f"Code execute Error: {kind}: {message}"
 
 
 def last_code(text: str) -> str | None:
-    """The newest python block of a text that ends with its closing fence, or None."""
+    """The last closed python block of a text, or None."""
     blocks: list[str] = _CODE_BLOCK.findall(text)
     return blocks[-1] if blocks else None
 
 
 def conclude(written: str) -> str:
-    """The finished verification, cut at its last ``</verify>``, opened for the index vote.
+    """Cut a finished verification behind its last ``</verify>``, and open the index vote.
 
-    Without a ``</verify>`` nothing was verified: ValueError.
+    Raises ValueError without a ``</verify>``.
     """
     end = written.rfind(VERIFY_CLOSE)
     if end < 0:

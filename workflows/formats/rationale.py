@@ -1,10 +1,10 @@
-r"""What a written verification looks like: code blocks, code outputs, paragraphs, index votes.
+r"""Reads a written verification: code blocks, code outputs, paragraphs, index votes.
 
-A text is read only outside of its fenced blocks: a heading or a tag that some code printed is
-output and nothing else. What stands behind the end of the thought is not read.
+A text is read only outside of its fenced blocks: a heading or tag that code printed is output. Text
+behind the end of the thought is not read.
 
-Invariant: pure; a text of another form is an ItemError with one of `Unreadable`; neither answers
-nor labels are known here.
+Invariant: all functions are pure. A text of another form is an ItemError with one of `Unreadable`.
+No function here takes an answer or a label.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workflows.formats.reading import Part, Section, content, sections, thought
 
 
 class Unreadable(StrEnum):
-    """Why a rationale can't be read; closed."""
+    """Why a rationale can't be read; the list is closed."""
 
     PARAGRAPH_MISSING = "paragraph_missing"
     """A step of the solution has no paragraph."""
@@ -52,10 +52,10 @@ _CUT = "\n[output cut: {} more characters]"
 
 
 def paragraphs(text: str, steps: int, require_code: bool = True) -> tuple[list[str], list[str]]:
-    """Contents of `<analyze>` and of `<verify>` for paragraphs 1..`steps`, code included.
+    """Read the contents of `<analyze>` and of `<verify>`, with code, of paragraphs 1..`steps`.
 
-    A paragraph that was opened again counts by its last complete verification. Without
-    `require_code` one may say that it has nothing to compute. Raises ItemError with a reason of
+    Of a paragraph that was opened again, the last complete one counts. Without `require_code` a
+    paragraph may say that it has nothing to compute. Raises ItemError with a reason of
     `Unreadable`.
     """
     text = unix(text)
@@ -67,32 +67,36 @@ def paragraphs(text: str, steps: int, require_code: bool = True) -> tuple[list[s
 
 
 def _chosen(text: str, steps: int, require_code: bool) -> list[tuple[Part, Part]]:
-    """Analysis and verification of each paragraph, as they stand in the text."""
+    """The places of analysis and verification of each paragraph in the text."""
     text, ended = thought(text)
     for block in blocks(text):
         if not block.closed and (block.is_python or block.end >= len(text.rstrip())):
             raise ItemError(Unreadable.OPEN_CODE_BLOCK, "the code block at the end is never closed")
-    found = [section for section in sections(text) if section.number is not None]
-    if merged := next((section for section in found if section.merged), None):
+    paragraph_sections = [section for section in sections(text) if section.number is not None]
+    if merged := next((section for section in paragraph_sections if section.merged), None):
         raise ItemError(Unreadable.PARAGRAPH_MERGED, merged.heading)
-    numbers = list(dict.fromkeys(section.number or 0 for section in found))
+    numbers = list(dict.fromkeys(section.number or 0 for section in paragraph_sections))
     if missing := sorted(set(range(1, steps + 1)) - set(numbers)):
         raise _missing(text, missing[0], steps)
     if numbers != list(range(1, steps + 1)):
-        said = " ".join(map(str, numbers))
-        raise ItemError(Unreadable.PARAGRAPH_ORDER, f"paragraphs {said}, of a solution of {steps}")
-    return [_last_complete(text, ended, number, found, require_code) for number in numbers]
+        named = f"paragraphs {' '.join(map(str, numbers))}, of a solution of {steps}"
+        raise ItemError(Unreadable.PARAGRAPH_ORDER, named)
+    return [
+        _last_complete(text, ended, number, paragraph_sections, require_code) for number in numbers
+    ]
 
 
 def is_strict(text: str, steps: int) -> bool:
-    """Whether a text needs no forgiving reader: each paragraph once, with a plain heading and two
-    whole parts, and code in the one spelling.
+    """Whether a text has exactly the form that the prompt asks for.
+
+    Each paragraph is there once, with a plain heading and two whole parts. Code is spelt as
+    `prompts.code_block` does.
     """
     text, _ = thought(text)
-    found = [section for section in sections(text) if section.number is not None]
+    paragraph_sections = [section for section in sections(text) if section.number is not None]
     return (
-        [section.number for section in found] == list(range(1, steps + 1))
-        and all(_is_as_asked(text, section) for section in found)
+        [section.number for section in paragraph_sections] == list(range(1, steps + 1))
+        and all(_is_as_asked(text, section) for section in paragraph_sections)
         and all(
             text[piece.start : piece.end] == prompts.code_block(piece.code)
             for piece in pieces(text)
@@ -115,10 +119,10 @@ def _is_as_asked(text: str, section: Section) -> bool:
 
 
 def last_good(text: str, steps: int, require_code: bool = True) -> tuple[str, int, bool] | None:
-    """(text up to its last good paragraph, blocks in it, whether it is the last of `steps`).
+    """(text up to its last good paragraph, code blocks in it, whether that is the last of `steps`).
 
-    Good are paragraphs from the first one on, in order, that can be read. The next one is opened.
-    None where the first one is not good.
+    Good paragraphs are readable and in order, from the first on. The heading of the next paragraph
+    is appended. None where the first paragraph is not good.
     """
     text, ended = thought(unix(text))
     good, end = 0, 0
@@ -141,16 +145,18 @@ def last_good(text: str, steps: int, require_code: bool = True) -> tuple[str, in
 
 
 def concluded(text: str, steps: int, require_code: bool = True) -> tuple[str, int] | None:
-    """(text up to its conclusion, blocks in it), where all paragraphs stand before that.
+    """(text up to its conclusion, code blocks in it), if all paragraphs come before it.
 
-    None where one is missing or can't be read, or where one comes last.
+    None where a paragraph is missing, unreadable, or behind the conclusion.
     """
     text, _ = thought(unix(text))
-    found = sections(text)
-    last = max((at for at, one in enumerate(found) if one.number is not None), default=-1)
-    if last + 1 >= len(found):
+    all_sections = sections(text)
+    last = max(
+        (at for at, section in enumerate(all_sections) if section.number is not None), default=-1
+    )
+    if last + 1 >= len(all_sections):
         return None
-    conclusion = found[last + 1]
+    conclusion = all_sections[last + 1]
     kept = text[: text.rindex(conclusion.heading, 0, conclusion.start)].rstrip() + "\n\n"
     try:
         paragraphs(kept, steps, require_code)
@@ -160,7 +166,7 @@ def concluded(text: str, steps: int, require_code: bool = True) -> tuple[str, in
 
 
 def _missing(text: str, number: int, steps: int) -> ItemError:
-    """Why a paragraph is not there: a block may have swallowed its heading."""
+    """The error for a missing paragraph; a code block may have swallowed its heading."""
     for block in blocks(text):
         if any(section.number == number for section in sections(block.content)):
             return ItemError(
@@ -171,10 +177,10 @@ def _missing(text: str, number: int, steps: int) -> ItemError:
 
 
 def _last_complete(
-    text: str, ended: bool, number: int, found: Sequence[Section], require_code: bool
+    text: str, ended: bool, number: int, candidates: Sequence[Section], require_code: bool
 ) -> tuple[Part, Part]:
     trouble: ItemError | None = None
-    for section in reversed([each for each in found if each.number == number]):
+    for section in reversed([each for each in candidates if each.number == number]):
         try:
             return _parts(text, ended, section, require_code)
         except ItemError as error:
@@ -183,10 +189,10 @@ def _last_complete(
 
 
 def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tuple[Part, Part]:
-    """The last analysis with the verification that belongs to it.
+    """The last analysis of a paragraph, with its verification.
 
-    A second verification of one analysis stands for the first if it has code; where it has none,
-    nobody can say which of them counts.
+    Of two verifications of one analysis, the second counts if it has code. If only the first has
+    code, it is unclear which counts: ItemError.
     """
     named = f"paragraph {section.number}"
     parts = [
@@ -216,7 +222,7 @@ def _parts(text: str, ended: bool, section: Section, require_code: bool) -> tupl
 def check_executed(
     analyses: Sequence[str], verifications: Sequence[str], executions: Sequence[CodeRun]
 ) -> None:
-    """Raise ItemError `not_executed` for paragraphs that show what was not run."""
+    """Raise ItemError `not_executed` for a paragraph that shows unrun code or output."""
     for step, parts in enumerate(zip(analyses, verifications, strict=True)):
         runs = [run for run in executions if run.step == step]
         if trouble := violation(_shown(*parts), runs):
@@ -224,12 +230,12 @@ def check_executed(
 
 
 def _shown(analysis: str, verification: str) -> str:
-    """Both parts as they stand below each other."""
+    """The text of both parts, one below the other."""
     return f"{analysis}\n{prompts.VERIFY_OPEN}\n{verification}"
 
 
 def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tuple[int, str, str]]:
-    """(step, code, output that is shown) of each block, in the order in which they are shown."""
+    """(step, code, output in the text) of each code block, in the order of the text."""
     return [
         (step, code, output)
         for step, parts in enumerate(zip(analyses, verifications, strict=True))
@@ -238,10 +244,10 @@ def shown_code(analyses: Sequence[str], verifications: Sequence[str]) -> list[tu
 
 
 def printed(execution: Execution, limits: Limits, output_chars: int) -> str:
-    """What the writer is told of a run: its output, and in plain words what ended it.
+    """The text that the writer reads of a run: its output, and what ended it.
 
-    An exception keeps what was printed before it and adds its `Type: message` line. Lines end with
-    a newline alone, as they do in the whole text.
+    After an exception the output is followed by its `Type: message` line. Lines end with newlines
+    alone.
     """
     shown = unix(execution.stdout).rstrip("\n")
     if len(shown) > output_chars:
@@ -274,7 +280,7 @@ def _ending(execution: Execution, limits: Limits) -> str | None:
 
 
 def zero_based(index: int | None, steps: int) -> int | None:
-    """A judge's index, from 1, as 0-based; -1 and None stay; None out of range."""
+    """Convert a judge's index from 1-based to 0-based; -1 and None stay. Out of range: None."""
     if index is None or index == -1:
         return index
     return index - 1 if 1 <= index <= steps else None

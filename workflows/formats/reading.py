@@ -1,10 +1,10 @@
-r"""One reader for what rationales and judges write: headings, parts, verdicts and indices.
+r"""Reads the texts of rationale writers and judges: headings, parts, verdicts and indices.
 
-Forgiving in form: headings may be bold, indented, numbered, in a list or in another language, tags
-in capitals, a number in braces or in `\text{}`. Strict in meaning: what can be read in two ways is
-not read. Nothing inside of a fenced block is a heading or a tag.
+It forgives form: headings may be bold, indented, numbered, in a list or in another language, tags
+in capitals, a number in braces or in `\text{}`. It is strict in meaning: ambiguous text is not
+read. Nothing inside a fenced block is a heading or a tag.
 
-Invariant: pure; offsets are those of the text, in which lines end with a newline alone.
+Invariant: all functions are pure. Offsets are those of the text, whose lines end with newlines.
 """
 
 from __future__ import annotations
@@ -70,27 +70,27 @@ _VERDICTS = {"yes": True, "no": False}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What stands between `<name>` and `</name>`."""
+    """The text between `<name>` and `</name>`."""
 
     name: str
     """`analyze`, `verify` or `output`."""
     start: int
     end: int
     closed: bool
-    """False: what follows it ended it."""
+    """False: the next part, the next heading or the text's end ended it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What stands below one heading."""
+    """The text below one heading."""
 
     number: int | None
-    """The paragraph's, from 1; None for the conclusion."""
+    """Number of the paragraph, from 1; None for the conclusion."""
     heading: str
     merged: bool
     """Whether the heading names several paragraphs."""
     start: int
-    """Behind the heading's line."""
+    """Offset behind the heading's line."""
     parts: list[Part] = field(default_factory=list)
 
     def named(self, *names: str) -> list[Part]:
@@ -100,7 +100,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A heading or a tag, where it stands."""
+    """A heading or a tag, with its place in the text."""
 
     start: int
     end: int
@@ -110,21 +110,21 @@ class _Mark:
 
 
 def sections(text: str) -> list[Section]:
-    """The headings of a text in order, each with its parts.
+    """Find the headings of a text in order, each with its parts.
 
-    A heading in the middle of a part that is closed behind it is a mention. A part that is not
-    closed ends where the next part, the next heading or the text does.
+    A heading inside a part that is closed behind it is prose. A part that is not closed ends at the
+    next part, the next heading or the text's end.
     """
     plain = masked(text)
     marks = sorted((*_headings(plain), *_tags(plain)), key=lambda mark: mark.start)
-    found: list[Section] = []
+    all_sections: list[Section] = []
     opened: _Mark | None = None
     behind = 0  # where the last part or heading ended
 
     def end_part(at: int, closed: bool) -> None:
         nonlocal opened
-        if opened is not None and found:
-            found[-1].parts.append(Part(opened.tag, opened.end, at, closed))
+        if opened is not None and all_sections:
+            all_sections[-1].parts.append(Part(opened.tag, opened.end, at, closed))
         opened = None
 
     for place, mark in enumerate(marks):
@@ -133,7 +133,7 @@ def sections(text: str) -> list[Section]:
             if opened is not None and _closes(opened.tag, later):
                 continue
             end_part(mark.start, closed=False)
-            found.append(mark.section)
+            all_sections.append(mark.section)
             behind = mark.end
         elif mark.closing:
             if opened is None and plain[behind : mark.start].strip():
@@ -150,11 +150,11 @@ def sections(text: str) -> list[Section]:
             end_part(mark.start, closed=False)
             opened = mark
     end_part(len(text), closed=False)
-    return found
+    return all_sections
 
 
 def _closes(tag: str, later: list[_Mark]) -> bool:
-    """Whether the next tag is the end of `tag`."""
+    """Whether the next tag closes `tag`."""
     following = next((mark for mark in later if mark.tag), None)
     return following is not None and following.closing and following.tag == tag
 
@@ -190,8 +190,8 @@ def _headings(plain: str) -> Iterator[_Mark]:
 
 
 def _number(heading: re.Match[str]) -> int:
-    said: str = heading["number"] or heading["chinese"] or heading["tagged"] or heading["before"]
-    return int(said) if said.isdecimal() else _WORDS.index(said.casefold()) + 1
+    written: str = heading["number"] or heading["chinese"] or heading["tagged"] or heading["before"]
+    return int(written) if written.isdecimal() else _WORDS.index(written.casefold()) + 1
 
 
 def _next_text(plain: str, at: int) -> int:
@@ -217,32 +217,32 @@ def _name(tag: re.Match[str]) -> str:
 
 
 def last_tag(plain: str, before: int) -> tuple[str, int] | None:
-    """(part that the last tag before an offset opens, "" where it closes one; its end)."""
-    found = None
+    """(part that the last tag before an offset opens, or "" if it closes one; the tag's end)."""
+    last = None
     for match in _TAG.finditer(plain, 0, before):
-        found = match
-    if found is None:
+        last = match
+    if last is None:
         return None
-    return "" if found["close"] else _name(found), found.end()
+    return "" if last["close"] else _name(last), last.end()
 
 
 def content(text: str, part: Part, number: int | None) -> str:
-    """The text of a part, without a heading of its own paragraph that is repeated at its start."""
-    found = text[part.start : part.end].strip()
-    again = next(_headings(masked(found)), None)
+    """The text of a part, without its paragraph's heading if it begins with it."""
+    inside = text[part.start : part.end].strip()
+    again = next(_headings(masked(inside)), None)
     if again is not None and again.start == 0 and again.section and again.section.number == number:
-        found = found[again.end :].strip()
-    return found
+        inside = inside[again.end :].strip()
+    return inside
 
 
 def thought(text: str) -> tuple[str, bool]:
-    """What stands before the first `</think>` outside of code, and whether there is one."""
+    """(the text before the first `</think>` outside of code, whether there is one)."""
     at = masked(text).find(THOUGHT_END)
     return (text, False) if at < 0 else (text[:at], True)
 
 
 def behind_thought(text: str) -> str:
-    """What stands behind the last `</think>`: a draft in a thought is no verdict."""
+    """The text behind the last `</think>`, since a draft in a thought is no verdict."""
     at = masked(text).rfind(THOUGHT_END)
     return text if at < 0 else text[at + len(THOUGHT_END) :]
 
@@ -254,7 +254,7 @@ def boxes(text: str) -> list[str]:
 
 
 def up_to_brace(text: str) -> str | None:
-    """What stands before the first closing brace that was not opened; None without one."""
+    """The text before the first closing brace that was not opened; None without one."""
     depth = 0
     for at, character in enumerate(text):
         if character == "{":
@@ -267,7 +267,7 @@ def up_to_brace(text: str) -> str | None:
 
 
 def _bare(text: str) -> str:
-    """A word or number without what is put around it to make it look well."""
+    """A word or number without the markup around it."""
     text = _WRAPPED.sub("", unicodedata.normalize("NFKC", text.translate(_MINUS)))
     for mark in ("\\(", "\\)", "\\,", "\\ ", "{", "}", "$", "*", "`", '"', "“", "”"):
         text = text.replace(mark, "")
@@ -275,7 +275,7 @@ def _bare(text: str) -> str:
 
 
 def index_in(text: str) -> int | None:
-    """The index that the content of a box names: from 1, or -1; None where it can't be read."""
+    """The index in the content of a box: from 1, or -1; None where it can't be read."""
     match = _INDEX.fullmatch(_bare(text))
     if match is None:
         return None
@@ -287,5 +287,5 @@ def index_in(text: str) -> int | None:
 
 def verdict_in(text: str) -> bool | None:
     """The verdict of the boxes of a text: True for Yes; None without one, or where two differ."""
-    said = {_VERDICTS.get(_bare(box).casefold()) for box in boxes(text)} - {None}
-    return said.pop() if len(said) == 1 else None
+    verdicts = {_VERDICTS.get(_bare(box).casefold()) for box in boxes(text)} - {None}
+    return verdicts.pop() if len(verdicts) == 1 else None

@@ -1,15 +1,14 @@
-"""Critique refinement: what a generator is asked after a verifier found a wrong step.
+"""Critique refinement: the prompt for a generator after a verifier found a wrong step.
 
-The paper's form (`conversation`): the problem, the whole solution as the generator's own earlier
-turn, then the critique of the first step judged wrong, which is the verifier's `<analyze>` of it.
+The paper's form is `conversation`: the problem, the whole solution as the generator's earlier turn,
+then the critique. The critique is the verifier's `<analyze>` of the first step judged wrong.
 
-A generator that was trained on bare problems alone, such as the demo's, has never read a critique.
-For it there is `prefix`: the steps before the first wrong one stand as its own beginning, and it
-goes on from there; with `quote` the critique is shown behind the problem. This is not the paper's
-form: the critique then only says where to begin again, unless it is quoted.
+The form `prefix` is for a generator that never read a critique, such as the demo's. The steps
+before the first wrong one are the beginning of its answer. The critique then decides only where it
+begins again; with `quote` the prompt shows it behind the problem.
 
-Invariant: pure; no answer and no label enters a prompt; a solution in which nothing is judged
-wrong is kept and never asked about again.
+Invariant: all functions are pure, and no prompt has an answer or a label. A solution without a step
+judged wrong gets no prompt.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ REQUEST = (
     "There might be some problem in this paragraph of your reasoning, please rethink and refine "
     "your answer:"
 )
-"""The released code's words."""
+"""The text of the released code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +56,15 @@ class RefineSettings:
 def critique_of(
     response: Response, score: Score, turn: int, threshold: float = THRESHOLD
 ) -> Critique | None:
-    """The critique of the first step judged wrong; None where no step is.
+    """Make the critique of the first step judged wrong; None where no step is.
 
-    Its text is the analysis of the first history that judges that step wrong by itself.
+    Its text is the analysis of the first history that judges the step wrong by itself.
     """
     step = first_error_index(score.rewards, threshold)
     if step < 0:
         return None
-    condemning = [one for one in score.histories if one.rewards[step] < threshold]
-    analyses = [one.analyses[step] for one in (condemning or score.histories)]
+    condemning = [history for history in score.histories if history.rewards[step] < threshold]
+    analyses = [history.analyses[step] for history in (condemning or score.histories)]
     return Critique(
         response_id=response.response_id,
         problem_id=response.problem_id,
@@ -79,18 +78,18 @@ def critique_of(
 
 
 def refine_chat(critique: Critique, settings: RefineSettings) -> Chat:
-    """What the generator is asked."""
-    asked = _request(critique)
+    """Make the prompt for the generator."""
+    request = _request(critique)
     system = Message("system", settings.system)
     if settings.form == "prefix":
         kept = prompts.completion_chat(critique.problem, critique.steps[: critique.step])
-        shown = f"{critique.problem}\n\n{asked}" if settings.quote else critique.problem
+        shown = f"{critique.problem}\n\n{request}" if settings.quote else critique.problem
         return Chat((system, Message("user", shown)), kept.prefill)
     turns = (
         system,
         Message("user", critique.problem),
         Message("assistant", steps.join(critique.steps)),
-        Message("user", asked),
+        Message("user", request),
     )
     return Chat(turns, steps.header(1) if settings.force_steps else "")
 
@@ -101,9 +100,9 @@ def _request(critique: Critique) -> str:
 
 
 def refined_steps(text: str) -> list[str]:
-    """The steps of the new solution, in either form the assistant's whole text.
+    """The steps of the new solution; `text`: the whole assistant's turn, in either form.
 
-    Raises ItemError: `step_gap`, `empty_step`.
+    Raises ItemError `step_gap` or `empty_step`.
     """
     if flaw := steps.step_flaw(text):
         raise ItemError(flaw)

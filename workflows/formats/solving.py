@@ -1,4 +1,4 @@
-"""The chats in which solutions are written and gone on with."""
+"""The chats in which a model writes a solution, or continues one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def policy_chat(
     shown: tuple[Message, ...] = (),
     texts: Texts = AS_THEY_ARE,
 ) -> Chat:
-    """The chat that forces the first step header; `shown`: turns before the problem."""
+    """A chat whose answer begins with the first step header; `shown`: turns before the problem."""
     return opened_chat(system, problem, steps.opening(()), shown, texts)
 
 
@@ -29,22 +29,22 @@ def opened_chat(
     shown: tuple[Message, ...] = (),
     texts: Texts = AS_THEY_ARE,
 ) -> Chat:
-    """The chat that continues a solution after `opening`, which ends with a step's header."""
-    asked = prompts.SOLVE.of(texts, problem=problem.problem)
-    return Chat((Message("system", system), *shown, Message("user", asked)), opening)
+    """A chat whose answer continues `opening`, which ends with a step's header."""
+    question = prompts.SOLVE.of(texts, problem=problem.problem)
+    return Chat((Message("system", system), *shown, Message("user", question)), opening)
 
 
-def first_chat(asked: SampleSettings, texts: Texts = AS_THEY_ARE) -> partial[Chat]:
-    """`policy_chat` as the settings ask for it: a function of the problem."""
-    shown = solution_turns(asked.examples, texts)
-    return partial(policy_chat, _system(asked, texts), shown=shown, texts=texts)
+def first_chat(settings: SampleSettings, texts: Texts = AS_THEY_ARE) -> partial[Chat]:
+    """`policy_chat` with the settings filled in: a function of the problem."""
+    shown = solution_turns(settings.examples, texts)
+    return partial(policy_chat, _system(settings, texts), shown=shown, texts=texts)
 
 
-def next_chat(asked: SampleSettings, texts: Texts = AS_THEY_ARE) -> partial[Chat]:
-    """`opened_chat` as the policy was asked: a function of the problem and the opening."""
-    shown = solution_turns(asked.examples, texts)
-    return partial(opened_chat, _system(asked, texts), shown=shown, texts=texts)
+def next_chat(settings: SampleSettings, texts: Texts = AS_THEY_ARE) -> partial[Chat]:
+    """`opened_chat` with the settings filled in: a function of the problem and the opening."""
+    shown = solution_turns(settings.examples, texts)
+    return partial(opened_chat, _system(settings, texts), shown=shown, texts=texts)
 
 
-def _system(asked: SampleSettings, texts: Texts) -> str:
-    return prompts.SOLVER.of(texts) if prompts.SOLVER.name in texts else asked.system
+def _system(settings: SampleSettings, texts: Texts) -> str:
+    return prompts.SOLVER.of(texts) if prompts.SOLVER.name in texts else settings.system

@@ -1,13 +1,12 @@
-"""Cut a solution into its steps, and put steps back together.
+"""Cuts a solution into its steps, and joins steps.
 
-Headers are read as chat models write them: in any case, with markdown headings, emphasis, brackets,
-quotes and list marks around them, a colon, full stop, bracket, dash or line's end behind the
-number, with or without a title, which belongs to its step. What stands in a fenced block is none.
+Step headers are read as chat models write them, in upper or lower case. Markdown headings,
+emphasis, brackets, quotes and list marks may be around them. Behind the number comes a colon, full
+stop, bracket, dash or line's end. A title belongs to its step. A fenced block has no header.
 
-Invariant: ``split(join(steps)) == steps`` for any steps that hold no step header of their own, and
-only a header whose number continues the count starts a step: "Step up by 3" or a reference to
-"Step 2" in the middle of step 5 stays inside the step in which it stands. A text that goes on with
-a later number than the next one has a `gap`, since two of its steps would stand in one.
+Invariant: ``split(join(steps)) == steps`` for any steps without a header inside. Only a header with
+the next number starts a step: "Step up by 3", or "Step 2" in the middle of step 5, doesn't. If a
+header skips a number the text has a `gap`, since one step would hold two.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SEPARATOR = "\n\n"
 
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _B = r"[^\S\r\n]"
-"""A blank inside of a line: no-break, narrow and wide ones too."""
+"""A blank inside a line, also no-break, narrow and wide ones."""
 _HEADER = re.compile(
     rf"""^(?:{_B}*+>)*+{_B}*+(?:\\noindent{_B}*+)?
     (?P<item>(?:[-*+•\u2190-\u2bff\U0001f300-\U0001faff]\ufe0f?|\\item|\d{{1,3}}[.)]){_B}++)?
@@ -53,15 +52,15 @@ class Solution(NamedTuple):
     """A text, read as steps."""
 
     steps: tuple[str, ...]
-    """Headers stripped; a text without headers is one step, an empty one none."""
+    """Without headers; a text without headers is one step, an empty text none."""
     starts: tuple[int, ...]
-    """Where in the text the header of each step begins; empty where there is none."""
+    """Offset of each step's header in the text; empty without headers."""
     gap: bool
-    """Whether a header follows whose number is later than the next one."""
+    """Whether a later header skips a number."""
 
 
 class Flaw(StrEnum):
-    """What keeps a text from being a solution in steps; closed."""
+    """Why a text is no whole solution in steps; the list is closed."""
 
     TRUNCATED = "truncated"
     """It was cut at the limit of tokens."""
@@ -79,9 +78,9 @@ class _Header(NamedTuple):
     number: int
     start: int
     end: int
-    """The step's text begins here,"""
+    """Offset of the step's text."""
     reopened: str
-    """behind these marks, which its title closes."""
+    """Marks that the header opens and its title closes: they stay before the step's text."""
     item: bool
 
 
@@ -94,29 +93,28 @@ def header(number: int) -> str:
 def read(text: str) -> Solution:
     """Find the steps of a solution.
 
-    Text before the first header belongs to no step: a solution whose turn was opened with
-    "Step 1: " has none. A header counts only when it bears the next number (the first may bear
-    any), so that a repeated or distant number does not cut a step in two; as an item of a list it
-    counts only where no other header of that number follows, so that a plan stays in its step.
+    Text before the first header belongs to no step. A header counts only if it has the next number
+    (the first may have any): a repeated or distant number cuts no step in two. A header in a list
+    item counts only if no other header of that number follows: a plan stays in its step.
     """
-    found = list(_headers(text))
-    last = {one.number: one.start for one in found if not one.item}
+    headers = list(_headers(text))
+    last = {mark.number: mark.start for mark in headers if not mark.item}
     cut: list[_Header] = []
-    for one in found:
-        planned = one.item and last.get(one.number, -1) > one.start
-        if not planned and (not cut or one.number == cut[-1].number + 1):
-            cut.append(one)
+    for mark in headers:
+        planned = mark.item and last.get(mark.number, -1) > mark.start
+        if not planned and (not cut or mark.number == cut[-1].number + 1):
+            cut.append(mark)
     if not cut:
         whole = text.strip()
         return Solution((whole,) if whole else (), (), False)
-    ends = [one.start for one in cut[1:]] + [len(text)]
+    ends = [mark.start for mark in cut[1:]] + [len(text)]
     return Solution(
         tuple(
-            (one.reopened + text[one.end : end].lstrip()).strip()
-            for one, end in zip(cut, ends, strict=True)
+            (mark.reopened + text[mark.end : end].lstrip()).strip()
+            for mark, end in zip(cut, ends, strict=True)
         ),
-        tuple(one.start for one in cut),
-        any(one.number > cut[-1].number and one.start > cut[-1].start for one in found),
+        tuple(mark.start for mark in cut),
+        any(mark.number > cut[-1].number and mark.start > cut[-1].start for mark in headers),
     )
 
 
@@ -126,7 +124,7 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def blocks(text: str) -> tuple[str, ...]:
-    """The parts of a text between its blank lines; a fenced block is never cut."""
+    """Cut a text at its blank lines, but never inside a fenced block."""
     borders = [(match.start(), match.end()) for match in _BLANK_LINES.finditer(_plain(text))]
     starts = [0, *(end for _, end in borders)]
     ends = [*(start for start, _ in borders), len(text)]
@@ -135,7 +133,7 @@ def blocks(text: str) -> tuple[str, ...]:
 
 
 def step_flaw(text: str) -> Flaw | None:
-    """`STEP_GAP` or `EMPTY_STEP` where the steps of a text are not whole; None where they are."""
+    """`STEP_GAP` or `EMPTY_STEP` if the steps of a text are not whole, else None."""
     solution = read(text)
     if solution.gap:
         return Flaw.STEP_GAP
@@ -143,28 +141,27 @@ def step_flaw(text: str) -> Flaw | None:
 
 
 def whole(text: str) -> tuple[str, ...]:
-    """The steps of a text; none where they have a flaw."""
+    """The steps of a text; empty if they have a flaw."""
     return () if step_flaw(text) else split(text)
 
 
 def join(steps: Sequence[str]) -> str:
-    """The solution whose steps these are: "Step k: text", blank lines between."""
+    """Join steps to a solution: "Step k: text", with blank lines between."""
     return SEPARATOR.join(header(number) + step for number, step in enumerate(steps, start=1))
 
 
 def opening(steps: Sequence[str]) -> str:
-    """A solution that begins with these steps, up to the header of the next one."""
+    """The beginning of a solution with these steps, up to the header of the next step."""
     return "".join(
         header(number) + step + SEPARATOR for number, step in enumerate(steps, start=1)
     ) + header(len(steps) + 1)
 
 
 def openings(text: str, steps: Sequence[str]) -> tuple[str, ...]:
-    """What a rollout of each state continues: the text as it was written, then the bare header.
+    """The text that a rollout of each state 0..T-1 continues: the original text, a bare header.
 
-    Whatever stands behind the header (a title, say) would tell what comes. `steps` are those that
-    were found in the text; where they are no longer found in it, as in a run made by an older
-    reader, they are joined.
+    A title behind the header is left out, since it would tell what comes. `steps`: the steps that
+    were read from the text. If today's reader finds others, the given steps are joined instead.
     """
     solution = read(text)
     if solution.steps != tuple(steps) or len(solution.starts) != len(steps):
@@ -176,15 +173,15 @@ def openings(text: str, steps: Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """The text with its fenced blocks blackened, each character in its place.
+    """Replace the fenced blocks of a text by as many `x`.
 
-    A fence that nothing closes is no fence: it would hide all steps behind it.
+    A fence that is never closed is no fence: it would hide all steps behind it.
     """
     fences = list(_FENCE.finditer(text))
     if not fences:
         return text
     closing: list[dict[str, int]] = [{}]
-    """Of the fences from each one on: the longest that may close a block, by its character."""
+    """For each fence: character -> length of the longest closing fence from there on."""
     for fence in reversed(fences):
         longest = dict(closing[-1])
         if not fence[2].strip():
@@ -205,7 +202,7 @@ def _plain(text: str) -> str:
 
 
 def _headers(text: str) -> Iterator[_Header]:
-    """Whatever opens a line as a header does, outside of fenced blocks, in order."""
+    """Yield every line's beginning that looks like a header, outside of fenced blocks, in order."""
     for match in _HEADER.finditer(_plain(text)):
         marks = match["marks"] or ""
         end = (_MARKED_END if marks else _PLAIN_END).match(match["rest"])

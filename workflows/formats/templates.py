@@ -1,7 +1,7 @@
-"""A prompt as a Jinja text, of which a person may write another.
+"""A prompt as a Jinja template, which the user can replace.
 
-Invariant: a template sees its own variables and nothing else, and can do nothing but write text: it
-is rendered in Jinja's sandbox, and what a variable holds is never read as a template.
+Invariant: a template sees only its own variables, and can only write text: Jinja's sandbox renders
+it. The value of a variable is never read as a template.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from storage.errors import ConfigurationError, first_line
 
 Texts = Mapping[str, str]
-"""Name of a prompt -> the text that somebody wrote in its place."""
+"""Name of a prompt -> the text that the user wrote to replace it."""
 AS_THEY_ARE: Texts = MappingProxyType({})
 _SANDBOX = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 LONGEST = 100_000
-"""Characters of a prompt's text."""
+"""Most characters of a prompt's text."""
 
 
 @lru_cache(maxsize=256)
@@ -38,23 +38,23 @@ def used_by(text: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt: its text as it is, and what it may say."""
+    """One prompt: its text, and the variables that a text of the user may use."""
 
     name: str
     says: str
     """What it is, in a sentence."""
     text: str
     must: tuple[str, ...] = ()
-    """Variables that any text of it has to show."""
+    """Variables that every text of it must show."""
     may: tuple[str, ...] = ()
-    """Variables that it may use beside them."""
+    """Other variables that it may use."""
 
     def of(self, texts: Texts, **variables: Any) -> str:
-        """The prompt, as it is or as somebody wrote it."""
+        """Render the prompt, or the text that the user wrote to replace it."""
         return _compiled(texts.get(self.name, self.text)).render(variables)
 
     def check(self, text: str, examples: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse a text that can't take this one's place, rendered with examples of its variables.
+        """Refuse a text that can't replace this prompt; `examples`: values to render it with.
 
         Raises ConfigurationError with one line.
         """

@@ -1,17 +1,15 @@
-r"""What a verifier's conversation looks like: exactly the format that is trained on
-(`workflows.formats.conversation`).
+r"""The conversation with a verifier: exactly the format of training (`.conversation`).
 
     system      the critic's sentence (direct mode: its own)
     user        Question: PROBLEM, blank line, first step; later turns are bare steps
     assistant   <analyze>…</analyze> <verify>…</verify> <output>…$\boxed{Yes}$</output>
 
 Modes leave parts out: `direct` has the output alone, `cot` no `<verify>`, `code` no `<analyze>`;
-`code_not_run` has both and runs nothing. Openings are forced where their tokens are those of an
-uncut text: the blank that ends the analysis' lead-in is left to the model by a tokenizer that
-would join it to the next word (`lead_in_for`).
+`code_not_run` has both and runs nothing. The openings of parts are forced. The blank at the end of
+the analysis' lead-in is left to the model if its tokenizer joins it to the next word
+(`lead_in_for`).
 
-Invariant: pure; a turn whose parts were written in the training format is that format to the
-letter.
+Invariant: all functions are pure. A turn of parts in the training format is exactly that format.
 """
 
 from __future__ import annotations
@@ -85,7 +83,7 @@ def check_verdicts(spell: Spell, model: str) -> None:
 
 
 def lead_in_for(spell: Spell, lead_in: str) -> str:
-    """`lead_in`, without its end where that would join what follows."""
+    """`lead_in` without the end that the tokenizer would join to the next word."""
     return lead_in[: uncut(spell, lead_in)]
 
 
@@ -98,7 +96,7 @@ class TrainingForm:
     verdict_opening = VERDICT_OPENING
 
     def __init__(self, mode: Mode, output_chars: int, spell: Spell | None = None) -> None:
-        """`spell`: the model's tokenizer; without one, texts are taken to join anywhere."""
+        """`spell`: the model's tokenizer; without one, lead-ins are forced whole."""
         self.mode: str = mode
         self.system = prompts.DIRECT_SYSTEM if mode == "direct" else prompts.CRITIC_SYSTEM
         self.executes = mode in EXECUTING
@@ -112,7 +110,7 @@ class TrainingForm:
         return f"{QUESTION}{problem}\n\n{step}" if number == 1 else step
 
     def analysis_opening(self, number: int) -> str | None:
-        """Tag and lead-in."""
+        """Tag and lead-in of the analysis; None where the mode has none."""
         if not self._analyzes:
             return None
         lead_in = prompts.analyze_lead_in(number)
@@ -121,9 +119,9 @@ class TrainingForm:
         return f"{prompts.ANALYZE_OPEN}\n{lead_in}"
 
     def analysis(self, opening: str, written: str) -> tuple[str, str]:
-        """(content without the lead-in, `<analyze>` part with a line's end).
+        """(content without the lead-in, `<analyze>` part with a newline at its end).
 
-        Where code is run, none is in an analysis: what begins a block or an output is cut off.
+        In modes that run code, an analysis is cut off at its first code block or output.
         """
         if self.executes and (shown := pieces(unix(written))):
             written = unix(written)[: shown[0].start]
@@ -131,13 +129,13 @@ class TrainingForm:
         return written.strip(), part
 
     def verification_opening(self) -> str | None:
-        """Tag and lead-in."""
+        """Tag and lead-in of the verification; None where the mode has none."""
         if not self._verifies:
             return None
         return f"{prompts.VERIFY_OPEN}\n{prompts.VERIFY_LEAD_IN}\n"
 
     def verification(self, opening: str, written: str) -> tuple[str, str]:
-        """(content without the lead-in, `<verify>` part with a line's end)."""
+        """(content without the lead-in, `<verify>` part with a newline at its end)."""
         part = f"{(opening + written).rstrip()}\n{prompts.VERIFY_CLOSE}\n"
         return written.strip(), part
 
@@ -154,16 +152,16 @@ class TrainingForm:
         return prompts.code_block(code)
 
     def code_output(self, execution: Execution, limits: Limits) -> tuple[str, str]:
-        """(what is fed back, the `[Code Output]` block)."""
+        """(the output that the model reads, the `[Code Output]` block with it)."""
         output = printed(execution, limits, self._output_chars)
         return output, prompts.code_output(output)
 
     def verdict(self, written: Completion) -> tuple[bool, float, str]:
-        """(called right, reward, rest of the turn) of the token behind `verdict_opening`.
+        """(judged right, reward, rest of the turn) of the token behind `verdict_opening`.
 
-        A sampled token that is neither word stands in the history as the likelier of the two.
+        A sampled token that is neither Yes nor No is replaced by the likelier of the two.
         """
         reward = reward_at(written.logprobs[0].top if written.logprobs else (), YES, NO)
-        said = written.text.strip()
-        right = said == YES if said in (YES, NO) else reward >= 0.5
+        word = written.text.strip()
+        right = word == YES if word in (YES, NO) else reward >= 0.5
         return right, reward, (YES if right else NO) + VERDICT_REST

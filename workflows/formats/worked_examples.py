@@ -1,10 +1,10 @@
 """Worked examples in prompts, for models that keep no form without them: base models, small ones.
 
-Each is shown as a question and its answer, in turns of their own, before what is really asked. A
-verification is shown without the marks of a thought, which chat templates cut out of earlier turns.
+Each example is a user turn and an assistant turn before the real question. A verification is shown
+without the marks of a thought, which chat templates cut out of earlier turns.
 
-Invariant: examples are the configuration's own texts, of the form that is read afterwards; none of
-them is a problem of the input, whose answer a prompt would then show.
+Invariant: examples are texts of the configuration, in the form that the stages read. None of them
+is a problem of the input, since a prompt would then show its answer.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from workflows.settings import StageSettings, WorkedRationale, WorkedSolution
 def solution_turns(
     examples: Sequence[WorkedSolution], texts: Texts = AS_THEY_ARE
 ) -> tuple[Message, ...]:
-    """The turns before a problem that is to be solved."""
+    """The turns before a problem to solve."""
     turns: list[Message] = []
     for shown in examples:
-        asked = prompts.SOLVE.of(texts, problem=shown.problem)
-        turns += (Message("user", asked), Message("assistant", shown.solution.strip()))
+        question = prompts.SOLVE.of(texts, problem=shown.problem)
+        turns += (Message("user", question), Message("assistant", shown.solution.strip()))
     return tuple(turns)
 
 
@@ -39,14 +39,14 @@ def rationale_turns(
     require_code: bool = True,
     texts: Texts = AS_THEY_ARE,
 ) -> tuple[Message, ...]:
-    """The turns before a solution that is to be verified."""
+    """The turns before a solution to verify."""
     turns: list[Message] = []
     for shown in examples:
-        asked = prompts.rationale_chat(
+        chat = prompts.rationale_chat(
             shown.problem, shown.steps, state_verdict, require_code, texts
         )
         verified = f"{shown.verification.strip()}\n\n{prompts.FINAL}{shown.first_error}}}"
-        turns += (Message("user", asked.user), Message("assistant", verified))
+        turns += (Message("user", chat.user), Message("assistant", verified))
     return tuple(turns)
 
 
