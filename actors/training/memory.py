@@ -51,6 +51,7 @@ class ModelShape:
     @classmethod
     def of(cls, config: Any) -> ModelShape:
         """From a transformers configuration."""
+        config = config.get_text_config()
         heads = config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // heads
         fewer = getattr(config, "num_key_value_heads", None) or heads
