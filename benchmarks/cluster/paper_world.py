@@ -2,8 +2,8 @@
 
 A problem's chance of a right solution follows from its text. A wrong solution slips at one of its
 steps and all that comes after shows it; from there the completer is almost never right. The
-writer's code finds the slip. One word stands for `WORD` tokens of a real model, so that a script
-costs little and a request takes as long as a real one.
+writer's code finds the slip. One word stands for `WORD` tokens of a real model. A script then costs
+little, and a request takes as long as a real one.
 
 Invariant: a text is a pure function of the chat and the seed; no two solutions of a problem are
 equal.

@@ -1,14 +1,13 @@
 """Does the sample stage keep vLLM busy? Its generated tokens per second over those of a raw call.
 
-Raw: all prompts and all samples at once, seeds included, nothing done with the texts; either one
-`vllm.LLM.generate` call in an engine of its own with the same arguments (`--raw offline`), or the
-same requests handed straight to the engine that the stage uses (`--raw engine`: nothing but our
-part differs). Stage: a `PolicySampler` on the same prompts, sampling parameters and seeds, with
-prompts rendered, steps split, answers read and graded, rows made. One round of a fixed size, so
-that both generate the same samples; both run in turns in one process, in swapped order from pair
-to pair, so that drift of the machine hits both. The ratio is the median over pairs. `adaptive` is
-the stage with its default rounds, which end in a tail that a single call does not have: for
-information.
+Raw: all prompts and all samples at once, with the same seeds; the texts are not used. With `--raw
+offline` it is one `vllm.LLM.generate` call in an engine of its own with the same arguments. With
+`--raw engine` the same requests go straight to the stage's engine: only our part differs. Stage: a
+`PolicySampler` on the same prompts, sampling parameters and seeds. It renders prompts, splits
+steps, reads and grades answers, and makes rows. One round of a fixed size makes both generate the
+same samples. Both run in turns in one process, in swapped order from pair to pair, so that drift of
+the machine hits both. The ratio is the median over pairs. `adaptive`, for information, is the stage
+with its default rounds, which end in a tail that a single call lacks.
 
     python -m benchmarks.engine_saturation --model demo/models/policy
 """
@@ -65,8 +64,8 @@ class Bench:
         self.sampling = Sampling(temperature=0.7, max_tokens=arguments.max_tokens)
         fields = Problem.__slots__
         self.problems = tuple(
-            Problem(**{name: value for name, value in found.items() if name in fields})
-            for found in map(row, sample(arguments.problems, 0, "heldout"))
+            Problem(**{name: value for name, value in problem.items() if name in fields})
+            for problem in map(row, sample(arguments.problems, 0, "heldout"))
         )
         self.grading = grader(AnswerSettings())
         self.chat = partial(policy_chat, SampleSettings().system)
@@ -97,9 +96,9 @@ class Bench:
     def raw_offline(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
         """One `LLM.generate` call."""
         context = llm.llm_engine.model_config.max_model_len
-        prompts, wanted = zip(*vllm_requests(renderer, context, self.asked(seed)), strict=True)
+        prompts, samplings = zip(*vllm_requests(renderer, context, self.asked(seed)), strict=True)
         watch = Stopwatch()
-        outputs = llm.generate(list(prompts), list(wanted), use_tqdm=False)
+        outputs = llm.generate(list(prompts), list(samplings), use_tqdm=False)
         return Measured(sum(map(tokens_of, outputs)), *watch.read())
 
     async def raw_engine(self, engine: VllmEngine, seed: int) -> Measured:
@@ -112,7 +111,7 @@ class Bench:
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
         """The sample stage over one shard of all problems, no verdict known beforehand."""
         self.grading._cache.clear()
-        asked = StageSettings(
+        build_settings = StageSettings(
             seed=seed,
             sample=replace(
                 settings,
@@ -121,7 +120,7 @@ class Bench:
             ),
         )
         kit = Kit(
-            "run", asked, SAMPLE.spec, {SAMPLE.role: str(self.arguments.model)}, Limits(),
+            "run", build_settings, SAMPLE.spec, {SAMPLE.role: str(self.arguments.model)}, Limits(),
             opened=engine, graded_by=self.grading,
         )  # fmt: skip
         sampler = PolicySampler(kit)

@@ -1,12 +1,11 @@
 """Does scoring keep vLLM busy while code is run? Its generated tokens per second over raw vLLM's.
 
-Scoring: the `Verifier` stage over a shard of responses from the demo world, several histories each,
-every code block run in the sandbox, prompts rendered call by call, verdicts read. Raw: exactly the
-requests that this scoring sent to the engine (prompts as token ids, sampling, seeds, stop strings,
-log-probabilities), all at once and straight to the same engine: nothing waits for code or for the
-step before. Both start with an empty prefix cache and run in turns in one process, the next pair
-with other seeds; the ratio is the median over pairs. What scoring spent on what is printed beside:
-seconds in which code blocks ran, and requests under way on average.
+Scoring: stage `score` over a shard of responses from the demo world, several histories each. Every
+code block runs in the sandbox, prompts are rendered call by call, verdicts are read. Raw: exactly
+the same requests, all at once and straight to the same engine, so that none waits for code or for
+the step before. Both start with an empty prefix cache and run in turns in one process, the next
+pair with other seeds. The ratio is the median over pairs. Printed beside it are the seconds in
+which code blocks ran, and the average number of requests under way.
 
     python -m benchmarks.score_saturation --model .stepmill/models/genprm-demo
 """
@@ -140,13 +139,13 @@ class Bench:
 
 def responses(count: int) -> list[Response]:
     """Solutions of the demo world that slip now and then."""
-    found = []
+    sampled = []
     for number, problem in enumerate(world.sample(count, 0, "heldout")):
         written = solutions.write(problem, solutions.Habits(slip=0.1), random.Random(number))
-        found.append(
+        sampled.append(
             Response(f"r{number}", f"p{number}", problem.text, list(written.steps), "bench")
         )
-    return found
+    return sampled
 
 
 def shown(found: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@ A tiny model writes few different texts, so that those of a problem's states are
 (`benchmarks.tree_drawing`).
 
 `BankEngine` plays the completion model: rollout i of a state is one of the stored ones, picked by
-its seed, with replacement. In that world MC(s) is exactly the stored share, so that the labels
-made of it are the truth, and every strategy runs with the stages and seeds that ship.
+its seed, with replacement. In that world MC(s) is exactly the stored share, and labels made of it
+are the truth. Every strategy runs with the product's stages and seeds.
 
 Invariant: pure in the model, the states of each problem that are drawn together, n and the seed.
 """
