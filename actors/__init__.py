@@ -1,4 +1,4 @@
-"""What runs somewhere."""
+"""What runs on machines: workers, engines, sandboxes, graders, trainings."""
 
 import os
 

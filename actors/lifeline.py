@@ -1,7 +1,7 @@
 """Ties a child process to the life of the process that started it.
 
-Invariant: when the owner is gone, however it went (also by SIGKILL), the child is killed by the
-kernel; nothing has to be noticed or cleaned up by anybody.
+Invariant: when the owner ends, also by SIGKILL, the kernel kills the child. No other process has to
+notice or clean up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 def die_with_parent(owner: int | None = None) -> None:
     """Have the kernel kill this process when the thread that started it ends. Linux only.
 
-    `owner`: the process that started it, where that was not done by multiprocessing.
+    `owner`: id of the process that started it; None: multiprocessing knows it.
     """
     if sys.platform != "linux":
         return

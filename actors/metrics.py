@@ -1,7 +1,7 @@
-"""Numbers for Ray's dashboard and Prometheus; without Ray, nothing.
+"""Metrics for Ray's dashboard and Prometheus; outside of a Ray cluster nothing is recorded.
 
-Invariant: a metric is for eyes only: nothing decides by it, and failing to record one is silent.
-The names are documented in docs/cluster.md.
+Invariant: metrics are for people only; no code reads them. A metric that can't be recorded is
+skipped silently. docs/cluster.md lists the names.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _made: dict[str, Any] = {}
 
 
 def count(name: str, tags: Mapping[str, str], value: float = 1.0) -> None:
-    """Add to a counter."""
+    """Add `value` to a counter."""
     metric = _metric(name)
     if metric is not None and value > 0:
         metric.inc(value, tags=dict(tags))
 
 
 def show(name: str, tags: Mapping[str, str], value: float) -> None:
-    """Set a gauge."""
+    """Set a gauge to `value`."""
     metric = _metric(name)
     if metric is not None:
         metric.set(value, tags=dict(tags))
 
 
 def _metric(name: str) -> Any:
-    """The metric of this name; None where this process is no part of a Ray cluster."""
+    """The metric of this name; None if this process is not in a Ray cluster."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return None

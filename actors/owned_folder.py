@@ -1,10 +1,10 @@
-"""A folder in the temporary directory that belongs to a process, and goes with it.
+"""A folder in the temporary directory that belongs to a process and is removed with it.
 
-An owner that is killed leaves its folder; the next one that opens, of whatever kind, removes it.
+An owner that is killed leaves its folder. The next process that opens an owned folder removes it.
 
-Invariant: a folder is removed only by its owner, or by somebody who got its lock, which the
-kernel gives away when the owner is dead. Process numbers play no part: containers that share a
-temporary directory know nothing of each other's.
+Invariant: a folder is removed only by its owner or by a process that got its lock. The kernel frees
+the lock when the owner is dead. Process ids play no part, because containers that share a temporary
+directory number their processes apart.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from types import TracebackType
 PREFIX = "stepmill-"
 LOCK = "owner.lock"
 SOCKET_BYTES = 107
-"""What the path of a unix socket may have."""
+"""Most bytes of the path of a unix socket."""
 RAY_SOCKET_BYTES = len("ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 RANDOM_BYTES = 8
-"""What `mkdtemp` adds to a name."""
+"""Bytes that `mkdtemp` adds to a name."""
 
 
 class OwnedFolder:
     """A new folder, locked while this process lives or until `remove`."""
 
     def __init__(self, kind: str, sockets: int = 0, base: Path | None = None) -> None:
-        """`kind` is part of its name; `sockets`: bytes of the longest path of a socket in it.
+        """`kind` is part of its name. `sockets`: bytes of the longest socket path within it.
 
-        Where those don't fit below a long TMPDIR, it is made in /tmp.
+        If those don't fit below a long TMPDIR, the folder is made in /tmp.
         """
         name = f"{PREFIX}{kind}-"
         usual = tempfile.gettempdir()
@@ -45,7 +45,7 @@ class OwnedFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink:
                 break
-            os.close(self._lock)  # somebody's sweep was faster than our lock
+            os.close(self._lock)  # another process swept it before we had the lock
 
     def __enter__(self) -> Path:
         """The folder."""
@@ -57,7 +57,7 @@ class OwnedFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove it."""
+        """Remove the folder."""
         self.remove()
 
     def remove(self) -> None:
@@ -93,7 +93,7 @@ def sweep(base: Path) -> None:
 
 
 def is_held(file: Path) -> bool:
-    """Whether somebody, in whichever container, has a file locked. False where it is not there."""
+    """Whether a process, in any container, has the file locked. False if there is no file."""
     try:
         with file.open() as held:
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -105,7 +105,7 @@ def is_held(file: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder, its lock last: whoever is killed meanwhile leaves it to the next sweep."""
+    """Remove a folder, its lock last, so that the next sweep finishes a removal that is killed."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

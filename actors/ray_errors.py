@@ -1,7 +1,7 @@
-"""Errors that crossed Ray, given their own type again.
+"""Turns errors that crossed Ray back into Stepmill's own.
 
-Invariant: an error of the work comes out as it was raised; a dead actor and Ray's own trouble are
-the infrastructure's, in the words and the type that the caller chose.
+Invariant: an error of the work comes out as it was raised. A dead actor and Ray's own failures
+become the InfrastructureError that the caller chose.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from storage.errors import InfrastructureError, WorkerLost
 
 DEATHS = (RayActorError, OutOfMemoryError)
-"""What Ray raises for calls of a dead actor. The second is for one that its memory monitor killed,
-for every later call too, and is not of the first kind."""
+"""What Ray raises for calls of a dead actor. It raises the second for every call of an actor that
+its memory monitor killed; that class does not derive from the first."""
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def classified(
     died: type[InfrastructureError] = WorkerLost,
     broken: type[InfrastructureError] = InfrastructureError,
 ) -> Iterator[None]:
-    """Around remote calls. Raises `died` where the actor is dead, `broken` where Ray failed."""
+    """Wrap remote calls: raise `died` if the actor is dead, `broken` if Ray failed."""
     try:
         yield
     except RayTaskError as error:
@@ -37,6 +37,6 @@ def classified(
 
 
 def reason(error: RayError) -> str:
-    """One line that says why an actor died; what was raised while it was made stands last."""
+    """One line: why an actor died, which for a failed start is the last line of its error."""
     lines = str(error).strip().splitlines() or ["its process died"]
     return lines[-1].strip() if getattr(error, "actor_init_failed", False) else lines[0]

@@ -1,9 +1,9 @@
-"""How work is told to stop, and how it finds a loop of its own, wherever it is called from.
+"""Runs work in any thread, also beside an event loop, and stops it.
 
-In the main thread SIGTERM and SIGHUP stop it as Ctrl-C does. In another thread no signal arrives:
-there it is stopped by whoever waits for it (`outside_loops`, `in_thread`).
+In the main thread SIGTERM and SIGHUP stop the work as Ctrl-C does. Other threads get no signals, so
+there the caller that waits stops the work (`outside_loops`, `in_thread`).
 
-Invariant: what is stopped closes what it opened before the call ends; what is committed stays.
+Invariant: work that is stopped closes what it opened before its call ends. Committed shards stay.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 _told_to_stop = threading.Event()
-"""Whether SIGTERM or Ctrl-C came: they come to a whole group, and so to a private head too."""
+"""Set when SIGTERM or Ctrl-C came, which go to the whole process group, a private head included."""
 
 
 class _Stops:
-    """How the work of one thread is stopped."""
+    """Stops the work of one thread."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -36,20 +36,20 @@ class _Stops:
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """Stop it now, or at its next `check_stopped`."""
+        """Stop the work now, or at its next `check_stopped`."""
         with self._lock:  # while it is held, no loop that a stop calls into can end
             self._asked = True
             for stop in self._stops:
                 stop()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where it was asked to stop."""
+        """Raise KeyboardInterrupt if the work was told to stop."""
         if self._asked:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def by(self, stop: Callable[[], object] | None) -> Iterator[None]:
-        """Stop it by this meanwhile."""
+        """Within this block, stop the work by calling `stop`."""
         with self._lock:
             self.check()
             if stop is not None:
@@ -66,7 +66,7 @@ _STOPS: ContextVar[_Stops | None] = ContextVar("stops", default=None)
 
 
 def outside_loops(work: Callable[[], Result]) -> Result:
-    """Do work that runs loops of its own: in this thread, or in one beside a loop that runs here.
+    """Run work that starts event loops: in this thread, or in another if a loop runs here.
 
     Ctrl-C stops the work, waits for its end and raises KeyboardInterrupt.
     """
@@ -85,7 +85,7 @@ def outside_loops(work: Callable[[], Result]) -> Result:
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
-    """Do work that runs loops of its own while this loop goes on.
+    """Run work that starts event loops in a thread, while this loop goes on.
 
     Cancelling it stops the work and waits for its end.
     """
@@ -101,7 +101,7 @@ async def in_thread(work: Callable[[], Result]) -> Result:
 
 
 def anywhere(work: Callable[Given, Result]) -> Callable[Given, Result]:
-    """The same function, which may be called beside a running loop too (`outside_loops`)."""
+    """Make a function callable also beside a running loop (see `outside_loops`)."""
 
     @wraps(work)
     def call(*args: Given.args, **named: Given.kwargs) -> Result:
@@ -111,7 +111,7 @@ def anywhere(work: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def awaitable(work: Callable[Given, Result]) -> Callable[Given, Coroutine[Any, Any, Result]]:
-    """The same function to be awaited (`in_thread`)."""
+    """Make a function awaitable (see `in_thread`)."""
 
     @wraps(work)
     async def call(*args: Given.args, **named: Given.kwargs) -> Result:
@@ -128,7 +128,7 @@ def _begun(work: Callable[[], Result]) -> tuple[_Stops, Future[Result]]:
     def run() -> None:
         try:
             done.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - the waiting caller raises it
             done.set_exception(error)
 
     threading.Thread(target=run, name="stepmill", daemon=True).start()
@@ -136,18 +136,18 @@ def _begun(work: Callable[[], Result]) -> tuple[_Stops, Future[Result]]:
 
 
 def check_stopped() -> None:
-    """Raise KeyboardInterrupt where the work of this thread was told to stop."""
+    """Raise KeyboardInterrupt if the work of this thread was told to stop."""
     if stops := _STOPS.get():
         stops.check()
 
 
 @contextlib.contextmanager
 def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
-    """Let SIGTERM, and SIGHUP where nobody wanted it ignored (`nohup`), stop the work as Ctrl-C
-    does: by `stop`, called from a thread, or by raising KeyboardInterrupt.
+    """Let SIGTERM, and SIGHUP unless it is ignored (`nohup`), stop the work as Ctrl-C does: by
+    KeyboardInterrupt, or by `stop`, called from a thread.
 
-    It is known at once, also while this thread waits in a call that heeds no signal (Ray's, of a
-    head that got the same one).
+    `stop` is called at once, even while this thread waits in a call that ignores signals, as Ray's
+    do.
     """
     if threading.current_thread() is not threading.main_thread():
         with (_STOPS.get() or _Stops()).by(stop):
@@ -178,21 +178,21 @@ def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
 
 
 def _hear(signals: socket.socket, stop: Callable[[], object] | None) -> None:
-    """Read the numbers of the signals that come, as soon as they come."""
+    """Read signal numbers from the socket and act on each at once."""
     with signals:
         while numbers := signals.recv(64):
-            asked = signal.SIGTERM in numbers or signal.SIGHUP in numbers
-            if asked or signal.SIGINT in numbers:
+            terminate = signal.SIGTERM in numbers or signal.SIGHUP in numbers
+            if terminate or signal.SIGINT in numbers:
                 told_to_stop()
-            if asked and stop is not None:
+            if terminate and stop is not None:
                 stop()
 
 
 def told_to_stop() -> None:
-    """Whatever ends from now on ends because of that."""
+    """Note that a signal told this process to stop."""
     _told_to_stop.set()
 
 
 def was_told_to_stop() -> bool:
-    """Whether a signal told this process to stop."""
+    """Whether a signal told this process to stop (`told_to_stop`)."""
     return _told_to_stop.is_set()

@@ -1,4 +1,4 @@
-"""One script a figure: each is `python -m benchmarks.NAME`, whatever folder its file lies in.
+"""One script per figure, in one of these folders. Run it as `python -m benchmarks.NAME`.
 
     peers/      the same rows through other pipelines
     labels/     what labels are worth, where the truth is known or drawn often

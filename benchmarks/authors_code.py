@@ -4,20 +4,20 @@
     pip install colorama                                      # needed: beside ours, this is
     python -m benchmarks.authors_code MODEL RESPONSES --checkout FOLDER
 
-Their `prm_evaluate.py` runs as it is, in a process of its own, over responses in ProcessBench's
-format; then `stepmill score` judges the same ones. Printed are how many of them their loop ends
-on, whether the conversations that it wrote are our format to the letter, and both F1.
+Their `prm_evaluate.py` runs unchanged in its own process, over responses in ProcessBench's format.
+Then `stepmill score` judges the same ones. The output says on how many their loop ends, whether the
+conversations that it wrote have exactly our format, and both F1.
 
     OUT/samples/, OUT/theirs/    what their script reads and writes, one folder a response
     OUT/theirs.log               what it printed: every request
     OUT/ours/                    `stepmill score`'s folder
     OUT/authors_code.json        the figures
 
-A problem is handed over as `Question: ...` and a newline, so that what their script makes of it is
-the first turn that both datasets have; `--bare` hands it over as their own evaluation does.
+Their script gets a problem as `Question: ...` and a newline, and makes of it the first turn that
+both datasets have. With `--bare` it gets the problem as in their own evaluation.
 
-**Their code runs the model's Python in its own process, without a sandbox.** What it does not show:
-their models, their vLLM (0.7.1) and anything but their branch `main`.
+**Their code runs the model's Python in its own process, without a sandbox.**
+What it does not show: their models, their vLLM (0.7.1) and anything but their branch `main`.
 """
 
 from __future__ import annotations

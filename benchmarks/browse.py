@@ -2,10 +2,9 @@
 
     python -m benchmarks.browse --paths 1000000 [--folder FOLDER] [--out]
 
-Makes a run of so many paths (a solution of 1.5 kB each, and a rationale of 6 kB of nine in ten,
-committed as a build commits them) unless the folder holds it already, opens it with `stepmill
-browse` in a process of its own, and looks at it in headless Chromium. Texts are slices of one
-random text, so that they compress as little as words do and repeat nowhere near each other.
+The script commits a run of so many paths, unless the folder holds it already. Each has a solution
+of 1.5 kB, nine in ten a rationale of 6 kB. It opens the run with `stepmill browse` and looks at it
+in headless Chromium. Texts are slices of one random text: they compress as little as words do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How many distinct pairs of answers are graded per second, nothing cached.
 
-Mixes: answers of MATH (or of any JSON lines file with "answer") against each other, and against
-themselves in another spelling; constants in different forms; identities of functions. Only the
-last need algebra in a worker process.
+The mixes are the answers of MATH (or of any JSON lines file with "answer") against each other, the
+same against themselves in another spelling, constants in different forms, and identities of
+functions. Only the last need algebra in a worker process.
 
     python -m benchmarks.grading --data FILE
 """

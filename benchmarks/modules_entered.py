@@ -2,9 +2,9 @@
 
     python -m benchmarks.modules_entered
 
-A small build with scripted models, started as a person starts it, with workers on a private Ray
-cluster. A module counts where a function of it is called; what runs while modules of the product
-are imported does not count. Two lists are printed:
+A small build with scripted models is started as a person starts it, with workers on a private Ray
+cluster. A module counts if a function of it is called; code that runs while modules are imported
+does not count. Two lists are printed:
 
     before the driver's loop   modules of launch/ and workflows/ that the driver enters
     before the first token     all modules, of driver and workers, until an engine is asked first

@@ -3,11 +3,11 @@
     python -m benchmarks.real_model                  # on two cores some 15 minutes
     python -m benchmarks.real_model --math 4 --easy 4 --pairs 0
 
-It makes the model's folder, and builds configs/smollm2.yaml by a user's command. The problems are
-those of MATH's lowest level (examples/math_problems.jsonl, in order) and very easy ones
-(examples/easy_problems.jsonl). It prints the fate of everything: a weak model is the point, and
-each of its failures must end as a readable reason. Last it compares the sample stage's tokens a
-second with those of the same requests sent straight to vLLM.
+The script makes the model's folder. It takes MATH problems of the lowest level
+(examples/math_problems.jsonl, in order) and very easy ones (examples/easy_problems.jsonl), and
+builds configs/smollm2.yaml by the user's command. It prints what became of every item: the model is
+weak on purpose, and each of its failures must end as a readable reason. Last it compares the sample
+stage's tokens a second with those of the same requests handed straight to vLLM.
 
 Invariant: every figure comes from what the build stored.
 """

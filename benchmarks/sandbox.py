@@ -2,12 +2,12 @@
 
     python -m benchmarks.sandbox [--seconds 20] [--out results.json]
 
-In one run on one machine, one script at a time per slot and two slots for everybody:
-`ours` (per backend), `docker run` per script, `docker exec` into a warm container, and a bare
-`python` subprocess; then sessions of eight blocks; then what ours adds to the script's own time.
+The ways run on one machine, with two slots and one script at a time per slot: `ours` (per backend),
+`docker run` per script, `docker exec` into a warm container, and a bare `python` subprocess. Then
+come sessions of eight blocks, and the time that ours adds to the script's own.
 
-Invariant: the ways take turns in slices until each has had its seconds, so that a load on the
-machine hits all of them; every script's answer is checked, and a wrong one stops the benchmark.
+Invariant: the ways take turns in slices, so that a load on the machine hits all of them. Every
+script's answer is checked, and a wrong one stops the benchmark.
 """
 
 from __future__ import annotations

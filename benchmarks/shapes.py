@@ -4,8 +4,8 @@ A folder has the configuration, a tokenizer of the whole vocabulary and a placeh
 engines open it with vLLM's `load_format: dummy`. What such a model writes means nothing; a token of
 it costs what a token of the published model costs.
 
-Invariant: with random weights every entry of the vocabulary is about equally likely. The length of
-a sample is then geometric, with the vocabulary's size as its mean, cut at the token limit.
+Invariant: with random weights every entry of the vocabulary is about equally likely. So a sample's
+length is geometric, with the vocabulary's size as its mean, cut at the token limit.
 """
 
 from __future__ import annotations

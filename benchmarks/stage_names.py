@@ -2,8 +2,8 @@
 
     python -m benchmarks.stage_names
 
-counts string literals of the product that are a stage's name: docstrings apart, and apart from
-roles of models and sources of consensus, which have names of their own that happen to be equal.
+counts string literals of the product that are a stage's name. It leaves out docstrings, and roles
+of models and sources of consensus, whose names happen to be equal.
 """
 
 from __future__ import annotations

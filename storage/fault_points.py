@@ -6,7 +6,7 @@
     kill             SIGKILL to this process
     kill-once:PATH   create PATH, then SIGKILL; nothing where PATH exists, so a restart gets past
     stop             SIGSTOP to this process
-    wait:FIFO        block until somebody opened FIFO for writing and closed it again
+    wait:FIFO        block until another process opened FIFO for writing and closed it
     fail             raise StoreUnavailable
 
 Points of the commit: before_data, after_data, after_commit. Of the run: after_spec,

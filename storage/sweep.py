@@ -49,7 +49,7 @@ def sweep(run: Run, *, dry_run: bool = False) -> Swept:
 
 
 def _data(run: Run, stage: str) -> Iterator[tuple[Entry, bool | None]]:
-    """Every data object of a stage, and whether it is garbage; None: its shard is uncommitted."""
+    """Every data object of a stage, and whether it is garbage; None: no readable commit says."""
     named = _named_keys(run, stage)
     for entry in run.store.list(layout.data_prefix(run.name, stage)):
         shard = layout.shard_of(entry.key)

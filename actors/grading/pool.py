@@ -1,13 +1,13 @@
 """Compares answers in worker processes that can be killed, outside of the event loop.
 
-Comparing two formulas may run for ever inside of a computer algebra system, so each comparison
-has a hard limit: its worker asks the kernel to be killed after `timeout_s` of its own processor
-time (a loaded machine costs no verdict), and its owner kills it after four times as long on the
-clock. What takes longer is not equal, and counted. Cheap comparisons never leave the caller, equal
-questions are asked once, and many go to a worker in one message.
+Comparing two formulas may run for ever in a computer algebra system, so each comparison has a hard
+limit. The kernel kills the worker after `timeout_s` of its own processor time, so a loaded machine
+costs no verdict. The owner kills it after four times as long on the clock. A pair that takes longer
+counts as not equal. The caller itself decides cheap pairs. Equal pairs are compared once, and many
+go to a worker in one message.
 
-Invariant: every answer gets exactly one verdict, or the call raises InfrastructureError; a worker
-that dies of anything but its limit never becomes a verdict.
+Invariant: every answer gets exactly one verdict, or the call raises InfrastructureError. Only the
+limit turns a worker's death into a verdict.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from storage.errors import InfrastructureError
 Compare = Callable[[str, str], bool]
 """Reference, answer -> equal. Picklable; may run without bound."""
 Quick = Callable[[str, str], bool | None]
-"""The same, at once, or None where it can't tell."""
+"""A cheap comparison that returns at once; None if it can't tell."""
 
 _WALL_PER_CPU = 4.0
 _STOP: Pair = ("", "")
@@ -34,12 +34,12 @@ _STOP: Pair = ("", "")
 
 @dataclass(slots=True)
 class GraderCounts:
-    """How the verdicts came about since the grader was made."""
+    """How many verdicts came about in which way, since the grader was made."""
 
     quick: int = 0
     """Decided in the caller."""
     cached: int = 0
-    """Answered from the cache, or by a comparison that was under way."""
+    """Answered from the cache, or by a comparison already under way."""
     compared: int = 0
     """Decided by a worker."""
     overdue: int = 0
@@ -64,10 +64,10 @@ class Grader:
         batch: int = 32,
         cache: int = 200_000,
     ) -> None:
-        """`warm` loads what `compare` needs, before its first limit runs.
+        """`warm` loads what `compare` needs, before the first limit counts; both are pickled.
 
-        `compare` and `warm` are pickled. `batch`: most pairs of one message; `cache`: most
-        verdicts remembered.
+        `timeout_s`: processor seconds of one comparison. `batch`: most pairs of one message.
+        `cache`: most verdicts remembered.
         """
         self._work = pickle.dumps((compare, warm))
         self._quick = quick
@@ -85,9 +85,9 @@ class Grader:
         self.counts = GraderCounts()
 
     async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
-        """Whether each answer equals the reference, in order; None never does.
+        """Whether each answer equals the reference, in order. An answer of None never does.
 
-        Raises InfrastructureError where workers can't be started or keep dying.
+        Raises InfrastructureError if workers can't be started or keep dying.
         """
         verdicts: list[bool | Future[bool]] = [
             False if answer is None else self._ask((reference, answer)) for answer in answers
@@ -121,7 +121,7 @@ class Grader:
                 raise InfrastructureError("the grader is closed")
             if (flight := self._flights.get(pair)) is None:
                 flight = self._flights[pair] = Future()
-                flight.set_running_or_notify_cancel()  # nobody can cancel it any more
+                flight.set_running_or_notify_cancel()  # no caller can cancel it any more
                 self._waiting.put(pair)
             if len(self._lanes) < min(self._workers, len(self._flights)):
                 lane = threading.Thread(target=self._serve, name="grader", daemon=True)
@@ -135,7 +135,7 @@ class Grader:
         self._cache[pair] = verdict
 
     def _serve(self) -> None:
-        """One lane: takes pairs, keeps one process busy with them, replaces it where it dies."""
+        """Run one lane: take pairs, have one process compare them, replace it if it dies."""
         process: GraderProcess | None = None
         suspects: set[Pair] = set()
         while (batch := self._take()) is not None:
@@ -150,7 +150,7 @@ class Grader:
                     self.counts.overdue += 1
                     self._settle(batch.pop(0), False)
                 except Died as death:
-                    # Once may be the machine's doing; twice on the same pair is trouble.
+                    # One death may be the machine's doing; a second on the same pair is an error.
                     if batch[0] in suspects:
                         self._fail(batch.pop(0), death)
                     else:
@@ -164,7 +164,7 @@ class Grader:
         self._drop(process)
 
     def _take(self) -> list[Pair] | None:
-        """The next message: a fair share of what waits. None: the grader is closed."""
+        """The next message: this lane's share of the waiting pairs. None: the grader is closed."""
         first = self._waiting.get()
         if first is _STOP:
             return None

@@ -1,11 +1,11 @@
-"""One process that compares answers, from both ends: the owner's handle and the process itself.
+"""A process that compares answers: the owner's handle of it, and what the process runs.
 
 The process is started with `exec`, never forked from an owner with threads. Its stdin carries
-messages (4 bytes of length, then a pickle), its stdout one byte per comparison. It ends with its
-owner in every case: at the end of stdin, and by the kernel's signal if the owner is killed.
+messages (4 bytes of length, then a pickle), its stdout one byte per comparison. It always ends with
+its owner: at the end of stdin, or by the kernel's signal if the owner is killed.
 
-Invariant: a byte on stdout is the verdict of exactly one pair, in the order of the message; a
-comparison beyond its limit ends the process, so no verdict can come late.
+Invariant: each byte on stdout is the verdict of one pair, in the order of the message. A comparison
+beyond its limit ends the process, so no verdict comes late.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _MAIN = "from actors.grading.process import serve; serve()"
 
 
 class Overdue(Exception):
-    """The pair under way took longer than its limit; the process is gone."""
+    """The current pair took longer than its limit, and the process has ended."""
 
 
 class Died(InfrastructureError):
-    """The process ended for another reason than its limit."""
+    """The process ended for a reason other than its limit."""
 
 
 class GraderProcess:
-    """The owner's handle. Used by one thread; `kill` by any."""
+    """The owner's handle of the process. One thread uses it; any thread may call `kill`."""
 
     def __init__(self, work: bytes, limit_s: float, wall_s: float) -> None:
-        """Start it and wait until it is warm.
+        """Start the process and wait until it is warm. Raises InfrastructureError.
 
-        `work` pickles (compare, warm up). Raises InfrastructureError.
+        `work`: pickled (compare, warm). `limit_s`: processor seconds of a pair, `wall_s` by clock.
         """
         self._wall_s = wall_s
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -74,9 +74,9 @@ class GraderProcess:
             raise
 
     def compare(self, pairs: Sequence[Pair]) -> Iterator[bool | None]:
-        """Verdicts in order, each as soon as it is known; None where the comparison raised.
+        """Yield verdicts in order, each as soon as it is known; None if the comparison raised.
 
-        Raises Overdue or Died; the pair under way is the first without a verdict.
+        Raises Overdue or Died. The pair that caused it is the first without a verdict.
         """
         self._send(pickle.dumps(list(pairs)))
         for _ in pairs:
@@ -91,13 +91,13 @@ class GraderProcess:
             yield None if byte == _FAILED else byte == _EQUAL
 
     def kill(self) -> None:
-        """End the process now; more than once is harmless."""
+        """Kill the process now. Idempotent."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """Kill it and give its pipes back; by the thread that uses it."""
+        """Kill the process and close its pipes. Only the thread that uses it may call this."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -126,7 +126,7 @@ class GraderProcess:
 
 
 def serve() -> None:
-    """What the process does: read messages, compare, answer; until stdin ends."""
+    """Main loop of the process: read messages, compare, answer, until stdin ends."""
     verdicts = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints must not look like a verdict
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
@@ -155,7 +155,7 @@ def serve() -> None:
 
 
 def _listen(messages: queue.SimpleQueue[bytes]) -> None:
-    """Read in a thread, so that the end of stdin is noticed under a comparison too."""
+    """Read stdin in a thread, so that its end is noticed during a comparison too."""
     stream = sys.stdin.buffer
     while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
         messages.put(stream.read(_LENGTH.unpack(head)[0]))

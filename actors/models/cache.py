@@ -1,7 +1,7 @@
-"""What every download of a model keeps to: one at a time on a machine, and only where it fits.
+"""The rules of every download of a model: one at a time on a machine, and only if it fits.
 
-Invariant: of several processes of one machine that want the same model, one downloads it and the
-others wait until it is there; a process that is killed lets the next one in.
+Invariant: if several processes of a machine need the same model, one downloads it and the others
+wait. If that process is killed, the next one downloads.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from storage.errors import EngineRefused
 
 GB = 1_000_000_000
 SPARE_BYTES = GB
-"""Left free on the disk beside a model."""
+"""Bytes that a download must leave free on the disk."""
 LOOK_S = 1.0
 
 Tell = Callable[[int, int], None]
-"""Told bytes that have come and bytes that are to come; (0, 0) while another process downloads."""
+"""Called with (bytes done, bytes in all); with (0, 0) while another process downloads."""
 
 
 def quiet(done: int, total: int) -> None:
-    """For whoever shows nothing."""
+    """A `Tell` that shows nothing."""
 
 
 def cache_folder() -> Path:
-    """Where models from stores are kept on this machine: $STEPMILL_CACHE, or the user's cache."""
+    """Folder of models fetched from stores: in $STEPMILL_CACHE, or in the user's cache."""
     user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepmill"
     return Path(os.environ.get("STEPMILL_CACHE", user)).absolute() / "models"
 
 
 @contextmanager
 def alone(lock: Path, tell: Tell) -> Iterator[None]:
-    """Hold a file's lock, waiting for it as long as it takes.
+    """Hold a file's lock; wait for it as long as it takes.
 
-    Raises EngineRefused where it can't be made.
+    Raises EngineRefused if the file can't be made.
     """
     held = FileLock(lock)
     try:
@@ -67,7 +67,7 @@ def _got(lock: FileLock) -> bool:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raise EngineRefused where a disk has no room for so many bytes."""
+    """Raise EngineRefused if the folder's disk lacks room for the `needed` bytes of `what`."""
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise EngineRefused(
@@ -77,7 +77,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 class Telling:
-    """Passes on bytes, at most once a second and at the end."""
+    """Passes progress on to a `Tell`, at most once a second and at the end."""
 
     def __init__(self, tell: Tell, total: int) -> None:
         self._tell = tell
@@ -86,11 +86,11 @@ class Telling:
         self._last = time.monotonic()
 
     def moved(self, size: int) -> None:
-        """So many more have come."""
+        """Note that `size` more bytes have come."""
         self.at(self._done + size)
 
     def at(self, done: int) -> None:
-        """So many have come in all."""
+        """Note that `done` bytes have come in all."""
         self._done = min(done, self._total)
         if self._done == self._total or time.monotonic() - self._last >= LOOK_S:
             self._last = time.monotonic()

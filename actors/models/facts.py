@@ -1,6 +1,6 @@
-"""What a model's own files say of it, read without loading it: a folder's, or those of the hub.
+"""Facts of a model, read from the files of its folder or of the hub, without loading it.
 
-Invariant: small JSON files are read and fetched; no weights.
+Invariant: only small JSON files are fetched and read, never weights.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from actors.models.source import ModelSource
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What decides whether and how a model can be run somewhere."""
+    """The facts that decide whether and how a model can run on a machine."""
 
     dtype: str = "float32"
     """Precision in which the weights are stored."""
     heads: int | None = None
-    """Attention heads, which tensor parallelism shares out."""
+    """Attention heads, which tensor parallelism distributes over GPUs."""
     context: int | None = None
-    """Most positions that the model knows."""
+    """Most tokens of its context."""
     weights_bytes: int | None = None
     """Size of the weights' files; None: not known."""
     vocabulary: int | None = None
-    """Tokens that it knows."""
+    """Number of its tokens."""
     width: int | None = None
-    """Numbers that one token takes in its widest layer."""
+    """Width of its widest layer, in numbers per token."""
 
 
 def facts_of(settings: EngineSettings) -> ModelFacts:
-    """The facts of a model to be run by vLLM. Raises InputError where it can't be read."""
+    """The facts of a model that vLLM is to run. Raises InputError if it can't be read."""
     source = ModelSource(settings.model, settings.revision)
     folder = Path(small_files(source)).expanduser()
     return _facts(json_of(folder, "config.json"), _weights_bytes(source, folder))
 
 
 def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
-    text = config.get("text_config")  # of a model that sees pictures too
+    text = config.get("text_config")  # a model that also sees pictures has its own part
     own = {**config, **text} if isinstance(text, dict) else config
     return ModelFacts(
         dtype=str(own.get("dtype") or own.get("torch_dtype") or "float32"),

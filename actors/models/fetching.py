@@ -1,10 +1,10 @@
-"""From the name of a model to files on this machine, wherever it is to be had.
+"""Turns the name of a model into files on this machine, from a folder, the hub or a store.
 
-    resolved     its name and revision, decided once, when a run or a training is created
-    at_hand      all of it on this machine, for an engine or a training
-    small_files  all but the weights: configuration, tokenizer, chat template
+    resolved     fixes name and revision, once, when a run or a training is created
+    at_hand      fetches the whole model, for an engine or a training
+    small_files  fetches all but the weights: configuration, tokenizer, chat template
 
-Invariant: what is fetched is what was resolved, on every machine; a folder is left where it is.
+Invariant: every machine fetches what was resolved. A local folder is used in place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from actors.models.source import ModelSource
 
 
 def resolved(source: ModelSource) -> ModelSource:
-    """The source with the commit, or digest, that is there now, unless one is named.
+    """The source with a fixed revision: the current commit or digest, unless one is named.
 
     Raises InputError and NothingFound, in one line.
     """
@@ -44,7 +44,7 @@ def at_hand(settings: EngineSettings, tell: Tell = quiet) -> EngineSettings:
 
 
 def small_files(source: ModelSource) -> str:
-    """A folder of this machine with all of a model but the weights; another name as it is.
+    """A local folder with all of a model but the weights; other names are returned as they are.
 
     Raises as `at_hand`.
     """
@@ -52,7 +52,7 @@ def small_files(source: ModelSource) -> str:
 
 
 def tokenizer_of(settings: EngineSettings) -> ModelSource:
-    """Where the tokenizer of an engine comes from."""
+    """The source of an engine's tokenizer."""
     if settings.tokenizer is not None:
         return ModelSource(settings.tokenizer, settings.tokenizer_revision)
     revision = settings.revision if settings.kind == "vllm" else settings.tokenizer_revision

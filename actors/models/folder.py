@@ -1,6 +1,6 @@
-"""Whether a folder is a model, said before anything is loaded.
+"""Checks whether a folder is a model, before anything is loaded.
 
-Invariant: what is missing is named in one line, before a process is started or memory is taken.
+Invariant: an error of one line names what is missing, before a process starts or memory is taken.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
 def check_model(settings: EngineSettings) -> None:
-    """Raise InputError where `settings.model` is neither a model folder nor a hub's name."""
+    """Raise InputError unless `settings.model` is a model folder or a name of the hub."""
     if not settings.model:
         raise InputError("no model is named: set `model` to a folder or to a name such as org/name")
     source = ModelSource(settings.model)
     if source.stored or source.on_hub:
-        return  # whoever has it says itself what it lacks
+        return  # the hub or the store checks its own models
     folder = Path(settings.model).expanduser()
     if not folder.exists():
         raise InputError(
@@ -46,14 +46,14 @@ def check_model(settings: EngineSettings) -> None:
 
 
 def check_config(folder: Path) -> None:
-    """Raise InputError where a folder has no configuration of a model."""
+    """Raise InputError if a folder has no configuration of a model."""
     config = json_of(folder, "config.json")
     if "architectures" not in config and "model_type" not in config:
         raise InputError(f"{folder}/config.json names no model architecture")
 
 
 def check_weights(folder: Path) -> None:
-    """Raise InputError where a folder lacks weights."""
+    """Raise InputError if a folder lacks weights."""
     if (folder / INDEX).is_file():
         named = json_of(folder, INDEX).get("weight_map")
         shards = sorted(set(named.values())) if isinstance(named, dict) else []
@@ -65,7 +65,7 @@ def check_weights(folder: Path) -> None:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raise InputError where a folder has no tokenizer with a chat template."""
+    """Raise InputError if a folder has no tokenizer with a chat template."""
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise InputError(f"model folder {folder} has no tokenizer (tokenizer.json)")
     if chat_template(folder) is None:
@@ -73,17 +73,17 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def chat_template(folder: Path) -> str | None:
-    """The chat template of a folder, as text; None where it has none. Raises InputError."""
+    """The chat template of a folder, as text; None if it has none. Raises InputError."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
-        if (folder / name).is_file() and (found := json_of(folder, name).get("chat_template")):
-            return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+        if (folder / name).is_file() and (template := json_of(folder, name).get("chat_template")):
+            return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return None
 
 
 def json_of(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object among a folder's files. Raises InputError."""
+    """The JSON object in a folder's file. Raises InputError."""
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -1,11 +1,10 @@
-"""The hub: which commit a revision is, and its files, fetched once for all processes of a machine.
+"""Models of the hub: resolves a revision to a commit, and fetches files once per machine.
 
-HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are its client's own, and mean what they mean
-there.
+The hub's client reads HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE.
 
-Invariant: whatever keeps a model from being had is one line: InputError where it says so of the
-model, EngineRefused of this machine, EngineFailed where the hub may answer the next time. A commit
-that lies in the cache is asked of nobody.
+Invariant: every failure is an error of one line. InputError: the model can't be had. EngineRefused:
+this machine can't store it. EngineFailed: the hub may answer the next time. A commit in the cache
+needs no request.
 """
 
 from __future__ import annotations
@@ -46,42 +45,42 @@ from storage.errors import EngineFailed, EngineRefused, InputError, first_line
 
 ANSWER_S = 10.0
 OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-"""Troubles of its disk, which trying again does not mend."""
+"""Errors of this machine's disk, for which trying again is no use."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 BESIDE_WEIGHTS = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
-"""Kinds of weights; of a model that has several, the first kind is taken."""
+"""Endings of weights' files. If a model has several kinds, the first is used."""
 DUPLICATES = "consolidated"
-"""How files begin that hold the same weights again, in their maker's own layout."""
+"""Beginning of the names of files that repeat the weights in their maker's own layout."""
 
 Answer = TypeVar("Answer")
 
 
 class _Silent(tqdm):
-    """A bar that is not shown: bytes are told by `_watched`."""
+    """A progress bar that shows nothing; `_watched` reports the bytes."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named | {"disable": True})  # type: ignore[no-untyped-call]
 
 
 def commit_of(name: str, revision: str | None) -> str:
-    """The commit that a revision is now, or was when the hub was last asked.
+    """The current commit of a revision; offline, the one that was last seen.
 
     Raises InputError and EngineFailed.
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    said = unreachable()
+    offline = unreachable()
     with _explained(name, revision):
         try:
-            found = HfApi().resolve_revision(name, revision=revision, local_files_only=bool(said))
+            info = HfApi().resolve_revision(name, revision=revision, local_files_only=bool(offline))
         except RevisionResolutionError as error:
-            raise InputError(f"model {name}: {said or _trouble(error)}") from error
-    return found.resolved
+            raise InputError(f"model {name}: {offline or _trouble(error)}") from error
+    return info.resolved
 
 
 def download(name: str, commit: str, tell: Tell, weights: bool = True) -> Path:
-    """All of a model that is needed to load it, or all but the weights, in the cache.
+    """Fetch a model, or all but its weights, into the cache; return its folder.
 
     Raises InputError, EngineRefused and EngineFailed.
     """
@@ -89,40 +88,40 @@ def download(name: str, commit: str, tell: Tell, weights: bool = True) -> Path:
     lock = folder.parent / ".locks" / f"stepmill--{folder.name}--{commit}.lock"
     snapshot = folder / "snapshots" / commit
     if _whole(name, commit, snapshot, weights):
-        return snapshot  # also where nothing can be written
+        return snapshot  # before the lock, which a read-only cache does not allow
     with alone(lock, tell):
         if _whole(name, commit, snapshot, weights):
             return snapshot
-        wanted = _asked(name, commit, lambda: chosen(_listed(name, commit), weights))
-        if weights and not any(file.path.endswith(WEIGHTS) for file in wanted):
+        files = _asked(name, commit, lambda: chosen(_listed(name, commit), weights))
+        if weights and not any(file.path.endswith(WEIGHTS) for file in files):
             raise InputError(f"model {name}: it has no weights (*.safetensors)")
-        missing = sum(file.size for file in wanted if not (snapshot / file.path).exists())
+        missing = sum(file.size for file in files if not (snapshot / file.path).exists())
         folder.mkdir(parents=True, exist_ok=True)
         check_space(folder, missing, f"model {name}")
         with _watched(folder / "blobs", Telling(tell, missing)):
-            _asked(name, commit, lambda: _snapshot(name, commit, wanted))
+            _asked(name, commit, lambda: _snapshot(name, commit, files))
     return snapshot
 
 
 def weights_bytes(name: str, commit: str) -> int | None:
-    """Size of a model's weights, once anything of it was downloaded; None: not known."""
+    """Bytes of a model's weights; None: not known, because nothing of it was downloaded."""
     listed = _cached_list(name, commit)
     return sum(f.size for f in chosen(listed) if f.path.endswith(WEIGHTS)) if listed else None
 
 
 def chosen(files: Sequence[RepoFile], weights: bool = True) -> list[RepoFile]:
-    """What is needed to load a model: its own folder's files, and one kind of weights, if any."""
+    """The files needed to load a model: those of its top folder, with one kind of weights."""
     here = [file for file in files if "/" not in file.path and not file.path.startswith(DUPLICATES)]
     kinds = [kind for kind in WEIGHTS if any(file.path.endswith(kind) for file in here)]
-    wanted = (*BESIDE_WEIGHTS, *(kinds[:1] if weights else ()))
-    return [file for file in here if file.path.endswith(wanted)]
+    endings = (*BESIDE_WEIGHTS, *(kinds[:1] if weights else ()))
+    return [file for file in here if file.path.endswith(endings)]
 
 
 def _whole(name: str, commit: str, snapshot: Path, weights: bool) -> bool:
     listed = _cached_list(name, commit)
     if listed is not None:
         return all((snapshot / file.path).exists() for file in chosen(listed, weights))
-    try:  # the cache may have been filled by something else
+    try:  # another program may have filled the cache
         check_config(snapshot)
         check_tokenizer(snapshot)
         if weights:
@@ -142,8 +141,8 @@ def _cached_list(name: str, commit: str) -> list[RepoFile] | None:
 def _listed(name: str, commit: str) -> list[RepoFile]:
     if (cached := _cached_list(name, commit)) is not None:
         return cached
-    found = HfApi().list_repo_tree(name, revision=commit, recursive=True)
-    return [file for file in found if isinstance(file, RepoFile)]
+    entries = HfApi().list_repo_tree(name, revision=commit, recursive=True)
+    return [file for file in entries if isinstance(file, RepoFile)]
 
 
 def _snapshot(name: str, commit: str, files: list[RepoFile]) -> None:
@@ -157,7 +156,7 @@ def _snapshot(name: str, commit: str, files: list[RepoFile]) -> None:
 
 @contextmanager
 def _watched(blobs: Path, telling: Telling) -> Iterator[None]:
-    """Tell how much more lies in a folder than before, every second."""
+    """Within this block, report every second how many bytes the folder has gained."""
     before, ended = _bytes_in(blobs), threading.Event()
 
     def watch() -> None:
@@ -179,16 +178,16 @@ def _bytes_in(folder: Path) -> int:
     for file in folder.glob("*"):
         try:
             size += file.stat().st_size
-        except FileNotFoundError:  # it just got its own name
+        except FileNotFoundError:  # it was just renamed
             continue
     return size
 
 
 def _asked(name: str, revision: str | None, ask: Callable[[], Answer]) -> Answer:
-    """What the hub says. Raises InputError, EngineRefused and EngineFailed."""
-    if said := unreachable():
+    """The hub's answer to `ask`. Raises InputError, EngineRefused and EngineFailed."""
+    if trouble := unreachable():
         kind = InputError if constants.HF_HUB_OFFLINE else EngineFailed
-        raise kind(f"model {name}: {said}")
+        raise kind(f"model {name}: {trouble}")
     with _explained(name, revision):
         return ask()
 
@@ -198,13 +197,13 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        said = "the hub asks for permission: accept its terms there, and set HF_TOKEN"
-        raise InputError(f"model {name}: {said}") from error
+        advice = "the hub asks for permission: accept its terms there, and set HF_TOKEN"
+        raise InputError(f"model {name}: {advice}") from error
     except RevisionNotFoundError as error:
         raise InputError(f"model {name}: the hub has no revision {revision} of it") from error
     except RepositoryNotFoundError as error:
-        said = "the hub has no model of that name (for a private one set HF_TOKEN)"
-        raise InputError(f"model {name}: {said}") from error
+        advice = "the hub has no model of that name (for a private one set HF_TOKEN)"
+        raise InputError(f"model {name}: {advice}") from error
     except RemoteEntryNotFoundError as error:
         raise InputError(f"model {name}: it has no {_file_of(error)}") from error
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
@@ -223,7 +222,7 @@ def _trouble(error: Exception) -> str:
 
 
 def unreachable() -> str:
-    """Why the hub can't be asked; empty where it can. Its own client tries for half a minute."""
+    """Why the hub can't be reached; "" if it can. The hub's client would try for half a minute."""
     if constants.HF_HUB_OFFLINE:
         return "it is not in the hub's cache, and HF_HUB_OFFLINE is set"
     try:
@@ -236,8 +235,8 @@ def unreachable() -> str:
     return ""
 
 
-@cache  # what was raised is not remembered: it is tried again
+@cache  # an error is not cached: the next call tries again
 def _reach(endpoint: str) -> None:
-    """Raise OSError where nobody answers."""
-    with suppress(HTTPError):  # whatever it says, it is there
+    """Raise OSError if the endpoint does not answer."""
+    with suppress(HTTPError):  # an error status is an answer too
         request.urlopen(request.Request(endpoint, method="HEAD"), timeout=ANSWER_S).close()

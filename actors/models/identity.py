@@ -1,8 +1,7 @@
-"""Which model is meant: names and digests that are the same on every machine.
+"""Identifies a model by names and digests that are the same on every machine.
 
-Invariant: two engines with the same identity and the same `bound` settings are asked for the same
-distribution; where a folder lies, how many GPUs it runs on and which server answers is not part
-of it.
+Invariant: two engines with equal identity and equal `bound` settings sample from the same
+distribution. The place of a folder, the number of GPUs and the address of a server do not count.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from actors.models.folder import TOKENIZER_FILES, chat_template
 from actors.models.source import ModelSource
 
 WHOLE_BELOW = 64 * 1024 * 1024
-"""Files smaller than this are hashed whole, larger ones by size and both ends."""
+"""Files smaller than this are hashed whole; of larger ones size and both ends are hashed."""
 SAMPLE = 1024 * 1024
 FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model")
 DIGITS = 16
@@ -45,13 +44,13 @@ ONLY_SPEED = {
     "swap_space": "room for the KV cache",
     "use_tqdm_on_load": "what is shown",
 }
-"""Entries of `options` that are not bound, each with what it changes. They may change the order of
-additions, as any other batch does, and nothing else."""
+"""Entries of `options` that are not bound, each with its effect. They may change the order of
+additions only, as another batch size does."""
 
 
 def model_identity(settings: EngineSettings) -> str:
-    """`folder-name@digest` of a folder on disk, `org/name@commit` of a hub's model, and the name
-    of anything else.
+    """`folder-name@digest` for a folder on disk, `org/name@commit` for a model of the hub, else the
+    name.
     """
     if settings.kind != "vllm":
         return settings.model
@@ -63,9 +62,9 @@ def model_identity(settings: EngineSettings) -> str:
 
 
 def bound(engine: EngineSettings) -> dict[str, Any]:
-    """What a model says depends on, beside its identity; plain values.
+    """Settings on which a model's output depends, beside its identity, as plain values.
 
-    Of a tokenizer in a folder the digest of its files, of any other name and revision.
+    A tokenizer in a folder is given by the digest of its files, any other by name and revision.
     """
     tokenizer = tokenizer_of(engine)
     template: str | None = tokenizer.identity
@@ -88,7 +87,7 @@ def bound(engine: EngineSettings) -> dict[str, Any]:
 
 
 BOUND = tuple(bound(EngineSettings(kind="scripted")))
-"""The names of what `bound` says, which older specs lack in part."""
+"""The keys that `bound` returns; older specs lack some of them."""
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -1,10 +1,10 @@
-"""Where a model is to be had: a folder, the hub, or what `train` left in a store.
+"""The source of a model: a folder, the hub, or a training in a store.
 
     ./folder, /folder             on the machine that uses it
     org/name                      the hub's, at a revision
     STORE_URL/trainings/NAME      the model that a training made; `training:NAME` in the run's store
 
-Invariant: pure but for one look at whether a folder is there; nothing is read or fetched.
+Invariant: the only input is whether a folder exists. Nothing is read or fetched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TRAINING = "training:"
 _STORED = re.compile(r"(?P<store>.+://.*)/trainings/(?P<name>[^/]+)/?")
 MAIN = "main"
-"""The hub's branch where none is named."""
+"""The hub's default branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +28,34 @@ class ModelSource:
 
     name: str
     revision: str | None = None
-    """Branch, tag or commit of the hub's; digest of the files that a training made. None: what is
-    there now."""
+    """For the hub a branch, tag or commit; for a training the digest of its files. None: the
+    current one."""
 
     @property
     def folder(self) -> Path | None:
-        """The folder on this machine, if it is one."""
+        """The folder on this machine; None if the model is not a folder."""
         folder = Path(self.name).expanduser()
         return folder if folder.is_dir() else None
 
     @property
     def stored(self) -> tuple[str, str] | None:
-        """URL of a store and name of the training in it, if it is such a model's."""
+        """(URL of the store, name of the training); None for other models."""
         match = _STORED.fullmatch(self.name)
         return (match["store"], match["name"]) if match else None
 
     @property
     def on_hub(self) -> bool:
-        """Whether the hub has it, if anybody has."""
+        """Whether the name is one of the hub, and no local path."""
         return _HUB_NAME.fullmatch(self.name) is not None and not Path(self.name).exists()
 
     @property
     def short_name(self) -> str:
-        """The name, the same on every machine."""
+        """The name, which is the same on every machine."""
         return self.stored[1] if self.stored else self.name
 
     def as_in(self, identity: str | None) -> ModelSource:
-        """The source at the revision in an `identity` of the same name that was recorded before,
-        unless another revision is asked for.
+        """The source at the revision of a recorded `identity`, if that has the same name and the
+        source names no revision itself.
         """
         name, _, revision = (identity or "").partition("@")
         if name != self.short_name or self.revision not in (None, MAIN):
@@ -64,11 +64,11 @@ class ModelSource:
 
     @property
     def identity(self) -> str:
-        """Short name and revision, as far as there is one."""
+        """Short name and, if there is one, revision."""
         return f"{self.short_name}@{self.revision}" if self.revision else self.short_name
 
     def within(self, store: str) -> ModelSource:
-        """`training:NAME` by the URL under which every machine finds it; others as they are.
+        """The source with `training:NAME` as a URL of `store`, for every machine; else unchanged.
 
         Raises InputError for a URL that names a store and no training.
         """

@@ -1,10 +1,10 @@
-"""Models that `train` left in a store: what their files are, and the files, fetched once.
+"""Fetches the models that `train` stored, once per machine.
 
-A model's files lie in the machine's cache under the digest of all of them, so that two of one name
-are never taken for each other. Those beside the weights can be had alone: tokenizer and
-configuration are looked at long before an engine is opened.
+The machine's cache holds a model's files under the digest of all of them, so two models of one name
+are never confused. Tokenizer and configuration can be fetched without the weights, because they are
+read long before an engine is opened.
 
-Invariant: a folder that stands in the cache was fetched whole, every part's digest checked.
+Invariant: a folder in the cache is complete, and the digest of every part was checked.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from storage.trainings.checkpoints import StoredFile, fetch_files, folder_digest
 from storage.trainings.training import StoredFolder, Training
 
 DIGITS = 16
-"""Of the digest that names the files of a model."""
+"""Digits of a model's digest that name its folder."""
 
 
 def digest_of(source: ModelSource) -> str:
-    """Digest of all files of a model as it is stored now. Raises NothingFound."""
+    """Digest of all files of a stored model. Raises NothingFound."""
     return _digest(_opened(source)[1].files)
 
 
 def weights_bytes(source: ModelSource) -> int:
-    """Size of a model's weights."""
+    """Bytes of a model's weights."""
     return sum(file.bytes for file in _opened(source)[1].files if _weighs(file))
 
 
@@ -42,7 +42,7 @@ def fetched(source: ModelSource, tell: Tell) -> Path:
 
 
 def beside_weights(source: ModelSource, tell: Tell) -> Path:
-    """A folder with all of it but the weights. Raises as `fetched`."""
+    """A folder with all of the model but the weights. Raises as `fetched`."""
     files = [file for file in _opened(source)[1].files if not _weighs(file)]
     return _fetched(source, files, tell)
 
@@ -87,7 +87,7 @@ def _digest(files: Sequence[StoredFile]) -> str:
 
 
 def _stands(folder: Path, files: Sequence[StoredFile]) -> bool:
-    """Whether what was fetched whole once is still there."""
+    """Whether all files of a fetched folder are still there."""
     try:
         return all((folder / file.path).stat().st_size == file.bytes for file in files)
     except OSError:

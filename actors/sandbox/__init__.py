@@ -1,4 +1,4 @@
-"""Runs strangers' Python: a contract, two backends (containers, bubblewrap), one supervisor.
+"""Runs model-written Python: a contract, two backends (containers, bubblewrap), one supervisor.
 
     Sandbox ── Pool ── Turnstile             fair places inside and slots, retries
                 └── Box ── Link              one supervisor at the end of a byte stream

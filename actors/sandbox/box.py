@@ -1,8 +1,8 @@
-"""One sandbox as the host holds it: a stream to a supervisor, and what it answers.
+"""A box: one sandbox as the host holds it, with a stream to its supervisor.
 
-Invariant: every call ends in a well-formed answer or in `SandboxLost`, within the time it was
-given; after `SandboxLost` the box is closed and never used again. Only one call is under way at a
-time, apart from the pings that tell the supervisor its host is alive.
+Invariant: every call ends within its time, in a well-formed answer or in `SandboxLost`. After
+`SandboxLost` the box is closed and never used again. One call is under way at a time, beside the
+pings that tell the supervisor that its host is alive.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from actors.sandbox.guest.frames import Decoder, Frame, FrameError, encode
 from storage.errors import SandboxLost
 
 START_S = 180.0
-"""Two seconds on an idle machine; a busy one must not look like a broken one."""
+"""Seconds for a box to start. An idle machine takes two; a busy one must not count as broken."""
 GRACE_S = 5.0
-"""On top of a run's wall limit: the supervisor, not this clock, ends a run in time."""
+"""Seconds beyond a run's wall limit, within which the supervisor itself ends the run."""
 
 
 class Link(Protocol):
-    """A byte stream to a supervisor, and the means to end what is behind it."""
+    """A byte stream to a supervisor, with a way to end its box."""
 
     name: str
 
     async def read(self) -> bytes:
-        """Return the supervisor's next bytes; none at the end."""
+        """Return the supervisor's next bytes; b"" at the end."""
         ...
 
     async def write(self, data: bytes) -> None:
@@ -37,19 +37,19 @@ class Link(Protocol):
         ...
 
     async def close(self) -> str:
-        """End the box and everything in it; return the last it said for itself."""
+        """End the box and everything in it; return its last error output."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a supervisor is told first."""
+    """The first message to a supervisor."""
 
     filter: bytes
     namespaces: bool
 
     def frame(self, settings: SandboxSettings) -> Frame:
-        """Put it in a frame."""
+        """The message as a frame."""
         most = settings.limits
         fields: dict[str, object] = {
             "patience": settings.reaper_period_s,
@@ -86,9 +86,9 @@ class Box:
         return await self.ask(hello.frame(self._settings), "ready", START_S)
 
     async def ask(self, frame: Frame, *kinds_and_timeout: str | float) -> Frame:
-        """Send a frame; return the answer of one of these kinds within the last argument's time.
+        """Send a frame; return the answer, of one of the kinds, within the last argument's seconds.
 
-        Cancelled, it stops what runs and leaves the box fit for the next call, or lost.
+        If cancelled, it stops the code that runs. The box is then ready for the next call, or lost.
         """
         *kinds, timeout = kinds_and_timeout
         try:
@@ -108,13 +108,13 @@ class Box:
             await self.close(f"{frame.kind}: {type(error).__name__} {error}")
             raise SandboxLost(f"sandbox {self.id}: {self._why}") from error
         if answer is None or answer.kind not in kinds:
-            said = "ended" if answer is None else f"answered {answer.kind}"
-            await self.close(f"{frame.kind}: it {said}")
+            ending = "ended" if answer is None else f"answered {answer.kind}"
+            await self.close(f"{frame.kind}: it {ending}")
             raise SandboxLost(f"sandbox {self.id}: {self._why}")
         return answer
 
     async def _abandon(self) -> None:
-        """End what a cancelled caller left running."""
+        """Stop the code that a cancelled caller left running."""
         with contextlib.suppress(SandboxLost):
             await self._exchange(Frame("stop"), ["result", "opened", "shut", "gone"], GRACE_S)
 

@@ -1,8 +1,8 @@
 """Sandboxes without a container engine: bubblewrap, with no privilege on the host.
 
-Invariant: the box runs as a user without rights (root gives itself up first), in namespaces of
-its own, and dies with its parent; what the kernel does not limit for such a user (memory of a
-group, where no memory cgroup is writable) the supervisor watches.
+Invariant: the box runs as a user without rights, in namespaces of its own, and dies with its
+parent. A root process becomes such a user first. If the kernel can't limit the memory of a group
+for that user, because no memory cgroup is writable, the supervisor watches it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Reading = tuple[asyncio.StreamReader, asyncio.ReadTransport]
 class ProcessLink:
     """The standard streams of a bubblewrap process.
 
-    Started by `subprocess`, not by the event loop: that of Ray's workers (uvloop) can't start a
-    process as another user.
+    `subprocess` starts it, because the event loop of Ray's workers (uvloop) can't start a process
+    as another user.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ProcessLink:
 
     @classmethod
     async def start(cls, program: str, words: Sequence[str]) -> ProcessLink:
-        """Start bubblewrap; root becomes a user that nobody else is. Raises OSError."""
+        """Start bubblewrap; root starts it as a user of its own. Raises OSError."""
         uid = FIRST_UID + secrets.randbelow(UIDS) if os.geteuid() == 0 else None
         process = subprocess.Popen(
             words,
@@ -92,7 +92,7 @@ class ProcessLink:
         await self._inlet.drain()
 
     async def close(self) -> str:
-        """Kill the box: with its first process all others die."""
+        """Kill the box's first process, and with it all others."""
         self._process.kill()
         await asyncio.to_thread(self._process.wait)
         with contextlib.suppress(TimeoutError):
@@ -180,7 +180,7 @@ class BubblewrapBoxes:
     name = "bubblewrap"
 
     def __init__(self, settings: SandboxSettings, python: str = "") -> None:
-        """`python`: the interpreter of the root folder, the running one unless named."""
+        """`python`: the interpreter of the root folder; "": the running one."""
         self._settings = settings
         self._python = python
         self._root: RootFolder | None = None

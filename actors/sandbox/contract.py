@@ -1,9 +1,9 @@
 """The sandbox contract: code in, verdict and output out.
 
-Invariant: a verdict speaks about the code that was run and about nothing else. The sandbox's own
-trouble is `SandboxUnavailable` or `SandboxLost`; a request that no sandbox would run is
-`RequestRejected`; a block for an interpreter that is gone is `SessionDead`. Every `run` ends in
-exactly one of these, by its wall limit plus one second.
+Invariant: a verdict speaks only about the code that was run. A failure of the sandbox itself is
+`SandboxUnavailable` or `SandboxLost`. A request that no sandbox would run is `RequestRejected`. A
+block for an interpreter that has ended is `SessionDead`. Every `run` ends in exactly one of these,
+by its wall limit plus one second.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from storage.errors import ItemError
 
 LEAST_SLOTS = 4
 MOST_SESSIONS = 256
-"""Sessions of one sandbox where their number is left open: at some 60 MB each, 15 GB."""
+"""Most sessions of one sandbox by default: at some 60 MB each they take 15 GB."""
 MOST_OUTPUT_BYTES = 16 << 20
 
 
 class Verdict(StrEnum):
-    """What became of the code. Closed: nothing else is ever reported."""
+    """How the code ended. A closed list."""
 
     OK = "ok"
     ERROR = "error"
-    """An exception nobody caught, or an exit code other than 0."""
+    """An uncaught exception, or an exit code other than 0."""
     TIMEOUT = "timeout"
     CPU_TIME = "cpu_time"
     MEMORY = "memory"
@@ -42,7 +42,7 @@ class Verdict(StrEnum):
 
 
 class SessionDead(ItemError):
-    """The session's interpreter is gone (a limit, a crash, an exit): no block can run in it."""
+    """The session's interpreter has ended (a limit, a crash, an exit) and can run no block."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__("session_dead", detail)
@@ -53,10 +53,10 @@ class SessionDead(ItemError):
 
 
 class Rejected(StrEnum):
-    """Why the sandbox does not take what it is to run; closed."""
+    """Why the sandbox refuses to run something. A closed list."""
 
     REQUEST_REJECTED = "request_rejected"
-    """Code, or what it is given, is too large, or no text."""
+    """The code or its input is too large, or is no text."""
 
 
 class RequestRejected(ItemError):
@@ -72,7 +72,7 @@ class RequestRejected(ItemError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run or one block may use. All of them are enforced from outside the code."""
+    """Limits of one run or one block. The sandbox enforces all of them from outside the code."""
 
     wall_s: Seconds = 5.0
     """Wall-clock seconds, by a monotonic clock; the paper's 5 s."""
@@ -105,11 +105,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What happened. Text is UTF-8; bytes that are not are shown as U+FFFD."""
+    """The result of a run or block. Output is text; bytes that are not UTF-8 become U+FFFD."""
 
     verdict: Verdict
     exit_code: int | None
-    """None where a signal ended the process, and for a block after which the session lives on."""
+    """None if a signal ended the process, and for a block after which the session lives on."""
     signal: int | None
     stdout: str
     stderr: str
@@ -120,24 +120,24 @@ class Execution:
     peak_memory_kb: int
     """Largest resident size of one process of the run, the warm interpreter's pages included."""
     queued_s: float
-    """Waiting for a slot; not part of `wall_s`."""
+    """Seconds of waiting for a slot; not part of `wall_s`."""
     sandbox_id: str
 
 
 class Session(Protocol):
-    """One interpreter across the code blocks of one solution."""
+    """One interpreter for all code blocks of one solution."""
 
     async def run(self, code: str, limits: Limits | None = None) -> Execution:
         """Run one block; variables of earlier blocks are visible.
 
-        A block that raises leaves the session alive. Raises SessionDead once the interpreter is
-        gone, RequestRejected, SandboxLost or SandboxUnavailable.
+        A block that raises leaves the session alive. Raises SessionDead once the interpreter has
+        ended, RequestRejected, SandboxLost or SandboxUnavailable.
         """
         ...
 
 
 class Sandbox(Protocol):
-    """Runs strangers' code."""
+    """Runs model-written code."""
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
         """Run one script in a fresh interpreter.
@@ -156,7 +156,7 @@ class Sandbox(Protocol):
 
 
 class Backend(StrEnum):
-    """Where interpreters live."""
+    """What encloses the interpreters."""
 
     DOCKER = "docker"
     BUBBLEWRAP = "bubblewrap"
@@ -166,7 +166,7 @@ class Backend(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SandboxSettings:
-    """Everything that decides how code is run."""
+    """The settings that decide how code is run."""
 
     backend: Backend = Backend.AUTO
     runtime: str = "runc"
@@ -175,8 +175,8 @@ class SandboxSettings:
     """Runs and blocks at once; 0: one for each processor where they run, at least 4. A session
     holds a slot only while a block of it runs."""
     sessions: Count = 0
-    """Most sessions open at once, parked ones included; 0: twice as many as the model that asks for
-    them has sequences in flight, at most 256; fewer than `slots`: as many as those. A solution
+    """Most sessions open at once, parked ones included, and never fewer than `slots`. 0: twice as
+    many as the model that asks for them has sequences in flight, at most 256. A solution
     keeps its session while the model writes on, so this bounds how many are written at once. More
     than are in flight are opened only while code runs for so long that the engine waits for it. A
     parked session takes no slot but the memory of its box: some 60 MB and what it made."""
@@ -189,8 +189,8 @@ class SandboxSettings:
     largest_input_bytes: Positive = 8 << 20
     """Code, stdin and files of one request together."""
     warm: tuple[str, ...] = ("numpy", "sympy", "scipy")
-    """Imported before forking. Each megabyte here costs every run some 30 microseconds: scipy's
-    parts (69 MB) are left to the few scripts that use them; add `scipy.optimize` where many do."""
+    """Imported before forking. Each megabyte here costs every run some 30 microseconds, so scipy's
+    parts (69 MB) are left to the few scripts that use them. Add `scipy.optimize` if many do."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
     """CPU share of one box (docker; bubblewrap has none)."""
     docker_host: str = ""
@@ -203,19 +203,19 @@ class SandboxSettings:
     """Where images and the private engine live; empty: STEPMILL_SANDBOX_DIR or the user's cache."""
 
     def __post_init__(self) -> None:
-        asked = max(self.limits.wall_s, self.limits.cpu_s)
-        if asked > self.longest_wall_s:
+        most_s = max(self.limits.wall_s, self.limits.cpu_s)
+        if most_s > self.longest_wall_s:
             raise ValueError(
-                f"limits of {asked:g} s are above longest_wall_s ({self.longest_wall_s:g}): every "
+                f"limits of {most_s:g} s are above longest_wall_s ({self.longest_wall_s:g}): every "
                 f"block would be refused"
             )
 
     def for_in_flight(self, sequences: int) -> SandboxSettings:
-        """With sessions for so many sequences in flight, where their number is left open."""
+        """The settings, with `sessions` for so many sequences in flight unless it is set."""
         return self if self.sessions else replace(self, sessions=min(2 * sequences, MOST_SESSIONS))
 
     def here(self) -> SandboxSettings:
-        """With slots for the machine that it runs on, where their number is left open."""
+        """The settings, with `slots` for this machine unless it is set."""
         return (
             self
             if self.slots
@@ -224,5 +224,5 @@ class SandboxSettings:
 
     @property
     def most_sessions(self) -> int:
-        """Boxes at most: sessions open at once, and runs."""
+        """Most boxes at once: for open sessions and for runs."""
         return max(self.slots, self.sessions)

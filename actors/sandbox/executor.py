@@ -1,9 +1,9 @@
 """The sandbox as Ray actors: one executor per node with the `sandbox` resource, and its client.
 
-Invariant: a rationale writer can't tell `RemoteSandbox` from a local sandbox; an executor that
-died is the sandbox's own trouble (SandboxLost in a session, another executor for a run, then
-SandboxUnavailable). A caller that is silent for `SILENCE_S` loses its sessions, so that no slot
-is held by the dead; an executor that is silent for as long loses its calls to one that answers.
+Invariant: `RemoteSandbox` behaves as a local sandbox does. If an executor dies, a session raises
+SandboxLost. A run goes to another executor, or raises SandboxUnavailable. A caller that is silent
+for `SILENCE_S` loses its sessions, so the dead hold no slots. An executor that is silent for as
+long loses its calls to one that answers.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ Answer = TypeVar("Answer")
 SILENCE_S = 60.0
 ALIVE_EVERY_S = 10.0
 WAITING = 64
-"""Calls of one caller that may wait for room at once. A crowd before the door must never take all
-the calls that an executor works on: the blocks of those inside could not run, and nobody would
-ever come out."""
+"""Runs and openings of sessions of one caller at once. If these took all the calls that an executor
+works on, blocks of open sessions could not run and no session would end."""
 MANY = 10_000
-"""Calls that one executor works on at once: those that wait, and the sessions, of all callers."""
+"""Most calls that one executor works on at once, waiting calls and sessions of all callers."""
 
 
 def _now() -> float:
@@ -58,21 +57,21 @@ class CodeExecutor:
     def __init__(self, settings: SandboxSettings) -> None:
         self._sandbox = open_sandbox(settings)
         self._held: dict[str, tuple[str, Session, AsyncExitStack]] = {}
-        """Identity of a session -> its caller, the session, and how it is let go."""
+        """Id of a session -> (its caller, the session, the exit stack that closes it)."""
         self._heard: dict[str, float] = {}
         self._expiry: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Open all boxes; return this process's number."""
+        """Open all boxes; return this process's id."""
         await self._sandbox.start()
         return os.getpid()
 
     async def pid(self) -> int:
-        """Return this process's number."""
+        """Return this process's id."""
         return os.getpid()
 
     async def alive(self, caller: str) -> None:
-        """Hear that a caller lives."""
+        """Note that a caller is alive."""
         self._hear(caller)
 
     async def run(self, caller: str, request: Request, limits: Limits | None) -> Execution:
@@ -87,7 +86,7 @@ class CodeExecutor:
         current_caller.set(caller)
         stack = AsyncExitStack()
         session = await stack.enter_async_context(self._sandbox.session(key))
-        if caller not in self._heard:  # it died while it waited: nobody would close the session
+        if caller not in self._heard:  # it died while it waited and would never close the session
             await stack.aclose()
             raise SandboxLost(f"{key}: its caller is gone")
         identity = f"{key}-{secrets.token_hex(4)}"
@@ -114,7 +113,7 @@ class CodeExecutor:
             await self._held.pop(identity)[2].aclose()
 
     async def forget(self, caller: str) -> None:
-        """Close the sessions of a dead caller, now and when its waiting calls are served."""
+        """Close the sessions of a dead caller, also those that its waiting calls still open."""
         self._heard.pop(caller, None)
         theirs = [identity for identity, (whose, *_) in self._held.items() if whose == caller]
         await asyncio.gather(*map(self._let_go, theirs))
@@ -150,8 +149,8 @@ def start_executor(
     name: str | None = None,
     namespace: str | None = None,
 ) -> ActorHandle[Any]:
-    """Start an executor as an actor; `calls`: calls that it works on at once; `name`: how a list of
-    actors calls it, no other in its `namespace` being called so.
+    """Start an executor as an actor. `calls`: most calls that it works on at once. `name`: its name
+    in a list of actors, unique in its `namespace`.
     """
     return (
         ray.remote(CodeExecutor)
@@ -169,12 +168,12 @@ def start_executor(
 
 
 def executor_calls(what: str) -> AbstractContextManager[None]:
-    """Around calls of an executor: whatever is wrong with it is SandboxLost."""
+    """Wrap calls of an executor: any failure of the executor raises SandboxLost."""
     return classified(f"{what}: the executor", SandboxLost, SandboxLost)
 
 
 class RemoteSandbox:
-    """The sandbox protocol over executors; each call goes to the one with the least of our work."""
+    """A sandbox over several executors; each call goes to the one with fewest of our calls."""
 
     def __init__(
         self,
@@ -183,24 +182,24 @@ class RemoteSandbox:
         name: str = "",
         waiting: int = WAITING,
     ) -> None:
-        """`name` is how executors know this caller; by default one that no other has."""
+        """`name`: identifies this caller to the executors; "": a new unique name."""
         if not executors:
             raise SandboxUnavailable("no executor was given")
         self._executors = list(executors)
         self._load = [0] * len(self._executors)
         self._lost = [0] * len(self._executors)
-        """Calls lost since the executor last said that it lives: the others are tried first."""
+        """Per executor: calls lost since it last said that it lives; others are tried first."""
         self._attempts = attempts
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._door = asyncio.Semaphore(waiting)
         self._heard = [0.0] * len(self._executors)
-        """When each last said that it lives; since we first asked at the latest."""
+        """Per executor: when it last said that it lives, or when it was first asked."""
         self._living: list[asyncio.Task[None]] = []
         self._unwanted: set[asyncio.Task[None]] = set()
-        """Sessions that are closed as soon as they are open."""
+        """Tasks that close sessions as soon as they are open."""
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
-        """Run one script on some executor; on another where the first one dies."""
+        """Run one script on an executor; on another one if the first dies."""
 
         async def ran(position: int) -> Execution:
             call = self._executors[position].run.remote(self._name, request, limits)
@@ -214,7 +213,7 @@ class RemoteSandbox:
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
-        """Hold one interpreter on one executor, another one where the first dies before that."""
+        """Hold one interpreter on one executor; if that dies while opening, another is tried."""
         position, identity = await self._anywhere(key, partial(self._open, key))
         with self._chosen(position):
             try:
@@ -223,7 +222,7 @@ class RemoteSandbox:
                 await asyncio.shield(self._close(position, identity))
 
     async def _anywhere(self, what: str, call: Callable[[int], Awaitable[Answer]]) -> Answer:
-        """What an executor answers, another one where it is lost. Raises SandboxLost."""
+        """The answer of an executor; if it is lost, that of another. Raises SandboxLost."""
         self._live()
         lost: InfrastructureError | None = None
         for _ in range(self._attempts):
@@ -236,12 +235,12 @@ class RemoteSandbox:
         raise SandboxLost(f"{what}: {self._attempts} executors were tried: {lost}") from lost
 
     async def _open(self, key: str, position: int) -> tuple[int, str]:
-        """(place of its executor, identity) of a new session."""
+        """Open a session; return (index of its executor, id of the session)."""
         opening = asyncio.create_task(self._ask_to_open(position, key))
         try:
             return position, await self._answer(position, asyncio.shield(opening))
         except (asyncio.CancelledError, SandboxLost):
-            # It opens all the same when its turn comes, and nobody would ever close it.
+            # The executor opens it all the same in its turn, and no caller would ever close it.
             unwanted = asyncio.create_task(self._close(position, opening))
             self._unwanted.add(unwanted)
             unwanted.add_done_callback(self._unwanted.discard)
@@ -260,16 +259,16 @@ class RemoteSandbox:
             return seen
 
     async def _close(self, position: int, identity: str | asyncio.Task[str]) -> None:
-        """Close a session, also one that is still being opened; one that is lost is closed."""
+        """Close a session, also one still being opened. A lost one counts as closed."""
         with contextlib.suppress(InfrastructureError), executor_calls("close"):
             known = identity if isinstance(identity, str) else await identity
             await self._answer(position, self._executors[position].close_session.remote(known))
 
     async def _answer(self, position: int, call: Awaitable[Answer]) -> Answer:
-        """What an executor answers. Raises SandboxLost where it is silent and another answers.
+        """The executor's answer. Raises SandboxLost if it is silent while another one answers.
 
-        What it was asked it may still do; where no other one answers there is nowhere else to go,
-        and one that is still being placed needs its time.
+        The lost call may still run. If no other executor answers, the call waits: its executor may
+        still be starting.
         """
         answer = asyncio.ensure_future(call)
         try:
@@ -282,12 +281,12 @@ class RemoteSandbox:
             answer.cancel()
 
     def _answers(self, position: int) -> bool:
-        """Whether an executor said of late that it lives."""
+        """Whether an executor said within the last `SILENCE_S` / 2 that it lives."""
         return _now() - self._heard[position] <= SILENCE_S / 2
 
     @contextlib.contextmanager
     def _chosen(self, position: int | None = None) -> Iterator[int]:
-        """Count a call at an executor: the given one, or the one with the least of our work."""
+        """Count a call at an executor within this block: the given one, or the best choice."""
         if position is None:
             position = min(range(len(self._load)), key=self._trouble)
         self._load[position] += 1
@@ -300,7 +299,7 @@ class RemoteSandbox:
             self._load[position] -= 1
 
     def _trouble(self, position: int) -> tuple[bool, int, int]:
-        """The less, the rather a call goes there."""
+        """Sort key to choose an executor, smaller is better: answering, fewer lost, less load."""
         return not self._answers(position), self._lost[position], self._load[position]
 
     def _live(self) -> None:
@@ -310,24 +309,24 @@ class RemoteSandbox:
             self._living = [asyncio.create_task(self._say_alive(each)) for each in everywhere]
 
     async def _say_alive(self, position: int) -> None:
-        """To one executor: none must go without a word because another does not answer."""
+        """Tell one executor that this caller lives; a task each, as one may not answer."""
         while True:
             with contextlib.suppress(InfrastructureError, RayError, TimeoutError):
                 with executor_calls("alive"):
-                    said = self._executors[position].alive.remote(self._name)
-                    await asyncio.wait_for(said, SILENCE_S / 2)
+                    call = self._executors[position].alive.remote(self._name)
+                    await asyncio.wait_for(call, SILENCE_S / 2)
                 self._lost[position] = 0
                 self._heard[position] = _now()
             await asyncio.sleep(ALIVE_EVERY_S)
 
     async def close(self) -> None:
-        """Stop speaking for this process; the executors belong to whoever started them."""
+        """Stop this client. The executors go on; the process that started them ends them."""
         for speaking in self._living:
             speaking.cancel()
 
 
 class RemoteSession:
-    """One interpreter at the far end of an actor call."""
+    """One interpreter in an executor."""
 
     def __init__(self, sandbox: RemoteSandbox, position: int, identity: str) -> None:
         self._sandbox = sandbox

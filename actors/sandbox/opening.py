@@ -1,7 +1,7 @@
 """Opens the sandbox that the settings ask for.
 
-Invariant: opening does no I/O, so that a configuration can be checked anywhere; which backend
-`auto` means is decided at the first run, once, and said in `source.name`.
+Invariant: opening does no I/O, so a configuration can be checked anywhere. The first run decides
+which backend `auto` means, once; `source.name` says it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storage.errors import ConfigurationError, InputError, SandboxUnavailable
 
 
 class AutomaticBoxes:
-    """Containers where an engine can be had, bubblewrap elsewhere."""
+    """Opens containers if a Docker Engine is available, else bubblewrap boxes."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.name = "auto"
@@ -52,7 +52,7 @@ class AutomaticBoxes:
 
 
 def open_sandbox(settings: SandboxSettings) -> Pool:
-    """Return the sandbox; boxes start when they are first needed (or with `start`)."""
+    """Make the sandbox. Its boxes start when they are first needed, or by `start`."""
     settings = settings.here()
     if settings.slots < 1 or settings.attempts < 1 or settings.reaper_period_s <= 0:
         raise ConfigurationError("sandbox: slots, attempts and reaper_period_s must be above 0")
@@ -65,7 +65,7 @@ def open_sandbox(settings: SandboxSettings) -> Pool:
 
 
 async def run_file(path: Path, settings: SandboxSettings, stdin: bytes = b"") -> Execution:
-    """Run one script file. Raises InputError where it can't be read."""
+    """Run one script file. Raises InputError if it can't be read."""
     try:
         code = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

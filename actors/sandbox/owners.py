@@ -1,7 +1,7 @@
-"""Who a sandbox belongs to, and whether that process is still there.
+"""Marks a sandbox with its owner, and says whether that process still lives.
 
-Invariant: an owner lives while the lock of its folder is held, whichever container it and whoever
-looks are in. An owner whose temporary directory is another one than is seen here is never judged.
+Invariant: an owner lives while the lock of its folder is held, in any container. An owner with
+another temporary directory than this process's is never taken for dead.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ def _folder() -> OwnedFolder:
 
 
 def mark() -> str:
-    """This process, in one word for a label or an argument."""
+    """One word that identifies this process, for a label or an argument."""
     folder = _folder().path
     return f"{_place(folder)}|{folder}"
 
 
 def stay() -> None:
-    """Keep the folder young: some machines clear old files from their temporary directory."""
+    """Touch the folder, because some machines delete old files from their temporary directory."""
     with contextlib.suppress(FileNotFoundError):
         os.utime(_folder().path / LOCK)
 
 
 def is_dead(mark: str) -> bool:
-    """True where an owner was here and is no more; False where it lives or can't be judged."""
+    """True if the owner has ended; False if it lives or its folder can't be seen from here."""
     place, _, folder = mark.partition("|")
     try:
         return place == _place(Path(folder)) and not is_held(Path(folder, LOCK))
@@ -45,7 +45,7 @@ def is_dead(mark: str) -> bool:
 
 
 def _place(folder: Path) -> str:
-    """Identity of the directory that a folder is in, on this boot."""
+    """Identity of a folder's parent directory, since this boot."""
     parent = folder.parent.stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{parent.st_dev}/{parent.st_ino}"

@@ -1,12 +1,12 @@
-"""A sandbox whose sessions follow the engine: no more are open than keep its places at work.
+"""Paces a sandbox's sessions by the engine: only as many are open as keep its places busy.
 
-A solution keeps its session while the model writes on, and its place in the engine stands empty
-while its code runs. As many sessions as places are always let through; one more goes through each
-time that the engine has a free place for which nothing waits. What ends above that is not
-replaced, so that sessions, and the memory of their boxes, grow and shrink with the code's share of
-the time; the sandbox behind has the last word on how many there can be.
+A solution keeps its session while the model writes on. While its code runs, its place in the engine
+is free. As many sessions as places may always open. One more opens each time that the engine has a
+free place and no waiting request. A session above that number is not replaced when it ends. So the
+sessions, and the memory of their boxes, follow the code's share of the time. The sandbox behind
+this one sets the upper bound.
 
-Invariant: of those that wait the oldest work goes first; a session never waits for one that waits.
+Invariant: the oldest waiting work goes first. An open session never waits for one that waits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from actors.sandbox.contract import Execution, Limits, Request, Sandbox, Session
 
 
 class PacedSandbox:
-    """Use it in front of a sandbox."""
+    """A sandbox that paces the sessions of another one."""
 
     def __init__(self, sandbox: Sandbox, least: int) -> None:
-        """`least`: sessions that never wait for the engine, as many as it has places."""
+        """`least`: sessions that open at once: the number of the engine's places."""
         self._sandbox = sandbox
         self._least = least
         self._came = count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        """A heap: when the work was begun, when it came; whoever was cancelled stays until next."""
+        """A heap of (begin of the work, arrival, future); a cancelled one stays until its turn."""
         self.open = 0
 
     async def run(self, request: Request, limits: Limits | None = None) -> Execution:
@@ -39,7 +39,7 @@ class PacedSandbox:
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
-        """Hold one interpreter, once it is its turn."""
+        """Wait for the turn, then hold one interpreter."""
         own = work.get() or Work()
         own.queue.when_free.add(self._let_one_in)
         async with AsyncExitStack() as held:

@@ -1,13 +1,13 @@
-"""A sandbox of several slots: at most so many runs and blocks at once, each in a box of its own.
+"""A sandbox with several slots: each run or block takes a slot, and has a box of its own.
 
-A session keeps its box between its blocks, but no slot: there may be more sessions open than
-slots (`sessions`), and what is parked takes memory alone. Boxes open when they are first needed,
-and a run takes a warm one where there is one.
+Between its blocks a session keeps its box but no slot. So more sessions than slots may be open
+(`sessions`); a parked one takes only memory. Boxes open when they are first needed. A run takes a
+warm box if there is one.
 
-Invariant: a lost box is replaced and its run tried again, at most `attempts` times; a block of a
-session is never tried again, because its variables are gone with the box. When `close` returns no
-box is left. A run that is cancelled frees its slot. A box has one owner: a session gives it back
-when nothing of the session is on its way to the box any more.
+Invariant: a lost box is replaced and its run tried again, at most `attempts` times. A block of a
+session is never tried again, because its variables are lost with the box. When `close` returns, no
+box is left. A cancelled run frees its slot. A box has one owner: a session gives it back only when
+no call of the session to the box is under way.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from storage.errors import SandboxLost, SandboxUnavailable
 Used = TypeVar("Used")
 
 caller: ContextVar[str] = ContextVar("caller", default="")
-"""On whose behalf the current task asks: slots are shared fairly between callers."""
+"""Caller of the current task. Slots are shared fairly between callers."""
 
 
 class BoxSource(Protocol):
-    """Where boxes come from."""
+    """Opens boxes of one backend, and removes those of dead owners."""
 
     name: str
 
@@ -55,18 +55,18 @@ class BoxSource(Protocol):
 
 
 class Pool:
-    """The sandbox protocol over boxes of one source."""
+    """A sandbox over boxes of one source."""
 
     def __init__(self, settings: SandboxSettings, source: BoxSource) -> None:
         self.settings = settings
         self.source = source
-        # Whoever is let in finds room for a box when its turn comes; nobody waits for that while it
-        # has a turn, so that parked sessions can always go on.
+        # A run or session that is let in has room for a box. None waits for room while it holds a
+        # slot, so that parked sessions can always go on.
         self._entrance = Turnstile(settings.most_sessions)
         self._turns = Turnstile(settings.slots)
         self._boxes: set[Box] = set()
         self._idle: list[Box] = []
-        """Those that nobody has."""
+        """Open boxes without an owner."""
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -83,14 +83,14 @@ class Pool:
         """Run one script in a fresh interpreter."""
         limits = limits or self.settings.limits
         frame = run_frame(request, limits, self.settings)
-        asked = time.monotonic()
+        begun = time.monotonic()
         held: Box | None = None
         starved = 0
 
-        async def asked_of(box: Box) -> Execution:
+        async def run_in(box: Box) -> Execution:
             nonlocal held, starved
             held = box
-            queued = time.monotonic() - asked
+            queued = time.monotonic() - begun
             while True:
                 result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
                 # On a machine that is too busy a deadline says nothing about the code; but the
@@ -101,22 +101,22 @@ class Pool:
 
         async with self._entered(), self.turn():
             try:
-                return await self.in_a_box(asked_of)
+                return await self.in_a_box(run_in)
             finally:
                 self.give_back(held)
 
     @asynccontextmanager
     async def session(self, key: str) -> AsyncIterator[Session]:
         """Hold one interpreter; `key` names the solution in messages."""
-        asked = time.monotonic()
+        begun = time.monotonic()
         room = AsyncExitStack()
         await room.enter_async_context(self._entered())
-        held = PoolSession(self, key, time.monotonic() - asked)
+        held = PoolSession(self, key, time.monotonic() - begun)
         room.push_async_callback(held.close)
         try:
             yield held
         finally:
-            # Whoever is cancelled here does not wait, but the next one does: it needs the place.
+            # A cancelled caller does not wait for this, but its place is freed only afterwards.
             await asyncio.shield(room.aclose())
 
     @asynccontextmanager
@@ -128,14 +128,14 @@ class Pool:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """One of `slots`: held while code runs."""
+        """Hold one of the `slots` while code runs."""
         async with self._turns.passed(caller.get()):
             yield
 
     async def in_a_box(self, use: Callable[[Box], Awaitable[Used]]) -> Used:
-        """What comes of using a box that nobody else has; another one where it is lost.
+        """Run `use` with a free box, and with another one if that is lost; return its result.
 
-        Whoever uses it gives it back. Raises SandboxUnavailable after the last try.
+        The caller gives the box back. Raises SandboxUnavailable after the last try.
         """
         tried = 0
         while True:
@@ -151,7 +151,7 @@ class Pool:
                     raise SandboxUnavailable(f"tried {tried} boxes: {error}") from error
 
     async def box(self) -> Box:
-        """A box that nobody has, a warm one if there is one."""
+        """Take a free box, a warm one if there is one."""
         self._refuse_if_closed()
         while self._idle:
             if (warm := self._idle.pop()).alive:
@@ -165,7 +165,7 @@ class Pool:
         return box
 
     def give_back(self, box: Box | None) -> None:
-        """The box is clean, or lost."""
+        """Take back a box that is clean or lost."""
         if box is not None and box.alive:
             self._idle.append(box)
         elif box is not None:
@@ -200,7 +200,7 @@ class Pool:
 
 
 class PoolSession:
-    """One interpreter, opened by its first block."""
+    """A session: one interpreter, which the first block opens."""
 
     def __init__(self, pool: Pool, key: str, waited_s: float) -> None:
         self._pool = pool
@@ -208,22 +208,22 @@ class PoolSession:
         self._waited_s = waited_s
         self._box: Box | None = None
         self._open = False
-        """Whether its interpreter is in the box."""
+        """Whether the box holds the session's interpreter."""
         self._ended = ""
         self._opening = asyncio.Lock()
 
     async def run(self, code: str, limits: Limits | None = None) -> Execution:
-        """Run one block. After SandboxLost the session is of no further use."""
+        """Run one block. After SandboxLost the session can't be used again."""
         limits = limits or self._pool.settings.limits
         frame = block_frame(code, limits, self._pool.settings)
         self._refuse_if_ended()
-        asked = time.monotonic()
+        begun = time.monotonic()
         async with self._pool.turn():
             async with self._opening:
                 self._refuse_if_ended()
                 box = self._box if self._box and self._open else await self._opened(limits)
             self._refuse_if_ended()
-            queued = self._waited_s + time.monotonic() - asked
+            queued = self._waited_s + time.monotonic() - begun
             self._waited_s = 0.0
             return await self._ask(box, frame, limits, queued)
 
@@ -268,7 +268,7 @@ class PoolSession:
             raise SandboxUnavailable(f"session {self._key}: {error}") from error
 
     async def close(self) -> None:
-        """End the interpreter; its box is clean, or gone, afterwards."""
+        """End the interpreter. Its box is then clean, or closed."""
         self._ended = self._ended or "closed"
         # An opening under way comes to its end first: in a box that is given back it would open an
         # interpreter beside the next one's.

@@ -1,11 +1,11 @@
-"""The system calls that strangers' code may make: an allow list, compiled to a seccomp program.
+"""The system calls that model-written code may make: an allow list, compiled for seccomp.
 
-Derived from what CPython, numpy, sympy, scipy, threads, multiprocessing and subprocess were seen
-to call (docs/sandbox.md says how), then narrowed: no locks that a neighbour could see, no System V
-or POSIX message IPC, no memfd, sockets of family AF_UNIX only, no namespaces.
+The list holds the calls seen from CPython, numpy, sympy, scipy, threads, multiprocessing and
+subprocess (docs/sandbox.md says how they were traced). It leaves out locks that a neighbour could
+see, System V and POSIX message IPC, memfd and namespaces. Sockets are of family AF_UNIX only.
 
-Invariant: whatever is not named here fails with EPERM, and another architecture's calls kill. The
-program is made on the host; inside the sandbox it is only loaded.
+Invariant: a call that is not listed fails with EPERM. A call of another architecture kills. The
+host makes the program; the sandbox only loads it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ X86_64 = """
 NUMBERS = {name: int(number) for name, _, number in (e.partition(":") for e in X86_64.split())}
 
 LAST_KNOWN = 462
-"""Newer calls than this are answered ENOSYS, so that libraries fall back."""
+"""Calls with a higher number get ENOSYS, so that libraries fall back to older ones."""
 
 CLONE_NAMESPACES = 0x7E020080
 """NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
@@ -73,7 +73,7 @@ S_IFMT, S_IFREG, S_IFIFO, S_IFSOCK = 0o170000, 0o100000, 0o010000, 0o140000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one call does depending on the low half of one argument."""
+    """Decides on one call by the low half of one argument."""
 
     argument: int
     values: tuple[int, ...]
@@ -102,8 +102,8 @@ RULES = {
     "mknodat": Rule(2, (0, S_IFREG, S_IFIFO, S_IFSOCK), ALLOW, EPERM, mask=S_IFMT),
 }
 ABSENT = ("clone3", "openat2", "futex_waitv", "epoll_pwait2")
-"""Answered ENOSYS: their arguments are in memory, where a filter can't look, or nobody needs
-them."""
+"""Calls that get ENOSYS. Their arguments are in memory, where a filter can't look, or no library
+needs them."""
 
 
 def _step(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
@@ -111,7 +111,7 @@ def _step(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
 
 
 def _argument(rule: Rule) -> bytes:
-    """Compare the argument with up to eight values; the number stays in no register afterwards."""
+    """Compare the argument with up to eight values. This overwrites the call's number."""
     steps = [_step(LOAD, 0, 0, ARGUMENTS_AT + 8 * rule.argument)]
     if rule.mask != 0xFFFFFFFF:
         steps.append(_step(AND, 0, 0, rule.mask))
@@ -124,7 +124,7 @@ def _argument(rule: Rule) -> bytes:
 
 
 def program(machine: str = "x86_64") -> bytes:
-    """Compile the allow list. Raises SandboxUnavailable for another machine than x86-64."""
+    """Compile the allow list. Raises SandboxUnavailable unless `machine` is x86-64."""
     if machine not in ("x86_64", "AMD64"):
         raise SandboxUnavailable(f"no system call list for {machine}: only x86_64 is supported")
     steps = [

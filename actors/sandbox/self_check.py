@@ -1,7 +1,7 @@
-"""The contract as a table that a cluster's owner runs on their own nodes.
+"""The contract as a table of checks that a cluster's owner runs on their own nodes.
 
-Invariant: every row runs on the sandbox it is given and compares with what the contract promises;
-a sandbox's own trouble makes the row fail with its words, and never stops the table.
+Invariant: every row runs in the given sandbox and compares the result with the contract. An error
+of the sandbox fails its row, with the error's text; the other rows still run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from storage.errors import InfrastructureError
 
 SHORT = Limits(wall_s=2.0, cpu_s=2.0, memory_mb=256, output_bytes=100_000)
 ROOMY = replace(SHORT, wall_s=20.0, cpu_s=20.0)
-"""For what ends by itself: nothing here is about how fast a machine is."""
+"""Limits for code that ends by itself, wide enough for a slow machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ CHECKS = (
 
 
 async def self_check(sandbox: Sandbox) -> list[CheckResult]:
-    """Run the table."""
+    """Run all checks."""
     results = [await _checked(sandbox, check) for check in CHECKS]
     return [*results, await _sessions(sandbox), await _rejections(sandbox)]
 

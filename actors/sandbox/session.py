@@ -1,10 +1,10 @@
-"""One Python interpreter across the code blocks of one solution, opened when it is first needed.
+"""One Python interpreter for the code blocks of one solution, opened by its first block.
 
-A solution without code never takes a slot, and one whose code ended its own interpreter (a
-timeout, a crash, an exit) gets a fresh one for the next block.
+A solution without code takes no slot. If a block ends its interpreter (timeout, crash or exit), the
+next block gets a fresh one.
 
-Invariant: a block runs in the interpreter of the blocks before it as long as that is alive; the
-session is given back on every way out.
+Invariant: a block runs in the interpreter of the earlier blocks while that is alive. The session is
+always closed, also after an error.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ATTEMPTS = 3
 
 
 class Interpreter:
-    """A session of a sandbox that is opened late and replaced when it is dead.
+    """A session that the first block opens, and that is replaced when its interpreter has ended.
 
-    Where the sandbox holds as many sessions as it may, the first block waits for one to end.
+    If the sandbox has its most sessions open, the first block waits for one of them to end.
     """
 
     def __init__(self, sandbox: Sandbox, key: str) -> None:
@@ -65,7 +65,7 @@ class Interpreter:
 
 
 async def retried(make: Callable[[], Awaitable[Made]], attempts: int = ATTEMPTS) -> Made:
-    """What `make` gives, which is begun anew where its sandbox is lost: `attempts` tries at most.
+    """Await `make()`; begin anew if its sandbox is lost, with at most `attempts` tries.
 
     Raises the last SandboxLost.
     """

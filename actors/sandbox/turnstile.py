@@ -1,7 +1,7 @@
-"""Who gets in next, of so many as may be inside: first come first served, and callers take turns.
+"""A fair semaphore: callers take turns, and each caller's waiters are served in order.
 
-Invariant: a place inside is never lost, not even when a waiter is cancelled at the moment it is
-served; a caller with a thousand waiting runs delays another's first run by one turn only.
+Invariant: no place is lost, even if a waiter is cancelled at the moment it is served. A caller with
+a thousand waiting runs delays another's first run by one turn only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 
 class Turnstile:
-    """A fair semaphore."""
+    """A semaphore with a queue for each caller, served in turn."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -21,12 +21,12 @@ class Turnstile:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Number of waiters of all callers."""
         return sum(len(queue) for queue in self._waiting.values())
 
     @asynccontextmanager
     async def passed(self, caller: str = "") -> AsyncIterator[None]:
-        """Be inside for the length of a block, once it is the caller's turn."""
+        """Wait for the caller's turn, then hold a place within this block."""
         await self.enter(caller)
         try:
             yield
@@ -34,7 +34,7 @@ class Turnstile:
             self.leave()
 
     async def enter(self, caller: str = "") -> None:
-        """Wait for a place. Whoever is inside must `leave`."""
+        """Wait for a place; call `leave` to free it."""
         if self._free and not self._waiting:
             self._free -= 1
             return
@@ -50,7 +50,7 @@ class Turnstile:
             raise
 
     def leave(self) -> None:
-        """Let the next in turn in."""
+        """Free a place for the next waiter in turn."""
         while self._waiting:
             caller, queue = next(iter(self._waiting.items()))
             turn = queue.popleft()

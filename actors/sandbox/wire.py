@@ -1,10 +1,9 @@
-"""Both directions of the wire: frames out of requests, and verdicts out of results.
+"""Both directions of the wire: makes frames of requests, and verdicts of results.
 
-Invariant: a request that passes can be written on the supervisor's stream as it is; whatever is
-wrong with it is `RequestRejected`, which names the part and the reason. A verdict is a pure
-function of the deadline, counters and wait status that the supervisor reports, total over every
-well-formed result; the code's own words decide only between `error` and `memory`, both of which it
-could reach by itself.
+Invariant: a request that passes can be sent as it is. Any other raises `RequestRejected`, which
+names the part and the reason. A verdict is a pure function of the deadline, counters and wait
+status that the supervisor reports; every well-formed result has one. The code's own output decides
+only between `error` and `memory`, and the code could cause either by itself.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ ENDS = {
 OUT_OF_MEMORY = re.compile(r"^(\w+\.)*_?\w*MemoryError(:|$)")
 """Python's own, and numpy's `_ArrayMemoryError`."""
 STARVED_SHARE = 0.5
-"""Of the wall time: ready to run, and not let."""
+"""Least share of the wall time, ready but without a processor, that counts as starved."""
 
 
 def run_frame(request: Request, limits: Limits, settings: SandboxSettings) -> Frame:
@@ -66,9 +65,9 @@ def limit_fields(limits: Limits, settings: SandboxSettings) -> dict[str, object]
     """Check limits against the sandbox's own and return them as fields."""
     most = settings.limits
     for name in ("memory_mb", "pids", "open_files", "file_mb", "scratch_mb", "scratch_files"):
-        asked, allowed = getattr(limits, name), getattr(most, name)
-        if not 0 < asked <= allowed:
-            raise RequestRejected(f"{name} is {asked}; this sandbox was opened with {allowed}")
+        value, allowed = getattr(limits, name), getattr(most, name)
+        if not 0 < value <= allowed:
+            raise RequestRejected(f"{name} is {value}; this sandbox was opened with {allowed}")
     for name in ("wall_s", "cpu_s"):
         if not 0 < getattr(limits, name) <= settings.longest_wall_s:
             raise RequestRejected(f"{name} must be above 0 and at most {settings.longest_wall_s}")
@@ -113,14 +112,14 @@ def _check_size(size: int, settings: SandboxSettings) -> None:
 
 
 def is_starved(result: Frame) -> bool:
-    """True where a deadline was missed because the machine gave the code no processor."""
+    """True if a deadline was missed because the machine gave the code no processor."""
     wall, delayed = result.number("wall_s"), result.number("delayed_s")
     idle = result.number("cpu_s") < 0.25 * wall
     return result.text("end") == "timeout" and idle and delayed > STARVED_SHARE * wall
 
 
 def execution(result: Frame, queued_s: float, sandbox_id: str) -> Execution:
-    """Read a `result`. Raises FrameError where it is not one."""
+    """Read a `result` frame. Raises FrameError if it is none."""
     if len(result.blobs) != 2:
         raise FrameError("a result has two blobs")
     stdout, stderr = (blob.decode("utf-8", "replace") for blob in result.blobs)

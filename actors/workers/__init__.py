@@ -1,1 +1,1 @@
-"""Who works on shards: the contract of a stage, the worker, and workers as Ray actors."""
+"""Work on shards: the contract of a stage, the worker, and workers as Ray actors."""

@@ -1,8 +1,8 @@
-"""What a stage is: one shard of records in, one shard of records and counted drops out.
+"""The contract of a stage: one shard of records in, one shard of records and counted drops out.
 
-Invariant: every item of the input is the origin of output rows or a drop with a reason, or both
-where what was seen of a dropped item is stored; an item's own trouble never fails its shard, and
-the infrastructure's trouble always does.
+Invariant: every item of the input has output rows or a drop with a reason. It has both if the stage
+stores what it saw of a dropped item. An item's own error never fails its shard; an
+InfrastructureError always does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Made = TypeVar("Made", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class ShardResult(Generic[Made]):
-    """What a stage makes of a shard, in the order of its input."""
+    """The rows and drops that a stage makes of a shard, in the order of its input."""
 
     rows: tuple[Made, ...]
     drops: tuple[Drop, ...] = ()
@@ -33,7 +33,7 @@ class ShardResult(Generic[Made]):
 
 
 class Processor(Protocol):
-    """Turns one shard of records into one shard of records."""
+    """A stage: turns one shard of records into one shard of records."""
 
     async def run(self, rows: ShardRows) -> ShardResult[Any]:
         """Process a shard. Raises InfrastructureError only."""
@@ -45,7 +45,7 @@ class Processor(Protocol):
 
 
 class PureStage:
-    """A stage that holds nothing open."""
+    """Base of stages that hold no engine, sandbox or process."""
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -53,7 +53,7 @@ class PureStage:
 
 @dataclass(slots=True)
 class Meter:
-    """How far a shard has come; read by whoever shows progress, never by the data's road."""
+    """How far a shard has come. For showing progress only."""
 
     total: int = 0
     done: int = 0
@@ -68,9 +68,9 @@ async def process_items(
     name: Callable[[Item], str],
     process: Callable[[Item], Awaitable[list[Out]]],
 ) -> tuple[list[Out], list[Drop]]:
-    """Run `process` on all items at once; keep the order; turn an item's own trouble into a drop.
+    """Run `process` on all items at once; return (outputs in order, drops of items that failed).
 
-    Raises the first InfrastructureError or UserError after cancelling what is still under way.
+    The first InfrastructureError or UserError cancels the other items and is raised.
     """
     pending = list(items)
     outcomes: list[list[Out] | Drop] = [[] for _ in pending]
@@ -98,7 +98,7 @@ async def process_items(
 def process_now(
     items: Iterable[Item], name: Callable[[Item], str], process: Callable[[Item], list[Out]]
 ) -> tuple[list[Out], list[Drop]]:
-    """`process_items` for what waits for nothing: a task per item would cost more than the item."""
+    """`process_items` for work that never waits, without the cost of a task per item."""
     pending = list(items)
     outcomes: list[list[Out] | Drop] = []
     meter = shard_meter.get() or Meter()
@@ -113,7 +113,7 @@ def process_now(
 
 
 def _drop(item: str, error: Exception) -> Drop:
-    """An item's own trouble as its drop: a bug on one item is one. Raises all other trouble."""
+    """Turn an item's own error, or a bug, into its drop. Raises all other errors again."""
     if isinstance(error, ItemError):
         return Drop(item, error.reason, error.detail)
     if isinstance(error, InfrastructureError | UserError):

@@ -1,10 +1,10 @@
 """Watches the head of a Ray cluster from a thread of its own.
 
-Ray's calls wait for a head that is gone, in whatever thread they were made, and after a minute
-they end the process with code 1. A caller that is stuck in one can't be woken: whoever is told
-here has to end the process itself.
+If the head is gone, Ray's calls wait in every thread, and after a minute they end the process with
+code 1. A caller that is stuck in one can't be woken. So the callback `lost` has to end the process
+itself.
 
-Invariant: one missed answer says nothing; only a head that has not answered for `LOST_S` is lost.
+Invariant: one missed answer means nothing. A head is lost when it has not answered for `LOST_S`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOST_S = 20.0
 
 @contextlib.contextmanager
 def head_watched(address: str, lost: Callable[[str], None]) -> Iterator[None]:
-    """Call `lost` with the reason, once, when nobody answers at `address` (host:port) any more."""
+    """Within this block, call `lost` once with the reason if `address` (host:port) is lost."""
     over = threading.Event()
 
     def watch() -> None:
@@ -42,9 +42,9 @@ def lasting_trouble(
     over: Callable[[float], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> str | None:
-    """Look again and again until there was trouble for `LOST_S`; returns the last.
+    """Call `look` until it has reported trouble for `LOST_S` seconds; return the last report.
 
-    `over` waits for so many seconds; where it then says that watching is over, None is returned.
+    `over` waits for the given seconds, then says whether the watch is over. If so, return None.
     """
     answered = clock()
     while not over(EVERY_S):
@@ -57,7 +57,7 @@ def lasting_trouble(
 
 
 def _trouble(address: str) -> str | None:
-    """Why nobody can connect; None where somebody listens."""
+    """Why a connection fails; None if it succeeds."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()

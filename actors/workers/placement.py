@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 SLIVER = 0.01
-"""What a worker takes of a node's processors: nothing to speak of, but there must be some. A node
-that offers none (the head, nodes for code) is left alone."""
+"""The share of a processor that a worker takes. It is tiny, but keeps workers off nodes that offer
+no processor (the head, nodes for code)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Placement:
 
     @property
     def offered(self) -> str:
-        """The resource by which the nodes are known that may have such a worker."""
+        """The resource that a node must offer to get such a worker."""
         return next(iter(self.resources), "GPU" if self.gpus else "CPU")
 
     @property
     def bundle(self) -> dict[str, float]:
-        """What nodes count of it, taken as one; empty where that is a sliver of any processor."""
+        """The resources to take as one; empty if it is only a sliver of any processor."""
         gpus = {"GPU": self.gpus} if self.gpus else {}
         counted = gpus | self.resources
         return {"CPU": self.cpus} | counted if counted else {}

@@ -1,13 +1,12 @@
-"""Finding the item that kills: a shard's items one by one, each noted in the store before it runs.
+"""Finds the item that kills its worker: runs a shard part by part, each noted in the store first.
 
-A process that dies leaves the note of the item it was working on. The next try begins with the
-items that have notes; one that leaves a third note is dropped as `poison`, and the rest of the
-shard goes on. What is tried alone is a path (or response) where they are worked on one by one, else
-a problem with all its paths.
+A process that dies leaves the note of its current part. The next try begins with the parts that
+have notes. A part with three notes is dropped as `poison`, and the rest of the shard goes on. A
+part is a path (or response) if the stage takes these one by one, else a problem with all its paths.
 
-Invariant: what is put together from parts is what the whole shard would have made, less the
-dropped items; notes only decide how often something is tried, and they outlive driver and node. A
-shard of which nothing survives is not committed: that is a broken engine, not its items.
+Invariant: the parts together give what the whole shard would have given, less the dropped items.
+Notes only count tries; they outlive driver and node. If every item is poison, the shard is not
+committed: then the engine is broken, not the items.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ from storage.rows.records import Drop
 from storage.runs.run import Run
 
 DEATHS = 3
-"""Notes of one item after which it is dropped."""
+"""Notes of one part after which it is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The smallest part of a shard that a stage can work on."""
+    """The smallest part of a shard that a stage can work on alone."""
 
     name: str
     items: tuple[str, ...]
-    """What entered the stage in this part: what is dropped with it."""
+    """The items of this part; all of them are dropped with it."""
     rows: ShardRows
 
 
 def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
-    """The items that a stage was given, in the order of their rows."""
+    """The items of a shard that a stage gets, in the order of their rows."""
     order = run.spec.stages
     before = order[order.index(stage) - 1]
     commit = run.commit(before, shard)
@@ -55,8 +54,8 @@ def entered(run: Run, stage: str, shard: int) -> tuple[str, ...]:
 
 
 def parts_of(kind: Rows[Any], rows: ShardRows, items: Iterable[str]) -> list[Part]:
-    """Cut what the stage that makes `kind` is shown of a shard; together the parts hold every item
-    once, in order.
+    """Cut the rows that the stage of `kind` gets of a shard into parts, which together hold every
+    item once, in order.
     """
     groups: dict[str, list[str]] = {}
     for item in items:
@@ -74,36 +73,36 @@ def parts_of(kind: Rows[Any], rows: ShardRows, items: Iterable[str]) -> list[Par
 
 
 class Notes:
-    """Items under way, one object each; what is left of a dead process tells what it worked on."""
+    """Notes in the store, one object for each part under way; a dead process leaves its note."""
 
     def __init__(self, run: Run, stage: str, shard: int) -> None:
         self._store = run.store
         self._prefix = f"runs/{run.name}/{stage}/trials/{shard:06d}/"
 
     def deaths(self) -> Counter[str]:
-        """Digest of an item -> notes that nobody removed."""
+        """Digest of a part's name -> its notes that are left."""
         keys = (entry.key.removeprefix(self._prefix) for entry in self._store.list(self._prefix))
         return Counter(key.partition("-")[0] for key in keys)
 
     def write(self, name: str) -> str:
-        """Note that an item is under way; returns the note's key."""
+        """Note that a part is under way; return the note's key."""
         key = f"{self._prefix}{digest(name)}-{uuid.uuid4().hex[:12]}.json"
         self._store.put_new(key, json.dumps({"item": name}).encode())
         return key
 
     def remove(self, key: str) -> None:
-        """The item did not kill, or its death was somebody else's."""
+        """Remove one note: its part did not kill the worker."""
         self._store.delete(key)
 
     def clear(self, name: str = "") -> None:
-        """Remove the notes of an item, or all of the shard's."""
+        """Remove the notes of a part; without a name, all notes of the shard."""
         prefix = self._prefix + (digest(name) if name else "")
         for entry in list(self._store.list(prefix)):
             self._store.delete(entry.key)
 
 
 def digest(name: str) -> str:
-    """How an item is called in the key of its note."""
+    """The form of a part's name in the key of its note."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
@@ -112,21 +111,21 @@ async def run_apart(
     work: Callable[[ShardRows], Awaitable[ShardResult[Any]]],
     notes: Notes,
 ) -> ShardResult[Any]:
-    """Work through the parts, suspects first. Raises what `work` raises, and RunStopped."""
+    """Run all parts, those with most notes first. Raises what `work` raises, and RunStopped."""
     deaths = await asyncio.to_thread(notes.deaths)
-    made: dict[str, ShardResult[Any]] = {}
+    results: dict[str, ShardResult[Any]] = {}
     for part in sorted(parts, key=lambda part: -deaths[digest(part.name)]):
         if deaths[digest(part.name)] >= DEATHS:
             detail = f"its worker died {DEATHS} times"
-            made[part.name] = ShardResult(
+            results[part.name] = ShardResult(
                 (), tuple(Drop(i, Broken.POISON, detail) for i in part.items)
             )
         else:
-            made[part.name] = await _noted(part, work, notes, deaths[digest(part.name)])
+            results[part.name] = await _noted(part, work, notes, deaths[digest(part.name)])
     poisoned = sum(deaths[digest(part.name)] >= DEATHS for part in parts)
     if poisoned == len(parts) > 1:
         raise RunStopped("every item of a shard killed its worker: it is the engine, not the items")
-    return _together([made[part.name] for part in parts])
+    return _together([results[part.name] for part in parts])
 
 
 async def _noted(
@@ -139,12 +138,12 @@ async def _noted(
     try:
         result = await work(part.rows)
     except (EngineFailed, SandboxLost):
-        raise  # the note stays: what ran the item died of it, or may have
+        raise  # the note stays: the part may have killed its engine or sandbox
     except BaseException:
         await asyncio.to_thread(notes.remove, key)
         raise
     if suspected:
-        await asyncio.to_thread(notes.clear, part.name)  # it was innocent
+        await asyncio.to_thread(notes.clear, part.name)  # it did not kill
     else:
         await asyncio.to_thread(notes.remove, key)
     return result

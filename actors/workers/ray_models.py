@@ -1,9 +1,9 @@
-"""The models of a run on the nodes of a cluster, fetched before anything there holds a GPU.
+"""Fetches a run's models onto the nodes of a cluster, before an engine there holds a GPU.
 
-Every node downloads for itself, all of them at once, also those that come up later. A node that
-can't is said, and left to the engine that is opened there, which says it again.
+All nodes download at once, each for itself, also those that join later. A node's failure is
+reported. If an engine is opened there, it raises the failure again.
 
-Invariant: a model is fetched once for a node, however many engines are to be opened there.
+Invariant: a node fetches each model once, for all its engines.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from actors.workers.ray_nodes import nodes_now
 from storage.errors import StepmillError
 
 SAY_EVERY = 0.1
-"""Share of a model that has come before it is said again."""
+"""Share of a model between two reports of progress."""
 
 
 class Moved(NamedTuple):
-    """How far a download is, in bytes; (0, 0): another process of the node does it."""
+    """How far a download is, in bytes; (0, 0): another process of the node downloads."""
 
     done: int
     total: int
 
 
 class NodeModels:
-    """Fetches the models of roles onto nodes, each once."""
+    """Fetches the models of roles onto nodes, each model once per node."""
 
     def __init__(self, engines: Mapping[str, EngineSettings], say: Callable[[str], None]) -> None:
-        """`say` is told, in a line, what is being fetched and how far it is."""
-        self._engines = {role: one for role, one in engines.items() if _is_elsewhere(one)}
+        """`engines`: role -> engine. `say` gets one-line reports of progress and failures."""
+        self._engines = {r: engine for r, engine in engines.items() if _is_elsewhere(engine)}
         self._say = say
         self._under_way: dict[tuple[str, str], asyncio.Task[StepmillError | None]] = {}
 
     async def ready(self, role: str, resource: str) -> None:
-        """Until every node that offers `resource` has the role's model, or could not get it.
+        """Wait until every node that offers `resource` has the role's model or failed to get it.
 
-        Raises the StepmillError of a node where none could.
+        Raises the StepmillError of one node if all failed.
         """
         if role not in self._engines:
             return
@@ -60,10 +60,10 @@ class NodeModels:
         fetching = [self._under_way[role, node] for node in there]
         if not fetching:
             return
-        await asyncio.wait(fetching)  # who stops waiting stops nobody's download
+        await asyncio.wait(fetching)  # a cancelled waiter leaves the downloads running
         troubles = [task.result() for task in fetching]
         for node, trouble in zip(there, troubles, strict=True):
-            if trouble is not None:  # whoever asks next tries again
+            if trouble is not None:  # the next call tries again
                 self._under_way.pop((role, node), None)
         if (first := troubles[0]) and all(troubles):
             raise first
@@ -73,14 +73,14 @@ class NodeModels:
         task = ray.remote(fetch).options(
             num_cpus=0, num_returns="streaming", max_retries=0, scheduling_strategy=place
         )
-        model, said = ModelSource(engine.model, engine.revision).short_name, -1.0
+        model, told = ModelSource(engine.model, engine.revision).short_name, -1.0
         try:
             with classified(f"node {host}"):
                 async for reference in task.remote(engine):
                     moved = Moved(*await reference)
                     share = moved.done / moved.total if moved.total else 0.0
-                    if share >= said + SAY_EVERY or (share == 1 and said < 1):
-                        said = share
+                    if share >= told + SAY_EVERY or (share == 1 and told < 1):
+                        told = share
                         self._say(f"{model} on {host}: {_words(moved)}")
         except StepmillError as error:
             self._say(f"{model} on {host}: {error}")
@@ -89,7 +89,7 @@ class NodeModels:
 
 
 def nodes_with(resource: str) -> dict[str, str]:
-    """Identity -> address of the nodes that offer anything of a resource.
+    """Identity -> address of the nodes that offer some of a resource.
 
     Raises InfrastructureError.
     """
@@ -97,7 +97,7 @@ def nodes_with(resource: str) -> dict[str, str]:
 
 
 def fetch(engine: EngineSettings) -> Iterator[tuple[int, int]]:
-    """On a node: fetch a model, saying every second how far it is. Raises as `at_hand`."""
+    """On a node: fetch a model; yield (bytes done, in all) every second. Raises as `at_hand`."""
     ended, at = threading.Event(), Moved(0, 0)
     trouble: list[Exception] = []
 

@@ -1,4 +1,4 @@
-"""The nodes of a cluster that this process has joined: what they offer, and looks at them.
+"""The nodes of the cluster that this process has joined: what they offer, and looks at them.
 
 Invariant: nothing here takes a GPU or waits for a node.
 """
@@ -24,12 +24,12 @@ from actors.ray_errors import classified
 from storage.errors import InfrastructureError
 
 LOOK_SECONDS = 600
-"""For a look at a node, which may first have to build the sandbox's image."""
+"""Seconds for a look at a node, which may first have to build the sandbox's image."""
 ANSWER_S = 10
-"""For Ray's dashboard to say who holds what."""
+"""Seconds for Ray's dashboard to answer who holds what."""
 MANY = 10_000
 MOST_SAID = 8
-"""Nodes that are named in a line."""
+"""Most nodes named in a line."""
 ROUNDED = 1e-6
 
 
@@ -41,13 +41,13 @@ class NodeNow:
     """Its identity."""
     address: str
     offers: Mapping[str, float]
-    """All that it has: `GPU`, `CPU`, custom resources."""
+    """All its resources: `GPU`, `CPU`, custom ones."""
     free: Mapping[str, float]
-    """What of it nobody has taken."""
+    """The part of `offers` that is not taken."""
 
 
 def nodes_now() -> list[NodeNow]:
-    """The nodes that are there. Raises InfrastructureError."""
+    """The nodes that are alive. Raises InfrastructureError."""
     alive = _alive()
     with classified("the cluster's nodes"):
         free = available_resources_per_node()
@@ -65,8 +65,8 @@ def nodes_now() -> list[NodeNow]:
 def slots_of_cluster(
     roles: Sequence[str], held: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 ) -> dict[str, dict[str, int]]:
-    """GPUs of each node that nobody else has taken (`engines`); and those that nodes keep for a
-    role, as a custom resource of the role's name.
+    """`engines` or a role -> node -> slots. Under `engines` they are GPUs that are free or this
+    run's; under a role, the custom resource of that name that the node offers.
 
     `held`: node -> what this run has taken of it. Raises InfrastructureError.
     """
@@ -86,26 +86,26 @@ def slots_of_cluster(
     return pools
 
 
-def shortage(wanted: Mapping[str, Mapping[str, float]]) -> str:
-    """In one line: what workers of some roles take of a node, what nodes have, who holds it."""
+def shortage(bundles: Mapping[str, Mapping[str, float]]) -> str:
+    """One line: what workers of some roles need, what nodes have free, and which jobs hold it."""
     try:
         nodes = nodes_now()
     except InfrastructureError as error:
         return str(error)
-    kinds = {kind for bundle in wanted.values() for kind in bundle if kind != "CPU"}
-    asked = "; ".join(f"models.{role} needs {amounts(bundle)}" for role, bundle in wanted.items())
-    return "; ".join(part for part in (asked, nodes_said(nodes, kinds), _holders(kinds)) if part)
+    kinds = {kind for bundle in bundles.values() for kind in bundle if kind != "CPU"}
+    needs = "; ".join(f"models.{role} needs {amounts(bundle)}" for role, bundle in bundles.items())
+    return "; ".join(part for part in (needs, nodes_said(nodes, kinds), _holders(kinds)) if part)
 
 
 def amounts(bundle: Mapping[str, float]) -> str:
     """`4 GPU of one node`."""
-    said = [f"{amount:g} {kind}" for kind, amount in bundle.items() if kind != "CPU"]
-    return f"{' and '.join(said) or 'a processor'} of one node"
+    parts = [f"{amount:g} {kind}" for kind, amount in bundle.items() if kind != "CPU"]
+    return f"{' and '.join(parts) or 'a processor'} of one node"
 
 
 def nodes_said(nodes: Sequence[NodeNow], kinds: Collection[str]) -> str:
-    """What nodes have of some resources, and have free."""
-    said = []
+    """One line: how much of some resources each node has, and has free."""
+    lines = []
     for node in nodes:
         parts = [
             f"{node.free.get(kind, 0.0):g} of {node.offers[kind]:g} {kind}"
@@ -113,14 +113,14 @@ def nodes_said(nodes: Sequence[NodeNow], kinds: Collection[str]) -> str:
             if node.offers.get(kind)
         ]
         if parts:
-            said.append(f"{node.address} {', '.join(parts)}")
-    more = f" and {len(said) - MOST_SAID} nodes more" if len(said) > MOST_SAID else ""
-    there = f"free: {', '.join(said[:MOST_SAID])}{more}"
-    return there if said else f"no node has {' or '.join(sorted(kinds)) or 'a processor'}"
+            lines.append(f"{node.address} {', '.join(parts)}")
+    more = f" and {len(lines) - MOST_SAID} nodes more" if len(lines) > MOST_SAID else ""
+    there = f"free: {', '.join(lines[:MOST_SAID])}{more}"
+    return there if lines else f"no node has {' or '.join(sorted(kinds)) or 'a processor'}"
 
 
 def _holders(kinds: Collection[str]) -> str:
-    """Which jobs hold some resources, as far as Ray's dashboard says it."""
+    """One line: which jobs hold some resources; "" if Ray's dashboard does not answer."""
     held: dict[str, dict[str, float]] = {}
     names: dict[str, set[str]] = {}
     mine = ray.get_runtime_context().get_job_id()
@@ -140,17 +140,17 @@ def _holders(kinds: Collection[str]) -> str:
             if actor.state == "ALIVE" and not actor.placement_group_id:
                 count(actor.job_id, actor.class_name, actor.required_resources or {})
     except (RayStateApiException, RayError, OSError, ValueError):
-        return ""  # the dashboard does not say: it is only a hint
-    said = []
+        return ""  # this is only a hint
+    holders = []
     for job, of in held.items():
         whose = "this run" if job == mine else f"job {job} ({', '.join(sorted(names[job])[:3])})"
         parts = ", ".join(f"{amount:g} {kind}" for kind, amount in of.items())
-        said.append(f"{whose} {parts}")
-    return f"held by: {', '.join(said)}" if said else ""
+        holders.append(f"{whose} {parts}")
+    return f"held by: {', '.join(holders)}" if holders else ""
 
 
 def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
-    """How much the cluster has now of each of some resources; without those it has not.
+    """Resource -> how much of it the cluster has now; resources that it lacks are left out.
 
     Raises InfrastructureError.
     """
@@ -166,10 +166,10 @@ def nodes_up() -> int:
 
 @dataclass(frozen=True, slots=True)
 class NodeKind:
-    """Nodes of a cluster that offer the same."""
+    """The nodes of a cluster that offer the same resources."""
 
     resources: Mapping[str, float]
-    """What each offers anything of: `GPU`, `CPU`, custom resources."""
+    """The resources that each offers: `GPU`, `CPU`, custom ones."""
     node: str
     """Identity of one of them."""
     where: str
@@ -177,7 +177,7 @@ class NodeKind:
 
 
 def node_kinds() -> list[NodeKind]:
-    """The nodes that are there, by what they offer. Raises InfrastructureError."""
+    """The nodes that are alive, grouped by what they offer. Raises InfrastructureError."""
     groups: dict[tuple[tuple[str, float], ...], list[Any]] = {}
     for node in _alive():
         offers = tuple(
@@ -203,8 +203,8 @@ def _alive() -> list[Any]:
         return [node for node in ray.nodes() if node["Alive"]]
 
 
-def looked_at(kind: NodeKind, wanted: Wanted) -> Look:
-    """A look at one node of a kind, in the environment of its workers.
+def looked_at(kind: NodeKind, parts: Wanted) -> Look:
+    """Look at one node of a kind, in the environment of its workers.
 
     Raises InfrastructureError.
     """
@@ -212,7 +212,7 @@ def looked_at(kind: NodeKind, wanted: Wanted) -> Look:
     task = ray.remote(look_at).options(num_cpus=0, max_retries=1, scheduling_strategy=there)
     with classified(kind.where, InfrastructureError):
         try:
-            look: Look = ray.get(task.remote(wanted, kind.where, True), timeout=LOOK_SECONDS)
+            look: Look = ray.get(task.remote(parts, kind.where, True), timeout=LOOK_SECONDS)
         except GetTimeoutError:
             raise InfrastructureError(
                 f"{kind.where}: nothing came back in {LOOK_SECONDS} seconds"
@@ -222,10 +222,10 @@ def looked_at(kind: NodeKind, wanted: Wanted) -> Look:
 
 @contextlib.contextmanager
 def nodes_asked(bundles: Sequence[Mapping[str, float]]) -> Iterator[None]:
-    """Ask the cluster's autoscaler, if it has one, for room for all bundles at once, until the end.
+    """Within this block, ask the cluster's autoscaler, if there is one, for room for all bundles.
 
-    It is a wish: nothing waits for it. A driver that is killed leaves it behind, until the next one
-    ends.
+    Nothing waits for the room. A driver that is killed leaves its request standing until the next
+    driver ends.
     """
     if not bundles:
         yield
@@ -235,5 +235,5 @@ def nodes_asked(bundles: Sequence[Mapping[str, float]]) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(Exception):  # a head that is gone asks nobody any more
+        with contextlib.suppress(Exception):  # a head that is gone has dropped the request
             request_resources(bundles=[])

@@ -1,7 +1,7 @@
-"""A worker's place on a cluster: what it takes of one node, taken as one placement group.
+"""A worker's place on a cluster: the resources of one node, taken as one placement group.
 
-Invariant: a place is held from `take` to `give_back`, or to the end of its owner's process,
-whatever happens in between; a place that is given back while it is waited for ends the waiting.
+Invariant: a place is held from `take` until `give_back` or the end of the driver. Giving a place
+back while `take` still waits for it ends the wait.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class RayPlaces:
     def __init__(self) -> None:
         self._groups: dict[int, PlacementGroup] = {}
         self._held: dict[int, tuple[str, dict[str, float]]] = {}
-        """Worker -> its node, and what it takes of that."""
+        """Worker -> (its node, the resources it takes there)."""
 
     def waiting(self) -> Collection[int]:
-        """Workers that wait for a node with room."""
+        """Numbers of the workers that wait for a node with room."""
         return self._groups.keys() - self._held.keys()
 
     def held(self) -> dict[str, dict[str, float]]:
-        """Node -> what is taken of it here. From any thread."""
+        """Node -> the resources that workers here take of it. Safe in any thread."""
         nodes: dict[str, dict[str, float]] = {}
         for node, bundle in list(self._held.values()):
             taken = nodes.setdefault(node, {})
@@ -47,10 +47,10 @@ class RayPlaces:
     async def take(
         self, worker: int, name: str, bundle: Mapping[str, float], node: str = ""
     ) -> tuple[str, PlacementGroupSchedulingStrategy]:
-        """Wait for room on a node, on `node` where it has some; returns the node, and how an actor
-        is put there.
+        """Wait for room on a node, `node` if it has some; return (node, strategy that puts an actor
+        there).
 
-        Raises WorkerLost where the place is given back meanwhile, and InfrastructureError.
+        Raises WorkerLost if the place is given back meanwhile, and InfrastructureError.
         """
         closed = WorkerLost(f"worker {name} was closed before it had a place")
         try:
@@ -71,12 +71,12 @@ class RayPlaces:
         except BaseException:
             self.give_back(worker)
             raise
-        found = str(table["bundles_to_node_id"][0])
-        self._held[worker] = (found, dict(bundle))
-        return found, PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+        taken = str(table["bundles_to_node_id"][0])
+        self._held[worker] = (taken, dict(bundle))
+        return taken, PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
 
     def give_back(self, worker: int) -> None:
-        """The worker is gone, or not wanted any more. Repeating changes nothing; never raises."""
+        """Free a worker's place, or end its wait for one. Idempotent; never raises."""
         self._held.pop(worker, None)
         if (group := self._groups.pop(worker, None)) is not None:
             with contextlib.suppress(RayError):  # a head that is gone holds no places

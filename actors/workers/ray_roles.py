@@ -1,9 +1,9 @@
-"""The Ray actors of a run: one class a role, so that a list of actors says who is who.
+"""The Ray actors of a run: one class per role, so that a list of actors shows the roles.
 
 `ray list actors` shows the class, the name (`RUN/ROLE-NUMBER`), the node and the process of each.
 Code runs in a `CodeExecutor` (`actors.sandbox.executor`), called `RUN/executor-NUMBER`.
 
-Invariant: the classes differ in their names alone.
+Invariant: the classes differ only in their names.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ MakeWorker = Callable[[str, Sandbox | None], ShardWorker]
 
 
 class WorkerActor:
-    """One worker in its own process."""
+    """An actor with one worker in its own process."""
 
     def __init__(self, make: MakeWorker, name: str, executors: Sequence[ActorHandle]) -> None:
         sandbox = RemoteSandbox(executors, name=name) if executors else None
         self._worker = make(name, sandbox)
 
     async def open(self) -> int:
-        """Load what the role needs; returns the process id."""
+        """Load what the role needs; return the process id."""
         await self._worker.open()
         return os.getpid()
 
     async def starting(self) -> Progress | None:
-        """How far an engine is that is being started; None: none is."""
+        """How far the start of an engine is; None: no engine is starting."""
         return await asyncio.to_thread(progress)
 
     async def work(self, stage: str, shard: int) -> Receipt:
@@ -45,11 +45,11 @@ class WorkerActor:
         return await self._worker.work(stage, shard)
 
     async def isolate(self, stage: str, shard: int) -> Receipt:
-        """Make and commit one shard, item by item."""
+        """Make and commit one shard part by part, to find an item that kills workers."""
         return await self._worker.work_apart(stage, shard)
 
     async def hungry(self) -> None:
-        """Return once nothing waits for the worker's engine."""
+        """Return once no request waits for the worker's engine."""
         await self._worker.hungry()
 
     async def progress(self) -> list[ShardProgress]:
@@ -66,11 +66,11 @@ class Sampler(WorkerActor):
 
 
 class Completer(WorkerActor):
-    """Rolls out from states."""
+    """Samples rollouts from states."""
 
 
 class Prover(WorkerActor):
-    """Rolls out from the same states with another model."""
+    """Samples rollouts from the same states with another model."""
 
 
 class RationaleWriter(WorkerActor):
@@ -90,7 +90,7 @@ class Generator(WorkerActor):
 
 
 class Labeller(WorkerActor):
-    """Does what asks no model: labels, consensus, export."""
+    """Runs the stages without a model: labels, consensus, export."""
 
 
 ACTORS: Mapping[str, type[WorkerActor]] = {

@@ -1,9 +1,9 @@
 """The Ray wrappers: workers and code executors as actors, placed by custom resources.
 
-Everything that is wrapped here runs and is tested without Ray.
+What these actors wrap runs, and is tested, without Ray.
 
-Invariant: an actor that died is `WorkerLost`, whoever killed it; an error of the work itself comes
-out as the error that was raised; actor tasks are never repeated by Ray (the schedule repeats).
+Invariant: an actor that died, for any reason, is `WorkerLost`. An error of the work comes out as it
+was raised. Ray never repeats actor tasks; the schedule does.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from storage.runs.commits import Receipt
 
 CLOSE_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
-"""How long the others are waited for when a worker died: who is dead is known by then."""
+"""Seconds to wait for the other workers' answers when one died; the dead are known by then."""
 START_TRIES = 3
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
-"""Rows never pass through Ray, so its object store holds next to nothing."""
+"""Small, because rows never pass through Ray's object store."""
 MANY = 1000
-"""Concurrent calls of one asynchronous actor: shards in flight are bounded by the schedule."""
+"""Concurrent calls of one actor; the schedule bounds the shards in flight."""
 
 
 class RayCluster:
-    """Workers as Ray actors. Fulfils the driver's cluster protocol."""
+    """Workers as Ray actors: an implementation of the driver's cluster protocol."""
 
     def __init__(
         self,
@@ -62,14 +62,13 @@ class RayCluster:
         start_patience_s: float = math.inf,
         run: str = "",
     ) -> None:
-        """`makers` and `placements` are by role; `executors` of code start when needed, by default
-        as many as the cluster's `sandbox` resource counts, or one. `models` are fetched before a
-        worker is started. `say` is told, in a line, how far an engine's start is; a start in which
-        nothing moved for `start_patience_s` is given up. `run` stands before the names of the
-        actors.
+        """`makers` and `placements` are by role. `executors`: how many code executors to start when
+        needed; None: as many as the cluster's `sandbox` resource counts, or one. `models` are
+        fetched before a worker starts. `say` gets one-line reports of an engine's start. A start
+        without progress for `start_patience_s` is given up. `run`: prefix of the actors' names.
         """
         self._run = run or "run"
-        # Names are free again only some time after their actors were killed.
+        # Ray frees a killed actor's name only after some time.
         self._namespace = f"stepmill-{secrets.token_hex(8)}"
         self._makers = dict(makers)
         self._placements = dict(placements)
@@ -86,16 +85,16 @@ class RayCluster:
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._said: dict[int, list[ShardProgress]] = {}
         self._dead: dict[int, WorkerLost] = {}
-        """Workers found dead that nobody was told of."""
+        """Workers found dead that `found_dead` has not yet returned."""
 
     async def open(self, worker: int, role: str) -> None:
-        """`open_on`, wherever there is room."""
+        """Start a worker on any node with room. Raises as `open_on`."""
         await self.open_on(worker, role, "", lambda node: None)
 
     async def open_on(
         self, worker: int, role: str, node: str, placed: Callable[[str], None]
     ) -> None:
-        """Start a worker, on `node` where there is room for it; `placed` is told where it stands.
+        """Start a worker, on `node` if it has room; `placed` gets the node that it is put on.
 
         Raises WorkerLost, another InfrastructureError or a UserError.
         """
@@ -133,15 +132,15 @@ class RayCluster:
             )
 
     def waiting(self) -> Collection[int]:
-        """Workers that wait for a node with room."""
+        """Numbers of the workers that wait for a node with room."""
         return self._places.waiting()
 
     def held(self) -> Mapping[str, Mapping[str, float]]:
-        """Node -> what its workers here take of it."""
+        """Node -> the resources that this run's workers take of it."""
         return self._places.held()
 
     def shortage(self, roles: Collection[str]) -> str:
-        """In one line: what workers of some roles need, what nodes have, and who holds it."""
+        """One line: what workers of some roles need, what nodes have, and which jobs hold it."""
         return shortage({role: self._placements[role].bundle for role in roles})
 
     async def _open_executors(self) -> list[ActorHandle]:
@@ -163,11 +162,11 @@ class RayCluster:
         return await self._call(worker, "work", stage, shard)
 
     async def isolate(self, worker: int, stage: str, shard: int) -> Receipt:
-        """Make and commit one shard, item by item."""
+        """Make and commit one shard part by part, to find an item that kills workers."""
         return await self._call(worker, "isolate", stage, shard)
 
     async def hungry(self, worker: int) -> None:
-        """Return once nothing waits for the worker's engine. Raises WorkerLost."""
+        """Return once no request waits for the worker's engine. Raises WorkerLost."""
         actor = self._workers.get(worker)
         if actor is None:
             raise WorkerLost(f"worker {worker} is closed")
@@ -187,24 +186,24 @@ class RayCluster:
         return receipt
 
     async def _ask_who_else_died(self) -> None:
-        """A node takes all its workers along: what ran on one must not be given to the next."""
+        """Find the other dead workers of a node, so that the driver gives them no shard."""
         self._ask_all()
         if self._asked:
             await asyncio.wait(list(self._asked.values()), timeout=ANSWER_SECONDS)
 
     def found_dead(self) -> dict[int, WorkerLost]:
-        """Workers found dead since this was asked last, and how; busy or idle, each once."""
+        """Worker -> how it died, for those found dead since the last call; each once."""
         dead, self._dead = self._dead, {}
         return dead
 
     def pids(self, role: str) -> list[int]:
-        """Processes of the workers of a role, as far as they are up."""
+        """Process ids of the running workers of a role."""
         return [pid for worker, pid in self._pids.items() if self._roles.get(worker) == role]
 
     async def progress(self) -> list[ShardProgress]:
-        """How far all shards in flight have come, as of each worker's last answer.
+        """How far all shards in flight have come, by each worker's last answer.
 
-        A worker that does not answer is not asked again before it has.
+        A worker with a pending question gets no other one.
         """
         self._ask_all()
         await asyncio.sleep(0)
@@ -240,7 +239,7 @@ class RayCluster:
         with contextlib.suppress(RayError):
             ray.kill(actor)
         self._places.give_back(worker)
-        for executor in self._executors:  # what it held of them is free at once, however it ended
+        for executor in self._executors:  # frees what the worker held of them at once
             executor.forget.remote(f"{role}-{worker}")
 
     async def shutdown(self) -> None:
@@ -257,7 +256,7 @@ class RayCluster:
 
 
 async def _look(actor: ActorHandle) -> Progress | None:
-    """How far a start is. Of an actor that died, its opening says it."""
+    """How far a start is; None if the actor died, which its call of `open` reports."""
     with contextlib.suppress(RayError):
         return await actor.starting.remote()  # type: ignore[no-any-return]
     return None
@@ -273,9 +272,9 @@ def ray_session(
 ) -> Iterator[None]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
-    A private cluster listens for this user only (token
-    authentication), has its own folder, and ends with this process, however it ends. `head_lost`
-    is called from a thread when the head is gone (`actors.workers.head_watch`).
+    A private cluster serves this user only (token authentication), has its own folder, and always
+    ends with this process. A thread calls `head_lost` when the head is gone
+    (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
     with contextlib.ExitStack() as session:
@@ -292,8 +291,8 @@ def ray_session(
 
 
 def _start(folder: Path, sandbox_actors: int) -> None:
-    """A cluster on this machine. Ray gives its processes 30 seconds, which a busy machine may
-    miss: then again.
+    """Start a cluster on this machine. Ray gives its processes 30 seconds; a busy machine that
+    misses them tries again.
     """
     _have_token()
     for attempt in range(START_TRIES):
@@ -313,7 +312,7 @@ def _start(folder: Path, sandbox_actors: int) -> None:
 
 
 def _have_token() -> None:
-    """Ray keeps a user's token in the home directory; where it can't, this process has its own."""
+    """Have Ray store a token in the home directory; if it can't, make one for this process."""
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         return
     folder = Path(os.environ.get("HOME", "/nonexistent"), ".ray")
@@ -326,5 +325,5 @@ def _have_token() -> None:
 def _join(name: str, where: dict[str, Any]) -> None:
     try:
         ray.init(**where, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # Ray raises bare ones: whatever it is, it is the world
+    except Exception as error:  # Ray raises bare ones; every one is the infrastructure's
         raise InfrastructureError(f"Ray at {name}: {first_line(error)}") from error

@@ -1,10 +1,10 @@
-"""A worker: it reads a shard's rows from the store, runs the stage, commits what came out.
+"""A worker: it reads a shard's rows from the store, runs the stage and commits the result.
 
-Nothing of a shard passes through the driver: a task comes in, a receipt goes out. Several shards
-are in flight at once, so that an engine never drains between them.
+No rows pass through the driver: the worker gets a task and returns a receipt. It has several shards
+in flight, so that its engine never runs empty between them.
 
-Invariant: a receipt is returned only for a shard whose commit stands in the store, whoever's it is;
-a worker that is being closed commits nothing, since what its stages need goes under their hands.
+Invariant: a receipt is returned only for a shard with a commit in the store, its own or a twin's. A
+worker that is closing commits nothing, because its stages may already lack what they need.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from storage.runs.commits import Receipt
 from storage.runs.run import Run
 
 LOOKS_EVERY_S = 0.5
-"""How often a worker looks whether anything waits for its engine: a queue that the next look finds
-filled again was not empty."""
+"""Seconds between looks at the engine's queue. A queue counts as empty only if the next look finds
+it empty too."""
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Processor]]]
 Held = dict[str, tuple[Any, ...]]
@@ -58,9 +58,9 @@ class ShardWorker:
         writer: str,
         floor: Floor | None = None,
     ) -> None:
-        """`reads` says which stages' rows each stage needs; `writer` names this worker.
+        """`reads`: stage -> the stages whose rows it needs. `writer`: name of this worker.
 
-        Without a `floor` it goes on, however few of the texts are of use.
+        `floor`: stops a stage with too few usable texts; None: never.
         """
         self._run = run
         self._reads = reads
@@ -82,13 +82,13 @@ class ShardWorker:
         """Make and commit one shard. Raises InfrastructureError and UserError only, BelowFloor
         among them.
 
-        `held` are rows of the shard that this process has in its hands; what is read and made is
-        added, for whoever makes several stages of one shard.
+        `held`: rows of the shard already in memory. Rows read and made are added to it, so that a
+        caller can run several stages of a shard without reading them again.
         """
         return await self._publish(stage, shard, self._stages[stage].run, held)
 
     async def work_apart(self, stage: str, shard: int) -> Receipt:
-        """The same item by item: one that kills for the third time is dropped as `poison`."""
+        """`work` part by part; a part that kills for the third time is dropped as `poison`."""
         notes = Notes(self._run, stage, shard)
         items = await asyncio.to_thread(entered, self._run, stage, shard)
 
@@ -109,7 +109,7 @@ class ShardWorker:
         shard_meter.set(meter)
         work.set(Work(next(self._begun), self._queue))
         watch = self._watch(stage)
-        found = watch.enter(shard)
+        seen = watch.enter(shard)
         try:
             started = time.monotonic()
             rows = await self._rows(stage, shard, held)
@@ -123,7 +123,7 @@ class ShardWorker:
                 shard,
                 result.rows,
                 drops=result.drops,
-                counts=result.counts | found.counts | {"items": items},
+                counts=result.counts | seen.counts | {"items": items},
                 seconds=time.monotonic() - started,
                 role=self._writer,
             )
@@ -176,7 +176,7 @@ class ShardWorker:
         return rows
 
     def _ended(self, stages: Sequence[str], shard: int) -> frozenset[str]:
-        """The items of a shard that go no further than these stages."""
+        """The items of a shard that end at one of these stages."""
         ended: set[str] = set()
         for stage in stages:
             kind, commit = stage_rows(stage), self._run.commit(stage, shard)
@@ -185,10 +185,10 @@ class ShardWorker:
         return frozenset(ended)
 
     async def hungry(self) -> None:
-        """Return once the engine's queue is empty: all that the shards in flight ask for is inside.
+        """Return once the engine's queue is empty, so that it can take another shard's requests.
 
-        A shard whose rows are still being read has asked for nothing yet, and is waited for; and
-        where solutions wait for sessions of code, more of them would only wait too.
+        It does not return while a shard's rows are still being read, for its requests are to come.
+        Nor while solutions wait for code sessions, for more solutions would only wait too.
         """
         looks = 0
         while looks < 2:
@@ -205,6 +205,6 @@ class ShardWorker:
         ]
 
     async def close(self) -> None:
-        """Release models and sandboxes; what is still under way is not committed."""
+        """Release models and sandboxes; shards under way are not committed."""
         self._closing = True
         await asyncio.gather(*(stage.close() for stage in self._stages.values()))

@@ -1,13 +1,12 @@
-"""What became of the texts that a stage had written, and when it stops since hardly any is of use.
+"""Counts the usable texts of a stage, and stops the stage if hardly any is usable.
 
-A stage says of each reply what its texts are good for. The worker sums that up, stage by stage;
-where the floor calls it too little, it reads what is committed and asks again of all together.
-Texts that say something count as usable, however wrong: problems that are too hard, labels that
-nobody agrees with and all that the rules drop never come near the floor. What comes near it is a
-model that is asked in a form that it can't answer in.
+A stage notes for each reply which of its texts are usable. The worker sums this up per stage. If
+the sum is below the floor, the worker adds what all commits say and checks again. A readable text
+counts as usable, right or wrong. So hard problems, disputed labels and drops by rules never come
+near the floor. A model that can't answer in the requested form does.
 
-Invariant: sums travel in the commits, so that whoever continues a run counts on; of the texts
-themselves a worker keeps three of each reason, shortened, and nobody else any.
+Invariant: the sums are part of the commits, so a resumed run goes on counting. Only the worker
+keeps texts: three for each reason, shortened.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from storage.bounds import Share
 from storage.errors import BelowFloor, InfrastructureError, ItemError
 
 TEXTS = 48
-"""Texts of a stage before its yield means anything."""
+"""Least texts of a stage before the floor applies."""
 REPLIES = 16
-"""Requests that they must have come from: a hard problem's samples all fail together."""
+"""Least requests they must come from, because the samples of a hard problem fail together."""
 SHOWN = 3
 HEAD, TAIL = 160, 100
-"""Characters of a text that is shown: of its beginning and of its end."""
+"""Characters shown of a text: of its beginning and of its end."""
 _UNUSABLE = re.compile(r"unusable \((\w+)\)")
-"""The name of the sum of one reason."""
+"""Name of the count of one reason."""
 
 Made = TypeVar("Made")
 
@@ -43,27 +42,27 @@ class Text(NamedTuple):
     """One text that a model wrote."""
 
     item: str
-    """What it was written for."""
+    """Id of the item that it was written for."""
     text: str
     flaw: str | None
-    """Why nothing can be done with it; None where something can, be it right or wrong."""
+    """Why the text is unusable; None: usable, right or wrong."""
 
 
 @dataclass(slots=True)
 class Yield:
-    """What became of some texts."""
+    """How many of some texts are usable, and why the others are not."""
 
     replies: int = 0
-    """Requests that they came from: the texts of one have much in common."""
+    """Requests that the texts came from."""
     texts: int = 0
     unusable: Counter[str] = field(default_factory=Counter)
     """Reason -> texts."""
     shown: dict[str, list[Text]] = field(default_factory=dict)
-    """Reason -> the first texts that are lost by it, one of a reply, shortened."""
+    """Reason -> its first unusable texts, one per reply, shortened."""
 
     @property
     def usable(self) -> int:
-        """Texts that something could be done with."""
+        """Number of usable texts."""
         return self.texts - self.unusable.total()
 
     def note(self, reply: Iterable[Text]) -> None:
@@ -81,14 +80,14 @@ class Yield:
                 shown.append(text._replace(text=shortened(text.text)))
 
     def add(self, other: Yield) -> None:
-        """Count what was counted elsewhere."""
+        """Add the counts of another yield."""
         self.replies += other.replies
         self.texts += other.texts
         self.unusable.update(other.unusable)
 
     @property
     def counts(self) -> dict[str, int]:
-        """The sums, as a commit holds them; none where nothing was written."""
+        """The sums, as a commit holds them; empty without texts."""
         if not self.replies:
             return {}
         reasons = {f"unusable ({reason})": number for reason, number in self.unusable.items()}
@@ -96,7 +95,7 @@ class Yield:
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Yield:
-        """The sums of a commit."""
+        """Read the sums from a commit's counts."""
         reasons = {
             match[1]: number
             for name, number in counts.items()
@@ -106,25 +105,25 @@ class Yield:
 
 
 def shortened(text: str) -> str:
-    """A text on one line, without its middle, and without what a terminal would obey."""
+    """A text on one line, without its middle and without control characters."""
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]} [...] {text[-TAIL:]}"
     return "".join(c if c.isprintable() else "?" for c in text.replace("\n", "\\n"))
 
 
 _note: ContextVar[Callable[[list[Text]], None] | None] = ContextVar("note_of_texts", default=None)
-"""Counts a reply for the shard that the current task works on."""
+"""Function that counts a reply for the current task's shard."""
 
 
 def note_reply(texts: Iterable[Text]) -> None:
-    """Say what the texts of one reply are good for."""
+    """Note which texts of one reply are usable."""
     if (note := _note.get()) is not None:
         note(list(texts))
 
 
 @contextmanager
 def note_reading(item: str, text: str) -> Iterator[None]:
-    """Around the reading of a reply of one text: an ItemError is its flaw."""
+    """Wrap the reading of a reply of one text: an ItemError within is its flaw."""
     try:
         yield
     except ItemError as error:
@@ -134,14 +133,14 @@ def note_reading(item: str, text: str) -> Iterator[None]:
 
 
 def solution_flaw(finish_reason: str, answer: str | None) -> str | None:
-    """Why a rollout says nothing of the state that it starts from; None where it does."""
+    """Why a rollout is unusable; None: it says something of the state that it starts from."""
     if finish_reason != "stop":
         return "truncated"
     return "no_box" if answer is None else None
 
 
 def _off(value: Any) -> Any:
-    """What YAML reads in `off`."""
+    """Accept False, as which YAML reads `off`."""
     return "off" if value is False else value
 
 
@@ -150,26 +149,26 @@ FloorSetting = Annotated[Literal["off"] | Share, BeforeValidator(_off)]
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Stops a stage of which too small a share is usable."""
+    """Stops a stage if too small a share of its texts is usable."""
 
     share: float
     advice: Callable[[str, str], str]
-    """(stage, flaw that most texts have) -> what a person is to change."""
+    """(stage, most frequent flaw) -> what the user should change."""
 
     def below(self, seen: Yield) -> bool:
-        """Whether less is usable."""
+        """Whether the usable share is below the floor."""
         return seen.usable < self.share * seen.texts
 
     def enough(self, seen: Yield) -> bool:
-        """Whether it is more than an accident."""
+        """Whether there are enough texts and replies for the floor to apply."""
         return seen.texts >= TEXTS and seen.replies >= REPLIES
 
     def stop(self, run: str, stage: str, seen: Yield) -> BelowFloor:
-        """The reason, what to change, and what the model wrote."""
+        """The error: reasons with counts, what to change, and some texts of the model."""
         lost = seen.unusable.most_common()
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in lost)
         advice = self.advice(stage, lost[0][0])
-        said = (
+        headline = (
             f"run {run} stopped in stage {stage}: of {seen.texts:,} texts "
             f"{seen.unusable.total():,} are of no use ({reasons}), so that fewer than the floor of "
             f"{self.share:.0%} are left. {advice[0].upper()}{advice[1:]}; `floor: off` in the "
@@ -177,14 +176,14 @@ class Floor:
         )
         texts = [text for reason, _ in lost for text in seen.shown.get(reason, [])]
         shown = [f"  {of.item} ({of.flaw}): {of.text or '(empty)'}" for of in texts[:SHOWN]]
-        return BelowFloor("\n".join([said, *shown]))
+        return BelowFloor("\n".join([headline, *shown]))
 
 
 class YieldWatch:
-    """One stage of one worker."""
+    """Watches the yield of one stage of one worker."""
 
     EVERY = 12
-    """Texts after which it is asked again, where they were not enough to say."""
+    """New texts after which the worker checks again."""
 
     def __init__(
         self,
@@ -193,20 +192,20 @@ class YieldWatch:
         stage: str,
         committed: Callable[[Collection[int]], Yield],
     ) -> None:
-        """`committed` reads the sums of the stage's commits, but for those of some shards."""
+        """`committed` reads the sums of the stage's commits, without those of given shards."""
         self._floor = floor
         self._run = run
         self._stage = stage
         self._committed = committed
         self._seen = Yield()
-        """All that this worker saw of the stage."""
+        """Sums of all texts that this worker saw of the stage."""
         self._in_flight: dict[int, Yield] = {}
         self._asks_at = self.EVERY
         self._asking: asyncio.Task[None] | None = None
         self._below: asyncio.Future[BelowFloor] = asyncio.get_running_loop().create_future()
 
     def enter(self, shard: int) -> Yield:
-        """Count what the current task, and those that it starts, note for a shard."""
+        """Begin to count for a shard what the current task, and tasks that it starts, note."""
         here = self._in_flight[shard] = Yield()
 
         def note(reply: list[Text]) -> None:
@@ -219,24 +218,24 @@ class YieldWatch:
         return here
 
     def leave(self, shard: int) -> None:
-        """The shard is committed, or given up."""
+        """End the counting for a shard that is committed or given up."""
         self._in_flight.pop(shard, None)
 
     async def unless_below(self, making: Awaitable[Made]) -> Made:
-        """What is made, unless it is withdrawn: raises BelowFloor."""
-        made = asyncio.ensure_future(making)
+        """Await `making` and return its result; cancel it and raise BelowFloor below the floor."""
+        work = asyncio.ensure_future(making)
         try:
-            either: set[asyncio.Future[Any]] = {made, self._below}
+            either: set[asyncio.Future[Any]] = {work, self._below}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not made.done():
+            if not work.done():
                 raise self._below.result()
-            return made.result()
+            return work.result()
         finally:
-            made.cancel()
-            await asyncio.gather(made, return_exceptions=True)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def settled(self) -> None:
-        """Wait for the answer where it is being asked for. Raises BelowFloor."""
+        """Wait for a check that is under way. Raises BelowFloor."""
         if self._asking is not None:
             await self._asking
         if self._below.done():
@@ -251,13 +250,13 @@ class YieldWatch:
         )
 
     async def _ask(self) -> None:
-        """Ask of all that is known of the stage, until there is nothing new to ask of."""
+        """Check the sums of the worker and of all commits, until no new texts have come."""
         while self._due() and self._floor is not None:
             seen = self._seen.texts
             here = dict(self._in_flight)
             try:
                 known = await asyncio.to_thread(self._committed, here.keys())
-            except InfrastructureError:  # it is asked again later
+            except InfrastructureError:  # a later check tries again
                 self._asks_at = 2 * seen
                 continue
             for part in here.values():

@@ -3,19 +3,19 @@
     python -m benchmarks.chaos [--kills 100] [--seed N] [--problems N] [--json]
     python -m benchmarks.chaos --real [--kills 100] [--folder DIR --minutes 30]   the demo's models
 
-A kill is SIGKILL to one of: the driver; a worker of each role; the executor; a container; a whole
-node (its raylet and all on it); an engine core (with real models); and a worker at a named point of
-its commit. Kills wait for committed progress, never for a clock; the same command continues the
-run whenever its driver is gone. Real models take their time to start: shards are so small that
-there are twice as many commits as kills, and after `--minutes` the game stops with exit code 3; the
-same command goes on with it.
+A kill is SIGKILL to the driver, a worker of any role, the executor, a container, a whole node (its
+raylet and all on it), an engine core (with real models) or a worker at a named point of its commit.
+Kills wait for committed progress, never for a clock. When the driver is gone, the same command
+continues the run. Shards are small, so that there are twice as many commits as kills. Real models
+start slowly: after `--minutes` the script stops with exit code 3, and the same command goes on.
 
-With scripted models the finished dataset must equal, byte for byte, that of the same build without
-kills. Only the card may differ, which says what was spent. Real containers run the code; measured
-seconds are stored as 0. With real models no commit from before a kill may change. In both cases
-nothing is lost, no row is there twice (`audit`), and no container is left. Else the exit code is 1.
+With scripted models the finished dataset must equal, byte for byte, that of a build without kills.
+Only the card differs: it says what was spent. Real containers run the code; their seconds, the only
+measured values in a row, are stored as 0. With real models, no commit made before a kill may
+change. In both cases no row is lost or doubled (`audit`) and no container is left. Exit code 1 if
+any of this fails.
 
-Invariant: the draw of kills follows from the seed; their exact moments depend on the machine.
+Invariant: the kills follow from the seed; their exact moments depend on the machine.
 """
 
 from __future__ import annotations

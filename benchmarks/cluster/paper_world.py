@@ -1,9 +1,9 @@
 """The paper's build in small words: three scripts for any problems, by a seeded difficulty.
 
 A problem's chance of a right solution follows from its text. A wrong solution slips at one of its
-steps and all that comes after shows it; from there the completer is almost never right. The
-writer's code finds the slip. One word stands for `WORD` tokens of a real model. A script then costs
-little, and a request takes as long as a real one.
+steps, and all later steps show it; from there the completer is almost never right. The writer's
+code finds the slip. One word stands for `WORD` tokens of a real model. So scripts are cheap, and
+requests take as long as real ones.
 
 Invariant: a text is a pure function of the chat and the seed; no two solutions of a problem are
 equal.

@@ -1,20 +1,20 @@
-"""How many places of an engine work, stage by stage, where samples are of unequal length.
+"""How many places of an engine are busy, stage by stage, if samples are of unequal length.
 
     python -m benchmarks.places [--problems 640] [--stages sample,estimate,rationalize]
 
-A step of a GPU costs nearly the same whatever runs in it, so that a place without a sequence is
-lost. The engines here are scripted (`benchmarks.paper_world`), with the places of
-`configs/genprm.yaml` and a time for each sample that follows from its length alone; lengths are
-lognormal of a given sigma, or those of real responses (`benchmarks.response_lengths`). All else is
-what `build` does: driver, schedule, workers, stages, quota rounds, shards of 16, in virtual time.
-One engine slot and a wide window, so that each stage has its turn and all its shards wait for it.
+A step of a GPU costs nearly the same for any number of sequences, so a place without one is lost.
+The engines are scripted (`benchmarks.paper_world`) and have the places of `configs/genprm.yaml`. A
+sample's time follows from its length alone. Lengths are lognormal of a given sigma, or those of
+real responses (`benchmarks.response_lengths`). All else is what `build` does, in virtual time:
+driver, schedule, workers, stages, quota rounds, shards of 16. With one engine slot and a wide
+window, one stage runs at a time and all its shards wait for it.
 
   at work   the share of the places that hold a sequence, until no shard of the stage waits.
   last      the cost of the last rounds: places that are empty from then to the stage's end, in
             seconds of the whole engine, over all of the stage's seconds.
 
-`before` is the earlier way. A request of 16 samples gives its places back together. Four shards are
-in flight on a worker, with as many sessions of code as the engine has places.
+`before` is the former design: a request of 16 samples frees its places together, four shards are in
+flight on a worker, and there are as many code sessions as the engine has places.
 
 Invariant: all figures follow from the arguments.
 """

@@ -17,9 +17,8 @@ Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
              commit empty shards at once, so that what is left is driver and store.
              Receipts a second, and resident memory of the driver's process at each tenth.
 
-Start ends with the first export that is committed; the drain begins when the last shard is given to
-a rationale engine, so that nothing waits for a model any more. The whole takes some twenty minutes
-of one core.
+The start ends with the first committed export. The drain begins when the last shard is given to a
+rationale engine, so that none waits for a model. The whole takes some twenty minutes of one core.
 
 Invariant: all figures of the virtual build follow from the input.
 """

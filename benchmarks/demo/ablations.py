@@ -2,14 +2,15 @@
 
     python -m benchmarks.ablations
 
-Every file of `configs/ablations/` says what differs from the demo: settings of the stages, the view
-of the training, the mode of the verifier. Other settings derive a dataset from the demo's finished
-run, by relabelling, without a token. Each ablation is derived, trained and evaluated by a user's
-commands. What exists is not made again. Ablations with the same dataset and view share the model,
-and all share what `make loop` makes. Figures 3 and 4 are the loop's best of N and its refinement.
+Each file of `configs/ablations/` says what differs from the demo: settings of stages, the view that
+is trained on, or the verifier's mode. Other settings derive the dataset from the demo's finished
+run, by relabelling, without spending a token. Each ablation is derived, trained and evaluated by
+the commands that a person would run. Results that exist are not made again. Ablations with the same
+dataset and view share the model; results of `make loop` are used. Figures 3 and 4 are the loop's
+best of N and its refinement.
 
-Invariant: the tables hold what `evaluate` measured, beside the paper's figure for the same row. The
-paper's figures are of other models on another benchmark: only the order of the rows compares.
+Invariant: the tables hold what `evaluate` measured, beside the paper's figure for the same row.
+That is of other models and another benchmark, and serves only to compare the order of the rows.
 """
 
 from __future__ import annotations

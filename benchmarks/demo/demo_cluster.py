@@ -4,12 +4,10 @@
 
 On this machine it starts Ceph's gateway (ministack where Debian's packages can't be had) and a Ray
 cluster of three nodes with token authentication. The plain `ray job submit` starts the run and is
-stopped once something is estimated; `stepmill submit` continues it; then the raylet of one of the
-two nodes that work is killed. The run must finish, audit clean and download. Everything is stopped
-at the end.
+stopped once a shard is estimated. `stepmill submit` continues it. Then the raylet of one of the two
+working nodes is killed. The run must finish, audit clean and download. At the end all is stopped.
 
-Invariant: each step follows from what the log of the job says; exit code 0 means that every step
-was seen.
+Invariant: the log of the job triggers each step. Exit code 0 means that every step was seen.
 """
 
 from __future__ import annotations

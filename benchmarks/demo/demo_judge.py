@@ -1,7 +1,7 @@
-"""Let a rationale writer verify solutions: code rounds in child processes, the index by a vote.
+"""Has a rationale writer verify solutions: code rounds in child processes, the index by a vote.
 
-Invariant: code runs outside of this process, one interpreter per solution, each block under a time
-limit; and what the writer reads is built by ``workflows.formats.prompts`` alone.
+Invariant: code runs in one child process per solution, each block under a time limit. Only
+``workflows.formats.prompts`` builds what the writer reads.
 """
 
 import json

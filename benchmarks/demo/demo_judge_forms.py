@@ -2,8 +2,8 @@
 
     python -m benchmarks.demo_judge_forms --write
 
-Invariant: solutions are the demo policy's own, half of them wrong. Every figure is computed from
-texts that the engine sampled with the printed seed. They are read as stage `judge` reads them, and
+Invariant: the solutions are the demo policy's own, half of them wrong. Every figure comes from
+texts that the engine sampled with the printed seed. They are read as stage `judge` reads them and
 judged by the exact checker.
 """
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.demo_models --write
 
-Invariant: every figure is computed from texts that vLLM sampled for held-out problems with the
-printed seed, and judged by the exact checker; aims that were missed are listed with what was met.
-Code of the rationale writer runs in one child process per solution, see ``demo_judge``.
+Invariant: every figure comes from texts that vLLM sampled for held-out problems with the printed
+seed, judged by the exact checker. Missed aims are listed beside the ones that were met. Code of the
+rationale writer runs in one child process per solution, see ``demo_judge``.
 """
 
 import argparse

@@ -2,12 +2,12 @@
 
     python -m benchmarks.loop          (`make loop`)
 
-Runs a user's commands one after the other. Then it says of every claim of the method whether this
-small world shows it. Each command continues where it was stopped, so that a second call takes
-seconds.
+The script runs the commands that a person would run, one after the other. Then it says of every
+claim of the method whether this small world shows it. Each command continues where it stopped, so a
+second call takes seconds.
 
 Invariant: every figure comes from the files that the commands wrote. A claim that is not shown is
-printed as such. The exit code is 0 where the commands worked.
+printed as such. The exit code is 0 only if the commands worked.
 """
 
 from __future__ import annotations

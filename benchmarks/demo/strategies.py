@@ -2,13 +2,13 @@
 
     python -m benchmarks.strategies [NAME...] [--store URL] [--limit N]
 
-It builds each file of `configs/strategies/` through Ray with the demo's models and the sandbox. It
-audits the run, downloads the strategy's views and loads them in `datasets`. Then it compares a few
-runs. The table has what each run took, kept and dropped, and the quality of its labels by the
-world's truth. A finished run is not built again.
+Each file of `configs/strategies/` is built through Ray with the demo's models and the sandbox. Its
+run is audited, and the strategy's views are downloaded and loaded in `datasets`. Then a few runs
+are compared. The table says what each took, kept and dropped, and how its labels compare with the
+world's truth. Existing runs are not built again.
 
-Invariant: it runs only a user's commands. A command that fails, a finding of the audit or an empty
-view is printed at the end, and the exit code is then 1.
+Invariant: the script uses only commands that a person would run. A failed command, a finding of the
+audit or an empty view is listed at the end, with exit code 1.
 """
 
 from __future__ import annotations

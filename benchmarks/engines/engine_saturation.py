@@ -1,13 +1,13 @@
 """Does the sample stage keep vLLM busy? Its generated tokens per second over those of a raw call.
 
-Raw: all prompts and all samples at once, with the same seeds; the texts are not used. With `--raw
-offline` it is one `vllm.LLM.generate` call in an engine of its own with the same arguments. With
-`--raw engine` the same requests go straight to the stage's engine: only our part differs. Stage: a
+Raw: all prompts and samples at once, with seeds, and nothing done with the texts. `--raw offline`
+is one `vllm.LLM.generate` call in its own engine with the same arguments. `--raw engine` hands the
+same requests straight to the stage's engine, so that only our part differs. Stage: a
 `PolicySampler` on the same prompts, sampling parameters and seeds. It renders prompts, splits
-steps, reads and grades answers, and makes rows. One round of a fixed size makes both generate the
-same samples. Both run in turns in one process, in swapped order from pair to pair, so that drift of
-the machine hits both. The ratio is the median over pairs. `adaptive`, for information, is the stage
-with its default rounds, which end in a tail that a single call lacks.
+steps, grades answers and makes rows. One round of a fixed size makes both generate the same
+samples. Both run in turns in one process, in swapped order from pair to pair, so that drift of the
+machine hits both. The ratio is the median over pairs. `adaptive`, for information, is the stage
+with its default rounds, which end in a tail that a single call does not have.
 
     python -m benchmarks.engine_saturation --model demo/models/policy
 """

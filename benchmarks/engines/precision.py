@@ -3,9 +3,9 @@
     python -m benchmarks.precision               # the demo's policy and writer; some ten minutes
 
 The same requests are generated, and the same updates trained, in float32, in bfloat16 and in the
-precision of `auto`. All take turns in one run, so that a machine that slows down slows all of them.
-The medians over the rounds are compared. An engine is opened once for each precision; opening is
-not counted.
+precision of `auto`. They take turns in one run, so that a machine that slows down slows all of
+them. The medians over the rounds are compared. One engine per precision is opened; opening does not
+count.
 
 What it does not show: other models, other numbers of threads.
 
@@ -81,7 +81,7 @@ def trained(base: str, rounds: int, updates: int, threads: int) -> Rates:
     for number in range(-1, rounds):
         for precision in PRECISIONS:
             count = 2 if number < 0 else updates
-            learning = LearningSettings(batch=16, rate=1e-4, packing=False, precision=precision)
+            learning = LearningSettings(batch=16, rate=1e-4, precision=precision)
             with trainer_of(config, corpus, learning, 4096) as trainer:
                 tokens, seconds = timed(trainer, tokens_of(trainer, count), warm=0)
             if number >= 0:

@@ -1,7 +1,7 @@
 """What the benchmarks of saturation share: requests handed to bare vLLM, pairs compared, a table.
 
-Invariant: a pair's two passes ask for the same tokens in the same process, and both rates count
-generated tokens only; the ratio is the median over the pairs.
+Invariant: a pair's two passes ask for the same tokens in the same process. Both rates count
+generated tokens only. The ratio is the median over the pairs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Does scoring keep vLLM busy while code is run? Its generated tokens per second over raw vLLM's.
 
-Scoring: stage `score` over a shard of responses from the demo world, several histories each. Every
-code block runs in the sandbox, prompts are rendered call by call, verdicts are read. Raw: exactly
-the same requests, all at once and straight to the same engine, so that none waits for code or for
-the step before. Both start with an empty prefix cache and run in turns in one process, the next
-pair with other seeds. The ratio is the median over pairs. Printed beside it are the seconds in
-which code blocks ran, and the average number of requests under way.
+Scoring: the `Verifier` stage over a shard of responses from the demo world, with several histories
+each. Every code block runs in the sandbox; prompts are rendered call by call. Raw: exactly the
+requests that this scoring sent, all at once and straight to the same engine, so that none waits for
+code or for the step before. Both start with an empty prefix cache and run in turns in one process.
+Each pair has other seeds. The ratio is the median over pairs. Printed beside it are the seconds in
+which code blocks ran, and the mean number of requests under way.
 
     python -m benchmarks.score_saturation --model .stepmill/models/genprm-demo
 """

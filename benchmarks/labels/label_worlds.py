@@ -1,12 +1,12 @@
 """Labels for fewer rollouts, where the truth is known: five simulated worlds of solutions.
 
-A problem starts at a success probability q_0. Each step leaves it, raises it, lowers it or kills
-it. A solution is right with the probability of its last state. Each problem keeps four right and
-four wrong solutions, drawn as stage `sample` draws them. State 0 is rolled out once for all
-solutions of a problem. Labels are ratio labels (>= 0.8); the oracle's are computed from the true
-probabilities, the others from rollouts. Budgets and posteriors are the product's
-(`workflows.estimation.budgets`). The chain is fitted to 300 other solutions, fully rolled out; the
-cost of that pilot is not in the figures.
+A problem starts at a success probability q_0. Each step keeps, raises, lowers or kills it. A
+solution is right with the probability of its last state. Each problem keeps four right and four
+wrong solutions, drawn as stage `sample` draws them. State 0 is rolled out once for all solutions of
+a problem. Labels are ratio labels (>= 0.8). The oracle computes them from the true probabilities,
+the others from rollouts. Budgets and posteriors are the product's (`workflows.estimation.budgets`),
+asked in turns. The chain is fitted to 300 other solutions, fully rolled out; the figures leave out
+the cost of that pilot.
 
     math    a mix; 45 % of steps matter, 45 % of those are mistakes, 55 % of mistakes kill
     hard    the same from low starts; easy: the same from high ones

@@ -1,9 +1,9 @@
 """The label laboratory: what every way of estimating costs on the demo world, and what it is worth.
 
 Solutions and written verifications are a finished demo run's. Rollouts come from a bank of 512 per
-state, drawn once from the completion model (`benchmarks.rollout_bank`) and picked by seed. Every
-strategy runs through the product's stages (`Completer`, `LabelStage`, `ConsensusStage`), on equal
-luck, with the paper's K. Two truths:
+state, drawn once from the completion model (`benchmarks.rollout_bank`) and handed out by seed. So
+every strategy runs through the product's stages (`Completer`, `LabelStage`, `ConsensusStage`), on
+equal luck, with the paper's K. Two truths:
 
     many rollouts   the same labels made of all 512 rollouts of each state: what the labels of
                     this rule estimate. `error` and `1st error` are against it.

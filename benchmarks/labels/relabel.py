@@ -2,12 +2,12 @@
 
     python -m benchmarks.relabel [--solutions 10000] [--estimate counts|posterior]
 
-A synthetic run is stored first. Each problem has 32 samples of 7 steps, of which 8 are selected.
-Each state has 64 rollouts, each selected path a rationale of some 9,000 characters with one
-executed block a step. Then `build --from` derives a run with another threshold and consensus rule:
-samples, rollouts and rationales are copied and checked; labels, agreements and the dataset are made
-anew. All of that is measured, from the file of problems to the sealed run, in one process. The
-local store flushes every object to disk. Opening an engine would end the program.
+First a synthetic run is stored: 32 samples a problem, 8 of them selected, 7 steps each, 64 rollouts
+a state. A rationale has about 9,000 characters, with one executed block a step. Then `build --from`
+derives a run with another threshold and another consensus rule. It copies and checks samples,
+rollouts and rationales, and makes and commits labels, agreements and the dataset anew. The time is
+from the file of problems to the finished dataset, in one process, on a local store that flushes
+every object to disk. No engine is made: opening one would end the program.
 
 Invariant: everything but the seconds follows from the seed.
 """

@@ -1,10 +1,10 @@
 """Many rollouts of every state of a run's solutions, drawn once, to replay strategies from.
 
-A tiny model writes few different texts, so that those of a problem's states are drawn as one tree
+A tiny model writes few different texts, so those of a problem's states are drawn as one tree
 (`benchmarks.tree_drawing`).
 
 `BankEngine` plays the completion model: rollout i of a state is one of the stored ones, picked by
-its seed, with replacement. In that world MC(s) is exactly the stored share, and labels made of it
+its seed, with replacement. In that world MC(s) is exactly the stored share, so labels made of it
 are the truth. Every strategy runs with the product's stages and seeds.
 
 Invariant: pure in the model, the states of each problem that are drawn together, n and the seed.

@@ -1,17 +1,16 @@
 """Quota filled by the sampling budget against a uniform one, at equal samples and tokens.
 
 Two worlds. `beta`: problems with success rates drawn from Beta laws, samples as coin flips.
-`demo`: a finished demo run's own samples: each problem's stored paths, drawn again with
-replacement, with their texts and tokens; problems that were dropped are in it too. The rules are
-the ones that ship (`workflows.sampling.quota.QuotaRule`, `allocation`), on shards of the same
-problems:
+`demo`: the stored paths of a finished demo run, drawn again with replacement, with their texts and
+tokens, also those of dropped problems. The rules are the product's
+(`workflows.sampling.quota.QuotaRule`, `allocation`), on shards of the same problems:
 
     blind     rounds until both quotas are full, at most `cap` samples per problem
     knapsack  as many samples in all as blind took, given where they fill most quota
     uniform   as many tokens as knapsack took, one sample of each problem after the other
 
-Then what growing rounds (`sample.growth`) cost and save up to the paper's cap of 2048, with success
-rates spread as on MATH (`benchmarks.paper_world`): a problem's rounds come one after the other.
+Then the cost and gain of growing rounds (`sample.growth`) up to the paper's cap of 2048. Success
+rates are spread as on MATH (`benchmarks.paper_world`); a problem's rounds follow each other.
 
     python -m benchmarks.sampling_budget [RUN] [--store URL] [--cap 64]
 """

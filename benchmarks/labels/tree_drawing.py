@@ -1,9 +1,9 @@
-"""Rollouts of a tiny Qwen2 model drawn as one tree: what is equal so far is computed once.
+"""Rollouts of a tiny Qwen2 model drawn as one tree: equal beginnings are computed once.
 
-n rollouts of each of several prompts start at the node where their prompt ends; the prompts are
-states of one problem's solutions, which begin alike, and are paths of the same tree. After each
-token a node splits into one node per next token that was drawn there. The work is that of the
-distinct texts; the distribution is that of n independent samples of each prompt.
+The prompts are states of one problem's solutions, which begin alike, so they are paths of one tree.
+The n rollouts of a prompt start at the node where it ends. After each token a node splits into one
+node per next token that was drawn there. So the work is that of the distinct texts, and the law is
+that of n independent samples of each prompt.
 
 Invariant: logits are those of the model in transformers (`tests` compare them), in float32.
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers [--only ours,floor,...] [--rows 500,4000] [--kill 2000]
 
-One OpenAI-compatible server answers every request after 20 ms; every tool asks it for the same
+One OpenAI-compatible server answers every request after 20 ms. Every tool asks it for the same
 rows, one sample each, with 64 in flight, and stores the answers in its own way. Figures:
 
     CPU ms a row   slope between the two numbers of rows, over all processes of the tool, without
@@ -11,9 +11,9 @@ rows, one sample each, with 64 in flight, and stores the answers in its own way.
     asked again    requests that came twice, after all was killed (SIGKILL) in the middle and the
                    same command repeated; for ours also whether any belonged to a committed shard.
 
-Each peer has a virtual environment of its own under .stepmill/peers, made at first use (network
-needed, some 5 GB in all); one that can't be installed or does not finish is said to be so.
-`--remove` removes the environments afterwards.
+Each peer has its own virtual environment under .stepmill/peers, made at first use (network needed,
+some 5 GB in all). A peer that can't be installed or does not finish is reported. `--remove` removes
+the environments afterwards.
 
 Invariant: all figures of one call come from one machine, one server and one set of rows. A tool's
 figure counts every process that it started.

@@ -52,9 +52,9 @@ def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:
     return {kind_of(row_type): version_of(row_type) for row_type in row_types}
 
 
-def resumed_version(kind: str, stored: int, asked: int) -> int:
-    """The version for a resumed run: `stored` if `GOES_ON_FROM` allows it, else `asked`."""
-    return stored if GOES_ON_FROM.get(kind, asked) <= stored < asked else asked
+def resumed_version(kind: str, stored: int, current: int) -> int:
+    """The version for a resumed run: `stored` if `GOES_ON_FROM` allows it, else `current`."""
+    return stored if GOES_ON_FROM.get(kind, current) <= stored < current else current
 
 
 def schema_of(row_type: type[Any]) -> pa.Schema:

@@ -1,7 +1,7 @@
-"""Stored JSON documents as the records that wrote them.
+"""Reads stored JSON documents as records.
 
-Invariant: whatever bytes a store holds, what comes of them is a record whose fields have the types
-that it declares, or ObjectCorrupt; however deep they are nested, no stack runs over.
+Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt.
+JSON of any depth of nesting is safe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def parsed(key: str, data: bytes) -> dict[str, Any]:
-    """The JSON object of a document."""
+    """The JSON object in a document. Raises ObjectCorrupt for other bytes."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -31,22 +31,22 @@ def parsed(key: str, data: bytes) -> dict[str, Any]:
 
 
 def read_as(kind: type[Document], key: str, body: Mapping[str, Any]) -> Document:
-    """The record that a JSON object holds; fields of a newer version are left aside."""
+    """A JSON object as a record; unknown fields are ignored. Raises ObjectCorrupt by field."""
     try:
-        made: Any = _adapter(kind).validate_python(body)
+        checked: Any = _adapter(kind).validate_python(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ObjectCorrupt(f"{key}: {where}: {first['msg']}") from None
     for name in kind.__dataclass_fields__:  # type: ignore[attr-defined]
-        if name in body and not _same(getattr(made, name), body[name]):
+        if name in body and not _same(getattr(checked, name), body[name]):
             raise ObjectCorrupt(f"{key}: {name} is {body[name]!r:.60}, of another type")
-    document: Document = made
+    document: Document = checked
     return document
 
 
 def _same(value: Any, raw: Any) -> bool:
-    """Whether a value is what JSON says, not something that could be made of it."""
+    """Whether a value equals the JSON, so that no type was converted."""
     if isinstance(value, tuple):
         return len(value) == len(raw) and all(map(_same, value, raw))
     if names := getattr(value, "__dataclass_fields__", None):

@@ -1,12 +1,12 @@
-"""What people say of a run's paths: one object a mark, create-only, beside the stages.
+"""Marks: people's judgements of a run's paths, each one create-only object beside the stages.
 
     runs/{run}/marks/{digest of path and person}-{number}.json
 
-A person who changes their mind adds a mark with the next number: the greatest number counts. No
-clock decides anything; the time of a mark is for people.
+A person who changes their mind adds a mark with the next number. The mark with the greatest number
+counts. The time of a mark is for people only.
 
-Invariant: a mark is never changed or removed, and two marks of one person on one path have
-different numbers whatever the writers do at once.
+Invariant: a mark is never changed or removed. Two marks of one person on one path have different
+numbers, even if both are written at once.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from storage.runs.commits import canonical_json
 from storage.runs.run import READERS, Run
 
 MOST_NOTE = 4_000
-"""Characters of a note."""
+"""Most characters of a note."""
 _NAME = re.compile(r"([0-9a-f]{32})-(\d{6})\.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What one person says of one path."""
+    """One person's judgement of one path."""
 
     path_id: str
     person: str
     right: bool
-    """Whether its labels and what was written of it are right."""
+    """Whether the path's labels and its written verification are right."""
     first_error: int | None
     """0-based index of the first wrong step as this person sees it; None: no step is wrong."""
     note: str
     at: str
-    """When, in ISO 8601, by the clock of who wrote it; for people, never for decisions."""
+    """Time in ISO 8601, by the writer's clock; for people only."""
     token: str = ""
-    """Unique to one call of `put_mark`: it tells our object from another writer's."""
+    """Unique to one call of `put_mark`; it distinguishes our object from another writer's."""
 
 
 def check_mark(mark: Mark) -> Mark:
-    """The mark itself. Raises InputError for one that says what no mark can."""
+    """Return the mark. Raises InputError if its fields are impossible."""
     if not mark.person.strip():
         raise InputError("a mark needs the name of a person")
     if len(mark.person) > 100 or len(mark.note) > MOST_NOTE:
@@ -81,7 +81,7 @@ def put_mark(run: Run, mark: Mark) -> Mark:
 
 
 def marks_of(run: Run) -> list[Mark]:
-    """The mark that counts of every person and path, in the order of their keys."""
+    """The mark that counts for each person and path, in the order of their keys."""
     latest: dict[str, int] = {}
     for place, number in _names(run, marks_prefix(run.name)):
         latest[place] = max(number, latest.get(place, 0))
@@ -91,7 +91,7 @@ def marks_of(run: Run) -> list[Mark]:
 
 
 def truth_of(marks: Iterable[Mark]) -> dict[str, int | None]:
-    """path_id -> first error as people see it, None: none; without paths on which they disagree."""
+    """path_id -> first error by the marks; None: no error. Disputed paths are left out."""
     marked: dict[str, set[int | None]] = {}
     for mark in marks:
         marked.setdefault(mark.path_id, set()).add(mark.first_error)
@@ -99,12 +99,12 @@ def truth_of(marks: Iterable[Mark]) -> dict[str, int | None]:
 
 
 def wrong_paths(marks: Iterable[Mark]) -> frozenset[str]:
-    """The paths that anybody calls wrong."""
+    """The paths that at least one person calls wrong."""
     return frozenset(mark.path_id for mark in marks if not mark.right)
 
 
 def marks_prefix(run: str) -> str:
-    """Every mark of a run starts with this."""
+    """The prefix of the keys of a run's marks."""
     return f"runs/{run}/marks/"
 
 

@@ -94,9 +94,9 @@ def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
     return same_shard(standing, commit)
 
 
-def same_shard(one: Commit, other: Commit) -> bool:
+def same_shard(commit: Commit, other: Commit) -> bool:
     """Whether two commits, of any runs, have the same rows and drops."""
-    return (one.sha256, one.drops) == (other.sha256, other.drops)
+    return (commit.sha256, commit.drops) == (other.sha256, other.drops)
 
 
 def _key(run: str) -> str:

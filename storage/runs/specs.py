@@ -163,8 +163,8 @@ class Frozen(Protocol):
 def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     """Every field in which two specs differ, by its dotted name.
 
-    Two things do not count: a field of an engine that an older version did not record, and a
-    version of rows with which a run may go on.
+    A field of an engine that an older version did not record does not count. Nor does a version of
+    rows with which a run may go on.
     """
     before, now = (json.loads(spec.to_json()) for spec in (stored, asked))
     written, kinds = (spec.get("schemas", {}) for spec in (before, now))

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import InputError
+from storage.rows.kinds import PROBLEMS
 from workflows.inputs.places import File, files_of
 
 _BATCH = 1024
@@ -30,7 +31,7 @@ _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _LONGEST_CELL = 1 << 28
-_LISTS = ("data", "rows", "problems", "questions", "examples", "train", "test")
+_LISTS = ("data", "rows", PROBLEMS.stage, "questions", "examples", "train", "test")
 """Keys of a JSON object whose list of rows is the table."""
 
 

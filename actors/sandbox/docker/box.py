@@ -1,8 +1,8 @@
 """Sandboxes as containers of a Docker Engine.
 
-Invariant: a container is created with everything closed (network, root file system, capabilities,
-logs, swap) and lives only as long as its attached stream: when the owner is killed the stream
-ends, the supervisor with it, and the engine removes the container.
+Invariant: a container has no network, capabilities, logs or swap, and a read-only root file system.
+It lives as long as its attached stream. When the owner is killed, the stream ends, the supervisor
+with it, and the engine removes the container.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 LABEL = "stepmill.sandbox.owner"
 WARM_MB = 256
-"""Memory of a box beside its solution's: the warm interpreter and its supervisor."""
+"""Memory of a box for the warm interpreter and the supervisor, beside the solution's."""
 SPARE_PIDS = 8
 GVISOR_PIDS = 2048
-"""gVisor is a program of many threads, and one host process per address space that it emulates:
-the engine's limit would end the whole box. Within it the limit per user holds."""
+"""Process limit of a gVisor box. gVisor has many threads and a host process per address space, so a
+lower limit would end the box. Inside, the limit per user holds."""
 GVISOR_MB = 1024
-"""It also counts its own memory into the box's, and what forked processes write twice."""
+"""More memory of a gVisor box: it counts its own, and twice what forked processes write."""
 STDERR = 2
 
 
@@ -85,7 +85,7 @@ def _remove(docker: APIClient, container: str) -> None:
 
 
 def description(image: str, settings: SandboxSettings) -> dict[str, object]:
-    """What the engine is asked to create."""
+    """The container to create, as the Docker Engine API describes it."""
     most = settings.limits
     gvisor = settings.runtime == "runsc"
     memory = (most.memory_mb + (GVISOR_MB if gvisor else WARM_MB)) << 20
@@ -163,17 +163,17 @@ async def _link(engine: Engine, body: dict[str, object]) -> ContainerLink:
 
 
 async def _undo(linking: asyncio.Task[ContainerLink]) -> None:
-    """A thread can't be cancelled: wait for what it starts, and remove it."""
+    """Wait for the container that a cancelled caller's thread still starts, and remove it."""
     with contextlib.suppress(SandboxUnavailable):
         await (await linking).close()
 
 
 def start(docker: APIClient, body: dict[str, object]) -> tuple[str, socket.socket]:
-    """Return the id of a container that runs, and the socket of its streams."""
+    """Create and start a container; return its id and the socket of its streams."""
     container: str = docker.create_container_from_config(body)["Id"]
     with contextlib.ExitStack() as undo:
         undo.callback(_remove, docker, container)
-        # Before it starts: what it says first would be lost in the buffer of docker-py's response.
+        # Before it starts: docker-py's response would keep its first output in a buffer.
         streams = dict.fromkeys(("stream", "stdin", "stdout", "stderr"), 1)
         held = docker.attach_socket(container, streams)
         attached = undo.enter_context(socket.socket(fileno=os.dup(held.fileno())))
@@ -195,7 +195,7 @@ async def try_image(engine: Engine, runtime: str, image: str) -> None:
 async def remove_orphans(engine: Engine) -> int:
     """Remove the containers whose owner is dead; return how many."""
     marked = await engine.ask(lambda docker: docker.containers(all=True, filters={"label": LABEL}))
-    dead = [one["Id"] for one in marked if owners.is_dead(one["Labels"][LABEL])]
+    dead = [box["Id"] for box in marked if owners.is_dead(box["Labels"][LABEL])]
     for container in dead:
         await engine.ask(partial(_remove, container=container))
     return len(dead)
@@ -207,7 +207,7 @@ class DockerBoxes:
     name = "docker"
 
     def __init__(self, settings: SandboxSettings, python: str = "") -> None:
-        """`python`: the interpreter of the image, the running one unless named."""
+        """`python`: the interpreter of the image; "": the running one."""
         self._settings = settings
         self._python = python
         self._engine: Engine | None = None

@@ -1,10 +1,10 @@
 """Finds a Docker Engine, or starts a private one where a root process may.
 
-Invariant: an engine that does not answer, or answers with an error, is `SandboxUnavailable` with
-the engine's own words. One that answers is used as it is; a private engine is shared by all
-processes of this machine, containers that share its folder among them (one at a time starts it),
-touches no network, no firewall and no other engine's state, and comes back in about a second after
-it was killed. One that lives elsewhere is never taken for dead.
+Invariant: an engine that fails or is silent raises `SandboxUnavailable`, in the engine's words.
+An engine that answers is used as it is. A private engine serves all processes of a machine, and
+containers that share its folder; one process at a time starts it. It touches no network, firewall
+or other engine's state. After a kill it is back in about a second. An engine of another container
+is never taken for dead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ START_S = 60.0
 ENGINE = ("pid", "dockerd")
 CONTAINERD = ("exec/containerd/containerd.pid", "containerd")
 HELD = "data/volumes/metadata.db"
-"""A database that an engine keeps locked while it lives."""
+"""A database that a living engine keeps locked."""
 LARGEST_LOG = 4 << 20
 CGROUP = "stepmill"
 QUIET_NETWORK = (
@@ -54,7 +54,7 @@ class Engine:
     """A Docker Engine that answered, at `unix:///path` or `tcp://host:port`."""
 
     def __init__(self, address: str) -> None:
-        """Ask for the version of the API that it speaks. Blocks. Raises SandboxUnavailable."""
+        """Ask the engine for its API version. Blocks. Raises SandboxUnavailable."""
         self.address = address
         self._version = ""
         if not address.startswith(("unix://", "tcp://")):
@@ -65,9 +65,9 @@ class Engine:
             raise SandboxUnavailable(f"no Docker Engine at {address}: {error}") from error
 
     async def ask(self, call: Callable[[APIClient], T], timeout_s: float = ANSWER_S) -> T:
-        """Return what a call of docker-py returns; it is made in a thread.
+        """Make a call of docker-py in a thread; return its result.
 
-        `timeout_s`: most seconds without a word from the engine. Raises SandboxUnavailable.
+        `timeout_s`: most seconds without data from the engine. Raises SandboxUnavailable.
         """
         return await asyncio.to_thread(self._ask, call, timeout_s)
 
@@ -90,13 +90,13 @@ class Engine:
 
 def _version_of(docker: APIClient) -> str:
     # Of the ping, since an engine that is asked for its version starts programs to find out.
-    said = docker.get(f"{docker.base_url}/_ping", timeout=docker.timeout)
-    said.raise_for_status()
-    return str(said.headers.get("Api-Version", ""))
+    reply = docker.get(f"{docker.base_url}/_ping", timeout=docker.timeout)
+    reply.raise_for_status()
+    return str(reply.headers.get("Api-Version", ""))
 
 
 def remove(call: Callable[..., object], name: str, **options: bool) -> None:
-    """Make a call that removes something; what is gone, or going, is as good."""
+    """Make a call that removes something; ignore that it is gone, or going, already."""
     from docker.errors import APIError
 
     try:
@@ -109,7 +109,7 @@ def remove(call: Callable[..., object], name: str, **options: bool) -> None:
 async def find_engine(state: Path, docker_host: str = "") -> Engine:
     """Return an engine that answers.
 
-    A `docker_host`, or DOCKER_HOST, is used or nothing is. Raises SandboxUnavailable.
+    If `docker_host` or DOCKER_HOST is set, only that is tried. Raises SandboxUnavailable.
     """
     return await asyncio.to_thread(_find, state, docker_host)
 
@@ -208,10 +208,10 @@ def _answers(folder: Path) -> bool:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Clear away what an engine that hangs or was killed left: a pid file whose number may be
-    another's by now, and its containerd, which a new engine would wait for while it dies.
+    """Clear away the pid files and the containerd that a dead or hanging engine left. The numbers
+    may be other processes' by now, and a new engine would wait for the containerd.
 
-    Raises SandboxUnavailable where the engine lives in another container.
+    Raises SandboxUnavailable if the engine lives in another container.
     """
     for name, program in ENGINE, CONTAINERD:
         if pid := _process(folder, name, program):
@@ -230,7 +230,7 @@ def _forget_dead(folder: Path) -> None:
 
 
 def _process(folder: Path, name: str, program: str) -> int | None:
-    """The process of a pid file, where that number is this engine's here."""
+    """The process id in a pid file, if that process is this engine's `program`; else None."""
     try:
         pid = int((folder / name).read_text())
         words = Path(f"/proc/{pid}/cmdline").read_text()
@@ -240,8 +240,8 @@ def _process(folder: Path, name: str, program: str) -> int | None:
 
 
 def _weigh() -> None:
-    """Let all boxes together weigh as much as four busy tasks per processor, not as one task: else
-    every slot starves beside a few busy processes.
+    """Give all boxes together the weight of four busy tasks per processor. With that of one task
+    every slot would starve beside a few busy processes.
     """
     processors = os.cpu_count() or 1
     for name, weight in (("cpu/{}/cpu.shares", 1024), ("{}/cpu.weight", 100)):
@@ -254,7 +254,7 @@ def _weigh() -> None:
 
 
 def trim_log(state: Path) -> None:
-    """Keep the private engine's log from growing for ever."""
+    """Cut the private engine's log if it has grown too long."""
     log = _folder(state) / "dockerd.log"
     with contextlib.suppress(FileNotFoundError, PermissionError):
         if log.stat().st_size > LARGEST_LOG:
@@ -262,10 +262,10 @@ def trim_log(state: Path) -> None:
 
 
 def stop_private(state: Path) -> bool:
-    """Stop the private engine, if one of this container runs."""
+    """Stop this container's private engine; False if none runs."""
     pid = _process(_folder(state), *ENGINE)
     if pid is not None:
-        with contextlib.suppress(ProcessLookupError):  # it just ended by itself
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
             os.kill(pid, signal.SIGTERM)
     return pid is not None
 

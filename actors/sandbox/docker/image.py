@@ -1,7 +1,7 @@
-"""Gives a root folder to a Docker Engine as an image, without a registry.
+"""Imports a root folder into a Docker Engine as an image, without a registry.
 
 Invariant: the tag is the beginning of the root folder's digest, the label all of it. An image gets
-its tag after a block has run in a container of it: one that has the tag is used as it is.
+its tag after a block has run in a container of it. An image with the tag is used as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Image:
 async def ensure_image(
     engine: Engine, root: RootFolder, run_block: Callable[[str], Awaitable[None]]
 ) -> Image:
-    """Return the engine's image of this root folder, importing it where it is missing.
+    """Return the engine's image of this root folder; import it if it is missing.
 
     `run_block` runs a block in a container of an image, and raises SandboxUnavailable.
     """
@@ -64,15 +64,15 @@ async def _find(engine: Engine, root: RootFolder, tag: str) -> Image | None:
 
 async def _import(engine: Engine, root: RootFolder, tag: str) -> Image:
     label = f"LABEL {DIGEST_LABEL}={root.digest}"
-    said = await engine.ask(
+    reply = await engine.ask(
         lambda docker: docker.import_image_from_stream(
             _tar(root.path), *tag.split(":"), changes=[label]
         ),
         timeout_s=IMPORT_S,
     )
-    image = None if '"error"' in said else await _find(engine, root, tag)
+    image = None if '"error"' in reply else await _find(engine, root, tag)
     if image is None:
-        raise SandboxUnavailable(f"image import: {said}")
+        raise SandboxUnavailable(f"image import: {reply}")
     return image
 
 

@@ -1,7 +1,7 @@
-"""`python -m actors.sandbox.image`: builds what the sandbox runs in, and prints its digest.
+"""`python -m actors.sandbox.image`: builds the root folder and image, and prints the digest.
 
-Invariant: it ends well only after a block has run in the sandbox that `auto` would choose here;
-otherwise it says in one line what is missing, with exit code 3.
+Invariant: it succeeds only after a block has run in the sandbox that `auto` would choose here. Else
+it says in one line what is missing, with exit code 3.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from actors.sandbox.image.trial import try_box
 from storage.errors import SandboxUnavailable
 
 EXIT = 3
-"""Of an error that is the machine's, as everywhere."""
+"""Exit code of every InfrastructureError."""
 
 
 async def build() -> str:
-    """Build the root folder and, where a Docker Engine can be had, the image; return the digest.
+    """Build the root folder, and the image if a Docker Engine is available; return the digest.
 
-    Raises SandboxUnavailable where no block can be run.
+    Raises SandboxUnavailable if no block can run.
     """
     root = await asyncio.to_thread(build_root, state_dir())
     settings = SandboxSettings()

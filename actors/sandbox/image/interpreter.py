@@ -1,9 +1,8 @@
-"""What an interpreter says of itself, so that it can be copied: where its library is, and where a
-copy will look for packages.
+"""Asks an interpreter what a copy of it needs: where its library is, and where it finds packages.
 
-Invariant: nothing is assumed of how an interpreter was built or packed (Debian's reads
-`dist-packages`, a conda one has libraries of its own); what matters for the copy is asked of the
-interpreter itself, without the settings of the user, of the site or of an environment.
+Invariant: the interpreter itself is asked, without settings of the user, the site or the
+environment. Nothing is assumed of its build: Debian's reads `dist-packages`, conda's has its own
+libraries.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from storage.errors import SandboxUnavailable
 
 PREFIX = "/usr/local"
-"""Where a copy stands in its root folder."""
+"""The place of a copy in its root folder."""
 QUESTIONS = f"""
 import json, os, platform, site, sys
 print(json.dumps({{
@@ -37,20 +36,20 @@ print(json.dumps({{
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """What it said."""
+    """What an interpreter said of itself."""
 
     program: str
-    """Its file, links resolved."""
+    """Path of its file, links resolved."""
     name: str
     """`python3.11`."""
     version: str
-    """With date and compiler of its build."""
+    """Version, with date and compiler of its build."""
     machine: str
     libc: str
     standard: str
     """Folder of its standard library."""
     folder: str
-    """`lib`, or what stands for it below a prefix (`lib64` with some distributions)."""
+    """Name of the library folder below a prefix: `lib`, with some distributions `lib64`."""
     searched: tuple[str, ...]
     """Where a copy below PREFIX looks for packages."""
 
@@ -61,15 +60,15 @@ class Interpreter:
 
     @property
     def packages(self) -> str:
-        """Where the copy finds packages, relative to the root folder: of the folders that it
-        searches the one in its own library, or the first.
+        """Where the copy finds packages, relative to the root folder: the first folder it searches,
+        preferably in its own library.
         """
         own = [place for place in self.searched if place.startswith(f"/{self.library}/")]
         return (own or self.searched)[0].lstrip("/")
 
     @property
     def identity(self) -> str:
-        """What tells two builds apart."""
+        """A text that differs between two builds."""
         return " ".join((self.version, self.machine, self.libc, self.packages))
 
 
@@ -80,14 +79,14 @@ def running() -> str:
 
 @cache
 def ask(program: str) -> Interpreter:
-    """Ask an interpreter. Raises SandboxUnavailable where it does not answer."""
+    """Ask an interpreter. Raises SandboxUnavailable if it does not answer."""
     try:
-        # Isolated and without `site`: what files of its user or its site print is no answer.
+        # Isolated and without `site`: files of the user or the site may print, too.
         done = subprocess.run(
             [program, "-I", "-S", "-c", QUESTIONS], capture_output=True, text=True, check=True
         )
-        said = json.loads(done.stdout)
-        told = Interpreter(**{**said, "searched": tuple(said["searched"])})
+        answers = json.loads(done.stdout)
+        told = Interpreter(**{**answers, "searched": tuple(answers["searched"])})
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
         raise SandboxUnavailable(f"image: {program} can't be copied: {last}") from error

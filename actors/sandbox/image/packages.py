@@ -1,7 +1,7 @@
-"""Installs the recipe's packages into a folder, with pip or with uv, whichever is here.
+"""Installs the recipe's packages into a folder, with pip or with uv, whichever is installed.
 
-Invariant: the same files come of it whoever installs them, and wherever: settings of the user and
-the site say where packages come from, never where they go, and the installer's notes are removed.
+Invariant: every machine and installer gives the same files. Settings of user and site decide where
+packages come from, not where they go. The installer's notes are removed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from actors.sandbox.image.interpreter import Interpreter, running
 from storage.errors import SandboxUnavailable
 
 NOTES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json")
-"""Who installed a package and how; RECORD holds digests of scripts that name the installing
-interpreter's path, so that no two machines would agree."""
+"""Notes of who installed a package and how. RECORD differs between machines: it holds digests of
+scripts that name the interpreter's path."""
 WHERE_TO = ("--no-user", "--prefix=", "--root=/")
-"""Overrules what environment and configuration files of pip may say. `--root=` would mean here."""
+"""Overrules pip's environment and configuration files. `--root=` would mean this folder."""
 
 
 def install(packages: list[str], target: Path, interpreter: Interpreter) -> None:
@@ -34,8 +34,8 @@ def install(packages: list[str], target: Path, interpreter: Interpreter) -> None
     }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        said = " ".join(done.stderr.split())[-500:]
-        raise SandboxUnavailable(f"image: {' '.join(command[:4])}: {said}")
+        error = " ".join(done.stderr.split())[-500:]
+        raise SandboxUnavailable(f"image: {' '.join(command[:4])}: {error}")
     for folder in [path for path in target.rglob("tests") if path.is_dir()]:
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(target / "bin", ignore_errors=True)

@@ -1,9 +1,8 @@
 """Builds the root folder that every sandbox sees: an interpreter, its packages, our supervisor.
 
-Invariant: a root folder is complete and a block has run in it, or it is not there (built aside,
-then renamed); it is never changed afterwards. Its digest covers the path, mode and content of every
-file in it but compiled ones, so that two machines with the same interpreter and libraries agree on
-it.
+Invariant: a root folder is built under another name, and renamed after a block has run in it. It
+never changes afterwards. Its digest covers path, mode and content of all files but compiled ones.
+So machines with the same interpreter and libraries get the same digest.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ HERE = Path(__file__).parent
 GUEST = HERE.parent / "guest"
 PROGRAMS = f"{PREFIX}/bin".lstrip("/")
 PYTHON = f"{PREFIX}/bin/python3"
-"""The interpreter as a sandbox sees it."""
+"""Path of the interpreter inside a sandbox."""
 ASIDE = "building-"
 BUILD_VERSION = "2"
-"""Raised when this file builds something else from the same recipe."""
+"""Increase it when this file builds something else from the same recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +44,16 @@ class RootFolder:
 
     path: Path
     digest: str
-    """Digest of what is in it: `sha256:…`, pinned in a run's specification."""
+    """Digest of its content, `sha256:…`, which a run's spec pins."""
 
     def check(self, pinned: str) -> None:
-        """Raise SandboxUnavailable where a run pins another digest."""
+        """Raise SandboxUnavailable if a run pins another digest."""
         if pinned not in ("", self.digest):
             raise SandboxUnavailable(f"the run pins image {pinned}, this is {self.digest}")
 
 
 def state_dir(setting: str = "") -> Path:
-    """Where root folders and the private engine live."""
+    """The folder of root folders and of the private engine."""
     if setting or (setting := os.environ.get("STEPMILL_SANDBOX_DIR", "")):
         return Path(setting).absolute()
     if os.geteuid() == 0:
@@ -70,9 +69,9 @@ def recipe() -> dict[str, Any]:
 
 
 def build_root(state: Path, python: str = "") -> RootFolder:
-    """Return the root folder of this checkout and an interpreter, the running one unless named.
+    """Return the root folder of this checkout and of interpreter `python`; "": the running one.
 
-    Builds what is missing. Blocks; seconds.
+    Builds what is missing. Blocks for seconds.
     """
     interpreter = ask(python or running())
     identity = f"{BUILD_VERSION} {interpreter.identity}"
@@ -90,7 +89,7 @@ def build_root(state: Path, python: str = "") -> RootFolder:
 
 
 def _build(target: Path, base: Path, interpreter: Interpreter) -> None:
-    """Build with the lock held: whoever else built here is dead."""
+    """Build while holding the lock, so that leftovers here are those of dead processes."""
     for left in target.parent.glob(f"{ASIDE}*"):
         shutil.rmtree(left, ignore_errors=True)
     if not base.exists():
@@ -128,7 +127,7 @@ def _build_aside(target: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _fill(place: Path, base: Path, interpreter: Interpreter) -> None:
-    """Link the base's files, add our supervisor, and run a block in it."""
+    """Link the base's files, add the supervisor, and run a block in the result."""
     root = place / "root"
     shutil.copytree(base, root, symlinks=True, copy_function=os.link)
     package = root / interpreter.packages / "stepmill_guest"
@@ -166,7 +165,7 @@ def _fill_base(root: Path, interpreter: Interpreter) -> None:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let everybody read and nobody but the owner write, whatever this process's umask is."""
+    """Let all users read, and only the owner write, independent of this process's umask."""
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
@@ -188,10 +187,10 @@ def _compile(folder: Path, root: Path, interpreter: Interpreter) -> None:
 
 
 def _copy_libraries(root: Path, interpreter: Interpreter, further: list[str]) -> None:
-    """Copy what the interpreter, its modules and the packages load, each name once.
+    """Copy the shared libraries that interpreter, modules and packages load, each name once.
 
-    The interpreter's own modules are asked where they come from, since a library may be found by
-    its place beside them; what they load goes before what this machine has by the same name.
+    For the interpreter's own modules the originals are inspected, since a library may be found by
+    its place beside them. Their libraries go before others of the same name.
     """
     library, packages = root / interpreter.library, root / interpreter.packages
     copied = [path for path in sorted(library.rglob("*.so*")) if packages not in path.parents]
@@ -199,18 +198,18 @@ def _copy_libraries(root: Path, interpreter: Interpreter, further: list[str]) ->
     installed = sorted(packages.rglob("*.so*"))
     output = _call(["ldd", interpreter.program, *map(str, originals)])
     output += _call(["ldd", *map(str, installed)])
-    found = re.findall(r"(?:=> )?(/\S+) \(0x", output)
+    libraries = re.findall(r"(?:=> )?(/\S+) \(0x", output)
     cache = _call(["/sbin/ldconfig", "-p"])
     for name in further:
-        found += re.findall(rf"{re.escape(name)} .*=> (\S+)", cache)[:1]
-    for path in found:
+        libraries += re.findall(rf"{re.escape(name)} .*=> (\S+)", cache)[:1]
+    for path in libraries:
         copy = root / "lib" / os.path.basename(path)
         if not path.startswith(f"{root}/") and not copy.exists():
             shutil.copy2(os.path.realpath(path), copy)
 
 
 def _call(command: list[str]) -> str:
-    """Return what a program printed, however it ended."""
+    """Return what a program printed, also if it failed."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The block that runs in everything before it counts as built.
+"""The block that must run in a root folder or image before it counts as built.
 
-Invariant: a root folder or an image that code can't run in is never there: what was tried and
-failed is an error of one line that says what the interpreter missed.
+Invariant: a root folder or image in which code can't run is never kept. A failed trial raises an
+error of one line that says what the interpreter missed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ print(sympy.solve(x**2 - 4, x), round(numpy.linalg.det(numpy.eye(2))))
 """
 ANSWER = "[-2, 2] 1\n"
 PATIENCE = Limits(wall_s=60.0, cpu_s=60.0)
-"""Of a block that is run in a box: a busy machine is no broken one."""
+"""Limits of the trial block, wide because a busy machine is not broken."""
 START_S = 300.0
 BEFORE = """
 import importlib, sys
@@ -45,12 +45,12 @@ strange = {os.path.basename(path) for path in mapped if not path.startswith(sys.
 if missing := sorted(strange - set(os.listdir(library))):
     raise ImportError("not copied: " + ", ".join(missing))
 """
-"""Of libraries that the loader took from this machine the folder must hold a copy."""
+"""Checks that the folder has a copy of each library that the loader took from this machine."""
 
 
 def try_root(root: Path, interpreter: Interpreter, modules: list[str]) -> None:
-    """Import the supervisor and what code may import, and run a block, with the folder's own
-    interpreter, loader and libraries: that needs neither rights nor an engine.
+    """Import the supervisor and the modules for code, and run a block, with the interpreter, loader
+    and libraries of the folder. This needs no rights and no engine.
 
     Raises SandboxUnavailable.
     """

@@ -1,8 +1,8 @@
 """Stepmill without Ray: stage `sample`, one sample a problem, shards committed to a local store.
 
-Everything else is what `build` does: problems read, checked and stored, prompts rendered and
-tokenized, replies checked, answers graded, paths encoded, read back and committed, the driver and
-its schedule; the worker lives in this process.
+The worker lives in this process. All else is what `build` does, with its driver and schedule:
+problems are checked and stored, prompts rendered and tokenized, replies checked, answers graded,
+paths encoded, read back and committed.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Verification:
     model: str
     seed: int
     verdicts: list[bool] = field(default_factory=list)
-    """T values: True for a sampled Yes, the word that the history goes on with."""
+    """T values: True if the sampled word, which stands in the history, calls the step right."""
 
 
 @dataclass(frozen=True, slots=True)
