@@ -85,7 +85,9 @@ class Desk:
 
     def mark(self, path_id: str, said: Mapping[str, Any]) -> dict[str, Any]:
         """Store a mark. Raises InputError, NothingFound, StoreUnavailable."""
-        path = path_page(self.run, path_id)["path"]
+        place = self.listing.place(path_id, {})
+        shard = None if place is None else place["row"]["shard"]
+        path = path_page(self.run, path_id, shard)["path"]
         if path is None:
             raise NothingFound(f"run {self.run.name!r} has no path {path_id!r}")
         return asdict(self.reviews.put(path_id, len(path["steps"]), dict(said)))

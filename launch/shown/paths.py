@@ -39,7 +39,8 @@ def _parts(page: Mapping[str, Any], meaning: str, short: bool) -> Iterator[Rende
     if page["path"]:
         yield from _steps(page, short)
     if agreement := page["agreement"]:
-        label, judge = (_named(agreement[f"{who}_first_error"]) for who in ("label", "judge"))
+        label = _named(agreement["label_first_error"])
+        judge = _named(agreement["judge_first_error"])
         rule = f"{agreement['rule']}: {'kept' if agreement['kept'] else agreement['reason']}"
         yield _line(f"first error by labels {label}, by the judge {judge}; {rule}")
     for mark in page.get("marks", ()):

@@ -103,7 +103,10 @@ def test_a_filter_narrows_the_list_and_its_numbers(page: Any, site: str, finishe
         ("steps=3", "pl.col('steps') == 3"),
         ("steps=4-", "pl.col('steps') >= 4"),
         ("first_error=none", "pl.col('first_error') == -1"),
-        ("first_error=2&judge=2", "(pl.col('first_error') == 1) & (pl.col('judge') == 1)"),
+        (
+            "first_error=2&judge_first_error=2",
+            "(pl.col('first_error') == 1) & (pl.col('judge_first_error') == 1)",
+        ),
         (
             "state=dropped&level=2&level=3",
             "(pl.col('state') == 'dropped') & (pl.col('level') > '1')",

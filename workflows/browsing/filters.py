@@ -39,7 +39,7 @@ FIELDS: tuple[Field, ...] = (
     Field("source", "source", "choice"),
     Field("correct", "answer right", "choice"),
     Field("first_error", "first error by labels", "choice"),
-    Field("judge", "first error by judge", "choice"),
+    Field("judge_first_error", "first error by judge", "choice"),
     Field("form", "form of labels", "choice"),
     Field("votes", "votes", "choice"),
     Field("code", "code", "choice"),
@@ -62,7 +62,7 @@ _RANGE = re.compile(rf"({_NUMBER})?(-)?({_NUMBER})?")
 def shown_value(name: str) -> pl.Expr:
     """A column of choices as the words that are offered, under its own name."""
     column = pl.col(name)
-    if name in ("first_error", "judge"):
+    if name in ("first_error", "judge_first_error"):
         named = pl.when(column == NO_ERROR).then(pl.lit("none"))
         return named.otherwise((column + 1).cast(pl.String)).fill_null(UNSET).alias(name)
     if name == "correct":
@@ -91,7 +91,7 @@ def _one(field: Field, value: str) -> pl.Expr:
     if field.kind == "range":
         return _between(field, value)
     column = pl.col(field.name)
-    if field.name in ("first_error", "judge"):
+    if field.name in ("first_error", "judge_first_error"):
         if value.isdecimal() and 0 < int(value) < 10_000:
             return column == int(value) - 1
         named = {"none": column == NO_ERROR, UNSET: column.is_null()}

@@ -128,8 +128,8 @@ def _labels(labelled: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _agreement(labelled: pl.DataFrame) -> dict[str, Any]:
     """Paths by what labels and judge say of each: first error against first error."""
-    both = labelled.filter(pl.col("judge").is_not_null())
-    label, judge = pl.col("first_error"), pl.col("judge")
+    both = labelled.filter(pl.col("judge_first_error").is_not_null())
+    label, judge = pl.col("first_error"), pl.col("judge_first_error")
     named = (
         pl.when((label == -1) & (judge == -1)).then(pl.lit("neither sees an error"))
         .when(label == judge).then(pl.lit("the same first error"))
@@ -140,7 +140,7 @@ def _agreement(labelled: pl.DataFrame) -> dict[str, Any]:
     )  # fmt: skip
     kinds = both.select(kind=named)
     cells = (
-        both.group_by(label=shown_value("first_error"), judge=shown_value("judge")).len()
+        both.group_by(shown_value("first_error"), shown_value("judge_first_error")).len()
         .sort("len", descending=True).head(400)
     )  # fmt: skip
     return {

@@ -7,7 +7,7 @@ words) is computed from the rows that stand beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from math import sqrt
 from typing import Any
@@ -29,7 +29,7 @@ from storage.rows.kinds import (
 )
 from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.run import Run
-from workflows.looking.fates import Why, fates, unfolded_path
+from workflows.looking.fates import Why, fates, unfolded_paths
 from workflows.looking.run import OpenRun
 
 Z95 = 1.959964
@@ -43,22 +43,24 @@ KNOWN = {kind.stage for kind in (
 def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str, Any]:
     """All of a path, ready for JSON. Raises NothingFound."""
     why = run.why(path_id, shard)
-    tree = shard is not None and TREE.stage in why.rows
-    return page_of(run.run, why, unfolded_path(run.run, path_id, shard or 0) if tree else None)
+    leaves = {} if shard is None else unfolded_paths(run.run, shard)
+    return page_of(run.run, why, leaves.get(path_id))
 
 
 def path_pages(run: Run, shard: int) -> Iterator[dict[str, Any]]:
     """The same of every path of a shard, each stage of which is read once."""
+    leaves = unfolded_paths(run, shard)
     for why in fates(run, shard):
-        tree = TREE.stage in why.rows
-        yield page_of(run, why, unfolded_path(run, why.path_id, shard) if tree else None)
+        yield page_of(run, why, leaves.get(why.path_id))
 
 
 def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
-    """What became of a path, ready for JSON; `unfolded`: it, where only a tree holds it."""
+    """What became of a path, ready for JSON; `unfolded`: it, as a search tree holds it."""
     rows, path_id = why.rows, why.path_id
     sampled = (row for row in rows.get(PATHS.stage, ()) if row.path_id == path_id)
     path = next(sampled, unfolded)
+    if path is not None and unfolded is not None:
+        path = replace(path, steps=unfolded.steps)  # labels are of the tree's steps
     labels = _first(rows, LABELS.stage)
     rollouts = list(rows.get(ROLLOUTS.stage, ()))
     return {

@@ -9,7 +9,7 @@ that dropped it or its problem, as `why` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -42,7 +42,7 @@ TITLE = 160
 
 _TEXT = ("path_id", "problem_id", "state", "stage", "reason", "level", "subject", "source", "form",
          "votes", "code", "title")  # fmt: skip
-_SHORT = ("round", "first_error", "judge")
+_SHORT = ("round", "first_error", "judge_first_error")
 _WHOLE = ("shard", "steps", "length", "tokens", "rollouts", "written", "attempts")
 SCHEMA = pl.Schema(
     [(name, pl.String()) for name in _TEXT]
@@ -51,8 +51,8 @@ SCHEMA = pl.Schema(
     + [("correct", pl.Boolean()), ("pass_at_1", pl.Float32()), ("threshold", pl.Float32())]
     + [("mc", pl.List(pl.Float32())), ("labels", pl.List(pl.Boolean()))]
 )
-"""Column -> type. `first_error` and `judge` are -1 where no step is wrong, null where nothing was
-said; `rollouts` is the greatest number of rollouts of a state."""
+"""Column -> type. The first errors are -1 where no step is wrong, null where nothing was said;
+`rollouts` is the greatest number of rollouts of a state."""
 
 _PATHS = ("path_id", "problem_id", "round", "steps", "correct", "invalid_reason", "duplicate_of",
           "selected", "tokens")  # fmt: skip
@@ -220,7 +220,7 @@ def _agreed(run: Run, commits: dict[str, list[Commit]]) -> pl.DataFrame:
     rows = _table(run, AGREEMENTS, commits, _AGREEMENTS)
     unread = pl.col("reason").str.starts_with("judge_").fill_null(False)
     said = pl.when(~unread).then(pl.col("judge_first_error").fill_null(NO_ERROR))
-    return rows.select("path_id", judge=said)
+    return rows.select("path_id", judge_first_error=said)
 
 
 def _table(
@@ -255,10 +255,14 @@ def _tree(run: Run, commits: dict[str, list[Commit]]) -> pl.DataFrame:
     kind = stage_rows(TREE.stage)
     frames = []
     for shard, commit in sampled.items():
-        rows = ShardRows({PATHS: run.rows_of(commit, PATHS)})
+        paths = {path.path_id: path for path in run.rows_of(commit, PATHS)}
         if shard in trees and kind.unfold:
-            rows = kind.unfold(rows.but({TREE: run.rows_of(trees[shard], TREE), ROLLOUTS: ()}))
-        found = pl.from_arrow(schemas.to_table(PATHS.record, rows[PATHS]))
+            tree = run.rows_of(trees[shard], TREE)
+            rows = kind.unfold(ShardRows({PATHS: paths.values(), TREE: tree, ROLLOUTS: ()}))
+            for leaf in (path for path in rows[PATHS] if path.selected):
+                known = paths.get(leaf.path_id, leaf)
+                paths[leaf.path_id] = replace(known, steps=leaf.steps, selected=True)
+        found = pl.from_arrow(schemas.to_table(PATHS.record, list(paths.values())))
         assert isinstance(found, pl.DataFrame)
         frames.append(found.select(_PATHS).with_columns(shard=pl.lit(shard, pl.Int32)))
     return pl.concat(frames) if frames else _table(run, PATHS, {}, _PATHS)

@@ -112,12 +112,15 @@ def rows_about(run: Run, commit: Commit, kind: Rows[Any], items: Collection[str]
     return schemas.from_table(kind.record, table.filter(about))
 
 
-def unfolded_path(run: Run, path_id: str, shard: int) -> Path | None:
-    """A solution of a shard's search trees, as the path from its root; None if there is none."""
+def unfolded_paths(run: Run, shard: int) -> dict[str, Path]:
+    """Id -> the solution as its search tree holds it, from the root to a leaf; {} without trees."""
     if TREE.stage not in run.spec.stages or TREE.unfold is None:
-        return None
-    rows = ShardRows({PATHS: run.read_rows(PATHS, shard), TREE: run.read_rows(TREE, shard)})
-    return next((path for path in TREE.unfold(rows)[PATHS] if path.path_id == path_id), None)
+        return {}
+    try:
+        rows = ShardRows({PATHS: run.read_rows(PATHS, shard), TREE: run.read_rows(TREE, shard)})
+    except NothingFound:  # not committed yet
+        return {}
+    return {path.path_id: path for path in TREE.unfold(rows)[PATHS] if path.selected}
 
 
 def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:

@@ -125,7 +125,7 @@ function Matrix({ cells, to }) {
       ${columns.map((judge) => {
         const n = of.get(`${label} ${judge}`) || 0;
         const depth = n ? 1 + Math.round((4 * n) / most) : 0;
-        return html`<td class="depth${depth} ${label === judge ? "same" : ""}">${n ? html`<a href=${to({ first_error: label, judge })}>${count(n)}</a>` : ""}</td>`;
+        return html`<td class="depth${depth} ${label === judge ? "same" : ""}">${n ? html`<a href=${to({ first_error: label, judge_first_error: judge })}>${count(n)}</a>` : ""}</td>`;
       })}</tr>`)}
   </table>`;
 }

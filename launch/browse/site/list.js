@@ -16,6 +16,8 @@ export function List({ run, runs, filters }) {
   const page = useLoaded(() => api.page(only, text, start), [run, key]);
   const meta = useLoaded(() => api.meta(), [run]);
   const [current, setCurrent] = useState(0);
+  const at = useRef(0); // the same, for a key that comes before the next drawing
+  const move = (to) => setCurrent((at.current = Math.max(0, Math.min(rows.length - 1, to))));
   const search = useRef(null);
   const found = page.value;
   const rows = found?.rows || [];
@@ -29,7 +31,7 @@ export function List({ run, runs, filters }) {
     }, 500);
     return () => clearTimeout(timer);
   }, [found, meta.value]);
-  useEffect(() => setCurrent(0), [key]);
+  useEffect(() => setCurrent((at.current = 0)), [key]);
   useEffect(() => document.querySelector("tr.current")?.scrollIntoView({ block: "nearest" }), [current]);
   const go = (change) => {
     const next = new URLSearchParams(filters);
@@ -43,17 +45,18 @@ export function List({ run, runs, filters }) {
   };
   const open = (row) => address(run, "path", row.path_id, withoutStart(filters));
   useKeys({
-    j: () => setCurrent((now) => Math.min(rows.length - 1, now + 1)),
-    k: () => setCurrent((now) => Math.max(0, now - 1)),
-    ArrowDown: () => setCurrent((now) => Math.min(rows.length - 1, now + 1)),
-    ArrowUp: () => setCurrent((now) => Math.max(0, now - 1)),
-    Enter: (event) => (event.target.tagName === "A" || event.target.tagName === "BUTTON" ? false : rows[current] && (location.hash = open(rows[current]))),
+    j: () => move(at.current + 1),
+    k: () => move(at.current - 1),
+    ArrowDown: () => move(at.current + 1),
+    ArrowUp: () => move(at.current - 1),
+    Enter: (event) => (event.target.tagName === "A" || event.target.tagName === "BUTTON" ? false : rows[at.current] && (location.hash = open(rows[at.current]))),
     n: () => turn(1),
     p: () => turn(-1),
     "/": () => search.current.focus(),
     f: () => document.querySelector(".facets input, .facets summary")?.focus(),
   });
-  const last = Math.min(start + size, found?.total || 0);
+  const first = found?.start || 0;
+  const last = first + rows.length;
   return html`<div class="listing">
     <${Facets} api=${api} run=${run} only=${only} text=${text} fields=${meta.value?.fields || []} reasons=${meta.value?.reasons || {}} go=${go} when=${[key, found?.done, meta.value?.progress?.blocks]} />
     <section class="rows">
@@ -67,7 +70,7 @@ export function List({ run, runs, filters }) {
       </form>
       <${Chosen} only=${only} text=${text} fields=${meta.value?.fields || []} go=${go} />
       <p class="total" role="status">
-        ${found ? html`<b>${count(found.total)}</b> ${found.total === 1 ? "path" : "paths"}${found.total > size ? `, ${count(start + 1)} to ${count(last)}` : ""}` : "…"}
+        ${found ? html`<b>${count(found.total)}</b> ${found.total === 1 ? "path" : "paths"}${found.total > size ? `, ${count(first + 1)} to ${count(last)}` : ""}` : "…"}
         ${found && !found.done && html`<span class="quiet"> · searching, shard ${count(found.searched)} of ${count(found.of_shards)}</span>`}
         ${growing && found.done && html`<span class="quiet"> · the run is still being read</span>`}
         ${found?.trouble && html`<span class="bad"> ${found.trouble}</span>`}
@@ -77,13 +80,13 @@ export function List({ run, runs, filters }) {
       <table class="paths" aria-busy=${page.busy}>
         <thead><tr><th>path</th><th>ended</th><th>level</th><th class="n">steps</th><th class="n">first error</th><th class="n">judge</th><th>MC and labels</th><th>mark</th></tr></thead>
         <tbody>
-          ${rows.map((row, at) => html`<tr key=${row.path_id} class=${at === current ? "current" : ""} onClick=${(event) => event.target.tagName !== "A" && (location.hash = open(row))}>
+          ${rows.map((row, number) => html`<tr key=${row.path_id} class=${number === current ? "current" : ""} onClick=${(event) => event.target.tagName !== "A" && (location.hash = open(row))}>
             <td class="what"><a href=${open(row)}>${row.path_id}</a><span class="title">${row.title}</span></td>
             <td><${State} state=${row.state} />${row.reason && html`<span class="why">${row.stage}: ${plain(row.reason)}</span>`}</td>
             <td>${row.level}</td>
             <td class="n">${row.steps}</td>
             <td class="n">${step(row.first_error)}</td>
-            <td class="n ${row.judge !== null && row.judge !== row.first_error ? "differs" : ""}">${step(row.judge)}</td>
+            <td class="n ${row.judge_first_error !== null && row.judge_first_error !== row.first_error ? "differs" : ""}">${step(row.judge_first_error)}</td>
             <td><${Spark} mc=${row.mc} labels=${row.labels} /></td>
             <td>${row.mark && html`<span class="mark-${row.mark}">${row.mark}</span>`}</td>
           </tr>`)}
@@ -91,7 +94,7 @@ export function List({ run, runs, filters }) {
       </table>
       ${found && found.total > size && html`<nav class="pages" aria-label="pages">
         <button disabled=${start === 0} onClick=${() => turn(-1)}>← Previous <kbd>p</kbd></button>
-        <span class="quiet">page ${count(start / size + 1)} of ${count(Math.ceil(found.total / size))}</span>
+        <span class="quiet">page ${count(Math.floor(first / size) + 1)} of ${count(Math.ceil(found.total / size))}</span>
         <button disabled=${last >= found.total} onClick=${() => turn(1)}>Next <kbd>n</kbd> →</button>
       </nav>`}
     </section>

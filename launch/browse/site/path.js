@@ -18,18 +18,21 @@ export function PathView({ run, runs, filters, beside, id }) {
   const whole = useRef(null);
   const place = page?.place;
   const to = (other) => address(run, "path", other, beside ? `${filters}&beside=${encodeURIComponent(beside)}` : filters);
-  // A key that is pressed before the path is there counts once it is.
-  const waiting = useRef(null);
+  // Keys that are pressed before the next path is there count once it is.
+  const waiting = useRef([]);
+  const left = useRef(null);
   const go = (way) => {
-    if (place) place[way] && (location.hash = to(place[way]));
-    else waiting.current = way;
+    if (!place || left.current === id) waiting.current.push(way);
+    else if (place[way]) {
+      left.current = id;
+      location.hash = to(place[way]);
+    }
   };
   useEffect(() => scrollTo(0, 0), [id]);
   useEffect(() => {
-    if (!place || !waiting.current) return;
-    const way = waiting.current;
-    waiting.current = null;
-    go(way);
+    if (!place) return;
+    left.current = null;
+    if (waiting.current.length) go(waiting.current.shift());
   }, [place]);
   useKeys({
     j: () => go("after"),

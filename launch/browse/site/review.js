@@ -1,5 +1,5 @@
 // A mark: right, or wrong with the first step that is wrong (or none) and a note.
-import { html, useEffect, useRef, useState } from "./preact-htm.min.js";
+import { html, useLayoutEffect, useRef, useState } from "./preact-htm.min.js";
 import { useKeys } from "./keys.js";
 
 export function Review({ api, page, person, most }) {
@@ -11,7 +11,7 @@ export function Review({ api, page, person, most }) {
   const note = useRef(null);
   const labelled = page.labels ? page.labels.first_error : page.agreement?.label_first_error ?? null;
   const known = Boolean(page.labels || page.agreement);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (open) step.current?.focus();
   }, [open]);
   const put = async (right, first_error, text) => {

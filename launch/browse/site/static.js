@@ -138,7 +138,7 @@ function row(of, number) {
 
 function shown(name, value) {
   if (value === null || value === undefined) return UNSET;
-  if (name === "first_error" || name === "judge") return value === NO_ERROR ? "none" : String(value + 1);
+  if (name === "first_error" || name === "judge_first_error") return value === NO_ERROR ? "none" : String(value + 1);
   if (name === "correct") return value ? "yes" : "no";
   return value;
 }
