@@ -113,13 +113,13 @@ def run_theirs(
 
 def read_theirs(out: Path) -> dict[int, Theirs]:
     """What it wrote, by the response's place."""
-    found = {}
+    written = {}
     for file in (out / "theirs").glob("*/result_1.json"):
         row = json.loads(file.read_text())
         turns = [Message(turn["role"], turn["content"]) for turn in row["conversation"]]
         place = int(file.parent.name.split("_")[0])
-        found[place] = Theirs(row["value"], turns, row["time"])
-    return found
+        written[place] = Theirs(row["value"], turns, row["time"])
+    return written
 
 
 def forms(found: Mapping[int, Theirs], mode: str) -> Counter[str]:
@@ -127,8 +127,8 @@ def forms(found: Mapping[int, Theirs], mode: str) -> Counter[str]:
     `to the letter` a whole conversation that could stand in our dataset.
     """
     counts: Counter[str] = Counter()
-    for one in found.values():
-        answers = [turn.content for turn in one.turns if turn.role == "assistant"]
+    for response in found.values():
+        answers = [turn.content for turn in response.turns if turn.role == "assistant"]
         labels = [text.endswith(output_part(True)) for text in answers]
         counts["turns"] += len(answers)
         counts["ended"] += sum(
@@ -137,7 +137,9 @@ def forms(found: Mapping[int, Theirs], mode: str) -> Counter[str]:
         if mode == "full":
             counts["analysis alone"] += sum(prompts.VERIFY_OPEN not in text for text in answers)
             states = [1.0] * (len(labels) + 1)
-            example = Example(one.turns, "", "", labels, first_error(labels), states, [], *[""] * 4)
+            example = Example(
+                response.turns, "", "", labels, first_error(labels), states, [], *[""] * 4
+            )
             try:
                 check_example(example)
                 counts["to the letter"] += 1
@@ -165,13 +167,13 @@ def measured(
     ours: Mapping[str, list[float]],
 ) -> dict[str, Any]:
     """F1 of both on the responses that both have, and on how many steps they agree."""
-    both = [one for one in responses if one.response_id in theirs and one.response_id in ours]
+    both = [row for row in responses if row.response_id in theirs and row.response_id in ours]
     f1: dict[str, float | None] = {}
     for name, rewards in (("theirs", theirs), ("ours", ours)):
         judged = [
-            Judgement("", one.label, processbench.predict([rewards[one.response_id]]))
-            for one in both
-            if one.label is not None
+            Judgement("", row.label, processbench.predict([rewards[row.response_id]]))
+            for row in both
+            if row.label is not None
         ]
         try:
             f1[name] = processbench.score(judged).f1
@@ -179,8 +181,8 @@ def measured(
             f1[name] = None
     pairs = [
         (a >= 0.5, b >= 0.5)
-        for one in both
-        for a, b in zip(theirs[one.response_id], ours[one.response_id], strict=True)
+        for row in both
+        for a, b in zip(theirs[row.response_id], ours[row.response_id], strict=True)
     ]
     return {
         "responses": len(both),
@@ -214,17 +216,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_samples(responses, out / "samples", chosen.bare)
         checkout, model = chosen.checkout.resolve(), chosen.model.resolve()
         ended = run_theirs(checkout, model, out, chosen.mode, chosen.patience, len(responses))
-        found = read_theirs(out)
-        rewards = {responses[place].response_id: one.rewards for place, one in found.items()}
+        theirs = read_theirs(out)
+        rewards = {responses[place].response_id: row.rewards for place, row in theirs.items()}
         ours = run_ours(model, chosen.responses, out, chosen.mode, chosen.limit)
         figures = {
             "mode": chosen.mode,
             "ended": ended,
             "responses": len(responses),
-            "judged_by_theirs": len(found),
-            "seconds_of_theirs": sum(one.seconds for one in found.values()),
+            "judged_by_theirs": len(theirs),
+            "seconds_of_theirs": sum(row.seconds for row in theirs.values()),
             "requests": len(_REQUEST.findall((out / "theirs.log").read_text())),
-            "forms": forms(found, chosen.mode),
+            "forms": forms(theirs, chosen.mode),
             "both": measured(responses, rewards, ours),
         }
     except (OSError, subprocess.CalledProcessError, StepmillError) as error:

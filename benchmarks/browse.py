@@ -114,10 +114,10 @@ def _make(store: str, name: str, shard: int) -> None:
     drops: list[Drop] = []
     for number in numbers:
         _problem(rng, f"p{number}", rows, drops)
-    for kind, made in rows.items():
+    for kind, records in rows.items():
         of_stage = drops if kind is AGREEMENTS else ()
-        tokens = sum(getattr(row, "tokens", 0) for row in made)
-        run.publish(kind, shard, made, of_stage, {"tokens": tokens}, rng.random())
+        tokens = sum(getattr(row, "tokens", 0) for row in records)
+        run.publish(kind, shard, records, of_stage, {"tokens": tokens}, rng.random())
 
 
 def _problem(

@@ -22,13 +22,13 @@ DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 def public_names() -> dict[str, str | None]:
     """Dotted name -> docstring, None where there is none; sorted by name."""
-    found = {
+    documented = {
         name: docstring
         for package in PACKAGES
         for file in (ROOT / package).rglob("*.py")
         for name, docstring in _names_of(file)
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(documented.items()))
 
 
 def _names_of(file: Path) -> Iterator[tuple[str, str | None]]:
@@ -58,11 +58,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=20261126)
     parser.add_argument("--count", type=int, default=10)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     names = public_names()
     without = sum(docstring is None for docstring in names.values())
-    print(f"{len(names)} public names, {without} without a docstring; seed {asked.seed}")
-    for name, docstring in drawn(names, asked.seed, asked.count).items():
+    print(f"{len(names)} public names, {without} without a docstring; seed {arguments.seed}")
+    for name, docstring in drawn(names, arguments.seed, arguments.count).items():
         text = docstring or "(no docstring)"
         print(f"\n{name}\n" + "\n".join(f"    {line}".rstrip() for line in text.splitlines()))
     return 0

@@ -14,9 +14,9 @@ Engines and training have the published shapes of Qwen2.5 and random weights (`b
     train       tokens per second, share of the card's own rate, peak memory
     demo        the demo's build, stage by stage
 
-A stage's figure is its generated tokens per second over those of the same requests handed to the
-same engine all at once, from an empty prefix cache. The model draws the tokens; what a sample says
-is a script's (`benchmarks.paper_world`), so that solutions are right or wrong and code runs.
+A stage's figure is its generated tokens per second over those of a raw pass: the same requests, all
+at once, in the same engine with an empty prefix cache. The model draws the tokens; the texts are a
+script's (`benchmarks.paper_world`), so that solutions are right or wrong and code runs.
 
 A part is not begun when `--minutes` (8) are spent, which its line then says; one that was begun
 goes on to its end. All parts after each other have not been run on a GPU yet as they are now; what
@@ -65,12 +65,12 @@ def training(arguments: argparse.Namespace) -> list[Row]:
     given = training_speed.parser().parse_args(["--shape", arguments.base])
     for name in ("updates", "batch", "micro_tokens", "shortest", "longest"):
         setattr(given, name, getattr(arguments, name))
-    found = training_speed.measure(given)
-    note = training_speed.said(found)
+    figures = training_speed.measure(given)
+    note = training_speed.said(figures)
     return [
         Row(
-            "train", found["seconds"], found["tokens"], found["tokens_per_s"],
-            found.get("share"), note,
+            "train", figures["seconds"], figures["tokens"], figures["tokens_per_s"],
+            figures.get("share"), note,
         )
     ]  # fmt: skip
 
@@ -95,11 +95,11 @@ def demo_build(arguments: argparse.Namespace) -> list[Row]:
         build = [*stepmill, "build", str(file)]
         subprocess.run(build, cwd=root, check=True, stdout=2)  # ours is for the table's rows
         whole = watch.read()[0]
-        said = subprocess.run(
+        completed = subprocess.run(
             [*stepmill, "status", "demo", "--store", store, "--json"],
             cwd=root, check=True, capture_output=True, text=True,
         )  # fmt: skip
-    return [Row("demo", whole, note=_stages_of(json.loads(said.stdout)))]
+    return [Row("demo", whole, note=_stages_of(json.loads(completed.stdout)))]
 
 
 def _stages_of(status: Mapping[str, Any]) -> str:
@@ -138,51 +138,51 @@ def machine_name() -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    made.add_argument("--parts", default=",".join(PARTS), help="some of: " + ", ".join(PARTS))
-    made.add_argument("--minutes", type=float, default=8.0, help="after which no part is begun")
-    made.add_argument("--shape", choices=SHAPES, default="7b", help="of the engines")
-    made.add_argument("--base", choices=SHAPES, default="1.5b", help="of the training")
-    made.add_argument("--in-flight", type=int, default=512)
-    made.add_argument("--context", type=int, default=16384)
-    made.add_argument("--problems", type=int, default=64)
-    made.add_argument("--shard-size", type=int, default=16)
-    made.add_argument("--paths", type=int, default=2, help="of a shard, to estimate")
-    made.add_argument("--solutions", type=int, default=24, help="of a shard, to verify")
-    made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=False)
-    made.add_argument("--updates", type=int, default=3)
-    made.add_argument("--batch", type=int, default=64, help="conversations of an update")
-    made.add_argument("--micro-tokens", type=int, default=16384)
-    made.add_argument("--shortest", type=int, default=1000, help="conversation, in tokens")
-    made.add_argument("--longest", type=int, default=4000)
-    made.add_argument("--demo-problems", type=int, default=96)
-    return made
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--parts", default=",".join(PARTS), help="some of: " + ", ".join(PARTS))
+    options.add_argument("--minutes", type=float, default=8.0, help="after which no part is begun")
+    options.add_argument("--shape", choices=SHAPES, default="7b", help="of the engines")
+    options.add_argument("--base", choices=SHAPES, default="1.5b", help="of the training")
+    options.add_argument("--in-flight", type=int, default=512)
+    options.add_argument("--context", type=int, default=16384)
+    options.add_argument("--problems", type=int, default=64)
+    options.add_argument("--shard-size", type=int, default=16)
+    options.add_argument("--paths", type=int, default=2, help="of a shard, to estimate")
+    options.add_argument("--solutions", type=int, default=24, help="of a shard, to verify")
+    options.add_argument("--eager", action=argparse.BooleanOptionalAction, default=False)
+    options.add_argument("--updates", type=int, default=3)
+    options.add_argument("--batch", type=int, default=64, help="conversations of an update")
+    options.add_argument("--micro-tokens", type=int, default=16384)
+    options.add_argument("--shortest", type=int, default=1000, help="conversation, in tokens")
+    options.add_argument("--longest", type=int, default=4000)
+    options.add_argument("--demo-problems", type=int, default=96)
+    return options
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
     """Every part that was asked for, each line printed when it is known."""
-    wanted = arguments.parts.split(",")
-    if unknown := [part for part in wanted if part not in PARTS]:
+    parts = arguments.parts.split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
         raise SystemExit(f"--parts {','.join(unknown)}: choose some of {', '.join(PARTS)}")
     shape = SHAPES[arguments.shape]
-    found: list[Row] = []
+    rows: list[Row] = []
     budget = Budget(arguments.minutes)
 
     def engine(made: Shape, name: str, ask: Callable[[Stages], Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             model = write_folder(made, Folder(folder) / name)
-            found.extend(asyncio.run(ask(Stages(arguments, model, budget))))
+            rows.extend(asyncio.run(ask(Stages(arguments, model, budget))))
 
-    if {"start", "full"} & set(wanted) and budget.allows("full", found):
+    if {"start", "full"} & set(parts) and budget.allows("full", rows):
         engine(shape, arguments.shape, Stages.full)
-    if wide := [part for part in ("sample", "estimate", "rationale") if part in wanted]:
+    if wide := [part for part in ("sample", "estimate", "rationale") if part in parts]:
         words = replace(shape, vocab_size=WORDS)
         engine(words, f"{arguments.shape}-{WORDS}-words", lambda stages: stages.wide(wide))
-    if "train" in wanted and budget.allows("train", found):
-        found += training(arguments)
-    if "demo" in wanted and budget.allows("demo", found):
-        found += demo_build(arguments)
-    return found
+    if "train" in parts and budget.allows("train", rows):
+        rows += training(arguments)
+    if "demo" in parts and budget.allows("demo", rows):
+        rows += demo_build(arguments)
+    return rows
 
 
 def main(given: Sequence[str] | None = None) -> int:

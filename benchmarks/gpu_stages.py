@@ -78,8 +78,10 @@ class Voiced:
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Draw, then speak."""
         drawn = await self._engine.generate(chat, replace(sampling, stop=()))
-        said = await self._says.generate(chat, replace(sampling, max_tokens=1 << 20))
-        return replace(drawn, completions=tuple(map(_spoken, drawn.completions, said.completions)))
+        spoken = await self._says.generate(chat, replace(sampling, max_tokens=1 << 20))
+        return replace(
+            drawn, completions=tuple(map(_spoken, drawn.completions, spoken.completions))
+        )
 
     async def close(self) -> None:
         """The engine is the bench's."""
@@ -122,8 +124,8 @@ class Stages:
         )
         count = arguments.problems
         self.problems = tuple(
-            Problem(f"p{number}", one.text, paper_world.answer_of(one.text))
-            for number, one in enumerate(world.sample(count, 0, "heldout"))
+            Problem(f"p{number}", problem.text, paper_world.answer_of(problem.text))
+            for number, problem in enumerate(world.sample(count, 0, "heldout"))
         )
 
     async def open(self) -> tuple[VllmEngine, Row]:
@@ -152,18 +154,18 @@ class Stages:
         stage = self.stage(name, tap, sandbox, config or self.config)
         await forget(engine)
         watch = Stopwatch()
-        made = await asyncio.gather(*(stage.run(rows) for rows in shards))
+        results = await asyncio.gather(*(stage.run(rows) for rows in shards))
         seconds, _ = watch.read()
         await forget(engine)
         watch = Stopwatch()
         tokens, _ = await asked_directly(engine, tap.asked)
         raw = tokens / watch.read()[0]
         rate = tap.tokens / seconds
-        drops = sum(len(result.drops) for result in made)
+        drops = sum(len(result.drops) for result in results)
         note = f"raw {raw:,.0f} tokens/s; {len(tap.asked)} requests, {drops} dropped"
         row = Row(part, seconds, tap.tokens, rate, rate / raw, note)
         row.tell()
-        return row, [result.rows for result in made]
+        return row, [result.rows for result in results]
 
     def shards(self, size: int) -> list[ShardRows]:
         """The problems, cut into shards."""
@@ -188,22 +190,22 @@ class Stages:
 
     async def wide(self, wanted: Sequence[str]) -> list[Row]:
         """Stage after stage with lengths that differ."""
-        found: list[Row] = []
-        if not self.budget.allows(" ".join(wanted), found):
-            return found
+        lines: list[Row] = []
+        if not self.budget.allows(" ".join(wanted), lines):
+            return lines
         engine, started = await self.open()
-        found.append(started)
+        lines.append(started)
         sandbox = open_sandbox(SandboxSettings()) if "rationale" in wanted else None
         try:
             if sandbox is not None:
                 await sandbox.start()
             shards = self.shards(self.arguments.shard_size)
             row, paths = await self.measured("sample", "sample", engine, shards)
-            found += [row] if "sample" in wanted else []
-            if "estimate" in wanted and self.budget.allows("estimate", found):
+            lines += [row] if "sample" in wanted else []
+            if "estimate" in wanted and self.budget.allows("estimate", lines):
                 some = _selected(shards, paths, self.arguments.paths)
-                found.append((await self.measured("estimate", "estimate", engine, some))[0])
-            if sandbox is not None and self.budget.allows("rationale", found):
+                lines.append((await self.measured("estimate", "estimate", engine, some))[0])
+            if sandbox is not None and self.budget.allows("rationale", lines):
                 some = [
                     rows.but({LABELS: tuple(map(_label, rows[PATHS]))})
                     for rows in _selected(shards, paths, self.arguments.solutions)
@@ -211,12 +213,12 @@ class Stages:
                 row, _ = await self.measured(
                     "rationale", "rationalize", engine, some, sandbox=sandbox
                 )
-                found.append(row)
+                lines.append(row)
         finally:
             await engine.close()
             if sandbox is not None:
                 await sandbox.close()
-        return found
+        return lines
 
 
 def _selected(
@@ -224,8 +226,8 @@ def _selected(
 ) -> list[ShardRows]:
     """The shards with `count` of their selected paths each."""
     return [
-        rows.but({PATHS: tuple([path for path in made if path.selected][:count])})
-        for rows, made in zip(shards, paths, strict=True)
+        rows.but({PATHS: tuple([path for path in written if path.selected][:count])})
+        for rows, written in zip(shards, paths, strict=True)
     ]
 
 

@@ -110,12 +110,12 @@ def main() -> None:
         "surds": surd_pairs(400, rng),
         "identities": identity_pairs(200),
     }
-    found = {name: asyncio.run(measure(pairs, chosen.workers)) for name, pairs in mixes.items()}
+    rates = {name: asyncio.run(measure(pairs, chosen.workers)) for name, pairs in mixes.items()}
     if chosen.json:
-        print(json.dumps({"seed": chosen.seed, "cores": os.cpu_count(), "mixes": found}))
+        print(json.dumps({"seed": chosen.seed, "cores": os.cpu_count(), "mixes": rates}))
         return
     print(f"{'mix':26}{'pairs':>8}{'equal':>8}{'by algebra':>12}{'pairs/s':>10}{'caller us':>11}")
-    for name, row in found.items():
+    for name, row in rates.items():
         print(
             f"{name:26}{row['pairs']:>8,}{row['equal']:>8,}{row['compared']:>12,}"
             f"{row['pairs_per_s']:>10,.0f}{row['caller_cpu_us_per_pair']:>11,.0f}"

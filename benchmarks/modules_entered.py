@@ -161,13 +161,13 @@ def main() -> None:
             if code := run_command(["build", str(file)]):
                 sys.exit(code)
         both = [*driver, *calls_in(folder)]
-    for title, found in {
+    for title, modules in {
         "before the driver's loop": entered_before(driver, DRIVE, ABOVE),
         "before the first token": entered_before(both, FIRST_TOKEN, PRODUCT),
     }.items():
-        rooms = Counter(str(Path(module).parent) for module in found)
-        said = ", ".join(f"{room} {count}" for room, count in rooms.most_common())
-        print(f"{title}: {len(found)} modules ({said})", *found, sep="\n  ")
+        rooms = Counter(str(Path(module).parent) for module in modules)
+        counts = ", ".join(f"{room} {count}" for room, count in rooms.most_common())
+        print(f"{title}: {len(modules)} modules ({counts})", *modules, sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ def prepare(
         config["stages"][stage] = {**config["stages"].get(stage, {}), **settings}
     config |= {"problems": str(file), "store": f"file://{folder}/store"}
     config |= {"run": run} if run else {}
-    made = folder / f"{config['run']}.yaml"
-    made.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
-    return made
+    config_file = folder / f"{config['run']}.yaml"
+    config_file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    return config_file
 
 
 def stepmill(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -286,13 +286,13 @@ def main() -> int:
     parser.add_argument("--easy", type=int, default=20, help="problems of our own")
     parser.add_argument("--pairs", type=int, default=2, help="passes of stage and raw vLLM")
     parser.add_argument("--folder", type=Path, help="where a run is continued; default: a new one")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     began = time.perf_counter()
     place = ROOT / ".stepmill"
     place.mkdir(exist_ok=True)
-    folder = (asked.folder or Path(tempfile.mkdtemp(prefix="real-model-", dir=place))).resolve()
-    config = prepare(folder, problems(asked.math, asked.easy))
-    made = time.perf_counter()
+    folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="real-model-", dir=place))).resolve()
+    config = prepare(folder, problems(arguments.math, arguments.easy))
+    started = time.perf_counter()
     built = stepmill(folder, "build", config.name)
     if built.returncode:
         return 1
@@ -302,15 +302,15 @@ def main() -> int:
     print("SmolLM2-135M-Instruct as policy, completion model and writer: float32, vLLM, no GPU")
     print(f"{os.cpu_count()} cores, on which {os.getloadavg()[2]:.1f} processes ran or waited to")
     print(f"run {name} of store {store}", file=sys.stderr)
-    print(f"model's folder and problems {made - began:.0f} s, build {done - made:.0f} s")
+    print(f"model's folder and problems {started - began:.0f} s, build {done - started:.0f} s")
     for line in Report(run).lines():
         print(line)
     audit = stepmill(folder, "audit", name, "--store", store, "--replay", "1.0")
     print("\n== audit, all code of the exported rows run again")
     print(audit.stdout.rstrip())
-    if asked.pairs:
+    if arguments.pairs:
         print(f"\n== speed: the sample stage on {RAW_PROBLEMS} problems of MATH")
-        for line in asyncio.run(speed(config, asked.pairs)):
+        for line in asyncio.run(speed(config, arguments.pairs)):
             print(line)
     print(f"\nin all {time.perf_counter() - began:.0f} s")
     return audit.returncode

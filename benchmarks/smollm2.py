@@ -30,10 +30,10 @@ def smollm2(folder: Path = FOLDER) -> Path:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        made = Path(work) / "model"
-        _convert(_gguf(Path(work)), made)
+        written = Path(work) / "model"
+        _convert(_gguf(Path(work)), written)
         try:
-            made.rename(folder)
+            written.rename(folder)
         except OSError:
             if not folder.is_dir():  # somebody else was faster
                 raise

@@ -23,12 +23,12 @@ OTHER_NAMES = frozenset({"Role", "Kept", "ACTORS", "FORCED", "SOURCES", "NEEDS",
 
 def modules_by_stage() -> dict[str, list[str]]:
     """Stage -> the modules that name it."""
-    found: dict[str, list[str]] = {stage: [] for stage in OURS}
+    modules: dict[str, list[str]] = {stage: [] for stage in OURS}
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
-            for stage in set(literals(ast.parse(file.read_text()))) & found.keys():
-                found[stage].append(str(file.relative_to(ROOT)))
-    return found
+            for stage in set(literals(ast.parse(file.read_text()))) & modules.keys():
+                modules[stage].append(str(file.relative_to(ROOT)))
+    return modules
 
 
 def literals(node: ast.AST) -> Iterator[str]:
@@ -59,9 +59,9 @@ def _is_other(node: ast.AST) -> bool:
 
 def main() -> None:
     """Print the table."""
-    found = modules_by_stage()
+    by_stage = modules_by_stage()
     print("| stage | named in | modules |\n|---|---|---|")
-    for stage, modules in sorted(found.items(), key=lambda entry: -len(entry[1])):
+    for stage, modules in sorted(by_stage.items(), key=lambda entry: -len(entry[1])):
         print(f"| {stage} | {len(modules)} | {', '.join(modules)} |")
 
 

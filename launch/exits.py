@@ -22,14 +22,14 @@ INFRASTRUCTURE, INTERRUPTED = 3, 130
 def failed(error: StepmillError, code: int) -> int:
     """Print the error, and return the exit code."""
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
-    with contextlib.suppress(OSError):  # nobody can be told
+    with contextlib.suppress(OSError):  # standard error may be closed
         typer.echo(f"stepmill: {error}{again}", err=True)
     return code
 
 
 def no_way(error: OSError) -> int:
     """Print what this machine refused (a full disk, a closed pipe), and return the exit code."""
-    if isinstance(error, BrokenPipeError):  # whoever read has enough
+    if isinstance(error, BrokenPipeError):  # the reader has enough
         give_up_output()
         return 0
     try:

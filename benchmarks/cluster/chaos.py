@@ -172,14 +172,14 @@ def digests(run: Run, folder: Path) -> dict[str, str]:
     says what was spent.
     """
     download(run, folder)
-    found = {
+    by_file = {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name not in (CARD, SUMS)
     }
     for stage in run.spec.stages:
-        found |= {f"{stage}/{c.shard}": c.sha256 for c in run.commits(stage)}
-    return found
+        by_file |= {f"{stage}/{c.shard}": c.sha256 for c in run.commits(stage)}
+    return by_file
 
 
 def play(
@@ -239,24 +239,26 @@ def play(
         report.broken.append("the run is not finished")
     if len(report.kills) < kills:
         report.broken.append(f"{len(report.kills)} of {kills} kills happened")
-    found = digests(run, folder / "dataset")
-    report.files = len(found)
-    if not with_models and found != expected:
-        differ = [name for name in found.keys() | expected if found.get(name) != expected.get(name)]
+    finished = digests(run, folder / "dataset")
+    report.files = len(finished)
+    if not with_models and finished != expected:
+        differ = [
+            name for name in finished.keys() | expected if finished.get(name) != expected.get(name)
+        ]
         report.broken.append(f"the dataset differs: {sorted(differ)[:5]}")
     return report
 
 
 def broken(run: Run, game: Game, left: list[int]) -> list[str]:
     """Promises that the run does not keep."""
-    found = [str(finding) for finding in audit(run).findings]
-    found += [
+    findings = [str(finding) for finding in audit(run).findings]
+    findings += [
         f"commit {stage}/{shard} changed after it was seen"
         for (stage, shard), commit in game.seen.items()
         if run.commit(stage, shard) != commit
     ]
-    found += [f"container of process {pid} is left" for pid in left]
-    return found
+    findings += [f"container of process {pid} is left" for pid in left]
+    return findings
 
 
 def show(report: Report) -> None:
@@ -303,20 +305,20 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="the demo's models and containers")
     parser.add_argument("--folder", type=Path, help="keep everything here")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    if asked.minutes < inf and (asked.folder is None or not asked.real):
+    arguments = parser.parse_args()
+    if arguments.minutes < inf and (arguments.folder is None or not arguments.real):
         parser.error("--minutes needs --real, and --folder, where the rest is continued")
     # Whatever ends this must end the cluster too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    kills = asked.kills if asked.kills is not None else (12 if asked.real else 100)
-    problems = asked.problems or (96 if asked.real else 120)
-    print(f"seed {asked.seed}: again with --seed {asked.seed}", file=sys.stderr, flush=True)
+    kills = arguments.kills if arguments.kills is not None else (12 if arguments.real else 100)
+    problems = arguments.problems or (96 if arguments.real else 120)
+    print(f"seed {arguments.seed}: again with --seed {arguments.seed}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="stepmill-chaos-") as folder:
-        where = asked.folder.resolve() if asked.folder else Path(folder)
+        where = arguments.folder.resolve() if arguments.folder else Path(folder)
         where.mkdir(parents=True, exist_ok=True)
-        report = play(where, kills, asked.seed, problems, asked.real, asked.minutes)
-    if asked.json:
+        report = play(where, kills, arguments.seed, problems, arguments.real, arguments.minutes)
+    if arguments.json:
         print(json.dumps(asdict(report)))
     else:
         show(report)

@@ -9,10 +9,9 @@ real responses (`benchmarks.response_lengths`). All else is what `build` does, i
 driver, schedule, workers, stages, quota rounds, shards of 16. With one engine slot and a wide
 window, one stage runs at a time and all its shards wait for it.
 
-  at work   the share of the places that hold a sequence, from the stage's first shard until none of
-            its shards waits any more
-  last      what the last rounds cost: seconds from then to the stage's end with the places that
-            stood empty in them, in seconds of the whole engine, over all of the stage's seconds
+  at work   the share of the places that hold a sequence, until no shard of the stage waits.
+  last      the cost of the last rounds: places that are empty from then to the stage's end, in
+            seconds of the whole engine, over all of the stage's seconds.
 
 `before` is the former design: a request of 16 samples frees its places together, four shards are in
 flight on a worker, and there are as many code sessions as the engine has places.
@@ -89,9 +88,9 @@ class UnequalEngine(ScriptedEngine):
         self._shape = shape
 
     def _sample(self, chat: Chat, sampling: Sampling, index: int, room: int) -> Completion:
-        made = super()._sample(chat, sampling, index, room)
+        sample = super()._sample(chat, sampling, index, room)
         length = self._shape.length(chat, sampling.seed + index)
-        return replace(made, tokens=max(1, round(paper_world.WORD * made.tokens * length)))
+        return replace(sample, tokens=max(1, round(paper_world.WORD * sample.tokens * length)))
 
 
 class PlacesCluster(LocalCluster):
@@ -236,9 +235,9 @@ def rows(problems: int, shape: Shape, stages: Sequence[str]) -> list[str]:
     return [
         f"{stage:<12} {lengths:>6} {shape.block_s if stage == 'rationalize' else '':>6}"
         + "".join(
-            f" {100 * found[stage].at_work:>8.1f} {100 * found[stage].tail:>6.1f}"
-            f" {found[stage].most:>7}"
-            for found in (before, after)
+            f" {100 * places[stage].at_work:>8.1f} {100 * places[stage].tail:>6.1f}"
+            f" {places[stage].most:>7}"
+            for places in (before, after)
         )
         for stage in stages
     ]
@@ -251,15 +250,15 @@ def main() -> None:
     parser.add_argument("--stages", default="sample,estimate,rationalize")
     parser.add_argument("--sigmas", type=float, nargs="*", default=SIGMAS)
     parser.add_argument("--blocks", type=float, nargs="*", default=BLOCKS_S)
-    asked = parser.parse_args()
-    stages = asked.stages.split(",")
+    arguments = parser.parse_args()
+    stages = arguments.stages.split(",")
     print(f"{'':<26}  before: % at work, last, shards   after: % at work, last, shards")
-    for shape in [Shape(None), *map(Shape, asked.sigmas)]:
-        print("\n".join(rows(asked.problems, shape, stages)), flush=True)
+    for shape in [Shape(None), *map(Shape, arguments.sigmas)]:
+        print("\n".join(rows(arguments.problems, shape, stages)), flush=True)
     if "rationalize" in stages:
-        for block_s in asked.blocks:
+        for block_s in arguments.blocks:
             shape = Shape(0.5, block_s)
-            print("\n".join(rows(asked.problems, shape, ["rationalize"])), flush=True)
+            print("\n".join(rows(arguments.problems, shape, ["rationalize"])), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
 
   virtual    everything is what `build` does, but for Ray: the driver and its schedule, the workers
              and their stages, every sample, rollout, label, rationale and commit. The engines are
-             scripted (`benchmarks.paper_world`) with their latency model and its clock, set so that
-             an engine with all its sequences in flight makes the tokens published for an H100
-             (6,443 a second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
+             scripted (`benchmarks.paper_world`), with their latency model and its clock. With all
+             its sequences in flight an engine makes the tokens published for an H100 (6,443 a
+             second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
              executor for each engine that writes it, as in `ray_cluster.yaml`, for half a second a
              block; as many sessions and slots as `configs/genprm.yaml` has.
              `at work`: the share of the engines' places that hold a sequence, over the GPU seconds
@@ -297,16 +297,18 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
     parser.add_argument("--only", choices=["virtual", "receipts"])
-    asked = parser.parse_args()
-    texts = texts_of(asked.problems, asked.limit)
+    arguments = parser.parse_args()
+    texts = texts_of(arguments.problems, arguments.limit)
     for name in ("receipts", "virtual"):
-        if asked.only in (None, name):
-            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-                config = configuration(Path(folder), texts, asked.shard_size, asked.parallel)
+        if arguments.only in (None, name):
+            with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+                config = configuration(
+                    Path(folder), texts, arguments.shard_size, arguments.parallel
+                )
                 if name == "receipts":
                     receipts(config)
                 else:
-                    virtual(config, asked.gpus)
+                    virtual(config, arguments.gpus)
 
 
 if __name__ == "__main__":

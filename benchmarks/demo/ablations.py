@@ -82,13 +82,13 @@ class Ablation:
 
 def ablations(only: Sequence[str] = ()) -> list[Ablation]:
     """All ablations, or those named, in the order of the tables. Raises SystemExit for a name."""
-    found = {file.stem: Ablation(file.stem, **yaml.safe_load(file.read_text()))
+    by_name = {file.stem: Ablation(file.stem, **yaml.safe_load(file.read_text()))
              for file in sorted(FOLDER.glob("*.yaml"))}  # fmt: skip
-    order = [name for name in (*PAPER, *found) if name in found]
-    unknown = [name for name in only if name not in found]
+    order = [name for name in (*PAPER, *by_name) if name in by_name]
+    unknown = [name for name in only if name not in by_name]
     if unknown:
-        raise SystemExit(f"no ablation {unknown[0]!r}; there are {', '.join(found)}")
-    return [found[name] for name in dict.fromkeys(order) if not only or name in only]
+        raise SystemExit(f"no ablation {unknown[0]!r}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in dict.fromkeys(order) if not only or name in only]
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,8 +161,8 @@ class Figure:
 def figures(found: Sequence[Ablation], work: Path, n: int) -> list[Figure]:
     """What `evaluate` wrote for each ablation that was measured: Pass@1 and Maj@n."""
     result = []
-    for one in found:
-        file = work / one.name / "measures.json"
+    for ablation in found:
+        file = work / ablation.name / "measures.json"
         if not file.exists():
             continue
         over_all = {
@@ -170,9 +170,9 @@ def figures(found: Sequence[Ablation], work: Path, n: int) -> list[Figure]:
             for row in json.loads(file.read_text())["measures"]
             if row["subset"] == ""
         }
-        for k, paper in zip((1, n), PAPER.get(one.name, (None, None)), strict=True):
+        for k, paper in zip((1, n), PAPER.get(ablation.name, (None, None)), strict=True):
             result.append(
-                Figure(one.name, one.table, one.title, k, over_all["f1", k],
+                Figure(ablation.name, ablation.table, ablation.title, k, over_all["f1", k],
                        over_all["f1_spread", k], paper)
             )  # fmt: skip
     return result
@@ -183,11 +183,11 @@ def table_of(rows: Sequence[Figure], n: int) -> Table:
     table = Table(title=TITLES[rows[0].table], title_justify="left")
     for column in ("", "Pass@1", f"Maj@{n}", "paper: Pass@1", "paper: Maj@8"):
         table.add_column(column, justify="right" if column else "left")
-    for one, many in zip(rows[::2], rows[1::2], strict=True):
+    for first, many in zip(rows[::2], rows[1::2], strict=True):
         table.add_row(
-            one.title,
-            *(f"{row.f1:.1f} ± {row.spread:.1f}" for row in (one, many)),
-            *("-" if row.paper is None else f"{row.paper:.1f}" for row in (one, many)),
+            first.title,
+            *(f"{row.f1:.1f} ± {row.spread:.1f}" for row in (first, many)),
+            *("-" if row.paper is None else f"{row.paper:.1f}" for row in (first, many)),
         )
     return table
 
@@ -226,13 +226,13 @@ def draw(found: Sequence[Figure], work: Path, made: Path) -> list[Path]:
         measures = json.loads(bon.read_text())["measures"]
         for name in ("argmax_min", "vote_min", "majority", "pass_at_n"):
             points = sorted(
-                (one["k"], 100 * one["value"]) for one in measures
-                if (one["verifier"], one["measure"]) == ("verifier", name)
+                (measure["k"], 100 * measure["value"]) for measure in measures
+                if (measure["verifier"], measure["measure"]) == ("verifier", name)
             )  # fmt: skip
             axes.plot(*zip(*points, strict=True), marker="o", label=name.replace("_", " "))
         axes.set(xlabel="N", ylabel="right answers, percent", title="Figure 3 in small: best of N")
         axes.set_xscale("log", base=2)
-        counts = sorted({one["k"] for one in measures if one["measure"] == "pass_at_n"})
+        counts = sorted({measure["k"] for measure in measures if measure["measure"] == "pass_at_n"})
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.legend()
         save(figure, "figure3_best_of_n.png")
@@ -259,8 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=4, help="histories of Maj@N")
     parser.add_argument("--only-tables", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
-    work, made, console = chosen.work.resolve(), chosen.loop.resolve(), Console()
-    wanted, store = ablations(chosen.only), loop.absolute(chosen.store)
+    work, loop_folder, console = chosen.work.resolve(), chosen.loop.resolve(), Console()
+    chosen_ablations, store = ablations(chosen.only), loop.absolute(chosen.store)
     seconds: dict[str, float] = {}
 
     def run(several: Iterable[loop.Command]) -> None:
@@ -268,19 +268,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds[command.what] = loop.run(command, console)
 
     if not chosen.only_tables:
-        parts = {one.what: one for one in loop.commands(made, store, chosen.problems.resolve())}
+        parts = {
+            ablation.what: ablation
+            for ablation in loop.commands(loop_folder, store, chosen.problems.resolve())
+        }
         run(parts[what] for what in BEFORE)
         if not chosen.only:
             run(parts[what] for what in PARTS)
-        for one in wanted:
-            run(commands(one, work, made, store, chosen.n))
-    found = figures(wanted, work, chosen.n)
+        for ablation in chosen_ablations:
+            run(commands(ablation, work, loop_folder, store, chosen.n))
+    measured = figures(chosen_ablations, work, chosen.n)
     for kind in TITLES:
-        if rows := [row for row in found if row.table == kind]:
+        if rows := [row for row in measured if row.table == kind]:
             console.print(table_of(rows, chosen.n))
-    if found:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in found]), work / "f1.parquet")
-    for file in draw(found, work, made):
+    if measured:
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in measured]), work / "f1.parquet")
+    for file in draw(measured, work, loop_folder):
         console.print(f"written: {file}", highlight=False)
     for what, took in seconds.items():
         console.print(f"{what}: {took:.0f} s", highlight=False)

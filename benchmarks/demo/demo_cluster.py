@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=48)
     parser.add_argument("--out", type=Path, default=Path(".stepmill/demo-cluster-dataset"))
     parser.add_argument("--server", choices=["ceph", "ministack"], default="ceph")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     # Whatever ends this must end the cluster too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -160,17 +160,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stepmill-demo-") as temporary:
         folder = Path(temporary)
         say("starting an S3 server")
-        server = s3_server(asked.server, folder / "s3")
+        server = s3_server(arguments.server, folder / "s3")
         server.start()
         store = server.url("demo")
         say(f"{store}; starting three Ray nodes with token authentication")
         try:
-            work = project(folder / "project", asked.problems)
+            work = project(folder / "project", arguments.problems)
             with ray_nodes([NODE, NODE]) as ray:
                 plain_submit(ray, work, store)
                 before = commits(store)
                 code = submit(ray, work, store)
-            done = verdict(store, before, code, asked.out)
+            done = verdict(store, before, code, arguments.out)
         finally:
             server.stop()
     say(f"{'done' if done else 'FAILED'} in {time.monotonic() - began:.0f} s; everything stopped")

@@ -63,11 +63,11 @@ async def cases(engine: Engine, problems: int, samples: int, seed: int) -> list[
                            "\\boxed{}.", row)  # fmt: skip
         sampling = Sampling(n=samples, temperature=0.7, max_tokens=256, seed=rng.randrange(2**31))
         reply = await engine.generate(chat, sampling)
-        ended = [one.text for one in reply.completions if one.finish_reason == "stop"]
+        ended = [done.text for done in reply.completions if done.finish_reason == "stop"]
         paths = [steps.split(chat.prefill + text) for text in ended]
-        found = [Case(problem, row, path, check.first_error(problem, path)) for path in paths]
-        right = [case for case in found if case.first_error is None]
-        kinds = (right, [case for case in found if case.first_error is not None])
+        candidates = [Case(problem, row, path, check.first_error(problem, path)) for path in paths]
+        right = [case for case in candidates if case.first_error is None]
+        kinds = (right, [case for case in candidates if case.first_error is not None])
         return [rng.choice(kind) for kind in kinds] if all(kinds) else []
 
     held = list(world.sample(problems, seed, "heldout"))
@@ -89,17 +89,22 @@ def share(values: Sequence[bool]) -> str:
 
 def figures(of: Sequence[Case], opinions: Sequence[Opinion]) -> list[str]:
     """Shares: readable, first error true, the same of wrong and of right solutions."""
-    said = [first_no(opinion) for opinion in opinions]
-    hits = [found == case.first_error for found, case in zip(said, of, strict=True)]
+    named = [first_no(opinion) for opinion in opinions]
+    hits = [index == case.first_error for index, case in zip(named, of, strict=True)]
     wrong = [hit for hit, case in zip(hits, of, strict=True) if case.first_error is not None]
     right = [hit for hit, case in zip(hits, of, strict=True) if case.first_error is None]
-    return [share([found != "?" for found in said]), share(hits), share(wrong), share(right)]
+    return [
+        share([index != "?" for index in named]),
+        share(hits),
+        share(wrong),
+        share(right),
+    ]
 
 
 async def measure(problems: int, samples: int, seed: int) -> list[list[str]]:
     """A row per form."""
     policy = await open_engine(EngineSettings(model=str(MODELS / "policy")))
-    found = await cases(policy, problems, samples, seed)
+    drawn = await cases(policy, problems, samples, seed)
     await policy.close()
     judge = await open_engine(EngineSettings(model=str(MODELS / "judge")))
     rows = []
@@ -116,39 +121,39 @@ async def measure(problems: int, samples: int, seed: int) -> list[list[str]]:
         return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
 
     for seat in SEATS:
-        chats = [seat.chat(case.row, case.steps) for case in found]
+        chats = [seat.chat(case.row, case.steps) for case in drawn]
         written = await texts(chats, f"{seat.prompt}/{seat.sees}")
         opinions = [
-            seat.read(text, len(case.steps)) for text, case in zip(written, found, strict=True)
+            seat.read(text, len(case.steps)) for text, case in zip(written, drawn, strict=True)
         ]
-        rows.append([f"{seat.prompt}, sees {seat.sees}", *figures(found, opinions)])
+        rows.append([f"{seat.prompt}, sees {seat.sees}", *figures(drawn, opinions)])
         print(rows[-1], flush=True)
         if seat == SEATS[0]:
             first = written
     seat = SEATS[0]
-    pairs = list(zip(found, first, strict=True))
+    pairs = list(zip(drawn, first, strict=True))
     critiques = await texts(
         [seat.critique_chat(case.row, case.steps, text) for case, text in pairs], "meta"
     )
     merged = await texts(
         [
-            seat.merge_chat(case.row, case.steps, text, said)
-            for (case, text), said in zip(pairs, critiques, strict=True)
+            seat.merge_chat(case.row, case.steps, text, critique)
+            for (case, text), critique in zip(pairs, critiques, strict=True)
         ],
         "merge",
     )
-    opinions = [seat.read(text, len(case.steps)) for text, case in zip(merged, found, strict=True)]
-    rows.append(["critique after its meta-critique", *figures(found, opinions)])
+    opinions = [seat.read(text, len(case.steps)) for text, case in zip(merged, drawn, strict=True)]
+    rows.append(["critique after its meta-critique", *figures(drawn, opinions)])
     print(rows[-1], flush=True)
-    wrong = [case for case in found if case.first_error is not None]
-    asked = [
+    wrong = [case for case in drawn if case.first_error is not None]
+    requests = [
         repair_chat("reference_solution", case.row, case.steps[: case.first_error],
                     case.steps[case.first_error or 0])
         for case in wrong
     ]  # fmt: skip
     repaired = [
         check.first_error(case.problem, (*case.steps[: case.first_error], text.strip())) is None
-        for case, text in zip(wrong, await texts(asked, "repair"), strict=True)
+        for case, text in zip(wrong, await texts(requests, "repair"), strict=True)
     ]
     rows.append(["repair, sees reference_solution: step right", "-", share(repaired), "-", "-"])
     print(rows[-1], flush=True)

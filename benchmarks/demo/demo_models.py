@@ -67,7 +67,10 @@ class Model:
         ]
         written = self._engine.generate(list(texts), settings, use_tqdm=False)
         return [
-            [(one.text, str(one.finish_reason), str(one.stop_reason or "")) for one in each.outputs]
+            [
+                (done.text, str(done.finish_reason), str(done.stop_reason or ""))
+                for done in each.outputs
+            ]
             for each in written
         ]
 
@@ -87,15 +90,15 @@ def solve(model: Model, problems: Sequence[Problem], count: int, seed: int) -> l
     chats = [prompts.policy_chat(problem.text) for problem in problems]
     texts = [model.render(chat) for chat in chats]
     written = model.write(texts, seed, count, temperature=0.7, max_tokens=256)
-    found = []
+    solutions = []
     for problem, replies in zip(problems, written, strict=True):
         for reply, reason, _ in replies:
             path = steps.split(steps.header(1) + reply)
             answer = check.boxed(path[-1]) if path else None
             valid = reason == "stop" and len(path) > 1 and answer is not None
             correct = valid and answer == Fraction(problem.answer)
-            found.append(Sampled(problem, path, correct, valid))
-    return found
+            solutions.append(Sampled(problem, path, correct, valid))
+    return solutions
 
 
 def share(values: Iterable[bool]) -> float:
@@ -218,12 +221,12 @@ def measure(models: Path, problems: int, samples: int, seed: int) -> list[tuple[
     put("ratio of MC below 0.8 there", f"{fallen:.3f}")
     writer = Model(models / "rationale")
     aims = {"parses": 0.95, "code runs": 0.9, "index equal to truth": 0.8}
-    asked = [prompts.rationale_chat(each.problem.text, each.steps) for each in paths]
-    executed = judged(paths, rationalize(writer, asked, seed + 3, execute=True))
+    chats = [prompts.rationale_chat(each.problem.text, each.steps) for each in paths]
+    executed = judged(paths, rationalize(writer, chats, seed + 3, execute=True))
     for name, value in executed.items():
         aim = aims.get(name, 0.0)
         put(f"rationale: {name}" + (f" (aim {aim})" if aim else ""), f"{value:.3f}", value >= aim)
-    imagined = judged(paths, rationalize(writer, asked, seed + 4, execute=False))
+    imagined = judged(paths, rationalize(writer, chats, seed + 4, execute=False))
     for name in ("parses", *list(executed)[2:]):
         put(f"rationale without execution: {name}", f"{imagined[name]:.3f}")
     return rows

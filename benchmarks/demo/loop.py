@@ -140,12 +140,12 @@ def absolute(store: str) -> str:
 def figure(work: Path, part: str, verifier: str, measure: str, k: int) -> float:
     """One figure over all subsets, of what `evaluate` wrote."""
     measures = json.loads((work / part / "measures.json").read_text())["measures"]
-    found = [
-        one["value"]
-        for one in measures
-        if (one["verifier"], one["subset"], one["measure"], one["k"]) == (verifier, "", measure, k)
+    values = [
+        row["value"]
+        for row in measures
+        if (row["verifier"], row["subset"], row["measure"], row["k"]) == (verifier, "", measure, k)
     ]
-    return float(found[0])
+    return float(values[0])
 
 
 def claims(work: Path) -> list[Claim]:
@@ -165,15 +165,15 @@ def claims(work: Path) -> list[Claim]:
 
     turns = json.loads((work / "refinement" / "turns.json").read_text())
     rights = [100 * turn["accuracy"] for turn in turns]
-    one = (f"GenPRM Pass@1 (±{spread:.1f})", f1("verifier", 1))
+    first = (f"GenPRM Pass@1 (±{spread:.1f})", f1("verifier", 1))
     return [
-        above("F1 above the direct verifier's, same labels", one, ("direct", f1("direct", 1))),
-        above("F1 above the untrained model's", one,
+        above("F1 above the direct verifier's, same labels", first, ("direct", f1("direct", 1))),
+        above("F1 above the untrained model's", first,
               ("untrained, asked the same way", f1("untrained", 1))),
-        above("F1 above the untrained model's bare verdict", one,
+        above("F1 above the untrained model's bare verdict", first,
               ("untrained", f1("untrained-direct", 1))),
-        above(f"Maj@{N} above Pass@1", (f"Maj@{N}", f1("verifier", N)), ("Pass@1", one[1])),
-        above("executed code above code not executed", ("executed", one[1]),
+        above(f"Maj@{N} above Pass@1", (f"Maj@{N}", f1("verifier", N)), ("Pass@1", first[1])),
+        above("executed code above code not executed", ("executed", first[1]),
               ("not executed", f1("not-run", 1))),
         above(f"best of {N} by lowest step above majority of {N}",
               ("chosen", bon("argmax_min")), ("majority", bon("majority"))),
@@ -213,11 +213,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if lacking:
         console.print(f"no table yet: {work / lacking[0]} is not there", highlight=False)
         return 2
-    found = claims(work)
-    result: dict[str, Any] = {"claims": [asdict(one) for one in found], "seconds": seconds}
+    shown = claims(work)
+    result: dict[str, Any] = {"claims": [asdict(claim) for claim in shown], "seconds": seconds}
     (work / "loop.json").write_text(json.dumps(result, indent=1) + "\n")
     console.rule("the loop")
-    console.print(table_of(found))
+    console.print(table_of(shown))
     for what, took in seconds.items():
         console.print(f"{what}: {took:.0f} s", highlight=False)
     total = sum(seconds.values())

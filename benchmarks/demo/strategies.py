@@ -151,11 +151,11 @@ def table_of(found: Sequence[Built]) -> Table:
     table = Table(title="strategies on the demo world", title_justify="left")
     for column in ("", "minutes", "solutions", "kept", "tokens", "F1", "dropped"):
         table.add_column(column, justify="left" if column in ("", "dropped") else "right")
-    for one in found:
+    for each in found:
         table.add_row(
-            one.name, f"{one.minutes:.1f}", f"{one.paths:,}", f"{one.kept:,}", f"{one.tokens:,}",
-            f"{one.kept_f1:.3f}",
-            ", ".join(f"{reason} {n:,}" for reason, n in one.drops.items()),
+            each.name, f"{each.minutes:.1f}", f"{each.paths:,}", f"{each.kept:,}",
+            f"{each.tokens:,}", f"{each.kept_f1:.3f}",
+            ", ".join(f"{reason} {n:,}" for reason, n in each.drops.items()),
         )  # fmt: skip
     return table
 
@@ -171,27 +171,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if unknown := sorted(set(chosen.names) - set(names)):
         parser.error(f"no strategy {unknown[0]!r}; there are {', '.join(names)}")
-    wanted = [name for name in names if not chosen.names or name in chosen.names]
+    strategies = [name for name in names if not chosen.names or name in chosen.names]
     console, work = Console(), chosen.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     write_worlds(ROOT / ".stepmill")
-    found = []
-    for name in wanted:
+    built = []
+    for name in strategies:
         console.rule(name)
-        found.append(checked(name, chosen.store, work, chosen.limit))
-        console.print_json(data=asdict(found[-1]))
-        (work / "strategies.json").write_text(json.dumps([asdict(one) for one in found], indent=1))
-    console.print(table_of(found))
-    runs = [name.replace("_", "-") for name in COMPARED if name in wanted]
+        built.append(checked(name, chosen.store, work, chosen.limit))
+        console.print_json(data=asdict(built[-1]))
+        (work / "strategies.json").write_text(
+            json.dumps([asdict(each) for each in built], indent=1)
+        )
+    console.print(table_of(built))
+    runs = [name.replace("_", "-") for name in COMPARED if name in strategies]
     if len(runs) > 1:
         ended = stepmill("compare", *runs, "--store", chosen.store)
         console.print(ended.stdout, highlight=False)
         if ended.returncode:
-            found[0].troubles.append("compare failed")
-    for one in found:
-        for trouble in one.troubles:
-            console.print(f"[red]{one.name}: {trouble}[/red]")
-    return int(any(one.troubles for one in found))
+            built[0].troubles.append("compare failed")
+    for each in built:
+        for trouble in each.troubles:
+            console.print(f"[red]{each.name}: {trouble}[/red]")
+    return int(any(each.troubles for each in built))
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ class Bench:
         self.sampling = Sampling(temperature=0.7, max_tokens=arguments.max_tokens)
         fields = Problem.__slots__
         self.problems = tuple(
-            Problem(**{name: value for name, value in found.items() if name in fields})
-            for found in map(row, sample(arguments.problems, 0, "heldout"))
+            Problem(**{name: value for name, value in problem.items() if name in fields})
+            for problem in map(row, sample(arguments.problems, 0, "heldout"))
         )
         self.grading = grader(AnswerSettings())
         self.chat = partial(policy_chat, SampleSettings().system)
@@ -96,9 +96,9 @@ class Bench:
     def raw_offline(self, llm: Any, renderer: ChatRenderer, seed: int) -> Measured:
         """One `LLM.generate` call."""
         context = llm.llm_engine.model_config.max_model_len
-        prompts, wanted = zip(*vllm_requests(renderer, context, self.asked(seed)), strict=True)
+        prompts, samplings = zip(*vllm_requests(renderer, context, self.asked(seed)), strict=True)
         watch = Stopwatch()
-        outputs = llm.generate(list(prompts), list(wanted), use_tqdm=False)
+        outputs = llm.generate(list(prompts), list(samplings), use_tqdm=False)
         return Measured(sum(map(tokens_of, outputs)), *watch.read())
 
     async def raw_engine(self, engine: VllmEngine, seed: int) -> Measured:
@@ -111,7 +111,7 @@ class Bench:
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
         """The sample stage over one shard of all problems, no verdict known beforehand."""
         self.grading._cache.clear()
-        asked = StageSettings(
+        build_settings = StageSettings(
             seed=seed,
             sample=replace(
                 settings,
@@ -120,7 +120,7 @@ class Bench:
             ),
         )
         kit = Kit(
-            "run", asked, SAMPLE.spec, {SAMPLE.role: str(self.arguments.model)}, Limits(),
+            "run", build_settings, SAMPLE.spec, {SAMPLE.role: str(self.arguments.model)}, Limits(),
             opened=engine, graded_by=self.grading,
         )  # fmt: skip
         sampler = PolicySampler(kit)

@@ -42,14 +42,14 @@ def kind_of(token: str) -> str:
 
 async def first_tokens(model: Path, problems: int, n: int, heal: bool) -> Counter[str]:
     """First token -> how often it was written."""
-    wanted = SampleSettings()
+    settings = SampleSettings()
     engine = await open_engine(EngineSettings(model=str(model), dtype="float32"), heal)
     try:
         replies = await asyncio.gather(
             *(
                 engine.generate(
-                    policy_chat(wanted.system, problem),
-                    Sampling(n, wanted.temperature, max_tokens=1, logprobs=1, seed=n * place),
+                    policy_chat(settings.system, problem),
+                    Sampling(n, settings.temperature, max_tokens=1, logprobs=1, seed=n * place),
                 )
                 for place, problem in enumerate(list(read_problems(PROBLEMS))[:problems])
             )
@@ -65,10 +65,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder; default: SmolLM2, made where missing")
     parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--n", type=int, default=8)
-    asked = parser.parse_args()
-    model = asked.model or smollm2()
+    arguments = parser.parse_args()
+    model = arguments.model or smollm2()
     for heal in (False, True):
-        tokens = asyncio.run(first_tokens(model, asked.problems, asked.n, heal))
+        tokens = asyncio.run(first_tokens(model, arguments.problems, arguments.n, heal))
         kinds: Counter[str] = Counter()
         for token, count in tokens.items():
             kinds[kind_of(token)] += count

@@ -63,7 +63,7 @@ async def generated(model: str, rounds: int, asked: int, in_flight: int) -> Rate
                 began = time.perf_counter()
                 replies = await asyncio.gather(*(engine.generate(c, sampling) for c in chats))
                 seconds = time.perf_counter() - began
-                tokens = sum(one.tokens for reply in replies for one in reply.completions)
+                tokens = sum(done.tokens for reply in replies for done in reply.completions)
                 if number >= 0:
                     rates[precision].append(tokens / seconds)
     finally:
@@ -91,7 +91,7 @@ def trained(base: str, rounds: int, updates: int, threads: int) -> Rates:
 
 def judged(rates: Mapping[Precision, list[float]], auto: str) -> dict[str, Any]:
     """What `auto` reaches of the better precision, by medians."""
-    medians = {precision: statistics.median(found) for precision, found in rates.items()}
+    medians = {precision: statistics.median(rates_of) for precision, rates_of in rates.items()}
     best = max(medians.values())
     share = next((rate / best for name, rate in medians.items() if name == auto), 0.0)
     return {"auto": auto, "tokens_per_s": dict(rates), "medians": medians, "share": share}
@@ -101,14 +101,14 @@ def table(found: Mapping[str, Any]) -> str:
     """For people."""
     lines = [f"processor multiplies bfloat16: {'yes' if found['bfloat16'] else 'no'}"]
     for what in ("generated", "trained"):
-        one = found[what]
+        row = found[what]
         rates = ", ".join(
-            f"{name} {rate:,.0f} ({min(one['tokens_per_s'][name]):,.0f} to "
-            f"{max(one['tokens_per_s'][name]):,.0f})"
-            for name, rate in one["medians"].items()
+            f"{name} {rate:,.0f} ({min(row['tokens_per_s'][name]):,.0f} to "
+            f"{max(row['tokens_per_s'][name]):,.0f})"
+            for name, rate in row["medians"].items()
         )
         lines.append(
-            f"{what} tokens a second: {rates}; auto is {one['auto']}: {one['share']:.2f} of the "
+            f"{what} tokens a second: {rates}; auto is {row['auto']}: {row['share']:.2f} of the "
             f"better (aim {TARGET})"
         )
     return "\n".join(lines)
@@ -116,19 +116,19 @@ def table(found: Mapping[str, Any]) -> str:
 
 def main() -> int:
     """Measure both; table to standard error, JSON to standard output."""
-    asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    asked.add_argument("--model", default="demo/models/policy")
-    asked.add_argument("--base", default="demo/models/rationale")
-    asked.add_argument("--rounds", type=int, default=5)
-    asked.add_argument("--problems", type=int, default=32, help="16 samples each")
-    asked.add_argument("--in-flight", type=int, default=256)
-    asked.add_argument("--updates", type=int, default=6, help="of 16 conversations, per round")
-    asked.add_argument("--threads", type=int, default=1, help="of a training")
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="demo/models/policy")
+    parser.add_argument("--base", default="demo/models/rationale")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--problems", type=int, default=32, help="16 samples each")
+    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--updates", type=int, default=6, help="of 16 conversations, per round")
+    parser.add_argument("--threads", type=int, default=1, help="of a training")
+    given = parser.parse_args()
     machine = look()
     engine = EngineSettings(model=given.model)
     rates = asyncio.run(generated(given.model, given.rounds, given.problems, given.in_flight))
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "bfloat16": machine.multiplies_bfloat16,
         "generated": judged(rates, dtype_for([machine], engine, facts_of(engine))),
         "trained": judged(
@@ -136,9 +136,9 @@ def main() -> int:
             precision_for([machine]),
         ),
     }
-    print(table(found), file=sys.stderr)
-    print(json.dumps(found, indent=2))
-    return 0 if min(found[part]["share"] for part in ("generated", "trained")) >= TARGET else 1
+    print(table(figures), file=sys.stderr)
+    print(json.dumps(figures, indent=2))
+    return 0 if min(figures[part]["share"] for part in ("generated", "trained")) >= TARGET else 1
 
 
 if __name__ == "__main__":

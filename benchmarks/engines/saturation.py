@@ -103,17 +103,17 @@ def vllm_requests(
     from vllm.sampling_params import RequestOutputKind
 
     requests = []
-    for chat, wanted in asked:
+    for chat, sampled in asked:
         prompt = list(renderer.tokens(chat))
         sampling = SamplingParams(
-            n=wanted.n,
-            temperature=wanted.temperature,
-            top_p=wanted.top_p,
-            top_k=wanted.top_k,
-            max_tokens=min(wanted.max_tokens, context - len(prompt)),
-            stop=list(wanted.stop) or None,
-            seed=wanted.seed,
-            logprobs=wanted.logprobs or None,
+            n=sampled.n,
+            temperature=sampled.temperature,
+            top_p=sampled.top_p,
+            top_k=sampled.top_k,
+            max_tokens=min(sampled.max_tokens, context - len(prompt)),
+            stop=list(sampled.stop) or None,
+            seed=sampled.seed,
+            logprobs=sampled.logprobs or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         requests.append((tokens_input(prompt), sampling))
@@ -139,8 +139,8 @@ def compared(
     ratios = [mine.rate / raw.rate for raw, mine in zip(raws, ours, strict=True)]
     return {
         **about,
-        "raw": [asdict(one) | {"tokens_per_s": one.rate} for one in raws],
-        "ours": [asdict(one) | {"tokens_per_s": one.rate} for one in ours],
+        "raw": [asdict(measured) | {"tokens_per_s": measured.rate} for measured in raws],
+        "ours": [asdict(measured) | {"tokens_per_s": measured.rate} for measured in ours],
         "ratios": ratios,
         "ratio": statistics.median(ratios),
         "target": target,
@@ -169,13 +169,13 @@ def table(
 
 def parser(doc: str | None, model: str, in_flight: int) -> argparse.ArgumentParser:
     """The arguments that every such benchmark has."""
-    made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    made.add_argument("--model", type=Path, default=Path(model))
-    made.add_argument("--in-flight", type=int, default=in_flight)
-    made.add_argument("--pairs", type=int, default=5)
-    made.add_argument("--dtype", default="float32")
-    made.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
-    return made
+    options = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    options.add_argument("--model", type=Path, default=Path(model))
+    options.add_argument("--in-flight", type=int, default=in_flight)
+    options.add_argument("--pairs", type=int, default=5)
+    options.add_argument("--dtype", default="float32")
+    options.add_argument("--eager", action=argparse.BooleanOptionalAction, default=True)
+    return options
 
 
 def concluded(
@@ -185,7 +185,7 @@ def concluded(
     for name, value in LOGGING.items():
         os.environ.setdefault(name, value)
 
-    found = asyncio.run(run)
-    print(shown(found), file=sys.stderr)
-    print(json.dumps(found, indent=2))
-    return 0 if found["ratio"] >= found["target"] else 1
+    measured = asyncio.run(run)
+    print(shown(measured), file=sys.stderr)
+    print(json.dumps(measured, indent=2))
+    return 0 if measured["ratio"] >= measured["target"] else 1

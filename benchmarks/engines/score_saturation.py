@@ -139,13 +139,13 @@ class Bench:
 
 def responses(count: int) -> list[Response]:
     """Solutions of the demo world that slip now and then."""
-    found = []
+    sampled = []
     for number, problem in enumerate(world.sample(count, 0, "heldout")):
         written = solutions.write(problem, solutions.Habits(slip=0.1), random.Random(number))
-        found.append(
+        sampled.append(
             Response(f"r{number}", f"p{number}", problem.text, list(written.steps), "bench")
         )
-    return found
+    return sampled
 
 
 def shown(found: dict[str, Any]) -> str:

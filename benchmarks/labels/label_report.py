@@ -77,7 +77,7 @@ def draw(rows: Sequence[Row], file: File) -> None:
     figure = Figure(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     ratio = [row for row in rows if row.rule == "ratio" and "rerun" not in row.method]
-    for axes, chosen, name, said in (
+    for axes, chosen, name, label in (
         (left, ratio, "error", "ratio labels that differ from those of 512 rollouts"),
         (right, rows, "first_error_true", "solutions whose first error is the checker's"),
     ):
@@ -92,7 +92,7 @@ def draw(rows: Sequence[Row], file: File) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xlabel("tokens of rollouts per solution")
-        axes.set_ylabel(said)
+        axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=150)

@@ -202,39 +202,39 @@ def measure(world: World, problems: int, seed: int, pilot_problems: int = 38) ->
     is_pilot = drawn.problem >= np.unique(drawn.problem)[problems]
     pilot = outcomes(drawn.of(is_pilot), rng)
     chain = fit(pilot.observed(exact_counts(pilot, k_of(pilot))))
-    found = drawn.of(~is_pilot)
-    made = outcomes(found, rng)
-    started = made.first(exact_counts(made, k_of(made)))[:, 0] > 0
-    found = found.of(started)
-    made = Outcomes(made.right[started], found.steps, found.correct)
-    truth, k = _ratio_labels(found.q, found), k_of(made)
-    n = exact_counts(made, k)
-    exact = count_labels(found, made.observed(n))
+    solutions = drawn.of(~is_pilot)
+    rolled = outcomes(solutions, rng)
+    started = rolled.first(exact_counts(rolled, k_of(rolled)))[:, 0] > 0
+    solutions = solutions.of(started)
+    rolled = Outcomes(rolled.right[started], solutions.steps, solutions.correct)
+    truth, k = _ratio_labels(solutions.q, solutions), k_of(rolled)
+    n = exact_counts(rolled, k)
+    exact = count_labels(solutions, rolled.observed(n))
 
     def row(method: str, rollouts: Integers, labels: Flags) -> Row:
-        total = spent(found, rollouts)
+        total = spent(solutions, rollouts)
         return Row(
             world.name,
             method,
             round(total, 1),
-            round(1 - total / spent(found, n), 3),
-            round(float((labels != truth)[found.within].mean()), 4),
-            round(float((labels != exact)[found.within].mean()), 4),
+            round(1 - total / spent(solutions, n), 3),
+            round(float((labels != truth)[solutions.within].mean()), 4),
+            round(float((labels != exact)[solutions.within].mean()), 4),
             round(float((first_wrong(labels) == first_wrong(truth)).mean()), 4),
         )
 
-    again = outcomes(found, rng)
+    again = outcomes(solutions, rng)
     n_again = exact_counts(again, k_of(again))
-    stopped = zero_stop(n, made.first(n))
-    smoothed = believe_by_rule(chain, made.observed(stopped))
+    stopped = zero_stop(n, rolled.first(n))
+    smoothed = believe_by_rule(chain, rolled.observed(stopped))
     rows = [
         row("exact", n, exact),
-        row("exact, rerun", n_again, count_labels(found, again.observed(n_again))),
-        row("exact_zero_stop", stopped, count_labels(found, made.observed(stopped))),
+        row("exact, rerun", n_again, count_labels(solutions, again.observed(n_again))),
+        row("exact_zero_stop", stopped, count_labels(solutions, rolled.observed(stopped))),
         row("exact_zero_stop, posterior", stopped, smoothed.right(LABELS) >= 0.5),
     ]
     for method, settings in BUDGETS:
-        beliefs = allocated(made, k, chain, settings, LABELS)
+        beliefs = allocated(rolled, k, chain, settings, LABELS)
         rows.append(row(method, beliefs.seen.n, beliefs.right(LABELS) >= 0.5))
     return rows
 

@@ -88,15 +88,15 @@ class Laboratory:
 
     def shares(self, path: Path, problem: Problem) -> list[float]:
         """MC of states 0..T by all rollouts of the bank; the last by the path's own answer."""
-        found = []
+        by_problem = []
         for state in range(len(path.steps)):
             chat = opened_chat(SYSTEM, problem, openings(path.text, path.steps)[state])
             right = sum(
                 each.count for each in self.bank.state(chat)
                 if each.tokens <= MOST_TOKENS and answer_of(each.text) == problem.answer
             )  # fmt: skip
-            found.append(right / self.bank.n)
-        return [*found, 1.0 if path.correct else 0.0]
+            by_problem.append(right / self.bank.n)
+        return [*by_problem, 1.0 if path.correct else 0.0]
 
 
 def laboratory(run: Run, bank: Bank, solutions: int, pilot: int) -> Laboratory:
@@ -157,24 +157,24 @@ class Bench:
     ) -> tuple[tuple[StateRollouts, ...], dict[str, int], Counter[str]]:
         """Rollouts of a method, its counts and drops."""
         estimate = replace(method.estimate, temperature=TEMPERATURE, max_tokens=MOST_TOKENS)
-        asked = StageSettings(
+        settings = StageSettings(
             seed=seed,
             estimate=estimate,
             label=method.label,
         )
         kit = Kit(
-            "run", asked, ESTIMATE.spec, {ESTIMATE.role: "bank"}, Limits(), chain,
+            "run", settings, ESTIMATE.spec, {ESTIMATE.role: "bank"}, Limits(), chain,
             self._engine, graded_by=self._grader,
         )  # fmt: skip
-        made = await Completer(kit).run(rows)
-        return made.rows, made.counts, Counter(drop.reason for drop in made.drops)
+        result = await Completer(kit).run(rows)
+        return result.rows, result.counts, Counter(drop.reason for drop in result.drops)
 
     async def chain(self) -> Chain:
         """Fitted to the pilot's solutions, rolled out in every state."""
-        made, _, _ = await self.rolled(METHODS[0], self.lab.pilot, 10**6, None)
+        rollouts, _, _ = await self.rolled(METHODS[0], self.lab.pilot, 10**6, None)
         of = {path.path_id: path for path in self.lab.pilot[PATHS]}
         by_path: dict[str, list[StateRollouts]] = {}
-        for row in made:
+        for row in rollouts:
             by_path.setdefault(row.path_id, []).append(row)
         seen = [(len(of[name].steps), of[name].correct, dict(counted(rows)))
                 for name, rows in by_path.items()]  # fmt: skip
@@ -186,9 +186,9 @@ class Bench:
         """path_id -> labels, what they cost, and drops by reason."""
         seed = seed if method.same_luck else seed + 1_000
         rows, counts, drops = await self.rolled(method, self.lab.measured, seed, chain)
-        made = await LabelStage(method.label, chain).run(self.lab.measured.but({ROLLOUTS: rows}))
-        drops.update(drop.reason for drop in made.drops)
-        return {row.path_id: row for row in made.rows}, counts, drops
+        result = await LabelStage(method.label, chain).run(self.lab.measured.but({ROLLOUTS: rows}))
+        drops.update(drop.reason for drop in result.drops)
+        return {row.path_id: row for row in result.rows}, counts, drops
 
     async def kept(
         self, labels: Mapping[str, PathLabels], rule: str
@@ -206,8 +206,8 @@ class Bench:
         """The labels of the method's rule by all rollouts."""
         if method.estimate.paths == "wrong" and path.correct:
             return [True] * len(path.steps)
-        made = step_values(self._shares[path.path_id], replace(method.label, estimate="counts"))
-        return made.labels[: labelled_steps(made.mc, method.label)]
+        values = step_values(self._shares[path.path_id], replace(method.label, estimate="counts"))
+        return values.labels[: labelled_steps(values.mc, method.label)]
 
     async def measure(self, seeds: int) -> list[Row]:
         """All methods, one after the other."""
@@ -239,17 +239,17 @@ class Bench:
         for path in self.lab.selected:
             if path.path_id not in labels:
                 continue
-            said = labels[path.path_id].labels
+            given = labels[path.path_id].labels
             true = self.true_labels(method, path)
-            both = min(len(said), len(true))
-            rule.add_labels(said[:both], true[:both])
-            rule.first += (first_error(said) == first_error(true)) - (
-                first_error(said[:both]) == first_error(true[:both])
+            both = min(len(given), len(true))
+            rule.add_labels(given[:both], true[:both])
+            rule.first += (first_error(given) == first_error(true)) - (
+                first_error(given[:both]) == first_error(true[:both])
             )
             truth = self.lab.truth[path.path_id]
-            checker.add(said, truth)
+            checker.add(given, truth)
             if path.path_id in kept:
-                kept_scores.add(said, truth)
+                kept_scores.add(given, truth)
         size = len(self.lab.selected)
         drops.update({f"consensus: {reason}": n for reason, n in reasons.items()})
         differs = difference(
@@ -295,12 +295,12 @@ def main() -> None:
     steps = np.mean([len(path.steps) for path in lab.selected])
     print(f"{len(lab.selected)} solutions of run {run.name}, {steps:.1f} steps each; pilot of "
           f"{pilot}; completer {identity}; {chosen.seeds} seeds\n{HEAD}")  # fmt: skip
-    found = asyncio.run(Bench(lab).measure(chosen.seeds))
+    measured = asyncio.run(Bench(lab).measure(chosen.seeds))
     if chosen.out:
         chosen.out.mkdir(parents=True, exist_ok=True)
-        table = json.dumps([asdict(row) for row in found], indent=1)
+        table = json.dumps([asdict(row) for row in measured], indent=1)
         (chosen.out / "labels.json").write_text(table)
-        draw(found, chosen.out / "labels.png")
+        draw(measured, chosen.out / "labels.png")
     print(f"{time.process_time() - started:.0f} CPU seconds")
 
 

@@ -103,8 +103,8 @@ def rollouts_of(path: Path, rand: np.random.Generator) -> list[StateRollouts]:
 
 def rationale_of(path: Path, rand: np.random.Generator) -> Rationale:
     """The judge finds a wrong solution's error two times in three."""
-    found = error_of(path) if rand.random() < 0.67 else int(rand.integers(STEPS))
-    index = -1 if path.correct else found
+    step = error_of(path) if rand.random() < 0.67 else int(rand.integers(STEPS))
+    index = -1 if path.correct else step
     return Rationale(
         path_id=path.path_id, problem_id=path.problem_id, analyses=[ANALYSIS] * STEPS,
         verifications=[VERIFICATION] * STEPS,
@@ -121,8 +121,8 @@ async def store_finished(config: BuildConfig, seed: int) -> Run:
     worker = makers(run, config)["cpu"]("synthetic", None)
     await worker.open()
     for shard in range(run.spec.plan.shards):
-        asked: list[Problem] = run.read_rows(PROBLEMS, shard)
-        paths = [path for problem in asked for path in samples_of(problem)]
+        problems: list[Problem] = run.read_rows(PROBLEMS, shard)
+        paths = [path for problem in problems for path in samples_of(problem)]
         chosen = [path for path in paths if path.selected]
         rolled = [row for path in chosen for row in rollouts_of(path, rand)]
         run.publish(PATHS, shard, paths)
@@ -145,8 +145,8 @@ async def relabelled(config: BuildConfig, source: Run) -> Run:
 
 async def made_of(run: Run, config: BuildConfig) -> None:
     """Copy, label and seal a derived run."""
-    found = await take_over(run, makers(run, config)["cpu"])
-    assert found is not None
+    inherited = await take_over(run, makers(run, config)["cpu"])
+    assert inherited is not None
     finish(run)
 
 
@@ -163,29 +163,31 @@ def main() -> None:
     parser.add_argument("--estimate", choices=("counts", "posterior"), default="counts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=File, default=None, help="where the stores lie")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     workflows.runs.workers.open_engine = no_engine
-    with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-        config = configuration(File(name), -(-asked.solutions // SELECTED), asked.shard_size)
-        source = asyncio.run(store_finished(config, asked.seed))
-        posterior = asked.estimate == "posterior"
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        config = configuration(
+            File(name), -(-arguments.solutions // SELECTED), arguments.shard_size
+        )
+        source = asyncio.run(store_finished(config, arguments.seed))
+        posterior = arguments.estimate == "posterior"
         stages = replace(
             config.stages,
             estimate=replace(config.stages.estimate, pilot="finished" if posterior else None),
-            label=LabelSettings(threshold=0.7, estimate=asked.estimate),
+            label=LabelSettings(threshold=0.7, estimate=arguments.estimate),
             consensus=ConsensusSettings(rule="first_error"),
         )
         wall, cpu = time.perf_counter(), time.process_time()
         run = asyncio.run(relabelled(replace(config, run="again", stages=stages), source))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         solutions = run.totals("label").rows
-        kept = [one.totals("export").rows for one in (source, run)]
+        kept = [each.totals("export").rows for each in (source, run)]
         rows = download(run, File(name) / "dataset").rows
     assert rows == kept[1] != kept[0]
     thousand = solutions / 1000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{solutions:,} solutions of {STEPS} steps labelled again by {asked.estimate}: "
+        f"{solutions:,} solutions of {STEPS} steps labelled again by {arguments.estimate}: "
         f"{wall:.1f} s, {wall / thousand:.2f} s and {cpu / thousand:.2f} CPU s a thousand; "
         f"{kept[0]:,} kept before, {kept[1]:,} now; peak memory {peak:.0f} MB"
     )

@@ -86,8 +86,8 @@ def knapsack(
     for start in range(0, len(problems), shard):
         here = problems[start : start + shard]
         paths: list[list[Path]] = [[] for _ in here]
-        while any(asked := allocate(paths)):
-            for number, size in enumerate(asked):
+        while any(sizes := allocate(paths)):
+            for number, size in enumerate(sizes):
                 paths[number] += [here[number](len(paths[number]) + i, rng) for i in range(size)]
         drawn += paths
     return drawn
@@ -125,12 +125,12 @@ def demo_world(run: Run) -> list[Draw]:
     """The problems of a run, each with the paths that the policy wrote for it."""
     worlds = []
     for shard in range(run.spec.plan.shards):
-        made: dict[str, list[Path]] = {}
+        by_problem: dict[str, list[Path]] = {}
         for path in run.read_rows(PATHS, shard):
-            made.setdefault(path.problem_id, []).append(path)
+            by_problem.setdefault(path.problem_id, []).append(path)
         for problem in run.read_rows(PROBLEMS, shard):
-            if problem.problem_id in made:
-                worlds.append(_again(made[problem.problem_id]))
+            if problem.problem_id in by_problem:
+                worlds.append(_again(by_problem[problem.problem_id]))
     return worlds
 
 
@@ -155,9 +155,9 @@ def show(name: str, problems: Sequence[Draw], wanted: SampleSettings, shard: int
         even = uniform(problems, together.tokens, random.Random(seed))
         sums["uniform"].append(filled(even, wanted))
     most = len(problems) * (wanted.correct + wanted.incorrect)
-    for rule, found in sums.items():
+    for rule, totals in sums.items():
         samples, tokens, quota, both = (
-            sum(getattr(each, field) for each in found) / len(found)
+            sum(getattr(each, field) for each in totals) / len(totals)
             for field in ("samples", "tokens", "quota", "usable")
         )
         print(f"{name:6}{rule:10}{samples:10,.0f}{tokens:12,.0f}{quota / most:9.1%}"
@@ -191,13 +191,13 @@ def main() -> None:
     parser.add_argument("--shard", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=1000, help="problems of the last table")
     chosen = parser.parse_args()
-    wanted = SampleSettings(cap=chosen.cap)
+    settings = SampleSettings(cap=chosen.cap)
     print(f"{'world':6}{'rule':10}{'samples':>10}{'tokens':>12}{'quota':>9}{'per 1k tok':>12}"
           "   both classes")  # fmt: skip
-    show("beta", beta_world(240, random.Random(0)), wanted, chosen.shard)
+    show("beta", beta_world(240, random.Random(0)), settings, chosen.shard)
     try:
         run = Run.open(open_store(store_url(chosen.store)), chosen.run)
-        show("demo", demo_world(run), wanted, chosen.shard)
+        show("demo", demo_world(run), settings, chosen.shard)
     except NothingFound:
         print(f"no run {chosen.run} in {chosen.store}: `make demo` makes one")
     show_rounds(chosen.rounds)

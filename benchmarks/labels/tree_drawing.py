@@ -91,9 +91,9 @@ class TreeModel:
         return self._logits(hidden)
 
     def _projected(self, block: _Block, hidden: Tensor, places: Tensor) -> tuple[Tensor, ...]:
-        made = linear(self._normed(hidden), block.qkv, block.qkv_bias)
-        made = made.view(len(hidden), -1, self.size)
-        query, key, value = made.split([self.heads, self._kv_heads, self._kv_heads], 1)
+        projected = linear(self._normed(hidden), block.qkv, block.qkv_bias)
+        projected = projected.view(len(hidden), -1, self.size)
+        query, key, value = projected.split([self.heads, self._kv_heads, self._kv_heads], 1)
         each = self.heads // self._kv_heads
         turned = self._turned(query, places), self._turned(key, places), value
         return turned[0], *(part.repeat_interleave(each, 1) for part in turned[1:])
@@ -194,7 +194,7 @@ def draw(
     logits, shared = model.prompt(start)
     model.nodes.length, logits = 0, logits[None]
     written: list[list[int]] = [list(start)]
-    found: list[list[Ended]] = [[] for _ in prompts]
+    drawn: list[list[Ended]] = [[] for _ in prompts]
     # Who is where: prompt `who` has `count` rollouts at node `at`, or 0 while it lasts.
     at, who = np.zeros(len(prompts), np.int64), np.arange(len(prompts))
     count = np.zeros(len(prompts), np.int64)
@@ -210,7 +210,7 @@ def draw(
         ended = np.stack([at, who, token, count], 1)[over]
         for node, w, last, times in ended.tolist():
             tokens = written[node][length[w] :] + ([] if last == end else [last])
-            found[w].append(Ended(tokens, times, last == end))
+            drawn[w].append(Ended(tokens, times, last == end))
         at, who, token, count = (a[~over] for a in (at, who, token, count))
         if not len(at):
             break
@@ -220,7 +220,7 @@ def draw(
         at = np.argsort(order)[child]
         written = [[*written[parents[c]], int(tokens[c])] for c in order]
         logits = model.step(tokens[order], shared)
-    return found
+    return drawn
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:

@@ -5,12 +5,11 @@
 One OpenAI-compatible server answers every request after 20 ms. Every tool asks it for the same
 rows, one sample each, with 64 in flight, and stores the answers in its own way. Figures:
 
-    CPU ms a row   slope between the two numbers of rows, over all processes of the tool: what it
-                   costs to start is left out
-    peak memory    the sum of resident memory over its processes, at the larger number of rows
-    asked again    requests that came twice when everything was killed (SIGKILL) in the middle
-                   and the same command was repeated; for ours also whether any of them belonged
-                   to a shard that was committed
+    CPU ms a row   slope between the two numbers of rows, over all processes of the tool, without
+                   the cost of the start.
+    peak memory    the sum of resident memory over its processes, at the larger number of rows.
+    asked again    requests that came twice, after all was killed (SIGKILL) in the middle and the
+                   same command repeated; for ours also whether any belonged to a committed shard.
 
 Each peer has its own virtual environment under .stepmill/peers, made at first use (network needed,
 some 5 GB in all). A peer that can't be installed or does not finish is reported. `--remove` removes
@@ -182,9 +181,9 @@ class Bench:
         seen = self._ask("/seen")
         if family.code != 0 or seen["prompts"] < rows:
             raise Failed(f"exit code {family.code}, {seen['prompts']} of {rows} rows: {_last(out)}")
-        found = Ran(family.cpu_s, family.peak_mb, time.monotonic() - started)
+        ran = Ran(family.cpu_s, family.peak_mb, time.monotonic() - started)
         family.kill()
-        return found
+        return ran
 
     def killed(self, tool: Tool, rows: int) -> str:
         """Kill a run in its middle, repeat the command; says what was asked again."""
@@ -206,11 +205,11 @@ class Bench:
         seen = self._ask("/seen")
         if code != 0:
             return f"does not continue: {_last(out)}" if code else "hangs"
-        said = f"{seen['requests'] - seen['prompts']} of {before}"
+        repeated = f"{seen['requests'] - seen['prompts']} of {before}"
         if finished:
             twice = seen["requests"] - before - (rows - finished)
-            said += f" ({finished} rows stood in finished shards; {twice} of those again)"
-        return said
+            repeated += f" ({finished} rows stood in finished shards; {twice} of those again)"
+        return repeated
 
     def _start(self, tool: Tool, rows: int, out: Path) -> Family:
         url = f"http://127.0.0.1:{self._port}/v1"
@@ -248,16 +247,16 @@ class Bench:
         url = f"http://127.0.0.1:{self._port}{route}"
         request = urllib.request.Request(url, method="POST" if post else "GET")
         with urllib.request.urlopen(request, timeout=60) as reply:
-            found: dict[str, int] = json.load(reply)
-        return found
+            answer: dict[str, int] = json.load(reply)
+        return answer
 
 
 def _free_port() -> int:
     import socket
 
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
     return port
 
 
@@ -313,22 +312,22 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600, help="seconds that a run may take")
     parser.add_argument("--folder", type=Path, default=None, help="where outputs lie meanwhile")
     parser.add_argument("--remove", action="store_true", help="remove the environments at the end")
-    asked = parser.parse_args()
-    few, many = (int(part) for part in asked.rows.split(","))
-    wanted = asked.only.split(",")
-    if unknown := [name for name in wanted if name not in names]:
+    arguments = parser.parse_args()
+    few, many = (int(part) for part in arguments.rows.split(","))
+    chosen = arguments.only.split(",")
+    if unknown := [name for name in chosen if name not in names]:
         parser.error(f"{unknown[0]} is not one of {', '.join(names)}")
     head = ("CPU ms/row", "start CPU s", "peak MB", "seconds")
     print(f"{'tool':14} {head[0]} {head[1]} {head[2]} {head[3]}   asked again after SIGKILL")
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        bench = Bench(Path(folder), asked.limit)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        bench = Bench(Path(folder), arguments.limit)
         try:
             for tool in TOOLS:
-                if tool.name in wanted:
-                    print(measured(bench, tool, few, many, asked.kill), flush=True)
+                if tool.name in chosen:
+                    print(measured(bench, tool, few, many, arguments.kill), flush=True)
         finally:
             bench.close()
-    if asked.remove:
+    if arguments.remove:
         shutil.rmtree(CACHE, ignore_errors=True)
 
 

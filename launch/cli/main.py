@@ -226,7 +226,7 @@ def _print_json(value: object) -> None:
 
 def main() -> None:
     """Entry point of the `stepmill` command."""
-    # A script's background jobs start deaf to SIGINT; whoever sends them one means it.
+    # A script's background jobs start with SIGINT ignored; a SIGINT sent to them is meant.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     usable_streams()
     sys.exit(run_command(sys.argv[1:]))
@@ -253,7 +253,7 @@ def run_command(arguments: list[str]) -> int:
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):
             raise
-        give_up_output()  # whoever read has enough
+        give_up_output()  # the reader has enough
         return 0
     except OSError as error:
         return no_way(error)

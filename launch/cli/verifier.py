@@ -131,7 +131,7 @@ def evaluate(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """What a verifier is worth on a benchmark, baselines beside it; repeating it asks nobody."""
+    """Measures a verifier on a benchmark, beside baselines; repeating it calls no model."""
     from launch.verbs.models.evaluate import evaluate_file
     from workflows.evaluation import run as evaluating
 

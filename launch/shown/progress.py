@@ -4,7 +4,7 @@ On a terminal the display is redrawn. A log (or `ray job submit`) gets a line wh
 changed, at longer and longer intervals (`launch.shown.log_pace`). The build never waits for it.
 
 Invariant: all numbers come from commits (exact) and meters (shards in flight). It keeps a few
-numbers per stage, whatever the size of the build.
+numbers per stage for a build of any size.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def people_say(run: Run) -> dict[tuple[str, str], First]:
-    """(run, path_id) -> first error, as whoever labelled its given solutions says."""
+    """(run, path_id) -> first error, as the file of given solutions labels it."""
     if GIVEN.stage not in run.spec.stages:
         return {}
     return {

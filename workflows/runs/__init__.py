@@ -1,1 +1,1 @@
-"""What any run is, whatever its road."""
+"""Runs of every road: how they start, work, continue and report."""

@@ -26,7 +26,7 @@ from workflows.runs.workload import asked_nodes
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     ok: bool

@@ -26,7 +26,7 @@ from workflows.road import StageSpec, model_roles
 from workflows.stages.kit import Seeded, Stage
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
-"""What a node can be kept for: a custom resource of that name; or its GPUs, for whatever."""
+"""What a node can be kept for: a custom resource of that name, or its GPUs for any role."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """The configuration of any run, whatever its road makes."""
+    """The configuration that runs of every road have."""
 
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Any]]
@@ -127,7 +127,7 @@ class RunConfig:
 
     @property
     def makes(self) -> tuple[Stage, ...]:
-        """The class or module that makes each stage of the road, in the road's order."""
+        """The descriptions of the stages of the road, in its order."""
         raise NotImplementedError
 
     @property

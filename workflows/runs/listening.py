@@ -36,7 +36,7 @@ class Listener:
     def head_lost(self) -> Callable[[str], None] | None:
         """Called from a thread, with the reason, when the cluster's head is gone.
 
-        None: nobody watches the head.
+        None: the head is not watched.
         """
         return None
 

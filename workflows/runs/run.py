@@ -1,4 +1,4 @@
-"""Brings a run to its end: starts it, continues it or finds it finished, whatever its road.
+"""Brings a run of any road to its end: starts it, continues it or finds it finished.
 
 Invariant: the driver writes nothing before the checks have passed. It writes nothing of a run
 before the run's pilot is finished. It lists the commits to learn what is left.

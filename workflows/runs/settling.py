@@ -40,11 +40,11 @@ Config = TypeVar("Config", bound=RunConfig)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the engines of a role may run."""
+    """The machines where the engines of a role may run."""
 
     machines: Sequence[Machine]
     facts: ModelFacts
-    """Of their model."""
+    """Facts of the role's model."""
 
     @property
     def has_gpus(self) -> bool:

@@ -9,9 +9,9 @@ from workflows.schedule.nodes import ANYWHERE, ENGINES
 
 
 class SlotsNow:
-    """Slots at this moment: what nobody else has taken, node by node.
+    """Counts the slots of each node that are free or held by this run.
 
-    What is gone is believed once it is seen twice: Ray says a little late what was given back.
+    A slot counts as gone only when it is missing twice in a row: Ray reports a release late.
     """
 
     def __init__(

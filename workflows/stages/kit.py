@@ -68,7 +68,7 @@ Settings = TypeVar("Settings", bound=Seeded)
 
 @dataclass(frozen=True, slots=True)
 class Kit(Generic[Settings]):
-    """What a worker gives to a stage: settings, engine, sandbox and grader (a house word)."""
+    """What a worker gives to a stage: settings, engine, sandbox and grader."""
 
     run: str
     settings: Settings

@@ -116,7 +116,7 @@ class PolicySampler(KitStage[StageSettings]):
             steps=list(steps.split(text)),
             finish_reason=completion.finish_reason,
             answer=answer,
-            # A text that was cut off has no answer yet, whatever stands in a box so far.
+            # A text that was cut off has no answer yet, even if it has a box.
             correct=right and completion.finish_reason == "stop",
             valid=reason is None,
             invalid_reason=reason,

@@ -9,11 +9,11 @@ from task import FLIGHT, MODEL, arguments, prompt_of
 
 def main() -> None:
     """Start or continue."""
-    asked = arguments()
-    os.environ["CURATOR_CACHE_DIR"] = str(asked.out / "cache")
+    given = arguments()
+    os.environ["CURATOR_CACHE_DIR"] = str(given.out / "cache")
     os.environ["TELEMETRY_ENABLED"] = "false"
     os.environ["CURATOR_DISABLE_RICH_DISPLAY"] = "1"
-    os.environ["HOSTED_VLLM_API_BASE"] = asked.url
+    os.environ["HOSTED_VLLM_API_BASE"] = given.url
     os.environ["HOSTED_VLLM_API_KEY"] = "none"
     from bespokelabs import curator
 
@@ -21,13 +21,13 @@ def main() -> None:
         model_name=f"hosted_vllm/{MODEL}",
         backend="litellm",
         backend_params={
-            "base_url": asked.url,
+            "base_url": given.url,
             "max_requests_per_minute": 1_000_000,
             "max_tokens_per_minute": 1_000_000_000,
             "max_concurrent_requests": FLIGHT,
         },
     )
-    model([prompt_of(row) for row in range(asked.rows)])
+    model([prompt_of(row) for row in range(given.rows)])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from task import FLIGHT, MODEL, arguments, prompt_of
 
 def main() -> None:
     """Start or continue."""
-    asked = arguments()
+    given = arguments()
     provider = dd.ModelProvider(
-        name="local", endpoint=asked.url, provider_type="openai", api_key="none"
+        name="local", endpoint=given.url, provider_type="openai", api_key="none"
     )
     model = dd.ModelConfig(
         alias="asked",
@@ -22,13 +22,13 @@ def main() -> None:
         skip_health_check=True,
     )
     builder = dd.DataDesignerConfigBuilder(model_configs=[model])
-    seeds = pd.DataFrame({"asked": [prompt_of(row) for row in range(asked.rows)]})
+    seeds = pd.DataFrame({"asked": [prompt_of(row) for row in range(given.rows)]})
     builder.with_seed_dataset(dd.DataFrameSeedSource(df=seeds))
     builder.add_column(
         dd.LLMTextColumnConfig(name="answer", prompt="{{ asked }}", model_alias="asked")
     )
-    designer = DataDesigner(artifact_path=asked.out / "artifacts", model_providers=[provider])
-    designer.create(builder, num_records=asked.rows, dataset_name="rows")
+    designer = DataDesigner(artifact_path=given.out / "artifacts", model_providers=[provider])
+    designer.create(builder, num_records=given.rows, dataset_name="rows")
 
 
 if __name__ == "__main__":

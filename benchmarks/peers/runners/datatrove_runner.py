@@ -18,25 +18,25 @@ async def ask(document: Document, generate: Any) -> Any:
 
 def main() -> None:
     """Start or continue."""
-    asked = arguments()
+    given = arguments()
     runner = InferenceRunner(
         rollout_fn=ask,
         config=InferenceConfig(
             server_type="endpoint",
             model_name_or_path=MODEL,
-            endpoint_url=asked.url.removesuffix("/v1"),
+            endpoint_url=given.url.removesuffix("/v1"),
             max_concurrent_generations=FLIGHT,
             server_ready_delay_sec=0.1,
         ),
         output_writer=JsonlWriter(
-            str(asked.out / "rows"), output_filename="${rank}_chunk_${chunk_index}.jsonl"
+            str(given.out / "rows"), output_filename="${rank}_chunk_${chunk_index}.jsonl"
         ),
-        checkpoints_local_dir=str(asked.out / "checkpoints"),
+        checkpoints_local_dir=str(given.out / "checkpoints"),
         records_per_chunk=100,
     )
-    documents = [Document(text=prompt_of(row), id=str(row)) for row in range(asked.rows)]
+    documents = [Document(text=prompt_of(row), id=str(row)) for row in range(given.rows)]
     LocalPipelineExecutor(
-        [documents, runner], tasks=1, workers=1, logging_dir=str(asked.out / "logs")
+        [documents, runner], tasks=1, workers=1, logging_dir=str(given.out / "logs")
     ).run()
 
 

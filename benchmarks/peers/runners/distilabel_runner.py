@@ -11,17 +11,17 @@ from task import FLIGHT, MODEL, arguments, prompt_of
 
 def main() -> None:
     """Start or continue."""
-    asked = arguments()
-    rows = [{"instruction": prompt_of(row)} for row in range(asked.rows)]
-    with Pipeline(name="peers", cache_dir=str(asked.out / "cache")) as pipeline:
+    given = arguments()
+    rows = [{"instruction": prompt_of(row)} for row in range(given.rows)]
+    with Pipeline(name="peers", cache_dir=str(given.out / "cache")) as pipeline:
         load = LoadDataFromDicts(data=rows, batch_size=FLIGHT)
         generate = TextGeneration(
-            llm=OpenAILLM(model=MODEL, base_url=asked.url, api_key="none"),
+            llm=OpenAILLM(model=MODEL, base_url=given.url, api_key="none"),
             input_batch_size=FLIGHT,
         )
         load >> generate
-    made = pipeline.run(use_cache=True)
-    made.save_to_disk(str(asked.out / "rows"))
+    dataset = pipeline.run(use_cache=True)
+    dataset.save_to_disk(str(given.out / "rows"))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,11 @@ async def run(rows: int, url: str, out: Path) -> None:
             target = out / f"{first:06d}.parquet"
             if target.exists():
                 return
-            found = await asyncio.gather(*(one(r) for r in range(first, min(rows, first + SHARD))))
+            answers = await asyncio.gather(
+                *(one(r) for r in range(first, min(rows, first + SHARD)))
+            )
             partial = target.with_suffix(".partial")
-            pq.write_table(pa.Table.from_pylist(found), partial)
+            pq.write_table(pa.Table.from_pylist(answers), partial)
             partial.rename(target)
 
         ahead = asyncio.Semaphore(2)

@@ -40,9 +40,9 @@ class InThisProcess:
 
     async def open(self, worker: int, role: str) -> None:
         """Make a worker."""
-        made = self._made[role](f"{role}-{worker}", None)
-        await made.open()
-        self._workers[worker] = made
+        opened = self._made[role](f"{role}-{worker}", None)
+        await opened.open()
+        self._workers[worker] = opened
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Make and commit a shard."""
@@ -52,29 +52,29 @@ class InThisProcess:
 
     async def close(self, worker: int) -> None:
         """Release a worker."""
-        if made := self._workers.pop(worker, None):
-            await made.close()
+        if released := self._workers.pop(worker, None):
+            await released.close()
 
 
 def main() -> None:
     """Start or continue."""
-    asked = arguments()
+    given = arguments()
     assert transformers.AutoTokenizer  # loaded now: lazy imports of two threads don't mix
-    asked.out.mkdir(parents=True, exist_ok=True)
-    problems = asked.out / "problems.jsonl"
+    given.out.mkdir(parents=True, exist_ok=True)
+    problems = given.out / "problems.jsonl"
     if not problems.exists():
         rows = (
             {"problem_id": f"r{row}", "problem": prompt_of(row), "answer": "17"}
-            for row in range(asked.rows)
+            for row in range(given.rows)
         )
         problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     engine = EngineSettings(
-        kind="endpoint", model=MODEL, url=asked.url, tokenizer=TOKENIZER, max_in_flight=FLIGHT
+        kind="endpoint", model=MODEL, url=given.url, tokenizer=TOKENIZER, max_in_flight=FLIGHT
     )
     config = BuildConfig(
         run="peers",
         problems=str(problems),
-        store=f"file://{asked.out.resolve()}/store",
+        store=f"file://{given.out.resolve()}/store",
         shard_size=SHARD,
         models=ModelSettings(policy=engine),
         stages=StageSettings(

@@ -36,11 +36,13 @@ class Ask:
 
 def main() -> None:
     """Start; it can't continue."""
-    asked = arguments()
+    given = arguments()
     ray.init(address="local", num_cpus=2, include_dashboard=False)
-    rows = ray.data.range(asked.rows, override_num_blocks=max(1, asked.rows // 500))
-    made = rows.map_batches(Ask, fn_constructor_args=(asked.url,), batch_size=500, concurrency=1)
-    made.write_parquet(str((asked.out / "rows").resolve()))
+    rows = ray.data.range(given.rows, override_num_blocks=max(1, given.rows // 500))
+    answered = rows.map_batches(
+        Ask, fn_constructor_args=(given.url,), batch_size=500, concurrency=1
+    )
+    answered.write_parquet(str((given.out / "rows").resolve()))
 
 
 if __name__ == "__main__":

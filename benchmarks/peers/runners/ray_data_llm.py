@@ -22,14 +22,14 @@ def answered(row: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Start; it can't continue."""
-    asked = arguments()
+    given = arguments()
     ray.init(address="local", num_cpus=2, include_dashboard=False)
     config = HttpRequestProcessorConfig(
-        url=f"{asked.url}/chat/completions", batch_size=FLIGHT, concurrency=1
+        url=f"{given.url}/chat/completions", batch_size=FLIGHT, concurrency=1
     )
     process = build_processor(config, preprocess=asked_of, postprocess=answered)
-    rows = ray.data.range(asked.rows, override_num_blocks=max(1, asked.rows // 500))
-    process(rows).write_parquet(str((asked.out / "rows").resolve()))
+    rows = ray.data.range(given.rows, override_num_blocks=max(1, given.rows // 500))
+    process(rows).write_parquet(str((given.out / "rows").resolve()))
 
 
 if __name__ == "__main__":

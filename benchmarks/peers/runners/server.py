@@ -91,14 +91,14 @@ def application(delay: float) -> web.Application:
     async def health(request: web.Request) -> web.Response:
         return web.Response(text="ok")
 
-    made = web.Application(client_max_size=2**26, middlewares=[hung_up])
-    made.router.add_post("/v1/completions", completions)
-    made.router.add_post("/v1/chat/completions", chat)
-    made.router.add_get("/v1/models", models)
-    made.router.add_get("/seen", count)
-    made.router.add_post("/forget", forget)
-    made.router.add_get("/health", health)
-    return made
+    app = web.Application(client_max_size=2**26, middlewares=[hung_up])
+    app.router.add_post("/v1/completions", completions)
+    app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/seen", count)
+    app.router.add_post("/forget", forget)
+    app.router.add_get("/health", health)
+    return app
 
 
 def main() -> None:
@@ -106,9 +106,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--delay", type=float, default=0.02)
-    asked = parser.parse_args()
+    given = parser.parse_args()
     web.run_app(
-        application(asked.delay), host="127.0.0.1", port=asked.port, access_log=None, print=None
+        application(given.delay), host="127.0.0.1", port=given.port, access_log=None, print=None
     )
 
 

@@ -1,7 +1,7 @@
 """The verb `browse`: a local page of a run until Ctrl-C, or the same as static files.
 
-Invariant: the address with its token is printed and given to the person's own browser, and to
-nobody else; the index is kept in the person's cache folder.
+Invariant: only the terminal and the user's own browser get the address with its token. The index
+is in the user's cache folder.
 """
 
 from __future__ import annotations
