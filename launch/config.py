@@ -59,7 +59,10 @@ def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
 
 
 def validate(raw: dict[str, Any], source: str) -> BuildConfig:
-    """Validate a build's configuration; raises ConfigurationError that names the wrong keys."""
+    """The configuration of a build that YAML holds, typed. `source`: the file, for messages.
+
+    Raises ConfigurationError that names every wrong key. No model and no file is looked at.
+    """
     config = _with_given(validated(_ADAPTER, raw, source), source)
     try:
         config.engines  # noqa: B018 - raises where the road is none, or lacks a model

@@ -39,7 +39,7 @@ class Clock(Protocol):
     """Where time passes."""
 
     async def sleep(self, seconds: float, sequences: int) -> None:
-        """Wait for `seconds`, in which so many sequences are at work."""
+        """Let `seconds` pass, real or virtual; `sequences`: how many the engine works on then."""
         ...
 
 

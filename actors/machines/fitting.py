@@ -22,7 +22,7 @@ AGAIN_S = 2.0
 
 
 class Fit(NamedTuple):
-    """How a model runs on a machine that it fits."""
+    """How vLLM runs one model on this machine, once it fits: see `fitting`."""
 
     eager: bool
     """True: it is not compiled first."""

@@ -75,7 +75,7 @@ class ShardWorker:
         self._closing = False
 
     async def open(self) -> None:
-        """Load models and start what the stages need."""
+        """Open this role's stages, once, before any shard: load its model, start its sandbox."""
         self._stages = await self._open_stages()
 
     async def work(self, stage: str, shard: int, held: Held | None = None) -> Receipt:

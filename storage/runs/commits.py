@@ -94,7 +94,7 @@ class Receipt:
 
 
 def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
-    """The receipt of a commit."""
+    """Summarise a commit that was read or written; drops are counted by reason."""
     return Receipt(
         stage=commit.stage,
         shard=commit.shard,

@@ -65,7 +65,7 @@ class StageTotals:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The content of `_SUCCESS.json`: every commit of a finished run, and the totals."""
+    """The content of `_SUCCESS.json`: every commit of a finished run, and each stage's totals."""
 
     run: str
     spec: str

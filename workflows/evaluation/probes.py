@@ -108,9 +108,10 @@ def corruption_caught(
     before: Mapping[str, Sequence[float]],
     after: Mapping[str, Sequence[float]],
 ) -> tuple[float, float]:
-    """(share of corrupted steps judged wrong, mean fall of that step's reward); 0, 0 where none.
+    """(share of corrupted steps with a reward below 0.5, mean fall of that step's reward).
 
-    `before` is by the plain response's id, `after` by the corrupted one's.
+    `before`: rewards of the steps by the plain response's id; `after`: by the corrupted one's.
+    (0, 0) where no corrupted response has both.
     """
     falls: list[float] = []
     caught: list[bool] = []

@@ -42,7 +42,7 @@ PLACE_PATIENCE_S = 1800.0
 
 
 class Hungry(NamedTuple):
-    """Event: the queue of the worker's engine is empty."""
+    """A worker tells the driver that no request waits for its engine: it can take more shards."""
 
     worker: int
 

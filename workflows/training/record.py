@@ -62,7 +62,7 @@ def table(curve: Sequence[Point]) -> pa.Table:
 
 
 def draw(curve: Sequence[Point], title: str, path: Path) -> None:
-    """Loss while training and on held-out conversations, with the step accuracy beside it."""
+    """Write `path`, a plot: losses of training and held-out conversations, and step accuracy."""
     from matplotlib.figure import Figure  # takes a second to import
 
     figure = Figure(figsize=(9, 4), layout="constrained")
