@@ -17,9 +17,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from storage.errors import ConfigurationError, first_line
 from storage.rows import records
-from storage.rows.schemas import kind_of
 from storage.rows.tree_chains import unfolded
 from storage.rows.tree_records import TreeNode
+from storage.rows.versions import kind_of
 
 Record = TypeVar("Record")
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from storage.errors import InputError, ObjectCorrupt
 from storage.rows import schemas
+from storage.rows.versions import kind_of, version_of
 
 Record = TypeVar("Record")
 
@@ -44,7 +45,7 @@ def sha256_of(data: bytes) -> str:
 
 def encode_shard(row_type: type[Record], rows: Sequence[Record]) -> EncodedShard:
     """Rows -> verified Parquet bytes. The same rows give the same bytes."""
-    kind, version = schemas.kind_of(row_type), schemas.version_of(row_type)
+    kind, version = kind_of(row_type), version_of(row_type)
     table = schemas.to_table(row_type, rows).replace_schema_metadata(
         {KIND: kind.encode(), VERSION: str(version).encode()}
     )
@@ -85,7 +86,7 @@ def read_parquet(
     """A shard file as a table, or some columns of it. Raises InputError by kind or version."""
     table = _table_of(data, columns)
     metadata = table.schema.metadata or {}
-    kind, known = schemas.kind_of(row_type), schemas.version_of(row_type)
+    kind, known = kind_of(row_type), version_of(row_type)
     stored_kind = metadata.get(KIND, b"?").decode()
     if stored_kind != kind:
         raise InputError(f"{key} holds rows of kind {stored_kind}, not {kind}")

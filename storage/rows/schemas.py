@@ -11,22 +11,18 @@ refused. An older table can be read if every field added since has a default.
 from __future__ import annotations
 
 import dataclasses
-import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from storage.errors import InputError
+from storage.rows.versions import kind_of
 
 Record = TypeVar("Record")
-
-GOES_ON_FROM = {"rationale": 2}
-"""Kind -> the oldest version of its rows with which a run may go on. Fields added since then do not
-change what later stages make of the rows."""
 
 SCALARS: dict[object, pa.DataType] = {
     str: pa.string(),
@@ -34,27 +30,6 @@ SCALARS: dict[object, pa.DataType] = {
     float: pa.float64(),
     bool: pa.bool_(),
 }
-
-
-def kind_of(row_type: type[Any]) -> str:
-    """`StateRollouts` -> `state_rollouts`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", row_type.__name__).lower()
-
-
-def version_of(row_type: type[Any]) -> int:
-    """The schema version this program writes: the record's `VERSION`, or 1."""
-    version: int = getattr(row_type, "VERSION", 1)
-    return version
-
-
-def schema_versions(row_types: Iterable[type[Any]]) -> dict[str, int]:
-    """Kind -> version, for a run's spec."""
-    return {kind_of(row_type): version_of(row_type) for row_type in row_types}
-
-
-def resumed_version(kind: str, stored: int, current: int) -> int:
-    """The version for a resumed run: `stored` if `GOES_ON_FROM` allows it, else `current`."""
-    return stored if GOES_ON_FROM.get(kind, current) <= stored < current else current
 
 
 def schema_of(row_type: type[Any]) -> pa.Schema:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
 from storage.rows.kinds import ROAD, stage_rows
-from storage.rows.schemas import resumed_version, schema_versions
+from storage.rows.versions import resumed_version, schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, read_as
 

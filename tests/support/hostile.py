@@ -9,9 +9,9 @@ from pathlib import Path as File
 from typing import Any
 
 from storage.objects.opening import open_store
-from storage.rows import schemas
 from storage.rows.kinds import PATHS, PROBLEMS, Rows, stage_rows
 from storage.rows.records import Drop
+from storage.rows.versions import schema_versions
 from storage.runs.marks import Mark, put_mark
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec
@@ -56,7 +56,7 @@ def hostile_run(folder: File) -> Run:
         plan=ShardPlan(len(PAYLOADS), len(PAYLOADS)),
         models={f"policy{PAYLOADS[0]}": PAYLOADS[1], "completer": PAYLOADS[6]},
         stages=ROAD,
-        schemas=schemas.schema_versions(kind.record for kind in kinds),
+        schemas=schema_versions(kind.record for kind in kinds),
     )
     run = Run.start(open_store(f"file://{folder}"), "hostile", spec)
     for kind in kinds:

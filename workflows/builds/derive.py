@@ -30,7 +30,7 @@ from actors.workers.worker import Held, ShardWorker
 from storage.errors import NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, stage_rows
-from storage.rows.schemas import kind_of
+from storage.rows.versions import kind_of
 from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
 from storage.runs.specs import Difference, Spec, differences

@@ -17,7 +17,7 @@ from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import GIVEN, stage_rows
 from storage.rows.records import Drop
-from storage.rows.schemas import schema_versions
+from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed
 from storage.runs.layout import launch_key
