@@ -12,16 +12,16 @@ numbers, even if both are written at once.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from storage.errors import InputError, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.errors import InputError
 from storage.runs.commits import canonical_json
-from storage.runs.run import READERS, Run
+from storage.runs.documents import parsed, read_as
+from storage.runs.run import READERS, Run, put_settled
 
 MOST_NOTE = 4_000
 """Most characters of a note."""
@@ -65,19 +65,9 @@ def put_mark(run: Run, mark: Mark) -> Mark:
     data, place = canonical_json(asdict(mine)), _place(mark.path_id, mark.person)
     prefix = f"{marks_prefix(run.name)}{place}-"
     number = max((n for _, n in _names(run, prefix)), default=-1) + 1
-    trouble = "no answer"
-    for _ in run.patience.attempts():
-        key = f"{prefix}{number:06d}.json"
-        try:
-            run.store.put_new(key, data)
-            if _read(run, key).token == mine.token:
-                return mine
-            number += 1  # another writer had this number
-        except NothingFound:
-            trouble = "not stored"
-        except StoreUnavailable as error:
-            trouble = str(error)
-    raise StoreUnavailable(f"the mark of {mark.path_id} could not be stored: {trouble}")
+    while put_settled(run.store, f"{prefix}{number:06d}.json", data, run.patience) != data:
+        number += 1  # another writer had this number
+    return mine
 
 
 def marks_of(run: Run) -> list[Mark]:
@@ -118,7 +108,4 @@ def _names(run: Run, prefix: str) -> list[tuple[str, int]]:
 
 
 def _read(run: Run, key: str) -> Mark:
-    try:
-        return Mark(**json.loads(run.store.get(key)))
-    except (ValueError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} is no mark: {error}") from error
+    return read_as(Mark, key, parsed(key, run.store.get(key)))

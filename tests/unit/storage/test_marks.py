@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from storage.audit import audit
-from storage.errors import InputError, StoreUnavailable
+from storage.errors import InputError, ObjectCorrupt, StoreUnavailable
 from storage.objects.memory import MemoryStore
 from storage.objects.patience import Patience
 from storage.objects.store import Put
+from storage.runs.commits import canonical_json
 from storage.runs.marks import Mark, marks_of, put_mark, truth_of, wrong_paths
 from storage.runs.run import Run
 from tests.support.whole_run import finished as build_run
@@ -70,6 +71,21 @@ def test_a_reply_that_is_lost_makes_no_second_mark() -> None:
         put_mark(run, mark(note=note))
     (found,) = marks_of(run)
     assert found.note == "three"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "is no JSON object"),
+        (b'{"path_id": "a#0"}', "person: Field required"),
+        (canonical_json(asdict(mark()) | {"first_error": "1"}), "first_error is '1'"),
+    ],
+)
+def test_a_mark_that_was_damaged_is_named(run: Run, data: bytes, said: str) -> None:
+    run.store.put_new(f"runs/{run.name}/marks/{'0' * 32}-000000.json", data)
+    with pytest.raises(ObjectCorrupt, match=said):
+        marks_of(run)
 
 
 def test_marks_are_no_part_of_what_an_audit_reads(run: Run) -> None:
