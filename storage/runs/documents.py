@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from storage.errors import ObjectCorrupt
+from storage.errors import ConfigurationError, ObjectCorrupt
 
 Document = TypeVar("Document")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -43,6 +43,15 @@ def read_as(kind: type[Document], key: str, body: Mapping[str, Any]) -> Document
             raise ObjectCorrupt(f"{key}: {name} is {body[name]!r:.60}, of another type")
     document: Document = checked
     return document
+
+
+def refuse_newer(kind: type[Any], key: str, body: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for a field that the record does not have."""
+    if newer := body.keys() - kind.__dataclass_fields__.keys():
+        raise ConfigurationError(
+            f"{key} was written by a newer version, which is needed to read it: "
+            f"it has {min(newer)!r:.60}"
+        )
 
 
 def _same(value: Any, raw: Any) -> bool:

@@ -17,7 +17,7 @@ from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
 from storage.rows.kinds import ROAD, stage_rows
 from storage.rows.versions import resumed_version, schema_versions
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import parsed, read_as, refuse_newer
 
 Item = TypeVar("Item")
 
@@ -121,11 +121,7 @@ class Spec:
             spec = read_as(cls, key, body)
         except KeyError as error:
             raise ObjectCorrupt(f"{key} is no spec: it has no {error}") from None
-        if newer := body.keys() - asdict(spec).keys():
-            raise ConfigurationError(
-                f"{key} was written by a newer version, which is needed to read it: "
-                f"it has {min(newer)!r:.60}"
-            )
+        refuse_newer(cls, key, body)
         if not 0 < len(spec.stages) <= MOST_STAGES or not all(map(NAME.fullmatch, spec.stages)):
             raise ObjectCorrupt(f"{key} is no spec: its stages are {spec.stages!r:.90}")
         if spec.plan.shards > MOST_SHARDS:

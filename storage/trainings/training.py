@@ -14,7 +14,6 @@ checkpoint, the first stands and both use it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -27,9 +26,10 @@ from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import Writer, canonical_json
+from storage.runs.documents import parsed, read_as, refuse_newer
 from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
-from storage.trainings.checkpoints import Part, StoredFile, part_key
+from storage.trainings.checkpoints import StoredFile, part_key
 
 FORMAT = 1
 
@@ -174,22 +174,19 @@ def _to_json(folder: StoredFolder) -> bytes:
 
 
 def _from_json(key: str, data: bytes) -> StoredFolder:
+    body = parsed(key, data)
+    claimed = body.pop("digest", None)
     try:
-        body: dict[str, Any] = json.loads(data)
-        claimed = body.pop("digest")
-        if hashlib.sha256(canonical_json(body)).hexdigest() != claimed:
-            raise ObjectCorrupt(f"{key} is damaged: its digest is not that of its content")
-        files = tuple(
-            StoredFile(file["path"], tuple(Part(**part) for part in file["parts"]))
-            for file in body.pop("files")
-        )
-        return StoredFolder(**body | {"files": files, "writer": Writer(**body["writer"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ObjectCorrupt(f"{key} names no folder: {error}") from error
+        digest = hashlib.sha256(canonical_json(body)).hexdigest()
+    except ValueError as error:
+        raise ObjectCorrupt(f"{key} names no folder: {error}") from None
+    if digest != claimed:
+        raise ObjectCorrupt(f"{key} is damaged: its digest is not that of its content")
+    return read_as(StoredFolder, key, body)
 
 
 def _spec_from(key: str, data: bytes) -> TrainingSpec:
-    try:
-        return TrainingSpec(**json.loads(data))
-    except (ValueError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} is no spec of a training: {error}") from error
+    body = parsed(key, data)
+    spec = read_as(TrainingSpec, key, body)
+    refuse_newer(TrainingSpec, key, body)
+    return spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import InputError, ObjectCorrupt, SpecMismatch, StoreUnavailable
+from storage.errors import (
+    ConfigurationError,
+    InputError,
+    ObjectCorrupt,
+    SpecMismatch,
+    StoreUnavailable,
+)
 from storage.objects.memory import MemoryStore
 from storage.objects.patience import Patience
+from storage.runs.commits import canonical_json
 from storage.trainings import checkpoints
 from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
 from storage.trainings.training import Training, TrainingSpec
@@ -163,3 +171,33 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{tmp_path}/file/out"):
         fetch_files(training.store, training.prefix, stored, tmp_path / "file" / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in"]
+
+
+SPEC_BODY = json.loads(SPEC.to_json())
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        (b"[" * 100_000, ObjectCorrupt, "is no JSON"),
+        (b"[]", ObjectCorrupt, "is no JSON object"),
+        (canonical_json(SPEC_BODY | {"settings": []}), ObjectCorrupt, "settings: "),
+        (canonical_json(SPEC_BODY | {"run": 1}), ObjectCorrupt, "run: "),
+        (canonical_json(SPEC_BODY | {"more": 1}), ConfigurationError, "has 'more'"),
+    ],
+)
+def test_a_spec_that_can_not_be_read_is_said(
+    data: bytes, error: type[Exception], said: str
+) -> None:
+    store = MemoryStore()
+    store.put_new("trainings/t/spec.json", data)
+    with pytest.raises(error, match=said):
+        Training.find(store, "t")
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"{}", b'{"step": NaN}'])
+def test_a_checkpoint_that_names_no_folder_is_said(data: bytes) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    training.store.put_new(f"{training.prefix}checkpoints/00000005.json", data)
+    with pytest.raises(ObjectCorrupt, match=r"00000005\.json"):
+        training.checkpoint(5)
