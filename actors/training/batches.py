@@ -112,7 +112,7 @@ class StepPlan:
 
     def share(self, step: int, worker: int, workers: int) -> tuple[MicroBatch, ...]:
         """One worker's micro-batches of an update: as many as every other worker's."""
-        return deal(self._micro_batches(self.members(step)), self._cost, workers)[worker]
+        return self.shares(self.members(step), worker, workers)
 
     def shares(self, members: Sequence[int], worker: int, workers: int) -> tuple[MicroBatch, ...]:
         """The same for any conversations."""
@@ -123,12 +123,13 @@ class StepPlan:
 
     def _micro_batches(self, members: Sequence[int]) -> list[MicroBatch]:
         """Longest first, each into the first micro-batch that has room."""
-        most = self.micro_tokens if self.learning.packing else 0
+        if not self.learning.packing:
+            return [(member,) for member in members]
         bins: list[tuple[int, list[int]]] = []
         for member in sorted(members, key=lambda one: (-self.lengths[one], one)):
             length = self.lengths[member]
             for place, (used, held) in enumerate(bins):
-                if used + length <= most:
+                if used + length <= self.micro_tokens:
                     held.append(member)
                     bins[place] = (used + length, held)
                     break

@@ -56,9 +56,10 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     base = Path(at_hand(job.base).model)
     config, tokenizer, most_tokens = _base(job, base)
     micro_tokens = max(most_tokens, spread.micro_tokens)
-    memory = memory_plan(job.settings, ModelShape.of(config), micro_tokens, gpu_memory(place))
+    shape = ModelShape.of(config)
+    memory = memory_plan(job.settings, shape, micro_tokens, gpu_memory(place))
     if place.gpu:
-        check_host(ModelShape.of(config), place.local_workers, host_memory())
+        check_host(shape, place.local_workers, host_memory())
     corpus = job.source.load(tokenizer, most_tokens)
     lengths = tuple(len(one.ids) for one in corpus.train)
     plan = StepPlan(lengths, learning, micro_tokens)
@@ -69,7 +70,7 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
             precision=learning.precision, sharded=sharded, device=device, place=place,
             recomputed=memory.recomputed,
         )  # fmt: skip
-        expected = estimate(ModelShape.of(config), memory).total if place.gpu else 0
+        expected = estimate(shape, memory).total if place.gpu else 0
         values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}
         tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | values))
         found = newest_checkpoint(training, place, folder, tell)

@@ -95,8 +95,6 @@ class Plan:
     """Bytes of a number of the arithmetic: 2 in bfloat16."""
     recomputed: int = 0
     """Layers whose activations are computed twice."""
-    fused: bool = True
-    """Whether norms and activations are one kernel each, as with Liger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +137,9 @@ def estimate(shape: ModelShape, plan: Plan) -> Estimate:
     shared = plan.parts > 1
     held = shape.tables + 4 * shape.layer if shared else whole
     kept = shape.layers - plan.recomputed
-    token = kept * _kept_by_a_layer(shape, plan)
+    token = kept * _kept_by_a_layer(shape, unit)
     if plan.recomputed:  # their inputs, and all of the one that is at work
-        token += plan.recomputed * shape.width * unit + _kept_by_a_layer(shape, plan)
+        token += plan.recomputed * shape.width * unit + _kept_by_a_layer(shape, unit)
     # The head's gradient is summed in float32, then held in the arithmetic's precision.
     head = shape.vocabulary * shape.width
     piece = min(PIECE_BYTES, plan.micro_tokens * shape.vocabulary * unit)
@@ -210,11 +208,11 @@ def check_host(shape: ModelShape, workers: int, memory: int) -> None:
         )
 
 
-def host_bytes(shape: ModelShape, workers: int, stored: int = 2) -> int:
-    """Peak of a host with GPUs: the finished model as a whole, in the precision that it is stored
-    in, on the first worker's, and what its workers take.
+def host_bytes(shape: ModelShape, workers: int) -> int:
+    """Peak of a host with GPUs: the finished model as a whole, in bfloat16, on the first worker's,
+    and what its workers take.
     """
-    return shape.parameters * stored + workers * WORKER_BYTES
+    return shape.parameters * 2 + workers * WORKER_BYTES
 
 
 def gpu_memory(place: Place) -> int | None:
@@ -231,14 +229,11 @@ def host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _kept_by_a_layer(shape: ModelShape, plan: Plan) -> int:
-    """Bytes per token that a layer keeps for its way back."""
+def _kept_by_a_layer(shape: ModelShape, element: int) -> int:
+    """Bytes per token that a layer keeps for its way back; norms and activations are fused."""
     width, wide = shape.width, shape.feed_forward
     # Input of each norm, of the three products behind the first one, of the two behind the second,
     # of the output product; queries, keys, values and the result of attention are inputs too.
     attention = 2 * width + shape.queries + shape.queries + 2 * shape.keys
     rest = 2 * width + 3 * wide  # gate, up, and their product, which goes into the last product
-    kept = attention + rest
-    if not plan.fused:  # norms keep float32 copies, the activation its own result
-        kept += 2 * 2 * width * 4 // plan.element + wide
-    return kept * plan.element
+    return (attention + rest) * element

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,8 @@ class StepTrainer:
             loss = learner(Passed(batch, self._device))[0] * scale
             loss.backward()
             total += loss.detach()
-        parameters = [held for held in learner.parameters() if held.grad is not None]
         limit = self._learning.clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit).full_tensor()
+        norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), limit).full_tensor()
         rate = self._learning.rate * self._factor(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -116,16 +116,13 @@ class StepTrainer:
 
     def held_out(self) -> HeldOut:
         """Loss and step accuracy over all held-out conversations."""
-        corpus, place = self._corpus, self._place
-        lengths = tuple(len(one.ids) for one in corpus.held_out)
-        plan = StepPlan(lengths, self._learning, self.plan.micro_tokens)
         sums = torch.zeros(6, dtype=torch.float64)
         self.learner.eval()
         with torch.no_grad():
-            for batch in plan.shares(range(len(lengths)), place.rank, place.workers):
+            for batch in self._held_out_share:
                 sums += self._held_out_part(batch)
         reshard(self.learner)
-        if place.workers > 1:
+        if self._place.workers > 1:
             sums = sums.to(self._device)
             distributed.all_reduce(sums)
         loss, tokens, right, steps, right_wrong, wrong = sums.tolist()
@@ -172,6 +169,13 @@ class StepTrainer:
     def _share(self, step: int) -> list[Tensors]:
         share = self.plan.share(step, self._place.rank, self._place.workers)
         return [tensors(batch, self._corpus.train, self._pad) for batch in share]
+
+    @cached_property
+    def _held_out_share(self) -> tuple[MicroBatch, ...]:
+        """This worker's micro-batches of all held-out conversations."""
+        lengths = tuple(len(one.ids) for one in self._corpus.held_out)
+        plan = StepPlan(lengths, self._learning, self.plan.micro_tokens)
+        return plan.shares(range(len(lengths)), self._place.rank, self._place.workers)
 
     def _held_out_part(self, batch: MicroBatch) -> torch.Tensor:
         """[loss, own tokens, steps right, steps, wrong-labelled steps right, of those all]."""
