@@ -80,9 +80,11 @@ def train(
             _check_machines(looks)
             if config.spread.device == "cpu":  # what its GPUs could do is of no matter
                 looks = [replace(one, machine=replace(one.machine, gpus=())) for one in looks]
-            if not site.remote:
-                check_trainable(config, [look.machine for look in looks])
-        config = settled(pinned(config, begun), [look.machine for look in looks], begun)
+        machines = [look.machine for look in looks]
+        config = settled(config, machines, begun)
+        if model is None and not site.remote:
+            check_trainable(config, machines)
+        config = pinned(config, begun)
         training = start_training(config, store)
         if model is None:
             _train(config, training, site)

@@ -130,9 +130,9 @@ def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
     return CorpusSource(config.store, config.dataset, config.view, config.data, template, file)
 
 
-def check_trainable(config: TrainConfig, machines: Sequence[Machine] = ()) -> None:
+def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
     """Whether the base model's template and tokenizer can be trained with, and whether the GPUs of
-    the `machines` hold the training, in a second or two.
+    the `machines` hold the training, in a second or two. `config` is settled.
 
     Raises UserError.
     """
@@ -150,10 +150,9 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine] = ()) -> No
     masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
     context = int(getattr(model, "max_position_embeddings", 0))
     most_tokens = source.most_tokens(context or 1 << 30)
-    settings = job_settings(config)
-    for gpu in (gpu for machine in machines for gpu in machine.gpus):
+    if memory := [gpu.memory_bytes for machine in machines for gpu in machine.gpus]:
         micro_tokens = max(most_tokens, config.spread.micro_tokens)
-        memory_plan(settings, ModelShape.of(model), micro_tokens, gpu.memory_bytes)
+        memory_plan(job_settings(config), ModelShape.of(model), micro_tokens, min(memory))
 
 
 def job_settings(config: TrainConfig) -> TrainingSettings:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.machines.machine import Machine
-from actors.training.memory import GIB, ModelShape, memory_plan
+from actors.machines.looking import Look
+from actors.machines.machine import Gpu, Machine
+from actors.training.memory import GIB, ModelShape, Plan, estimate, memory_plan
 from actors.training.trainer import schedule
 from benchmarks.shapes import SHAPES
 from benchmarks.training_speed import configuration
@@ -21,6 +22,8 @@ from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.trainings.training import Training, TrainingSpec
 from tests.support.training_world import taught_run, tiny_base
+from workflows.runs.site import Site
+from workflows.training import run
 from workflows.training.start import job_settings, settled
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -110,3 +113,20 @@ def test_a_trainings_precision_suits_the_machine_and_stays_what_it_was(tmp_path:
     spec = TrainingSpec("m", "r", "d", {"learning": {"precision": "bfloat16"}})
     begun = Training(LocalStore(tmp_path), "t", spec)
     assert settled(config, [laptop], begun).learning.precision == "bfloat16"
+
+
+def test_memory_is_checked_in_the_precision_that_the_gpu_will_train_in(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoConfig
+
+    shape = ModelShape.of(AutoConfig.from_pretrained(folder / "base"))
+    memory = estimate(shape, Plan(1, 16384, 4)).total - 1
+    assert estimate(shape, Plan(1, 16384, 2)).total < memory
+    old = Machine("node", (Gpu("Tesla V100", memory, memory, (7, 0)),))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(Site, "machines", lambda *_: [Look("node", old, {}, {})])
+    monkeypatch.setattr(run, "_check_machines", lambda _: None)
+    spread = {"gradient_checkpointing": False}
+    assert run_command(["train", str(written(folder, spread=spread))]) == 2
+    assert "the training needs" in capfd.readouterr().err
