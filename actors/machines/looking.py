@@ -65,7 +65,7 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
     facts: dict[str, ModelFacts] = {}
     reasons: dict[str, tuple[Misfit, ...]] = {}
     notes: dict[str, tuple[str, ...]] = {}
-    servers: dict[tuple[str | None, ...], Capabilities | None] = {}
+    servers: dict[str, Capabilities | StepmillError | None] = {}
     for role, engine in parts.engines.items():
         try:
             if engine.kind == "vllm":
@@ -84,20 +84,10 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
                     "`batch_invariant` is for engines of our own: start the server with "
                     "VLLM_BATCH_INVARIANT=1 instead"
                 )
-            elif engine.served:
-                server = (
-                    engine.kind,
-                    engine.url,
-                    engine.model,
-                    engine.continues,
-                    str(engine.options),
-                )
-                if server not in servers:
-                    servers[server] = asyncio.run(_capabilities(engine))
-                if can := servers[server]:
-                    notes[role] = tuple(can.lines())
-                    missing = lacking(can, parts.needs.get(role, {}), engine.url or "")
-                    reasons[role] = tuple(Misfit(line, "") for line in missing)
+            elif engine.served and (can := _asked_once(engine, servers)):
+                notes[role] = tuple(can.lines())
+                missing = lacking(can, parts.needs.get(role, {}), engine.url or "")
+                reasons[role] = tuple(Misfit(line, "") for line in missing)
             if engine.kind in ("vllm", "endpoint") and not reasons.get(role):
                 unfit = _template(engine, parts.chats.get(role))
                 reasons[role] = (unfit,) if unfit else ()
@@ -109,6 +99,23 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
         except StepmillError as error:
             reasons["sandbox"] = (Misfit(str(error), SANDBOX_REMEDY),)
     return Look(where, machine, facts, reasons, notes)
+
+
+def _asked_once(
+    engine: EngineSettings, servers: dict[str, Capabilities | StepmillError | None]
+) -> Capabilities | None:
+    """What `_capabilities` says of a server, or raises; roles that share a server ask it once."""
+    names = (engine.kind, engine.url, engine.model, engine.continues, engine.options)
+    server = str((*names, engine.api_key_env))
+    if server not in servers:
+        try:
+            servers[server] = asyncio.run(_capabilities(engine))
+        except StepmillError as error:
+            servers[server] = error
+    can = servers[server]
+    if isinstance(can, StepmillError):
+        raise can
+    return can
 
 
 async def _capabilities(engine: EngineSettings) -> Capabilities | None:

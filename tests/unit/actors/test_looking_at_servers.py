@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from actors.engines.served.capabilities import Need
+from actors.machines import looking
 from actors.machines.looking import Look, Wanted, look_at
+from storage.errors import EngineFailed
 from tests.support.chat_server import BARE, FULL, ChatServer, Manner, script
 from workflows.runs.checks import check_models, server_notes
 
@@ -58,6 +61,32 @@ def test_what_it_can_do_is_said_once_for_all_roles_that_it_serves() -> None:
     (line,) = [said for said in server_notes(found) if "has n, seeds" in said]
     assert line.startswith("models.policy, completer: has n, seeds, top_k, stop strings (named)")
     assert len(server.bodies) < 30, "one server is tried once"
+
+
+def test_one_that_does_not_answer_is_asked_once_for_all_roles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def silent(engine: EngineSettings) -> None:
+        asked.append(engine.model)
+        raise EngineFailed("no answer")
+
+    monkeypatch.setattr(looking, "_capabilities", silent)
+    model = settings("http://127.0.0.1:9/v1")
+    found = look({"policy": model, "completer": model, "judge": replace(model, model="other")})
+    assert asked == ["m", "other"]
+    assert {role: str(why[0].said) for role, why in found.misfits.items()} == dict.fromkeys(
+        ("policy", "completer", "judge"), "no answer"
+    )
+
+
+def test_a_key_that_only_one_role_lacks_is_said_of_that_role() -> None:
+    with serving(FULL) as server:
+        model = settings(server.url)
+        found = look({"policy": model, "judge": replace(model, api_key_env="NO_SUCH_KEY")})
+    assert found.misfits["policy"] == ()
+    assert "NO_SUCH_KEY is not set: export it" in found.misfits["judge"][0].said
 
 
 def test_a_stage_that_it_can_not_serve_is_refused_with_the_reason() -> None:
