@@ -20,7 +20,7 @@ from storage.errors import Broken, ItemError, SandboxLost
 Made = TypeVar("Made")
 
 ATTEMPTS = 3
-"""Tries of one solution, with unchanged seeds, when its sandbox is lost."""
+"""Tries of one solution or row, with unchanged seeds, when its sandbox is lost."""
 
 
 class Interpreter:
@@ -64,12 +64,12 @@ class Interpreter:
         return await session.run(code, limits)
 
 
-async def retried(make: Callable[[], Awaitable[Made]], attempts: int = ATTEMPTS) -> Made:
-    """Await `make()`; begin anew if its sandbox is lost, with at most `attempts` tries.
+async def retried(make: Callable[[], Awaitable[Made]]) -> Made:
+    """Await `make()`; begin anew if its sandbox is lost, with at most ATTEMPTS tries.
 
     Raises the last SandboxLost.
     """
-    for _ in range(attempts - 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             return await make()
         except SandboxLost:

@@ -25,8 +25,6 @@ from workflows.formats.fences import unix
 from workflows.formats.rationale import printed
 from workflows.settings import RationalizeSettings
 
-SANDBOX_ATTEMPTS = 3
-"""Tries of one row whose sandbox dies."""
 _WHOLE = 1 << 32
 
 
@@ -65,9 +63,7 @@ async def run_again(run: Run, share: float, sandbox: Sandbox | None = None) -> R
             blocks += sum(len(example.executions) for example in examples)
             told = await together(
                 *(
-                    retried(
-                        partial(_row_again, example, box, limits, output_chars), SANDBOX_ATTEMPTS
-                    )
+                    retried(partial(_row_again, example, box, limits, output_chars))
                     for example in examples
                 )
             )

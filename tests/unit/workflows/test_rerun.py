@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from actors.sandbox.session import ATTEMPTS
 from launch.verbs.runs.status import audit_run
 from storage.audit import audit
 from storage.errors import ConfigurationError, SandboxLost, SandboxUnavailable
@@ -19,7 +20,7 @@ from storage.runs.run import Run
 from tests.support.altered import recommit
 from tests.support.scripted_world import InProcessSandbox, InProcessSession
 from tests.support.whole_run import finished
-from workflows.builds.rerun import SANDBOX_ATTEMPTS, run_again
+from workflows.builds.rerun import run_again
 from workflows.formats import prompts
 from workflows.formats.executed import shown_unrun
 
@@ -155,7 +156,7 @@ class LosingSandbox(InProcessSandbox):
 
 async def test_a_row_whose_sandbox_was_lost_is_run_again_until_its_tries_are_used_up() -> None:
     run = exported(whole)
-    assert (await run_again(run, 1.0, LosingSandbox(SANDBOX_ATTEMPTS - 1))).findings == ()
+    assert (await run_again(run, 1.0, LosingSandbox(ATTEMPTS - 1))).findings == ()
     with pytest.raises(SandboxLost):
         await run_again(run, 1.0, LosingSandbox(1_000))
 
