@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from storage.errors import InputError
+from storage.errors import InputError, NothingFound, StoreUnavailable
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, read_as
-from storage.runs.run import READERS, Run, put_settled
+from storage.runs.run import READERS, Run
 
 MOST_NOTE = 4_000
 """Most characters of a note."""
@@ -65,9 +65,19 @@ def put_mark(run: Run, mark: Mark) -> Mark:
     data, place = canonical_json(asdict(mine)), _place(mark.path_id, mark.person)
     prefix = f"{marks_prefix(run.name)}{place}-"
     number = max((n for _, n in _names(run, prefix)), default=-1) + 1
-    while put_settled(run.store, f"{prefix}{number:06d}.json", data, run.patience) != data:
-        number += 1  # another writer had this number
-    return mine
+    trouble = "no answer"
+    for _ in run.patience.attempts():
+        key = f"{prefix}{number:06d}.json"
+        try:
+            run.store.put_new(key, data)
+            if _read(run, key).token == mine.token:
+                return mine
+            number += 1  # another writer had this number
+        except NothingFound:
+            trouble = "not stored"
+        except StoreUnavailable as error:
+            trouble = str(error)
+    raise StoreUnavailable(f"the mark of {mark.path_id} could not be stored: {trouble}")
 
 
 def marks_of(run: Run) -> list[Mark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
@@ -86,6 +87,26 @@ def test_a_mark_that_was_damaged_is_named(run: Run, data: bytes, said: str) -> N
     run.store.put_new(f"runs/{run.name}/marks/{'0' * 32}-000000.json", data)
     with pytest.raises(ObjectCorrupt, match=said):
         marks_of(run)
+
+
+class _Other:
+    """Says that it stored a mark, and holds another writer's."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def put_new(self, key: str, data: bytes) -> Put:
+        """Stores a mark that nobody sent."""
+        return self.store.put_new(key, canonical_json(json.loads(data) | {"token": "other"}))
+
+
+def test_a_mark_is_read_back_before_it_counts_as_stored() -> None:
+    whole = build_run(MemoryStore())
+    with pytest.raises(StoreUnavailable, match="could not be stored"):
+        put_mark(replace(whole, store=_Other(), patience=QUICK), mark())
 
 
 def test_marks_are_no_part_of_what_an_audit_reads(run: Run) -> None:
