@@ -36,7 +36,7 @@ from actors.engines.contract import Chat, Completion, Reply, Sampling
 from actors.engines.healing import Healed, uncut_by
 from actors.engines.rendering import ChatRenderer
 from actors.engines.scripted import ScriptedEngine
-from actors.engines.served.completions_api import BadAnswer
+from actors.engines.served.answers import BadAnswer
 from actors.engines.served.completions_api import read_answer as read_reply
 from actors.engines.token_ids import Spelling
 from actors.grading.pool import Grader

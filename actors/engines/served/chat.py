@@ -21,9 +21,9 @@ from actors.engines.admission import admitted
 from actors.engines.contract import Chat, EngineSettings, Refusal, Reply, Sampling
 from actors.engines.healing import Uncut, before_blanks, uncut_by
 from actors.engines.rendering import ChatRenderer
+from actors.engines.served.answers import BadAnswer
 from actors.engines.served.capabilities import Capabilities
 from actors.engines.served.chat_api import read_answer, request_body
-from actors.engines.served.completions_api import BadAnswer
 from actors.engines.served.probing import Probe
 from actors.engines.served.server import Again, Refused, Server
 from storage.errors import ConfigurationError, EngineFailed, ItemError

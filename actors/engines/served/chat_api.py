@@ -12,8 +12,15 @@ from itertools import accumulate
 from typing import Any
 
 from actors.engines.contract import Chat, Completion, Refusal, Reply, Sampling, TokenLogprob
+from actors.engines.served.answers import (
+    BadAnswer,
+    cached_tokens,
+    choices_of,
+    named_stop,
+    plain_sampling,
+    understood,
+)
 from actors.engines.served.capabilities import Capabilities, Continuing
-from actors.engines.served.completions_api import BadAnswer, named_stop
 from storage.errors import ItemError
 
 GO_ON = (
@@ -58,8 +65,7 @@ def request_body(
     if found.takes_seed:
         body["seed"] = sampling.seed
     if found.takes_more:
-        # Said explicitly: a server may otherwise take them from the model's folder.
-        body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0}
+        body |= plain_sampling(sampling)
     if sampling.stop and found.stops != "cut":
         body["stop"] = list(sampling.stop)
         if found.stops == "kept":
@@ -81,17 +87,9 @@ def _put(body: dict[str, Any], path: Sequence[str], value: object) -> None:
 
 def read_answer(answer: Any, chat: Chat, sampling: Sampling, found: Capabilities) -> Reply:
     """Read a server's answer. Raises BadAnswer, and ItemError `filtered`."""
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not isinstance(choices, list):
-        raise BadAnswer("an answer without choices")
-    if len(choices) != sampling.n:
-        raise BadAnswer(f"{len(choices)} samples where {sampling.n} were asked for")
-    try:
-        ordered = sorted(choices, key=lambda choice: choice["index"])
-        if [choice["index"] for choice in ordered] != list(range(sampling.n)):
-            raise BadAnswer("samples with the wrong indices")
+    ordered = choices_of(answer, sampling.n)
+    with understood():
         usage = answer.get("usage") or {}
-        details = usage.get("prompt_tokens_details") or {}
         texts = [_behind(chat.prefill, written(choice), found) for choice in ordered]
         counts = _counts(ordered, texts, usage.get("completion_tokens"))
         return Reply(
@@ -100,10 +98,8 @@ def read_answer(answer: Any, chat: Chat, sampling: Sampling, found: Capabilities
                 for choice, text, count in zip(ordered, texts, counts, strict=True)
             ),
             prompt_tokens=usage.get("prompt_tokens") or estimated_prompt(chat),
-            cached_tokens=details.get("cached_tokens") or 0,
+            cached_tokens=cached_tokens(usage),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadAnswer(f"a malformed answer: {type(error).__name__}: {error}") from error
 
 
 def estimated_prompt(chat: Chat) -> int:

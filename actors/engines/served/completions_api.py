@@ -10,10 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.engines.contract import Completion, Reply, Sampling, TokenLogprob
-
-
-class BadAnswer(Exception):
-    """The server sent something that is not the answer to the request."""
+from actors.engines.served.answers import (
+    STOP_NAMES,
+    BadAnswer,
+    cached_tokens,
+    choices_of,
+    named_stop,
+    plain_sampling,
+    understood,
+)
 
 
 def request_body(
@@ -28,11 +33,8 @@ def request_body(
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": max_tokens,
-        # Said explicitly: a server may otherwise take them from the model's folder.
-        "top_k": sampling.top_k,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
         "return_token_ids": True,
+        **plain_sampling(sampling),
     }
     if sampling.stop:
         body["stop"] = list(sampling.stop)
@@ -49,27 +51,17 @@ def read_answer(
 
     Raises BadAnswer.
     """
-    if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
-        raise BadAnswer("an answer without choices")
-    choices = answer["choices"]
-    if len(choices) != sampling.n:
-        raise BadAnswer(f"{len(choices)} samples where {sampling.n} were asked for")
-    try:
-        ordered = sorted(choices, key=lambda choice: choice["index"])
-        if [choice["index"] for choice in ordered] != list(range(sampling.n)):
-            raise BadAnswer("samples with the wrong indices")
+    choices = choices_of(answer, sampling.n)
+    with understood():
         usage = answer.get("usage") or {}
         total = usage.get("completion_tokens") if sampling.n == 1 else None
-        details = usage.get("prompt_tokens_details") or {}
         return Reply(
             completions=tuple(
-                _completion(choice, sampling, total, count_tokens) for choice in ordered
+                _completion(choice, sampling, total, count_tokens) for choice in choices
             ),
             prompt_tokens=prompt_tokens,
-            cached_tokens=details.get("cached_tokens") or 0,
+            cached_tokens=cached_tokens(usage),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadAnswer(f"a malformed answer: {type(error).__name__}: {error}") from error
 
 
 def _completion(
@@ -94,16 +86,6 @@ def _completion(
     return Completion(text, finish, stop, tokens, logprobs)
 
 
-NAMES = ("stop_reason", "matched_stop")
-"""Where a server names the stop string that ended a text: vLLM, SGLang."""
-
-
-def named_stop(choice: Mapping[str, Any]) -> str | None:
-    """The stop string that a server names."""
-    named = (choice.get(name) for name in NAMES)
-    return next((stop for stop in named if isinstance(stop, str)), None)
-
-
 def _stop_string(choice: Mapping[str, Any], text: str, sampling: Sampling) -> str | None:
     """Which stop string ended the text; servers that don't say are believed by the text's end.
 
@@ -112,7 +94,7 @@ def _stop_string(choice: Mapping[str, Any], text: str, sampling: Sampling) -> st
     """
     if choice["finish_reason"] != "stop":
         return None
-    if any(name in choice for name in NAMES):
+    if any(name in choice for name in STOP_NAMES):
         return named_stop(choice)
     found = next((stop for stop in sampling.stop if text.endswith(stop)), None)
     if found is None and sampling.stop and sampling.include_stop:

@@ -15,7 +15,8 @@ from functools import partial
 from actors.engines.admission import admitted
 from actors.engines.contract import Chat, EngineSettings, Refusal, Reply, Sampling
 from actors.engines.rendering import ChatRenderer
-from actors.engines.served.completions_api import BadAnswer, read_answer, request_body
+from actors.engines.served.answers import BadAnswer
+from actors.engines.served.completions_api import read_answer, request_body
 from actors.engines.served.server import Again, Server
 from storage.errors import EngineFailed, ItemError
 

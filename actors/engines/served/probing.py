@@ -14,9 +14,9 @@ from itertools import accumulate, product
 from typing import Any, get_args
 
 from actors.engines.contract import Chat, Sampling
+from actors.engines.served.answers import BadAnswer, named_stop
 from actors.engines.served.capabilities import Capabilities, Continuing
 from actors.engines.served.chat_api import logprobs_of, request_body, written
-from actors.engines.served.completions_api import BadAnswer, named_stop
 from actors.engines.served.server import Refused
 from storage.errors import ConfigurationError, EngineFailed, ItemError
 from storage.rows.records import Message

@@ -203,5 +203,7 @@ def _retry_after(header: str) -> float:
             then = parsedate_to_datetime(header)
         except ValueError:
             return 0.0
+        if then.tzinfo is None:  # of a server that names no zone, or "-0000"
+            then = then.replace(tzinfo=UTC)
         seconds = (then - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_WISH_S)
