@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from storage.objects.opening import open_store
-from storage.runs.run import Run as StoredRun
 from workflows.runs.reading import store_url
+
+if TYPE_CHECKING:
+    from storage.runs.run import Run as StoredRun
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
@@ -64,4 +66,6 @@ Url = Annotated[
 
 def opened(run: str, store: str) -> StoredRun:
     """Open the run of this name in a store. Raises NothingFound and ConfigurationError."""
+    from storage.runs.run import Run as StoredRun  # Arrow takes a while to import
+
     return StoredRun.open(open_store(store_url(store)), run)

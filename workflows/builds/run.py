@@ -30,7 +30,7 @@ from workflows.builds.derive import (
     take_over,
 )
 from workflows.refinement.run import RefineConfig
-from workflows.runs.checks import Finding, attempt, probed_store, require
+from workflows.runs.checks import Finding, attempt, probed_at, require
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
@@ -126,7 +126,7 @@ def _derived(
         raise NothingFound(f"no run {name!r} in {store.url} to derive run {config.run!r} from")
     known = begun or source
     assert known is not None
-    probed_store(config.store)
+    probed_at(site, config.store)
     config = recalled(config, begun, source)
     config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
     plan = planned(config, known.spec.image_digest)

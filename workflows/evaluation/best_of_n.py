@@ -28,8 +28,6 @@ from workflows.votes.rewards import AGGREGATES, Aggregate, averaged, solution_sc
 UNSCORED = -1.0
 """Score of a solution without rewards."""
 
-RULES = ("argmax", "vote")
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

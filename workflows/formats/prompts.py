@@ -121,11 +121,6 @@ def completion_chat(problem: str, prefix: Sequence[str]) -> Chat:
     return Chat.of(SOLVER_SYSTEM, problem, solution_steps.opening(prefix))
 
 
-def paragraph(number: int, text: str) -> str:
-    """One step between its tags, counted from 1."""
-    return f"<paragraph_{number}>\n{text}\n</paragraph_{number}>\n\n"
-
-
 def paragraph_heading(number: int) -> str:
     """The heading under which the writer verifies paragraph ``number``."""
     return f"### Paragraph {number}\n"

@@ -48,9 +48,8 @@ def attempt(what: str, look: Callable[[], str], remedy: str = "") -> Finding:
         return Finding(what, False, str(error), remedy)
 
 
-def check_work(config: RunConfig) -> Iterator[Finding]:
-    """Check the store, and the nodes that `cluster.ask` names, without joining a cluster."""
-    yield attempt("store", partial(probed_store, config.store))
+def check_nodes(config: RunConfig) -> Iterator[Finding]:
+    """Check the nodes that `cluster.ask` names, without joining a cluster."""
     if config.cluster.ask:
         yield attempt("nodes", lambda: f"{len(asked_nodes(config))} are asked of the cluster")
 
@@ -95,6 +94,13 @@ def probed_store(url: str) -> str:
     return f"{store.url} creates once and never replaces"
 
 
+def probed_at(site: Site, url: str) -> str:
+    """As `probed_store`; a store that has passed is not tested again by the same command."""
+    if url not in site.probed:
+        site.probed[url] = probed_store(url)
+    return site.probed[url]
+
+
 def check_sandbox(settings: SandboxSettings) -> Finding:
     """Check that this machine can run model-written code, and say in what sandbox."""
     return attempt("sandbox", lambda: asyncio.run(sandbox_answers(settings)), SANDBOX_REMEDY)
@@ -105,7 +111,8 @@ def require(config: RunConfig, site: Site, *earlier: Finding) -> str | None:
 
     `earlier`: findings of the caller. Raises ConfigurationError, a line for each that is not well.
     """
-    findings = [*earlier, *check_work(config)]
+    findings = [*earlier, attempt("store", partial(probed_at, site, config.store))]
+    findings += check_nodes(config)
     if all(finding.ok for finding in findings) or not site.remote:
         looks = site.looks(config)
         findings += check_models(config, looks)

@@ -74,6 +74,8 @@ class Site:
     ) -> None:
         """`address`: of a cluster to join, instead of `cluster.ray_address`."""
         self.listener = listener
+        self.probed: dict[str, str] = {}
+        """Store that passed its test -> what is said of it."""
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()

@@ -6,15 +6,17 @@ after a crash and after the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from actors.models.identity import BOUND
 from storage.rows.kinds import EXAMPLES, RATIONALES
 from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
+from storage.runs.commits import Receipt
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
-from storage.runs.run import Run, StageTotals
+from storage.runs.run import Run, sum_receipts
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
 
@@ -62,17 +64,12 @@ class RunStatus:
 
 def run_status(run: Run) -> RunStatus:
     """Read the commits of every stage."""
-    return status_of(
-        run,
-        [
-            stage_status(run, name, sorted(run.shards_of(name)), run.totals(name))
-            for name in run.spec.stages
-        ],
-    )
+    return status_of(run, [stage_status(run, name, run.receipts(name)) for name in run.spec.stages])
 
 
-def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals) -> StageStatus:
-    """The status of one stage, from the sums over its commits."""
+def stage_status(run: Run, stage: str, receipts: Mapping[int, Receipt]) -> StageStatus:
+    """The status of one stage; `receipts`: shard -> receipt of its commit."""
+    totals = sum_receipts(receipts.values())
     return StageStatus(
         stage=stage,
         shards_done=totals.shards,
@@ -81,7 +78,7 @@ def stage_status(run: Run, stage: str, committed: list[int], totals: StageTotals
         drops=totals.drops,
         counts=totals.counts,
         seconds=totals.seconds,
-        committed=committed,
+        committed=sorted(receipts),
     )
 
 

@@ -32,6 +32,7 @@ from workflows.estimation.ledger import State
 from workflows.formats.steps import opening
 from workflows.judging.references import check_references
 from workflows.judging.seats import Unjudged, repair_chat
+from workflows.labels.rule import first_error
 from workflows.settings import RepairSettings, StageSettings
 from workflows.stages.estimate import ROLLOUT_TOKENS, Completer, check_rollouts, rolled_anew
 from workflows.stages.kit import TEMPLATE, KitStage, Stage
@@ -73,7 +74,7 @@ class Repairer(KitStage[StageSettings]):
 
         async def one(kept: Agreement) -> list[Intervention]:
             path = paths[kept.path_id]
-            step = next((t for t, right in enumerate(kept.labels) if not right), None)
+            step = first_error(kept.labels)
             if step is None:
                 raise ItemError(Unrepaired.NO_WRONG_STEP)
             return [await self._ask(problems[path.problem_id], path, step)]

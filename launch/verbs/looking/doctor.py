@@ -35,8 +35,8 @@ from workflows.runs.checks import (
     Finding,
     attempt,
     check_models,
+    check_nodes,
     check_sandbox,
-    check_work,
     probed_store,
 )
 from workflows.runs.reading import store_url
@@ -70,7 +70,7 @@ def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Fin
     yield check_sandbox(settings)
     if config:
         yield check_files(config)
-        yield from (f for f in check_work(config) if f.what != "store")
+        yield from check_nodes(config)
         config = recalled(config)
         yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])
 

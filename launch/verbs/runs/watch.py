@@ -21,7 +21,7 @@ from rich.live import Live
 from launch.shown.log_pace import LogPace
 from launch.verbs.runs.status import status_tables
 from storage.runs.commits import Receipt, receipt_of
-from storage.runs.run import Run, sum_receipts
+from storage.runs.run import Run
 from workflows.runs.status import RunStatus, StageStatus, stage_status, status_of
 
 EVERY_SECONDS = 5.0
@@ -48,9 +48,8 @@ class RunWatch:
         else:
             for shard in self.run.shards_of(name) - known.keys():
                 known[shard] = receipt_of(self.run.commit(name, shard))
-        totals = sum_receipts(known.values())
         self._first.setdefault(name, (self.clock(), len(known)))
-        return stage_status(self.run, name, sorted(known), totals)
+        return stage_status(self.run, name, known)
 
     def left_s(self, stage: StageStatus) -> float | None:
         """Seconds that a stage will take at the rate since watching began; None: not known."""

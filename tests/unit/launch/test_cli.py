@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,9 @@ def test_ctrl_c_anywhere_says_how_to_continue(
     assert said == (
         "stepmill: interrupted; the same command continues: stepmill build 'my build.yaml'\n"
     )
+
+
+def test_the_command_line_itself_waits_for_no_arrow() -> None:
+    heavy = "import sys, launch.cli.main; print({'pyarrow', 'ray', 'torch'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

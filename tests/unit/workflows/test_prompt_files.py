@@ -57,7 +57,10 @@ def asked(name: str, sight: Sight, texts: dict[str, str]) -> Chat:
 
 
 def shown(*steps: str) -> str:
-    return "".join(prompts.paragraph(number, step) for number, step in enumerate(steps, start=1))
+    return "".join(
+        f"<paragraph_{number}>\n{step}\n</paragraph_{number}>\n\n"
+        for number, step in enumerate(steps, start=1)
+    )
 
 
 def test_a_prompt_reads_as_its_parts_side_by_side_whatever_the_texts_hold() -> None:

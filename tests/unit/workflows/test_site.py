@@ -10,8 +10,8 @@ import pytest
 from actors.workers import ray_nodes
 from actors.workers.ray_nodes import NodeNow
 from launch.shown.terminal import Terminal
-from storage.errors import ConfigurationError, RunStopped
-from workflows.runs import site, waiting
+from storage.errors import ConfigurationError, RunStopped, StoreRefused
+from workflows.runs import checks, site, waiting
 from workflows.runs.configuration import ClusterSettings
 from workflows.runs.site import Site
 from workflows.runs.slots import SlotsNow
@@ -142,3 +142,24 @@ def test_a_training_whose_workers_no_node_has_the_cores_for_is_refused_at_once(
     assert str(refused.value) == (
         "spread.cpus_per_worker is 9, and no node with GPUs has more than 8 cores: lower it"
     )
+
+
+def test_one_command_tests_a_store_until_it_passes_and_then_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcomes = iter([StoreRefused("it replaces an object"), "passes"])
+
+    def probed(url: str) -> str:
+        outcome = next(outcomes)
+        if isinstance(outcome, StoreRefused):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(checks, "probed_store", probed)
+    command = Site(ClusterSettings(), None)
+    with pytest.raises(StoreRefused):
+        checks.probed_at(command, "memory://one")
+    for _ in range(3):
+        assert checks.probed_at(command, "memory://one") == "passes"
+    with pytest.raises(StopIteration):
+        checks.probed_at(Site(ClusterSettings(), None), "memory://one")
