@@ -91,7 +91,13 @@ def _rows(source: str) -> Iterator[tuple[dict[str, Any], str, str, int]]:
             if not isinstance(row, dict):
                 raise InputError(f"{where}: must be an object with a problem and its solution")
             if isinstance(row.get("question"), Mapping) and isinstance(row.get("label"), Mapping):
-                row = _prm800k(row, where)
+                try:
+                    row = _prm800k(row, where)
+                except (KeyError, IndexError, TypeError, AttributeError) as error:
+                    raise InputError(
+                        f"{where}: `question` and `label` are not as in PRM800K: "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
             elif row.get("steps") is None:
                 text = next((row[key] for key in _TEXTS if row.get(key)), None)
                 row = {**row, "solution": text}

@@ -119,6 +119,14 @@ def test_what_was_read_is_said_and_strangers_are_counted(tmp_path: Path) -> None
         ({"problem_id": "p", "steps": ["a", ""]}, "line 1: step 2 of 2 is empty or no text"),
         ([1], "line 1: must be an object with a problem and its solution"),
         (prm800k([{"completions": []}], "solution"), "line 1: step 1 of `label` has no completion"),
+        (prm800k([{"completions": [{}]}], "solution"), "line 1: `question` and `label` are not as"),
+        (prm800k(["a"], "solution"), "line 1: `question` and `label` are not as in PRM800K"),  # type: ignore[list-item]
+        ({"question": {}, "label": {"steps": 3}}, "line 1: `question` and `label` are not as in"),
+        (prm800k(GOOD, "solution", pre_generated_steps=3), "line 1: `question` and `label` are n"),
+        (
+            prm800k([{**GOOD[0], "chosen_completion": 7}], "solution"),
+            "line 1: `question` and `label` are not as in PRM800K: IndexError",
+        ),
     ],
 )
 def test_a_wrong_row_is_one_line(row: Any, said: str, tmp_path: Path) -> None:
