@@ -12,7 +12,7 @@ from storage.runs.run import Run
 from tests.support import judge_strategies, label_strategies
 from workflows.browsing.glance import glance
 from workflows.browsing.index import Index
-from workflows.browsing.path_page import path_pages
+from workflows.browsing.path_page import path_page, path_pages
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
 
@@ -62,5 +62,6 @@ def test_every_path_has_a_page_with_its_steps(run: Run) -> None:
             assert (
                 len(page["reasons"]) == len(page["labels"]["labels"]) == len(page["path"]["steps"])
             )
+        assert path_page(opened, page["path_id"]) == page
         why = opened.why(page["path_id"], 0)
         assert (page["stage"], page["reason"]) == (why.stage, why.reason)

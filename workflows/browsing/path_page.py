@@ -42,9 +42,9 @@ KNOWN = {kind.stage for kind in (
 
 def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str, Any]:
     """All of a path, ready for JSON. Raises NothingFound."""
+    shard = run.shard_of(path_id) if shard is None else shard
     why = run.why(path_id, shard)
-    leaves = {} if shard is None else unfolded_paths(run.run, shard)
-    return page_of(run.run, why, leaves.get(path_id))
+    return page_of(run.run, why, unfolded_paths(run.run, shard).get(path_id))
 
 
 def path_pages(run: Run, shard: int) -> Iterator[dict[str, Any]]:
