@@ -54,8 +54,9 @@ def test_every_path_is_in_the_list_with_its_fate(run: Run) -> None:
 
 
 def test_every_path_has_a_page_with_its_steps(run: Run) -> None:
-    opened = OpenRun(run)
-    for page in path_pages(run, 0):
+    opened, pages = OpenRun(run), list(path_pages(run, 0))
+    assert list(path_pages(run, 0, [page["path_id"] for page in pages[::2]])) == pages[::2]
+    for page in pages:
         again = json.loads(to_json(page))
         assert again["path"]["steps"]
         if page["labels"]:

@@ -47,10 +47,12 @@ def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str,
     return page_of(run.run, why, unfolded_paths(run.run, shard).get(path_id))
 
 
-def path_pages(run: Run, shard: int) -> Iterator[dict[str, Any]]:
-    """The same of every path of a shard, each stage of which is read once."""
+def path_pages(
+    run: Run, shard: int, path_ids: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The same of some paths of a shard (None: all), each stage of which is read once."""
     leaves = unfolded_paths(run, shard)
-    for why in fates(run, shard):
+    for why in fates(run, shard, path_ids):
         yield page_of(run, why, leaves.get(why.path_id))
 
 

@@ -68,8 +68,11 @@ def test_all_fates_of_a_shard_are_those_of_each_path(run: Run) -> None:
 
 def test_pages_of_a_shard_are_those_of_each_path(run: Run) -> None:
     opened = OpenRun(run)
-    for page in path_pages(run, 0):
+    pages = list(path_pages(run, 0))
+    for page in pages:
         assert page == path_page(opened, page["path_id"], 0)
+    some = [page["path_id"] for page in pages[1::3]]
+    assert list(path_pages(run, 0, some)) == pages[1::3]
 
 
 def test_the_index_of_an_unfinished_run_grows_with_it(tmp_path: Path) -> None:
