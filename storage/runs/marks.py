@@ -12,15 +12,15 @@ numbers, even if both are written at once.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from storage.errors import InputError, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.errors import InputError, NothingFound, StoreUnavailable
 from storage.runs.commits import canonical_json
+from storage.runs.documents import parsed, read_as
 from storage.runs.run import READERS, Run
 
 MOST_NOTE = 4_000
@@ -118,7 +118,4 @@ def _names(run: Run, prefix: str) -> list[tuple[str, int]]:
 
 
 def _read(run: Run, key: str) -> Mark:
-    try:
-        return Mark(**json.loads(run.store.get(key)))
-    except (ValueError, TypeError) as error:
-        raise ObjectCorrupt(f"{key} is no mark: {error}") from error
+    return read_as(Mark, key, parsed(key, run.store.get(key)))

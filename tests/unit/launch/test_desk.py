@@ -29,7 +29,7 @@ def test_a_damaged_mark_is_named_on_the_page_that_shows_the_paths_all_the_same()
     run.store.put_new(key, b"{")
     desk = started(run)
     trouble = desk.meta()["progress"]["trouble"]
-    assert trouble.startswith(f"marks can't be read: {key} is no mark")
+    assert trouble.startswith(f"marks can't be read: {key} is no JSON")
     assert desk.page({}, "", 0)["total"] > 0
 
 
