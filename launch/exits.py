@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 
 import typer
 from rich.console import Console
 
 from actors.stopping import was_told_to_stop
-from launch.streams import give_up_output
+from launch.streams import flushed, give_up_output
 from storage.errors import ConfigurationError, RunStopped, StepmillError
 
 INFRASTRUCTURE, INTERRUPTED = 3, 130
@@ -49,6 +48,5 @@ def head_lost(reason: str) -> None:
         typer.echo("stepmill: interrupted; the same command continues", err=True)
     else:
         code = failed(RunStopped(reason), INFRASTRUCTURE)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flushed()
     os._exit(code)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.verbs.looking.reasons import meanings
-from storage.errors import NothingFound
+from storage.errors import NothingFound, StepmillError
 from storage.runs.marks import MOST_NOTE
 from storage.runs.run import Run
 from workflows.browsing.filters import FIELDS
@@ -34,10 +34,11 @@ class Desk:
         self.listing = Listing(self.index, self.reviews.frame)
         self._stopped = threading.Event()
         self._reasons = meanings()
+        self._no_marks = ""
 
     def start(self) -> None:
         """Read the index and the marks in the background."""
-        threading.Thread(target=self.reviews.read, name="marks", daemon=True).start()
+        threading.Thread(target=self._read_marks, name="marks", daemon=True).start()
         threading.Thread(
             target=self.index.keep_filling, args=(self._stopped,), name="index", daemon=True
         ).start()
@@ -46,6 +47,12 @@ class Desk:
         """End the reading."""
         self._stopped.set()
 
+    def _read_marks(self) -> None:
+        try:
+            self.reviews.read()
+        except (StepmillError, OSError) as error:
+            self._no_marks = f"marks can't be read: {error}"
+
     def meta(self) -> dict[str, Any]:
         """What the page must know before anything else."""
         progress = self.index.progress()
@@ -53,7 +60,8 @@ class Desk:
             "run": self.run.name,
             "stages": list(self.run.stages),
             "problems": self.run.run.spec.plan.items,
-            "progress": asdict(progress) | {"complete": progress.complete},
+            "progress": asdict(progress)
+            | {"complete": progress.complete, "trouble": progress.trouble or self._no_marks},
             "fields": [asdict(of) for of in FIELDS],
             "reasons": self._reasons,
             "page_rows": PAGE_ROWS,

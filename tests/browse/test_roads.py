@@ -12,7 +12,7 @@ from storage.runs.run import Run
 from tests.support import judge_strategies, label_strategies
 from workflows.browsing.glance import glance
 from workflows.browsing.index import Index
-from workflows.browsing.path_page import path_pages
+from workflows.browsing.path_page import path_page, path_pages
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
 
@@ -54,13 +54,15 @@ def test_every_path_is_in_the_list_with_its_fate(run: Run) -> None:
 
 
 def test_every_path_has_a_page_with_its_steps(run: Run) -> None:
-    opened = OpenRun(run)
-    for page in path_pages(run, 0):
+    opened, pages = OpenRun(run), list(path_pages(run, 0))
+    assert list(path_pages(run, 0, [page["path_id"] for page in pages[::2]])) == pages[::2]
+    for page in pages:
         again = json.loads(to_json(page))
         assert again["path"]["steps"]
         if page["labels"]:
             assert (
                 len(page["reasons"]) == len(page["labels"]["labels"]) == len(page["path"]["steps"])
             )
+        assert path_page(opened, page["path_id"]) == page
         why = opened.why(page["path_id"], 0)
         assert (page["stage"], page["reason"]) == (why.stage, why.reason)

@@ -7,19 +7,17 @@ it at once loses nothing.
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 import uuid
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.support.s3_servers import KEY, ROOT, SECRET, S3Server, free_port
+from tests.support.s3_servers import KEY, ROOT, SECRET, S3Server, free_port, shared
 
 HOME = ROOT / ".stepmill" / "ceph"
 PACKAGES = ["radosgw", "ceph-mon", "ceph-osd", "ceph-common"]
@@ -128,15 +126,9 @@ def ceph(data: Path) -> S3Server:
     return server
 
 
-@cache
 def shared_ceph() -> S3Server:
     """One cluster for all tests of this process."""
-    data = tempfile.TemporaryDirectory(prefix="stepmill-ceph-")
-    server = ceph(Path(data.name))
-    server.start()
-    atexit.register(data.cleanup)
-    atexit.register(server.stop)
-    return server
+    return shared(ceph)
 
 
 def unpack() -> Path:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -121,11 +121,16 @@ def pys3local(data: Path) -> S3Server:
     return S3Server(f"http://127.0.0.1:{port}", [command], {"HOME": str(data)}, data)
 
 
-@cache
 def shared_ministack() -> S3Server:
     """One server for all tests of this process; each test takes a prefix of its own."""
-    data = tempfile.TemporaryDirectory(prefix="stepmill-s3-")
-    server = ministack(Path(data.name))
+    return shared(ministack)
+
+
+@cache
+def shared(make: Callable[[Path], S3Server]) -> S3Server:
+    """One server of a kind, started, which ends with this process."""
+    data = tempfile.TemporaryDirectory(prefix=f"stepmill-{make.__name__}-")
+    server = make(Path(data.name))
     server.start()
     atexit.register(data.cleanup)
     atexit.register(server.stop)

@@ -41,6 +41,8 @@ TEXTS: tuple[tuple[Rows[Any], str, tuple[str, ...]], ...] = (
 """What a search looks into: rows, what they are about, columns."""
 
 Asked = Mapping[str, Sequence[str]]
+_Key = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
+"""Of a list: its text, and what it is narrowed by."""
 
 
 @dataclass(slots=True)
@@ -64,40 +66,60 @@ class Listing:
         self.index = index
         self._marks = marks or (lambda: None)
         self._lock = threading.Lock()
-        self._found: OrderedDict[Any, Found] = OrderedDict()
+        self._version = -1
+        self._marked: pl.DataFrame | None = None
+        self._frame = pl.DataFrame()
+        self._found: OrderedDict[_Key, Found] = OrderedDict()
 
     def frame(self) -> pl.DataFrame:
         """The index with column `mark`."""
-        return marked(self.index.frame(), self._marks())
+        with self._lock:
+            return self._now()
 
     def found(self, asked: Asked, text: str = "") -> Found:
         """The rows of a list; those of a search come while it goes on.
 
         Raises ConfigurationError for a filter that is none.
         """
+        return self._list(asked, text)[1]
+
+    def _list(self, asked: Asked, text: str) -> tuple[pl.DataFrame, Found]:
+        """The index with column `mark`, and the rows of a list by their numbers in it."""
         expression = parse(asked)
-        version = self.index.version, id(self._marks())
-        key = (version, text, *sorted((name, tuple(values)) for name, values in asked.items()))
-        with self._lock:
+        key = text, tuple(sorted((name, tuple(values)) for name, values in asked.items()))
+        with self._lock:  # held meanwhile: two who ask at once begin one search
+            frame = self._now()
             if key in self._found:
                 self._found.move_to_end(key)
-                return self._found[key]
-        frame = self.frame()
-        found = Found(_numbers(frame, pl.lit(True) if expression is None else expression))
-        if text:
-            found = self._search(frame, found.numbers, text)
-        with self._lock:
+                return frame, self._found[key]
+            found = Found(_numbers(frame, pl.lit(True) if expression is None else expression))
+            if text:
+                found = self._search(frame, found.numbers, text)
             self._found[key] = found
             while len(self._found) > _KEPT:
-                _, old = self._found.popitem(last=False)
-                old.stopped.set()
-        return found
+                self._forget(next(iter(self._found)))
+            return frame, found
+
+    def _now(self) -> pl.DataFrame:
+        """The index with column `mark`; what it made stale is forgotten."""
+        version, marks = self.index.version, self._marks()
+        if (version, marks is self._marked) != (self._version, True):
+            # Marks change no number of a row, but which rows a filter by marks leaves.
+            for key in list(self._found):
+                if version != self._version or any(name == "mark" for name, _ in key[1]):
+                    self._forget(key)
+            self._version, self._marked = version, marks
+            self._frame = marked(self.index.frame(), marks)
+        return self._frame
+
+    def _forget(self, key: _Key) -> None:
+        self._found.pop(key).stopped.set()
 
     def page(
         self, asked: Asked, text: str = "", start: int = 0, rows: int = PAGE_ROWS
     ) -> dict[str, Any]:
         """Some rows of a list, and how many there are."""
-        found, frame = self.found(asked, text), self.frame()
+        frame, found = self._list(asked, text)
         numbers = found.numbers[start : start + rows]
         return {
             "total": len(found.numbers),
@@ -114,15 +136,14 @@ class Listing:
 
         Of a column that is asked for, those that it would have without.
         """
-        frame = self.frame()
-        narrowed = frame[self.found(asked, text).numbers] if asked or text else frame
+        narrowed = self._rows(asked, text)
         facets = {}
         for of in FIELDS:
             if of.kind != "choice":
                 continue
             others = {name: values for name, values in asked.items() if name != of.name}
             of_others = others != asked and not text
-            rows = frame[self.found(others).numbers] if of_others else narrowed
+            rows = self._rows(others) if of_others else narrowed
             counted = (
                 rows.lazy().group_by(of.name).len()
                 .sort("len", of.name, descending=[True, False]).head(FACET_VALUES)
@@ -137,11 +158,11 @@ class Listing:
         A path that the list leaves out stands between those around it. None: the index has no
         such path.
         """
-        frame = self.frame()
+        frame, found = self._list(asked, text)
         rows = _numbers(frame, pl.col("path_id") == path_id)
         if not len(rows):
             return None
-        row, numbers = int(rows[0]), self.found(asked, text).numbers
+        row, numbers = int(rows[0]), found.numbers
         at = int(np.searchsorted(numbers, row))
         listed = at < len(numbers) and int(numbers[at]) == row
         after = at + 1 if listed else at
@@ -152,6 +173,12 @@ class Listing:
             "before": frame["path_id"][int(numbers[at - 1])] if at > 0 else None,
             "after": frame["path_id"][int(numbers[after])] if after < len(numbers) else None,
         }
+
+    def _rows(self, asked: Asked, text: str = "") -> pl.DataFrame:
+        if not asked and not text:
+            return self.frame()
+        frame, found = self._list(asked, text)
+        return frame[found.numbers]
 
     def _search(
         self, frame: pl.DataFrame, numbers: np.ndarray[Any, np.dtype[np.int64]], text: str

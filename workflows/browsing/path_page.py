@@ -42,15 +42,17 @@ KNOWN = {kind.stage for kind in (
 
 def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str, Any]:
     """All of a path, ready for JSON. Raises NothingFound."""
+    shard = run.shard_of(path_id) if shard is None else shard
     why = run.why(path_id, shard)
-    leaves = {} if shard is None else unfolded_paths(run.run, shard)
-    return page_of(run.run, why, leaves.get(path_id))
+    return page_of(run.run, why, unfolded_paths(run.run, shard).get(path_id))
 
 
-def path_pages(run: Run, shard: int) -> Iterator[dict[str, Any]]:
-    """The same of every path of a shard, each stage of which is read once."""
+def path_pages(
+    run: Run, shard: int, path_ids: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The same of some paths of a shard (None: all), each stage of which is read once."""
     leaves = unfolded_paths(run, shard)
-    for why in fates(run, shard):
+    for why in fates(run, shard, path_ids):
         yield page_of(run, why, leaves.get(why.path_id))
 
 

@@ -25,13 +25,14 @@ class Reviews:
         self.run, self.person = run, person
         self._lock = threading.Lock()
         self._marks: dict[tuple[str, str], Mark] = {}
+        self._put: dict[tuple[str, str], Mark] = {}  # here: what is read may be older
         self._frame: pl.DataFrame | None = None
 
     def read(self) -> None:
         """Read the store's marks. Raises ObjectCorrupt, StoreUnavailable."""
         found = {(mark.path_id, mark.person): mark for mark in marks_of(self.run)}
         with self._lock:
-            self._marks, self._frame = found, None
+            self._marks, self._frame = found | self._put, None
 
     def put(self, path_id: str, steps: int, said: dict[str, Any]) -> Mark:
         """Store what somebody said of a path of so many steps. Raises InputError."""
@@ -43,7 +44,8 @@ class Reviews:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         mark = put_mark(self.run, check_mark(Mark(path_id, self.person, right, step, note, at)))
         with self._lock:
-            self._marks[path_id, self.person], self._frame = mark, None
+            self._put[path_id, self.person] = self._marks[path_id, self.person] = mark
+            self._frame = None
         return mark
 
     def of(self, path_id: str) -> list[Mark]:

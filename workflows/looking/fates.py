@@ -66,8 +66,9 @@ def fate(run: Run, path_id: str, shard: int) -> Why:
     return _fate(run, path_id, seen_by)
 
 
-def fates(run: Run, shard: int) -> Iterator[Why]:
-    """Where every solution of a shard ended. Each stage's rows are read once."""
+def fates(run: Run, shard: int, path_ids: Sequence[str] | None = None) -> Iterator[Why]:
+    """Where some solutions of a shard ended (None: all). Each stage's rows are read once."""
+    some = {item for path_id in path_ids or () for item in (path_id, problem_of(path_id))}
     read: dict[str, tuple[Commit, dict[str, list[Any]]]] = {}
     for stage in run.spec.stages:
         try:
@@ -75,7 +76,9 @@ def fates(run: Run, shard: int) -> Iterator[Why]:
         except NothingFound:
             break
         kind, about = stage_rows(stage), defaultdict(list)
-        for row in run.rows_of(commit, kind):
+        every = path_ids is None
+        rows = run.rows_of(commit, kind) if every else rows_about(run, commit, kind, some)
+        for row in rows:
             for item in {getattr(row, kind.of), kind.goes_on(row)} - {None}:
                 about[item].append(row)
         read[stage] = commit, about
@@ -91,7 +94,7 @@ def fates(run: Run, shard: int) -> Iterator[Why]:
 
         return of
 
-    for path_id in _path_ids(read):
+    for path_id in _path_ids(read) if path_ids is None else path_ids:
         yield _fate(run, path_id, seen_by)
 
 

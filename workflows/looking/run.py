@@ -75,16 +75,16 @@ class OpenRun:
         `path_id`: a build's solution, or the response_id of a scored one. `shard`: its shard, if
         known; None: search for it. Raises NothingFound.
         """
-        of_problems = stage_rows(self.run.input_stage).of == "problem_id"
-        item = problem_of(path_id) if of_problems else path_id
+        return fate(self.run, path_id, self.shard_of(path_id) if shard is None else shard)
+
+    def shard_of(self, path_id: str) -> int:
+        """The shard of a solution's problem, by a scan of the input's ids. Raises NothingFound."""
+        kind = stage_rows(self.run.input_stage)
+        item = problem_of(path_id) if kind.of == "problem_id" else path_id
         if not item:
             raise NothingFound(
                 f"run {self.name!r} has no solution {path_id!r}: an id is PROBLEM#NUMBER"
             )
-        return fate(self.run, path_id, self._shard_of(item) if shard is None else shard)
-
-    def _shard_of(self, item: str) -> int:
-        kind = stage_rows(self.run.input_stage)
         rows = (
             self.scan(kind.stage)
             .with_row_index("row")

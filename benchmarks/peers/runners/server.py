@@ -54,28 +54,25 @@ def application(delay: float) -> web.Application:
     seen = Seen()
     usage = {"prompt_tokens": 30, "completion_tokens": TOKENS, "total_tokens": 30 + TOKENS}
 
-    async def completions(request: web.Request) -> web.Response:
+    async def answer(
+        request: web.Request, kind: str, asks: str, said: dict[str, Any]
+    ) -> web.Response:
         body = await request.json()
-        seen.note(body["prompt"])
+        seen.note(body[asks])
         await asyncio.sleep(delay)
         choices = [
-            {"index": i, "text": ANSWER, "finish_reason": "stop", "logprobs": None}
+            {"index": i, **said, "finish_reason": "stop", "logprobs": None}
             for i in range(body.get("n") or 1)
         ]
-        kind = {"id": "c", "object": "text_completion", "created": 1, "model": MODEL}
-        return web.json_response({**kind, "choices": choices, "usage": usage})
+        head = {"id": "c", "object": kind, "created": 1, "model": MODEL}
+        return web.json_response({**head, "choices": choices, "usage": usage})
+
+    async def completions(request: web.Request) -> web.Response:
+        return await answer(request, "text_completion", "prompt", {"text": ANSWER})
 
     async def chat(request: web.Request) -> web.Response:
-        body = await request.json()
-        seen.note(body["messages"])
-        await asyncio.sleep(delay)
         message = {"role": "assistant", "content": ANSWER}
-        choices = [
-            {"index": i, "message": message, "finish_reason": "stop", "logprobs": None}
-            for i in range(body.get("n") or 1)
-        ]
-        kind = {"id": "c", "object": "chat.completion", "created": 1, "model": MODEL}
-        return web.json_response({**kind, "choices": choices, "usage": usage})
+        return await answer(request, "chat.completion", "messages", {"message": message})
 
     async def models(request: web.Request) -> web.Response:
         listed = [{"id": MODEL, "object": "model", "created": 1, "owned_by": "x"}]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import typer
@@ -22,7 +24,7 @@ from storage.runs.run import Run
 from workflows.browsing.filters import BY_NAME
 from workflows.browsing.index import Index, cache_folder
 from workflows.browsing.listing import first_rows
-from workflows.browsing.path_page import path_page
+from workflows.browsing.path_page import path_page, path_pages
 from workflows.browsing.reviewing import Reviews
 from workflows.browsing.rows import check_browsable
 from workflows.looking.run import OpenRun
@@ -49,14 +51,15 @@ def show_paths(
     index, reviews = Index(run, cache_folder()), Reviews(run, "")
     reviews.read()
     console, meaning, given = Console(highlight=False), meanings(), 0
-    for row in first_rows(index, reviews.frame(), asked, text, limit):
-        page = path_page(OpenRun(run), row["path_id"], row["shard"])
-        page["marks"] = [asdict(mark) for mark in reviews.of(row["path_id"])]
-        given += 1
-        if as_json:
-            typer.echo(to_json(page).decode())
-        else:
-            console.print(shown.short(page, meaning.get(page["reason"], "")))
+    rows = first_rows(index, reviews.frame(), asked, text, limit)
+    for shard, of_shard in groupby(rows, itemgetter("shard")):
+        for page in path_pages(run, shard, [row["path_id"] for row in of_shard]):
+            page["marks"] = [asdict(mark) for mark in reviews.of(page["path_id"])]
+            given += 1
+            if as_json:
+                typer.echo(to_json(page).decode())
+            else:
+                console.print(shown.short(page, meaning.get(page["reason"], "")))
     if not given and not as_json:
         raise NothingFound(f"run {run.name!r} has no such path{_offered(index, asked)}")
 

@@ -49,6 +49,17 @@ SPEC: dict[str, Any] = {
     "input_digest": 7, "image_digest": 7, "added_by_a_newer_version": 1,
 }  # fmt: skip
 NO_STAGES = {"no stages": [], "100,000 stages": [f"s{n}" for n in range(100_000)]}
+MARK = {
+    "path_id": "p#0",
+    "person": "ada",
+    "right": False,
+    "first_error": None,
+    "note": "",
+    "at": "",
+}
+MARKS = {name: damage(b"{}") for name, damage in BYTES.items()} | {
+    f"{name} of another type": canonical_json(MARK | {name: [1]}) for name in MARK
+}
 SUCCESS: dict[str, Any] = {"totals": {"sample": {"shards": "x"}}, "commits": {"sample": 1}}
 
 
@@ -101,10 +112,13 @@ def codes(store: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
     for verb in VERBS:
         to = [str(store / "dest")] if verb == "download" else []
         ends[verb] = run_command([verb, "whole", *to, "--store", str(store)])
-        said = capsys.readouterr().err.split("\n")
-        said = [line for line in said if line.strip()]
+        said = error_lines(capsys)
         assert len(said) <= 1, f"{verb}: {said}"
     return ends
+
+
+def error_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().err.split("\n") if line.strip()]
 
 
 def damaged(store: Path, key: str, damage: Damage) -> None:
@@ -120,6 +134,20 @@ def test_a_document_that_is_wrong_ends_every_verb_in_one_line(
     ends = codes(store, capsys)
     assert set(ends.values()) <= {0, 2, 3}
     assert ends["audit"] != 0
+
+
+@pytest.mark.parametrize("data", [*MARKS.values()], ids=[*MARKS])
+def test_a_mark_that_is_wrong_ends_the_verbs_that_read_marks_in_one_line(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(store / "cache"))
+    mark = store / "runs/whole/marks" / f"{'0' * 32}-000000.json"
+    mark.parent.mkdir()
+    mark.write_bytes(data)
+    for verb in (["show", "whole"], ["download", "whole", str(store / "dest"), "--reviewed"]):
+        assert run_command([*verb, "--store", str(store)]) == 3
+        (said,) = error_lines(capsys)
+        assert f"runs/whole/marks/{mark.name}" in said
 
 
 @pytest.mark.parametrize(("key", "damage"), [c[1:] for c in HARMLESS], ids=[c[0] for c in HARMLESS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from workflows.browsing.glance import glance
 from workflows.browsing.index import Index
 from workflows.browsing.listing import Listing, first_rows
 from workflows.browsing.path_page import interval, path_page, path_pages
+from workflows.browsing.reviewing import Reviews
 from workflows.browsing.rows import SCHEMA
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
@@ -66,8 +68,11 @@ def test_all_fates_of_a_shard_are_those_of_each_path(run: Run) -> None:
 
 def test_pages_of_a_shard_are_those_of_each_path(run: Run) -> None:
     opened = OpenRun(run)
-    for page in path_pages(run, 0):
+    pages = list(path_pages(run, 0))
+    for page in pages:
         assert page == path_page(opened, page["path_id"], 0)
+    some = [page["path_id"] for page in pages[1::3]]
+    assert list(path_pages(run, 0, some)) == pages[1::3]
 
 
 def test_the_index_of_an_unfinished_run_grows_with_it(tmp_path: Path) -> None:
@@ -210,6 +215,39 @@ def test_a_search_finds_problems_solutions_and_rationales(run: Run) -> None:
     written = OpenRun(run).scan("rationalize").collect()["path_id"].n_unique()
     assert whole_search(listing, "tex")["total"] == written
     assert whole_search(listing, ".*")["total"] == 0
+
+
+def test_a_list_by_marks_has_every_mark_and_a_search_goes_on_after_one(run: Run) -> None:
+    reviews = Reviews(run, "ada")
+    listing = Listing(filled(run), reviews.frame)
+    search = listing.found({}, "step 1")
+    for number, path_id in enumerate(listing.frame()["path_id"], start=1):
+        reviews.put(path_id, 2, {"right": True})
+        assert listing.page({"mark": ["right"]})["total"] == number
+    assert listing.found({}, "step 1") is search
+
+
+def test_an_index_that_grew_ends_the_searches_of_what_it_was() -> None:
+    run = started(MemoryStore())
+    work_shard(run, 0)
+    listing = Listing(filled(run))
+    before = listing.found({}, "step 1")
+    work_shard(run, 1)
+    listing.index.fill()
+    assert listing.found({}, "step 1").of_shards == 2
+    assert before.stopped.is_set()
+
+
+def test_two_who_ask_at_once_begin_one_search(run: Run) -> None:
+    listing, both = Listing(filled(run)), threading.Barrier(2)
+
+    def ask(_: int) -> object:
+        both.wait(30)
+        return listing.found({}, "step 1")
+
+    with ThreadPoolExecutor(2) as people:
+        first, second = people.map(ask, range(2))
+    assert first is second
 
 
 def test_the_first_rows_of_a_list_are_its_first_page(run: Run) -> None:
