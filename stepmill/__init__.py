@@ -46,6 +46,7 @@ from storage.rows import records as records
 from storage.runs.run import Run
 from workflows.answers.grading import grade
 from workflows.builds.configuration import BuildConfig
+from workflows.builds.preview import preview, preview_async
 from workflows.builds.run import build, build_async, derive, derive_async
 from workflows.evaluation.run import Evaluated, Evaluation, Verifier, evaluate, evaluate_async
 from workflows.formats.rationale import paragraphs as read_rationale
@@ -105,6 +106,8 @@ __all__ = [
     "load",
     "load_training",
     "open_run",
+    "preview",
+    "preview_async",
     "read_rationale",
     "records",
     "refine",

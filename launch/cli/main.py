@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import checking, looking, options, verifier
+from launch.cli import checking, looking, options, starting, verifier
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
@@ -202,6 +202,7 @@ def download(
     download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
+app.command(epilog=starting.PREVIEW)(starting.preview)
 for verb in (
     verifier.train,
     verifier.score,

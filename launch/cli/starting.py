@@ -1,0 +1,65 @@
+"""The verbs for the first hour: a look at a few problems before a build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launch.cli import options
+from storage.errors import ConfigurationError
+
+PREVIEW = """\
+Examples:
+
+stepmill preview build.yaml
+
+stepmill preview build.yaml --problems 20 --problems other.csv
+"""
+
+
+def preview(
+    config: options.Config,
+    problems: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--problems",
+            metavar="NUMBER|FILE",
+            help="How many (5), or a file instead of the one named; may be given twice.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only of the first so many problems.")
+    ] = None,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Walk a few problems through the whole road, in a scratch run, and show what comes out."""
+    from launch.config import load
+    from launch.verbs.runs.preview import preview_run
+    from workflows.builds.preview import PROBLEMS
+    from workflows.inputs.places import resolved
+
+    count, file = _problems(problems or [])
+    overrides = {"run": run, "store": store, "limit": limit}
+    given = {**overrides, "problems": file, "address": address}
+    command = ["stepmill", "build", str(config)]
+    for name, value in given.items():
+        command += [] if value is None else [f"--{name}", str(value)]
+    source = None if file is None else resolved(Path.cwd(), file)
+    loaded = load(config, **overrides, problems=source)
+    preview_run(loaded, count or PROBLEMS, command, address, as_json)
+
+
+def _problems(given: list[str]) -> tuple[int | None, str | None]:
+    """(how many, which file) of what `--problems` was given. Raises ConfigurationError."""
+    counts = [int(text) for text in given if text.isdecimal()]
+    files = [text for text in given if not text.isdecimal()]
+    if len(counts) > 1 or len(files) > 1 or 0 in counts:
+        raise ConfigurationError(
+            "--problems: give one number above 0, one file, or one of each (./5 is a file)"
+        )
+    return next(iter(counts), None), next(iter(files), None)
