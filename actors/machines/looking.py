@@ -27,7 +27,7 @@ from storage.errors import ConfigurationError, InputError, SandboxUnavailable, S
 HERE = "this machine"
 SOON_S = 60.0
 """Longest wait for a server's answer."""
-SANDBOX_REMEDY = "install docker.io or bubblewrap and run `make sandbox`"
+SANDBOX_REMEDY = "install docker.io or bubblewrap and run `stepmill sandbox`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,6 @@ def download(
     download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
 
 
-app.command(epilog=starting.PREVIEW)(starting.preview)
 for verb in (
     verifier.train,
     verifier.score,
@@ -216,6 +215,8 @@ for verb in (
     checking.stages,
     checking.prompts,
     checking.doctor,
+    starting.preview,
+    starting.sandbox,
 ):
     app.command()(verb)
 app.command(name="exec")(checking.execute)

@@ -1,4 +1,4 @@
-"""The verbs for the first hour: a look at a few problems before a build."""
+"""The verbs of the first hour: what is there, what it runs in, and a look before a build."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import typer
 
 from launch.cli import options
 from storage.errors import ConfigurationError
-
-PREVIEW = """\
-Examples:
-
-stepmill preview build.yaml
-
-stepmill preview build.yaml --problems 20 --problems other.csv
-"""
 
 
 def preview(
@@ -63,3 +55,10 @@ def _problems(given: list[str]) -> tuple[int | None, str | None]:
             "--problems: give one number above 0, one file, or one of each (./5 is a file)"
         )
     return next(iter(counts), None), next(iter(files), None)
+
+
+def sandbox(as_json: options.Json = False) -> None:
+    """Build what model-written code runs in, and run a block in it."""
+    from launch.verbs.looking.sandbox import prepare_sandbox
+
+    prepare_sandbox(as_json)
