@@ -104,12 +104,12 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
 def _asked_once(
     engine: EngineSettings, servers: dict[str, Capabilities | StepmillError | None]
 ) -> Capabilities | None:
-    """What `_capabilities` says of a server, or raises; roles that share a server ask it once."""
+    """What `capabilities` says of a server, or raises; roles that share a server ask it once."""
     names = (engine.kind, engine.url, engine.model, engine.continues, engine.options)
     server = str((*names, engine.api_key_env))
     if server not in servers:
         try:
-            servers[server] = asyncio.run(_capabilities(engine))
+            servers[server] = asyncio.run(capabilities(engine))
         except StepmillError as error:
             servers[server] = error
     can = servers[server]
@@ -118,7 +118,7 @@ def _asked_once(
     return can
 
 
-async def _capabilities(engine: EngineSettings) -> Capabilities | None:
+async def capabilities(engine: EngineSettings) -> Capabilities | None:
     """What a chat server can do; None for another server, after a check that it has the model.
 
     Raises StepmillError.

@@ -215,8 +215,10 @@ for verb in (
     checking.stages,
     checking.prompts,
     checking.doctor,
+    starting.init,
     starting.preview,
     starting.sandbox,
+    starting.docs,
 ):
     app.command()(verb)
 app.command(name="exec")(checking.execute)

@@ -11,6 +11,76 @@ from launch.cli import options
 from storage.errors import ConfigurationError
 
 
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Configuration to write.")] = Path(
+        "build.yaml"
+    ),
+    problems: Annotated[
+        str | None,
+        typer.Option("--problems", help="Your problems, as in `stepmill problems`; demo: made up."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="What a column is called: problem=question, as needed."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="A chat server, e.g. http://HOST:8000/v1.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="For all roles, or ROLE=NAME: a name on the hub or the server, a folder, demo.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--api-key-env", help="Environment variable that holds the server's key."),
+    ] = None,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Write an installed configuration instead.")
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the installed configurations.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Take all defaults, ask nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a first configuration, by five questions or by their options."""
+    from launch.verbs.looking.problems import named_columns
+    from launch.verbs.starting import init as verb
+    from launch.verbs.starting.answers import Options
+
+    if listed:
+        return verb.show_configurations()
+    given = Options(
+        problems=problems,
+        columns=named_columns(columns or []),
+        url=url,
+        models=tuple(models or ()),
+        key=key,
+        run=run,
+        store=store,
+        yes=yes,
+    )
+    if source is not None:
+        return verb.init_from(source, file, given, force)
+    verb.init(file, given, force)
+
+
+def docs(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A page, e.g. problems.")
+    ] = None,
+) -> None:
+    """List the pages of the documentation, or print one."""
+    from launch.verbs.looking.docs import show_docs
+
+    show_docs(name)
+
+
 def preview(
     config: options.Config,
     problems: Annotated[

@@ -50,17 +50,18 @@ def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> 
     """Check everything and print a table; return whether nothing is missing."""
     config = load(config_file) if config_file else None
     settings = config.sandbox if config else SandboxSettings(slots=1)
-    findings = list(_look(config, settings))
+    found = list(findings(config, settings))
     if sandbox_contract:
-        findings += asyncio.run(_contract(settings))
+        found += asyncio.run(_contract(settings))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        typer.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
     else:
-        _show(findings)
-    return all(finding.ok for finding in findings)
+        _show(found)
+    return all(finding.ok for finding in found)
 
 
-def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Finding]:
+def findings(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Finding]:
+    """Look at this machine, and at what a build needs, one thing after the other."""
     yield _disk()
     yield _packages()
     yield from _machine(look())
@@ -127,11 +128,11 @@ async def _contract(settings: SandboxSettings) -> list[Finding]:
     return [Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results]
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(found: list[Finding]) -> None:
     table = Table(title="stepmill doctor", title_justify="left")
     for name in ("", "what", "found", "what to do"):
         table.add_column(name, overflow="fold")
-    for finding in findings:
+    for finding in found:
         mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
         table.add_row(mark, finding.what, finding.said, finding.remedy)
     Console().print(table)
