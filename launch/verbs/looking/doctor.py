@@ -64,7 +64,8 @@ def findings(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[
     """Look at this machine, and at what a build needs, one thing after the other."""
     yield _disk()
     yield _packages()
-    yield from _machine(look())
+    opens = config is None or any(of.kind == "vllm" for of in config.engines.values())
+    yield from _machine(look(), opens)
     yield _ray()
     store = config.store if config else store_url(DEFAULT_STORE)
     yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
@@ -84,11 +85,12 @@ def _packages() -> Finding:
     return Finding("packages", not unmet, text or "fit each other", remedy)
 
 
-def _machine(machine: Machine) -> Iterator[Finding]:
-    """Check the installed engine against the GPUs of the machine."""
+def _machine(machine: Machine, opens: bool) -> Iterator[Finding]:
+    """Check the installed engine against the GPUs of the machine; `opens`: whether it is needed."""
     unfit = list(package_misfits(machine))
     for misfit in unfit:
-        yield Finding("engine", False, misfit.said, misfit.remedy)
+        where = "" if opens else ", and none is needed: the models are a server's"
+        yield Finding("engine", not opens, misfit.said + where, misfit.remedy if opens else "")
     if not unfit:
         built = "CUDA {}.{}".format(*machine.torch_cuda) if machine.torch_cuda else "processors"
         yield Finding("engine", True, f"{machine.engine}, torch {machine.torch} for {built}")

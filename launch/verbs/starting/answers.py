@@ -132,6 +132,7 @@ def _prompted(question: str, default: str) -> str:
     try:
         return str(typer.prompt(question, default=default, err=True)).strip()
     except typer.Abort:
+        typer.echo(err=True)  # behind the question
         if sys.stdin.isatty():
             raise KeyboardInterrupt from None
         raise ConfigurationError(
