@@ -37,7 +37,9 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """The exit code that typer returns after Ctrl-C."""
-VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
+VIEWS_HELP = (
+    "genprm, cot, code, direct; for other trainers: `stepmill docs reuse`; a stage: its rows."
+)
 
 
 @app.command()

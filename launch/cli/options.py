@@ -47,7 +47,7 @@ VerifierStore = Annotated[
     str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
 ]
 Settings = Annotated[
-    Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
+    Path | None, typer.Option("--config", help="Further settings (YAML): `stepmill docs scoring`.")
 ]
 Set = Annotated[
     list[str] | None,

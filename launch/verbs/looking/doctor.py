@@ -68,7 +68,9 @@ def findings(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[
     yield from _machine(look(), opens)
     yield _ray()
     store = config.store if config else store_url(DEFAULT_STORE)
-    yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
+    yield attempt(
+        "store", partial(probed_store, store), "`stepmill docs configuration` says more of `store`"
+    )
     yield check_sandbox(settings)
     if config:
         yield check_files(config)
