@@ -25,7 +25,7 @@ from launch.verbs.looking.emptiness import fate_of_sample
 from launch.verbs.looking.reasons import meanings
 from launch.verbs.runs.build import build_run
 from storage.rows.accounting import problem_of
-from storage.rows.kinds import PATHS, PROBLEMS, TREE
+from storage.rows.kinds import EXAMPLES, PATHS, PROBLEMS, TREE
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.browsing.path_page import path_pages
@@ -56,6 +56,8 @@ class Previewed:
 
     run: str
     store: str
+    exports: bool
+    """Whether the road ends in examples; otherwise in paths."""
     fates: list[Fate] = field(default_factory=list)
     drops: list[dict[str, Any]] = field(default_factory=list)
     """stage, shard, item, reason and detail of each."""
@@ -87,7 +89,7 @@ def preview_run(
 
 def looked_at(run: Run, store: str) -> Previewed:
     """Read what became of every problem and path of a finished preview."""
-    seen = Previewed(run.name, store)
+    seen = Previewed(run.name, store, EXAMPLES.stage in run.spec.stages)
     seen.drops = drops_of(run, run.spec.stages).collect().to_dicts()
     for shard in range(run.spec.plan.shards):
         of_shard = [
@@ -171,11 +173,10 @@ def _next(seen: Previewed, build: str, command: Sequence[str]) -> Iterator[str]:
     """What to do now, a line each."""
     at = "" if seen.store == store_url(DEFAULT_STORE) else f" --store {shlex.quote(seen.store)}"
     config = shlex.quote(command[2])
+    ends = "examples" if seen.exports else "paths to the end of the road"
     yield ""
-    yield (
-        f"{seen.examples:,} examples of {len(seen.fates):,} problems, in run {seen.run}; nothing "
-        "of it is used by a build, which samples anew"
-    )
+    yield f"{seen.examples:,} {ends} of {len(seen.fates):,} problems, in run {seen.run}"
+    yield "a build samples anew and uses none of it"
     yield f"every path, in a browser:  stepmill browse {seen.run}{at}"
     yield f"paths of a reason:         stepmill show {seen.run} --reason REASON{at}"
     yield f"one path, whole:           stepmill why {seen.run} PATH{at}"
