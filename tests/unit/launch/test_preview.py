@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from launch.cli.main import run_command
 from storage.objects.local import LocalStore
+from storage.rows.records import GivenSolutions, Problem
 from storage.runs.run import Run
 from tests.support.here import work_here
 from tests.support.published import PUBLISHED, ROWS, write
 from tests.support.scripted_build import CONFIG, GIVEN
 from tests.support.scripted_world import write_problems
-from workflows.builds.preview import spread
+from workflows.builds.preview import few, spread
+from workflows.runs.configuration import Given
 
 ROLES = ("policy", "completer", "rationale")
 SCRIPTED = {role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"} for role in ROLES}
@@ -149,6 +152,48 @@ def test_a_budget_with_a_pilot_is_previewed_without_it(folder: Path, said: Said)
     (name,) = runs(folder)
     run = Run.open(LocalStore(folder / "store"), name)
     assert run.spec.configuration["stages"]["estimate"]["mc_budget"] == "exact_zero_stop"
+
+
+@pytest.mark.parametrize(
+    ("road", "ends"),
+    [
+        (["sample", "estimate", "label"], "paths to the end of the road"),
+        (["sample", "search", "label", "consensus", "export"], "examples"),
+    ],
+)
+def test_roads_of_other_strategies_are_previewed_too(
+    road: list[str], ends: str, folder: Path, said: Said
+) -> None:
+    search = {"rollouts": 4, "most_rollouts": 20, "searches": 4}
+    rule = {"sources": ["labels"], "rule": "none"}
+    hard = {"form": "hard", "threshold": 0}
+    configure(folder, road=road, search=search, label=hard, consensus=rule)
+    text = said("preview", "build.yaml", "--problems", "2")
+    assert f" {ends} of 2 problems" in text and f"0 {ends}" not in text
+    seen = json.loads(said("preview", "build.yaml", "--problems", "2", "--json"))
+    assert all(problem["kept"] for problem in seen["problems"])
+
+
+def test_at_a_terminal_the_build_may_be_answered_with_yes(
+    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(
+        "launch.verbs.runs.preview.sys", SimpleNamespace(stdin=terminal, stdout=terminal)
+    )
+    for answer in (False, True):
+        monkeypatch.setattr("launch.verbs.runs.preview.typer.confirm", lambda text, a=answer: a)
+        said("preview", "build.yaml", "--problems", "1", "--limit", "4")
+        assert ("r" in runs(folder)) is answer
+
+
+def test_where_solutions_are_given_problems_with_some_are_chosen() -> None:
+    problems = [Problem(f"p{n}", f"{n}?", "1") for n in range(100)]
+    solved = [GivenSolutions(f"p{n}", []) for n in (3, 50, 51)]
+    chosen = few(Given(problems, solutions=solved), 2, 0)
+    names = [problem.problem_id for problem in chosen.rows]
+    assert names[0] == "p3" and names[1] in ("p50", "p51")
+    assert [of.problem_id for of in chosen.solutions] == names
 
 
 def test_problems_are_spread_over_the_file_the_same_ones_each_time() -> None:
