@@ -93,6 +93,9 @@ class ChatServer:
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/models."""
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.key not in (None, key):
+            return refusal(401, f"no such key: {key}")
         model = {"id": "m"} | ({"max_model_len": self.context} if self.context else {})
         return web.json_response({"data": [model]})
 
@@ -244,9 +247,9 @@ def says(answer: Any) -> Act:
 
 
 @contextmanager
-def serving(manner: Manner) -> Iterator[ChatServer]:
+def serving(manner: Manner, key: str | None = None) -> Iterator[ChatServer]:
     """A server in a thread of its own; `url` is its address."""
-    server = ChatServer(manner, script)
+    server = ChatServer(manner, script, key=key)
     ready, over = threading.Event(), threading.Event()
 
     async def serve() -> None:

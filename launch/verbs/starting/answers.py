@@ -19,7 +19,7 @@ from typing import TypeVar
 import typer
 
 from actors.engines.contract import EngineSettings
-from actors.engines.served.server import Server
+from actors.engines.served.server import Refused, Server
 from actors.machines.machine import GIB, Machine
 from actors.models.folder import check_model
 from demo import world
@@ -187,6 +187,10 @@ def _server(text: str, key: str | None) -> tuple[str | None, tuple[str, ...]]:
 
     try:
         return text, asyncio.run(listed())
+    except Refused as error:
+        wants_key = error.status in (401, 403) and key is None
+        to_do = "; --api-key-env names the variable that holds its key" if wants_key else ""
+        raise ConfigurationError(f"{error}{to_do}") from None
     except EngineFailed as error:
         raise ConfigurationError(
             f"{error}: is the server up, and does its address end in /v1?"

@@ -124,6 +124,19 @@ def test_a_chat_server_is_asked_what_it_can_do_and_the_road_follows(
     assert out.splitlines()[-1] == "next: stepmill preview build.yaml"
 
 
+def test_a_server_that_wants_a_key_is_told_its_variable(
+    said: Said, folder: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_KEY", "secret")
+    with serving(FULL, key="secret") as server:
+        given = ("--url", server.url, "--yes")
+        assert "--api-key-env names the variable" in refused("init", *given)
+        said("init", *given, "--api-key-env", "OWN_KEY")
+        said("doctor", "build.yaml")
+    text = (folder / "build.yaml").read_text()
+    assert "api_key_env: OWN_KEY" in text and "secret" not in text
+
+
 def test_models_of_the_hub_are_offered_by_the_memory_of_the_gpu(
     said: Said, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
