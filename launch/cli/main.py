@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from launch.cli import checking, looking, options, verifier
+from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
@@ -218,6 +219,7 @@ for verb in (
 ):
     app.command()(verb)
 app.command(name="exec")(checking.execute)
+show_examples(app)
 
 
 def _print_json(value: object) -> None:
