@@ -26,8 +26,11 @@ Store = Annotated[
         "--store", envvar="STEPMILL_STORE", help="Object store: file:FOLDER or s3://BUCKET/PREFIX."
     ),
 ]
-OtherStore = Annotated[str | None, typer.Option("--store", help="Object store.")]
-"""Replaces the configuration's store."""
+OtherStore = Annotated[
+    str | None,
+    typer.Option("--store", help="Object store instead of the configuration's."),
+]
+"""Where neither names one, it is that of `workflows.runs.reading.usual_store`."""
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -43,9 +46,6 @@ Responses = Annotated[
     Path, typer.Argument(metavar="FILE", help="Responses: a file or folder in ProcessBench's form.")
 ]
 Mode = Annotated[str, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")]
-VerifierStore = Annotated[
-    str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
-]
 Settings = Annotated[
     Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
 ]
