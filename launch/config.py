@@ -31,10 +31,12 @@ _TRAINING: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 def load(path: str | Path, **overrides: Any) -> BuildConfig:
     """Read and validate a build's configuration file; paths in it are relative to the file.
 
-    `overrides` replace its top-level keys, unless they are None. Raises ConfigurationError that
-    names the wrong keys.
+    `overrides` replace its top-level keys, unless they are None; paths in them are relative to the
+    working folder. Raises ConfigurationError that names the wrong keys.
     """
     path = Path(path)
+    if named := overrides.get("problems"):
+        overrides["problems"] = resolved(Path.cwd(), named)
     raw, folder = read(path, overrides), path.resolve().parent
     if "base" in raw and "models" not in raw:
         raise ConfigurationError(f"{path} is the file of a training: stepmill train {path}")

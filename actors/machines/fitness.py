@@ -57,7 +57,10 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
     yield from packages
     if packages:
         return
-    yield from _options(machine, engine)
+    for name in sorted(engine.options.keys() - machine.arguments) if machine.arguments else ():
+        like = [f", or write {near}" for near in get_close_matches(name, machine.arguments, n=1)]
+        said = f"`options.{name}` is no argument of the installed vLLM"
+        yield Misfit(said, "".join(["remove it", *like]))
     if facts.heads and facts.heads % engine.tensor_parallel:
         fitting = [n for n in (2, 4, 8, 16) if not facts.heads % n]
         yield Misfit(
@@ -149,14 +152,6 @@ def _driver(machine: Machine, needed: tuple[int, int]) -> Iterator[Misfit]:
                 "run it on a newer GPU",
             )
             return
-
-
-def _options(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:
-    """Refuse `options` that the installed engine does not know."""
-    for name in sorted(engine.options.keys() - machine.arguments) if machine.arguments else ():
-        like = get_close_matches(name, machine.arguments, n=1)
-        meant = f", or write {like[0]}" if like else ""
-        yield Misfit(f"`options.{name}` is no argument of the installed vLLM", f"remove it{meant}")
 
 
 def _batch_invariance(machine: Machine, engine: EngineSettings) -> Iterator[Misfit]:

@@ -15,7 +15,7 @@ EXAMPLES = {
         "stepmill build own.yaml --limit 100 --store s3://bucket/runs --address auto",
     ),
     "compare": ("stepmill compare demo other", "stepmill compare demo --truth marks --plot f1.png"),
-    "doctor": ("stepmill doctor", "stepmill doctor own.yaml --sandbox --json"),
+    "doctor": ("stepmill doctor", "stepmill doctor own.yaml --problems math.jsonl --address auto"),
     "download": (
         "stepmill download demo dataset",
         "stepmill download demo dataset --view cot --format parquet,jsonl --reviewed",

@@ -46,25 +46,17 @@ def build(
     config: options.Config,
     run: options.RunName = None,
     store: options.OtherStore = None,
-    problems: Annotated[
-        str | None, typer.Option("--problems", help="File of problems instead of the one named.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
+    problems: options.Problems = None,
+    limit: options.MostProblems = None,
     address: options.Address = None,
     source: options.Source = None,
 ) -> None:
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.config import load
     from launch.verbs.runs.build import build_run
-    from workflows.inputs.places import resolved
 
-    overrides = {
-        "run": run,
-        "store": store,
-        "limit": limit,
-        "problems": resolved(Path.cwd(), problems) if problems else None,
-    }
-    build_run(load(config, **overrides), address, source)
+    named = load(config, run=run, store=store, problems=problems, limit=limit)
+    build_run(named, address, source)
 
 
 @app.command()

@@ -31,6 +31,10 @@ OtherStore = Annotated[
     typer.Option("--store", help="Object store instead of the configuration's."),
 ]
 """Where neither names one, it is that of `workflows.runs.reading.usual_store`."""
+Problems = Annotated[
+    str | None, typer.Option("--problems", help="File of problems instead of the one named.")
+]
+MostProblems = Annotated[int | None, typer.Option("--limit", help="Only so many problems.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from actors.engines.contract import Completion, Refusal
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
-from storage.errors import ConfigurationError, ItemError
+from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from workflows.answers import read_answer
@@ -142,16 +142,6 @@ def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
     }
 
 
-def check_rounds(settings: StageSettings) -> None:
-    """Refuse a first round that the cap would cut. Raises ConfigurationError."""
-    sample = settings.sample
-    if sample.first_round > sample.cap:
-        raise ConfigurationError(
-            f"`sample.first_round: {sample.first_round}` is more than `sample.cap: {sample.cap}`, "
-            "the most samples of a problem: lower it, or raise the cap"
-        )
-
-
 SAMPLE = Stage(
     rows=PATHS,
     role="policy",
@@ -160,7 +150,6 @@ SAMPLE = Stage(
     solves=True,
     says="samples solutions of every problem until it has right and wrong ones",
     settings=SampleSettings,
-    check=check_rounds,
     check_input=check_examples,
     passed="sampled",
     lacks="""\
