@@ -170,7 +170,7 @@ def texts(
 def sweep(
     run: options.Run, store: options.Store = DEFAULT_STORE, as_json: options.Json = False
 ) -> None:
-    """Remove data that no commit names, from a finished run."""
+    """Remove data that no commit names; what a shard in work may still name stays."""
     from launch.verbs.runs.status import sweep_run
 
     sweep_run(options.opened(run, store), as_json)
@@ -182,9 +182,7 @@ def download(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
     store: options.Store = DEFAULT_STORE,
     view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
-    formats: Annotated[
-        str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
-    ] = "parquet",
+    formats: Annotated[str, typer.Option("--format", help="parquet, jsonl or both.")] = "parquet",
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
     ] = False,
@@ -192,7 +190,7 @@ def download(
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
+    download_run(options.opened(run, store), dest, view, formats, reviewed)
 
 
 for verb in (

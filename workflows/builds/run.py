@@ -117,7 +117,7 @@ def check_input(config: BuildConfig, read: list[Given] | None = None) -> list[Fi
         return "agree with each other, the road and the problems"
 
     problems = attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
-    settings = attempt("settings", agree, "docs/configuration.md says what each does")
+    settings = attempt("settings", agree)
     return [problems, settings]
 
 

@@ -1,10 +1,12 @@
 """What people try in their first hour: each mistake gets one line, at once, and leaves nothing.
 
-A row of the table is a command, typed in a folder that holds the files of `place`.
+A row of the table is a command, typed in a folder that holds problems and a configuration. What
+`build` says of it, `doctor` says too.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +16,16 @@ import pytest
 import yaml
 
 from launch.cli.main import run_command
-from tests.support.scripted_world import world_problems, write_problems
+from tests.unit.launch.first_hour.place import BUILD, SCRIPTED, refused, write_build
 from workflows.scoring.asking import config_of
 
-SCRIPTED = {role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
-            for role in ("policy", "completer", "rationale")}  # fmt: skip
-BUILD: Mapping[str, Any] = {"run": "r", "problems": "own.jsonl", "models": SCRIPTED}
+MODEL = Path(__file__).parents[4] / "demo/models/policy"
 TRAINING = "name: t\nrun: r\nbase: ./base\n"
+SERVER = {"kind": "endpoint", "model": "m", "url": "http://127.0.0.1:9/v1"}
+
+
+def policy(**settings: Any) -> dict[str, Any]:
+    return {"models": SCRIPTED | {"policy": settings}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +35,14 @@ class Mistake:
     did: str
     words: tuple[str, ...]
     build: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of `own.yaml` beside those of `BUILD`."""
+    """Settings of `own.yaml` beside the usual ones."""
     text: str | None = None
     """The whole of `own.yaml` instead."""
-    files: Mapping[str, bytes] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    says: tuple[str, ...] = ()
-    """Verbs that say the same of the configuration, beside the one in `did`."""
+    model: bool = False
+    """Whether there is a model in the folder `m`."""
+    never: str = "Traceback"
+    """What must not be shown."""
 
 
 MISTAKES = {
@@ -97,41 +103,124 @@ MISTAKES = {
     "a run's name that is a path": Mistake(
         did="build own.yaml --run ../x", words=("use letters, digits, dot, dash and underscore",)
     ),
+    "a threshold in percent": Mistake(
+        did="build own.yaml",
+        build={"stages": {"label": {"threshold": 80}}},
+        words=("`label.threshold: 80` under `form: ratio`: set it between 0 and 1",),
+    ),
+    "hard and easy the wrong way round": Mistake(
+        did="build own.yaml",
+        build={"stages": {"estimate": {"hard_below": 0.9, "easy_from": 0.1}}},
+        words=("`estimate.hard_below: 0.9` lies above `estimate.easy_from: 0.1`: lower one",),
+    ),
+    "a first round above the cap": Mistake(
+        did="build own.yaml",
+        build={"stages": {"sample": {"first_round": 100, "cap": 32}}},
+        words=("`sample.first_round: 100` is more than `sample.cap: 32`", "lower it"),
+    ),
+    "a precision that nobody has": Mistake(
+        did="build own.yaml",
+        build=policy(model="./m", dtype="float31"),
+        words=("`models.policy.dtype`: input should be 'auto', 'half'",),
+    ),
+    "an argument that the engine does not know": Mistake(
+        did="build own.yaml",
+        build=policy(model="./m", options={"max_num_seq": 1}),
+        model=True,
+        words=("models.policy: `options.max_num_seq` is no argument", "or write max_num_seqs"),
+    ),
+    "more GPUs than there are": Mistake(
+        did="build own.yaml",
+        build=policy(model="./m", tensor_parallel=4),
+        model=True,
+        words=("models.policy:", "needs 4 GPUs, this machine has 0", "--address"),
+    ),
+    "a folder that is no model": Mistake(
+        did="build own.yaml",
+        build=policy(model="./none"),
+        words=("models.policy:", "none does not exist"),
+    ),
+    "the key in the place of its variable's name": Mistake(
+        did="build own.yaml",
+        build=policy(**SERVER, api_key_env="sk-abcdef123"),
+        words=("`models.policy.api_key_env`: must be the name of an environment variable",),
+        never="abcdef",
+    ),
+    "a variable that is not set": Mistake(
+        did="build own.yaml",
+        build=policy(**SERVER, api_key_env="NO_SUCH_KEY"),
+        words=("models.policy: environment variable NO_SUCH_KEY is not set: export it",),
+    ),
+    "a server that is nobody's": Mistake(
+        did="build own.yaml",
+        build=policy(**SERVER),
+        words=("models.policy: http://127.0.0.1:9/v1 failed", "start that server, or correct"),
+    ),
+    "a chat server that is nobody's": Mistake(
+        did="build own.yaml",
+        build=policy(**SERVER | {"kind": "chat"}),
+        words=("models.policy: http://127.0.0.1:9/v1 failed", "start that server, or correct"),
+    ),
+    "a head that is nobody's": Mistake(
+        did="build own.yaml --address 127.0.0.1:9",
+        words=("no Ray head answers at 127.0.0.1:9: Connection refused", "correct --address"),
+    ),
+    "the address of jobs": Mistake(
+        did="build own.yaml --address http://127.0.0.1:8265",
+        words=("is the address of jobs: `stepmill submit CONFIG --address http://127.0.0.1:8265`",),
+    ),
+    "the head's address to submit": Mistake(
+        did="submit own.yaml --address 127.0.0.1:6379",
+        words=("jobs go to http://HOST:8265",),
+    ),
+    "a host alone": Mistake(
+        did="build own.yaml --address head", words=("write HOST:PORT of a head, or auto",)
+    ),
+    "a run to derive from that is not there": Mistake(
+        did="build own.yaml --from none", words=("no run 'none' in file://",)
+    ),
+    "a script that is not there": Mistake(
+        did="exec nofile.py", words=("stepmill: nofile.py: No such file or directory\n",)
+    ),
 }
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with problems; nothing else is set."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("STEPMILL_STORE", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    write_problems(world_problems(4), tmp_path / "own.jsonl")
-    return tmp_path
+def typed(row: Mistake, place: Path, patched: pytest.MonkeyPatch) -> None:
+    write_build(place, **row.build)
+    if row.text is not None:
+        (place / "own.yaml").write_text(row.text)
+    if row.model:
+        (place / "m").symlink_to(MODEL)
+    for name, value in row.environment.items():
+        patched.setenv(name, value)
 
 
 @pytest.mark.parametrize("row", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gets_one_line_at_once_and_leaves_nothing(
     row: Mistake, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "own.yaml").write_text(row.text or yaml.safe_dump({**BUILD, **row.build}))
-    for name, data in row.files.items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_bytes(data)
-    for name, value in row.environment.items():
-        monkeypatch.setenv(name, value)
-    before = files_below(place)
-    assert run_command(row.did.split()) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("stepmill: ")
+    typed(row, place, monkeypatch)
+    shown = refused(row.did, place, capsys)
     assert shown.count("\n") == 1
     for words in row.words:
         assert words in shown
-    assert files_below(place) == before
+    assert row.never not in shown
 
 
-def files_below(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file()}
+@pytest.mark.parametrize("name", [name for name, row in MISTAKES.items() if "build" in row.did])
+def test_doctor_finds_what_build_would(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = MISTAKES[name]
+    typed(row, place, monkeypatch)
+    assert run_command([*row.did.replace("build", "doctor", 1).split(), "--json"]) == 2
+    shown = capsys.readouterr()
+    found = json.loads(shown.out) if shown.out else []
+    said = [f"{row['what']}: {row['said']}; {row['remedy']}" for row in found if not row["ok"]]
+    line = shown.err or "\n".join(said)
+    for words in row.words:
+        assert words in line
+    assert row.never not in shown.out + shown.err
 
 
 TRAIN = {"run": "r", "base": "./base"}
