@@ -110,7 +110,8 @@ def check_input(config: BuildConfig, read: list[Given] | None = None) -> list[Fi
         (here,) = given
         left_out = f", {len(here.drops):,} left out" if here.drops else ""
         solved = f", {len(here.solutions):,} with solutions" if here.solutions else ""
-        return f"{len(here.rows):,} in {config.problems}{left_out}{solved}"
+        said = "".join(f"; {line}" for line in here.said)
+        return f"{len(here.rows):,} in {config.problems}{left_out}{solved}{said}"
 
     def agree() -> str:
         _with_a_pilot(config).check_input(given[0] if given else Given(()))
