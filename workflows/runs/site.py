@@ -22,6 +22,7 @@ from typing import TypeVar
 from actors.engines.contract import Chat
 from actors.machines.looking import Look, Wanted, look_at
 from actors.stopping import terminable, told_to_stop
+from actors.workers.ray_address import head_of
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import (
     NodeKind,
@@ -32,6 +33,7 @@ from actors.workers.ray_nodes import (
     nodes_asked,
     nodes_now,
     nodes_said,
+    nodes_up,
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
@@ -80,6 +82,7 @@ class Site:
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
         self._joined = False
+        self._head = ""
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
         self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
@@ -124,6 +127,11 @@ class Site:
         """Whether the work is done on a cluster that this machine only joins."""
         return self._address is not None
 
+    def head(self) -> str:
+        """HOST:PORT of the cluster to join. Raises ConfigurationError where no head answers."""
+        self._head = self._head or head_of(self._address or "auto")
+        return self._head
+
     def looks(self, config: RunConfig) -> list[Look]:
         """Look where the work of `config` is to be done, at each kind of node once."""
         return [look for _, look in self._looked(config)]
@@ -146,9 +154,15 @@ class Site:
 
     def _join(self) -> None:
         if not self._joined:
-            session = ray_session(self._address, self._executors or 1, self.listener.head_lost)
+            head = self.head() if self.remote else None
+            session = ray_session(head, self._executors or 1, self.listener.head_lost)
             self._open.enter_context(session)
             self._joined = True
+            if head:
+                gpus = kept_nodes(("GPU",)).get("GPU", 0)
+                self.listener.say(
+                    f"joined the Ray cluster at {head}: {nodes_up()} nodes, {gpus} GPUs"
+                )
 
     def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
         for known, looks in self._looks:

@@ -8,49 +8,67 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from actors.machines.fitness import package_misfits
-from actors.machines.looking import look_at
 from actors.machines.machine import GIB, Machine, look
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load
 from launch.verbs.looking.installed import known, unmet_requirements
-from storage.runs.layout import DEFAULT_STORE
+from storage.errors import ConfigurationError
+from workflows.builds.checks import every_finding
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.run import check_files
 from workflows.runs.checks import (
+    STORE,
+    STORE_REMEDY,
     Finding,
     attempt,
-    check_models,
-    check_nodes,
     check_sandbox,
     probed_store,
 )
-from workflows.runs.reading import store_url
-from workflows.runs.settling import recalled
-from workflows.runs.site import wanted
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.reading import store_url, usual_store
+from workflows.runs.site import Site
 
 LITTLE_DISK_GIB = 5
+PATIENCE_S = 1.0
+"""Seconds to wait for nodes of a cluster: they are looked at as they are."""
+OF_A_BUILD = ("run", "problems", "limit", "from")
+"""Options that say nothing without a configuration."""
 
 
-def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> bool:
-    """Check everything and print a table; return whether nothing is missing."""
-    config = load(config_file) if config_file else None
+def examine(
+    config_file: Path | None,
+    overrides: Mapping[str, Any],
+    address: str | None,
+    source: str | None,
+    sandbox_contract: bool,
+    as_json: bool,
+) -> bool:
+    """Check everything and print a table; return whether nothing is missing.
+
+    `overrides`: as `load` takes them. `source`: the run that a build would derive from. Raises
+    ConfigurationError for a file that can't be read, and for options that need one.
+    """
+    about = {**overrides, "from": source}
+    if config_file is None and (given := [name for name in OF_A_BUILD if about.get(name)]):
+        raise ConfigurationError(f"--{given[0]} is about a build: name its CONFIG as well")
+    config = load(config_file, **overrides) if config_file else None
     settings = config.sandbox if config else SandboxSettings(slots=1)
-    findings = list(_look(config, settings))
+    store = store_url(overrides.get("store") or usual_store())
+    findings = list(_look(config, store, settings, address, source))
     if sandbox_contract:
         findings += asyncio.run(_contract(settings))
     if as_json:
@@ -60,19 +78,29 @@ def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> 
     return all(finding.ok for finding in findings)
 
 
-def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Finding]:
-    yield _disk()
-    yield _packages()
-    yield from _machine(look())
-    yield _ray()
-    store = config.store if config else store_url(DEFAULT_STORE)
-    yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
-    yield check_sandbox(settings)
-    if config:
-        yield check_files(config)
-        yield from check_nodes(config)
-        config = recalled(config)
-        yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])
+def _look(
+    config: BuildConfig | None,
+    store: str,
+    settings: SandboxSettings,
+    address: str | None,
+    source: str | None,
+) -> Iterator[Finding]:
+    cluster = config.cluster if config else ClusterSettings()
+    with Site(cluster, address) as site:
+        yield _disk()
+        yield _packages()
+        if not site.remote:
+            yield from _machine(look())
+            yield Finding("ray", True, "a private cluster is started on this machine when needed")
+        if config is not None:
+            now = replace(cluster, ask={}, place_patience_s=PATIENCE_S)
+            yield from every_finding(replace(config, cluster=now), source, site)
+            return
+        yield attempt(STORE, partial(probed_store, store), STORE_REMEDY)
+        if site.remote:
+            yield attempt("address", site.head, "docs/cluster.md says how to have a cluster")
+        else:
+            yield check_sandbox(settings)
 
 
 def _packages() -> Finding:
@@ -109,13 +137,6 @@ def _disk() -> Finding:
         f"{free:.0f} GiB free for temporary files",
         "" if enough else f"free at least {LITTLE_DISK_GIB} GiB",
     )
-
-
-def _ray() -> Finding:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        return Finding("ray", True, f"$RAY_ADDRESS is {address}")
-    return Finding("ray", True, "a private cluster is started on this machine when needed")
 
 
 async def _contract(settings: SandboxSettings) -> list[Finding]:
