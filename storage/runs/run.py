@@ -40,6 +40,7 @@ from storage.runs.commits import (
     receipt_of,
 )
 from storage.runs.documents import parsed, read_as
+from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import Spec, check_same
 
 Record = TypeVar("Record")
@@ -85,18 +86,20 @@ class Run:
 
     @classmethod
     def start(cls, store: ObjectStore, name: str, spec: Spec, patience: Patience = PATIENT) -> Run:
-        """Create the run, or open it if its spec is the same. Raises SpecMismatch."""
+        """Create the run, or open it if its spec is the same. Raises SpecMismatch, Removed."""
         key = layout.spec_key(layout.check_run_name(name))
-        stored = put_settled(store, key, spec.to_json(), patience)
-        fault("after_spec")
+        with obeyed(store, layout.run_prefix(name)):
+            stored = put_settled(store, key, spec.to_json(), patience)
+            fault("after_spec")
         run = cls(store, name, Spec.from_json(key, stored), patience)
         check_same(name, run.spec, spec)
         return run
 
     @classmethod
     def open(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Run:
-        """Open a stored run. Raises NothingFound if there is none."""
+        """Open a stored run. Raises NothingFound if there is none, Removed if there was one."""
         key = layout.spec_key(layout.check_run_name(name))
+        refuse_removed(store, layout.run_prefix(name))
         try:
             data = store.get(key)
         except NothingFound:
@@ -105,7 +108,7 @@ class Run:
 
     @classmethod
     def find(cls, store: ObjectStore, name: str) -> Run | None:
-        """Open a stored run; None if there is none."""
+        """Open a stored run; None if there is none. Raises Removed if there was one."""
         try:
             return cls.open(store, name)
         except NothingFound:
