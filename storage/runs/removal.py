@@ -131,11 +131,10 @@ def remove(
     return count
 
 
-def free(store: ObjectStore, prefix: str, deleted: Deleted = lambda count: None) -> None:
-    """Delete the tombstone too, after all else. Only a person can know that no writer is left."""
+def free(store: ObjectStore, prefix: str) -> None:
+    """Delete the tombstone of what was removed. Only a person can know that no writer is left."""
     while left := _rest(store, prefix):
         _delete(store, left)
-        deleted(len(left))
     store.delete(tombstone_key(prefix))
 
 
