@@ -15,10 +15,11 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 
 from actors.stopping import anywhere, awaitable
-from storage.errors import NothingFound
+from storage.errors import Removed
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import PROBLEMS, REFINING, SCORING
+from storage.runs.names import nothing_named
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
@@ -138,9 +139,14 @@ def _derived(
 
     Raises NothingFound, SpecMismatch and ConfigurationError.
     """
-    source = Run.find(store, name)
+    try:
+        source = Run.find(store, name)
+    except Removed:
+        if begun is None:
+            raise
+        source = None
     if source is None and (begun is None or origin_of(begun) is None):
-        raise NothingFound(f"no run {name!r} in {store.url} to derive run {config.run!r} from")
+        raise nothing_named(store, name)
     known = begun or source
     assert known is not None
     probed_at(site, config.store)

@@ -14,6 +14,7 @@ from storage.errors import BelowFloor, RunStopped
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
 from workflows.runs.configuration import ClusterSettings, RunConfig
+from workflows.schedule.beginning import Begin, UnbegunSchedule
 from workflows.schedule.cluster import Cluster, SlotsNow
 from workflows.schedule.deadlines import Deadlines
 from workflows.schedule.driver import Driver, Watch
@@ -42,12 +43,16 @@ def standing(run: Run) -> Standing:
 
 
 def schedule_for(
-    config: RunConfig, state: Standing, slots: Slots, on_gpus: bool = False
+    config: RunConfig,
+    state: Standing,
+    slots: Slots,
+    on_gpus: bool = False,
+    kind: type[Schedule] = Schedule,
 ) -> Schedule:
     """Make the schedule of the shards that are left, for a cluster with these engine slots.
 
     A model role takes its slots from the pool of its own name where the cluster has one. Engines
-    share a slot only `on_gpus`.
+    share a slot only `on_gpus`. `kind`: UnbegunSchedule for a run that is not stored yet.
     """
     pools = by_node(slots, ENGINES)
     cluster = config.cluster
@@ -63,7 +68,7 @@ def schedule_for(
         for role in config.engines
     }
     roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
-    return Schedule(
+    return kind(
         config.road,
         state.shards,
         state.done,
@@ -96,16 +101,26 @@ async def continue_run(
     watch: Watch,
     slots_now: SlotsNow | None = None,
     on_gpus: bool = False,
+    begin: Begin | None = None,
 ) -> None:
     """Work until everything is committed.
 
-    `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. Raises
-    UserError, StoreRefused, RunStopped and BelowFloor. The reason of the last two is stored until
-    the run goes on.
+    `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. `begin`
+    stores a run that is not stored yet, once its first engines are open. Raises UserError,
+    StoreRefused, RunStopped and BelowFloor. The reason of the last two is stored until the run goes
+    on.
     """
     await asyncio.to_thread(forget_stop, run)
+    stored, kind = begin is None, Schedule if begin is None else UnbegunSchedule
+
+    def begin_now() -> None:
+        nonlocal stored
+        assert begin is not None
+        begin()
+        stored = True
+
     driver = Driver(
-        schedule_for(config, standing(run), slots, on_gpus),
+        schedule_for(config, standing(run), slots, on_gpus, kind),
         cluster,
         watch,
         slots_now=slots_now,
@@ -113,11 +128,13 @@ async def continue_run(
         run=run.name,
         pause=config.cluster.retry_pause_s,
         place_patience_s=config.cluster.place_patience_s,
+        begin=None if stored else begin_now,
     )
     try:
         await driver.drive()
     except (BelowFloor, RunStopped) as error:
-        await asyncio.to_thread(note_stop, run, str(error))
+        if stored:
+            await asyncio.to_thread(note_stop, run, str(error))
         raise
 
 
