@@ -88,7 +88,7 @@ def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
         put_content(run.store, key, data, commit.sha256, patience=run.patience)
-        ours = replace(commit, data_key=key, spec=run.spec.fingerprint)
+        ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
         place = layout.commit_key(run.name, stage, shard)
         standing = settle(run.store, place, ours, run.patience)
     return same_shard(standing, commit)

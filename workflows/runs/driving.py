@@ -10,13 +10,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from storage.errors import BelowFloor, RunStopped
+from storage.errors import BelowFloor, LimitReached, RunStopped
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
+from workflows.planning.costs import cost_of
 from workflows.runs.configuration import ClusterSettings, RunConfig
+from workflows.schedule.ceiling import Ceiling
 from workflows.schedule.cluster import Cluster, SlotsNow
 from workflows.schedule.deadlines import Deadlines
-from workflows.schedule.driver import Driver, Watch
+from workflows.schedule.driver import Driver, Happened, Watch
 from workflows.schedule.nodes import ENGINES, WHOLE, Slots, by_node
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
@@ -41,8 +43,35 @@ def standing(run: Run) -> Standing:
     return Standing(run.spec.plan.shards, done)
 
 
+def ceiling_of(run: Run, config: RunConfig) -> Ceiling | None:
+    """The ceiling of a run with what its commits cost so far; None where it has no limits."""
+    if not config.limits.by_name:
+        return None
+    cost = cost_of(config.road, config.engines, config.prices)
+    ceiling = Ceiling(config.limits.by_name, cost, config.road)
+    for stage in run.spec.stages[1:]:
+        for receipt in run.receipts(stage).values():
+            ceiling.note(receipt)
+    return ceiling
+
+
+def bought(run: Run, reason: str) -> str:
+    """One line for a run that its ceiling stopped: why, what there is, and how to go on."""
+    done, stages = standing(run), run.spec.stages[1:]
+    kept = run.totals(stages[-1]).rows
+    shards = ", ".join(f"{stage} {len(done.done[stage])}/{done.shards}" for stage in stages)
+    return (
+        f"{reason}. It bought {kept:,} rows of {stages[-1]}; shards: {shards}. Raise the limit in "
+        f"the configuration, and the same command goes on from here"
+    )
+
+
 def schedule_for(
-    config: RunConfig, state: Standing, slots: Slots, on_gpus: bool = False
+    config: RunConfig,
+    state: Standing,
+    slots: Slots,
+    on_gpus: bool = False,
+    ceiling: Ceiling | None = None,
 ) -> Schedule:
     """Make the schedule of the shards that are left, for a cluster with these engine slots.
 
@@ -73,6 +102,7 @@ def schedule_for(
         attempts=cluster.attempts,
         pause=cluster.retry_pause_s,
         deadlines=Deadlines(cluster.deadline_floor_s, cluster.deadline_factor),
+        ceiling=ceiling,
     )
 
 
@@ -100,14 +130,21 @@ async def continue_run(
     """Work until everything is committed.
 
     `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. Raises
-    UserError, StoreRefused, RunStopped and BelowFloor. The reason of the last two is stored until
-    the run goes on.
+    UserError, StoreRefused, RunStopped, BelowFloor and LimitReached. The reason of the last three
+    is stored until the run goes on.
     """
     await asyncio.to_thread(forget_stop, run)
+    ceiling = await asyncio.to_thread(ceiling_of, run, config)
+
+    def happened(event: Happened) -> None:
+        if ceiling is not None and event.what == "committed" and event.receipt is not None:
+            ceiling.note(event.receipt)
+        watch(event)
+
     driver = Driver(
-        schedule_for(config, standing(run), slots, on_gpus),
+        schedule_for(config, standing(run), slots, on_gpus, ceiling),
         cluster,
-        watch,
+        happened,
         slots_now=slots_now,
         tolerance=tolerance_of(run, config.cluster),
         run=run.name,
@@ -119,6 +156,10 @@ async def continue_run(
     except (BelowFloor, RunStopped) as error:
         await asyncio.to_thread(note_stop, run, str(error))
         raise
+    except LimitReached as error:
+        line = await asyncio.to_thread(bought, run, str(error))
+        await asyncio.to_thread(note_stop, run, line)
+        raise LimitReached(line) from None
 
 
 def tolerance_of(run: Run, settings: ClusterSettings) -> Tolerance:
