@@ -211,6 +211,7 @@ for verb in (
     looking.show,
     looking.browse,
     checking.problems,
+    checking.plan,
     checking.grade,
     checking.stages,
     checking.prompts,

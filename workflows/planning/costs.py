@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
 from storage.runs.commits import Receipt
+from storage.runs.plans import Rate
 from workflows.road import StageSpec
 from workflows.schedule.ceiling import Cost, CostOf
 from workflows.settings.spending import LimitSettings, PriceSettings
@@ -32,38 +33,41 @@ def busy_s(receipt: Receipt) -> float:
     return receipt.share_s or receipt.seconds
 
 
-def cost_of(
-    road: Sequence[StageSpec], engines: Mapping[str, EngineSettings], prices: PriceSettings
-) -> CostOf:
+def rates_of(engines: Mapping[str, EngineSettings], prices: PriceSettings) -> dict[str, Rate]:
+    """Role -> what its work costs; what has no price costs nothing."""
+    tokens: dict[str, float] = {role: price for role, price in prices.tokens.items()}
+    prompts: dict[str, float] = {role: price for role, price in prices.prompt_tokens.items()}
+    return {
+        role: Rate(
+            gpus_of(engine),
+            0.0 if engine.served else prices.gpu_hour or 0.0,
+            tokens.get(role, 0.0),
+            prompts.get(role, 0.0),
+        )
+        for role, engine in engines.items()
+    }
+
+
+def cost_at(rate: Rate, tokens: float, prompt_tokens: float, engine_s: float) -> Cost:
+    """What some work of a role costs."""
+    gpu_hours = engine_s / HOUR_S * rate.gpus
+    asked = tokens * rate.tokens + prompt_tokens * rate.prompt_tokens
+    return Cost(tokens, gpu_hours, gpu_hours * rate.gpu_hour + asked / MILLION)
+
+
+def cost_of(road: Sequence[StageSpec], rates: Mapping[str, Rate]) -> CostOf:
     """Make the function that says what a shard cost."""
     roles = {stage.name: stage.role for stage in road}
 
     def cost(receipt: Receipt) -> Cost:
-        role = roles.get(receipt.stage, "cpu")
-        if role not in engines:
+        rate = rates.get(roles.get(receipt.stage, "cpu"))
+        if rate is None:
             return Cost()
-        tokens = receipt.counts.get("tokens", 0)
-        prompts = receipt.counts.get("prompt_tokens", 0)
-        gpu_hours = busy_s(receipt) / HOUR_S * gpus_of(engines[role])
-        return Cost(tokens, gpu_hours, money(prices, engines, role, tokens, prompts, gpu_hours))
+        counts = receipt.counts
+        asked = counts.get("prompt_tokens", 0)
+        return cost_at(rate, counts.get("tokens", 0), asked, busy_s(receipt))
 
     return cost
-
-
-def money(
-    prices: PriceSettings,
-    engines: Mapping[str, EngineSettings],
-    role: str,
-    tokens: float,
-    prompt_tokens: float,
-    gpu_hours: float,
-) -> float:
-    """What work of a role costs; what has no price costs nothing."""
-    if not engines[role].served:
-        return gpu_hours * (prices.gpu_hour or 0.0)
-    named: Mapping[str, float] = prices.tokens  # type: ignore[assignment]
-    asked: Mapping[str, float] = prices.prompt_tokens  # type: ignore[assignment]
-    return (tokens * named.get(role, 0.0) + prompt_tokens * asked.get(role, 0.0)) / MILLION
 
 
 def check_spending(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from storage.errors import BelowFloor, LimitReached, RunStopped
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
-from workflows.planning.costs import cost_of
+from workflows.planning.costs import cost_of, rates_of
 from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.schedule.ceiling import Ceiling
 from workflows.schedule.cluster import Cluster, SlotsNow
@@ -47,7 +47,7 @@ def ceiling_of(run: Run, config: RunConfig) -> Ceiling | None:
     """The ceiling of a run with what its commits cost so far; None where it has no limits."""
     if not config.limits.by_name:
         return None
-    cost = cost_of(config.road, config.engines, config.prices)
+    cost = cost_of(config.road, rates_of(config.engines, config.prices))
     ceiling = Ceiling(config.limits.by_name, cost, config.road)
     for stage in run.spec.stages[1:]:
         for receipt in run.receipts(stage).values():
