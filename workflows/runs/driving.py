@@ -141,6 +141,8 @@ async def continue_run(
             ceiling.note(event.receipt)
         watch(event)
 
+    if ceiling is not None:
+        happened(Happened("limited", cause=ceiling.said))
     driver = Driver(
         schedule_for(config, standing(run), slots, on_gpus, ceiling),
         cluster,

@@ -76,6 +76,18 @@ class Ceiling:
             max(before.money, cost.money),
         )
 
+    @property
+    def said(self) -> str:
+        """One line on what is spent so far, and by how much the run may go beyond its limits."""
+        known = ", ".join(
+            f"limits.{name}: {amount(self.spent.of(name))} of {amount(limit)} are spent"
+            for name, limit in self.limits.items()
+        )
+        return (
+            f"{known}; the run goes beyond that at most by what shards at work cost more than the "
+            f"dearest one of their stage before them"
+        )
+
     def room(self, position: int, waiting: Sequence[int], running: Sequence[int]) -> int:
         """How many shards may begin the stage at `position` now, beside those that are there.
 

@@ -6,7 +6,7 @@ Invariant: it shows what `workflows.builds.plan` returns.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -48,19 +48,21 @@ def plan_table(made: Plan) -> Table:
     """Make a table of a plan's ranges."""
     title = f"plan of run {made.run} · {made.problems:,} problems · from {made.source}"
     table = _table(title, ("at least", "likely", "at most"))
-    _rows(table, made.figures, made.currency, lambda figure: ())
+    for named, figure in _named(made.figures):
+        amounts = (figure.low, figure.likely, figure.high)
+        table.add_row(*named, *(shown(figure.name, each, made.currency) for each in amounts))
     return table
 
 
 def planned_table(figures: Sequence[Compared], currency: str) -> Table:
     """Make a table of a plan's ranges beside what they came to."""
-    table = _table("planned and actual", ("at least", "likely", "at most", "actual", ""))
+    table = _table("planned and actual", ("planned", "actual", ""))
     verdicts = {True: "within", False: "outside", None: "so far"}
-
-    def actual(figure: Compared) -> tuple[str, ...]:
-        return shown(figure.name, figure.actual, currency), verdicts[figure.within]
-
-    _rows(table, figures, currency, actual)
+    for named, figure in _named(figures):
+        low, high, actual = (
+            shown(figure.name, each, currency) for each in (figure.low, figure.high, figure.actual)
+        )
+        table.add_row(*named, f"{low} to {high}", actual, verdicts[figure.within])
     return table
 
 
@@ -71,22 +73,12 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _rows(
-    table: Table,
-    figures: Sequence[Shown],
-    currency: str,
-    more: Callable[[Shown], tuple[str, ...]],
-) -> None:
+def _named(figures: Sequence[Shown]) -> Iterator[tuple[tuple[str, str], Shown]]:
+    """Each figure with its model, said once, and its name."""
     before = None
     for figure in figures:
         role = figure.role or "all"
-        amounts = (figure.low, figure.likely, figure.high)
-        table.add_row(
-            role if role != before else "",
-            NAMES.get(figure.name, figure.name),
-            *(shown(figure.name, amount, currency) for amount in amounts),
-            *more(figure),
-        )
+        yield (role if role != before else "", NAMES.get(figure.name, figure.name)), figure
         before = role
 
 
