@@ -11,7 +11,8 @@ from rich.console import Console
 
 from launch.cli.main import run_command
 from launch.verbs.runs.plan import planned_table, shown
-from tests.support.scripted_build import configure
+from tests.support.here import work_here
+from tests.support.scripted_build import CONFIG, configure
 from workflows.planning.against import Compared
 
 CHAT = {"kind": "chat", "model": "m", "url": "http://127.0.0.1:9/v1"}
@@ -99,3 +100,34 @@ def test_planned_and_actual_fit_eighty_columns() -> None:
 )  # fmt: skip
 def test_amounts_are_as_long_as_they_need_to_be(name: str, amount: float, said: str) -> None:
     assert shown(name, amount, "EUR") == said
+
+
+def test_a_build_at_its_ceiling_ends_with_exit_code_two_and_goes_on_with_a_raised_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work_here(monkeypatch)
+    models = {
+        role: {"kind": "scripted", "model": f"tests.scripted_models:{role}"}
+        for role in ("policy", "completer", "rationale")
+    }
+    stages = CONFIG["stages"] | {"rationalize": {"execute": False}}
+    store = f"file:{tmp_path}/store"
+
+    def built(**limits: int) -> tuple[int, str]:
+        configure(tmp_path, models=models, stages=stages, limits=limits)
+        code = run_command(["build", str(tmp_path / "build.yaml"), "--store", store])
+        return code, capsys.readouterr().err
+
+    code, said = built(tokens=20_000)
+    line = said.strip().splitlines()[-1]
+    assert code == 2
+    assert line.startswith("stepmill: limits.tokens: ")
+    assert "Raise the limit in the configuration, and the same command goes on from here" in line
+    assert run_command(["status", "r", "--store", store, "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert line.removeprefix("stepmill: ") == status["stopped"]
+    assert sum(stage["counts"].get("tokens", 0) for stage in status["stages"]) > 0
+
+    assert built(tokens=10**9)[0] == 0
+    assert run_command(["status", "r", "--store", store, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["finished"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
 from workflows.runs.driving import ceiling_of
 from workflows.schedule.ceiling import Ceiling, Cost
+from workflows.schedule.queues import Shards, Task
 from workflows.settings.spending import LimitSettings, PriceSettings
 
 ROAD = (
@@ -78,6 +81,37 @@ class TestRoom:
 
     def test_a_copied_shard_costs_nothing(self) -> None:
         assert ceiling(10, receipt("sample", 100, taken_over=True)).spent == Cost()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_run_goes_beyond_its_limit_only_by_what_is_dearer_than_any_before(seed: int) -> None:
+    rng = random.Random(seed)
+    shards, workers = rng.randint(5, 40), rng.randint(1, 8)
+    cost = {"sample": 100, "label": 0, "rationalize": rng.choice([10, 100, 1000])}
+    limit = rng.randint(2, 3 * shards) * sum(cost.values())
+    known = ceiling(limit)
+    queues = Shards(ROAD, shards, {}, window=8, attempts=3, pause=0.0, ceiling=known)
+    running: list[tuple[int, Task, int, int]] = []
+    surprises = passed = 0
+    with contextlib.suppress(LimitReached):
+        while not queues.finished:
+            for at in (2, 1, 0):
+                while queues.startable(at) and len(running) < workers:
+                    task = queues.take(at)
+                    tokens = round(cost[task.stage] * rng.uniform(0.2, 2.0))
+                    dearest = known.dearest.get(task.stage, Cost()).tokens
+                    running.append((at, task, tokens, round(dearest)))
+            queues.check_ceiling()
+            at, task, tokens, dearest = running.pop(rng.randrange(len(running)))
+            queues.commit(at, task.shard)
+            known.note(receipt(task.stage, tokens))
+            surprises += max(0, tokens - dearest)
+            passed += at == 2
+    said = f"seed {seed}: {known.spent.tokens} of {limit}, {surprises} more than was known"
+    assert known.spent.tokens <= limit + surprises, said
+    assert not running, said
+    assert passed == shards or known.reason, said
+    assert passed, f"{said}: nothing came of it"
 
 
 class TestRefusals:
