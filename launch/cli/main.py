@@ -206,6 +206,7 @@ for verb in (
     keeping.copy,
     keeping.remove,
     checking.problems,
+    checking.plan,
     checking.grade,
     checking.stages,
     checking.prompts,

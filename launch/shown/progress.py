@@ -102,6 +102,8 @@ class BuildProgress(Watching):
             case "failed" if event.task is not None:
                 task = event.task
                 self.say(f"{task.stage} {task.shard}: will be tried again: {event.cause}")
+            case "limited":
+                self.note(event.cause)
             case "resized":
                 self.say(f"engine slots: {event.cause}")
             case "started" if event.task is not None:

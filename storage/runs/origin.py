@@ -87,7 +87,7 @@ def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
     except NothingFound:
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
-        ours = replace(commit, data_key=key, spec=run.spec.fingerprint)
+        ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
         standing = put_shard(run.store, run.name, data, ours, run.patience)
     return same_shard(standing, commit)
 

@@ -33,6 +33,7 @@ from workflows.formats.templates import used_by
 from workflows.inputs.given import read_given
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.shapes import Columns
+from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.starting import planned
@@ -164,6 +165,7 @@ class BuildConfig(RunConfig):
         """
         check_settings(self.stages)
         check_prompts(self)
+        check_spending(self.limits, self.prices, self.engines)
         if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
             raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:

@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from launch.verbs.runs.plan import planned_table
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, RATIONALES
@@ -41,6 +42,8 @@ def status_tables(
         tables.append(kept_table(status.kept))
     elif rows.get(RATIONALES.stage) and rows.get(EXAMPLES.stage):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.planned:
+        tables.append(planned_table(status.planned, status.currency))
     if status.stopped:
         tables.append(Text(status.stopped))
     return Group(*tables)
