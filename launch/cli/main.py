@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import checking, keeping, looking, options, verifier
+from launch.cli import checking, keeping, looking, options, starting, verifier
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, usable_streams
@@ -38,7 +38,9 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """The exit code that typer returns after Ctrl-C."""
-VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
+VIEWS_HELP = (
+    "genprm, cot, code, direct; for other trainers: `stepmill docs reuse`; a stage: its rows."
+)
 
 
 @app.command()
@@ -211,6 +213,10 @@ for verb in (
     checking.stages,
     checking.prompts,
     checking.doctor,
+    starting.init,
+    starting.preview,
+    starting.sandbox,
+    starting.docs,
 ):
     app.command()(verb)
 app.command(name="exec")(checking.execute)
