@@ -29,6 +29,7 @@ from workflows.builds.derive import (
     start_derived,
     take_over,
 )
+from workflows.builds.growth import OF_THE_INPUT, refuse_growth, same_input
 from workflows.refinement.run import RefineConfig
 from workflows.runs.checks import Finding, attempt, probed_at, require
 from workflows.runs.configuration import Given, RunConfig
@@ -68,6 +69,8 @@ def build(
         if name is None:
             read: list[Given] = []
             finding = check_files(config, read)
+            if begun is not None and read:
+                refuse_growth(begun, read[0])
             return run_at(site, config, read[0] if read else None, finding)
         return _derived(site, config, store, begun, name)
 
@@ -129,10 +132,12 @@ def _derived(
     probed_at(site, config.store)
     config = recalled(config, begun, source)
     config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
-    plan = planned(config, known.spec.image_digest)
-    if begun is None and source is not None:
+    plan = planned(config, known.spec.image_digest, before=known.spec.plan)
+    if begun is not None:
+        refuse_growth(begun, plan.given)
+    elif source is not None:
         derivation = plan_derivation(config.run, store.url, plan.spec, source)
-        if models_needed(derivation, source):
+        if models_needed(derivation, source, same_input(plan, source)):
             image = require(config, site)
             plan = replace(plan, spec=replace(plan.spec, image_digest=image))
     prepare(pilot, config.run, site, store)
@@ -176,5 +181,9 @@ def summary(run: Run, inherited: Inherited) -> str:
         f"taken over {listed(dict(inherited.adopted))}; "
         f"made here {listed(dict(inherited.made))}; left to the models {listed(left)}"
     ]
-    lines += [f"  differs: {difference}" for difference in inherited.differing]
+    lines += [
+        f"  differs: {difference}"
+        for difference in inherited.differing
+        if difference.name not in OF_THE_INPUT or difference.name == "plan.items"
+    ]
     return "\n".join(lines)
