@@ -173,3 +173,29 @@ async def test_a_derived_run_takes_solutions_and_paths_over(tmp_path: Path) -> N
     assert set(found.adopted) == {"problems", "given", "sample"}
     assert set(found.made) == {"consensus", "export"}
     assert audit(run).findings == ()
+
+
+async def test_a_run_of_given_solutions_grows(tmp_path: Path) -> None:
+    road = {"road": ["sample", "consensus", "export"], "consensus": {"sources": ["people"]}}
+    config = configured(tmp_path, written(True), stages=road, models={})
+    build = Build(replace(config, limit=6))
+    await build.work()
+    finish(build.run)
+    large = replace(config, run="large")
+    run = derive(large, build.run)
+    assert run.spec.plan.grown_from == (6,)
+    found = await asyncio.to_thread(take_over, run, large)
+    assert found is not None
+    assert [found.adopted[stage] for stage in ("problems", "given", "sample")] == [2, 2, 2]
+    assert found.made["sample"] == 2
+    finish(run)
+    assert audit(run).findings == ()
+    fresh = Build(replace(large, store=f"file:{tmp_path}/fresh"))
+    await fresh.work()
+    for kind in (GIVEN, PATHS, AGREEMENTS, EXAMPLES):
+        assert rows(run, kind) == rows(fresh.run, kind)
+    # One more solution of an old problem is another input: its shard is made anew.
+    more = configured(tmp_path, [written(True)[0] | {"id": "more"}, *written(True)], stages=road)
+    other = replace(more, run="other", models=config.models)
+    found = await asyncio.to_thread(take_over, derive(other, build.run), other)
+    assert found is not None and found.adopted["given"] == 1
