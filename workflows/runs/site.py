@@ -39,8 +39,8 @@ from storage.errors import ConfigurationError
 from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
-from workflows.runs.driving import continue_run, standing
-from workflows.runs.listening import SILENT, Listener, Watching
+from workflows.runs.driving import continue_run, standing, telling_earlier
+from workflows.runs.listening import ENDING, SILENT, Listener, Watching
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
@@ -80,6 +80,7 @@ class Site:
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
         self._joined = False
+        self._progress: Watching | None = None
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
         self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
@@ -140,9 +141,15 @@ class Site:
         """Make and commit the shards that a run lacks."""
         if run.success() is not None or standing(run).finished:
             return
-        with terminable():
+        with terminable(told=self._ending):
             config = fitted(config, partial(self._place, config))
             self._drive_all(run, config, makers(run, config))
+
+    def _ending(self) -> None:
+        if self._progress is not None:
+            self._progress.ending()
+        else:
+            self.listener.say(ENDING)
 
     def _join(self) -> None:
         if not self._joined:
@@ -233,6 +240,7 @@ class Site:
             before = {stage: len(shards) for stage, shards in state.done.items()}
             road = run.spec.stages[1:]
             with self.listener.working(run.name, road, state.shards, before) as progress:
+                self._progress = progress
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     starts, places, sandbox, config.cluster.sandbox_actors, models,
@@ -243,7 +251,8 @@ class Site:
                 if on_gpus and (turns := taking_turns(config, sum(slots[ENGINES].values()))):
                     progress.note(turns)
                 try:
-                    asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
+                    with telling_earlier(run, state.done, progress.earlier):
+                        asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 
@@ -307,7 +316,7 @@ async def _drive(
     assert here is not None
     loop = asyncio.get_running_loop()
     # Ray set a handler of its own, which would end the process before its workers are closed.
-    with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
+    with terminable(partial(loop.call_soon_threadsafe, here.cancel), progress.ending):
         watching = asyncio.create_task(watch_meters())
         try:
             await continue_run(run, config, cluster, slots, progress.happened, later, on_gpus)
