@@ -24,7 +24,7 @@ from launch.shown.stage_numbers import Left, StageNumbers, left_of
 from launch.verbs.runs.status import duration
 from storage.runs.commits import Receipt
 from workflows.runs.listening import ENDING, Watching
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 
 STARTING_EVERY_S = 60
 """A log says of an engine that still starts for how long it has, so often."""
