@@ -22,11 +22,20 @@ from actors.models.facts import ModelFacts, facts_of
 from actors.models.folder import check_model
 from actors.sandbox.contract import Request, SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from storage.errors import ConfigurationError, InputError, SandboxUnavailable, StepmillError
+from storage.errors import (
+    ConfigurationError,
+    EngineFailed,
+    InputError,
+    SandboxUnavailable,
+    StepmillError,
+)
 
 HERE = "this machine"
 SOON_S = 60.0
 """Longest wait for a server's answer."""
+LISTED_S = 10.0
+"""Longest wait for the list of a server's models, which no model has to work for."""
+SERVER_REMEDY = "start that server, or correct `url`"
 SANDBOX_REMEDY = "install docker.io or bubblewrap and run `stepmill sandbox`"
 
 
@@ -92,7 +101,8 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
                 unfit = _template(engine, parts.chats.get(role))
                 reasons[role] = (unfit,) if unfit else ()
         except StepmillError as error:
-            reasons[role] = (Misfit(str(error), ""),)
+            away = engine.served and isinstance(error, EngineFailed)
+            reasons[role] = (Misfit(str(error), SERVER_REMEDY if away else ""),)
     if parts.sandbox is not None:
         try:
             asyncio.run(sandbox_answers(parts.sandbox))
@@ -128,7 +138,7 @@ async def capabilities(engine: EngineSettings) -> Capabilities | None:
 
     soon = replace(engine, retries=min(engine.retries, 1), timeout_s=min(engine.timeout_s, SOON_S))
     if engine.kind == "endpoint":
-        server = Server(soon)
+        server = Server(replace(soon, timeout_s=min(soon.timeout_s, LISTED_S)))
         try:
             await server.listed()
         finally:

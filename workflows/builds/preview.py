@@ -21,7 +21,7 @@ from typing import TypeVar
 from actors.stopping import anywhere, awaitable
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.run import check_files
+from workflows.builds.run import check_input
 from workflows.runs.configuration import Given
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.run import run_at
@@ -51,9 +51,9 @@ def preview(
     """
     with Site(config.cluster, address, listener) as site:
         read: list[Given] = []
-        finding = check_files(config, read)
+        findings = check_input(config, read)
         if not read:
-            return run_at(site, config, None, finding)  # raises, with all else that is missing
+            return run_at(site, config, None, *findings)  # raises, with all else that is missing
         given = few(read[0], problems, config.stages.seed)
         scratch = scratch_of(config, given)
         listener.say(
@@ -65,7 +65,7 @@ def preview(
                 f"the budget {config.stages.estimate.mc_budget!r} needs a pilot, which a build "
                 "makes first: this preview rolls out every state and labels by counts"
             )
-        return run_at(site, scratch, given, finding)
+        return run_at(site, scratch, given, *findings)
 
 
 preview_async = awaitable(preview)

@@ -223,7 +223,7 @@ def _finish(file: Path, known: str, training: bool = False) -> None:
     if training:
         return typer.echo(f"next: stepmill train {named}")
     config = load(file)
-    missing = [found for found in findings(config, config.sandbox) if not found.ok]
+    missing = [found for found in findings(config) if not found.ok]
     for found in missing:
         typer.echo(f"missing: {found}")
     if known:
