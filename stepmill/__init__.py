@@ -48,6 +48,7 @@ from storage.runs.run import Run
 from workflows.answers.grading import grade
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.plan import plan
+from workflows.builds.preview import preview, preview_async
 from workflows.builds.run import build, build_async, derive, derive_async
 from workflows.evaluation.run import Evaluated, Evaluation, Verifier, evaluate, evaluate_async
 from workflows.formats.rationale import paragraphs as read_rationale
@@ -109,6 +110,8 @@ __all__ = [
     "load_training",
     "open_run",
     "plan",
+    "preview",
+    "preview_async",
     "read_rationale",
     "records",
     "refine",

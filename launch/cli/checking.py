@@ -128,10 +128,17 @@ def doctor(
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
     ] = False,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
+    problems: options.Problems = None,
+    limit: options.MostProblems = None,
+    address: options.Address = None,
+    source: options.Source = None,
     as_json: options.Json = False,
 ) -> None:
     """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
     from launch.verbs.looking.doctor import examine
 
-    if not examine(config, sandbox, as_json):
+    overrides = {"run": run, "store": store, "problems": problems, "limit": limit}
+    if not examine(config, overrides, address, source, sandbox, as_json):
         raise typer.Exit(2)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.runs import layout
-from storage.runs.commits import Commit, canonical_json, put_content, settle
+from storage.runs.commits import Commit, canonical_json, put_shard
 from storage.runs.documents import parsed, read_as
 from storage.runs.run import Run, put_settled
 from storage.runs.specs import Difference
@@ -87,10 +87,8 @@ def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
     except NothingFound:
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
-        put_content(run.store, key, data, commit.sha256, patience=run.patience)
         ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
-        place = layout.commit_key(run.name, stage, shard)
-        standing = settle(run.store, place, ours, run.patience)
+        standing = put_shard(run.store, run.name, data, ours, run.patience)
     return same_shard(standing, commit)
 
 

@@ -234,6 +234,12 @@ def check_settings(settings: StageSettings) -> None:
     stages = stages_named([stage.name for stage in road_of(settings.road)])
     for stage in stages:
         stage.check(settings)
+    sample = settings.sample
+    if sample.first_round > sample.cap and PATHS.stage in settings.road:
+        raise ConfigurationError(
+            f"`sample.first_round: {sample.first_round}` is more than `sample.cap: {sample.cap}`, "
+            "the most samples of a problem: lower it, or raise the cap"
+        )
     verifiers = [stage.name for stage in stages if stage.verifies]
     if len(verifiers) > 1:
         raise ConfigurationError(

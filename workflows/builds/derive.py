@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from actors.engines.admission import together
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
-from storage.errors import NothingFound, SpecMismatch
+from storage.errors import NothingFound, Removed, SpecMismatch
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.versions import kind_of
@@ -186,7 +186,7 @@ async def take_over(
         return None
     try:
         source = Run.open(run.store, origin.run, run.patience)
-    except NothingFound:
+    except (NothingFound, Removed):
         return None
     if source.spec.fingerprint != origin.spec:  # another run took its name
         return None

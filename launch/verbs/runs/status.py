@@ -145,3 +145,10 @@ def sweep_run(run: Run, as_json: bool) -> None:
     else:
         size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
         typer.echo(f"sweep of {run.name}: removed {size}")
+        if removed.unsettled:
+            typer.echo(
+                f"{removed.unsettled:,} objects stay: their shards have no commit yet, since run "
+                f"{run.name} is not finished"
+            )
+        elif run.success() is None:
+            typer.echo(f"run {run.name} is not finished: nothing else was left behind so far")

@@ -20,7 +20,7 @@ import workflows.labels.values
 import workflows.stages.consensus
 from tests.support.scripted_build import configure
 
-WORK = ("build", "derive", "download", "evaluate", "refine", "score", "train")
+WORK = ("build", "derive", "download", "evaluate", "preview", "refine", "score", "train")
 READ = ("load", "load_training", "open_run", "plan", "score_config", "scores_of")
 PURE = ("agree", "grade", "label", "read_rationale", "split_steps")
 VALUES = (
