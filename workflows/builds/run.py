@@ -30,6 +30,7 @@ from workflows.builds.derive import (
     start_derived,
     take_over,
 )
+from workflows.builds.growth import OF_THE_INPUT, refuse_growth, same_input
 from workflows.refinement.run import RefineConfig
 from workflows.runs.checks import Finding, attempt, probed_at, require, run_there
 from workflows.runs.configuration import Given, RunConfig
@@ -70,6 +71,8 @@ def build(
         if name is None:
             read: list[Given] = []
             findings = check_input(config, read)
+            if begun is not None and read:
+                refuse_growth(begun, read[0])
             return run_at(site, config, read[0] if read else None, *findings)
         return _derived(site, config, open_store(config.store), begun, name)
 
@@ -152,10 +155,12 @@ def _derived(
     probed_at(site, config.store)
     config = recalled(config, begun, source)
     config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
-    plan = planned(config, known.spec.image_digest)
-    if begun is None and source is not None:
+    plan = planned(config, known.spec.image_digest, before=known.spec.plan)
+    if begun is not None:
+        refuse_growth(begun, plan.given)
+    elif source is not None:
         derivation = plan_derivation(config.run, store.url, plan.spec, source)
-        if models_needed(derivation, source):
+        if models_needed(derivation, source, same_input(plan, source)):
             image = require(config, site)
             plan = replace(plan, spec=replace(plan.spec, image_digest=image))
     prepare(pilot, config.run, site, store)
@@ -199,5 +204,9 @@ def summary(run: Run, inherited: Inherited) -> str:
         f"taken over {listed(dict(inherited.adopted))}; "
         f"made here {listed(dict(inherited.made))}; left to the models {listed(left)}"
     ]
-    lines += [f"  differs: {difference}" for difference in inherited.differing]
+    lines += [
+        f"  differs: {difference}"
+        for difference in inherited.differing
+        if difference.name not in OF_THE_INPUT or difference.name == "plan.items"
+    ]
     return "\n".join(lines)

@@ -7,10 +7,13 @@ repeating are one path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from storage.errors import BelowFloor, LimitReached, RunStopped
+from storage.errors import BelowFloor, LimitReached, RunStopped, StepmillError
+from storage.runs.commits import Receipt, receipt_of
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
 from workflows.planning.costs import cost_of, rates_of
@@ -177,6 +180,32 @@ async def continue_run(
         if stored:
             await asyncio.to_thread(note_stop, run, line)
         raise LimitReached(line) from None
+
+
+@contextlib.contextmanager
+def telling_earlier(
+    run: Run, done: Mapping[str, Collection[int]], tell: Callable[[Receipt], None]
+) -> Iterator[None]:
+    """Within this block, read the commits of `done` (stage -> shards) in a thread and tell them.
+
+    A store that fails ends the reading: the work itself says so.
+    """
+    stopped = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(StepmillError):
+            for stage, shards in done.items():
+                for commit in run.commits(stage) if shards else ():
+                    if stopped.is_set():
+                        return
+                    if commit.shard in shards:
+                        tell(receipt_of(commit))
+
+    threading.Thread(target=read, name="earlier", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
 
 
 def tolerance_of(run: Run, settings: ClusterSettings) -> Tolerance:

@@ -42,8 +42,8 @@ from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
-from workflows.runs.driving import continue_run, standing
-from workflows.runs.listening import SILENT, Listener
+from workflows.runs.driving import continue_run, standing, telling_earlier
+from workflows.runs.listening import ENDING, SILENT, Listener, Watching
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.starting import Start
@@ -85,6 +85,7 @@ class Site:
         self._open = contextlib.ExitStack()
         self._joined = False
         self._head = ""
+        self._progress: Watching | None = None
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
         self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
@@ -153,10 +154,16 @@ class Site:
         """
         if start is None and (run.success() is not None or standing(run).finished):
             return
-        with terminable():
+        with terminable(told=self._ending):
             config = fitted(config, partial(self._place, config))
             made = makers(run, config, start.chain if start else None)
             self._drive_all(run, config, made, start.store if start else None)
+
+    def _ending(self) -> None:
+        if self._progress is not None:
+            self._progress.ending()
+        else:
+            self.listener.say(ENDING)
 
     def _join(self) -> None:
         if not self._joined:
@@ -255,6 +262,7 @@ class Site:
             before = {stage: len(shards) for stage, shards in state.done.items()}
             road = run.spec.stages[1:]
             with self.listener.working(run.name, road, state.shards, before) as progress:
+                self._progress = progress
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     starts, places, sandbox, config.cluster.sandbox_actors, models,
@@ -269,7 +277,8 @@ class Site:
                     run, config, cluster, slots, progress.happened, later, on_gpus, attended.begin
                 )
                 try:
-                    asyncio.run(attended.drive(work, cluster))
+                    with telling_earlier(run, state.done, progress.earlier):
+                        asyncio.run(attended.drive(work, cluster))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 
