@@ -11,11 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from launch.shown.plans import planned_lines
 from storage.errors import NothingFound, StepmillError
 from storage.runs.marks import MOST_NOTE
+from storage.runs.plans import latest_plan
 from storage.runs.run import Run
 from workflows.browsing.filters import FIELDS
-from workflows.browsing.glance import glance
+from workflows.browsing.glance import glance, planned
 from workflows.browsing.index import Index
 from workflows.browsing.listing import PAGE_ROWS, Asked, Listing
 from workflows.browsing.path_page import path_page
@@ -75,9 +77,14 @@ class Desk:
 
     def glance(self) -> dict[str, Any]:
         """The figures of the first page."""
-        return self.index.remembered(
+        found = self.index.remembered(
             "glance", lambda: glance(self.run.run, self.index.frame(), self.index.figures())
         )
+        plan = latest_plan(self.run.run.store, self.run.name)  # it may be younger than the rest
+        if plan is None:
+            return found | {"planned": []}
+        beside = planned(self.run.run, found["stages"], plan)
+        return found | {"planned": planned_lines(beside, plan.currency)}
 
     def page(self, asked: Asked, text: str, start: int) -> dict[str, Any]:
         """Some rows of a list. Raises ConfigurationError."""
