@@ -130,7 +130,7 @@ def test_an_unfinished_run_and_an_unknown_format_are_refused(tmp_path: Folder) -
         download(run, tmp_path)
     with pytest.raises(ConfigurationError, match="--format csv: choose parquet or jsonl"):
         download(run, tmp_path, formats=("csv",))
-    with pytest.raises(ConfigurationError, match="parquet, jsonl"):
+    with pytest.raises(ConfigurationError, match="choose parquet or jsonl"):
         download(run, tmp_path, formats=())
 
 
