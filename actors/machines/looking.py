@@ -36,7 +36,7 @@ SOON_S = 60.0
 LISTED_S = 10.0
 """Longest wait for the list of a server's models, which no model has to work for."""
 SERVER_REMEDY = "start that server, or correct `url`"
-SANDBOX_REMEDY = "install docker.io or bubblewrap and run `make sandbox`"
+SANDBOX_REMEDY = "install docker.io or bubblewrap and run `stepmill sandbox`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,12 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
 def _asked_once(
     engine: EngineSettings, servers: dict[str, Capabilities | StepmillError | None]
 ) -> Capabilities | None:
-    """What `_capabilities` says of a server, or raises; roles that share a server ask it once."""
+    """What `capabilities` says of a server, or raises; roles that share a server ask it once."""
     names = (engine.kind, engine.url, engine.model, engine.continues, engine.options)
     server = str((*names, engine.api_key_env))
     if server not in servers:
         try:
-            servers[server] = asyncio.run(_capabilities(engine))
+            servers[server] = asyncio.run(capabilities(engine))
         except StepmillError as error:
             servers[server] = error
     can = servers[server]
@@ -128,7 +128,7 @@ def _asked_once(
     return can
 
 
-async def _capabilities(engine: EngineSettings) -> Capabilities | None:
+async def capabilities(engine: EngineSettings) -> Capabilities | None:
     """What a chat server can do; None for another server, after a check that it has the model.
 
     Raises StepmillError.

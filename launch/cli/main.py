@@ -19,11 +19,11 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import checking, looking, options, verifier
+from launch.cli import checking, keeping, looking, options, starting, verifier
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
-from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
+from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.reading import store_url
 
@@ -38,7 +38,9 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """The exit code that typer returns after Ctrl-C."""
-VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
+VIEWS_HELP = (
+    "genprm, cot, code, direct; for other trainers: `stepmill docs reuse`; a stage: its rows."
+)
 
 
 @app.command()
@@ -201,11 +203,20 @@ for verb in (
     looking.why,
     looking.show,
     looking.browse,
+    keeping.runs,
+    keeping.stop,
+    keeping.copy,
+    keeping.remove,
     checking.problems,
+    checking.plan,
     checking.grade,
     checking.stages,
     checking.prompts,
     checking.doctor,
+    starting.init,
+    starting.preview,
+    starting.sandbox,
+    starting.docs,
 ):
     app.command()(verb)
 app.command(name="exec")(checking.execute)
@@ -239,6 +250,10 @@ def run_command(arguments: list[str]) -> int:
         return 2
     except (UserError, ItemError) as error:
         return failed(error, 2)
+    except StopAsked as error:
+        again = shlex.join(["stepmill", *arguments])
+        typer.echo(f"stepmill: {error}; the same command continues: {again}", err=True)
+        return INTERRUPTED
     except InfrastructureError as error:
         return failed(error, INFRASTRUCTURE)
     except StepmillError as error:

@@ -51,7 +51,7 @@ Responses = Annotated[
 ]
 Mode = Annotated[str, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")]
 Settings = Annotated[
-    Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
+    Path | None, typer.Option("--config", help="Further settings (YAML): `stepmill docs scoring`.")
 ]
 Set = Annotated[
     list[str] | None,

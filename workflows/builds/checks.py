@@ -14,6 +14,7 @@ from storage.runs.run import Run
 from storage.runs.specs import check_same
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.derive import plan_derivation
+from workflows.builds.growth import refuse_growth
 from workflows.builds.run import check_input
 from workflows.runs.checks import Finding, attempt, examined, run_there
 from workflows.runs.configuration import Given
@@ -56,9 +57,11 @@ def _of_the_run(
     known = begun or other
     settled = site.settled(recalled(config, begun, other), begun, other)
     chosen, pilot = settled.with_pilot(begun, other)
-    plan = planned(chosen, known.spec.image_digest if known else None, given)
+    image, cuts = (known.spec.image_digest, known.spec.plan) if known else (None, None)
+    plan = planned(chosen, image, given, cuts)
     first = f"; its pilot {pilot.run} is made first (or name one: estimate.pilot)" if pilot else ""
     if begun is not None:
+        refuse_growth(begun, given)
         check_same(config.run, begun.spec, plan.spec)
         state = "is finished" if standing(begun).finished else "goes on where it stopped"
         return f"{config.run} {state}"

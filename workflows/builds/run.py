@@ -15,10 +15,11 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 
 from actors.stopping import anywhere, awaitable
-from storage.errors import NothingFound
+from storage.errors import Removed
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import PROBLEMS, REFINING, SCORING
+from storage.runs.names import nothing_named
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
@@ -29,6 +30,7 @@ from workflows.builds.derive import (
     start_derived,
     take_over,
 )
+from workflows.builds.growth import OF_THE_INPUT, refuse_growth, same_input
 from workflows.refinement.run import RefineConfig
 from workflows.runs.checks import Finding, attempt, probed_at, require, run_there
 from workflows.runs.configuration import Given, RunConfig
@@ -69,6 +71,8 @@ def build(
         if name is None:
             read: list[Given] = []
             findings = check_input(config, read)
+            if begun is not None and read:
+                refuse_growth(begun, read[0])
             return run_at(site, config, read[0] if read else None, *findings)
         return _derived(site, config, open_store(config.store), begun, name)
 
@@ -138,18 +142,25 @@ def _derived(
 
     Raises NothingFound, SpecMismatch and ConfigurationError.
     """
-    source = Run.find(store, name)
+    try:
+        source = Run.find(store, name)
+    except Removed:
+        if begun is None:
+            raise
+        source = None
     if source is None and (begun is None or origin_of(begun) is None):
-        raise NothingFound(f"no run {name!r} in {store.url} to derive run {config.run!r} from")
+        raise nothing_named(store, name)
     known = begun or source
     assert known is not None
     probed_at(site, config.store)
     config = recalled(config, begun, source)
     config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
-    plan = planned(config, known.spec.image_digest)
-    if begun is None and source is not None:
+    plan = planned(config, known.spec.image_digest, before=known.spec.plan)
+    if begun is not None:
+        refuse_growth(begun, plan.given)
+    elif source is not None:
         derivation = plan_derivation(config.run, store.url, plan.spec, source)
-        if models_needed(derivation, source):
+        if models_needed(derivation, source, same_input(plan, source)):
             image = require(config, site)
             plan = replace(plan, spec=replace(plan.spec, image_digest=image))
     prepare(pilot, config.run, site, store)
@@ -193,5 +204,9 @@ def summary(run: Run, inherited: Inherited) -> str:
         f"taken over {listed(dict(inherited.adopted))}; "
         f"made here {listed(dict(inherited.made))}; left to the models {listed(left)}"
     ]
-    lines += [f"  differs: {difference}" for difference in inherited.differing]
+    lines += [
+        f"  differs: {difference}"
+        for difference in inherited.differing
+        if difference.name not in OF_THE_INPUT or difference.name == "plan.items"
+    ]
     return "\n".join(lines)

@@ -93,7 +93,7 @@ class OpenRun:
         )
         if rows.is_empty():
             raise NothingFound(f"run {self.name!r} has no {kind.of} {item!r}")
-        return int(rows["row"][0]) // self.run.spec.plan.items_per_shard
+        return self.run.spec.plan.shard_of(int(rows["row"][0]))
 
 
 def open_run(run: str | Run, store: str | None = None) -> OpenRun:

@@ -24,7 +24,7 @@ from workflows.runs.site import Site
 from workflows.runs.workload import asked_nodes
 
 STORE = "store"
-STORE_REMEDY = "see `store` in docs/configuration.md"
+STORE_REMEDY = "`stepmill docs configuration` says more of `store`"
 
 
 @dataclass(frozen=True, slots=True)

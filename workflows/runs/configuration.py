@@ -23,6 +23,7 @@ from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles
+from workflows.settings.spending import LimitSettings, PriceSettings
 from workflows.stages.kit import Seeded, Stage
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
@@ -121,6 +122,8 @@ class RunConfig:
     steps, verifications of another form, texts that don't end. What is merely wrong is of use.
     `off`: it goes on."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    prices: PriceSettings = field(default_factory=PriceSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def road(self) -> tuple[StageSpec, ...]:

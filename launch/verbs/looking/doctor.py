@@ -67,40 +67,44 @@ def examine(
         raise ConfigurationError(f"--{given[0]} is about a build: name its CONFIG as well")
     config = load(config_file, **overrides) if config_file else None
     settings = config.sandbox if config else SandboxSettings(slots=1)
-    store = store_url(overrides.get("store") or usual_store())
-    findings = list(_look(config, store, settings, address, source))
+    found = list(findings(config, address, source, store=overrides.get("store")))
     if sandbox_contract:
-        findings += asyncio.run(_contract(settings))
+        found += asyncio.run(_contract(settings))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        typer.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
     else:
-        _show(findings)
-    return all(finding.ok for finding in findings)
+        _show(found)
+    return all(finding.ok for finding in found)
 
 
-def _look(
+def findings(
     config: BuildConfig | None,
-    store: str,
-    settings: SandboxSettings,
-    address: str | None,
-    source: str | None,
+    address: str | None = None,
+    source: str | None = None,
+    store: str | None = None,
 ) -> Iterator[Finding]:
+    """Look at this machine, and at what a build needs, one thing after the other.
+
+    `store`: which one to look at where there is no configuration.
+    """
     cluster = config.cluster if config else ClusterSettings()
+    opens = config is None or any(of.kind == "vllm" for of in config.engines.values())
     with Site(cluster, address) as site:
         yield _disk()
         yield _packages()
         if not site.remote:
-            yield from _machine(look())
+            yield from _machine(look(), opens)
             yield Finding("ray", True, "a private cluster is started on this machine when needed")
         if config is not None:
             now = replace(cluster, ask={}, place_patience_s=PATIENCE_S)
             yield from every_finding(replace(config, cluster=now), source, site)
             return
-        yield attempt(STORE, partial(probed_store, store), STORE_REMEDY)
+        url = store_url(store or usual_store())
+        yield attempt(STORE, partial(probed_store, url), STORE_REMEDY)
         if site.remote:
-            yield attempt("address", site.head, "docs/cluster.md says how to have a cluster")
+            yield attempt("address", site.head, "`stepmill docs cluster` says how to have one")
         else:
-            yield check_sandbox(settings)
+            yield check_sandbox(SandboxSettings(slots=1))
 
 
 def _packages() -> Finding:
@@ -111,11 +115,12 @@ def _packages() -> Finding:
     return Finding("packages", not unmet, text or "fit each other", remedy)
 
 
-def _machine(machine: Machine) -> Iterator[Finding]:
-    """Check the installed engine against the GPUs of the machine."""
+def _machine(machine: Machine, opens: bool) -> Iterator[Finding]:
+    """Check the installed engine against the GPUs of the machine; `opens`: whether it is needed."""
     unfit = list(package_misfits(machine))
     for misfit in unfit:
-        yield Finding("engine", False, misfit.said, misfit.remedy)
+        where = "" if opens else ", and none is needed: the models are a server's"
+        yield Finding("engine", not opens, misfit.said + where, misfit.remedy if opens else "")
     if not unfit:
         built = "CUDA {}.{}".format(*machine.torch_cuda) if machine.torch_cuda else "processors"
         yield Finding("engine", True, f"{machine.engine}, torch {machine.torch} for {built}")
@@ -148,11 +153,11 @@ async def _contract(settings: SandboxSettings) -> list[Finding]:
     return [Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results]
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(found: list[Finding]) -> None:
     table = Table(title="stepmill doctor", title_justify="left")
     for name in ("", "what", "found", "what to do"):
         table.add_column(name, overflow="fold")
-    for finding in findings:
+    for finding in found:
         mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
         table.add_row(mark, finding.what, finding.said, finding.remedy)
     Console().print(table)

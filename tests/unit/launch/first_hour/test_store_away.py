@@ -53,9 +53,9 @@ def test_a_verb_says_that_its_store_does_not_answer(
     finally:
         logging.getLogger("stepmill").removeHandler(shown)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == (
-        f"stepmill: {AWAY}: GET runs/r/spec.json: EndpointConnectionError (127.0.0.1:9); "
-        "trying again for up to 120 seconds"
+    assert lines[0].startswith(f"stepmill: {AWAY}: GET runs/r/")
+    assert lines[0].endswith(
+        ": EndpointConnectionError (127.0.0.1:9); trying again for up to 120 seconds"
     )
     assert lines[1].endswith("(what is committed stays; the same command continues)")
     assert 0 < at[0] < 3 < sum(slept)
