@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from launch.shown.tables import Sheet
 from storage.runs.plans import Figure, Plan
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.plan import plan
@@ -44,7 +44,7 @@ def show_plan(
         console.print(Text(note))
 
 
-def plan_table(made: Plan) -> Table:
+def plan_table(made: Plan) -> Sheet:
     """Make a table of a plan's ranges."""
     title = f"plan of run {made.run} · {made.problems:,} problems · from {made.source}"
     table = _table(title, ("at least", "likely", "at most"))
@@ -54,7 +54,7 @@ def plan_table(made: Plan) -> Table:
     return table
 
 
-def planned_table(figures: Sequence[Compared], currency: str) -> Table:
+def planned_table(figures: Sequence[Compared], currency: str) -> Sheet:
     """Make a table of a plan's ranges beside what they came to."""
     table = _table("planned and actual", ("planned", "actual", ""))
     verdicts = {True: "within", False: "outside", None: "so far"}
@@ -66,8 +66,8 @@ def planned_table(figures: Sequence[Compared], currency: str) -> Table:
     return table
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(title: str, columns: Sequence[str]) -> Sheet:
+    table = Sheet(title)
     for name in ("model", "", *columns):
         table.add_column(name, justify="left" if name in ("model", "") else "right")
     return table
