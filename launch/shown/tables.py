@@ -65,7 +65,7 @@ class Sheet(Table):
             row = [text(cell) for cell in cells]
             yield Text(" ").join(cell for cell in row[: self._headings] if cell.plain)
             values = [
-                Text.assemble(f"{name}: " if len(cell) > BESIDE else f"{name} ", cell)
+                Text.assemble(name, (": " if len(cell) > BESIDE else " ") if name else "", cell)
                 for name, cell in list(zip(names, row, strict=True))[self._headings :]
                 if cell.plain
             ]

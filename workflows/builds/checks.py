@@ -38,7 +38,7 @@ def every_finding(config: BuildConfig, source: str | None, site: Site) -> Iterat
             well = well and finding.ok
             yield finding
     except StepmillError as error:
-        yield Finding("cluster", False, str(error), "see docs/cluster.md")
+        yield Finding("cluster", False, str(error), "see `stepmill docs cluster`")
         return
     if well:
         yield attempt("run", lambda: _of_the_run(config, begun, source, read[0], site))

@@ -67,7 +67,7 @@ def planned_table(figures: Sequence[Compared], currency: str) -> Sheet:
 
 
 def _table(title: str, columns: Sequence[str]) -> Sheet:
-    table = Sheet(title)
+    table = Sheet(title, headings=2)
     for name in ("model", "", *columns):
         table.add_column(name, justify="left" if name in ("model", "") else "right")
     return table
