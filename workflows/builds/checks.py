@@ -68,4 +68,5 @@ def _of_the_run(
     if other is not None:
         plan_derivation(config.run, store.url, plan.spec, other)
         return f"{config.run} is new, and takes over what it can of {other.name}{first}"
-    return f"{config.run} is new, of {plan.spec.plan.shards:,} shards{first}"
+    shards = plan.spec.plan.shards
+    return f"{config.run} is new, of {shards:,} shard{'s' if shards > 1 else ''}{first}"
