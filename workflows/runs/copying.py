@@ -109,14 +109,10 @@ class _Object:
 
 def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
     """Copy rows, datasets and marks; return (objects, bytes, objects that were not there)."""
-    total = sum(
-        entry.size
-        for prefix in (
-            *(layout.data_prefix(source.name, stage) for stage in source.spec.stages),
-            layout.dataset_prefix(source.name),
-        )
-        for entry in source.store.list(prefix)
-    )
+    prefixes = [layout.data_prefix(source.name, stage) for stage in source.spec.stages]
+    if run.name == source.name:
+        prefixes.append(layout.dataset_prefix(source.name))
+    total = sum(entry.size for prefix in prefixes for entry in source.store.list(prefix))
     there = {entry.key for entry in run.store.list(layout.run_prefix(run.name))}
     objects = done = fetched = 0
 

@@ -42,9 +42,11 @@ def _table(store: ObjectStore, page: Iterable[Listed]) -> Table:
     table = Table(title=store.url, title_justify="left")
     for column in ("run", "kind", "state", "shards", "examples", "size", "age"):
         right = column in ("shards", "examples", "size", "age")
-        table.add_column(column, justify="right" if right else "left")
+        fold = "fold" if column == "run" else "ellipsis"
+        table.add_column(column, justify="right" if right else "left", overflow=fold)
     for one in page:
-        state = f"{one.state}: {one.said}" if one.said else one.state
+        said = one.said.strip().splitlines()
+        state = f"{one.state}: {said[0]}" if said else one.state
         if one.kind == "training":
             done = f"step {one.done:,}" if one.done else ""
         else:
