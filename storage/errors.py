@@ -7,6 +7,7 @@
     │   ├── InputError               a problem, answer, file or model folder is not what it must be
     │   │   └── UnusualAnswer            a reference that nothing can be compared with
     │   ├── BelowFloor               hardly any text that a model writes can be used
+    │   ├── LimitReached             the run has cost all that its owner allowed
     │   ├── SpecMismatch             the run was started with another configuration or input
     │   ├── NothingFound             a run, file or object that was asked for does not exist
     │   └── Removed                  a run or training that was taken out of its store
@@ -58,6 +59,10 @@ class UnusualAnswer(InputError):
 
 class BelowFloor(UserError):
     """Hardly any text of a stage is usable: going on would waste the budget."""
+
+
+class LimitReached(UserError):
+    """A run has cost what its owner allowed. A raised limit continues it."""
 
 
 class SpecMismatch(UserError):

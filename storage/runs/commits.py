@@ -77,6 +77,11 @@ class Commit:
     writer: Writer
     spec: str
     """Fingerprint of the run's spec."""
+    share_s: float = 0.0
+    """The shard's share of `seconds`: shards that a worker has at once share its time. 0: not
+    recorded."""
+    taken_over: bool = False
+    """Whether the shard was copied from another run, which paid for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ class Receipt:
     """Reason -> number of items."""
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    share_s: float = 0.0
+    taken_over: bool = False
 
 
 def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
@@ -110,6 +117,8 @@ def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
         drops=dict(Counter(drop.reason for drop in commit.drops)),
         counts=commit.counts,
         seconds=commit.seconds,
+        share_s=commit.share_s,
+        taken_over=commit.taken_over,
     )
 
 
@@ -125,6 +134,7 @@ def publish(
     drops: Sequence[Drop] = (),
     counts: Mapping[str, int] | None = None,
     seconds: float = 0.0,
+    share_s: float = 0.0,
     role: str = "",
     patience: Patience = PATIENT,
 ) -> Receipt:
@@ -145,6 +155,7 @@ def publish(
         attempt=uuid.uuid4().hex,
         writer=Writer.here(role),
         spec=spec,
+        share_s=round(share_s, 3),
     )
     return publish_encoded(store, run, encoded, commit, patience=patience)
 

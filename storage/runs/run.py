@@ -152,6 +152,7 @@ class Run:
         drops: Sequence[Drop] = (),
         counts: Mapping[str, int] | None = None,
         seconds: float = 0.0,
+        share_s: float = 0.0,
         role: str = "",
     ) -> Receipt:
         """Commit a shard, or adopt the commit that a twin made."""
@@ -166,6 +167,7 @@ class Run:
             drops=drops,
             counts=counts,
             seconds=seconds,
+            share_s=share_s,
             role=role,
             patience=self.patience,
         )

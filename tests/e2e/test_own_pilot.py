@@ -219,3 +219,16 @@ def test_posteriors_of_an_exact_run_need_no_other_pilot(
     assert compared["smooth"]["pilot_rollouts"] == compared["exact"]["rollouts"] > 0
     assert run_command(["compare", "exact", "smooth", "--store", place.store.url]) == 0
     assert "rollouts of its pilot" in capsys.readouterr().out
+
+
+def test_a_grown_run_has_the_pilot_of_the_run_that_it_grew_from(place: Place) -> None:
+    assert place.build("two", "--limit", "8", pilot_paths=60) == 0
+    assert place.pilot_of("two").spec.plan.items == 8  # of the 10 that 60 paths ask for
+    before = place.runs()
+    place.worked.clear()
+    assert place.build("more", "--from", "two", pilot_paths=60) == 0
+    assert place.runs() == sorted([*before, "more"])
+    assert place.pilot_of("more").name == place.pilot_of("two").name
+    asked = {(run, shard) for run, stage, shard in place.worked if stage in ("sample", "estimate")}
+    assert asked == {("more", 2), ("more", 3)}
+    assert audit(place.run("more")).findings == ()

@@ -59,7 +59,7 @@ class Attended:
         loop = asyncio.get_running_loop()
         presence = Presence(self.run)
         # Ray set a handler of its own, which would end the process before its workers are closed.
-        with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
+        with terminable(partial(loop.call_soon_threadsafe, here.cancel), self.progress.ending):
             metering = asyncio.create_task(self._meters(cluster))
             try:
                 await self._attended(work, presence)
@@ -81,6 +81,7 @@ class Attended:
                 if self._begun:
                     ended.extend(await self._look(presence))
                 await asyncio.sleep(0 if ended else LOOK_EVERY_S)
+            self.progress.ending()
             working.cancel()
 
         attending = asyncio.create_task(attend())

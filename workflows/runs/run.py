@@ -18,7 +18,7 @@ from storage.rows.kinds import EXAMPLES
 from storage.runs.layout import run_prefix
 from storage.runs.removal import obeyed
 from storage.runs.run import Run, Success
-from workflows.runs.checks import Finding, check_image, require
+from workflows.runs.checks import Finding, check_image, require, run_there
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
@@ -53,9 +53,11 @@ def run_at(
     site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *findings: Finding
 ) -> Run:
     """As `run`, at an open site; `findings`: checks that the caller has made."""
-    store = open_store(config.store)
-    begun = Run.find(store, config.run)
+    begun, refused = run_there(config)
     config = recalled(config, begun)
+    if refused is not None:
+        require(config, site, refused, *findings)
+    store = open_store(config.store)
     if begun is None or not standing(begun).finished:
         image = require(config, site, *findings)
     else:

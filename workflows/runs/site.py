@@ -22,6 +22,7 @@ from typing import TypeVar
 from actors.engines.contract import Chat
 from actors.machines.looking import Look, Wanted, look_at
 from actors.stopping import terminable
+from actors.workers.ray_address import head_of
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import (
     NodeKind,
@@ -32,6 +33,7 @@ from actors.workers.ray_nodes import (
     nodes_asked,
     nodes_now,
     nodes_said,
+    nodes_up,
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
@@ -40,8 +42,8 @@ from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
-from workflows.runs.driving import continue_run, standing
-from workflows.runs.listening import SILENT, Listener
+from workflows.runs.driving import continue_run, standing, telling_earlier
+from workflows.runs.listening import ENDING, SILENT, Listener, Watching
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.starting import Start
@@ -82,6 +84,8 @@ class Site:
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
         self._joined = False
+        self._head = ""
+        self._progress: Watching | None = None
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
         self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
@@ -126,6 +130,11 @@ class Site:
         """Whether the work is done on a cluster that this machine only joins."""
         return self._address is not None
 
+    def head(self) -> str:
+        """HOST:PORT of the cluster to join. Raises ConfigurationError where no head answers."""
+        self._head = self._head or head_of(self._address or "auto")
+        return self._head
+
     def looks(self, config: RunConfig) -> list[Look]:
         """Look where the work of `config` is to be done, at each kind of node once."""
         return [look for _, look in self._looked(config)]
@@ -145,16 +154,28 @@ class Site:
         """
         if start is None and (run.success() is not None or standing(run).finished):
             return
-        with terminable():
+        with terminable(told=self._ending):
             config = fitted(config, partial(self._place, config))
             made = makers(run, config, start.chain if start else None)
             self._drive_all(run, config, made, start.store if start else None)
 
+    def _ending(self) -> None:
+        if self._progress is not None:
+            self._progress.ending()
+        else:
+            self.listener.say(ENDING)
+
     def _join(self) -> None:
         if not self._joined:
-            session = ray_session(self._address, self._executors or 1, self.listener.head_lost)
+            head = self.head() if self.remote else None
+            session = ray_session(head, self._executors or 1, self.listener.head_lost)
             self._open.enter_context(session)
             self._joined = True
+            if head:
+                gpus = kept_nodes(("GPU",)).get("GPU", 0)
+                self.listener.say(
+                    f"joined the Ray cluster at {head}: {nodes_up()} nodes, {gpus} GPUs"
+                )
 
     def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
         for known, looks in self._looks:
@@ -241,6 +262,7 @@ class Site:
             before = {stage: len(shards) for stage, shards in state.done.items()}
             road = run.spec.stages[1:]
             with self.listener.working(run.name, road, state.shards, before) as progress:
+                self._progress = progress
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     starts, places, sandbox, config.cluster.sandbox_actors, models,
@@ -255,7 +277,8 @@ class Site:
                     run, config, cluster, slots, progress.happened, later, on_gpus, attended.begin
                 )
                 try:
-                    asyncio.run(attended.drive(work, cluster))
+                    with telling_earlier(run, state.done, progress.earlier):
+                        asyncio.run(attended.drive(work, cluster))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from actors.models.identity import model_identity
 from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import GIVEN, stage_rows
-from storage.rows.records import Drop
+from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed
@@ -42,10 +42,14 @@ class Planned:
 
 
 def planned(
-    config: RunConfig, image_digest: str | None, rows: Sequence[Any] | Given | None = None
+    config: RunConfig,
+    image_digest: str | None,
+    rows: Sequence[Any] | Given | None = None,
+    before: ShardPlan | None = None,
 ) -> Planned:
     """Read the input, unless it is given, and make the spec of the run.
 
+    `before`: the plan of the run that this one grows from; this one's begins with its shards.
     Raises InputError for a bad file and ConfigurationError for settings that contradict each other
     or the input.
     """
@@ -54,10 +58,13 @@ def planned(
         given = Given(given)
     config.check_input(given)
     stages = (config.takes.stage, *(stage.name for stage in config.road))
+    plan = ShardPlan(len(given.rows), config.shard_size)
+    if before is not None and before.items_per_shard == config.shard_size:
+        plan = before.grown(plan.items)
     spec = Spec(
         configuration=config.binding,
         input_digest=input_digest([*given.rows, *given.solutions]),
-        plan=ShardPlan(len(given.rows), config.shard_size),
+        plan=plan,
         models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
         stages=stages,
@@ -90,7 +97,8 @@ class Start:
     chain: PilotRecord | None = None
     """The chain that its labels need, and that is not stored."""
     before_input: Callable[[Run], None] = lambda run: None
-    """Called once the run is created; it may commit input shards, which are not stored again."""
+    """Called once the run is created; it may commit shards of solutions and input, which are
+    then not stored again."""
 
     def store(self) -> None:
         """Store spec, configuration and input. Repeating it stores what is missing.
@@ -103,9 +111,9 @@ class Start:
             store.put_new(launch_key(name), canonical_json(asdict(self.config)))
             if self.chain is not None:
                 store_chain(run, self.chain)
+            self.before_input(run)
             if self.given.solutions:  # before the input, whose end says that the run can go on
                 _store_solutions(run, self.given)
-            self.before_input(run)
             run.store_input(self.given.rows, self.given.drops)
 
 
@@ -139,14 +147,23 @@ def create_run(
 
 def _store_solutions(run: Run, given: Given) -> None:
     """Commit the given solutions, in each shard those to the shard's problems."""
-    solved = {row.problem_id: row for row in given.solutions}
     done = run.shards_of(GIVEN.stage)
-    for shard, problems in run.spec.plan.cut(given.rows):
+    for shard, problems, rows in cut_problems(run.spec.plan, given):
         if shard not in done:
-            names = [problem.problem_id for problem in problems]
-            rows = [solved[name] for name in names if name in solved]
+            solved = {row.problem_id for row in rows}
+            names = (problem.problem_id for problem in problems)
             drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
             run.publish(GIVEN, shard, rows, drops)
+
+
+def cut_problems(
+    plan: ShardPlan, given: Given
+) -> Iterator[tuple[int, list[Problem], list[GivenSolutions]]]:
+    """(number, problems, the solutions given for them) of each shard of a build's input."""
+    solved = {row.problem_id: row for row in given.solutions}
+    for shard, problems in plan.cut(given.rows):
+        names = (problem.problem_id for problem in problems)
+        yield shard, problems, [solved[name] for name in names if name in solved]
 
 
 def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:

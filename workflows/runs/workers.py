@@ -19,6 +19,7 @@ from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
 from actors.workers.yields import Floor
+from storage.errors import ConfigurationError
 from storage.objects.opening import open_store
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.run import Run
@@ -49,7 +50,10 @@ class StageMaker:
         if role == "cpu":
             return self.pure(sandbox)
         needs = needs_of(self.config, role)
-        engine = await open_engine(self.config.engine(role), self.config.heal, needs)
+        try:
+            engine = await open_engine(self.config.engine(role), self.config.heal, needs)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"models.{role}: {error}") from error
         return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:

@@ -40,8 +40,6 @@ POOLS_EVERY_S = 5.0
 PLACE_PATIENCE_S = 1800.0
 """How long the run waits while all workers wait for slots."""
 
-
-__all__ = ["Driver", "Happened", "Watch"]
 Call = asyncio.Task[Receipt | None]
 
 

@@ -21,7 +21,8 @@ class Happened:
     """An event that the loop reports to its `watch` callback."""
 
     what: str
-    """`opening`, `opened`, `closed`, `started`, `committed`, `failed`, `lost`, `resized`."""
+    """`limited`, `opening`, `opened`, `closed`, `started`, `committed`, `failed`, `lost`,
+    `resized`."""
     role: str = ""
     task: Task | None = None
     receipt: Receipt | None = None

@@ -42,8 +42,8 @@ def _table(store: ObjectStore, page: Iterable[Listed]) -> Table:
     table = Table(title=store.url, title_justify="left")
     for column in ("run", "kind", "state", "shards", "examples", "size", "age"):
         right = column in ("shards", "examples", "size", "age")
-        fold = "fold" if column == "run" else "ellipsis"
-        table.add_column(column, justify="right" if right else "left", overflow=fold)
+        table.add_column(column, justify="right" if right else "left")
+    table.columns[0].overflow = "fold"  # a name is never cut
     for one in page:
         said = one.said.strip().splitlines()
         state = f"{one.state}: {said[0]}" if said else one.state
