@@ -29,9 +29,13 @@ from storage.runs.specs import Spec
 from storage.runs.stops import stop_reason
 from storage.trainings.training import Training
 
+PLANS = "plans"
+"""Folder of the plans that were made for a run (`storage.runs.plans`)."""
 KINDS: dict[tuple[str, ...], str] = {SCORING: "score", REFINING: "refine"}
 """Road of a run -> its kind; runs with another road are builds."""
-State = Literal["finished", "at work", "stopped", "unfinished", "removed", "no run", "unreadable"]
+State = Literal[
+    "finished", "at work", "stopped", "unfinished", "removed", "planned", "no run", "unreadable"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Listed:
     """`build`, `score`, `refine`, `training`; empty where nothing says so."""
     state: State
     """`at work`: a driver renewed its note within the last minutes. `removed`: a tombstone holds
-    the name. `no run`: objects without a spec, e.g. of a copy that was interrupted."""
+    the name. `planned`: nothing but plans. `no run`: other objects without a spec, e.g. of a copy
+    that was interrupted."""
     said: str = ""
     """Why it stopped, who is at work on it or removed it, or why it can't be read."""
     done: int = 0
@@ -85,15 +90,17 @@ def _run(store: ObjectStore, name: str) -> Listed:
         started = store.modified(layout.spec_key(name))
         origin, pilot = origin_run(run), pilot_record(store, name)
     except NothingFound:
-        return Listed(name, "", "no run", objects=sizes.objects, bytes=sizes.bytes)
+        planned = sizes.folders.keys() == {PLANS}
+        state: State = "planned" if planned else "no run"
+        return Listed(name, "", state, objects=sizes.objects, bytes=sizes.bytes)
     except (ObjectCorrupt, UserError) as error:
         return Listed(name, "", "unreadable", str(error), objects=sizes.objects, bytes=sizes.bytes)
-    state, said = _state(run, success is not None)
+    found, said = _state(run, success is not None)
     examples = success.totals.get(EXAMPLES.stage) if success else None
     return Listed(
         name=name,
         kind=KINDS.get(spec.stages, "build"),
-        state=state,
+        state=found,
         said=said,
         done=sizes.folders[f"{spec.stages[-1]}/commits"],
         shards=spec.plan.shards,
