@@ -17,11 +17,9 @@ from storage.errors import ConfigurationError
 from storage.objects.store import ObjectStore
 from storage.runs.layout import check_run_name
 from storage.runs.listing import listed_runs
-from storage.runs.names import RUNS, TRAININGS, nothing_named
+from storage.runs.names import RUNS, TRAINING, TRAININGS, nothing_named
 from storage.runs.presence import Who, drivers_of
 from storage.runs.removal import Extent, Tombstone, extent_of, free, remove, tombstone_of
-
-TRAINING = "training:"
 
 
 def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> None:
