@@ -58,7 +58,7 @@ def test_all_runs_and_trainings_are_listed(store: LocalStore, said: Said) -> Non
     assert all(one["age_s"] < 60 for one in lines)
     table = said("runs")
     assert all(word in table for word in ("begun", "1/3", "finished", "training", "11"))
-    assert said("status") == table, "without a run"
+    assert "begun" in said("status"), "without a run"
 
 
 def test_a_run_is_removed_after_a_line_of_what_goes(store: LocalStore, said: Said) -> None:
