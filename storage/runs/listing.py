@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +21,7 @@ from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, REFINING, SCORING
 from storage.runs import layout
 from storage.runs.names import RUNS, TRAININGS
-from storage.runs.origin import origin_run
+from storage.runs.origin import origin_in
 from storage.runs.pilot_record import pilot_record
 from storage.runs.presence import drivers_of
 from storage.runs.removal import tombstone_of
@@ -71,6 +72,38 @@ def listed_runs(store: ObjectStore) -> Iterator[Listed]:
     yield from _each(store, TRAININGS, lambda name: _training(store, name))
 
 
+def referring(store: ObjectStore, run: str) -> Iterator[tuple[str, bool]]:
+    """(`run NAME` or `training NAME`, whether it is whole without `run`) of all that came from it.
+
+    Reads one or two small objects of each run and training.
+    """
+
+    def of_run(name: str) -> list[tuple[str, bool]]:
+        with suppress(ObjectCorrupt):
+            if run in _sources(store, name):
+                return [(f"run {name}", True)]
+        return []
+
+    def of_training(name: str) -> list[tuple[str, bool]]:
+        with suppress(ObjectCorrupt, UserError):
+            training = Training.find(store, name)
+            if training is not None and training.spec.run == run:
+                return [(f"training {name}", training.model() is not None)]
+        return []
+
+    with ThreadPoolExecutor(READERS) as readers:
+        for prefix, look in ((RUNS, of_run), (TRAININGS, of_training)):
+            for found in readers.map(look, sorted(store.folders(prefix))):
+                yield from found
+
+
+def _sources(store: ObjectStore, name: str) -> list[str]:
+    """The runs that a run was derived from, or piloted by. Raises ObjectCorrupt."""
+    origin, pilot = origin_in(store, name), pilot_record(store, name)
+    named = (origin.run if origin else None, pilot.pilot if pilot else None)
+    return [run for run in named if run is not None]
+
+
 def _each(store: ObjectStore, prefix: str, look: Callable[[str], Listed]) -> Iterator[Listed]:
     names = sorted(store.folders(prefix))
     with ThreadPoolExecutor(READERS) as readers:
@@ -88,7 +121,7 @@ def _run(store: ObjectStore, name: str) -> Listed:
         run = Run(store, name, spec)
         success = run.success()
         started = store.modified(layout.spec_key(name))
-        origin, pilot = origin_run(run), pilot_record(store, name)
+        sources = _sources(store, name)
     except NothingFound:
         planned = sizes.folders.keys() == {PLANS}
         state: State = "planned" if planned else "no run"
@@ -108,7 +141,7 @@ def _run(store: ObjectStore, name: str) -> Listed:
         objects=sizes.objects,
         bytes=sizes.bytes,
         age_s=_age(started),
-        refers_to=[one for one in (origin, pilot and pilot.pilot) if one],
+        refers_to=sources,
     )
 
 

@@ -70,7 +70,7 @@ def test_a_run_is_removed_after_a_line_of_what_goes(store: LocalStore, said: Sai
     shown = said("remove", "old", "--yes")
     assert "run old in file://" in shown
     assert "run new came from it and is whole without it" in shown
-    assert "training taught came from it and can't go on without it" in shown
+    assert "training taught came from it and goes no further without it" in shown
     assert "its name stays taken" in shown
     assert "was removed by" in said("status", "old", code=2)
     assert "removed" in said("runs")
