@@ -23,6 +23,7 @@ from workflows.runs.listening import Watching
 from workflows.schedule.beginning import Begin
 
 METERS_EVERY_SECONDS = 1.0
+BEGUN_EVERY_S = 0.2
 LEAVING_S = 5.0
 """Most seconds to wait for the store to take a note away."""
 
@@ -113,8 +114,9 @@ class _Looking:
         await asyncio.to_thread(self._thread.join, LEAVING_S)
 
     def _look(self) -> None:
-        presence = Presence(self._of.run)
-        while self.found is None and not self._ended.wait(LOOK_EVERY_S):
+        presence, pause = Presence(self._of.run), 0.0
+        while self.found is None and not self._ended.wait(pause):
+            pause = LOOK_EVERY_S if self._of.begun else BEGUN_EVERY_S
             if self._of.begun:
                 with contextlib.suppress(InfrastructureError):  # it is looked at again soon
                     self._look_once(presence)
