@@ -1,7 +1,7 @@
 """Seeded worlds in which a run is removed beside its writers, at any moment, under any faults.
 
-Until the tombstone stands every invariant of the protocol holds. Afterwards nothing comes back. Where
-the store answers, nothing but the tombstone is left when the last writer has ended.
+Until the tombstone stands every invariant of the protocol holds. Afterwards nothing comes back.
+Where the store answers, nothing but the tombstone is left when the last writer has ended.
 """
 
 from __future__ import annotations
