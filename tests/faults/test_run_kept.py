@@ -121,14 +121,16 @@ def test_a_live_build_of_a_removed_run_ends_with_one_line_and_nothing_comes_back
 
 def test_a_build_says_that_another_one_is_at_work(here: Folder) -> None:
     first = here.build(here.held)
+    assert first.stderr is not None
+    other = here.folder.parent / "other"
+    os.mkfifo(other)
     with open(here.fifo, "wb"):
-        second = here.build()
-        assert first.stderr is not None
-        said = read_until(first.stderr, "another build of run r is at work")
-        assert "stepmill stop r" in said
-        second.communicate(timeout=240)
+        second = here.build(f"after_data@estimate/1=wait:{other}")
+        with open(other, "wb"):  # both stand before the commit of one shard
+            said = read_until(first.stderr, "another build of run r is at work")
+            assert "stepmill stop r" in said
+        ended(second, 0)
     ended(first, 0)
-    assert second.returncode == 0
     result = audit(here.run())
     assert (result.findings, result.finished) == ((), True)
 
