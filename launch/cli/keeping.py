@@ -37,17 +37,17 @@ def stop(
 
 
 def copy(
-    run: options.Run,
+    run: Named,
     to: Annotated[str, typer.Option("--to", help="Store to copy it to.")],
     source: Annotated[
         str, typer.Option("--from", envvar="STEPMILL_STORE", help="Store that has it.")
     ] = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option("--as", help="Its name there.")] = None,
 ) -> None:
-    """Copy a run to another store and audit it there; repeating it copies what is missing."""
-    from launch.verbs.runs.copy import copy_and_audit
+    """Copy a run or training to another store and check it there; a repeat copies what is missing."""
+    from launch.verbs.runs.copy import copy_named
 
-    if not copy_and_audit(options.opened(run, source), open_store(store_url(to)), name or run):
+    if not copy_named(open_store(store_url(source)), run, open_store(store_url(to)), name):
         raise typer.Exit(3)
 
 

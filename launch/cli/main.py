@@ -91,7 +91,9 @@ def submit(
 
 @app.command()
 def status(
-    run: options.Run,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Name of the run; without it: all runs.")
+    ] = None,
     store: options.Store = DEFAULT_STORE,
     as_json: options.Json = False,
     watch: Annotated[
@@ -102,6 +104,8 @@ def status(
     from launch.verbs.runs.status import show_status
     from workflows.runs.status import run_status
 
+    if run is None:
+        return keeping.runs(store, as_json)
     if watch:
         from launch.verbs.runs.watch import watch_run
 

@@ -43,8 +43,10 @@ def _table(store: ObjectStore, page: Iterable[Listed]) -> Sheet:
     for column in ("run", "kind", "state", "shards", "examples", "size", "age"):
         right = column in ("shards", "examples", "size", "age")
         table.add_column(column, justify="right" if right else "left")
+    table.columns[0].overflow = "fold"  # a name is never cut
     for one in page:
-        state = f"{one.state}: {one.said}" if one.said else one.state
+        said = one.said.strip().splitlines()
+        state = f"{one.state}: {said[0]}" if said else one.state
         if one.kind == "training":
             done = f"step {one.done:,}" if one.done else ""
         else:

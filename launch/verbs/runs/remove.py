@@ -16,12 +16,10 @@ from launch.verbs.runs.listing import size
 from storage.errors import ConfigurationError
 from storage.objects.store import ObjectStore
 from storage.runs.layout import check_run_name
-from storage.runs.listing import listed_runs
-from storage.runs.names import RUNS, TRAININGS, nothing_named
+from storage.runs.listing import referring
+from storage.runs.names import RUNS, TRAINING, TRAININGS, nothing_named
 from storage.runs.presence import Who, drivers_of
 from storage.runs.removal import Extent, Tombstone, extent_of, free, remove, tombstone_of
-
-TRAINING = "training:"
 
 
 def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> None:
@@ -54,12 +52,10 @@ def _say(store: ObjectStore, what: str, name: str, extent: Extent, is_training: 
     typer.echo(f"{what} in {store.url}: {extent.objects:,} objects, {size(extent.bytes)}")
     if is_training:
         return
-    for one in listed_runs(store):
-        if name in one.refers_to:
-            needs = one.kind == "training" and one.state != "finished"
-            after = "can't go on without it" if needs else "is whole without it"
-            kind = "training" if one.kind == "training" else "run"
-            typer.echo(f"{kind} {one.name} came from it and {after}")
+    for came, whole in referring(store, name):
+        typer.echo(
+            f"{came} came from it and {'is whole' if whole else 'goes no further'} without it"
+        )
 
 
 def _ask(what: str, free_name: bool) -> None:
