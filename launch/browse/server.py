@@ -25,7 +25,7 @@ from storage.errors import NothingFound, StepmillError, UserError
 MOST_BODY = 64 * 1024
 TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain",
-    ".svg": "image/svg+xml",
+    ".svg": "image/svg+xml", ".woff2": "font/woff2",
 }  # fmt: skip
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -85,7 +85,8 @@ class _Served:
         kind = TYPES.get("." + name.rpartition(".")[2])
         if kind is None or not file.is_file():
             raise web.HTTPNotFound
-        return web.Response(body=file.read_bytes(), content_type=kind, charset="utf-8")
+        charset = None if kind.startswith("font/") else "utf-8"
+        return web.Response(body=file.read_bytes(), content_type=kind, charset=charset)
 
     def _desk(self, request: web.Request) -> Desk:
         name = request.match_info["run"]
