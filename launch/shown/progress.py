@@ -24,7 +24,7 @@ from launch.shown.stage_numbers import Left, StageNumbers, left_of
 from launch.verbs.runs.status import duration
 from storage.runs.commits import Receipt
 from workflows.runs.listening import ENDING, Watching
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 
 STARTING_EVERY_S = 60
 """A log says of an engine that still starts for how long it has, so often."""
@@ -114,6 +114,8 @@ class BuildProgress(Watching):
             case "failed" if task is not None:
                 self._stages[task.stage].ended(task.shard, now)
                 self.say(f"{task.stage} {task.shard}: will be tried again: {event.cause}")
+            case "limited":
+                self.note(event.cause)
             case "resized":
                 self.say(f"engine slots: {event.cause}")
             case "started" if task is not None:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from actors.training.events import Event
 from actors.workers.worker import ShardProgress
 from storage.runs.commits import Receipt
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 
 ENDING = "ending: what is at work is closed, what is committed stays"
 """What a command says that was told to stop."""

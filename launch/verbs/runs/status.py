@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from launch.verbs.runs.plan import planned_table
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, RATIONALES
@@ -39,6 +40,8 @@ def status_tables(status: RunStatus) -> Group:
         tables.append(kept_table(status.kept))
     elif rows.get(RATIONALES.stage) and rows.get(EXAMPLES.stage):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.planned:
+        tables.append(planned_table(status.planned, status.currency))
     if status.stopped:
         tables.append(Text(status.stopped))
     return Group(*tables)
@@ -138,3 +141,10 @@ def sweep_run(run: Run, as_json: bool) -> None:
     else:
         size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
         typer.echo(f"sweep of {run.name}: removed {size}")
+        if removed.unsettled:
+            typer.echo(
+                f"{removed.unsettled:,} objects stay: their shards have no commit yet, since run "
+                f"{run.name} is not finished"
+            )
+        elif run.success() is None:
+            typer.echo(f"run {run.name} is not finished: nothing else was left behind so far")

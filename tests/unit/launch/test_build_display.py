@@ -17,7 +17,7 @@ from launch.shown.progress import BuildProgress
 from launch.shown.stage_numbers import Left, StageNumbers, left_of
 from storage.runs.commits import Receipt
 from workflows.runs.listening import ENDING
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import Task
 
 ROAD = ("sample", "estimate", "label", "rationalize", "consensus", "export")

@@ -15,7 +15,7 @@ from storage.runs.commits import Receipt
 from tests.support.scripted_build import Build, configure
 from workflows.runs.run import finish
 from workflows.runs.status import run_status
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import Task
 
 
