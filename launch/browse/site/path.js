@@ -2,8 +2,8 @@
 import { html, useEffect, useRef, useState } from "./preact-htm.min.js";
 import { useKeys } from "./keys.js";
 import { useLoaded, useReasons } from "./loaded.js";
-import { address } from "./places.js";
-import { count, plain, State, Trouble } from "./parts.js";
+import { address, withBeside } from "./places.js";
+import { Beside, count, plain, State, Trouble } from "./parts.js";
 import { Review } from "./review.js";
 import { Curve } from "./curve.js";
 import { Tex } from "./tex.js";
@@ -19,7 +19,7 @@ export function PathView({ run, runs, filters, beside, id }) {
   const page = loaded.value?.path_id === id ? loaded.value : null;
   const whole = useRef(null);
   const place = page?.place;
-  const to = (other) => address(run, "path", other, beside ? `${filters}&beside=${encodeURIComponent(beside)}` : filters);
+  const to = (other) => address(run, "path", other, filters);
   // Keys that are pressed before the next path is there count once it is.
   const waiting = useRef([]);
   const left = useRef(null);
@@ -47,14 +47,11 @@ export function PathView({ run, runs, filters, beside, id }) {
       parts.forEach((part) => (part.open = !close));
     },
   });
-  const others = Object.keys(runs).filter((name) => name !== run);
   return html`<div class="path" ref=${whole}>
     <nav class="where" aria-label="place in the list">
       <a href=${address(run, "paths", undefined, filters)}>← list</a>
       <span class="grow"></span>
-      ${others.length > 0 && html`<label>beside <select value=${beside || ""} onChange=${(event) => (location.hash = address(run, "path", id, event.target.value ? `${filters}&beside=${encodeURIComponent(event.target.value)}` : filters))}>
-        <option value="">nothing</option>${others.map((name) => html`<option value=${name}>${name}</option>`)}
-      </select></label>`}
+      <${Beside} runs=${runs} run=${run} beside=${beside} onChoose=${(name) => (location.hash = address(run, "path", id, withBeside(filters, name)))} />
       ${place && html`<span class="quiet">${place.number ? `${count(place.number)} of ${count(place.total)}` : "not in this list"}</span>
         <a class="step-to ${place.before ? "" : "off"}" href=${place.before ? to(place.before) : null} rel="prev">← <kbd>k</kbd></a>
         <a class="step-to ${place.after ? "" : "off"}" href=${place.after ? to(place.after) : null} rel="next"><kbd>j</kbd> →</a>`}
@@ -122,7 +119,7 @@ function Problem({ problem, path }) {
 function Steps({ page }) {
   const { path, labels, states, reasons, agreement } = page;
   const written = page.rationales.find((of) => of.dropped === null);
-  return html`<ol class="steps">
+  return html`${states[0]?.n > 0 && html`<${Answers} state=${states[0]} when="From the problem alone" />`}<ol class="steps">
     ${path.steps.map((text, step) => {
       const right = labels?.labels?.[step];
       const after = states[step + 1];
@@ -149,8 +146,8 @@ function Fenced({ text }) {
   return parts.map((part, at) => (at % 2 ? html`<pre class="code">${part.replace(/\n$/, "")}</pre>` : part.trim() && html`<p class="prose"><${Tex} text=${part.trim()} /></p>`));
 }
 
-function Answers({ state }) {
-  return html`<details class="answers"><summary>After it ${state.c} of ${state.n} rollouts are right</summary>
+function Answers({ state, when = "After it" }) {
+  return html`<details class="answers"><summary>${when} ${state.c} of ${state.n} rollouts are right</summary>
     <ul>${state.answers.map((of) => html`<li><code class=${of.correct ? "right" : "wrong"}>${of.answer ?? "no answer"}</code> × ${of.count}</li>`)}</ul>
     ${state.truncated > 0 && html`<p class="quiet">${state.truncated} were cut at the token limit.</p>`}
   </details>`;

@@ -57,13 +57,19 @@ def plan_table(made: Plan) -> Table:
 def planned_table(figures: Sequence[Compared], currency: str) -> Table:
     """Make a table of a plan's ranges beside what they came to."""
     table = _table("planned and actual", ("planned", "actual", ""))
+    for row in planned_rows(figures, currency):
+        table.add_row(*row)
+    return table
+
+
+def planned_rows(figures: Sequence[Compared], currency: str) -> Iterator[tuple[str, ...]]:
+    """Model, figure, planned range, what it came to, and whether that is within."""
     verdicts = {True: "within", False: "outside", None: "so far"}
     for named, figure in _named(figures):
         low, high, actual = (
             shown(figure.name, each, currency) for each in (figure.low, figure.high, figure.actual)
         )
-        table.add_row(*named, f"{low} to {high}", actual, verdicts[figure.within])
-    return table
+        yield (*named, f"{low} to {high}", actual, verdicts[figure.within])
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
