@@ -44,7 +44,7 @@ def copy(
     ] = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option("--as", help="Its name there.")] = None,
 ) -> None:
-    """Copy a run or training to another store and check it there; a repeat copies what is missing."""
+    """Copy a run or training to another store, checked there; a repeat copies what is missing."""
     from launch.verbs.runs.copy import copy_named
 
     if not copy_named(open_store(store_url(source)), run, open_store(store_url(to)), name):

@@ -6,7 +6,7 @@ Invariant: amounts are rounded for people; scripts read `--json`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from launch.shown.tables import Sheet
 from storage.runs.plans import Figure, Plan
@@ -20,8 +20,6 @@ NAMES = {
     "bytes": "store",
     "kept": "rows kept",
 }
-
-
 VERDICTS = {True: "within", False: "outside", None: "so far"}
 
 
@@ -38,24 +36,18 @@ def plan_table(made: Plan) -> Sheet:
 def planned_table(figures: Sequence[Compared], currency: str) -> Sheet:
     """Make a table of a plan's ranges beside what they came to."""
     table = _table("planned and actual", ("planned", "actual", ""))
-    for line in planned_lines(figures, currency):
-        table.add_row(*line.values())
+    for row in planned_rows(figures, currency):
+        table.add_row(*row)
     return table
 
 
-def planned_lines(figures: Sequence[Compared], currency: str) -> list[dict[str, Any]]:
-    """Each figure of a plan beside what it came to, in words."""
-    return [
-        {
-            "model": role,
-            "figure": name,
-            "planned": f"{shown(figure.name, figure.low, currency)} to "
-            f"{shown(figure.name, figure.high, currency)}",
-            "actual": shown(figure.name, figure.actual, currency),
-            "verdict": VERDICTS[figure.within],
-        }
-        for (role, name), figure in _named(figures)
-    ]
+def planned_rows(figures: Sequence[Compared], currency: str) -> Iterator[tuple[str, ...]]:
+    """Model, figure, planned range, what it came to, and whether that is within."""
+    for named, figure in _named(figures):
+        low, high, actual = (
+            shown(figure.name, each, currency) for each in (figure.low, figure.high, figure.actual)
+        )
+        yield (*named, f"{low} to {high}", actual, VERDICTS[figure.within])
 
 
 def _table(title: str, columns: Sequence[str]) -> Sheet:

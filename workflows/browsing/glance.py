@@ -11,11 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from storage.runs.plans import Plan
 from storage.runs.run import Run
 from workflows.browsing.filters import UNSET, shown_value
-from workflows.planning.against import Compared, Done, compared
-from workflows.stages import road_of
 
 BINS = 20
 """Of the histogram of MC."""
@@ -44,19 +41,6 @@ def glance(run: Run, frame: pl.DataFrame, figures: pl.DataFrame) -> dict[str, An
     }
 
 
-def planned(run: Run, stages: Sequence[dict[str, Any]], plan: Plan) -> list[Compared]:
-    """A plan's figures beside what the commits of `stages`, as `glance` lists them, came to."""
-    roles = {spec.name: spec.role for spec in road_of(run.spec.stages[1:])}
-    done = [
-        Done(
-            roles.get(of["stage"], "cpu"), of["rows"], of["bytes"], of["counts"], of["engine_s"]
-        )
-        for of in stages
-    ]  # fmt: skip
-    finished = all(of["shards"] == of["of_shards"] for of in stages)
-    return compared(plan, done, finished)
-
-
 def _counts(frame: pl.DataFrame, name: str) -> list[list[Any]]:
     """[value, paths], the value that most have first; numbers in their order."""
     found = frame.group_by(name).len()
@@ -82,12 +66,6 @@ def _stages(run: Run, figures: pl.DataFrame) -> list[dict[str, Any]]:
             "rows": int(said.get("rows", 0)),
             "seconds": round(said.get("seconds", 0.0), 1),
             "tokens": int(said.get("counts.tokens", 0)),
-            "bytes": int(said.get("bytes", 0)),
-            "engine_s": round(said.get("engine_s", 0.0), 3),
-            "counts": {
-                name: int(said.get(f"counts.{name}", 0))
-                for name in ("texts", "tokens", "prompt_tokens")
-            },
             "drops": sorted(drops.items(), key=lambda drop: -drop[1]),
         })  # fmt: skip
     return found

@@ -33,7 +33,6 @@ from storage.rows.kinds import (
 from storage.rows.parquet import read_parquet
 from storage.runs.commits import Commit, receipt_of
 from storage.runs.run import Run
-from workflows.planning.costs import busy_s
 
 VERSION = 2
 """Of the rows below and what `glance` makes of them: an index of another version is made anew."""
@@ -71,7 +70,7 @@ class Part:
 
     rows: pl.DataFrame
     figures: pl.DataFrame
-    """stage, name, value: sums over the commits (`rows`, `bytes`, `seconds`, `engine_s`, `shards`,
+    """stage, name, value: sums over the commits (`rows`, `seconds`, `shards`, `bytes`, `engine_s`,
     `counts.X`, `drops.X`)."""
 
 
@@ -100,8 +99,13 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
         for stage, made in commits.items()
         for commit in made
         for name, value in chain(
-            (("shards", 1), ("rows", commit.rows), ("seconds", commit.seconds)),
-            (("bytes", commit.bytes), ("engine_s", busy_s(receipt_of(commit)))),
+            (
+                ("shards", 1),
+                ("rows", commit.rows),
+                ("seconds", commit.seconds),
+                ("bytes", commit.bytes),
+                ("engine_s", receipt_of(commit).busy_s),
+            ),
             ((f"counts.{name}", value) for name, value in commit.counts.items()),
             ((f"drops.{drop.reason}", 1) for drop in commit.drops),
         )
