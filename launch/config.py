@@ -44,9 +44,15 @@ def load(path: str | Path, **overrides: Any) -> BuildConfig:
 def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
     """Read and validate the configuration file of a training, as `load` does."""
     path = Path(path)
-    config = validated(_TRAINING, read(path, overrides), str(path))
-    if (config.run is None) == (config.conversations is None):
-        raise ConfigurationError(f"{path}: name one of `run` and `conversations`")
+    raw = read(path, overrides)
+    for asked, other in (("run", "runs"), ("runs", "run")):
+        if overrides.get(asked):
+            raw.pop(other, None)
+    config = validated(_TRAINING, raw, str(path))
+    try:
+        config.check_source()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
     folder = path.resolve().parent
     template, rows = config.chat_template, config.conversations
     return replace(
