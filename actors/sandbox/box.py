@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +48,8 @@ class Hello:
 
     filter: bytes
     namespaces: bool
+    keep_children: bool = False
+    """The filter lets nobody ignore the end of a child, as nothing else counts its time."""
 
     def frame(self, settings: SandboxSettings) -> Frame:
         """The message as a frame."""
@@ -55,6 +58,7 @@ class Hello:
             "patience": settings.reaper_period_s,
             "warm": list(settings.warm),
             "namespaces": self.namespaces,
+            "keep_children": self.keep_children,
             "cpus": max(1, round(settings.cpus)),
             "scratch_bytes": most.scratch_mb << 20,
             "scratch_files": most.scratch_files,
@@ -79,6 +83,8 @@ class Box:
         self._answers: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._why = ""
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
+        self._tell_gone: Callable[[], object] = lambda: None
 
     async def start(self, hello: Hello) -> Frame:
         """Say hello and wait for the warm interpreter."""
@@ -135,11 +141,23 @@ class Box:
                 await self._link.write(encode(Frame("ping")))
 
     async def close(self, why: str = "closed") -> None:
-        """End the box. Idempotent."""
-        if not self.alive:
-            return
-        self.alive = False
-        for task in self._tasks:
-            task.cancel()
-        last = await self._link.close()
-        self._why = " ".join(part for part in (why, self._why, last[-300:]) if part)
+        """End the box; return when it is gone. Idempotent."""
+        if self.alive:
+            self.alive = False
+            for task in self._tasks:
+                task.cancel()
+            self._closing = asyncio.create_task(self._close(why))
+        if self._closing is not None:
+            # A cancelled caller does not leave it half closed.
+            await asyncio.shield(self._closing)
+
+    async def _close(self, why: str) -> None:
+        try:
+            last = await self._link.close()
+            self._why = " ".join(part for part in (why, self._why, last[-300:]) if part)
+        finally:
+            self._tell_gone()
+
+    def when_gone(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called once the box is gone."""
+        self._tell_gone = tell

@@ -65,6 +65,7 @@ class Pool:
         self._entrance = Turnstile(settings.most_sessions)
         self._turns = Turnstile(settings.slots)
         self._boxes: set[Box] = set()
+        """Boxes that are not gone yet."""
         self._idle: list[Box] = []
         """Open boxes without an owner."""
         self._reaper: asyncio.Task[None] | None = None
@@ -146,7 +147,7 @@ class Pool:
             except (SandboxLost, SandboxUnavailable, FrameError) as error:
                 tried += 1
                 if box is not None:
-                    await self.drop(box, str(error))
+                    await box.close(str(error))
                 if self._closed or tried == self.settings.attempts:
                     raise SandboxUnavailable(f"tried {tried} boxes: {error}") from error
 
@@ -156,25 +157,18 @@ class Pool:
         while self._idle:
             if (warm := self._idle.pop()).alive:
                 return warm
-            self._boxes.discard(warm)
         box = await self.source.open()
         self._boxes.add(box)
+        box.when_gone(lambda: self._boxes.discard(box))
         if self._closed:
-            await self.drop(box, "closed")
+            await box.close("closed")
         self._refuse_if_closed()
         return box
 
     def give_back(self, box: Box | None) -> None:
-        """Take back a box that is clean or lost."""
+        """Take back a box that is clean; a lost one goes by itself."""
         if box is not None and box.alive:
             self._idle.append(box)
-        elif box is not None:
-            self._boxes.discard(box)
-
-    async def drop(self, box: Box, why: str) -> None:
-        """End a box."""
-        await box.close(why)
-        self._boxes.discard(box)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -196,7 +190,7 @@ class Pool:
         self._closed = True
         if self._reaper is not None:
             self._reaper.cancel()
-        await asyncio.gather(*(self.drop(box, "closed") for box in list(self._boxes)))
+        await asyncio.gather(*(box.close("closed") for box in list(self._boxes)))
 
 
 class PoolSession:
@@ -242,7 +236,7 @@ class PoolSession:
                 self._ended = f"its interpreter ended with verdict {done.verdict}"
         except (SandboxLost, FrameError) as error:
             self._ended = f"its sandbox was lost: {error}"
-            await self._pool.drop(box, self._ended)
+            await box.close(self._ended)
             raise SandboxLost(f"session {self._key}: {error}") from error
         except asyncio.CancelledError:
             self._ended = "a block was cancelled"
@@ -268,7 +262,7 @@ class PoolSession:
             raise SandboxUnavailable(f"session {self._key}: {error}") from error
 
     async def close(self) -> None:
-        """End the interpreter. Its box is then clean, or closed."""
+        """End the interpreter. Its box is then clean, or gone."""
         self._ended = self._ended or "closed"
         # An opening under way comes to its end first: in a box that is given back it would open an
         # interpreter beside the next one's.

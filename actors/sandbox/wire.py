@@ -45,8 +45,9 @@ def run_frame(request: Request, limits: Limits, settings: SandboxSettings) -> Fr
     if len(names) > limits.scratch_files // 2:
         raise RequestRejected(f"{len(names)} files; at most {limits.scratch_files // 2}")
     _check_size(len(code) + len(request.stdin) + sum(map(len, contents)), settings)
-    fields: dict[str, object] = {**limit_fields(limits, settings), "files": names}
-    return Frame("run", fields, (code, request.stdin, *contents))
+    # The names are in a blob, since the supervisor keeps what is in a header.
+    paths = "\0".join(names).encode()
+    return Frame("run", limit_fields(limits, settings), (code, request.stdin, paths, *contents))
 
 
 def open_frame(limits: Limits, settings: SandboxSettings) -> Frame:
