@@ -24,6 +24,10 @@ GRACE_S = 5.0
 """Seconds beyond a run's wall limit, within which the supervisor itself ends the run."""
 
 
+class BoxEnded(SandboxLost):
+    """A box ended by itself while it owed an answer: perhaps the code's doing."""
+
+
 class Link(Protocol):
     """A byte stream to a supervisor, with a way to end its box."""
 
@@ -74,7 +78,9 @@ class Hello:
 class Box:
     """A started sandbox."""
 
-    def __init__(self, link: Link, settings: SandboxSettings) -> None:
+    def __init__(self, link: Link, settings: SandboxSettings, backend: str = "") -> None:
+        """`backend`: what encloses it, as executions name it."""
+        self.backend = backend
         self.id = f"{link.name}-{secrets.token_hex(3)}"
         self.alive = True
         self._link = link
@@ -113,9 +119,11 @@ class Box:
         except (OSError, TimeoutError, FrameError) as error:
             await self.close(f"{frame.kind}: {type(error).__name__} {error}")
             raise SandboxLost(f"sandbox {self.id}: {self._why}") from error
-        if answer is None or answer.kind not in kinds:
-            ending = "ended" if answer is None else f"answered {answer.kind}"
-            await self.close(f"{frame.kind}: it {ending}")
+        if answer is None:
+            await self.close(f"{frame.kind}: it ended")
+            raise BoxEnded(f"sandbox {self.id}: {self._why}")
+        if answer.kind not in kinds:
+            await self.close(f"{frame.kind}: it answered {answer.kind}")
             raise SandboxLost(f"sandbox {self.id}: {self._why}")
         return answer
 

@@ -207,7 +207,7 @@ class BubblewrapBoxes:
             link = await ProcessLink.start(program, words)
         except OSError as error:
             raise SandboxUnavailable(f"bubblewrap: {error}") from error
-        box = Box(link, self._settings)
+        box = Box(link, self._settings, self.name)
         try:
             await box.start(Hello(filter_, namespaces=True, keep_children=True))
         except BaseException:

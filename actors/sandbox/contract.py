@@ -122,6 +122,8 @@ class Execution:
     queued_s: float
     """Seconds of waiting for a slot; not part of `wall_s`."""
     sandbox_id: str
+    backend: str = ""
+    """What enclosed the code: `docker (runc)`, `docker (runsc)` or `bubblewrap`; "": not known."""
 
 
 class Session(Protocol):
@@ -161,7 +163,8 @@ class Backend(StrEnum):
     DOCKER = "docker"
     BUBBLEWRAP = "bubblewrap"
     AUTO = "auto"
-    """Docker where an engine answers or can be started, bubblewrap elsewhere."""
+    """Docker where a container engine is there, named or not; bubblewrap where there is none. An
+    engine that is there and can't be used is an error, unless `fallback` is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,9 @@ class SandboxSettings:
     """The settings that decide how code is run."""
 
     backend: Backend = Backend.AUTO
+    fallback: bool = False
+    """Run code in bubblewrap, the weaker enclosure, where the container engine that is asked for
+    can't be used. Each execution says what enclosed it."""
     runtime: str = "runc"
     """OCI runtime of the docker backend: `runc`, or `runsc` (gVisor) where installed."""
     slots: Count = 0

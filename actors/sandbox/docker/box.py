@@ -152,7 +152,7 @@ async def open_container(engine: Engine, image: str, settings: SandboxSettings) 
     except asyncio.CancelledError:
         await asyncio.shield(_undo(linking))
         raise
-    box = Box(link, settings)
+    box = Box(link, settings, f"docker ({settings.runtime})")
     try:
         await box.start(Hello(filter_, namespaces=False, keep_children=keep_children))
     except BaseException:

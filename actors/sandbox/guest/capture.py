@@ -7,6 +7,7 @@ What is kept lies in an arena, which no later solution gets.
 from __future__ import annotations
 
 import os
+from typing import cast
 
 from .arena import Arena
 
@@ -27,9 +28,9 @@ class Capture:
         self.truncated = False
 
     @property
-    def kept(self) -> memoryview:
-        """What was kept."""
-        return self._arena.view[self._at : self._at + self._size]
+    def kept(self) -> bytes:
+        """What was kept, as a view of the arena."""
+        return cast(bytes, self._arena.view[self._at : self._at + self._size])
 
     def restart(self) -> None:
         """Begin to keep for the next block."""

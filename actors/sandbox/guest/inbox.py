@@ -6,6 +6,8 @@ copied from there.
 
 from __future__ import annotations
 
+from typing import cast
+
 from .arena import Arena
 from .frames import MAGIC, MAX_BLOBS, MAX_HEADER, PREFIX, Frame, FrameError, parse, sizes
 
@@ -57,4 +59,5 @@ class Inbox:
         if len(view) < begin + blob_size:
             return None
         self._start += begin + blob_size
-        return parse(bytes(view[PREFIX.size : begin]), view[begin : begin + blob_size])
+        blobs = cast(bytes, view[begin : begin + blob_size])  # as far as a frame's reader can tell
+        return parse(bytes(view[PREFIX.size : begin]), blobs)

@@ -160,7 +160,8 @@ class Supervisor:
 
     def _send(self, frame: Frame) -> None:
         give_up = time.monotonic() + WRITE_TIMEOUT
-        for data in map(memoryview, (head(frame), *frame.blobs)):
+        for part in (head(frame), *frame.blobs):
+            data = memoryview(part)
             while data:
                 # A host that was killed while it owed us a read must not hold us for ever.
                 left = max(0.0, give_up - time.monotonic())
