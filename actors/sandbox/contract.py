@@ -186,6 +186,10 @@ class SandboxSettings:
     keeps its session while the model writes on, so this bounds how many are written at once. More
     than are in flight are opened only while code runs for so long that the engine waits for it. A
     parked session takes no slot but the memory of its box: some 60 MB and what it made."""
+    parked_mb: Count = 0
+    """Memory at which no further session opens until another one closes: what the open ones hold
+    between two blocks, with 64 MB for each box. 0: half of the machine's. `slots` sessions always
+    open."""
     image: str = ""
     """Digest (`sha256:…`) the sandbox image must have; empty: whatever this checkout builds."""
     limits: Limits = field(default_factory=Limits)
@@ -221,11 +225,12 @@ class SandboxSettings:
         return self if self.sessions else replace(self, sessions=min(2 * sequences, MOST_SESSIONS))
 
     def here(self) -> SandboxSettings:
-        """The settings, with `slots` for this machine unless it is set."""
-        return (
-            self
-            if self.slots
-            else replace(self, slots=max(LEAST_SLOTS, len(os.sched_getaffinity(0))))
+        """The settings, with `slots` and `parked_mb` for this machine unless they are set."""
+        memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        return replace(
+            self,
+            slots=self.slots or max(LEAST_SLOTS, len(os.sched_getaffinity(0))),
+            parked_mb=self.parked_mb or memory_mb // 2,
         )
 
     @property

@@ -32,11 +32,13 @@ from actors.sandbox.contract import (
     Verdict,
 )
 from actors.sandbox.guest.frames import Frame, FrameError
+from actors.sandbox.parked import Parked, Share
 from actors.sandbox.turnstile import Turnstile
 from actors.sandbox.wire import (
     block_frame,
     convicted,
     execution,
+    held_kb,
     is_starved,
     open_frame,
     run_frame,
@@ -77,6 +79,7 @@ class Pool:
         """Boxes that are not gone yet."""
         self._idle: list[Box] = []
         """Open boxes without an owner."""
+        self._parked = Parked(settings.parked_mb, settings.slots)
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -129,10 +132,11 @@ class Pool:
         """Hold one interpreter; `key` names the solution in messages."""
         begun = time.monotonic()
         room = AsyncExitStack()
-        await room.enter_async_context(self._entered())
-        held = PoolSession(self, key, time.monotonic() - begun)
-        room.push_async_callback(held.close)
         try:
+            await room.enter_async_context(self._entered())
+            share = await room.enter_async_context(self._parked.share())
+            held = PoolSession(self, key, share, time.monotonic() - begun)
+            room.push_async_callback(held.close)
             yield held
         finally:
             # A cancelled caller does not wait for this, but its place is freed only afterwards.
@@ -225,8 +229,9 @@ class Pool:
 class PoolSession:
     """A session: one interpreter, which the first block opens."""
 
-    def __init__(self, pool: Pool, key: str, waited_s: float) -> None:
+    def __init__(self, pool: Pool, key: str, share: Share, waited_s: float) -> None:
         self._pool = pool
+        self._share = share
         self._key = key
         self._waited_s = waited_s
         self._box: Box | None = None
@@ -264,6 +269,7 @@ class PoolSession:
                 self._ended = "its interpreter ended between two blocks"
                 raise SessionDead(f"{self._key}: {self._ended}")
             done = execution(answer, queued, box.id, box.backend)
+            self._share.kb = held_kb(answer)
             if not answer.flag("alive"):
                 self._ended = f"its interpreter ended with verdict {done.verdict}"
         except (SandboxLost, FrameError) as error:

@@ -120,6 +120,11 @@ def is_starved(result: Frame) -> bool:
     return result.text("end") == "timeout" and idle and delayed > STARVED_SHARE * wall
 
 
+def held_kb(result: Frame) -> int:
+    """Memory that a session holds after a block, beyond its box's own. Raises FrameError."""
+    return result.integer("held_kb") if "held_kb" in result.fields else 0
+
+
 def execution(result: Frame, queued_s: float, sandbox_id: str, backend: str = "") -> Execution:
     """Read a `result` frame. Raises FrameError if it is none."""
     if len(result.blobs) != 2:

@@ -171,10 +171,13 @@ class Solution:
         wall = time.monotonic() - self.started
         delayed = watch.delayed_s(self.pid) if end == "timeout" else 0.0
         # Between two blocks nothing of a session runs: it holds no slot then.
+        held_bytes = 0
         parked = end in ("done", "failed") and self.parking.park()
         if parked:
             held = watch.usage()
             cpu_s = self.cpu_reaped + held.cpu_s
+            own = held.resident - len(held.pids) * self.desk.warm_resident
+            held_bytes = max(0, own) + watch.kernel_bytes(held.pids)
             if self._is_over(terms, held):
                 end = "memory"
         elif end in ("done", "failed"):
@@ -200,6 +203,7 @@ class Solution:
             "delayed_s": max(0.0, delayed - self.delayed_before),
             "cpu_s": max(0.0, cpu_s),
             "peak_kb": max(self.peak_kb, watch.peak_kb(self.pid)) if self.alive else self.peak_kb,
+            "held_kb": held_bytes >> 10,
             "stdout_truncated": self.out.truncated,
             "stderr_truncated": self.err.truncated,
             "alive": self.alive,
