@@ -12,7 +12,7 @@ import pytest
 from launch.browse import desk as desk_module
 from launch.browse.desk import Desk
 from launch.browse.server import to_json
-from launch.verbs.runs.plan import planned_rows
+from launch.shown.plans import planned_rows
 from storage.objects.memory import MemoryStore
 from storage.runs.marks import Mark, marks_of, marks_prefix
 from storage.runs.plans import Figure, Plan, Rate, put_plan
