@@ -31,6 +31,7 @@ class Desk:
         self.index = Index(run, folder)
         self.reviews = Reviews(run, person)
         self.listing = Listing(self.index, self.reviews.frame)
+        self._beside: dict[str, Listing] = {}
         self._stopped = threading.Event()
         self._no_marks = ""
 
@@ -73,23 +74,37 @@ class Desk:
 
         return meanings()
 
+    def planned(self) -> list[tuple[str, ...]]:
+        """The plan beside what it came to, in rows as `status` prints them.
+
+        Loaded as late as reasons are. Raises ObjectCorrupt, StoreUnavailable.
+        """
+        from launch.shown.plans import planned_rows
+        from workflows.browsing.planned import planned
+
+        progress = self.index.progress()
+        whole = progress.finished and progress.complete
+        figures, currency = planned(self.run.run, self.index.figures(), whole)
+        return list(planned_rows(figures, currency))
+
     def glance(self) -> dict[str, Any]:
         """The figures of the first page."""
         return self.index.remembered(
             "glance", lambda: glance(self.run.run, self.index.frame(), self.index.figures())
         )
 
-    def page(self, asked: Asked, text: str, start: int) -> dict[str, Any]:
-        """Some rows of a list. Raises ConfigurationError."""
-        return self.listing.page(asked, text, start)
+    def list_beside(self, other: Desk | None) -> Listing:
+        """The list of this run, with another one beside it or alone."""
+        if other is None or other is self:
+            return self.listing
+        made = Listing(self.index, self.reviews.frame, other.index)
+        return self._beside.setdefault(other.run.name, made)
 
-    def facets(self, asked: Asked, text: str) -> dict[str, Any]:
-        """The values that a list may be narrowed by. Raises ConfigurationError."""
-        return self.listing.facets(asked, text)
-
-    def path(self, path_id: str, asked: Asked, text: str) -> dict[str, Any]:
+    def path(
+        self, path_id: str, asked: Asked, text: str, listing: Listing | None = None
+    ) -> dict[str, Any]:
         """One path and its place in a list. Raises NothingFound, ConfigurationError."""
-        place = self.listing.place(path_id, asked, text)
+        place = (listing or self.listing).place(path_id, asked, text)
         if place is None and self.index.progress().complete:
             raise NothingFound(f"run {self.run.name!r} has no path {path_id!r}")
         row = None if place is None else place.pop("row")

@@ -22,7 +22,7 @@ import typer
 from launch.cli import checking, keeping, looking, options, starting, verifier
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
-from launch.streams import flushed, give_up_output, usable_streams
+from launch.streams import flushed, give_up_output, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.reading import store_url
@@ -236,6 +236,7 @@ def main() -> None:
     # A script's background jobs start with SIGINT ignored; a SIGINT sent to them is meant.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     usable_streams()
+    show_warnings()
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -70,8 +70,9 @@ def download(
             f"--format {','.join(formats)}: choose {' or '.join(FORMATS)}, or both: "
             f"{','.join(FORMATS)}"
         )
-    source = assemble(run, view, stages)
     try:
+        _check_place(dest)
+        source = assemble(run, view, stages)
         known = _known(dest, {path for file in source for path in _paths_of(file, FORMATS)})
         formats = [name for name in FORMATS if name in formats or _holds(known, name)]
         targets = [path for file in source for path in _paths_of(file, formats)]
@@ -108,28 +109,26 @@ def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
 
 def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     """Path -> digest of an earlier download. Raises InputError for files of another dataset."""
-    if dest.exists() and not dest.is_dir():
-        raise InputError(f"{dest} is a file: name a folder")
     for folder in ("data", "jsonl"):
         for path in sorted((dest / folder).glob("*")):
             if f"{folder}/{path.name}" not in targets and not path.name.startswith("."):
                 raise InputError(f"{path} is not of this dataset: name an empty folder")
     sums = dest / SUMS
     if not sums.exists():
-        _check_foreign(dest, {path.partition("/")[0] for path in targets})
         return {}
     return {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
 
 
-def _check_foreign(dest: Path, ours: Set[str]) -> None:
-    """Refuse a folder of somebody else's. Raises InputError.
+def _check_place(dest: Path) -> None:
+    """Refuse a file, and a folder of somebody else's. Raises InputError.
 
     A download that was interrupted leaves `data` or `jsonl` and no sums.
     """
+    if dest.exists() and not dest.is_dir():
+        raise InputError(f"{dest} is a file: name a folder")
     names = {path.name for path in dest.glob("[!.]*")}
-    others = names - ours if names & {"data", "jsonl"} else names
-    if others:
-        raise InputError(f"{dest} holds {min(others)}: name a new or an empty folder")
+    if names and not names & {"data", "jsonl", SUMS}:
+        raise InputError(f"{dest} holds {min(names)}: name a new or an empty folder")
 
 
 def _standing(

@@ -74,7 +74,10 @@ class Plan:
 
 
 def put_plan(store: ObjectStore, plan: Plan, patience: Patience = PATIENT) -> int:
-    """Store a plan under the next number of its run, and return the number. Raises Removed."""
+    """Store a plan under the next number of its run, and return the number.
+
+    Raises Removed and StoreUnavailable.
+    """
     data = canonical_json(asdict(plan))
     number = max(_numbers(store, plan.run), default=-1) + 1
     with obeyed(store, run_prefix(plan.run)):

@@ -22,7 +22,6 @@ from storage.runs.run import Run, sum_receipts
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
 from workflows.planning.against import Compared, Done, compared
-from workflows.planning.costs import busy_s
 from workflows.stages import road_of
 
 
@@ -94,7 +93,7 @@ def stage_status(run: Run, stage: str, receipts: Mapping[int, Receipt]) -> Stage
         seconds=totals.seconds,
         committed=sorted(receipts),
         bytes=totals.bytes,
-        engine_s=round(sum(busy_s(receipt) for receipt in receipts.values()), 3),
+        engine_s=round(sum(receipt.busy_s for receipt in receipts.values()), 3),
     )
 
 

@@ -6,7 +6,10 @@ import { Bars, count, duration, percent, plain, Trouble } from "./parts.js";
 
 export function Glance({ run, runs }) {
   const names = Object.keys(runs);
-  return html`<div class=${names.length > 1 ? "glances" : ""}>
+  const other = names.find((name) => name !== run);
+  const differing = new URLSearchParams([["beside", other], ...["solution", "labels", "judge", "fate"].map((what) => ["differs", what])]);
+  return html`${other && html`<p><a href=${address(run, "paths", undefined, differing)}>Paths on which ${run} and ${other} differ</a></p>`}
+  <div class=${names.length > 1 ? "glances" : ""}>
     ${names.length > 1
       ? [run, ...names.filter((name) => name !== run)].slice(0, 2).map((name) => html`<${Figures} key=${name} run=${name} api=${runs[name]} named />`)
       : html`<${Figures} run=${run} api=${runs[run]} />`}
@@ -80,6 +83,7 @@ function Figures({ run, api, named }) {
           <${Bars} rows=${found.votes.map(([label, value]) => ({ label, value, href: to({ votes: label }) }))} />
         </section>`}
       </div>
+      <${Planned} api=${api} run=${run} whole=${found.whole} />
       <${Stages} stages=${found.stages} models=${found.models} />
     </article>
   `;
@@ -129,6 +133,21 @@ function Matrix({ cells, to }) {
         return html`<td class="depth${depth} ${label === judge ? "same" : ""}">${n ? html`<a href=${to({ first_error: label, judge_first_error: judge })}>${count(n)}</a>` : ""}</td>`;
       })}</tr>`)}
   </table>`;
+}
+
+function Planned({ api, run, whole }) {
+  const rows = useLoaded(() => api.planned(), [run, whole]).value || [];
+  if (!rows.length) return null;
+  return html`<section>
+    <h2>Planned and actual</h2>
+    <table class="stages planned">
+      <thead><tr><th>model</th><th>figure</th><th class="n">planned</th><th class="n">actual</th><th></th></tr></thead>
+      <tbody>${rows.map(([model, figure, range, actual, verdict]) => html`<tr>
+        <th scope="row">${model}</th><td>${figure}</td><td class="n">${range}</td><td class="n">${actual}</td>
+        <td class=${verdict === "outside" ? "wrong" : "quiet"}>${verdict}</td>
+      </tr>`)}</tbody>
+    </table>
+  </section>`;
 }
 
 function Stages({ stages, models }) {

@@ -6,6 +6,7 @@ files that are missing.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import typer
@@ -22,7 +23,8 @@ def download_run(run: Run, dest: Path, view: str, formats: str, reviewed: bool =
     named = FORMATS if formats == "both" else [name.strip() for name in formats.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    with bar if console.is_terminal else contextlib.nullcontext():  # it leaves a line in logs
         task = bar.add_task(f"download {run.name}", total=None)
 
         def show(path: str, done: int, total: int) -> None:
