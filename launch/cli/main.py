@@ -100,7 +100,7 @@ def status(
         bool, typer.Option("--watch", help="Look again until it is finished, with time left.")
     ] = False,
 ) -> None:
-    """Shards, rows, drops and tokens of every stage, from commits alone."""
+    """Shards, rows, drops and tokens of every stage, from commits alone; who is at work on it."""
     from launch.verbs.runs.status import show_status
     from workflows.runs.status import run_status
 
