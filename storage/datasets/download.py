@@ -82,7 +82,7 @@ def download(
 
     Raises NothingFound for an unfinished run, ConfigurationError, ObjectCorrupt, InputError.
     """
-    _check(formats)
+    _check(dest, formats)
     pieces = [_Piece(run, view.name, file, file.path) for file in assemble(run, view, stages)]
     return _copied(pieces, dest, formats, progress)
 
@@ -99,7 +99,7 @@ def download_together(
     `parts`: (run, its view, its stages) of each; their rows have one type. `card`: rows of each run
     -> README.md of the whole; the card of each run lies in `cards/`. Raises as `download`.
     """
-    _check(formats)
+    _check(dest, formats)
     pieces: dict[str, _Piece] = {}
     for run, view, stages in parts:
         for file in assemble(run, view, stages):
@@ -110,10 +110,22 @@ def download_together(
     return _copied([*pieces.values()], dest, formats, progress, card)
 
 
-def _check(formats: Sequence[str]) -> None:
+def _check(dest: Path, formats: Sequence[str]) -> None:
+    """Raise ConfigurationError and InputError for what can't be written, before any work."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
-        raise ConfigurationError(f"format {unknown!r} is not one of {', '.join(FORMATS)}")
+        raise ConfigurationError(
+            f"--format {','.join(formats)}: choose {' or '.join(FORMATS)}, or both: "
+            f"{','.join(FORMATS)}"
+        )
+    try:
+        _check_place(dest)
+    except OSError as error:
+        raise _unwritable(dest, error) from error
+
+
+def _unwritable(dest: Path, error: OSError) -> InputError:
+    return InputError(f"{error.filename or dest}: {error.strerror or error}")
 
 
 def _copied(
@@ -149,7 +161,7 @@ def _copied(
         _write(dest, SUMS, [sums_of(done)])
         size = sum((dest / copy.path).stat().st_size for copy in done)
     except OSError as error:
-        raise InputError(f"{error.filename or dest}: {error.strerror or error}") from error
+        raise _unwritable(dest, error) from error
     return Download(dest, tuple(done), fetched, rows.total(), size)
 
 
@@ -164,8 +176,6 @@ def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
 
 def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     """Path -> digest of an earlier download. Raises InputError for files of another dataset."""
-    if dest.exists() and not dest.is_dir():
-        raise InputError(f"{dest} is a file: name a folder")
     for folder in ("data", "jsonl"):
         for path in sorted((dest / folder).glob("*")):
             if f"{folder}/{path.name}" not in targets and not path.name.startswith("."):
@@ -174,6 +184,18 @@ def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     if not sums.exists():
         return {}
     return {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
+
+
+def _check_place(dest: Path) -> None:
+    """Refuse a file, and a folder of somebody else's. Raises InputError.
+
+    A download that was interrupted leaves `data` or `jsonl` and no sums.
+    """
+    if dest.exists() and not dest.is_dir():
+        raise InputError(f"{dest} is a file: name a folder")
+    names = {path.name for path in dest.glob("[!.]*")}
+    if names and not names & {"data", "jsonl", SUMS}:
+        raise InputError(f"{dest} holds {min(names)}: name a new or an empty folder")
 
 
 def _standing(

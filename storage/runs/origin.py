@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
+from storage.objects.store import ObjectStore
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.commits import Commit, canonical_json, put_content, settle
+from storage.runs.commits import Commit, canonical_json, put_shard
 from storage.runs.documents import parsed, read_as
 from storage.runs.run import Run, put_settled
 from storage.runs.specs import Difference
@@ -64,8 +65,13 @@ def store_origin(run: Run, source: Run) -> Origin:
 
 def origin_of(run: Run) -> Origin | None:
     """The stored origin of a run; None for a run that was not derived."""
+    return origin_in(run.store, run.name)
+
+
+def origin_in(store: ObjectStore, run: str) -> Origin | None:
+    """`origin_of` the run of this name. Raises ObjectCorrupt."""
     try:
-        return _origin_from(_key(run.name), run.store.get(_key(run.name)))
+        return _origin_from(_key(run), store.get(_key(run)))
     except NothingFound:
         return None
 
@@ -93,10 +99,8 @@ def adopt(
     except NothingFound:
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
-        put_content(run.store, key, data, commit.sha256, patience=run.patience)
-        ours = replace(commit, data_key=key, spec=run.spec.fingerprint)
-        place = layout.commit_key(run.name, stage, shard)
-        standing = settle(run.store, place, ours, run.patience)
+        ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
+        standing = put_shard(run.store, run.name, data, ours, run.patience)
     return same_shard(standing, commit)
 
 

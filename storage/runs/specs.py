@@ -38,8 +38,9 @@ UNRECORDED = {
     "configuration.stages.sample.examples": "[]",
     "configuration.stages.rationalize.examples": "[]",
     "configuration.stages.rationalize.system": "null",
+    "settings.learning.adapter": "null",
 }
-"""Field -> its value in runs made before the field was recorded."""
+"""Field -> its value in runs and trainings made before the field was recorded."""
 
 
 @dataclass(frozen=True, slots=True)

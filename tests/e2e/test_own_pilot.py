@@ -25,8 +25,9 @@ from tests.support.scripted_world import (
     write_problems,
 )
 from workflows.builds.configuration import BuildConfig
-from workflows.estimation.pilot import stored_chain
+from workflows.estimation.pilot import chain_of, stored_chain
 from workflows.runs.driving import continue_run
+from workflows.runs.starting import Start
 from workflows.runs.workers import StageMaker
 
 PROBLEMS = world_problems(14)
@@ -49,13 +50,16 @@ class Place:
         write_problems(PROBLEMS, folder / "problems.jsonl")
         monkeypatch.setattr(
             "workflows.runs.site.Site.complete",
-            lambda site, run, config: self.complete(run, config),
+            lambda site, run, config, start=None: self.complete(run, config, start),
         )
         monkeypatch.setattr("workflows.runs.run.require", lambda *given: None)
 
-    def complete(self, run: Run, config: BuildConfig) -> None:
+    def complete(self, run: Run, config: BuildConfig, start: Start | None) -> None:
         """What `workflows.runs.site` does, in this process."""
-        chain = stored_chain(run) if config.stages.needs_chain else None
+        chain = None
+        if config.stages.needs_chain:
+            fitted = start.chain if start else None
+            chain = chain_of(fitted) if fitted else stored_chain(run)
         world = ScriptedWorld(PROBLEMS)
 
         def stages(role: str) -> Mapping[str, Processor]:
@@ -73,7 +77,8 @@ class Place:
                 raise KeyboardInterrupt
 
         try:
-            asyncio.run(continue_run(run, config, cluster, 2, watch))
+            begin = start.store if start else None
+            asyncio.run(continue_run(run, config, cluster, 2, watch, begin=begin))
         finally:
             self.worked += [(run.name, *shard) for shard in cluster.worked]
 

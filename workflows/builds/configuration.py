@@ -13,7 +13,7 @@ an engine runs, where the store is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from pydantic import WrapValidator
@@ -22,7 +22,7 @@ from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, Removed
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
@@ -35,6 +35,7 @@ from workflows.formats.templates import used_by
 from workflows.inputs.given import read_given
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.shapes import Columns
+from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.starting import planned
@@ -166,6 +167,9 @@ class BuildConfig(RunConfig):
         """
         check_settings(self.stages)
         check_prompts(self)
+        named = {of.name: getattr(self.models, of.name) for of in fields(self.models)}
+        models = {role: engine for role, engine in named.items() if engine is not None}
+        check_spending(self.limits, self.prices, models)  # a pilot's road needs only some of them
         if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
             raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:
@@ -235,7 +239,10 @@ class BuildConfig(RunConfig):
 def _pilot_of(run: Run) -> Run | None:
     """The finished pilot that a run was started with; None where it has none, or no more."""
     name = run.spec.section("stages").get(ROLLOUTS.stage, {}).get("pilot")
-    pilot = Run.find(run.store, name) if name else None
+    try:
+        pilot = Run.find(run.store, name) if name else None
+    except Removed:
+        return None
     return pilot if pilot is not None and pilot.success() else None
 
 
@@ -252,6 +259,12 @@ def check_settings(settings: StageSettings) -> None:
     stages = stages_named([stage.name for stage in road_of(settings.road)])
     for stage in stages:
         stage.check(settings)
+    sample = settings.sample
+    if sample.first_round > sample.cap and PATHS.stage in settings.road:
+        raise ConfigurationError(
+            f"`sample.first_round: {sample.first_round}` is more than `sample.cap: {sample.cap}`, "
+            "the most samples of a problem: lower it, or raise the cap"
+        )
     verifiers = [stage.name for stage in stages if stage.verifies]
     if len(verifiers) > 1:
         raise ConfigurationError(

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from actors.engines.admission import together
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
-from storage.errors import NothingFound, ObjectCorrupt, SpecMismatch
+from storage.errors import NothingFound, ObjectCorrupt, Removed, SpecMismatch
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, GIVEN, stage_rows
 from storage.rows.versions import kind_of
@@ -214,7 +214,10 @@ async def take_over(
 
 def _standing(store: ObjectStore, origin: Origin) -> Run | None:
     """The run that another was derived from; None where it is gone, or another took its name."""
-    source = Run.find(store, origin.run)
+    try:
+        source = Run.find(store, origin.run)
+    except Removed:
+        return None
     return source if source is not None and source.spec.fingerprint == origin.spec else None
 
 

@@ -20,7 +20,9 @@ from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed
-from storage.runs.layout import launch_key
+from storage.runs.layout import check_run_name, launch_key, run_prefix
+from storage.runs.pilot_record import PilotRecord
+from storage.runs.removal import obeyed
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from workflows.estimation.pilot import fitted_chain, store_chain
@@ -84,30 +86,63 @@ def start_run(
     return create_run(config, store, planned(config, image_digest, rows))
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that can begin: all is checked, and nothing of it is stored."""
+
+    config: RunConfig
+    run: Run
+    """The run as it will be; its spec is not in the store."""
+    given: Given
+    chain: PilotRecord | None = None
+    """The chain that its labels need, and that is not stored."""
+    before_input: Callable[[Run], None] = lambda run: None
+    """Called once the run is created; it may commit shards of solutions and input, which are
+    then not stored again."""
+
+    def store(self) -> None:
+        """Store spec, configuration and input. Repeating it stores what is missing.
+
+        Raises SpecMismatch with the fields that differ, and Removed.
+        """
+        store, name = self.run.store, self.run.name
+        with obeyed(store, run_prefix(name)):
+            run = Run.start(store, name, self.run.spec)
+            store.put_new(launch_key(name), canonical_json(asdict(self.config)))
+            if self.chain is not None:
+                store_chain(run, self.chain)
+            self.before_input(run)
+            if self.given.solutions:  # before the input, whose end says that the run can go on
+                _store_solutions(run, self.given)
+            run.store_input(self.given.rows, self.given.drops)
+
+
+def start_of(
+    config: RunConfig,
+    store: ObjectStore,
+    plan: Planned,
+    before_input: Callable[[Run], None] = lambda run: None,
+) -> Start:
+    """Make the start of a planned run; nothing is stored.
+
+    Raises ConfigurationError for a name that can't be one, and for a budget that the pilot refuses.
+    """
+    chain, settings = None, config.settings
+    if isinstance(settings, StageSettings) and settings.needs_chain:
+        chain = fitted_chain(store, config.run, plan.spec.models.get("completer", ""), settings)
+    run = Run(store, check_run_name(config.run), plan.spec)
+    return Start(config, run, plan.given, chain, before_input)
+
+
 def create_run(
     config: RunConfig,
     store: ObjectStore,
     plan: Planned,
     before_input: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Store the spec, the configuration and the input of a planned run.
-
-    `before_input` may commit shards of solutions and input, which are then not stored again. Raises
-    SpecMismatch with the fields that differ, and ConfigurationError for a budget that the pilot
-    refuses.
-    """
-    chain, settings = None, config.settings
-    if isinstance(settings, StageSettings) and settings.needs_chain:
-        chain = fitted_chain(store, config.run, plan.spec.models.get("completer", ""), settings)
-    run = Run.start(store, config.run, plan.spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
-    if chain is not None:
-        store_chain(run, chain)
-    before_input(run)
-    if plan.given.solutions:  # before the input, whose end says that the run can go on
-        _store_solutions(run, plan.given)
-    run.store_input(plan.given.rows, plan.given.drops)
-    return run
+    """Store the spec, the configuration and the input of a planned run, as `start_of` says."""
+    start_of(config, store, plan, before_input).store()
+    return Run.open(store, config.run)
 
 
 def _store_solutions(run: Run, given: Given) -> None:

@@ -6,6 +6,7 @@ files that are missing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from storage.datasets.download import FORMATS
 from storage.runs.run import Run
 from workflows.looking.download import download
 
@@ -22,7 +24,7 @@ def download_run(
     runs: Sequence[Run],
     dest: Path,
     view: str,
-    formats: Sequence[str],
+    formats: str,
     reviewed: bool = False,
     repeated: Literal["drop", "keep"] = "drop",
 ) -> None:
@@ -30,15 +32,17 @@ def download_run(
 
     Raises ConfigurationError for an unknown view or format.
     """
+    named = FORMATS if formats == "both" else [name.strip() for name in formats.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    with bar if console.is_terminal else contextlib.nullcontext():  # it leaves a line in logs
         task = bar.add_task(f"download {' '.join(run.name for run in runs)}", total=None)
 
         def show(path: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        copied = download(runs, dest, view, formats, show, reviewed, repeated)
+        copied = download(runs, dest, view, named, show, reviewed, repeated)
     typer.echo(
         f"{copied.folder}: {copied.rows:,} rows in {len(copied.files)} files, "
         f"{copied.bytes:,} bytes, {copied.fetched} fetched now"

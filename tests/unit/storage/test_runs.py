@@ -23,7 +23,7 @@ from storage.objects.store import ObjectStore, Put
 from storage.rows.kinds import PATHS, PROBLEMS
 from storage.runs import layout
 from storage.runs.commits import canonical_json
-from storage.runs.run import Run, run_names
+from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, differences, input_digest
 from tests.support.whole_run import QUICK, finished, problems, started, work_shard
 
@@ -298,14 +298,6 @@ def test_a_store_that_never_answers_stops_the_start() -> None:
 
     with pytest.raises(StoreUnavailable, match=r"spec\.json could not be stored"):
         Run.start(Down(), "a", SPEC, QUICK)
-
-
-def test_the_runs_of_a_store_are_listed() -> None:
-    store = MemoryStore()
-    started(store, "b")
-    started(store, "a")
-    store.put_new("runs/half/problems/commits/000000.json", b"{}")
-    assert run_names(store) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
