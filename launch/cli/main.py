@@ -15,7 +15,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -184,7 +184,10 @@ def sweep(
 
 @app.command()
 def download(
-    run: options.Run,
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Name of the run, or of several to put together."),
+    ],
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
     store: options.Store = DEFAULT_STORE,
     view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
@@ -192,11 +195,16 @@ def download(
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
     ] = False,
+    repeated: Annotated[
+        Literal["drop", "keep"],
+        typer.Option("--repeated", help="Of several runs: solutions that an earlier one has too."),
+    ] = "drop",
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(options.opened(run, store), dest, view, formats, reviewed)
+    opened = [options.opened(run, store) for run in runs]
+    download_run(opened, dest, view, formats, reviewed, repeated)
 
 
 for verb in (
