@@ -26,6 +26,10 @@ EXAMPLES = {
     ),
     "exec": ("stepmill exec script.py", "stepmill exec script.py --wall 5 --memory 512 --json"),
     "grade": ("stepmill grade < answers.jsonl", "stepmill grade --audit 20 < answers.jsonl"),
+    "plan": (
+        "stepmill plan own.yaml --gpu H100",
+        "stepmill plan own.yaml --from preview-own-1a2b3c4d --json",
+    ),
     "problems": (
         "stepmill problems math.jsonl --against hf://datasets/HuggingFaceH4/MATH-500",
         "stepmill problems own.csv --column problem=question --out clean.jsonl",

@@ -85,7 +85,8 @@ def _run(store: ObjectStore, name: str) -> Listed:
         started = store.modified(layout.spec_key(name))
         origin, pilot = origin_run(run), pilot_record(store, name)
     except NothingFound:
-        return Listed(name, "", "no run", objects=sizes.objects, bytes=sizes.bytes)
+        said = "planned, and not begun" if sizes.folders["plans"] else ""
+        return Listed(name, "", "no run", said, objects=sizes.objects, bytes=sizes.bytes)
     except (ObjectCorrupt, UserError) as error:
         return Listed(name, "", "unreadable", str(error), objects=sizes.objects, bytes=sizes.bytes)
     state, said = _state(run, success is not None)

@@ -13,7 +13,7 @@ an engine runs, where the store is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from pydantic import WrapValidator
@@ -167,7 +167,9 @@ class BuildConfig(RunConfig):
         """
         check_settings(self.stages)
         check_prompts(self)
-        check_spending(self.limits, self.prices, self.engines)
+        named = {of.name: getattr(self.models, of.name) for of in fields(self.models)}
+        models = {role: engine for role, engine in named.items() if engine is not None}
+        check_spending(self.limits, self.prices, models)  # a pilot's road needs only some of them
         if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
             raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:

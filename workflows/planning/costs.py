@@ -84,6 +84,6 @@ def check_spending(
         for role in getattr(prices, name):
             if role not in engines or not engines[role].served:
                 raise ConfigurationError(
-                    f"`prices.{name}.{role}`: the road has no such model on a server; engines of "
-                    "your own are priced by `prices.gpu_hour`"
+                    f"`prices.{name}.{role}`: there is no such model on a server; engines of your "
+                    "own are priced by `prices.gpu_hour`"
                 )

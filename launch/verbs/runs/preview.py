@@ -180,7 +180,7 @@ def _next(seen: Previewed, build: str, command: Sequence[str]) -> Iterator[str]:
     yield f"every path, in a browser:  stepmill browse {seen.run}{at}"
     yield f"paths of a reason:         stepmill show {seen.run} --reason REASON{at}"
     yield f"one path, whole:           stepmill why {seen.run} PATH{at}"
-    yield f"what the whole will cost:  stepmill plan {config} --from {seen.run}"
+    yield f"what the whole will cost:  stepmill plan {config} --from {seen.run}{at}"
     yield f"the build:                 {build}"
 
 
