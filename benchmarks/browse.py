@@ -218,6 +218,7 @@ def _browsing(run: Run, store: str, cache_folder: File) -> Iterator[tuple[str, f
             server.terminate()
 
 
+_FIGURES = "all => (document.querySelector('.lead')?.innerText || '').includes(all)"
 _INDEXED = "() => !document.querySelector('header progress')"
 _SEARCHED = "() => !/searching/.test(document.querySelector('.total').innerText)"
 _LISTED = "() => document.querySelector('.paths')?.getAttribute('aria-busy') === 'false'"
@@ -231,13 +232,18 @@ def measured(run: Run, store: str, cache_folder: File) -> dict[str, float]:
     from tests.support.browser import launched
 
     figures: dict[str, float] = {}
+    success = run.success()
+    assert success is not None
+    solutions = success.totals[PATHS.stage].rows
     shutil.rmtree(cache_folder, ignore_errors=True)
     with sync_playwright() as playwright, launched(playwright) as browser:
         for index in ("no index", "index kept"):
             with _browsing(run, store, cache_folder) as (address, began):
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 page.goto(address)
-                page.wait_for_selector(".lead")
+                page.wait_for_selector(".lead a")
+                if index == "index kept":  # whole at once, not those of what is read so far
+                    page.wait_for_function(_FIGURES, arg=f"{solutions:,} solutions")
                 figures[f"{index}: first figures"] = time.monotonic() - began
                 page.goto(f"{address}#/{run.name}/paths")
                 page.wait_for_selector("table.paths tbody tr")
@@ -384,7 +390,9 @@ def main() -> None:
     run = generated(store, given.paths)
     if given.make:
         return
-    figures = measured(run, store, folder / "cache")
+    load = os.getloadavg()[0]
+    figures = {"load before": load} | measured(run, store, folder / "cache")
+    figures["load after"] = os.getloadavg()[0]
     if given.out:
         figures |= measured_files(run, store, folder)
     if given.json:

@@ -38,14 +38,19 @@ from storage.errors import (
     InputError,
     ItemError,
     NothingFound,
+    Removed,
     SpecMismatch,
     StepmillError,
     UserError,
 )
 from storage.rows import records as records
+from storage.runs.listing import Listed
+from storage.runs.plans import Plan
 from storage.runs.run import Run
 from workflows.answers.grading import grade
 from workflows.builds.configuration import BuildConfig
+from workflows.builds.plan import plan
+from workflows.builds.preview import preview, preview_async
 from workflows.builds.run import build, build_async, derive, derive_async
 from workflows.evaluation.run import Evaluated, Evaluation, Verifier, evaluate, evaluate_async
 from workflows.formats.rationale import paragraphs as read_rationale
@@ -53,8 +58,10 @@ from workflows.formats.steps import split as split_steps
 from workflows.labels.values import label
 from workflows.looking.download import download, download_async
 from workflows.looking.fates import Why
+from workflows.looking.keeping import copy_run, list_runs, remove_run
 from workflows.looking.run import OpenRun, open_run
 from workflows.refinement.turns import Refinement, Turn, refine, refine_async
+from workflows.runs.copying import Copied
 from workflows.runs.listening import Listener, Watching
 from workflows.runs.status import RunStatus, StageStatus
 from workflows.scoring.asking import config_of as score_config
@@ -67,16 +74,20 @@ from workflows.training.settings import TrainConfig
 __all__ = [
     "BuildConfig",
     "ConfigurationError",
+    "Copied",
     "Download",
     "Evaluated",
     "Evaluation",
     "InfrastructureError",
     "InputError",
     "ItemError",
+    "Listed",
     "Listener",
     "NothingFound",
     "OpenRun",
+    "Plan",
     "Refinement",
+    "Removed",
     "Run",
     "RunStatus",
     "ScoreConfig",
@@ -93,6 +104,7 @@ __all__ = [
     "agree",
     "build",
     "build_async",
+    "copy_run",
     "derive",
     "derive_async",
     "download",
@@ -102,13 +114,18 @@ __all__ = [
     "evaluate_async",
     "grade",
     "label",
+    "list_runs",
     "load",
     "load_training",
     "open_run",
+    "plan",
+    "preview",
+    "preview_async",
     "read_rationale",
     "records",
     "refine",
     "refine_async",
+    "remove_run",
     "score",
     "score_async",
     "score_config",

@@ -29,6 +29,7 @@ from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.executor import start_executor
 from actors.workers.head_watch import head_watched
 from actors.workers.placement import Placement
+from actors.workers.ray_address import head_of
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import kept_nodes, shortage
 from actors.workers.ray_places import RayPlaces
@@ -79,7 +80,7 @@ class RayCluster:
         self._start_patience_s = start_patience_s
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
-        self._places = RayPlaces()
+        self._places = RayPlaces(say)
         self._roles: dict[int, str] = {}
         self._pids: dict[int, int] = {}
         self._asked: dict[int, asyncio.Task[None]] = {}
@@ -125,7 +126,7 @@ class RayCluster:
             .remote(self._makers[role], name, executors)
         )
         self._workers[worker] = actor
-        with classified(f"worker {name}"):
+        with classified(f"worker {name}{self._places.where(worker)}"):
             pulse = Pulse(name, self._start_patience_s)
             self._pids[worker] = await watched(
                 actor.open.remote(), lambda: _look(actor), pulse, self._say
@@ -178,12 +179,15 @@ class RayCluster:
         if actor is None:
             raise WorkerLost(f"worker {worker} is closed")
         try:
-            with classified(f"worker {worker}"):
+            with classified(self._named(worker)):
                 receipt: Receipt = await getattr(actor, method).remote(stage, shard)
         except WorkerLost:
             await self._ask_who_else_died()
             raise
         return receipt
+
+    def _named(self, worker: int) -> str:
+        return f"worker {self._roles.get(worker, '')}-{worker}{self._places.where(worker)}"
 
     async def _ask_who_else_died(self) -> None:
         """Find the other dead workers of a node, so that the driver gives them no shard."""
@@ -223,7 +227,7 @@ class RayCluster:
             self._said.pop(worker, None)
             # Without its process it is not asked again, and one that was closed has none.
             if isinstance(error, DEATHS) and self._pids.pop(worker, None) is not None:
-                self._dead[worker] = WorkerLost(f"worker {worker}: {reason(error)}")
+                self._dead[worker] = WorkerLost(f"{self._named(worker)}: {reason(error)}")
         finally:
             self._asked.pop(worker, None)
 
@@ -272,17 +276,21 @@ def ray_session(
 ) -> Iterator[None]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
+    Raises ConfigurationError where no head answers at `address`.
+
     A private cluster serves this user only (token authentication), has its own folder, and always
     ends with this process. A thread calls `head_lost` when the head is gone
     (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
     with contextlib.ExitStack() as session:
-        folder = None if address else session.enter_context(ray_folder())
-        session.callback(ray.shutdown)
-        if folder is None:
-            _join(str(address), {"address": address})
+        if address:
+            head = head_of(address)
+            session.callback(ray.shutdown)
+            _join(head, {"address": head})
         else:
+            folder = session.enter_context(ray_folder())
+            session.callback(ray.shutdown)
             _start(folder, sandbox_actors)
         if head_lost is not None:
             head = ray.get_runtime_context().gcs_address

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from launch.verbs.looking.reasons import meanings
 from storage.errors import NothingFound, StepmillError
 from storage.runs.marks import MOST_NOTE
 from storage.runs.run import Run
@@ -32,8 +31,8 @@ class Desk:
         self.index = Index(run, folder)
         self.reviews = Reviews(run, person)
         self.listing = Listing(self.index, self.reviews.frame)
+        self._beside: dict[str, Listing] = {}
         self._stopped = threading.Event()
-        self._reasons = meanings()
         self._no_marks = ""
 
     def start(self) -> None:
@@ -63,27 +62,49 @@ class Desk:
             "progress": asdict(progress)
             | {"complete": progress.complete, "trouble": progress.trouble or self._no_marks},
             "fields": [asdict(of) for of in FIELDS],
-            "reasons": self._reasons,
             "page_rows": PAGE_ROWS,
             "person": self.reviews.person,
             "most_note": MOST_NOTE,
         }
 
+    @staticmethod
+    def reasons() -> dict[str, str]:
+        """Reason -> its meaning. It loads all stages, after the first figures are drawn."""
+        from launch.verbs.looking.reasons import meanings
+
+        return meanings()
+
+    def planned(self) -> list[tuple[str, ...]]:
+        """The plan beside what it came to, in rows as `status` prints them.
+
+        Loaded as late as reasons are. Raises ObjectCorrupt, StoreUnavailable.
+        """
+        from launch.shown.plans import planned_rows
+        from workflows.browsing.planned import planned
+
+        progress = self.index.progress()
+        whole = progress.finished and progress.complete
+        figures, currency = planned(self.run.run, self.index.figures(), whole)
+        return list(planned_rows(figures, currency))
+
     def glance(self) -> dict[str, Any]:
         """The figures of the first page."""
-        return glance(self.run.run, self.index.frame(), self.index.figures())
+        return self.index.remembered(
+            "glance", lambda: glance(self.run.run, self.index.frame(), self.index.figures())
+        )
 
-    def page(self, asked: Asked, text: str, start: int) -> dict[str, Any]:
-        """Some rows of a list. Raises ConfigurationError."""
-        return self.listing.page(asked, text, start)
+    def list_beside(self, other: Desk | None) -> Listing:
+        """The list of this run, with another one beside it or alone."""
+        if other is None or other is self:
+            return self.listing
+        made = Listing(self.index, self.reviews.frame, other.index)
+        return self._beside.setdefault(other.run.name, made)
 
-    def facets(self, asked: Asked, text: str) -> dict[str, Any]:
-        """The values that a list may be narrowed by. Raises ConfigurationError."""
-        return self.listing.facets(asked, text)
-
-    def path(self, path_id: str, asked: Asked, text: str) -> dict[str, Any]:
+    def path(
+        self, path_id: str, asked: Asked, text: str, listing: Listing | None = None
+    ) -> dict[str, Any]:
         """One path and its place in a list. Raises NothingFound, ConfigurationError."""
-        place = self.listing.place(path_id, asked, text)
+        place = (listing or self.listing).place(path_id, asked, text)
         if place is None and self.index.progress().complete:
             raise NothingFound(f"run {self.run.name!r} has no path {path_id!r}")
         row = None if place is None else place.pop("row")

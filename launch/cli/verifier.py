@@ -19,12 +19,12 @@ from launch.cli.options import (
     Limit,
     Mode,
     Model,
+    OtherStore,
     Responses,
     Seed,
     Set,
     Settings,
     Url,
-    VerifierStore,
 )
 
 
@@ -34,22 +34,24 @@ def train(
         Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
     ] = None,
     view: Annotated[str | None, typer.Option("--view", help="genprm, cot, code or direct.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Run to train on.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Option("--run", help="Run to train on; may be repeated.")
+    ] = None,
     base: Annotated[
         str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Train a verifier on a finished run, or continue; the same command after a crash goes on."""
+    """Train a verifier on finished runs, or continue; the same command after a crash goes on."""
     from launch.config import load_training
     from launch.verbs.models.train import train_model
 
     overrides = {
         "view": view,
-        "run": run,
+        "runs": runs or None,
         "base": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
         "name": name,
         "store": store,
@@ -73,7 +75,7 @@ def score(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     config: Settings = None,
     limit: Limit = None,
     seed: Seed = None,
@@ -122,7 +124,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default .stepmill/evaluations/.")
     ] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     config: Settings = None,
     settings: Set = None,
     limit: Limit = None,
@@ -182,7 +184,7 @@ def refine(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default .stepmill/refinements/.")
     ] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     config: Settings = None,
     settings: Set = None,
     limit: Limit = None,

@@ -66,9 +66,13 @@ def download(
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
-        raise ConfigurationError(f"format {unknown!r} is not one of {', '.join(FORMATS)}")
-    source = assemble(run, view, stages)
+        raise ConfigurationError(
+            f"--format {','.join(formats)}: choose {' or '.join(FORMATS)}, or both: "
+            f"{','.join(FORMATS)}"
+        )
     try:
+        _check_place(dest)
+        source = assemble(run, view, stages)
         known = _known(dest, {path for file in source for path in _paths_of(file, FORMATS)})
         formats = [name for name in FORMATS if name in formats or _holds(known, name)]
         targets = [path for file in source for path in _paths_of(file, formats)]
@@ -105,8 +109,6 @@ def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
 
 def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     """Path -> digest of an earlier download. Raises InputError for files of another dataset."""
-    if dest.exists() and not dest.is_dir():
-        raise InputError(f"{dest} is a file: name a folder")
     for folder in ("data", "jsonl"):
         for path in sorted((dest / folder).glob("*")):
             if f"{folder}/{path.name}" not in targets and not path.name.startswith("."):
@@ -115,6 +117,18 @@ def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     if not sums.exists():
         return {}
     return {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
+
+
+def _check_place(dest: Path) -> None:
+    """Refuse a file, and a folder of somebody else's. Raises InputError.
+
+    A download that was interrupted leaves `data` or `jsonl` and no sums.
+    """
+    if dest.exists() and not dest.is_dir():
+        raise InputError(f"{dest} is a file: name a folder")
+    names = {path.name for path in dest.glob("[!.]*")}
+    if names and not names & {"data", "jsonl", SUMS}:
+        raise InputError(f"{dest} holds {min(names)}: name a new or an empty folder")
 
 
 def _standing(

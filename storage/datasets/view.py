@@ -50,6 +50,8 @@ class View:
     """Stages of `reads` that a run may lack; the mapping gets no rows of them."""
     trl: str = ""
     """Python lines that train with TRL on `dataset`; "": TRL has no trainer for it."""
+    how: str = ""
+    """Markdown for the card: how another trainer than TRL reads it; "": nothing to say."""
     chat_template: str = ""
     """A chat template to store beside the rows; "": none."""
 

@@ -31,11 +31,11 @@ from storage.rows.kinds import (
     stage_rows,
 )
 from storage.rows.parquet import read_parquet
-from storage.runs.commits import Commit
+from storage.runs.commits import Commit, receipt_of
 from storage.runs.run import Run
 
-VERSION = 1
-"""Of the rows below: an index of another version is made anew."""
+VERSION = 2
+"""Of the rows below and what `glance` makes of them: an index of another version is made anew."""
 NO_ERROR = -1
 TITLE = 160
 """Characters of a problem that a list shows."""
@@ -70,8 +70,8 @@ class Part:
 
     rows: pl.DataFrame
     figures: pl.DataFrame
-    """stage, name, value: sums over the commits (`rows`, `seconds`, `shards`, `counts.X`,
-    `drops.X`)."""
+    """stage, name, value: sums over the commits (`rows`, `seconds`, `shards`, `bytes`, `engine_s`,
+    `counts.X`, `drops.X`)."""
 
 
 def read_part(run: Run, shards: Sequence[int], done: dict[int, tuple[str, ...]]) -> Part:
@@ -99,7 +99,13 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
         for stage, made in commits.items()
         for commit in made
         for name, value in chain(
-            (("shards", 1), ("rows", commit.rows), ("seconds", commit.seconds)),
+            (
+                ("shards", 1),
+                ("rows", commit.rows),
+                ("seconds", commit.seconds),
+                ("bytes", commit.bytes),
+                ("engine_s", receipt_of(commit).busy_s),
+            ),
             ((f"counts.{name}", value) for name, value in commit.counts.items()),
             ((f"drops.{drop.reason}", 1) for drop in commit.drops),
         )

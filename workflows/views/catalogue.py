@@ -14,11 +14,13 @@ from storage.runs.run import Run
 from workflows.formats.conversation import CODE, COT, DIRECT
 from workflows.views.repairs import INTERVENTION, LAST_STEP
 from workflows.views.reward_models import COUNTS, DISCRIMINATIVE, ORM, PAIRS
+from workflows.views.trainers import TRAINERS
 
 VIEWS: Mapping[str, View] = {
     view.name: view
     for view in (
         GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS, INTERVENTION, LAST_STEP,
+        *TRAINERS,
     )
 }  # fmt: skip
 

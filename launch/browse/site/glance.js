@@ -1,12 +1,15 @@
 // The run at a glance.
 import { html, useEffect } from "./preact-htm.min.js";
-import { useLoaded } from "./loaded.js";
+import { useLoaded, useReasons } from "./loaded.js";
 import { address } from "./places.js";
 import { Bars, count, duration, percent, plain, Trouble } from "./parts.js";
 
 export function Glance({ run, runs }) {
   const names = Object.keys(runs);
-  return html`<div class=${names.length > 1 ? "glances" : ""}>
+  const other = names.find((name) => name !== run);
+  const differing = new URLSearchParams([["beside", other], ...["solution", "labels", "judge", "fate"].map((what) => ["differs", what])]);
+  return html`${other && html`<p><a href=${address(run, "paths", undefined, differing)}>Paths on which ${run} and ${other} differ</a></p>`}
+  <div class=${names.length > 1 ? "glances" : ""}>
     ${names.length > 1
       ? [run, ...names.filter((name) => name !== run)].slice(0, 2).map((name) => html`<${Figures} key=${name} run=${name} api=${runs[name]} named />`)
       : html`<${Figures} run=${run} api=${runs[run]} />`}
@@ -16,10 +19,11 @@ export function Glance({ run, runs }) {
 function Figures({ run, api, named }) {
   const loaded = useLoaded(() => Promise.all([api.glance(), api.meta()]), [run]);
   const [found, meta] = loaded.value || [];
-  const growing = api.live && meta && !(meta.progress.complete && meta.progress.finished);
+  const reasons = useReasons(api, run);
+  const growing = api.live && found && !found.whole;
   useEffect(() => {
     if (!growing) return undefined;
-    const timer = setTimeout(loaded.again, meta.progress.complete ? 5000 : 1000);
+    const timer = setTimeout(loaded.again, meta.progress.complete && !meta.progress.finished ? 5000 : 1000);
     return () => clearTimeout(timer);
   }, [loaded.value]);
   if (!found) return html`<${Trouble} error=${loaded.error} />${!loaded.error && html`<p class="quiet">Reading the run…</p>`}`;
@@ -35,7 +39,7 @@ function Figures({ run, api, named }) {
         ${found.paths > 0 && html`<span class="quiet"> · ${percent(kept / found.paths)}</span>`}
         ${states.open > 0 && html`<span class="quiet"> · ${count(states.open)} still on their way</span>`}
       </p>
-      <${Funnel} found=${found} meta=${meta} to=${to} />
+      <${Funnel} found=${found} reasons=${reasons} to=${to} />
       <div class="cards">
         ${["level", "subject"].map(
           (name) => found.pass_at_1[name].length > 0 && html`<section key=${name}>
@@ -79,12 +83,13 @@ function Figures({ run, api, named }) {
           <${Bars} rows=${found.votes.map(([label, value]) => ({ label, value, href: to({ votes: label }) }))} />
         </section>`}
       </div>
+      <${Planned} api=${api} run=${run} whole=${found.whole} />
       <${Stages} stages=${found.stages} models=${found.models} />
     </article>
   `;
 }
 
-function Funnel({ found, meta, to }) {
+function Funnel({ found, reasons: meanings, to }) {
   const first = Math.max(1, found.paths);
   return html`<section class="funnel" aria-label="from solutions to examples">
     <h2>From solutions to examples</h2>
@@ -95,7 +100,7 @@ function Funnel({ found, meta, to }) {
         <td class="bar"><svg width="100%" height="14" preserveAspectRatio="none" viewBox="0 0 100 14" aria-hidden="true">
           <rect width=${(100 * of.entered) / first} height="14" class="ink" />
           <rect x=${(100 * (of.entered - lost(of))) / first} width=${(100 * lost(of)) / first} height="14" class="lost" /></svg></td>
-        <td class="reasons">${of.reasons.map(([reason, n]) => html`<a href=${to({ stage: of.stage, reason })} title=${meta.reasons[reason] || ""}>${plain(reason)} <b>${count(n)}</b></a>`)}</td>
+        <td class="reasons">${of.reasons.map(([reason, n]) => html`<a href=${to({ stage: of.stage, reason })} title=${meanings[reason] || ""}>${plain(reason)} <b>${count(n)}</b></a>`)}</td>
       </tr>`)}
     </table>
   </section>`;
@@ -128,6 +133,21 @@ function Matrix({ cells, to }) {
         return html`<td class="depth${depth} ${label === judge ? "same" : ""}">${n ? html`<a href=${to({ first_error: label, judge_first_error: judge })}>${count(n)}</a>` : ""}</td>`;
       })}</tr>`)}
   </table>`;
+}
+
+function Planned({ api, run, whole }) {
+  const rows = useLoaded(() => api.planned(), [run, whole]).value || [];
+  if (!rows.length) return null;
+  return html`<section>
+    <h2>Planned and actual</h2>
+    <table class="stages planned">
+      <thead><tr><th>model</th><th>figure</th><th class="n">planned</th><th class="n">actual</th><th></th></tr></thead>
+      <tbody>${rows.map(([model, figure, range, actual, verdict]) => html`<tr>
+        <th scope="row">${model}</th><td>${figure}</td><td class="n">${range}</td><td class="n">${actual}</td>
+        <td class=${verdict === "outside" ? "wrong" : "quiet"}>${verdict}</td>
+      </tr>`)}</tbody>
+    </table>
+  </section>`;
 }
 
 function Stages({ stages, models }) {

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
+from launch.browse import desk as desk_module
 from launch.browse.desk import Desk
+from launch.browse.server import to_json
+from launch.verbs.runs.plan import planned_rows
 from storage.objects.memory import MemoryStore
 from storage.runs.marks import Mark, marks_of, marks_prefix
+from storage.runs.plans import Figure, Plan, Rate, put_plan
 from storage.runs.run import Run
 from tests.support.whole_run import finished
+from tests.support.whole_run import started as begun
 from workflows.browsing import reviewing
+from workflows.browsing.glance import glance
+from workflows.runs.status import run_status
 
 
-def started(run: Run) -> Desk:
-    desk = Desk(run, None, "ada")
+def started(run: Run, folder: Path | None = None) -> Desk:
+    desk = Desk(run, folder, "ada")
     desk.start()
     for thread in threading.enumerate():
         if thread.name in ("marks", "index"):
@@ -30,7 +40,7 @@ def test_a_damaged_mark_is_named_on_the_page_that_shows_the_paths_all_the_same()
     desk = started(run)
     trouble = desk.meta()["progress"]["trouble"]
     assert trouble.startswith(f"marks can't be read: {key} is no JSON")
-    assert desk.page({}, "", 0)["total"] > 0
+    assert desk.listing.page({}, "", 0)["total"] > 0
 
 
 def test_a_mark_that_is_put_while_marks_are_read_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,4 +54,40 @@ def test_a_mark_that_is_put_while_marks_are_read_is_shown(monkeypatch: pytest.Mo
     monkeypatch.setattr(reviewing, "marks_of", read)
     desk.reviews.read()
     assert [mark.path_id for mark in desk.reviews.of("train/0#0")] == ["train/0#0"]
-    assert desk.page({"mark": ["right"]}, "", 0)["total"] == 1
+    assert desk.listing.page({"mark": ["right"]}, "", 0)["total"] == 1
+
+
+def test_a_plan_stands_beside_what_it_came_to_as_status_says() -> None:
+    run = finished(MemoryStore())
+    desk = started(run)
+    assert desk.planned() == []
+    figures = (Figure("policy", "tokens", 10, 50), Figure("", "kept", 1, 1_000))
+    put_plan(run.store, Plan(run.name, 7, "a preview", 3, figures, {"policy": Rate(1)}))
+    assert desk.planned() == list(planned_rows(run_status(run).planned, "USD"))
+    assert [row[-1] for row in desk.planned()] == ["outside", "within"]
+
+
+def test_the_figures_of_a_whole_run_are_made_once_and_those_of_a_growing_run_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counted(run: Run, frame: pl.DataFrame, figures: pl.DataFrame) -> dict[str, Any]:
+        made.append(frame.height)
+        return glance(run, frame, figures)
+
+    monkeypatch.setattr(desk_module, "glance", counted)
+    growing = begun(MemoryStore())
+    for _ in range(2):
+        of_part = Desk(growing, tmp_path, "ada")
+        of_part.index.fill()
+        assert not of_part.glance()["whole"]
+    assert len(made) == 2
+    run = finished(MemoryStore())
+    unread = Desk(run, tmp_path, "ada")
+    assert not unread.glance()["whole"], "nothing of it is read yet"
+    first = started(run, tmp_path).glance()
+    made.clear()
+    assert first["whole"]
+    assert to_json(Desk(run, tmp_path, "ada").glance()) == to_json(first)
+    assert made == []

@@ -1,0 +1,28 @@
+"""The verb `plan`: it plans a build and prints the ranges."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from launch.shown.plans import plan_table
+from workflows.builds.configuration import BuildConfig
+from workflows.builds.plan import plan
+
+
+def show_plan(
+    config: BuildConfig, source: str | None, gpu: str | None, keep: bool, as_json: bool
+) -> None:
+    """Plan a build and print it."""
+    made = plan(config, source, gpu=gpu, keep=keep)
+    if as_json:
+        typer.echo(json.dumps(asdict(made), ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    console.print(plan_table(made))
+    for note in made.notes:
+        console.print(Text(note))
