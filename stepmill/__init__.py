@@ -54,6 +54,7 @@ from workflows.labels.values import label
 from workflows.looking.download import download, download_async
 from workflows.looking.fates import Why
 from workflows.looking.run import OpenRun, open_run
+from workflows.publishing.push import Pushed, push, push_async, push_model, push_model_async
 from workflows.refinement.turns import Refinement, Turn, refine, refine_async
 from workflows.runs.listening import Listener, Watching
 from workflows.runs.status import RunStatus, StageStatus
@@ -76,6 +77,7 @@ __all__ = [
     "Listener",
     "NothingFound",
     "OpenRun",
+    "Pushed",
     "Refinement",
     "Run",
     "RunStatus",
@@ -105,6 +107,10 @@ __all__ = [
     "load",
     "load_training",
     "open_run",
+    "push",
+    "push_async",
+    "push_model",
+    "push_model_async",
     "read_rationale",
     "records",
     "refine",

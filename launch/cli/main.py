@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import checking, looking, options, verifier
+from launch.cli import checking, looking, options, publishing, verifier
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
@@ -203,6 +203,7 @@ def download(
 
 
 for verb in (
+    publishing.push,
     verifier.train,
     verifier.score,
     verifier.evaluate,

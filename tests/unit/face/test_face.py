@@ -20,13 +20,15 @@ import workflows.labels.values
 import workflows.stages.consensus
 from tests.support.scripted_build import configure
 
-WORK = ("build", "derive", "download", "evaluate", "refine", "score", "train")
+WORK = (
+    "build", "derive", "download", "evaluate", "push", "push_model", "refine", "score", "train",
+)  # fmt: skip
 READ = ("load", "load_training", "open_run", "score_config", "scores_of")
 PURE = ("agree", "grade", "label", "read_rationale", "split_steps")
 VALUES = (
-    "BuildConfig", "Download", "Evaluated", "Evaluation", "Listener", "OpenRun", "Refinement",
-    "Run", "RunStatus", "ScoreConfig", "StageStatus", "TrainConfig", "Trained", "Turn", "Verifier",
-    "Watching", "Why",
+    "BuildConfig", "Download", "Evaluated", "Evaluation", "Listener", "OpenRun", "Pushed",
+    "Refinement", "Run", "RunStatus", "ScoreConfig", "StageStatus", "TrainConfig", "Trained",
+    "Turn", "Verifier", "Watching", "Why",
 )  # fmt: skip
 ERRORS = (
     "ConfigurationError", "InfrastructureError", "InputError", "ItemError", "NothingFound",
