@@ -64,7 +64,7 @@ def build(
     begun = Run.find(store, config.run)
     before = None if begun is None else origin_of(begun)
     name = source or (before.run if before else None)
-    with Site(config.cluster, address, listener) as site:
+    with Site(config.cluster, address, listener, config) as site:
         if name is None:
             read: list[Given] = []
             finding = check_files(config, read)
@@ -95,7 +95,7 @@ def resume(
     kind = KINDS.get(run.spec.stages, BuildConfig)
     config: RunConfig = recalled(validated(TypeAdapter(kind), raw, f"run {name}"), run)
     run.check_input()
-    with Site(config.cluster, address, listener) as site:
+    with Site(config.cluster, address, listener, config) as site:
         _take_over(run, config, site)
         return continue_at(site, run, config)
 

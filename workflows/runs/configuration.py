@@ -14,6 +14,7 @@ from pydantic import Field
 
 from actors.engines.contract import EngineSettings
 from actors.engines.served.capabilities import Need
+from actors.reporters import Tracker
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Positive, Seconds, Share
@@ -119,6 +120,9 @@ class RunConfig:
     steps, verifications of another form, texts that don't end. What is merely wrong is of use.
     `off`: it goes on."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that get the run's figures while it works: `[wandb]`, `[mlflow]`, `[trackio]`, or
+    several. What each needs: docs/training.md."""
 
     @property
     def road(self) -> tuple[StageSpec, ...]:

@@ -40,7 +40,7 @@ from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
 from workflows.runs.driving import continue_run, standing
-from workflows.runs.listening import SILENT, Listener, Watching
+from workflows.runs.listening import SILENT, Listener, Reports, Watching, reported
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
@@ -70,10 +70,16 @@ class Site:
     """A context manager; its exit leaves the cluster that it joined, or ends the one it started."""
 
     def __init__(
-        self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
+        self,
+        cluster: ClusterSettings,
+        address: str | None,
+        listener: Listener = SILENT,
+        reports: Reports | None = None,
     ) -> None:
-        """`address`: of a cluster to join, instead of `cluster.ray_address`."""
-        self.listener = listener
+        """`address`: of a cluster to join, instead of `cluster.ray_address`. `reports`: the
+        configuration whose `report_to` names trackers. Raises ConfigurationError.
+        """
+        self.listener = reported(listener, reports) if reports and reports.report_to else listener
         self.probed: dict[str, str] = {}
         """Store that passed its test -> what is said of it."""
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
