@@ -38,7 +38,7 @@ lock: $(READY_DEV)
 sandbox: $(READY)
 	@command -v dockerd bwrap >/dev/null || test -n "$$DOCKER_HOST" || test -S /var/run/docker.sock || \
 	  $(call debian,docker.io bubblewrap)
-	@$(BIN)/python -m actors.sandbox.image >/dev/null
+	@$(BIN)/stepmill sandbox >/dev/null
 
 # The browser in which the page of `stepmill browse` is tested; where there is none, its tests skip.
 browser:

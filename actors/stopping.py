@@ -142,15 +142,17 @@ def check_stopped() -> None:
 
 
 @contextlib.contextmanager
-def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
+def terminable(
+    stop: Callable[[], object] | None = None, told: Callable[[], object] | None = None
+) -> Iterator[None]:
     """Let SIGTERM, and SIGHUP unless it is ignored (`nohup`), stop the work as Ctrl-C does: by
     KeyboardInterrupt, or by `stop`, called from a thread.
 
-    `stop` is called at once, even while this thread waits in a call that ignores signals, as Ray's
-    do.
+    `told` is called first, whatever asks the work to stop. Both are called at once, even while
+    this thread waits in a call that ignores signals, as Ray's do.
     """
     if threading.current_thread() is not threading.main_thread():
-        with (_STOPS.get() or _Stops()).by(stop):
+        with (_STOPS.get() or _Stops()).by(_both(told, stop)):
             yield
         return
 
@@ -161,7 +163,7 @@ def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
 
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    threading.Thread(target=_hear, args=(ours, stop), name="signals", daemon=True).start()
+    threading.Thread(target=_hear, args=(ours, stop, told), name="signals", daemon=True).start()
     heeded = [signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         heeded.append(signal.SIGHUP)
@@ -177,13 +179,26 @@ def terminable(stop: Callable[[], object] | None = None) -> Iterator[None]:
         sys.stderr.flush()
 
 
-def _hear(signals: socket.socket, stop: Callable[[], object] | None) -> None:
+def _both(
+    first: Callable[[], object] | None, then: Callable[[], object] | None
+) -> Callable[[], object] | None:
+    calls = [call for call in (first, then) if call is not None]
+    return (lambda: [call() for call in calls]) if calls else None
+
+
+def _hear(
+    signals: socket.socket,
+    stop: Callable[[], object] | None,
+    told: Callable[[], object] | None,
+) -> None:
     """Read signal numbers from the socket and act on each at once."""
     with signals:
         while numbers := signals.recv(64):
             terminate = signal.SIGTERM in numbers or signal.SIGHUP in numbers
             if terminate or signal.SIGINT in numbers:
                 told_to_stop()
+                if told is not None:
+                    told()
             if terminate and stop is not None:
                 stop()
 

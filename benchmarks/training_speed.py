@@ -93,7 +93,7 @@ def trainer_of(
     with process_group(place) as device:
         learner = build(
             config, random_weights, attention=attention_name(attention),
-            precision=learning.precision, sharded=False, device=device, place=place,
+            learning=learning, sharded=False, device=device, place=place,
             recomputed=recomputed,
         )  # fmt: skip
         trainer = StepTrainer(learner, learning, plan, corpus, place, device, 0, False)

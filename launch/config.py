@@ -31,11 +31,19 @@ _TRAINING: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 def load(path: str | Path, **overrides: Any) -> BuildConfig:
     """Read and validate a build's configuration file; paths in it are relative to the file.
 
-    `overrides` replace its top-level keys, unless they are None. Raises ConfigurationError that
-    names the wrong keys.
+    `overrides` replace its top-level keys, unless they are None; paths in them are relative to the
+    working folder. Raises ConfigurationError that names the wrong keys.
     """
     path = Path(path)
+    if named := overrides.get("problems"):
+        overrides["problems"] = resolved(Path.cwd(), named)
     raw, folder = read(path, overrides), path.resolve().parent
+    if "base" in raw and "models" not in raw:
+        raise ConfigurationError(f"{path} is the file of a training: stepmill train {path}")
+    if "verify" in raw and "problems" not in raw:
+        raise ConfigurationError(
+            f"{path} holds settings of a verifier: stepmill score MODEL FILE --config {path}"
+        )
     if isinstance(raw.get("prompts"), str):
         raw["prompts"] = read_prompts(folder / Path(raw["prompts"]).expanduser())
     return _resolved(validate(raw, str(path)), folder)
@@ -44,7 +52,10 @@ def load(path: str | Path, **overrides: Any) -> BuildConfig:
 def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
     """Read and validate the configuration file of a training, as `load` does."""
     path = Path(path)
-    config = validated(_TRAINING, read(path, overrides), str(path))
+    raw = read(path, overrides)
+    if "base" not in raw and {"models", "problems"} & raw.keys():
+        raise ConfigurationError(f"{path} is the file of a build: stepmill build {path}")
+    config = validated(_TRAINING, raw, str(path))
     if (config.run is None) == (config.conversations is None):
         raise ConfigurationError(f"{path}: name one of `run` and `conversations`")
     folder = path.resolve().parent

@@ -6,18 +6,14 @@ fails for a field without a docstring.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import json
 import typing
 from collections.abc import Iterator
-from enum import Enum
-from itertools import pairwise
-from textwrap import dedent
 from typing import Any
 
 from actors.sandbox.contract import MOST_SESSIONS
+from launch.docstrings import default_of, field_docs
 from workflows.builds.configuration import BuildConfig
 from workflows.formats.verification import VerifySettings
 from workflows.runs.settling import (
@@ -93,56 +89,6 @@ def _present(hint: Any) -> Any:
     """`X | None` -> X; any other hint stays as it is."""
     parts = [part for part in typing.get_args(hint) if part is not type(None)]
     return parts[0] if len(parts) == 1 and type(None) in typing.get_args(hint) else hint
-
-
-def field_docs(settings: type[Any]) -> dict[str, str]:
-    """Field -> the docstring under it, or its name in words where there is none."""
-    says: dict[str, str] = {}
-    for base in reversed(settings.__mro__):
-        if dataclasses.is_dataclass(base):
-            says |= _own_docs(base)
-    return says
-
-
-def _own_docs(settings: type[Any]) -> dict[str, str]:
-    body = ast.parse(inspect.cleandoc(inspect.getsource(settings))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    says: dict[str, str] = {}
-    last = ""
-    for node in body.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            last = node.target.id
-            says[last] = last.replace("_", " ")
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
-            says[last] = " ".join(str(node.value.value).split()).replace("|", "\\|")
-            last = ""
-        else:
-            last = ""
-    return says
-
-
-def member_docs(kind: type[Enum]) -> dict[str, str]:
-    """Value of a member -> the docstring under it. Raises ValueError for a member without one."""
-    body = ast.parse(dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    says: dict[str, str] = {}
-    for node, under in pairwise(body.body):
-        if isinstance(node, ast.Assign) and isinstance(under, ast.Expr):
-            (name,) = (target.id for target in node.targets if isinstance(target, ast.Name))
-            assert isinstance(under.value, ast.Constant)
-            says[kind[name].value] = " ".join(str(under.value.value).split())
-    if lacking := {str(member.value) for member in kind} - says.keys():
-        raise ValueError(f"{kind.__name__}: no sentence under {', '.join(sorted(lacking))}")
-    return says
-
-
-def default_of(field: dataclasses.Field[Any]) -> str:
-    """A field's default as Markdown code, or `required`."""
-    if field.default is not dataclasses.MISSING:
-        return f"`{json.dumps(field.default, ensure_ascii=False)}`"
-    if field.default_factory is not dataclasses.MISSING:
-        return f"`{json.dumps(field.default_factory())}`"
-    return "required"
 
 
 if __name__ == "__main__":

@@ -43,9 +43,12 @@ from storage.errors import (
     UserError,
 )
 from storage.rows import records as records
+from storage.runs.plans import Plan
 from storage.runs.run import Run
 from workflows.answers.grading import grade
 from workflows.builds.configuration import BuildConfig
+from workflows.builds.plan import plan
+from workflows.builds.preview import preview, preview_async
 from workflows.builds.run import build, build_async, derive, derive_async
 from workflows.evaluation.run import Evaluated, Evaluation, Verifier, evaluate, evaluate_async
 from workflows.formats.rationale import paragraphs as read_rationale
@@ -77,6 +80,7 @@ __all__ = [
     "Listener",
     "NothingFound",
     "OpenRun",
+    "Plan",
     "Pushed",
     "Refinement",
     "Run",
@@ -107,6 +111,9 @@ __all__ = [
     "load",
     "load_training",
     "open_run",
+    "plan",
+    "preview",
+    "preview_async",
     "push",
     "push_async",
     "push_model",

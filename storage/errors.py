@@ -7,8 +7,10 @@
     │   ├── InputError               a problem, answer, file or model folder is not what it must be
     │   │   └── UnusualAnswer            a reference that nothing can be compared with
     │   ├── BelowFloor               hardly any text that a model writes can be used
+    │   ├── LimitReached             the run has cost all that its owner allowed
     │   ├── SpecMismatch             the run was started with another configuration or input
-    │   └── NothingFound             a run, file or object that was asked for does not exist
+    │   ├── NothingFound             a run, file or object that was asked for does not exist
+    │   └── Removed                  a run or training that was taken out of its store
     ├── ItemError                one item can't be processed: dropped and counted, with `reason`
     └── InfrastructureError      the world failed, not the data: retried, then stop; exit code 3
         ├── StoreUnavailable         the object store does not answer
@@ -18,6 +20,7 @@
         ├── EngineFailed             a model engine crashed or answered with something else
         ├── WorkerLost               the process of a worker died, with everything that ran in it
         ├── RunStopped               a run can't go on here and now; resuming continues it
+        │   └── StopAsked                somebody asked for it by `stepmill stop`; exit code 130
         ├── SandboxUnavailable       no sandbox can be had
         └── SandboxLost              a sandbox died under a run, through no act of that run
 
@@ -58,12 +61,20 @@ class BelowFloor(UserError):
     """Hardly any text of a stage is usable: going on would waste the budget."""
 
 
+class LimitReached(UserError):
+    """A run has cost what its owner allowed. A raised limit continues it."""
+
+
 class SpecMismatch(UserError):
     """The stored run has another configuration or input than the one asked for."""
 
 
 class NothingFound(UserError):
     """What was asked for does not exist."""
+
+
+class Removed(UserError):
+    """The run or training was removed. Its name is not free, since a writer may be alive."""
 
 
 class ItemError(StepmillError):
@@ -120,6 +131,10 @@ class WorkerLost(InfrastructureError):
 
 class RunStopped(InfrastructureError):
     """The run can't go on now. Committed shards stay; resume to continue."""
+
+
+class StopAsked(RunStopped):
+    """Somebody asked the build to stop. Resuming continues it."""
 
 
 class SandboxUnavailable(InfrastructureError):

@@ -10,7 +10,7 @@
     fail             raise StoreUnavailable
 
 Points of the commit: before_data, after_data, after_commit. Of the run: after_spec,
-before_input, after_input, before_success, after_success.
+before_input, after_input, before_success, after_success. Of `remove`: after_tombstone.
 
 Invariant: without the variable a fault point costs one look-up of the environment.
 """

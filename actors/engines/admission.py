@@ -43,6 +43,14 @@ class Queue:
     """Called when the engine has a free place and nothing waits for it."""
 
 
+@dataclass(slots=True)
+class Prompts:
+    """What the requests of a shard asked."""
+
+    tokens: int = 0
+    """Tokens of their prompts: of each part of a request, as servers charge them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a request belongs to: the shard that a worker is at."""
@@ -50,6 +58,7 @@ class Work:
     begun: int = 0
     """When it was begun, compared to others: a running number."""
     queue: Queue = field(default_factory=Queue)
+    prompts: Prompts = field(default_factory=Prompts)
 
 
 work: ContextVar[Work | None] = ContextVar("work", default=None)
@@ -267,7 +276,9 @@ def whole(reply: Reply, samples: int) -> Reply:
 
 
 def joined(replies: Sequence[Reply]) -> Reply:
-    """The reply to a request from those to its parts, at least one."""
+    """The reply to a request from those to its parts, at least one; counts their prompts."""
+    if (own := work.get()) is not None:
+        own.prompts.tokens += sum(reply.prompt_tokens for reply in replies)
     if len(replies) == 1:
         return replies[0]
     return Reply(

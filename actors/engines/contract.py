@@ -26,6 +26,8 @@ from storage.rows.records import Message
 
 IN_FLIGHT = 512
 """Sequences at once on one engine, where nothing else is asked for."""
+Precision = Literal["auto", "half", "float16", "bfloat16", "float", "float32"]
+"""What vLLM takes as `dtype`."""
 SEED_SPACE = 1 << 31
 """Seeds of samples lie in [0, SEED_SPACE), as `storage.seeds.request_seed` makes them."""
 
@@ -189,7 +191,7 @@ class EngineSettings:
     """Longest wait for one reply of a server (`endpoint` and `chat`)."""
     retries: Count = 6
     """Tries after the first one before a server counts as failed (`endpoint` and `chat`)."""
-    dtype: str = "auto"
+    dtype: Precision = "auto"
     """Precision of the arithmetic. `auto`, decided once, when a run is created: on GPUs what vLLM
     takes (bfloat16, or float16), on processors float32 unless they multiply bfloat16 themselves."""
     eager: bool | None = None

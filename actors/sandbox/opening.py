@@ -68,8 +68,10 @@ async def run_file(path: Path, settings: SandboxSettings, stdin: bytes = b"") ->
     """Run one script file. Raises InputError if it can't be read."""
     try:
         code = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text in UTF-8 ({error.reason})") from error
     sandbox = open_sandbox(settings)
     try:
         return await sandbox.run(Request(code, stdin))

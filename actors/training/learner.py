@@ -23,11 +23,20 @@ import torch
 from torch import distributed
 from torch.distributed import checkpoint
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+from torch.distributed.tensor import DTensor
 
+from actors.training import adapters
 from actors.training.batches import Tensors
 from actors.training.events import Place
 from actors.training.losses import fused_kernels, summed_cross_entropy
+from actors.training.settings import LearningSettings
 from storage.errors import InputError
 
 Fill = Callable[[dict[str, Any]], None]
@@ -114,19 +123,22 @@ def process_group(place: Place) -> Iterator[torch.device]:
 
 
 def build(
-    config: Any, fill: Fill, *, attention: str, precision: str, sharded: bool,
-    device: torch.device, place: Place, recomputed: int = 0,
+    config: Any, fill: Fill, *, attention: str, learning: LearningSettings, sharded: bool,
+    device: torch.device, place: Place, recomputed: int = 0, offload: bool = False,
 ) -> Learner:  # fmt: skip
     """A learner of a model's configuration; `fill` writes its weights.
 
-    `recomputed`: layers whose activations are computed twice.
+    `recomputed`: layers whose activations are computed twice. `offload`: weights, gradients and the
+    optimizer's state stay in the machine's memory.
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
+    dtype = torch.bfloat16 if learning.precision == "bfloat16" else torch.float32
+    adapter = learning.adapter
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=attention
+            config, dtype=dtype if adapter else torch.float32, attn_implementation=attention
         )
     if device.type == "cuda" and fused_kernels():
         logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # names every backend it lacks
@@ -140,17 +152,25 @@ def build(
         model.gradient_checkpointing_enable({"use_reentrant": False})
         for layer in layers[recomputed:]:
             layer.gradient_checkpointing = False
+    if adapter:
+        if adapter.quantised:
+            adapters.quantise(model, layers, adapter, fill, dtype, device)
+        adapters.attach(model, layers, adapter)
     learner = Learner(model)
+    frozen = {held for held in model.parameters() if not held.requires_grad}
+    # What never changes needs no gathering where each worker has all of it; four bits can't be cut.
+    alone = {held for held in frozen if not sharded or not held.is_floating_point()}
     mesh = _mesh(device.type, place, sharded)
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     for module in (*layers, learner):
-        fully_shard(module, mesh=mesh, reshard_after_forward=sharded, mp_policy=policy)
-    learner._apply(
-        lambda held: torch.empty_like(held, device=device) if held.is_meta else held.to(device)
-    )
+        fully_shard(
+            module, mesh=mesh, reshard_after_forward=sharded, ignored_params=alone,
+            mp_policy=MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32),
+            offload_policy=_offloading(device) if offload else OffloadPolicy(),
+        )  # fmt: skip
+    _materialise(learner, device, offload)
     model.tie_weights()
-    fill({name: held.detach() for name, held in model.named_parameters()})
+    fill(adapters.base_parts(model))
+    adapters.begin(model, learning.seed)
     return learner
 
 
@@ -188,11 +208,25 @@ def reshard(learner: Learner) -> None:
 def gathered_weights(model: Any, dtype: torch.dtype, place: Place) -> dict[str, torch.Tensor]:
     """Every weight as a whole, on the first worker's processor; the others get nothing."""
     whole: dict[str, torch.Tensor] = {}
-    for name, held in model.named_parameters():
-        full = held.detach().to(dtype).full_tensor()
+    for name, weight in adapters.whole_weights(model, dtype):
         if place.rank == 0:
-            whole[name] = full.cpu()
+            whole[name] = weight.cpu()
     return whole
+
+
+def _offloading(device: torch.device) -> OffloadPolicy:
+    return CPUOffloadPolicy(pin_memory=device.type == "cuda")
+
+
+def _materialise(learner: Learner, device: torch.device, offload: bool) -> None:
+    """Give parameters without values memory: on the device, or in the machine's memory."""
+
+    def placed(held: torch.Tensor) -> torch.Tensor:
+        managed = offload and isinstance(held, DTensor)
+        target = torch.device("cpu") if managed else device
+        return torch.empty_like(held, device=target) if held.is_meta else held.to(target)
+
+    learner._apply(placed)
 
 
 def _mesh(device: str, place: Place, sharded: bool) -> DeviceMesh:

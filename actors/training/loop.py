@@ -59,7 +59,7 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     shape = ModelShape.of(config)
     memory = memory_plan(job.settings, shape, micro_tokens, gpu_memory(place))
     if place.gpu:
-        check_host(shape, place.local_workers, host_memory())
+        check_host(shape, place.local_workers, host_memory(), memory)
     corpus = job.source.load(tokenizer, most_tokens)
     lengths = tuple(len(one.ids) for one in corpus.train)
     plan = StepPlan(lengths, learning, micro_tokens)
@@ -67,8 +67,8 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         sharded = spread.strategy == "fsdp"
         learner = build(
             config, read_weights(base), attention=attention_name(spread.attention),
-            precision=learning.precision, sharded=sharded, device=device, place=place,
-            recomputed=memory.recomputed,
+            learning=learning, sharded=sharded, device=device, place=place,
+            recomputed=memory.recomputed, offload=spread.offload,
         )  # fmt: skip
         expected = estimate(shape, memory).total if place.gpu else 0
         values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}

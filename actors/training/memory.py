@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.training.events import Place
-from actors.training.settings import TrainingSettings
+from actors.training.settings import AdapterSettings, TrainingSettings
 from storage.errors import ConfigurationError
 
 GIB = 1 << 30
@@ -29,6 +29,8 @@ PIECE_BYTES = 5 << 28
 """Most bytes of logits that stand at a time, 1.25 GiB: a larger piece is no faster."""
 BYTES_A_WEIGHT = 16
 """Weight, gradient and two moments, in float32."""
+BYTES_IN_FOUR_BITS = 4.5 / 8
+"""A weight in NF4 and its share of a float32 scale of 64 weights."""
 WORKER_BYTES = 4 * GIB
 """torch, CUDA's libraries, pinned batches, and the conversations of a run."""
 
@@ -77,6 +79,14 @@ class ModelShape:
         """All weights; norms and biases are too few to count."""
         return self.layers * self.layer + self.tables
 
+    def adapters(self, settings: AdapterSettings) -> int:
+        """Weights of the adapters of all layers; each product has two, of its sides and the rank.
+
+        Counted as if every product had one where the settings name some.
+        """
+        attention = 2 * (self.width + self.queries) + 2 * (self.width + self.keys)
+        return self.layers * settings.rank * (attention + 3 * (self.width + self.feed_forward))
+
     @property
     def multiplied(self) -> int:
         """Weights that a token is multiplied with: embeddings of their own are looked up."""
@@ -95,6 +105,10 @@ class Plan:
     """Bytes of a number of the arithmetic: 2 in bfloat16."""
     recomputed: int = 0
     """Layers whose activations are computed twice."""
+    adapter: AdapterSettings | None = None
+    """Learnt in place of the weights."""
+    offload: bool = False
+    """Whether what is sharded stands in the machine's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +147,53 @@ class Estimate:
 
 def estimate(shape: ModelShape, plan: Plan) -> Estimate:
     """Peak of a GPU of one worker."""
+    if plan.adapter is not None:
+        return _with_adapters(shape, plan, plan.adapter)
     whole, unit = shape.parameters, plan.element
     shared = plan.parts > 1
     held = shape.tables + 4 * shape.layer if shared else whole
-    kept = shape.layers - plan.recomputed
-    token = kept * _kept_by_a_layer(shape, unit)
-    if plan.recomputed:  # their inputs, and all of the one that is at work
-        token += plan.recomputed * shape.width * unit + _kept_by_a_layer(shape, unit)
     # The head's gradient is summed in float32, then held in the arithmetic's precision.
     head = shape.vocabulary * shape.width
     piece = min(PIECE_BYTES, plan.micro_tokens * shape.vocabulary * unit)
     moving = unit + 8  # a gradient as it comes, in float32, and reduced
     return Estimate(
-        weights=BYTES_A_WEIGHT * whole // plan.parts,
+        weights=0 if plan.offload else BYTES_A_WEIGHT * whole // plan.parts,
         gathered=held * unit,
-        activations=token * plan.micro_tokens,
+        activations=_activations(shape, plan),
         beside=max(piece + head * (4 + unit), shape.layer * moving + head * unit),
         tables=shape.tables * moving,
         fixed=FIXED_BYTES + (EXCHANGE_BYTES if shared else 0),
     )
+
+
+def _with_adapters(shape: ModelShape, plan: Plan, adapter: AdapterSettings) -> Estimate:
+    """The base is held in the precision of the arithmetic, its products in four bits if so set."""
+    unit, shared, learnt = plan.element, plan.parts > 1, shape.adapters(adapter)
+    products = shape.layers * shape.layer
+    if adapter.quantised:  # on each worker; a layer at work stands beside it as numbers
+        frozen = round(products * BYTES_IN_FOUR_BITS) + shape.tables * unit // plan.parts
+        gathered = shape.layer * unit + (shape.tables * unit if shared else 0)
+    else:
+        stands = not (plan.offload and shared)
+        frozen = (products + shape.tables) * unit // plan.parts * stands
+        gathered = (shape.tables + 4 * shape.layer) * unit if shared else 0
+    return Estimate(
+        weights=frozen + (0 if plan.offload else BYTES_A_WEIGHT * learnt // plan.parts),
+        gathered=gathered + learnt * unit,
+        activations=_activations(shape, plan),
+        beside=min(PIECE_BYTES, plan.micro_tokens * shape.vocabulary * unit),
+        tables=0,
+        fixed=FIXED_BYTES + (EXCHANGE_BYTES if shared else 0),
+    )
+
+
+def _activations(shape: ModelShape, plan: Plan) -> int:
+    """Bytes that a pass keeps for its way back."""
+    unit = plan.element
+    token = (shape.layers - plan.recomputed) * _kept_by_a_layer(shape, unit)
+    if plan.recomputed:  # their inputs, and all of the one that is at work
+        token += plan.recomputed * shape.width * unit + _kept_by_a_layer(shape, unit)
+    return token * plan.micro_tokens
 
 
 def recomputed_layers(shape: ModelShape, plan: Plan, memory: int) -> int | None:
@@ -178,6 +220,7 @@ def settled(shape: ModelShape, plan: Plan, setting: bool | str, memory: int | No
         remedies = ["lower spread.micro_tokens"]
         remedies += [] if count else ["set spread.gradient_checkpointing to auto"]
         remedies += [f"raise spread.workers above {plan.parts} under spread.strategy fsdp"]
+        remedies += [] if plan.adapter else ["learn learning.adapter alone"]
         raise ConfigurationError(
             f"the training needs {needed} of a GPU, which has {memory / GIB:.1f}: "
             + ", or ".join(remedies)
@@ -194,13 +237,15 @@ def memory_plan(
         parts=spread.workers if spread.strategy == "fsdp" else 1,
         micro_tokens=micro_tokens,
         element=4 if settings.learning.precision == "float32" else 2,
+        adapter=settings.learning.adapter,
+        offload=spread.offload,
     )
     return settled(shape, plan, spread.gradient_checkpointing, memory)
 
 
-def check_host(shape: ModelShape, workers: int, memory: int) -> None:
+def check_host(shape: ModelShape, workers: int, memory: int, plan: Plan | None = None) -> None:
     """Whether a machine with `memory` bytes holds its `workers`. Raises ConfigurationError."""
-    needed = host_bytes(shape, workers)
+    needed = host_bytes(shape, workers, plan)
     if needed > memory:
         raise ConfigurationError(
             f"the training needs {needed / GIB:.1f} GiB of the memory of a machine with {workers} "
@@ -208,11 +253,15 @@ def check_host(shape: ModelShape, workers: int, memory: int) -> None:
         )
 
 
-def host_bytes(shape: ModelShape, workers: int) -> int:
+def host_bytes(shape: ModelShape, workers: int, plan: Plan | None = None) -> int:
     """Peak of a host with GPUs: the finished model as a whole, in bfloat16, on the first worker's,
-    and what its workers take.
+    what its workers take, and what they hold there in the place of their GPUs.
     """
-    return shape.parameters * 2 + workers * WORKER_BYTES
+    offloaded = 0
+    if plan is not None and plan.offload:
+        on_gpu = estimate(shape, plan).weights
+        offloaded = workers * (estimate(shape, replace(plan, offload=False)).weights - on_gpu)
+    return shape.parameters * 2 + workers * WORKER_BYTES + offloaded
 
 
 def gpu_memory(place: Place) -> int | None:

@@ -15,6 +15,24 @@ from storage.bounds import STRICT, Positive, Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSettings:
+    """Low-rank adapters (LoRA) beside the frozen products of the base; merged at the end."""
+
+    __pydantic_config__ = STRICT
+
+    rank: Positive = 16
+    """Rows of A and columns of B, whose product is added to a weight."""
+    alpha: Positive = 32
+    """B A is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of an adapter's inputs that are dropped while it learns."""
+    targets: tuple[str, ...] = ()
+    """Names of the products that get one, as q_proj; none: all products of all layers."""
+    quantised: bool = False
+    """Hold these products in four bits (QLoRA's NF4), whole on each worker; needs bitsandbytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearningSettings:
     """What the loss curve depends on. Batch and rate are the paper's; what it leaves open follows
     the recipe that it credits (cosine, 5 % warm-up, one epoch, packed, no weight decay, clip 1).
@@ -45,6 +63,8 @@ class LearningSettings:
     """Several conversations in one pass, one behind the other; they don't see each other."""
     seed: int = 0
     """Seed of the order of the conversations and of everything random."""
+    adapter: AdapterSettings | None = None
+    """Learn adapters (LoRA) in place of all weights; the usual rate is a hundred times higher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +77,9 @@ class SpreadSettings:
     """Processes that train together: one per GPU, or on processors."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp`: a whole model per worker; `fsdp`: weights, gradients and optimizer sharded."""
+    offload: bool = False
+    """Hold weights, gradients and the optimizer's state in the machine's memory, not the GPU's:
+    slower, for models that fit in no other way."""
     micro_tokens: Positive = 16384
     """Most tokens of one pass; more per update are accumulated."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"

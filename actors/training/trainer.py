@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from actors.training.adapters import learnt
 from actors.training.batches import IGNORED, Corpus, MicroBatch, StepPlan, Tensors, tensors
 from actors.training.events import Place
 from actors.training.learner import Learner, Passed, reshard
@@ -143,9 +144,8 @@ class StepTrainer:
         self._ahead.shutdown(cancel_futures=True)
 
     def _state(self) -> dict[str, Any]:
-        weights = {name: held.detach() for name, held in self.learner.named_parameters()}
         optimizer = get_optimizer_state_dict(self.learner, self.optimizer)
-        return {"model": weights, "optimizer": optimizer}
+        return {"model": learnt(self.learner), "optimizer": optimizer}
 
     def _spread(self, last: bool) -> None:
         """What happens to gradients and gathered weights behind a micro-batch.
@@ -203,7 +203,8 @@ def _optimizer(learner: Learner, learning: LearningSettings) -> torch.optim.Opti
     """AdamW in one kernel; biases and norms don't decay."""
     sides: tuple[list[Any], list[Any]] = ([], [])
     for held in learner.parameters():
-        sides[held.ndim > 1].append(held)
+        if held.requires_grad:
+            sides[held.ndim > 1].append(held)
     decays: Sequence[float] = (0.0, learning.weight_decay)
     groups = [
         {"params": side, "weight_decay": decay}

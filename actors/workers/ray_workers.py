@@ -29,6 +29,7 @@ from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.executor import start_executor
 from actors.workers.head_watch import head_watched
 from actors.workers.placement import Placement
+from actors.workers.ray_address import head_of
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import kept_nodes, shortage
 from actors.workers.ray_places import RayPlaces
@@ -272,17 +273,21 @@ def ray_session(
 ) -> Iterator[None]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
+    Raises ConfigurationError where no head answers at `address`.
+
     A private cluster serves this user only (token authentication), has its own folder, and always
     ends with this process. A thread calls `head_lost` when the head is gone
     (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
     with contextlib.ExitStack() as session:
-        folder = None if address else session.enter_context(ray_folder())
-        session.callback(ray.shutdown)
-        if folder is None:
-            _join(str(address), {"address": address})
+        if address:
+            head = head_of(address)
+            session.callback(ray.shutdown)
+            _join(head, {"address": head})
         else:
+            folder = session.enter_context(ray_folder())
+            session.callback(ray.shutdown)
             _start(folder, sandbox_actors)
         if head_lost is not None:
             head = ray.get_runtime_context().gcs_address

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.engines.admission import Queue, Work, work
+from actors.engines.admission import Prompts, Queue, Work, work
 from actors.metrics import count
 from actors.workers.contract import Meter, Processor, ShardResult, shard_meter
 from actors.workers.poison import Notes, entered, parts_of, run_apart
@@ -47,6 +47,40 @@ class ShardProgress:
     total: int
 
 
+class Shares:
+    """Splits a worker's time among the shards that it works on at once.
+
+    The shares of all shards add up to the time in which the worker had any.
+    """
+
+    def __init__(self) -> None:
+        self._shards = 0
+        self._at = 0.0
+        self._turn = 0.0
+        """Seconds that a shard would have got which was there from the beginning."""
+
+    def enter(self, now: float) -> float:
+        """A shard begins; returns the mark that `since` takes."""
+        self._go_on(now)
+        self._shards += 1
+        return self._turn
+
+    def since(self, mark: float, now: float) -> float:
+        """The share of a shard that began at `mark`, in seconds so far."""
+        self._go_on(now)
+        return self._turn - mark
+
+    def leave(self, now: float) -> None:
+        """A shard ends, however it does."""
+        self._go_on(now)
+        self._shards -= 1
+
+    def _go_on(self, now: float) -> None:
+        if self._shards:
+            self._turn += (now - self._at) / self._shards
+        self._at = now
+
+
 class ShardWorker:
     """Works on shards of the stages of one role."""
 
@@ -71,6 +105,7 @@ class ShardWorker:
         self._stages: Mapping[str, Processor] = {}
         self._meters: dict[tuple[str, int], Meter] = {}
         self._begun = itertools.count()
+        self._shares = Shares()
         self._queue = Queue()
         self._closing = False
 
@@ -107,27 +142,35 @@ class ShardWorker:
         meter = Meter()
         self._meters[stage, shard] = meter
         shard_meter.set(meter)
-        work.set(Work(next(self._begun), self._queue))
+        prompts = Prompts()
+        work.set(Work(next(self._begun), self._queue, prompts))
         watch = self._watch(stage)
         seen = watch.enter(shard)
+        started = time.monotonic()
+        mark = self._shares.enter(started)
         try:
-            started = time.monotonic()
             rows = await self._rows(stage, shard, held)
             result = await watch.unless_below(make(rows))
-            items = max(meter.total, len(result.drops))
+            counts = result.counts | seen.counts
+            counts["items"] = max(meter.total, len(result.drops))
+            if prompts.tokens:
+                counts["prompt_tokens"] = prompts.tokens
             if self._closing:
                 raise InfrastructureError(f"{self._writer} was closed while at {stage} {shard}")
+            ended = time.monotonic()
             receipt = await asyncio.to_thread(
                 self._run.publish,
                 stage_rows(stage),
                 shard,
                 result.rows,
                 drops=result.drops,
-                counts=result.counts | seen.counts | {"items": items},
-                seconds=time.monotonic() - started,
+                counts=counts,
+                seconds=ended - started,
+                share_s=self._shares.since(mark, ended),
                 role=self._writer,
             )
         finally:
+            self._shares.leave(time.monotonic())
             self._meters.pop((stage, shard), None)
             watch.leave(shard)
         if receipt.won:

@@ -47,7 +47,8 @@ from tests.support.virtual_time import run_virtually
 from workflows.builds.configuration import BuildConfig
 from workflows.runs.starting import start_run
 from workflows.runs.workers import StageMaker
-from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 
 STAGE_OF = {"policy": "sample", "completer": "estimate", "rationale": "rationalize"}

@@ -55,7 +55,8 @@ from workflows.builds.configuration import BuildConfig
 from workflows.runs.run import finish
 from workflows.runs.starting import start_run
 from workflows.runs.workers import StageMaker
-from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.stages import ROAD, STAGE_NAMES
 

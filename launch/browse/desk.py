@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from launch.verbs.looking.reasons import meanings
 from storage.errors import NothingFound, StepmillError
 from storage.runs.marks import MOST_NOTE
 from storage.runs.run import Run
@@ -33,7 +32,6 @@ class Desk:
         self.reviews = Reviews(run, person)
         self.listing = Listing(self.index, self.reviews.frame)
         self._stopped = threading.Event()
-        self._reasons = meanings()
         self._no_marks = ""
 
     def start(self) -> None:
@@ -63,15 +61,23 @@ class Desk:
             "progress": asdict(progress)
             | {"complete": progress.complete, "trouble": progress.trouble or self._no_marks},
             "fields": [asdict(of) for of in FIELDS],
-            "reasons": self._reasons,
             "page_rows": PAGE_ROWS,
             "person": self.reviews.person,
             "most_note": MOST_NOTE,
         }
 
+    @staticmethod
+    def reasons() -> dict[str, str]:
+        """Reason -> its meaning. It loads all stages, after the first figures are drawn."""
+        from launch.verbs.looking.reasons import meanings
+
+        return meanings()
+
     def glance(self) -> dict[str, Any]:
         """The figures of the first page."""
-        return glance(self.run.run, self.index.frame(), self.index.figures())
+        return self.index.remembered(
+            "glance", lambda: glance(self.run.run, self.index.frame(), self.index.figures())
+        )
 
     def page(self, asked: Asked, text: str, start: int) -> dict[str, Any]:
         """Some rows of a list. Raises ConfigurationError."""

@@ -2,7 +2,8 @@
 
     index.html, app.js, ...            the page itself
     data/runs.json                     the runs of this copy
-    data/N/meta.json, glance.json      what the page asks first
+    data/N/meta.json, glance.json, reasons.json
+                                       what the page asks first
     data/N/index/I.json                rows of the list, by columns
     data/N/paths/SHARD.json            every path of a shard, whole
 
@@ -89,6 +90,7 @@ def _write_run(desk: Desk, place: Path, told: Callable[[int, int], None], worker
     meta = desk.meta() | {"blocks": len(blocks)}
     _put(place / "meta.json", to_json(meta))
     _put(place / "glance.json", to_json(desk.glance()))
+    _put(place / "reasons.json", to_json(desk.reasons()))
     run, shards = desk.run.run, sorted(set(frame["shard"]))
     marks: dict[int, list[Mark]] = {}
     marked = frame.filter(pl.col("mark").is_not_null())

@@ -59,6 +59,7 @@ class _Served:
         calls: dict[str, Callable[[], Any]] = {
             "meta": desk.meta,
             "glance": desk.glance,
+            "reasons": desk.reasons,
             "page": lambda: desk.page(asked, text, start_row),
             "facets": lambda: desk.facets(asked, text),
             "path": lambda: desk.path(query.get("id", ""), asked, text),

@@ -39,6 +39,32 @@ def problems(
     look_at_problems(file, columns or [], against or [], out, limit, as_json)
 
 
+def plan(
+    config: options.Config,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Run whose own numbers are taken, finished or not."),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option("--gpu", help="Without --from: GPU of the table of throughputs, e.g. H100."),
+    ] = None,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="Store it, so that `status` compares it.")
+    ] = True,
+    as_json: options.Json = False,
+) -> None:
+    """What a build will cost, as ranges: texts, tokens, GPU-hours, time, store and money."""
+    from launch.config import load
+    from launch.verbs.runs.plan import show_plan
+
+    loaded = load(config, run=run, store=store, limit=limit)
+    show_plan(loaded, source, gpu, keep, as_json)
+
+
 def execute(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Python script.")],
     as_json: options.Json = False,
@@ -97,10 +123,17 @@ def doctor(
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Run the sandbox's whole contract as a check.")
     ] = False,
+    run: options.RunName = None,
+    store: options.OtherStore = None,
+    problems: options.Problems = None,
+    limit: options.MostProblems = None,
+    address: options.Address = None,
+    source: options.Source = None,
     as_json: options.Json = False,
 ) -> None:
     """Check packages, engine, GPUs, store, sandbox, disk and Ray: what works and what to do."""
     from launch.verbs.looking.doctor import examine
 
-    if not examine(config, sandbox, as_json):
+    overrides = {"run": run, "store": store, "problems": problems, "limit": limit}
+    if not examine(config, overrides, address, source, sandbox, as_json):
         raise typer.Exit(2)

@@ -19,10 +19,11 @@ from typing import Annotated
 
 import typer
 
-from launch.cli import checking, looking, options, publishing, verifier
+from launch.cli import checking, keeping, looking, options, publishing, starting, verifier
+from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, usable_streams
-from storage.errors import InfrastructureError, ItemError, StepmillError, UserError
+from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.reading import store_url
 
@@ -37,7 +38,9 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """The exit code that typer returns after Ctrl-C."""
-VIEWS_HELP = "genprm, cot, code, direct; for other trainers: docs/reuse.md; a stage: its rows."
+VIEWS_HELP = (
+    "genprm, cot, code, direct; for other trainers: `stepmill docs reuse`; a stage: its rows."
+)
 
 
 @app.command()
@@ -45,25 +48,17 @@ def build(
     config: options.Config,
     run: options.RunName = None,
     store: options.OtherStore = None,
-    problems: Annotated[
-        str | None, typer.Option("--problems", help="File of problems instead of the one named.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
+    problems: options.Problems = None,
+    limit: options.MostProblems = None,
     address: options.Address = None,
     source: options.Source = None,
 ) -> None:
     """Start a run, or continue it: the same command after a crash finishes the rest."""
     from launch.config import load
     from launch.verbs.runs.build import build_run
-    from workflows.inputs.places import resolved
 
-    overrides = {
-        "run": run,
-        "store": store,
-        "limit": limit,
-        "problems": resolved(Path.cwd(), problems) if problems else None,
-    }
-    build_run(load(config, **overrides), address, source)
+    named = load(config, run=run, store=store, problems=problems, limit=limit)
+    build_run(named, address, source)
 
 
 @app.command()
@@ -177,7 +172,7 @@ def texts(
 def sweep(
     run: options.Run, store: options.Store = DEFAULT_STORE, as_json: options.Json = False
 ) -> None:
-    """Remove data that no commit names, from a finished run."""
+    """Remove data that no commit names; what a shard in work may still name stays."""
     from launch.verbs.runs.status import sweep_run
 
     sweep_run(options.opened(run, store), as_json)
@@ -189,9 +184,7 @@ def download(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
     store: options.Store = DEFAULT_STORE,
     view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
-    formats: Annotated[
-        str, typer.Option("--format", help="parquet, jsonl, or both: parquet,jsonl.")
-    ] = "parquet",
+    formats: Annotated[str, typer.Option("--format", help="parquet, jsonl or both.")] = "parquet",
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
     ] = False,
@@ -199,7 +192,7 @@ def download(
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(options.opened(run, store), dest, view, formats.split(","), reviewed)
+    download_run(options.opened(run, store), dest, view, formats, reviewed)
 
 
 for verb in (
@@ -211,14 +204,24 @@ for verb in (
     looking.why,
     looking.show,
     looking.browse,
+    keeping.runs,
+    keeping.stop,
+    keeping.copy,
+    keeping.remove,
     checking.problems,
+    checking.plan,
     checking.grade,
     checking.stages,
     checking.prompts,
     checking.doctor,
+    starting.init,
+    starting.preview,
+    starting.sandbox,
+    starting.docs,
 ):
     app.command()(verb)
 app.command(name="exec")(checking.execute)
+show_examples(app)
 
 
 def _print_json(value: object) -> None:
@@ -247,6 +250,10 @@ def run_command(arguments: list[str]) -> int:
         return 2
     except (UserError, ItemError) as error:
         return failed(error, 2)
+    except StopAsked as error:
+        again = shlex.join(["stepmill", *arguments])
+        typer.echo(f"stepmill: {error}; the same command continues: {again}", err=True)
+        return INTERRUPTED
     except InfrastructureError as error:
         return failed(error, INFRASTRUCTURE)
     except StepmillError as error:

@@ -26,8 +26,15 @@ Store = Annotated[
         "--store", envvar="STEPMILL_STORE", help="Object store: file:FOLDER or s3://BUCKET/PREFIX."
     ),
 ]
-OtherStore = Annotated[str | None, typer.Option("--store", help="Object store.")]
-"""Replaces the configuration's store."""
+OtherStore = Annotated[
+    str | None,
+    typer.Option("--store", help="Object store instead of the configuration's."),
+]
+"""Where neither names one, it is that of `workflows.runs.reading.usual_store`."""
+Problems = Annotated[
+    str | None, typer.Option("--problems", help="File of problems instead of the one named.")
+]
+MostProblems = Annotated[int | None, typer.Option("--limit", help="Only so many problems.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join, e.g. auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -43,11 +50,8 @@ Responses = Annotated[
     Path, typer.Argument(metavar="FILE", help="Responses: a file or folder in ProcessBench's form.")
 ]
 Mode = Annotated[str, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")]
-VerifierStore = Annotated[
-    str | None, typer.Option("--store", envvar="STEPMILL_STORE", help="Object store.")
-]
 Settings = Annotated[
-    Path | None, typer.Option("--config", help="Further settings (YAML), see docs/scoring.md.")
+    Path | None, typer.Option("--config", help="Further settings (YAML): `stepmill docs scoring`.")
 ]
 Set = Annotated[
     list[str] | None,

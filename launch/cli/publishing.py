@@ -46,10 +46,6 @@ def push(
     """Push a dataset or a trained model to the hub; repeating it sends what is missing.
 
     The token is that of `hf auth login`, or HF_TOKEN.
-
-    stepmill push demo OWNER/demo-steps --licence cc-by-4.0 --dry-run
-
-    stepmill push training:demo-genprm OWNER/demo-verifier --dataset OWNER/demo-steps
     """
     from launch.verbs.runs.push import push_named
 

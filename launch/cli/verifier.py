@@ -19,12 +19,12 @@ from launch.cli.options import (
     Limit,
     Mode,
     Model,
+    OtherStore,
     Responses,
     Seed,
     Set,
     Settings,
     Url,
-    VerifierStore,
 )
 
 
@@ -39,7 +39,7 @@ def train(
         str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the training.")] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +73,7 @@ def score(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     config: Settings = None,
     limit: Limit = None,
     seed: Seed = None,
@@ -122,7 +122,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default .stepmill/evaluations/.")
     ] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     config: Settings = None,
     settings: Set = None,
     limit: Limit = None,
@@ -182,7 +182,7 @@ def refine(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default .stepmill/refinements/.")
     ] = None,
-    store: VerifierStore = None,
+    store: OtherStore = None,
     config: Settings = None,
     settings: Set = None,
     limit: Limit = None,

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from actors.training.events import Event
 from launch.exits import head_lost
+from launch.shown.bars import BarColumn
 from launch.shown.progress import BuildProgress
 from launch.shown.training_progress import TrainingProgress
 from workflows.runs.listening import Listener

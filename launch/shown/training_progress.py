@@ -13,9 +13,10 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from actors.training.events import Event
+from launch.shown.bars import BarColumn
 from launch.shown.log_pace import LogPace
 from launch.verbs.runs.status import duration
 
@@ -31,7 +32,7 @@ class TrainingProgress:
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[said]}"),
             console=self._console,

@@ -66,7 +66,10 @@ def download(
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
-        raise ConfigurationError(f"format {unknown!r} is not one of {', '.join(FORMATS)}")
+        raise ConfigurationError(
+            f"--format {','.join(formats)}: choose {' or '.join(FORMATS)}, or both: "
+            f"{','.join(FORMATS)}"
+        )
     source = assemble(run, view, stages)
     try:
         known = _known(dest, {path for file in source for path in _paths_of(file, FORMATS)})
@@ -113,8 +116,20 @@ def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
                 raise InputError(f"{path} is not of this dataset: name an empty folder")
     sums = dest / SUMS
     if not sums.exists():
+        _check_foreign(dest, {path.partition("/")[0] for path in targets})
         return {}
     return {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
+
+
+def _check_foreign(dest: Path, ours: Set[str]) -> None:
+    """Refuse a folder of somebody else's. Raises InputError.
+
+    A download that was interrupted leaves `data` or `jsonl` and no sums.
+    """
+    names = {path.name for path in dest.glob("[!.]*")}
+    others = names - ours if names & {"data", "jsonl"} else names
+    if others:
+        raise InputError(f"{dest} holds {min(others)}: name a new or an empty folder")
 
 
 def _standing(

@@ -95,6 +95,27 @@ class LocalStore:
             if key.startswith(prefix):
                 yield Entry(key, size)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Folders in which at least one file lies, at any depth; an emptied one has no name."""
+        folder = check_key(prefix.rstrip("/"))
+        try:
+            with os.scandir(self.root / folder) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._classified(error, folder) from error
+        yield from (name for name in names if next(self._walk(f"{folder}/{name}"), None))
+
+    def modified(self, key: str) -> float | None:
+        """The time of the file."""
+        try:
+            return (self.root / check_key(key)).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            raise NothingFound(f"{self.url}: no object {key}") from None
+        except OSError as error:
+            raise self._classified(error, key) from error
+
     def delete(self, key: str) -> None:
         """Unlink the file."""
         try:

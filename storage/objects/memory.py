@@ -48,6 +48,16 @@ class MemoryStore:
             if key.startswith(prefix):
                 yield Entry(key, len(data))
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names below the prefix."""
+        rests = (key.removeprefix(prefix) for key, _ in self.list(prefix))
+        yield from dict.fromkeys(rest.partition("/")[0] for rest in rests if "/" in rest)
+
+    def modified(self, key: str) -> float | None:
+        """No time is kept."""
+        self.get(key)
+        return None
+
     def delete(self, key: str) -> None:
         """Forget the object."""
         self.objects.pop(check_key(key), None)

@@ -184,14 +184,24 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """List page by page; each page is retried on its own."""
-        token: dict[str, str] = {}
-        while True:
-            page = self._repeated("LIST", prefix, partial(self._page, prefix, token))
+        for page in self._pages(prefix, {}):
             for item in page.get("Contents", []):
                 yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names below the prefix: the server skips what lies deeper."""
+        start = len(self.prefix + prefix)
+        for page in self._pages(prefix, {"Delimiter": "/"}):
+            for item in page.get("CommonPrefixes", []):
+                yield item["Prefix"][start:-1]
+
+    def modified(self, key: str) -> float | None:
+        """`Last-Modified`, by the server's clock."""
+        name = self._name(key)
+        reply = self._repeated(
+            "HEAD", key, lambda: self.client.head_object(Bucket=self.bucket, Key=name)
+        )
+        return float(reply["LastModified"].timestamp())
 
     def delete(self, key: str) -> None:
         """Remove the object."""
@@ -200,9 +210,18 @@ class S3Store:
             "DELETE", key, lambda: self.client.delete_object(Bucket=self.bucket, Key=name)
         )
 
-    def _page(self, prefix: str, token: dict[str, str]) -> dict[str, Any]:
+    def _pages(self, prefix: str, more: dict[str, str]) -> Iterator[dict[str, Any]]:
+        token: dict[str, str] = {}
+        while True:
+            page = self._repeated("LIST", prefix, partial(self._page, prefix, more | token))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _page(self, prefix: str, more: dict[str, str]) -> dict[str, Any]:
         page: dict[str, Any] = self.client.list_objects_v2(
-            Bucket=self.bucket, Prefix=self.prefix + prefix, **token
+            Bucket=self.bucket, Prefix=self.prefix + prefix, **more
         )
         return page
 

@@ -5,7 +5,7 @@ once and returns what it knows. A caller that needs certainty reads the object b
 (`storage.runs.commits`). The store itself retries reads, within bounds.
 
 Invariant: an object is visible whole or not at all, and once visible it is never replaced. Only
-`sweep` deletes data. Notes on work in progress are deleted when they are out of date.
+`sweep` and `remove` delete data. Notes on work in progress are deleted when they are out of date.
 """
 
 from __future__ import annotations
@@ -59,8 +59,22 @@ class ObjectStore(Protocol):
         """Every object whose key starts with `prefix`, in any order."""
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names between `prefix`, which ends with a slash, and the next slash of its keys.
+
+        Each name comes once, in any order. The objects below are not listed.
+        """
+        ...
+
+    def modified(self, key: str) -> float | None:
+        """When an object was stored, in seconds since 1970 by the store's clock. For people only.
+
+        None if the store keeps no time. Raises NothingFound, StoreUnavailable, StoreRefused.
+        """
+        ...
+
     def delete(self, key: str) -> None:
-        """Remove an object if it exists. For `sweep` and for notes only."""
+        """Remove an object if it exists. For `sweep`, `remove` and for notes only."""
         ...
 
 

@@ -6,6 +6,9 @@
     4. any answer but a plain success: read the commit back. Ours: we won. Another's: adopt it.
        None: try again. Unreadable to the end: CommitUnknown, and nothing is deleted.
 
+The writer looks for the run's tombstone before step 2 and after step 4. If there is one, it takes
+back its own data and commit and raises Removed.
+
 Invariant: a shard has at most one commit, which never changes. Its data was whole in the store
 before it. `publish` returns what the store holds. This needs no clock, lease or liveness report:
 writers may be twins, frozen, or taken for dead.
@@ -32,6 +35,7 @@ from storage.rows.parquet import EncodedShard, check_digest, encode_shard
 from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.documents import parsed, read_as
+from storage.runs.removal import obeyed
 
 Record = TypeVar("Record")
 
@@ -73,6 +77,11 @@ class Commit:
     writer: Writer
     spec: str
     """Fingerprint of the run's spec."""
+    share_s: float = 0.0
+    """The shard's share of `seconds`: shards that a worker has at once share its time. 0: not
+    recorded."""
+    taken_over: bool = False
+    """Whether the shard was copied from another run, which paid for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,8 @@ class Receipt:
     """Reason -> number of items."""
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    share_s: float = 0.0
+    taken_over: bool = False
 
 
 def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
@@ -106,6 +117,8 @@ def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
         drops=dict(Counter(drop.reason for drop in commit.drops)),
         counts=commit.counts,
         seconds=commit.seconds,
+        share_s=commit.share_s,
+        taken_over=commit.taken_over,
     )
 
 
@@ -121,6 +134,7 @@ def publish(
     drops: Sequence[Drop] = (),
     counts: Mapping[str, int] | None = None,
     seconds: float = 0.0,
+    share_s: float = 0.0,
     role: str = "",
     patience: Patience = PATIENT,
 ) -> Receipt:
@@ -141,6 +155,7 @@ def publish(
         attempt=uuid.uuid4().hex,
         writer=Writer.here(role),
         spec=spec,
+        share_s=round(share_s, 3),
     )
     return publish_encoded(store, run, encoded, commit, patience=patience)
 
@@ -153,14 +168,26 @@ def publish_encoded(
     *,
     patience: Patience = PATIENT,
 ) -> Receipt:
-    """Steps 2 to 4 of the protocol."""
-    place = f"{commit.stage}/{commit.shard}"
-    fault("before_data", place)
-    put_content(store, commit.data_key, encoded.data, encoded.sha256, patience=patience)
-    fault("after_data", place)
-    settled = settle(store, layout.commit_key(run, commit.stage, commit.shard), commit, patience)
-    fault("after_commit", place)
-    return receipt_of(settled, won=settled.attempt == commit.attempt)
+    """Steps 2 to 4 of the protocol. Raises Removed beside what `publish` raises."""
+    standing = put_shard(store, run, encoded.data, commit, patience)
+    return receipt_of(standing, won=standing.attempt == commit.attempt)
+
+
+def put_shard(
+    store: ObjectStore, run: str, data: bytes, commit: Commit, patience: Patience
+) -> Commit:
+    """Store a shard's data, then its commit, unless the run was removed. Return what stands."""
+    place, key = (
+        f"{commit.stage}/{commit.shard}",
+        layout.commit_key(run, commit.stage, commit.shard),
+    )
+    with obeyed(store, layout.run_prefix(run), lambda: (key, commit.data_key)):
+        fault("before_data", place)
+        put_content(store, commit.data_key, data, commit.sha256, patience=patience)
+        fault("after_data", place)
+        standing = settle(store, key, commit, patience)
+        fault("after_commit", place)
+    return standing
 
 
 def put_content(

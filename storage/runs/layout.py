@@ -25,7 +25,8 @@ def check_run_name(run: str) -> str:
     """Return the name. Raises ConfigurationError if it can't be a folder and part of a URL."""
     if not RUN_NAME.fullmatch(run) or run.endswith("."):
         raise ConfigurationError(
-            f"run name {run!r}: use at most 100 letters, digits and ._- after a letter or digit"
+            f"run name {run!r}: use letters, digits, dot, dash and underscore, at most 100, and "
+            "begin with a letter or digit"
         )
     return run
 

@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from storage.errors import InputError, NothingFound, StoreUnavailable
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, read_as
+from storage.runs.layout import run_prefix
+from storage.runs.removal import obeyed
 from storage.runs.run import READERS, Run
 
 MOST_NOTE = 4_000
@@ -59,11 +61,16 @@ def check_mark(mark: Mark) -> Mark:
 def put_mark(run: Run, mark: Mark) -> Mark:
     """Store a mark under the next number of its person and path, and return it.
 
-    Raises InputError, StoreUnavailable.
+    Raises InputError, Removed, StoreUnavailable.
     """
     mine = Mark(**asdict(check_mark(mark)) | {"token": uuid.uuid4().hex})
     data, place = canonical_json(asdict(mine)), _place(mark.path_id, mark.person)
-    prefix = f"{marks_prefix(run.name)}{place}-"
+    with obeyed(run.store, run_prefix(run.name)):
+        return _put_next(run, mine, data, f"{marks_prefix(run.name)}{place}-")
+
+
+def _put_next(run: Run, mine: Mark, data: bytes, prefix: str) -> Mark:
+    """Store a mark under the next number that is free."""
     number = max((n for _, n in _names(run, prefix)), default=-1) + 1
     trouble = "no answer"
     for _ in run.patience.attempts():
@@ -77,7 +84,7 @@ def put_mark(run: Run, mark: Mark) -> Mark:
             trouble = "not stored"
         except StoreUnavailable as error:
             trouble = str(error)
-    raise StoreUnavailable(f"the mark of {mark.path_id} could not be stored: {trouble}")
+    raise StoreUnavailable(f"the mark of {mine.path_id} could not be stored: {trouble}")
 
 
 def marks_of(run: Run) -> list[Mark]:

@@ -4,7 +4,7 @@
 
 Data and commits are copied into the new run, under its own name and spec. So the new run is whole
 by itself: the old run may go on, be swept or be removed. The workflow decides which stages may be
-adopted. This module checks that input, plan and store are the same.
+adopted, and of the input which shards. This module checks that both cut it alike in one store.
 
 Invariant: an adopted shard equals the source's shard to the byte. A shard that the new run has
 already is never replaced.
@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
+from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.commits import Commit, canonical_json, put_content, settle
+from storage.runs.commits import Commit, canonical_json, put_shard
 from storage.runs.documents import parsed, read_as
 from storage.runs.run import Run, put_settled
 from storage.runs.specs import Difference
 
-SHARED = ("format", "input_digest", "plan.")
-"""Fields of the spec, or their prefixes, that must be equal in runs that share shards."""
+SHARED = ("format", "plan.items_per_shard")
+"""Fields of the spec that must be equal in runs that share shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Origin:
 
 
 def check_derivable(run: str, store: str, source: Run, differences: Sequence[Difference]) -> None:
-    """Raise SpecMismatch unless both runs cut the same input into the same shards of one store.
+    """Raise SpecMismatch unless both runs cut their input alike and lie in one store.
 
     `differences`: of the source's spec from the new run's. `store`: URL of the new run's store.
     """
@@ -44,10 +45,10 @@ def check_derivable(run: str, store: str, source: Run, differences: Sequence[Dif
         raise ConfigurationError(f"run {run!r} can't be derived from itself: take another name")
     if store != source.store.url:
         raise SpecMismatch(f"run {run!r} and run {source.name!r} lie in different stores")
-    if shared := [difference for difference in differences if difference.name.startswith(SHARED)]:
+    if shared := [difference for difference in differences if difference.name in SHARED]:
         lines = "".join(f"\n  {difference}" for difference in shared)
         raise SpecMismatch(
-            f"run {source.name!r} has another input than run {run!r}, or other shards:{lines}"
+            f"run {source.name!r} has other shards than run {run!r}: change back{lines}"
         )
 
 
@@ -75,22 +76,25 @@ def origin_run(run: Run) -> str | None:
     return None if origin is None else origin.run
 
 
-def adopt(run: Run, source: Run, stage: str, shard: int) -> bool:
+def adopt(
+    run: Run, source: Run, stage: str, shard: int, drops: Sequence[Drop] | None = None
+) -> bool:
     """Copy one committed shard of the source; True if the shard of `run` now equals it.
 
-    False: `run` has a different one, which stays. Raises NothingFound if the source has not
-    committed the shard.
+    False: `run` has a different one, which stays. `drops`: what the shard drops in this run, where
+    that is not what it drops in the source. Raises NothingFound if the source has not committed
+    the shard.
     """
     commit = source.commit(stage, shard)
+    if drops is not None:
+        commit = replace(commit, drops=tuple(drops))
     try:
         standing = run.commit(stage, shard)
     except NothingFound:
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
-        put_content(run.store, key, data, commit.sha256, patience=run.patience)
-        ours = replace(commit, data_key=key, spec=run.spec.fingerprint)
-        place = layout.commit_key(run.name, stage, shard)
-        standing = settle(run.store, place, ours, run.patience)
+        ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
+        standing = put_shard(run.store, run.name, data, ours, run.patience)
     return same_shard(standing, commit)
 
 

@@ -40,6 +40,8 @@ from storage.runs.commits import (
     receipt_of,
 )
 from storage.runs.documents import parsed, read_as
+from storage.runs.names import nothing_named
+from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import Spec, check_same
 
 Record = TypeVar("Record")
@@ -85,29 +87,30 @@ class Run:
 
     @classmethod
     def start(cls, store: ObjectStore, name: str, spec: Spec, patience: Patience = PATIENT) -> Run:
-        """Create the run, or open it if its spec is the same. Raises SpecMismatch."""
+        """Create the run, or open it if its spec is the same. Raises SpecMismatch, Removed."""
         key = layout.spec_key(layout.check_run_name(name))
-        stored = put_settled(store, key, spec.to_json(), patience)
-        fault("after_spec")
+        with obeyed(store, layout.run_prefix(name)):
+            stored = put_settled(store, key, spec.to_json(), patience)
+            fault("after_spec")
         run = cls(store, name, Spec.from_json(key, stored), patience)
         check_same(name, run.spec, spec)
         return run
 
     @classmethod
     def open(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Run:
-        """Open a stored run. Raises NothingFound if there is none."""
-        key = layout.spec_key(layout.check_run_name(name))
-        try:
-            data = store.get(key)
-        except NothingFound:
-            raise NothingFound(f"no run {name!r} in {store.url}") from None
-        return cls(store, name, Spec.from_json(key, data), patience)
+        """Open a stored run. Raises NothingFound if there is none, Removed if there was one."""
+        run = cls.find(store, name, patience)
+        if run is None:
+            raise nothing_named(store, name)
+        return run
 
     @classmethod
-    def find(cls, store: ObjectStore, name: str) -> Run | None:
-        """Open a stored run; None if there is none."""
+    def find(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Run | None:
+        """Open a stored run; None if there is none. Raises Removed if there was one."""
+        key = layout.spec_key(layout.check_run_name(name))
+        refuse_removed(store, layout.run_prefix(name))
         try:
-            return cls.open(store, name)
+            return cls(store, name, Spec.from_json(key, store.get(key)), patience)
         except NothingFound:
             return None
 
@@ -149,6 +152,7 @@ class Run:
         drops: Sequence[Drop] = (),
         counts: Mapping[str, int] | None = None,
         seconds: float = 0.0,
+        share_s: float = 0.0,
         role: str = "",
     ) -> Receipt:
         """Commit a shard, or adopt the commit that a twin made."""
@@ -163,6 +167,7 @@ class Run:
             drops=drops,
             counts=counts,
             seconds=seconds,
+            share_s=share_s,
             role=role,
             patience=self.patience,
         )
@@ -315,13 +320,3 @@ def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -
         f"{key} could not be stored, digest {sha256_of(data)[:12]}, in {patience.tries} tries: "
         f"{trouble}"
     )
-
-
-def run_names(store: ObjectStore) -> list[str]:
-    """Names of the runs of a store that have a spec."""
-    names = set()
-    for key, _ in store.list("runs/"):
-        parts = key.split("/")
-        if len(parts) == 3 and parts[2] == "spec.json":
-            names.add(parts[1])
-    return sorted(names)

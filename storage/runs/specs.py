@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from storage.errors import ConfigurationError, ObjectCorrupt, SpecMismatch
@@ -23,6 +24,8 @@ Item = TypeVar("Item")
 
 FORMAT = 1
 """Version of the run's layout and of spec.json."""
+GROWN = "grown_from"
+"""The plan's field that lies beside it in spec.json, where it is not empty."""
 ENGINES = "engines"
 """The key of a configuration under which each role's engine is recorded."""
 MOST_STAGES, MOST_SHARDS = 100, 10_000_000
@@ -35,42 +38,79 @@ UNRECORDED = {
     "configuration.stages.sample.examples": "[]",
     "configuration.stages.rationalize.examples": "[]",
     "configuration.stages.rationalize.system": "null",
+    "settings.learning.adapter": "null",
 }
-"""Field -> its value in runs made before the field was recorded."""
+"""Field -> its value in runs and trainings made before the field was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """How the input is cut: a pure function of its length and one setting."""
+    """How the input is cut: a pure function of its length, one setting and what it grew from."""
 
     items: int
     items_per_shard: int
+    grown_from: tuple[int, ...] = ()
+    """Numbers of items, rising, at which an earlier run's last shard ended before it was full."""
 
     def __post_init__(self) -> None:
         """Refuse a plan that cuts nothing."""
         if self.items < 1 or self.items_per_shard < 1:
             raise ConfigurationError("a run needs at least one item, and one per shard")
+        if any(start >= end for start, end in self._parts):
+            raise ConfigurationError(f"a plan of {self.items} items can't grow {self.grown_from}")
+
+    @property
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """(first item, end) of each part that is cut by itself."""
+        return pairwise((0, *self.grown_from, self.items))
 
     @property
     def shards(self) -> int:
         """Number of shards."""
-        return -(-self.items // self.items_per_shard)
+        return sum(-(-(end - start) // self.items_per_shard) for start, end in self._parts)
+
+    def span(self, shard: int) -> range:
+        """The numbers of a shard's items in the input. Raises ValueError."""
+        left = shard
+        for start, end in self._parts:
+            shards = range(start, end, self.items_per_shard)
+            if left < len(shards):
+                return range(shards[left], min(shards[left] + self.items_per_shard, end))
+            left -= len(shards)
+        raise ValueError(f"shard {shard} is not in the plan of {self.shards}")
 
     def size(self, shard: int) -> int:
         """Number of items of the input in a shard."""
-        return min(self.items_per_shard, self.items - shard * self.items_per_shard)
+        return len(self.span(shard))
+
+    def shard_of(self, item: int) -> int:
+        """The shard of an item, by its number in the input."""
+        shard = 0
+        for start, end in self._parts:
+            shards = range(start, end, self.items_per_shard)
+            if item < end:
+                return shard + (item - start) // self.items_per_shard
+            shard += len(shards)
+        raise ValueError(f"item {item} is not in the plan of {self.items}")
 
     def cut(self, items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
         """(number, items) of each shard; one shard is in memory at a time."""
-        held: list[Item] = []
-        shard = 0
-        for item in items:
-            held.append(item)
-            if len(held) == self.items_per_shard:
+        left = iter(items)
+        for shard in range(self.shards):
+            if held := list(islice(left, self.size(shard))):
                 yield shard, held
-                shard, held = shard + 1, []
-        if held:
-            yield shard, held
+
+    def grown(self, items: int) -> ShardPlan:
+        """The plan of so many items that begins with this plan's shards, as far as they are full.
+
+        Where no earlier shard was cut short, it is the plan that the items would have without.
+        """
+        ends: list[int] = []
+        for end in (*self.grown_from, self.items):
+            start = ends[-1] if ends else 0
+            if end < items and (end - start) % self.items_per_shard:
+                ends.append(end)
+        return replace(self, items=items, grown_from=tuple(ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +146,18 @@ class Spec:
         return hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:
-        """The bytes of spec.json."""
-        return canonical_json(asdict(self))
+        """The bytes of spec.json. A version that can't read a grown plan refuses its field."""
+        body = asdict(self)
+        grown = body["plan"].pop(GROWN)
+        return canonical_json(body | ({GROWN: grown} if grown else {}))
 
     @classmethod
     def from_json(cls, key: str, data: bytes) -> Spec:
         """Read what `to_json` wrote."""
         try:
             body = parsed(key, data)
+            if GROWN in body and isinstance(body["plan"], dict):
+                body["plan"][GROWN] = body.pop(GROWN)
             if body["format"] != FORMAT:
                 raise ConfigurationError(
                     f"{key} has format {body['format']!r:.20}, this program knows {FORMAT}"

@@ -27,6 +27,7 @@ from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import Writer, canonical_json
 from storage.runs.documents import parsed, read_as, refuse_newer
+from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
 from storage.trainings.checkpoints import StoredFile, part_key
@@ -89,9 +90,11 @@ class Training:
     def start(
         cls, store: ObjectStore, name: str, spec: TrainingSpec, patience: Patience = PATIENT
     ) -> Training:
-        """Create the training, or open it if its spec is the same. Raises SpecMismatch."""
-        key = f"trainings/{layout.check_run_name(name)}/spec.json"
-        stored = _spec_from(key, put_settled(store, key, spec.to_json(), patience))
+        """Create the training, or open it if its spec is the same. Raises SpecMismatch, Removed."""
+        prefix = f"trainings/{layout.check_run_name(name)}/"
+        key = f"{prefix}spec.json"
+        with obeyed(store, prefix):
+            stored = _spec_from(key, put_settled(store, key, spec.to_json(), patience))
         refuse(
             differences(stored, spec),
             f"training {name!r} was started with other settings or data; take another name",
@@ -100,8 +103,9 @@ class Training:
 
     @classmethod
     def find(cls, store: ObjectStore, name: str, patience: Patience = PATIENT) -> Training | None:
-        """The training that is stored under this name; None where there is none."""
+        """The training that is stored under this name; None where there is none. Raises Removed."""
         key = f"trainings/{layout.check_run_name(name)}/spec.json"
+        refuse_removed(store, f"trainings/{name}/")
         try:
             return cls(store, name, _spec_from(key, store.get(key)), patience)
         except NothingFound:
@@ -110,7 +114,10 @@ class Training:
     def commit(
         self, files: Sequence[StoredFile], step: int, notes: Mapping[str, Any], final: bool
     ) -> StoredFolder:
-        """Commit a folder whose parts are stored; return the standing commit, ours or a twin's."""
+        """Commit a folder whose parts are stored; return the standing commit, ours or a twin's.
+
+        Raises Removed, after all that was stored since the removal is taken back.
+        """
         folder = StoredFolder(
             step=step,
             files=tuple(sorted(files, key=lambda file: file.path)),
@@ -121,7 +128,8 @@ class Training:
         )
         key = self._model_key if final else self._checkpoint_key(step)
         fault("before_checkpoint", f"{step}")
-        standing = put_settled(self.store, key, _to_json(folder), self.patience)
+        with obeyed(self.store, self.prefix):
+            standing = put_settled(self.store, key, _to_json(folder), self.patience)
         fault("after_checkpoint", f"{step}")
         return _from_json(key, standing)
 

@@ -35,7 +35,7 @@ from workflows.road import reads_by_stage
 from workflows.runs.driving import continue_run
 from workflows.runs.run import finish
 from workflows.runs.workers import StageMaker
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 from workflows.stages import MODEL_ROLES, road_of
 
 PROBLEMS = 14

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from actors.workers.contract import Processor
-from actors.workers.worker import ShardWorker
 from storage.audit import audit
 from storage.datasets.download import download
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
@@ -19,19 +17,17 @@ from storage.objects.opening import open_store
 from storage.rows.kinds import RATIONALES
 from storage.runs import layout
 from storage.runs.origin import origin_of
-from storage.runs.run import Run
 from storage.sweep import sweep
+from tests.support.deriving import derive, digests, take_over
 from tests.support.golden import check_golden
-from tests.support.scripted_build import Build, configure
+from tests.support.scripted_build import GIVEN, Build, configure
+from tests.support.scripted_world import write_problems
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.derive import Inherited, models_needed, plan_derivation, start_derived
-from workflows.builds.derive import take_over as take
-from workflows.road import reads_by_stage
+from workflows.builds.derive import models_needed, plan_derivation
+from workflows.builds.growth import same_input
 from workflows.runs.driving import standing
 from workflows.runs.run import finish
 from workflows.runs.starting import planned
-from workflows.runs.workers import StageMaker
-from workflows.stages import road_of
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +45,6 @@ def changed(config: BuildConfig, run: str, **stages: Mapping[str, Any]) -> Build
         new = dataclasses.replace(getattr(settings, stage), **change)
         settings = dataclasses.replace(settings, **{stage: new})
     return dataclasses.replace(config, run=run, stages=settings)
-
-
-def derive(config: BuildConfig, source: Run) -> Run:
-    return start_derived(config, source.store, planned(config, None), source)
-
-
-def take_over(run: Run, config: BuildConfig) -> Inherited | None:
-    """As `build --from` does, with a worker that has no engine to open."""
-
-    def worker(name: str, sandbox: object) -> ShardWorker:
-        async def pure() -> Mapping[str, Processor]:
-            return StageMaker(config, run.name).pure()
-
-        return ShardWorker(run, reads_by_stage(road_of(run.spec.stages[1:])), pure, name)
-
-    return asyncio.run(take(run, worker))
-
-
-def digests(run: Run, stage: str) -> dict[int, str]:
-    return {commit.shard: commit.sha256 for commit in run.commits(stage)}
 
 
 def of_a_fresh_build(config: BuildConfig, folder: Path) -> Build:
@@ -161,8 +137,9 @@ def test_a_source_under_way_gives_what_it_has_and_the_build_makes_the_rest(
         for shard in shards:
             source.run.store.delete(layout.commit_key(source.run.name, stage, shard))
     config = changed(source.config, "early", label={"threshold": 0.5})
-    plan = plan_derivation(config.run, source.run.store.url, planned(config, None).spec, source.run)
-    assert models_needed(plan, source.run)
+    wanted = planned(config, None)
+    plan = plan_derivation(config.run, source.run.store.url, wanted.spec, source.run)
+    assert models_needed(plan, source.run, same_input(wanted, source.run))
     run = derive(config, source.run)
     found = take_over(run, config)
     assert found is not None
@@ -219,10 +196,16 @@ def test_a_change_upstream_of_everything_is_refused_and_leaves_nothing(
     assert list(built.run.store.list("runs/refused")) == []
 
 
-def test_another_input_or_ones_own_name_is_refused(built: Build) -> None:
-    shorter = dataclasses.replace(built.config, run="shorter", limit=8)
-    with pytest.raises(SpecMismatch, match="input_digest"):
-        derive(shorter, built.run)
+def test_another_input_other_shards_or_ones_own_name_is_refused(
+    built: Build, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(built.config, run="other", problems=str(tmp_path / "p.jsonl"))
+    write_problems(GIVEN[1:], tmp_path / "p.jsonl")
+    with pytest.raises(SpecMismatch, match="nothing of run 'r' could be reused: none of its"):
+        derive(other, built.run)
+    with pytest.raises(SpecMismatch, match=r"items_per_shard: stored 4, asked for 7"):
+        derive(dataclasses.replace(built.config, run="other", shard_size=7), built.run)
+    assert list(built.run.store.list("runs/other")) == []
     with pytest.raises(ConfigurationError, match="from itself"):
         derive(built.config, built.run)
     assert open_store(built.config.store).url == built.run.store.url

@@ -41,6 +41,7 @@ from workflows.refinement import turns as refine
 from workflows.refinement.run import RefineConfig
 from workflows.refinement.turns import Refinement
 from workflows.runs.driving import continue_run
+from workflows.runs.starting import Start
 from workflows.runs.workers import StageMaker, floor_of
 from workflows.scoring.settings import ScoreConfig
 
@@ -79,21 +80,24 @@ class Here:
         self.worked: Counter[str] = Counter()
         monkeypatch.setattr(
             "workflows.runs.site.Site.complete",
-            lambda site, run, config: self.complete(run, config),
+            lambda site, run, config, start=None: self.complete(run, config, start),
         )
 
-    def complete(self, run: Run, config: ScoreConfig | RefineConfig) -> None:
+    def complete(self, run: Run, config: ScoreConfig | RefineConfig, start: Start | None) -> None:
         maker = StageMaker(config, run.name)
         if isinstance(config, RefineConfig):
-            self._work(run, config, asyncio.run(maker.stages("generator", None)))
+            self._work(run, config, asyncio.run(maker.stages("generator", None)), start)
             return
         script = SCRIPTS[config.models.verifier.model]
         engine = ScriptedEngine(script, config.models.verifier)
-        self._work(run, config, maker.around("verifier", engine, InProcessSandbox()))
+        self._work(run, config, maker.around("verifier", engine, InProcessSandbox()), start)
 
-    def _work(self, run: Run, config: Any, stages: Mapping[str, Processor]) -> None:
+    def _work(
+        self, run: Run, config: Any, stages: Mapping[str, Processor], start: Start | None
+    ) -> None:
+        begin = start.store if start else None
         cluster = OneStage(run, stages, config)
-        asyncio.run(continue_run(run, config, cluster, 1, lambda event: None))
+        asyncio.run(continue_run(run, config, cluster, 1, lambda event: None, begin=begin))
         self.worked.update(stage for stage, _ in cluster.worked)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.workers.contract import Processor
-from actors.workers.worker import ShardWorker
 from demo import check, solutions
 from launch.cli.main import run_command
 from storage.audit import audit
@@ -20,16 +18,13 @@ from storage.errors import ConfigurationError, InputError
 from storage.objects.opening import open_store
 from storage.rows.kinds import AGREEMENTS, EXAMPLES, GIVEN, LABELS, PATHS, ROLLOUTS
 from storage.runs.run import Run
+from tests.support.deriving import derive, take_over
 from tests.support.golden import check_golden
 from tests.support.scripted_build import GIVEN as PROBLEMS
 from tests.support.scripted_build import Build, configure, rows
-from workflows.builds.derive import start_derived, take_over
-from workflows.road import reads_by_stage
 from workflows.runs.driving import standing
 from workflows.runs.run import finish
 from workflows.runs.starting import create_run, planned
-from workflows.runs.workers import StageMaker
-from workflows.stages import road_of
 
 MODEL = {"kind": "scripted", "model": "scripted"}
 OURS = {"models": {"completer": MODEL, "rationale": MODEL}}
@@ -143,16 +138,17 @@ def test_solutions_and_their_stage_go_together(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_interrupted_while_it_was_stored_is_stored_by_the_next_start(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(tmp_path, written(True))
     store, wanted = open_store(config.store), planned(config, None)
 
-    def die(run: Run) -> None:
+    def die(run: Run, *given: object) -> None:
         raise RuntimeError("the driver died")
 
-    with pytest.raises(RuntimeError):
-        create_run(config, store, wanted, die)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(Run, "store_input", die)
+        create_run(config, store, wanted)
     begun = Run.open(store, "r")
     with pytest.raises(InputError, match="repeat the command that started it"):
         begun.check_input()
@@ -171,16 +167,35 @@ async def test_a_derived_run_takes_solutions_and_paths_over(tmp_path: Path) -> N
     finish(build.run)
     rule = replace(config.stages.consensus, sources=("people", "outcome"))
     other = replace(config, run="other", stages=replace(config.stages, consensus=rule))
-    run = start_derived(other, build.run.store, planned(other, None), build.run)
-
-    def worker(name: str, sandbox: object) -> ShardWorker:
-        async def pure() -> Mapping[str, Processor]:
-            return StageMaker(other, run.name).pure()
-
-        return ShardWorker(run, reads_by_stage(road_of(run.spec.stages[1:])), pure, name)
-
-    found = await take_over(run, worker)
+    run = derive(other, build.run)
+    found = await asyncio.to_thread(take_over, run, other)
     assert found is not None
     assert set(found.adopted) == {"problems", "given", "sample"}
     assert set(found.made) == {"consensus", "export"}
     assert audit(run).findings == ()
+
+
+async def test_a_run_of_given_solutions_grows(tmp_path: Path) -> None:
+    road = {"road": ["sample", "consensus", "export"], "consensus": {"sources": ["people"]}}
+    config = configured(tmp_path, written(True), stages=road, models={})
+    build = Build(replace(config, limit=6))
+    await build.work()
+    finish(build.run)
+    large = replace(config, run="large")
+    run = derive(large, build.run)
+    assert run.spec.plan.grown_from == (6,)
+    found = await asyncio.to_thread(take_over, run, large)
+    assert found is not None
+    assert [found.adopted[stage] for stage in ("problems", "given", "sample")] == [2, 2, 2]
+    assert found.made["sample"] == 2
+    finish(run)
+    assert audit(run).findings == ()
+    fresh = Build(replace(large, store=f"file:{tmp_path}/fresh"))
+    await fresh.work()
+    for kind in (GIVEN, PATHS, AGREEMENTS, EXAMPLES):
+        assert rows(run, kind) == rows(fresh.run, kind)
+    # One more solution of an old problem is another input: its shard is made anew.
+    more = configured(tmp_path, [written(True)[0] | {"id": "more"}, *written(True)], stages=road)
+    other = replace(more, run="other", models=config.models)
+    found = await asyncio.to_thread(take_over, derive(other, build.run), other)
+    assert found is not None and found.adopted["given"] == 1

@@ -174,9 +174,11 @@ def test_a_wheel_away_from_the_checkout_watches_and_downloads(folder: Path, tmp_
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
     python = getattr(sys, "_base_executable", sys.executable)
 
-    def called(*command: str, code: int = 0) -> str:
+    images = {"STEPMILL_SANDBOX_DIR": str(tmp_path / "images")}  # nothing is built there yet
+
+    def called(*command: str, code: int = 0, **more: str) -> str:
         done = subprocess.run(
-            command, cwd=away, env=strangers_environment(), capture_output=True, text=True,
+            command, cwd=away, env=strangers_environment() | more, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{command}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
@@ -200,6 +202,18 @@ def test_a_wheel_away_from_the_checkout_watches_and_downloads(folder: Path, tmp_
     looked = json.loads(called(stepmill, "doctor", "--json", code=2))
     missing = {found["what"]: found["said"] for found in looked if not found["ok"]}
     assert missing == {"engine": "vLLM is not installed"}
+    try:
+        built = json.loads(called(stepmill, "sandbox", "--json", **images))
+        assert built["digest"].startswith("sha256:")
+    finally:  # an engine of its own may have been started there
+        engine = ("-m", "actors.sandbox.docker.engine", "stop")
+        called(str(folder / "bin" / "python"), *engine, **images)
+    said = called(stepmill, "init", "--from", "demo").splitlines()
+    assert said[0] == "build.yaml is written"
+    assert all("vLLM is not installed" in line for line in said[1:-1])
+    assert said[-1] == "next: stepmill doctor build.yaml"
+    found = json.loads(called(stepmill, "doctor", "build.yaml", "--json", code=2))
+    assert {one["said"] for one in found if not one["ok"]} == {"vLLM is not installed"}
     assert json.loads(called(stepmill, "status", "whole", "--json", "--store", store))["finished"]
     assert "11 rows" in called(stepmill, "download", "whole", "out", "--store", store)
     assert list((away / "out" / "data").glob("*.parquet"))

@@ -25,8 +25,9 @@ from tests.support.scripted_world import (
     write_problems,
 )
 from workflows.builds.configuration import BuildConfig
-from workflows.estimation.pilot import stored_chain
+from workflows.estimation.pilot import chain_of, stored_chain
 from workflows.runs.driving import continue_run
+from workflows.runs.starting import Start
 from workflows.runs.workers import StageMaker
 
 PROBLEMS = world_problems(14)
@@ -49,13 +50,16 @@ class Place:
         write_problems(PROBLEMS, folder / "problems.jsonl")
         monkeypatch.setattr(
             "workflows.runs.site.Site.complete",
-            lambda site, run, config: self.complete(run, config),
+            lambda site, run, config, start=None: self.complete(run, config, start),
         )
         monkeypatch.setattr("workflows.runs.run.require", lambda *given: None)
 
-    def complete(self, run: Run, config: BuildConfig) -> None:
+    def complete(self, run: Run, config: BuildConfig, start: Start | None) -> None:
         """What `workflows.runs.site` does, in this process."""
-        chain = stored_chain(run) if config.stages.needs_chain else None
+        chain = None
+        if config.stages.needs_chain:
+            fitted = start.chain if start else None
+            chain = chain_of(fitted) if fitted else stored_chain(run)
         world = ScriptedWorld(PROBLEMS)
 
         def stages(role: str) -> Mapping[str, Processor]:
@@ -73,7 +77,8 @@ class Place:
                 raise KeyboardInterrupt
 
         try:
-            asyncio.run(continue_run(run, config, cluster, 2, watch))
+            begin = start.store if start else None
+            asyncio.run(continue_run(run, config, cluster, 2, watch, begin=begin))
         finally:
             self.worked += [(run.name, *shard) for shard in cluster.worked]
 
@@ -214,3 +219,16 @@ def test_posteriors_of_an_exact_run_need_no_other_pilot(
     assert compared["smooth"]["pilot_rollouts"] == compared["exact"]["rollouts"] > 0
     assert run_command(["compare", "exact", "smooth", "--store", place.store.url]) == 0
     assert "rollouts of its pilot" in capsys.readouterr().out
+
+
+def test_a_grown_run_has_the_pilot_of_the_run_that_it_grew_from(place: Place) -> None:
+    assert place.build("two", "--limit", "8", pilot_paths=60) == 0
+    assert place.pilot_of("two").spec.plan.items == 8  # of the 10 that 60 paths ask for
+    before = place.runs()
+    place.worked.clear()
+    assert place.build("more", "--from", "two", pilot_paths=60) == 0
+    assert place.runs() == sorted([*before, "more"])
+    assert place.pilot_of("more").name == place.pilot_of("two").name
+    asked = {(run, shard) for run, stage, shard in place.worked if stage in ("sample", "estimate")}
+    assert asked == {("more", 2), ("more", 3)}
+    assert audit(place.run("more")).findings == ()

@@ -32,7 +32,7 @@ from workflows.runs.driving import continue_run, standing
 from workflows.runs.starting import start_run
 from workflows.runs.status import run_status
 from workflows.runs.workers import StageMaker
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 from workflows.scoring.asking import config_of
 from workflows.scoring.output import write_scores
 from workflows.scoring.run import scores_of

@@ -24,7 +24,8 @@ from storage.errors import InfrastructureError
 from storage.runs.commits import Receipt
 from workflows.road import StageSpec
 from workflows.runs.slots import SlotsNow
-from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 
 

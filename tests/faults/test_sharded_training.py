@@ -14,7 +14,12 @@ from torch.multiprocessing.spawn import ProcessException
 
 from actors.training.events import Place
 from actors.training.loop import train
-from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
+from actors.training.settings import (
+    AdapterSettings,
+    LearningSettings,
+    RhythmSettings,
+    SpreadSettings,
+)
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
 from tests.support.sharded_workers import train_together
@@ -119,6 +124,39 @@ def test_two_in_bfloat16_add_up_as_one_does(world: World, strategy: Any) -> None
     for mine, one, exact in zip(*map(curves, (training, alone, world.alone)), strict=True):
         assert mine == pytest.approx(one, rel=1e-3)
         assert mine == pytest.approx(exact, rel=2e-2)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "ddp"])
+@pytest.mark.parametrize("quantised", [False, True], ids=["LoRA", "QLoRA"])
+def test_two_learn_the_adapters_that_one_learns(
+    world: World, strategy: Any, quantised: bool
+) -> None:
+    adapter = AdapterSettings(rank=4, quantised=quantised)
+    learning = replace(LEARNING, rate=2e-2, adapter=adapter)
+    name = f"adapters-{strategy}-{quantised}"
+    config, alone = world.training(
+        f"{name}-alone", SpreadSettings(micro_tokens=4096), learning=learning
+    )
+    train(job_of(config, alone), Place(), lambda event: None)
+    spread = replace(SHARDED, strategy=strategy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEPMILL_FAULT", f"after_update@3/1=kill-once:{world.folder}/{name}")
+        with pytest.raises(ProcessException):
+            world.shard(name, learning=learning, spread=spread)
+    training, said = world.shard(name, learning=learning, spread=spread)
+    assert "continued 2" in said
+    assert curves(alone)[0][-1] < curves(alone)[0][0]
+    for mine, one in zip(curves(training), curves(alone), strict=True):
+        assert mine == pytest.approx(one, rel=1e-5)
+    one, two = world.weights(alone), world.weights(training)
+    for tensor in one:
+        assert two[tensor] == pytest.approx(one[tensor], abs=1e-5), tensor
+
+
+def test_weights_held_in_the_machines_memory_draw_the_same_curve(world: World) -> None:
+    training, _ = world.shard("offloaded", spread=replace(SHARDED, offload=True))
+    for mine, alone in zip(curves(training), curves(world.alone), strict=True):
+        assert mine == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_sharded_training_goes_on_with_one_worker(world: World) -> None:

@@ -8,9 +8,9 @@
  * In square brackets stands the function that a step models. A store call is one step. An object
  * is whole or not there (storage/objects/store.py); what answers CREATED has stored what was sent.
  *
- * `remove` is modelled as it is designed, not as it is built: it creates a tombstone, which stays
- * for ever, then deletes all else; a writer that finds it takes back what it wrote, and stops. Spec
- * and `launch.json` are left out: they are created as `_SUCCESS.json` is.
+ * `remove` creates a tombstone, which stays for ever, then deletes all else; a writer that finds it
+ * takes back what it wrote, and stops. Spec and `launch.json` are left out: they are created as
+ * `_SUCCESS.json` is. `remove --free-name` is left out: there a person says that no writer is left.
  *
  * Each property is a bit that is 1 until it is broken:
  *   one_commit     no two commits of a shard are ever visible, together or one after the other
@@ -18,7 +18,8 @@
  *   receipt_true   what a worker says was committed, and what it goes on with, is what stands
  *   no_repeat      a driver gives out no shard that was committed before it started
  *   success_true   `_SUCCESS.json` is there only where every stage is committed
- *   removed_whole  `remove` leaves nothing but what comes later from a lost PUT or a dead writer
+ *   removed_whole  `remove` leaves nothing but what comes later from a lost PUT, or from a writer that
+ *                  is dead or that the store failed
  *   ends           (LTL) every driver that lives ends: all is committed, or the run was removed
  *
  * Compiled with -D and one of the names after #ifdef below, the protocol lacks one of its rules.
@@ -130,7 +131,7 @@ end_idle:
 		:: ROWS = 0; stage[S].made = 1
 		:: stage[S].made -> ROWS = 1
 		fi;
-#ifndef DEFIANT			/* never looks for the tombstone */
+#ifndef DEFIANT			/* never looks for the tombstone [storage.runs.removal:refuse_removed] */
 		if
 		:: removed -> outcome = gone; goto tell
 		:: else
@@ -232,7 +233,8 @@ tell:				/* [storage.runs.commits:receipt_of] */
 		fi;
 		if
 #ifndef DEFIANT
-		:: removed ->		/* takes back what it wrote */
+		:: removed && outcome == failed -> stray = 1	/* it does not look again */
+		:: removed && outcome != failed ->	/* takes back what it wrote [storage.runs.removal:obeyed] */
 			stage[S].data[ROWS] = 0;
 			stage[S].commit = (stage[S].commit == ME -> NOBODY : stage[S].commit);
 			outcome = gone
@@ -392,7 +394,7 @@ end_sweep:
 	od
 }
 
-/* `remove`, or nobody asks for it. */
+/* `remove`, or nobody asks for it. [storage.runs.removal:remove] */
 active proctype Remove() {
 	byte s;
 

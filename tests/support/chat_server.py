@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -92,6 +93,9 @@ class ChatServer:
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/models."""
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.key not in (None, key):
+            return refusal(401, f"no such key: {key}")
         model = {"id": "m"} | ({"max_model_len": self.context} if self.context else {})
         return web.json_response({"data": [model]})
 
@@ -240,3 +244,25 @@ def says(answer: Any) -> Act:
         return web.json_response(answer)
 
     return act
+
+
+@contextmanager
+def serving(manner: Manner, key: str | None = None) -> Iterator[ChatServer]:
+    """A server in a thread of its own; `url` is its address."""
+    server = ChatServer(manner, script, key=key)
+    ready, over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with server.serving() as url:
+            server.url = url
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield server
+    finally:
+        over.set()
+        thread.join()

@@ -114,6 +114,14 @@ class FaultyStore:
             if not self.world.happens("stale_listing"):
                 yield entry
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        self._step()
+        yield from self.world.truth.folders(prefix)
+
+    def modified(self, key: str) -> float | None:
+        self._step()
+        return self.world.truth.modified(key)
+
     def delete(self, key: str) -> None:
         self._step()
         self.world.truth.delete(key)

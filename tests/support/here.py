@@ -14,15 +14,16 @@ from tests.support.scripted_world import InProcessSandbox
 from workflows.runs.checks import Finding
 from workflows.runs.configuration import RunConfig
 from workflows.runs.driving import continue_run
+from workflows.runs.starting import Start
 from workflows.runs.workers import makers
 
 
 class Here(LocalCluster):
     """Workers of a run as its configuration makes them."""
 
-    def __init__(self, run: Run, config: RunConfig) -> None:
+    def __init__(self, run: Run, config: RunConfig, start: Start | None = None) -> None:
         super().__init__(run, lambda role: {})
-        self._makers = makers(run, config)
+        self._makers = makers(run, config, start.chain if start else None)
 
     async def open(self, worker: int, role: str) -> None:
         """Make a worker."""
@@ -31,9 +32,11 @@ class Here(LocalCluster):
         self._workers[worker] = made
 
 
-def complete(site: Any, run: Run, config: RunConfig) -> None:
+def complete(site: Any, run: Run, config: RunConfig, start: Start | None = None) -> None:
     """In the place of `Site.complete`."""
-    asyncio.run(continue_run(run, config, Here(run, config), 2, lambda event: None))
+    begin = start.store if start else None
+    cluster = Here(run, config, start)
+    asyncio.run(continue_run(run, config, cluster, 2, lambda event: None, begin=begin))
 
 
 def work_here(patched: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,15 @@ sets of the hub that people take them from.
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 DATA = Path(__file__).parents[1] / "data/published"
 ROWS = 20
@@ -132,3 +137,20 @@ def as_numina_1_5(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def as_deepscaler(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The same in the columns of DeepScaleR-Preview-Dataset."""
     return [{name: row[name] for name in ("problem", "answer", "solution")} for row in rows]
+
+
+def write(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
+    """In the kind that the file's name says; .csv and .tsv without columns that hold lists."""
+    if ".parquet" in file.name:
+        pq.write_table(pa.Table.from_pylist(list(rows)), file)
+    elif ".csv" in file.name or ".tsv" in file.name:
+        rows = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in rows]
+        between = "\t" if ".tsv" in file.name else ","
+        file.write_text(pl.DataFrame(rows).write_csv(separator=between))
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if file.suffix == ".gz":
+        file.write_bytes(gzip.compress(file.read_bytes()))
+    if file.suffix == ".zst":
+        file.write_bytes(pa.compress(file.read_bytes(), codec="zstd", asbytes=True))
+    return file

@@ -14,6 +14,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,19 @@ def main(tracker: Any, store: str) -> None:
     from storage.runs.run import Run
     from workflows.runs.listening import SILENT
     from workflows.runs.reporting import Reporting
-    from workflows.schedule.driver import Happened
+    from workflows.schedule.events import Happened
 
     run = Run.open(open_store(store), "whole")
     listener = Reporting(SILENT, (tracker,), store, {"seed": 1})
     stages = run.spec.stages[1:]
     receipts = [receipt for stage in stages for receipt in run.receipts(stage).values()]
-    for _ in range(2):
-        with listener.working("whole", stages, 3, {}) as watching:
-            for receipt in receipts:
+    half = len(receipts) // 2
+    for there, new in ((0, half), (half, len(receipts))):
+        before = Counter(receipt.stage for receipt in receipts[:there])
+        with listener.working("whole", stages, 3, before) as watching:
+            for receipt in receipts[:there]:
+                watching.earlier(receipt)
+            for receipt in receipts[there:new]:
                 watching.happened(Happened("committed", receipt=receipt))
     print(json.dumps(list(points(tracker))))
 

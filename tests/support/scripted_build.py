@@ -39,10 +39,11 @@ def configure(folder: Path, **change: Any) -> BuildConfig:
 class Build:
     """One configured build with its scripted world."""
 
-    def __init__(self, config: BuildConfig) -> None:
+    def __init__(self, config: BuildConfig, run: Run | None = None) -> None:
+        """`run`: a run that was started already."""
         self.config = config
         self.world = ScriptedWorld(GIVEN)
-        self.run = start_run(config, open_store(config.store), None)
+        self.run = run or start_run(config, open_store(config.store), None)
         self.cluster = LocalCluster(self.run, self._stages)
 
     def _stages(self, role: str) -> Mapping[str, Processor]:

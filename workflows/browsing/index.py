@@ -10,7 +10,9 @@ the attempt of its first commit, so that a run made anew under the same name is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -138,6 +141,24 @@ class Index:
         frame = pl.concat(parts) if parts else pl.DataFrame(schema=schema)
         return frame.group_by("stage", "name", maintain_order=True).sum()
 
+    def remembered(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` says, and `whole`: whether the run is finished and all of it was read before.
+
+        What is whole is kept as a file of this folder. `make` returns plain data.
+        """
+        file = None
+        if self._folder is not None:
+            file = self._folder / f"{name}-{self.run.spec.fingerprint[:16]}.json"
+            with contextlib.suppress(OSError, ValueError):
+                kept: dict[str, Any] = json.loads(file.read_bytes())
+                return kept
+        whole = self._finished and self.progress().complete
+        made = make() | {"whole": whole}
+        if whole and file is not None:
+            with contextlib.suppress(OSError):  # a full or read-only disk: made again next time
+                _replace(file, lambda place: place.write_text(json.dumps(made)))
+        return made
+
     def parts(self) -> Iterator[pl.DataFrame]:
         """The rows block by block, each read when it is asked for."""
         done = _done(self.run, self.run.success() is not None)
@@ -186,11 +207,16 @@ class Index:
             for file, frame in zip(
                 _files(self._folder, block.shards), (part.rows, part.figures), strict=True
             ):
-                partial = file.with_name(f".{file.name}.{os.getpid()}")
-                frame.write_ipc(partial, compression="uncompressed")
-                os.replace(partial, file)
+                _replace(file, partial(frame.write_ipc, compression="uncompressed"))
         except OSError:
             self._folder = None  # a full or read-only disk: the index lives in memory
+
+
+def _replace(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    write(unfinished)
+    os.replace(unfinished, file)
 
 
 def _files(folder: Path, shards: range) -> tuple[Path, Path]:

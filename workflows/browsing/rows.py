@@ -35,7 +35,7 @@ from storage.runs.commits import Commit
 from storage.runs.run import Run
 
 VERSION = 1
-"""Of the rows below: an index of another version is made anew."""
+"""Of the rows below and what `glance` makes of them: an index of another version is made anew."""
 NO_ERROR = -1
 TITLE = 160
 """Characters of a problem that a list shows."""

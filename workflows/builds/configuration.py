@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from pydantic import WrapValidator
 
@@ -26,13 +26,16 @@ from storage.errors import ConfigurationError
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
+from storage.runs.specs import differences
 from workflows.answers import check_reference
+from workflows.builds.growth import OF_THE_INPUT
 from workflows.formats import prompts
 from workflows.formats.prompt_files import check_texts, digest_of
 from workflows.formats.templates import used_by
 from workflows.inputs.given import read_given
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.shapes import Columns
+from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.starting import planned
@@ -164,6 +167,7 @@ class BuildConfig(RunConfig):
         """
         check_settings(self.stages)
         check_prompts(self)
+        check_spending(self.limits, self.prices, self.engines)
         if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
             raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:
@@ -175,7 +179,8 @@ class BuildConfig(RunConfig):
         """Return the configuration with its pilot named, and the pilot if it is the build's own.
 
         The pilot is the first of: the one that the settings name, the one that the run began with,
-        `source` if it was estimated with `exact`, the build's own. Raises as `planned` does.
+        `source` if it was estimated with `exact`, that of `source` if the build's own would differ
+        from it in nothing but its problems, the build's own. Raises as `planned` does.
         """
         if not self.stages.needs_chain or self.stages.estimate.pilot is not None:
             return self, None
@@ -187,6 +192,8 @@ class BuildConfig(RunConfig):
         else:
             own = self.own_pilot()
             name = own.run
+            if source is not None and _is_like(pilot := _pilot_of(source), own):
+                own, name = None, pilot.name
         estimate = replace(self.stages.estimate, pilot=name)
         return replace(self, stages=replace(self.stages, estimate=estimate)), own
 
@@ -227,11 +234,32 @@ class BuildConfig(RunConfig):
         return replace(pilot, run=f"pilot-{planned(pilot, None).spec.fingerprint[:12]}")
 
 
+def _pilot_of(run: Run) -> Run | None:
+    """The finished pilot that a run was started with; None where it has none, or no more."""
+    name = run.spec.section("stages").get(ROLLOUTS.stage, {}).get("pilot")
+    pilot = Run.find(run.store, name) if name else None
+    return pilot if pilot is not None and pilot.success() else None
+
+
+def _is_like(pilot: Run | None, own: BuildConfig) -> TypeGuard[Run]:
+    """Whether a pilot differs from a build's own in nothing but its problems."""
+    if pilot is None:
+        return False
+    found = differences(pilot.spec, planned(own, None).spec)
+    return all(difference.name in OF_THE_INPUT for difference in found)
+
+
 def check_settings(settings: StageSettings) -> None:
     """Refuse settings that contradict each other, or the road. Raises ConfigurationError."""
     stages = stages_named([stage.name for stage in road_of(settings.road)])
     for stage in stages:
         stage.check(settings)
+    sample = settings.sample
+    if sample.first_round > sample.cap and PATHS.stage in settings.road:
+        raise ConfigurationError(
+            f"`sample.first_round: {sample.first_round}` is more than `sample.cap: {sample.cap}`, "
+            "the most samples of a problem: lower it, or raise the cap"
+        )
     verifiers = [stage.name for stage in stages if stage.verifies]
     if len(verifiers) > 1:
         raise ConfigurationError(

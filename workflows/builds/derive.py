@@ -1,10 +1,11 @@
 """Derives a run from another's committed shards: only what the changed settings reach is made anew.
 
     plan_derivation   compares the specs field by field: which stages have other settings
-    start_derived     creates the new run, with the source's problems and name
+    start_derived     creates the new run, with the source's name and the shards of its problems
     take_over         goes shard by shard: copies what is equal, makes what needs no model
 
-A shard is copied if its stage's settings are equal and every shard that it reads was copied too.
+The input may have grown (`workflows.builds.growth`). A shard of a stage is copied if the stage's
+settings are equal and every shard that it reads, down to the problems, is the source's too.
 `rationalize` reads of the labels only which paths have any. Another label threshold, form or
 consensus rule therefore costs no token: this process makes labels, agreements and examples without
 an engine. The build makes the stages that need a model.
@@ -20,20 +21,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
 from actors.engines.admission import together
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
-from storage.errors import NothingFound, SpecMismatch
+from storage.errors import NothingFound, ObjectCorrupt, Removed, SpecMismatch
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.kinds import EXAMPLES, GIVEN, stage_rows
 from storage.rows.versions import kind_of
-from storage.runs.origin import adopt, check_derivable, origin_of, store_origin
+from storage.runs.origin import Origin, adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
 from storage.runs.specs import Difference, Spec, differences
+from workflows.builds.growth import OF_THE_INPUT, same_input
 from workflows.road import INPUT_STAGE, StageSpec
 from workflows.runs.configuration import RunConfig
 from workflows.runs.starting import Planned, create_run
@@ -43,8 +45,8 @@ from workflows.stages.kit import Stage
 SHARDS_AT_ONCE = 8
 NAMES_THE_RUN = EXAMPLES.stage
 """Its rows hold the name of their run, so it is made anew in every run."""
-SAID_ELSEWHERE = frozenset({"configuration.limit", "configuration.stages.road", "stages"})
-"""Fields that the input's digest covers, or that are compared stage by stage."""
+SAID_ELSEWHERE = OF_THE_INPUT | {"configuration.stages.road", "stages"}
+"""Fields that are compared shard by shard or stage by stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Derivation:
     differing: tuple[Difference, ...]
     anew: frozenset[str]
     """Stages whose own settings differ; for stages that read them, each shard decides."""
+    shards: int
+    """How many shards the new run has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
         )
     anew = {stage for stage in reached.values() if stage is not None}
     anew |= {stage.name for stage in road if stage not in before}
-    return Derivation(road, tuple(differing), frozenset(anew | {NAMES_THE_RUN}))
+    anew |= {NAMES_THE_RUN}
+    return Derivation(road, tuple(differing), frozenset(anew), asked.plan.shards)
 
 
 def _reached(
@@ -141,10 +146,13 @@ def _setting(difference: Difference) -> str:
     return difference.name.removeprefix(of_stages) if difference.name.startswith(of_stages) else ""
 
 
-def models_needed(plan: Derivation, source: Run) -> bool:
-    """Whether stages that need a model or sandbox will be left to make, by settings and commits."""
-    return any(
-        stage.name in plan.anew or len(source.shards_of(stage.name)) < source.spec.plan.shards
+def models_needed(plan: Derivation, source: Run, same: Set[int]) -> bool:
+    """Whether stages that need a model or sandbox will be left to make, by settings and commits.
+
+    `same`: the shards with the source's problems.
+    """
+    return len(same) < plan.shards or any(
+        stage.name in plan.anew or not same <= source.shards_of(stage.name)
         for stage in plan.road
         if not _made_here(stage)
     )
@@ -161,12 +169,18 @@ def start_derived(config: RunConfig, store: ObjectStore, plan: Planned, source: 
     Raises SpecMismatch, ConfigurationError and as `create_run` does.
     """
     plan_derivation(config.run, store.url, plan.spec, source)
+    begun = Run.find(store, config.run)
+    whole = begun is not None and len(begun.shards_of(INPUT_STAGE)) == plan.spec.plan.shards
+    same = frozenset() if whole else same_input(plan, source)
 
     def take_problems(run: Run) -> None:
         store_origin(run, source)
-        for shard in range(plan.spec.plan.shards):
+        for shard in sorted(same):
             with suppress(NothingFound):  # whose problems are not all stored yet
-                adopt(run, source, INPUT_STAGE, shard)
+                if GIVEN.stage in run.spec.stages:
+                    adopt(run, source, GIVEN.stage, shard)
+                drops = plan.given.drops if shard == 0 else ()
+                adopt(run, source, INPUT_STAGE, shard, drops)
 
     return create_run(config, store, plan, take_problems)
 
@@ -182,21 +196,29 @@ async def take_over(
     derived, or its source is gone: copied shards need no source.
     """
     origin = origin_of(run)
-    if origin is None:
-        return None
-    try:
-        source = Run.open(run.store, origin.run, run.patience)
-    except NothingFound:
-        return None
-    if source.spec.fingerprint != origin.spec:  # another run took its name
+    source = None if origin is None else _standing(run.store, origin)
+    if origin is None or source is None:
         return None
     plan = plan_derivation(run.name, run.store.url, run.spec, source)
     worker = make_worker("derive", None)
     await worker.open()
     try:
         return await _inherit(run, source, plan, worker, on_shard)
+    except ObjectCorrupt:
+        if _standing(run.store, origin) is None:  # removed meanwhile, its rows before its commits
+            return None
+        raise
     finally:
         await worker.close()
+
+
+def _standing(store: ObjectStore, origin: Origin) -> Run | None:
+    """The run that another was derived from; None where it is gone, or another took its name."""
+    try:
+        source = Run.find(store, origin.run)
+    except Removed:
+        return None
+    return source if source is not None and source.spec.fingerprint == origin.spec else None
 
 
 async def _inherit(
@@ -235,10 +257,16 @@ def _taken(
     run: Run, source: Run, plan: Derivation, stage: StageSpec, shard: int, same: set[str]
 ) -> bool:
     """Copy a shard if allowed; return whether the run's shard is the source's."""
+    if stage.name == INPUT_STAGE:  # stored when the run was started, its drops perhaps others
+        try:
+            ours, theirs = (each.commit(INPUT_STAGE, shard) for each in (run, source))
+        except NothingFound:
+            return False
+        return ours.sha256 == theirs.sha256
     if stage.name in plan.anew:
         return False
-    (described,) = stages_named([stage.name]) if stage.name != INPUT_STAGE else (None,)
-    named = [kind.stage for kind in described.names_only] if described else []
+    (described,) = stages_named([stage.name])
+    named = [kind.stage for kind in described.names_only]
     for name in (*stage.reads, *stage.unread):
         if name not in same and not (name in named and _same_names(run, source, name, shard)):
             return False

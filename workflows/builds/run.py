@@ -15,10 +15,11 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 
 from actors.stopping import anywhere, awaitable
-from storage.errors import NothingFound
+from storage.errors import Removed
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import PROBLEMS, REFINING, SCORING
+from storage.runs.names import nothing_named
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
@@ -29,8 +30,9 @@ from workflows.builds.derive import (
     start_derived,
     take_over,
 )
+from workflows.builds.growth import OF_THE_INPUT, refuse_growth, same_input
 from workflows.refinement.run import RefineConfig
-from workflows.runs.checks import Finding, attempt, probed_at, require
+from workflows.runs.checks import Finding, attempt, probed_at, require, run_there
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
@@ -60,16 +62,19 @@ def build(
     join. Raises UserError before any work, SpecMismatch where the run was started with other
     settings, and InfrastructureError.
     """
-    store = open_store(config.store)
-    begun = Run.find(store, config.run)
-    before = None if begun is None else origin_of(begun)
-    name = source or (before.run if before else None)
     with Site(config.cluster, address, listener, config) as site:
+        begun, refused = run_there(config)
+        if refused is not None:
+            require(config, site, refused, *check_input(config))
+        before = None if begun is None else origin_of(begun)
+        name = source or (before.run if before else None)
         if name is None:
             read: list[Given] = []
-            finding = check_files(config, read)
-            return run_at(site, config, read[0] if read else None, finding)
-        return _derived(site, config, store, begun, name)
+            findings = check_input(config, read)
+            if begun is not None and read:
+                refuse_growth(begun, read[0])
+            return run_at(site, config, read[0] if read else None, *findings)
+        return _derived(site, config, open_store(config.store), begun, name)
 
 
 @anywhere
@@ -100,18 +105,34 @@ def resume(
         return continue_at(site, run, config)
 
 
-def check_files(config: BuildConfig, read: list[Given] | None = None) -> Finding:
-    """Check that problems and solutions can be read; append them to `read`."""
+def check_input(config: BuildConfig, read: list[Given] | None = None) -> list[Finding]:
+    """Check that the input can be read and that the settings agree; append the input to `read`."""
+    given: list[Given] = [] if read is None else read
 
     def look() -> str:
-        given = config.read_input()
-        if read is not None:
-            read.append(given)
-        left_out = f", {len(given.drops):,} left out" if given.drops else ""
-        solved = f", {len(given.solutions):,} with solutions" if given.solutions else ""
-        return f"{len(given.rows):,} in {config.problems}{left_out}{solved}"
+        given.append(config.read_input())
+        (here,) = given
+        left_out = f", {len(here.drops):,} left out" if here.drops else ""
+        solved = f", {len(here.solutions):,} with solutions" if here.solutions else ""
+        said = "".join(f"; {line}" for line in here.said)
+        return f"{len(here.rows):,} in {config.problems}{left_out}{solved}{said}"
 
-    return attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
+    def agree() -> str:
+        _with_a_pilot(config).check_input(given[0] if given else Given(()))
+        return "agree with each other, the road and the problems"
+
+    problems = attempt(PROBLEMS.stage, look, "stepmill problems FILE says more of a file")
+    settings = attempt("settings", agree)
+    return [problems, settings]
+
+
+def _with_a_pilot(config: BuildConfig) -> BuildConfig:
+    """The configuration as it is once its pilot has a name, which takes reading the input."""
+    estimate = config.stages.estimate
+    if not config.stages.needs_chain or estimate.pilot is not None:
+        return config
+    named = replace(config.stages, estimate=replace(estimate, pilot=config.run))
+    return replace(config, stages=named)
 
 
 def _derived(
@@ -121,18 +142,25 @@ def _derived(
 
     Raises NothingFound, SpecMismatch and ConfigurationError.
     """
-    source = Run.find(store, name)
+    try:
+        source = Run.find(store, name)
+    except Removed:
+        if begun is None:
+            raise
+        source = None
     if source is None and (begun is None or origin_of(begun) is None):
-        raise NothingFound(f"no run {name!r} in {store.url} to derive run {config.run!r} from")
+        raise nothing_named(store, name)
     known = begun or source
     assert known is not None
     probed_at(site, config.store)
     config = recalled(config, begun, source)
     config, pilot = site.settled(config, begun, source).with_pilot(begun, source)
-    plan = planned(config, known.spec.image_digest)
-    if begun is None and source is not None:
+    plan = planned(config, known.spec.image_digest, before=known.spec.plan)
+    if begun is not None:
+        refuse_growth(begun, plan.given)
+    elif source is not None:
         derivation = plan_derivation(config.run, store.url, plan.spec, source)
-        if models_needed(derivation, source):
+        if models_needed(derivation, source, same_input(plan, source)):
             image = require(config, site)
             plan = replace(plan, spec=replace(plan.spec, image_digest=image))
     prepare(pilot, config.run, site, store)
@@ -176,5 +204,9 @@ def summary(run: Run, inherited: Inherited) -> str:
         f"taken over {listed(dict(inherited.adopted))}; "
         f"made here {listed(dict(inherited.made))}; left to the models {listed(left)}"
     ]
-    lines += [f"  differs: {difference}" for difference in inherited.differing]
+    lines += [
+        f"  differs: {difference}"
+        for difference in inherited.differing
+        if difference.name not in OF_THE_INPUT or difference.name == "plan.items"
+    ]
     return "\n".join(lines)

@@ -181,6 +181,11 @@ def check_budget(settings: EstimateSettings, labels: LabelSettings) -> None:
     Raises ConfigurationError.
     """
     budget = settings.mc_budget
+    if settings.hard_below > settings.easy_from:
+        raise ConfigurationError(
+            f"`estimate.hard_below: {settings.hard_below:g}` lies above `estimate.easy_from: "
+            f"{settings.easy_from:g}`: lower one or raise the other"
+        )
     if budget in SMOOTHED and labels.estimate != "posterior":
         raise ConfigurationError(
             f"`mc_budget: {budget}` leaves most states with few rollouts, from which counts give "

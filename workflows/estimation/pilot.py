@@ -16,7 +16,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from storage.errors import ConfigurationError, NothingFound
+from storage.errors import ConfigurationError, NothingFound, RunStopped
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import PATHS, ROLLOUTS
 from storage.rows.records import StateRollouts
@@ -75,10 +75,14 @@ def fitted_chain(
     return record
 
 
-def store_chain(run: Run, fitted: PilotRecord | None) -> None:
-    """Store the record of `fitted_chain`, create-only: of two drivers, the first one's stays."""
-    if fitted is not None:
-        store_pilot_record(run.store, run.name, fitted, run.patience)
+def store_chain(run: Run, fitted: PilotRecord) -> None:
+    """Store the record of `fitted_chain`, create-only: of two drivers, the first one's stays.
+
+    Raises RunStopped if another driver's stands: our workers have the chain that was fitted here.
+    """
+    store_pilot_record(run.store, run.name, fitted, run.patience)
+    if pilot_record(run.store, run.name) != fitted:
+        raise RunStopped(f"run {run.name!r} was started by another command at the same moment")
 
 
 def stored_chain(run: Run) -> Chain:
@@ -102,6 +106,11 @@ def chain_in(run: Run) -> Chain | None:
         return None
     if record.grid != GRID.tolist():
         raise ConfigurationError(f"the chain of run {run.name!r} has another grid")
+    return chain_of(record)
+
+
+def chain_of(record: PilotRecord) -> Chain:
+    """The chain of a pilot's record."""
     return Chain(np.array(record.start), np.array(record.move))
 
 

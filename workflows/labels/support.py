@@ -10,6 +10,7 @@ change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from storage.errors import ConfigurationError
@@ -37,6 +38,14 @@ PERMITTED_FORMS: Mapping[str, Mapping[str, frozenset[str]]] = {
 }
 """estimate -> stop_rule -> forms of label that such rows support."""
 
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "ratio": (0, 1),
+    "difference": (-1, 1),
+    "hard": (0, 1),
+    "soft": (0, 1),
+    "start_ratio": (0, 1),
+}
+"""Form -> least and greatest threshold that tells right steps from wrong ones."""
 STOPS_AT_ZERO = frozenset({"exact_zero_stop", "first_success"})
 _KNOWS_SUCCESS = frozenset({"first_success", "binary_search"})
 
@@ -69,6 +78,12 @@ def check_labels(settings: LabelSettings, road: Sequence[str] | None = None) -> 
     if road is not None and (settings.prover == "model") != (PROVED.stage in road):
         raise ConfigurationError(
             "`label.prover: model` and stage `prover` belong together: have both or neither"
+        )
+    least, most = BOUNDS.get(settings.form, (-math.inf, math.inf))
+    if not least <= settings.threshold <= most:
+        raise ConfigurationError(
+            f"`label.threshold: {settings.threshold:g}` under `form: {settings.form}`: set it "
+            f"between {least:g} and {most:g}"
         )
     if settings.estimate == "posterior":
         if settings.after_first_zero == "keep":

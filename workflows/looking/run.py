@@ -16,12 +16,11 @@ from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.rows.accounting import problem_of
 from storage.rows.kinds import stage_rows
-from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
 from workflows.looking.fates import Why, fate
 from workflows.looking.tables import drops_of
-from workflows.runs.reading import store_url
+from workflows.runs.reading import store_url, usual_store
 from workflows.runs.status import RunStatus, run_status
 from workflows.views.catalogue import view_of
 
@@ -94,12 +93,15 @@ class OpenRun:
         )
         if rows.is_empty():
             raise NothingFound(f"run {self.name!r} has no {kind.of} {item!r}")
-        return int(rows["row"][0]) // self.run.spec.plan.items_per_shard
+        return self.run.spec.plan.shard_of(int(rows["row"][0]))
 
 
-def open_run(run: str | Run, store: str = DEFAULT_STORE) -> OpenRun:
+def open_run(run: str | Run, store: str | None = None) -> OpenRun:
     """Open the run of this name in a store (`file:FOLDER`, `s3://BUCKET/PREFIX`) for reading.
 
-    Raises NothingFound, ConfigurationError, StoreUnavailable.
+    `store` None: `$STEPMILL_STORE`, else the default one. Raises NothingFound, ConfigurationError,
+    StoreUnavailable.
     """
-    return OpenRun(run if isinstance(run, Run) else Run.open(open_store(store_url(store)), run))
+    if isinstance(run, Run):
+        return OpenRun(run)
+    return OpenRun(Run.open(open_store(store_url(store or usual_store())), run))

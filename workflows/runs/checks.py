@@ -14,7 +14,7 @@ from functools import partial
 from actors.machines.looking import HERE, SANDBOX_REMEDY, Look, sandbox_answers
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.image.rootfs import build_root, state_dir
-from storage.errors import ConfigurationError, StepmillError
+from storage.errors import ConfigurationError, StepmillError, StoreRefused
 from storage.objects.opening import open_store
 from storage.objects.probe import probe_store
 from storage.runs.run import Run
@@ -22,6 +22,9 @@ from storage.runs.specs import check_same
 from workflows.runs.configuration import RunConfig
 from workflows.runs.site import Site
 from workflows.runs.workload import asked_nodes
+
+STORE = "store"
+STORE_REMEDY = "`stepmill docs configuration` says more of `store`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +109,46 @@ def check_sandbox(settings: SandboxSettings) -> Finding:
     return attempt("sandbox", lambda: asyncio.run(sandbox_answers(settings)), SANDBOX_REMEDY)
 
 
+def run_there(config: RunConfig) -> tuple[Run | None, Finding | None]:
+    """The configuration's run, if it was begun, and why its store can't be used, if it can't.
+
+    Raises StoreUnavailable, which may pass, and what a broken run raises.
+    """
+    try:
+        return Run.find(open_store(config.store), config.run), None
+    except (ConfigurationError, StoreRefused) as error:
+        return None, Finding(STORE, False, str(error), STORE_REMEDY)
+
+
+def examined(
+    config: RunConfig, site: Site, *earlier: Finding, anyway: bool = False
+) -> Iterator[Finding]:
+    """Check everything: `earlier` findings of the caller first.
+
+    A cluster is joined where all else is well, or `anyway`. Raises InfrastructureError where it
+    can't be looked at.
+    """
+    findings = list(earlier)
+    if all(finding.what != STORE for finding in earlier):
+        findings.append(attempt(STORE, partial(probed_at, site, config.store), STORE_REMEDY))
+    there = attempt("address", site.head) if site.remote else None
+    findings += [*([there] if there else []), *check_nodes(config)]
+    yield from findings
+    if there is None or (there.ok and anyway) or all(finding.ok for finding in findings):
+        looks = site.looks(config)
+        yield from check_models(config, looks)
+        for line in dict.fromkeys(note for look in looks for note in server_notes(look)):
+            site.listener.say(line)
+    if config.runs_code and not site.remote:
+        yield check_sandbox(config.sandbox)
+
+
 def require(config: RunConfig, site: Site, *earlier: Finding) -> str | None:
     """Check everything; return the digest of the folder that model-written code runs in, if any.
 
     `earlier`: findings of the caller. Raises ConfigurationError, a line for each that is not well.
     """
-    findings = [*earlier, attempt("store", partial(probed_at, site, config.store))]
-    findings += check_nodes(config)
-    if all(finding.ok for finding in findings) or not site.remote:
-        looks = site.looks(config)
-        findings += check_models(config, looks)
-        for line in dict.fromkeys(note for look in looks for note in server_notes(look)):
-            site.listener.say(line)
-    if config.runs_code and not site.remote:
-        findings.append(check_sandbox(config.sandbox))
+    findings = examined(config, site, *earlier)
     missing = list(dict.fromkeys(finding for finding in findings if not finding.ok))
     if len(missing) == 1:
         raise ConfigurationError(str(missing[0]))

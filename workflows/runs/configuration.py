@@ -17,13 +17,14 @@ from actors.engines.served.capabilities import Need
 from actors.reporters import Tracker
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
-from storage.bounds import STRICT, Positive, Seconds, Share
+from storage.bounds import STRICT, Name, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
 from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles
+from workflows.settings.spending import LimitSettings, PriceSettings
 from workflows.stages.kit import Seeded, Stage
 
 Kept = Literal["policy", "completer", "prover", "rationale", "judge", "verifier", "sandbox", "GPU"]
@@ -105,10 +106,12 @@ class RunConfig:
     takes: ClassVar[Rows[Any]]
     """The rows of its input."""
 
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    run: Name
     """Name of the run: letters, digits, dot, dash, underscore."""
     store: str = DEFAULT_STORE
-    """Object store: file:FOLDER, s3://BUCKET/PREFIX."""
+    """Object store: file:FOLDER (relative to the working folder), s3://BUCKET/PREFIX, with
+    ?endpoint=http://HOST:PORT&region=NAME&style=path for a server that is not Amazon's. Left out:
+    $STEPMILL_STORE, else the default; --store wins over all."""
     shard_size: Positive = 32
     """Items in one shard: the unit of work, of commit and of what a crash can cost."""
     models: Any
@@ -120,6 +123,8 @@ class RunConfig:
     steps, verifications of another form, texts that don't end. What is merely wrong is of use.
     `off`: it goes on."""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    prices: PriceSettings = field(default_factory=PriceSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     report_to: tuple[Tracker, ...] = ()
     """Trackers that get the run's figures while it works: `[wandb]`, `[mlflow]`, `[trackio]`, or
     several. What each needs: docs/training.md."""

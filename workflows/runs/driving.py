@@ -7,16 +7,23 @@ repeating are one path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from storage.errors import BelowFloor, RunStopped
+from storage.errors import BelowFloor, LimitReached, RunStopped, StepmillError
+from storage.runs.commits import Receipt, receipt_of
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
+from workflows.planning.costs import cost_of, rates_of
 from workflows.runs.configuration import ClusterSettings, RunConfig
+from workflows.schedule.beginning import Begin, UnbegunSchedule
+from workflows.schedule.ceiling import Ceiling
 from workflows.schedule.cluster import Cluster, SlotsNow
 from workflows.schedule.deadlines import Deadlines
-from workflows.schedule.driver import Driver, Watch
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened, Watch
 from workflows.schedule.nodes import ENGINES, WHOLE, Slots, by_node
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
@@ -41,13 +48,41 @@ def standing(run: Run) -> Standing:
     return Standing(run.spec.plan.shards, done)
 
 
+def ceiling_of(run: Run, config: RunConfig) -> Ceiling | None:
+    """The ceiling of a run with what its commits cost so far; None where it has no limits."""
+    if not config.limits.by_name:
+        return None
+    cost = cost_of(config.road, rates_of(config.engines, config.prices))
+    ceiling = Ceiling(config.limits.by_name, cost, config.road)
+    for stage in run.spec.stages[1:]:
+        for receipt in run.receipts(stage).values():
+            ceiling.note(receipt)
+    return ceiling
+
+
+def bought(run: Run, reason: str) -> str:
+    """One line for a run that its ceiling stopped: why, what there is, and how to go on."""
+    done, stages = standing(run), run.spec.stages[1:]
+    kept = run.totals(stages[-1]).rows
+    shards = ", ".join(f"{stage} {len(done.done[stage])}/{done.shards}" for stage in stages)
+    return (
+        f"{reason}. It bought {kept:,} rows of {stages[-1]}; shards: {shards}. Raise the limit in "
+        f"the configuration, and the same command goes on from here"
+    )
+
+
 def schedule_for(
-    config: RunConfig, state: Standing, slots: Slots, on_gpus: bool = False
+    config: RunConfig,
+    state: Standing,
+    slots: Slots,
+    on_gpus: bool = False,
+    kind: type[Schedule] = Schedule,
+    ceiling: Ceiling | None = None,
 ) -> Schedule:
     """Make the schedule of the shards that are left, for a cluster with these engine slots.
 
     A model role takes its slots from the pool of its own name where the cluster has one. Engines
-    share a slot only `on_gpus`.
+    share a slot only `on_gpus`. `kind`: UnbegunSchedule for a run that is not stored yet.
     """
     pools = by_node(slots, ENGINES)
     cluster = config.cluster
@@ -63,7 +98,7 @@ def schedule_for(
         for role in config.engines
     }
     roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
-    return Schedule(
+    return kind(
         config.road,
         state.shards,
         state.done,
@@ -73,6 +108,7 @@ def schedule_for(
         attempts=cluster.attempts,
         pause=cluster.retry_pause_s,
         deadlines=Deadlines(cluster.deadline_floor_s, cluster.deadline_factor),
+        ceiling=ceiling,
     )
 
 
@@ -96,29 +132,80 @@ async def continue_run(
     watch: Watch,
     slots_now: SlotsNow | None = None,
     on_gpus: bool = False,
+    begin: Begin | None = None,
 ) -> None:
     """Work until everything is committed.
 
-    `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. Raises
-    UserError, StoreRefused, RunStopped and BelowFloor. The reason of the last two is stored until
-    the run goes on.
+    `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. `begin`
+    stores a run that is not stored yet, once its first engines are open. Raises UserError,
+    StoreRefused, RunStopped, BelowFloor and LimitReached. The reason of the last three is stored
+    until the run goes on.
     """
     await asyncio.to_thread(forget_stop, run)
+    ceiling = await asyncio.to_thread(ceiling_of, run, config)
+    stored, kind = begin is None, Schedule if begin is None else UnbegunSchedule
+
+    def begin_now() -> None:
+        nonlocal stored
+        assert begin is not None
+        begin()
+        stored = True
+
+    def happened(event: Happened) -> None:
+        if ceiling is not None and event.what == "committed" and event.receipt is not None:
+            ceiling.note(event.receipt)
+        watch(event)
+
+    if ceiling is not None:
+        happened(Happened("limited", cause=ceiling.said))
     driver = Driver(
-        schedule_for(config, standing(run), slots, on_gpus),
+        schedule_for(config, standing(run), slots, on_gpus, kind, ceiling),
         cluster,
-        watch,
+        happened,
         slots_now=slots_now,
         tolerance=tolerance_of(run, config.cluster),
         run=run.name,
         pause=config.cluster.retry_pause_s,
         place_patience_s=config.cluster.place_patience_s,
+        begin=None if stored else begin_now,
     )
     try:
         await driver.drive()
     except (BelowFloor, RunStopped) as error:
-        await asyncio.to_thread(note_stop, run, str(error))
+        if stored:
+            await asyncio.to_thread(note_stop, run, str(error))
         raise
+    except LimitReached as error:
+        line = await asyncio.to_thread(bought, run, str(error))
+        if stored:
+            await asyncio.to_thread(note_stop, run, line)
+        raise LimitReached(line) from None
+
+
+@contextlib.contextmanager
+def telling_earlier(
+    run: Run, done: Mapping[str, Collection[int]], tell: Callable[[Receipt], None]
+) -> Iterator[None]:
+    """Within this block, read the commits of `done` (stage -> shards) in a thread and tell them.
+
+    A store that fails ends the reading: the work itself says so.
+    """
+    stopped = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(StepmillError):
+            for stage, shards in done.items():
+                for commit in run.commits(stage) if shards else ():
+                    if stopped.is_set():
+                        return
+                    if commit.shard in shards:
+                        tell(receipt_of(commit))
+
+    threading.Thread(target=read, name="earlier", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
 
 
 def tolerance_of(run: Run, settings: ClusterSettings) -> Tolerance:

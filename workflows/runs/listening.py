@@ -13,7 +13,11 @@ from typing import Any, ClassVar, Protocol
 from actors.reporters import Tracker, check_installed
 from actors.training.events import Event
 from actors.workers.worker import ShardProgress
-from workflows.schedule.driver import Happened
+from storage.runs.commits import Receipt
+from workflows.schedule.events import Happened
+
+ENDING = "ending: what is at work is closed, what is committed stays"
+"""What a command says that was told to stop."""
 
 
 class Watching:
@@ -24,6 +28,12 @@ class Watching:
 
     def note(self, message: str) -> None:
         """Show a line that stays."""
+
+    def ending(self) -> None:
+        """Show at once that the work was told to stop."""
+
+    def earlier(self, receipt: Receipt) -> None:
+        """Receive a commit that was there before the work began, from any thread."""
 
     def happened(self, event: Happened) -> None:
         """Receive one thing that the driver did or saw."""

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, first_line
+from storage.runs.layout import DEFAULT_STORE
 
 Config = TypeVar("Config")
 
@@ -57,14 +58,23 @@ def read(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: can't be read: {error}") from None
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        problem = str(error) if isinstance(error, _TwiceGiven) else "not valid YAML"
-        raise ConfigurationError(f"{path}: {problem}{line}") from None
+        raise ConfigurationError(f"{path}: {_said(error)}") from None
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must be a mapping of settings")
     raw.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    raw.setdefault("store", usual_store())
     return raw
+
+
+def _said(error: yaml.YAMLError) -> str:
+    """What the parser found, and in which line."""
+    where = getattr(error, "problem_mark", None)
+    line = f" (line {where.line + 1})" if where else ""
+    if isinstance(error, _TwiceGiven):
+        return f"{error}{line}"
+    problem = first_line(getattr(error, "problem", None) or error)
+    tab = ": indent with spaces" if r"'\t'" in problem else ""
+    return f"not valid YAML{line}: {problem}{tab}"
 
 
 def validated(adapter: TypeAdapter[Config], raw: dict[str, Any], source: str) -> Config:
@@ -108,10 +118,26 @@ def local_model(folder: Path, model: str) -> str:
     return str((folder / model).resolve()) if model.startswith((".", "/")) else model
 
 
+def usual_store() -> str:
+    """The store where neither a command nor a configuration names one."""
+    return os.environ.get("STEPMILL_STORE") or DEFAULT_STORE
+
+
 def store_url(text: str) -> str:
-    """Turn `file:FOLDER` or a bare folder into a `file:///…` URL; keep any other URL."""
-    if text.startswith("file:") and not text.startswith("file://"):
-        text = text.removeprefix("file:")
+    """Turn `file:FOLDER` or a bare folder into a `file:///…` URL; keep any other URL.
+
+    Raises ConfigurationError for what is meant as a URL and is none.
+    """
+    scheme, colon, rest = text.partition(":")
+    if scheme == "file" and colon and not rest.startswith("//"):
+        text, colon = rest, ""
     if "://" in text:
         return text
-    return Path(os.path.abspath(text)).as_uri()
+    if colon and scheme in ("s3", "http", "https", "gs", "memory"):
+        meant = f"{scheme}://{rest.lstrip('/')}"
+        raise ConfigurationError(
+            f"store {text!r}: did you mean {meant}? (a folder of that name: ./{text})"
+        )
+    if not text.strip():
+        raise ConfigurationError("store: empty; name a folder, file:FOLDER or s3://BUCKET/PREFIX")
+    return Path(os.path.abspath(Path(text).expanduser())).as_uri()

@@ -20,12 +20,10 @@ from actors.reporters import Reporter, Tracker, open_reporter
 from actors.training.events import Event
 from actors.workers.worker import ShardProgress
 from storage.errors import first_line
-from storage.objects.opening import open_store
 from storage.runs.commits import Receipt
-from storage.runs.run import Run
 from workflows.runs.figures import RunFigures, Source, TrainingFigures
 from workflows.runs.listening import Listener, Watching
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 
 LAST_S = 30.0
 """Seconds that a tracker has at the end to send what is left."""
@@ -54,10 +52,10 @@ class Reporting(Listener):
         self, run: str, stages: Sequence[str], shards: int, before: Mapping[str, int]
     ) -> Iterator[Watching]:
         """Watch for both."""
-        receipts_of = Run.open(open_store(self.store), run).receipts
+        figures = partial(RunFigures, sum(before.get(stage, 0) for stage in stages))
         with (
             self.listener.working(run, stages, shards, before) as watching,
-            self._desks(run, lambda: RunFigures(stages, receipts_of), watching.note) as tell,
+            self._desks(run, figures, watching.note) as tell,
         ):
             yield _Watching(watching, tell)
 
@@ -86,7 +84,7 @@ class Reporting(Listener):
     @contextmanager
     def _desks(
         self, name: str, figures: Callable[[], Source[Any]], say: Callable[[str], None]
-    ) -> Iterator[Callable[[Any], None]]:
+    ) -> Iterator[Callable[..., None]]:
         """Yield what tells every tracker of a commit or an event; each has figures of its own."""
         place = hashlib.sha256(f"{self.store}/{name}".encode()).hexdigest()[:8]
         with ExitStack() as open_desks:
@@ -97,15 +95,15 @@ class Reporting(Listener):
                 open_desks.callback(desks[-1].end)
                 desks[-1].start()
 
-            def tell(what: Any) -> None:
+            def tell(what: Any, earlier: bool = False) -> None:
                 for desk in desks:
-                    desk.tell(what)
+                    desk.tell(what, earlier)
 
             yield tell
 
 
 class _Watching(Watching):
-    def __init__(self, inner: Watching, tell: Callable[[Receipt], None]) -> None:
+    def __init__(self, inner: Watching, tell: Callable[..., None]) -> None:
         self._inner, self._tell = inner, tell
 
     def say(self, message: str) -> None:
@@ -118,6 +116,13 @@ class _Watching(Watching):
         self._inner.happened(event)
         if event.what == "committed" and event.receipt is not None:
             self._tell(event.receipt)
+
+    def ending(self) -> None:
+        self._inner.ending()
+
+    def earlier(self, receipt: Receipt) -> None:
+        self._inner.earlier(receipt)
+        self._tell(receipt, earlier=True)
 
     def meters(self, parts: Sequence[ShardProgress]) -> None:
         self._inner.meters(parts)
@@ -138,16 +143,15 @@ class _Desk(threading.Thread):
         self._figures, self._say = figures, say
         self._ended, self._new = threading.Event(), threading.Event()
 
-    def tell(self, what: Any) -> None:
+    def tell(self, what: Any, earlier: bool) -> None:
         """Note a commit or an event."""
-        self._figures.add(what)
+        self._figures.add(what, earlier)
         self._new.set()
 
     def run(self) -> None:
         """Open the record, send figures as they come, close it."""
         try:
             reporter = self._opening()
-            self._figures.start()
             while True:
                 last = self._ended.is_set()
                 self._new.clear()

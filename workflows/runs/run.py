@@ -1,7 +1,8 @@
 """Brings a run of any road to its end: starts it, continues it or finds it finished.
 
-Invariant: the driver writes nothing before the checks have passed. It writes nothing of a run
-before the run's pilot is finished. It lists the commits to learn what is left.
+Invariant: the driver writes nothing before the checks have passed. It writes nothing of a new run
+before the run's pilot is finished and the first engines are open. It lists the commits to learn
+what is left.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from storage.datasets.dataset import assemble
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
+from storage.runs.layout import run_prefix
+from storage.runs.removal import obeyed
 from storage.runs.run import Run, Success
-from workflows.runs.checks import Finding, check_image, require
+from workflows.runs.checks import Finding, check_image, require, run_there
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
-from workflows.runs.starting import create_run, planned
+from workflows.runs.starting import Start, create_run, planned, start_of
 from workflows.stages import described
 
 
@@ -50,9 +53,11 @@ def run_at(
     site: Site, config: RunConfig, rows: Sequence[Any] | Given | None = None, *findings: Finding
 ) -> Run:
     """As `run`, at an open site; `findings`: checks that the caller has made."""
-    store = open_store(config.store)
-    begun = Run.find(store, config.run)
+    begun, refused = run_there(config)
     config = recalled(config, begun)
+    if refused is not None:
+        require(config, site, refused, *findings)
+    store = open_store(config.store)
     if begun is None or not standing(begun).finished:
         image = require(config, site, *findings)
     else:
@@ -62,6 +67,8 @@ def run_at(
     for line in plan.given.said:
         site.listener.say(line)
     prepare(pilot, config.run, site, store)
+    if begun is None:
+        return finished_new(start_of(config, store, plan), site)
     return finished(create_run(config, store, plan), config, site)
 
 
@@ -84,8 +91,18 @@ def continue_at(site: Site, run: Run, config: RunConfig) -> Run:
 
 def finished(run: Run, config: RunConfig, site: Site) -> Run:
     """Make the shards that a run lacks, and seal the run."""
-    if run.success() is None:
-        site.complete(run, site.settled(config, run))
+    with obeyed(run.store, run_prefix(run.name)):
+        if run.success() is None:
+            site.complete(run, site.settled(config, run))
+            finish(run)
+    return run
+
+
+def finished_new(start: Start, site: Site) -> Run:
+    """Begin a run once its first engines are open, make all its shards, and seal it."""
+    run = start.run
+    with obeyed(run.store, run_prefix(run.name)):
+        site.complete(run, start.config, start)
         finish(run)
     return run
 

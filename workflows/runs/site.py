@@ -21,7 +21,8 @@ from typing import TypeVar
 
 from actors.engines.contract import Chat
 from actors.machines.looking import Look, Wanted, look_at
-from actors.stopping import terminable, told_to_stop
+from actors.stopping import terminable
+from actors.workers.ray_address import head_of
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import (
     NodeKind,
@@ -32,17 +33,20 @@ from actors.workers.ray_nodes import (
     nodes_asked,
     nodes_now,
     nodes_said,
+    nodes_up,
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
 from storage.errors import ConfigurationError
 from storage.rows.records import Message
 from storage.runs.run import Run
+from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
-from workflows.runs.driving import continue_run, standing
-from workflows.runs.listening import SILENT, Listener, Reports, Watching, reported
+from workflows.runs.driving import continue_run, standing, telling_earlier
+from workflows.runs.listening import ENDING, SILENT, Listener, Reports, Watching, reported
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
+from workflows.runs.starting import Start
 from workflows.runs.waiting import NODES_EVERY_S, wait_for_free_gpus, wait_for_gpus, wait_for_nodes
 from workflows.runs.workers import makers
 from workflows.runs.workload import (
@@ -53,9 +57,9 @@ from workflows.runs.workload import (
     too_large,
     waits_for_gpus,
 )
-from workflows.schedule.nodes import ENGINES, Slots
+from workflows.schedule.beginning import Begin
+from workflows.schedule.nodes import ENGINES
 
-METERS_EVERY_SECONDS = 1.0
 MEMORY_PATIENCE_S = 30.0
 """Seconds to wait for GPU memory that a command which was just killed is about to give back."""
 START_S = 600.0
@@ -86,6 +90,8 @@ class Site:
         self._executors = cluster.sandbox_actors
         self._open = contextlib.ExitStack()
         self._joined = False
+        self._head = ""
+        self._progress: Watching | None = None
         self._on_gpus = False
         """Whether engines are opened on GPUs of the cluster that was joined, there or to come."""
         self._looks: list[tuple[RunConfig, tuple[tuple[NodeKind | None, Look], ...]]] = []
@@ -130,6 +136,11 @@ class Site:
         """Whether the work is done on a cluster that this machine only joins."""
         return self._address is not None
 
+    def head(self) -> str:
+        """HOST:PORT of the cluster to join. Raises ConfigurationError where no head answers."""
+        self._head = self._head or head_of(self._address or "auto")
+        return self._head
+
     def looks(self, config: RunConfig) -> list[Look]:
         """Look where the work of `config` is to be done, at each kind of node once."""
         return [look for _, look in self._looked(config)]
@@ -142,19 +153,35 @@ class Site:
         specs = [run.spec.configuration.get("engines") if run else None for run in begun]
         return settled(config, partial(self._place, config), *specs)
 
-    def complete(self, run: Run, config: RunConfig) -> None:
-        """Make and commit the shards that a run lacks."""
-        if run.success() is not None or standing(run).finished:
+    def complete(self, run: Run, config: RunConfig, start: Start | None = None) -> None:
+        """Make and commit the shards that a run lacks.
+
+        `start` stores the run, which is not stored yet, once its first engines are open.
+        """
+        if start is None and (run.success() is not None or standing(run).finished):
             return
-        with terminable():
+        with terminable(told=self._ending):
             config = fitted(config, partial(self._place, config))
-            self._drive_all(run, config, makers(run, config))
+            made = makers(run, config, start.chain if start else None)
+            self._drive_all(run, config, made, start.store if start else None)
+
+    def _ending(self) -> None:
+        if self._progress is not None:
+            self._progress.ending()
+        else:
+            self.listener.say(ENDING)
 
     def _join(self) -> None:
         if not self._joined:
-            session = ray_session(self._address, self._executors or 1, self.listener.head_lost)
+            head = self.head() if self.remote else None
+            session = ray_session(head, self._executors or 1, self.listener.head_lost)
             self._open.enter_context(session)
             self._joined = True
+            if head:
+                gpus = kept_nodes(("GPU",)).get("GPU", 0)
+                self.listener.say(
+                    f"joined the Ray cluster at {head}: {nodes_up()} nodes, {gpus} GPUs"
+                )
 
     def _looked(self, config: RunConfig) -> tuple[tuple[NodeKind | None, Look], ...]:
         for known, looks in self._looks:
@@ -223,7 +250,9 @@ class Site:
         looks = [look for _, look in self._looked(config) if role in look.facts]
         return Place([look.machine for look in looks], looks[0].facts[role]) if looks else None
 
-    def _drive_all(self, run: Run, config: RunConfig, starts: Mapping[str, MakeWorker]) -> None:
+    def _drive_all(
+        self, run: Run, config: RunConfig, starts: Mapping[str, MakeWorker], begin: Begin | None
+    ) -> None:
         roles = tuple(config.engines)
         bundles = asked_nodes(config)
         self._join()
@@ -239,6 +268,7 @@ class Site:
             before = {stage: len(shards) for stage, shards in state.done.items()}
             road = run.spec.stages[1:]
             with self.listener.working(run.name, road, state.shards, before) as progress:
+                self._progress = progress
                 models = NodeModels(config.engines, progress.say)
                 cluster = RayCluster(
                     starts, places, sandbox, config.cluster.sandbox_actors, models,
@@ -248,8 +278,13 @@ class Site:
                 later, slots = now if self.remote else None, now()
                 if on_gpus and (turns := taking_turns(config, sum(slots[ENGINES].values()))):
                     progress.note(turns)
+                attended = Attended(run, progress, begin)
+                work = continue_run(
+                    run, config, cluster, slots, progress.happened, later, on_gpus, attended.begin
+                )
                 try:
-                    asyncio.run(_drive(run, config, cluster, slots, later, on_gpus, progress))
+                    with telling_earlier(run, state.done, progress.earlier):
+                        asyncio.run(attended.drive(work, cluster))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 
@@ -293,33 +328,3 @@ def _holds(kind: NodeKind, role: str, kept: Sequence[str], on_gpus: bool) -> boo
     if role in kept:
         return role in kind.resources
     return ("GPU" if on_gpus else "CPU") in kind.resources
-
-
-async def _drive(
-    run: Run,
-    config: RunConfig,
-    cluster: RayCluster,
-    slots: Slots,
-    later: SlotsNow | None,
-    on_gpus: bool,
-    progress: Watching,
-) -> None:
-    async def watch_meters() -> None:
-        while True:
-            await asyncio.sleep(METERS_EVERY_SECONDS)
-            progress.meters(await cluster.progress())
-
-    here = asyncio.current_task()
-    assert here is not None
-    loop = asyncio.get_running_loop()
-    # Ray set a handler of its own, which would end the process before its workers are closed.
-    with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
-        watching = asyncio.create_task(watch_meters())
-        try:
-            await continue_run(run, config, cluster, slots, progress.happened, later, on_gpus)
-        except asyncio.CancelledError:
-            told_to_stop()
-            raise
-        finally:
-            watching.cancel()
-            await cluster.shutdown()

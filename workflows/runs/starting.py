@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,11 +16,13 @@ from actors.models.identity import model_identity
 from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import GIVEN, stage_rows
-from storage.rows.records import Drop
+from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed
-from storage.runs.layout import launch_key
+from storage.runs.layout import check_run_name, launch_key, run_prefix
+from storage.runs.pilot_record import PilotRecord
+from storage.runs.removal import obeyed
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
 from workflows.estimation.pilot import fitted_chain, store_chain
@@ -40,10 +42,14 @@ class Planned:
 
 
 def planned(
-    config: RunConfig, image_digest: str | None, rows: Sequence[Any] | Given | None = None
+    config: RunConfig,
+    image_digest: str | None,
+    rows: Sequence[Any] | Given | None = None,
+    before: ShardPlan | None = None,
 ) -> Planned:
     """Read the input, unless it is given, and make the spec of the run.
 
+    `before`: the plan of the run that this one grows from; this one's begins with its shards.
     Raises InputError for a bad file and ConfigurationError for settings that contradict each other
     or the input.
     """
@@ -52,10 +58,13 @@ def planned(
         given = Given(given)
     config.check_input(given)
     stages = (config.takes.stage, *(stage.name for stage in config.road))
+    plan = ShardPlan(len(given.rows), config.shard_size)
+    if before is not None and before.items_per_shard == config.shard_size:
+        plan = before.grown(plan.items)
     spec = Spec(
         configuration=config.binding,
         input_digest=input_digest([*given.rows, *given.solutions]),
-        plan=ShardPlan(len(given.rows), config.shard_size),
+        plan=plan,
         models={role: model_identity(engine) for role, engine in config.engines.items()},
         image_digest=image_digest,
         stages=stages,
@@ -77,41 +86,84 @@ def start_run(
     return create_run(config, store, planned(config, image_digest, rows))
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that can begin: all is checked, and nothing of it is stored."""
+
+    config: RunConfig
+    run: Run
+    """The run as it will be; its spec is not in the store."""
+    given: Given
+    chain: PilotRecord | None = None
+    """The chain that its labels need, and that is not stored."""
+    before_input: Callable[[Run], None] = lambda run: None
+    """Called once the run is created; it may commit shards of solutions and input, which are
+    then not stored again."""
+
+    def store(self) -> None:
+        """Store spec, configuration and input. Repeating it stores what is missing.
+
+        Raises SpecMismatch with the fields that differ, and Removed.
+        """
+        store, name = self.run.store, self.run.name
+        with obeyed(store, run_prefix(name)):
+            run = Run.start(store, name, self.run.spec)
+            store.put_new(launch_key(name), canonical_json(asdict(self.config)))
+            if self.chain is not None:
+                store_chain(run, self.chain)
+            self.before_input(run)
+            if self.given.solutions:  # before the input, whose end says that the run can go on
+                _store_solutions(run, self.given)
+            run.store_input(self.given.rows, self.given.drops)
+
+
+def start_of(
+    config: RunConfig,
+    store: ObjectStore,
+    plan: Planned,
+    before_input: Callable[[Run], None] = lambda run: None,
+) -> Start:
+    """Make the start of a planned run; nothing is stored.
+
+    Raises ConfigurationError for a name that can't be one, and for a budget that the pilot refuses.
+    """
+    chain, settings = None, config.settings
+    if isinstance(settings, StageSettings) and settings.needs_chain:
+        chain = fitted_chain(store, config.run, plan.spec.models.get("completer", ""), settings)
+    run = Run(store, check_run_name(config.run), plan.spec)
+    return Start(config, run, plan.given, chain, before_input)
+
+
 def create_run(
     config: RunConfig,
     store: ObjectStore,
     plan: Planned,
     before_input: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Store the spec, the configuration and the input of a planned run.
-
-    `before_input` may commit input shards, which are then not stored again. Raises SpecMismatch
-    with the fields that differ, and ConfigurationError for a budget that the pilot refuses.
-    """
-    chain, settings = None, config.settings
-    if isinstance(settings, StageSettings) and settings.needs_chain:
-        chain = fitted_chain(store, config.run, plan.spec.models.get("completer", ""), settings)
-    run = Run.start(store, config.run, plan.spec)
-    store.put_new(launch_key(config.run), canonical_json(asdict(config)))
-    if chain is not None:
-        store_chain(run, chain)
-    if plan.given.solutions:  # before the input, whose end says that the run can go on
-        _store_solutions(run, plan.given)
-    before_input(run)
-    run.store_input(plan.given.rows, plan.given.drops)
-    return run
+    """Store the spec, the configuration and the input of a planned run, as `start_of` says."""
+    start_of(config, store, plan, before_input).store()
+    return Run.open(store, config.run)
 
 
 def _store_solutions(run: Run, given: Given) -> None:
     """Commit the given solutions, in each shard those to the shard's problems."""
-    solved = {row.problem_id: row for row in given.solutions}
     done = run.shards_of(GIVEN.stage)
-    for shard, problems in run.spec.plan.cut(given.rows):
+    for shard, problems, rows in cut_problems(run.spec.plan, given):
         if shard not in done:
-            names = [problem.problem_id for problem in problems]
-            rows = [solved[name] for name in names if name in solved]
+            solved = {row.problem_id for row in rows}
+            names = (problem.problem_id for problem in problems)
             drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
             run.publish(GIVEN, shard, rows, drops)
+
+
+def cut_problems(
+    plan: ShardPlan, given: Given
+) -> Iterator[tuple[int, list[Problem], list[GivenSolutions]]]:
+    """(number, problems, the solutions given for them) of each shard of a build's input."""
+    solved = {row.problem_id: row for row in given.solutions}
+    for shard, problems in plan.cut(given.rows):
+        names = (problem.problem_id for problem in problems)
+        yield shard, problems, [solved[name] for name in names if name in solved]
 
 
 def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:

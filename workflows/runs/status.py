@@ -6,7 +6,7 @@ after a crash and after the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,13 @@ from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs.commits import Receipt
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
+from storage.runs.plans import Plan, latest_plan
 from storage.runs.run import Run, sum_receipts
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
+from workflows.planning.against import Compared, Done, compared
+from workflows.planning.costs import busy_s
+from workflows.stages import road_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,9 @@ class StageStatus:
     """Work on the committed shards, summed."""
     committed: list[int]
     """Numbers of the committed shards."""
+    bytes: int = 0
+    engine_s: float = 0.0
+    """Seconds in which workers had its shards, each split among the shards at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,10 @@ class RunStatus:
     """Exported rationales, counted by attempt and reading; empty where none was recorded."""
     stopped: str | None = None
     """Why it stopped; None while it works or once it is finished."""
+    planned: list[Compared] = field(default_factory=list)
+    """Its plan's figures beside what they came to; empty without a plan."""
+    currency: str = ""
+    """Of the money in `planned`."""
 
 
 def run_status(run: Run) -> RunStatus:
@@ -79,6 +90,8 @@ def stage_status(run: Run, stage: str, receipts: Mapping[int, Receipt]) -> Stage
         counts=totals.counts,
         seconds=totals.seconds,
         committed=sorted(receipts),
+        bytes=totals.bytes,
+        engine_s=round(sum(busy_s(receipt) for receipt in receipts.values()), 3),
     )
 
 
@@ -86,6 +99,7 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
     """The status of a run, from those of its stages."""
     pilot = pilot_record(run.store, run.name)
     success = run.success()
+    plan = latest_plan(run.store, run.name)
     return RunStatus(
         run=run.name,
         store=run.store.url,
@@ -105,7 +119,18 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
             for group in kept_by_reading(stage.counts)
         ],
         stopped=None if success else stop_reason(run),
+        planned=[] if plan is None else against_plan(run, plan, stages, success is not None),
+        currency=plan.currency if plan else "",
     )
+
+
+def against_plan(
+    run: Run, plan: Plan, stages: Sequence[StageStatus], finished: bool
+) -> list[Compared]:
+    """The plan's figures beside those of the stages."""
+    roles = {spec.name: spec.role for spec in road_of(run.spec.stages[1:])}
+    done = (Done(roles.get(s.stage, "cpu"), s.rows, s.bytes, s.counts, s.engine_s) for s in stages)
+    return compared(plan, done, finished)
 
 
 def recorded(run: Run, role: str) -> dict[str, Any]:

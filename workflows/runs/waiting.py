@@ -12,7 +12,7 @@ from actors.stopping import check_stopped
 from actors.workers.ray_nodes import kept_nodes, nodes_now, nodes_said
 from storage.errors import ConfigurationError, RunStopped
 from workflows.runs.workload import missing_nodes
-from workflows.schedule.driver import spell
+from workflows.schedule.events import spell
 
 NODES_EVERY_S = 2.0
 Say = Callable[[str], None]

@@ -1,6 +1,6 @@
 """How a worker of any run starts: it opens its engine and sandbox, and makes its stages with them.
 
-Invariant: a worker is made of the store, the run's name and its configuration alone. All can be
+Invariant: a worker is made of the store, the run's name, spec and configuration alone. All can be
 pickled, so that a worker on any node makes the same stages.
 """
 
@@ -19,10 +19,13 @@ from actors.workers.contract import Processor
 from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import ShardWorker
 from actors.workers.yields import Floor
+from storage.errors import ConfigurationError
 from storage.objects.opening import open_store
+from storage.runs.pilot_record import PilotRecord
 from storage.runs.run import Run
+from storage.runs.specs import Spec
 from workflows.answers.grading import grader
-from workflows.estimation.pilot import stored_chain
+from workflows.estimation.pilot import chain_of, stored_chain
 from workflows.estimation.posterior import Chain
 from workflows.road import reads_by_stage
 from workflows.runs.configuration import RunConfig, needs_of
@@ -47,7 +50,10 @@ class StageMaker:
         if role == "cpu":
             return self.pure(sandbox)
         needs = needs_of(self.config, role)
-        engine = await open_engine(self.config.engine(role), self.config.heal, needs)
+        try:
+            engine = await open_engine(self.config.engine(role), self.config.heal, needs)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"models.{role}: {error}") from error
         return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:
@@ -75,13 +81,13 @@ class StageMaker:
 
 
 def make_worker(
-    store: str, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
+    store: str, spec: Spec, maker: StageMaker, role: str, name: str, sandbox: Sandbox | None
 ) -> ShardWorker:
-    """Make a worker of one role; called inside its Ray actor."""
+    """Make a worker of one role; called inside its Ray actor. The run may not be stored yet."""
     if sandbox is not None and role in maker.config.engines:
         sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
     reads = reads_by_stage(maker.config.road)
-    opened = Run.open(open_store(store), maker.run_name)
+    opened = Run(open_store(store), maker.run_name, spec)
     stages = partial(maker.stages, role, sandbox)
     return ShardWorker(opened, reads, stages, name, floor_of(maker.config))
 
@@ -94,11 +100,14 @@ def floor_of(config: RunConfig) -> Floor | None:
     return Floor(config.floor, lambda stage, flaw: makes[stage].advice(flaw))
 
 
-def makers(run: Run, config: RunConfig) -> dict[str, MakeWorker]:
-    """Role -> the function that makes a worker; the function can be pickled."""
+def makers(run: Run, config: RunConfig, record: PilotRecord | None = None) -> dict[str, MakeWorker]:
+    """Role -> the function that makes a worker; the function can be pickled.
+
+    `record`: the pilot's record of a run that is not stored yet.
+    """
     settings, chain = config.settings, None
     if isinstance(settings, StageSettings) and settings.needs_chain:
-        chain = stored_chain(run)
+        chain = stored_chain(run) if record is None else chain_of(record)
     maker = StageMaker(config, run.name, chain)
     roles = (*config.engines, "cpu")
-    return {role: partial(make_worker, run.store.url, maker, role) for role in roles}
+    return {role: partial(make_worker, run.store.url, run.spec, maker, role) for role in roles}

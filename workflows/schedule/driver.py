@@ -12,10 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from functools import partial
-from typing import NamedTuple
 
 from actors.metrics import count
 from storage.errors import (
@@ -30,7 +28,9 @@ from storage.errors import (
 )
 from storage.runs.commits import Receipt
 from workflows.schedule.attendance import Attendance
+from workflows.schedule.beginning import WAIT_FOR_SLOTS_S, Begin, UnbegunSchedule
 from workflows.schedule.cluster import Cluster, FindsDead, HasNodes, SlotsNow, TellsHunger
+from workflows.schedule.events import Happened, Hungry, Watch, spell
 from workflows.schedule.nodes import Slots
 from workflows.schedule.queue_metrics import tell_metrics
 from workflows.schedule.schedule import Action, Close, Open, Run, Schedule, ShardExhausted, Task
@@ -40,26 +40,6 @@ POOLS_EVERY_S = 5.0
 PLACE_PATIENCE_S = 1800.0
 """How long the run waits while all workers wait for slots."""
 
-
-class Hungry(NamedTuple):
-    """A worker tells the driver that no request waits for its engine: it can take more shards."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """An event that the loop reports to its `watch` callback."""
-
-    what: str
-    """`opening`, `opened`, `closed`, `started`, `committed`, `failed`, `lost`, `resized`."""
-    role: str = ""
-    task: Task | None = None
-    receipt: Receipt | None = None
-    cause: str = ""
-
-
-Watch = Callable[[Happened], None]
 Call = asyncio.Task[Receipt | None]
 
 
@@ -77,8 +57,10 @@ class Driver:
         run: str = "",
         pause: float = 5.0,
         place_patience_s: float = PLACE_PATIENCE_S,
+        begin: Begin | None = None,
     ) -> None:
-        """`slots_now` is called every few seconds; without it the slots stay as they are.
+        """`slots_now` is called every few seconds; without it the slots stay as they are. `begin`,
+        for an `UnbegunSchedule`, is called once, before the first shard, when its engines are open.
 
         `run` is the run's name in the metrics; `pause` is that of `Attendance`.
         """
@@ -95,6 +77,7 @@ class Driver:
         self._stuck, self._stuck_s, self._looked_at = False, 0.0, 0.0
         """Whether all workers wait for slots, for how many seconds, and when last checked."""
         self._tolerance = tolerance or Tolerance()
+        self._to_begin, self._up_since = begin, 0.0
         self._run = run
         self._roles: dict[int, str] = {}
         self._under_way: dict[Call, Action | None] = {}
@@ -122,13 +105,28 @@ class Driver:
                         self._lost(worker, None, death)  # before it gets another shard
                 for action in self._schedule.decide():
                     self._apply(action)
-                await self._next_events()
+                if not (self._to_begin is not None and await self._began(self._to_begin)):
+                    await self._next_events()
         except ShardExhausted as error:
             raise RunStopped(str(error)) from None
         finally:
             for task in beside:
                 task.cancel()
             await self._close_all()
+
+    async def _began(self, begin: Begin) -> bool:
+        """Begin the run if the first engines are open; return whether it did."""
+        assert isinstance(self._schedule, UnbegunSchedule)
+        holding, now = self._schedule.holding(), asyncio.get_running_loop().time()
+        self._up_since = now if holding is None else self._up_since
+        if holding and self._has_nodes is not None and now - self._up_since >= WAIT_FOR_SLOTS_S:
+            holding = set(holding) - set(self._has_nodes.waiting())
+        if holding is None or holding:
+            return False
+        await asyncio.to_thread(begin)
+        self._schedule.begin()
+        self._to_begin = None
+        return True
 
     async def _next_events(self) -> None:
         """Wait for an event or for the schedule's next due time; settle all events there are."""
@@ -159,6 +157,8 @@ class Driver:
                 "nothing can be started: a model needs more engine slots than there are"
             )
         soonest = [wake] if wake is not None else []
+        if self._to_begin is not None:
+            soonest.append(POOLS_EVERY_S)
         if self._stuck:
             soonest.append(max(0.0, self._place_patience_s - self._stuck_s))
         elif self._has_nodes is not None and self._kinds[Open]:
@@ -341,8 +341,3 @@ class Driver:
         self._kinds.clear()
         await asyncio.gather(*(self._cluster.close(w) for w in list(self._roles)))
         self._roles.clear()
-
-
-def spell(seconds: float) -> str:
-    """A time in words: `30 minutes`, `45 seconds`."""
-    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

@@ -20,7 +20,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from storage.errors import LimitReached
 from workflows.road import StageSpec
+from workflows.schedule.ceiling import Ceiling
 
 Care = Literal["shared", "alone", "isolated"]
 """How carefully a shard is tried: among other shards; alone on its worker; alone, item by item."""
@@ -68,15 +70,16 @@ class Shards:
         road: Sequence[StageSpec],
         shards: int,
         done: Mapping[str, Iterable[int]],
-        *,
         window: int,
         attempts: int,
         pause: float,
+        ceiling: Ceiling | None = None,
     ) -> None:
         """Plan `shards` shards over `road`; `done`: stage -> shards already committed."""
         self._names = [stage.name for stage in road]
         self._attempts = attempts
         self._pause = pause
+        self._ceiling = ceiling
         self.window = window
         self.left = [0] * len(road)
         """Number of uncommitted shards, per stage."""
@@ -116,16 +119,33 @@ class Shards:
     def startable(self, position: int) -> int:
         """Number of ready shards that can start: the window before the next stage has room."""
         ready = len(self._ready[position])
+        if ready and self._ceiling is not None:
+            ready = min(ready, self._affordable(position))
         if not ready or position + 1 == len(self._names):
             return ready
         room = self.window - self._held[position] - self.running[position]
         return max(0, min(ready, room))
 
+    def _affordable(self, position: int) -> int:
+        """Number of shards that may begin the stage under the ceiling."""
+        if self._ceiling is None:
+            return self.left[position]
+        waiting = [self.waiting(at) for at in range(len(self._names))]
+        return self._ceiling.room(position, waiting, self.running)
+
+    def check_ceiling(self) -> None:
+        """Raise LimitReached if the ceiling stops all that is left, and nothing is at work."""
+        if self._ceiling is None or self.finished or any(self.running) or self._resting:
+            return
+        if not any(self.startable(at) or self.careful(at) for at in range(len(self._names))):
+            raise LimitReached(self._ceiling.reason)
+
     def careful(self, position: int) -> int:
         """Number of shards that wait for a worker of their own."""
         if self._unproved[position] and not (self._ready[position] or self.running[position]):
             self._release(position)  # no other shard is left that could commit
-        return len(self._careful[position])
+        careful = len(self._careful[position])
+        return min(careful, self._affordable(position)) if careful else 0
 
     def take(self, position: int) -> Task:
         """Start the next ready shard."""

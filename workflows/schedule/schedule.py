@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from workflows.road import StageSpec
+from workflows.schedule.ceiling import Ceiling
 from workflows.schedule.crews import Action, Close, Crew, Open, Run, Worker
 from workflows.schedule.deadlines import ONE_BY_ONE, Deadlines, Late
 from workflows.schedule.nodes import RolePlan, Slots
@@ -52,6 +53,7 @@ class Schedule:
         *,
         pause: float = 0.0,
         deadlines: Deadlines | None = None,
+        ceiling: Ceiling | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Plan `shards` shards over `road`; `done`: stage -> shards already committed.
@@ -63,7 +65,7 @@ class Schedule:
         self._stages_of = {
             role: [i for i, stage in enumerate(self._road) if stage.role == role] for role in roles
         }
-        self._shards = Shards(road, shards, done, window=window, attempts=attempts, pause=pause)
+        self._shards = Shards(road, shards, done, window, attempts, pause, ceiling)
         self._staff = Workforce(roles, slots)
         self._pause = pause
         self._window = window
@@ -252,7 +254,7 @@ class Schedule:
         return None if first is None else max(0.0, first - self._clock())
 
     def decide(self) -> list[Action]:
-        """What to start or stop now, for the driver to apply. The state counts it already."""
+        """What to start or stop now; the state counts it already. Raises LimitReached."""
         now = self._decided = self._clock()
         self._shards.wake(now)
         self._overdue(now)
@@ -260,6 +262,7 @@ class Schedule:
         self._closings.clear()
         if self._staff.wants_placing():
             actions += self._staff.place(self._needs(), now)
+        self._shards.check_ceiling()
         return actions
 
     def _assign(self, now: float) -> Iterator[Action]:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from actors.models.source import ModelSource
 from storage.errors import ConfigurationError
-from workflows.runs.reading import read, store_url, validated
+from workflows.runs.reading import read, store_url, usual_store, validated
 from workflows.scoring.settings import ScoreConfig
 
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
@@ -28,7 +28,7 @@ def config_of(
     in a folder; with `models.verifier.url`, `model` is the name that the server knows. Raises
     ConfigurationError.
     """
-    raw = read(settings) if settings else {}
+    raw = read(settings) if settings else {"store": usual_store()}
     chosen = {key: value for key, value in (asked or {}).items() if value is not None}
     if "models.verifier.url" in chosen:
         chosen.setdefault("models.verifier.kind", "endpoint")

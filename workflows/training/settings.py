@@ -15,10 +15,8 @@ from pydantic import Field
 from actors.engines.contract import EngineSettings
 from actors.reporters import Tracker
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
-from storage.bounds import STRICT, Positive
+from storage.bounds import STRICT, Name, Positive
 from storage.runs.layout import DEFAULT_STORE
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +57,8 @@ class TrainConfig:
     name: Name | None = None
     """Name of the training in the store; None: RUN-VIEW."""
     store: str = DEFAULT_STORE
-    """Object store of the run and of the training: file:FOLDER, s3://BUCKET/PREFIX."""
+    """Object store of the run and of the training: file:FOLDER (relative to the working folder),
+    s3://BUCKET/PREFIX. Left out: $STEPMILL_STORE, else the default; --store wins over all."""
     chat_template: str | None = None
     """File with another chat template (Jinja) than the base model's; relative to this file."""
     data: DataSettings = field(default_factory=DataSettings)

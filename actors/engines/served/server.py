@@ -109,17 +109,21 @@ class Server:
 
         Raises ConfigurationError for a model that the server does not know.
         """
-        answer = await self.retried(lambda: self.request("GET", "/models", None))
-        models = answer.get("data")
-        if not isinstance(models, list):
-            raise EngineFailed(f"{self.url}/models is no list of models")
-        known = {model.get("id"): model for model in models if isinstance(model, dict)}
+        known = await self.models()
         if self._settings.model not in known:
             names = ", ".join(sorted(map(str, known))[:20]) or "none"
             raise ConfigurationError(
                 f"the server at {self.url} has no model {self._settings.model!r}, only: {names}"
             )
         return known[self._settings.model]
+
+    async def models(self) -> dict[str, dict[str, Any]]:
+        """Name -> what the server lists of each of its models."""
+        answer = await self.retried(lambda: self.request("GET", "/models", None))
+        models = answer.get("data")
+        if not isinstance(models, list):
+            raise EngineFailed(f"{self.url}/models is no list of models")
+        return {str(model.get("id")): model for model in models if isinstance(model, dict)}
 
     async def retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run `attempt` until it succeeds or the retries are spent.

@@ -29,11 +29,17 @@ function query(filters, more) {
   return text ? `?${text}` : "";
 }
 
+const once = (load) => {
+  let asked;
+  return () => (asked ??= load());
+};
+
 function served(run) {
   const place = `api/${encodeURIComponent(run)}`;
   return {
     live: true,
     meta: () => get(`${place}/meta`),
+    reasons: once(() => get(`${place}/reasons`)),
     glance: () => get(`${place}/glance`),
     page: (filters, text, start) => get(`${place}/page${query(filters, { text, start })}`),
     facets: (filters, text) => get(`${place}/facets${query(filters, { text })}`),

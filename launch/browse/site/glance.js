@@ -1,6 +1,6 @@
 // The run at a glance.
 import { html, useEffect } from "./preact-htm.min.js";
-import { useLoaded } from "./loaded.js";
+import { useLoaded, useReasons } from "./loaded.js";
 import { address } from "./places.js";
 import { Bars, count, duration, percent, plain, Trouble } from "./parts.js";
 
@@ -16,10 +16,11 @@ export function Glance({ run, runs }) {
 function Figures({ run, api, named }) {
   const loaded = useLoaded(() => Promise.all([api.glance(), api.meta()]), [run]);
   const [found, meta] = loaded.value || [];
-  const growing = api.live && meta && !(meta.progress.complete && meta.progress.finished);
+  const reasons = useReasons(api, run);
+  const growing = api.live && found && !found.whole;
   useEffect(() => {
     if (!growing) return undefined;
-    const timer = setTimeout(loaded.again, meta.progress.complete ? 5000 : 1000);
+    const timer = setTimeout(loaded.again, meta.progress.complete && !meta.progress.finished ? 5000 : 1000);
     return () => clearTimeout(timer);
   }, [loaded.value]);
   if (!found) return html`<${Trouble} error=${loaded.error} />${!loaded.error && html`<p class="quiet">Reading the run…</p>`}`;
@@ -35,7 +36,7 @@ function Figures({ run, api, named }) {
         ${found.paths > 0 && html`<span class="quiet"> · ${percent(kept / found.paths)}</span>`}
         ${states.open > 0 && html`<span class="quiet"> · ${count(states.open)} still on their way</span>`}
       </p>
-      <${Funnel} found=${found} meta=${meta} to=${to} />
+      <${Funnel} found=${found} reasons=${reasons} to=${to} />
       <div class="cards">
         ${["level", "subject"].map(
           (name) => found.pass_at_1[name].length > 0 && html`<section key=${name}>
@@ -84,7 +85,7 @@ function Figures({ run, api, named }) {
   `;
 }
 
-function Funnel({ found, meta, to }) {
+function Funnel({ found, reasons: meanings, to }) {
   const first = Math.max(1, found.paths);
   return html`<section class="funnel" aria-label="from solutions to examples">
     <h2>From solutions to examples</h2>
@@ -95,7 +96,7 @@ function Funnel({ found, meta, to }) {
         <td class="bar"><svg width="100%" height="14" preserveAspectRatio="none" viewBox="0 0 100 14" aria-hidden="true">
           <rect width=${(100 * of.entered) / first} height="14" class="ink" />
           <rect x=${(100 * (of.entered - lost(of))) / first} width=${(100 * lost(of)) / first} height="14" class="lost" /></svg></td>
-        <td class="reasons">${of.reasons.map(([reason, n]) => html`<a href=${to({ stage: of.stage, reason })} title=${meta.reasons[reason] || ""}>${plain(reason)} <b>${count(n)}</b></a>`)}</td>
+        <td class="reasons">${of.reasons.map(([reason, n]) => html`<a href=${to({ stage: of.stage, reason })} title=${meanings[reason] || ""}>${plain(reason)} <b>${count(n)}</b></a>`)}</td>
       </tr>`)}
     </table>
   </section>`;

@@ -1,7 +1,7 @@
 // A list of paths: filters with their numbers, search, pages.
 import { html, useEffect, useRef, useState } from "./preact-htm.min.js";
 import { useKeys } from "./keys.js";
-import { useLoaded } from "./loaded.js";
+import { useLoaded, useReasons } from "./loaded.js";
 import { address } from "./places.js";
 import { count, plain, Spark, State, Trouble } from "./parts.js";
 
@@ -15,6 +15,7 @@ export function List({ run, runs, filters }) {
   const key = filters.toString();
   const page = useLoaded(() => api.page(only, text, start), [run, key]);
   const meta = useLoaded(() => api.meta(), [run]);
+  const reasons = useReasons(api, run);
   const [current, setCurrent] = useState(0);
   const at = useRef(0); // the same, for a key that comes before the next drawing
   const move = (to) => setCurrent((at.current = Math.max(0, Math.min(rows.length - 1, to))));
@@ -58,7 +59,7 @@ export function List({ run, runs, filters }) {
   const first = found?.start || 0;
   const last = first + rows.length;
   return html`<div class="listing">
-    <${Facets} api=${api} run=${run} only=${only} text=${text} fields=${meta.value?.fields || []} reasons=${meta.value?.reasons || {}} go=${go} when=${[key, found?.done, meta.value?.progress?.blocks]} />
+    <${Facets} api=${api} run=${run} only=${only} text=${text} fields=${meta.value?.fields || []} reasons=${reasons} go=${go} when=${[key, found?.done, meta.value?.progress?.blocks]} />
     <section class="rows">
       <form class="search" role="search" onSubmit=${(event) => {
         event.preventDefault();

@@ -1,5 +1,8 @@
 import { useEffect, useState } from "./preact-htm.min.js";
 
+// Reason -> its meaning; none until it is there.
+export const useReasons = (api, run) => useLoaded(() => api.reasons(), [run]).value || {};
+
 // What `load` promises, asked again whenever `when` changes. The last answer stays until the next
 // one is there; `again(ms)` asks once more.
 export function useLoaded(load, when) {

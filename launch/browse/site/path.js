@@ -1,7 +1,7 @@
 // One path, whole; beside it the same path of another run.
 import { html, useEffect, useRef, useState } from "./preact-htm.min.js";
 import { useKeys } from "./keys.js";
-import { useLoaded } from "./loaded.js";
+import { useLoaded, useReasons } from "./loaded.js";
 import { address } from "./places.js";
 import { count, plain, State, Trouble } from "./parts.js";
 import { Review } from "./review.js";
@@ -14,6 +14,7 @@ export function PathView({ run, runs, filters, beside, id }) {
   for (const name of ["text", "start"]) only.delete(name);
   const loaded = useLoaded(() => api.path(id, only, text), [run, id, filters.toString()]);
   const meta = useLoaded(() => api.meta(), [run]);
+  const reasons = useReasons(api, run);
   const page = loaded.value?.path_id === id ? loaded.value : null;
   const whole = useRef(null);
   const place = page?.place;
@@ -60,10 +61,10 @@ export function PathView({ run, runs, filters, beside, id }) {
     <${Trouble} error=${loaded.error} />
     ${!page && !loaded.error && html`<p class="quiet">Reading ${id}…</p>`}
     ${page && html`<div class=${beside && runs[beside] ? "beside" : ""}>
-      <${Whole} page=${page} reasons=${meta.value?.reasons || {}} named=${Boolean(beside)} review=${api.live
+      <${Whole} page=${page} reasons=${reasons} named=${Boolean(beside)} review=${api.live
         ? html`<${Review} key=${`${run} ${id}`} api=${api} page=${page} person=${meta.value?.person} most=${meta.value?.most_note} />`
         : html`<${Marks} marks=${page.marks} />`} />
-      ${beside && runs[beside] && html`<${Other} key=${beside} api=${runs[beside]} run=${beside} id=${id} reasons=${meta.value?.reasons || {}} />`}
+      ${beside && runs[beside] && html`<${Other} key=${beside} api=${runs[beside]} run=${beside} id=${id} reasons=${reasons} />`}
     </div>`}
   </div>`;
 }

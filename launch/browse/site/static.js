@@ -30,6 +30,7 @@ function copied(folder) {
   return {
     live: false,
     meta,
+    reasons: () => (once.reasons ??= read(`${folder}/reasons.json`)),
     glance: () => (once.glance ??= read(`${folder}/glance.json`)),
     page: async (filters, text, start) => {
       const [found, of, { page_rows }] = await Promise.all([list(filters, text), columns(), meta()]);

@@ -17,12 +17,13 @@ from pathlib import Path
 import typer
 from aiohttp import web
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from launch.browse.desk import open_desks
 from launch.browse.files import write_files
 from launch.browse.guard import new_token
 from launch.browse.server import make_app
+from launch.shown.bars import BarColumn
 from storage.errors import ConfigurationError
 from storage.runs.run import Run
 from workflows.browsing.index import cache_folder

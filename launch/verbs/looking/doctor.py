@@ -8,71 +8,103 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from actors.machines.fitness import package_misfits
-from actors.machines.looking import look_at
 from actors.machines.machine import GIB, Machine, look
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load
 from launch.verbs.looking.installed import known, unmet_requirements
-from storage.runs.layout import DEFAULT_STORE
+from storage.errors import ConfigurationError
+from workflows.builds.checks import every_finding
 from workflows.builds.configuration import BuildConfig
-from workflows.builds.run import check_files
 from workflows.runs.checks import (
+    STORE,
+    STORE_REMEDY,
     Finding,
     attempt,
-    check_models,
-    check_nodes,
     check_sandbox,
     probed_store,
 )
-from workflows.runs.reading import store_url
-from workflows.runs.settling import recalled
-from workflows.runs.site import wanted
+from workflows.runs.configuration import ClusterSettings
+from workflows.runs.reading import store_url, usual_store
+from workflows.runs.site import Site
 
 LITTLE_DISK_GIB = 5
+PATIENCE_S = 1.0
+"""Seconds to wait for nodes of a cluster: they are looked at as they are."""
+OF_A_BUILD = ("run", "problems", "limit", "from")
+"""Options that say nothing without a configuration."""
 
 
-def examine(config_file: Path | None, sandbox_contract: bool, as_json: bool) -> bool:
-    """Check everything and print a table; return whether nothing is missing."""
-    config = load(config_file) if config_file else None
+def examine(
+    config_file: Path | None,
+    overrides: Mapping[str, Any],
+    address: str | None,
+    source: str | None,
+    sandbox_contract: bool,
+    as_json: bool,
+) -> bool:
+    """Check everything and print a table; return whether nothing is missing.
+
+    `overrides`: as `load` takes them. `source`: the run that a build would derive from. Raises
+    ConfigurationError for a file that can't be read, and for options that need one.
+    """
+    about = {**overrides, "from": source}
+    if config_file is None and (given := [name for name in OF_A_BUILD if about.get(name)]):
+        raise ConfigurationError(f"--{given[0]} is about a build: name its CONFIG as well")
+    config = load(config_file, **overrides) if config_file else None
     settings = config.sandbox if config else SandboxSettings(slots=1)
-    findings = list(_look(config, settings))
+    found = list(findings(config, address, source, store=overrides.get("store")))
     if sandbox_contract:
-        findings += asyncio.run(_contract(settings))
+        found += asyncio.run(_contract(settings))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        typer.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
     else:
-        _show(findings)
-    return all(finding.ok for finding in findings)
+        _show(found)
+    return all(finding.ok for finding in found)
 
 
-def _look(config: BuildConfig | None, settings: SandboxSettings) -> Iterator[Finding]:
-    yield _disk()
-    yield _packages()
-    yield from _machine(look())
-    yield _ray()
-    store = config.store if config else store_url(DEFAULT_STORE)
-    yield attempt("store", partial(probed_store, store), "see `store` in docs/configuration.md")
-    yield check_sandbox(settings)
-    if config:
-        yield check_files(config)
-        yield from check_nodes(config)
-        config = recalled(config)
-        yield from check_models(config, [look_at(wanted(config, list(config.engines), False))])
+def findings(
+    config: BuildConfig | None,
+    address: str | None = None,
+    source: str | None = None,
+    store: str | None = None,
+) -> Iterator[Finding]:
+    """Look at this machine, and at what a build needs, one thing after the other.
+
+    `store`: which one to look at where there is no configuration.
+    """
+    cluster = config.cluster if config else ClusterSettings()
+    opens = config is None or any(of.kind == "vllm" for of in config.engines.values())
+    with Site(cluster, address) as site:
+        yield _disk()
+        yield _packages()
+        if not site.remote:
+            yield from _machine(look(), opens)
+            yield Finding("ray", True, "a private cluster is started on this machine when needed")
+        if config is not None:
+            now = replace(cluster, ask={}, place_patience_s=PATIENCE_S)
+            yield from every_finding(replace(config, cluster=now), source, site)
+            return
+        url = store_url(store or usual_store())
+        yield attempt(STORE, partial(probed_store, url), STORE_REMEDY)
+        if site.remote:
+            yield attempt("address", site.head, "`stepmill docs cluster` says how to have one")
+        else:
+            yield check_sandbox(SandboxSettings(slots=1))
 
 
 def _packages() -> Finding:
@@ -83,11 +115,12 @@ def _packages() -> Finding:
     return Finding("packages", not unmet, text or "fit each other", remedy)
 
 
-def _machine(machine: Machine) -> Iterator[Finding]:
-    """Check the installed engine against the GPUs of the machine."""
+def _machine(machine: Machine, opens: bool) -> Iterator[Finding]:
+    """Check the installed engine against the GPUs of the machine; `opens`: whether it is needed."""
     unfit = list(package_misfits(machine))
     for misfit in unfit:
-        yield Finding("engine", False, misfit.said, misfit.remedy)
+        where = "" if opens else ", and none is needed: the models are a server's"
+        yield Finding("engine", not opens, misfit.said + where, misfit.remedy if opens else "")
     if not unfit:
         built = "CUDA {}.{}".format(*machine.torch_cuda) if machine.torch_cuda else "processors"
         yield Finding("engine", True, f"{machine.engine}, torch {machine.torch} for {built}")
@@ -111,13 +144,6 @@ def _disk() -> Finding:
     )
 
 
-def _ray() -> Finding:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        return Finding("ray", True, f"$RAY_ADDRESS is {address}")
-    return Finding("ray", True, "a private cluster is started on this machine when needed")
-
-
 async def _contract(settings: SandboxSettings) -> list[Finding]:
     sandbox = open_sandbox(settings)
     try:
@@ -127,11 +153,11 @@ async def _contract(settings: SandboxSettings) -> list[Finding]:
     return [Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results]
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(found: list[Finding]) -> None:
     table = Table(title="stepmill doctor", title_justify="left")
     for name in ("", "what", "found", "what to do"):
         table.add_column(name, overflow="fold")
-    for finding in findings:
+    for finding in found:
         mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
         table.add_row(mark, finding.what, finding.said, finding.remedy)
     Console().print(table)

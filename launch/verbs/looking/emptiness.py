@@ -23,14 +23,14 @@ def why_empty(run: Run) -> str | None:
         lost.update({(stage, reason): count for reason, count in totals.drops.items()})
         if stage == PATHS.stage and not totals.counts.get("selected"):
             for shard in range(run.spec.plan.shards):
-                lost.update((stage, _fate(path)) for path in run.read_rows(PATHS, shard))
+                lost.update((stage, fate_of_sample(path)) for path in run.read_rows(PATHS, shard))
     if not lost:
         return "no stage had anything to work on"
     ((stage, reason), count) = lost.most_common(1)[0]
     return f"most was lost as {reason} ({count:,} in stage {stage})"
 
 
-def _fate(path: Path) -> str:
+def fate_of_sample(path: Path) -> str:
     """The reason under which an unselected path is counted."""
     if path.invalid_reason:
         return path.invalid_reason

@@ -51,7 +51,7 @@ def look_at_problems(
     as_json: bool,
 ) -> None:
     """Read a file and print its counts. Raises InputError where no problem of it can be used."""
-    named = _named(columns)
+    named = named_columns(columns)
     if out is not None:
         _check_out(out, source)
     with _telling(source) as tell:
@@ -73,7 +73,7 @@ def look_at_problems(
         typer.echo(f"{len(clean):,} are clean{written}")
 
 
-def _named(columns: Sequence[str]) -> Columns:
+def named_columns(columns: Sequence[str]) -> Columns:
     """Field -> column, from texts `FIELD=COLUMN`. Raises ConfigurationError."""
     named: dict[Field, str] = {}
     for text in columns:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 
 from actors.engines.contract import Refusal
-from launch.reference import member_docs
+from launch.docstrings import member_docs
 from storage.errors import Broken
 from storage.rows.kinds import PROBLEMS
 from workflows.formats.steps import Flaw

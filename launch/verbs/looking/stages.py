@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launch.reference import default_of, field_docs
+from launch.docstrings import default_of, field_docs
 from workflows.stages import OF_RUNS, all_stages
 from workflows.stages.kit import Stage
 

@@ -6,11 +6,10 @@ from launch.shown.terminal import TERMINAL
 from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.runs.status import show_status
 from storage.rows.kinds import REFINING, SCORING
-from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.run import build, resume
-from workflows.runs.reading import store_url
+from workflows.runs.reading import store_url, usual_store
 from workflows.runs.status import run_status
 
 
@@ -32,7 +31,7 @@ def resume_run(name: str, store: str, address: str | None) -> None:
 
 def _show(run: Run, store: str) -> None:
     show_status(run_status(run))
-    where = "" if store == store_url(DEFAULT_STORE) else f" --store {store}"
+    where = "" if store == store_url(usual_store()) else f" --store {store}"
     if (why := why_empty(run)) is not None:
         TERMINAL.say(
             f"run {run.name} is finished and made 0 rows: {why}; "

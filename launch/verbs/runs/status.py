@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import typer
@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from launch.verbs.runs.plan import planned_table
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, RATIONALES
@@ -23,7 +24,7 @@ from storage.runs.run import Run
 from storage.sweep import sweep
 from workflows.builds.rerun import Rerun, executes, run_again
 from workflows.formats.executed import shown_unrun
-from workflows.runs.status import RunStatus, StageStatus
+from workflows.runs.status import RunStatus
 
 
 def show_status(status: RunStatus) -> None:
@@ -31,16 +32,16 @@ def show_status(status: RunStatus) -> None:
     Console().print(status_tables(status))
 
 
-def status_tables(
-    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
-) -> Group:
+def status_tables(status: RunStatus) -> Group:
     """A run stage by stage, what was kept of its rationales, and why it stopped, if it did."""
-    tables: list[Table | Text | str] = [status_table(status, left_s)]
+    tables: list[Table | Text | str] = [status_table(status)]
     rows = {stage.stage: stage.rows for stage in status.stages}
     if status.kept:
         tables.append(kept_table(status.kept))
     elif rows.get(RATIONALES.stage) and rows.get(EXAMPLES.stage):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.planned:
+        tables.append(planned_table(status.planned, status.currency))
     if status.stopped:
         tables.append(Text(status.stopped))
     return Group(*tables)
@@ -59,10 +60,8 @@ def kept_table(groups: Sequence[Kept]) -> Table:
     return table
 
 
-def status_table(
-    status: RunStatus, left_s: Callable[[StageStatus], float | None] | None = None
-) -> Table:
-    """Make a table of a run's stages; `left_s` returns a stage's seconds left, if known."""
+def status_table(status: RunStatus) -> Table:
+    """Make a table of a run's stages."""
     state = "finished" if status.finished else "unfinished"
     captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
     for role, settings in status.engines.items():
@@ -75,9 +74,10 @@ def status_table(
         caption="\n".join(captions) or None,
         caption_justify="left",
     )
-    columns = ("stage", "shards", "rows", "tokens", *(("left",) if left_s else ()), "dropped")
+    columns = ("stage", "shards", "rows", "tokens", "dropped")
     for name in columns:
-        table.add_column(name, justify="left" if name in ("stage", "dropped") else "right")
+        left = name in ("stage", "dropped")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
     for stage in status.stages:
         tokens = stage.counts.get("tokens", 0)
         table.add_row(
@@ -85,7 +85,6 @@ def status_table(
             f"{stage.shards_done}/{stage.shards}",
             f"{stage.rows:,}",
             f"{tokens:,}" if tokens else "",
-            *((duration(left_s(stage)),) if left_s else ()),
             ", ".join(f"{reason} {n:,}" for reason, n in sorted(stage.drops.items())),
         )
     return table
@@ -142,3 +141,10 @@ def sweep_run(run: Run, as_json: bool) -> None:
     else:
         size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
         typer.echo(f"sweep of {run.name}: removed {size}")
+        if removed.unsettled:
+            typer.echo(
+                f"{removed.unsettled:,} objects stay: their shards have no commit yet, since run "
+                f"{run.name} is not finished"
+            )
+        elif run.success() is None:
+            typer.echo(f"run {run.name} is not finished: nothing else was left behind so far")

@@ -125,13 +125,19 @@ def submit(
 
 
 def _client(address: str) -> Any:
+    """What sends jobs to a head. Raises ConfigurationError where none takes them."""
+    if not address.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"--address {address!r}: jobs go to http://HOST:8265, the address of the dashboard"
+        )
     try:
         from ray.job_submission import JobSubmissionClient
 
         return JobSubmissionClient(address)
     except (OSError, RuntimeError) as error:
-        raise InfrastructureError(
-            f"no Ray head answers at {address}: {first_line(error)}"
+        raise ConfigurationError(
+            f"no Ray head takes jobs at {address}: {first_line(error)}; correct --address, or see "
+            "whether its dashboard runs"
         ) from None
 
 

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
+from launch.shown.build_table import time_said
 from launch.shown.log_pace import LogPace
+from launch.shown.stage_numbers import StageNumbers, left_of
 from launch.verbs.runs.status import status_tables
 from storage.runs.commits import Receipt, receipt_of
 from storage.runs.run import Run
@@ -29,35 +31,38 @@ EVERY_SECONDS = 5.0
 
 @dataclass
 class RunWatch:
-    """Reads the status of a run again and again, and measures its rate."""
+    """Reads the status of a run again and again, and measures its pace."""
 
     run: Run
     clock: Callable[[], float] = time.monotonic
     _receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
-    _first: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Stage -> when it was first read, and its committed shards then."""
+    _numbers: dict[str, StageNumbers] = field(default_factory=dict)
+    _since: float | None = None
+    """When watching began."""
 
     def look(self) -> RunStatus:
         """Read the new commits, and return the status."""
+        self._since = self.clock() if self._since is None else self._since
         return status_of(self.run, [self._stage(name) for name in self.run.spec.stages])
 
     def _stage(self, name: str) -> StageStatus:
         known = self._receipts.get(name)
         if known is None:
             known = self._receipts[name] = self.run.receipts(name)
+            numbers = StageNumbers(name, self.run.spec.plan.shards, before=len(known))
+            for receipt in known.values():
+                numbers.earlier(receipt)
+            self._numbers[name] = numbers
         else:
             for shard in self.run.shards_of(name) - known.keys():
                 known[shard] = receipt_of(self.run.commit(name, shard))
-        self._first.setdefault(name, (self.clock(), len(known)))
+                self._numbers[name].committed(known[shard], self.clock())
         return stage_status(self.run, name, known)
 
-    def left_s(self, stage: StageStatus) -> float | None:
-        """Seconds that a stage will take at the rate since watching began; None: not known."""
-        since, before = self._first[stage.stage]
-        done, passed = stage.shards_done - before, self.clock() - since
-        if stage.shards_done == stage.shards:
-            return 0.0
-        return (stage.shards - stage.shards_done) * passed / done if done and passed else None
+    def said(self) -> str:
+        """How long it was watched, and how long it will take at the rate since watching began."""
+        passed = 0.0 if self._since is None else self.clock() - self._since
+        return f"watched: {time_said(passed, left_of(list(self._numbers.values()), passed))}"
 
 
 def watch_run(
@@ -70,7 +75,7 @@ def watch_run(
 
     A log gets a table when the status changed, at longer and longer intervals.
     """
-    watch = RunWatch(run)
+    watch = RunWatch(run, clock)
     pace = LogPace(clock)
     console = Console()
     before: RunStatus | None = None
@@ -84,7 +89,11 @@ def watch_run(
                 if seen != before:
                     typer.echo(json.dumps(asdict(seen), ensure_ascii=False))
             elif console.is_terminal:
-                screen.update(status_tables(seen, watch.left_s), refresh=True)
+                screen.update(_view(watch, seen), refresh=True)
             elif pace.is_due(seen, last=seen.finished):
-                console.print(status_tables(seen, watch.left_s))
+                console.print(_view(watch, seen))
             before = seen
+
+
+def _view(watch: RunWatch, seen: RunStatus) -> Group:
+    return Group(watch.said(), status_tables(seen))

@@ -159,6 +159,12 @@ def with_(**changed: object) -> EngineSettings:
             id="a share of several GPUs",
         ),
         pytest.param(
+            on(GPU_NODE, arguments=frozenset({"quantization", "seed"})),
+            with_(options={"quantisation": "fp8"}), SEVEN_B,
+            "`options.quantisation` is no argument of the installed vLLM",
+            "remove it, or write quantization", id="an argument that vLLM does not know",
+        ),
+        pytest.param(
             GPU_NODE, with_(gpu_share=0.3), replace(SEVEN_B, weights_bytes=None),
             "the size of its weights is not known", "leave gpu_share out", id="unknown weights",
         ),

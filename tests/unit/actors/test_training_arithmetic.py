@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from actors.training.batches import Conversation, tensors
 from actors.training.events import Place
+from actors.training.settings import LearningSettings
 from storage.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,11 +45,15 @@ def learner_of(config: Any, attention: str = "packed", **changes: Any) -> Iterat
     from actors.training.learner import build, process_group
 
     def fill(parts: dict[str, Any]) -> None:
-        torch.manual_seed(5)
-        for _, held in sorted(parts.items()):
-            held._local_tensor.copy_(torch.randn(held._local_tensor.shape) * 0.2 + (held.ndim == 1))
+        for name, held in parts.items():
+            draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            part = getattr(held, "_local_tensor", held)  # one worker's part is all of it
+            part.copy_(torch.randn(part.shape, generator=draw) * 0.2 + (held.ndim == 1))
 
-    given: dict[str, Any] = {"precision": "float32", "sharded": False, "place": Place()} | changes
+    learning = LearningSettings(
+        precision=changes.pop("precision", "float32"), adapter=changes.pop("adapter", None)
+    )
+    given: dict[str, Any] = {"learning": learning, "sharded": False, "place": Place()} | changes
     with process_group(Place()) as device:
         yield build(config, fill, attention=attention_name(attention), device=device, **given)
 

@@ -15,7 +15,12 @@ from actors.training.memory import (
     memory_plan,
     recomputed_layers,
 )
-from actors.training.settings import LearningSettings, SpreadSettings, TrainingSettings
+from actors.training.settings import (
+    AdapterSettings,
+    LearningSettings,
+    SpreadSettings,
+    TrainingSettings,
+)
 from benchmarks.shapes import SHAPES
 from storage.errors import ConfigurationError
 
@@ -81,6 +86,42 @@ def test_what_can_never_fit_is_refused_with_the_numbers(
     assert remedy in str(refused.value)
     assert "of a GPU, which has 79.0" in str(refused.value)
     assert "weights, gradients and optimizer" in str(refused.value)
+
+
+def test_adapters_are_counted_as_peft_makes_them() -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=99, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config)
+    inject_adapter_in_model(LoraConfig(r=4, target_modules="all-linear"), model)
+    count = sum(held.numel() for name, held in model.named_parameters() if "lora_" in name)
+    assert ModelShape.of(config).adapters(AdapterSettings(rank=4)) == count
+
+
+def test_less_is_learnt_in_less_memory() -> None:
+    """7B on one GPU of 80 GB: not all weights; adapters of it; 32B in four bits."""
+    lora, qlora = AdapterSettings(), AdapterSettings(quantised=True)
+    whole, adapted, quantised = (
+        estimate(shape_of("7b"), replace(ONE, recomputed=28, adapter=adapter)).total
+        for adapter in (None, lora, qlora)
+    )
+    assert whole > 79 * GIB > adapted > quantised + 8 * GIB
+    assert (
+        estimate(shape_of("32b", 64), replace(ONE, recomputed=64, adapter=qlora)).total < 79 * GIB
+    )
+
+
+def test_what_is_held_in_the_machines_memory_is_counted_there() -> None:
+    plan = Plan(parts=8, micro_tokens=16384, recomputed=64)
+    shape, away = shape_of("32b", 64), replace(plan, offload=True)
+    assert estimate(shape, plan).total > 79 * GIB > estimate(shape, away).total
+    check_host(shape, 8, 128 * GIB, plan)
+    with pytest.raises(ConfigurationError, match="8 workers, which has 128"):
+        check_host(shape, 8, 128 * GIB, away)
 
 
 def test_eight_gpus_hold_what_one_does_not() -> None:

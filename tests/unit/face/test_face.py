@@ -21,12 +21,13 @@ import workflows.stages.consensus
 from tests.support.scripted_build import configure
 
 WORK = (
-    "build", "derive", "download", "evaluate", "push", "push_model", "refine", "score", "train",
+    "build", "derive", "download", "evaluate", "preview", "push", "push_model", "refine", "score",
+    "train",
 )  # fmt: skip
-READ = ("load", "load_training", "open_run", "score_config", "scores_of")
+READ = ("load", "load_training", "open_run", "plan", "score_config", "scores_of")
 PURE = ("agree", "grade", "label", "read_rationale", "split_steps")
 VALUES = (
-    "BuildConfig", "Download", "Evaluated", "Evaluation", "Listener", "OpenRun", "Pushed",
+    "BuildConfig", "Download", "Evaluated", "Evaluation", "Listener", "OpenRun", "Plan", "Pushed",
     "Refinement", "Run", "RunStatus", "ScoreConfig", "StageStatus", "TrainConfig", "Trained",
     "Turn", "Verifier", "Watching", "Why",
 )  # fmt: skip

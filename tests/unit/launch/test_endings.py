@@ -75,3 +75,31 @@ def test_a_head_that_is_lost_with_the_signal_is_an_interruption_whatever_the_mai
 
 def test_work_in_a_loop_is_cancelled_and_closes_what_it_opened() -> None:
     assert told(CANCELLED, signal.SIGTERM)[:2] == (130, "closed\n")
+
+
+SAYS = """
+import os, threading, time
+from actors import stopping
+
+def closing():
+    time.sleep(0.5)
+    print("closed", flush=True)
+
+def work():
+    print("at work", flush=True)
+    while not stopping._told_to_stop.is_set():
+        time.sleep(0.01)
+
+with stopping.terminable(stop=lambda: None, told=lambda: print("ending", flush=True)):
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    closing()
+"""
+"""What is closed takes a while after the signal."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_was_told_to_stop_says_so_before_it_closes_anything(number: signal.Signals) -> None:
+    assert told(SAYS, number)[:2] == (0, "ending\nclosed\n")

@@ -17,7 +17,7 @@ from launch.verbs.runs.watch import watch_run
 from storage.runs.commits import Receipt
 from tests.support.scripted_build import Build, configure
 from workflows.runs.run import finish
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import Task
 
 HOUR = 3600

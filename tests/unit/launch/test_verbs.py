@@ -109,7 +109,8 @@ def test_responses_are_scored_and_the_run_is_resumed(place: Path, said: Said) ->
 def test_a_run_that_was_only_begun_is_resumed_to_its_end(
     place: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(site: Any, run: Run, config: RunConfig) -> None:
+    def interrupted(site: Any, run: Run, config: RunConfig, start: Any = None) -> None:
+        start.store()  # its first engine is open
         raise KeyboardInterrupt
 
     words = asked_verifier("score", VERIFIER, "world.jsonl", "--name", "begun")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path as Folder
 
 import pytest
@@ -21,7 +22,8 @@ from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore, Put
 from storage.rows.kinds import PATHS, PROBLEMS
 from storage.runs import layout
-from storage.runs.run import Run, run_names
+from storage.runs.commits import canonical_json
+from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, differences, input_digest
 from tests.support.whole_run import QUICK, finished, problems, started, work_shard
 
@@ -41,6 +43,56 @@ def test_a_plan_cuts_the_input_into_shards_of_its_order(
     assert [len(cut[shard]) for shard in range(plan.shards)] == sizes
     assert [plan.size(shard) for shard in range(plan.shards)] == sizes
     assert [problem for shard in range(plan.shards) for problem in cut[shard]] == given
+
+
+GROWN = [
+    pytest.param([7], 3, [3, 3, 1], (), id="not grown"),
+    pytest.param([7, 12], 3, [3, 3, 1, 3, 2], (7,), id="once"),
+    pytest.param([7, 12, 20], 3, [3, 3, 1, 3, 2, 3, 3, 2], (7, 12), id="twice"),
+    pytest.param([6, 8], 3, [3, 3, 2], (), id="whole shards: as if it had always been so many"),
+    pytest.param([1, 2, 5], 3, [1, 1, 3], (1, 2), id="one by one"),
+    pytest.param([7, 9, 5], 3, [3, 2], (), id="fewer again, within what was never cut short"),
+    pytest.param([7, 20, 10], 3, [3, 3, 1, 3], (7,), id="fewer again, behind it"),
+]
+
+
+@pytest.mark.parametrize(("lengths", "per_shard", "sizes", "grown_from"), GROWN)
+def test_a_grown_plan_begins_with_the_shards_that_were_there(
+    lengths: list[int], per_shard: int, sizes: list[int], grown_from: tuple[int, ...]
+) -> None:
+    plan = ShardPlan(lengths[0], per_shard)
+    for length in lengths[1:]:
+        before, plan = plan, plan.grown(length)
+        kept = [before.span(shard) for shard in range(before.shards) if length >= before.items]
+        assert [plan.span(shard) for shard in range(len(kept))] == kept
+    assert plan == ShardPlan(lengths[-1], per_shard, grown_from)
+    assert [plan.size(shard) for shard in range(plan.shards)] == sizes
+    given = problems(lengths[-1])
+    cut = dict(plan.cut(iter(given)))
+    assert [len(cut[shard]) for shard in range(plan.shards)] == sizes
+    assert [problem for shard in range(plan.shards) for problem in cut[shard]] == given
+    places = [number for shard in range(plan.shards) for number in plan.span(shard)]
+    assert places == list(range(plan.items))
+    assert all(number in plan.span(plan.shard_of(number)) for number in places)
+    for beyond in (lambda: plan.span(plan.shards), lambda: plan.shard_of(plan.items)):
+        with pytest.raises(ValueError, match="is not in the plan"):
+            beyond()
+
+
+def test_a_grown_plan_is_written_where_an_older_version_refuses_it_and_others_as_ever() -> None:
+    assert json.loads(SPEC.to_json())["plan"] == {"items": 7, "items_per_shard": 3}
+    grown = dataclasses.replace(SPEC, plan=SPEC.plan.grown(12))
+    written = json.loads(grown.to_json())
+    assert written["plan"] == {"items": 12, "items_per_shard": 3}
+    assert written["grown_from"] == [7]  # a field that a spec did not have
+    assert Spec.from_json("k", grown.to_json()) == grown
+    assert [str(found) for found in differences(SPEC, grown)] == [
+        "grown_from: stored nothing, asked for [7]",
+        "plan.items: stored 7, asked for 12",
+    ]
+    for damaged in ([12], [9, 7], [0], "x", [7.5], {"a": 1}, 3):
+        with pytest.raises((ConfigurationError, ObjectCorrupt)):
+            Spec.from_json("k", canonical_json(written | {"grown_from": damaged}))
 
 
 @pytest.mark.parametrize(("items", "per_shard"), [(0, 3), (3, 0), (-1, 1)])
@@ -246,14 +298,6 @@ def test_a_store_that_never_answers_stops_the_start() -> None:
 
     with pytest.raises(StoreUnavailable, match=r"spec\.json could not be stored"):
         Run.start(Down(), "a", SPEC, QUICK)
-
-
-def test_the_runs_of_a_store_are_listed() -> None:
-    store = MemoryStore()
-    started(store, "b")
-    started(store, "a")
-    store.put_new("runs/half/problems/commits/000000.json", b"{}")
-    assert run_names(store) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

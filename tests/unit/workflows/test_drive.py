@@ -20,7 +20,8 @@ from storage.errors import (
 )
 from storage.runs.commits import Receipt
 from workflows.schedule import driver as drive
-from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
 from workflows.stages import MODEL_ROLES, ROAD, STAGE_NAMES

@@ -12,7 +12,8 @@ from storage.errors import RunStopped, WorkerLost
 from storage.runs.commits import Receipt
 from workflows.road import StageSpec
 from workflows.schedule.attendance import LONGEST_PAUSE_S, Attendance
-from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 
 ESTIMATE = (StageSpec("estimate", "completer", ("problems",)),)

@@ -13,7 +13,8 @@ from storage.errors import RunStopped, WorkerLost
 from storage.runs.commits import Receipt
 from tests.support.virtual_time import run_virtually
 from workflows.road import StageSpec
-from workflows.schedule.driver import Driver, Happened
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
 from workflows.schedule.nodes import ENGINES
 from workflows.schedule.schedule import RolePlan, Schedule
 

@@ -23,7 +23,7 @@ from workflows.builds.run import build
 from workflows.runs import reporting
 from workflows.runs.figures import RunFigures, TrainingFigures
 from workflows.runs.listening import Listener, Watching
-from workflows.schedule.driver import Happened
+from workflows.schedule.events import Happened
 
 
 class Kept:
@@ -75,11 +75,8 @@ class Lines(Listener, Watching):
         return nullcontext(self.events.append)
 
 
-def told_by(
-    patch: pytest.MonkeyPatch, trackers: Mapping[str, Kept], run: Run
-) -> tuple[Listener, Lines]:
+def told_by(patch: pytest.MonkeyPatch, trackers: Mapping[str, Kept]) -> tuple[Listener, Lines]:
     lines = Lines()
-    patch.setattr(reporting, "open_store", lambda url: run.store)
     patch.setattr(reporting, "open_reporter", lambda name, *given: trackers[name].open())
     return reporting.Reporting(lines, tuple(trackers), "memory:", {}), lines  # type: ignore[arg-type]
 
@@ -88,14 +85,13 @@ def committed(run: Run) -> list[Receipt]:
     return [receipt for stage in run.spec.stages[1:] for receipt in run.receipts(stage).values()]
 
 
-def test_a_commit_counts_once_whether_it_was_there_or_came_or_both() -> None:
+def test_what_was_there_and_what_came_is_summed_once_all_is_known() -> None:
     run = finished(MemoryStore())
-    figures = RunFigures(run.spec.stages[1:], run.receipts)
-    for receipt in committed(run)[::2]:
-        figures.add(receipt)
-    figures.start()
-    for receipt in committed(run):
-        figures.add(receipt)
+    earlier, later = committed(run)[::2], committed(run)[1::2]
+    figures = RunFigures(len(earlier))
+    for receipt in [*later, *earlier]:
+        assert figures.take() == []
+        figures.add(receipt, earlier=receipt in earlier)
     ((sums, step),) = figures.take()
     assert step == len(committed(run))
     for stage in run.spec.stages[1:]:
@@ -117,7 +113,7 @@ def test_a_tracker_that_fails_costs_one_line_and_the_others_go_on(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, broken, well = finished(MemoryStore()), Kept(where), Kept()
-    listener, lines = told_by(monkeypatch, {"wandb": broken, "mlflow": well}, run)
+    listener, lines = told_by(monkeypatch, {"wandb": broken, "mlflow": well})
     with listener.working("whole", run.spec.stages[1:], 3, {}) as watching:
         for receipt in committed(run):
             watching.happened(Happened("committed", receipt=receipt))
@@ -128,7 +124,7 @@ def test_a_tracker_that_fails_costs_one_line_and_the_others_go_on(
 def test_a_tracker_that_never_answers_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     run, stuck = finished(MemoryStore()), Kept(gate=gate)
-    listener, lines = told_by(monkeypatch, {"trackio": stuck}, run)
+    listener, lines = told_by(monkeypatch, {"trackio": stuck})
     monkeypatch.setattr(reporting, "LAST_S", 0.05)
     with listener.working("whole", run.spec.stages[1:], 3, {}) as watching:
         for receipt in committed(run):
@@ -140,7 +136,7 @@ def test_a_tracker_that_never_answers_holds_up_nothing(monkeypatch: pytest.Monke
 
 def test_a_training_tells_every_update_and_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Kept()
-    listener, lines = told_by(monkeypatch, {"mlflow": kept}, finished(MemoryStore()))
+    listener, lines = told_by(monkeypatch, {"mlflow": kept})
     events = [
         Event("prepared", 0, 2, {"train": 3}),
         Event("update", 1, 2, {"loss": 2.0, "rate": 1e-5, "tokens": 100, "seconds": 2.0}),

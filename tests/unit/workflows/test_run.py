@@ -72,7 +72,7 @@ async def test_one_call_starts_continues_and_finds_finished(
     config, rows = kind(tmp_path)
     worked: list[str] = []
 
-    def interrupted(site: Any, begun: Run, config: RunConfig) -> None:
+    def interrupted(site: Any, begun: Run, config: RunConfig, start: Any = None) -> None:
         worked.append(begun.name)
         raise KeyboardInterrupt
 

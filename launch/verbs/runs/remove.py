@@ -1,0 +1,83 @@
+"""The verb `remove`: says what would go, asks, and takes it away.
+
+Invariant: nothing is removed before a person said yes, at a terminal or by `--yes`.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from launch.verbs.runs.listing import size
+from storage.errors import ConfigurationError
+from storage.objects.store import ObjectStore
+from storage.runs.layout import check_run_name
+from storage.runs.listing import listed_runs
+from storage.runs.names import RUNS, TRAININGS, nothing_named
+from storage.runs.presence import Who, drivers_of
+from storage.runs.removal import Extent, Tombstone, extent_of, free, remove, tombstone_of
+
+TRAINING = "training:"
+
+
+def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> None:
+    """Remove the run or training that is named. Raises NothingFound and ConfigurationError."""
+    is_training = named.startswith(TRAINING)
+    folder, name = TRAININGS if is_training else RUNS, named.removeprefix(TRAINING)
+    prefix = f"{folder}{check_run_name(name)}/"
+    what = f"{'training' if is_training else 'run'} {name}"
+    extent, stone = extent_of(store, prefix), tombstone_of(store, prefix)
+    if not extent.objects and stone is None:
+        raise nothing_named(store, name, folder)
+    if stone is not None and not free_name and not extent.objects:
+        typer.echo(f"{what} was removed by {stone.by} already")
+        return
+    at_work = [] if is_training else [d.who for d in drivers_of(store, name) if d.at_work]
+    if at_work and free_name:
+        raise ConfigurationError(
+            f"{what} is being worked on by {at_work[0]}: its name can't be made free before it ends"
+        )
+    _say(store, what, name, extent, is_training)
+    for who in at_work:
+        typer.echo(f"at work on it: {who}; it will end with one line")
+    if not yes:
+        _ask(what, free_name)
+    _take_away(store, prefix, what, extent, free_name)
+
+
+def _say(store: ObjectStore, what: str, name: str, extent: Extent, is_training: bool) -> None:
+    """Say what would go, and what refers to it."""
+    typer.echo(f"{what} in {store.url}: {extent.objects:,} objects, {size(extent.bytes)}")
+    if is_training:
+        return
+    for one in listed_runs(store):
+        if name in one.refers_to:
+            needs = one.kind == "training" and one.state != "finished"
+            after = "can't go on without it" if needs else "is whole without it"
+            kind = "training" if one.kind == "training" else "run"
+            typer.echo(f"{kind} {one.name} came from it and {after}")
+
+
+def _ask(what: str, free_name: bool) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"nobody can be asked here: give --yes to remove {what}")
+    kept = "" if free_name else " Its name stays taken."
+    if not typer.confirm(f"Remove {what} for ever?{kept}"):
+        raise typer.Exit(1)
+
+
+def _take_away(store: ObjectStore, prefix: str, what: str, extent: Extent, free_name: bool) -> None:
+    stone = Tombstone(str(Who.here()), datetime.now(UTC).isoformat(timespec="seconds"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(f"remove {what}", total=extent.objects)
+        count = remove(store, prefix, stone, lambda done: bar.update(task, completed=done))
+        if free_name:
+            free(store, prefix)
+    after = "its name is free" if free_name else "its name stays taken"
+    typer.echo(f"{what} is removed, {count:,} objects; {after}")

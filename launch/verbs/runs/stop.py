@@ -1,0 +1,57 @@
+"""The verb `stop`: asks the builds of a run to end, and waits until they have.
+
+Invariant: a build is called dead only after its note did not change for `SILENT_S` while this
+command looked. No clock of another machine is relied on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import typer
+
+from storage.runs.presence import (
+    LOOK_EVERY_S,
+    SILENT_S,
+    ask_to_stop,
+    beats_of,
+    drivers_of,
+    forget_driver,
+)
+from storage.runs.presence import Who as Who
+from storage.runs.run import Run
+
+
+def stop_run(
+    run: Run,
+    wait: bool,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Ask every build of a run to stop, and say what becomes of each."""
+    drivers = {driver.token: driver.who for driver in drivers_of(run.store, run.name)}
+    if not drivers:
+        typer.echo(f"nobody is at work on run {run.name}, as far as {run.store.url} says")
+        return
+    for token, who in drivers.items():
+        ask_to_stop(run, token, str(Who.here()))
+        typer.echo(f"asked to stop: {who}")
+    heard = {token: (-1, clock()) for token in drivers}
+    """Driver -> its last beat, and when it was first seen."""
+    while wait and heard:
+        beats = beats_of(run.store, run.name)
+        for token, (beat, since) in list(heard.items()):
+            if token not in beats:
+                typer.echo(f"has ended: {drivers[token]}")
+            elif beats[token] != beat:
+                heard[token] = (beats[token], clock())
+                continue
+            elif clock() - since > SILENT_S:
+                forget_driver(run, token)
+                typer.echo(f"is dead, nothing was heard of it for a while: {drivers[token]}")
+            else:
+                continue
+            del heard[token]
+        if heard:
+            pause(LOOK_EVERY_S / 2)

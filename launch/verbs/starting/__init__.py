@@ -1,0 +1,1 @@
+"""The verbs of the first hour: `init`, and the pages and configurations that are installed."""

@@ -1,0 +1,204 @@
+"""Who is at work on a run, as far as its store can say, and requests to stop.
+
+    runs/{run}/drivers/{token}-{beat}.json    put by a driver every half minute; it deletes the last
+    runs/{run}/drivers/{token}-stop.json      asks this driver, and no later one, to stop
+
+A driver takes a new token each time it starts to work. It removes its objects when it ends. What a
+killed driver leaves tells nobody apart from a frozen one, so its age is shown.
+
+Invariant: notes for people only. No commit, and no decision about data, depends on them. A store
+that does not take them costs the notes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt, StoreRefused
+from storage.objects.store import ObjectStore
+from storage.runs.documents import parsed, read_as
+from storage.runs.layout import run_prefix
+from storage.runs.removal import refuse_removed
+from storage.runs.run import Run
+
+LOOK_EVERY_S = 5.0
+"""Seconds between two looks of a driver for requests and for other drivers."""
+LOOKS_PER_BEAT = 6
+SILENT_S = 90.0
+"""Seconds after its last beat for which a driver is said to be at work."""
+_NAME = re.compile(r"([0-9a-f]{32})-(\d{6,}|stop)\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A person's process on a machine."""
+
+    user: str
+    host: str
+    pid: int
+
+    @classmethod
+    def here(cls) -> Who:
+        """This process."""
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container's user without a name
+            user = str(os.getuid())
+        return cls(user, socket.gethostname(), os.getpid())
+
+    def __str__(self) -> str:
+        """`ann@login1 (process 4711)`."""
+        return f"{self.user}@{self.host} (process {self.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A driver that left its note in the store."""
+
+    token: str
+    who: Who
+    silent_s: float | None
+    """Seconds since its last beat, by the clocks of this machine and the store; None: not known."""
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it seems to be alive."""
+        return self.silent_s is None or self.silent_s < SILENT_S
+
+
+class Seen(NamedTuple):
+    """What a driver found at a look."""
+
+    asked_by: str | None
+    """Who asked it to stop; None: nobody."""
+    others: tuple[Who, ...]
+    """Other drivers of which it has just learned that they are at work."""
+
+
+@dataclass
+class Presence:
+    """The note of this driver. Used by one thread at a time."""
+
+    run: Run
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _looks: int = 0
+    _beat: int = -1
+    _first: dict[str, int] | None = None
+    """Other drivers and their beats at the first look: some may be dead."""
+    _said: set[str] = field(default_factory=set)
+    _forbidden: bool = False
+    """Whether the store refuses to delete."""
+
+    def look(self) -> Seen:
+        """Renew the note, and see what others left. Raises Removed if the run was removed.
+
+        A driver counts as alive once its beat has grown, or if it came after this one.
+        """
+        refuse_removed(self.run.store, run_prefix(self.run.name))
+        if self._looks % LOOKS_PER_BEAT == 0:
+            self._renew()
+        self._looks += 1
+        beats, stops = _notes(self.run.store, self.run.name)
+        beats.pop(self.token, None)
+        first = self._first = beats if self._first is None else self._first
+        alive = [token for token, beat in beats.items() if beat > first.get(token, -1)]
+        others = []
+        for token in alive:
+            who = None if token in self._said else _who(self.run.store, self.run.name, token, beats)
+            if who is not None:
+                self._said.add(token)
+                others.append(who)
+        asked = _asked_by(self.run, self.token) if self.token in stops else None
+        return Seen(asked, tuple(others))
+
+    def leave(self) -> None:
+        """Remove the note, and the request that was answered, if the store allows it."""
+        with contextlib.suppress(InfrastructureError):
+            forget_driver(self.run, self.token)
+
+    def _renew(self) -> None:
+        if self._forbidden:  # else notes would gather
+            return
+        self._beat += 1
+        self.run.store.put_new(self._key(), json.dumps(asdict(Who.here())).encode())
+        try:
+            if self._beat:
+                self.run.store.delete(self._key(-1))
+        except StoreRefused:
+            self._forbidden = True
+
+    def _key(self, back: int = 0) -> str:
+        return _key(self.run.name, self.token, f"{self._beat + back:06d}")
+
+
+def drivers_of(store: ObjectStore, run: str) -> list[Driver]:
+    """The drivers whose notes lie in a run, at work or dead."""
+    beats, _ = _notes(store, run)
+    found = []
+    for token, beat in beats.items():
+        with contextlib.suppress(NothingFound):  # it has just renewed its note, or left
+            if (who := _who(store, run, token, beats)) is not None:
+                stored = store.modified(_key(run, token, f"{beat:06d}"))
+                silent = None if stored is None else max(0.0, time.time() - stored)
+                found.append(Driver(token, who, silent))
+    return found
+
+
+def beats_of(store: ObjectStore, run: str) -> dict[str, int]:
+    """Token of each driver whose note lies in a run -> its last beat."""
+    return _notes(store, run)[0]
+
+
+def ask_to_stop(run: Run, token: str, by: str) -> None:
+    """Ask one driver to stop; asking again changes nothing. Raises InfrastructureError."""
+    run.store.put_new(_key(run.name, token, "stop"), json.dumps({"by": by}).encode())
+
+
+def forget_driver(run: Run, token: str) -> None:
+    """Remove the notes of a driver that is dead. One that was only frozen renews its note."""
+    for entry in list(run.store.list(f"{run_prefix(run.name)}drivers/{token}-")):
+        run.store.delete(entry.key)
+
+
+def _notes(store: ObjectStore, run: str) -> tuple[dict[str, int], set[str]]:
+    """Last beat of each driver, and the drivers that are asked to stop; one listing."""
+    beats: dict[str, int] = {}
+    stops: set[str] = set()
+    for key, _ in store.list(f"{run_prefix(run)}drivers/"):
+        if (match := _NAME.fullmatch(key.rpartition("/")[2])) is None:
+            continue
+        if match[2] == "stop":
+            stops.add(match[1])
+        else:
+            beats[match[1]] = max(int(match[2]), beats.get(match[1], -1))
+    return beats, stops
+
+
+def _who(store: ObjectStore, run: str, token: str, beats: Mapping[str, int]) -> Who | None:
+    key = _key(run, token, f"{beats[token]:06d}")
+    try:
+        return read_as(Who, key, parsed(key, store.get(key)))
+    except (NothingFound, ObjectCorrupt):
+        return None
+
+
+def _asked_by(run: Run, token: str) -> str:
+    key = _key(run.name, token, "stop")
+    try:
+        return str(parsed(key, run.store.get(key)).get("by", "somebody"))
+    except (NothingFound, ObjectCorrupt):
+        return "somebody"
+
+
+def _key(run: str, token: str, what: str) -> str:
+    return f"{run_prefix(run)}drivers/{token}-{what}.json"

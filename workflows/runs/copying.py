@@ -1,0 +1,188 @@
+"""Copies a run into another store, or under another name, and leaves the original as it is.
+
+    1. data of every commit, marks and datasets      no run yet: nobody lists data
+    2. spec.json, launch.json, origin.json, chain    an unfinished run, which `build` could continue
+    3. commits                                       each after its data
+    4. _SUCCESS.json                                 of a finished run
+
+Objects that are there already are not sent again, so repeating a copy goes on. Notes on work in
+progress stay behind.
+
+Invariant: a copied shard equals the original to the byte. The copy is a run of its own: it follows
+the commit protocol, also beside a build that continues it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from storage.datasets.dataset import (
+    SUMS,
+    DatasetFile,
+    dataset_files,
+    dataset_views,
+    read_file,
+    sums_of,
+)
+from storage.errors import ConfigurationError, NothingFound, SpecMismatch
+from storage.objects.store import ObjectStore
+from storage.runs import layout
+from storage.runs.commits import Commit, put_content, settle
+from storage.runs.marks import marks_prefix
+from storage.runs.origin import origin_run, same_shard
+from storage.runs.removal import obeyed
+from storage.runs.run import Run, put_settled
+from workflows.runs.run import finish
+
+Item = TypeVar("Item")
+
+COPIERS = 8
+"""Objects copied at once; each is in memory as a whole."""
+NOTES = ("launch.json", "origin.json", "chain.json")
+Moved = Callable[[int, int], None]
+"""Called with the bytes that are at the destination now, and those in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A run that was copied."""
+
+    run: Run
+    """The copy."""
+    objects: int
+    """Objects with rows or of datasets that the original has."""
+    bytes: int
+    fetched: int
+    """Of these, the ones that were copied now."""
+    lacking: tuple[str, ...]
+    """Runs that it was derived from, and that the destination does not have."""
+
+
+def copy_run(
+    source: Run, store: ObjectStore, name: str, moved: Moved = lambda done, total: None
+) -> Copied:
+    """Copy a run, finished or not, to `store` under `name`.
+
+    Raises ConfigurationError for a copy onto itself, SpecMismatch where another run has the name,
+    Removed, and InfrastructureError.
+    """
+    layout.check_run_name(name)
+    if (store.url, name) == (source.store.url, source.name):
+        raise ConfigurationError(f"run {name!r} would be copied onto itself: name another store")
+    there = Run.find(store, name)
+    if there is not None and there.spec.fingerprint != source.spec.fingerprint:
+        raise SpecMismatch(
+            f"run {name!r} in {store.url} is another run: copy it `--as` another name"
+        )
+    with obeyed(store, layout.run_prefix(name)):
+        run = Run(store, name, source.spec, source.patience)
+        success = source.success()
+        objects, size, fetched = _copy_contents(source, run, moved)
+        Run.start(store, name, source.spec, source.patience)
+        for note in NOTES:
+            with suppress(NothingFound):
+                data = source.store.get(f"{layout.run_prefix(source.name)}{note}")
+                put_settled(store, f"{layout.run_prefix(name)}{note}", data, run.patience)
+        _commit(source, run)
+        if success is not None:
+            finish(run)
+    origin = origin_run(source)
+    lacking = [origin] if origin and Run.find(store, origin) is None else []
+    return Copied(run, objects, size, fetched, tuple(lacking))
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object to copy, with content that its key or a checksum names."""
+
+    key: str
+    size: int
+    sha256: str
+    read: Callable[[], bytes]
+
+
+def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
+    """Copy rows, datasets and marks; return (objects, bytes, objects that were not there)."""
+    total = sum(
+        entry.size
+        for prefix in (
+            *(layout.data_prefix(source.name, stage) for stage in source.spec.stages),
+            layout.dataset_prefix(source.name),
+        )
+        for entry in source.store.list(prefix)
+    )
+    there = {entry.key for entry in run.store.list(layout.run_prefix(run.name))}
+    objects = done = fetched = 0
+
+    def copy(one: _Object) -> bool:
+        if one.key in there:
+            return False
+        put_content(run.store, one.key, one.read(), one.sha256, patience=run.patience)
+        return True
+
+    with ThreadPoolExecutor(COPIERS) as copiers:
+        for part in _batches(_contents(source, run)):
+            for one, new in zip(part, copiers.map(copy, part), strict=True):
+                objects, done, fetched = objects + 1, done + one.size, fetched + new
+                moved(done, max(total, done))
+    for view, files in _datasets(source, run):
+        sums = f"{layout.dataset_prefix(run.name)}{view}/{SUMS}"
+        put_settled(run.store, sums, sums_of(list(files)), run.patience)
+    for key, _ in source.store.list(marks_prefix(source.name)):
+        ours = marks_prefix(run.name) + key.rpartition("/")[2]
+        if ours not in there:
+            put_settled(run.store, ours, source.store.get(key), run.patience)
+    return objects, done, fetched
+
+
+def _contents(source: Run, run: Run) -> Iterator[_Object]:
+    """The rows of every commit; under the same name also the datasets, whose cards hold it."""
+    for stage in source.spec.stages:
+        for commit in source.commits(stage):
+            key = layout.data_key(run.name, stage, commit.shard, commit.sha256)
+            yield _Object(key, commit.bytes, commit.sha256, partial(source.data_of, commit))
+    for view, files in _datasets(source, run):
+        prefix = f"{layout.dataset_prefix(run.name)}{view}/"
+        sizes = dict(source.store.list(prefix))
+        for file in files:
+            key, read = prefix + file.path, partial(read_file, source, view, file)
+            yield _Object(key, sizes.get(key, 0), file.sha256, read)
+
+
+def _datasets(source: Run, run: Run) -> Iterator[tuple[str, tuple[DatasetFile, ...]]]:
+    """View -> files, of the assembled datasets that are copied."""
+    for view in sorted(dataset_views(source)) if run.name == source.name else ():
+        with suppress(NothingFound):  # its assembly was interrupted
+            yield view, dataset_files(source, view)
+
+
+def _commit(source: Run, run: Run) -> None:
+    """Commit the copied shards. Raises SpecMismatch where another commit stands."""
+
+    def settled(commit: Commit) -> None:
+        key = layout.data_key(run.name, commit.stage, commit.shard, commit.sha256)
+        place = layout.commit_key(run.name, commit.stage, commit.shard)
+        standing = settle(run.store, place, replace(commit, data_key=key), run.patience)
+        if not same_shard(standing, commit):
+            raise SpecMismatch(
+                f"run {run.name!r} in {run.store.url} has made its own shard {commit.shard} of "
+                f"{commit.stage}: copy it `--as` another name"
+            )
+
+    with ThreadPoolExecutor(COPIERS) as copiers:
+        for stage in source.spec.stages:
+            for part in _batches(source.commits(stage)):
+                list(copiers.map(settled, part))
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Cut a stream, so that a batch is in memory at a time."""
+    stream = iter(items)
+    while part := list(islice(stream, 8 * COPIERS)):
+        yield part
