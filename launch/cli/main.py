@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from launch.cli import checking, keeping, looking, options, starting, verifier
+from launch.cli import checking, keeping, looking, options, publishing, starting, verifier
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
@@ -208,6 +208,7 @@ def download(
 
 
 for verb in (
+    publishing.push,
     verifier.train,
     verifier.score,
     verifier.evaluate,

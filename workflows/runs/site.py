@@ -43,7 +43,7 @@ from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
 from workflows.runs.driving import continue_run, standing, telling_earlier
-from workflows.runs.listening import ENDING, SILENT, Listener, Watching
+from workflows.runs.listening import ENDING, SILENT, Listener, Reports, Watching, reported
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.starting import Start
@@ -74,10 +74,16 @@ class Site:
     """A context manager; its exit leaves the cluster that it joined, or ends the one it started."""
 
     def __init__(
-        self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
+        self,
+        cluster: ClusterSettings,
+        address: str | None,
+        listener: Listener = SILENT,
+        reports: Reports | None = None,
     ) -> None:
-        """`address`: of a cluster to join, instead of `cluster.ray_address`."""
-        self.listener = listener
+        """`address`: of a cluster to join, instead of `cluster.ray_address`. `reports`: the
+        configuration whose `report_to` names trackers. Raises ConfigurationError.
+        """
+        self.listener = reported(listener, reports) if reports and reports.report_to else listener
         self.probed: dict[str, str] = {}
         """Store that passed its test -> what is said of it."""
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
