@@ -257,6 +257,43 @@ def test_two_runs_stand_side_by_side(page: Any, site: str, finished: Run) -> Non
     page.wait_for_function("() => document.querySelectorAll('.lead').length === 2")
 
 
+def test_paths_on_which_two_runs_differ_are_listed_and_walked(
+    page: Any, site: str, finished: Run, stricter: Run
+) -> None:
+    def first_errors(run: Run) -> dict[str, int | None]:
+        return dict(OpenRun(run).scan("label").collect().select("path_id", "first_error").rows())
+
+    mine, theirs = first_errors(finished), first_errors(stricter)
+    differing = [path_id for path_id in mine if mine[path_id] != theirs.get(path_id, -2)]
+    assert differing
+    listed(page, site)
+    page.select_option("select[name=beside]", "stricter")
+    page.locator("fieldset", has_text="differs from the run beside it").get_by_label(
+        "labels"
+    ).check()
+    wait_total(page, len(differing))
+    ids = page.locator("td.what a").all_inner_texts()
+    assert set(ids) <= set(differing)
+    assert page.locator("td .why", has_text="stricter: ").count() == len(ids)
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.beside .whole h1').length === 2")
+    page.keyboard.press("j")
+    page.wait_for_function(
+        "id => [...document.querySelectorAll('.beside .whole h1')]"
+        ".filter(h1 => h1.innerText === id).length === 2",
+        arg=ids[1],
+    )
+    page.keyboard.press("Escape")
+    wait_total(page, len(differing))
+    page.goto(f"{site}#/r")
+    page.get_by_role("link", name="Paths on which r and stricter differ").click()
+    page.wait_for_selector(".chip")
+    page.wait_for_function(
+        "least => Number(document.querySelector('.total b')?.innerText.replace(',', '')) >= least",
+        arg=len(differing),
+    )
+
+
 def test_a_path_that_is_not_there_is_said(page: Any, site: str, troubles: list[str]) -> None:
     page.goto(f"{site}#/r/path/nobody%237")
     assert "no path" in page.locator("[role=alert]").inner_text()

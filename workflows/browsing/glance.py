@@ -11,11 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from storage.runs.plans import Plan
 from storage.runs.run import Run
 from workflows.browsing.filters import UNSET, shown_value
-from workflows.planning.against import Compared, Done, compared
-from workflows.stages import road_of
 
 BINS = 20
 """Of the histogram of MC."""
@@ -42,19 +39,6 @@ def glance(run: Run, frame: pl.DataFrame, figures: pl.DataFrame) -> dict[str, An
         "code": _counts(frame.filter(pl.col("code").is_not_null()), "code"),
         "models": dict(run.spec.models),
     }
-
-
-def planned(run: Run, stages: Sequence[dict[str, Any]], plan: Plan) -> list[Compared]:
-    """A plan's figures beside what the commits of `stages`, as `glance` lists them, came to."""
-    roles = {spec.name: spec.role for spec in road_of(run.spec.stages[1:])}
-    done = [
-        Done(
-            roles.get(of["stage"], "cpu"), of["rows"], of["bytes"], of["counts"], of["engine_s"]
-        )
-        for of in stages
-    ]  # fmt: skip
-    finished = all(of["shards"] == of["of_shards"] for of in stages)
-    return compared(plan, done, finished)
 
 
 def _counts(frame: pl.DataFrame, name: str) -> list[list[Any]]:

@@ -33,7 +33,6 @@ from storage.rows.kinds import (
 from storage.rows.parquet import read_parquet
 from storage.runs.commits import Commit, receipt_of
 from storage.runs.run import Run
-from workflows.planning.costs import busy_s
 
 VERSION = 2
 """Of the rows below and what `glance` makes of them: an index of another version is made anew."""
@@ -101,7 +100,7 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
         for commit in made
         for name, value in chain(
             (("shards", 1), ("rows", commit.rows), ("seconds", commit.seconds)),
-            (("bytes", commit.bytes), ("engine_s", busy_s(receipt_of(commit)))),
+            (("bytes", commit.bytes), ("engine_s", receipt_of(commit).busy_s)),
             ((f"counts.{name}", value) for name, value in commit.counts.items()),
             ((f"drops.{drop.reason}", 1) for drop in commit.drops),
         )

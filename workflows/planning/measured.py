@@ -20,7 +20,6 @@ from storage.errors import NothingFound
 from storage.rows.kinds import Rows, stage_rows
 from storage.runs.commits import Commit, receipt_of
 from storage.runs.run import READERS, Run
-from workflows.planning.costs import busy_s
 from workflows.road import StageSpec
 from workflows.stages import road_of
 
@@ -111,7 +110,7 @@ def _of_role(role: str, commit: Commit, rows: Mapping[str, Floats]) -> dict[Name
         Name(role, TEXTS.get(role, "texts")): _split(counts.get("texts", 0), rows["texts"]),
         Name(role, "tokens"): _split(counts.get("tokens", 0), tokens),
         Name(role, "prompt_tokens"): _split(counts.get("prompt_tokens", 0), rows["texts"]),
-        Name(role, "engine_s"): _split(busy_s(receipt_of(commit)), tokens),
+        Name(role, "engine_s"): _split(receipt_of(commit).busy_s, tokens),
     }
 
 

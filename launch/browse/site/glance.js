@@ -6,7 +6,10 @@ import { Bars, count, duration, percent, plain, Trouble } from "./parts.js";
 
 export function Glance({ run, runs }) {
   const names = Object.keys(runs);
-  return html`<div class=${names.length > 1 ? "glances" : ""}>
+  const other = names.find((name) => name !== run);
+  const differing = new URLSearchParams([["beside", other], ...["solution", "labels", "judge", "fate"].map((what) => ["differs", what])]);
+  return html`${other && html`<p><a href=${address(run, "paths", undefined, differing)}>Paths on which ${run} and ${other} differ</a></p>`}
+  <div class=${names.length > 1 ? "glances" : ""}>
     ${names.length > 1
       ? [run, ...names.filter((name) => name !== run)].slice(0, 2).map((name) => html`<${Figures} key=${name} run=${name} api=${runs[name]} named />`)
       : html`<${Figures} run=${run} api=${runs[run]} />`}
