@@ -30,12 +30,12 @@ from storage.errors import (
     InputError,
     UserError,
 )
-from storage.runs.layout import DEFAULT_STORE, check_run_name
+from storage.runs.layout import check_run_name
 from workflows.answers import check_reference
 from workflows.inputs.places import is_url, resolved
 from workflows.inputs.problems import look
 from workflows.inputs.shapes import Columns
-from workflows.runs.reading import store_url
+from workflows.runs.reading import store_url, usual_store
 
 DEMO = "demo"
 """The answer that stands for the demo's problems, or its models."""
@@ -124,7 +124,7 @@ def answered(options: Options, machine: Machine, folder: Path) -> Answers:
     name = problems if is_url(problems) else Path(problems).name.partition(".")[0]
     run = ask(options.run, "A name for the run", _run_name(name), check_run_name)
     store = ask(
-        options.store, "Where to keep it: file:FOLDER or s3://BUCKET/PREFIX", DEFAULT_STORE, _store
+        options.store, "Where to keep it: file:FOLDER or s3://BUCKET/PREFIX", usual_store(), _store
     )
     return Answers(problems=problems, read_as=read_as, url=url, models=models, run=run, store=store)
 

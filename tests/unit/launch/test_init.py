@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder on a machine whose sandbox answers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("STEPMILL_STORE", raising=False)
     well = Finding("sandbox", True, "bubblewrap")
     for module in ("launch.verbs.starting.init", "workflows.runs.checks"):
         monkeypatch.setattr(f"{module}.check_sandbox", lambda settings: well)
@@ -241,6 +242,17 @@ def test_the_demos_configuration_needs_nothing_more(said: Said, folder: Path) ->
     said("doctor", "build.yaml")
     config = load(folder / "build.yaml")
     assert (config.run, config.store) == ("first", f"file://{folder}/runs")
+
+
+def test_the_store_that_is_set_for_all_verbs_is_the_one_that_is_written(
+    said: Said, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.verbs.starting.init.findings", lambda config: ())
+    monkeypatch.setenv("STEPMILL_STORE", "file:elsewhere")
+    said("init", "--yes")
+    said("init", "b.yaml", "--from", "genprm")
+    for file in ("build.yaml", "b.yaml"):
+        assert load(folder / file).store == f"file://{folder}/elsewhere"
 
 
 def test_what_a_configuration_needs_is_said(said: Said) -> None:
