@@ -80,6 +80,10 @@ def by_measures(config: BuildConfig, problems: int, source: Measured) -> Plan:
         for name, values in source.figures.items()
         if (name.role in config.engines or not name.role) and values.any()
     }
+    size = Name("", "bytes")
+    if size in ranges:
+        shards = -(-problems // config.shard_size)
+        ranges[size] = ranges[size].plus(shards * source.files_bytes)
     notes = [
         f"{role}: none of the measured problems reached it, so that nothing is known"
         for role in config.engines
