@@ -28,6 +28,7 @@ from tests.support.scripted_build import CONFIG, GIVEN, Build, configure, rows
 from tests.support.scripted_world import write_problems
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.growth import refuse_growth
+from workflows.looking.run import open_run
 from workflows.runs.driving import standing
 from workflows.runs.run import finish
 from workflows.runs.starting import planned
@@ -97,6 +98,8 @@ def test_a_grown_run_asks_for_the_new_problems_alone_and_has_the_rows_of_a_fresh
     assert asked_for(build, GIVEN[:SMALL]) == set()
     assert len(asked_for(build, GIVEN)) == ALL - SMALL
     assert audit(build.run).findings == ()
+    shards = [open_run(build.run).shard_of(f"{problem.problem_id}#0") for problem in GIVEN]
+    assert shards == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
     assert download(build.run, tmp_path / "dataset").rows == build.run.totals("export").rows
     check_same_rows(build.run, fresh(of(small.config, "large"), tmp_path).run)
     assert {stage: digests(small.run, stage) for stage in small.run.spec.stages} == before
