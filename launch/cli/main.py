@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from launch.cli import checking, keeping, looking, options, starting, verifier
+from launch.cli import checking, keeping, looking, options, publishing, starting, verifier
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
@@ -100,7 +100,7 @@ def status(
         bool, typer.Option("--watch", help="Look again until it is finished, with time left.")
     ] = False,
 ) -> None:
-    """Shards, rows, drops and tokens of every stage, from commits alone."""
+    """Shards, rows, drops and tokens of every stage, from commits alone; who is at work on it."""
     from launch.verbs.runs.status import show_status
     from workflows.runs.status import run_status
 
@@ -208,6 +208,7 @@ def download(
 
 
 for verb in (
+    publishing.push,
     verifier.train,
     verifier.score,
     verifier.evaluate,

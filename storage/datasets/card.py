@@ -24,8 +24,12 @@ from storage.runs.pilot_record import PilotRecord
 from storage.runs.run import Success
 from storage.runs.specs import Spec
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SIZES = (
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (10**9, "100M<n<1B"),
+)  # fmt: skip
 """(upper bound in rows, the hub's name of the size)."""
+TAGS = ("math", "process-supervision", "process-reward-model")
 
 Row = Sequence[str | int | None]
 
@@ -84,38 +88,51 @@ def dataset_card(
     `described`: the run's stages in order. `origin`: name of the run that it derives from. `pilot`:
     the pilot's verdict on the labels.
     """
-    settings = spec.configuration.get("stages", {})
-    totals = [(stage, success.totals[stage]) for stage in spec.stages]
-    return _template().render(
+    return template("card.md.jinja").render(
         run=run,
-        spec=spec,
-        success=success,
         view=view,
         rows=rows,
-        origin=origin,
-        pilot=pilot,
         front_matter=_front_matter(view, rows),
         folder=FOLDER,
         chat_template=CHAT_TEMPLATE,
-        models=sorted(spec.models.items()),
-        stages=[(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
-        filters=_filters(described, success),
-        readings=_readings(spec, success),
-        not_recorded=NOT_RECORDED,
-        drops=[(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
-        counts=[
+        **figures(spec, success, described, origin, pilot),
+    )
+
+
+def figures(
+    spec: Spec,
+    success: Success,
+    described: Sequence[Described],
+    origin: str | None,
+    pilot: PilotRecord | None,
+) -> dict[str, Any]:
+    """What `figures.md.jinja` shows of a run, whatever the view."""
+    settings = spec.configuration.get("stages", {})
+    totals = [(stage, success.totals[stage]) for stage in spec.stages]
+    return {
+        "spec": spec,
+        "success": success,
+        "origin": origin,
+        "pilot": pilot,
+        "models": sorted(spec.models.items()),
+        "stages": [(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
+        "filters": passed_filters(described, success),
+        "readings": _readings(spec, success),
+        "not_recorded": NOT_RECORDED,
+        "drops": [(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
+        "counts": [
             (s, *count)
             for s, t in totals
             for count in sorted(t.counts.items())
             if not is_reading_count(count[0])
         ],
-        caveats="".join(stage.caveat for stage in described),
-        verified=any(stage.verifies for stage in described),
-        lacks="".join(
+        "caveats": "".join(stage.caveat for stage in described),
+        "verified": any(stage.verifies for stage in described),
+        "lacks": "".join(
             stage.lacks for stage in reversed(described) if not _is_whole(stage, settings)
         ),
-        settings=json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
-    )
+        "settings": json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +157,7 @@ def card_together(
 
     `repeated`: `drop` or `keep`, what became of solutions that an earlier run has too.
     """
-    return _template("together.md.jinja").render(
+    return template("together.md.jinja").render(
         runs=runs,
         view=view,
         rows=sum(rows.values()),
@@ -162,7 +179,8 @@ def card_together(
     )
 
 
-def _template(name: str = "card.md.jinja") -> Template:
+def template(name: str) -> Template:
+    """A template of this folder, with the filters `table` and `grouped`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -192,8 +210,8 @@ def _front_matter(view: View, rows: int) -> str:
     """The card's YAML front matter."""
     return CardData(
         language=["en"],
-        tags=["math", "process-supervision", "process-reward-model"],
-        size_categories=[next((name for below, name in SIZES if rows < below), "n>1M")],
+        tags=list(TAGS),
+        size_categories=[size_of(rows)],
         configs=[
             {
                 "config_name": view.name,
@@ -203,12 +221,17 @@ def _front_matter(view: View, rows: int) -> str:
     ).to_yaml(line_break="\n")
 
 
+def size_of(rows: int) -> str:
+    """The hub's word for so many rows."""
+    return next((name for below, name in SIZES if rows < below), "1B<n<10B")
+
+
 def _is_whole(stage: Described, settings: Mapping[str, Any]) -> bool:
     own = settings.get(stage.rows.stage, {})
     return stage.whole is not None and own.get(stage.whole[0]) == stage.whole[1]
 
 
-def _filters(described: Sequence[Described], success: Success) -> list[Row]:
+def passed_filters(described: Sequence[Described], success: Success) -> list[Row]:
     """(name, paths left, share of the line before) per stage that filters paths. The share starts
     anew after stage `search`, whose paths are those of its tree.
     """

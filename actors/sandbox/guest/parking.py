@@ -39,6 +39,7 @@ class Parking:
         """`spared`: a process of ours among the session's, which goes on; 0: none."""
         self._spared = {os.getpid(), spared}
         self._signalled = False
+        self._seized: set[int] = set()
 
     def park(self) -> bool:
         """Hold all; False where some could not be held in time."""
@@ -47,7 +48,8 @@ class Parking:
             for tid in free:
                 if trace(SEIZE, tid, 0, OPTIONS) == 0:
                     trace(INTERRUPT, tid, 0, 0)
-                elif ctypes.get_errno() == errno.EPERM and _is_held(tid) is False:
+                    self._seized.add(tid)
+                elif ctypes.get_errno() == errno.EPERM and self._is_held(tid) is False:
                     # Tracing is not permitted here (a setting of the kernel's): stop what listens.
                     self._signalled = True
                     _tell_all(signal.SIGSTOP)
@@ -62,10 +64,11 @@ class Parking:
             self._signalled = False
             _tell_all(signal.SIGCONT)
         give_up = time.monotonic() + WITHIN
-        while [tid for tid in self._threads(held=True) if not _let_go(tid)]:
+        while held := self._threads(held=True):
+            self._seized -= {tid for tid in held if _let_go(tid)}
             if time.monotonic() > give_up:
                 return False
-            os.sched_yield()
+        self._seized.clear()
         return True
 
     def _threads(self, held: bool) -> list[int]:
@@ -75,17 +78,17 @@ class Parking:
             if name.isdigit() and int(name) not in self._spared:
                 with contextlib.suppress(OSError):
                     found += map(int, os.listdir(f"/proc/{name}/task"))
-        return [tid for tid in found if _is_held(tid) is held]
+        return [tid for tid in found if self._is_held(tid) is held]
 
-
-def _is_held(tid: int) -> bool | None:
-    """Whether a thread is traced; None where it has ended."""
-    try:
-        if arena.numbers_of(f"/proc/{tid}/stat")[0] in (b"Z", b"X"):
+    def _is_held(self, tid: int) -> bool | None:
+        """Whether a thread is traced; None where it has ended."""
+        try:
+            if arena.numbers_of(f"/proc/{tid}/stat")[0] in (b"Z", b"X"):
+                return None
+        except OSError:
             return None
-    except OSError:
-        return None
-    return arena.value_in(f"/proc/{tid}/status", b"\nTracerPid:") == os.getpid()
+        tracer = arena.value_in(f"/proc/{tid}/status", b"\nTracerPid:")
+        return tid in self._seized or tracer == os.getpid()
 
 
 def _let_go(tid: int) -> bool:
