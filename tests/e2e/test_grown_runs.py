@@ -28,6 +28,7 @@ from tests.support.scripted_build import CONFIG, GIVEN, Build, configure, rows
 from tests.support.scripted_world import write_problems
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.growth import refuse_growth
+from workflows.builds.plan import plan
 from workflows.looking.run import open_run
 from workflows.runs.driving import standing
 from workflows.runs.run import finish
@@ -210,6 +211,13 @@ def test_a_grown_run_says_the_same_of_itself(small: Build) -> None:
     given = planned(of(nine, "says", 12), None).given
     assert "--run says-12 --from says" in said_by(lambda: refuse_growth(run, given))
     refuse_growth(run, planned(nine, None).given)
+
+
+def test_a_plan_from_the_run_says_what_need_not_be_paid(small: Build) -> None:
+    notes = plan(of(small.config, "planned"), small.run, keep=False).notes
+    assert any("6 of the 14 problems are run small's: `build --from small`" in at for at in notes)
+    notes = plan(of(small.config, "planned", SMALL), small.run, keep=False).notes
+    assert not any("takes them over" in note for note in notes)
 
 
 class Watched:
