@@ -6,10 +6,9 @@ Invariant: amounts are rounded for people; scripts read `--json`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from rich.table import Table
-
+from launch.shown.tables import Sheet
 from storage.runs.plans import Figure, Plan
 from workflows.planning.against import Compared
 
@@ -21,12 +20,10 @@ NAMES = {
     "bytes": "store",
     "kept": "rows kept",
 }
-
-
 VERDICTS = {True: "within", False: "outside", None: "so far"}
 
 
-def plan_table(made: Plan) -> Table:
+def plan_table(made: Plan) -> Sheet:
     """Make a table of a plan's ranges."""
     title = f"plan of run {made.run} · {made.problems:,} problems · from {made.source}"
     table = _table(title, ("at least", "likely", "at most"))
@@ -36,7 +33,7 @@ def plan_table(made: Plan) -> Table:
     return table
 
 
-def planned_table(figures: Sequence[Compared], currency: str) -> Table:
+def planned_table(figures: Sequence[Compared], currency: str) -> Sheet:
     """Make a table of a plan's ranges beside what they came to."""
     table = _table("planned and actual", ("planned", "actual", ""))
     for line in planned_lines(figures, currency):
@@ -44,7 +41,7 @@ def planned_table(figures: Sequence[Compared], currency: str) -> Table:
     return table
 
 
-def planned_lines(figures: Sequence[Compared], currency: str) -> list[dict[str, Any]]:
+def planned_lines(figures: Sequence[Compared], currency: str) -> list[dict[str, str]]:
     """Each figure of a plan beside what it came to, in words."""
     return [
         {
@@ -59,8 +56,8 @@ def planned_lines(figures: Sequence[Compared], currency: str) -> list[dict[str, 
     ]
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(title: str, columns: Sequence[str]) -> Sheet:
+    table = Sheet(title, headings=2)
     for name in ("model", "", *columns):
         table.add_column(name, justify="left" if name in ("model", "") else "right")
     return table
