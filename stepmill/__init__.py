@@ -60,6 +60,7 @@ from workflows.looking.download import download, download_async
 from workflows.looking.fates import Why
 from workflows.looking.keeping import copy_run, list_runs, remove_run
 from workflows.looking.run import OpenRun, open_run
+from workflows.publishing.push import Pushed, push, push_async, push_model, push_model_async
 from workflows.refinement.turns import Refinement, Turn, refine, refine_async
 from workflows.runs.copying import Copied
 from workflows.runs.listening import Listener, Watching
@@ -86,6 +87,7 @@ __all__ = [
     "NothingFound",
     "OpenRun",
     "Plan",
+    "Pushed",
     "Refinement",
     "Removed",
     "Run",
@@ -121,6 +123,10 @@ __all__ = [
     "plan",
     "preview",
     "preview_async",
+    "push",
+    "push_async",
+    "push_model",
+    "push_model_async",
     "read_rationale",
     "records",
     "refine",

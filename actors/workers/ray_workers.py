@@ -276,7 +276,7 @@ def ray_session(
 ) -> Iterator[None]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
-    Raises ConfigurationError where no head answers at `address`.
+    Raises ConfigurationError and InfrastructureError where no head answers at `address`.
 
     A private cluster serves this user only (token authentication), has its own folder, and always
     ends with this process. A thread calls `head_lost` when the head is gone

@@ -13,6 +13,7 @@ from typing import Any
 
 from storage.errors import NothingFound, StepmillError
 from storage.runs.marks import MOST_NOTE
+from storage.runs.plans import latest_plan
 from storage.runs.run import Run
 from workflows.browsing.filters import FIELDS
 from workflows.browsing.glance import glance
@@ -74,24 +75,19 @@ class Desk:
 
         return meanings()
 
-    def planned(self) -> list[tuple[str, ...]]:
-        """The plan beside what it came to, in rows as `status` prints them.
-
-        Loaded as late as reasons are. Raises ObjectCorrupt, StoreUnavailable.
-        """
-        from launch.shown.plans import planned_rows
-        from workflows.browsing.planned import planned
-
-        progress = self.index.progress()
-        whole = progress.finished and progress.complete
-        figures, currency = planned(self.run.run, self.index.figures(), whole)
-        return list(planned_rows(figures, currency))
-
     def glance(self) -> dict[str, Any]:
         """The figures of the first page."""
-        return self.index.remembered(
+        found = self.index.remembered(
             "glance", lambda: glance(self.run.run, self.index.frame(), self.index.figures())
         )
+        plan = latest_plan(self.run.run.store, self.run.name)  # it may be younger than the rest
+        if plan is None:
+            return found | {"planned": []}
+        from launch.shown.plans import planned_lines  # these load every stage
+        from workflows.browsing.planned import planned
+
+        beside = planned(self.run.run, found["stages"], plan)
+        return found | {"planned": planned_lines(beside, plan.currency)}
 
     def list_beside(self, other: Desk | None) -> Listing:
         """The list of this run, with another one beside it or alone."""

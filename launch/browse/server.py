@@ -63,7 +63,6 @@ class _Served:
             "meta": desk.meta,
             "glance": desk.glance,
             "reasons": desk.reasons,
-            "planned": desk.planned,
             "page": lambda: listing.page(asked, text, start_row),
             "facets": lambda: listing.facets(asked, text),
             "path": lambda: desk.path(query.get("id", ""), asked, text, listing),

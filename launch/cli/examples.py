@@ -48,6 +48,10 @@ EXAMPLES = {
         "stepmill problems own.csv --column problem=question --out clean.jsonl",
     ),
     "prompts": ("stepmill prompts", "stepmill prompts --write prompts"),
+    "push": (
+        "stepmill push demo OWNER/steps --licence cc-by-4.0 --dry-run",
+        "stepmill push training:mine OWNER/verifier --dataset OWNER/steps --public",
+    ),
     "refine": (
         "stepmill refine training:mine responses.jsonl --generator ORG/NAME",
         "stepmill refine training:mine responses.jsonl --generator ORG/NAME "

@@ -36,18 +36,24 @@ def plan_table(made: Plan) -> Sheet:
 def planned_table(figures: Sequence[Compared], currency: str) -> Sheet:
     """Make a table of a plan's ranges beside what they came to."""
     table = _table("planned and actual", ("planned", "actual", ""))
-    for row in planned_rows(figures, currency):
-        table.add_row(*row)
+    for line in planned_lines(figures, currency):
+        table.add_row(*line.values())
     return table
 
 
-def planned_rows(figures: Sequence[Compared], currency: str) -> Iterator[tuple[str, ...]]:
-    """Model, figure, planned range, what it came to, and whether that is within."""
-    for named, figure in _named(figures):
-        low, high, actual = (
-            shown(figure.name, each, currency) for each in (figure.low, figure.high, figure.actual)
-        )
-        yield (*named, f"{low} to {high}", actual, VERDICTS[figure.within])
+def planned_lines(figures: Sequence[Compared], currency: str) -> list[dict[str, str]]:
+    """Each figure of a plan beside what it came to, in words."""
+    return [
+        {
+            "model": role,
+            "figure": name,
+            "planned": f"{shown(figure.name, figure.low, currency)} to "
+            f"{shown(figure.name, figure.high, currency)}",
+            "actual": shown(figure.name, figure.actual, currency),
+            "verdict": VERDICTS[figure.within],
+        }
+        for (role, name), figure in _named(figures)
+    ]
 
 
 def _table(title: str, columns: Sequence[str]) -> Sheet:

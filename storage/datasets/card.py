@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,8 +24,12 @@ from storage.runs.pilot_record import PilotRecord
 from storage.runs.run import Success
 from storage.runs.specs import Spec
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SIZES = (
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (10**9, "100M<n<1B"),
+)  # fmt: skip
 """(upper bound in rows, the hub's name of the size)."""
+TAGS = ("math", "process-supervision", "process-reward-model")
 
 Row = Sequence[str | int | None]
 
@@ -83,41 +88,99 @@ def dataset_card(
     `described`: the run's stages in order. `origin`: name of the run that it derives from. `pilot`:
     the pilot's verdict on the labels.
     """
-    settings = spec.configuration.get("stages", {})
-    totals = [(stage, success.totals[stage]) for stage in spec.stages]
-    return _template().render(
+    return template("card.md.jinja").render(
         run=run,
-        spec=spec,
-        success=success,
         view=view,
         rows=rows,
-        origin=origin,
-        pilot=pilot,
         front_matter=_front_matter(view, rows),
         folder=FOLDER,
         chat_template=CHAT_TEMPLATE,
-        models=sorted(spec.models.items()),
-        stages=[(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
-        filters=_filters(described, success),
-        readings=_readings(spec, success),
-        not_recorded=NOT_RECORDED,
-        drops=[(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
-        counts=[
+        **figures(spec, success, described, origin, pilot),
+    )
+
+
+def figures(
+    spec: Spec,
+    success: Success,
+    described: Sequence[Described],
+    origin: str | None,
+    pilot: PilotRecord | None,
+) -> dict[str, Any]:
+    """What `figures.md.jinja` shows of a run, whatever the view."""
+    settings = spec.configuration.get("stages", {})
+    totals = [(stage, success.totals[stage]) for stage in spec.stages]
+    return {
+        "spec": spec,
+        "success": success,
+        "origin": origin,
+        "pilot": pilot,
+        "models": sorted(spec.models.items()),
+        "stages": [(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
+        "filters": passed_filters(described, success),
+        "readings": _readings(spec, success),
+        "not_recorded": NOT_RECORDED,
+        "drops": [(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
+        "counts": [
             (s, *count)
             for s, t in totals
             for count in sorted(t.counts.items())
             if not is_reading_count(count[0])
         ],
-        caveats="".join(stage.caveat for stage in described),
-        verified=any(stage.verifies for stage in described),
-        lacks="".join(
+        "caveats": "".join(stage.caveat for stage in described),
+        "verified": any(stage.verifies for stage in described),
+        "lacks": "".join(
             stage.lacks for stage in reversed(described) if not _is_whole(stage, settings)
         ),
-        settings=json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
+        "settings": json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the card of several runs says of one of them."""
+
+    name: str
+    spec: str
+    """Fingerprint."""
+    solutions: int
+    repeated: int
+    """Solutions that an earlier run has too."""
+    problems: int
+    known_problems: int
+    """Problems that an earlier run has too."""
+
+
+def card_together(
+    runs: Sequence[Beside], view: View, rows: Mapping[str, int], repeated: str
+) -> str:
+    """The card of several runs as Markdown, with front matter. `rows`: run -> rows of it.
+
+    `repeated`: `drop` or `keep`, what became of solutions that an earlier run has too.
+    """
+    return template("together.md.jinja").render(
+        runs=runs,
+        view=view,
+        rows=sum(rows.values()),
+        front_matter=_front_matter(view, sum(rows.values())),
+        folder=FOLDER,
+        repeated=repeated,
+        lines=[
+            (
+                run.name,
+                run.solutions,
+                run.repeated if repeated == "drop" else 0,
+                rows[run.name],
+                run.problems,
+                run.known_problems,
+                run.spec[:16],
+            )
+            for run in runs
+        ],
     )
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this folder, with the filters `table` and `grouped`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -126,7 +189,7 @@ def _template() -> Template:
         autoescape=False,  # Markdown
     )
     environment.filters |= {"table": _table, "grouped": "{:,}".format}
-    return environment.get_template("card.md.jinja")
+    return environment.get_template(name)
 
 
 def _table(rows: Sequence[Row], *head: str) -> str:
@@ -147,8 +210,8 @@ def _front_matter(view: View, rows: int) -> str:
     """The card's YAML front matter."""
     return CardData(
         language=["en"],
-        tags=["math", "process-supervision", "process-reward-model"],
-        size_categories=[next((name for below, name in SIZES if rows < below), "n>1M")],
+        tags=list(TAGS),
+        size_categories=[size_of(rows)],
         configs=[
             {
                 "config_name": view.name,
@@ -158,12 +221,17 @@ def _front_matter(view: View, rows: int) -> str:
     ).to_yaml(line_break="\n")
 
 
+def size_of(rows: int) -> str:
+    """The hub's word for so many rows."""
+    return next((name for below, name in SIZES if rows < below), "1B<n<10B")
+
+
 def _is_whole(stage: Described, settings: Mapping[str, Any]) -> bool:
     own = settings.get(stage.rows.stage, {})
     return stage.whole is not None and own.get(stage.whole[0]) == stage.whole[1]
 
 
-def _filters(described: Sequence[Described], success: Success) -> list[Row]:
+def passed_filters(described: Sequence[Described], success: Success) -> list[Row]:
     """(name, paths left, share of the line before) per stage that filters paths. The share starts
     anew after stage `search`, whose paths are those of its tree.
     """

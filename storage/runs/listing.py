@@ -23,7 +23,7 @@ from storage.runs import layout
 from storage.runs.names import RUNS, TRAININGS
 from storage.runs.origin import origin_in
 from storage.runs.pilot_record import pilot_record
-from storage.runs.presence import drivers_of
+from storage.runs.presence import at_work, drivers_of
 from storage.runs.removal import tombstone_of
 from storage.runs.run import READERS, Run
 from storage.runs.specs import Spec
@@ -149,12 +149,12 @@ def _state(run: Run, finished: bool) -> tuple[State, str]:
     """The state of a run, and what is to be said of it."""
     if finished:
         return "finished", ""
-    drivers = drivers_of(run.store, run.name)
-    if at_work := [str(driver.who) for driver in drivers if driver.at_work]:
-        return "at work", ", ".join(at_work)
+    if busy := at_work(run.store, run.name):
+        return "at work", ", ".join(busy)
     if reason := stop_reason(run):
         return "stopped", reason
-    return "unfinished", ", ".join(f"last heard of: {driver.who}" for driver in drivers)
+    left = drivers_of(run.store, run.name)
+    return "unfinished", ", ".join(f"last heard of: {driver.who}" for driver in left)
 
 
 def _training(store: ObjectStore, name: str) -> Listed:

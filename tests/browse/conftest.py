@@ -12,6 +12,7 @@ import pytest
 from storage.runs.run import Run
 from tests.support.browser import lacking, launched
 from tests.support.scripted_build import Build, configure
+from workflows.builds.plan import plan
 
 PATIENCE_MS = 240_000
 """Longest wait for a condition: a busy machine takes a minute for what takes a second."""
@@ -19,8 +20,10 @@ PATIENCE_MS = 240_000
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A build of 14 problems, from end to end."""
-    return _built(tmp_path_factory.mktemp("finished"))
+    """A build of 14 problems, from end to end, with a plan."""
+    run = _built(folder := tmp_path_factory.mktemp("finished"))
+    plan(configure(folder), run)
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from storage.runs.run import Run
 from tests.support.page import copied, served
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
+from workflows.runs.status import run_status
 
 
 @pytest.fixture(scope="module", params=["served", "copied"])
@@ -83,7 +84,18 @@ def test_every_figure_of_the_first_view_is_there(page: Any, site: str) -> None:
     assert headings == [
         "From solutions to examples", "Pass@1 by level", "Pass@1 by subject", "MC of states",
         "Rollouts of a state", "Labels: ratio", "Judge against labels", "Code and votes", "Stages",
+        "Planned and actual",
     ]  # fmt: skip
+
+
+def test_a_plan_stands_beside_what_the_run_came_to(page: Any, site: str, finished: Run) -> None:
+    page.goto(f"{site}#/r")
+    rows = page.locator("[data-run=r] [aria-label='planned and actual'] tbody tr")
+    rows.first.wait_for()
+    said = rows.first.locator("td, th").all_inner_texts()
+    paths = f"{finished.totals('sample').rows:,}"
+    assert (said[:2], said[3:]) == (["policy", "paths"], [paths, "within"])
+    assert rows.count() == len(run_status(finished).planned)
 
 
 def test_a_filter_narrows_the_list_and_its_numbers(page: Any, site: str, finished: Run) -> None:

@@ -70,7 +70,7 @@ class Part:
 
     rows: pl.DataFrame
     figures: pl.DataFrame
-    """stage, name, value: sums over the commits (`rows`, `seconds`, `shards`, `bytes`, `engine_s`,
+    """stage, name, value: sums over the commits (`rows`, `bytes`, `seconds`, `engine_s`, `shards`,
     `counts.X`, `drops.X`)."""
 
 
@@ -99,13 +99,8 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
         for stage, made in commits.items()
         for commit in made
         for name, value in chain(
-            (
-                ("shards", 1),
-                ("rows", commit.rows),
-                ("seconds", commit.seconds),
-                ("bytes", commit.bytes),
-                ("engine_s", receipt_of(commit).busy_s),
-            ),
+            (("shards", 1), ("rows", commit.rows), ("seconds", commit.seconds)),
+            (("bytes", commit.bytes), ("engine_s", receipt_of(commit).busy_s)),
             ((f"counts.{name}", value) for name, value in commit.counts.items()),
             ((f"drops.{drop.reason}", 1) for drop in commit.drops),
         )

@@ -22,7 +22,7 @@ from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, Removed
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
@@ -239,7 +239,10 @@ class BuildConfig(RunConfig):
 def _pilot_of(run: Run) -> Run | None:
     """The finished pilot that a run was started with; None where it has none, or no more."""
     name = run.spec.section("stages").get(ROLLOUTS.stage, {}).get("pilot")
-    pilot = Run.find(run.store, name) if name else None
+    try:
+        pilot = Run.find(run.store, name) if name else None
+    except Removed:
+        return None
     return pilot if pilot is not None and pilot.success() else None
 
 

@@ -62,7 +62,7 @@ def build(
     join. Raises UserError before any work, SpecMismatch where the run was started with other
     settings, and InfrastructureError.
     """
-    with Site(config.cluster, address, listener) as site:
+    with Site(config.cluster, address, listener, config) as site:
         begun, refused = run_there(config)
         if refused is not None:
             require(config, site, refused, *check_input(config))
@@ -100,7 +100,7 @@ def resume(
     kind = KINDS.get(run.spec.stages, BuildConfig)
     config: RunConfig = recalled(validated(TypeAdapter(kind), raw, f"run {name}"), run)
     run.check_input()
-    with Site(config.cluster, address, listener) as site:
+    with Site(config.cluster, address, listener, config) as site:
         _take_over(run, config, site)
         return continue_at(site, run, config)
 

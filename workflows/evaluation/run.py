@@ -144,7 +144,8 @@ def evaluate(
         raise ConfigurationError("two baselines have the same name: rename one")
     measures: list[Measure] = []
     runs: dict[str, str] = {}
-    with Site(next(iter(configs.values())).cluster, address, listener) as site:
+    first = next(iter(configs.values()))
+    with Site(first.cluster, address, listener, first) as site:
         for config in configs.values():
             require(config, site)
         for name, unpinned in configs.items():

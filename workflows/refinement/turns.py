@@ -105,7 +105,7 @@ def refine(
     generator = replace(
         recalled(_generator(wanted, config.store)), cluster=config.cluster, floor=config.floor
     )
-    with Site(config.cluster, address, listener) as site:
+    with Site(config.cluster, address, listener, config) as site:
         require(generator, site)
         require(config, site)
         return _turns(wanted, responses, answers, pinned(config), pinned(generator), site)

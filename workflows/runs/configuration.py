@@ -14,6 +14,7 @@ from pydantic import Field
 
 from actors.engines.contract import EngineSettings
 from actors.engines.served.capabilities import Need
+from actors.reporters import Tracker
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Name, Positive, Seconds, Share
@@ -124,6 +125,9 @@ class RunConfig:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     prices: PriceSettings = field(default_factory=PriceSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that get the run's figures while it works: `[wandb]`, `[mlflow]`, `[trackio]`, or
+    several. What each needs: docs/training.md."""
 
     @property
     def road(self) -> tuple[StageSpec, ...]:

@@ -42,7 +42,7 @@ def run(
     join. Raises UserError before any work, SpecMismatch where the run was started with other
     settings, and InfrastructureError.
     """
-    with Site(config.cluster, address, listener) as site:
+    with Site(config.cluster, address, listener, config) as site:
         return run_at(site, config, rows)
 
 

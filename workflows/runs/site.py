@@ -37,13 +37,13 @@ from actors.workers.ray_nodes import (
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InfrastructureError
 from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
 from workflows.runs.driving import continue_run, standing, telling_earlier
-from workflows.runs.listening import ENDING, SILENT, Listener, Watching
+from workflows.runs.listening import ENDING, SILENT, Listener, Reports, Watching, reported
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.starting import Start
@@ -74,10 +74,16 @@ class Site:
     """A context manager; its exit leaves the cluster that it joined, or ends the one it started."""
 
     def __init__(
-        self, cluster: ClusterSettings, address: str | None, listener: Listener = SILENT
+        self,
+        cluster: ClusterSettings,
+        address: str | None,
+        listener: Listener = SILENT,
+        reports: Reports | None = None,
     ) -> None:
-        """`address`: of a cluster to join, instead of `cluster.ray_address`."""
-        self.listener = listener
+        """`address`: of a cluster to join, instead of `cluster.ray_address`. `reports`: the
+        configuration whose `report_to` names trackers. Raises ConfigurationError.
+        """
+        self.listener = reported(listener, reports) if reports and reports.report_to else listener
         self.probed: dict[str, str] = {}
         """Store that passed its test -> what is said of it."""
         self._address = address or cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
@@ -132,7 +138,10 @@ class Site:
 
     def head(self) -> str:
         """HOST:PORT of the cluster to join. Raises ConfigurationError where no head answers."""
-        self._head = self._head or head_of(self._address or "auto")
+        try:
+            self._head = self._head or head_of(self._address or "auto")
+        except InfrastructureError as error:
+            raise ConfigurationError(str(error)) from None
         return self._head
 
     def looks(self, config: RunConfig) -> list[Look]:

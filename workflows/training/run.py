@@ -63,7 +63,8 @@ def train(
     """
     target = out or MODELS / config.training
     store = open_store(config.store)
-    with Site(ClusterSettings(ray_address=config.spread.ray_address), address, listener) as site:
+    cluster = ClusterSettings(ray_address=config.spread.ray_address)
+    with Site(cluster, address, listener, config) as site:
         begun = Training.find(store, config.training)
         config = recalled(config, begun)
         if not site.remote:

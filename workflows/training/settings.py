@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from actors.engines.contract import EngineSettings
+from actors.reporters import Tracker
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
 from storage.bounds import STRICT, Name, Positive
 from storage.errors import ConfigurationError
@@ -82,6 +83,9 @@ class TrainConfig:
     learning: LearningSettings = field(default_factory=LearningSettings)
     spread: SpreadSettings = field(default_factory=SpreadSettings)
     rhythm: RhythmSettings = field(default_factory=RhythmSettings)
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that get the curve while it is drawn: `[wandb]`, `[mlflow]`, `[trackio]`, or
+    several."""
     format: Literal[1] = 1
     """Version of this file's format."""
 

@@ -39,7 +39,6 @@ function served(run) {
   return {
     live: true,
     meta: () => get(`${place}/meta`),
-    planned: () => get(`${place}/planned`),
     reasons: once(() => get(`${place}/reasons`)),
     glance: () => get(`${place}/glance`),
     page: (filters, text, start) => get(`${place}/page${query(filters, { text, start })}`),

@@ -83,8 +83,8 @@ function Figures({ run, api, named }) {
           <${Bars} rows=${found.votes.map(([label, value]) => ({ label, value, href: to({ votes: label }) }))} />
         </section>`}
       </div>
-      <${Planned} api=${api} run=${run} whole=${found.whole} />
       <${Stages} stages=${found.stages} models=${found.models} />
+      ${found.planned.length > 0 && html`<${Planned} lines=${found.planned} />`}
     </article>
   `;
 }
@@ -135,17 +135,20 @@ function Matrix({ cells, to }) {
   </table>`;
 }
 
-function Planned({ api, run, whole }) {
-  const rows = useLoaded(() => api.planned(), [run, whole]).value || [];
-  if (!rows.length) return null;
-  return html`<section>
+function Planned({ lines }) {
+  return html`<section aria-label="planned and actual">
     <h2>Planned and actual</h2>
-    <table class="stages planned">
+    <table class="stages">
       <thead><tr><th>model</th><th>figure</th><th class="n">planned</th><th class="n">actual</th><th></th></tr></thead>
-      <tbody>${rows.map(([model, figure, range, actual, verdict]) => html`<tr>
-        <th scope="row">${model}</th><td>${figure}</td><td class="n">${range}</td><td class="n">${actual}</td>
-        <td class=${verdict === "outside" ? "wrong" : "quiet"}>${verdict}</td>
-      </tr>`)}</tbody>
+      <tbody>
+      ${lines.map((of) => html`<tr>
+        <th scope="row">${of.model}</th>
+        <td>${of.figure}</td>
+        <td class="n">${of.planned}</td>
+        <td class="n">${of.actual}</td>
+        <td>${of.verdict}</td>
+      </tr>`)}
+      </tbody>
     </table>
   </section>`;
 }

@@ -37,7 +37,6 @@ function copied(folder, all) {
     live: false,
     columns: alone,
     meta,
-    planned: () => (once.planned ??= read(`${folder}/planned.json`)),
     reasons: () => (once.reasons ??= read(`${folder}/reasons.json`)),
     glance: () => (once.glance ??= read(`${folder}/glance.json`)),
     page: async (filters, text, start) => {

@@ -44,6 +44,8 @@ def status_tables(status: RunStatus) -> Group:
         tables.append(planned_table(status.planned, status.currency))
     if status.stopped:
         tables.append(Text(status.stopped))
+    if status.at_work:
+        tables.append(Text(f"at work: {', '.join(status.at_work)}"))
     return Group(*tables)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.workers.ray_address import PREFACE, head_of
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InfrastructureError
 
 SPEAKS_GRPC = PREFACE[-9:]
 A_PAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
@@ -111,12 +111,17 @@ def test_auto_among_several_clusters_asks_for_one(listening: list[str], tmp_path
     ],
 )
 def test_what_can_not_be_joined_says_what_to_write(address: str, said: str) -> None:
-    with pytest.raises(ConfigurationError) as refused:
+    with pytest.raises((ConfigurationError, InfrastructureError)) as refused:
         head_of(address)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_the_port_of_a_page_is_no_head(listening: list[str]) -> None:
-    with pytest.raises(ConfigurationError, match="is no Ray head: name its own port, HOST:6379"):
+    with pytest.raises(InfrastructureError, match="is no Ray head: name its own port, HOST:6379"):
         head_of(listening[2])
+
+
+def test_a_head_that_does_not_answer_yet_may_be_waited_for() -> None:
+    with pytest.raises(InfrastructureError, match="no Ray head answers"):
+        head_of("127.0.0.1:9")

@@ -20,13 +20,16 @@ import workflows.labels.values
 import workflows.stages.consensus
 from tests.support.scripted_build import configure
 
-WORK = ("build", "derive", "download", "evaluate", "preview", "refine", "score", "train")
+WORK = (
+    "build", "derive", "download", "evaluate", "preview", "push", "push_model", "refine", "score",
+    "train",
+)  # fmt: skip
 KEEP = ("copy_run", "list_runs", "remove_run")
 READ = ("load", "load_training", "open_run", "plan", "score_config", "scores_of")
 PURE = ("agree", "grade", "label", "read_rationale", "split_steps")
 VALUES = (
     "BuildConfig", "Copied", "Download", "Evaluated", "Evaluation", "Listed", "Listener",
-    "OpenRun", "Plan",
+    "OpenRun", "Plan", "Pushed",
     "Refinement", "Run", "RunStatus", "ScoreConfig", "StageStatus", "TrainConfig", "Trained",
     "Turn", "Verifier", "Watching", "Why",
 )  # fmt: skip

@@ -12,16 +12,13 @@ import pytest
 from launch.browse import desk as desk_module
 from launch.browse.desk import Desk
 from launch.browse.server import to_json
-from launch.verbs.runs.plan import planned_rows
 from storage.objects.memory import MemoryStore
 from storage.runs.marks import Mark, marks_of, marks_prefix
-from storage.runs.plans import Figure, Plan, Rate, put_plan
 from storage.runs.run import Run
 from tests.support.whole_run import finished
 from tests.support.whole_run import started as begun
 from workflows.browsing import reviewing
 from workflows.browsing.glance import glance
-from workflows.runs.status import run_status
 
 
 def started(run: Run, folder: Path | None = None) -> Desk:
@@ -55,16 +52,6 @@ def test_a_mark_that_is_put_while_marks_are_read_is_shown(monkeypatch: pytest.Mo
     desk.reviews.read()
     assert [mark.path_id for mark in desk.reviews.of("train/0#0")] == ["train/0#0"]
     assert desk.listing.page({"mark": ["right"]}, "", 0)["total"] == 1
-
-
-def test_a_plan_stands_beside_what_it_came_to_as_status_says() -> None:
-    run = finished(MemoryStore())
-    desk = started(run)
-    assert desk.planned() == []
-    figures = (Figure("policy", "tokens", 10, 50), Figure("", "kept", 1, 1_000))
-    put_plan(run.store, Plan(run.name, 7, "a preview", 3, figures, {"policy": Rate(1)}))
-    assert desk.planned() == list(planned_rows(run_status(run).planned, "USD"))
-    assert [row[-1] for row in desk.planned()] == ["outside", "within"]
 
 
 def test_the_figures_of_a_whole_run_are_made_once_and_those_of_a_growing_run_each_time(

@@ -84,6 +84,7 @@ def test_a_name_is_not_freed_while_somebody_is_at_work(store: LocalStore, said: 
     Presence(started(store, "busy")).look()
     shown = said("remove", "busy", "--yes", "--free-name", code=2)
     assert f"is being worked on by {Who.here()}" in shown
+    assert f"at work: {Who.here()}" in said("status", "busy")
     assert Run.find(store, "busy") is not None
 
 

@@ -148,7 +148,7 @@ def test_a_number_is_how_many_and_a_path_is_the_file(
     both = ("--problems", "2", "--problems", "own.jsonl")
     seen = json.loads(said("preview", "build.yaml", *both, "--limit", "9", "--json"))
     assert len(seen["problems"]) == 2
-    assert seen["build"] == "stepmill build build.yaml --limit 9 --problems own.jsonl"
+    assert seen["build"] == "stepmill build build.yaml --problems own.jsonl --limit 9"
     of_file = json.loads(said("preview", "build.yaml", "--problems", "own.jsonl", "--json"))
     assert len(of_file["problems"]) == 3
     for wrong in (("0",), ("2", "3"), ("a.csv", "b.csv")):

@@ -71,11 +71,12 @@ def test_where_roles_take_turns_the_first_one_is_enough() -> None:
     assert made.holding() == set()
 
 
-def test_an_engine_that_is_tried_again_is_waited_for() -> None:
+def test_an_engine_that_was_lost_at_its_start_is_opened_again_when_its_work_arrives() -> None:
     made = schedule(slots=2)
     made.opened(opened(made)["policy"])
     made.lost(opened(made)["completer"], "its node is gone")
-    assert made.holding() is None
+    assert opened(made) == {}
+    assert made.holding() == set()
 
 
 class Refusing(here.Here):

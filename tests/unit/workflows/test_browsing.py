@@ -15,6 +15,7 @@ from storage.errors import ConfigurationError, NothingFound
 from storage.objects.local import LocalStore
 from storage.objects.memory import MemoryStore
 from storage.rows.kinds import EXAMPLES
+from storage.runs.plans import Figure, Plan, Rate
 from storage.runs.run import Run
 from tests.support.whole_run import finished, started, work_shard
 from workflows.browsing import index as indexing
@@ -23,10 +24,12 @@ from workflows.browsing.glance import glance
 from workflows.browsing.index import Index
 from workflows.browsing.listing import Listing, first_rows
 from workflows.browsing.path_page import interval, path_page, path_pages
+from workflows.browsing.planned import planned
 from workflows.browsing.reviewing import Reviews
 from workflows.browsing.rows import SCHEMA
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
+from workflows.runs.status import against_plan, run_status
 
 
 @pytest.fixture
@@ -174,6 +177,19 @@ def test_figures_are_those_of_the_commits(run: Run) -> None:
     funnel = {reason: n for of in found["funnel"] for reason, n in of["reasons"]}
     assert funnel == {reason: n for reason, n in ended.items() if reason}
     assert dict(found["states"])["kept"] == run.totals(EXAMPLES.stage).rows
+
+
+def test_a_plan_stands_beside_what_came_as_status_says_it(run: Run) -> None:
+    index = filled(run)
+    stages = glance(run, index.frame(), index.figures())["stages"]
+    figures = tuple(
+        Figure(role, name, 0.0, 1e9)
+        for role, name in (("policy", "paths"), ("completer", "gpu_hours"), ("", "bytes"))
+    )
+    plan = Plan(run.name, 3, "", 1, figures, {"policy": Rate(1.0), "completer": Rate(2.0)})
+    told = run_status(run)
+    assert planned(run, stages, plan) == against_plan(run, plan, told.stages, told.finished)
+    assert [of.name for of in planned(run, stages, plan)] == ["paths", "gpu_hours", "bytes"]
 
 
 def test_neighbours_of_a_list_lead_through_all_of_it(run: Run) -> None:

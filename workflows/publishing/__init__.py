@@ -1,0 +1,1 @@
+"""Publishing to the Hugging Face Hub: a finished run's dataset, a training's model."""
