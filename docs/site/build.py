@@ -1,10 +1,10 @@
-"""`make docs`: the pages of docs/ and of the repository's top folder as a site that browses offline.
+"""`make docs`: the pages of docs/ and of the repository's top folder as a site that works offline.
 
     .stepmill/docs/pages    the pages, their links as the site needs them
     .stepmill/docs/site     the site: open index.html
 
-Zensical builds it, in an environment of its own (locks/docs.txt). A link to a page or a heading that
-is not there ends the build.
+Zensical builds it, in an environment of its own (locks/docs.txt). A link to a page or a heading
+that is not there ends the build.
 """
 
 from __future__ import annotations
