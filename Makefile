@@ -17,7 +17,7 @@ READY := $(VENV)/.ready-gpu$(GPU)
 READY_DEV := $(READY)-dev
 export PYTHON GPU
 
-.PHONY: browser demo demo-cluster chaos loop test test-all lint lock setup sandbox checker clean
+.PHONY: browser demo docs demo-cluster chaos loop test test-all lint lock setup sandbox checker clean
 
 setup: $(READY) sandbox
 
@@ -53,6 +53,10 @@ demo: setup
 	@$(BIN)/stepmill build configs/demo.yaml
 	@$(BIN)/stepmill download demo .stepmill/demo-dataset
 	@$(BIN)/python -m demo.truth demo
+
+# The documentation as a site in .stepmill/docs/site, built in an environment of its own.
+docs:
+	@$(or $(PYTHON),python3) docs/site/build.py
 
 # Dataset, training, evaluation, best-of-8 and refinement on the demo world, and what that shows.
 loop: setup
