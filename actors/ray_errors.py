@@ -39,4 +39,5 @@ def classified(
 def reason(error: RayError) -> str:
     """One line: why an actor died, which for a failed start is the last line of its error."""
     lines = str(error).strip().splitlines() or ["its process died"]
-    return lines[-1].strip() if getattr(error, "actor_init_failed", False) else lines[0]
+    gone = " (its node died)" if "because its node has died" in str(error) else ""
+    return lines[-1].strip() if getattr(error, "actor_init_failed", False) else lines[0] + gone

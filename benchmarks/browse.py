@@ -218,6 +218,7 @@ def _browsing(run: Run, store: str, cache_folder: File) -> Iterator[tuple[str, f
             server.terminate()
 
 
+_FIGURES = "all => (document.querySelector('.lead')?.innerText || '').includes(all)"
 _INDEXED = "() => !document.querySelector('header progress')"
 _SEARCHED = "() => !/searching/.test(document.querySelector('.total').innerText)"
 _LISTED = "() => document.querySelector('.paths')?.getAttribute('aria-busy') === 'false'"
@@ -231,13 +232,18 @@ def measured(run: Run, store: str, cache_folder: File) -> dict[str, float]:
     from tests.support.browser import launched
 
     figures: dict[str, float] = {}
+    success = run.success()
+    assert success is not None
+    solutions = success.totals[PATHS.stage].rows
     shutil.rmtree(cache_folder, ignore_errors=True)
     with sync_playwright() as playwright, launched(playwright) as browser:
         for index in ("no index", "index kept"):
             with _browsing(run, store, cache_folder) as (address, began):
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 page.goto(address)
-                page.wait_for_selector(".lead")
+                page.wait_for_selector(".lead a")
+                if index == "index kept":  # whole at once, not those of what is read so far
+                    page.wait_for_function(_FIGURES, arg=f"{solutions:,} solutions")
                 figures[f"{index}: first figures"] = time.monotonic() - began
                 page.goto(f"{address}#/{run.name}/paths")
                 page.wait_for_selector("table.paths tbody tr")
@@ -252,11 +258,6 @@ def measured(run: Run, store: str, cache_folder: File) -> dict[str, float]:
 
 def measured_files(run: Run, store: str, folder: File) -> dict[str, float]:
     """Seconds to write the static files, and to see them; bytes of files."""
-    from playwright.sync_api import sync_playwright
-
-    from tests.support.browser import launched
-    from tests.support.page import shown
-
     out, environment = folder / "out", os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "launch", "browse", run.name, "--store", store]
@@ -268,21 +269,53 @@ def measured_files(run: Run, store: str, folder: File) -> dict[str, float]:
     figures["files: GB of index"] = (
         sum(n for f, n in sizes.items() if f.parent.name == "index") / 1e9
     )
+    return figures | {f"files, {what}": n for what, n in _seen(run, out).items()}
+
+
+def measured_lists(run: Run, folder: File) -> dict[str, float]:
+    """The same of a copy without the files of its paths, for a run too large to copy whole."""
+    from launch.browse.desk import open_desks
+    from launch.browse.files import write_lists, write_page, write_runs
+
+    out = folder / "lists"
+    shutil.rmtree(out, ignore_errors=True)
+    (desk,) = open_desks([run], folder / "cache" / "stepmill" / "browse", "").values()
+    desk.index.fill()
+    began = time.monotonic()
+    out.mkdir()
+    write_page(out)
+    write_lists(desk, out / "data" / "0")
+    write_runs(out, [{"name": run.name, "folder": "0"}])
+    figures = {"lists: written": time.monotonic() - began}
+    figures["lists: GB"] = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e9
+    return figures | {f"lists, {what}": n for what, n in _seen(run, out, paths=False).items()}
+
+
+def _seen(run: Run, out: File, paths: bool = True) -> dict[str, float]:
+    """Seconds to see static files in a browser."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.support.browser import launched
+    from tests.support.page import shown
+
+    figures = {}
     with sync_playwright() as playwright, launched(playwright) as browser, shown(out) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         began = time.monotonic()
         page.goto(address)
-        page.wait_for_selector(".lead")
-        figures["files: first figures"] = time.monotonic() - began
+        page.wait_for_selector(".lead a")
+        figures["first figures"] = time.monotonic() - began
         page.goto(f"{address}#/{run.name}/paths")
         page.wait_for_selector("table.paths tbody tr", timeout=_HOUR_MS)
-        figures["files: first list"] = time.monotonic() - began
-        figures |= {f"files, {what}": n for what, n in _asked(page, run.name).items()}
-    return figures
+        figures["first list"] = time.monotonic() - began
+        return figures | _asked(page, run.name, paths)
 
 
-def _asked(page: Any, name: str) -> dict[str, float]:
-    """Seconds of filters, the next page, one path and a search, each new to the server."""
+def _asked(page: Any, name: str, paths: bool = True) -> dict[str, float]:
+    """Seconds of filters, the next page, one path and a search, each new to the server.
+
+    Without `paths` the last two are left out.
+    """
 
     def go(view: str) -> None:
         page.evaluate("hash => { location.hash = hash }", f"#/{name}/{view}")
@@ -310,6 +343,8 @@ def _asked(page: Any, name: str) -> dict[str, float]:
     page.keyboard.press("n")
     page.wait_for_function("() => /51 to 100/.test(document.querySelector('.total').innerText)")
     figures["next page"] = time.monotonic() - began
+    if not paths:
+        return figures
     began = time.monotonic()
     page.locator("table.paths tbody tr a").nth(7).click()
     page.wait_for_selector(".whole h1")
@@ -374,6 +409,7 @@ def main() -> None:
     parser.add_argument("--folder", type=File, default=File(".stepmill/browse"))
     parser.add_argument("--make", action="store_true", help="Only make the run.")
     parser.add_argument("--out", action="store_true", help="Static files too.")
+    parser.add_argument("--lists", action="store_true", help="Static files but those of paths.")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--pictures", type=File, help="Only make the pictures of docs/browse.md.")
     given = parser.parse_args()
@@ -384,9 +420,13 @@ def main() -> None:
     run = generated(store, given.paths)
     if given.make:
         return
-    figures = measured(run, store, folder / "cache")
+    load = os.getloadavg()[0]
+    figures = {"load before": load} | measured(run, store, folder / "cache")
+    figures["load after"] = os.getloadavg()[0]
     if given.out:
         figures |= measured_files(run, store, folder)
+    if given.lists:
+        figures |= measured_lists(run, folder)
     if given.json:
         print(json.dumps(figures))
     for what, seconds in figures.items():

@@ -55,9 +55,14 @@ def load_training(path: str | Path, **overrides: Any) -> TrainConfig:
     raw = read(path, overrides)
     if "base" not in raw and {"models", "problems"} & raw.keys():
         raise ConfigurationError(f"{path} is the file of a build: stepmill build {path}")
+    for asked, other in (("run", "runs"), ("runs", "run")):
+        if overrides.get(asked):
+            raw.pop(other, None)
     config = validated(_TRAINING, raw, str(path))
-    if (config.run is None) == (config.conversations is None):
-        raise ConfigurationError(f"{path}: name one of `run` and `conversations`")
+    try:
+        config.check_source()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
     folder = path.resolve().parent
     template, rows = config.chat_template, config.conversations
     return replace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import logging
 import os
 import sys
 
@@ -27,6 +28,22 @@ def usable_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="escaped")
+
+
+class Warnings(logging.Handler):
+    """Shows what libraries of ours warn of, such as a store that does not answer."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line, above a live display if there is one."""
+        with contextlib.suppress(OSError):
+            print(f"stepmill: {record.getMessage()}", file=sys.stderr)
+
+
+def show_warnings() -> None:
+    """Print warnings of this process on standard error."""
+    ours = logging.getLogger("stepmill")
+    ours.addHandler(Warnings())
+    ours.propagate = False
 
 
 def flushed() -> None:

@@ -38,11 +38,13 @@ from storage.errors import (
     InputError,
     ItemError,
     NothingFound,
+    Removed,
     SpecMismatch,
     StepmillError,
     UserError,
 )
 from storage.rows import records as records
+from storage.runs.listing import Listed
 from storage.runs.plans import Plan
 from storage.runs.run import Run
 from workflows.answers.grading import grade
@@ -56,9 +58,11 @@ from workflows.formats.steps import split as split_steps
 from workflows.labels.values import label
 from workflows.looking.download import download, download_async
 from workflows.looking.fates import Why
+from workflows.looking.keeping import copy_run, list_runs, remove_run
 from workflows.looking.run import OpenRun, open_run
 from workflows.publishing.push import Pushed, push, push_async, push_model, push_model_async
 from workflows.refinement.turns import Refinement, Turn, refine, refine_async
+from workflows.runs.copying import Copied
 from workflows.runs.listening import Listener, Watching
 from workflows.runs.status import RunStatus, StageStatus
 from workflows.scoring.asking import config_of as score_config
@@ -71,18 +75,21 @@ from workflows.training.settings import TrainConfig
 __all__ = [
     "BuildConfig",
     "ConfigurationError",
+    "Copied",
     "Download",
     "Evaluated",
     "Evaluation",
     "InfrastructureError",
     "InputError",
     "ItemError",
+    "Listed",
     "Listener",
     "NothingFound",
     "OpenRun",
     "Plan",
     "Pushed",
     "Refinement",
+    "Removed",
     "Run",
     "RunStatus",
     "ScoreConfig",
@@ -99,6 +106,7 @@ __all__ = [
     "agree",
     "build",
     "build_async",
+    "copy_run",
     "derive",
     "derive_async",
     "download",
@@ -108,6 +116,7 @@ __all__ = [
     "evaluate_async",
     "grade",
     "label",
+    "list_runs",
     "load",
     "load_training",
     "open_run",
@@ -122,6 +131,7 @@ __all__ = [
     "records",
     "refine",
     "refine_async",
+    "remove_run",
     "score",
     "score_async",
     "score_config",

@@ -168,4 +168,4 @@ async def sandbox_answers(settings: SandboxSettings) -> str:
         await sandbox.close()
     if execution.stdout != "2\n":
         raise SandboxUnavailable(f"1 + 1 gave {execution.stdout!r} ({execution.verdict})")
-    return sandbox.source.name
+    return execution.backend or sandbox.source.name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,10 @@ START_S = 180.0
 """Seconds for a box to start. An idle machine takes two; a busy one must not count as broken."""
 GRACE_S = 5.0
 """Seconds beyond a run's wall limit, within which the supervisor itself ends the run."""
+
+
+class BoxEnded(SandboxLost):
+    """A box ended by itself while it owed an answer: perhaps the code's doing."""
 
 
 class Link(Protocol):
@@ -47,6 +52,8 @@ class Hello:
 
     filter: bytes
     namespaces: bool
+    keep_children: bool = False
+    """The filter lets nobody ignore the end of a child, as nothing else counts its time."""
 
     def frame(self, settings: SandboxSettings) -> Frame:
         """The message as a frame."""
@@ -55,6 +62,7 @@ class Hello:
             "patience": settings.reaper_period_s,
             "warm": list(settings.warm),
             "namespaces": self.namespaces,
+            "keep_children": self.keep_children,
             "cpus": max(1, round(settings.cpus)),
             "scratch_bytes": most.scratch_mb << 20,
             "scratch_files": most.scratch_files,
@@ -70,7 +78,9 @@ class Hello:
 class Box:
     """A started sandbox."""
 
-    def __init__(self, link: Link, settings: SandboxSettings) -> None:
+    def __init__(self, link: Link, settings: SandboxSettings, backend: str = "") -> None:
+        """`backend`: what encloses it, as executions name it."""
+        self.backend = backend
         self.id = f"{link.name}-{secrets.token_hex(3)}"
         self.alive = True
         self._link = link
@@ -79,6 +89,8 @@ class Box:
         self._answers: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._why = ""
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
+        self._tell_gone: Callable[[], object] = lambda: None
 
     async def start(self, hello: Hello) -> Frame:
         """Say hello and wait for the warm interpreter."""
@@ -107,9 +119,11 @@ class Box:
         except (OSError, TimeoutError, FrameError) as error:
             await self.close(f"{frame.kind}: {type(error).__name__} {error}")
             raise SandboxLost(f"sandbox {self.id}: {self._why}") from error
-        if answer is None or answer.kind not in kinds:
-            ending = "ended" if answer is None else f"answered {answer.kind}"
-            await self.close(f"{frame.kind}: it {ending}")
+        if answer is None:
+            await self.close(f"{frame.kind}: it ended")
+            raise BoxEnded(f"sandbox {self.id}: {self._why}")
+        if answer.kind not in kinds:
+            await self.close(f"{frame.kind}: it answered {answer.kind}")
             raise SandboxLost(f"sandbox {self.id}: {self._why}")
         return answer
 
@@ -135,11 +149,23 @@ class Box:
                 await self._link.write(encode(Frame("ping")))
 
     async def close(self, why: str = "closed") -> None:
-        """End the box. Idempotent."""
-        if not self.alive:
-            return
-        self.alive = False
-        for task in self._tasks:
-            task.cancel()
-        last = await self._link.close()
-        self._why = " ".join(part for part in (why, self._why, last[-300:]) if part)
+        """End the box; return when it is gone. Idempotent."""
+        if self.alive:
+            self.alive = False
+            for task in self._tasks:
+                task.cancel()
+            self._closing = asyncio.create_task(self._close(why))
+        if self._closing is not None:
+            # A cancelled caller does not leave it half closed.
+            await asyncio.shield(self._closing)
+
+    async def _close(self, why: str) -> None:
+        try:
+            last = await self._link.close()
+            self._why = " ".join(part for part in (why, self._why, last[-300:]) if part)
+        finally:
+            self._tell_gone()
+
+    def when_gone(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called once the box is gone."""
+        self._tell_gone = tell

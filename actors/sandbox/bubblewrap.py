@@ -150,6 +150,10 @@ def command(root: Path, settings: SandboxSettings) -> list[str]:
         "--dev",
         "/dev",
         "--tmpfs",
+        "/dev/pts",  # pseudo-terminals are the whole machine's, and few
+        "--remount-ro",
+        "/dev/pts",
+        "--tmpfs",
         "/dev/shm",
         "--remount-ro",
         "/dev/shm",
@@ -191,7 +195,7 @@ class BubblewrapBoxes:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxUnavailable("bubblewrap is not installed")
-        filter_ = seccomp.program(platform.machine())
+        filter_ = seccomp.program(platform.machine(), keep_children=True)
         async with self._lock:
             if self._root is None:
                 state = state_dir(self._settings.state_dir)
@@ -203,9 +207,9 @@ class BubblewrapBoxes:
             link = await ProcessLink.start(program, words)
         except OSError as error:
             raise SandboxUnavailable(f"bubblewrap: {error}") from error
-        box = Box(link, self._settings)
+        box = Box(link, self._settings, self.name)
         try:
-            await box.start(Hello(filter_, namespaces=True))
+            await box.start(Hello(filter_, namespaces=True, keep_children=True))
         except BaseException:
             await asyncio.shield(box.close())
             raise

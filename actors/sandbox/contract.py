@@ -122,6 +122,8 @@ class Execution:
     queued_s: float
     """Seconds of waiting for a slot; not part of `wall_s`."""
     sandbox_id: str
+    backend: str = ""
+    """What enclosed the code: `docker (runc)`, `docker (runsc)` or `bubblewrap`; "": not known."""
 
 
 class Session(Protocol):
@@ -161,7 +163,8 @@ class Backend(StrEnum):
     DOCKER = "docker"
     BUBBLEWRAP = "bubblewrap"
     AUTO = "auto"
-    """Docker where an engine answers or can be started, bubblewrap elsewhere."""
+    """Docker where a container engine is there, named or not; bubblewrap where there is none. An
+    engine that is there and can't be used is an error, unless `fallback` is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,9 @@ class SandboxSettings:
     """The settings that decide how code is run."""
 
     backend: Backend = Backend.AUTO
+    fallback: bool = False
+    """Run code in bubblewrap, the weaker enclosure, where the container engine that is asked for
+    can't be used. Each execution says what enclosed it."""
     runtime: str = "runc"
     """OCI runtime of the docker backend: `runc`, or `runsc` (gVisor) where installed."""
     slots: Count = 0
@@ -180,6 +186,10 @@ class SandboxSettings:
     keeps its session while the model writes on, so this bounds how many are written at once. More
     than are in flight are opened only while code runs for so long that the engine waits for it. A
     parked session takes no slot but the memory of its box: some 60 MB and what it made."""
+    parked_mb: Count = 0
+    """Memory at which no further session opens until another one closes: what the open ones hold
+    between two blocks, with 64 MB for each box. 0: half of the machine's. `slots` sessions always
+    open."""
     image: str = ""
     """Digest (`sha256:…`) the sandbox image must have; empty: whatever this checkout builds."""
     limits: Limits = field(default_factory=Limits)
@@ -215,11 +225,12 @@ class SandboxSettings:
         return self if self.sessions else replace(self, sessions=min(2 * sequences, MOST_SESSIONS))
 
     def here(self) -> SandboxSettings:
-        """The settings, with `slots` for this machine unless it is set."""
-        return (
-            self
-            if self.slots
-            else replace(self, slots=max(LEAST_SLOTS, len(os.sched_getaffinity(0))))
+        """The settings, with `slots` and `parked_mb` for this machine unless they are set."""
+        memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        return replace(
+            self,
+            slots=self.slots or max(LEAST_SLOTS, len(os.sched_getaffinity(0))),
+            parked_mb=self.parked_mb or memory_mb // 2,
         )
 
     @property

@@ -14,12 +14,22 @@ from actors.sandbox.box import Box
 from actors.sandbox.bubblewrap import BubblewrapBoxes
 from actors.sandbox.contract import Backend, Execution, Request, SandboxSettings
 from actors.sandbox.docker.box import DockerBoxes
+from actors.sandbox.docker.engine import is_named
 from actors.sandbox.pool import BoxSource, Pool
 from storage.errors import ConfigurationError, InputError, SandboxUnavailable
 
+REMEDY = (
+    "sandbox.docker_host or DOCKER_HOST names that engine: start it or unset them, or let the "
+    "weaker bubblewrap run code with sandbox.fallback: true"
+)
+
 
 class AutomaticBoxes:
-    """Opens containers if a Docker Engine is available, else bubblewrap boxes."""
+    """Opens containers if a Docker Engine is there, else bubblewrap boxes.
+
+    An engine that the settings or DOCKER_HOST name is used, or it is an error. With the setting
+    `fallback`, one that can't be used is replaced by bubblewrap.
+    """
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.name = "auto"
@@ -41,10 +51,16 @@ class AutomaticBoxes:
                 box = await source.open()
             except SandboxUnavailable as error:
                 reasons.append(f"{source.name}: {error}")
+                if isinstance(source, DockerBoxes) and not self._may_replace():
+                    raise SandboxUnavailable(f"{reasons[0]} ({REMEDY})") from error
                 continue
             self._chosen, self.name = source, source.name
             return box
         raise SandboxUnavailable("; ".join(reasons))
+
+    def _may_replace(self) -> bool:
+        """Whether bubblewrap may run where containers can't be opened."""
+        return self._settings.fallback or not is_named(self._settings.docker_host)
 
     async def reap(self) -> int:
         """Remove what dead owners left."""
@@ -57,7 +73,7 @@ def open_sandbox(settings: SandboxSettings) -> Pool:
     if settings.slots < 1 or settings.attempts < 1 or settings.reaper_period_s <= 0:
         raise ConfigurationError("sandbox: slots, attempts and reaper_period_s must be above 0")
     sources: dict[Backend, Callable[[SandboxSettings], BoxSource]] = {
-        Backend.DOCKER: DockerBoxes,
+        Backend.DOCKER: AutomaticBoxes if settings.fallback else DockerBoxes,
         Backend.BUBBLEWRAP: BubblewrapBoxes,
         Backend.AUTO: AutomaticBoxes,
     }

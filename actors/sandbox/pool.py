@@ -5,7 +5,8 @@ Between its blocks a session keeps its box but no slot. So more sessions than sl
 warm box if there is one.
 
 Invariant: a lost box is replaced and its run tried again, at most `attempts` times. A block of a
-session is never tried again, because its variables are lost with the box. When `close` returns, no
+session is never tried again, because its variables are lost with the box. Code with which every box
+ends, while other code runs, has the verdict `killed`. When `close` returns, no
 box is left. A cancelled run frees its slot. A box has one owner: a session gives it back only when
 no call of the session to the box is under way.
 """
@@ -20,7 +21,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
-from actors.sandbox.box import GRACE_S, Box
+from actors.sandbox.box import GRACE_S, Box, BoxEnded
 from actors.sandbox.contract import (
     Execution,
     Limits,
@@ -28,10 +29,20 @@ from actors.sandbox.contract import (
     SandboxSettings,
     Session,
     SessionDead,
+    Verdict,
 )
 from actors.sandbox.guest.frames import Frame, FrameError
+from actors.sandbox.parked import Parked, Share
 from actors.sandbox.turnstile import Turnstile
-from actors.sandbox.wire import block_frame, execution, is_starved, open_frame, run_frame
+from actors.sandbox.wire import (
+    block_frame,
+    convicted,
+    execution,
+    held_kb,
+    is_starved,
+    open_frame,
+    run_frame,
+)
 from storage.errors import SandboxLost, SandboxUnavailable
 
 Used = TypeVar("Used")
@@ -65,8 +76,10 @@ class Pool:
         self._entrance = Turnstile(settings.most_sessions)
         self._turns = Turnstile(settings.slots)
         self._boxes: set[Box] = set()
+        """Boxes that are not gone yet."""
         self._idle: list[Box] = []
         """Open boxes without an owner."""
+        self._parked = Parked(settings.parked_mb, settings.slots)
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -85,23 +98,32 @@ class Pool:
         frame = run_frame(request, limits, self.settings)
         begun = time.monotonic()
         held: Box | None = None
-        starved = 0
+        starved = ended = 0
+        queued = 0.0
 
         async def run_in(box: Box) -> Execution:
-            nonlocal held, starved
+            nonlocal held, starved, ended, queued
             held = box
             queued = time.monotonic() - begun
             while True:
-                result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
+                try:
+                    result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
+                except BoxEnded:
+                    ended += 1
+                    raise
                 # On a machine that is too busy a deadline says nothing about the code; but the
                 # last word is a verdict, or a program could choose to have none.
                 starved += 1
                 if not is_starved(result) or starved == self.settings.attempts:
-                    return execution(result, queued, box.id)
+                    return execution(result, queued, box.id, box.backend)
 
         async with self._entered(), self.turn():
             try:
                 return await self.in_a_box(run_in)
+            except SandboxUnavailable:
+                if held is None or ended < self.settings.attempts or not await self.is_well():
+                    raise
+                return convicted(ended, queued, held)
             finally:
                 self.give_back(held)
 
@@ -110,10 +132,11 @@ class Pool:
         """Hold one interpreter; `key` names the solution in messages."""
         begun = time.monotonic()
         room = AsyncExitStack()
-        await room.enter_async_context(self._entered())
-        held = PoolSession(self, key, time.monotonic() - begun)
-        room.push_async_callback(held.close)
         try:
+            await room.enter_async_context(self._entered())
+            share = await room.enter_async_context(self._parked.share())
+            held = PoolSession(self, key, share, time.monotonic() - begun)
+            room.push_async_callback(held.close)
             yield held
         finally:
             # A cancelled caller does not wait for this, but its place is freed only afterwards.
@@ -146,7 +169,7 @@ class Pool:
             except (SandboxLost, SandboxUnavailable, FrameError) as error:
                 tried += 1
                 if box is not None:
-                    await self.drop(box, str(error))
+                    await box.close(str(error))
                 if self._closed or tried == self.settings.attempts:
                     raise SandboxUnavailable(f"tried {tried} boxes: {error}") from error
 
@@ -156,25 +179,29 @@ class Pool:
         while self._idle:
             if (warm := self._idle.pop()).alive:
                 return warm
-            self._boxes.discard(warm)
         box = await self.source.open()
         self._boxes.add(box)
+        box.when_gone(lambda: self._boxes.discard(box))
         if self._closed:
-            await self.drop(box, "closed")
+            await box.close("closed")
         self._refuse_if_closed()
         return box
 
+    async def is_well(self) -> bool:
+        """Whether a box runs code that does nothing."""
+        limits = self.settings.limits
+        with contextlib.suppress(SandboxLost, SandboxUnavailable, FrameError):
+            box = await self.box()
+            frame = run_frame(Request("pass"), limits, self.settings)
+            result = await box.ask(frame, "result", limits.wall_s + GRACE_S)
+            self.give_back(box)
+            return execution(result, 0.0, box.id).verdict is Verdict.OK
+        return False
+
     def give_back(self, box: Box | None) -> None:
-        """Take back a box that is clean or lost."""
+        """Take back a box that is clean; a lost one goes by itself."""
         if box is not None and box.alive:
             self._idle.append(box)
-        elif box is not None:
-            self._boxes.discard(box)
-
-    async def drop(self, box: Box, why: str) -> None:
-        """End a box."""
-        await box.close(why)
-        self._boxes.discard(box)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -196,17 +223,20 @@ class Pool:
         self._closed = True
         if self._reaper is not None:
             self._reaper.cancel()
-        await asyncio.gather(*(self.drop(box, "closed") for box in list(self._boxes)))
+        await asyncio.gather(*(box.close("closed") for box in list(self._boxes)))
 
 
 class PoolSession:
     """A session: one interpreter, which the first block opens."""
 
-    def __init__(self, pool: Pool, key: str, waited_s: float) -> None:
+    def __init__(self, pool: Pool, key: str, share: Share, waited_s: float) -> None:
         self._pool = pool
+        self._share = share
         self._key = key
         self._waited_s = waited_s
         self._box: Box | None = None
+        self._blocks: list[Frame] = []
+        """The blocks that it was given."""
         self._open = False
         """Whether the box holds the session's interpreter."""
         self._ended = ""
@@ -232,22 +262,49 @@ class PoolSession:
             raise SessionDead(f"{self._key}: {self._ended}")
 
     async def _ask(self, box: Box, frame: Frame, limits: Limits, queued: float) -> Execution:
+        self._blocks.append(frame)
         try:
             answer = await box.ask(frame, "result", "gone", limits.wall_s + GRACE_S)
             if answer.kind == "gone":
                 self._ended = "its interpreter ended between two blocks"
                 raise SessionDead(f"{self._key}: {self._ended}")
-            done = execution(answer, queued, box.id)
+            done = execution(answer, queued, box.id, box.backend)
+            self._share.kb = held_kb(answer)
             if not answer.flag("alive"):
                 self._ended = f"its interpreter ended with verdict {done.verdict}"
         except (SandboxLost, FrameError) as error:
             self._ended = f"its sandbox was lost: {error}"
-            await self._pool.drop(box, self._ended)
+            await box.close(self._ended)
+            if isinstance(error, BoxEnded) and await self._ends_every_box(limits):
+                return convicted(self._pool.settings.attempts, queued, box)
             raise SandboxLost(f"session {self._key}: {error}") from error
         except asyncio.CancelledError:
             self._ended = "a block was cancelled"
             raise
         return done
+
+    async def _ends_every_box(self, limits: Limits) -> bool:
+        """Whether further boxes end with the session's blocks, too, while other code runs.
+
+        What the blocks print this time is of no use: it may differ from what was read before.
+        """
+        for _ in range(self._pool.settings.attempts - 1):
+            try:
+                box = await self._pool.box()
+            except (SandboxLost, SandboxUnavailable, FrameError):
+                return False
+            try:
+                await box.ask(open_frame(limits, self._pool.settings), "opened", GRACE_S)
+                for frame in self._blocks:
+                    await box.ask(frame, "result", "gone", frame.number("wall_s") + GRACE_S)
+                return False
+            except BoxEnded:
+                continue
+            except (SandboxLost, FrameError):
+                return False
+            finally:
+                await box.close("its blocks were run again")
+        return await self._pool.is_well()
 
     async def _opened(self, limits: Limits) -> Box:
         """A box with an interpreter of its own."""
@@ -268,7 +325,7 @@ class PoolSession:
             raise SandboxUnavailable(f"session {self._key}: {error}") from error
 
     async def close(self) -> None:
-        """End the interpreter. Its box is then clean, or closed."""
+        """End the interpreter. Its box is then clean, or gone."""
         self._ended = self._ended or "closed"
         # An opening under way comes to its end first: in a box that is given back it would open an
         # interpreter beside the next one's.

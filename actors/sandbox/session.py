@@ -33,6 +33,8 @@ class Interpreter:
         self._sandbox = sandbox
         self._key = key
         self._opened = 0
+        self.backends: set[str] = set()
+        """What enclosed the blocks that were run."""
         self._held = AsyncExitStack()
         self._session: Session | None = None
 
@@ -50,6 +52,12 @@ class Interpreter:
 
     async def run(self, code: str, limits: Limits) -> Execution:
         """Run one block. Raises RequestRejected, SandboxLost or SandboxUnavailable."""
+        execution = await self._run(code, limits)
+        if execution.backend:
+            self.backends.add(execution.backend)
+        return execution
+
+    async def _run(self, code: str, limits: Limits) -> Execution:
         if self._session is not None:
             try:
                 return await self._session.run(code, limits)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import signal
 
+from actors.sandbox.box import Box
 from actors.sandbox.contract import (
     MOST_OUTPUT_BYTES,
     Execution,
@@ -45,8 +46,9 @@ def run_frame(request: Request, limits: Limits, settings: SandboxSettings) -> Fr
     if len(names) > limits.scratch_files // 2:
         raise RequestRejected(f"{len(names)} files; at most {limits.scratch_files // 2}")
     _check_size(len(code) + len(request.stdin) + sum(map(len, contents)), settings)
-    fields: dict[str, object] = {**limit_fields(limits, settings), "files": names}
-    return Frame("run", fields, (code, request.stdin, *contents))
+    # The names are in a blob, since the supervisor keeps what is in a header.
+    paths = "\0".join(names).encode()
+    return Frame("run", limit_fields(limits, settings), (code, request.stdin, paths, *contents))
 
 
 def open_frame(limits: Limits, settings: SandboxSettings) -> Frame:
@@ -118,7 +120,12 @@ def is_starved(result: Frame) -> bool:
     return result.text("end") == "timeout" and idle and delayed > STARVED_SHARE * wall
 
 
-def execution(result: Frame, queued_s: float, sandbox_id: str) -> Execution:
+def held_kb(result: Frame) -> int:
+    """Memory that a session holds after a block, beyond its box's own. Raises FrameError."""
+    return result.integer("held_kb") if "held_kb" in result.fields else 0
+
+
+def execution(result: Frame, queued_s: float, sandbox_id: str, backend: str = "") -> Execution:
     """Read a `result` frame. Raises FrameError if it is none."""
     if len(result.blobs) != 2:
         raise FrameError("a result has two blobs")
@@ -151,6 +158,7 @@ def execution(result: Frame, queued_s: float, sandbox_id: str) -> Execution:
         peak_memory_kb=result.integer("peak_kb"),
         queued_s=queued_s,
         sandbox_id=sandbox_id,
+        backend=backend,
     )
 
 
@@ -165,3 +173,22 @@ def _of_exit(exit_code: int | None, number: int | None, stderr: str) -> Verdict:
 def _of_failure(stderr: str) -> Verdict:
     last = stderr.rstrip().rpartition("\n")[2]
     return Verdict.MEMORY if OUT_OF_MEMORY.match(last) else Verdict.ERROR
+
+
+def convicted(boxes: int, queued_s: float, last: Box) -> Execution:
+    """The verdict on code with which so many boxes ended, while other code runs."""
+    return Execution(
+        verdict=Verdict.KILLED,
+        exit_code=None,
+        signal=int(signal.SIGKILL),
+        stdout="",
+        stderr=f"{boxes} sandboxes of {boxes} ended with this code, and other code runs in them\n",
+        stdout_truncated=False,
+        stderr_truncated=False,
+        wall_s=0.0,
+        cpu_s=0.0,
+        peak_memory_kb=0,
+        queued_s=queued_s,
+        sandbox_id=last.id,
+        backend=last.backend,
+    )

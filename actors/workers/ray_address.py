@@ -14,7 +14,7 @@ import re
 import socket
 from pathlib import Path
 
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InfrastructureError
 
 ANSWER_S = 3.0
 MOST_PORT = 65_535
@@ -30,7 +30,8 @@ SETTINGS = 4
 def head_of(address: str, processes: Path = Path("/proc"), usual: Path = USUAL) -> str:
     """HOST:PORT of the head that answers at `address`, which may be `auto`.
 
-    Raises ConfigurationError, within seconds, with what to write instead.
+    Raises ConfigurationError with what to write instead, and InfrastructureError, within seconds,
+    where no head answers: it may be about to start.
     """
     if address.startswith(("http://", "https://")):
         raise ConfigurationError(
@@ -47,12 +48,12 @@ def head_of(address: str, processes: Path = Path("/proc"), usual: Path = USUAL) 
             speaks = encrypted() or link.recv(len(PREFACE))[3:4] == bytes([SETTINGS])
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigurationError(
+        raise InfrastructureError(
             f"no Ray head answers at {head}: {reason}; correct --address, or start one: ray start "
             "--head (without --address, the build starts a private cluster here)"
         ) from None
     if not speaks:
-        raise ConfigurationError(
+        raise InfrastructureError(
             f"what answers at {head} is no Ray head: name its own port, HOST:6379 where nothing "
             "else was said; 8265 is the port of jobs, for `stepmill submit`"
         )

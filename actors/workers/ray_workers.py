@@ -80,7 +80,7 @@ class RayCluster:
         self._start_patience_s = start_patience_s
         self._workers: dict[int, ActorHandle] = {}
         self._executors: list[ActorHandle] = []
-        self._places = RayPlaces()
+        self._places = RayPlaces(say)
         self._roles: dict[int, str] = {}
         self._pids: dict[int, int] = {}
         self._asked: dict[int, asyncio.Task[None]] = {}
@@ -126,7 +126,7 @@ class RayCluster:
             .remote(self._makers[role], name, executors)
         )
         self._workers[worker] = actor
-        with classified(f"worker {name}"):
+        with classified(f"worker {name}{self._places.where(worker)}"):
             pulse = Pulse(name, self._start_patience_s)
             self._pids[worker] = await watched(
                 actor.open.remote(), lambda: _look(actor), pulse, self._say
@@ -179,12 +179,15 @@ class RayCluster:
         if actor is None:
             raise WorkerLost(f"worker {worker} is closed")
         try:
-            with classified(f"worker {worker}"):
+            with classified(self._named(worker)):
                 receipt: Receipt = await getattr(actor, method).remote(stage, shard)
         except WorkerLost:
             await self._ask_who_else_died()
             raise
         return receipt
+
+    def _named(self, worker: int) -> str:
+        return f"worker {self._roles.get(worker, '')}-{worker}{self._places.where(worker)}"
 
     async def _ask_who_else_died(self) -> None:
         """Find the other dead workers of a node, so that the driver gives them no shard."""
@@ -224,7 +227,7 @@ class RayCluster:
             self._said.pop(worker, None)
             # Without its process it is not asked again, and one that was closed has none.
             if isinstance(error, DEATHS) and self._pids.pop(worker, None) is not None:
-                self._dead[worker] = WorkerLost(f"worker {worker}: {reason(error)}")
+                self._dead[worker] = WorkerLost(f"{self._named(worker)}: {reason(error)}")
         finally:
             self._asked.pop(worker, None)
 
@@ -273,7 +276,7 @@ def ray_session(
 ) -> Iterator[None]:
     """Join the cluster at `address` (or $RAY_ADDRESS), or start a private one on this machine.
 
-    Raises ConfigurationError where no head answers at `address`.
+    Raises ConfigurationError and InfrastructureError where no head answers at `address`.
 
     A private cluster serves this user only (token authentication), has its own folder, and always
     ends with this process. A thread calls `head_lost` when the head is gone

@@ -1,4 +1,4 @@
-"""`make docs`: the pages of docs/ and of the repository's top folder as a site that works offline.
+"""`make docs`: the pages of docs/ and of the top folder as a site that can be read offline.
 
     .stepmill/docs/pages    the pages, their links as the site needs them
     .stepmill/docs/site     the site: open index.html
@@ -64,7 +64,7 @@ def _installed() -> str:
     there, mark = HOME / "venv", HOME / "installed.txt"
     if not mark.exists() or mark.read_text() != PINS.read_text():
         venv.create(there, clear=True, with_pip=True)
-        pip = [there / "bin" / "pip", "install", "--quiet", "--no-deps", "--requirement", PINS]
+        pip = [str(there / "bin" / "pip"), "install", "--quiet", "--no-deps", "-r", str(PINS)]
         subprocess.run(pip, check=True)
         mark.write_text(PINS.read_text())
     return str(there / "bin" / "zensical")

@@ -13,6 +13,7 @@ from typing import Any
 
 from storage.errors import NothingFound, StepmillError
 from storage.runs.marks import MOST_NOTE
+from storage.runs.plans import latest_plan
 from storage.runs.run import Run
 from workflows.browsing.filters import FIELDS
 from workflows.browsing.glance import glance
@@ -31,6 +32,7 @@ class Desk:
         self.index = Index(run, folder)
         self.reviews = Reviews(run, person)
         self.listing = Listing(self.index, self.reviews.frame)
+        self._beside: dict[str, Listing] = {}
         self._stopped = threading.Event()
         self._no_marks = ""
 
@@ -75,21 +77,30 @@ class Desk:
 
     def glance(self) -> dict[str, Any]:
         """The figures of the first page."""
-        return self.index.remembered(
+        found = self.index.remembered(
             "glance", lambda: glance(self.run.run, self.index.frame(), self.index.figures())
         )
+        plan = latest_plan(self.run.run.store, self.run.name)  # it may be younger than the rest
+        if plan is None:
+            return found | {"planned": []}
+        from launch.shown.plans import planned_lines  # these load every stage
+        from workflows.browsing.planned import planned
 
-    def page(self, asked: Asked, text: str, start: int) -> dict[str, Any]:
-        """Some rows of a list. Raises ConfigurationError."""
-        return self.listing.page(asked, text, start)
+        beside = planned(self.run.run, found["stages"], plan)
+        return found | {"planned": planned_lines(beside, plan.currency)}
 
-    def facets(self, asked: Asked, text: str) -> dict[str, Any]:
-        """The values that a list may be narrowed by. Raises ConfigurationError."""
-        return self.listing.facets(asked, text)
+    def list_beside(self, other: Desk | None) -> Listing:
+        """The list of this run, with another one beside it or alone."""
+        if other is None or other is self:
+            return self.listing
+        made = Listing(self.index, self.reviews.frame, other.index)
+        return self._beside.setdefault(other.run.name, made)
 
-    def path(self, path_id: str, asked: Asked, text: str) -> dict[str, Any]:
+    def path(
+        self, path_id: str, asked: Asked, text: str, listing: Listing | None = None
+    ) -> dict[str, Any]:
         """One path and its place in a list. Raises NothingFound, ConfigurationError."""
-        place = self.listing.place(path_id, asked, text)
+        place = (listing or self.listing).place(path_id, asked, text)
         if place is None and self.index.progress().complete:
             raise NothingFound(f"run {self.run.name!r} has no path {path_id!r}")
         row = None if place is None else place.pop("row")

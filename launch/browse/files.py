@@ -3,7 +3,6 @@
     index.html, app.js, ...            the page itself
     data/runs.json                     the runs of this copy
     data/N/meta.json, glance.json, reasons.json
-                                       what the page asks first
     data/N/index/I.json                rows of the list, by columns
     data/N/paths/SHARD.json            every path of a shard, whole
 
@@ -49,19 +48,30 @@ def write_files(desks: Mapping[str, Desk], folder: Path, told: Told, workers: in
     """
     try:
         _check(folder)
-        for name, data in _page():
-            _put(folder / name, data)
+        write_page(folder)
         runs = []
         for number, (name, desk) in enumerate(desks.items()):
             desk.index.fill()
             desk.reviews.read()
             place = folder / "data" / str(number)
-            _write_run(desk, place, partial(told, name), workers)
+            write_lists(desk, place)
+            _write_paths(desk, place, partial(told, name), workers)
             runs.append({"name": name, "folder": str(number)})
-        _put(folder / "data" / "runs.json", to_json({"runs": runs}))
+        write_runs(folder, runs)
     except OSError as error:
         raise InputError(f"{error.filename or folder}: {error.strerror or error}") from error
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def write_page(folder: Path) -> None:
+    """Write the page itself."""
+    for name, data in _page():
+        _put(folder / name, data)
+
+
+def write_runs(folder: Path, runs: list[dict[str, str]]) -> None:
+    """Write which runs the copy holds, each a name and its folder: the last of its files."""
+    _put(folder / "data" / "runs.json", to_json({"runs": runs}))
 
 
 def _check(folder: Path) -> None:
@@ -82,7 +92,8 @@ def _page() -> Iterator[tuple[str, bytes]]:
             yield file.name, data
 
 
-def _write_run(desk: Desk, place: Path, told: Callable[[int, int], None], workers: int) -> None:
+def write_lists(desk: Desk, place: Path) -> None:
+    """Write everything of a run, which is read, but its paths."""
     frame = desk.listing.frame().drop(_NOT_LISTED)
     blocks = list(frame.iter_slices(BLOCK_ROWS))
     for number, rows in enumerate(blocks):
@@ -91,6 +102,10 @@ def _write_run(desk: Desk, place: Path, told: Callable[[int, int], None], worker
     _put(place / "meta.json", to_json(meta))
     _put(place / "glance.json", to_json(desk.glance()))
     _put(place / "reasons.json", to_json(desk.reasons()))
+
+
+def _write_paths(desk: Desk, place: Path, told: Callable[[int, int], None], workers: int) -> None:
+    frame = desk.listing.frame()
     run, shards = desk.run.run, sorted(set(frame["shard"]))
     marks: dict[int, list[Mark]] = {}
     marked = frame.filter(pl.col("mark").is_not_null())

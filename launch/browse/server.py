@@ -25,8 +25,9 @@ from storage.errors import NothingFound, StepmillError, UserError
 MOST_BODY = 64 * 1024
 TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain",
-    ".svg": "image/svg+xml",
+    ".svg": "image/svg+xml", ".woff2": "font/woff2",
 }  # fmt: skip
+_NO_FILTERS = ("text", "start", "id", "beside")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -52,17 +53,19 @@ class _Served:
     async def ask(self, request: web.Request) -> web.Response:
         desk, query = self._desk(request), request.query
         asked = {
-            name: query.getall(name) for name in query if name not in ("text", "start", "id")
+            name: query.getall(name) for name in query if name not in _NO_FILTERS
         }  # fmt: skip
         text, start = query.get("text", ""), query.get("start", "0")
+        beside = query.get("beside")
+        listing = desk.list_beside(self._named(beside) if beside else None)
         start_row = int(start) if start.isdecimal() and len(start) < 12 else 0
         calls: dict[str, Callable[[], Any]] = {
             "meta": desk.meta,
             "glance": desk.glance,
             "reasons": desk.reasons,
-            "page": lambda: desk.page(asked, text, start_row),
-            "facets": lambda: desk.facets(asked, text),
-            "path": lambda: desk.path(query.get("id", ""), asked, text),
+            "page": lambda: listing.page(asked, text, start_row),
+            "facets": lambda: listing.facets(asked, text),
+            "path": lambda: desk.path(query.get("id", ""), asked, text, listing),
         }
         call = calls.get(request.match_info["what"])
         if call is None:
@@ -85,10 +88,13 @@ class _Served:
         kind = TYPES.get("." + name.rpartition(".")[2])
         if kind is None or not file.is_file():
             raise web.HTTPNotFound
-        return web.Response(body=file.read_bytes(), content_type=kind, charset="utf-8")
+        charset = None if kind.startswith("font/") else "utf-8"
+        return web.Response(body=file.read_bytes(), content_type=kind, charset=charset)
 
     def _desk(self, request: web.Request) -> Desk:
-        name = request.match_info["run"]
+        return self._named(request.match_info["run"])
+
+    def _named(self, name: str) -> Desk:
         if name not in self._desks:
             raise NothingFound(f"run {name!r} is not open here")
         return self._desks[name]

@@ -51,6 +51,9 @@ def plan(
     ] = None,
     run: options.RunName = None,
     store: options.OtherStore = None,
+    file: Annotated[
+        str | None, typer.Option("--problems", help="File of problems instead of the one named.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Only so many problems.")] = None,
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Store it, so that `status` compares it.")
@@ -60,8 +63,10 @@ def plan(
     """What a build will cost, as ranges: texts, tokens, GPU-hours, time, store and money."""
     from launch.config import load
     from launch.verbs.runs.plan import show_plan
+    from workflows.inputs.places import resolved
 
-    loaded = load(config, run=run, store=store, limit=limit)
+    given = resolved(Path.cwd(), file) if file else None
+    loaded = load(config, run=run, store=store, limit=limit, problems=given)
     show_plan(loaded, source, gpu, keep, as_json)
 
 

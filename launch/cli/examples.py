@@ -15,6 +15,11 @@ EXAMPLES = {
         "stepmill build own.yaml --limit 100 --store s3://bucket/runs --address auto",
     ),
     "compare": ("stepmill compare demo other", "stepmill compare demo --truth marks --plot f1.png"),
+    "copy": (
+        "stepmill copy math --from file:.stepmill/store --to s3://mill/runs",
+        "stepmill copy math --to file:/backup --as math-2026",
+    ),
+    "docs": ("stepmill docs", "stepmill docs problems"),
     "doctor": ("stepmill doctor", "stepmill doctor own.yaml --problems math.jsonl --address auto"),
     "download": (
         "stepmill download demo dataset",
@@ -26,6 +31,18 @@ EXAMPLES = {
     ),
     "exec": ("stepmill exec script.py", "stepmill exec script.py --wall 5 --memory 512 --json"),
     "grade": ("stepmill grade < answers.jsonl", "stepmill grade --audit 20 < answers.jsonl"),
+    "init": (
+        "stepmill init",
+        "stepmill init own.yaml --problems math.jsonl --url http://HOST:8000/v1 --yes",
+    ),
+    "plan": (
+        "stepmill plan own.yaml --gpu H100",
+        "stepmill plan own.yaml --from preview-own-1a2b3c4d --json",
+    ),
+    "preview": (
+        "stepmill preview own.yaml",
+        "stepmill preview own.yaml --problems 20 --problems math.jsonl",
+    ),
     "problems": (
         "stepmill problems math.jsonl --against hf://datasets/HuggingFaceH4/MATH-500",
         "stepmill problems own.csv --column problem=question --out clean.jsonl",
@@ -40,7 +57,16 @@ EXAMPLES = {
         "stepmill refine training:mine responses.jsonl --generator ORG/NAME "
         "--problems math.jsonl --turns 3",
     ),
+    "remove": (
+        "stepmill remove first-try",
+        "stepmill remove training:first-try --store s3://mill/runs --yes",
+    ),
     "resume": ("stepmill resume demo", "stepmill resume math --store s3://bucket/runs"),
+    "runs": (
+        "stepmill runs --store s3://mill/runs",
+        "stepmill runs --json | jq -r 'select(.state == \"finished\").name'",
+    ),
+    "sandbox": ("stepmill sandbox", "stepmill sandbox --json"),
     "score": (
         "stepmill score training:mine solutions.jsonl --out scores",
         "stepmill score NAME solutions.jsonl --url http://HOST:8000/v1 --n 8",
@@ -51,6 +77,7 @@ EXAMPLES = {
     ),
     "stages": ("stepmill stages", "stepmill stages --json"),
     "status": ("stepmill status demo", "stepmill status math --store s3://bucket/runs --watch"),
+    "stop": ("stepmill stop math --store s3://mill/runs", "stepmill stop math --no-wait"),
     "submit": (
         "stepmill submit own.yaml --address http://HEAD:8265",
         "stepmill submit own.yaml --run again --from demo",

@@ -17,12 +17,7 @@ Named = Annotated[
 
 
 def runs(store: options.Store = DEFAULT_STORE, as_json: options.Json = False) -> None:
-    """List the runs and trainings of a store: what they are, how far, how large, how old.
-
-    stepmill runs --store s3://mill/runs
-
-    stepmill runs --json | jq -r 'select(.state == "finished").name'
-    """
+    """List the runs and trainings of a store: what they are, how far, how large, how old."""
     from launch.verbs.runs.listing import list_runs
 
     list_runs(open_store(store_url(store)), as_json)
@@ -35,34 +30,24 @@ def stop(
         bool, typer.Option("--wait/--no-wait", help="Wait until its builds have ended.")
     ] = True,
 ) -> None:
-    """End the builds of a run, wherever they are at work; `build` and `resume` continue it.
-
-    stepmill stop math --store s3://mill/runs
-
-    stepmill stop math --no-wait
-    """
+    """End the builds of a run, wherever they are at work; `build` and `resume` continue it."""
     from launch.verbs.runs.stop import stop_run
 
     stop_run(options.opened(run, store), wait)
 
 
 def copy(
-    run: options.Run,
+    run: Named,
     to: Annotated[str, typer.Option("--to", help="Store to copy it to.")],
     source: Annotated[
         str, typer.Option("--from", envvar="STEPMILL_STORE", help="Store that has it.")
     ] = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option("--as", help="Its name there.")] = None,
 ) -> None:
-    """Copy a run to another store and audit it there; repeating it copies what is missing.
+    """Copy a run or training to another store, checked there; a repeat copies what is missing."""
+    from launch.verbs.runs.copy import copy_named
 
-    stepmill copy math --from file:.stepmill/store --to s3://mill/runs
-
-    stepmill copy math --to file:/backup --as math-2026
-    """
-    from launch.verbs.runs.copy import copy_and_audit
-
-    if not copy_and_audit(options.opened(run, source), open_store(store_url(to)), name or run):
+    if not copy_named(open_store(store_url(source)), run, open_store(store_url(to)), name):
         raise typer.Exit(3)
 
 
@@ -75,12 +60,7 @@ def remove(
         typer.Option("--free-name", help="Make its name free; no process of it may be alive."),
     ] = False,
 ) -> None:
-    """Take a run out of its store, whole, after saying what would go.
-
-    stepmill remove first-try
-
-    stepmill remove training:first-try --store s3://mill/runs --yes
-    """
+    """Take a run out of its store, whole, after saying what would go."""
     from launch.verbs.runs.remove import remove_named
 
     remove_named(open_store(store_url(store)), run, yes, free_name)

@@ -15,14 +15,14 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from launch.cli import checking, keeping, looking, options, publishing, starting, verifier
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
-from launch.streams import flushed, give_up_output, usable_streams
+from launch.streams import flushed, give_up_output, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.reading import store_url
@@ -91,17 +91,21 @@ def submit(
 
 @app.command()
 def status(
-    run: options.Run,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Name of the run; without it: all runs.")
+    ] = None,
     store: options.Store = DEFAULT_STORE,
     as_json: options.Json = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again until it is finished, with time left.")
     ] = False,
 ) -> None:
-    """Shards, rows, drops and tokens of every stage, from commits alone."""
+    """Shards, rows, drops and tokens of every stage, from commits alone; who is at work on it."""
     from launch.verbs.runs.status import show_status
     from workflows.runs.status import run_status
 
+    if run is None:
+        return keeping.runs(store, as_json)
     if watch:
         from launch.verbs.runs.watch import watch_run
 
@@ -180,7 +184,10 @@ def sweep(
 
 @app.command()
 def download(
-    run: options.Run,
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Name of the run, or of several to put together."),
+    ],
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.")],
     store: options.Store = DEFAULT_STORE,
     view: Annotated[str, typer.Option("--view", help=VIEWS_HELP)] = "genprm",
@@ -188,11 +195,16 @@ def download(
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Without what was marked wrong in `browse`.")
     ] = False,
+    repeated: Annotated[
+        Literal["drop", "keep"],
+        typer.Option("--repeated", help="Of several runs: solutions that an earlier one has too."),
+    ] = "drop",
 ) -> None:
     """Copy the finished dataset to a folder, checked; repeating it copies only what is missing."""
     from launch.verbs.runs.download import download_run
 
-    download_run(options.opened(run, store), dest, view, formats, reviewed)
+    opened = [options.opened(run, store) for run in runs]
+    download_run(opened, dest, view, formats, reviewed, repeated)
 
 
 for verb in (
@@ -233,6 +245,7 @@ def main() -> None:
     # A script's background jobs start with SIGINT ignored; a SIGINT sent to them is meant.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     usable_streams()
+    show_warnings()
     sys.exit(run_command(sys.argv[1:]))
 
 

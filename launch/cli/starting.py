@@ -91,9 +91,7 @@ def preview(
             help="How many (5), or a file instead of the one named; may be given twice.",
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only of the first so many problems.")
-    ] = None,
+    limit: options.MostProblems = None,
     run: options.RunName = None,
     store: options.OtherStore = None,
     address: options.Address = None,
@@ -101,19 +99,15 @@ def preview(
 ) -> None:
     """Walk a few problems through the whole road, in a scratch run, and show what comes out."""
     from launch.config import load
-    from launch.verbs.runs.preview import preview_run
+    from launch.verbs.runs.preview import Asked, preview_run
     from workflows.builds.preview import PROBLEMS
-    from workflows.inputs.places import resolved
 
     count, file = _problems(problems or [])
-    overrides = {"run": run, "store": store, "limit": limit}
-    given = {**overrides, "problems": file, "address": address}
-    command = ["stepmill", "build", str(config)]
-    for name, value in given.items():
-        command += [] if value is None else [f"--{name}", str(value)]
-    source = None if file is None else resolved(Path.cwd(), file)
-    loaded = load(config, **overrides, problems=source)
-    preview_run(loaded, count or PROBLEMS, command, address, as_json)
+    overrides = {"run": run, "store": store, "problems": file, "limit": limit}
+    given = [word for name, value in overrides.items() if value is not None
+             for word in (f"--{name}", str(value))]  # fmt: skip
+    asked = Asked(str(config), tuple(given), address)
+    preview_run(load(config, **overrides), count or PROBLEMS, asked, as_json)
 
 
 def _problems(given: list[str]) -> tuple[int | None, str | None]:

@@ -34,7 +34,9 @@ def train(
         Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
     ] = None,
     view: Annotated[str | None, typer.Option("--view", help="genprm, cot, code or direct.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Run to train on.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Option("--run", help="Run to train on; may be repeated.")
+    ] = None,
     base: Annotated[
         str | None, typer.Option("--base", help="Base model: a folder or a hub's name.")
     ] = None,
@@ -43,13 +45,13 @@ def train(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Train a verifier on a finished run, or continue; the same command after a crash goes on."""
+    """Train a verifier on finished runs, or continue; the same command after a crash goes on."""
     from launch.config import load_training
     from launch.verbs.models.train import train_model
 
     overrides = {
         "view": view,
-        "run": run,
+        "runs": runs or None,
         "base": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
         "name": name,
         "store": store,

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
+from launch.shown.tables import Sheet
 from workflows.evaluation.measures import Measure, Suite
 from workflows.votes.rewards import AGGREGATES
 
 
-def table_of(measures: Sequence[Measure], suite: Suite, n: int) -> Table:
+def table_of(measures: Sequence[Measure], suite: Suite, n: int) -> Sheet:
     """Make a table with a row for each verifier (and number of histories); values in percent."""
     return _processbench(measures, n) if suite == "processbench" else _bon(measures, n)
 
@@ -29,12 +28,12 @@ def _cell(measures: Sequence[Measure], verifier: str, subset: str, measure: str,
     return f"{100 * values[0].value:.1f}" if values else "-"
 
 
-def _processbench(measures: Sequence[Measure], n: int) -> Table:
+def _processbench(measures: Sequence[Measure], n: int) -> Sheet:
     subsets = list(dict.fromkeys(row.subset for row in measures if row.subset))
     thresholds = ", ".join(
         dict.fromkeys(f"{row.threshold:g}" for row in measures if row.threshold is not None)
     )
-    table = Table(title=f"F1 in percent, threshold {thresholds}", title_justify="left")
+    table = Sheet(f"F1 in percent, threshold {thresholds}")
     for column in ("verifier", "", *subsets, "average", "errors found", "right left alone"):
         table.add_column(column, justify="left" if column in ("verifier", "") else "right")
     for verifier in _verifiers(measures):
@@ -54,8 +53,8 @@ def _processbench(measures: Sequence[Measure], n: int) -> Table:
     return table
 
 
-def _bon(measures: Sequence[Measure], n: int) -> Table:
-    table = Table(title=f"right answers in percent, best of {n}", title_justify="left")
+def _bon(measures: Sequence[Measure], n: int) -> Sheet:
+    table = Sheet(f"right answers in percent, best of {n}")
     table.add_column("chosen by")
     rules = ("argmax", "vote")
     for column in (f"{rule} {aggregate}" for rule in rules for aggregate in AGGREGATES):

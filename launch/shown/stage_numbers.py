@@ -2,8 +2,8 @@
 
     seconds left = passed * sum(left_s * seconds_s) / sum(made_s * seconds_s)
 
-`seconds_s` is the mean of what the commits of stage s say of their work, `left_s` and `made_s` are
-shards, those in flight by their shares.
+`seconds_s` is the mean time of a worker that a shard of stage s took, as its commits say; `left_s`
+and `made_s` are shards, those in flight by their shares.
 
 Invariant: only commits (exact) and meters (shards in flight) count. A build of any size needs a few
 numbers per stage.
@@ -66,7 +66,7 @@ class StageNumbers:
 
     @property
     def seconds(self) -> float | None:
-        """Mean seconds of work on a shard, as the commits say; None: none was read."""
+        """Mean seconds of a worker that a shard took, as the commits say; None: none was read."""
         return self._seconds / self._timed if self._timed else None
 
     @property
@@ -133,7 +133,7 @@ class StageNumbers:
         self.rows += receipt.rows
         self.drops.update(receipt.drops)
         self._tokens += receipt.counts.get("tokens", 0)
-        self._seconds += receipt.seconds
+        self._seconds += receipt.busy_s
         self._timed += 1
 
     def _pass(self, now: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -132,6 +133,50 @@ def figures(
         ),
         "settings": json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the card of several runs says of one of them."""
+
+    name: str
+    spec: str
+    """Fingerprint."""
+    solutions: int
+    repeated: int
+    """Solutions that an earlier run has too."""
+    problems: int
+    known_problems: int
+    """Problems that an earlier run has too."""
+
+
+def card_together(
+    runs: Sequence[Beside], view: View, rows: Mapping[str, int], repeated: str
+) -> str:
+    """The card of several runs as Markdown, with front matter. `rows`: run -> rows of it.
+
+    `repeated`: `drop` or `keep`, what became of solutions that an earlier run has too.
+    """
+    return template("together.md.jinja").render(
+        runs=runs,
+        view=view,
+        rows=sum(rows.values()),
+        front_matter=_front_matter(view, sum(rows.values())),
+        folder=FOLDER,
+        repeated=repeated,
+        lines=[
+            (
+                run.name,
+                run.solutions,
+                run.repeated if repeated == "drop" else 0,
+                rows[run.name],
+                run.problems,
+                run.known_problems,
+                run.spec[:16],
+            )
+            for run in runs
+        ],
+    )
 
 
 def template(name: str) -> Template:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +36,8 @@ from storage.rows.parquet import sha256_of
 from storage.runs.run import Run
 
 FORMATS = ("parquet", "jsonl")
+CARDS = "cards"
+"""Folder of the cards of the runs, where there are several."""
 
 Progress = Callable[[str, int, int], None]
 """(path of the file just done, files done, files in all)."""
@@ -52,6 +55,21 @@ class Download:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A file of a download: where it lies and what it is called here."""
+
+    run: Run
+    view: str
+    stored: DatasetFile
+    path: str
+
+    @property
+    def file(self) -> DatasetFile:
+        """The file as it is called here."""
+        return replace(self.stored, path=self.path)
+
+
 def download(
     run: Run,
     dest: Path,
@@ -64,37 +82,87 @@ def download(
 
     Raises NothingFound for an unfinished run, ConfigurationError, ObjectCorrupt, InputError.
     """
+    _check(dest, formats)
+    pieces = [_Piece(run, view.name, file, file.path) for file in assemble(run, view, stages)]
+    return _copied(pieces, dest, formats, progress)
+
+
+def download_together(
+    parts: Sequence[tuple[Run, View, Sequence[Described]]],
+    dest: Path,
+    card: Callable[[Mapping[str, int]], str],
+    formats: Sequence[str] = ("parquet",),
+    progress: Progress = lambda path, done, total: None,
+) -> Download:
+    """Copy the datasets of several runs to one folder that is read as one dataset.
+
+    `parts`: (run, its view, its stages) of each; their rows have one type. `card`: rows of each run
+    -> README.md of the whole; the card of each run lies in `cards/`. Raises as `download`.
+    """
+    _check(dest, formats)
+    pieces: dict[str, _Piece] = {}
+    for run, view, stages in parts:
+        for file in assemble(run, view, stages):
+            folder, _, name = file.path.rpartition("/")
+            path = f"{folder}/{run.name}-{name}" if folder else name
+            path = f"{CARDS}/{run.name}.md" if path == CARD else path
+            pieces.setdefault(path, _Piece(run, view.name, file, path))
+    return _copied([*pieces.values()], dest, formats, progress, card)
+
+
+def _check(dest: Path, formats: Sequence[str]) -> None:
+    """Raise ConfigurationError and InputError for what can't be written, before any work."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ConfigurationError(
             f"--format {','.join(formats)}: choose {' or '.join(FORMATS)}, or both: "
             f"{','.join(FORMATS)}"
         )
-    source = assemble(run, view, stages)
     try:
-        known = _known(dest, {path for file in source for path in _paths_of(file, FORMATS)})
+        _check_place(dest)
+    except OSError as error:
+        raise _unwritable(dest, error) from error
+
+
+def _unwritable(dest: Path, error: OSError) -> InputError:
+    return InputError(f"{error.filename or dest}: {error.strerror or error}")
+
+
+def _copied(
+    pieces: Sequence[_Piece],
+    dest: Path,
+    formats: Sequence[str],
+    progress: Progress,
+    card: Callable[[Mapping[str, int]], str] | None = None,
+) -> Download:
+    """Copy the files that are missing; then write the card, if it is not one of them, and sums."""
+    try:
+        known = _known(dest, {path for piece in pieces for path in _paths_of(piece.file, FORMATS)})
         formats = [name for name in FORMATS if name in formats or _holds(known, name)]
-        targets = [path for file in source for path in _paths_of(file, formats)]
+        targets = [path for piece in pieces for path in _paths_of(piece.file, formats)]
         done: list[DatasetFile] = []
-        fetched = rows = size = 0
-        for file in source:
-            paths = _paths_of(file, formats)
-            standing = [_standing(dest, path, file, known) for path in paths]
+        rows: Counter[str] = Counter()
+        fetched = 0
+        for piece in pieces:
+            paths = _paths_of(piece.file, formats)
+            standing = [_standing(dest, path, piece.file, known) for path in paths]
             if None in standing:
-                data = read_file(run, view.name, file)
+                data = read_file(piece.run, piece.view, piece.stored)
                 standing = [_write(dest, path, _converted(data, path, formats)) for path in paths]
                 fetched += len(paths)
             for copy in standing:
                 assert copy is not None  # _write gives what stands now
                 done.append(copy)
-                size += (dest / copy.path).stat().st_size
                 progress(copy.path, len(done), len(targets))
-            if file.path.endswith(".parquet"):
-                rows += _rows_in(dest / paths[0])
+            if piece.path.endswith(".parquet"):
+                rows[piece.run.name] += _rows_in(dest / paths[0])
+        if card is not None:
+            done.append(_write(dest, CARD, _converted(card(rows).encode(), CARD, formats)))
         _write(dest, SUMS, [sums_of(done)])
+        size = sum((dest / copy.path).stat().st_size for copy in done)
     except OSError as error:
-        raise InputError(f"{error.filename or dest}: {error.strerror or error}") from error
-    return Download(dest, tuple(done), fetched, rows, size)
+        raise _unwritable(dest, error) from error
+    return Download(dest, tuple(done), fetched, rows.total(), size)
 
 
 def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
@@ -108,28 +176,26 @@ def _paths_of(file: DatasetFile, formats: Sequence[str]) -> list[str]:
 
 def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     """Path -> digest of an earlier download. Raises InputError for files of another dataset."""
-    if dest.exists() and not dest.is_dir():
-        raise InputError(f"{dest} is a file: name a folder")
     for folder in ("data", "jsonl"):
         for path in sorted((dest / folder).glob("*")):
             if f"{folder}/{path.name}" not in targets and not path.name.startswith("."):
                 raise InputError(f"{path} is not of this dataset: name an empty folder")
     sums = dest / SUMS
     if not sums.exists():
-        _check_foreign(dest, {path.partition("/")[0] for path in targets})
         return {}
     return {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
 
 
-def _check_foreign(dest: Path, ours: Set[str]) -> None:
-    """Refuse a folder of somebody else's. Raises InputError.
+def _check_place(dest: Path) -> None:
+    """Refuse a file, and a folder of somebody else's. Raises InputError.
 
     A download that was interrupted leaves `data` or `jsonl` and no sums.
     """
+    if dest.exists() and not dest.is_dir():
+        raise InputError(f"{dest} is a file: name a folder")
     names = {path.name for path in dest.glob("[!.]*")}
-    others = names - ours if names & {"data", "jsonl"} else names
-    if others:
-        raise InputError(f"{dest} holds {min(others)}: name a new or an empty folder")
+    if names and not names & {"data", "jsonl", SUMS}:
+        raise InputError(f"{dest} holds {min(names)}: name a new or an empty folder")
 
 
 def _standing(

@@ -5,10 +5,19 @@ Invariant: the tries end. The caller decides what a failure means.
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+LOG = logging.getLogger("stepmill.store")
+SOON_S = 0.5
+"""Seconds of trouble before a word of it."""
+SAID_EVERY_S = 20.0
+_SAID: dict[str, float] = {}
+_LOCK = threading.Lock()
 
 
 def jitter() -> float:
@@ -41,6 +50,20 @@ class Patience:
                 if self.clock() - start > self.deadline_s:
                     return
             yield number
+
+    def still_trying(self, began: float, trouble: object) -> None:
+        """Warn before another try, once `SOON_S` have passed since `began` by its clock.
+
+        Requests that fail together, and later ones, are one line in 20 seconds.
+        """
+        now = time.monotonic()
+        if self.clock() - began < SOON_S:
+            return
+        with _LOCK:
+            if now - _SAID.get("last", -SAID_EVERY_S) < SAID_EVERY_S:
+                return
+            _SAID["last"] = now
+        LOG.warning("%s; trying again for up to %.0f seconds", trouble, self.deadline_s)
 
 
 PATIENT = Patience()

@@ -231,11 +231,17 @@ class S3Store:
     def _repeated(self, verb: str, key: str, request: Callable[[], Answer]) -> Answer:
         """Repeat an idempotent request until it is answered or patience ends."""
         trouble: StepmillError = StoreUnavailable(f"{self.url}: {verb} {key}: no answer")
-        for _ in self.patience.attempts():
+        began = self.patience.clock()
+        for number in self.patience.attempts():
+            if number:
+                self.patience.still_trying(began, trouble)
             try:
                 return request()
             except TRANSPORT as error:
-                trouble = StoreUnavailable(f"{self.url}: {verb} {key}: {type(error).__name__}")
+                server = urlsplit(self.client.meta.endpoint_url).netloc.rpartition("@")[2]
+                trouble = StoreUnavailable(
+                    f"{self.url}: {verb} {key}: {type(error).__name__} ({server})"
+                )
             except ObjectCorrupt as error:
                 trouble = error
             except ClientError as error:

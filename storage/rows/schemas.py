@@ -38,12 +38,18 @@ def schema_of(row_type: type[Any]) -> pa.Schema:
 
 
 def to_table(row_type: type[Record], rows: Sequence[Record]) -> pa.Table:
-    """Rows as an Arrow table of exactly `schema_of(row_type)`."""
-    columns = [
-        _column([getattr(row, name) for row in rows], hint)
-        for name, hint in _hints(row_type).items()
-    ]
-    return pa.Table.from_arrays(columns, schema=schema_of(row_type))
+    """Rows as an Arrow table of `schema_of(row_type)`.
+
+    A column named in the record's `UNSAID` is left out where no row has a value for it.
+    """
+    unsaid = getattr(row_type, "UNSAID", ())
+    columns, fields = [], []
+    for name, hint in _hints(row_type).items():
+        values = [getattr(row, name) for row in rows]
+        if name not in unsaid or any(value is not None for value in values):
+            columns.append(_column(values, hint))
+            fields.append(_arrow_field(name, hint))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def from_table(row_type: type[Record], table: pa.Table) -> list[Record]:

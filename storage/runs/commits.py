@@ -103,6 +103,11 @@ class Receipt:
     share_s: float = 0.0
     taken_over: bool = False
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds of its worker that it took; all its seconds where its share is not recorded."""
+        return self.share_s or self.seconds
+
 
 def receipt_of(commit: Commit, *, won: bool = True) -> Receipt:
     """Summarise a commit that was read or written; drops are counted by reason."""

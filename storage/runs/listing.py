@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,18 +21,22 @@ from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, REFINING, SCORING
 from storage.runs import layout
 from storage.runs.names import RUNS, TRAININGS
-from storage.runs.origin import origin_run
+from storage.runs.origin import origin_in
 from storage.runs.pilot_record import pilot_record
-from storage.runs.presence import drivers_of
+from storage.runs.presence import at_work, drivers_of
 from storage.runs.removal import tombstone_of
 from storage.runs.run import READERS, Run
 from storage.runs.specs import Spec
 from storage.runs.stops import stop_reason
 from storage.trainings.training import Training
 
+PLANS = "plans"
+"""Folder of the plans that were made for a run (`storage.runs.plans`)."""
 KINDS: dict[tuple[str, ...], str] = {SCORING: "score", REFINING: "refine"}
 """Road of a run -> its kind; runs with another road are builds."""
-State = Literal["finished", "at work", "stopped", "unfinished", "removed", "no run", "unreadable"]
+State = Literal[
+    "finished", "at work", "stopped", "unfinished", "removed", "planned", "no run", "unreadable"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,8 @@ class Listed:
     """`build`, `score`, `refine`, `training`; empty where nothing says so."""
     state: State
     """`at work`: a driver renewed its note within the last minutes. `removed`: a tombstone holds
-    the name. `no run`: objects without a spec, e.g. of a copy that was interrupted."""
+    the name. `planned`: nothing but plans. `no run`: other objects without a spec, e.g. of a copy
+    that was interrupted."""
     said: str = ""
     """Why it stopped, who is at work on it or removed it, or why it can't be read."""
     done: int = 0
@@ -66,6 +72,38 @@ def listed_runs(store: ObjectStore) -> Iterator[Listed]:
     yield from _each(store, TRAININGS, lambda name: _training(store, name))
 
 
+def referring(store: ObjectStore, run: str) -> Iterator[tuple[str, bool]]:
+    """(`run NAME` or `training NAME`, whether it is whole without `run`) of all that came from it.
+
+    Reads one or two small objects of each run and training.
+    """
+
+    def of_run(name: str) -> list[tuple[str, bool]]:
+        with suppress(ObjectCorrupt):
+            if run in _sources(store, name):
+                return [(f"run {name}", True)]
+        return []
+
+    def of_training(name: str) -> list[tuple[str, bool]]:
+        with suppress(ObjectCorrupt, UserError):
+            training = Training.find(store, name)
+            if training is not None and training.spec.run == run:
+                return [(f"training {name}", training.model() is not None)]
+        return []
+
+    with ThreadPoolExecutor(READERS) as readers:
+        for prefix, look in ((RUNS, of_run), (TRAININGS, of_training)):
+            for found in readers.map(look, sorted(store.folders(prefix))):
+                yield from found
+
+
+def _sources(store: ObjectStore, name: str) -> list[str]:
+    """The runs that a run was derived from, or piloted by. Raises ObjectCorrupt."""
+    origin, pilot = origin_in(store, name), pilot_record(store, name)
+    named = (origin.run if origin else None, pilot.pilot if pilot else None)
+    return [run for run in named if run is not None]
+
+
 def _each(store: ObjectStore, prefix: str, look: Callable[[str], Listed]) -> Iterator[Listed]:
     names = sorted(store.folders(prefix))
     with ThreadPoolExecutor(READERS) as readers:
@@ -83,17 +121,19 @@ def _run(store: ObjectStore, name: str) -> Listed:
         run = Run(store, name, spec)
         success = run.success()
         started = store.modified(layout.spec_key(name))
-        origin, pilot = origin_run(run), pilot_record(store, name)
+        sources = _sources(store, name)
     except NothingFound:
-        return Listed(name, "", "no run", objects=sizes.objects, bytes=sizes.bytes)
+        planned = sizes.folders.keys() == {PLANS}
+        state: State = "planned" if planned else "no run"
+        return Listed(name, "", state, objects=sizes.objects, bytes=sizes.bytes)
     except (ObjectCorrupt, UserError) as error:
         return Listed(name, "", "unreadable", str(error), objects=sizes.objects, bytes=sizes.bytes)
-    state, said = _state(run, success is not None)
+    found, said = _state(run, success is not None)
     examples = success.totals.get(EXAMPLES.stage) if success else None
     return Listed(
         name=name,
         kind=KINDS.get(spec.stages, "build"),
-        state=state,
+        state=found,
         said=said,
         done=sizes.folders[f"{spec.stages[-1]}/commits"],
         shards=spec.plan.shards,
@@ -101,7 +141,7 @@ def _run(store: ObjectStore, name: str) -> Listed:
         objects=sizes.objects,
         bytes=sizes.bytes,
         age_s=_age(started),
-        refers_to=[one for one in (origin, pilot and pilot.pilot) if one],
+        refers_to=sources,
     )
 
 
@@ -109,12 +149,12 @@ def _state(run: Run, finished: bool) -> tuple[State, str]:
     """The state of a run, and what is to be said of it."""
     if finished:
         return "finished", ""
-    drivers = drivers_of(run.store, run.name)
-    if at_work := [str(driver.who) for driver in drivers if driver.at_work]:
-        return "at work", ", ".join(at_work)
+    if busy := at_work(run.store, run.name):
+        return "at work", ", ".join(busy)
     if reason := stop_reason(run):
         return "stopped", reason
-    return "unfinished", ", ".join(f"last heard of: {driver.who}" for driver in drivers)
+    left = drivers_of(run.store, run.name)
+    return "unfinished", ", ".join(f"last heard of: {driver.who}" for driver in left)
 
 
 def _training(store: ObjectStore, name: str) -> Listed:

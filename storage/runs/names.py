@@ -13,6 +13,8 @@ from storage.objects.store import ObjectStore
 from storage.runs.removal import tombstone_of
 
 RUNS, TRAININGS = "runs/", "trainings/"
+TRAINING = "training:"
+"""Begins the name of a training where a run could be named too."""
 MOST_NAMED = 5
 """Most names in the message."""
 MOST_COMPARED = 2_000

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
+from storage.objects.store import ObjectStore
 from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.commits import Commit, canonical_json, put_shard
@@ -64,8 +65,13 @@ def store_origin(run: Run, source: Run) -> Origin:
 
 def origin_of(run: Run) -> Origin | None:
     """The stored origin of a run; None for a run that was not derived."""
+    return origin_in(run.store, run.name)
+
+
+def origin_in(store: ObjectStore, run: str) -> Origin | None:
+    """`origin_of` the run of this name. Raises ObjectCorrupt."""
     try:
-        return _origin_from(_key(run.name), run.store.get(_key(run.name)))
+        return _origin_from(_key(run), store.get(_key(run)))
     except NothingFound:
         return None
 

@@ -19,6 +19,7 @@ from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, read_as
 from storage.runs.layout import check_run_name, run_prefix
+from storage.runs.removal import obeyed
 from storage.runs.run import put_settled
 
 _NAME = re.compile(r"(\d{6})\.json")
@@ -73,13 +74,17 @@ class Plan:
 
 
 def put_plan(store: ObjectStore, plan: Plan, patience: Patience = PATIENT) -> int:
-    """Store a plan under the next number of its run, and return the number."""
+    """Store a plan under the next number of its run, and return the number.
+
+    Raises Removed and StoreUnavailable.
+    """
     data = canonical_json(asdict(plan))
     number = max(_numbers(store, plan.run), default=-1) + 1
-    for _ in range(patience.tries):
-        if put_settled(store, _key(plan.run, number), data, patience) == data:
-            return number
-        number += 1  # another writer had this number
+    with obeyed(store, run_prefix(plan.run)):
+        for _ in range(patience.tries):
+            if put_settled(store, _key(plan.run, number), data, patience) == data:
+                return number
+            number += 1  # another writer had this number
     raise StoreUnavailable(f"the plan of {plan.run} could not be stored: others take its numbers")
 
 

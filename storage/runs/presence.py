@@ -154,6 +154,11 @@ def drivers_of(store: ObjectStore, run: str) -> list[Driver]:
     return found
 
 
+def at_work(store: ObjectStore, run: str) -> list[str]:
+    """Whose builds seem to be at work on a run, and where."""
+    return [str(driver.who) for driver in drivers_of(store, run) if driver.at_work]
+
+
 def beats_of(store: ObjectStore, run: str) -> dict[str, int]:
     """Token of each driver whose note lies in a run -> its last beat."""
     return _notes(store, run)[0]

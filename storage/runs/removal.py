@@ -19,7 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from storage.errors import NothingFound, ObjectCorrupt, Removed, StoreUnavailable
+from storage.errors import (
+    CommitUnknown,
+    NothingFound,
+    ObjectCorrupt,
+    Removed,
+    StepmillError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
@@ -86,16 +94,20 @@ def obeyed(
 ) -> Iterator[None]:
     """Surround what writes below a prefix. Raises Removed where the tombstone is found.
 
-    `keys` returns what to take back; None: all that lies below the prefix. A writer that fails does
-    not look again: its store may be out of reach for long.
+    `keys` returns what to take back; None: all that lies below the prefix. An error may be one of
+    the removal, e.g. an object that is gone. A writer that its store fails does not look again: the
+    store may be out of reach for long.
     """
     refuse_removed(store, prefix)
     try:
         yield
         refuse_removed(store, prefix)
-    except Removed:
-        if tombstone_of(store, prefix) is not None:  # it may be another run that was removed
+    except (StoreUnavailable, StoreRefused, CommitUnknown):
+        raise
+    except StepmillError:
+        if tombstone_of(store, prefix) is not None:
             _delete(store, _rest(store, prefix) if keys is None else keys())
+            refuse_removed(store, prefix)
         raise
 
 

@@ -32,7 +32,7 @@ def scan(run: Run, stage: str) -> pl.LazyFrame:
     lacks. Collecting raises ObjectCorrupt and the store's errors.
     """
     kind = stage_rows(run.check_stage(stage))
-    schema = dict(_frame(schemas.to_table(kind.record, [])).schema)
+    schema = dict(_frame(schemas.schema_of(kind.record).empty_table()).schema)
     return register_io_source(partial(_frames, run, kind), schema=schema)
 
 

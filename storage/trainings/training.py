@@ -42,15 +42,20 @@ class TrainingSpec:
     base: str
     """Identity of the base model: folder name and digest, or its name."""
     run: str
-    """Name of the run that is trained on; "": the file `dataset/{digest}`."""
+    """Name of the run that is trained on; "": `runs`, or the file `dataset/{digest}`."""
     dataset: str
-    """Digest of the run's committed export shards, or of the file."""
+    """Digest of the run's committed export shards, of those of all runs, or of the file."""
     settings: dict[str, Any]
     format: int = FORMAT
+    runs: tuple[tuple[str, str], ...] = ()
+    """Where several runs are trained on: (name, digest of its export shards) of each, in order."""
 
     def to_json(self) -> bytes:
-        """The bytes of spec.json."""
-        return canonical_json(asdict(self))
+        """The bytes of spec.json; a version that knows one run alone refuses `runs`."""
+        body = asdict(self)
+        if not self.runs:
+            del body["runs"]
+        return canonical_json(body)
 
     @property
     def fingerprint(self) -> str:

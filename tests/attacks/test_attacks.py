@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attacks_on_counts
 import attacks_on_host
 import attacks_on_room
 import attacks_on_time
@@ -11,7 +12,17 @@ from case import Case
 from conftest import Arena
 
 TABLE = sorted(
-    attacks_on_time.CASES + attacks_on_room.CASES + attacks_on_host.CASES + attacks_on_us.CASES,
+    [
+        case
+        for table in (
+            attacks_on_time,
+            attacks_on_room,
+            attacks_on_host,
+            attacks_on_us,
+            attacks_on_counts,
+        )
+        for case in table.CASES
+    ],
     key=lambda case: case.number,
 )
 pytestmark = [pytest.mark.container, pytest.mark.asyncio(loop_scope="session")]

@@ -12,12 +12,18 @@ import pytest
 from storage.runs.run import Run
 from tests.support.browser import lacking, launched
 from tests.support.scripted_build import Build, configure
+from workflows.builds.plan import plan
+
+PATIENCE_MS = 240_000
+"""Longest wait for a condition: a busy machine takes a minute for what takes a second."""
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A build of 14 problems, from end to end."""
-    return _built(tmp_path_factory.mktemp("finished"))
+    """A build of 14 problems, from end to end, with a plan."""
+    run = _built(folder := tmp_path_factory.mktemp("finished"))
+    plan(configure(folder), run)
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +63,7 @@ def page(browser: Any, troubles: list[str]) -> Iterator[Any]:
     """A page whose errors fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
     yield page

@@ -36,7 +36,7 @@ def ask(
     site: str, path: str, method: str = "GET", body: object = None, **headers: str
 ) -> tuple[int, str, http.client.HTTPMessage]:
     where = urlsplit(site)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port or 0, timeout=30)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port or 0, timeout=240)
     data = None if body is None else json.dumps(body)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, data, named)

@@ -13,6 +13,7 @@ from storage.runs.run import Run
 from tests.support.page import copied, served
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
+from workflows.runs.status import run_status
 
 
 @pytest.fixture(scope="module", params=["served", "copied"])
@@ -83,7 +84,18 @@ def test_every_figure_of_the_first_view_is_there(page: Any, site: str) -> None:
     assert headings == [
         "From solutions to examples", "Pass@1 by level", "Pass@1 by subject", "MC of states",
         "Rollouts of a state", "Labels: ratio", "Judge against labels", "Code and votes", "Stages",
+        "Planned and actual",
     ]  # fmt: skip
+
+
+def test_a_plan_stands_beside_what_the_run_came_to(page: Any, site: str, finished: Run) -> None:
+    page.goto(f"{site}#/r")
+    rows = page.locator("[data-run=r] [aria-label='planned and actual'] tbody tr")
+    rows.first.wait_for()
+    said = rows.first.locator("td, th").all_inner_texts()
+    paths = f"{finished.totals('sample').rows:,}"
+    assert (said[:2], said[3:]) == (["policy", "paths"], [paths, "within"])
+    assert rows.count() == len(run_status(finished).planned)
 
 
 def test_a_filter_narrows_the_list_and_its_numbers(page: Any, site: str, finished: Run) -> None:
@@ -243,6 +255,43 @@ def test_two_runs_stand_side_by_side(page: Any, site: str, finished: Run) -> Non
     assert page.locator(".run-name").all_inner_texts() == ["r", "stricter"]
     page.goto(f"{site}#/r")
     page.wait_for_function("() => document.querySelectorAll('.lead').length === 2")
+
+
+def test_paths_on_which_two_runs_differ_are_listed_and_walked(
+    page: Any, site: str, finished: Run, stricter: Run
+) -> None:
+    def first_errors(run: Run) -> dict[str, int | None]:
+        return dict(OpenRun(run).scan("label").collect().select("path_id", "first_error").rows())
+
+    mine, theirs = first_errors(finished), first_errors(stricter)
+    differing = [path_id for path_id in mine if mine[path_id] != theirs.get(path_id, -2)]
+    assert differing
+    listed(page, site)
+    page.select_option("select[name=beside]", "stricter")
+    page.locator("fieldset", has_text="differs from the run beside it").get_by_label(
+        "labels"
+    ).check()
+    wait_total(page, len(differing))
+    ids = page.locator("td.what a").all_inner_texts()
+    assert set(ids) <= set(differing)
+    assert page.locator("td .why", has_text="stricter: ").count() == len(ids)
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.beside .whole h1').length === 2")
+    page.keyboard.press("j")
+    page.wait_for_function(
+        "id => [...document.querySelectorAll('.beside .whole h1')]"
+        ".filter(h1 => h1.innerText === id).length === 2",
+        arg=ids[1],
+    )
+    page.keyboard.press("Escape")
+    wait_total(page, len(differing))
+    page.goto(f"{site}#/r")
+    page.get_by_role("link", name="Paths on which r and stricter differ").click()
+    page.wait_for_selector(".chip")
+    page.wait_for_function(
+        "least => Number(document.querySelector('.total b')?.innerText.replace(',', '')) >= least",
+        arg=len(differing),
+    )
 
 
 def test_a_path_that_is_not_there_is_said(page: Any, site: str, troubles: list[str]) -> None:

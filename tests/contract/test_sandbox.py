@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -243,3 +244,24 @@ async def test_two_solutions_do_not_draw_the_same_random_numbers(sandbox: Pool) 
     code = "import random, numpy\nprint(random.random(), numpy.random.rand())"
     drawn = [(await sandbox.run(Request(code))).stdout for _ in range(2)]
     assert len(set(" ".join(drawn).split())) == 4
+
+
+async def test_every_execution_says_what_enclosed_it(sandbox: Pool) -> None:
+    named = {Backend.DOCKER: "docker (runc)", Backend.BUBBLEWRAP: "bubblewrap"}
+    assert (await sandbox.run(Request(""))).backend == named[sandbox.settings.backend]
+    async with sandbox.session("where") as session:
+        assert (await session.run("")).backend == named[sandbox.settings.backend]
+
+
+async def test_stdin_of_any_size_is_read_to_its_end_or_not_at_all(sandbox: Pool) -> None:
+    data = bytes(range(256)) * (7 << 12)
+    count = "import sys, hashlib\nprint(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
+    seen = await sandbox.run(Request(count, data))
+    assert seen.stdout == hashlib.sha256(data).hexdigest() + "\n"
+    for code in (
+        "print(1)",
+        "import sys\nprint(len(sys.stdin.buffer.read(1)))",
+        "import os\nos.close(0); print(1)",
+    ):
+        assert (await sandbox.run(Request(code, data))).stdout == "1\n"
+    assert (await sandbox.run(Request(count))).stdout == hashlib.sha256(b"").hexdigest() + "\n"

@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,6 +114,31 @@ def test_a_listing_gives_every_key_under_its_prefix_and_no_other(store: ObjectSt
     for prefix in ["", "runs/", "runs/a/", "runs/a", "runs/a/b/2", "nothing/", "runs/zz"]:
         expected = {key: size for key, size in sizes.items() if key.startswith(prefix)}
         assert dict(store.list(prefix)) == expected, prefix
+
+
+def test_the_names_below_a_prefix_come_once_without_what_lies_deeper(store: ObjectStore) -> None:
+    for key in ("runs/a/1", "runs/a/b/2", "runs/c/3", "runs/file", "other/d/4"):
+        store.put_new(key, b"x")
+    assert sorted(store.folders("runs/")) == ["a", "c"]
+    assert list(store.folders("nothing/")) == []
+    store.delete("runs/c/3")
+    assert list(store.folders("runs/")) == ["a"], "an emptied folder is no name"
+
+
+def test_more_than_a_thousand_names_are_complete(store: ObjectStore) -> None:
+    names = [f"run-{number:04d}" for number in range(1_100)]
+    with ThreadPoolExecutor(16) as writers:
+        list(writers.map(lambda name: store.put_new(f"runs/{name}/spec.json", b"{}"), names))
+    assert sorted(store.folders("runs/")) == names
+
+
+def test_an_object_has_the_time_at_which_it_was_stored(store: ObjectStore) -> None:
+    store.put_new("a/b", b"x")
+    stored = store.modified("a/b")
+    assert (stored is None) == isinstance(store, MemoryStore)
+    assert stored is None or abs(time.time() - stored) < 120, "of this or the server's clock"
+    with pytest.raises(NothingFound):
+        store.modified("a/c")
 
 
 def test_a_listing_of_more_than_a_thousand_is_complete(store: ObjectStore) -> None:

@@ -41,6 +41,26 @@ def test_memory_that_is_not_there_ends_a_build_at_once_with_its_cause(tmp_path: 
     lines = done.stderr.splitlines()
     assert sum("starting policy" in line for line in lines) == 1
     assert sum("a worker was lost" in line for line in lines) == 1, "it was tried once"
+    assert not list(tmp_path.glob("store/runs/**/*.json")), "no run is left"
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"dtype": "float31"}, "float31"), ({"options": {"foo": 1}}, "foo")],
+    ids=["precision", "option"],
+)
+def test_what_vllm_refuses_leaves_no_run_and_the_corrected_file_builds(
+    tmp_path: Path, wrong: dict[str, object], words: str
+) -> None:
+    done = build(tmp_path, **wrong)
+    assert done.returncode == 2, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("stepmill: ")]
+    assert "models.policy" in said
+    assert words in said
+    assert not list(tmp_path.glob("store/runs/**/*.json"))
+    assert build(tmp_path, dtype="float32").returncode == 0
+    assert list(tmp_path.glob("store/runs/r/_SUCCESS.json"))
 
 
 def test_what_can_not_run_here_is_said_before_anything_is_started_or_stored(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,8 +175,6 @@ def test_a_wheel_away_from_the_checkout_watches_and_downloads(folder: Path, tmp_
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
     python = getattr(sys, "_base_executable", sys.executable)
 
-    images = {"STEPMILL_SANDBOX_DIR": str(tmp_path / "images")}  # nothing is built there yet
-
     def called(*command: str, code: int = 0, **more: str) -> str:
         done = subprocess.run(
             command, cwd=away, env=strangers_environment() | more, capture_output=True, text=True,
@@ -202,12 +201,15 @@ def test_a_wheel_away_from_the_checkout_watches_and_downloads(folder: Path, tmp_
     looked = json.loads(called(stepmill, "doctor", "--json", code=2))
     missing = {found["what"]: found["said"] for found in looked if not found["ok"]}
     assert missing == {"engine": "vLLM is not installed"}
-    try:
-        built = json.loads(called(stepmill, "sandbox", "--json", **images))
-        assert built["digest"].startswith("sha256:")
-    finally:  # an engine of its own may have been started there
-        engine = ("-m", "actors.sandbox.docker.engine", "stop")
-        called(str(folder / "bin" / "python"), *engine, **images)
+    with tempfile.TemporaryDirectory(dir="/var/tmp", ignore_cleanup_errors=True) as images:
+        os.chmod(images, 0o755)  # boxes give up root
+        there = {"STEPMILL_SANDBOX_DIR": images}
+        try:  # from the recipe in the wheel, where nothing was built before
+            built = json.loads(called(stepmill, "sandbox", "--json", **there))
+            assert built["digest"].startswith("sha256:")
+        finally:  # an engine of its own may have been started there
+            engine = ("-m", "actors.sandbox.docker.engine", "stop")
+            called(str(folder / "bin" / "python"), *engine, **there)
     said = called(stepmill, "init", "--from", "demo").splitlines()
     assert said[0] == "build.yaml is written"
     assert all("vLLM is not installed" in line for line in said[1:-1])

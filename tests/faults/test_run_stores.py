@@ -134,6 +134,9 @@ def test_where_time_is_read_no_decision_about_data_depends_on_it() -> None:
     allowed = {
         "storage/objects/local.py",  # the age of a killed writer's leftovers, never of an object
         "actors/engines/served/server.py",  # a Retry-After date, bounded by our own pauses
+        "storage/runs/presence.py",  # how long ago a driver was heard of, for people
+        "storage/runs/listing.py",  # the age that a list shows
+        "launch/verbs/runs/remove.py",  # the date that a tombstone shows
         "workflows/browsing/index.py",  # the age of an index that can be made again
         "workflows/browsing/reviewing.py",  # the date that a mark shows; its number decides
     }

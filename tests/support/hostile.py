@@ -38,6 +38,11 @@ PAYLOADS = (
     f"<base href='{HOME}/'>",
     "${" + RAN + "} {{" + RAN + "}} `" + RAN + "`",
     f"[click](javascript:{RAN}) ![x]({HOME}/c.png)",
+    rf"$\href{{javascript:{RAN}}}{{click}}$ \(\url{{javascript:{RAN}}}\)",
+    r"$\htmlClass{shade}{a} \htmlId{main}{b} \htmlStyle{position:fixed}{c} \htmlData{x=y}{d}$",
+    rf"\[\includegraphics[width=9em]{{{HOME}/d.png}}\] $\href{{{HOME}}}{{e}}$",
+    rf"$\text{{<img src=x onerror='{RAN}'>}}$ $$\textcolor{{url({HOME}/f)}}{{x}}$$",
+    r"$\def\x{\x\x}\x$ $\rule{9999em}{9999em}$ $\kern-9999em\raisebox{9999em}{x}$",
     "\u202e\u0000\ufeff<scr\u0000ipt>" + RAN + "</script>",
 )
 """One a path; whoever renders any of them as markup runs it, or asks HOME."""

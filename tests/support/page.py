@@ -46,15 +46,15 @@ def served(runs: Sequence[Run], folder: Path) -> Iterator[tuple[str, dict[str, D
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    port = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    port = asyncio.run_coroutine_threadsafe(start(), loop).result(240)
     try:
         yield f"http://127.0.0.1:{port}/{TOKEN}/", desks
     finally:
         for desk in desks.values():
             desk.stop()
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(240)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
+        thread.join(240)
         loop.close()
 
 
@@ -78,7 +78,7 @@ def shown(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(30)
+        thread.join(240)
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,19 +130,25 @@ def examples(count: int) -> list[Example]:
     ]
 
 
-def taught_run(store: ObjectStore, count: int = 24, name: str = "taught") -> Run:
-    """A finished run that exported these examples, four to a shard."""
-    given = [Problem(f"q{number}", "What?", "1") for number in range(max(1, count))]
+def exported(
+    store: ObjectStore, name: str, made: Sequence[Example], given: Sequence[Problem]
+) -> Run:
+    """A finished run of these problems that exported these examples, four to a shard."""
     spec = Spec({}, input_digest(given), ShardPlan(len(given), 4))
     run = Run.start(store, name, spec)
     run.store_input(given)
-    made = examples(count)
     for shard in range(spec.plan.shards):
         for stage in ROAD[1:-1]:
             run.publish(stage_rows(stage), shard, [])
         run.publish(EXAMPLES, shard, made[4 * shard : 4 * shard + 4])
     run.finish()
     return run
+
+
+def taught_run(store: ObjectStore, count: int = 24, name: str = "taught") -> Run:
+    """A finished run that exported `examples`."""
+    given = [Problem(f"q{number}", "What?", "1") for number in range(max(1, count))]
+    return exported(store, name, examples(count), given)
 
 
 def tiny_base(folder: Path) -> None:

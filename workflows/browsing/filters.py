@@ -31,6 +31,7 @@ class Field:
 
 
 FIELDS: tuple[Field, ...] = (
+    Field("differs", "differs from the run beside it", "choice"),
     Field("state", "state", "choice"),
     Field("stage", "stage", "choice"),
     Field("reason", "reason", "choice"),
@@ -53,6 +54,8 @@ FIELDS: tuple[Field, ...] = (
     Field("path_id", "id", "contains"),
 )
 BY_NAME = {field.name: field for field in FIELDS}
+OF_TWO = "differs"
+"""The filter that needs another run beside the one that is listed."""
 UNSET = "-"
 """A choice: there is no value."""
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
@@ -70,13 +73,15 @@ def shown_value(name: str) -> pl.Expr:
     return column.fill_null(UNSET)
 
 
-def parse(asked: Mapping[str, Sequence[str]]) -> pl.Expr | None:
+def parse(asked: Mapping[str, Sequence[str]], beside: bool = False) -> pl.Expr | None:
     """One expression for all that is asked; None where nothing is.
 
-    Values of one column are alternatives. Raises ConfigurationError for an unknown column or a
-    range that is none.
+    Values of one column are alternatives; `beside`: another run is. Raises ConfigurationError for
+    an unknown column or a range that is none.
     """
     every = []
+    if OF_TWO in asked and not beside:
+        raise ConfigurationError(f"{OF_TWO} is of two runs: open both and put one beside the other")
     for name, values in asked.items():
         if name not in BY_NAME:
             raise ConfigurationError(f"no filter {name!r}: filter by {', '.join(sorted(BY_NAME))}")

@@ -66,6 +66,12 @@ def _stages(run: Run, figures: pl.DataFrame) -> list[dict[str, Any]]:
             "rows": int(said.get("rows", 0)),
             "seconds": round(said.get("seconds", 0.0), 1),
             "tokens": int(said.get("counts.tokens", 0)),
+            "bytes": int(said.get("bytes", 0)),
+            "engine_s": round(said.get("engine_s", 0.0), 3),
+            "counts": {
+                name: int(said.get(f"counts.{name}", 0))
+                for name in ("texts", "tokens", "prompt_tokens")
+            },
             "drops": sorted(drops.items(), key=lambda drop: -drop[1]),
         })  # fmt: skip
     return found

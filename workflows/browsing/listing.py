@@ -20,7 +20,8 @@ import polars as pl
 from storage.errors import NothingFound, StepmillError
 from storage.rows.kinds import JUDGEMENTS, PATHS, PROBLEMS, RATIONALES, REPAIRED, Rows
 from storage.runs.run import Run
-from workflows.browsing.filters import FIELDS, parse, shown_value
+from workflows.browsing.beside import with_beside
+from workflows.browsing.filters import FIELDS, OF_TWO, parse, shown_value
 from workflows.browsing.index import Index
 
 PAGE_ROWS = 50
@@ -61,18 +62,22 @@ class Found:
 class Listing:
     """The lists of one run. Thread-safe."""
 
-    def __init__(self, index: Index, marks: Any = None) -> None:
-        """`marks`: gives path_id -> what people call it, as a frame of `path_id` and `mark`."""
+    def __init__(self, index: Index, marks: Any = None, beside: Index | None = None) -> None:
+        """`marks`: gives path_id -> what people call it, as a frame of `path_id` and `mark`.
+
+        `beside`: of another run, whose paths are listed beside those of this one.
+        """
         self.index = index
+        self.beside = beside
         self._marks = marks or (lambda: None)
         self._lock = threading.Lock()
-        self._version = -1
+        self._version = (-1, -1)
         self._marked: pl.DataFrame | None = None
         self._frame = pl.DataFrame()
         self._found: OrderedDict[_Key, Found] = OrderedDict()
 
     def frame(self) -> pl.DataFrame:
-        """The index with column `mark`."""
+        """The index with column `mark`, and those of the run beside it."""
         with self._lock:
             return self._now()
 
@@ -85,7 +90,7 @@ class Listing:
 
     def _list(self, asked: Asked, text: str) -> tuple[pl.DataFrame, Found]:
         """The index with column `mark`, and the rows of a list by their numbers in it."""
-        expression = parse(asked)
+        expression = parse(asked, self.beside is not None)
         key = text, tuple(sorted((name, tuple(values)) for name, values in asked.items()))
         with self._lock:  # held meanwhile: two who ask at once begin one search
             frame = self._now()
@@ -102,7 +107,8 @@ class Listing:
 
     def _now(self) -> pl.DataFrame:
         """The index with column `mark`; what it made stale is forgotten."""
-        version, marks = self.index.version, self._marks()
+        other, marks = self.beside, self._marks()
+        version = self.index.version, other.version if other else 0
         if (version, marks is self._marked) != (self._version, True):
             # Marks change no number of a row, but which rows a filter by marks leaves.
             for key in list(self._found):
@@ -110,6 +116,8 @@ class Listing:
                     self._forget(key)
             self._version, self._marked = version, marks
             self._frame = marked(self.index.frame(), marks)
+            if other is not None:
+                self._frame = with_beside(self._frame, other.frame())
         return self._frame
 
     def _forget(self, key: _Key) -> None:
@@ -139,7 +147,7 @@ class Listing:
         narrowed = self._rows(asked, text)
         facets = {}
         for of in FIELDS:
-            if of.kind != "choice":
+            if of.kind != "choice" or (of.name == OF_TWO and self.beside is None):
                 continue
             others = {name: values for name, values in asked.items() if name != of.name}
             of_others = others != asked and not text

@@ -31,10 +31,10 @@ from storage.rows.kinds import (
     stage_rows,
 )
 from storage.rows.parquet import read_parquet
-from storage.runs.commits import Commit
+from storage.runs.commits import Commit, receipt_of
 from storage.runs.run import Run
 
-VERSION = 1
+VERSION = 2
 """Of the rows below and what `glance` makes of them: an index of another version is made anew."""
 NO_ERROR = -1
 TITLE = 160
@@ -70,8 +70,8 @@ class Part:
 
     rows: pl.DataFrame
     figures: pl.DataFrame
-    """stage, name, value: sums over the commits (`rows`, `seconds`, `shards`, `counts.X`,
-    `drops.X`)."""
+    """stage, name, value: sums over the commits (`rows`, `bytes`, `seconds`, `engine_s`, `shards`,
+    `counts.X`, `drops.X`)."""
 
 
 def read_part(run: Run, shards: Sequence[int], done: dict[int, tuple[str, ...]]) -> Part:
@@ -100,6 +100,7 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
         for commit in made
         for name, value in chain(
             (("shards", 1), ("rows", commit.rows), ("seconds", commit.seconds)),
+            (("bytes", commit.bytes), ("engine_s", receipt_of(commit).busy_s)),
             ((f"counts.{name}", value) for name, value in commit.counts.items()),
             ((f"drops.{drop.reason}", 1) for drop in commit.drops),
         )

@@ -38,7 +38,7 @@ def every_finding(config: BuildConfig, source: str | None, site: Site) -> Iterat
             well = well and finding.ok
             yield finding
     except StepmillError as error:
-        yield Finding("cluster", False, str(error), "see docs/cluster.md")
+        yield Finding("cluster", False, str(error), "see `stepmill docs cluster`")
         return
     if well:
         yield attempt("run", lambda: _of_the_run(config, begun, source, read[0], site))
@@ -68,4 +68,5 @@ def _of_the_run(
     if other is not None:
         plan_derivation(config.run, store.url, plan.spec, other)
         return f"{config.run} is new, and takes over what it can of {other.name}{first}"
-    return f"{config.run} is new, of {plan.spec.plan.shards:,} shards{first}"
+    shards = plan.spec.plan.shards
+    return f"{config.run} is new, of {shards:,} shard{'s' if shards > 1 else ''}{first}"

@@ -13,7 +13,7 @@ an engine runs, where the store is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from pydantic import WrapValidator
@@ -22,7 +22,7 @@ from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Positive
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, Removed
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
@@ -167,7 +167,9 @@ class BuildConfig(RunConfig):
         """
         check_settings(self.stages)
         check_prompts(self)
-        check_spending(self.limits, self.prices, self.engines)
+        named = {of.name: getattr(self.models, of.name) for of in fields(self.models)}
+        models = {role: engine for role, engine in named.items() if engine is not None}
+        check_spending(self.limits, self.prices, models)  # a pilot's road needs only some of them
         if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
             raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
         for stage in self.makes:
@@ -237,7 +239,10 @@ class BuildConfig(RunConfig):
 def _pilot_of(run: Run) -> Run | None:
     """The finished pilot that a run was started with; None where it has none, or no more."""
     name = run.spec.section("stages").get(ROLLOUTS.stage, {}).get("pilot")
-    pilot = Run.find(run.store, name) if name else None
+    try:
+        pilot = Run.find(run.store, name) if name else None
+    except Removed:
+        return None
     return pilot if pilot is not None and pilot.success() else None
 
 

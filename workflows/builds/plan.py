@@ -17,8 +17,8 @@ from workflows.planning.bounds import bounds
 from workflows.planning.costs import HOUR_S, MILLION, rates_of
 from workflows.planning.hours import Places, wall_hours
 from workflows.planning.measured import TEXTS, Measured, Name, measured
-from workflows.planning.published import size_of, tokens_a_second
-from workflows.planning.ranges import Range, resampled
+from workflows.planning.published import seconds_a_token, size_of
+from workflows.planning.ranges import Range, product, resampled
 from workflows.runs.configuration import Given
 from workflows.runs.driving import most_workers
 from workflows.runs.starting import planned
@@ -123,11 +123,8 @@ def _by_settings(config: BuildConfig, problems: int, gpu: str | None) -> Plan:
         if (size := size_of(engine)) is None:
             notes.append(f"{role}: the size of {engine.model} is not known, so its hours are not")
             continue
-        speed = tokens_a_second(gpu, size)
-        assert speed.high is not None
-        least = tokens.low / (speed.high * engine.tensor_parallel) / HOUR_S
-        most = tokens.high / (speed.low * engine.tensor_parallel) / HOUR_S
-        hours[role] = Range(least, most)
+        seconds = product(tokens, seconds_a_token(gpu, size))
+        hours[role] = seconds.times(1 / engine.tensor_parallel / HOUR_S)
     of_gpu = gpu or "any GPU of the table (--gpu names one)"
     if hours:
         notes.append(f"hours follow from published throughputs of {of_gpu}, half of them or all")

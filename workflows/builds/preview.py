@@ -15,10 +15,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TypeVar
 
 from actors.stopping import anywhere, awaitable
+from storage.objects.opening import open_store
+from storage.runs.layout import run_prefix
+from storage.runs.removal import tombstone_of
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.run import check_input
@@ -55,7 +58,7 @@ def preview(
         if not read:
             return run_at(site, config, None, *findings)  # raises, with all else that is missing
         given = few(read[0], problems, config.stages.seed)
-        scratch = scratch_of(config, given)
+        scratch = untaken(scratch_of(config, given))
         listener.say(
             f"preview of run {config.run}: {len(given.rows):,} of {len(read[0].rows):,} problems, "
             f"spread over {config.problems}, as run {scratch.run}"
@@ -87,19 +90,28 @@ def scratch_of(config: BuildConfig, given: Given) -> BuildConfig:
     return named_for(scratch, what, [*given.rows, *given.solutions])
 
 
-def few(given: Given, count: int, seed: int) -> Given:
+def untaken(scratch: BuildConfig) -> BuildConfig:
+    """The same, with a number behind its name where a preview of that name was removed."""
+    store, names = open_store(scratch.store), (f"{scratch.run}-{number}" for number in count(2))
+    name = scratch.run
+    while tombstone_of(store, run_prefix(name)) is not None:
+        name = next(names)
+    return replace(scratch, run=name)
+
+
+def few(given: Given, wanted: int, seed: int) -> Given:
     """Some problems of an input, spread over it; where it has solutions, those that have some."""
     solved = {of.problem_id for of in given.solutions}
     rows = [row for row in given.rows if not solved or row.problem_id in solved]
-    chosen = spread(rows, count, seed)
+    chosen = spread(rows, wanted, seed)
     names = {row.problem_id for row in chosen}
     solutions = [of for of in given.solutions if of.problem_id in names]
     return replace(given, rows=chosen, drops=(), solutions=solutions)
 
 
-def spread(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
-    """One row of each of `count` equal parts, in their order; all rows where there are no more."""
-    count = min(count, len(rows))
-    ends = [len(rows) * part // count for part in range(count + 1)] if count else []
+def spread(rows: Sequence[Row], wanted: int, seed: int) -> list[Row]:
+    """One row of each of `wanted` equal parts, in their order; all rows where there are no more."""
+    parts = min(wanted, len(rows))
+    ends = [len(rows) * part // parts for part in range(parts + 1)] if parts else []
     draw = random.Random(f"preview {seed}")
     return [rows[draw.randrange(first, last)] for first, last in pairwise(ends)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -21,8 +21,9 @@ from storage.runs.scan import scan
 from workflows.looking.fates import Why, fate
 from workflows.looking.tables import drops_of
 from workflows.runs.reading import store_url, usual_store
-from workflows.runs.status import RunStatus, run_status
-from workflows.views.catalogue import view_of
+
+if TYPE_CHECKING:
+    from workflows.runs.status import RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class OpenRun:
 
     def status(self) -> RunStatus:
         """Shards, rows, drops and tokens of every stage, from its commits."""
+        from workflows.runs.status import run_status  # loads every stage
+
         return run_status(self.run)
 
     def scan(self, stage: str) -> pl.LazyFrame:
@@ -62,6 +65,8 @@ class OpenRun:
 
         Raises ConfigurationError for an unknown view, or for a view of a stage that the run lacks.
         """
+        from workflows.views.catalogue import view_of  # loads the formats of all views
+
         shape = view_of(view, self.run)
         check_view(self.run, shape)
         committed = (self.run.shards_of(stage) for stage in shape.reads if stage in self.stages)

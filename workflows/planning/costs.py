@@ -28,11 +28,6 @@ def gpus_of(engine: EngineSettings) -> float:
     return 0.0 if engine.served else engine.tensor_parallel * engine.hundredths / 100
 
 
-def busy_s(receipt: Receipt) -> float:
-    """Seconds of its worker that a shard took; all its seconds where its share is not recorded."""
-    return receipt.share_s or receipt.seconds
-
-
 def rates_of(engines: Mapping[str, EngineSettings], prices: PriceSettings) -> dict[str, Rate]:
     """Role -> what its work costs; what has no price costs nothing."""
     tokens: dict[str, float] = {role: price for role, price in prices.tokens.items()}
@@ -65,7 +60,7 @@ def cost_of(road: Sequence[StageSpec], rates: Mapping[str, Rate]) -> CostOf:
             return Cost()
         counts = receipt.counts
         asked = counts.get("prompt_tokens", 0)
-        return cost_at(rate, counts.get("tokens", 0), asked, busy_s(receipt))
+        return cost_at(rate, counts.get("tokens", 0), asked, receipt.busy_s)
 
     return cost
 
@@ -89,6 +84,6 @@ def check_spending(
         for role in getattr(prices, name):
             if role not in engines or not engines[role].served:
                 raise ConfigurationError(
-                    f"`prices.{name}.{role}`: the road has no such model on a server; engines of "
-                    "your own are priced by `prices.gpu_hour`"
+                    f"`prices.{name}.{role}`: there is no such model on a server; engines of your "
+                    "own are priced by `prices.gpu_hour`"
                 )

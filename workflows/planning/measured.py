@@ -20,7 +20,6 @@ from storage.errors import NothingFound
 from storage.rows.kinds import Rows, stage_rows
 from storage.runs.commits import Commit, receipt_of
 from storage.runs.run import READERS, Run
-from workflows.planning.costs import busy_s
 from workflows.road import StageSpec
 from workflows.stages import road_of
 
@@ -111,25 +110,29 @@ def _of_role(role: str, commit: Commit, rows: Mapping[str, Floats]) -> dict[Name
         Name(role, TEXTS.get(role, "texts")): _split(counts.get("texts", 0), rows["texts"]),
         Name(role, "tokens"): _split(counts.get("tokens", 0), tokens),
         Name(role, "prompt_tokens"): _split(counts.get("prompt_tokens", 0), rows["texts"]),
-        Name(role, "engine_s"): _split(busy_s(receipt_of(commit)), tokens),
+        Name(role, "engine_s"): _split(receipt_of(commit).busy_s, tokens),
     }
 
 
 def _rows(run: Run, kind: Rows[Any], shard: int, items: Sequence[str]) -> dict[str, Floats]:
-    """Of each problem: its rows, and the texts and tokens that they stand for."""
+    """Of each problem: its rows, and the texts and tokens that they stand for.
+
+    Rows that name neither a problem nor a path count as none of theirs.
+    """
     has = {field.name for field in fields(kind.record)}
     given = stage_rows(run.input_stage).of
-    names = [name for name in (given, "tokens", "n", "shared") if name in has]
-    frame = pl.DataFrame(run.read_table(kind, shard, names))
-    one = pl.lit(1)
-    own = pl.when("shared").then(0).otherwise("n") if {"n", "shared"} <= has else one
-    by_item = frame.group_by(given).agg(
-        rows=pl.len(),
-        texts=own.sum() if own is not one else pl.len(),
-        tokens=pl.col("tokens").sum() if "tokens" in has else pl.len(),
+    of = given if given in has else "path_id" if "path_id" in has else None
+    if of is None:
+        return dict.fromkeys(("rows", "texts", "tokens"), np.zeros(len(items)))
+    names = [name for name in (of, "tokens", "n", "shared") if name in has]
+    frame = pl.DataFrame(run.read_table(kind, shard, names)).with_columns(
+        item=of if of == given else pl.col(of).str.replace(r"#[^#]*$", ""),
+        texts=pl.when("shared").then(0).otherwise("n") if {"n", "shared"} <= has else pl.lit(1),
+        tokens="tokens" if "tokens" in has else pl.lit(1),
     )
-    whole = pl.DataFrame({given: items}).join(
-        by_item, on=given, how="left", maintain_order="left"
+    by_item = frame.group_by("item").agg(pl.len().alias("rows"), pl.col("texts", "tokens").sum())
+    whole = pl.DataFrame({"item": items}).join(
+        by_item, on="item", how="left", maintain_order="left"
     )  # fmt: skip
     filled = whole.fill_null(0)
     return {name: filled[name].to_numpy().astype(float) for name in ("rows", "texts", "tokens")}

@@ -103,6 +103,12 @@ def tokens_a_second(gpu: str | None, size: float) -> Range:
     return Range(min(low, fastest) * REACHED, min(high, fastest))
 
 
+def seconds_a_token(gpu: str | None, size: float) -> Range:
+    """Seconds of a GPU that a model of this size takes for a generated token."""
+    speed = tokens_a_second(gpu, size)
+    return Range(1 / (speed.high or speed.low), 1 / speed.low)
+
+
 def size_of(engine: EngineSettings) -> float | None:
     """Billions of parameters of a local model, by its name or its files; None: not known."""
     sizes = [

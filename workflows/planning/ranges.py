@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import exp, sqrt
+from math import exp, log, sqrt
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
@@ -55,6 +55,20 @@ class Range:
             None if high is None else high * factor,
             None if likely is None else likely * factor,
         )
+
+
+def product(*factors: Range) -> Range:
+    """The product of averages that are known only by bounds above 0, independently of each other.
+
+    Their doubts add up as squares of logarithms: it is unlikely that all are high at once.
+    """
+    middle, squares = 0.0, 0.0
+    for factor in factors:
+        if factor.high is None or factor.low <= 0:
+            raise ValueError(f"{factor} has no bounds above 0")
+        middle += (log(factor.low) + log(factor.high)) / 2
+        squares += (log(factor.high / factor.low) / 2) ** 2
+    return Range(exp(middle - sqrt(squares)), exp(middle + sqrt(squares)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
 from storage.trainings.training import Training
-from workflows.looking.download import without
+from workflows.looking.download import marked
 from workflows.publishing.licences import (
     HUB_LICENCES,
     check_licence,
@@ -208,7 +208,7 @@ def _pushed(
 
 def _shape(run: Run, name: str, reviewed: bool) -> View:
     view = view_of(name, run)
-    return without(view, wrong_paths(marks_of(run))) if reviewed else view
+    return marked(view, wrong_paths(marks_of(run))) if reviewed else view
 
 
 def _items(run: Run, view: View, name: str, files: Sequence[DatasetFile]) -> tuple[list[Item], int]:

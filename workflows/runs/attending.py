@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 
 from actors.stopping import terminable, told_to_stop
 from actors.workers.ray_workers import RayCluster
 from storage.errors import InfrastructureError, Removed, StepmillError, StopAsked
-from storage.runs.presence import LOOK_EVERY_S, Presence, Seen, Who
+from storage.runs.presence import LOOK_EVERY_S, Presence, Who
 from storage.runs.run import Run
 from storage.runs.stops import note_stop
 from workflows.runs.listening import Watching
 from workflows.schedule.beginning import Begin
 
 METERS_EVERY_SECONDS = 1.0
+BEGUN_EVERY_S = 0.2
+LEAVING_S = 5.0
+"""Most seconds to wait for the store to take a note away."""
 
 
 @dataclass
@@ -32,11 +36,12 @@ class Attended:
     progress: Watching
     store_run: Begin | None = None
     """Stores the run; None: it is stored."""
-    _begun: bool = field(init=False)
+    begun: bool = field(init=False)
+    """Whether the run is stored."""
 
     def __post_init__(self) -> None:
         """A stored run has begun."""
-        self._begun = self.store_run is None
+        self.begun = self.store_run is None
 
     @property
     def begin(self) -> Begin | None:
@@ -46,7 +51,7 @@ class Attended:
     def _begin(self) -> None:
         assert self.store_run is not None
         self.store_run()
-        self._begun = True
+        self.begun = True
 
     async def drive(self, work: Coroutine[None, None, None], cluster: RayCluster) -> None:
         """Do the work, then close the cluster's workers.
@@ -57,63 +62,83 @@ class Attended:
         here = asyncio.current_task()
         assert here is not None
         loop = asyncio.get_running_loop()
-        presence = Presence(self.run)
         # Ray set a handler of its own, which would end the process before its workers are closed.
-        with terminable(partial(loop.call_soon_threadsafe, here.cancel), self.progress.ending):
+        with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
             metering = asyncio.create_task(self._meters(cluster))
+            working = asyncio.create_task(work)
+            looking = _Looking(self, partial(loop.call_soon_threadsafe, working.cancel), loop)
             try:
-                await self._attended(work, presence)
+                await self._until(working, looking)
             except asyncio.CancelledError:
                 told_to_stop()
                 raise
             finally:
                 metering.cancel()
                 await cluster.shutdown()
-                if self._begun:
-                    await asyncio.to_thread(presence.leave)
+                await looking.end()
 
-    async def _attended(self, work: Coroutine[None, None, None], presence: Presence) -> None:
-        working = asyncio.create_task(work)
-        ended: list[StepmillError] = []
-
-        async def attend() -> None:
-            while not ended:
-                if self._begun:
-                    ended.extend(await self._look(presence))
-                await asyncio.sleep(0 if ended else LOOK_EVERY_S)
-            self.progress.ending()
-            working.cancel()
-
-        attending = asyncio.create_task(attend())
+    async def _until(self, working: asyncio.Task[None], looking: _Looking) -> None:
         try:
             await working
         except asyncio.CancelledError:
-            if not ended:
+            if looking.found is None:
                 raise
-            if isinstance(ended[0], StopAsked):
-                await asyncio.to_thread(note_stop, self.run, str(ended[0]))
-            raise ended[0] from None
-        finally:
-            attending.cancel()
-
-    async def _look(self, presence: Presence) -> list[StepmillError]:
-        """Look at the store's notes once; return why the work has to end, if it has to."""
-        seen = Seen(None, ())
-        with contextlib.suppress(InfrastructureError):  # it is looked at again soon
-            try:
-                seen = await asyncio.to_thread(presence.look)
-            except Removed as error:
-                return [error]
-        for who in seen.others:
-            self.progress.note(beside(self.run.name, who))
-        if seen.asked_by is None:
-            return []
-        return [StopAsked(f"run {self.run.name} was stopped by {seen.asked_by}")]
+            if isinstance(looking.found, StopAsked):
+                await asyncio.to_thread(note_stop, self.run, str(looking.found))
+            raise looking.found from None
 
     async def _meters(self, cluster: RayCluster) -> None:
         while True:
             await asyncio.sleep(METERS_EVERY_SECONDS)
             self.progress.meters(await cluster.progress())
+
+
+class _Looking:
+    """Looks at the store's notes every few seconds, in a thread that a store can't hold up.
+
+    When `found` is set, the work has to end for this reason.
+    """
+
+    def __init__(
+        self, of: Attended, stop: Callable[[], object], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.found: StepmillError | None = None
+        self._of, self._stop, self._loop = of, stop, loop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="notes", daemon=True)
+        self._thread.start()
+
+    async def end(self) -> None:
+        """Take the note away, unless the store takes too long."""
+        self._ended.set()
+        await asyncio.to_thread(self._thread.join, LEAVING_S)
+
+    def _look(self) -> None:
+        presence, pause = Presence(self._of.run), 0.0
+        while self.found is None and not self._ended.wait(pause):
+            pause = LOOK_EVERY_S if self._of.begun else BEGUN_EVERY_S
+            if self._of.begun:
+                with contextlib.suppress(InfrastructureError):  # it is looked at again soon
+                    self._look_once(presence)
+        self._ended.wait()
+        if self._of.begun:
+            presence.leave()
+
+    def _look_once(self, presence: Presence) -> None:
+        run = self._of.run.name
+        try:
+            seen = presence.look()
+        except Removed as error:
+            self.found = error
+        else:
+            if self._ended.is_set():  # nobody listens any more
+                return
+            for who in seen.others:
+                self._loop.call_soon_threadsafe(self._of.progress.note, beside(run, who))
+            if seen.asked_by is not None:
+                self.found = StopAsked(f"run {run} was stopped by {seen.asked_by}")
+        if self.found is not None:
+            self._stop()
 
 
 def beside(run: str, who: Who) -> str:

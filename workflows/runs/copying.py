@@ -1,7 +1,7 @@
 """Copies a run into another store, or under another name, and leaves the original as it is.
 
-    1. data of every commit, marks and datasets      no run yet: nobody lists data
-    2. spec.json, launch.json, origin.json, chain    an unfinished run, which `build` could continue
+    1. data of every commit, marks, plans, datasets  no run yet: nobody lists data
+    2. spec.json, then launch.json and its like      an unfinished run, which `build` could continue
     3. commits                                       each after its data
     4. _SUCCESS.json                                 of a finished run
 
@@ -34,7 +34,6 @@ from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import Commit, put_content, settle
-from storage.runs.marks import marks_prefix
 from storage.runs.origin import origin_run, same_shard
 from storage.runs.removal import obeyed
 from storage.runs.run import Run, put_settled
@@ -44,7 +43,8 @@ Item = TypeVar("Item")
 
 COPIERS = 8
 """Objects copied at once; each is in memory as a whole."""
-NOTES = ("launch.json", "origin.json", "chain.json")
+LEFT = ("spec.json", "_SUCCESS.json", "stopped.json", "removed.json")
+"""Documents of a run that are not copied as they are: made anew, or of no meaning there."""
 Moved = Callable[[int, int], None]
 """Called with the bytes that are at the destination now, and those in all."""
 
@@ -85,10 +85,7 @@ def copy_run(
         success = source.success()
         objects, size, fetched = _copy_contents(source, run, moved)
         Run.start(store, name, source.spec, source.patience)
-        for note in NOTES:
-            with suppress(NothingFound):
-                data = source.store.get(f"{layout.run_prefix(source.name)}{note}")
-                put_settled(store, f"{layout.run_prefix(name)}{note}", data, run.patience)
+        _copy_documents(source, run)
         _commit(source, run)
         if success is not None:
             finish(run)
@@ -109,14 +106,10 @@ class _Object:
 
 def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
     """Copy rows, datasets and marks; return (objects, bytes, objects that were not there)."""
-    total = sum(
-        entry.size
-        for prefix in (
-            *(layout.data_prefix(source.name, stage) for stage in source.spec.stages),
-            layout.dataset_prefix(source.name),
-        )
-        for entry in source.store.list(prefix)
-    )
+    prefixes = [layout.data_prefix(source.name, stage) for stage in source.spec.stages]
+    if run.name == source.name:
+        prefixes.append(layout.dataset_prefix(source.name))
+    total = sum(entry.size for prefix in prefixes for entry in source.store.list(prefix))
     there = {entry.key for entry in run.store.list(layout.run_prefix(run.name))}
     objects = done = fetched = 0
 
@@ -134,11 +127,22 @@ def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
     for view, files in _datasets(source, run):
         sums = f"{layout.dataset_prefix(run.name)}{view}/{SUMS}"
         put_settled(run.store, sums, sums_of(list(files)), run.patience)
-    for key, _ in source.store.list(marks_prefix(source.name)):
-        ours = marks_prefix(run.name) + key.rpartition("/")[2]
-        if ours not in there:
-            put_settled(run.store, ours, source.store.get(key), run.patience)
+    for folder in ("marks/", "plans/"):
+        for key, _ in source.store.list(layout.run_prefix(source.name) + folder):
+            ours = layout.run_prefix(run.name) + folder + key.rpartition("/")[2]
+            if ours not in there:
+                put_settled(run.store, ours, source.store.get(key), run.patience)
     return objects, done, fetched
+
+
+def _copy_documents(source: Run, run: Run) -> None:
+    """Copy what lies beside the stages: the configuration, the origin, the chain, plans."""
+    prefix = layout.run_prefix(source.name)
+    for key, _ in source.store.list(prefix):
+        name = key.removeprefix(prefix)
+        if "/" not in name and name not in LEFT:
+            ours = layout.run_prefix(run.name) + name
+            put_settled(run.store, ours, source.store.get(key), run.patience)
 
 
 def _contents(source: Run, run: Run) -> Iterator[_Object]:

@@ -144,6 +144,8 @@ async def continue_run(
     await asyncio.to_thread(forget_stop, run)
     ceiling = await asyncio.to_thread(ceiling_of, run, config)
     stored, kind = begin is None, Schedule if begin is None else UnbegunSchedule
+    # Before it is stored nothing of it counts: another run may take the name first.
+    state = standing(run) if stored else Standing(run.spec.plan.shards, {})
 
     def begin_now() -> None:
         nonlocal stored
@@ -159,7 +161,7 @@ async def continue_run(
     if ceiling is not None:
         happened(Happened("limited", cause=ceiling.said))
     driver = Driver(
-        schedule_for(config, standing(run), slots, on_gpus, kind, ceiling),
+        schedule_for(config, state, slots, on_gpus, kind, ceiling),
         cluster,
         happened,
         slots_now=slots_now,

@@ -108,8 +108,12 @@ def finished_new(start: Start, site: Site) -> Run:
 
 
 def finish(run: Run) -> Success:
-    """Seal a run, and write its dataset if its road makes one. Repeating it changes nothing."""
-    success = run.finish()
-    if EXAMPLES.stage in run.spec.stages:
-        assemble(run, stages=described(run.spec.stages))
+    """Seal a run, and write its dataset if its road makes one. Repeating it changes nothing.
+
+    Raises Removed where the run was removed.
+    """
+    with obeyed(run.store, run_prefix(run.name)):
+        success = run.finish()
+        if EXAMPLES.stage in run.spec.stages:
+            assemble(run, stages=described(run.spec.stages))
     return success

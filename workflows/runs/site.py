@@ -37,7 +37,7 @@ from actors.workers.ray_nodes import (
     slots_of_cluster,
 )
 from actors.workers.ray_workers import MakeWorker, RayCluster, ray_session
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InfrastructureError
 from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.attending import Attended
@@ -138,7 +138,10 @@ class Site:
 
     def head(self) -> str:
         """HOST:PORT of the cluster to join. Raises ConfigurationError where no head answers."""
-        self._head = self._head or head_of(self._address or "auto")
+        try:
+            self._head = self._head or head_of(self._address or "auto")
+        except InfrastructureError as error:
+            raise ConfigurationError(str(error)) from None
         return self._head
 
     def looks(self, config: RunConfig) -> list[Look]:

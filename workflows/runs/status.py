@@ -1,7 +1,7 @@
 """The status of a run, stage by stage.
 
-Invariant: status follows from the spec and the commits alone: it is the same while a build runs,
-after a crash and after the end.
+Invariant: shards, rows and drops follow from the spec and the commits alone: they are the same
+while a build runs, after a crash and after the end.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from storage.runs.commits import Receipt
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.plans import Plan, latest_plan
+from storage.runs.presence import at_work
 from storage.runs.run import Run, sum_receipts
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
 from workflows.planning.against import Compared, Done, compared
-from workflows.planning.costs import busy_s
 from workflows.stages import road_of
 
 
@@ -67,6 +67,8 @@ class RunStatus:
     """Exported rationales, counted by attempt and reading; empty where none was recorded."""
     stopped: str | None = None
     """Why it stopped; None while it works or once it is finished."""
+    at_work: list[str] = field(default_factory=list)
+    """Whose builds are at work on it, and where, as far as the store can say."""
     planned: list[Compared] = field(default_factory=list)
     """Its plan's figures beside what they came to; empty without a plan."""
     currency: str = ""
@@ -91,7 +93,7 @@ def stage_status(run: Run, stage: str, receipts: Mapping[int, Receipt]) -> Stage
         seconds=totals.seconds,
         committed=sorted(receipts),
         bytes=totals.bytes,
-        engine_s=round(sum(busy_s(receipt) for receipt in receipts.values()), 3),
+        engine_s=round(sum(receipt.busy_s for receipt in receipts.values()), 3),
     )
 
 
@@ -119,6 +121,7 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
             for group in kept_by_reading(stage.counts)
         ],
         stopped=None if success else stop_reason(run),
+        at_work=[] if success else at_work(run.store, run.name),
         planned=[] if plan is None else against_plan(run, plan, stages, success is not None),
         currency=plan.currency if plan else "",
     )

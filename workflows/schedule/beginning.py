@@ -26,16 +26,12 @@ class UnbegunSchedule(Schedule):
         """The workers that the beginning waits for; None while no worker is up.
 
         It waits for the first worker of each role that one is being opened for. Where slots are
-        few, later roles open after it.
+        few, later roles open after it. So does a role whose worker was lost at its start: it is
+        opened again when its work arrives.
         """
         workers = self._staff.workers.values()
         up = {worker.role for worker in workers if worker.ready}
-        if not up:
-            return None
-        for role, crew in self._staff.crews.items():
-            if crew.begun and role not in up and not crew.size:
-                return None  # its start failed and is tried again
-        return {worker.number for worker in workers if worker.role not in up}
+        return {worker.number for worker in workers if worker.role not in up} if up else None
 
     def begin(self) -> None:
         """Give out shards from now on."""

@@ -299,6 +299,7 @@ class Driver:
         elif not self._schedule.broken(worker, cause):
             return  # closed before it came up
         self._watch(Happened("lost", role, cause=cause))
+        count("stepmill_worker_losses", {"run": self._run, "role": role})
         if seconds is None and refused:
             raise EngineRefused(f"models.{role}: {error}")
         if seconds is None:

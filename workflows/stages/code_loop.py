@@ -31,6 +31,8 @@ class Page:
         """Whether any block was run."""
         self.executions: list[CodeRun] = []
         """In the order in which they were run."""
+        self.backends: set[str] = set()
+        """What enclosed them."""
         self.tokens = 0
         """Generated tokens."""
         self.size = 0
@@ -83,6 +85,7 @@ async def execute(
     """Run the block that the text ends with and append its output."""
     run, block = await run_block(form, interpreter, step, code, limits)
     page.executions.append(run)
+    page.backends |= interpreter.backends
     page.settled, page.ran = page.text.rindex(form.code_block(code)), True
     page.text += block
 

@@ -67,6 +67,7 @@ class FormalVerifier(KitStage[StageSettings]):
             model="",
             seed=0,
             tokens=0,
+            backends=sorted(interpreter.backends) or None,
         )
 
 

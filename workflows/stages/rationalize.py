@@ -183,6 +183,7 @@ class RationaleWriter(KitStage[StageSettings]):
             tokens=draft.tokens,
             executed=self._asked.execute,
             attempt=attempt,
+            backends=sorted(draft.backends) or None,
         )
 
     def _taken_up(self, draft: Draft, steps: int) -> bool:
@@ -284,6 +285,7 @@ class RationaleWriter(KitStage[StageSettings]):
             async with Interpreter(self.kit.sandbox, f"{key}/replay") as interpreter:
                 for step, code, output in shown:
                     run, _ = await run_block(self._form, interpreter, step, code, self.kit.limits)
+                    draft.backends |= interpreter.backends
                     again.append(run)
                     if run.output.rstrip("\n") != output:
                         raise ItemError(

@@ -62,4 +62,5 @@ class History(Page):
             model=model,
             seed=seed,
             verdicts=self.verdicts,
+            backends=sorted(self.backends) or None,
         )

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from storage.rows.parquet import write_parquet
 from storage.trainings.training import TrainingSpec
+from workflows.training.mixture import CONTAMINATED, HELD_OUT_TOO, REPEATED
 from workflows.training.settings import TrainConfig
 
 COLUMNS = {
@@ -92,6 +93,21 @@ def last_held_out(curve: Sequence[Point]) -> Point:
     return found[-1] if found else {}
 
 
+def in_common(counts: Mapping[str, int]) -> str:
+    """What several runs had in common, for people."""
+
+    def said(name: str, words: str) -> str:
+        dropped = counts.get(f"dropped_{name}", 0)
+        kept = counts.get(name, 0)
+        return f"{dropped + kept:,} {words}" + (" (kept)" if kept else "")
+
+    return (
+        f"{said(REPEATED, 'conversations on solutions of an earlier run')}, "
+        f"{said(CONTAMINATED, 'that share 13 words with a problem held out by another run')}, "
+        f"{counts.get(HELD_OUT_TOO, 0):,} held out with another run's"
+    )
+
+
 def card(config: TrainConfig, spec: TrainingSpec, notes: Mapping[str, Any]) -> str:
     """The model's README."""
     learning, counts = config.learning, notes["counts"]
@@ -105,6 +121,10 @@ def card(config: TrainConfig, spec: TrainingSpec, notes: Mapping[str, Any]) -> s
         else "| held-out loss | nothing was held out |\n"
     )
     source = f"run `{spec.run}`" if spec.run else f"file `{config.dataset}`"
+    common = ""
+    if spec.runs:
+        source = "runs " + ", ".join(f"`{run}` ({digest[:16]})" for run, digest in spec.runs)
+        common = f"| between runs | {in_common(counts)} |\n"
     output = "learnt too" if config.data.train_on_code_output else "not learnt"
     return f"""\
 ---
@@ -121,7 +141,7 @@ trained with Stepmill.
 | dataset | {source}, view `{config.view}`, digest {spec.dataset[:16]} |
 | conversations | {counts["read"]:,} read, {counts.get("cut", 0):,} cut at a step \
 ({counts.get("turns_cut_off", 0):,} steps lost), {sum(dropped.values()):,} dropped |
-| held out | {counts["problems_held_out"]:,} problems |
+{common}| held out | {counts["problems_held_out"]:,} problems |
 | learnt | the assistant's turns; `[Code Output]` {output} |
 | updates | {notes["updates"]:,} of {learning.batch} conversations, {learning.epochs:g} epochs |
 | rate | {learning.rate:g}, {learning.schedule}, warm-up {learning.warm_up:g} |

@@ -16,7 +16,9 @@ from actors.engines.contract import EngineSettings
 from actors.reporters import Tracker
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
 from storage.bounds import STRICT, Name, Positive
+from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
+from workflows.runs.several import check_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,19 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BetweenRuns:
+    """What is made of what several runs have in common; it is counted either way."""
+
+    __pydantic_config__ = STRICT
+
+    repeated: Literal["drop", "keep"] = "drop"
+    """Conversations on a solution (the same problem and steps) that an earlier run has too."""
+    contaminated: Literal["drop", "keep"] = "drop"
+    """Conversations to be trained on whose problem shares 13 words in a row with a problem that
+    another run holds out. A problem that another run holds out as it is is held out either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Everything a training needs."""
 
@@ -43,8 +58,11 @@ class TrainConfig:
 
     run: Name | None = None
     """The finished run that is trained on."""
+    runs: tuple[Name, ...] = ()
+    """In place of one run: several finished runs of the store, trained on together."""
+    between_runs: BetweenRuns = field(default_factory=BetweenRuns)
     conversations: str | None = None
-    """In place of a run: a file of conversations in GenPRM's form, as GenPRM-MATH-Data's: Parquet
+    """In place of runs: a file of conversations in GenPRM's form, as GenPRM-MATH-Data's: Parquet
     or JSON lines with a column `conversations`; relative to this file, copied into the store."""
     view: Literal["genprm", "cot", "code", "direct"] = "genprm"
     """Shape of the conversations: analysis and code, one of them, or nothing but the verdict."""
@@ -55,7 +73,7 @@ class TrainConfig:
     """Branch, tag or commit of a hub's base; None: its main branch. Resolved to a commit once, when
     the training is created."""
     name: Name | None = None
-    """Name of the training in the store; None: RUN-VIEW."""
+    """Name of the training in the store; None: RUN-VIEW, or RUN-RUN-VIEW."""
     store: str = DEFAULT_STORE
     """Object store of the run and of the training: file:FOLDER (relative to the working folder),
     s3://BUCKET/PREFIX. Left out: $STEPMILL_STORE, else the default; --store wins over all."""
@@ -83,8 +101,24 @@ class TrainConfig:
 
     @property
     def dataset(self) -> str:
-        """The run's name, or the file's."""
-        return self.run or Path(self.conversations or "").stem
+        """The run's name, those of all runs, or the file's."""
+        return "-".join(self.names) or Path(self.conversations or "").stem
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all runs that are trained on."""
+        return (self.run,) if self.run else self.runs
+
+    def check_source(self) -> None:
+        """Raise ConfigurationError unless there is just one thing to train on."""
+        if sum(map(bool, (self.run, self.runs, self.conversations))) != 1:
+            raise ConfigurationError("name one of `run`, `runs` and `conversations`")
+        check_names(self.names)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether several runs are trained on."""
+        return len(self.names) > 1
 
 
 def binding(config: TrainConfig, template: str | None) -> dict[str, Any]:
@@ -92,7 +126,8 @@ def binding(config: TrainConfig, template: str | None) -> dict[str, Any]:
 
     `template` is the text of another chat template.
     """
-    return {
+    mixed = {"between_runs": asdict(config.between_runs)} if config.is_mixed else {}
+    return mixed | {
         "view": config.view,
         "chat_template": template,
         "data": asdict(config.data),

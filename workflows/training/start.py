@@ -19,7 +19,7 @@ from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
 from actors.training.memory import ModelShape, memory_plan
 from actors.training.settings import TrainingSettings
-from storage.errors import ConfigurationError, InputError, NothingFound, first_line
+from storage.errors import InputError, NothingFound, first_line
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.parquet import sha256_of
@@ -35,26 +35,25 @@ from workflows.training.settings import TrainConfig, binding
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
-    """The training of a finished run, or of a file, as it would be started; nothing is written.
+    """The training of finished runs, or of a file, as it would be started; nothing is written.
 
     Raises NothingFound for a run that is not there or not finished, InputError for one without
     rows and for a file that can't be read.
     """
+    config.check_source()
+    names = config.names
+    digests = [_run_digest(name, store) for name in names]
+    if config.conversations is not None:
+        digests = [sha256_of(file_of(config.conversations))]
+    several = config.is_mixed
     spec = TrainingSpec(
         base=model_identity(config.base_model),
-        run=config.run or "",
-        dataset=_file_digest(config.conversations)
-        if config.run is None
-        else _run_digest(config.run, store),
+        run=names[0] if len(names) == 1 else "",
+        dataset=sha256_of("".join(digests).encode()) if several else digests[0],
         settings=binding(config, template_text(config)),
+        runs=tuple(zip(names, digests, strict=True)) if several else (),
     )
     return Training(store, config.training, spec)
-
-
-def _file_digest(conversations: str | None) -> str:
-    if conversations is None:
-        raise ConfigurationError("nothing to train on: name a `run` or `conversations`")
-    return sha256_of(file_of(conversations))
 
 
 def _run_digest(name: str, store: ObjectStore) -> str:
@@ -127,7 +126,16 @@ def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
     """Where the conversations come from; `dataset`: the digest in the training's spec."""
     file = config.conversations and stored_key(config.training, config.conversations, dataset)
     template = template_text(config)
-    return CorpusSource(config.store, config.dataset, config.view, config.data, template, file)
+    return CorpusSource(
+        store=config.store,
+        run=config.dataset,
+        view=config.view,
+        data=config.data,
+        template=template,
+        file=file,
+        runs=config.names if config.is_mixed else (),
+        between=config.between_runs,
+    )
 
 
 def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:

@@ -37,6 +37,7 @@ GVISOR_PIDS = 2048
 lower limit would end the box. Inside, the limit per user holds."""
 GVISOR_MB = 1024
 """More memory of a gVisor box: it counts its own, and twice what forked processes write."""
+NOTHING = "ro,noexec,nosuid,nodev,size=4k,mode=755"
 STDERR = 2
 
 
@@ -119,13 +120,15 @@ def description(image: str, settings: SandboxSettings) -> dict[str, object]:
             "NetworkMode": "none",
             "IpcMode": "none",
             "ReadonlyRootfs": True,
-            "Tmpfs": {"/tmp": scratch, "/dev/shm": scratch},
+            # Pseudo-terminals are the whole machine's, and few.
+            "Tmpfs": {"/tmp": scratch, "/dev/shm": scratch, "/dev/pts": NOTHING},
             "Memory": memory,
             "MemorySwap": memory,
             "PidsLimit": GVISOR_PIDS if gvisor else most.pids + SPARE_PIDS,
             "NanoCpus": int(settings.cpus * 1e9),
             "CapDrop": ["ALL"],
-            "CapAdd": ["SETUID", "SETGID", "KILL"],
+            # The supervisor's: SYS_PTRACE holds a session between two blocks.
+            "CapAdd": ["SETUID", "SETGID", "KILL", "SYS_PTRACE"],
             "SecurityOpt": ["no-new-privileges"],
             "Ulimits": [
                 {"Name": "core", "Soft": 0, "Hard": 0},
@@ -139,7 +142,9 @@ def description(image: str, settings: SandboxSettings) -> dict[str, object]:
 
 async def open_container(engine: Engine, image: str, settings: SandboxSettings) -> Box:
     """Start a container and its supervisor."""
-    filter_ = seccomp.program(platform.machine())
+    # gVisor has no counter of a whole container's processor time.
+    keep_children = settings.runtime == "runsc"
+    filter_ = seccomp.program(platform.machine(), keep_children)
     body = description(image, settings)
     linking = asyncio.create_task(_link(engine, body))
     try:
@@ -147,9 +152,9 @@ async def open_container(engine: Engine, image: str, settings: SandboxSettings) 
     except asyncio.CancelledError:
         await asyncio.shield(_undo(linking))
         raise
-    box = Box(link, settings)
+    box = Box(link, settings, f"docker ({settings.runtime})")
     try:
-        await box.start(Hello(filter_, namespaces=False))
+        await box.start(Hello(filter_, namespaces=False, keep_children=keep_children))
     except BaseException:
         await asyncio.shield(box.close())
         raise

@@ -114,8 +114,13 @@ async def find_engine(state: Path, docker_host: str = "") -> Engine:
     return await asyncio.to_thread(_find, state, docker_host)
 
 
+def is_named(docker_host: str = "") -> str:
+    """The address of the only engine to be used; "": none is named."""
+    return docker_host or os.environ.get("DOCKER_HOST", "")
+
+
 def _find(state: Path, docker_host: str) -> Engine:
-    if named := docker_host or os.environ.get("DOCKER_HOST", ""):
+    if named := is_named(docker_host):
         return Engine(named)
     for address in (DEFAULT_SOCKET, _address(_folder(state))):
         with contextlib.suppress(SandboxUnavailable):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.sandbox.docker.engine import Engine, remove
-from actors.sandbox.image.rootfs import RootFolder
+from actors.sandbox.image.rootfs import PROGRAMS, RootFolder
 from storage.errors import SandboxUnavailable
 
 REPOSITORY = "stepmill-sandbox"
@@ -98,4 +98,8 @@ def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     entry.mtime = 0
+    if entry.isfile() and entry.name.startswith(PROGRAMS):
+        # Who runs a file that they may not read owns nothing of their process in /proc: not the
+        # score by which the kernel chooses whom to end.
+        entry.mode = 0o711
     return entry

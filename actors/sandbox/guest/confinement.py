@@ -27,7 +27,7 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 22, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
 CAPABILITY_VERSION_3 = 0x20080522
 
 SCRATCH = ("/tmp", "/dev/shm")
@@ -101,21 +101,28 @@ def become_user(uid: int) -> None:
 
 
 def enter_namespaces(scratch: Scratch) -> None:
-    """Take mount and IPC namespaces of one's own with fresh scratch space and one's own /proc."""
+    """Take namespaces of one's own with fresh scratch space and a /proc that can't be written.
+
+    Be nobody in them: not even the root of the box's user namespace is within reach.
+    """
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS), "unshare")
     mount("none", "/", "", MS_REC | MS_PRIVATE, "")
     for path in SCRATCH:
         options = f"size={scratch.bytes},nr_inodes={scratch.inodes},mode=1777"
         mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "")
-
-
-def become_nobody() -> None:
-    """Be nobody in a user namespace of one's own, so that not even its root is within reach."""
+    before = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Process 1, which later solutions share a group with, and settings of the box have files there.
+    mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "")
     check(libc.unshare(CLONE_NEWUSER), "unshare user")
-    for name, line in (("setgroups", "deny"), ("uid_map", "65534 0 1"), ("gid_map", "65534 0 1")):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(line)
+    for name, line in (
+        ("setgroups", b"deny"),
+        ("uid_map", b"65534 0 1"),
+        ("gid_map", b"65534 0 1"),
+    ):
+        number = os.open(f"self/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=before)
+        os.write(number, line)
+        os.close(number)
+    os.close(before)
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
@@ -145,7 +152,8 @@ def install_filter(program: bytes) -> None:
 
 def yield_to_others() -> None:
     """Be the first to go when memory ends, and the last to be scheduled."""
-    # Some kernels (gVisor) have neither; nothing of the contract rests on them.
+    # Some kernels (gVisor) have neither; nothing of the contract rests on them. The score can't be
+    # lowered again: /proc can't be written, or its files are root's (see docker/image.py).
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     with contextlib.suppress(OSError):

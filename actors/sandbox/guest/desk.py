@@ -10,8 +10,14 @@ import signal
 from dataclasses import dataclass
 
 from . import watch
+from .arena import Arena
+from .capture import LARGEST, PART
 from .confinement import Ceiling, Scratch
 from .frames import Frame
+
+ERRORS_AT = LARGEST + PART
+SAID_AT, SAID_MOST = 2 * ERRORS_AT, PART
+"""Where in the arena standard error begins, and what the solution says to the supervisor."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +32,32 @@ class Desk:
     warm_virtual: int
     warm_resident: int
     wake: tuple[int, int]
+    keep_children: bool
+    """Children must be waited for, since nothing else counts what they used."""
+    arena: Arena
+    """Output of a solution, and what it says to the supervisor."""
 
     @classmethod
-    def of(cls, frame: Frame) -> Desk:
-        """Read the host's hello; from now on a child's end wakes the supervisor."""
+    def of(cls, frame: Frame, elsewhere: int) -> Desk:
+        """Read the host's hello; from now on a child's end wakes the supervisor.
+
+        `elsewhere`: bytes of this process's address space that no fork gets.
+        """
+        warm_virtual = watch.virtual_bytes() - elsewhere
         wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, stack: None)
         return cls(
-            filter=frame.blobs[0],
+            filter=bytes(frame.blobs[0]),
             namespaces=frame.flag("namespaces"),
             cpus=frame.integer("cpus", 1),
             scratch=Scratch(frame.integer("scratch_bytes"), frame.integer("scratch_files")),
-            hard=ceiling(frame, watch.virtual_bytes()),
-            warm_virtual=watch.virtual_bytes(),
+            hard=ceiling(frame, warm_virtual),
+            warm_virtual=warm_virtual,
             warm_resident=watch.resident_bytes(),
             wake=wake,
+            keep_children=frame.flag("keep_children"),
+            arena=Arena(SAID_AT + SAID_MOST),
         )
 
 
@@ -72,5 +88,5 @@ class Terms:
             frame.number("wall_s"),
             frame.number("cpu_s"),
             frame.integer("memory_bytes"),
-            frame.integer("output_bytes"),
+            frame.integer("output_bytes", 1, LARGEST),
         )

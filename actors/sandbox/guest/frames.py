@@ -5,7 +5,8 @@
 `header["blobs"]` lists the length of each blob, so that binary data needs no escaping.
 
 Invariant: any sequence of bytes either decodes to frames or raises FrameError; nothing else
-escapes, nothing is evaluated, and no more than the stated maximum is ever buffered.
+escapes, nothing is evaluated, and no more than the stated maximum is ever buffered. A header holds
+numbers and words of ours alone: what a solution said, or is told, is in the blobs.
 """
 
 from __future__ import annotations
@@ -70,13 +71,18 @@ class Frame:
 
 def encode(frame: Frame) -> bytes:
     """Return the bytes of a frame. Raises FrameError where it would be too large."""
+    return b"".join((head(frame), *frame.blobs))
+
+
+def head(frame: Frame) -> bytes:
+    """Return the bytes of a frame that come before its blobs."""
     lengths = [len(blob) for blob in frame.blobs]
     header = json.dumps(
         {**frame.fields, "kind": frame.kind, "blobs": lengths}, separators=(",", ":")
     ).encode("ascii")
     if len(header) > MAX_HEADER or sum(lengths) > MAX_BLOBS:
         raise FrameError("frame too large")
-    return b"".join((PREFIX.pack(MAGIC, len(header), sum(lengths)), header, *frame.blobs))
+    return PREFIX.pack(MAGIC, len(header), sum(lengths)) + header
 
 
 class Decoder:
@@ -107,9 +113,7 @@ class Decoder:
             raise FrameError("not a frame")
         if len(self._buffer) < PREFIX.size:
             return None
-        _, header_size, blob_size = PREFIX.unpack_from(self._buffer)
-        if header_size > MAX_HEADER or blob_size > MAX_BLOBS:
-            raise FrameError("frame too large")
+        header_size, blob_size = sizes(self._buffer)
         end = PREFIX.size + header_size + blob_size
         if len(self._buffer) < end:
             return None
@@ -117,10 +121,19 @@ class Decoder:
             header = bytes(view[PREFIX.size : PREFIX.size + header_size])
             body = bytes(view[PREFIX.size + header_size : end])
         del self._buffer[:end]
-        return _parse(header, body)
+        return parse(header, body)
 
 
-def _parse(header: bytes, body: bytes) -> Frame:
+def sizes(data: bytearray | memoryview) -> tuple[int, int]:
+    """Bytes of the header and of the blobs of a frame that begins here."""
+    _, header_size, blob_size = PREFIX.unpack_from(data)
+    if header_size > MAX_HEADER or blob_size > MAX_BLOBS:
+        raise FrameError("frame too large")
+    return header_size, blob_size
+
+
+def parse(header: bytes, body: bytes) -> Frame:
+    """Make a frame of its header and its blobs, end to end. Raises FrameError."""
     try:
         fields = json.loads(header)
     except (ValueError, RecursionError) as error:

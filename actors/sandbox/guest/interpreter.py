@@ -8,10 +8,12 @@ run the way it could have ended it anyway.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import io
 import linecache
 import os
+import signal
 import socket
 import sys
 import threading
@@ -24,7 +26,6 @@ from typing import NoReturn, TextIO
 from .confinement import (
     Ceiling,
     Scratch,
-    become_nobody,
     become_user,
     drop_capabilities,
     enter_namespaces,
@@ -59,6 +60,7 @@ class Confinement:
     scratch: Scratch
     filter: bytes
     cpus: int
+    keep_children: bool
 
 
 def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
@@ -69,7 +71,6 @@ def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
     yield_to_others()
     if how.namespaces:
         enter_namespaces(how.scratch)
-        become_nobody()
         drop_capabilities()
     else:
         become_user(how.uid)
@@ -83,8 +84,20 @@ def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
     # first used) it will seed itself; to load it here would cost every run 7 ms.
     if drawn := sys.modules.get("numpy.random"):
         drawn.seed()
+    if how.keep_children:
+        os.register_at_fork(before=_collect_ignored)
     how.hard.apply(how.hard)
     install_filter(how.filter)
+
+
+def _collect_ignored() -> None:
+    """Collect ended children where SIGCHLD was set to be ignored, as the kernel would.
+
+    The filter keeps the kernel from doing so: what the children used would be lost.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN and os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def wait_for_work(how: Confinement, descriptors: tuple[int, int, int, int]) -> NoReturn:
@@ -120,7 +133,8 @@ def wait_for_work(how: Confinement, descriptors: tuple[int, int, int, int]) -> N
 def _run_script(frame: Frame, module: ModuleType, out: TextIO, err: TextIO) -> int:
     ceiling = _ceiling(frame)
     ceiling.apply(ceiling)
-    _write_files(dict(zip(frame.names("files"), frame.blobs[1:], strict=True)))
+    names = frame.blobs[1].decode().split("\0") if frame.blobs[1] else []
+    _write_files(dict(zip(names, frame.blobs[2:], strict=True)))
     return _finalize(_execute(frame.blobs[0], "<solution>", module), out, err)
 
 

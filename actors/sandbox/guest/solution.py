@@ -8,7 +8,6 @@ wait status), never from what the solution says; output is kept up to its cap an
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import secrets
 import selectors
@@ -20,10 +19,12 @@ from dataclasses import dataclass, field
 
 from . import watch
 from .capture import Capture
-from .confinement import CLONE_NEWPID, check, libc
-from .desk import Desk, Terms, ceiling
-from .frames import Decoder, Frame, FrameError, encode
+from .desk import ERRORS_AT, SAID_AT, SAID_MOST, Desk, Terms, ceiling
+from .feed import Feed
+from .frames import Frame, FrameError, encode, head
 from .interpreter import Confinement, wait_for_work
+from .namespace import leave_pid_namespace, open_pid_namespace
+from .parking import Parking
 from .sweep import sweep
 
 LOOK_EVERY = 0.05
@@ -54,8 +55,13 @@ class Solution:
     peak_kb: int = 0
     status: int | None = None
     oom_before: int = 0
-    nonce: str = ""
-    decoder: Decoder = field(default_factory=Decoder)
+    box_cpu_before: float = 0.0
+    replies: dict[bytes, str] = field(default_factory=dict)
+    """What the interpreter says when its block is over, and what that means."""
+    said: int = 0
+    """Bytes that it has said since the block began."""
+    feed: Feed | None = None
+    parking: Parking = field(default_factory=lambda: Parking(0))
 
     @classmethod
     def fork(cls, desk: Desk) -> Solution:
@@ -64,19 +70,26 @@ class Solution:
         Done ahead of the work, so that a run does not wait for it.
         """
         uid = FIRST_UID + secrets.randbelow(UIDS)
-        how = Confinement(uid, desk.namespaces, desk.hard, desk.scratch, desk.filter, desk.cpus)
-        out, err = Capture(), Capture()
+        how = Confinement(
+            uid,
+            desk.namespaces,
+            desk.hard,
+            desk.scratch,
+            desk.filter,
+            desk.cpus,
+            desk.keep_children,
+        )
+        out, err = Capture(desk.arena, 0), Capture(desk.arena, ERRORS_AT)
         source = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         near, far = socket.socketpair()
-        if desk.namespaces:
-            _open_pid_namespace()
+        reaper = open_pid_namespace() if desk.namespaces else 0
         pid = os.fork()
         if pid == 0:
             wait_for_work(how, (source, out.inlet, err.inlet, far.fileno()))
         for number in (source, out.inlet, err.inlet):
             os.close(number)
         far.close()
-        return cls(desk, uid, pid, out, err, near)
+        return cls(desk, uid, pid, out, err, near, parking=Parking(reaper))
 
     def is_ready(self) -> bool:
         """True where it still waits for its first work."""
@@ -87,48 +100,56 @@ class Solution:
         """Hand the interpreter its script, or its next block."""
         if self.channel is None:
             raise FrameError("a script takes no blocks")
-        if self.used:
-            _tell_all(signal.SIGCONT)
         soft = ceiling(frame, self.desk.warm_virtual)
-        self.nonce = secrets.token_hex(8)
+        nonce = secrets.token_hex(8)
+        self.replies = {
+            encode(Frame("done", {"nonce": nonce, "failed": failed})): end
+            for failed, end in ((False, "done"), (True, "failed"))
+        }
+        self.said = 0
         self.out.restart()
         self.err.restart()
         self.cpu_before = self.cpu_reaped + (
             watch.usage().cpu_s if self.used else watch.running_s(self.pid)
         )
+        self.box_cpu_before = watch.box_cpu_s()
         self.used, script = True, frame.kind == "run"
         self.delayed_before, self.oom_before = watch.delayed_s(self.pid), watch.oom_kills()
         fields: dict[str, object] = {
-            "nonce": self.nonce,
+            "nonce": nonce,
             "memory_bytes": soft.memory_bytes,
             "pids": soft.pids,
             "open_files": soft.open_files,
             "file_bytes": soft.file_bytes,
             "cpu_s": soft.cpu_s if script else self.desk.hard.cpu_s,
         }
-        stdin = _readable(frame.blobs[1]) if script and frame.blobs[1] else None
         if script:
             parts = (frame.blobs[0], *frame.blobs[2:])
-            work = Frame("script", {**fields, "files": frame.names("files")}, parts)
+            work = Frame("script", fields, parts)
         else:
             work = Frame("block", fields, frame.blobs[:1])
+        if script and frame.blobs[1]:
+            self.feed = Feed(frame.blobs[1])
         self.started = time.monotonic()
         self.channel.settimeout(frame.number("wall_s"))
         try:
-            data = memoryview(encode(work))
-            if stdin is not None:
-                data = data[socket.send_fds(self.channel, [data], [stdin]) :]
-            self.channel.sendall(data)
+            first = head(work)
+            if self.feed is not None:
+                first = first[self.feed.hand_over(self.channel, first) :]
+            for part in (first, *work.blobs):
+                self.channel.sendall(part)
         except OSError:
             return  # it died, or does not listen: `attend` finds out which
         finally:
-            if stdin is not None:
-                os.close(stdin)
             if script:
                 self.channel.close()
                 self.channel = None
             else:
                 self.channel.setblocking(False)
+
+    def resume(self) -> bool:
+        """Let a session go on for its next block; False where it can't."""
+        return self.parking.resume()
 
     def attend(
         self, terms: Terms, inlet: int, hear: Callable[[], bool], check_host: Callable[[], None]
@@ -144,15 +165,27 @@ class Solution:
                 sources.append(self.channel.fileno())
             for source in sources:
                 selector.register(source, selectors.EVENT_READ)
+            if self.feed is not None:
+                selector.register(self.feed.outlet, selectors.EVENT_WRITE)
             end = self._wait(terms, deadline, selector, inlet, hear, check_host)
         wall = time.monotonic() - self.started
         delayed = watch.delayed_s(self.pid) if end == "timeout" else 0.0
-        live = watch.usage().cpu_s if end in ("done", "failed") else 0.0
-        if end in ("done", "failed"):
-            # Between two blocks nothing of a session runs: it holds no slot then.
-            _tell_all(signal.SIGSTOP)
-        else:
+        # Between two blocks nothing of a session runs: it holds no slot then.
+        held_bytes = 0
+        parked = end in ("done", "failed") and self.parking.park()
+        if parked:
+            held = watch.usage()
+            cpu_s = self.cpu_reaped + held.cpu_s
+            own = held.resident - len(held.pids) * self.desk.warm_resident
+            held_bytes = max(0, own) + watch.kernel_bytes(held.pids)
+            if self._is_over(terms, held):
+                end = "memory"
+        elif end in ("done", "failed"):
+            end = "stopped"
+        if not parked or end == "memory":
             self.end()
+        if not parked:
+            cpu_s = self.cpu_reaped
         self.out.drain(terms.output_bytes)
         self.err.drain(terms.output_bytes)
         if end in ("exit", "done", "failed"):
@@ -162,18 +195,20 @@ class Solution:
                 end = "output"
             if end in ("memory", "output"):
                 self.end()
+        cpu_s = max(cpu_s - self.cpu_before, watch.box_cpu_s() - self.box_cpu_before)
         fields: dict[str, object] = {
             "end": end,
             "status": self.status if end == "exit" else None,
             "wall_s": wall,
             "delayed_s": max(0.0, delayed - self.delayed_before),
-            "cpu_s": max(0.0, self.cpu_reaped + live - self.cpu_before),
+            "cpu_s": max(0.0, cpu_s),
             "peak_kb": max(self.peak_kb, watch.peak_kb(self.pid)) if self.alive else self.peak_kb,
+            "held_kb": held_bytes >> 10,
             "stdout_truncated": self.out.truncated,
             "stderr_truncated": self.err.truncated,
             "alive": self.alive,
         }
-        return Frame("result", fields, (bytes(self.out.kept), bytes(self.err.kept)))
+        return Frame("result", fields, (self.out.kept, self.err.kept))
 
     def _wait(
         self,
@@ -201,6 +236,10 @@ class Solution:
                 elif key.fd == self.desk.wake[0]:
                     os.read(key.fd, 4096)
                     self._reap()
+                elif self.feed is not None and key.fd == self.feed.outlet:
+                    if not self.feed.pump():
+                        selector.unregister(key.fd)
+                        self.feed.close()
                 elif key.fd in (self.out.outlet, self.err.outlet):
                     capture = self.out if key.fd == self.out.outlet else self.err
                     if not capture.pump(terms.output_bytes):
@@ -217,31 +256,37 @@ class Solution:
 
     def _excess(self, terms: Terms, deadline: float) -> str:
         used = watch.usage(deadline)
-        if self.cpu_reaped + used.cpu_s - self.cpu_before > terms.cpu_s:
+        spent = self.cpu_reaped + used.cpu_s - self.cpu_before
+        if max(spent, watch.box_cpu_s() - self.box_cpu_before) > terms.cpu_s:
             return "cpu_time"
+        return "memory" if self._is_over(terms, used) else ""
+
+    def _is_over(self, terms: Terms, used: watch.Usage) -> bool:
+        """Whether the solution holds more memory than it may, or was killed for it."""
         if watch.oom_kills() > self.oom_before:
-            return "memory"
+            return True
         most = terms.memory_bytes + self.desk.warm_resident
-        if used.resident > most and watch.proportional_bytes(used.pids) > most:
-            return "memory"
-        return ""
+        kernel = watch.kernel_bytes(used.pids)
+        return used.resident + kernel > most and watch.proportional_bytes(used.pids) + kernel > most
 
     def _listen(self) -> str:
         """What the interpreter says about its block; nonsense is a death of its own making."""
         if self.channel is None:
             return ""
         try:
-            data = self.channel.recv(1 << 16)
-            frames = self.decoder.feed(data)
-            if not frames:
-                return "" if data else "closed"
-            if frames[-1].kind == "done" and frames[-1].text("nonce") == self.nonce:
-                return "failed" if frames[-1].flag("failed") else "done"
+            room = self.desk.arena.view[SAID_AT + self.said : SAID_AT + SAID_MOST]
+            came = self.channel.recv_into(room)
         except BlockingIOError:
             return ""
-        except (FrameError, OSError):
+        except OSError:
             return "closed"
-        return "closed"
+        self.said += came
+        said = self.desk.arena.view[SAID_AT : SAID_AT + self.said]
+        for reply, meaning in self.replies.items():
+            if said == reply:
+                return meaning
+        begun = any(reply[: self.said] == said for reply in self.replies)
+        return "" if came and begun else "closed"
 
     def _reap(self, block: bool = False) -> bool:
         """Collect the dead; False when there is nobody left to wait for."""
@@ -252,6 +297,8 @@ class Solution:
                 return False
             if pid == 0:
                 return True
+            if os.WIFSTOPPED(status):
+                continue  # held between two blocks, and about to die
             self.cpu_reaped += used.ru_utime + used.ru_stime
             self.peak_kb = max(self.peak_kb, used.ru_maxrss)
             if pid == self.pid:
@@ -273,10 +320,13 @@ class Solution:
         """Leave nothing for the next solution."""
         self.out.close()
         self.err.close()
+        if self.feed is not None:
+            self.feed.close()
         if self.channel is not None:
             self.channel.close()
+        self.desk.arena.wipe()
         if self.desk.namespaces:
-            _leave_pid_namespace()
+            leave_pid_namespace()
         elif not sweep(self.uid):
             raise BoxBroken("scratch space that can't be emptied")
 
@@ -293,36 +343,3 @@ def _await_wake(wake: int, seconds: float) -> None:
         selector.register(wake, selectors.EVENT_READ)
         if selector.select(seconds):
             os.read(wake, 4096)
-
-
-def _readable(data: bytes) -> int:
-    """A descriptor from which `data` can be read."""
-    number = os.memfd_create("stdin")
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(number, rest) :]
-    os.lseek(number, 0, os.SEEK_SET)
-    return number
-
-
-def _open_pid_namespace() -> None:
-    """The next children live in a new process namespace whose process 1 does nothing but reap."""
-    check(libc.unshare(CLONE_NEWPID), "unshare")
-    if os.fork() == 0:
-        try:
-            signal.set_wakeup_fd(-1)
-            # Ignored, so that orphans are collected by the kernel.
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-            os.closerange(0, 1 << 20)
-            while True:
-                signal.pause()
-        finally:
-            os._exit(0)
-
-
-def _leave_pid_namespace() -> None:
-    number = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        check(libc.setns(number, ctypes.c_int(CLONE_NEWPID)), "setns")
-    finally:
-        os.close(number)

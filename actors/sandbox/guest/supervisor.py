@@ -5,7 +5,8 @@ Answers: `ready`, `result`, `pong`, `gone` (a block for an interpreter that is d
 
 Invariant: one solution at a time (its interpreter is forked ahead, and until it is given work none
 but our own code runs in it); when its result is sent every process but this one is dead, and
-before the next begins the scratch space is empty. What can't be restored ends this process, and
+before the next begins the scratch space is empty, and no byte of the last is in any memory that a
+fork gets. What can't be restored ends this process, and
 with it the box: the host then knows that the sandbox, not the code, failed. It also ends when the
 host is gone: at the end of input, or after `patience` seconds without a word, whatever runs.
 """
@@ -19,7 +20,8 @@ import sys
 import time
 
 from .desk import Desk, Terms
-from .frames import Decoder, Frame, FrameError, encode
+from .frames import Frame, FrameError, head
+from .inbox import Inbox
 from .solution import BoxBroken, Solution
 from .warmth import warm_up
 
@@ -35,7 +37,7 @@ class Supervisor:
 
     def __init__(self, inlet: int, outlet: int) -> None:
         self._inlet, self._outlet = inlet, outlet
-        self._decoder = Decoder()
+        self._inbox = Inbox()
         self._waiting: list[Frame] = []
         self._patience = 120.0
         self._heard = time.monotonic()
@@ -71,7 +73,7 @@ class Supervisor:
     def _hello(self, frame: Frame) -> None:
         self._patience = frame.number("patience")
         missing = warm_up(frame.names("warm"))
-        self._desk = Desk.of(frame)
+        self._desk = Desk.of(frame, self._inbox.size)
         fields = {"python": sys.version.split()[0], "missing": missing, "pid": os.getpid()}
         self._send(Frame("ready", fields))
 
@@ -96,6 +98,10 @@ class Supervisor:
 
     def _block(self, frame: Frame) -> None:
         if self._session is None or not self._session.alive:
+            self._send(Frame("gone"))
+            return
+        if not self._session.resume():
+            self._end_session()
             self._send(Frame("gone"))
             return
         self._session.submit(frame)
@@ -127,6 +133,7 @@ class Supervisor:
                 frame = self._waiting.pop(0)
                 if not self._answered(frame):
                     return frame
+            self._inbox.clear()
             select.select([self._inlet], [], [], self._patience)
             self._check_host()
             self._waiting += self._read()
@@ -145,20 +152,22 @@ class Supervisor:
         return False
 
     def _read(self) -> list[Frame]:
-        data = os.read(self._inlet, 1 << 18)
-        if not data:
+        frames = self._inbox.read(self._inlet)
+        if frames is None:
             raise HostGone
         self._heard = time.monotonic()
-        return self._decoder.feed(data)
+        return frames
 
     def _send(self, frame: Frame) -> None:
-        data = memoryview(encode(frame))
         give_up = time.monotonic() + WRITE_TIMEOUT
-        while data:
-            # A host that was killed while it owed us a read must not hold this process for ever.
-            if not select.select([], [self._outlet], [], max(0.0, give_up - time.monotonic()))[1]:
-                raise HostGone
-            data = data[os.write(self._outlet, data[:4096]) :]
+        for part in (head(frame), *frame.blobs):
+            data = memoryview(part)
+            while data:
+                # A host that was killed while it owed us a read must not hold us for ever.
+                left = max(0.0, give_up - time.monotonic())
+                if not select.select([], [self._outlet], [], left)[1]:
+                    raise HostGone
+                data = data[os.write(self._outlet, data[:4096]) :]
 
 
 def main() -> int:

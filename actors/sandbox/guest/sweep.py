@@ -11,12 +11,14 @@ import contextlib
 import os
 import stat
 
+from .arena import is_empty
+
 ROOTS = ("/tmp", "/dev/shm", "/dev/mqueue", "/var/tmp", "/run")
 
 
 def sweep(uid: int) -> bool:
     """Empty the scratch roots of what `uid` left there; True when they are empty."""
-    dirty = [root for root in ROOTS if _entries(root)]
+    dirty = [root for root in ROOTS if not is_empty(root)]
     if not dirty:
         return True
     pid = os.fork()
@@ -28,15 +30,7 @@ def sweep(uid: int) -> bool:
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
-    return not any(_entries(root) for root in dirty)
-
-
-def _entries(root: str) -> bool:
-    try:
-        with os.scandir(root) as found:
-            return any(True for _ in found)
-    except (FileNotFoundError, PermissionError):
-        return False
+    return all(map(is_empty, dirty))
 
 
 def remove_below(root: str) -> None:

@@ -5,10 +5,14 @@ Invariant: reads only; a process that ends while it is looked at counts as using
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import stat
 import time
 from dataclasses import dataclass
+
+from . import arena
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -16,6 +20,14 @@ OOM_COUNTERS = (
     "/sys/fs/cgroup/memory/memory.oom_control",
     "/sys/fs/cgroup/memory.events",
 )
+CPU_COUNTERS = (
+    ("/sys/fs/cgroup/cpuacct/cpuacct.usage", b"", 1e9),
+    ("/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage", b"", 1e9),
+    ("/sys/fs/cgroup/cpu.stat", b"usage_usec", 1e6),
+)
+"""Files of a container's own cgroup, the name before their number, and units a second."""
+SOCKET_BYTES, PIPE_BYTES = 256 << 10, 64 << 10
+"""What a full one holds: the kernel's default send buffer and one packet more; sixteen pages."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,7 @@ def usage(until: float = math.inf) -> Usage:
         if not name.isdigit() or name == "1":
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            fields = arena.numbers_of(f"/proc/{name}/stat")
         except OSError:
             continue
         ticks += sum(int(fields[i]) for i in (11, 12, 13, 14))
@@ -62,13 +73,38 @@ def proportional_bytes(pids: tuple[int, ...]) -> int:
     return total * 1024
 
 
+def kernel_bytes(pids: tuple[int, ...]) -> int:
+    """Most memory that the kernel may hold for the sockets and pipes of this box's processes.
+
+    Every socket of the box's network counts as full.
+    """
+    pipes: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    # Not by the link's text, which can hold a name that the solution chose.
+                    file = os.stat(f"/proc/{pid}/fd/{number}")
+                    if stat.S_ISFIFO(file.st_mode):
+                        pipes.add(file.st_ino)
+    sockets = arena.value_in("/proc/net/sockstat", b"sockets: used ")
+    return len(pipes) * PIPE_BYTES + sockets * SOCKET_BYTES
+
+
+def box_cpu_s() -> float:
+    """CPU time of all that ran in this box, but this process's own; 0 where no cgroup counts it.
+
+    In it is the time of children that nobody waited for, which no process's own counters have.
+    """
+    for path, name, unit in CPU_COUNTERS:
+        if spent := arena.value_in(path, name):
+            return spent / unit - time.process_time()
+    return 0.0
+
+
 def peak_kb(pid: int) -> int:
     """Largest resident size that a living process has had; 0 where it can't be read."""
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
-    except OSError:
-        return 0
+    return arena.value_in(f"/proc/{pid}/status", b"\nVmHWM:")
 
 
 def running_s(pid: int) -> float:

@@ -1,7 +1,8 @@
 // The page: what the address says is what is shown, and every view has an address.
 //   #/RUN                     a run at a glance
 //   #/RUN/paths?FILTERS       a list of paths; text= searches, start= pages
-//   #/RUN/path/ID?FILTERS     one path of that list; beside=RUN shows another run's
+//   #/RUN/path/ID?FILTERS     one path of that list
+// beside=RUN puts another run beside the list or the path.
 import { html, render, useEffect, useState, useRef } from "./preact-htm.min.js";
 import { openRuns } from "./data.js";
 import { Glance } from "./glance.js";
@@ -40,8 +41,8 @@ function App({ runs }) {
     return () => removeEventListener("hashchange", moved);
   }, [runs]);
   const filters = new URLSearchParams(at.query);
-  const beside = filters.get("beside");
-  filters.delete("beside");
+  const beside = runs[filters.get("beside")] && filters.get("beside") !== at.run ? filters.get("beside") : null;
+  if (!beside) for (const name of ["beside", "differs"]) filters.delete(name);
   const listed = new URLSearchParams(filters);
   if (at.view === "path") listed.delete("start");
   useKeys({

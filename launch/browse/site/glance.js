@@ -6,7 +6,10 @@ import { Bars, count, duration, percent, plain, Trouble } from "./parts.js";
 
 export function Glance({ run, runs }) {
   const names = Object.keys(runs);
-  return html`<div class=${names.length > 1 ? "glances" : ""}>
+  const other = names.find((name) => name !== run);
+  const differing = new URLSearchParams([["beside", other], ...["solution", "labels", "judge", "fate"].map((what) => ["differs", what])]);
+  return html`${other && html`<p><a href=${address(run, "paths", undefined, differing)}>Paths on which ${run} and ${other} differ</a></p>`}
+  <div class=${names.length > 1 ? "glances" : ""}>
     ${names.length > 1
       ? [run, ...names.filter((name) => name !== run)].slice(0, 2).map((name) => html`<${Figures} key=${name} run=${name} api=${runs[name]} named />`)
       : html`<${Figures} run=${run} api=${runs[run]} />`}
@@ -81,6 +84,7 @@ function Figures({ run, api, named }) {
         </section>`}
       </div>
       <${Stages} stages=${found.stages} models=${found.models} />
+      ${found.planned.length > 0 && html`<${Planned} lines=${found.planned} />`}
     </article>
   `;
 }
@@ -129,6 +133,24 @@ function Matrix({ cells, to }) {
         return html`<td class="depth${depth} ${label === judge ? "same" : ""}">${n ? html`<a href=${to({ first_error: label, judge_first_error: judge })}>${count(n)}</a>` : ""}</td>`;
       })}</tr>`)}
   </table>`;
+}
+
+function Planned({ lines }) {
+  return html`<section aria-label="planned and actual">
+    <h2>Planned and actual</h2>
+    <table class="stages">
+      <thead><tr><th>model</th><th>figure</th><th class="n">planned</th><th class="n">actual</th><th></th></tr></thead>
+      <tbody>
+      ${lines.map((of) => html`<tr>
+        <th scope="row">${of.model}</th>
+        <td>${of.figure}</td>
+        <td class="n">${of.planned}</td>
+        <td class="n">${of.actual}</td>
+        <td>${of.verdict}</td>
+      </tr>`)}
+      </tbody>
+    </table>
+  </section>`;
 }
 
 function Stages({ stages, models }) {

@@ -2,10 +2,10 @@
 import { html, useEffect, useRef, useState } from "./preact-htm.min.js";
 import { useKeys } from "./keys.js";
 import { useLoaded, useReasons } from "./loaded.js";
-import { address } from "./places.js";
-import { count, plain, Spark, State, Trouble } from "./parts.js";
+import { address, withBeside } from "./places.js";
+import { Beside, count, plain, Spark, State, Trouble } from "./parts.js";
 
-export function List({ run, runs, filters }) {
+export function List({ run, runs, filters, beside }) {
   const api = runs[run];
   const text = filters.get("text") || "";
   const start = Number(filters.get("start") || 0);
@@ -68,6 +68,7 @@ export function List({ run, runs, filters }) {
       }}>
         <input ref=${search} type="search" name="text" placeholder="Search in problems, solutions and rationales  ( / )" aria-label="search in texts" defaultValue=${text} key=${text} />
         <button>Search</button>
+        <${Beside} runs=${runs} run=${run} beside=${beside} onChoose=${(name) => (location.hash = address(run, "paths", undefined, withBeside(filters, name)))} />
       </form>
       <${Chosen} only=${only} text=${text} fields=${meta.value?.fields || []} go=${go} />
       <p class="total" role="status">
@@ -83,10 +84,10 @@ export function List({ run, runs, filters }) {
         <tbody>
           ${rows.map((row, number) => html`<tr key=${row.path_id} class=${number === current ? "current" : ""} onClick=${(event) => event.target.tagName !== "A" && (location.hash = open(row))}>
             <td class="what"><a href=${open(row)}>${row.path_id}</a><span class="title">${row.title}</span></td>
-            <td><${State} state=${row.state} />${row.reason && html`<span class="why">${row.stage}: ${plain(row.reason)}</span>`}</td>
+            <td><${State} state=${row.state} />${row.reason && html`<span class="why">${row.stage}: ${plain(row.reason)}</span>`}${row.beside_state && html`<span class="why ${row.differs === "same" ? "" : "differs"}">${beside}: ${row.beside_state}${row.beside_reason ? `, ${plain(row.beside_reason)}` : ""}</span>`}</td>
             <td>${row.level}</td>
             <td class="n">${row.steps}</td>
-            <td class="n">${step(row.first_error)}</td>
+            <td class="n">${step(row.first_error)}${row.beside_state && row.beside_first_error !== row.first_error && html`<span class="why differs">${step(row.beside_first_error) || "-"}</span>`}</td>
             <td class="n ${row.judge_first_error !== null && row.judge_first_error !== row.first_error ? "differs" : ""}">${step(row.judge_first_error)}</td>
             <td><${Spark} mc=${row.mc} labels=${row.labels} /></td>
             <td>${row.mark && html`<span class="mark-${row.mark}">${row.mark}</span>`}</td>
@@ -112,7 +113,7 @@ function withoutStart(filters) {
 
 function Chosen({ only, text, fields, go }) {
   const titles = Object.fromEntries(fields.map((field) => [field.name, field.title]));
-  const chips = [...only].map(([name, value]) => ({
+  const chips = [...only].filter(([name]) => name !== "beside").map(([name, value]) => ({
     label: `${titles[name] || name}: ${plain(value)}`,
     drop: (to) => {
       const rest = to.getAll(name).filter((other) => other !== value);
@@ -124,7 +125,7 @@ function Chosen({ only, text, fields, go }) {
   if (!chips.length) return null;
   return html`<p class="chips">
     ${chips.map(({ label, drop }) => html`<button class="chip" onClick=${() => go(drop)} title="remove">${label} <span aria-hidden="true">×</span></button>`)}
-    ${chips.length > 1 && html`<button class="plain" onClick=${() => go((to) => [...to.keys()].forEach((name) => to.delete(name)))}>clear all</button>`}
+    ${chips.length > 1 && html`<button class="plain" onClick=${() => go((to) => [...to.keys()].filter((name) => name !== "beside").forEach((name) => to.delete(name)))}>clear all</button>`}
   </p>`;
 }
 

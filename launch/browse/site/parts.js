@@ -27,6 +27,15 @@ export function Bars({ rows, most, shown = count }) {
   </table>`;
 }
 
+// Puts another run beside this one, or none.
+export function Beside({ runs, run, beside, onChoose }) {
+  const others = Object.keys(runs).filter((name) => name !== run);
+  if (!others.length) return null;
+  return html`<label>beside <select name="beside" value=${beside || ""} onChange=${(event) => onChoose(event.target.value)}>
+    <option value="">nothing</option>${others.map((name) => html`<option value=${name}>${name}</option>`)}
+  </select></label>`;
+}
+
 // MC at each state as a line, the steps beneath it as right or wrong.
 export function Spark({ mc, labels }) {
   if (!mc || mc.length < 2) return html`<span class="quiet">–</span>`;

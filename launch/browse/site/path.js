@@ -2,10 +2,11 @@
 import { html, useEffect, useRef, useState } from "./preact-htm.min.js";
 import { useKeys } from "./keys.js";
 import { useLoaded, useReasons } from "./loaded.js";
-import { address } from "./places.js";
-import { count, plain, State, Trouble } from "./parts.js";
+import { address, withBeside } from "./places.js";
+import { Beside, count, plain, State, Trouble } from "./parts.js";
 import { Review } from "./review.js";
 import { Curve } from "./curve.js";
+import { Tex } from "./tex.js";
 
 export function PathView({ run, runs, filters, beside, id }) {
   const api = runs[run];
@@ -18,7 +19,7 @@ export function PathView({ run, runs, filters, beside, id }) {
   const page = loaded.value?.path_id === id ? loaded.value : null;
   const whole = useRef(null);
   const place = page?.place;
-  const to = (other) => address(run, "path", other, beside ? `${filters}&beside=${encodeURIComponent(beside)}` : filters);
+  const to = (other) => address(run, "path", other, filters);
   // Keys that are pressed before the next path is there count once it is.
   const waiting = useRef([]);
   const left = useRef(null);
@@ -46,14 +47,11 @@ export function PathView({ run, runs, filters, beside, id }) {
       parts.forEach((part) => (part.open = !close));
     },
   });
-  const others = Object.keys(runs).filter((name) => name !== run);
   return html`<div class="path" ref=${whole}>
     <nav class="where" aria-label="place in the list">
       <a href=${address(run, "paths", undefined, filters)}>← list</a>
       <span class="grow"></span>
-      ${others.length > 0 && html`<label>beside <select value=${beside || ""} onChange=${(event) => (location.hash = address(run, "path", id, event.target.value ? `${filters}&beside=${encodeURIComponent(event.target.value)}` : filters))}>
-        <option value="">nothing</option>${others.map((name) => html`<option value=${name}>${name}</option>`)}
-      </select></label>`}
+      <${Beside} runs=${runs} run=${run} beside=${beside} onChoose=${(name) => (location.hash = address(run, "path", id, withBeside(filters, name)))} />
       ${place && html`<span class="quiet">${place.number ? `${count(place.number)} of ${count(place.total)}` : "not in this list"}</span>
         <a class="step-to ${place.before ? "" : "off"}" href=${place.before ? to(place.before) : null} rel="prev">← <kbd>k</kbd></a>
         <a class="step-to ${place.after ? "" : "off"}" href=${place.after ? to(place.after) : null} rel="next"><kbd>j</kbd> →</a>`}
@@ -95,7 +93,7 @@ function Whole({ page, reasons, named, review }) {
     <${Votes} page=${page} />
     ${page.rationales.map((written) => html`<${Written} key=${written.attempt} written=${written} />`)}
     ${page.judgements.map((judged, at) => html`<${Judged} key=${at} judged=${judged} />`)}
-    ${page.repairs.map((repair, at) => html`<details key=${at}><summary>Repair of step ${repair.step + 1}${repair.n > 0 ? `: ${repair.c} of ${repair.n} continuations right` : ""}</summary><h4>instead of</h4><pre class="prose">${repair.wrong}</pre><h4>this</h4><pre class="prose">${repair.replacement}</pre></details>`)}
+    ${page.repairs.map((repair, at) => html`<details key=${at}><summary>Repair of step ${repair.step + 1}${repair.n > 0 ? `: ${repair.c} of ${repair.n} continuations right` : ""}</summary><h4>instead of</h4><p class="prose"><${Tex} text=${repair.wrong} /></p><h4>this</h4><p class="prose"><${Tex} text=${repair.replacement} /></p></details>`)}
     ${path && html`<details><summary>The solution as it was written</summary><pre class="prose">${path.text}</pre></details>`}
     ${example && html`<details><summary>The training conversation</summary>${example.conversations.map((turn, at) => html`<div key=${at} class="turn"><span class="role">${turn.role}</span><pre class="prose">${turn.content}</pre></div>`)}</details>`}
     <${Seeds} page=${page} />
@@ -108,20 +106,20 @@ function Problem({ problem, path }) {
   const facts = [problem.level && `level ${problem.level}`, problem.subject, problem.source].filter(Boolean).join(" · ");
   return html`<section>
     <h2>Problem</h2>
-    <p class="prose problem">${problem.problem}</p>
+    <p class="prose problem"><${Tex} text=${problem.problem} /></p>
     <dl class="facts">
       <dt>Reference</dt><dd><code>${problem.answer}</code></dd>
       ${path && html`<dt>Its answer</dt><dd><code class=${path.correct ? "right" : "wrong"}>${path.answer ?? "none"}</code> ${path.correct ? "right" : "wrong"}${path.finish_reason !== "stop" && html` <span class="quiet">(ended by ${path.finish_reason})</span>`}</dd>`}
       ${facts && html`<dt>From</dt><dd>${facts}</dd>`}
     </dl>
-    ${problem.reference_solution && html`<details><summary>Reference solution</summary><pre class="prose">${problem.reference_solution}</pre></details>`}
+    ${problem.reference_solution && html`<details><summary>Reference solution</summary><p class="prose"><${Tex} text=${problem.reference_solution} /></p></details>`}
   </section>`;
 }
 
 function Steps({ page }) {
   const { path, labels, states, reasons, agreement } = page;
   const written = page.rationales.find((of) => of.dropped === null);
-  return html`<ol class="steps">
+  return html`${states[0]?.n > 0 && html`<${Answers} state=${states[0]} when="From the problem alone" />`}<ol class="steps">
     ${path.steps.map((text, step) => {
       const right = labels?.labels?.[step];
       const after = states[step + 1];
@@ -133,9 +131,9 @@ function Steps({ page }) {
           ${reasons[step] && html`<span class="quiet">${reasons[step]}</span>`}
           ${agreement?.judge_first_error === step && html`<span class="judge">the judge's first error</span>`}
         </div>
-        <p class="prose">${text}</p>
+        <p class="prose"><${Tex} text=${text} /></p>
         ${after && after.n > 0 && html`<${Answers} state=${after} />`}
-        ${written?.analyses?.[step] && html`<details open><summary>Analysis</summary><p class="prose">${written.analyses[step]}</p></details>`}
+        ${written?.analyses?.[step] && html`<details open><summary>Analysis</summary><p class="prose"><${Tex} text=${written.analyses[step]} /></p></details>`}
         ${written?.verifications?.[step] && html`<details open><summary>Verification by code ${runs.map((run) => html`<span class="verdict ${run.verdict}">${run.verdict} ${run.wall_s.toFixed(2)} s</span>`)}</summary><${Fenced} text=${written.verifications[step]} /></details>`}
       </li>`;
     })}
@@ -145,11 +143,11 @@ function Steps({ page }) {
 // Text with fenced blocks, which are shown as code.
 function Fenced({ text }) {
   const parts = text.split(/^[ \t]*```[^\n]*\n?/m);
-  return parts.map((part, at) => (at % 2 ? html`<pre class="code">${part.replace(/\n$/, "")}</pre>` : part.trim() && html`<p class="prose">${part.trim()}</p>`));
+  return parts.map((part, at) => (at % 2 ? html`<pre class="code">${part.replace(/\n$/, "")}</pre>` : part.trim() && html`<p class="prose"><${Tex} text=${part.trim()} /></p>`));
 }
 
-function Answers({ state }) {
-  return html`<details class="answers"><summary>After it ${state.c} of ${state.n} rollouts are right</summary>
+function Answers({ state, when = "After it" }) {
+  return html`<details class="answers"><summary>${when} ${state.c} of ${state.n} rollouts are right</summary>
     <ul>${state.answers.map((of) => html`<li><code class=${of.correct ? "right" : "wrong"}>${of.answer ?? "no answer"}</code> × ${of.count}</li>`)}</ul>
     ${state.truncated > 0 && html`<p class="quiet">${state.truncated} were cut at the token limit.</p>`}
   </details>`;

@@ -11,37 +11,44 @@ async function read(file) {
 
 export async function staticRuns() {
   const { runs } = await read("data/runs.json");
-  return Object.fromEntries(runs.map(({ name, folder }) => [name, copied(`data/${folder}`)]));
+  const all = {};
+  for (const { name, folder } of runs) all[name] = copied(`data/${folder}`, all);
+  return all;
 }
 
-function copied(folder) {
+function copied(folder, all) {
   const once = {};
   const meta = () => (once.meta ??= read(`${folder}/meta.json`));
-  const columns = () => (once.columns ??= readColumns(folder, meta));
+  const alone = () => (once.columns ??= readColumns(folder, meta));
+  const pairs = cached(2, async (name) => withBeside(await alone(), await all[name].columns()));
+  const columns = (filters) => (filters?.get("beside") ? pairs(filters.get("beside")) : alone());
   const shard = cached(24, (number) => read(`${folder}/paths/${number}.json`));
   const lists = cached(8, async (key) => {
     const [filters, text] = JSON.parse(key);
-    const of = await columns();
+    const asked = new URLSearchParams(filters);
+    const of = await columns(asked);
     const fields = (await meta()).fields;
-    const numbers = narrowed(of, fields, new URLSearchParams(filters));
+    asked.delete("beside");
+    const numbers = narrowed(of, fields, asked);
     return text ? search(of, numbers, text, shard) : { numbers, searched: 0, of_shards: 0, done: true };
   });
   const list = (filters, text) => lists(JSON.stringify([new URLSearchParams(filters).toString(), text || ""]));
   return {
     live: false,
+    columns: alone,
     meta,
     reasons: () => (once.reasons ??= read(`${folder}/reasons.json`)),
     glance: () => (once.glance ??= read(`${folder}/glance.json`)),
     page: async (filters, text, start) => {
-      const [found, of, { page_rows }] = await Promise.all([list(filters, text), columns(), meta()]);
+      const [found, of, { page_rows }] = await Promise.all([list(filters, text), columns(filters), meta()]);
       const rows = found.numbers.slice(start, start + page_rows).map((number) => row(of, number));
       return { ...found, numbers: undefined, total: found.numbers.length, start, rows, trouble: "" };
     },
     facets: async (filters, text) => {
-      const of = await columns();
+      const of = await columns(filters);
       const { fields } = await meta();
       const facets = {};
-      for (const field of fields.filter((field) => field.kind === "choice")) {
+      for (const field of fields.filter((field) => field.kind === "choice" && (field.name !== "differs" || filters.get("beside")))) {
         const others = new URLSearchParams(filters);
         others.delete(field.name);
         const found = await list(text ? filters : others, text);
@@ -55,7 +62,7 @@ function copied(folder) {
       return facets;
     },
     path: async (id, filters, text) => {
-      const of = await columns();
+      const of = await columns(filters);
       const number = of.number(id);
       if (number === undefined) throw new Error(`This copy has no path ${id}.`);
       const page = (await shard(of.value("shard", number))).find((path) => path.path_id === id);
@@ -130,6 +137,26 @@ async function readColumns(folder, meta) {
       }
       return numbers.get(id);
     },
+  };
+}
+
+// The columns of a run with those of another beside them, as workflows/browsing/beside.py joins them.
+function withBeside(of, other) {
+  const shown = ["state", "stage", "reason", "first_error", "judge_first_error"];
+  const at = (number) => other.number(of.value("path_id", number));
+  const theirs = (name, number) => (at(number) === undefined ? null : other.value(name, at(number)));
+  const differ = (number, ...names) => names.some((name) => of.value(name, number) !== theirs(name, number));
+  const differs = (number) =>
+    at(number) === undefined ? "absent"
+      : differ(number, "steps", "length") ? "solution"
+        : differ(number, "first_error") ? "labels"
+          : differ(number, "judge_first_error") ? "judge"
+            : differ(number, "state", "stage", "reason") ? "fate" : "same";
+  return {
+    ...of,
+    names: [...of.names, "differs", ...shown.map((name) => `beside_${name}`)],
+    value: (name, number) =>
+      name === "differs" ? differs(number) : name.startsWith("beside_") ? theirs(name.slice(7), number) : of.value(name, number),
   };
 }
 

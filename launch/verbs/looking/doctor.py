@@ -10,7 +10,7 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from actors.machines.fitness import package_misfits
 from actors.machines.machine import GIB, Machine, look
@@ -26,6 +26,7 @@ from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load
+from launch.shown.tables import Sheet
 from launch.verbs.looking.installed import known, unmet_requirements
 from storage.errors import ConfigurationError
 from workflows.builds.checks import every_finding
@@ -73,7 +74,7 @@ def examine(
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
     else:
-        _show(found)
+        Console().print(table_of(found))
     return all(finding.ok for finding in found)
 
 
@@ -153,11 +154,12 @@ async def _contract(settings: SandboxSettings) -> list[Finding]:
     return [Finding(f"sandbox: {result.name}", result.passed, result.detail) for result in results]
 
 
-def _show(found: list[Finding]) -> None:
-    table = Table(title="stepmill doctor", title_justify="left")
+def table_of(findings: Sequence[Finding]) -> Sheet:
+    """Make a table with a row for each finding."""
+    table = Sheet("stepmill doctor", headings=2)
     for name in ("", "what", "found", "what to do"):
-        table.add_column(name, overflow="fold")
-    for finding in found:
+        table.add_column(name)
+    for finding in findings:
         mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
-        table.add_row(mark, finding.what, finding.said, finding.remedy)
-    Console().print(table)
+        table.add_row(mark, *map(escape, (finding.what, finding.said, finding.remedy)))
+    return table

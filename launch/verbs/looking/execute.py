@@ -47,4 +47,6 @@ def _summary(execution: Execution) -> str:
         parts.append(f"signal {execution.signal}")
     if execution.stdout_truncated or execution.stderr_truncated:
         parts.append("output cut")
+    if execution.backend:
+        parts.append(f"in {execution.backend}")
     return ", ".join(parts)

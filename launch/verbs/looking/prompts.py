@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from launch.shown.tables import Sheet
 from workflows.formats.prompt_files import PROMPTS, write_prompts
 
 
@@ -20,7 +20,7 @@ def show_prompts(folder: Path | None) -> None:
         files = write_prompts(folder)
         typer.echo(f"{len(files)} prompts written to {folder}: `prompts: {folder}` asks them")
         return
-    table = Table(title="prompts", title_justify="left")
+    table = Sheet("prompts")
     for name in ("prompt", "must show", "may use", "what it is"):
         table.add_column(name, overflow="fold")
     for prompt in PROMPTS.values():

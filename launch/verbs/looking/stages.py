@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from launch.docstrings import default_of, field_docs
+from launch.shown.tables import Sheet
 from workflows.stages import OF_RUNS, all_stages
 from workflows.stages.kit import Stage
 
@@ -91,9 +91,9 @@ def show_stages(as_json: bool) -> None:
         Console().print(stages_table(stages))
 
 
-def stages_table(stages: Sequence[Listed]) -> Table:
+def stages_table(stages: Sequence[Listed]) -> Sheet:
     """Make a table with a line for each stage."""
-    table = Table(title="stages", title_justify="left", caption_justify="left")
+    table = Sheet("stages")
     for name in ("stage", "role", "reads", "settings", "what it does"):
         table.add_column(name, overflow="fold")
     for stage in stages:

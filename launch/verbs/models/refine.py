@@ -15,8 +15,8 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from launch.shown.tables import Sheet
 from launch.shown.terminal import TERMINAL
 from launch.verbs.models.out import out_folder
 from workflows.refinement.turns import Refinement, Turn, refine, write
@@ -39,9 +39,9 @@ def refine_file(
     return turns
 
 
-def table_of(turns: Sequence[Turn]) -> Table:
+def table_of(turns: Sequence[Turn]) -> Sheet:
     """Make a table with a row for each turn."""
-    table = Table(title="refinement", title_justify="left")
+    table = Sheet("refinement")
     for column in ("turn", "criticised", "new solutions", "accepted so far", "right answers"):
         table.add_column(column, justify="right")
     for turn in turns:

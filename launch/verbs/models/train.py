@@ -13,7 +13,7 @@ from rich.console import Console
 
 from launch.shown.terminal import TERMINAL
 from storage.trainings.training import StoredFolder, Training
-from workflows.training.record import last_held_out
+from workflows.training.record import in_common, last_held_out
 from workflows.training.run import train
 from workflows.training.settings import TrainConfig
 
@@ -48,6 +48,10 @@ def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) 
             f"{found['eval_step_accuracy']:.4f} (steps labelled wrong "
             f"{found['eval_wrong_step_accuracy']:.4f}), verdicts after the true text",
             soft_wrap=True,
+        )
+    if training.spec.runs:
+        Console(highlight=False).print(
+            f"{len(training.spec.runs)} runs: {in_common(model.notes['counts'])}", soft_wrap=True
         )
     size = sum(file.bytes for file in model.files)
     Console(stderr=True, highlight=False).print(

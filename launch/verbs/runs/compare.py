@@ -13,8 +13,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from launch.shown.tables import Sheet
 from storage.errors import ConfigurationError, InputError
 from storage.runs.marks import marks_of, truth_of
 from storage.runs.run import Run
@@ -70,11 +70,10 @@ def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int | None]:
     return known
 
 
-def comparison_table(compared: Sequence[Compared], with_truth: bool) -> Table:
+def comparison_table(compared: Sequence[Compared], with_truth: bool) -> Sheet:
     """Make a table with a column for each run; the others are compared with the first."""
-    table = Table(
+    table = Sheet(
         title=f"labels, cost and quality; differences are from {compared[0].run}",
-        title_justify="left",
     )
     table.add_column("")
     for row in compared:

@@ -1,6 +1,9 @@
-"""The verb `copy`: takes a run to another store, with a bar, and audits it there."""
+"""The verb `copy`: takes a run or a training to another store, with a bar, and checks it there."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
@@ -8,25 +11,59 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from launch.verbs.runs.status import audit_run
 from storage.objects.store import ObjectStore
+from storage.runs.names import TRAINING, TRAININGS, nothing_named
 from storage.runs.run import Run
+from storage.trainings.copying import copy_training, damaged_parts
+from storage.trainings.training import Training
 from workflows.runs.copying import copy_run
 
 
-def copy_and_audit(source: Run, store: ObjectStore, name: str) -> bool:
-    """Copy a run and audit the copy; return whether it is clean. Raises as `copy_run`."""
+def copy_named(source: ObjectStore, named: str, store: ObjectStore, name: str | None) -> bool:
+    """Copy what is named, `RUN` or `training:NAME`; return whether the copy is clean.
+
+    Raises NothingFound, and as `copy_run` and `copy_training`.
+    """
+    if named.startswith(TRAINING):
+        return _copy_training(source, named.removeprefix(TRAINING), store, name)
+    run = Run.open(source, named)
+    with _bar(named) as moved:
+        copied = copy_run(run, store, name or named, moved)
+    _say(f"run {copied.run.name}", store, copied.objects, copied.bytes, copied.fetched)
+    for origin in copied.lacking:
+        typer.echo(
+            f"run {origin}, from which it was derived, is not there: the copy is whole without it"
+        )
+    return audit_run(copied.run, as_json=False)
+
+
+def _copy_training(source: ObjectStore, named: str, store: ObjectStore, name: str | None) -> bool:
+    training = Training.find(source, named)
+    if training is None:
+        raise nothing_named(source, named, TRAININGS)
+    with _bar(named) as moved:
+        copied = copy_training(training, store, name or named, moved)
+    _say(f"training {copied.training.name}", store, copied.objects, copied.bytes, copied.fetched)
+    run = training.spec.run
+    if run and training.model() is None and Run.find(store, run) is None:
+        typer.echo(f"run {run}, on which it is trained, is not there: copy it before you go on")
+    damaged = damaged_parts(copied.training)
+    for line in damaged:
+        typer.echo(line)
+    state = f"{len(damaged)} damaged" if damaged else "clean"
+    typer.echo(f"check of training {copied.training.name}: {copied.objects:,} objects: {state}")
+    return not damaged
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(f"copy {source.name}", total=None)
-        copied = copy_run(
-            source, store, name, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        task = bar.add_task(f"copy {name}", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _say(what: str, store: ObjectStore, objects: int, size: int, fetched: int) -> None:
     typer.echo(
-        f"run {name} is in {store.url}: {copied.objects:,} objects, {copied.bytes:,} bytes, "
-        f"{copied.fetched:,} copied now"
+        f"{what} is in {store.url}: {objects:,} objects, {size:,} bytes, {fetched:,} copied now"
     )
-    for run in copied.lacking:
-        typer.echo(
-            f"run {run}, from which it was derived, is not there: the copy is whole without it"
-        )
-    return audit_run(copied.run, as_json=False)

@@ -1,4 +1,4 @@
-"""The verb `download`: copies a finished dataset to a folder, checked, with a progress bar.
+"""The verb `download`: copies finished datasets to a folder, checked, with a progress bar.
 
 Invariant: a file in the folder under its own name is whole. Repeating the command copies only the
 files that are missing.
@@ -6,7 +6,10 @@ files that are missing.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import typer
 from rich.console import Console
@@ -17,18 +20,29 @@ from storage.runs.run import Run
 from workflows.looking.download import download
 
 
-def download_run(run: Run, dest: Path, view: str, formats: str, reviewed: bool = False) -> None:
-    """Copy one view of the dataset. Raises ConfigurationError for an unknown view or format."""
+def download_run(
+    runs: Sequence[Run],
+    dest: Path,
+    view: str,
+    formats: str,
+    reviewed: bool = False,
+    repeated: Literal["drop", "keep"] = "drop",
+) -> None:
+    """Copy one view of the dataset of a run, or of several as one.
+
+    Raises ConfigurationError for an unknown view or format.
+    """
     named = FORMATS if formats == "both" else [name.strip() for name in formats.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(f"download {run.name}", total=None)
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    with bar if console.is_terminal else contextlib.nullcontext():  # it leaves a line in logs
+        task = bar.add_task(f"download {' '.join(run.name for run in runs)}", total=None)
 
         def show(path: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        copied = download(run, dest, view, named, show, reviewed)
+        copied = download(runs, dest, view, named, show, reviewed, repeated)
     typer.echo(
         f"{copied.folder}: {copied.rows:,} rows in {len(copied.files)} files, "
         f"{copied.bytes:,} bytes, {copied.fetched} fetched now"

@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from launch.shown.tables import Sheet
 from launch.verbs.runs.status import duration
 from storage.objects.store import ObjectStore
 from storage.runs.listing import Listed, listed_runs
@@ -38,13 +38,15 @@ def list_runs(store: ObjectStore, as_json: bool) -> None:
         typer.echo(f"no runs in {store.url}")
 
 
-def _table(store: ObjectStore, page: Iterable[Listed]) -> Table:
-    table = Table(title=store.url, title_justify="left")
+def _table(store: ObjectStore, page: Iterable[Listed]) -> Sheet:
+    table = Sheet(store.url)
     for column in ("run", "kind", "state", "shards", "examples", "size", "age"):
         right = column in ("shards", "examples", "size", "age")
         table.add_column(column, justify="right" if right else "left")
+    table.columns[0].overflow = "fold"  # a name is never cut
     for one in page:
-        state = f"{one.state}: {one.said}" if one.said else one.state
+        said = one.said.strip().splitlines()
+        state = f"{one.state}: {said[0]}" if said else one.state
         if one.kind == "training":
             done = f"step {one.done:,}" if one.done else ""
         else:

@@ -35,6 +35,26 @@ from workflows.looking.tables import drops_of
 from workflows.runs.reading import store_url
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The command's own words, from which the next commands are made."""
+
+    config: str
+    overrides: tuple[str, ...] = ()
+    """Options that replace settings of the configuration, each before its value."""
+    address: str | None = None
+
+    @property
+    def build(self) -> str:
+        """The command that builds what was previewed."""
+        joined = ("--address", self.address) if self.address else ()
+        return shlex.join(("stepmill", "build", self.config, *self.overrides, *joined))
+
+    def plan(self, run: str) -> str:
+        """The command that plans it from a run."""
+        return shlex.join(("stepmill", "plan", self.config, *self.overrides, "--from", run))
+
+
 @dataclass(slots=True)
 class Fate:
     """What became of one problem of a preview."""
@@ -70,21 +90,18 @@ class Previewed:
         return sum(len(fate.kept) for fate in self.fates)
 
 
-def preview_run(
-    config: BuildConfig, problems: int, command: Sequence[str], address: str | None, as_json: bool
-) -> None:
-    """Make the preview and print it; at a terminal, ask whether to build. `command`: the build."""
-    run = preview(config, problems, address=address, listener=TERMINAL)
+def preview_run(config: BuildConfig, problems: int, asked: Asked, as_json: bool) -> None:
+    """Make the preview and print it; at a terminal, ask whether to build."""
+    run = preview(config, problems, address=asked.address, listener=TERMINAL)
     seen = looked_at(run, config.store)
-    build = shlex.join(command)
     if as_json:
-        typer.echo(to_json({**_plain(seen), "build": build}).decode())
+        typer.echo(to_json({**_plain(seen), "build": asked.build}).decode())
         return
     Console(highlight=False).print(Group(*_parts(seen)))
-    for line in _next(seen, build, command):
+    for line in _next(seen, asked):
         typer.echo(line)
     if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Build it now?"):
-        build_run(config, address)
+        build_run(config, asked.address)
 
 
 def looked_at(run: Run, store: str) -> Previewed:
@@ -169,10 +186,9 @@ def _dropped(drops: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:
             yield Padding(Text(f"{drop['item']}{detail}"), (0, 0, 0, 2))
 
 
-def _next(seen: Previewed, build: str, command: Sequence[str]) -> Iterator[str]:
+def _next(seen: Previewed, asked: Asked) -> Iterator[str]:
     """What to do now, a line each."""
     at = "" if seen.store == store_url(DEFAULT_STORE) else f" --store {shlex.quote(seen.store)}"
-    config = shlex.quote(command[2])
     ends = "examples" if seen.exports else "paths to the end of the road"
     yield ""
     yield f"{seen.examples:,} {ends} of {len(seen.fates):,} problems, in run {seen.run}"
@@ -180,8 +196,8 @@ def _next(seen: Previewed, build: str, command: Sequence[str]) -> Iterator[str]:
     yield f"every path, in a browser:  stepmill browse {seen.run}{at}"
     yield f"paths of a reason:         stepmill show {seen.run} --reason REASON{at}"
     yield f"one path, whole:           stepmill why {seen.run} PATH{at}"
-    yield f"what the whole will cost:  stepmill plan {config} --from {seen.run}"
-    yield f"the build:                 {build}"
+    yield f"what the whole will cost:  {asked.plan(seen.run)}"
+    yield f"the build:                 {asked.build}"
 
 
 def _plain(seen: Previewed) -> dict[str, Any]:

@@ -16,12 +16,10 @@ from launch.verbs.runs.listing import size
 from storage.errors import ConfigurationError
 from storage.objects.store import ObjectStore
 from storage.runs.layout import check_run_name
-from storage.runs.listing import listed_runs
-from storage.runs.names import RUNS, TRAININGS, nothing_named
-from storage.runs.presence import Who, drivers_of
+from storage.runs.listing import referring
+from storage.runs.names import RUNS, TRAINING, TRAININGS, nothing_named
+from storage.runs.presence import Who, at_work
 from storage.runs.removal import Extent, Tombstone, extent_of, free, remove, tombstone_of
-
-TRAINING = "training:"
 
 
 def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> None:
@@ -36,13 +34,13 @@ def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> 
     if stone is not None and not free_name and not extent.objects:
         typer.echo(f"{what} was removed by {stone.by} already")
         return
-    at_work = [] if is_training else [d.who for d in drivers_of(store, name) if d.at_work]
-    if at_work and free_name:
+    busy = [] if is_training else at_work(store, name)
+    if busy and free_name:
         raise ConfigurationError(
-            f"{what} is being worked on by {at_work[0]}: its name can't be made free before it ends"
+            f"{what} is being worked on by {busy[0]}: its name can't be made free before it ends"
         )
     _say(store, what, name, extent, is_training)
-    for who in at_work:
+    for who in busy:
         typer.echo(f"at work on it: {who}; it will end with one line")
     if not yes:
         _ask(what, free_name)
@@ -54,12 +52,10 @@ def _say(store: ObjectStore, what: str, name: str, extent: Extent, is_training: 
     typer.echo(f"{what} in {store.url}: {extent.objects:,} objects, {size(extent.bytes)}")
     if is_training:
         return
-    for one in listed_runs(store):
-        if name in one.refers_to:
-            needs = one.kind == "training" and one.state != "finished"
-            after = "can't go on without it" if needs else "is whole without it"
-            kind = "training" if one.kind == "training" else "run"
-            typer.echo(f"{kind} {one.name} came from it and {after}")
+    for came, whole in referring(store, name):
+        typer.echo(
+            f"{came} came from it and {'is whole' if whole else 'goes no further'} without it"
+        )
 
 
 def _ask(what: str, free_name: bool) -> None:

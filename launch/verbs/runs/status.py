@@ -12,10 +12,10 @@ from dataclasses import asdict
 
 import typer
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
-from launch.verbs.runs.plan import planned_table
+from launch.shown.plans import planned_table
+from launch.shown.tables import Sheet
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, RATIONALES
@@ -34,7 +34,7 @@ def show_status(status: RunStatus) -> None:
 
 def status_tables(status: RunStatus) -> Group:
     """A run stage by stage, what was kept of its rationales, and why it stopped, if it did."""
-    tables: list[Table | Text | str] = [status_table(status)]
+    tables: list[Sheet | Text | str] = [status_table(status)]
     rows = {stage.stage: stage.rows for stage in status.stages}
     if status.kept:
         tables.append(kept_table(status.kept))
@@ -44,12 +44,14 @@ def status_tables(status: RunStatus) -> Group:
         tables.append(planned_table(status.planned, status.currency))
     if status.stopped:
         tables.append(Text(status.stopped))
+    if status.at_work:
+        tables.append(Text(f"at work: {', '.join(status.at_work)}"))
     return Group(*tables)
 
 
-def kept_table(groups: Sequence[Kept]) -> Table:
+def kept_table(groups: Sequence[Kept]) -> Sheet:
     """Make a table of the kept rationales, by attempt and reading."""
-    table = Table(title="kept by attempt and reading of the rationale", title_justify="left")
+    table = Sheet("kept by attempt and reading of the rationale")
     for name in ("attempt", "reading", "rationales", "kept", "of those", "wrong steps of the kept"):
         table.add_column(name, justify="left" if name == "reading" else "right")
     for group in groups:
@@ -60,7 +62,7 @@ def kept_table(groups: Sequence[Kept]) -> Table:
     return table
 
 
-def status_table(status: RunStatus) -> Table:
+def status_table(status: RunStatus) -> Sheet:
     """Make a table of a run's stages."""
     state = "finished" if status.finished else "unfinished"
     captions = [f"pilot: {status.pilot_said}"] if status.pilot_said else []
@@ -68,11 +70,9 @@ def status_table(status: RunStatus) -> Table:
         if lacking := [name for name, value in settings.items() if value == NOT_RECORDED]:
             captions.append(f"{NOT_RECORDED} of {role} (an older spec): {', '.join(lacking)}")
     derived = f" · from run {status.origin}" if status.origin else ""
-    table = Table(
+    table = Sheet(
         title=f"run {status.run}{derived} · {status.problems:,} {status.stages[0].stage} · {state}",
-        title_justify="left",
         caption="\n".join(captions) or None,
-        caption_justify="left",
     )
     columns = ("stage", "shards", "rows", "tokens", "dropped")
     for name in columns:

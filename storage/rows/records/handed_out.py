@@ -94,6 +94,11 @@ class Verification:
     seed: int
     verdicts: list[bool] = field(default_factory=list)
     """T values: True if the sampled word, which stands in the history, calls the step right."""
+    backends: list[str] | None = None
+    """What enclosed the executions, as the sandbox names it. None: none, or not recorded."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("backends",)
+    """See `Rationale.UNSAID`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,12 @@ class Rationale:
     reading: str | None = None
     """STRICT: the text has exactly the requested form. FORGIVING: a heading, part or fence is spelt
     otherwise, an end is cut off, or the text was continued. None: not recorded, or dropped."""
+    backends: list[str] | None = None
+    """What enclosed the executions, as the sandbox names it. None: none, or not recorded."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("backends",)
+    """Left out of a shard in which no row has it, so that such shards stay what they were. An
+    earlier program reads past it: it makes no new version of the rows."""
 
 
 def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:

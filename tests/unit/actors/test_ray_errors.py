@@ -120,7 +120,7 @@ async def test_a_worker_that_dies_idle_is_found_once_and_not_asked_again(
     await _polled(workers, lambda: actors[2].asked > asked + 3)
     found = workers.found_dead()
     assert list(found) == [1]
-    assert str(found[1]).startswith("worker 1: ")
+    assert str(found[1]).startswith("worker policy-1: ")
     asked_dead = actors[1].asked
     await _polled(workers, lambda: actors[2].asked > asked + 6)
     assert actors[1].asked == asked_dead

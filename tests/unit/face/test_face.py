@@ -24,16 +24,18 @@ WORK = (
     "build", "derive", "download", "evaluate", "preview", "push", "push_model", "refine", "score",
     "train",
 )  # fmt: skip
+KEEP = ("copy_run", "list_runs", "remove_run")
 READ = ("load", "load_training", "open_run", "plan", "score_config", "scores_of")
 PURE = ("agree", "grade", "label", "read_rationale", "split_steps")
 VALUES = (
-    "BuildConfig", "Download", "Evaluated", "Evaluation", "Listener", "OpenRun", "Plan", "Pushed",
+    "BuildConfig", "Copied", "Download", "Evaluated", "Evaluation", "Listed", "Listener",
+    "OpenRun", "Plan", "Pushed",
     "Refinement", "Run", "RunStatus", "ScoreConfig", "StageStatus", "TrainConfig", "Trained",
     "Turn", "Verifier", "Watching", "Why",
 )  # fmt: skip
 ERRORS = (
     "ConfigurationError", "InfrastructureError", "InputError", "ItemError", "NothingFound",
-    "SpecMismatch", "StepmillError", "UserError",
+    "Removed", "SpecMismatch", "StepmillError", "UserError",
 )  # fmt: skip
 MODULES = ("errors", "records")
 
@@ -41,7 +43,7 @@ MODULES = ("errors", "records")
 def test_it_exports_exactly_this() -> None:
     asynchronous = [f"{name}_async" for name in WORK]
     assert sorted(stepmill.__all__) == sorted(
-        [*WORK, *asynchronous, *READ, *PURE, *VALUES, *ERRORS, *MODULES]
+        [*WORK, *asynchronous, *KEEP, *READ, *PURE, *VALUES, *ERRORS, *MODULES]
     )
     public = {name for name in vars(stepmill) if not name.startswith("_")}
     assert public == set(stepmill.__all__)

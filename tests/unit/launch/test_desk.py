@@ -37,7 +37,7 @@ def test_a_damaged_mark_is_named_on_the_page_that_shows_the_paths_all_the_same()
     desk = started(run)
     trouble = desk.meta()["progress"]["trouble"]
     assert trouble.startswith(f"marks can't be read: {key} is no JSON")
-    assert desk.page({}, "", 0)["total"] > 0
+    assert desk.listing.page({}, "", 0)["total"] > 0
 
 
 def test_a_mark_that_is_put_while_marks_are_read_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_a_mark_that_is_put_while_marks_are_read_is_shown(monkeypatch: pytest.Mo
     monkeypatch.setattr(reviewing, "marks_of", read)
     desk.reviews.read()
     assert [mark.path_id for mark in desk.reviews.of("train/0#0")] == ["train/0#0"]
-    assert desk.page({"mark": ["right"]}, "", 0)["total"] == 1
+    assert desk.listing.page({"mark": ["right"]}, "", 0)["total"] == 1
 
 
 def test_the_figures_of_a_whole_run_are_made_once_and_those_of_a_growing_run_each_time(

@@ -14,7 +14,7 @@ from launch.cli.main import app
 ROOT = Path(__file__).parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "demo/MODEL_CARD.md"]
 TOP = "actors|benchmarks|configs|demo|docs|launch|locks|storage|tests|workflows"
-OTHERS = {"--metrics-export-port", "--platform", "--signal", "--target"}
+OTHERS = {"--metrics-export-port", "--node-ip-address", "--platform", "--signal", "--target"}
 """Options of ray, runsc, docker and sbatch."""
 VERBS = get_command(app).commands  # type: ignore[attr-defined]
 

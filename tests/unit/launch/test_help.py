@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -21,6 +22,6 @@ def test_the_help_of_every_verb_ends_with_two_examples(verb: str) -> None:
     examples = shown.output.rpartition("Examples:\n")[2].splitlines()
     assert len(examples) == 2
     for example in examples:
-        stepmill, named, *words = shlex.split(example.partition(" < ")[0])
+        stepmill, named, *words = shlex.split(re.split(" [<|] ", example)[0])
         assert (stepmill, named) == ("stepmill", verb)
         VERBS[verb].make_context(verb, words)  # raises for an option or value that it does not take

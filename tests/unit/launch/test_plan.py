@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from launch.cli.main import run_command
-from launch.verbs.runs.plan import planned_table, shown
+from launch.shown.plans import planned_table, shown
 from tests.support.here import work_here
 from tests.support.scripted_build import CONFIG, configure
 from workflows.planning.against import Compared

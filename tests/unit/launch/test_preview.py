@@ -120,6 +120,27 @@ def test_it_binds_nothing(folder: Path, said: Said) -> None:
     assert "r" in runs(folder)
 
 
+def test_a_preview_that_was_removed_is_made_again_under_another_name(
+    folder: Path, said: Said
+) -> None:
+    said("preview", "build.yaml", "--problems", "1")
+    (name,) = runs(folder)
+    said("remove", name, "--yes", "--store", f"file:{folder}/store")
+    seen = json.loads(said("preview", "build.yaml", "--problems", "1", "--json"))
+    assert seen["run"] == f"{name}-2"
+
+
+def test_its_tokens_are_what_a_plan_of_the_whole_reads(folder: Path, said: Said) -> None:
+    seen = json.loads(said("preview", "build.yaml", "--json"))
+    status = json.loads(said("status", seen["run"], "--store", f"file:{folder}/store", "--json"))
+    spent = {stage["stage"]: stage["counts"].get("tokens", 0) for stage in status["stages"]}
+    planned = json.loads(said("plan", "build.yaml", "--from", seen["run"], "--json"))
+    assert (planned["problems"], seen["run"] in planned["source"]) == (len(GIVEN), True)
+    tokens = {one["role"]: one for one in planned["figures"] if one["name"] == "tokens"}
+    whole = spent["sample"] * len(GIVEN) / 5
+    assert tokens["policy"]["low"] <= whole <= tokens["policy"]["high"]
+
+
 def test_a_number_is_how_many_and_a_path_is_the_file(
     folder: Path, said: Said, refused: Said
 ) -> None:
@@ -127,7 +148,7 @@ def test_a_number_is_how_many_and_a_path_is_the_file(
     both = ("--problems", "2", "--problems", "own.jsonl")
     seen = json.loads(said("preview", "build.yaml", *both, "--limit", "9", "--json"))
     assert len(seen["problems"]) == 2
-    assert seen["build"] == "stepmill build build.yaml --limit 9 --problems own.jsonl"
+    assert seen["build"] == "stepmill build build.yaml --problems own.jsonl --limit 9"
     of_file = json.loads(said("preview", "build.yaml", "--problems", "own.jsonl", "--json"))
     assert len(of_file["problems"]) == 3
     for wrong in (("0",), ("2", "3"), ("a.csv", "b.csv")):

@@ -128,9 +128,9 @@ def test_an_unfinished_run_and_an_unknown_format_are_refused(tmp_path: Folder) -
     run = started(MemoryStore())
     with pytest.raises(NothingFound, match="not finished: resume it first"):
         download(run, tmp_path)
-    with pytest.raises(ConfigurationError, match="'csv'"):
+    with pytest.raises(ConfigurationError, match="--format csv: choose parquet or jsonl"):
         download(run, tmp_path, formats=("csv",))
-    with pytest.raises(ConfigurationError, match="parquet, jsonl"):
+    with pytest.raises(ConfigurationError, match="choose parquet or jsonl"):
         download(run, tmp_path, formats=())
 
 

@@ -14,14 +14,17 @@ from storage.errors import (
     ConfigurationError,
     InputError,
     ObjectCorrupt,
+    Removed,
     SpecMismatch,
     StoreUnavailable,
 )
 from storage.objects.memory import MemoryStore
 from storage.objects.patience import Patience
 from storage.runs.commits import canonical_json
+from storage.runs.removal import Tombstone, remove
 from storage.trainings import checkpoints
 from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
+from storage.trainings.copying import copy_training, damaged_parts
 from storage.trainings.training import Training, TrainingSpec
 from tests.support.faulty_store import FaultyStore, Odds, World
 
@@ -201,3 +204,34 @@ def test_a_checkpoint_that_names_no_folder_is_said(data: bytes) -> None:
     training.store.put_new(f"{training.prefix}checkpoints/00000005.json", data)
     with pytest.raises(ObjectCorrupt, match=r"00000005\.json"):
         training.checkpoint(5)
+
+
+def test_a_copied_training_is_the_same_and_a_repeated_copy_sends_nothing(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    kept(training, written(tmp_path / "a"), 5)
+    there = copy_training(training, MemoryStore("there"), "t")
+    assert there.fetched == there.objects > 0
+    kept(training, written(tmp_path / "b", FILES | {"config.json": b"{ }"}), 10)
+    kept(training, written(tmp_path / "c", FILES | {"config.json": b"{  }"}), 15, final=True)
+    copied = copy_training(training, there.training.store, "t")
+    assert copied.fetched == 1, "one file was written since"
+    assert copied.training.model() == training.model()
+    assert damaged_parts(copied.training) == []
+    assert copy_training(training, copied.training.store, "t").fetched == 0
+    part = next(iter(copied.training.store.list("trainings/t/parts/"))).key
+    copied.training.store.delete(part)
+    assert len(damaged_parts(copied.training)) == 1
+
+
+def test_a_trainer_that_is_alive_does_not_bring_a_removed_training_back(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    folder = written(tmp_path / "a")
+    remove(training.store, training.prefix, Tombstone("ann", ""))
+    with pytest.raises(Removed, match=r"training 't' was removed by ann: .*training:t --free-name"):
+        kept(training, folder, 5)
+    stored = store_files(training.store, training.prefix, folder, files_in(folder))
+    assert stored
+    assert remove(training.store, training.prefix, Tombstone("ann", "")) > 0, (
+        "of a trainer that died"
+    )
+    assert [entry.key for entry in training.store.list("")] == ["trainings/t/removed.json"]

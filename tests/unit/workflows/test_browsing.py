@@ -15,18 +15,21 @@ from storage.errors import ConfigurationError, NothingFound
 from storage.objects.local import LocalStore
 from storage.objects.memory import MemoryStore
 from storage.rows.kinds import EXAMPLES
+from storage.runs.plans import Figure, Plan, Rate
 from storage.runs.run import Run
 from tests.support.whole_run import finished, started, work_shard
 from workflows.browsing import index as indexing
-from workflows.browsing.filters import FIELDS, parse
+from workflows.browsing.filters import FIELDS, OF_TWO, parse
 from workflows.browsing.glance import glance
 from workflows.browsing.index import Index
 from workflows.browsing.listing import Listing, first_rows
 from workflows.browsing.path_page import interval, path_page, path_pages
+from workflows.browsing.planned import planned
 from workflows.browsing.reviewing import Reviews
 from workflows.browsing.rows import SCHEMA
 from workflows.looking.fates import fates
 from workflows.looking.run import OpenRun
+from workflows.runs.status import against_plan, run_status
 
 
 @pytest.fixture
@@ -176,6 +179,19 @@ def test_figures_are_those_of_the_commits(run: Run) -> None:
     assert dict(found["states"])["kept"] == run.totals(EXAMPLES.stage).rows
 
 
+def test_a_plan_stands_beside_what_came_as_status_says_it(run: Run) -> None:
+    index = filled(run)
+    stages = glance(run, index.frame(), index.figures())["stages"]
+    figures = tuple(
+        Figure(role, name, 0.0, 1e9)
+        for role, name in (("policy", "paths"), ("completer", "gpu_hours"), ("", "bytes"))
+    )
+    plan = Plan(run.name, 3, "", 1, figures, {"policy": Rate(1.0), "completer": Rate(2.0)})
+    told = run_status(run)
+    assert planned(run, stages, plan) == against_plan(run, plan, told.stages, told.finished)
+    assert [of.name for of in planned(run, stages, plan)] == ["paths", "gpu_hours", "bytes"]
+
+
 def test_neighbours_of_a_list_lead_through_all_of_it(run: Run) -> None:
     listing = Listing(filled(run))
     asked = {"state": ["kept"]}
@@ -201,7 +217,7 @@ def test_numbers_beside_choices_are_those_of_the_list_without_that_choice(run: R
     assert dict(facets["state"]) == dict(listing.facets({})["state"])
     assert sum(n for _, n in facets["reason"]) == listing.page({"state": ["kept"]})["total"]
     for of in FIELDS:
-        if of.kind == "choice":
+        if of.kind == "choice" and of.name != OF_TWO:
             for value, n in facets[of.name]:
                 assert listing.page({"state": ["kept"], of.name: [value]})["total"] == n or (
                     of.name == "state"

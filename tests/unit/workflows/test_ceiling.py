@@ -14,7 +14,7 @@ from storage.errors import ConfigurationError, LimitReached
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
 from storage.runs.stops import stop_reason
-from tests.support.scripted_build import Build, configure
+from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.virtual_time import virtually
 from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
@@ -125,6 +125,16 @@ class TestRefusals:
         prices = PriceSettings(tokens={"policy": 1.0})
         with pytest.raises(ConfigurationError, match=r"prices.tokens.policy"):
             check_spending(LimitSettings(), prices, engines)
+
+    def test_a_pilot_keeps_its_builds_limits_and_prices(self, tmp_path: Path) -> None:
+        served = {"kind": "chat", "model": "m", "url": "http://127.0.0.1:9/v1"}
+        models = CONFIG["models"] | {"rationale": served}
+        config = configure(
+            tmp_path, models=models, prices={"tokens": {"rationale": 2}}, limits={"money": 5}
+        )
+        pilot = config.own_pilot()
+        pilot.check_input(pilot.read_input())
+        assert (pilot.limits, pilot.prices) == (config.limits, config.prices)
 
     @pytest.mark.parametrize("limits", [{"tokens": 0}, {"gpu_hours": -1}, {"euros": 3}])
     def test_a_limit_that_is_none(self, tmp_path: Path, limits: dict[str, Any]) -> None:

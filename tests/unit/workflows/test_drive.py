@@ -158,7 +158,12 @@ async def test_a_role_that_needs_more_slots_than_there_are_is_said_so() -> None:
         await driver.drive()
 
 
-async def test_a_role_may_fail_to_come_up_now_and_then_in_a_run_of_days() -> None:
+async def test_a_role_may_fail_to_come_up_now_and_then_in_a_run_of_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each loss is counted, also that of a worker that was still opening."""
+    losses: list[str] = []
+    monkeypatch.setattr("workflows.schedule.driver.count", lambda name, *rest: losses.append(name))
     cluster = FakeCluster(seed=1, share=0.2, error=WorkerLost("node gone"))
     opened: Counter[str] = Counter()
 
@@ -169,8 +174,10 @@ async def test_a_role_may_fail_to_come_up_now_and_then_in_a_run_of_days() -> Non
         cluster.alive.add(worker)
 
     cluster.open = open_or_not  # type: ignore[method-assign]
-    driver, _ = make(cluster, attempts=10**6)
+    driver, events = make(cluster, attempts=10**6)
     await driver.drive()
+    lost = sum(event.what == "lost" for event in events)
+    assert losses.count("stepmill_worker_losses") == lost >= 4
     assert max(opened.values()) > 3
     assert set(cluster.committed) == {(s, i) for s in STAGE_NAMES for i in range(12)}
 

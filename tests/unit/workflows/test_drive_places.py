@@ -13,6 +13,7 @@ from storage.errors import RunStopped, WorkerLost
 from storage.runs.commits import Receipt
 from tests.support.virtual_time import run_virtually
 from workflows.road import StageSpec
+from workflows.schedule.beginning import UnbegunSchedule
 from workflows.schedule.driver import Driver
 from workflows.schedule.events import Happened
 from workflows.schedule.nodes import ENGINES
@@ -142,3 +143,31 @@ def test_a_pause_before_a_worker_is_tried_again_is_no_waiting_for_a_place() -> N
     cluster.open_on = fail_first  # type: ignore[method-assign, assignment]
     drive(cluster, patience=2)
     assert cluster.committed == Counter(range(4))
+
+
+@pytest.mark.parametrize(
+    ("free_after", "begins"),
+    [(0.0, 2 * MINUTE), (10 * MINUTE, 2 * MINUTE)],
+    ids=["both have room", "others hold the second one's"],
+)
+def test_a_run_begins_when_its_first_engines_are_open_or_wait_for_gpus_that_others_hold(
+    free_after: float, begins: float
+) -> None:
+    begun: list[float] = []
+    road = (*ROAD, StageSpec("check", "small", ("judge",)))
+    there = {ENGINES: {"a": 4, "b": 4}}
+
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        cluster = Nodes(lambda now: {"a": 4, "b": 4} if now >= free_after else {"b": 4})
+        roles = {role: RolePlan(slots=4, parallel=1, most=1) for role in ("large", "small")}
+        schedule = UnbegunSchedule(road, 4, {}, roles, there, window=8, clock=clock, pause=1.0)
+        await Driver(
+            schedule, cluster, lambda event: None, slots_now=lambda: there,
+            begin=lambda: begun.append(clock()),
+        ).drive()  # fmt: skip
+        assert cluster.committed == Counter({shard: 2 for shard in range(4)})
+
+    run_virtually(main())
+    (at,) = begun
+    assert begins <= at <= begins + 10

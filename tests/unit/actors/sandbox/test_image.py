@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from actors.sandbox.image import packages, rootfs
 from actors.sandbox.image.interpreter import Interpreter, ask, running
@@ -81,6 +82,18 @@ def test_an_interpreter_that_does_not_answer_is_named_in_one_line(
         ask(str(program))
     said = str(refused.value)
     assert str(program) in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_machine_gets_each_package_once_in_one_version(machine: str) -> None:
+    required = [Requirement(line) for line in rootfs.recipe()["packages"]]
+    here = [
+        one
+        for one in required
+        if not one.marker or one.marker.evaluate({"platform_machine": machine})
+    ]
+    assert sorted(one.name for one in here) == ["mpmath", "numpy", "scipy", "sympy", "z3-solver"]
+    assert all(str(one.specifier).startswith("==") for one in here)
 
 
 def _wheel(folder: Path) -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
 from actors.sandbox.box import Box, Hello
-from actors.sandbox.contract import SandboxSettings, Session, SessionDead
+from actors.sandbox.contract import SandboxSettings, Session, SessionDead, Verdict
 from actors.sandbox.executor import CodeExecutor
 from actors.sandbox.guest.frames import Decoder, Frame, encode
 from actors.sandbox.pool import Pool
@@ -50,6 +50,10 @@ class Supervisor:
     async def read(self) -> bytes:
         return await self._said.get()
 
+    def end(self) -> None:
+        """End by itself, as a supervisor that is killed does."""
+        self._said.put_nowait(b"")
+
     async def close(self) -> str:
         await self.world.may_close.wait()
         self.closed = True
@@ -72,6 +76,8 @@ class Supervisor:
             elif frame.kind == "block":
                 self._block(frame.blobs[0].decode())
                 continue
+            elif frame.kind == "run":
+                self._said.put_nowait(encode(Frame("result", RESULT, (b"", b""))))
             done = {"hello": "ready", "open": "opened", "shut": "shut"}.get(frame.kind)
             if done is not None:
                 self._said.put_nowait(encode(Frame(done)))
@@ -81,6 +87,13 @@ class Supervisor:
             answer = Frame("gone")
         elif code == "malformed":
             answer = Frame("result")
+        elif code == "takes memory":
+            answer = Frame("result", {**RESULT, "held_kb": 1 << 20}, (b"", b""))
+        elif code == "never ends":
+            return
+        elif code == "end the box" or (code == "end the first box" and self.name == "box0"):
+            self.end()
+            return
         else:
             answer = Frame("result", RESULT, (" ".join(self.interpreter).encode(), b""))
             self.interpreter.append(code)
@@ -292,3 +305,59 @@ async def test_no_block_is_begun_in_a_session_that_was_closed_while_it_opened(
     await asyncio.wait_for(closing, HANGS_S)
     assert world.heard == ["hello", "open", "shut"]
     await pool.close()
+
+
+async def test_code_with_which_every_box_ends_has_a_verdict(world: World) -> None:
+    pool = _pool(world)
+    async with pool.session("killer") as session:
+        assert (await session.run("first")).verdict is Verdict.OK
+        seen = await session.run("end the box")
+    assert (seen.verdict, seen.signal) == (Verdict.KILLED, 9)
+    assert len(world.boxes) == 4  # its own, two that its blocks ended again, one that is well
+    await pool.close()
+    assert world.left_open == []
+
+
+async def test_a_box_that_ends_once_by_itself_is_lost_not_a_verdict(world: World) -> None:
+    pool = _pool(world)
+    async with pool.session("unlucky") as session:
+        with pytest.raises(SandboxLost):
+            await session.run("end the first box")
+    await pool.close()
+    assert world.left_open == []
+
+
+async def test_a_box_lost_under_a_cancelled_block_is_forgotten_when_it_is_gone(
+    world: World,
+) -> None:
+    pool = _pool(world)
+    async with pool.session("cancelled") as session:
+        block = asyncio.create_task(session.run("never ends"))
+        await _until(lambda: "block" in world.heard)
+        block.cancel()
+        await _until(lambda: "stop" in world.heard)
+        world.boxes[0].end()
+        with pytest.raises(asyncio.CancelledError):
+            await block
+    await _settled()
+    assert not pool._boxes
+    await pool.close()
+
+
+async def test_what_open_sessions_hold_keeps_others_out_until_one_closes(world: World) -> None:
+    settings = SandboxSettings(slots=1, sessions=3, parked_mb=900)
+    pool = Pool(settings, world)
+    async with AsyncExitStack() as stack:
+        large = await stack.enter_async_context(pool.session("large"))
+        await large.run("takes memory")
+        waiting = asyncio.create_task(_outputs(pool, "let in"))
+        cancelled = asyncio.create_task(_outputs(pool, "never let in"))
+        await _settled()
+        assert not waiting.done()
+        assert (await large.run("goes on")).verdict is Verdict.OK
+        cancelled.cancel()
+    assert await waiting == [""]
+    # The one that was cancelled while it waited has left its place to others.
+    assert len(await asyncio.gather(*(_outputs(pool, "x") for _ in range(3)))) == 3
+    await pool.close()
+    assert world.left_open == []

@@ -19,7 +19,8 @@ from launch.cli.main import run_command
 from tests.unit.launch.first_hour.place import BUILD, SCRIPTED, refused, write_build
 from workflows.scoring.asking import config_of
 
-MODEL = Path(__file__).parents[4] / "demo/models/policy"
+ROOT = Path(__file__).parents[4]
+MODEL, CONFIGS = ROOT / "demo/models/policy", ROOT / "configs"
 TRAINING = "name: t\nrun: r\nbase: ./base\n"
 SERVER = {"kind": "endpoint", "model": "m", "url": "http://127.0.0.1:9/v1"}
 
@@ -179,6 +180,81 @@ MISTAKES = {
     "a run to derive from that is not there": Mistake(
         did="build own.yaml --from none", words=("no run 'none' in file://",)
     ),
+    "no configuration": Mistake(did="build", words=("Missing argument 'CONFIG'",)),
+    "a configuration that is not there": Mistake(
+        did="build none.yaml", words=("none.yaml: no such file",)
+    ),
+    "an empty file": Mistake(
+        did="build own.yaml", text="", words=("own.yaml: must be a mapping of settings",)
+    ),
+    "an unknown key": Mistake(
+        did="build own.yaml",
+        build={"stages": {"sample": {"capp": 1}}},
+        words=("unknown key `stages.sample.capp`: remove it or correct its name",),
+    ),
+    "no problems": Mistake(
+        did="build own.yaml", text="run: r\nmodels: {}\n", words=("`problems` is missing: add it",)
+    ),
+    "a word for a number": Mistake(
+        did="build own.yaml", build={"shard_size": "many"}, words=("`shard_size`: input should be",)
+    ),
+    "no problems at all": Mistake(
+        did="build own.yaml --limit 0", words=("`limit`: input should be greater than or equal",)
+    ),
+    "shards of none": Mistake(
+        did="build own.yaml",
+        build={"shard_size": 0},
+        words=("`shard_size`: input",),
+    ),
+    "a role without a model": Mistake(
+        did="build own.yaml",
+        build={"models": {"policy": SCRIPTED["policy"]}},
+        words=("`models.completer` is missing: add it, or leave estimate out",),
+    ),
+    "a store of another cloud": Mistake(
+        did="build own.yaml --store gs://bucket", words=("use file:///folder or s3://bucket",)
+    ),
+    "a store on the web": Mistake(
+        did="build own.yaml --store https://host/x", words=("use file:///folder or s3://bucket",)
+    ),
+    "an unknown budget": Mistake(
+        did="build own.yaml",
+        build={"stages": {"estimate": {"mc_budget": "some"}}},
+        words=("`stages.estimate.mc_budget`: input should be 'exact'",),
+    ),
+    "a stage misspelt": Mistake(
+        did="build own.yaml", build={"stages": {"road": ["sampel"]}}, words=("sampel",)
+    ),
+    "stages in another order": Mistake(
+        did="build own.yaml",
+        build={"stages": {"road": ["estimate", "sample"]}},
+        words=("estimate", "sample"),
+    ),
+    "a bucket without credentials": Mistake(
+        did="build own.yaml",
+        build={"store": "s3://bucket/x"},
+        words=("store: s3://bucket/x: no credentials; set AWS_ACCESS_KEY_ID",),
+    ),
+    "an unknown verb": Mistake(did="biuld own.yaml", words=("No such command 'biuld'",)),
+    "an unknown option": Mistake(did="status r --wathc", words=("No such option: --wathc",)),
+    "an unknown run": Mistake(did="audit none", words=("no run 'none' in file://",)),
+    "a training without a run": Mistake(
+        did="train own.yaml",
+        text="base: ./base\n",
+        words=("own.yaml: name one of `run` and `conversations`",),
+    ),
+    "a setting without its value": Mistake(
+        did="score m own.jsonl --set verify.rounds", words=("write KEY=VALUE",)
+    ),
+    "problems without steps to score": Mistake(
+        did="score m own.jsonl --mode cot --set models.verifier.kind=scripted", words=("steps",)
+    ),
+    "an unknown mode": Mistake(
+        did="evaluate m own.jsonl --mode fast", words=("choose one of full, cot, code",)
+    ),
+    "an option of a build without one": Mistake(
+        did="doctor --limit 3", words=("--limit is about a build: name its CONFIG as well",)
+    ),
     "a script that is not there": Mistake(
         did="exec nofile.py", words=("stepmill: nofile.py: No such file or directory\n",)
     ),
@@ -207,7 +283,9 @@ def test_a_mistake_gets_one_line_at_once_and_leaves_nothing(
     assert row.never not in shown
 
 
-@pytest.mark.parametrize("name", [name for name, row in MISTAKES.items() if "build" in row.did])
+@pytest.mark.parametrize(
+    "name", [name for name, row in MISTAKES.items() if row.did.startswith("build ")]
+)
 def test_doctor_finds_what_build_would(
     name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +299,30 @@ def test_doctor_finds_what_build_would(
     for words in row.words:
         assert words in line
     assert row.never not in shown.out + shown.err
+
+
+def test_the_papers_configuration_as_it_is_says_all_that_is_missing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = refused(f"build {CONFIGS}/genprm.yaml", place, capsys)
+    for words in (
+        "store: s3://your-bucket/stepmill: no credentials",
+        "problems: ",
+        "models.policy: Qwen/Qwen2.5-7B-Instruct needs 1 GPU, this machine has 0",
+        "models.rationale: Qwen/QwQ-32B needs 4 GPUs",
+    ):
+        assert words in shown
+    assert shown.count("\n") == 6
+
+
+def test_a_pilot_that_a_build_would_make_first_is_said_before(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_build(place, stages={"label": {"estimate": "posterior"}})
+    assert run_command(["doctor", "own.yaml", "--json"]) == 0
+    (found,) = (one for one in json.loads(capsys.readouterr().out) if one["what"] == "run")
+    assert found["said"].startswith("r is new, of 1 shard; its pilot pilot-")
+    assert found["said"].endswith(" is made first (or name one: estimate.pilot)")
 
 
 TRAIN = {"run": "r", "base": "./base"}
