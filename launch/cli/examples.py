@@ -23,7 +23,7 @@ EXAMPLES = {
     "doctor": ("stepmill doctor", "stepmill doctor own.yaml --problems math.jsonl --address auto"),
     "download": (
         "stepmill download demo dataset",
-        "stepmill download demo dataset --view cot --format parquet,jsonl --reviewed",
+        "stepmill download demo more dataset --view cot --format parquet,jsonl --reviewed",
     ),
     "evaluate": (
         "stepmill evaluate training:mine processbench/ --n 8",

@@ -43,7 +43,7 @@ class BuildView:
         def line(text: str, style: str = "") -> Text:
             return Text(cut(text, width, ascii_only) or " ", style=style, no_wrap=True)
 
-        yield line(f"run {self.run} · {time_said(self.passed, self.left, width)}")
+        yield line(f"{time_said(self.passed, self.left, width)} · run {self.run}")
         yield self._table(width, ascii_only)
         drops: Counter[str] = Counter()
         for stage in self.stages:

@@ -102,11 +102,11 @@ class BuildProgress(Watching):
                 if role not in self._workers:
                     self._workers[role] = 0
                     self._starting[role] = now
-                    self.say(f"starting {role}")
+                    self._log_line(f"starting {role}")
             case "opened":
                 self._workers[role] += 1
                 if self._starting.pop(role, None) is not None:
-                    self.say(f"{role} is up")
+                    self._log_line(f"{role} is up")
             case "closed":
                 self._workers[role] = max(0, self._workers[role] - 1)
             case "lost":  # what is left of it is closed next
@@ -147,8 +147,7 @@ class BuildProgress(Watching):
         if self._ending:
             return
         self._message = message
-        if self._live is None:
-            self._print(message)
+        self._log_line(message)
 
     def note(self, message: str) -> None:
         """Show one line that stays."""
@@ -159,6 +158,11 @@ class BuildProgress(Watching):
         if not self._ending:
             self.say(ENDING)
             self._ending = True
+
+    def _log_line(self, message: str) -> None:
+        """Print what a terminal's display shows of itself."""
+        if self._live is None and not self._ending:
+            self._print(message)
 
     def _print(self, message: str) -> None:
         """Print a line with the time, without wrapping it."""

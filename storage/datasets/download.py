@@ -82,7 +82,7 @@ def download(
 
     Raises NothingFound for an unfinished run, ConfigurationError, ObjectCorrupt, InputError.
     """
-    _check(dest, formats)
+    check_download(dest, formats)
     pieces = [_Piece(run, view.name, file, file.path) for file in assemble(run, view, stages)]
     return _copied(pieces, dest, formats, progress)
 
@@ -97,9 +97,9 @@ def download_together(
     """Copy the datasets of several runs to one folder that is read as one dataset.
 
     `parts`: (run, its view, its stages) of each; their rows have one type. `card`: rows of each run
-    -> README.md of the whole; the card of each run lies in `cards/`. Raises as `download`.
+    -> README.md of the whole; the card of each run lies in `cards/`. `check_download` comes first.
+    Raises as `download`.
     """
-    _check(dest, formats)
     pieces: dict[str, _Piece] = {}
     for run, view, stages in parts:
         for file in assemble(run, view, stages):
@@ -110,7 +110,7 @@ def download_together(
     return _copied([*pieces.values()], dest, formats, progress, card)
 
 
-def _check(dest: Path, formats: Sequence[str]) -> None:
+def check_download(dest: Path, formats: Sequence[str]) -> None:
     """Raise ConfigurationError and InputError for what can't be written, before any work."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:

@@ -56,9 +56,14 @@ class Who:
             user = str(os.getuid())
         return cls(user, socket.gethostname(), os.getpid())
 
+    @property
+    def person(self) -> str:
+        """`ann@login1`."""
+        return f"{self.user}@{self.host}"
+
     def __str__(self) -> str:
         """`ann@login1 (process 4711)`."""
-        return f"{self.user}@{self.host} (process {self.pid})"
+        return f"{self.person} (process {self.pid})"
 
 
 @dataclass(frozen=True, slots=True)

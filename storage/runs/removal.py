@@ -45,7 +45,7 @@ class Tombstone:
 
     by: str
     at: str
-    """Time in ISO 8601 by the clock of the machine that removed it."""
+    """Time by the clock of the machine that removed it."""
 
 
 @dataclass(frozen=True, slots=True)

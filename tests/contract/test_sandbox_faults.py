@@ -41,9 +41,14 @@ OWNER = """
 import asyncio, sys
 from actors.sandbox import *
 async def main():
-    settings = SandboxSettings(Backend(sys.argv[1]), slots=1, reaper_period_s=float(sys.argv[2]))
+    settings = SandboxSettings(
+        Backend(sys.argv[1]), slots=1, sessions=2, reaper_period_s=float(sys.argv[2])
+    )
     sandbox = open_sandbox(settings)
     await sandbox.start()
+    held = sandbox.session("parked")
+    parked = await held.__aenter__()
+    await parked.run("import os, time\\nif os.fork() == 0:\\n while True: time.sleep(0.01)")
     run = asyncio.create_task(sandbox.run(Request("while True: pass"), Limits(wall_s=100)))
     await asyncio.sleep(0.3)
     print("running", flush=True)

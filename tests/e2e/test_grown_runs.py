@@ -28,6 +28,8 @@ from tests.support.scripted_build import CONFIG, GIVEN, Build, configure, rows
 from tests.support.scripted_world import write_problems
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.growth import refuse_growth
+from workflows.builds.plan import plan
+from workflows.looking.run import open_run
 from workflows.runs.driving import standing
 from workflows.runs.run import finish
 from workflows.runs.starting import planned
@@ -97,6 +99,8 @@ def test_a_grown_run_asks_for_the_new_problems_alone_and_has_the_rows_of_a_fresh
     assert asked_for(build, GIVEN[:SMALL]) == set()
     assert len(asked_for(build, GIVEN)) == ALL - SMALL
     assert audit(build.run).findings == ()
+    shards = [open_run(build.run).shard_of(f"{problem.problem_id}#0") for problem in GIVEN]
+    assert shards == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
     assert download(build.run, tmp_path / "dataset").rows == build.run.totals("export").rows
     check_same_rows(build.run, fresh(of(small.config, "large"), tmp_path).run)
     assert {stage: digests(small.run, stage) for stage in small.run.spec.stages} == before
@@ -207,6 +211,13 @@ def test_a_grown_run_says_the_same_of_itself(small: Build) -> None:
     given = planned(of(nine, "says", 12), None).given
     assert "--run says-12 --from says" in said_by(lambda: refuse_growth(run, given))
     refuse_growth(run, planned(nine, None).given)
+
+
+def test_a_plan_from_the_run_says_what_need_not_be_paid(small: Build) -> None:
+    notes = plan(of(small.config, "planned"), small.run, keep=False).notes
+    assert any("6 of the 14 problems are run small's: `build --from small`" in at for at in notes)
+    notes = plan(of(small.config, "planned", SMALL), small.run, keep=False).notes
+    assert not any("takes them over" in note for note in notes)
 
 
 class Watched:

@@ -36,7 +36,7 @@ def test_the_tutorial_leads_from_a_file_to_a_dataset_that_was_looked_at(tmp_path
         rows.writerow(["question", "answer"])
         rows.writerows([problem.text, problem.answer] for problem in problems)
     said: dict[str, str] = {}
-    with serving(FULL, answers=one_model(problems)) as server:
+    with serving(FULL, model=one_model(problems)) as server:
         for command in commands():
             program, verb, *given = shlex.split(command)
             assert program == "stepmill"

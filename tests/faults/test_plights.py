@@ -120,7 +120,7 @@ def test_a_folder_is_the_one_that_is_named(
 
 def test_doctor_in_a_deleted_folder_says_so(store: Path, tmp_path: Path) -> None:
     gone = next(plight for plight in PLIGHTS if plight.name == "a deleted folder")
-    told = begun("doctor", tmp_path, store, gone)
+    told = begun("doctor --store file:here", tmp_path, store, gone)
     _, errors = told.communicate(timeout=200)
     assert told.returncode == 2
     assert errors == "stepmill: the working folder was deleted: `cd` to another\n"

@@ -18,6 +18,7 @@ from storage.runs.run import Run
 from tests.support.ray_build import digests, drive
 from tests.support.scripted_build import Build, configure
 from tests.support.submitted import BIN, project
+from workflows.runs.listening import ENDING
 from workflows.runs.starting import start_run
 from workflows.stages import STAGE_NAMES
 
@@ -108,6 +109,7 @@ def test_a_build_that_is_asked_to_stop_ends_with_130_and_the_same_command_contin
     assert building.returncode == 130, said
     assert said.count("the same command continues") == 1
     assert "the same command continues: stepmill build build.yaml" in said
+    assert said.count(ENDING) == 1
     assert not left_of_session(building.pid)
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240)
     result = audit(Run.open(open_store(f"file://{tmp_path}/store"), "r"))

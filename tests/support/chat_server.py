@@ -247,11 +247,9 @@ def says(answer: Any) -> Act:
 
 
 @contextmanager
-def serving(
-    manner: Manner, key: str | None = None, answers: Script = script
-) -> Iterator[ChatServer]:
+def serving(manner: Manner, key: str | None = None, model: Script = script) -> Iterator[ChatServer]:
     """A server in a thread of its own; `url` is its address."""
-    server = ChatServer(manner, answers, key=key)
+    server = ChatServer(manner, model, key=key)
     ready, over = threading.Event(), threading.Event()
 
     async def serve() -> None:

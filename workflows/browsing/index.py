@@ -195,9 +195,10 @@ class Index:
         rows, figures = _files(self._folder, block.shards)
         try:
             # The figures are written last: where they are, the rows are whole.
-            return Part(pl.read_ipc(rows), pl.read_ipc(figures)) if figures.exists() else None
+            part = Part(pl.read_ipc(rows), pl.read_ipc(figures)) if figures.exists() else None
         except (OSError, pl.exceptions.PolarsError):
             return None
+        return part if part is not None and part.rows.schema == SCHEMA else None
 
     def _keep(self, block: _Block, part: Part) -> None:
         if self._folder is None:

@@ -58,7 +58,7 @@ def same_input(planned: Planned, source: Run) -> frozenset[int]:
     return same
 
 
-def _grows(begun: Run, given: Given) -> bool:
+def grows(begun: Run, given: Given) -> bool:
     """Whether an input is that of a run that was begun, and more behind it."""
     before = begun.spec.plan.items
     if len(given.rows) <= before:
@@ -71,7 +71,7 @@ def _grows(begun: Run, given: Given) -> bool:
 
 def refuse_growth(begun: Run, given: Given) -> None:
     """Raise SpecMismatch, with the way to do it, where the input of a begun run has grown."""
-    if _grows(begun, given):
+    if grows(begun, given):
         before, now = begun.spec.plan.items, len(given.rows)
         raise SpecMismatch(
             f"run {begun.name!r} has {before:,} problems and stays as it is: the same command with "

@@ -13,6 +13,7 @@ from storage.runs.plans import Figure, Plan, put_plan
 from storage.runs.run import Run
 from storage.runs.specs import differences
 from workflows.builds.configuration import BuildConfig
+from workflows.builds.growth import grows
 from workflows.planning.bounds import bounds
 from workflows.planning.costs import HOUR_S, MILLION, rates_of
 from workflows.planning.hours import Places, wall_hours
@@ -80,6 +81,10 @@ def by_measures(config: BuildConfig, problems: int, source: Measured) -> Plan:
         for name, values in source.figures.items()
         if (name.role in config.engines or not name.role) and values.any()
     }
+    size = Name("", "bytes")
+    if size in ranges:
+        shards = -(-problems // config.shard_size)
+        ranges[size] = ranges[size].plus(shards * source.files_bytes)
     notes = [
         f"{role}: none of the measured problems reached it, so that nothing is known"
         for role in config.engines
@@ -221,6 +226,12 @@ def _some(value: float | None) -> float | None:
 
 def _differing(config: BuildConfig, given: Given, run: Run) -> Iterator[str]:
     """Lines on what makes the source another run than the planned one."""
+    if grows(run, given):
+        before, now = run.spec.plan.items, len(given.rows)
+        yield (
+            f"{before:,} of the {now:,} problems are run {run.name}'s: `build --from {run.name}` "
+            "takes them over, and pays for the rest alone"
+        )
     spec = planned(config, run.spec.image_digest, given).spec
     fields = differences(run.spec, spec)
     of_models = [field for field in fields if field.name.startswith("models.")]

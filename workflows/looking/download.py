@@ -50,6 +50,7 @@ def download(
     if len(runs) == 1:
         return stored.download(runs[0], Path(folder), views[0], formats, progress, stages[0])
     check_names([one.name for one in runs])
+    stored.check_download(Path(folder), formats)
     found = shared(runs, _solutions_of(views[0], view), wrong)
     if repeated == "drop":
         views = [_unrepeated(shape, of.repeated) for shape, of in zip(views, found, strict=True)]

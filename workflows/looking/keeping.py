@@ -51,4 +51,4 @@ def remove_run(name: str, store: str, at: str = "") -> int:
     opened, prefix = open_store(store_url(store)), run_prefix(check_run_name(name))
     if not extent_of(opened, prefix).objects:
         raise nothing_named(opened, name)
-    return remove(opened, prefix, Tombstone(str(Who.here()), at))
+    return remove(opened, prefix, Tombstone(Who.here().person, at))

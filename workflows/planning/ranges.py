@@ -47,6 +47,15 @@ class Range:
         """The range with its ends moved by these factors."""
         return Range(self.low / down, None if self.high is None else self.high * up, self.likely)
 
+    def plus(self, known: float) -> Range:
+        """The range with a known amount added."""
+        high, likely = self.high, self.likely
+        return Range(
+            self.low + known,
+            None if high is None else high + known,
+            None if likely is None else likely + known,
+        )
+
     def times(self, factor: float) -> Range:
         """The range in another unit."""
         high, likely = self.high, self.likely

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from importlib.metadata import PackageNotFoundError, distribution, distributions
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
@@ -33,15 +33,25 @@ class Unmet(NamedTuple):
         return f"{self.package} wants {self.wants}, {state}"
 
 
+class Installed(NamedTuple):
+    """An installed package, read once: there are hundreds, and each is asked several times."""
+
+    version: str
+    requires: tuple[Requirement, ...]
+
+
 def unmet_requirements() -> list[Unmet]:
     """The unmet requirements of all installed packages, sorted by package."""
-    packages: dict[str, Distribution] = {
-        canonicalize_name(package.metadata["Name"]): package for package in distributions()
-    }
+    packages: dict[str, Installed] = {}
+    for package in distributions():  # the first of a name is the one that is imported
+        metadata = package.metadata
+        lines = metadata.get_all("Requires-Dist") or ()
+        packages.setdefault(
+            canonicalize_name(metadata["Name"]),
+            Installed(metadata["Version"], tuple(map(Requirement, lines))),
+        )
     extras = _wanted_extras(packages)
-    return sorted(
-        unmet for name in packages for unmet in _unmet(name, packages[name], extras[name])
-    )
+    return sorted(unmet for name in packages for unmet in _unmet(name, packages, extras[name]))
 
 
 def known(unmet: Unmet) -> bool:
@@ -59,7 +69,7 @@ def known(unmet: Unmet) -> bool:
     return requirement.name in COMPANIONS and not unmet.found and _version("torch").endswith("+cpu")
 
 
-def _wanted_extras(packages: Mapping[str, Distribution]) -> defaultdict[str, frozenset[str]]:
+def _wanted_extras(packages: Mapping[str, Installed]) -> defaultdict[str, frozenset[str]]:
     """Package -> its extras that other packages require."""
     extras: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
     before = None
@@ -71,18 +81,18 @@ def _wanted_extras(packages: Mapping[str, Distribution]) -> defaultdict[str, fro
     return extras
 
 
-def _wants(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
-    for line in package.requires or ():
-        requirement = Requirement(line)
+def _wants(package: Installed, extras: frozenset[str]) -> Iterator[Requirement]:
+    for requirement in package.requires:
         if requirement.marker is None or any(
             requirement.marker.evaluate({"extra": extra}) for extra in {"", *extras}
         ):
             yield requirement
 
 
-def _unmet(name: str, package: Distribution, extras: frozenset[str]) -> Iterator[Unmet]:
-    for requirement in _wants(package, extras):
-        version = _version(requirement.name)
+def _unmet(name: str, packages: Mapping[str, Installed], extras: frozenset[str]) -> Iterator[Unmet]:
+    for requirement in _wants(packages[name], extras):
+        there = packages.get(canonicalize_name(requirement.name))
+        version = there.version if there else ""
         if not version or not requirement.specifier.contains(version, prereleases=True):
             yield Unmet(name, f"{requirement.name}{requirement.specifier}", version)
 

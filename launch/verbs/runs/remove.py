@@ -67,7 +67,7 @@ def _ask(what: str, free_name: bool) -> None:
 
 
 def _take_away(store: ObjectStore, prefix: str, what: str, extent: Extent, free_name: bool) -> None:
-    stone = Tombstone(str(Who.here()), datetime.now(UTC).isoformat(timespec="seconds"))
+    stone = Tombstone(Who.here().person, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:

@@ -14,12 +14,12 @@ import typer
 from storage.runs.presence import (
     LOOK_EVERY_S,
     SILENT_S,
+    Who,
     ask_to_stop,
     beats_of,
     drivers_of,
     forget_driver,
 )
-from storage.runs.presence import Who as Who
 from storage.runs.run import Run
 
 
@@ -35,7 +35,7 @@ def stop_run(
         typer.echo(f"nobody is at work on run {run.name}, as far as {run.store.url} says")
         return
     for token, who in drivers.items():
-        ask_to_stop(run, token, str(Who.here()))
+        ask_to_stop(run, token, Who.here().person)
         typer.echo(f"asked to stop: {who}")
     heard = {token: (-1, clock()) for token in drivers}
     """Driver -> its last beat, and when it was first seen."""

@@ -30,12 +30,12 @@ from storage.errors import (
     InputError,
     UserError,
 )
-from storage.runs.layout import DEFAULT_STORE, check_run_name
+from storage.runs.layout import check_run_name
 from workflows.answers import check_reference
 from workflows.inputs.places import is_url, resolved
 from workflows.inputs.problems import look
 from workflows.inputs.shapes import Columns
-from workflows.runs.reading import store_url
+from workflows.runs.reading import store_url, usual_store
 
 DEMO = "demo"
 """The answer that stands for the demo's problems, or its models."""
@@ -48,6 +48,8 @@ ROLES: Mapping[str, str] = {
 }
 _LOOKED_AT = 1_000
 _SERVER_S = 15.0
+NO_LIST = (404, 405, 501)
+"""What a server says that has no list of its models."""
 _ON_GPUS = ((40, "Qwen/Qwen2.5-7B-Instruct"), (0, "Qwen/Qwen2.5-1.5B-Instruct"))
 """GiB of a GPU -> the model that is offered for it."""
 
@@ -116,13 +118,13 @@ def answered(options: Options, machine: Machine, folder: Path) -> Answers:
     models = ask(
         ",".join(options.models) or None,
         f"The model for all roles, or {'=…,'.join(ROLES)}=…",
-        _offered(machine, listed),
-        lambda text: _models(text, listed),
+        _offered(machine, url, listed),
+        lambda text: _models(text, url, listed),
     )
     name = problems if is_url(problems) else Path(problems).name.partition(".")[0]
     run = ask(options.run, "A name for the run", _run_name(name), check_run_name)
     store = ask(
-        options.store, "Where to keep it: file:FOLDER or s3://BUCKET/PREFIX", DEFAULT_STORE, _store
+        options.store, "Where to keep it: file:FOLDER or s3://BUCKET/PREFIX", usual_store(), _store
     )
     return Answers(problems=problems, read_as=read_as, url=url, models=models, run=run, store=store)
 
@@ -188,6 +190,8 @@ def _server(text: str, key: str | None) -> tuple[str | None, tuple[str, ...]]:
     try:
         return text, asyncio.run(listed())
     except Refused as error:
+        if error.status in NO_LIST:
+            return text, ()
         wants_key = error.status in (401, 403) and key is None
         to_do = "; --api-key-env names the variable that holds its key" if wants_key else ""
         raise ConfigurationError(f"{error}{to_do}") from None
@@ -197,17 +201,17 @@ def _server(text: str, key: str | None) -> tuple[str | None, tuple[str, ...]]:
         ) from None
 
 
-def _offered(machine: Machine, listed: Sequence[str]) -> str:
+def _offered(machine: Machine, url: str | None, listed: Sequence[str]) -> str:
     """The model that is offered: the server's first, or one that this machine can open."""
-    if listed:
-        return listed[0]
+    if url is not None:
+        return listed[0] if listed else ""
     most = max((gpu.memory_bytes / GIB for gpu in machine.gpus), default=None)
     if most is None:
         return DEMO
     return next(name for least, name in _ON_GPUS if most >= least)
 
 
-def _models(text: str, listed: Sequence[str]) -> dict[str, str]:
+def _models(text: str, url: str | None, listed: Sequence[str]) -> dict[str, str]:
     """Role -> model. Raises ConfigurationError for an unknown role or a model that is not there."""
     named = dict.fromkeys(ROLES, "")
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -217,11 +221,11 @@ def _models(text: str, listed: Sequence[str]) -> dict[str, str]:
         named |= {role: model} if equals else dict.fromkeys(ROLES, model)
     if lacking := [role for role, model in named.items() if not model]:
         raise ConfigurationError(f"name a model for {', '.join(lacking)} too, or one for all roles")
-    if listed:
-        if unknown := sorted(set(named.values()) - set(listed)):
-            raise ConfigurationError(
-                f"the server has no model {unknown[0]!r}, only: {', '.join(listed[:20])}"
-            )
+    if listed and (unknown := sorted(set(named.values()) - set(listed))):
+        raise ConfigurationError(
+            f"the server has no model {unknown[0]!r}, only: {', '.join(listed[:20])}"
+        )
+    if url is not None:
         return named
     return {role: _opened_here(role, model) for role, model in named.items()}
 

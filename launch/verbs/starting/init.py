@@ -43,8 +43,8 @@ from launch.verbs.starting.answers import (
     named_from,
 )
 from storage.errors import ConfigurationError
-from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.checks import check_sandbox
+from workflows.runs.reading import usual_store
 from workflows.stages.rationalize import RATIONALIZE
 
 FILE = Path("build.yaml")
@@ -135,7 +135,7 @@ def adapted(one: Packaged, options: Options, folder: Path) -> str:
     elif options.problems:
         raise ConfigurationError(f"--problems: {one.name} reads none: it trains on a run")
     if options.store is None and _NOBODYS_STORE.match(str(settings.get("store"))):
-        changes["store"] = DEFAULT_STORE
+        changes["store"] = usual_store()
     for key, value in changes.items():
         if value is not None:
             line = f"{key}: {_scalar(value)}".replace("\\", r"\\")

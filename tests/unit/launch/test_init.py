@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.engines.served.server import Refused, Server
 from actors.machines.machine import Gpu, Machine
 from launch.cli.main import run_command
 from launch.config import load, load_training
@@ -26,10 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder on a machine whose sandbox answers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("STEPMILL_STORE", raising=False)
     well = Finding("sandbox", True, "bubblewrap")
-    for module in ("doctor", "init"):
-        room = "looking" if module == "doctor" else "starting"
-        monkeypatch.setattr(f"launch.verbs.{room}.{module}.check_sandbox", lambda settings: well)
+    for module in ("launch.verbs.starting.init", "workflows.runs.checks"):
+        monkeypatch.setattr(f"{module}.check_sandbox", lambda settings: well)
     return tmp_path
 
 
@@ -137,6 +138,23 @@ def test_a_server_that_wants_a_key_is_told_its_variable(
     assert "api_key_env: OWN_KEY" in text and "secret" not in text
 
 
+def test_a_server_that_lists_no_models_is_taken_with_the_one_that_is_named(
+    said: Said, folder: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unlisted(server: Server) -> dict[str, Any]:
+        raise Refused("no such page", 404)
+
+    with serving(FULL) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(Server, "models", unlisted)
+            patched.setattr("launch.verbs.starting.init.findings", lambda config: ())
+            given = ("--url", server.url, "--yes")
+            assert "name a model for policy, completer, rationale too" in refused("init", *given)
+            said("init", *given, "--model", "m")
+        assert "has no model 'gpt'" in refused("init", "b.yaml", *given, "--model", "gpt")
+    assert {of.model for of in load(folder / "build.yaml").engines.values()} == {"m"}
+
+
 def test_models_of_the_hub_are_offered_by_the_memory_of_the_gpu(
     said: Said, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +242,17 @@ def test_the_demos_configuration_needs_nothing_more(said: Said, folder: Path) ->
     said("doctor", "build.yaml")
     config = load(folder / "build.yaml")
     assert (config.run, config.store) == ("first", f"file://{folder}/runs")
+
+
+def test_the_store_that_is_set_for_all_verbs_is_the_one_that_is_written(
+    said: Said, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.verbs.starting.init.findings", lambda config: ())
+    monkeypatch.setenv("STEPMILL_STORE", "file:elsewhere")
+    said("init", "--yes")
+    said("init", "b.yaml", "--from", "genprm")
+    for file in ("build.yaml", "b.yaml"):
+        assert load(folder / file).store == f"file://{folder}/elsewhere"
 
 
 def test_what_a_configuration_needs_is_said(said: Said) -> None:

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from actors.engines.contract import Chat
 from launch.cli.main import run_command
 from storage.objects.local import LocalStore
 from storage.rows.records import GivenSolutions, Problem
 from storage.runs.run import Run
+from tests.support.chat_server import FULL, script, serving
 from tests.support.here import work_here
 from tests.support.published import PUBLISHED, ROWS, write
 from tests.support.scripted_build import CONFIG, GIVEN
-from tests.support.scripted_world import write_problems
+from tests.support.scripted_world import ScriptedWorld, write_problems
 from workflows.builds.preview import few, spread
 from workflows.runs.configuration import Given
 
@@ -215,6 +217,29 @@ def test_where_solutions_are_given_problems_with_some_are_chosen() -> None:
     names = [problem.problem_id for problem in chosen.rows]
     assert names[0] == "p3" and names[1] in ("p50", "p51")
     assert [of.problem_id for of in chosen.solutions] == names
+
+
+def world_model(chat: Chat, seed: int) -> str:
+    """One model that solves, goes on and verifies; what else it is asked are a look's questions."""
+    world, asked = ScriptedWorld(GIVEN), chat.messages[-1].content
+    if "[Math Problem]" in asked:
+        return world.rationale(chat, seed)
+    if asked not in {problem.text for problem in GIVEN}:
+        return script(chat, seed)
+    begun = chat.prefill.strip() not in ("", "Step 1:")
+    return world.completer(chat, seed) if begun else world.policy(chat, seed)
+
+
+def test_from_own_problems_and_a_chat_server_it_is_two_commands_to_an_example(
+    folder: Path, said: Said
+) -> None:
+    with serving(FULL, model=world_model) as server:
+        given = ("--problems", "problems.jsonl", "--url", server.url, "--store", "file:store")
+        said("init", "own.yaml", *given, "--yes")
+        seen = json.loads(said("preview", "own.yaml", "--json"))
+    assert seen["examples"] > 0
+    example = next(one["example"] for one in seen["problems"] if one["example"])
+    assert example["rationales"][0]["executions"]
 
 
 def test_problems_are_spread_over_the_file_the_same_ones_each_time() -> None:

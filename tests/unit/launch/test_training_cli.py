@@ -57,6 +57,14 @@ CASES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "a run that is not there": ({"run": "nobody"}, [], "no run 'nobody'"),
     "a run that is not finished": ({"run": "half"}, [], "stepmill resume half"),
     "a run that kept nothing": ({"run": "empty"}, [], "kept no example"),
+    "one of several that is not finished": (
+        {},
+        ["--run", "taught", "--run", "half"],
+        "resume half",
+    ),
+    "a run named twice": ({}, ["--run", "taught", "--run", "taught"], "'taught' is named twice"),
+    "a run and several": ({"runs": ["a", "b"]}, [], "name one of `run`, `runs` and"),
+    "a wrong choice between runs": ({"between_runs": {"repeated": "no"}}, [], "`between_runs.rep"),
     "a view that is none": ({}, ["--view", "essay"], "`view`: input should be"),
     "a folder that is no model": ({"base": "./taken"}, [], "has no config.json"),
     "a model without weights": ({"base": "./no-weights"}, [], "no weights"),
@@ -88,6 +96,18 @@ def test_the_configurations_of_the_paper_are_whole() -> None:
         assert config.base == f"deepseek-ai/DeepSeek-R1-Distill-Qwen-{size}"
         assert (config.learning.batch, config.learning.rate) == (64, 2e-6)
     assert load_training(CONFIGS / "train_demo.yaml", view="direct").training == "demo-direct"
+
+
+def test_runs_of_the_command_take_the_place_of_those_of_the_file(folder: Path) -> None:
+    one, several = {}, {"run": None, "runs": ["a", "b"]}
+    for changes in (one, several):
+        file = written(folder, **changes)
+        for asked in (["c"], ["c", "d"]):
+            config = load_training(file, runs=asked)
+            assert (config.names, config.is_mixed) == (tuple(asked), len(asked) > 1)
+    assert load_training(file).names == ("a", "b")
+    assert load_training(file, run="c").names == ("c",)
+    assert load_training(file).training == "a-b-genprm"
 
 
 @pytest.mark.parametrize(("name", "recomputed"), [("1.5b", 0), ("7b", 9), ("32b", 60), ("demo", 0)])

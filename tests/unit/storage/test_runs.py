@@ -93,6 +93,9 @@ def test_a_grown_plan_is_written_where_an_older_version_refuses_it_and_others_as
     for damaged in ([12], [9, 7], [0], "x", [7.5], {"a": 1}, 3):
         with pytest.raises((ConfigurationError, ObjectCorrupt)):
             Spec.from_json("k", canonical_json(written | {"grown_from": damaged}))
+    often = {"plan": {"items": 2_000_000, "items_per_shard": 3}, "grown_from": [*range(1, 2_000)]}
+    with pytest.raises(ObjectCorrupt, match="it grew 1,999 times"):
+        Spec.from_json("k", canonical_json(written | often))
 
 
 @pytest.mark.parametrize(("items", "per_shard"), [(0, 3), (3, 0), (-1, 1)])

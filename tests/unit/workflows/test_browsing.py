@@ -140,6 +140,16 @@ def test_a_damaged_kept_index_is_read_anew(tmp_path: Path, damage: bytes) -> Non
     assert filled(run, tmp_path / "cache").frame().to_dicts() == rows
 
 
+def test_a_kept_block_of_other_columns_is_read_anew(tmp_path: Path) -> None:
+    run = finished(LocalStore(tmp_path / "store"))
+    rows = filled(run, tmp_path / "cache").frame().to_dicts()
+    for file in (tmp_path / "cache").rglob("*.paths.arrow"):
+        old = pl.read_ipc(file).rename({"judge_first_error": "judge"})
+        file.unlink()
+        old.write_ipc(file)
+    assert filled(run, tmp_path / "cache").frame().to_dicts() == rows
+
+
 def test_a_folder_that_takes_nothing_leaves_the_index_in_memory(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     assert filled(finished(MemoryStore()), tmp_path / "cache").frame().height > 0

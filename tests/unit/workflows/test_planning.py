@@ -20,7 +20,7 @@ from workflows.builds.plan import plan
 from workflows.planning.against import Done, compared
 from workflows.planning.costs import HOUR_S, cost_at, rates_of
 from workflows.planning.hours import START_S, Places, wall_hours
-from workflows.planning.measured import Measured, Name, measured
+from workflows.planning.measured import Measured, Name, file_bytes, measured
 from workflows.planning.published import published, rows_for, size_of, tokens_a_second
 from workflows.planning.ranges import LEAST_SPREAD, Range, product, quantile, resampled
 from workflows.runs.status import run_status
@@ -91,8 +91,10 @@ class TestARunsOwnNumbers:
             assert source.figures[Name(role, "tokens")].sum() == pytest.approx(
                 totals.counts["tokens"]
             )
-        size = sum(built.run.totals(stage).bytes for stage in built.run.spec.stages)
-        assert source.figures[Name("", "bytes")].sum() == pytest.approx(size)
+        commits = [c for stage in built.run.spec.stages for c in built.run.commits(stage)]
+        content = sum(max(0, commit.bytes - file_bytes(commit.stage)) for commit in commits)
+        assert source.figures[Name("", "bytes")].sum() == pytest.approx(content)
+        assert source.files_bytes == sum(map(file_bytes, built.run.spec.stages))
         assert source.figures[Name("", "kept")].sum() == built.run.totals("export").rows
 
     def test_they_cover_its_totals_in_nine_draws_of_ten(self, built: Build) -> None:
@@ -113,6 +115,16 @@ class TestARunsOwnNumbers:
         busy = {s.stage: s.engine_s for s in status.stages}
         assert money["policy"] == pytest.approx(busy["sample"])
         assert money[""] == pytest.approx(sum(money[role] for role in built.config.engines))
+
+    def test_a_store_has_a_files_bytes_for_each_of_its_shards(self, built: Build) -> None:
+        def size(per_shard: int) -> float:
+            made = plan(replace(built.config, shard_size=per_shard), "r", keep=False)
+            (figure,) = (f for f in made.figures if f.name == "bytes")
+            assert figure.likely is not None
+            return figure.likely
+
+        files = sum(map(file_bytes, built.run.spec.stages))
+        assert size(1) - size(14) == pytest.approx(13 * files, rel=0.01)
 
     def test_a_plan_says_what_differs_from_the_run_it_goes_by(self, built: Build) -> None:
         other = replace(built.config, stages=replace(built.config.stages, seed=4))

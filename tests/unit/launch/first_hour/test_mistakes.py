@@ -241,7 +241,7 @@ MISTAKES = {
     "a training without a run": Mistake(
         did="train own.yaml",
         text="base: ./base\n",
-        words=("own.yaml: name one of `run` and `conversations`",),
+        words=("own.yaml: name one of `run`",),
     ),
     "a setting without its value": Mistake(
         did="score m own.jsonl --set verify.rounds", words=("write KEY=VALUE",)
