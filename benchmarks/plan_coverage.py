@@ -2,10 +2,12 @@
 
     python -m benchmarks.plan_coverage [RUN] [--store URL] [--draws 100] [--problems 5 20]
 
-Of a finished run it draws problems at random, without replacement and with seeds 0 to 99, plans the
+Of a run it draws problems at random, without replacement and with seeds 0 to 99, plans the
 whole run by each draw as `stepmill plan --from` does, and compares with what the run's commits say.
 For every figure it prints the share of draws whose range has the actual total (coverage), and the
 median factor by which a range's end is off its likely value (width).
+
+Of an unfinished run only the stages count that have all their shards.
 
 Invariant: the exit code is 1 where a figure of a role is covered by fewer than nine draws in ten.
 """
@@ -51,10 +53,11 @@ class Covered:
 
 
 def covered(run: Run, problems: int, draws: int) -> Iterator[Covered]:
-    """Plan a finished run by draws of so many of its problems."""
+    """Plan a run by draws of so many of its problems."""
     stored = stored_configuration(run.store, run.name) | {"store": run.store.url, "run": run.name}
     config = validated(TypeAdapter(BuildConfig), stored, f"run {run.name}")
-    whole, stages = measured(run, config.cluster.parallel_shards), run_status(run).stages
+    stages = [s for s in run_status(run).stages if s.shards_done == s.shards]
+    whole = measured(run, config.cluster.parallel_shards, [stage.stage for stage in stages])
     hits: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
     widths: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     actual: dict[tuple[str, str], float] = {}

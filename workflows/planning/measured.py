@@ -66,13 +66,13 @@ class Measured:
         return replace(self, figures=some)
 
 
-def measured(run: Run, parallel: int) -> Measured:
+def measured(run: Run, parallel: int, stages: Sequence[str] | None = None) -> Measured:
     """Measure the problems of a run, finished or not; `parallel`: shards at once on its workers.
 
-    Raises NothingFound where no shard has passed the whole road yet.
+    `stages`: only these of its road. Raises NothingFound where no shard has passed them yet.
     """
-    road = road_of(run.spec.stages[1:])
-    done = set.intersection(*(run.shards_of(stage) for stage in run.spec.stages))
+    road = [s for s in road_of(run.spec.stages[1:]) if stages is None or s.name in stages]
+    done = run.shards_of(run.input_stage).intersection(*(run.shards_of(s.name) for s in road))
     if not done:
         raise NothingFound(
             f"run {run.name!r} has no shard that passed every stage: let it work on, or name "
@@ -87,7 +87,7 @@ def measured(run: Run, parallel: int) -> Measured:
     asked = [spec.name for spec in road if spec.role != "cpu"]
     shares = all(run.commit(stage, shards[0]).share_s for stage in asked)
     at_once = min(at_once, run.spec.plan.items)
-    files = sum(map(file_bytes, run.spec.stages))
+    files = sum(map(file_bytes, (run.input_stage, *(spec.name for spec in road))))
     return Measured(run.name, figures, run.spec.models, at_once, shares, files)
 
 
@@ -118,7 +118,7 @@ def _of_shard(run: Run, road: Sequence[StageSpec], shard: int) -> dict[Name, Flo
         found: dict[Name, Floats] = {Name("", "bytes"): _split(_content(commit), rows["rows"])}
         if spec.role != "cpu":
             found |= _of_role(spec.role, commit, rows)
-        if spec is road[-1]:
+        if spec.name == run.spec.stages[-1]:
             found[Name("", "kept")] = rows["rows"]
         for name, values in found.items():
             figures[name] = figures.get(name, nothing) + values
