@@ -63,7 +63,7 @@ class Attended:
         assert here is not None
         loop = asyncio.get_running_loop()
         # Ray set a handler of its own, which would end the process before its workers are closed.
-        with terminable(partial(loop.call_soon_threadsafe, here.cancel)):
+        with terminable(partial(loop.call_soon_threadsafe, here.cancel), self.progress.ending):
             metering = asyncio.create_task(self._meters(cluster))
             working = asyncio.create_task(work)
             looking = _Looking(self, partial(loop.call_soon_threadsafe, working.cancel), loop)
@@ -138,6 +138,7 @@ class _Looking:
             if seen.asked_by is not None:
                 self.found = StopAsked(f"run {run} was stopped by {seen.asked_by}")
         if self.found is not None:
+            self._of.progress.ending()
             self._stop()
 
 

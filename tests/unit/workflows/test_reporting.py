@@ -165,3 +165,11 @@ def test_a_tracker_that_is_not_installed_is_refused_before_any_work(
     ):
         build(config)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("passes_on", "of"),
+    [(reporting.Reporting, Listener), (reporting._Watching, Watching)],
+)
+def test_whoever_listens_beside_trackers_misses_nothing(passes_on: type, of: type) -> None:
+    assert {name for name in vars(of) if not name.startswith("_")} <= vars(passes_on).keys()
