@@ -124,6 +124,7 @@ def figures(
             (s, *count)
             for s, t in totals
             for count in sorted(t.counts.items())
+            if count[0] != "prompt_tokens"  # what was paid for, and nothing of the dataset
             if not is_reading_count(count[0])
         ],
         "caveats": "".join(stage.caveat for stage in described),
