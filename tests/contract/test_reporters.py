@@ -19,11 +19,12 @@ from workflows.runs.figures import RunFigures
 def test_a_tracker_holds_the_sums_of_a_run_that_went_on(tracker: str, tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     run = finished(store)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.reporters", tracker, store.url],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for command in (["report", tracker, store.url], ["read", tracker]):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.reporters", *command],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
     sums = RunFigures(before=0)
     for stage in run.spec.stages[1:]:
         for receipt in run.receipts(stage).values():

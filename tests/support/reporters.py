@@ -1,9 +1,11 @@
 """The trackers' packages, fetched once for the tests, and what each has stored.
 
-    python -m tests.support.reporters TRACKER STORE
+    python -m tests.support.reporters report TRACKER STORE
+    python -m tests.support.reporters read TRACKER
 
-reports run `whole` of a store twice, as a build that goes on does, into the working folder; it
-prints [step, figures] of every point that the tracker then has, as JSON.
+The first reports run `whole` of a store twice, as a build that goes on does, into this folder.
+The second prints [step, figures] of every point that lies there, as JSON: wandb writes until the
+process ends.
 """
 
 from __future__ import annotations
@@ -91,10 +93,8 @@ def _wandb_points(data: bytes) -> Iterator[tuple[int, dict[str, float]]]:
                 yield record.history.step.num, {n: v for n, v in items.items() if n[0] != "_"}
 
 
-def main(tracker: Any, store: str) -> None:
-    """Report, and print what is stored."""
-    sys.path.append(str(fetched()))
-    os.environ.update(OFFLINE)
+def report(tracker: Any, store: str) -> None:
+    """Report the run's first half, then the rest."""
     from storage.objects.opening import open_store
     from storage.runs.run import Run
     from workflows.runs.listening import SILENT
@@ -113,8 +113,13 @@ def main(tracker: Any, store: str) -> None:
                 watching.earlier(receipt)
             for receipt in receipts[there:new]:
                 watching.happened(Happened("committed", receipt=receipt))
-    print(json.dumps(list(points(tracker))))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.path.append(str(fetched()))
+    os.environ.update(OFFLINE)
+    what, *given = sys.argv[1:]
+    if what == "report":
+        report(*given)
+    else:
+        print(json.dumps(list(points(*given))))
