@@ -134,6 +134,7 @@ def test_where_time_is_read_no_decision_about_data_depends_on_it() -> None:
     allowed = {
         "storage/objects/local.py",  # the age of a killed writer's leftovers, never of an object
         "actors/engines/served/server.py",  # a Retry-After date, bounded by our own pauses
+        "actors/reporters.py",  # when a tracker is told a figure, for people
         "storage/runs/presence.py",  # how long ago a driver was heard of, for people
         "storage/runs/listing.py",  # the age that a list shows
         "launch/verbs/runs/remove.py",  # the date that a tombstone shows
