@@ -154,12 +154,19 @@ def test_a_run_begins_when_its_first_engines_are_open_or_wait_for_gpus_that_othe
     free_after: float, begins: float
 ) -> None:
     begun: list[float] = []
+    both = {"a": 4, "b": 4}
     road = (*ROAD, StageSpec("check", "small", ("judge",)))
-    there = {ENGINES: {"a": 4, "b": 4}}
+    there = {ENGINES: both}
 
     async def main() -> None:
         clock = asyncio.get_running_loop().time
-        cluster = Nodes(lambda now: {"a": 4, "b": 4} if now >= free_after else {"b": 4})
+
+        def free(now: float) -> Mapping[str, int]:
+            """All of both nodes; then what the first worker left is others' for a while."""
+            mine = dict.fromkeys(cluster.at.values(), 4)
+            return both if now >= free_after or not mine else mine
+
+        cluster = Nodes(free)
         roles = {role: RolePlan(slots=4, parallel=1, most=1) for role in ("large", "small")}
         schedule = UnbegunSchedule(road, 4, {}, roles, there, window=8, clock=clock, pause=1.0)
         await Driver(

@@ -244,8 +244,11 @@ def test_a_file_of_the_released_form_trains_from_the_store(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("base: b", "name one of `run` and `conversations`"),
-        ("base: b\nrun: r\nconversations: c.parquet", "name one of `run` and `conversations`"),
+        ("base: b", "name one of `run`, `runs` and `conversations`"),
+        (
+            "base: b\nrun: r\nconversations: c.parquet",
+            "name one of `run`, `runs` and `conversations`",
+        ),
     ],
 )
 def test_a_training_has_one_source(lines: str, said: str, tmp_path: Path) -> None:
