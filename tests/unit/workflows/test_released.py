@@ -244,10 +244,10 @@ def test_a_file_of_the_released_form_trains_from_the_store(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("base: b", "name one of `run`, `runs` and `conversations`"),
+        ("base: b", "name one of `run`, `runs` and"),
         (
             "base: b\nrun: r\nconversations: c.parquet",
-            "name one of `run`, `runs` and `conversations`",
+            "name one of `run`, `runs` and",
         ),
     ],
 )
