@@ -43,7 +43,6 @@ VIEWS_HELP = (
 )
 
 
-@app.command()
 def build(
     config: options.Config,
     run: options.RunName = None,
@@ -61,7 +60,6 @@ def build(
     build_run(named, address, source)
 
 
-@app.command()
 def resume(
     run: options.Run,
     store: options.Store = DEFAULT_STORE,
@@ -73,7 +71,6 @@ def resume(
     resume_run(run, store_url(store), address)
 
 
-@app.command()
 def submit(
     config: options.Config,
     address: Annotated[
@@ -89,7 +86,6 @@ def submit(
     raise typer.Exit(submit_job(config, address, run, store, source))
 
 
-@app.command()
 def status(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="Name of the run; without it: all runs.")
@@ -117,7 +113,6 @@ def status(
         show_status(state)
 
 
-@app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of the runs.")],
     store: options.Store = DEFAULT_STORE,
@@ -139,7 +134,6 @@ def compare(
     compare_runs([options.opened(run, store) for run in runs], truth, plot, as_json)
 
 
-@app.command()
 def audit(
     run: options.Run,
     store: options.Store = DEFAULT_STORE,
@@ -156,7 +150,6 @@ def audit(
         raise typer.Exit(3)
 
 
-@app.command()
 def texts(
     run: options.Run,
     store: options.Store = DEFAULT_STORE,
@@ -172,7 +165,6 @@ def texts(
     show_dropped(options.opened(run, store), reason, limit, as_json)
 
 
-@app.command()
 def sweep(
     run: options.Run, store: options.Store = DEFAULT_STORE, as_json: options.Json = False
 ) -> None:
@@ -182,7 +174,6 @@ def sweep(
     sweep_run(options.opened(run, store), as_json)
 
 
-@app.command()
 def download(
     runs: Annotated[
         list[str],
@@ -208,29 +199,13 @@ def download(
 
 
 for verb in (
-    publishing.push,
-    verifier.train,
-    verifier.score,
-    verifier.evaluate,
-    verifier.refine,
-    looking.why,
-    looking.show,
-    looking.browse,
-    keeping.runs,
-    keeping.stop,
-    keeping.copy,
-    keeping.remove,
-    checking.problems,
-    checking.plan,
-    checking.grade,
-    checking.stages,
-    checking.prompts,
-    checking.doctor,
-    starting.init,
-    starting.preview,
-    starting.sandbox,
-    starting.docs,
-):
+    *(starting.init, checking.problems, starting.preview, checking.plan, checking.doctor),
+    *(build, resume, submit, status, keeping.stop),
+    *(looking.browse, looking.show, looking.why, texts, compare, audit),
+    *(download, publishing.push, keeping.runs, keeping.copy, keeping.remove, sweep),
+    *(verifier.train, verifier.score, verifier.evaluate, verifier.refine),
+    *(starting.docs, checking.stages, checking.prompts, checking.grade, starting.sandbox),
+):  # in the order of the road, as `--help` lists them
     app.command()(verb)
 app.command(name="exec")(checking.execute)
 show_examples(app)
