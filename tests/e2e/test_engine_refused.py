@@ -38,16 +38,15 @@ def test_memory_that_is_not_there_ends_a_build_at_once_with_its_cause(tmp_path: 
     assert "models.policy: " in said
     assert "is less than requested memory for kv (4000.0 GiB)" in said
     assert "the same command continues" not in said
-    lines = done.stderr.splitlines()
-    assert sum("starting policy" in line for line in lines) == 1
-    assert sum("a worker was lost" in line for line in lines) == 1, "it was tried once"
+    starts = [line for line in done.stderr.splitlines() if line.endswith("starting policy")]
+    assert len(starts) == 1, "it was tried once"
     assert not list(tmp_path.glob("store/runs/**/*.json")), "no run is left"
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"dtype": "float31"}, "float31"), ({"options": {"foo": 1}}, "foo")],
+    [({"dtype": "float31"}, "'bfloat16'"), ({"options": {"foo": 1}}, "foo")],
     ids=["precision", "option"],
 )
 def test_what_vllm_refuses_leaves_no_run_and_the_corrected_file_builds(
