@@ -26,7 +26,12 @@ SMALL: dict[str, Any] = {
     "estimate": {"k_hard": 16, "k_medium": 12, "k_easy": 8, "probe": 8, "max_tokens": 256},
 }
 
-pytestmark = [pytest.mark.engine, pytest.mark.container, pytest.mark.timeout(2400)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.engine,
+    pytest.mark.container,
+    pytest.mark.timeout(2400),
+]
 
 
 @pytest.fixture(scope="module")

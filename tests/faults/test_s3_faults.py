@@ -170,6 +170,11 @@ def test_a_store_that_is_down_for_ever_ends_within_the_budget(
     with pytest.raises(StoreUnavailable, match="503"):
         store.get("a/b")
     assert len(proxy.requests) == QUICK.tries
+    with pytest.raises(StoreUnavailable, match="503"):
+        run.publish(PATHS, 1, [path("train/3", 0)])
+    assert len(proxy.requests) < 5 * QUICK.tries
+    proxy.faults = [Fault("503", method="PUT", times=10_000)]
+    proxy.requests.clear()
     with pytest.raises(StoreUnavailable, match="in 3 tries"):
         run.publish(PATHS, 1, [path("train/3", 0)])
     assert len(proxy.requests) < 5 * QUICK.tries
