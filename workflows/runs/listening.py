@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import Field, asdict
-from typing import Any, ClassVar, Protocol
 
-from actors.reporters import Tracker, check_installed
 from actors.training.events import Event
 from actors.workers.worker import ShardProgress
 from storage.runs.commits import Receipt
@@ -76,30 +73,3 @@ class Listener:
 
 
 SILENT = Listener()
-
-
-class Reports(Protocol):
-    """What the configurations of runs and trainings have in common."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def report_to(self) -> tuple[Tracker, ...]:
-        """Trackers of experiments."""
-        ...
-
-    @property
-    def store(self) -> str:
-        """URL of the store."""
-        ...
-
-
-def reported(listener: Listener, config: Reports) -> Listener:
-    """A listener that tells `listener` everything, and `report_to` the figures.
-
-    Raises ConfigurationError for a tracker whose package is missing.
-    """
-    from workflows.runs.reporting import Reporting  # stands on this module
-
-    check_installed(config.report_to)
-    return Reporting(listener, config.report_to, config.store, asdict(config))

@@ -12,11 +12,11 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import Field, asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from actors.reporters import Reporter, Tracker, open_reporter
+from actors.reporters import Reporter, Tracker, check_installed, open_reporter
 from actors.training.events import Event
 from actors.workers.worker import ShardProgress
 from storage.errors import first_line
@@ -171,3 +171,28 @@ class _Desk(threading.Thread):
         self.join(LAST_S)
         if self.is_alive():
             self._say(f"`report_to`: {self._tracker} does not answer: its last figures are lost")
+
+
+class Reports(Protocol):
+    """What the configurations of runs and trainings have in common."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def report_to(self) -> tuple[Tracker, ...]:
+        """Trackers of experiments."""
+        ...
+
+    @property
+    def store(self) -> str:
+        """URL of the store."""
+        ...
+
+
+def reported(listener: Listener, config: Reports) -> Listener:
+    """A listener that tells `listener` everything, and `report_to` the figures.
+
+    Raises ConfigurationError for a tracker whose package is missing.
+    """
+    check_installed(config.report_to)
+    return Reporting(listener, config.report_to, config.store, asdict(config))

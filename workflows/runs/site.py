@@ -43,7 +43,8 @@ from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
 from workflows.runs.driving import continue_run, standing, telling_earlier
-from workflows.runs.listening import ENDING, SILENT, Listener, Reports, Watching, reported
+from workflows.runs.listening import ENDING, SILENT, Listener, Watching
+from workflows.runs.reporting import Reports, reported
 from workflows.runs.settling import Place, fitted, settled
 from workflows.runs.slots import SlotsNow
 from workflows.runs.starting import Start
