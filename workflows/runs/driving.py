@@ -133,19 +133,23 @@ async def continue_run(
     slots_now: SlotsNow | None = None,
     on_gpus: bool = False,
     begin: Begin | None = None,
+    state: Standing | None = None,
 ) -> None:
     """Work until everything is committed.
 
     `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. `begin`
-    stores a run that is not stored yet, once its first engines are open. Raises UserError,
-    StoreRefused, RunStopped, BelowFloor and LimitReached. The reason of the last three is stored
-    until the run goes on.
+    stores a run that is not stored yet, once its first engines are open. `state`: what of a stored
+    run is committed, where the caller listed it. Raises UserError, StoreRefused, RunStopped,
+    BelowFloor and LimitReached. The reason of the last three is stored until the run goes on.
     """
     await asyncio.to_thread(forget_stop, run)
     ceiling = await asyncio.to_thread(ceiling_of, run, config)
     stored, kind = begin is None, Schedule if begin is None else UnbegunSchedule
     # Before it is stored nothing of it counts: another run may take the name first.
-    state = standing(run) if stored else Standing(run.spec.plan.shards, {})
+    if not stored:
+        state = Standing(run.spec.plan.shards, {})
+    elif state is None:
+        state = await asyncio.to_thread(standing, run)
 
     def begin_now() -> None:
         nonlocal stored

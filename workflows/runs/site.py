@@ -284,8 +284,9 @@ class Site:
                     progress.note(turns)
                 attended = Attended(run, progress, begin)
                 work = continue_run(
-                    run, config, cluster, slots, progress.happened, later, on_gpus, attended.begin
-                )
+                    run, config, cluster, slots, progress.happened, later, on_gpus,
+                    attended.begin, state,
+                )  # fmt: skip
                 try:
                     with telling_earlier(run, state.done, progress.earlier):
                         asyncio.run(attended.drive(work, cluster))
