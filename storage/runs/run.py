@@ -304,6 +304,14 @@ def success_from(key: str, data: bytes) -> Success:
     return read_as(Success, key, parsed(key, data))
 
 
+def copy_settled(
+    source: ObjectStore, keys: Mapping[str, str], store: ObjectStore, patience: Patience
+) -> None:
+    """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
+    for key, ours in keys.items():
+        put_settled(store, ours, source.get(key), patience)
+
+
 def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
     """Create a small object; return what its key holds, these bytes or earlier ones."""
     trouble = "no answer"

@@ -18,7 +18,7 @@ from storage.rows.parquet import check_digest
 from storage.runs.commits import put_content
 from storage.runs.layout import check_run_name
 from storage.runs.removal import obeyed
-from storage.runs.run import put_settled
+from storage.runs.run import copy_settled
 from storage.trainings.checkpoints import WRITERS, Part, part_key
 from storage.trainings.training import StoredFolder, Training
 
@@ -108,6 +108,6 @@ def _parts(folder: StoredFolder) -> Iterator[Part]:
 
 
 def _copy_below(source: Training, there: Training, what: str) -> None:
-    for key, _ in source.store.list(source.prefix + what):
-        ours = there.prefix + key.removeprefix(source.prefix)
-        put_settled(there.store, ours, source.store.get(key), there.patience)
+    found = [entry.key for entry in source.store.list(source.prefix + what)]
+    keys = {key: there.prefix + key.removeprefix(source.prefix) for key in found}
+    copy_settled(source.store, keys, there.store, there.patience)

@@ -36,7 +36,7 @@ from storage.runs import layout
 from storage.runs.commits import Commit, put_content, settle
 from storage.runs.origin import origin_run, same_shard
 from storage.runs.removal import obeyed
-from storage.runs.run import Run, put_settled
+from storage.runs.run import Run, copy_settled, put_settled
 from workflows.runs.run import finish
 
 Item = TypeVar("Item")
@@ -110,7 +110,8 @@ def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
     if run.name == source.name:
         prefixes.append(layout.dataset_prefix(source.name))
     total = sum(entry.size for prefix in prefixes for entry in source.store.list(prefix))
-    there = {entry.key for entry in run.store.list(layout.run_prefix(run.name))}
+    ours = layout.run_prefix(run.name)
+    there = {entry.key for entry in run.store.list(ours)}
     objects = done = fetched = 0
 
     def copy(one: _Object) -> bool:
@@ -128,21 +129,26 @@ def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
         sums = f"{layout.dataset_prefix(run.name)}{view}/{SUMS}"
         put_settled(run.store, sums, sums_of(list(files)), run.patience)
     for folder in ("marks/", "plans/"):
-        for key, _ in source.store.list(layout.run_prefix(source.name) + folder):
-            ours = layout.run_prefix(run.name) + folder + key.rpartition("/")[2]
-            if ours not in there:
-                put_settled(run.store, ours, source.store.get(key), run.patience)
+        _copy_named(source, run, _names(source, folder) - {key.removeprefix(ours) for key in there})
     return objects, done, fetched
 
 
 def _copy_documents(source: Run, run: Run) -> None:
     """Copy what lies beside the stages: the configuration, the origin, the chain, plans."""
-    prefix = layout.run_prefix(source.name)
-    for key, _ in source.store.list(prefix):
-        name = key.removeprefix(prefix)
-        if "/" not in name and name not in LEFT:
-            ours = layout.run_prefix(run.name) + name
-            put_settled(run.store, ours, source.store.get(key), run.patience)
+    _copy_named(source, run, {name for name in _names(source) if "/" not in name} - set(LEFT))
+
+
+def _names(run: Run, folder: str = "") -> set[str]:
+    """Keys of a run below one of its folders, without the run's prefix."""
+    prefix = layout.run_prefix(run.name)
+    return {entry.key.removeprefix(prefix) for entry in run.store.list(prefix + folder)}
+
+
+def _copy_named(source: Run, run: Run, names: Iterable[str]) -> None:
+    """Copy small objects of a run, by their keys without its prefix."""
+    before, after = layout.run_prefix(source.name), layout.run_prefix(run.name)
+    keys = {before + name: after + name for name in sorted(names)}
+    copy_settled(source.store, keys, run.store, run.patience)
 
 
 def _contents(source: Run, run: Run) -> Iterator[_Object]:
