@@ -255,3 +255,24 @@ def test_another_rate_is_refused_and_another_cadence_is_not(taught: Taught) -> N
     start_training(replace(config, rhythm=RhythmSettings(evaluate=9)), taught.store)
     with pytest.raises(SpecMismatch, match=r"settings\.learning\.rate: stored 0\.003"):
         start_training(replace(config, learning=replace(LEARNING, rate=1e-3)), taught.store)
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_weights_are_held_in_the_machines_memory_where_told(
+    taught: Taught, offload: bool, whole: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    from actors.training import learner
+
+    shard, policies = learner.fully_shard, []
+
+    def noted(module: Any, **given: Any) -> Any:
+        policies.append(isinstance(given["offload_policy"], CPUOffloadPolicy))
+        return shard(module, **given)
+
+    monkeypatch.setattr(learner, "fully_shard", noted)
+    spread = SpreadSettings(micro_tokens=4096, offload=offload)
+    training, _ = taught.train(taught.config(f"offload-{offload}", spread=spread))
+    assert set(policies) == {offload}
+    assert losses(notes_of(training)) == pytest.approx(losses(whole), rel=1e-5)
