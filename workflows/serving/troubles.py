@@ -1,6 +1,7 @@
 """What is answered where there is no score: JSON that says what is wrong and what to change.
 
-    {"error": "too_long", "reason": "2310 tokens in a context of 2048", "change": "..."}
+    {"error": "too_long", "reason": "2310 tokens in a context of 2048", "change": "...",
+     "retry": false}
 
 Invariant: every refusal has this form, whatever its cause; `error` is a word of a closed list for
 each status, and no text of a refusal holds the token.
@@ -56,7 +57,12 @@ class Trouble(Exception):
     @property
     def body(self) -> dict[str, Any]:
         """The JSON of the answer."""
-        return {"error": self.error, "reason": self.reason, "change": self.change}
+        return {
+            "error": self.error,
+            "reason": self.reason,
+            "change": self.change,
+            "retry": self.again_s is not None,
+        }
 
     @property
     def headers(self) -> dict[str, str]:
