@@ -51,7 +51,7 @@ def reward_at(top: Sequence[tuple[str, float]], yes: str = "Yes", no: str = "No"
 def averaged(histories: Sequence[Sequence[float]]) -> list[float]:
     """Maj@N: the mean reward of each step over the histories that judged it (equation 5).
 
-    Pruned histories end early (`workflows.votes.pruning`). Raises ValueError if there is no history.
+    Pruned histories end early (`workflows.votes.pruning`). Raises ValueError for no history.
     """
     if not histories:
         raise ValueError("no history to average over")
