@@ -71,7 +71,7 @@ Ended = Callable[[Judging, BaseException | None], None]
 """Is told of each history that ended, also of a try that is begun anew, with its error."""
 
 
-def _nobody(judging: Judging, error: BaseException | None) -> None:
+def nobody(judging: Judging, error: BaseException | None) -> None:
     """Nobody is told."""
 
 
@@ -95,7 +95,7 @@ async def score(
     steps: Sequence[str],
     name: str,
     histories: int = 1,
-    ended: Ended = _nobody,
+    ended: Ended = nobody,
 ) -> Scored:
     """Judge a whole solution in independent histories.
 
