@@ -226,7 +226,7 @@ def test_pruned_histories_have_the_f1_of_all_and_no_other_measure(
     for m in pruned:
         assert (m.k, m.value) == (wanted.n, whole[m.subset, m.measure, m.k])
     refused = replace(wanted, asked=pruning, threshold=0.4)
-    with pytest.raises(UserError, match="verify.prune"):
+    with pytest.raises(UserError, match=r"verify\.prune"):
         evaluate.evaluate(refused)
 
 
