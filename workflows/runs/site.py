@@ -269,7 +269,7 @@ class Site:
     def _drive_all(
         self, run: Run, config: RunConfig, starts: Mapping[str, MakeWorker], begin: Begin | None
     ) -> None:
-        roles = tuple(config.engines)
+        roles = config.worker_roles
         bundles = asked_nodes(config)
         self._join()
         with nodes_asked(bundles):

@@ -75,7 +75,7 @@ Judged = Callable[[Judging], None]
 """Is told of each step once it is judged, also of those of a try that is begun anew."""
 
 
-def _nobody(judging: Judging, error: BaseException | None = None) -> None:
+def nobody(judging: Judging, error: BaseException | None = None) -> None:
     """Nobody is told."""
 
 
@@ -99,8 +99,8 @@ async def score(
     steps: Sequence[str],
     name: str,
     histories: int = 1,
-    ended: Ended = _nobody,
-    judged: Judged = _nobody,
+    ended: Ended = nobody,
+    judged: Judged = nobody,
 ) -> Scored:
     """Judge a whole solution in independent histories.
 
