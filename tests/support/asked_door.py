@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx2
+import uvicorn
 
 from actors.engines.scripted import Latency, ScriptedEngine
 from tests.scripted_verifier import verifier, world_responses
@@ -18,8 +21,7 @@ from workflows.serving.answering import Answerer
 from workflows.serving.door import ScoreDoor
 from workflows.serving.gate import digest_of
 from workflows.serving.questions import Question, Usual
-from workflows.serving.run import MODES
-from workflows.serving.settings import ServeSettings
+from workflows.serving.settings import MODES, ServeSettings
 from workflows.stages.score import SCORE
 
 GIVEN = world_responses()
@@ -54,8 +56,6 @@ class Asked:
     def __init__(self, token: str | None, latency: Latency | None, **limits: Any) -> None:
         self.engine = ScriptedEngine(verifier, latency=latency)
         kit = kit_of(SCORE, self.engine, InProcessSandbox(), settings=VerifySettings(histories=2))
-        from contextlib import AsyncExitStack
-
         self.replica = OneReplica(Answerer(kit, AsyncExitStack(), mortal=True))
         usual = Usual("full", 2, 0, MODES, ServeSettings(**limits))
         self.door = ScoreDoor(usual, token and digest_of(token), self.replica)
@@ -90,3 +90,19 @@ async def until(holds: Callable[[], bool]) -> None:
     """Let other tasks run until something holds."""
     while not holds():
         await asyncio.sleep(0)
+
+
+@contextmanager
+def served_door(token: str | None = None, **limits: Any) -> Iterator[str]:
+    """The door on a port of this machine, in a thread; gives its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # The loop of the thread makes what belongs to a loop.
+        server = uvicorn.Server(uvicorn.Config(lambda: Asked(token, None, **limits).door,
+                                               factory=True, log_level="error"))  # fmt: skip
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -144,6 +144,10 @@ def question(item: Item, where: str, mode: str, n: int, seed: int) -> Question:
     row = {"problem": item.problem, "steps": item.steps, "solution": item.solution}
     try:
         problem, steps = required_text(row, "problem", where), steps_of(row, where, "blank_lines")
+        "".join((item.id or "", *steps)).encode()
+    except UnicodeEncodeError:
+        change = "write the character, not half of a surrogate pair"
+        raise invalid(f"{where}: `steps` or `id` is no Unicode text", change) from None
     except InputError as error:
         raise invalid(str(error), "give a problem, and a solution as a list of steps") from None
     return Question(item.id or name_of(problem, steps), problem, tuple(steps), mode, n, seed)

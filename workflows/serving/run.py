@@ -24,7 +24,6 @@ from actors.serving.service import ServicePlan, serving
 from actors.stopping import terminable
 from actors.workers.ray_models import NodeModels
 from storage.errors import ConfigurationError
-from workflows.formats.verification import EXECUTING, Mode
 from workflows.runs.checks import STORE, Finding, require
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.settling import recalled
@@ -39,7 +38,6 @@ from workflows.serving.settings import LOCAL, ServeConfig
 _ADAPTER: TypeAdapter[ServeConfig] = TypeAdapter(ServeConfig)
 ROLE = "verifier"
 TELLS_EVERY_S = 2.0
-MODES: tuple[Mode, ...] = ("full", "cot", "code", "code_not_run", "direct")
 LEAST_TOKEN = 16
 """Characters of a token."""
 
@@ -69,7 +67,7 @@ def serve(
         held.enter_context(terminable())  # Ray, which has started, sets a handler of its own
         asyncio.run(NodeModels(config.engines, listener.say).ready(ROLE, plan.placement.offered))
         usual = Usual(
-            config.verify.mode, config.verify.histories, config.verify.seed, modes_of(config),
+            config.verify.mode, config.verify.histories, config.verify.seed, config.modes,
             config.serve,
         )  # fmt: skip
         door = partial(ScoreDoor, usual, token and digest_of(token))
@@ -120,11 +118,6 @@ def token_of(config: ServeConfig) -> str | None:
             "serve.token_file, to a token that requests must show"
         )
     return token or None
-
-
-def modes_of(config: ServeConfig) -> tuple[Mode, ...]:
-    """The modes that may be asked for: without a sandbox, those that run no code."""
-    return MODES if config.runs_code else tuple(mode for mode in MODES if mode not in EXECUTING)
 
 
 def plan_of(config: ServeConfig, site: Site) -> ServicePlan:

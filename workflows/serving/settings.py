@@ -6,14 +6,16 @@ Invariant: none of `ServeSettings` changes a reward.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from storage.bounds import STRICT, Positive, Seconds
+from workflows.formats.verification import EXECUTING, Mode
 from workflows.scoring.settings import ScoreConfig
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+MODES: tuple[Mode, ...] = get_args(Mode)
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -56,3 +58,8 @@ class ServeConfig(ScoreConfig):
     responses: str = ""
     """Not used: requests bring the solutions."""
     serve: ServeSettings = field(default_factory=ServeSettings)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that may be asked for: without a sandbox, those that run no code."""
+        return MODES if self.runs_code else tuple(mode for mode in MODES if mode not in EXECUTING)

@@ -53,7 +53,8 @@ async def test_one_solution_has_rewards_analyses_and_what_its_code_printed() -> 
 
 
 @pytest.mark.parametrize(
-    ("aggregate", "made"), [("min", min), ("mean", lambda r: sum(r) / len(r)), ("last", lambda r: r[-1])]
+    ("aggregate", "made"),
+    [("min", min), ("mean", lambda r: sum(r) / len(r)), ("last", lambda r: r[-1])],
 )
 async def test_the_score_is_the_aggregate_that_was_asked_for(aggregate: str, made: Any) -> None:
     async with asked_door() as asked:
