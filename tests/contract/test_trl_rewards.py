@@ -1,4 +1,4 @@
-"""TRL's GRPO trainer learns from a served verifier: updates of the demo's policy, rewards by HTTP."""
+"""TRL's GRPO trainer updates the demo's policy by the rewards of a served verifier."""
 
 from __future__ import annotations
 

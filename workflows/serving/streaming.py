@@ -51,6 +51,7 @@ class Streamed(StreamingResponse):
     ) -> None:
         self._wanted, self._replicas, self._metrics = wanted, replicas, metrics
         self._limits, self._held = limits, held
+        self._whole = False
         self._lines = kind == "application/x-ndjson"
         super().__init__(self._parts(), media_type=kind, headers={"Cache-Control": "no-store"})
 
@@ -59,9 +60,9 @@ class Streamed(StreamingResponse):
         with self._held:
             try:
                 await super().__call__(scope, receive, send)
-            except asyncio.CancelledError:
-                self._metrics.gone.inc()
-                raise
+            finally:  # a client that goes away cancels this, or ends it without a word
+                if not self._whole:
+                    self._metrics.gone.inc()
 
     async def _parts(self) -> AsyncIterator[bytes]:
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -78,6 +79,7 @@ class Streamed(StreamingResponse):
                     waiting -= 1
                 else:
                     yield self._encoded(event)
+            self._whole = True
             yield self._encoded({"event": "end"})
         finally:
             for task in asking:
