@@ -17,6 +17,8 @@ from workflows.serving.troubles import Trouble
 from workflows.stages.scorers.contract import Scored
 from workflows.votes.rewards import first_error_index, solution_score
 
+SCORE = "score"
+"""The field of a score that sums its rewards up, and the event that a score is."""
 SAID_ONCE = ("response_id", "model", "mode")
 """Of a history, what stands beside it already."""
 
@@ -26,7 +28,7 @@ def score_json(question: Question, scored: Scored, how: How) -> dict[str, Any]:
     rewards = scored.rewards
     answer = {
         "id": question.name,
-        "score": solution_score(rewards, how.aggregate),
+        SCORE: solution_score(rewards, how.aggregate),
         "rewards": rewards,
         "first_error": first_error_index(rewards),
         "n": len(scored.histories),

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workflows.serving.answers import SCORE
 from workflows.serving.questions import Item, parsed
 from workflows.serving.troubles import invalid, of_validation
 
@@ -68,7 +69,7 @@ def _item(query: str, prompt: str, at: int) -> Item | None:
 
 def rewards_json(scores: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     """The answer to a request, from the scores of its solutions; None: it has none."""
-    rewards = [UNSCORED if score is None else float(score["score"]) for score in scores]
+    rewards = [UNSCORED if score is None else float(score[SCORE]) for score in scores]
     logs = {
         "verifier_mean": [_mean(score["rewards"]) if score else UNSCORED for score in scores],
         "verifier_right": [float(bool(score and score["first_error"] < 0)) for score in scores],

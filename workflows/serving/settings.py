@@ -29,6 +29,7 @@ class ServeSettings:
     """Address to listen on; `0.0.0.0`: all of the machine's. One that others can reach needs a
     token."""
     port: Port = 8000
+    """Port to listen on."""
     replicas: Positive = 1
     """Engines that answer; each takes what one worker of a score run takes of the cluster."""
     token_env: str = "STEPMILL_TOKEN"

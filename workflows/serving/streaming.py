@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from actors.serving.contract import Replicas
 from workflows.serving.answering import StepJudged
-from workflows.serving.answers import score_json, step_json, trouble_json
+from workflows.serving.answers import SCORE, score_json, step_json, trouble_json
 from workflows.serving.metrics import Metrics
 from workflows.serving.questions import Asked, Question
 from workflows.serving.settings import ServeSettings
@@ -93,7 +93,7 @@ class Streamed(StreamingResponse):
                 async for part in self._replicas.stream(each):
                     if not isinstance(part, StepJudged):
                         self._metrics.scored(part)
-                        events.put_nowait({"event": "score", **score_json(each, part, how)})
+                        events.put_nowait({"event": SCORE, **score_json(each, part, how)})
                     elif (place := (part.row.history, part.step)) not in told:
                         told.add(place)
                         events.put_nowait({"event": "step", **step_json(each, part, how)})
