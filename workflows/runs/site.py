@@ -257,7 +257,7 @@ class Site:
     def _drive_all(
         self, run: Run, config: RunConfig, starts: Mapping[str, MakeWorker], begin: Begin | None
     ) -> None:
-        roles = tuple(config.engines)
+        roles = config.worker_roles
         bundles = asked_nodes(config)
         self._join()
         with nodes_asked(bundles):
@@ -284,7 +284,7 @@ class Site:
                     progress.note(turns)
                 attended = Attended(run, progress, begin)
                 work = continue_run(
-                    run, config, cluster, slots, progress.happened, later, on_gpus,
+                    run, config, cluster, slots, attended.happened, later, on_gpus,
                     attended.begin, state,
                 )  # fmt: skip
                 try:

@@ -48,6 +48,10 @@ class ScoreSummary:
     dropped: dict[str, int]
     first_error_right: float | None
     """Share of labelled responses whose first error is the label; dropped ones count as wrong."""
+    spared_steps: int = 0
+    """Judgements of steps that `verify.prune` left out."""
+    spared_tokens: int = 0
+    """What they would have cost, at the mean of their responses."""
 
 
 def write_scores(run: Run, folder: Path) -> ScoreSummary:
@@ -105,6 +109,8 @@ class _Counted:
             tokens=counts.get("tokens", 0),
             dropped=drops,
             first_error_right=self.matching / labelled if labelled else None,
+            spared_steps=counts.get("spared_steps", 0),
+            spared_tokens=counts.get("spared_tokens", 0),
         )
 
 

@@ -17,7 +17,12 @@ from storage.bounds import STRICT, Positive
 from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
 from storage.rows.records import Response
-from workflows.formats.verification import EXECUTING, VerifySettings, check_verdicts
+from workflows.formats.verification import (
+    EXECUTING,
+    VerifySettings,
+    bound_verification,
+    check_verdicts,
+)
 from workflows.inputs.responses import Unheaded, read_responses
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
@@ -74,7 +79,7 @@ class ScoreConfig(RunConfig):
         """The settings that the rewards depend on, as plain values."""
         return {
             "limit": self.limit,
-            "verify": asdict(self.verify),
+            "verify": bound_verification(self.verify),
             "sandbox_limits": asdict(self.sandbox.limits),
             "engines": {"verifier": bound(self.models.verifier)},
         }
