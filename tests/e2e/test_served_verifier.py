@@ -119,6 +119,17 @@ def test_without_the_container_engine_what_needs_code_is_refused_until_it_is_bac
     assert all_right(asyncio.run(ask_at_once(server.url, TOKEN, BODIES)), expected)
 
 
+def test_a_killed_door_costs_what_it_had_in_hand_and_is_opened_again(
+    server: Served, expected: dict[int, list[float]]
+) -> None:
+    (door,) = server.pids(":Door")
+    became = while_asked(server, lambda: os.kill(door, signal.SIGKILL))
+    assert became.other_than(expected) == [] and not became.refused
+    assert len(became.answers) + len(became.wrong) == MANY
+    assert {line.split()[0] for line in became.wrong} <= {"500", "503"}
+    assert all_right(asyncio.run(ask_at_once(server.url, TOKEN, BODIES)), expected)
+
+
 def test_whoever_goes_away_leaves_nothing_at_work(server: Served) -> None:
     async def go_away() -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -54,10 +54,13 @@ async def ask_at_once(
         try:
             async with session.post(f"{url}/v1/score", json=bodies[number]) as answer:
                 text = await answer.text()
-            found = json.loads(text)
-        except (aiohttp.ClientError, ValueError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             became.wrong.append(f"{type(error).__name__}: {error}")
             return
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = {}
         if answer.status == 200:
             became.answers[number] = found["rewards"]
             became.tokens += found["tokens"]
