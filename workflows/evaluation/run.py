@@ -44,7 +44,7 @@ from workflows.settings import AnswerSettings
 from workflows.votes.rewards import THRESHOLD
 
 MAIN = "verifier"
-MODES: tuple[Mode, ...] = ("full", "cot", "code", "code_not_run", "direct")
+MODES: tuple[Mode, ...] = ("full", "cot", "code", "code_not_run", "direct", "read")
 PROBES = ("reversed", "restyled", "corrupted")
 _BASELINE = re.compile(
     rf"(?P<name>[A-Za-z0-9][\w.-]*)=(?P<model>(?:{TRAINING})?.+?)(?::(?P<mode>[a-z_]+))?"
@@ -169,7 +169,7 @@ def _measured(
     responses: Sequence[Response],
     site: Site,
 ) -> list[Measure]:
-    n, subset = evaluation.per_response, evaluation.threshold_from
+    n, subset = config.verify.histories, evaluation.threshold_from
     histories = _asked(config, responses, site)
     if evaluation.suite == "bon":
         counted = alike_now(responses, AnswerSettings())

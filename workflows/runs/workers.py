@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from actors.engines.contract import Engine
-from actors.engines.opening import open_engine
+from actors.engines.opening import open_engine, open_reader
+from actors.engines.reading import Reader
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.sandbox.paced import PacedSandbox
@@ -49,9 +50,8 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        needs = needs_of(self.config, role)
         try:
-            engine = await open_engine(self.config.engine(role), self.config.heal, needs)
+            engine = await opened_for(self.config, role)
         except ConfigurationError as error:
             raise ConfigurationError(f"models.{role}: {error}") from error
         return self.around(role, engine, sandbox)
@@ -61,7 +61,7 @@ class StageMaker:
         return self.around("cpu", None, sandbox)
 
     def around(
-        self, role: str, engine: Engine | None, sandbox: Sandbox | None
+        self, role: str, engine: Engine | Reader | None, sandbox: Sandbox | None
     ) -> Mapping[str, Processor]:
         """Make the stages of a role with an engine that is open already."""
         config = self.config
@@ -78,6 +78,13 @@ class StageMaker:
             for spec, stage in zip(config.road, config.makes, strict=True)
             if spec.role == role and (engine or sandbox or not spec.runs_code)
         }  # fmt: skip
+
+
+async def opened_for(config: RunConfig, role: str) -> Engine | Reader:
+    """Open the model of a role, as the run asks it. Raises UserError and InfrastructureError."""
+    if config.reads:
+        return await open_reader(config.engine(role), config.reference)
+    return await open_engine(config.engine(role), config.heal, needs_of(config, role))
 
 
 def make_worker(

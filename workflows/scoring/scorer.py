@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from actors.engines.opening import open_engine
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.sandbox.opening import open_sandbox
-from workflows.runs.configuration import needs_of
+from workflows.runs.workers import opened_for
 from workflows.scoring.settings import ScoreConfig
 from workflows.stages.kit import Kit
 from workflows.stages.scorers.contract import Scorer
@@ -28,15 +27,14 @@ async def open_scorer(config: ScoreConfig, sandbox: Sandbox | None = None) -> As
     `workflows.stages.scorers.contract.score` judges a whole solution, `Scorer.begin` one that
     grows. Raises UserError and InfrastructureError.
     """
-    verifier = config.engine("verifier")
     async with AsyncExitStack() as held:
-        engine = await open_engine(verifier, config.heal, needs_of(config, "verifier"))
+        engine = await opened_for(config, "verifier")
         held.push_async_callback(engine.close)
         if sandbox is None and config.runs_code:
             sandbox = open_sandbox(config.sandbox)
             held.push_async_callback(sandbox.close)
         (spec,) = config.road
-        models = {"verifier": model_identity(verifier)}
+        models = {"verifier": model_identity(config.engine("verifier"))}
         yield scorer_of(
             Kit(
                 config.run, config.settings, spec, models, config.sandbox.limits,

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Literal
 
 from actors.engines.contract import EngineSettings
 from actors.engines.rendering import ChatRenderer
-from actors.models.identity import bound
+from actors.models.identity import bound, model_identity
 from storage.bounds import STRICT, Positive
 from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
 from storage.rows.records import Response
-from workflows.formats.verification import EXECUTING, VerifySettings, check_verdicts
+from workflows.formats.verification import EXECUTING, READ, VerifySettings, check_verdicts
 from workflows.inputs.responses import Unheaded, read_responses
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
@@ -33,6 +33,8 @@ class ScoreModels:
 
     verifier: EngineSettings
     """Judges every step."""
+    reference: EngineSettings | None = None
+    """What an implicit PRM is compared with; None: the base that its folder names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +74,23 @@ class ScoreConfig(RunConfig):
     @property
     def binding(self) -> dict[str, Any]:
         """The settings that the rewards depend on, as plain values."""
+        compared = self.reference and {"reference": model_identity(self.reference)}
         return {
             "limit": self.limit,
             "verify": asdict(self.verify),
             "sandbox_limits": asdict(self.sandbox.limits),
             "engines": {"verifier": bound(self.models.verifier)},
-        }
+        } | (compared or {})
+
+    @property
+    def reads(self) -> bool:
+        """Whether the verifier writes nothing."""
+        return self.verify.mode == READ
+
+    @property
+    def reference(self) -> EngineSettings | None:
+        """See `ScoreModels.reference`."""
+        return self.models.reference
 
     def read_input(self) -> Given:
         """The responses of the file. Raises InputError."""
@@ -98,7 +111,7 @@ class ScoreConfig(RunConfig):
                 "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes "
                 "and No are single tokens: name the model's"
             )
-        if verifier.kind != "scripted":
+        if verifier.kind != "scripted" and not self.reads:
             renderer = ChatRenderer.load(verifier)
             renderer.close()  # only its tokenizer is needed
             check_verdicts(renderer.spell, verifier.tokenizer or verifier.model)
