@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.models.rewards import RewardModel
 from actors.training.batches import Conversation, Corpus
 from storage.errors import InputError, ItemError
 from storage.objects.opening import open_store
@@ -28,8 +29,10 @@ from workflows.formats.conversation import ended
 from workflows.runs.several import Key, example_key, texts_of
 from workflows.training.mask import Masker, masker_for, with_trainable_template
 from workflows.training.mixture import Part, mixed
+from workflows.training.passages import Passages
 from workflows.training.released import example_from, stored_rows
-from workflows.training.settings import BetweenRuns, DataSettings
+from workflows.training.settings import BetweenRuns, DataSettings, HeadSettings
+from workflows.training.taught import Lessons, Taught
 from workflows.views.catalogue import VIEWS
 
 MOST_TOKENS = 8192
@@ -51,6 +54,9 @@ class CorpusSource:
     runs: tuple[str, ...] = ()
     """Names of several runs, in place of one."""
     between: BetweenRuns = field(default_factory=BetweenRuns)
+    reward: RewardModel = field(default_factory=RewardModel)
+    """What the trained model says; one that reads is taught solutions and no conversations."""
+    head: HeadSettings = field(default_factory=HeadSettings)
 
     def tokenizer(self, tokenizer: Any) -> Any:
         """The tokenizer with the template that is trained and saved."""
@@ -67,14 +73,21 @@ class CorpusSource:
 
     def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
         """Read, render, cut and split. Raises InputError where nothing is left to train on."""
-        masker = masker_for(tokenizer, self.data.train_on_code_output)
+        masker: Masker | Passages
+        if self.reward.reads:
+            masker, yes, no = Passages(tokenizer, self.reward), 0, 0
+        else:
+            masker = masker_for(tokenizer, self.data.train_on_code_output)
+            yes, no = masker.yes, masker.no
         counts: Counter[str] = Counter()
         store = open_store(self.store)
         if self.runs:
             parts = [self._part(store, name, masker, most_tokens, counts) for name in self.runs]
             train, held_out = mixed(parts, self.between, counts)
         else:
-            made = _of_run(store, self.run) if self.file is None else _of_file(store, self.file)
+            made: Iterable[Example | Taught | ItemError] = (
+                self._of_run(store, self.run) if self.file is None else _of_file(store, self.file)
+            )
             rows = list(self._conversations(made, masker, most_tokens, counts))
             held = self._held_out(rows)
             train = [row for row in rows if row.problem_id not in held]
@@ -88,19 +101,20 @@ class CorpusSource:
                 f"nothing of {self.run!r} is left to train on ({dropped}): raise "
                 "data.max_length, or lower data.held_out"
             )
-        return Corpus(tuple(train), tuple(held_out), dict(counts), masker.yes, masker.no)
+        return Corpus(tuple(train), tuple(held_out), dict(counts), yes, no)
 
     def _part(
-        self, store: ObjectStore, name: str, masker: Masker, most_tokens: int, counts: Counter[str]
-    ) -> Part:
+        self, store: ObjectStore, name: str, masker: Masker | Passages, most_tokens: int,
+        counts: Counter[str],
+    ) -> Part:  # fmt: skip
         """The conversations of one run of several."""
         texts = texts_of(Run.open(store, name))
         keys: dict[str, Key] = {}
 
-        def keyed() -> Iterator[Example]:
-            for example in _of_run(store, name):
-                keys[example.path_id] = example_key(example, texts)
-                yield example
+        def keyed() -> Iterator[Example | Taught]:
+            for row in self._of_run(store, name):
+                keys[row.path_id] = row.key if isinstance(row, Taught) else example_key(row, texts)
+                yield row
 
         rows = list(self._conversations(keyed(), masker, most_tokens, counts))
         return Part(name, [(keys[row.name], row) for row in rows], texts, self._held_out(rows))
@@ -110,15 +124,15 @@ class CorpusSource:
 
     def _conversations(
         self,
-        examples: Iterable[Example | ItemError],
-        masker: Masker,
+        examples: Iterable[Example | Taught | ItemError],
+        masker: Masker | Passages,
         most_tokens: int,
         counts: Counter[str],
     ) -> Iterator[Conversation]:
         """Conversations that fit; what does not is counted."""
         for example in self._shown(examples, counts):
             try:
-                made = masker.conversation(example, most_tokens)
+                made = _tokens(masker, example, most_tokens)
             except ItemError as error:
                 counts[f"dropped_{error.reason}"] += 1
                 continue
@@ -127,17 +141,32 @@ class CorpusSource:
             counts["turns_cut_off"] += lost
             yield made
 
+    def _of_run(self, store: ObjectStore, name: str) -> Iterator[Example | Taught]:
+        run = Run.open(store, name)
+        lessons = Lessons(run, self.reward.kind, self.head) if self.reward.reads else None
+        for shard in range(run.spec.plan.shards):
+            yield from lessons.of_shard(shard) if lessons else run.read_rows(EXAMPLES, shard)
+
     def _shown(
-        self, examples: Iterable[Example | ItemError], counts: Counter[str]
-    ) -> Iterator[Example]:
+        self, examples: Iterable[Example | Taught | ItemError], counts: Counter[str]
+    ) -> Iterator[Example | Taught]:
         """The examples in the view; what is none is counted."""
-        view = VIEWS[self.view]
         for made in examples:
             counts["read"] += 1
             if isinstance(made, ItemError):
                 counts[f"dropped_{made.reason}"] += 1
+            elif isinstance(made, Taught):
+                yield made
             else:
-                yield from map(ended, view.rows([made]))
+                yield from map(ended, VIEWS[self.view].rows([made]))
+
+
+def _tokens(masker: Masker | Passages, row: Example | Taught, most_tokens: int) -> Conversation:
+    if isinstance(masker, Passages):
+        assert isinstance(row, Taught)
+        return masker.conversation(row, most_tokens)
+    assert isinstance(row, Example)
+    return masker.conversation(row, most_tokens)
 
 
 def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
@@ -145,12 +174,6 @@ def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
     names = sorted(set(problems), key=lambda name: hashlib.sha256(name.encode()).digest())
     wanted = max(1, round(share * len(names))) if share else 0
     return frozenset(names[:wanted])
-
-
-def _of_run(store: ObjectStore, name: str) -> Iterator[Example]:
-    run = Run.open(store, name)
-    for shard in range(run.spec.plan.shards):
-        yield from run.read_rows(EXAMPLES, shard)
 
 
 def _of_file(store: ObjectStore, key: str) -> Iterator[Example | ItemError]:
