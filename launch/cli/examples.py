@@ -75,6 +75,11 @@ EXAMPLES = {
         "stepmill show demo --reason index_mismatch",
         "stepmill show demo --stage sample --where level=5 --limit 3",
     ),
+    "solve": (
+        "stepmill solve ORG/NAME problems.jsonl --verifier training:mine",
+        "stepmill solve NAME problems.jsonl --url http://HOST:8000/v1 --verifier training:mine "
+        "--method best_of_n --n 32 --histories 4",
+    ),
     "stages": ("stepmill stages", "stepmill stages --json"),
     "status": ("stepmill status demo", "stepmill status math --store s3://bucket/runs --watch"),
     "stop": ("stepmill stop math --store s3://mill/runs", "stepmill stop math --no-wait"),

@@ -37,7 +37,7 @@ def config_of(
     chosen |= {f"models.verifier.{key}": value for key, value in named.items()}
     chosen["responses"] = str(file.resolve())
     for key, value in chosen.items():
-        _set(raw, key.split("."), value)
+        set_at(raw, key.split("."), value)
     given = "run" in raw
     raw.setdefault("run", "score")
     config = validated(_ADAPTER, raw, str(settings or "score"))
@@ -86,7 +86,8 @@ def _usual_name(config: ScoreConfig) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
 
 
-def _set(raw: dict[str, Any], path: list[str], value: Any) -> None:
+def set_at(raw: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a value of nested mappings, which are made where they are missing."""
     for part in path[:-1]:
         inner = raw.get(part)
         raw[part] = inner if isinstance(inner, dict) else {}
