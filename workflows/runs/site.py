@@ -284,7 +284,7 @@ class Site:
                     progress.note(turns)
                 attended = Attended(run, progress, begin)
                 work = continue_run(
-                    run, config, cluster, slots, progress.happened, later, on_gpus,
+                    run, config, cluster, slots, attended.happened, later, on_gpus,
                     attended.begin, state,
                 )  # fmt: skip
                 try:
