@@ -128,5 +128,5 @@ def told(problem: Problem, found: Solved) -> dict[str, Any]:
 
 def _scores(found: Solved, candidate: Candidate | None) -> dict[str, Any]:
     if candidate is None:
-        return {"rewards": [], "score": None}
-    return {"rewards": found.rewards_of(candidate), "score": candidate.score}
+        return dict(rewards=[], score=None)
+    return dict(rewards=found.rewards_of(candidate), score=candidate.score)
