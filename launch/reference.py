@@ -22,6 +22,7 @@ from workflows.runs.settling import (
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
 )
+from workflows.serving.settings import ServeSettings
 from workflows.settings.solving import SolveSettings
 from workflows.training.settings import TrainConfig
 
@@ -58,14 +59,20 @@ SOLVING = """
 `sandbox`, `cluster` and, as `models.policy` and `models.verifier`, of an engine.
 """
 
+SERVING = """
+# Serving
+
+`stepmill serve MODEL` ([serving.md](serving.md)) takes what `score` takes, and a group `serve`.
+"""
+
 
 def page() -> str:
     """The whole page."""
-    build, training, verify, solve = (
+    build, training, verify, solve, serve = (
         "".join(_section(prefix, kind))
         for prefix, kind in (
             ("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings),
-            ("solve.", SolveSettings),
+            ("solve.", SolveSettings), ("serve.", ServeSettings),
         )
     )  # fmt: skip
     scoring = SCORING.format(
@@ -73,7 +80,9 @@ def page() -> str:
         cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
         context=LONGEST_CONTEXT,
     )
-    parts = (INTRODUCTION, build, TRAINING, training, scoring, verify, SOLVING, solve)
+    parts = (
+        INTRODUCTION, build, TRAINING, training, scoring, verify, SOLVING, solve, SERVING, serve,
+    )  # fmt: skip
     return "".join(parts).rstrip() + "\n"
 
 

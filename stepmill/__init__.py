@@ -30,6 +30,7 @@ True
 """
 
 from launch.config import load, load_training
+from stepmill import rewards as rewards
 from storage import errors as errors
 from storage.datasets.download import Download
 from storage.errors import (
@@ -136,6 +137,7 @@ __all__ = [
     "refine",
     "refine_async",
     "remove_run",
+    "rewards",
     "score",
     "score_async",
     "score_config",

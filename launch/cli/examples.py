@@ -71,6 +71,10 @@ EXAMPLES = {
         "stepmill score training:mine solutions.jsonl --out scores",
         "stepmill score NAME solutions.jsonl --url http://HOST:8000/v1 --n 8",
     ),
+    "serve": (
+        "stepmill serve training:mine",
+        "stepmill serve ORG/NAME --host 0.0.0.0 --token-file token --replicas 4 --n 8",
+    ),
     "show": (
         "stepmill show demo --reason index_mismatch",
         "stepmill show demo --stage sample --where level=5 --limit 3",

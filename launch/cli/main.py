@@ -25,6 +25,7 @@ from launch.cli import (
     looking,
     options,
     publishing,
+    serving,
     solving,
     starting,
     verifier,
@@ -213,6 +214,7 @@ for verb in (
     *(looking.browse, looking.show, looking.why, texts, compare, audit),
     *(download, publishing.push, keeping.runs, keeping.copy, keeping.remove, sweep),
     *(verifier.train, verifier.score, verifier.evaluate, verifier.refine, solving.solve),
+    serving.serve,
     *(starting.docs, checking.stages, checking.prompts, checking.grade, starting.sandbox),
 ):  # in the order of the road, as `--help` lists them
     app.command()(verb)

@@ -20,6 +20,7 @@ from typing import IO
 import pyarrow.parquet as pq
 
 from storage.rows import schemas
+from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Score
 from storage.runs.run import Run
 from workflows.scoring.run import scores_of
@@ -69,7 +70,7 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
             for score in scores:
                 counted.add(score)
                 lines.write(json.dumps(asdict(score), ensure_ascii=False).encode() + b"\n")
-    totals = run.totals("score")
+    totals = run.totals(VERIFICATIONS.stage)
     return counted.summary(run.name, run.spec.plan.items, totals.counts, totals.drops)
 
 

@@ -46,7 +46,7 @@ ERRORS = (
     "ConfigurationError", "InfrastructureError", "InputError", "ItemError", "NothingFound",
     "Removed", "SpecMismatch", "StepmillError", "UserError",
 )  # fmt: skip
-MODULES = ("errors", "records")
+MODULES = ("errors", "records", "rewards")
 
 
 def test_it_exports_exactly_this() -> None:
