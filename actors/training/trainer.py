@@ -30,7 +30,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from actors.training.adapters import learnt
-from actors.training.batches import Conversation, Corpus, MicroBatch, StepPlan, Tensors, tensors
+from actors.training.batches import Corpus, MicroBatch, StepPlan, Tensors, tensors
+from actors.training.conversations import Conversations
 from actors.training.events import Place
 from actors.training.learner import reshard
 from actors.training.objectives import Learner, Passed, RatioLearner
@@ -193,6 +194,7 @@ class StepTrainer:
 
     def _share(self, step: int) -> list[Tensors]:
         share = self.plan.share(step, self._place.rank, self._place.workers)
+        self._corpus.train.bring(member for batch in share for member in batch)
         return [tensors(batch, self._corpus.train, self._pad) for batch in share]
 
     @cached_property
@@ -200,19 +202,21 @@ class StepTrainer:
         """This worker's micro-batches of all held-out conversations."""
         return self._shares(self._corpus.held_out)
 
-    def _shares(self, conversations: Sequence[Conversation]) -> tuple[MicroBatch, ...]:
-        """This worker's micro-batches of all conversations of a side."""
-        if not conversations:
+    def _shares(self, conversations: Conversations) -> tuple[MicroBatch, ...]:
+        """This worker's micro-batches of all conversations of a side, brought to this machine."""
+        if not len(conversations):
             return ()
-        lengths = tuple(len(one.ids) for one in conversations)
-        plan = StepPlan(lengths, self._learning, self.plan.micro_tokens)
-        return plan.shares(range(len(lengths)), self._place.rank, self._place.workers)
+        plan = StepPlan(conversations.lengths, self._learning, self.plan.micro_tokens)
+        everything = range(len(conversations))
+        share = plan.shares(everything, self._place.rank, self._place.workers)
+        conversations.bring(member for batch in share for member in batch)
+        return share
 
-    def _terms(self, conversations: Sequence[Conversation], members: Sequence[int]) -> int:
+    def _terms(self, conversations: Conversations, members: Sequence[int]) -> int:
         """Number of terms of the loss: of learnt tokens or steps, or of whole solutions."""
         if isinstance(self.learner, RatioLearner):
             return len(members)
-        return sum(conversations[member].own_tokens for member in members)
+        return conversations.own_tokens(members)
 
     def _passed(self, made: Tensors, side: str) -> Passed:
         reference = self._reference.get(side)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,7 +105,9 @@ def rows_of(config: TrainConfig) -> int:
 
     source = source_of(config)
     tokenizer = source.tokenizer(AutoTokenizer.from_pretrained(config.base))
-    return len(source.load(tokenizer, source.most_tokens(2048)).train)
+    with tempfile.TemporaryDirectory() as folder:
+        made = source.load(tokenizer, source.most_tokens(2048), Path(folder), Place())
+        return len(made.train)
 
 
 def trained(part: Part) -> Path:
@@ -127,7 +130,7 @@ def trained(part: Part) -> Path:
 
 def _say(part: Part, event: Event) -> None:
     if event.kind in ("prepared", "held_out", "finished"):
-        print(f"{part.name} {event.kind} {event.step}/{event.of} {dict(event.values)}", flush=True)
+        print(f"{part.name} {event.kind} {event.step} {dict(event.values)}", flush=True)
 
 
 def scored(part: Part, model: Path, responses: Sequence[Response], histories: int) -> None:

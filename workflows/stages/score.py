@@ -21,8 +21,10 @@ from storage.rows.kinds import RESPONSES, VERIFICATIONS, ShardRows
 from storage.rows.records import Response, Verification
 from workflows.formats.verification import VerifySettings
 from workflows.stages.kit import TEMPLATE, Kit, KitStage, Stage
-from workflows.stages.scorers.contract import Judging, score
+from workflows.stages.scorers.contract import Ended, Judging, Scored, score
 from workflows.stages.scorers.opening import scorer_of
+from workflows.stages.scorers.pruned import score_pruned
+from workflows.votes.pruning import Tally
 from workflows.votes.rewards import Unscored
 
 
@@ -35,12 +37,23 @@ class _Spent:
     steps: int = 0
     degraded: int = 0
     lost_histories: int = 0
+    spared_steps: int = 0
+    """Judgements that pruning left out."""
+    spared_tokens: int = 0
+    """What they would have cost, at the mean of the response's own."""
 
     def add(self, history: Judging) -> None:
         self.tokens += history.tokens
         self.code_runs += len(history.executions)
         self.steps += len(history.rewards)
         self.degraded += sum(history.degraded)
+
+    def spare(self, made: Scored, steps: int, histories: int) -> None:
+        """Count what was left out of a response with `steps` steps."""
+        judged = sum(len(row.rewards) for row in made.histories)
+        spared = (histories - len(made.lost)) * steps - judged
+        self.spared_steps += spared
+        self.spared_tokens += round(spared * sum(row.tokens for row in made.histories) / judged)
 
 
 class Verifier(KitStage[VerifySettings]):
@@ -59,7 +72,7 @@ class Verifier(KitStage[VerifySettings]):
         with the first reason, if all its histories do. Else `lost_histories` counts those that did.
         Raises InfrastructureError.
         """
-        spent = _Spent()
+        spent, asked = _Spent(), self.kit.settings
 
         async def one(response: Response) -> list[Verification]:
             name = response.response_id
@@ -71,11 +84,10 @@ class Verifier(KitStage[VerifySettings]):
                 elif isinstance(error, ItemError) and history.calls:
                     note_reply([Text(name, history.text, error.reason)])
 
-            made = await score(
-                self._scorer, response.problem, response.steps, name, self.kit.settings.histories,
-                ended,
-            )  # fmt: skip
+            made = await self._scored(response, ended)
             spent.lost_histories += len(made.lost)
+            if asked.prune != "off":
+                spent.spare(made, len(response.steps), asked.histories)
             return made.histories
 
         written, drops = await process_items(
@@ -90,8 +102,21 @@ class Verifier(KitStage[VerifySettings]):
                 "steps": spent.steps,
                 "degraded": spent.degraded,
                 "lost_histories": spent.lost_histories,
-            },
+            }
+            | (
+                {"spared_steps": spent.spared_steps, "spared_tokens": spent.spared_tokens}
+                if asked.prune != "off"
+                else {}
+            ),
         )
+
+    async def _scored(self, response: Response, ended: Ended) -> Scored:
+        asked, steps = self.kit.settings, response.steps
+        problem, name = response.problem, response.response_id
+        if asked.prune == "off":
+            return await score(self._scorer, problem, steps, name, asked.histories, ended)
+        tally = Tally(len(steps), asked.histories, asked.prune, asked.doubt)
+        return await score_pruned(self._scorer, problem, steps, name, tally, ended)
 
 
 SCORE = Stage(

@@ -13,7 +13,7 @@ import numpy as np
 from actors.engines.passages import spelt
 from actors.engines.rendering import ChatRenderer
 from actors.models.rewards import RewardModel
-from actors.training.batches import Conversation
+from actors.training.conversations import Conversation
 from storage.errors import ItemError
 from workflows.training.mask import Unlearnt
 from workflows.training.taught import OF_OUTCOMES, Taught
@@ -23,6 +23,7 @@ class Passages:
     """Makes tokens for one tokenizer and one kind of model."""
 
     def __init__(self, tokenizer: Any, reward: RewardModel) -> None:
+        self.tokenizer = tokenizer
         self._renderer = ChatRenderer(tokenizer)
         self._reward = reward
 
