@@ -20,15 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from storage.errors import NothingFound, ObjectCorrupt
+from storage.errors import NothingFound
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
-from storage.runs.commits import Writer, canonical_json
-from storage.runs.documents import parsed, read_as, refuse_newer
+from storage.runs.commits import Writer, canonical_json, signed, unsigned
+from storage.runs.documents import parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
 from storage.trainings.checkpoints import StoredFile, part_key
 
@@ -134,9 +133,9 @@ class Training:
         key = self._model_key if final else self._checkpoint_key(step)
         fault("before_checkpoint", f"{step}")
         with obeyed(self.store, self.prefix):
-            standing = put_settled(self.store, key, _to_json(folder), self.patience)
+            standing = put_settled(self.store, key, signed(asdict(folder)), self.patience)
         fault("after_checkpoint", f"{step}")
-        return _from_json(key, standing)
+        return unsigned(StoredFolder, key, standing)
 
     def checkpoints(self) -> list[int]:
         """Steps of the committed checkpoints, in order; one listing of the store."""
@@ -149,12 +148,12 @@ class Training:
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
         key = self._checkpoint_key(step)
-        return _from_json(key, self.store.get(key))
+        return unsigned(StoredFolder, key, self.store.get(key))
 
     def model(self) -> StoredFolder | None:
         """The finished model; None while the training is not finished."""
         try:
-            return _from_json(self._model_key, self.store.get(self._model_key))
+            return unsigned(StoredFolder, self._model_key, self.store.get(self._model_key))
         except NothingFound:
             return None
 
@@ -178,24 +177,6 @@ class Training:
 
     def _checkpoint_key(self, step: int) -> str:
         return f"{self.prefix}checkpoints/{step:08d}.json"
-
-
-def _to_json(folder: StoredFolder) -> bytes:
-    """Canonical JSON that carries its own digest."""
-    body = asdict(folder)
-    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
-
-
-def _from_json(key: str, data: bytes) -> StoredFolder:
-    body = parsed(key, data)
-    claimed = body.pop("digest", None)
-    try:
-        digest = hashlib.sha256(canonical_json(body)).hexdigest()
-    except ValueError as error:
-        raise ObjectCorrupt(f"{key} names no folder: {error}") from None
-    if digest != claimed:
-        raise ObjectCorrupt(f"{key} is damaged: its digest is not that of its content")
-    return read_as(StoredFolder, key, body)
 
 
 def _spec_from(key: str, data: bytes) -> TrainingSpec:

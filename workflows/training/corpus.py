@@ -148,9 +148,7 @@ def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
 
 
 def _of_run(store: ObjectStore, name: str) -> Iterator[Example]:
-    run = Run.open(store, name)
-    for shard in range(run.spec.plan.shards):
-        yield from run.read_rows(EXAMPLES, shard)
+    return Run.open(store, name).read_all(EXAMPLES)
 
 
 def _of_file(store: ObjectStore, key: str) -> Iterator[Example | ItemError]:

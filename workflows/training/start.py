@@ -24,7 +24,8 @@ from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.parquet import sha256_of
 from storage.runs.commits import put_content
-from storage.runs.run import Run, Success
+from storage.runs.run import Run
+from storage.runs.success import Success
 from storage.trainings.checkpoints import fetch_files, holds
 from storage.trainings.training import StoredFolder, Training, TrainingSpec
 from workflows.training.corpus import CorpusSource
@@ -57,12 +58,13 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
 
 
 def _run_digest(name: str, store: ObjectStore) -> str:
-    success = Run.open(store, name).success()
+    run = Run.open(store, name)
+    success = run.success()
     if success is None:
         raise NothingFound(f"run {name!r} is not finished: `stepmill resume {name}` finishes it")
     if not success.totals[EXAMPLES.stage].rows:
         raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
-    return dataset_digest(success)
+    return dataset_digest(run, success)
 
 
 def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
@@ -106,10 +108,12 @@ def start_training(config: TrainConfig, store: ObjectStore) -> Training:
     return training
 
 
-def dataset_digest(success: Success) -> str:
+def dataset_digest(run: Run, success: Success) -> str:
     """One digest over the committed export shards in their order."""
-    shards = "".join(entry["sha256"] for entry in success.commits[EXAMPLES.stage])
-    return hashlib.sha256(shards.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for entry in run.named(EXAMPLES.stage, success):
+        digest.update(entry.sha256.encode())
+    return digest.hexdigest()
 
 
 def template_text(config: TrainConfig) -> str | None:
