@@ -76,7 +76,7 @@ class Stated:
                 else:
                     digests = self._success.parts.get(stage, [])
                     digest = digests[self._block] if self._block < len(digests) else "nothing"
-                    summary = self._run.part(stage, self._block, digest)
+                    summary = self._run.blocks.part(stage, self._block, digest)
                 self._said[stage] = list(summary.receipts())
             except NothingFound:  # of a run under way
                 continue

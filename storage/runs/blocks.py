@@ -6,7 +6,7 @@ counts as absent wherever the commits can be read instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from storage.errors import NothingFound, ObjectCorrupt
@@ -17,7 +17,7 @@ from storage.runs import layout
 from storage.runs.commits import Receipt
 from storage.runs.documents import put_settled
 from storage.runs.removal import obeyed
-from storage.runs.shards import BLOCK, ShardSet, blocks_of, shards_in
+from storage.runs.shards import ShardSet, blocks_of, shards_in
 from storage.runs.summaries import Summary, summary_bytes, summary_from, summary_of
 
 SORTED = 10**6
@@ -39,7 +39,7 @@ class Blocks:
     @property
     def summed_up(self) -> bool:
         """Whether the run has summaries at all."""
-        return self.shards > BLOCK
+        return len(self.all) > 1
 
     @property
     def all(self) -> range:
@@ -87,6 +87,26 @@ class Blocks:
             return self.read(stage, block)[0] if self.summed_up else None
         except (NothingFound, ObjectCorrupt):
             return None
+
+    def part(self, stage: str, block: int, digest: str) -> Summary:
+        """The summary that `_SUCCESS.json` names of a block. Raises ObjectCorrupt."""
+        key = layout.summary_key(self.run, stage, block)
+        try:
+            summary, stored = self.read(stage, block)
+        except NothingFound:
+            raise ObjectCorrupt(f"{key} is gone: named as sha256 {digest}") from None
+        if stored != digest:
+            raise ObjectCorrupt(f"{key} is damaged: named as sha256 {digest}, read as {stored}")
+        return summary
+
+    def ensure(
+        self, stage: str, block: int, receipts: Callable[[str, int], Sequence[Receipt]]
+    ) -> tuple[Summary, str]:
+        """A block's summary and its digest; it is made of all `receipts` if it is not there."""
+        try:
+            return self.read(stage, block)
+        except NothingFound:
+            return self.write(stage, block, receipts(stage, block))
 
     def write(self, stage: str, block: int, receipts: Sequence[Receipt]) -> tuple[Summary, str]:
         """Store the summary of a block, of which `receipts` are all; return it and its digest.

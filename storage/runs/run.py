@@ -9,7 +9,7 @@ name. `_SUCCESS.json` exists only if every shard of every stage is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -40,13 +40,13 @@ from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.shards import ShardSet, block_of, blocks_among
 from storage.runs.specs import Spec, check_same
 from storage.runs.success import Success, success_bytes, success_from
-from storage.runs.summaries import Named, Summary, named_by
+from storage.runs.summaries import Named, named_by
 from storage.runs.totals import StageTotals, Sums, same_totals, sum_receipts
 
 Record = TypeVar("Record")
 
 READERS = 16
-"""Commits read at once, so that reading thousands over a network takes seconds."""
+"""Commits read or written at once, so that thousands over a network take seconds."""
 AHEAD = 4
 """Shards of rows in memory at once where all of a run's are read."""
 
@@ -94,18 +94,29 @@ class Run:
         """The stage that holds the run's input: `problems` or `responses`."""
         return self.spec.stages[0]
 
-    def store_input(self, items: Iterable[Any], drops: Sequence[Drop] = ()) -> None:
+    def store_input(
+        self,
+        items: Iterable[Any],
+        drops: Sequence[Drop] = (),
+        tell: Callable[[Receipt], None] = lambda receipt: None,
+    ) -> None:
         """Commit the input as the first stage, so that the run needs no input file again.
 
-        `drops`: the items left out of it; the first shard's commit holds them.
+        `drops`: the items left out of it; the first shard's commit holds them. `tell`: told of
+        every commit.
         """
         kind = stage_rows(self.input_stage)
         done = self.shards_of(kind.stage)
         fault("before_input")
-        for shard, rows in self.spec.plan.cut(items):
-            if shard not in done:
-                left_out = drops if shard == 0 else ()
-                self.publish(kind, shard, rows, left_out)
+        lacking = ((n, rows) for n, rows in self.spec.plan.cut(items) if n not in done)
+
+        def store(shard: int, rows: list[Any]) -> Receipt:
+            return self.publish(kind, shard, rows, drops if shard == 0 else ())
+
+        with ThreadPoolExecutor(READERS) as writers:
+            while part := list(islice(lacking, READERS)):
+                for receipt in writers.map(store, *zip(*part, strict=True)):
+                    tell(receipt)
         fault("after_input")
         self.check_input()
 
@@ -205,18 +216,7 @@ class Run:
                     raise ObjectCorrupt(f"{key}: commits.{stage}: {error}") from None
             return
         for block, digest in enumerate(success.parts.get(stage, [])):
-            yield from self.part(stage, block, digest).named(self.name)
-
-    def part(self, stage: str, block: int, digest: str) -> Summary:
-        """The summary that `_SUCCESS.json` names of a block. Raises ObjectCorrupt."""
-        key = layout.summary_key(self.name, stage, block)
-        try:
-            summary, stored = self.blocks.read(stage, block)
-        except NothingFound:
-            raise ObjectCorrupt(f"{key} is gone: named as sha256 {digest}") from None
-        if stored != digest:
-            raise ObjectCorrupt(f"{key} is damaged: named as sha256 {digest}, read as {stored}")
-        return summary
+            yield from self.blocks.part(stage, block, digest).named(self.name)
 
     def read_rows(self, kind: Rows[Record], shard: int) -> list[Record]:
         """The committed rows of a shard. Raises NothingFound, ObjectCorrupt."""
@@ -307,7 +307,12 @@ class Run:
                 )
             sums = Sums()
             if self.blocks.summed_up:
-                parts[stage] = [self._sealed_part(stage, block, sums) for block in self.blocks.all]
+                parts[stage] = []
+                for block in self.blocks.all:
+                    summary, digest = self.blocks.ensure(stage, block, self._receipts_in)
+                    parts[stage].append(digest)
+                    for receipt in summary.receipts():
+                        sums.add(receipt)
             else:
                 commits[stage] = []
                 for commit in self.commits(stage, shards):
@@ -316,17 +321,8 @@ class Run:
             totals[stage] = sums.totals
         return Success(self.name, self.spec.fingerprint, totals, commits, parts)
 
-    def _sealed_part(self, stage: str, block: int, sums: Sums) -> str:
-        """Digest of a block's summary, which is stored if it was not; its receipts are summed."""
-        try:
-            summary, digest = self.blocks.read(stage, block)
-        except NothingFound:
-            shards = self.blocks.shards_in(block)
-            receipts = [receipt_of(commit) for commit in self.commits(stage, shards)]
-            summary, digest = self.blocks.write(stage, block, receipts)
-        for receipt in summary.receipts():
-            sums.add(receipt)
-        return digest
+    def _receipts_in(self, stage: str, block: int) -> list[Receipt]:
+        return [receipt_of(each) for each in self.commits(stage, self.blocks.shards_in(block))]
 
     def _same_end(self, stored: Success, ours: Success) -> bool:
         """Whether a stored end says what ours does, if perhaps in the form of before."""

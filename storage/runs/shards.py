@@ -11,6 +11,9 @@ from itertools import groupby
 BLOCK = 1_000
 """Shards of a block. The keys of a block's commits differ in their last three digits alone."""
 
+MOST = 10**9
+"""More shards than any plan has."""
+
 
 class ShardSet(MutableSet[int]):
     """Some shards of a plan; also the set that `&`, `|` and `-` of two of them give."""
@@ -76,6 +79,11 @@ def block_of(shard: int) -> int:
     return shard // BLOCK
 
 
+def begins_with(block: int) -> str:
+    """With what the names of a block's commits and data begin, and those of hardly any other."""
+    return f"{BLOCK * block:06d}".removesuffix(f"{BLOCK}"[1:])
+
+
 def blocks_among(shards: Iterable[int]) -> Iterator[list[int]]:
     """Some shards, which come in order, block by block."""
     for _, group in groupby(shards, block_of):
@@ -87,6 +95,6 @@ def blocks_of(shards: int) -> range:
     return range(-(-shards // BLOCK))
 
 
-def shards_in(block: int, shards: int) -> range:
+def shards_in(block: int, shards: int = MOST) -> range:
     """The shards of a block in a plan of so many."""
     return range(block * BLOCK, min(shards, (block + 1) * BLOCK))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from storage.errors import ObjectCorrupt
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, read_as
 from storage.runs.totals import StageTotals
@@ -38,4 +39,7 @@ def success_bytes(success: Success) -> bytes:
 
 def success_from(key: str, data: bytes) -> Success:
     """Read what `success_bytes` wrote. Raises ObjectCorrupt for anything else."""
-    return read_as(Success, key, parsed(key, data))
+    success = read_as(Success, key, parsed(key, data))
+    if success.parts and success.parts.keys() != success.totals.keys():
+        raise ObjectCorrupt(f"{key}: totals and parts are of other stages")
+    return success

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from storage.errors import ObjectCorrupt
 from storage.runs import layout
 from storage.runs.commits import Commit, Receipt, signed, unsigned
-from storage.runs.shards import BLOCK
+from storage.runs.shards import shards_in
 
 Column = list[int | None]
 
@@ -61,7 +61,7 @@ class Summary:
 
     def receipts(self) -> Iterator[Receipt]:
         """The receipts, by shard."""
-        first = BLOCK * self.block
+        first = shards_in(self.block)[0]
         counts, drops = _rows(self.counts, len(self.rows)), _rows(self.drops, len(self.rows))
         for place, (rows, size, digest, attempt, seconds, share, taken) in enumerate(
             zip(
@@ -76,7 +76,7 @@ class Summary:
 
     def named(self, run: str) -> list[Named]:
         """What the block's commits name, for a run of this name."""
-        first = BLOCK * self.block
+        first = shards_in(self.block)[0]
         columns = zip(self.sha256, self.rows, self.bytes, self.attempt, strict=True)
         return [
             Named(layout.data_key(run, self.stage, shard, row[0]), *row)

@@ -38,7 +38,7 @@ from storage.runs.folding import Folding
 from storage.runs.origin import origin_run, same_shard
 from storage.runs.removal import obeyed
 from storage.runs.run import Run
-from storage.runs.shards import block_of, blocks_among
+from storage.runs.shards import begins_with, block_of, blocks_among
 from workflows.runs.run import finish
 
 COPIERS = 8
@@ -177,7 +177,7 @@ def _contents(source: Run, run: Run) -> Iterator[tuple[str, list[_Object]]]:
 
     for stage in source.spec.stages:
         for shards in blocks_among(source.shards_of(stage)):
-            prefix = f"{layout.data_prefix(run.name, stage)}{block_of(shards[0]):03d}"
+            prefix = f"{layout.data_prefix(run.name, stage)}{begins_with(block_of(shards[0]))}"
             yield prefix, [rows_of(commit) for commit in source.commits(stage, shards)]
     for view, files in _datasets(source, run):
         prefix = f"{layout.dataset_prefix(run.name)}{view}/"

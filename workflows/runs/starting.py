@@ -20,6 +20,7 @@ from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed
+from storage.runs.folding import Folding
 from storage.runs.layout import check_run_name, launch_key, run_prefix
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.removal import obeyed
@@ -114,7 +115,8 @@ class Start:
             self.before_input(run)
             if self.given.solutions:  # before the input, whose end says that the run can go on
                 _store_solutions(run, self.given)
-            run.store_input(self.given.rows, self.given.drops)
+            with Folding(run) as folding:
+                run.store_input(self.given.rows, self.given.drops, folding.note)
 
 
 def start_of(
