@@ -22,11 +22,13 @@ from actors import metrics
 from actors.models.folder import TOKENIZER_FILES
 from actors.training.batches import StepPlan
 from actors.training.events import Event, Place, Say
+from actors.training.together import gathered
 from actors.training.trainer import HeldOut, StepTrainer, Update
 from storage.errors import ConfigurationError, ObjectCorrupt
 from storage.fault_points import fault
 from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, store_files
-from storage.trainings.training import StoredFolder, Training
+from storage.trainings.folders import StoredFolder
+from storage.trainings.training import Training
 
 Curve = list[dict[str, float]]
 """What is noted of each update, and of each look at the held-out conversations, in order."""
@@ -65,7 +67,7 @@ class Keeper:
         is no number.
         """
         now = time.monotonic()
-        tokens = sum(self._plan.lengths[one] for one in self._plan.members(step - 1))
+        tokens = self._plan.tokens(self._plan.members(step - 1))
         values = {
             "loss": update.loss, "rate": update.rate, "tokens": tokens, "seconds": now - self._last
         }  # fmt: skip
@@ -211,15 +213,6 @@ def write_tokenizer(base: Path, template: str, folder: Path) -> None:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-
-
-def gathered(place: Place, mine: Any) -> list[Any]:
-    """What every worker says, in their order; waits for all of them."""
-    if place.workers == 1:
-        return [mine]
-    said: list[Any] = [None] * place.workers
-    torch.distributed.all_gather_object(said, mine)
-    return said
 
 
 def _agreed(place: Place, mine: Sequence[int]) -> list[int]:

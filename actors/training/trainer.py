@@ -92,9 +92,9 @@ class StepTrainer:
     def update(self, step: int) -> Update:
         """Make update `step`, counted from 0."""
         torch.manual_seed(self._learning.seed * 1_000_003 + step)  # dropout, where there is any
-        learner, train = self.learner, self._corpus.train
+        learner = self.learner
         learner.train()
-        own_tokens = sum(train[member].own_tokens for member in self.plan.members(step))
+        own_tokens = self._corpus.train.own_tokens(self.plan.members(step))
         # Workers' gradients are averaged, so each one's part is multiplied by their number.
         scale = self._place.workers / own_tokens
         total = torch.zeros((), device=self._device)
@@ -168,14 +168,17 @@ class StepTrainer:
 
     def _share(self, step: int) -> list[Tensors]:
         share = self.plan.share(step, self._place.rank, self._place.workers)
+        self._corpus.train.bring(member for batch in share for member in batch)
         return [tensors(batch, self._corpus.train, self._pad) for batch in share]
 
     @cached_property
     def _held_out_share(self) -> tuple[MicroBatch, ...]:
         """This worker's micro-batches of all held-out conversations."""
-        lengths = tuple(len(one.ids) for one in self._corpus.held_out)
-        plan = StepPlan(lengths, self._learning, self.plan.micro_tokens)
-        return plan.shares(range(len(lengths)), self._place.rank, self._place.workers)
+        held_out = self._corpus.held_out
+        plan = StepPlan(held_out.lengths, self._learning, self.plan.micro_tokens)
+        share = plan.shares(range(len(held_out)), self._place.rank, self._place.workers)
+        held_out.bring(member for batch in share for member in batch)
+        return share
 
     def _held_out_part(self, batch: MicroBatch) -> torch.Tensor:
         """[loss, own tokens, steps right, steps, wrong-labelled steps right, of those all]."""

@@ -16,8 +16,7 @@ that only imports the same modules (`nothing`).
   resume       what a driver does before its loop: commits listed and read, schedule made and asked
   finish       seal the run: `_SUCCESS.json`
   audit        all of it
-  train        what starts a training: the digest of the run's examples
-  corpus       the training's reading of the rows
+  train        what starts a training: the digest of the run's examples, its shards of tokens
   dataset      the packing of the export into files
   runs         `stepmill runs`
   copy         the listings of `copy`
@@ -217,19 +216,11 @@ def config_of() -> Any:
 
 
 def train_start(run: Run) -> None:
-    """The digest that a training's spec holds."""
-    from workflows.training.start import dataset_digest
+    """The digest that a training's spec holds, and how its shards of tokens are cut."""
+    from workflows.training.sources import RunSource
 
-    success = run.success()
-    assert success is not None
-    dataset_digest(run, success)
-
-
-def corpus(run: Run) -> None:
-    """Read every example as a training does."""
-    from workflows.training.corpus import _of_run
-
-    sum(1 for _ in _of_run(run.store, run.name))
+    source = RunSource(run.store, run.name)
+    print(source.digest, source.shards)
 
 
 def pack(run: Run) -> None:
@@ -256,7 +247,6 @@ READERS: dict[str, Callable[[Run], Any]] = {
     "status, finished": run_status,
     "audit": audit,
     "train": train_start,
-    "corpus": corpus,
     "dataset": pack,
     "runs": lambda run: list(listed_runs(run.store)),
     "copy": copy_listings,

@@ -20,7 +20,7 @@ from typing import Literal
 
 from storage.errors import NothingFound, ObjectCorrupt, UserError
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES, REFINING, SCORING
+from storage.rows.kinds import EXAMPLES, REFINING, SCORING, SOLVING
 from storage.runs import layout
 from storage.runs.names import RUNS, TRAININGS
 from storage.runs.origin import origin_in
@@ -35,7 +35,7 @@ from storage.trainings.training import Training
 
 PLANS = "plans"
 """Folder of the plans that were made for a run (`storage.runs.plans`)."""
-KINDS: dict[tuple[str, ...], str] = {SCORING: "score", REFINING: "refine"}
+KINDS: dict[tuple[str, ...], str] = {SCORING: "score", REFINING: "refine", SOLVING: "solve"}
 """Road of a run -> its kind; runs with another road are builds."""
 State = Literal[
     "finished", "at work", "stopped", "unfinished", "removed", "planned", "no run", "unreadable"
@@ -48,7 +48,7 @@ class Listed:
 
     name: str
     kind: str
-    """`build`, `score`, `refine`, `training`; empty where nothing says so."""
+    """`build`, `score`, `refine`, `solve`, `training`; empty where nothing says so."""
     state: State
     """`at work`: a driver renewed its note within the last minutes. `removed`: a tombstone holds
     the name. `planned`: nothing but plans. `no run`: other objects without a spec, e.g. of a copy

@@ -47,8 +47,6 @@ Record = TypeVar("Record")
 
 READERS = 16
 """Commits read or written at once, so that thousands over a network take seconds."""
-AHEAD = 4
-"""Shards of rows in memory at once where all of a run's are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,20 +220,7 @@ class Run:
         """The committed rows of a shard. Raises NothingFound, ObjectCorrupt."""
         return self.rows_of(self.commit(kind.stage, shard), kind)
 
-    def read_all(self, kind: Rows[Record]) -> Iterator[Record]:
-        """The rows of every shard of a finished run, in order; some shards are read ahead.
-
-        Raises NothingFound for an unfinished run, ObjectCorrupt, InputError.
-        """
-        if (success := self.success()) is None:
-            raise NothingFound(f"run {self.name!r} is not finished: resume it first")
-        named = self.named(kind.stage, success)
-        with ThreadPoolExecutor(AHEAD) as readers:
-            while part := list(islice(named, AHEAD)):
-                for rows in readers.map(lambda entry: self.rows_of(entry, kind), part):
-                    yield from rows
-
-    def rows_of(self, commit: Commit | Named, kind: Rows[Record]) -> list[Record]:
+    def rows_of(self, commit: Commit, kind: Rows[Record]) -> list[Record]:
         """The rows that a commit names. Raises ObjectCorrupt, InputError."""
         data = self.data_of(commit)
         return decode_shard(kind.record, data, key=commit.data_key, sha256=commit.sha256)
@@ -247,7 +232,7 @@ class Run:
         commit = self.commit(kind.stage, shard)
         return read_parquet(kind.record, self.data_of(commit), key=commit.data_key, columns=columns)
 
-    def data_of(self, commit: Commit | Named) -> bytes:
+    def data_of(self, commit: Commit) -> bytes:
         """The bytes that a commit names, read twice if the digest differs. Raises ObjectCorrupt."""
         for last in (False, True):
             try:

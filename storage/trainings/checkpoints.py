@@ -125,6 +125,11 @@ def fetch_files(
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def read_file(store: ObjectStore, prefix: str, file: StoredFile) -> bytes:
+    """A small stored file. Raises ObjectCorrupt if a part is gone or damaged."""
+    return b"".join(_part(store, prefix, file, part) for part in file.parts)
+
+
 def holds(folder: Path, files: Sequence[StoredFile]) -> bool:
     """Whether a local folder has exactly these files, byte for byte."""
     if not folder.is_dir() or files_in(folder) != sorted(file.path for file in files):

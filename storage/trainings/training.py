@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,11 +24,12 @@ from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
-from storage.runs.commits import Writer, canonical_json, signed, unsigned
+from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import differences, refuse
 from storage.trainings.checkpoints import StoredFile, part_key
+from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
 
 FORMAT = 1
 
@@ -60,20 +60,6 @@ class TrainingSpec:
     def fingerprint(self) -> str:
         """Digest of the whole spec."""
         return hashlib.sha256(self.to_json()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFolder:
-    """A commit: the files of a checkpoint or of the finished model."""
-
-    step: int
-    """Updates made."""
-    files: tuple[StoredFile, ...]
-    notes: dict[str, Any]
-    """Measured values and counts, by name."""
-    spec: str
-    attempt: str
-    writer: Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +108,13 @@ class Training:
 
         Raises Removed, after all that was stored since the removal is taken back.
         """
-        folder = StoredFolder(
-            step=step,
-            files=tuple(sorted(files, key=lambda file: file.path)),
-            notes=dict(notes),
-            spec=self.spec.fingerprint,
-            attempt=uuid.uuid4().hex,
-            writer=Writer.here("trainer"),
-        )
+        folder = new_folder(files, step, notes, self.spec.fingerprint, "trainer")
         key = self._model_key if final else self._checkpoint_key(step)
         fault("before_checkpoint", f"{step}")
         with obeyed(self.store, self.prefix):
-            standing = put_settled(self.store, key, signed(asdict(folder)), self.patience)
+            standing = put_settled(self.store, key, folder_bytes(folder), self.patience)
         fault("after_checkpoint", f"{step}")
-        return unsigned(StoredFolder, key, standing)
+        return folder_from(key, standing)
 
     def checkpoints(self) -> list[int]:
         """Steps of the committed checkpoints, in order; one listing of the store."""
@@ -148,12 +127,12 @@ class Training:
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
         key = self._checkpoint_key(step)
-        return unsigned(StoredFolder, key, self.store.get(key))
+        return folder_from(key, self.store.get(key))
 
     def model(self) -> StoredFolder | None:
         """The finished model; None while the training is not finished."""
         try:
-            return unsigned(StoredFolder, self._model_key, self.store.get(self._model_key))
+            return folder_from(self._model_key, self.store.get(self._model_key))
         except NothingFound:
             return None
 

@@ -90,13 +90,13 @@ def schedule_for(
     roles: dict[str, RolePlan] = {
         role: RolePlan(
             slots=engine_slots(config, role),
-            share=config.engine(role).hundredths if on_gpus else WHOLE,
+            share=config.place_of(role).hundredths if on_gpus else WHOLE,
             parallel=cluster.parallel_shards,
             most=most_workers(config, role),
             pool=role if role in pools else ENGINES,
             most_parallel=cluster.most_parallel_shards,
         )
-        for role in config.engines
+        for role in config.worker_roles
     }
     roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
     return kind(
@@ -115,13 +115,13 @@ def schedule_for(
 
 def engine_slots(config: RunConfig, role: str) -> int:
     """Engine slots (GPUs) of one worker of a model role; 0 where no GPU of the cluster is used."""
-    settings = config.engine(role)
+    settings = config.place_of(role)
     return settings.tensor_parallel if settings.kind == "vllm" else 0
 
 
 def most_workers(config: RunConfig, role: str) -> int:
     """Most workers of a model role: one alone keeps a server elsewhere busy."""
-    remote = config.engine(role).served
+    remote = config.place_of(role).served
     return config.cluster.workers_per_server if remote else config.cluster.workers_per_role
 
 

@@ -16,12 +16,14 @@ from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.plans import Plan, latest_plan
-from storage.runs.presence import at_work
+from storage.runs.presence import at_work, work_on
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
 from storage.runs.totals import StageTotals, sum_receipts
+from storage.runs.work import Work
 from workflows.planning.against import Compared, Done, compared
+from workflows.schedule.events import spell
 from workflows.stages import road_of
 
 
@@ -69,6 +71,10 @@ class RunStatus:
     """Why it stopped; None while it works or once it is finished."""
     at_work: list[str] = field(default_factory=list)
     """Whose builds are at work on it, and where, as far as the store can say."""
+    work: Work = field(default_factory=Work)
+    """What its drivers began, committed and lost, as far as they could note it."""
+    work_said: str | None = None
+    """What was lost, in a sentence; None where nothing was."""
     planned: list[Compared] = field(default_factory=list)
     """Its plan's figures beside what they came to; empty without a plan."""
     currency: str = ""
@@ -112,6 +118,7 @@ def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
     """The status of a run, from those of its stages."""
     pilot = pilot_record(run.store, run.name)
     plan = latest_plan(run.store, run.name)
+    work = work_on(run.store, run.name)
     return RunStatus(
         run=run.name,
         store=run.store.url,
@@ -132,8 +139,25 @@ def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
         ],
         stopped=None if finished else stop_reason(run),
         at_work=[] if finished else at_work(run.store, run.name),
+        work=work,
+        work_said=lost_work(work, stages),
         planned=[] if plan is None else against_plan(run, plan, stages, finished),
         currency=plan.currency if plan else "",
+    )
+
+
+def lost_work(work: Work, stages: Sequence[StageStatus]) -> str | None:
+    """What was lost and made again, in a sentence; its seconds are those of committed shards."""
+    if not work.worth_a_note:
+        return None
+    mean = {s.stage: s.seconds / s.shards_done for s in stages if s.shards_done}
+    tries = sum(work.lost.values())
+    each = ", ".join(f"{stage} {number:,}" for stage, number in work.lost.items())
+    seconds = sum(number * mean.get(stage, 0.0) for stage, number in work.lost.items())
+    return (
+        f"lost or repeated: {tries:,} of {sum(work.begun.values()):,} tries of shards"
+        + (f" ({each}; at most some {spell(seconds)} of a worker)" if tries else "")
+        + f"; {work.failed:,} ended in errors, {work.lost_workers:,} workers were lost"
     )
 
 

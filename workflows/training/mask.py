@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.engines.control_tokens import MARK, ControlTokens, unmarked
-from actors.training.batches import Conversation
+from actors.training.conversations import Conversation
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import Example, Message
 from workflows.formats import prompts

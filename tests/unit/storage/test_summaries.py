@@ -11,10 +11,9 @@ from functools import cache
 import pytest
 
 from storage.audit import audit
-from storage.errors import NothingFound, ObjectCorrupt
+from storage.errors import ObjectCorrupt
 from storage.objects.memory import MemoryStore
 from storage.objects.store import Entry
-from storage.rows.kinds import PROBLEMS
 from storage.rows.parquet import encode_shard
 from storage.rows.records import Drop, Path, Problem
 from storage.runs import layout
@@ -193,18 +192,6 @@ def test_a_damaged_summary_is_passed_over_where_commits_say_the_same() -> None:
     assert list(run.receipts("sample")) == true
     with pytest.raises(ObjectCorrupt, match=r"summaries/000000\.json"):
         run.finish()
-
-
-def test_a_finished_runs_rows_are_read_without_its_commits() -> None:
-    run, store = big()
-    with pytest.raises(NothingFound, match="not finished"):
-        next(run.read_all(PROBLEMS))
-    run.finish()
-    store.asked.clear()
-    assert [row.problem_id for row in run.read_all(PROBLEMS)] == [
-        f"p/{shard}" for shard in range(SHARDS)
-    ]
-    assert (store.asked["commits"], store.asked["data"]) == (0, SHARDS)
 
 
 def test_a_removed_run_gets_no_summary() -> None:
