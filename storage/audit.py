@@ -29,10 +29,10 @@ from storage.rows.records import Example
 from storage.runs import layout
 from storage.runs.commits import Commit, read_commit, receipt_of
 from storage.runs.run import Run
-from storage.runs.shards import ShardSet
 from storage.runs.success import Success
 from storage.runs.totals import StageTotals, Sums, same_totals
 from storage.stated import Finding, Stated
+from storage.summaries.shards import ShardSet
 
 READERS = 4
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from storage.errors import NothingFound, ObjectCorrupt
 from storage.runs.commits import Commit, Receipt, receipt_of
 from storage.runs.run import Run
-from storage.runs.shards import block_of
 from storage.runs.success import Success
-from storage.runs.summaries import named_by
+from storage.summaries.shards import block_of
+from storage.summaries.summary import named_by
 
 
 @dataclass(frozen=True, slots=True)

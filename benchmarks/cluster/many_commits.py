@@ -52,10 +52,10 @@ from storage.rows.parquet import EncodedShard, encode_shard
 from storage.rows.records import Drop, Problem
 from storage.runs import layout
 from storage.runs.commits import Commit, Writer, commit_bytes
-from storage.runs.folding import Folding
 from storage.runs.listing import listed_runs
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec
+from storage.summaries.folding import Folding
 from workflows.runs.driving import ceiling_for, schedule_for, standing, tell_earlier
 from workflows.runs.status import run_status
 

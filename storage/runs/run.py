@@ -32,16 +32,16 @@ from storage.rows.kinds import Rows, stage_rows
 from storage.rows.parquet import check_digest, decode_shard, read_parquet
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.blocks import Blocks
 from storage.runs.commits import Commit, Receipt, publish, read_commit, receipt_of
 from storage.runs.documents import put_settled
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.shards import ShardSet, block_of, blocks_among
 from storage.runs.specs import Spec, check_same
 from storage.runs.success import Success, success_bytes, success_from
-from storage.runs.summaries import Named, named_by
 from storage.runs.totals import StageTotals, Sums, same_totals, sum_receipts
+from storage.summaries.blocks import Blocks
+from storage.summaries.shards import ShardSet, block_of, blocks_among
+from storage.summaries.summary import Named, named_by
 
 Record = TypeVar("Record")
 

@@ -34,11 +34,11 @@ from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import Commit, put_content, receipt_of, settle
 from storage.runs.documents import copy_settled, put_settled
-from storage.runs.folding import Folding
 from storage.runs.origin import origin_run, same_shard
 from storage.runs.removal import obeyed
 from storage.runs.run import Run
-from storage.runs.shards import begins_with, block_of, blocks_among
+from storage.summaries.folding import Folding
+from storage.summaries.shards import begins_with, block_of, blocks_among
 from workflows.runs.run import finish
 
 COPIERS = 8

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from storage.errors import BelowFloor, LimitReached, RunStopped, StepmillError
 from storage.runs.commits import Receipt
-from storage.runs.folding import Folding
 from storage.runs.run import Run
-from storage.runs.shards import ShardSet
 from storage.runs.stops import forget_stop, note_stop
+from storage.summaries.folding import Folding
+from storage.summaries.shards import ShardSet
 from workflows.planning.costs import cost_of, rates_of
 from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.schedule.beginning import Begin, UnbegunSchedule

@@ -20,12 +20,12 @@ from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed
-from storage.runs.folding import Folding
 from storage.runs.layout import check_run_name, launch_key, run_prefix
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.removal import obeyed
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
+from storage.summaries.folding import Folding
 from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.runs.configuration import Given, RunConfig
 from workflows.settings import StageSettings

@@ -23,8 +23,8 @@ from launch.shown.log_pace import LogPace
 from launch.shown.stage_numbers import StageNumbers, left_of
 from launch.verbs.runs.status import status_tables
 from storage.runs.run import Run
-from storage.runs.shards import ShardSet
 from storage.runs.totals import Sums
+from storage.summaries.shards import ShardSet
 from workflows.runs.status import RunStatus, StageStatus, stage_status, status_of
 
 EVERY_SECONDS = 5.0

@@ -25,11 +25,11 @@ from storage.runs.commits import (
     commit_bytes,
     receipt_of,
 )
-from storage.runs.folding import Folding
 from storage.runs.run import Run
-from storage.runs.shards import ShardSet, begins_with
 from storage.runs.specs import ShardPlan, Spec
-from storage.runs.summaries import named_by
+from storage.summaries.folding import Folding
+from storage.summaries.shards import ShardSet, begins_with
+from storage.summaries.summary import named_by
 from tests.support.whole_run import QUICK
 
 BLOCK = 10
@@ -81,7 +81,7 @@ def big() -> tuple[Run, Counting]:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.runs.shards.BLOCK", BLOCK)
+    monkeypatch.setattr("storage.summaries.shards.BLOCK", BLOCK)
 
 
 def of_commits(run: Run, stage: str) -> list[Receipt]:
@@ -205,7 +205,7 @@ def test_a_removed_run_gets_no_summary() -> None:
 def test_receipts_beyond_the_most_that_are_held_are_left_to_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("storage.runs.folding.MOST_HELD", BLOCK + 1)
+    monkeypatch.setattr("storage.summaries.folding.MOST_HELD", BLOCK + 1)
     run, _ = big()
     true = of_commits(run, "sample")
     folded(run, true[:3] + true[BLOCK : 2 * BLOCK] + true[3:BLOCK])
@@ -215,7 +215,7 @@ def test_receipts_beyond_the_most_that_are_held_are_left_to_the_end(
 
 def test_the_names_of_a_block_begin_with_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [begins_with(block) for block in (0, 3, 4_687)] == ["00000", "00003", "04687"]
-    monkeypatch.setattr("storage.runs.shards.BLOCK", 1_000)
+    monkeypatch.setattr("storage.summaries.shards.BLOCK", 1_000)
     assert [begins_with(block) for block in (0, 46, 1_000)] == ["000", "046", "1000"]
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from storage.errors import StepmillError
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from storage.runs.shards import block_of
+from storage.summaries.shards import block_of
 
 MOST_HELD = 50_000
 """Receipts, some kilobytes each at most; a build in the order of its shards holds two blocks of

@@ -17,8 +17,8 @@ from storage.runs import layout
 from storage.runs.commits import Receipt
 from storage.runs.documents import put_settled
 from storage.runs.removal import obeyed
-from storage.runs.shards import ShardSet, blocks_of, shards_in
-from storage.runs.summaries import Summary, summary_bytes, summary_from, summary_of
+from storage.summaries.shards import ShardSet, blocks_of, shards_in
+from storage.summaries.summary import Summary, summary_bytes, summary_from, summary_of
 
 SORTED = 10**6
 """Shards up to which the order of their keys is that of their numbers."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from storage.errors import ObjectCorrupt
 from storage.runs import layout
 from storage.runs.commits import Commit, Receipt, signed, unsigned
-from storage.runs.shards import shards_in
+from storage.summaries.shards import shards_in
 
 Column = list[int | None]
 
