@@ -22,6 +22,8 @@ from workflows.runs.settling import (
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
 )
+from workflows.serving.settings import ServeSettings
+from workflows.settings.solving import SolveSettings
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
@@ -49,19 +51,39 @@ engine runs decides what is left open: `models.verifier.max_in_flight` and `sand
 the model's own context, at most {context}.
 """
 
+SOLVING = """
+# Solving
+
+`stepmill solve POLICY FILE --verifier MODEL` takes these from its options and from
+`--config FILE.yaml`, which also has `verify` as scoring does, `answers`, `floor` and the keys of
+`sandbox`, `cluster` and, as `models.policy` and `models.verifier`, of an engine.
+"""
+
+SERVING = """
+# Serving
+
+`stepmill serve MODEL` ([serving.md](serving.md)) takes what `score` takes, and a group `serve`.
+"""
+
 
 def page() -> str:
     """The whole page."""
-    build, training, verify = (
+    build, training, verify, solve, serve = (
         "".join(_section(prefix, kind))
-        for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
-    )
+        for prefix, kind in (
+            ("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings),
+            ("solve.", SolveSettings), ("serve.", ServeSettings),
+        )
+    )  # fmt: skip
     scoring = SCORING.format(
         gpu=(IN_FLIGHT_ON_GPU["verifier"], min(2 * IN_FLIGHT_ON_GPU["verifier"], MOST_SESSIONS)),
         cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
         context=LONGEST_CONTEXT,
     )
-    return INTRODUCTION + build + TRAINING + training + scoring + verify.rstrip() + "\n"
+    parts = (
+        INTRODUCTION, build, TRAINING, training, scoring, verify, SOLVING, solve, SERVING, serve,
+    )  # fmt: skip
+    return "".join(parts).rstrip() + "\n"
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:

@@ -25,9 +25,8 @@ from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, read_as, refuse_newer
+from storage.runs.documents import parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
 from storage.trainings.checkpoints import Part, StoredFile, part_key
 from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder

@@ -20,6 +20,7 @@ from typing import IO
 import pyarrow.parquet as pq
 
 from storage.rows import schemas
+from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Score
 from storage.runs.run import Run
 from workflows.scoring.run import scores_of
@@ -60,8 +61,8 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
     counted = _Counted()
     schema = schemas.schema_of(Score)
     with (
-        _replaced(folder / "scores.jsonl") as lines,
-        _replaced(folder / "scores.parquet") as table,
+        replaced(folder / "scores.jsonl") as lines,
+        replaced(folder / "scores.parquet") as table,
         pq.ParquetWriter(table, schema, compression="zstd") as parquet,
     ):
         for scores in _batches(scores_of(run)):
@@ -69,7 +70,7 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
             for score in scores:
                 counted.add(score)
                 lines.write(json.dumps(asdict(score), ensure_ascii=False).encode() + b"\n")
-    totals = run.totals("score")
+    totals = run.totals(VERIFICATIONS.stage)
     return counted.summary(run.name, run.spec.plan.items, totals.counts, totals.drops)
 
 
@@ -126,7 +127,7 @@ def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
 
 
 @contextmanager
-def _replaced(file: Path) -> Iterator[IO[bytes]]:
+def replaced(file: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name only once it is complete."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:

@@ -13,6 +13,7 @@ from actors.engines.opening import open_engine
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.sandbox.opening import open_sandbox
+from workflows.formats.verification import VerifySettings
 from workflows.runs.configuration import needs_of
 from workflows.scoring.settings import ScoreConfig
 from workflows.stages.kit import Kit
@@ -21,12 +22,13 @@ from workflows.stages.scorers.opening import scorer_of
 
 
 @asynccontextmanager
-async def open_scorer(config: ScoreConfig, sandbox: Sandbox | None = None) -> AsyncIterator[Scorer]:
-    """Open the configuration's verifier, and close it at the end.
+async def open_kit(
+    config: ScoreConfig, sandbox: Sandbox | None = None
+) -> AsyncIterator[Kit[VerifySettings]]:
+    """Open the engine of the configuration's verifier, and close it at the end.
 
     `sandbox`: where its code runs, which stays open; None: one of its own, in modes that run code.
-    `workflows.stages.scorers.contract.score` judges a whole solution, `Scorer.begin` one that
-    grows. Raises UserError and InfrastructureError.
+    Raises UserError and InfrastructureError.
     """
     verifier = config.engine("verifier")
     async with AsyncExitStack() as held:
@@ -37,9 +39,18 @@ async def open_scorer(config: ScoreConfig, sandbox: Sandbox | None = None) -> As
             held.push_async_callback(sandbox.close)
         (spec,) = config.road
         models = {"verifier": model_identity(verifier)}
-        yield scorer_of(
-            Kit(
-                config.run, config.settings, spec, models, config.sandbox.limits,
-                opened=engine, box=sandbox,
-            )
+        yield Kit(
+            config.run, config.settings, spec, models, config.sandbox.limits,
+            opened=engine, box=sandbox,
         )  # fmt: skip
+
+
+@asynccontextmanager
+async def open_scorer(config: ScoreConfig, sandbox: Sandbox | None = None) -> AsyncIterator[Scorer]:
+    """Open the configuration's verifier as `open_kit` does.
+
+    `workflows.stages.scorers.contract.score` judges a whole solution, `Scorer.begin` one that
+    grows. Raises UserError and InfrastructureError.
+    """
+    async with open_kit(config, sandbox) as kit:
+        yield scorer_of(kit)

@@ -71,7 +71,11 @@ Ended = Callable[[Judging, BaseException | None], None]
 """Is told of each history that ended, also of a try that is begun anew, with its error."""
 
 
-def nobody(judging: Judging, error: BaseException | None) -> None:
+Judged = Callable[[Judging], None]
+"""Is told of each step once it is judged, also of those of a try that is begun anew."""
+
+
+def nobody(judging: Judging, error: BaseException | None = None) -> None:
     """Nobody is told."""
 
 
@@ -96,6 +100,7 @@ async def score(
     name: str,
     histories: int = 1,
     ended: Ended = nobody,
+    judged: Judged = nobody,
 ) -> Scored:
     """Judge a whole solution in independent histories.
 
@@ -106,7 +111,9 @@ async def score(
     async def once(number: int) -> Verification:
         judging = scorer.begin(problem, name, number)
         try:
-            await judging.judge(*steps)
+            for step in steps:
+                await judging.judge(step)
+                judged(judging)
         except BaseException as error:
             ended(judging, error)
             raise
