@@ -182,8 +182,8 @@ class ShardWorker:
 
             def committed(but: Collection[int]) -> Yield:
                 total = Yield()
-                for shard, receipt in self._run.receipts(stage).items():
-                    if shard not in but:
+                for receipt in self._run.receipts(stage):
+                    if receipt.shard not in but:
                         total.add(Yield.of(receipt.counts))
                 return total
 

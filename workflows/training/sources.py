@@ -19,7 +19,8 @@ from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, PROBLEMS
 from storage.rows.records import Example
 from storage.runs import layout
-from storage.runs.run import Run, Success
+from storage.runs.run import Run
+from storage.runs.success import Success
 from workflows.runs.several import Key, example_key, texts_in, texts_of
 from workflows.training.released import example_from, stored_rows
 from workflows.training.taught import Lessons, Taught
@@ -28,10 +29,12 @@ SHARD_ROWS = 256
 """Rows of a shard of tokens; a run's export shards are not cut, so that it may have more."""
 
 
-def dataset_digest(success: Success) -> str:
+def dataset_digest(run: Run, success: Success) -> str:
     """One digest over the committed export shards in their order."""
-    shards = "".join(entry["sha256"] for entry in success.commits[EXAMPLES.stage])
-    return hashlib.sha256(shards.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for entry in run.named(EXAMPLES.stage, success):
+        digest.update(entry.sha256.encode())
+    return digest.hexdigest()
 
 
 Teach = Callable[[Run], Lessons]
@@ -91,7 +94,7 @@ class RunSource:
     @property
     def digest(self) -> str:
         """Digest of its export shards."""
-        return self._digest or dataset_digest(self.success)
+        return self._digest or dataset_digest(self._run, self.success)
 
     @property
     def owner(self) -> str:
@@ -143,10 +146,10 @@ class RunSource:
         """The export shards of each shard."""
         groups: list[range] = []
         first = rows = 0
-        commits = self.success.commits[EXAMPLES.stage]
-        for shard, commit in enumerate(commits):
-            rows += commit["rows"]
-            if rows >= SHARD_ROWS or shard + 1 == len(commits):
+        shards = self.success.totals[EXAMPLES.stage].shards
+        for shard, commit in enumerate(self._run.named(EXAMPLES.stage, self.success)):
+            rows += commit.rows
+            if rows >= SHARD_ROWS or shard + 1 == shards:
                 groups.append(range(first, shard + 1))
                 first, rows = shard + 1, 0
         return groups

@@ -31,7 +31,7 @@ from workflows.training.mask import masker_for
 from workflows.training.record import Dressing
 from workflows.training.released import file_of, stored_key
 from workflows.training.settings import TrainConfig, binding
-from workflows.training.sources import RunSource, dataset_digest
+from workflows.training.sources import RunSource
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
@@ -57,10 +57,10 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
 
 
 def _run_digest(name: str, store: ObjectStore) -> str:
-    success = RunSource(store, name).success
-    if not success.totals[EXAMPLES.stage].rows:
+    source = RunSource(store, name)
+    if not source.success.totals[EXAMPLES.stage].rows:
         raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
-    return dataset_digest(success)
+    return source.digest
 
 
 def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:

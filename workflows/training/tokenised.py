@@ -30,6 +30,7 @@ from storage.rows.records import Example
 from storage.runs.commits import canonical_json
 from storage.trainings.tokens import TokenSet
 from workflows.formats.conversation import ended
+from workflows.training.cutting import CUT, LOST, TURNS, fitted
 from workflows.training.mask import Masker
 from workflows.training.passages import Passages
 from workflows.training.settings import DataSettings, HeadSettings
@@ -82,7 +83,7 @@ class Making:
         self, rows: Iterable[Row], counts: Counter[str]
     ) -> Iterable[tuple[bytes, Conversation]]:
         """(key of the solution, conversation) of what fits; what does not is counted."""
-        counts.update(read=0, cut=0, turns_cut_off=0)
+        counts.update(dict.fromkeys(("read", *LOST), 0))
         for row in rows:
             counts["read"] += 1
             if isinstance(row.example, ItemError):
@@ -90,13 +91,10 @@ class Making:
                 continue
             for shown in self._shown(row.example):
                 try:
-                    made = self._tokens(shown)
+                    made = self._tokens(shown, counts)
                 except ItemError as error:
                     counts[f"dropped_{error.reason}"] += 1
                     continue
-                lost = len(shown.labels) - len(made.labels)
-                counts["cut"] += lost > 0
-                counts["turns_cut_off"] += lost
                 yield row.key, made
 
     def _shown(self, row: Example | Taught) -> Iterator[Example | Taught]:
@@ -106,12 +104,15 @@ class Making:
         else:
             yield from map(ended, VIEWS[self.view].rows([row]))
 
-    def _tokens(self, row: Example | Taught) -> Conversation:
+    def _tokens(self, row: Example | Taught, counts: Counter[str]) -> Conversation:
         if isinstance(self.masker, Passages):
             assert isinstance(row, Taught)
-            return self.masker.conversation(row, self.most_tokens)
+            made = self.masker.conversation(row, self.most_tokens)
+            counts[CUT] += len(made.labels) < len(row.labels)
+            counts[TURNS] += len(row.labels) - len(made.labels)
+            return made
         assert isinstance(row, Example)
-        return self.masker.conversation(row, self.most_tokens)
+        return fitted(row, self.masker, self.most_tokens, self.data.too_long, counts)
 
 
 def make_missing(making: Making, tokens: TokenSet, source: Source, place: Place, say: Say) -> None:
@@ -142,12 +143,12 @@ def _make(
         made = list(making.conversations(rows, counts))
         with tempfile.TemporaryDirectory(prefix="stepmill-tokens-") as folder:
             write_arrow(table_of([one for _, one in made]), Path(folder, TOKENS))
-            Path(folder, ROWS).write_bytes(write_parquet(_rows(made)))
+            Path(folder, ROWS).write_bytes(write_parquet(rows_table(made)))
             tokens.put_shard(number, Path(folder), {COUNTS: dict(counts), "rows": len(made)})
         moved(1)
 
 
-def _rows(made: Sequence[tuple[bytes, Conversation]]) -> Any:
+def rows_table(made: Sequence[tuple[bytes, Conversation]]) -> Any:
     """What a split is made from."""
     columns = {
         "problem_id": pa.array([one.problem_id for _, one in made], type=pa.string()),
