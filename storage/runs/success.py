@@ -26,7 +26,7 @@ class Success:
     spec: str
     totals: dict[str, StageTotals]
     commits: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Stage -> one entry per shard, in order, with the fields of `storage.summaries.summary.Named`."""
+    """Stage -> one entry per shard, in order: the fields of `storage.summaries.summary.Named`."""
     parts: dict[str, list[str]] = field(default_factory=dict)
     """Stage -> sha256 of each block's summary, in order; in place of `commits`."""
 
