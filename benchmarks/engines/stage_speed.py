@@ -28,41 +28,30 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from actors.engines.contract import Chat, EngineSettings, Reply, Sampling
+from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.healing import Healed, uncut_by
+from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.paced import PacedSandbox
 from actors.workers.contract import Processor
-from benchmarks import long_texts, paper_world
-from benchmarks.saturation import vllm_requests
-from benchmarks.shapes import SHAPES, write_folder
+from benchmarks import long_texts
+from benchmarks.long_runs import ROLES, configuration, model_folder
+from benchmarks.saturation import Tap, vllm_requests
 from benchmarks.stepped_core import ProcessorLoop, SpokenEngine, asked, worked
 from benchmarks.virtual_time import TimedSandbox
-from launch.config import validate
 from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.support.local_cluster import LocalCluster
-from workflows.formats import prompts, steps
-from workflows.runs.configuration import RunConfig
 from workflows.runs.starting import start_run
 from workflows.runs.workers import StageMaker
 from workflows.schedule.driver import Driver
 from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
-from workflows.scoring.settings import ScoreConfig
 
-DEMO = Path(__file__).parents[2] / "demo" / "models" / "rationale"
-ROLES = {
-    "sample": "policy", "estimate": "completer", "rationalize": "rationale", "score": "verifier"
-}  # fmt: skip
-ITEMS = {"sample": 192, "estimate": 32, "rationalize": 192, "score": 1536}
-"""Problems, or responses, of each stage."""
 TARGET = 0.95
 
 
@@ -87,26 +76,6 @@ class Figures:
     raw_busy: float
     shards: int
     """Most in flight at once."""
-
-
-class Tap:
-    """An engine that notes what is asked of it."""
-
-    def __init__(self, engine: SpokenEngine) -> None:
-        self._engine = engine
-        self.spell = engine.spell
-        self.asked: list[tuple[Chat, Sampling]] = []
-        self.tokens = 0
-
-    async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
-        """Pass a request on."""
-        self.asked.append((chat, sampling))
-        reply = await self._engine.generate(chat, sampling)
-        self.tokens += sum(each.tokens for each in reply.completions)
-        return reply
-
-    async def close(self) -> None:
-        """The engine is the bench's."""
 
 
 class Watched:
@@ -142,7 +111,11 @@ class Bench:
         self._folder = folder
         self._model = model_folder(folder)
         self._script = long_texts.SCRIPTS[self.role]
-        self.config = configuration(arguments, stage, folder)
+        sandbox = {
+            "sessions": arguments.sessions,
+            "slots": 0 if arguments.real else arguments.slots,
+        }
+        self.config = configuration(stage, arguments.items, arguments.shard_size, folder, sandbox)
 
     async def _engine(self, in_flight: int) -> SpokenEngine:
         step_s = self.arguments.places / self.arguments.rate
@@ -155,16 +128,13 @@ class Bench:
         """The stage, then its requests alone."""
         run = start_run(self.config, open_store(self.config.store), None)
         await self._before(run)
-        asked, figures = await self._staged(run)
-        return await self._compared(asked, figures)
+        return await self._compared(*await self._staged(run))
 
     async def _before(self, run: Run) -> None:
         """The stages before it, by engines that take no time."""
         at = [spec.name for spec in self.config.road].index(self.stage)
         if not at:
             return
-        from actors.engines.scripted import ScriptedEngine
-
         maker = StageMaker(self.config, run.name)
 
         def stages(role: str) -> Mapping[str, Processor]:
@@ -177,7 +147,7 @@ class Bench:
 
     async def _driven(self, cluster: LocalCluster, run: Run, watched: Watched, upto: int) -> None:
         least, most = self.config.cluster.parallel_shards, self.config.cluster.most_parallel_shards
-        road, done = self.config.road[:upto], {}
+        road = self.config.road[:upto]
         roles = {
             role: RolePlan(1, least, 1, most_parallel=most) for role in self.config.engines
         } | {"cpu": RolePlan(0, 8, 1)}
@@ -203,17 +173,8 @@ class Bench:
 
             at = [spec.name for spec in self.config.road].index(self.stage)
             busy, began = worked(), now()
-            if self.arguments.profile:
-                import cProfile
-
-                profile = cProfile.Profile()
-                profile.enable()
-            await self._driven(
-                LocalCluster(run, stages, road=self.config.road), run, watched, at + 1
-            )
-            if self.arguments.profile:
-                profile.disable()
-                profile.dump_stats(self.arguments.profile)
+            cluster = LocalCluster(run, stages, road=self.config.road)
+            await self._driven(cluster, run, watched, at + 1)
             seconds, busy = now() - began, worked() - busy
         steps_ = engine.core.steps
         full = next(
@@ -292,73 +253,16 @@ def lost(done: Any, begin: float, end: float, rate: float) -> float:
     return (end - begin) * (1 - done.rate(begin, end) / rate) if end > begin else 0.0
 
 
-def model_folder(folder: Path) -> Path:
-    """A folder of the 7B shape with the demo's tokenizer, whose core nobody loads."""
-    made = folder / "model"
-    if not made.exists():
-        shape = replace(SHAPES["tiny"], vocab_size=1024)
-        write_folder(shape, made, context=32768)
-        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-            (made / file).write_bytes((DEMO / file).read_bytes())
-    return made
-
-
-def configuration(arguments: argparse.Namespace, stage: str, folder: Path) -> RunConfig:
-    """A run of the stage with scripted models; shards as they are by default."""
-    items = arguments.items or ITEMS[stage]
-    texts = [f"What is {number} + {number}?" for number in range(items)]
-    sandbox = {
-        "sessions": arguments.sessions,
-        "slots": arguments.slots if not arguments.real else 0,
-    }
-    common: dict[str, Any] = {"run": "speed", "store": f"file:{folder}/store", "sandbox": sandbox}
-    engine = {"kind": "scripted", "model": "benchmarks.long_texts:policy"}
-    if stage == "score":
-        file = folder / "responses.jsonl"
-        file.write_text(
-            "".join(json.dumps(response(at, text)) + "\n" for at, text in enumerate(texts))
-        )
-        raw = common | {"responses": str(file), "models": {"verifier": engine}}
-        return TypeAdapter(ScoreConfig).validate_python(raw)
-    few = {"correct": 1, "incorrect": 1}
-    sampled = {"sample": {"cap": 128}, "estimate": {"cap": 128, **few}, "rationalize": {"cap": 32}}
-    thrifty = {"k_hard": 1, "k_medium": 1, "k_easy": 1, "probe": 1}
-    return validate(
-        common
-        | {
-            "problems": str(paper_world.write_problems(texts, folder / "problems.jsonl")),
-            "shard_size": 16,
-            "models": {role: engine for role in ("policy", "completer", "rationale")},
-            "stages": {
-                "sample": sampled[stage],
-                "estimate": thrifty if stage == "rationalize" else {},
-            },
-        },
-        "speed",
-    )
-
-
-def response(at: int, text: str) -> dict[str, Any]:
-    """A solution to score, as the policy writes it."""
-    written = long_texts.policy(prompts.policy_chat(text), at * 7919)
-    return {"id": f"r{at}", "problem": text, "steps": list(steps.split(steps.header(1) + written))}
-
-
 def table(found: list[Figures]) -> str:
-    """For people."""
-    head = (
-        f"{'stage':<12} {'in flight':>9} {'tokens':>10} {'raw/s':>8} {'stage/s':>8} {'share':>6}"
-        f" {'whole':>6} {'ramp s':>7} {'drain s':>8} {'raw drain s':>12} {'busy':>5} {'raw':>5} {'shards':>6}"
-    )
-    return "\n".join(
-        [head]
-        + [
-            f"{of.stage:<12} {of.in_flight:>9} {of.tokens:>10,} {of.raw:>8,.0f} {of.speed:>8,.0f}"
-            f" {of.share:>6.3f} {of.whole:>6.3f} {of.ramp_s:>7.1f} {of.drain_s:>8.1f}"
-            f" {of.raw_drain_s:>12.1f} {of.busy:>5.2f} {of.raw_busy:>5.2f} {of.shards:>6}"
-            for of in found
-        ]
-    )
+    """For people, as Markdown."""
+    names = [field.name for field in fields(Figures)]
+    lines = [names, ["---"] * len(names)]
+    for of in found:
+        values = [getattr(of, name) for name in names]
+        lines.append(
+            [f"{value:,.3f}" if isinstance(value, float) else f"{value}" for value in values]
+        )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def measured(arguments: argparse.Namespace, stage: str) -> Figures:
@@ -377,11 +281,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--rate", type=float, default=30_000, help="its tokens a second when full")
     options.add_argument("--in-flight", type=int, help="of the stage, if not all places")
     options.add_argument("--items", type=int, help="problems or responses")
+    options.add_argument("--shard-size", type=int, help="if not 16 problems or 32 responses")
     options.add_argument("--sessions", type=int, default=0, help="of code; 0: as by default")
     options.add_argument("--slots", type=int, default=16, help="blocks of code at once")
     options.add_argument("--block", type=float, default=0.1, help="seconds of a block")
     options.add_argument("--real", action="store_true", help="the clock's time, the real sandbox")
-    options.add_argument("--profile", type=Path, help="where to write a profile of the stage")
     return options
 
 
