@@ -23,6 +23,8 @@ from workflows.runs.settling import (
     SESSIONS_ON_CPU,
     USUAL_TOKENS,
 )
+from workflows.serving.settings import ServeSettings
+from workflows.settings.solving import SolveSettings
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
@@ -51,13 +53,30 @@ holds of verifications of {usual:,} tokens, at most {most} ({gpu} where that can
 is the model's own context, at most {context}.
 """
 
+SOLVING = """
+# Solving
+
+`stepmill solve POLICY FILE --verifier MODEL` takes these from its options and from
+`--config FILE.yaml`, which also has `verify` as scoring does, `answers`, `floor` and the keys of
+`sandbox`, `cluster` and, as `models.policy` and `models.verifier`, of an engine.
+"""
+
+SERVING = """
+# Serving
+
+`stepmill serve MODEL` ([serving.md](serving.md)) takes what `score` takes, and a group `serve`.
+"""
+
 
 def page() -> str:
     """The whole page."""
-    build, training, verify = (
+    build, training, verify, solve, serve = (
         "".join(_section(prefix, kind))
-        for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
-    )
+        for prefix, kind in (
+            ("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings),
+            ("solve.", SolveSettings), ("serve.", ServeSettings),
+        )
+    )  # fmt: skip
     scoring = SCORING.format(
         usual=USUAL_TOKENS["verifier"],
         most=IN_FLIGHT,
@@ -65,7 +84,10 @@ def page() -> str:
         cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
         context=LONGEST_CONTEXT,
     )
-    return INTRODUCTION + build + TRAINING + training + scoring + verify.rstrip() + "\n"
+    parts = (
+        INTRODUCTION, build, TRAINING, training, scoring, verify, SOLVING, solve, SERVING, serve,
+    )  # fmt: skip
+    return "".join(parts).rstrip() + "\n"
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.engines.admission import Prompts, Queue, Work, work
-from actors.metrics import count
 from actors.workers.contract import Meter, Processor, ShardResult, shard_meter
 from actors.workers.poison import Notes, entered, parts_of, run_apart
 from actors.workers.yields import Floor, Yield, YieldWatch
@@ -173,10 +172,8 @@ class ShardWorker:
             self._shares.leave(time.monotonic())
             self._meters.pop((stage, shard), None)
             watch.leave(shard)
-        if receipt.won:
-            self._show(receipt)
-            if held is not None:
-                held[stage] = result.rows
+        if receipt.won and held is not None:
+            held[stage] = result.rows
         await watch.settled()
         return receipt
 
@@ -185,21 +182,13 @@ class ShardWorker:
 
             def committed(but: Collection[int]) -> Yield:
                 total = Yield()
-                for shard, receipt in self._run.receipts(stage).items():
-                    if shard not in but:
+                for receipt in self._run.receipts(stage):
+                    if receipt.shard not in but:
                         total.add(Yield.of(receipt.counts))
                 return total
 
             self._watches[stage] = YieldWatch(self._floor, self._run.name, stage, committed)
         return self._watches[stage]
-
-    def _show(self, receipt: Receipt) -> None:
-        of = {"run": self._run.name, "stage": receipt.stage}
-        count("stepmill_shards", of)
-        count("stepmill_rows", of, receipt.rows)
-        count("stepmill_tokens", of, receipt.counts.get("tokens", 0))
-        for reason, number in receipt.drops.items():
-            count("stepmill_drops", of | {"reason": reason}, number)
 
     async def _rows(self, stage: str, shard: int, held: Held | None = None) -> ShardRows:
         needed, held = self._reads[stage], {} if held is None else held

@@ -155,12 +155,20 @@ VERIFICATIONS = Rows(
 )
 CRITIQUES = Rows("critiques", records.Critique, of="response_id")
 REFINED = Rows("refine", records.Response, of="response_id", part="item")
+SOLVED = Rows(
+    "solve",
+    records.Solved,
+    of="problem_id",
+    on=lambda row: row.problem_id if row.answer is not None else None,
+    part="problem",
+)
 
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
         PROBLEMS, GIVEN, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
         AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED,
+        SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
@@ -174,6 +182,8 @@ SCORING = (RESPONSES.stage, VERIFICATIONS.stage)
 """The stages of a run that scores responses."""
 REFINING = (CRITIQUES.stage, REFINED.stage)
 """The stages of a run that asks a generator to refine its responses, once."""
+SOLVING = (PROBLEMS.stage, SOLVED.stage)
+"""The stages of a run that searches for solutions."""
 
 
 def stage_rows(stage: str) -> Rows[Any]:

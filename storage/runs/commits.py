@@ -25,7 +25,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
 from storage.fault_points import fault
@@ -38,6 +38,7 @@ from storage.runs.documents import parsed, read_as
 from storage.runs.removal import obeyed
 
 Record = TypeVar("Record")
+Document = TypeVar("Document")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,24 +242,34 @@ def read_commit(store: ObjectStore, key: str) -> Commit:
 
 def commit_bytes(commit: Commit) -> bytes:
     """Canonical JSON of a commit, with its own digest."""
-    body = asdict(commit)
-    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+    return signed(asdict(commit))
 
 
 def commit_from(key: str, data: bytes) -> Commit:
     """Read what `commit_bytes` wrote. Raises ObjectCorrupt for anything else."""
+    commit = unsigned(Commit, key, data)
+    if not is_key(commit.data_key) or not commit.data_key.endswith(f"-{commit.sha256}.parquet"):
+        raise ObjectCorrupt(f"{key} names no data: {commit.data_key!r:.90}")
+    return commit
+
+
+def signed(body: Mapping[str, Any]) -> bytes:
+    """Canonical JSON of a document, with its own digest."""
+    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+
+def unsigned(kind: type[Document], key: str, data: bytes) -> Document:
+    """Read a document that `signed` wrote. Raises ObjectCorrupt for anything else."""
     body = parsed(key, data)
     claimed = body.pop("digest", None)
     try:
         digest = hashlib.sha256(canonical_json(body)).hexdigest()
     except ValueError as error:
-        raise ObjectCorrupt(f"{key} is no commit: {error}") from None
-    commit = read_as(Commit, key, body)
+        raise ObjectCorrupt(f"{key} is no document: {error}") from None
+    document = read_as(kind, key, body)
     if digest != claimed:
         raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {digest}")
-    if not is_key(commit.data_key) or not commit.data_key.endswith(f"-{commit.sha256}.parquet"):
-        raise ObjectCorrupt(f"{key} names no data: {commit.data_key!r:.90}")
-    return commit
+    return document
 
 
 def canonical_json(value: object) -> bytes:

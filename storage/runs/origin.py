@@ -20,8 +20,8 @@ from storage.objects.store import ObjectStore
 from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.commits import Commit, canonical_json, put_shard
-from storage.runs.documents import parsed, read_as
-from storage.runs.run import Run, put_settled
+from storage.runs.documents import parsed, put_settled, read_as
+from storage.runs.run import Run
 from storage.runs.specs import Difference
 
 SHARED = ("format", "plan.items_per_shard")

@@ -187,7 +187,7 @@ def _bound(
 
 
 def _with_sessions(config: Config, place_of: PlaceOf) -> Config:
-    asking = {str(stage.role) for stage in config.road if stage.runs_code}
+    asking = {str(stage.coder) for stage in config.road if stage.runs_code}
     engines = {
         role: engine
         for role, engine in config.engines.items()
