@@ -32,6 +32,7 @@ from actors.training.adapters import learnt
 from actors.training.batches import IGNORED, Corpus, MicroBatch, StepPlan, Tensors, tensors
 from actors.training.events import Place
 from actors.training.learner import Learner, Passed, reshard
+from actors.training.moving import Ranges
 from actors.training.settings import LearningSettings
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -138,6 +139,25 @@ class StepTrainer:
         state = self._state()
         checkpoint.load(state, checkpoint_id=folder)
         set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
+
+    def needed(self, folder: Path) -> Ranges:
+        """What of the files of a saved state this worker would load; `folder` has its contents."""
+        metadata = checkpoint.FileSystemReader(folder).read_metadata()
+        planner = checkpoint.DefaultLoadPlanner()
+        planner.set_up_planner(self._state(), metadata, False)
+        found: dict[str, list[tuple[int, int]]] = {}
+        for item in planner.create_local_plan().items:
+            place = metadata.storage_data[item.storage_index]
+            span = (place.offset, place.offset + place.length)
+            found.setdefault(place.relative_path, []).append(span)
+        return found
+
+    @property
+    def saved_bytes(self) -> int:
+        """What `save` writes here: weights and two moments; of copies each worker has a share."""
+        parts = (held.to_local() for held in learnt(self.learner).values())
+        size: int = 3 * sum(part.numel() * part.element_size() for part in parts)
+        return size if self._sharded else -(-size // self._place.workers)
 
     def close(self) -> None:
         """Prepare nothing more."""

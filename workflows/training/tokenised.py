@@ -29,6 +29,7 @@ from storage.rows.parquet import write_parquet
 from storage.runs.commits import canonical_json
 from storage.trainings.tokens import TokenSet
 from workflows.formats.conversation import ended
+from workflows.training.cutting import LOST, fitted
 from workflows.training.mask import Masker
 from workflows.training.settings import DataSettings
 from workflows.training.sources import Row, Source
@@ -75,7 +76,7 @@ class Making:
         self, rows: Iterable[Row], counts: Counter[str]
     ) -> Iterable[tuple[bytes, Conversation]]:
         """(key of the solution, conversation) of what fits; what does not is counted."""
-        counts.update(read=0, cut=0, turns_cut_off=0)
+        counts.update(dict.fromkeys(("read", *LOST), 0))
         for row in rows:
             counts["read"] += 1
             if isinstance(row.example, ItemError):
@@ -83,13 +84,10 @@ class Making:
                 continue
             for shown in map(ended, VIEWS[self.view].rows([row.example])):
                 try:
-                    made = self.masker.conversation(shown, self.most_tokens)
+                    made = fitted(shown, self.masker, self.most_tokens, self.data.too_long, counts)
                 except ItemError as error:
                     counts[f"dropped_{error.reason}"] += 1
                     continue
-                lost = len(shown.labels) - len(made.labels)
-                counts["cut"] += lost > 0
-                counts["turns_cut_off"] += lost
                 yield row.key, made
 
 
@@ -121,12 +119,12 @@ def _make(
         made = list(making.conversations(rows, counts))
         with tempfile.TemporaryDirectory(prefix="stepmill-tokens-") as folder:
             write_arrow(table_of([one for _, one in made]), Path(folder, TOKENS))
-            Path(folder, ROWS).write_bytes(write_parquet(_rows(made)))
+            Path(folder, ROWS).write_bytes(write_parquet(rows_table(made)))
             tokens.put_shard(number, Path(folder), {COUNTS: dict(counts), "rows": len(made)})
         moved(1)
 
 
-def _rows(made: Sequence[tuple[bytes, Conversation]]) -> Any:
+def rows_table(made: Sequence[tuple[bytes, Conversation]]) -> Any:
     """What a split is made from."""
     columns = {
         "problem_id": pa.array([one.problem_id for _, one in made], type=pa.string()),
