@@ -100,7 +100,9 @@ def adopt(
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
         ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
-        standing = put_shard(run.store, run.name, data, ours, run.patience)
+        needed = source.needed_bytes(commit)
+        ours = ours if needed else replace(ours, needed="")
+        standing = put_shard(run.store, run.name, data, ours, run.patience, needed)
     return same_shard(standing, commit)
 
 

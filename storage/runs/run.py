@@ -32,7 +32,7 @@ from storage.rows.kinds import Rows, stage_rows
 from storage.rows.parquet import check_digest, decode_shard, read_parquet
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.commits import Commit, Receipt, publish, read_commit, receipt_of
+from storage.runs.commits import Commit, Receipt, needed_of, publish, read_commit, receipt_of
 from storage.runs.documents import put_settled
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
@@ -219,6 +219,29 @@ class Run:
     def read_rows(self, kind: Rows[Record], shard: int) -> list[Record]:
         """The committed rows of a shard. Raises NothingFound, ObjectCorrupt."""
         return self.rows_of(self.commit(kind.stage, shard), kind)
+
+    def read_needed(self, kind: Rows[Record], shard: int) -> list[Record]:
+        """What later stages read of a shard (`Rows.needed`), of a second object if there is one.
+
+        Raises NothingFound, ObjectCorrupt.
+        """
+        commit = self.commit(kind.stage, shard)
+        if data := self.needed_bytes(commit):
+            return decode_shard(kind.record, data, key=commit.needed, sha256=commit.needed)
+        rows = self.rows_of(commit, kind)
+        return rows if kind.needed is None else kind.needed(rows)
+
+    def needed_bytes(self, commit: Commit) -> bytes:
+        """The object beside the rows that a commit names; empty where there is none, or damaged."""
+        if not commit.needed:
+            return b""
+        key = needed_of(self.name, commit)
+        try:
+            data = self.store.get(key)
+            check_digest(key, data, commit.needed)
+        except (NothingFound, ObjectCorrupt):
+            return b""
+        return data
 
     def rows_of(self, commit: Commit, kind: Rows[Record]) -> list[Record]:
         """The rows that a commit names. Raises ObjectCorrupt, InputError."""

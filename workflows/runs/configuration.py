@@ -45,6 +45,10 @@ class ClusterSettings:
     workers_per_server: Positive = 1
     """Most workers of a role whose model is a server elsewhere (`kind: endpoint` or `chat`); each
     keeps up to `max_in_flight` requests there."""
+    cpu_workers: Positive | None = None
+    """Most workers of the stages without a model (labels, consensus, export), each a process; None:
+    one for every 500 shards of the run, and `workers_per_role` at most. Another one is opened only
+    while shards wait for them."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
     most_parallel_shards: Positive = 16
