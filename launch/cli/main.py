@@ -26,6 +26,7 @@ from launch.cli import (
     options,
     publishing,
     serving,
+    solving,
     starting,
     verifier,
 )
@@ -210,9 +211,10 @@ def download(
 for verb in (
     *(starting.init, checking.problems, starting.preview, checking.plan, checking.doctor),
     *(build, resume, submit, status, keeping.stop),
-    *(looking.browse, looking.show, looking.why, texts, compare, audit),
+    *(looking.browse, looking.show, looking.why, texts, compare, looking.noise, audit),
     *(download, publishing.push, keeping.runs, keeping.copy, keeping.remove, sweep),
-    *(verifier.train, verifier.score, verifier.evaluate, verifier.refine, serving.serve),
+    *(verifier.train, verifier.score, verifier.evaluate, verifier.refine, solving.solve),
+    serving.serve,
     *(starting.docs, checking.stages, checking.prompts, checking.grade, starting.sandbox),
 ):  # in the order of the road, as `--help` lists them
     app.command()(verb)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workflows.searching.methods import FALLING
-from workflows.searching.tree import ANSWERED, Node
+from workflows.searching.tree import ANSWERED, Ended, Node
 from workflows.votes.rewards import Aggregate, solution_score
 
 Prefix = tuple[str, ...]
@@ -116,5 +116,5 @@ class Toy:
     async def spelled(self, answers: Sequence[str]) -> Mapping[str, str]:
         return {answer: answer for answer in answers}
 
-    def over(self) -> str:
-        return "nodes" if self.sampled >= self.most else ""
+    def over(self) -> Ended | None:
+        return Ended.NODES if self.sampled >= self.most else None

@@ -18,7 +18,7 @@ from actors.stopping import anywhere, awaitable
 from storage.errors import Removed
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import PROBLEMS, REFINING, SCORING
+from storage.rows.kinds import PROBLEMS, REFINING, SCORING, SOLVING
 from storage.runs.names import nothing_named
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
@@ -43,8 +43,11 @@ from workflows.runs.site import Site
 from workflows.runs.starting import create_run, planned, stored_configuration
 from workflows.runs.workers import makers
 from workflows.scoring.settings import ScoreConfig
+from workflows.solving.settings import SolveConfig
 
-KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {SCORING: ScoreConfig, REFINING: RefineConfig}
+KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {
+    SCORING: ScoreConfig, REFINING: RefineConfig, SOLVING: SolveConfig,
+}  # fmt: skip
 """Road of a run -> the class of its configuration; runs with another road are builds."""
 
 

@@ -61,8 +61,8 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
     counted = _Counted()
     schema = schemas.schema_of(Score)
     with (
-        _replaced(folder / "scores.jsonl") as lines,
-        _replaced(folder / "scores.parquet") as table,
+        replaced(folder / "scores.jsonl") as lines,
+        replaced(folder / "scores.parquet") as table,
         pq.ParquetWriter(table, schema, compression="zstd") as parquet,
     ):
         for scores in _batches(scores_of(run)):
@@ -127,7 +127,7 @@ def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
 
 
 @contextmanager
-def _replaced(file: Path) -> Iterator[IO[bytes]]:
+def replaced(file: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name only once it is complete."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:

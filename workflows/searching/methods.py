@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from actors.engines.admission import together
 from workflows.searching.choosing import best, is_elected, votes
-from workflows.searching.tree import ANSWERED, Moves, Node
+from workflows.searching.tree import ANSWERED, Ended, Moves, Node
 from workflows.settings.solving import SolveSettings
 
 FALLING = ("min", "product")
@@ -34,9 +34,7 @@ class Searched:
 
     solutions: list[Node] = field(default_factory=list)
     """Whole solutions, in the order in which they were found."""
-    ended: str = "done"
-    """Why it ended: `done`, `enough` (nothing more could change the answer, or was wanted),
-    `dead_end`, `depth`, `budget`, `nodes`."""
+    ended: Ended = Ended.DONE
     rounds: int = 0
 
 
@@ -55,7 +53,7 @@ async def beam(moves: Moves, asked: SolveSettings) -> Searched:
     found = Searched()
     frontier = [moves.root]
     while going := [node for node in frontier if node.end is None]:
-        if ended := moves.over() or ("depth" if found.rounds == asked.depth else ""):
+        if ended := moves.over() or (Ended.DEPTH if found.rounds == asked.depth else None):
             found.ended = ended
             return found
         standing = [node for node in frontier if node.end is not None]
@@ -67,7 +65,7 @@ async def beam(moves: Moves, asked: SolveSettings) -> Searched:
         found.solutions += [node for node in children if node.end == ANSWERED]
         frontier = ranked([*standing, *children], asked)[:places]
         found.rounds += 1
-    found.ended = "done" if found.solutions else "dead_end"
+    found.ended = Ended.DONE if found.solutions else Ended.DEAD_END
     return found
 
 
@@ -76,7 +74,7 @@ async def dvts(moves: Moves, asked: SolveSettings) -> Searched:
     found = Searched()
     beams = [moves.root] * max(1, asked.n // asked.width)
     while going := [node for node in beams if node.end is None]:
-        if ended := moves.over() or ("depth" if found.rounds == asked.depth else ""):
+        if ended := moves.over() or (Ended.DEPTH if found.rounds == asked.depth else None):
             found.ended = ended
             return found
         made = await together(
@@ -89,7 +87,7 @@ async def dvts(moves: Moves, asked: SolveSettings) -> Searched:
             found.solutions += [node for node in alive if node.end == ANSWERED]
             beams += ranked(alive, asked)[:1]
         found.rounds += 1
-    found.ended = "done" if found.solutions else "dead_end"
+    found.ended = Ended.DONE if found.solutions else Ended.DEAD_END
     return found
 
 
@@ -113,9 +111,9 @@ async def whole_solutions(moves: Moves, asked: SolveSettings) -> Searched:
             await moves.judge(fresh, asked.aggregate, bound)
         found.solutions += [node for node in fresh if node.alive]
         if asked.early and drawn < asked.n and await _settled(moves, found, asked, asked.n - drawn):
-            found.ended = "enough"
+            found.ended = Ended.ENOUGH
             return found
-    found.ended = "done" if found.solutions else "dead_end"
+    found.ended = Ended.DONE if found.solutions else Ended.DEAD_END
     return found
 
 

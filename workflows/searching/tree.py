@@ -8,12 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from workflows.votes.rewards import Aggregate, solution_score
 
 ANSWERED = "answered"
 """End of a node that is a whole solution with an answer."""
+
+
+class Ended(StrEnum):
+    """Why a search ended; closed. Behind all but the first two there may be no answer."""
+
+    DONE = "done"
+    """It came to its end."""
+    ENOUGH = "enough"
+    """Nothing more could change the answer, or a score was high enough."""
+    DEAD_END = "dead_end"
+    """Every beginning ended without an answer, or could not be judged."""
+    DEPTH = "depth"
+    """All solutions are longer than `solve.depth` steps."""
+    BUDGET = "budget"
+    """`solve.budget` was spent before a solution was whole."""
+    NODES = "nodes"
+    """`solve.nodes` samples were drawn before a solution was whole."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +43,7 @@ class Node:
     """As the policy wrote it, with the headers of its steps."""
     parent: Node | None = None
     tokens: int = 0
-    """That the policy generated for it, beside its parent's; samples of the same text included."""
+    """That the policy generated for it, beside its parent's."""
     answer: str | None = None
     end: str | None = None
     """`ANSWERED`, or why nothing goes on from here; None: it can go on."""
@@ -74,6 +92,6 @@ class Moves(Protocol):
         """Answer -> the first of the answers that it equals."""
         ...
 
-    def over(self) -> str:
-        """Why nothing more may be asked for: `budget`, `nodes`; empty: it may."""
+    def over(self) -> Ended | None:
+        """Why nothing more may be asked for: `BUDGET`, `NODES`; None: it may."""
         ...

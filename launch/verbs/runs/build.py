@@ -5,7 +5,7 @@ from __future__ import annotations
 from launch.shown.terminal import TERMINAL
 from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.runs.status import show_status
-from storage.rows.kinds import REFINING, SCORING
+from storage.rows.kinds import REFINING, SCORING, SOLVING
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.run import build, resume
@@ -23,7 +23,7 @@ def resume_run(name: str, store: str, address: str | None) -> None:
     run = resume(name, store, address=address, listener=TERMINAL)
     if run.spec.stages == REFINING:
         TERMINAL.say(f"run {name} is finished: repeat `stepmill refine` for the next turn")
-    elif run.spec.stages == SCORING:
+    elif run.spec.stages in (SCORING, SOLVING):
         show_status(run_status(run))
     else:
         _show(run, store)
