@@ -64,11 +64,19 @@ def resume(
     run: options.Run,
     store: options.Store = DEFAULT_STORE,
     address: options.Address = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="File with `models`, where they run code or are servers."),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option("--models", help="Folder that holds its local models, found by content."),
+    ] = None,
 ) -> None:
-    """Continue a run from what its store holds; no configuration file is needed."""
+    """Continue a run from what its store holds; its input is not needed again."""
     from launch.verbs.runs.build import resume_run
 
-    resume_run(run, store_url(store), address)
+    resume_run(run, store_url(store), address, config, models)
 
 
 def submit(

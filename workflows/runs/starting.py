@@ -32,6 +32,9 @@ from workflows.stages.given import Ungiven
 
 Config = TypeVar("Config", bound=RunConfig)
 
+_UNPACKED = re.compile(r"^/[^\n]*/working_dir_files/_ray_pkg_[^/\n]+(/|$)")
+"""Where Ray unpacks the working folder of a job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -108,13 +111,25 @@ class Start:
         store, name = self.run.store, self.run.name
         with obeyed(store, run_prefix(name)):
             run = Run.start(store, name, self.run.spec)
-            store.put_new(launch_key(name), canonical_json(asdict(self.config)))
+            store.put_new(launch_key(name), canonical_json(_portable(asdict(self.config))))
             if self.chain is not None:
                 store_chain(run, self.chain)
             self.before_input(run)
             if self.given.solutions:  # before the input, whose end says that the run can go on
                 _store_solutions(run, self.given)
             run.store_input(self.given.rows, self.given.drops)
+
+
+def _portable(value: Any) -> Any:
+    """The value without the folder into which a job was unpacked, which is gone with its cluster.
+
+    Paths in it become relative to it.
+    """
+    if isinstance(value, str):
+        return _UNPACKED.sub("./", value)
+    if isinstance(value, dict):
+        return {name: _portable(part) for name, part in value.items()}
+    return [_portable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def start_of(
