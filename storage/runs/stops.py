@@ -14,12 +14,13 @@ import json
 from storage.errors import InfrastructureError, NothingFound
 from storage.runs.layout import stopped_key
 from storage.runs.run import Run
+from storage.secrecy import hidden
 
 
 def note_stop(run: Run, reason: str) -> None:
     """Store the reason, if the store takes it."""
     with contextlib.suppress(InfrastructureError):
-        run.store.put_new(stopped_key(run.name), json.dumps({"reason": reason}).encode())
+        run.store.put_new(stopped_key(run.name), json.dumps({"reason": hidden(reason)}).encode())
 
 
 def stop_reason(run: Run) -> str | None:
