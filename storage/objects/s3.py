@@ -44,12 +44,13 @@ from storage.errors import (
     ConfigurationError,
     NothingFound,
     ObjectCorrupt,
+    ObjectTooLarge,
     StepmillError,
     StoreRefused,
     StoreUnavailable,
 )
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import Entry, Put, check_key
+from storage.objects.store import Entry, Put, check_key, check_size
 from storage.rows.parquet import check_digest, sha256_of
 from storage.secrecy import no_credentials, plain_url, shown_url
 
@@ -176,13 +177,14 @@ class S3Store:
             raise self._unusable(error) from None
         return Put.CREATED
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         """The whole object, checked against the digest it was stored with."""
         name = self._name(key)
 
         def fetch() -> bytes:
             reply = self.client.get_object(Bucket=self.bucket, Key=name)
             with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
+                check_size(key, reply["ContentLength"], most)
                 data: bytes = body.read()
             if len(data) != reply["ContentLength"]:
                 raise ObjectCorrupt(f"{key}: {len(data)} of {reply['ContentLength']} bytes came")
@@ -253,6 +255,8 @@ class S3Store:
                 trouble = StoreUnavailable(
                     f"{self.url}: {verb} {key}: {type(error).__name__} ({server})"
                 )
+            except ObjectTooLarge:
+                raise
             except ObjectCorrupt as error:
                 trouble = error
             except ClientError as error:

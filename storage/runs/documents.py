@@ -1,7 +1,7 @@
 """Reads stored JSON documents as records.
 
-Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt.
-JSON of any depth of nesting is safe.
+Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt,
+in bounded time and memory. JSON of any depth of nesting is safe.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from storage.errors import ConfigurationError, ObjectCorrupt
 
 Document = TypeVar("Document")
+MOST_BYTES = 16 << 20
+"""Most bytes of a document: what is larger is not read."""
+MOST_COMMIT_BYTES = 64 << 20
+"""Most bytes of a commit, which names each item that it drops."""
+MOST_DEPTH = 64
+"""Most objects and lists within each other."""
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
@@ -27,7 +33,18 @@ def parsed(key: str, data: bytes) -> dict[str, Any]:
         raise ObjectCorrupt(f"{key} is no JSON: {error}") from None
     if not isinstance(body, dict):
         raise ObjectCorrupt(f"{key} is no JSON object")
+    _check_depth(key, body)
     return body
+
+
+def _check_depth(key: str, body: dict[str, Any]) -> None:
+    level: list[Any] = [body]
+    for _ in range(MOST_DEPTH):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [one for part in parts for one in part if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise ObjectCorrupt(f"{key} is nested more than {MOST_DEPTH} levels deep")
 
 
 def read_as(kind: type[Document], key: str, body: Mapping[str, Any]) -> Document:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt, StoreRefused
 from storage.objects.store import ObjectStore
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_BYTES, parsed, read_as
 from storage.runs.layout import run_prefix
 from storage.runs.removal import refuse_removed
 from storage.runs.run import Run
@@ -197,7 +197,7 @@ def _notes(store: ObjectStore, run: str) -> tuple[dict[str, int], set[str]]:
 def _who(store: ObjectStore, run: str, token: str, beats: Mapping[str, int]) -> Who | None:
     key = _key(run, token, f"{beats[token]:06d}")
     try:
-        return read_as(Who, key, parsed(key, store.get(key)))
+        return read_as(Who, key, parsed(key, store.get(key, MOST_BYTES)))
     except (NothingFound, ObjectCorrupt):
         return None
 
@@ -205,7 +205,7 @@ def _who(store: ObjectStore, run: str, token: str, beats: Mapping[str, int]) -> 
 def _asked_by(run: Run, token: str) -> str:
     key = _key(run.name, token, "stop")
     try:
-        return str(parsed(key, run.store.get(key)).get("by", "somebody"))
+        return str(parsed(key, run.store.get(key, MOST_BYTES)).get("by", "somebody"))
     except (NothingFound, ObjectCorrupt):
         return "somebody"
 

@@ -39,7 +39,7 @@ from storage.runs.commits import (
     read_commit,
     receipt_of,
 )
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_BYTES, parsed, read_as
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import Spec, check_same
@@ -49,6 +49,10 @@ Record = TypeVar("Record")
 READERS = 16
 """Commits read at once, so that reading thousands over a network takes seconds."""
 
+MOST_DATA_BYTES = 4 << 30
+"""Most bytes of an object of rows, and of `_SUCCESS.json`: far more than a shard should have."""
+MOST_ENTRY_BYTES = 1_000
+"""Most bytes of a commit's entry in `_SUCCESS.json`."""
 NAMED = ("data_key", "sha256", "rows", "bytes", "attempt")
 """Fields of each commit that `_SUCCESS.json` repeats."""
 
@@ -110,7 +114,7 @@ class Run:
         key = layout.spec_key(layout.check_run_name(name))
         refuse_removed(store, layout.run_prefix(name))
         try:
-            return cls(store, name, Spec.from_json(key, store.get(key)), patience)
+            return cls(store, name, Spec.from_json(key, store.get(key, MOST_BYTES)), patience)
         except NothingFound:
             return None
 
@@ -222,7 +226,7 @@ class Run:
         """The bytes that a commit names, read twice if the digest differs. Raises ObjectCorrupt."""
         for last in (False, True):
             try:
-                data = self.store.get(commit.data_key)
+                data = self.store.get(commit.data_key, min(commit.bytes, MOST_DATA_BYTES))
                 check_digest(commit.data_key, data, commit.sha256)
                 return data
             except NothingFound:
@@ -249,8 +253,10 @@ class Run:
     def success(self) -> Success | None:
         """The content of `_SUCCESS.json`; None while the run is unfinished."""
         key = layout.success_key(self.name)
+        entries = self.spec.plan.shards * len(self.spec.stages)
+        most = min(MOST_BYTES + MOST_ENTRY_BYTES * entries, MOST_DATA_BYTES)
         try:
-            return success_from(key, self.store.get(key))
+            return success_from(key, self.store.get(key, most))
         except NothingFound:
             return None
 
@@ -309,7 +315,7 @@ def copy_settled(
 ) -> None:
     """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
     for key, ours in keys.items():
-        put_settled(store, ours, source.get(key), patience)
+        put_settled(store, ours, source.get(key, MOST_BYTES), patience)
 
 
 def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
@@ -319,7 +325,7 @@ def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -
         try:
             if store.put_new(key, data) is Put.CREATED:
                 return data
-            return store.get(key)
+            return store.get(key, max(MOST_BYTES, 2 * len(data)))
         except NothingFound:
             trouble = "not stored"
         except StoreUnavailable as error:

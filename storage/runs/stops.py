@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 
-from storage.errors import InfrastructureError, NothingFound
+from storage.errors import InfrastructureError, NothingFound, ObjectTooLarge
+from storage.runs.documents import MOST_BYTES
 from storage.runs.layout import stopped_key
 from storage.runs.run import Run
 from storage.secrecy import hidden
@@ -26,8 +27,8 @@ def note_stop(run: Run, reason: str) -> None:
 def stop_reason(run: Run) -> str | None:
     """Why the run stopped; None if it did not stop or went on since."""
     try:
-        return str(json.loads(run.store.get(stopped_key(run.name)))["reason"])
-    except (NothingFound, ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads(run.store.get(stopped_key(run.name), MOST_BYTES))["reason"])
+    except (NothingFound, ObjectTooLarge, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -143,9 +143,9 @@ def _part(store: ObjectStore, prefix: str, file: StoredFile, part: Part) -> byte
     """The bytes of a part, read twice if the digest differs. Raises ObjectCorrupt."""
     key = part_key(prefix, part)
     try:
-        data = store.get(key)
+        data = store.get(key, part.bytes)
         if sha256_of(data) != part.sha256:
-            data = store.get(key)
+            data = store.get(key, part.bytes)
             check_digest(key, data, part.sha256)
     except NothingFound:
         raise ObjectCorrupt(f"{key} is gone: it is a part of {file.path}") from None

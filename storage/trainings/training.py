@@ -26,7 +26,7 @@ from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import Writer, canonical_json
-from storage.runs.documents import parsed, read_as, refuse_newer
+from storage.runs.documents import MOST_BYTES, parsed, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
@@ -112,7 +112,7 @@ class Training:
         key = f"trainings/{layout.check_run_name(name)}/spec.json"
         refuse_removed(store, f"trainings/{name}/")
         try:
-            return cls(store, name, _spec_from(key, store.get(key)), patience)
+            return cls(store, name, _spec_from(key, store.get(key, MOST_BYTES)), patience)
         except NothingFound:
             return None
 
@@ -149,12 +149,12 @@ class Training:
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
         key = self._checkpoint_key(step)
-        return _from_json(key, self.store.get(key))
+        return _from_json(key, self.store.get(key, MOST_BYTES))
 
     def model(self) -> StoredFolder | None:
         """The finished model; None while the training is not finished."""
         try:
-            return _from_json(self._model_key, self.store.get(self._model_key))
+            return _from_json(self._model_key, self.store.get(self._model_key, MOST_BYTES))
         except NothingFound:
             return None
 

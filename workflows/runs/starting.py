@@ -19,7 +19,7 @@ from storage.rows.kinds import GIVEN, stage_rows
 from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed
+from storage.runs.documents import MOST_BYTES, parsed
 from storage.runs.layout import check_run_name, launch_key, run_prefix
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.removal import obeyed
@@ -192,7 +192,7 @@ def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
     """The configuration that the run was first started with, as plain values."""
     try:
-        data = store.get(launch_key(run))
+        data = store.get(launch_key(run), MOST_BYTES)
     except NothingFound:
         raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
     return parsed(launch_key(run), data)

@@ -105,9 +105,7 @@ def submit(
             metadata={"stepmill_run": config.run},
         )
     except (RuntimeError, OSError) as error:
-        raise InfrastructureError(
-            f"{shown_url(address)} did not take the job: {_said(error, address)}"
-        ) from None
+        raise InfrastructureError(f"{head} did not take the job: {_said(error, address)}") from None
     typer.echo(f"stepmill: job {identity} builds run {config.run} at {head}", err=True)
     try:
         return asyncio.run(_follow(client, identity))
