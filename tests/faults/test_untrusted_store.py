@@ -11,13 +11,15 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from actors.engines.contract import EngineSettings
+from actors.models.identity import model_identity
 from launch.cli.main import run_command
 from launch.config import load
 from storage.errors import ConfigurationError, SpecMismatch
@@ -34,6 +36,7 @@ from workflows.builds import resume as resuming
 from workflows.builds.resume import resume
 from workflows.builds.trust import own_settings
 from workflows.runs.configuration import RunConfig
+from workflows.runs.settling import recalled
 from workflows.runs.starting import start_run
 
 Change = Callable[[dict[str, Any]], None]
@@ -211,6 +214,37 @@ def test_a_changed_model_folder_is_refused_by_resume_as_by_build(verb: str, plac
             start_run(load(place.file), open_store(place.url), None)
 
 
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.pt", "model.gguf"])
+def test_weights_of_any_form_are_part_of_what_a_model_is(weights: str, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    seen = set()
+    for text in ("one", "two"):
+        (folder / weights).write_text(text)
+        seen.add(model_identity(EngineSettings(model=str(folder))))
+    assert len(seen) == 2
+
+
+def test_code_of_a_models_own_is_part_of_what_it_is_where_it_runs(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m")
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    for text in ("one", "two"):
+        (folder / "modeling.py").write_text(text)
+        for runs in seen:
+            engine = EngineSettings(model=str(folder), options={"trust_remote_code": runs})
+            seen[runs].add(model_identity(engine))
+    assert (len(seen[True]), len(seen[False])) == (2, 1)
+
+
+def test_code_from_the_hub_needs_a_commit_that_the_caller_names(place: Place) -> None:
+    code = {"model": "org/name", "options": {"trust_remote_code": True}}
+    config = load(place.configured("code.yaml", policy=code))
+    with pytest.raises(ConfigurationError, match=r"models.policy runs code .*name its `revision`"):
+        recalled(config)
+    pinned = load(place.configured("code.yaml", policy=code | {"revision": "0" * 40}))
+    assert recalled(pinned).engine("policy").revision == "0" * 40
+
+
 def test_models_that_lie_elsewhere_are_found_by_their_content(place: Place, tmp_path: Path) -> None:
     shutil.move(place.folder / "models", tmp_path / "moved")
     (tmp_path / "moved" / "policy").rename(tmp_path / "moved" / "renamed")
@@ -300,18 +334,34 @@ def check_line(verb: str, code: int, out: str, err: str) -> None:
     assert code == 0 or lines or (verb.startswith("audit") and out), verb
 
 
+def every_damage(place: Place, document: str, few: int | None = None) -> Iterator[str]:
+    """Damage a document in each way; `few`: in three ways of them, others for other numbers."""
+    file = place.folder / "store" / "runs/r" / document
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kinds = list(DAMAGED)
+    for kind in kinds if few is None else (kinds[few % 9], kinds[(few + 4) % 9]):
+        file.write_bytes(DAMAGED[kind])
+        yield kind
+    with file.open("wb") as stream:
+        stream.truncate(1 << 40)  # a terabyte of nothing
+    yield "huge"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_damaged_or_huge_document_is_one_line(
     document: str, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = place.folder / "store" / "runs/r" / document
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for damaged in DAMAGED.values():
-        file.write_bytes(damaged)
+    for _ in every_damage(place, document, DOCUMENTS.index(document)):
         check_verbs(place, capsys)
-    with file.open("wb") as stream:
-        stream.truncate(1 << 40)  # a terabyte of nothing
-    check_verbs(place, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_document_that_is_damaged_in_any_way_is_one_line(
+    document: str, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in every_damage(place, document):
+        check_verbs(place, capsys)
 
 
 def rows_in(place: Place, data: bytes, **changed: Any) -> None:
