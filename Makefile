@@ -17,6 +17,8 @@ READY := $(VENV)/.ready-gpu$(GPU)
 READY_DEV := $(READY)-dev
 export PYTHON GPU
 
+EACH_CORE := --numprocesses auto --dist loadfile
+
 .PHONY: browser demo docs demo-cluster chaos loop test test-all lint lock setup sandbox checker clean
 
 setup: $(READY) sandbox
@@ -70,18 +72,11 @@ demo-cluster: $(READY_DEV) setup
 chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
-# COVERAGE=1 also prints which lines of the product the unit tests reach. Only those are measured:
-# tracing doubles the time of tests that compute.
+# Unit tests share no server, engine or folder: each core runs some. COVERAGE=1 also prints which lines
+# of the product they reach. Only they are measured: tracing doubles the time of tests that compute.
 test: $(READY_DEV) setup browser checker lint
-ifdef COVERAGE
-	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m "not slow" tests/unit
+	@$(BIN)/pytest -m "not slow" tests/unit $(EACH_CORE) $(if $(COVERAGE),--cov --cov-report=term)
 	@$(BIN)/pytest -m "not slow" --ignore tests/unit
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
-else
-	@$(BIN)/pytest -m "not slow"
-endif
 
 test-all: $(READY_DEV) setup browser checker lint
 	@$(BIN)/pytest

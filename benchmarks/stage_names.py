@@ -3,8 +3,8 @@
     python -m benchmarks.stage_names
 
 counts string literals of the product that are a stage's name. It leaves out docstrings, roles of
-models and sources of consensus, whose names happen to be equal, and the two stages whose names are
-keys of configurations too.
+models and sources of consensus, whose names happen to be equal, and the stages whose names are
+keys of configurations or names of prompts too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ PACKAGES = ("storage", "actors", "workflows", "launch")
 MOST = 5
 OTHER_NAMES = frozenset({"Role", "Kept", "ACTORS", "FORCED", "SOURCES", "NEEDS", "sources"})
 """What is assigned to these, or sought in them, are roles and sources."""
-KEYS_TOO = frozenset({"problems", "refine"})
-"""Stages that are not counted: nothing tells their names from keys of configurations."""
+KEYS_TOO = frozenset({"problems", "refine", "solve"})
+"""Stages that are not counted: nothing tells their names from keys of configurations, or from
+those of prompts."""
 
 
 def modules_by_stage() -> dict[str, list[str]]:

@@ -32,7 +32,8 @@ import numpy as np
 import torch
 
 from actors.training.attention import attention_name
-from actors.training.batches import Conversation, Corpus, StepPlan
+from actors.training.batches import Corpus, StepPlan
+from actors.training.conversations import Conversation, InMemory
 from actors.training.events import Place
 from actors.training.learner import build, process_group
 from actors.training.memory import (
@@ -60,7 +61,7 @@ def conversations(count: int, shortest: int, longest: int, vocabulary: int) -> C
         verdicts = np.array([size - 2], dtype=np.int32)
         labels = np.ones(1, dtype=np.bool_)
         made.append(Conversation(f"p{number}", f"q{number}", ids, own, verdicts, labels))
-    return Corpus(tuple(made), (), {}, yes=1, no=2)
+    return Corpus(InMemory(made), InMemory(()), {}, yes=1, no=2)
 
 
 def configuration(shape: Shape) -> Any:
@@ -88,7 +89,7 @@ def trainer_of(
 ) -> Iterator[StepTrainer]:  # fmt: skip
     """One worker's trainer of a model with random weights, on a GPU where there is one."""
     place = Place(gpu=torch.cuda.is_available())
-    plan = StepPlan(tuple(len(one.ids) for one in corpus.train), learning, micro_tokens)
+    plan = StepPlan(corpus.train.lengths, learning, micro_tokens)
     torch.manual_seed(0)
     with process_group(place) as device:
         learner = build(
@@ -119,7 +120,7 @@ def arithmetic_rate(size: int = 8192, seconds: float = 2.0) -> float:
 def tokens_of(trainer: StepTrainer, updates: int) -> list[int]:
     """Tokens of each of the first updates."""
     plan = trainer.plan
-    return [sum(plan.lengths[one] for one in plan.members(step)) for step in range(updates)]
+    return [plan.tokens(plan.members(step)) for step in range(updates)]
 
 
 def timed(trainer: StepTrainer, tokens: Sequence[int], warm: int) -> tuple[int, float]:

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from actors.sandbox.contract import MOST_SESSIONS
+from actors.engines.contract import IN_FLIGHT
 from launch.docstrings import default_of, field_docs
 from workflows.builds.configuration import BuildConfig
 from workflows.formats.verification import VerifySettings
@@ -21,7 +21,10 @@ from workflows.runs.settling import (
     IN_FLIGHT_ON_GPU,
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
+    USUAL_TOKENS,
 )
+from workflows.serving.settings import ServeSettings
+from workflows.settings.solving import SolveSettings
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
@@ -44,24 +47,47 @@ SCORING = """
 
 `stepmill score MODEL FILE` takes these from its options and from `--config FILE.yaml`, which also
 has `floor` and the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the
-engine runs decides what is left open: `models.verifier.max_in_flight` and `sandbox.sessions` are
-{gpu[0]} and {gpu[1]} on GPUs, {cpu[0]} and {cpu[1]} elsewhere; `models.verifier.max_model_len` is
-the model's own context, at most {context}.
+engine runs decides what is left open: `models.verifier.max_in_flight` is what the GPU's KV cache
+holds of verifications of {usual:,} tokens, at most {most} ({gpu} where that can't be told), and
+`sandbox.sessions` twice as much; {cpu[0]} and {cpu[1]} without a GPU. `models.verifier.max_model_len`
+is the model's own context, at most {context}.
+"""
+
+SOLVING = """
+# Solving
+
+`stepmill solve POLICY FILE --verifier MODEL` takes these from its options and from
+`--config FILE.yaml`, which also has `verify` as scoring does, `answers`, `floor` and the keys of
+`sandbox`, `cluster` and, as `models.policy` and `models.verifier`, of an engine.
+"""
+
+SERVING = """
+# Serving
+
+`stepmill serve MODEL` ([serving.md](serving.md)) takes what `score` takes, and a group `serve`.
 """
 
 
 def page() -> str:
     """The whole page."""
-    build, training, verify = (
+    build, training, verify, solve, serve = (
         "".join(_section(prefix, kind))
-        for prefix, kind in (("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings))
-    )
+        for prefix, kind in (
+            ("", BuildConfig), ("", TrainConfig), ("verify.", VerifySettings),
+            ("solve.", SolveSettings), ("serve.", ServeSettings),
+        )
+    )  # fmt: skip
     scoring = SCORING.format(
-        gpu=(IN_FLIGHT_ON_GPU["verifier"], min(2 * IN_FLIGHT_ON_GPU["verifier"], MOST_SESSIONS)),
+        usual=USUAL_TOKENS["verifier"],
+        most=IN_FLIGHT,
+        gpu=IN_FLIGHT_ON_GPU["verifier"],
         cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
         context=LONGEST_CONTEXT,
     )
-    return INTRODUCTION + build + TRAINING + training + scoring + verify.rstrip() + "\n"
+    parts = (
+        INTRODUCTION, build, TRAINING, training, scoring, verify, SOLVING, solve, SERVING, serve,
+    )  # fmt: skip
+    return "".join(parts).rstrip() + "\n"
 
 
 def _section(prefix: str, settings: type[Any]) -> Iterator[str]:

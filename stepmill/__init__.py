@@ -30,6 +30,7 @@ True
 """
 
 from launch.config import load, load_training
+from stepmill import rewards as rewards
 from storage import errors as errors
 from storage.datasets.download import Download
 from storage.errors import (
@@ -68,6 +69,9 @@ from workflows.runs.status import RunStatus, StageStatus
 from workflows.scoring.asking import config_of as score_config
 from workflows.scoring.run import score, score_async, scores_of
 from workflows.scoring.settings import ScoreConfig
+from workflows.solving.asking import config_of as solve_config
+from workflows.solving.run import solve, solve_async, solved
+from workflows.solving.settings import SolveConfig
 from workflows.stages.consensus import agree
 from workflows.training.run import Trained, train, train_async
 from workflows.training.settings import TrainConfig
@@ -93,6 +97,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "ScoreConfig",
+    "SolveConfig",
     "SpecMismatch",
     "StageStatus",
     "StepmillError",
@@ -132,10 +137,15 @@ __all__ = [
     "refine",
     "refine_async",
     "remove_run",
+    "rewards",
     "score",
     "score_async",
     "score_config",
     "scores_of",
+    "solve",
+    "solve_async",
+    "solve_config",
+    "solved",
     "split_steps",
     "train",
     "train_async",

@@ -41,6 +41,18 @@ class StageSpec:
     """Whether its workers need the sandbox."""
     unread: tuple[str, ...] = ()
     """The stages just before it whose rows it doesn't read; items that they drop don't enter it."""
+    beside: tuple[Role, ...] = ()
+    """Roles whose models its workers open too, beside their own role's."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Its own role, then those beside it."""
+        return (self.role, *self.beside)
+
+    @property
+    def coder(self) -> Role:
+        """The role whose model writes code, if the stage runs any."""
+        return self.roles[-1]
 
 
 INPUT_STAGE = PROBLEMS.stage
@@ -90,4 +102,16 @@ def reads_by_stage(road: Sequence[StageSpec]) -> dict[str, tuple[str, ...]]:
 
 def model_roles(road: Sequence[StageSpec]) -> tuple[Role, ...]:
     """The model roles of a road, in order of first use."""
+    roles = dict.fromkeys(role for stage in road for role in stage.roles)
+    return tuple(role for role in roles if role != "cpu")
+
+
+def worker_roles(road: Sequence[StageSpec]) -> tuple[Role, ...]:
+    """The roles of a road that have workers of their own, in order of first use."""
     return tuple(dict.fromkeys(stage.role for stage in road if stage.role != "cpu"))
+
+
+def opened_by(road: Sequence[StageSpec], role: str) -> tuple[Role, ...]:
+    """The roles whose models a worker of a role opens, its own first."""
+    roles = dict.fromkeys(each for stage in road if stage.role == role for each in stage.roles)
+    return tuple(roles)

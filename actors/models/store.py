@@ -20,7 +20,8 @@ from actors.models.source import ModelSource
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.trainings.checkpoints import StoredFile, fetch_files, folder_digest
-from storage.trainings.training import StoredFolder, Training
+from storage.trainings.folders import StoredFolder
+from storage.trainings.training import Training
 
 DIGITS = 16
 """Digits of a model's digest that name its folder."""

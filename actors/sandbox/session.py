@@ -47,6 +47,10 @@ class Interpreter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the session, if one is open. Idempotent."""
         self._session = None
         await self._held.aclose()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actors.training.conversations import Conversation, Conversations
 from actors.training.settings import LearningSettings
 
 IGNORED = -100
@@ -33,32 +35,11 @@ only keeps the others company."""
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """A conversation as tokens, cut after the last turn that fits."""
-
-    name: str
-    """path_id."""
-    problem_id: str
-    ids: npt.NDArray[np.int32]
-    own: npt.NDArray[np.bool_]
-    """True where a token is learnt."""
-    verdicts: npt.NDArray[np.int32]
-    """Index of each turn's Yes or No."""
-    labels: npt.NDArray[np.bool_]
-    """What each verdict is: True for Yes."""
-
-    @property
-    def own_tokens(self) -> int:
-        """Number of tokens that are learnt."""
-        return int(self.own.sum())
-
-
-@dataclass(frozen=True, slots=True)
 class Corpus:
     """What is trained on and what is held out, with what was lost on the way."""
 
-    train: tuple[Conversation, ...]
-    held_out: tuple[Conversation, ...]
+    train: Conversations
+    held_out: Conversations
     counts: dict[str, int]
     """Conversations read, cut and dropped by reason, turns cut off, problems held out."""
     yes: int
@@ -84,11 +65,11 @@ class Tensors:
     """Tokens of the longest conversation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepPlan:
     """The order of the conversations, update by update."""
 
-    lengths: tuple[int, ...]
+    lengths: npt.NDArray[np.unsignedinteger[Any]]
     """Tokens of each conversation."""
     learning: LearningSettings
     micro_tokens: int
@@ -108,7 +89,15 @@ class StepPlan:
         first = step * self.learning.batch
         last = min(first + self.learning.batch, self._seen)
         size = len(self.lengths)
-        return tuple(self._epoch(place // size)[place % size] for place in range(first, last))
+        parts = [
+            self._epoch(epoch)[max(0, first - epoch * size) : last - epoch * size].tolist()
+            for epoch in range(first // size, ceil(last / size))
+        ]
+        return tuple(member for part in parts for member in part)
+
+    def tokens(self, members: Sequence[int]) -> int:
+        """Tokens of some conversations together."""
+        return sum(self._lengths_of(members))
 
     def share(self, step: int, worker: int, workers: int) -> tuple[MicroBatch, ...]:
         """One worker's micro-batches of an update: as many as every other worker's."""
@@ -116,18 +105,22 @@ class StepPlan:
 
     def shares(self, members: Sequence[int], worker: int, workers: int) -> tuple[MicroBatch, ...]:
         """The same for any conversations."""
-        return deal(self._micro_batches(members), self._cost, workers)[worker]
+        return deal(self._micro_batches(members), self.tokens, workers)[worker]
 
-    def _epoch(self, epoch: int) -> tuple[int, ...]:
+    def _epoch(self, epoch: int) -> npt.NDArray[np.int32]:
         return _shuffled(len(self.lengths), self.learning.seed, epoch)
+
+    def _lengths_of(self, members: Sequence[int]) -> list[int]:
+        found: list[int] = self.lengths[list(members)].tolist()
+        return found
 
     def _micro_batches(self, members: Sequence[int]) -> list[MicroBatch]:
         """Longest first, each into the first micro-batch that has room."""
         if not self.learning.packing:
             return [(member,) for member in members]
         bins: list[tuple[int, list[int]]] = []
-        for member in sorted(members, key=lambda one: (-self.lengths[one], one)):
-            length = self.lengths[member]
+        sizes = zip(self._lengths_of(members), members, strict=True)
+        for length, member in sorted(sizes, key=lambda one: (-one[0], one[1])):
             for place, (used, held) in enumerate(bins):
                 if used + length <= self.micro_tokens:
                     held.append(member)
@@ -136,9 +129,6 @@ class StepPlan:
             else:
                 bins.append((length, [member]))
         return [tuple(held) for _, held in bins]
-
-    def _cost(self, batch: MicroBatch) -> int:
-        return sum(self.lengths[member] for member in batch)
 
 
 def deal(batches: Sequence[MicroBatch], cost: Any, workers: int) -> list[tuple[MicroBatch, ...]]:
@@ -173,7 +163,8 @@ def tensors(batch: MicroBatch, conversations: Sequence[Conversation], pad: int) 
 
 
 @lru_cache(maxsize=2)
-def _shuffled(size: int, seed: int, epoch: int) -> tuple[int, ...]:
-    order = list(range(size))
+def _shuffled(size: int, seed: int, epoch: int) -> npt.NDArray[np.int32]:
+    """Python's own shuffle, four bytes a conversation: trainings that began before go on in it."""
+    order = array("i", range(size))
     random.Random(f"stepmill training/{seed}/{epoch}").shuffle(order)
-    return tuple(order)
+    return np.frombuffer(order, dtype=np.int32)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from actors.engines.contract import EngineSettings
 from actors.training.batches import Corpus
+from actors.training.events import Place, Say
 from actors.training.settings import TrainingSettings
 from storage.trainings.training import TrainingSpec
 
@@ -27,8 +28,13 @@ class Source(Protocol):
         """Longest conversation for a model with so many positions."""
         ...
 
-    def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
-        """Everything to train on. Raises UserError where that is nothing."""
+    def load(
+        self, tokenizer: Any, most_tokens: int, folder: Path, place: Place, say: Say
+    ) -> Corpus:
+        """Everything to train on, what is fetched of it in `folder`; called by all workers.
+
+        Raises UserError where that is nothing.
+        """
         ...
 
 

@@ -1,9 +1,6 @@
-"""What a training keeps: checkpoints and the finished model, from local files into the store.
+"""What a training notes and keeps: its curve, checkpoints, and the finished model's folder.
 
-Every worker stores its share of the files that lie on its machine; the first one names them all in
-one commit. A worker that is killed before that commit leaves parts that nobody names.
-
-Invariant: a commit is made only after every worker has said that its files are stored.
+Invariant: what is noted of an update is noted once, and goes into every later checkpoint.
 """
 
 from __future__ import annotations
@@ -12,9 +9,9 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -22,36 +19,21 @@ from actors import metrics
 from actors.models.folder import TOKENIZER_FILES
 from actors.training.batches import StepPlan
 from actors.training.events import Event, Place, Say
+from actors.training.moving import LAYOUT, PARTED, PROGRESS, Curve, check_room, keep_folder
 from actors.training.trainer import HeldOut, StepTrainer, Update
-from storage.errors import ConfigurationError, ObjectCorrupt
+from storage.errors import ConfigurationError
 from storage.fault_points import fault
-from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, store_files
-from storage.trainings.training import StoredFolder, Training
-
-Curve = list[dict[str, float]]
-"""What is noted of each update, and of each look at the held-out conversations, in order."""
-LAYOUT = "layout"
-"""Note of a checkpoint: how it is laid out."""
-PARTED = "torch.distributed.checkpoint/1"
-"""Parts that any number of workers, spread in any way, can read."""
-PROGRESS = "progress.json"
-
-
-class Found(NamedTuple):
-    """A checkpoint that was fetched."""
-
-    step: int
-    folder: Path
-    curve: Curve
+from storage.trainings.training import Training
 
 
 class Keeper:
     """Says what happens, and keeps what there is."""
 
     def __init__(
-        self, training: Training, plan: StepPlan, place: Place, say: Say, curve: Curve
-    ) -> None:
-        """`curve`: what was noted before; grows."""
+        self, training: Training, plan: StepPlan, place: Place, say: Say, curve: Curve,
+        keeps_all: bool = False,
+    ) -> None:  # fmt: skip
+        """`curve`: what was noted before; grows. `keeps_all`: no checkpoint is removed."""
         self._training = training
         self._plan = plan
         self._place = place
@@ -59,13 +41,14 @@ class Keeper:
         self.curve = curve
         self._tags = {"training": training.name}
         self._last = time.monotonic()
+        self._keeps_all = keeps_all
 
     def updated(self, step: int, update: Update) -> None:
         """After update number `step`, counted from 1. Raises ConfigurationError for a loss that
         is no number.
         """
         now = time.monotonic()
-        tokens = sum(self._plan.lengths[one] for one in self._plan.members(step - 1))
+        tokens = self._plan.tokens(self._plan.members(step - 1))
         values = {
             "loss": update.loss, "rate": update.rate, "tokens": tokens, "seconds": now - self._last
         }  # fmt: skip
@@ -102,71 +85,29 @@ class Keeper:
         self._last = time.monotonic()
 
     def keep(self, step: int, trainer: StepTrainer, folder: Path) -> None:
-        """Write a checkpoint into the store, by way of a folder of each machine."""
+        """Write a checkpoint into the store, by way of a folder of each machine.
+
+        Raises ConfigurationError where a machine's disk has no room for it.
+        """
+        check_room(self._place, folder.parent, trainer.saved_bytes, f"checkpoint {step}")
+        began = time.monotonic()
         trainer.save(folder)
         if self._place.rank == 0:
             (folder / PROGRESS).write_text(json.dumps(self.curve))
-        keep_folder(self._training, folder, step, {LAYOUT: PARTED}, self._place, final=False)
+        event = Event("storing", step, self._plan.steps)
+        notes = {LAYOUT: PARTED}
+        kept = keep_folder(self._training, folder, notes, self._place, event, self._say)
         if self._place.local_rank == 0:
             shutil.rmtree(folder)
-        self._say(Event("checkpoint", step, self._plan.steps))
+        if self._place.rank == 0 and not self._keeps_all:
+            self._training.drop_older()
+        values = {"bytes": kept.bytes if kept else 0, "seconds": time.monotonic() - began}
+        self._say(Event("checkpoint", step, self._plan.steps, values))
         self._last = time.monotonic()
 
     def _show(self, name: str, value: float) -> None:
         if self._place.rank == 0:
             metrics.show(name, self._tags, value)
-
-
-def keep_folder(
-    training: Training,
-    folder: Path,
-    step: int,
-    notes: Mapping[str, Any],
-    place: Place,
-    *,
-    final: bool,
-) -> StoredFolder | None:
-    """Store a folder that lies on every machine, and name it; what stands, on the first worker."""
-    gathered(place, None)  # everybody has written
-    mine = files_in(folder)[place.local_rank :: place.local_workers]
-    stored = store_files(training.store, training.prefix, folder, mine, training.patience)
-    everything: dict[str, StoredFile] = {
-        file.path: file for files in gathered(place, stored) for file in files
-    }
-    standing = None
-    if place.rank == 0:
-        standing = training.commit(list(everything.values()), step, notes, final=final)
-    gathered(place, None)  # nobody goes on, or cleans up, before it is named
-    return standing
-
-
-def newest_checkpoint(training: Training, place: Place, folder: Path, say: Say) -> Found | None:
-    """The newest checkpoint that is whole, fetched to this machine; None where there is none.
-
-    One whose parts are gone or damaged, or that an earlier version wrote, is skipped and said, and
-    the one before it taken.
-    """
-    steps = _agreed(place, training.checkpoints() if place.rank == 0 else [])
-    for step in reversed(steps):
-        target = folder / f"checkpoint-{step}"
-        trouble = None
-        if place.local_rank == 0:
-            try:
-                shutil.rmtree(target, ignore_errors=True)
-                found = training.checkpoint(step)
-                if found.notes.get(LAYOUT) == PARTED:
-                    fetch_files(training.store, training.prefix, found.files, target)
-                else:
-                    trouble = "an earlier version of Stepmill wrote it"
-            except ObjectCorrupt as error:
-                trouble = str(error)
-        troubles = [one for one in gathered(place, trouble) if one]
-        if troubles:
-            say(Event("skipped", step, values={"why": troubles[0]}))
-            continue
-        say(Event("continued", step))
-        return Found(step, target, json.loads((target / PROGRESS).read_text()))
-    return None
 
 
 def write_model(
@@ -211,17 +152,3 @@ def write_tokenizer(base: Path, template: str, folder: Path) -> None:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-
-
-def gathered(place: Place, mine: Any) -> list[Any]:
-    """What every worker says, in their order; waits for all of them."""
-    if place.workers == 1:
-        return [mine]
-    said: list[Any] = [None] * place.workers
-    torch.distributed.all_gather_object(said, mine)
-    return said
-
-
-def _agreed(place: Place, mine: Sequence[int]) -> list[int]:
-    """The first worker's answer, on all of them: listings may differ by a moment."""
-    return list(gathered(place, list(mine))[0])

@@ -1,7 +1,7 @@
 """One worker's training, from the base model to the finished one; no Ray in it.
 
-Each worker reads the dataset from the store for itself, continues from the newest whole checkpoint
-and works on to the end. The first worker says what happens and commits.
+The workers make what tokens are missing, continue from the newest whole checkpoint and work on to
+the end. The first worker says what happens and commits.
 
 Invariant: what is trained follows from the job alone, never from the place; a worker may be killed
 at any moment and another in its place ends at the same model.
@@ -15,20 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from actors.models.fetching import at_hand
 from actors.owned_folder import OwnedFolder
 from actors.training.attention import attention_name
 from actors.training.batches import Corpus, StepPlan
-from actors.training.events import Event, Place, Say
+from actors.training.events import Event, Place, Say, quiet
 from actors.training.job import TrainingJob
 from actors.training.keeper import (
-    Found,
     Keeper,
-    gathered,
-    keep_folder,
-    newest_checkpoint,
     write_model,
     write_tokenizer,
 )
@@ -41,7 +38,9 @@ from actors.training.memory import (
     host_memory,
     memory_plan,
 )
+from actors.training.moving import Found, keep_folder, newest_checkpoint
 from actors.training.settings import RhythmSettings
+from actors.training.together import gathered
 from actors.training.trainer import StepTrainer
 from storage.errors import InputError, first_line
 from storage.objects.opening import open_store
@@ -51,7 +50,7 @@ from storage.trainings.training import Training
 def train(job: TrainingJob, place: Place, say: Say) -> None:
     """Train to the end and commit the model. Raises UserError, InfrastructureError."""
     training = Training(open_store(job.store), job.name, job.spec)
-    tell: Say = say if place.rank == 0 else _quiet
+    tell: Say = say if place.rank == 0 else quiet
     spread, learning = job.settings.spread, job.settings.learning
     base = Path(at_hand(job.base).model)
     config, tokenizer, most_tokens = _base(job, base)
@@ -60,10 +59,9 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     memory = memory_plan(job.settings, shape, micro_tokens, gpu_memory(place))
     if place.gpu:
         check_host(shape, place.local_workers, host_memory(), memory)
-    corpus = job.source.load(tokenizer, most_tokens)
-    lengths = tuple(len(one.ids) for one in corpus.train)
-    plan = StepPlan(lengths, learning, micro_tokens)
     with process_group(place) as device, scratch_folder(place) as folder:
+        corpus = job.source.load(tokenizer, most_tokens, folder, place, tell)
+        plan = StepPlan(corpus.train.lengths, learning, micro_tokens)
         sharded = spread.strategy == "fsdp"
         learner = build(
             config, read_weights(base), attention=attention_name(spread.attention),
@@ -73,13 +71,15 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         expected = estimate(shape, memory).total if place.gpu else 0
         values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}
         tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | values))
-        found = newest_checkpoint(training, place, folder, tell)
         pad = tokenizer.pad_token_id or 0
         trainer = StepTrainer(learner, learning, plan, corpus, place, device, pad, sharded)
-        keeper = Keeper(training, plan, place, tell, found.curve if found else [])
+        found = newest_checkpoint(training, place, folder, trainer.needed, tell)
         if found:
             trainer.load(found.folder)
-        _work(trainer, keeper, job.settings.rhythm, plan, corpus, folder, found)
+        rhythm = job.settings.rhythm
+        curve = found.curve if found else []
+        keeper = Keeper(training, plan, place, tell, curve, rhythm.keep)
+        _work(trainer, keeper, rhythm, plan, corpus, folder, found)
         notes = {"updates": plan.steps, "counts": corpus.counts, "curve": keeper.curve}
         target = folder / "model"
         dtype = str(config.dtype or torch.float32).removeprefix("torch.")
@@ -88,8 +88,9 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
             write_model(learner.model, weights, int(corpus.train[0].ids[-1]), dtype, target)
             write_tokenizer(base, tokenizer.chat_template, target)
             job.dress(target, notes)
-        keep_folder(training, target, plan.steps, notes, place, final=True)
-        if place.rank == 0 and not job.settings.rhythm.keep:
+        event = Event("storing", plan.steps, plan.steps)
+        keep_folder(training, target, notes, place, event, tell, final=True)
+        if place.rank == 0 and not rhythm.keep:
             training.drop_checkpoints()
         peak = torch.cuda.max_memory_allocated() if place.gpu else 0
         values = {"peak_bytes": peak, "expected_bytes": expected}
@@ -136,17 +137,14 @@ def scratch_folder(place: Place) -> Iterator[Path]:
 
 
 def _sizes(corpus: Corpus, plan: StepPlan) -> dict[str, Any]:
-    lengths = sorted(plan.lengths)
+    lengths = plan.lengths
+    middle = len(lengths) // 2
     return {
         **corpus.counts,
         "train": len(corpus.train),
         "held_out": len(corpus.held_out),
-        "train_tokens": sum(lengths),
-        "own_tokens": sum(one.own_tokens for one in corpus.train),
-        "longest": lengths[-1],
-        "median": lengths[len(lengths) // 2],
+        "train_tokens": int(lengths.sum(dtype=np.int64)),
+        "own_tokens": int(corpus.train.own.sum(dtype=np.int64)),
+        "longest": int(lengths.max()),
+        "median": int(np.partition(lengths, middle)[middle]),
     }
-
-
-def _quiet(event: Event) -> None:
-    """The other workers say nothing."""

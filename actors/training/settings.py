@@ -114,7 +114,7 @@ class RhythmSettings:
     checkpoint: Positive = 50
     """Updates between two checkpoints: what a crash can cost."""
     keep: bool = False
-    """Keep the checkpoints when the training is finished."""
+    """Keep all checkpoints, also when the training is finished; else the newest two, until then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

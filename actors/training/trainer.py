@@ -32,6 +32,7 @@ from actors.training.adapters import learnt
 from actors.training.batches import IGNORED, Corpus, MicroBatch, StepPlan, Tensors, tensors
 from actors.training.events import Place
 from actors.training.learner import Learner, Passed, reshard
+from actors.training.moving import Ranges
 from actors.training.settings import LearningSettings
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -92,9 +93,9 @@ class StepTrainer:
     def update(self, step: int) -> Update:
         """Make update `step`, counted from 0."""
         torch.manual_seed(self._learning.seed * 1_000_003 + step)  # dropout, where there is any
-        learner, train = self.learner, self._corpus.train
+        learner = self.learner
         learner.train()
-        own_tokens = sum(train[member].own_tokens for member in self.plan.members(step))
+        own_tokens = self._corpus.train.own_tokens(self.plan.members(step))
         # Workers' gradients are averaged, so each one's part is multiplied by their number.
         scale = self._place.workers / own_tokens
         total = torch.zeros((), device=self._device)
@@ -139,6 +140,25 @@ class StepTrainer:
         checkpoint.load(state, checkpoint_id=folder)
         set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
 
+    def needed(self, folder: Path) -> Ranges:
+        """What of the files of a saved state this worker would load; `folder` has its contents."""
+        metadata = checkpoint.FileSystemReader(folder).read_metadata()
+        planner = checkpoint.DefaultLoadPlanner()
+        planner.set_up_planner(self._state(), metadata, False)
+        found: dict[str, list[tuple[int, int]]] = {}
+        for item in planner.create_local_plan().items:
+            place = metadata.storage_data[item.storage_index]
+            span = (place.offset, place.offset + place.length)
+            found.setdefault(place.relative_path, []).append(span)
+        return found
+
+    @property
+    def saved_bytes(self) -> int:
+        """What `save` writes here: weights and two moments; of copies each worker has a share."""
+        parts = (held.to_local() for held in learnt(self.learner).values())
+        size: int = 3 * sum(part.numel() * part.element_size() for part in parts)
+        return size if self._sharded else -(-size // self._place.workers)
+
     def close(self) -> None:
         """Prepare nothing more."""
         self._ahead.shutdown(cancel_futures=True)
@@ -168,14 +188,17 @@ class StepTrainer:
 
     def _share(self, step: int) -> list[Tensors]:
         share = self.plan.share(step, self._place.rank, self._place.workers)
+        self._corpus.train.bring(member for batch in share for member in batch)
         return [tensors(batch, self._corpus.train, self._pad) for batch in share]
 
     @cached_property
     def _held_out_share(self) -> tuple[MicroBatch, ...]:
         """This worker's micro-batches of all held-out conversations."""
-        lengths = tuple(len(one.ids) for one in self._corpus.held_out)
-        plan = StepPlan(lengths, self._learning, self.plan.micro_tokens)
-        return plan.shares(range(len(lengths)), self._place.rank, self._place.workers)
+        held_out = self._corpus.held_out
+        plan = StepPlan(held_out.lengths, self._learning, self.plan.micro_tokens)
+        share = plan.shares(range(len(held_out)), self._place.rank, self._place.workers)
+        held_out.bring(member for batch in share for member in batch)
+        return share
 
     def _held_out_part(self, batch: MicroBatch) -> torch.Tensor:
         """[loss, own tokens, steps right, steps, wrong-labelled steps right, of those all]."""

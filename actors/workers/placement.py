@@ -17,6 +17,8 @@ class Placement:
     cpus: float = SLIVER
     resources: dict[str, float] = field(default_factory=dict)
     needs_sandbox: bool = False
+    models: tuple[str, ...] = ()
+    """Roles whose models it opens; empty: its own role's."""
 
     @property
     def offered(self) -> str:

@@ -102,7 +102,8 @@ class RayCluster:
         place, name = self._placements[role], f"{role}-{worker}"
         self._roles[worker] = role
         if self._models is not None:
-            await self._models.ready(role, place.offered)
+            for model in place.models or (role,):
+                await self._models.ready(model, place.offered)
         executors = await self._open_executors() if place.needs_sandbox else []
         if worker not in self._roles:
             raise WorkerLost(f"worker {name} was closed before it was started")

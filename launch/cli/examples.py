@@ -35,6 +35,7 @@ EXAMPLES = {
         "stepmill init",
         "stepmill init own.yaml --problems math.jsonl --url http://HOST:8000/v1 --yes",
     ),
+    "noise": ("stepmill noise demo", "stepmill noise demo --json"),
     "plan": (
         "stepmill plan own.yaml --gpu H100",
         "stepmill plan own.yaml --from preview-own-1a2b3c4d --json",
@@ -74,9 +75,18 @@ EXAMPLES = {
         "stepmill score training:mine solutions.jsonl --out scores",
         "stepmill score NAME solutions.jsonl --url http://HOST:8000/v1 --n 8",
     ),
+    "serve": (
+        "stepmill serve training:mine",
+        "stepmill serve ORG/NAME --host 0.0.0.0 --token-file token --replicas 4 --n 8",
+    ),
     "show": (
         "stepmill show demo --reason index_mismatch",
         "stepmill show demo --stage sample --where level=5 --limit 3",
+    ),
+    "solve": (
+        "stepmill solve ORG/NAME problems.jsonl --verifier training:mine",
+        "stepmill solve NAME problems.jsonl --url http://HOST:8000/v1 --verifier training:mine "
+        "--method best_of_n --n 32 --histories 4",
     ),
     "stages": ("stepmill stages", "stepmill stages --json"),
     "status": ("stepmill status demo", "stepmill status math --store s3://bucket/runs --watch"),

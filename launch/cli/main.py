@@ -19,7 +19,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from launch.cli import checking, keeping, looking, options, publishing, starting, verifier
+from launch.cli import (
+    checking,
+    keeping,
+    looking,
+    options,
+    publishing,
+    serving,
+    solving,
+    starting,
+    verifier,
+)
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
@@ -210,9 +220,10 @@ def download(
 for verb in (
     *(starting.init, checking.problems, starting.preview, checking.plan, checking.doctor),
     *(build, resume, submit, status, keeping.stop),
-    *(looking.browse, looking.show, looking.why, texts, compare, audit),
+    *(looking.browse, looking.show, looking.why, texts, compare, looking.noise, audit),
     *(download, publishing.push, keeping.runs, keeping.copy, keeping.remove, sweep),
-    *(verifier.train, verifier.score, verifier.evaluate, verifier.refine),
+    *(verifier.train, verifier.score, verifier.evaluate, verifier.refine, solving.solve),
+    serving.serve,
     *(starting.docs, checking.stages, checking.prompts, checking.grade, starting.sandbox),
 ):  # in the order of the road, as `--help` lists them
     app.command()(verb)

@@ -89,7 +89,7 @@ def score(
     from workflows.scoring.asking import config_of
 
     named = {"verify.mode": mode, "verify.histories": n, "run": name, "limit": limit}
-    requested = _asked(store, seed, url, settings, **named)
+    requested = asked(store, seed, url, settings, **named)
     score_file(config_of(model, file, config, requested), out, address, as_json)
 
 
@@ -150,7 +150,7 @@ def evaluate(
             threshold_from=threshold_from,
             probes=evaluating.checked_probes(probe or ()),
             settings=config,
-            asked=_asked(store, seed, url, settings),
+            asked=asked(store, seed, url, settings),
             limit=limit,
         ),
         out,
@@ -212,7 +212,7 @@ def refine(
             turns=turns,
             settings=written,
             score_settings=config,
-            score_asked=_asked(store, seed, url, settings, **named),
+            score_asked=asked(store, seed, url, settings, **named),
             limit=limit,
         ),
         out,
@@ -221,7 +221,7 @@ def refine(
     )
 
 
-def _asked(
+def asked(
     store: str | None, seed: int | None, url: str | None, settings: list[str] | None, **named: Any
 ) -> dict[str, Any]:
     """Dotted name -> value of the options that were given; `named` wins over `settings`."""

@@ -1,4 +1,4 @@
-"""Reads stored JSON documents as records.
+"""Reads stored JSON documents as records, and stores small ones.
 
 Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt,
 in bounded time and memory. JSON of any depth of nesting is safe.
@@ -13,13 +13,20 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from storage.errors import ConfigurationError, ObjectCorrupt
+from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore, Put
+from storage.rows.parquet import sha256_of
 
 Document = TypeVar("Document")
 MOST_BYTES = 16 << 20
 """Most bytes of a document: what is larger is not read."""
 MOST_COMMIT_BYTES = 64 << 20
 """Most bytes of a commit, which names each item that it drops."""
+MOST_ENTRY_BYTES = 1_000
+"""Most bytes of a commit's entry in a `_SUCCESS.json` that names all of them."""
+MOST_DATA_BYTES = 4 << 30
+"""Most bytes of an object of rows: far more than a shard should have."""
 MOST_DEPTH = 64
 """Most objects and lists within each other."""
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -80,3 +87,29 @@ def _same(value: Any, raw: Any) -> bool:
     if isinstance(value, dict):
         return value.keys() == raw.keys() and all(_same(value[k], raw[k]) for k in value)
     return bool(value == raw)
+
+
+def copy_settled(
+    source: ObjectStore, keys: Mapping[str, str], store: ObjectStore, patience: Patience
+) -> None:
+    """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
+    for key, ours in keys.items():
+        put_settled(store, ours, source.get(key, MOST_BYTES), patience)
+
+
+def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
+    """Create a small object; return what its key holds, these bytes or earlier ones."""
+    trouble = "no answer"
+    for _ in patience.attempts():
+        try:
+            if store.put_new(key, data) is Put.CREATED:
+                return data
+            return store.get(key, max(MOST_BYTES, 2 * len(data)))
+        except NothingFound:
+            trouble = "not stored"
+        except StoreUnavailable as error:
+            trouble = str(error)
+    raise StoreUnavailable(
+        f"{key} could not be stored, digest {sha256_of(data)[:12]}, in {patience.tries} tries: "
+        f"{trouble}"
+    )

@@ -1,10 +1,12 @@
 """Who is at work on a run, as far as its store can say, and requests to stop.
 
-    runs/{run}/drivers/{token}-{beat}.json    put by a driver every half minute; it deletes the last
+    runs/{run}/drivers/{token}-{beat}.json    put by a driver every half minute; replaces the last.
+                                              Says too what it began and committed
     runs/{run}/drivers/{token}-stop.json      asks this driver, and no later one, to stop
 
-A driver takes a new token each time it starts to work. It removes its objects when it ends. What a
-killed driver leaves tells nobody apart from a frozen one, so its age is shown.
+A driver takes a new token each time it starts to work. It removes its objects when it ends, and
+notes what it lost (`storage.runs.work`). What a killed driver leaves tells nobody apart from a
+frozen one, so its age is shown.
 
 Invariant: notes for people only. No commit, and no decision about data, depends on them. A store
 that does not take them costs the notes.
@@ -20,16 +22,17 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt, StoreRefused
+from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt, Removed, StoreRefused
 from storage.objects.store import ObjectStore
 from storage.runs.documents import MOST_BYTES, parsed, read_as
 from storage.runs.layout import run_prefix
-from storage.runs.removal import refuse_removed
+from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.run import Run
+from storage.runs.work import Work, note_work, noted_work, summed
 
 LOOK_EVERY_S = 5.0
 """Seconds between two looks of a driver for requests and for other drivers."""
@@ -95,6 +98,8 @@ class Presence:
     """The note of this driver. Used by one thread at a time."""
 
     run: Run
+    work: Callable[[], Work] = Work
+    """What the driver has begun and committed so far."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _looks: int = 0
     _beat: int = -1
@@ -127,7 +132,15 @@ class Presence:
         return Seen(asked, tuple(others))
 
     def leave(self) -> None:
-        """Remove the note, and the request that was answered, if the store allows it."""
+        """Remove the note, and the request that was answered, if the store allows it.
+
+        Where something was lost on the way, a note of that stays.
+        """
+        with contextlib.suppress(InfrastructureError, Removed):
+            work = self.work().ended()
+            if work.worth_a_note:
+                with obeyed(self.run.store, run_prefix(self.run.name)):
+                    note_work(self.run.store, self.run.name, self.token, work)
         with contextlib.suppress(InfrastructureError):
             forget_driver(self.run, self.token)
 
@@ -135,7 +148,8 @@ class Presence:
         if self._forbidden:  # else notes would gather
             return
         self._beat += 1
-        self.run.store.put_new(self._key(), json.dumps(asdict(Who.here())).encode())
+        body = asdict(Who.here()) | {"work": asdict(self.work())}
+        self.run.store.put_new(self._key(), json.dumps(body).encode())
         try:
             if self._beat:
                 self.run.store.delete(self._key(-1))
@@ -162,6 +176,20 @@ def drivers_of(store: ObjectStore, run: str) -> list[Driver]:
 def at_work(store: ObjectStore, run: str) -> list[str]:
     """Whose builds seem to be at work on a run, and where."""
     return [str(driver.who) for driver in drivers_of(store, run) if driver.at_work]
+
+
+def work_on(store: ObjectStore, run: str) -> Work:
+    """What all drivers of a run began and committed, as far as they could say it.
+
+    A killed driver has said it at its last beat; what it had under way then is lost.
+    """
+    works = noted_work(store, run)
+    beats, _ = _notes(store, run)
+    alive = {driver.token for driver in drivers_of(store, run) if driver.at_work}
+    for token, beat in beats.items():
+        if token not in works and (said := _work(store, run, token, beat)) is not None:
+            works[token] = said if token in alive else said.ended()
+    return summed(works.values())
 
 
 def beats_of(store: ObjectStore, run: str) -> dict[str, int]:
@@ -198,6 +226,16 @@ def _who(store: ObjectStore, run: str, token: str, beats: Mapping[str, int]) -> 
     key = _key(run, token, f"{beats[token]:06d}")
     try:
         return read_as(Who, key, parsed(key, store.get(key, MOST_BYTES)))
+    except (NothingFound, ObjectCorrupt):
+        return None
+
+
+def _work(store: ObjectStore, run: str, token: str, beat: int) -> Work | None:
+    """What a beat says of the work; None where it says nothing, as an older version's."""
+    key = _key(run, token, f"{beat:06d}")
+    try:
+        body = parsed(key, store.get(key, MOST_BYTES)).get("work")
+        return read_as(Work, key, body) if isinstance(body, dict) else None
     except (NothingFound, ObjectCorrupt):
         return None
 

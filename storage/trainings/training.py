@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,14 +24,16 @@ from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
-from storage.runs.commits import Writer, canonical_json
-from storage.runs.documents import MOST_BYTES, parsed, read_as, refuse_newer
+from storage.runs.commits import canonical_json
+from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
-from storage.trainings.checkpoints import StoredFile, part_key
+from storage.trainings.checkpoints import Part, StoredFile, part_key
+from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
 
 FORMAT = 1
+KEPT = 2
+"""Checkpoints that are kept while a training goes on: the newest, and one should it be damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,6 @@ class TrainingSpec:
     def fingerprint(self) -> str:
         """Digest of the whole spec."""
         return hashlib.sha256(self.to_json()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFolder:
-    """A commit: the files of a checkpoint or of the finished model."""
-
-    step: int
-    """Updates made."""
-    files: tuple[StoredFile, ...]
-    notes: dict[str, Any]
-    """Measured values and counts, by name."""
-    spec: str
-    attempt: str
-    writer: Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +110,13 @@ class Training:
 
         Raises Removed, after all that was stored since the removal is taken back.
         """
-        folder = StoredFolder(
-            step=step,
-            files=tuple(sorted(files, key=lambda file: file.path)),
-            notes=dict(notes),
-            spec=self.spec.fingerprint,
-            attempt=uuid.uuid4().hex,
-            writer=Writer.here("trainer"),
-        )
+        folder = new_folder(files, step, notes, self.spec.fingerprint, "trainer")
         key = self._model_key if final else self._checkpoint_key(step)
         fault("before_checkpoint", f"{step}")
         with obeyed(self.store, self.prefix):
-            standing = put_settled(self.store, key, _to_json(folder), self.patience)
+            standing = put_settled(self.store, key, folder_bytes(folder), self.patience)
         fault("after_checkpoint", f"{step}")
-        return _from_json(key, standing)
+        return folder_from(key, standing)
 
     def checkpoints(self) -> list[int]:
         """Steps of the committed checkpoints, in order; one listing of the store."""
@@ -149,12 +129,12 @@ class Training:
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
         key = self._checkpoint_key(step)
-        return _from_json(key, self.store.get(key, MOST_BYTES))
+        return folder_from(key, self.store.get(key, MOST_BYTES))
 
     def model(self) -> StoredFolder | None:
         """The finished model; None while the training is not finished."""
         try:
-            return _from_json(self._model_key, self.store.get(self._model_key, MOST_BYTES))
+            return folder_from(self._model_key, self.store.get(self._model_key, MOST_BYTES))
         except NothingFound:
             return None
 
@@ -172,30 +152,33 @@ class Training:
                 if entry.key not in kept:
                     self.store.delete(entry.key)
 
+    def drop_older(self, kept: int = KEPT) -> None:
+        """Remove all checkpoints but the newest ones, and the parts that only they name.
+
+        What nobody names stays: it may be another trainer's, which has not named it yet.
+        """
+        steps = self.checkpoints()
+        old, new = steps[:-kept], steps[-kept:]
+        needed = {part for step in new for part in self._parts(step)}
+        for step in old:
+            parts = self._parts(step)
+            self.store.delete(self._checkpoint_key(step))
+            for part in parts - needed:
+                self.store.delete(part_key(self.prefix, part))
+
+    def _parts(self, step: int) -> set[Part]:
+        """The parts of a checkpoint; none of one that can't be read."""
+        try:
+            return {part for file in self.checkpoint(step).files for part in file.parts}
+        except (ObjectCorrupt, NothingFound):
+            return set()
+
     @property
     def _model_key(self) -> str:
         return f"{self.prefix}model.json"
 
     def _checkpoint_key(self, step: int) -> str:
         return f"{self.prefix}checkpoints/{step:08d}.json"
-
-
-def _to_json(folder: StoredFolder) -> bytes:
-    """Canonical JSON that carries its own digest."""
-    body = asdict(folder)
-    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
-
-
-def _from_json(key: str, data: bytes) -> StoredFolder:
-    body = parsed(key, data)
-    claimed = body.pop("digest", None)
-    try:
-        digest = hashlib.sha256(canonical_json(body)).hexdigest()
-    except ValueError as error:
-        raise ObjectCorrupt(f"{key} names no folder: {error}") from None
-    if digest != claimed:
-        raise ObjectCorrupt(f"{key} is damaged: its digest is not that of its content")
-    return read_as(StoredFolder, key, body)
 
 
 def _spec_from(key: str, data: bytes) -> TrainingSpec:

@@ -24,10 +24,11 @@ from docker import APIClient
 from actors.sandbox import Backend, Limits, Request, SandboxSettings, Verdict, open_sandbox, owners
 from actors.sandbox.bubblewrap import MARK, kill_orphans
 from actors.sandbox.docker import box as docker_box
-from actors.sandbox.docker.box import LABEL, ContainerLink, DockerBoxes
+from actors.sandbox.docker.box import ContainerLink, DockerBoxes
 from actors.sandbox.docker.engine import find_engine, stop_private
 from actors.sandbox.image.rootfs import build_root, state_dir
 from storage.errors import SandboxLost, SandboxUnavailable
+from tests.support.boxes import boxes_of
 
 pytestmark = [pytest.mark.container, pytest.mark.fault]
 PERIOD_S = 5.0
@@ -64,27 +65,9 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return Backend(request.param)
 
 
-async def _boxes_of(owner: int) -> list[str]:
-    """Containers and processes that are marked with an owner's number."""
-    found = []
-    try:
-        engine = await find_engine(state_dir())
-        listed = await engine.ask(
-            lambda docker: docker.containers(all=True, filters={"label": LABEL})
-        )
-        found += [c["Id"] for c in listed if f"sandbox-{owner}-" in c["Labels"][LABEL]]
-    except SandboxUnavailable:
-        pass
-    for process in psutil.process_iter(["cmdline"]):
-        first = (process.info["cmdline"] or [""])[0]
-        if first.startswith(MARK) and f"sandbox-{owner}-" in first:
-            found.append(str(process.pid))
-    return found
-
-
 async def _boxes_fall_to(most: int, owner: int) -> bool:
     give_up = time.monotonic() + GONE_S
-    while len(await _boxes_of(owner)) > most:
+    while len(await boxes_of(owner)) > most:
         if time.monotonic() > give_up:
             return False
         await asyncio.sleep(0.1)
@@ -96,7 +79,7 @@ async def test_a_killed_owner_leaves_nothing_after_one_period(backend: Backend) 
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as owner:
         assert owner.stdout is not None
         assert await asyncio.to_thread(owner.stdout.readline) == b"running\n"
-        assert await _boxes_of(owner.pid)
+        assert await boxes_of(owner.pid)
         owner.kill()
         assert await _boxes_fall_to(0, owner.pid)
 
@@ -146,7 +129,7 @@ async def test_a_box_killed_from_outside_is_replaced_and_no_verdict_is_made(
 
 
 async def _kill_boxes(backend: Backend) -> None:
-    for name in await _boxes_of(os.getpid()):
+    for name in await boxes_of(os.getpid()):
         if backend is Backend.BUBBLEWRAP:
             await asyncio.to_thread(_kill_family, int(name))
         else:
@@ -169,9 +152,9 @@ async def test_the_reaper_spares_the_boxes_of_the_living(backend: Backend) -> No
         await sandbox.start()
         assert not owners.is_dead(owners.mark())
         await sandbox.source.reap()
-        (box,) = await _boxes_of(os.getpid())
+        (box,) = await boxes_of(os.getpid())
         assert (await sandbox.run(Request("print(1)"))).stdout == "1\n"
-        assert await _boxes_of(os.getpid()) == [box]
+        assert await boxes_of(os.getpid()) == [box]
     finally:
         await sandbox.close()
 
@@ -303,7 +286,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_container(
         pytest.skip(str(error))
     monkeypatch.setattr(docker_box, "_link", kept_link)
     opening = asyncio.create_task(source.open())
-    while not await _boxes_of(os.getpid()):
+    while not await boxes_of(os.getpid()):
         assert not opening.done()
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):

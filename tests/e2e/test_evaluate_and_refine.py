@@ -24,6 +24,7 @@ from launch.cli.main import run_command
 from launch.verbs.models.evaluate import evaluate_file
 from launch.verbs.models.refine import refine_file
 from storage.audit import audit
+from storage.errors import UserError
 from storage.objects.opening import open_store
 from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Response
@@ -211,6 +212,22 @@ def test_probes_ask_about_rewritten_solutions(here: Here, tmp_path: Path) -> Non
     value = {one.measure: (one.value, one.solutions) for one in found.measures}
     assert value["corruption_caught"][1] == len(right)
     assert value["corruption_caught"][0] > 0.5
+
+
+def test_pruned_histories_have_the_f1_of_all_and_no_other_measure(
+    here: Here, tmp_path: Path
+) -> None:
+    wanted = evaluation(tmp_path)
+    wanted = replace(wanted, verifiers=wanted.verifiers[:1])
+    pruning = {**wanted.asked, "verify.prune": "first_error"}
+    whole = {(m.subset, m.measure, m.k): m.value for m in evaluate.evaluate(wanted).measures}
+    pruned = evaluate.evaluate(replace(wanted, asked=pruning)).measures
+    assert {"f1", "f1_spread", "error_accuracy"} <= {m.measure for m in pruned}
+    for m in pruned:
+        assert (m.k, m.value) == (wanted.n, whole[m.subset, m.measure, m.k])
+    refused = replace(wanted, asked=pruning, threshold=0.4)
+    with pytest.raises(UserError, match=r"verify\.prune"):
+        evaluate.evaluate(refused)
 
 
 def test_best_of_n_is_measured_beside_majority(here: Here, tmp_path: Path) -> None:

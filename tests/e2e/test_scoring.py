@@ -238,3 +238,32 @@ def test_the_usual_name_of_a_run_says_what_is_scored(tmp_path: Path) -> None:
     assert config.run == "score-tests.scripted_verifier-verifier-r-full-5"
     assert configure(tmp_path).run == config.run
     assert configure(tmp_path, **{"verify.histories": 2}).run != config.run
+
+
+@pytest.mark.parametrize("prune", ["steps", "first_error"])
+def test_a_pruned_run_has_the_verdicts_of_all_histories_and_asks_for_fewer(
+    scored: Scoring, tmp_path: Path, prune: str
+) -> None:
+    pruned = Scoring(configure(tmp_path, **{"verify.prune": prune}))
+    asyncio.run(pruned.work())
+    pruned.run.finish()
+    assert audit(pruned.run).findings == ()
+    whole = {score.response_id: score for score in scores_of(scored.run)}
+    for score in scores_of(pruned.run):
+        full = whole[score.response_id]
+        assert score.first_error == full.first_error
+        if prune == "steps":
+            assert [r >= 0.5 for r in score.rewards] == [r >= 0.5 for r in full.rewards]
+        for history, other in ((h, full.histories[h.history]) for h in score.histories):
+            assert history.rewards == other.rewards[: len(history.rewards)], "the same history"
+            assert history.seed == other.seed
+    counts, before = pruned.run.totals("score").counts, scored.run.totals("score").counts
+    assert counts["spared_steps"] == before["steps"] - counts["steps"] > 0
+    assert 0 < counts["spared_tokens"] < before["tokens"]
+    assert counts["tokens"] < before["tokens"]
+
+
+def test_a_run_that_prunes_nothing_has_the_spec_of_those_before_pruning(tmp_path: Path) -> None:
+    assert "prune" not in configure(tmp_path).binding["verify"]
+    pruned = configure(tmp_path, **{"verify.prune": "steps", "verify.doubt": 0.1})
+    assert pruned.binding["verify"]["doubt"] == 0.1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from actors.training.batches import Corpus
+from actors.training.events import Place, quiet
+from actors.training.job import Source
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, ROAD, stage_rows
 from storage.rows.records import CodeRun, Example, Message, Problem
@@ -149,6 +154,14 @@ def taught_run(store: ObjectStore, count: int = 24, name: str = "taught") -> Run
     """A finished run that exported `examples`."""
     given = [Problem(f"q{number}", "What?", "1") for number in range(max(1, count))]
     return exported(store, name, examples(count), given)
+
+
+def loaded(source: Source, most_tokens: int = 2048, folder: Path | None = None) -> Corpus:
+    """What a worker alone would train on, with the demo's tokenizer."""
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="stepmill-test-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return source.load(demo_tokenizer(), most_tokens, folder, Place(), quiet)
 
 
 def tiny_base(folder: Path) -> None:

@@ -71,6 +71,13 @@ async def alike(responses: Sequence[Response], graded_by: Grader) -> list[Respon
     ]
 
 
+async def spelled(answers: Sequence[str], graded_by: Grader) -> dict[str, str]:
+    """Answer -> the first of the answers that it equals."""
+    known = {answer: answer for answer in answers}
+    await _respell(known, graded_by)
+    return known
+
+
 async def _respell(answers: dict[str, str], graded_by: Grader) -> None:
     """Give each answer of a problem the spelling of the first answer that it equals."""
     spellings: list[str] = []

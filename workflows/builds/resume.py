@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from actors.stopping import anywhere
 from storage.objects.opening import open_store
-from storage.rows.kinds import REFINING, SCORING
+from storage.rows.kinds import REFINING, SCORING, SOLVING
 from storage.runs.layout import launch_key
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
@@ -31,8 +31,11 @@ from workflows.runs.settling import recalled
 from workflows.runs.site import Site
 from workflows.runs.starting import stored_configuration
 from workflows.scoring.settings import ScoreConfig
+from workflows.solving.settings import SolveConfig
 
-KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {SCORING: ScoreConfig, REFINING: RefineConfig}
+KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {
+    SCORING: ScoreConfig, REFINING: RefineConfig, SOLVING: SolveConfig,
+}  # fmt: skip
 """Road of a run -> the class of its configuration; runs with another road are builds."""
 
 

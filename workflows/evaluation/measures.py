@@ -89,10 +89,14 @@ def processbench_measures(
     histories: Mapping[str, Histories],
     n: int,
     threshold: float,
+    pruned: bool = False,
 ) -> list[Measure]:
-    """Compute F1 and its parts per subset and on average, for 1, 2, 4, ... n histories."""
+    """Compute F1 and its parts per subset and on average, for 1, 2, 4, ... n histories.
+
+    `pruned`: histories end where the verdict of all n is decided, so only n is measured.
+    """
     measures: list[Measure] = []
-    for k in best_of_n.sizes(n):
+    for k in [n] if pruned else best_of_n.sizes(n):
         score = processbench.maj_at(responses, histories, k, n, threshold)
         for subset in score.subsets:
             size = subset.erroneous + subset.correct
@@ -113,7 +117,7 @@ def processbench_measures(
     if seen is not None:
         name = "right_answer_wrong_process"
         measures.append(Measure(verifier, "", name, n, seen, odd, threshold))
-    return measures + _at_last(verifier, histories, n)
+    return measures if pruned else measures + _at_last(verifier, histories, n)
 
 
 def bon_measures(

@@ -142,6 +142,8 @@ def evaluate(
     configs = {each.name: _config(wanted, each) for each in wanted.verifiers}
     if len(configs) < len(wanted.verifiers):
         raise ConfigurationError("two baselines have the same name: rename one")
+    for config in configs.values():
+        _check_pruning(wanted, config)
     measures: list[Measure] = []
     runs: dict[str, str] = {}
     first = next(iter(configs.values()))
@@ -177,7 +179,8 @@ def _measured(
     threshold = evaluation.threshold
     if subset is not None:
         threshold = processbench.chosen_threshold(responses, histories, subset, n)
-    measures = measuring.processbench_measures(name, responses, histories, n, threshold)
+    pruned = config.verify.prune != "off"
+    measures = measuring.processbench_measures(name, responses, histories, n, threshold, pruned)
     for probe in evaluation.probes:
         probed = measuring.probe_responses(responses, probe)
         answered = _asked(_named(config, probed, f"{evaluation.file.stem}-{probe}"), probed, site)
@@ -185,6 +188,24 @@ def _measured(
             name, probe, responses, probed, histories, answered, n, threshold
         )
     return measures
+
+
+def _check_pruning(evaluation: Evaluation, config: ScoreConfig) -> None:
+    """Refuse measures that need what pruned histories leave out. Raises ConfigurationError."""
+    if config.verify.prune == "off":
+        return
+    needs = {
+        "--suite bon": evaluation.suite == "bon",
+        "--probe": bool(evaluation.probes),
+        "--threshold-from": evaluation.threshold_from is not None,
+        "another --threshold than 0.5": evaluation.threshold != THRESHOLD,
+    }
+    for what, asked in needs.items():
+        if asked:
+            raise ConfigurationError(
+                f"{what} needs all rewards, and verify.prune: {config.verify.prune} keeps only "
+                "their verdicts: leave it out"
+            )
 
 
 def _asked(config: ScoreConfig, responses: Sequence[Response], site: Site) -> dict[str, Histories]:

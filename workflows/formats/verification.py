@@ -15,8 +15,8 @@ Invariant: all functions are pure. A turn of parts in the training format is exa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ from workflows.formats.conversation import QUESTION
 from workflows.formats.executed import Found, first_found, pieces, violation
 from workflows.formats.fences import unix
 from workflows.formats.rationale import printed
+from workflows.votes.pruning import Prune
 from workflows.votes.rewards import reward_at
 
 Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
@@ -52,6 +53,13 @@ class VerifySettings:
     `code_not_run`: both, but the code is only written; `direct`: the verdict at once."""
     histories: Positive = 1
     """N of Maj@N: independent verifications, each with its own history; rewards are averaged."""
+    prune: Prune = "off"
+    """Leave out histories, and their last steps, that can't change a verdict any more: `steps`,
+    none of any step; `first_error`, not which step is the first wrong one. Verdicts are those of
+    all N histories; rewards are means over fewer. docs/scoring.md has more."""
+    doubt: Share = 0.0
+    """Under `prune`: the chance, by a model of the histories to come, of a step's verdict changing
+    all the same that is put up with; 0: none can."""
     rounds: Positive = 3
     """Generation rounds of one step's `<verify>`, with code run in between. A step that still
     writes code in the last one is judged from its analysis alone."""
@@ -67,6 +75,14 @@ class VerifySettings:
     """Most characters of one code output that are fed back."""
     seed: int = 0
     """Seeds of requests derive from (seed, response, history, call)."""
+
+
+def bound_verification(settings: VerifySettings) -> dict[str, Any]:
+    """The settings that rewards depend on, as plain values; what is off is left out."""
+    bound = asdict(settings)
+    if settings.prune == "off":
+        del bound["prune"], bound["doubt"]
+    return bound
 
 
 def check_verdicts(spell: Spell, model: str) -> None:

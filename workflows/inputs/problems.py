@@ -126,7 +126,7 @@ def look(
     benchmarks = Benchmarks({name: _texts(name) for name in against})
     looked = Looked(str(source))
     check = _once(check_answer)
-    ids = _Ids()
+    ids = Ids()
     texts: dict[str, str] = {}
 
     for place, row, shape in islice(_rows(str(source), columns, looked.read_as), limit):
@@ -194,7 +194,7 @@ def checked_problems(
 
 def read_problems(source: str | Path) -> Iterator[Problem]:
     """The problems of a place, one at a time. Raises InputError at the first row that is none."""
-    ids = _Ids()
+    ids = Ids()
     for place, row, shape in _rows(str(source), None, []):
         try:
             problem = _problem(row, shape, ids, place)
@@ -208,7 +208,7 @@ def is_sentence(answer: str) -> bool:
     return len(_WORD.findall(answer)) >= _SENTENCE
 
 
-class _Ids:
+class Ids:
     """The ids of a place, each with the row that has it."""
 
     def __init__(self) -> None:
@@ -232,7 +232,7 @@ class _Ids:
         return name
 
 
-def _problem(row: Any, shape: Shape, ids: _Ids, place: str) -> Problem:
+def _problem(row: Any, shape: Shape, ids: Ids, place: str) -> Problem:
     """The problem of a row, its id one that no other has. Raises InputError."""
     if isinstance(row, NotARow):
         raise InputError(row.said)

@@ -78,7 +78,7 @@ def response_of(row: Any, where: str, file: str, number: int, unheaded: Unheaded
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be an object with `problem`, and `steps` or `solution`")
     problem = required_text(row, "problem", where)
-    parts = _steps(row, where, unheaded)
+    parts = steps_of(row, where, unheaded)
     label = row.get("label")
     benchmark = label is not None
     if benchmark and (type(label) is not int or not -1 <= label < len(parts)):
@@ -98,7 +98,8 @@ def response_of(row: Any, where: str, file: str, number: int, unheaded: Unheaded
     )
 
 
-def _steps(row: dict[str, Any], where: str, unheaded: Unheaded) -> list[str]:
+def steps_of(row: dict[str, Any], where: str, unheaded: Unheaded) -> list[str]:
+    """The steps of a row, from its `steps` or its `solution`. Raises InputError."""
     given = row.get("steps")
     if given is None:
         if row.get("solution") is None:

@@ -20,7 +20,9 @@ from storage.runs.presence import LOOK_EVERY_S, Presence, Who
 from storage.runs.run import Run
 from storage.runs.stops import note_stop
 from workflows.runs.listening import Watching
+from workflows.runs.tally import Tally
 from workflows.schedule.beginning import Begin
+from workflows.schedule.events import Happened
 
 METERS_EVERY_SECONDS = 1.0
 BEGUN_EVERY_S = 0.2
@@ -38,6 +40,7 @@ class Attended:
     """Stores the run; None: it is stored."""
     begun: bool = field(init=False)
     """Whether the run is stored."""
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         """A stored run has begun."""
@@ -52,6 +55,11 @@ class Attended:
         assert self.store_run is not None
         self.store_run()
         self.begun = True
+
+    def happened(self, event: Happened) -> None:
+        """Count an event of the driver, and pass it on."""
+        self.tally.happened(event)
+        self.progress.happened(event)
 
     async def drive(self, work: Coroutine[None, None, None], cluster: RayCluster) -> None:
         """Do the work, then close the cluster's workers.
@@ -114,7 +122,7 @@ class _Looking:
         await asyncio.to_thread(self._thread.join, LEAVING_S)
 
     def _look(self) -> None:
-        presence, pause = Presence(self._of.run), 0.0
+        presence, pause = Presence(self._of.run, lambda: self._of.tally.work), 0.0
         while self.found is None and not self._ended.wait(pause):
             pause = LOOK_EVERY_S if self._of.begun else BEGUN_EVERY_S
             if self._of.begun:

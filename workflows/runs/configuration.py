@@ -7,7 +7,7 @@ runs of every kind.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -23,7 +23,7 @@ from storage.rows.kinds import Rows
 from storage.rows.records import Drop, GivenSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
-from workflows.road import StageSpec, model_roles
+from workflows.road import StageSpec, model_roles, opened_by, worker_roles
 from workflows.settings.spending import LimitSettings, PriceSettings
 from workflows.stages.kit import Seeded, Stage
 
@@ -45,6 +45,10 @@ class ClusterSettings:
     workers_per_server: Positive = 1
     """Most workers of a role whose model is a server elsewhere (`kind: endpoint` or `chat`); each
     keeps up to `max_in_flight` requests there."""
+    cpu_workers: Positive | None = None
+    """Most workers of the stages without a model (labels, consensus, export), each a process; None:
+    one for every 500 shards of the run, and `workers_per_role` at most. Another one is opened only
+    while shards wait for them."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
     most_parallel_shards: Positive = 16
@@ -188,6 +192,11 @@ class RunConfig:
         return {role: self.engine(role) for role in model_roles(self.road)}
 
     @property
+    def worker_roles(self) -> tuple[str, ...]:
+        """The roles that have workers of their own. Raises ConfigurationError."""
+        return worker_roles(self.road)
+
+    @property
     def runs_code(self) -> bool:
         """Whether a stage of the road needs the sandbox."""
         return any(stage.runs_code for stage in self.road)
@@ -196,14 +205,29 @@ class RunConfig:
         """The engine of a role. Raises ConfigurationError where it is not set."""
         settings: EngineSettings | None = getattr(self.models, role)
         if settings is None:
-            stages = ", ".join(stage.name for stage in self.road if stage.role == role)
+            stages = ", ".join(stage.name for stage in self.road if role in stage.roles)
             raise ConfigurationError(
                 f"`models.{role}` is missing: add it, or leave {stages} out of `stages.road`"
             )
         return settings
 
+    def place_of(self, role: str) -> EngineSettings:
+        """An engine that takes as much of a machine as all models of one worker of a role.
+
+        Two local ones share a GPU. Raises ConfigurationError.
+        """
+        engines = [self.engine(each) for each in opened_by(self.road, role)]
+        local = [engine for engine in engines if engine.kind == "vllm"]
+        if len(local) < 2:
+            return (local or engines)[0]
+        return replace(local[0], gpu_share=sum(engine.hundredths for engine in local) / 100)
+
 
 def needs_of(config: RunConfig, role: str) -> dict[str, tuple[Need, ...]]:
-    """Stage -> what it needs its model to be able to do, for the stages of a role."""
-    pairs = zip(config.road, config.makes, strict=True)
-    return {spec.name: stage.needs for spec, stage in pairs if spec.role == role and stage.needs}
+    """Stage -> what it needs a role's model to be able to do, for the stages that ask it."""
+    asked = {}
+    for spec, stage in zip(config.road, config.makes, strict=True):
+        own = {spec.role: stage.needs}
+        if needs := {**stage.beside, **own}.get(role):  # type: ignore[call-overload]
+            asked[spec.name] = needs
+    return asked

@@ -47,13 +47,16 @@ def check_names(runs: Sequence[str]) -> None:
 
 def texts_of(run: Run) -> dict[str, str]:
     """problem_id -> text of every problem of a run."""
-    shards = sorted(run.shards_of(PROBLEMS.stage))
-    tables = (run.read_table(PROBLEMS, shard, ["problem_id", "problem"]) for shard in shards)
-    return {
-        name: text
-        for table in tables
-        for name, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
-    }
+    texts: dict[str, str] = {}
+    for shard in sorted(run.shards_of(PROBLEMS.stage)):
+        texts |= texts_in(run, shard)
+    return texts
+
+
+def texts_in(run: Run, shard: int) -> dict[str, str]:
+    """problem_id -> text of the problems of one shard."""
+    table = run.read_table(PROBLEMS, shard, ["problem_id", "problem"])
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def example_key(example: Example, texts: Mapping[str, str]) -> Key:

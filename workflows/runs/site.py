@@ -22,6 +22,7 @@ from typing import TypeVar
 from actors.engines.contract import Chat
 from actors.machines.looking import Look, Wanted, look_at
 from actors.stopping import terminable
+from actors.workers.placement import Placement
 from actors.workers.ray_address import head_of
 from actors.workers.ray_models import NodeModels
 from actors.workers.ray_nodes import (
@@ -42,7 +43,7 @@ from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
-from workflows.runs.driving import continue_run, standing, telling_earlier
+from workflows.runs.driving import continue_run, standing
 from workflows.runs.listening import ENDING, SILENT, Listener, Watching
 from workflows.runs.reporting import Reports, reported
 from workflows.runs.settling import Place, fitted, settled
@@ -157,6 +158,17 @@ class Site:
         specs = [run.spec.configuration.get("engines") if run else None for run in begun]
         return settled(config, partial(self._place, config), *specs)
 
+    def fitted(self, config: Config) -> Config:
+        """Return the configuration with what only speed depends on decided for this place."""
+        return fitted(config, partial(self._place, config))
+
+    def placed(self, config: RunConfig) -> tuple[bool, dict[str, Placement]]:
+        """Join or start the cluster; return (whether engines get GPUs, what a worker takes)."""
+        self._join()
+        on_gpus = self._on_gpus or self.gpus() > 0
+        kept = kept_roles(config, slots_of_cluster(tuple(config.engines)))
+        return on_gpus, placements(config, on_gpus, kept)
+
     def complete(self, run: Run, config: RunConfig, start: Start | None = None) -> None:
         """Make and commit the shards that a run lacks.
 
@@ -165,7 +177,7 @@ class Site:
         if start is None and (run.success() is not None or standing(run).finished):
             return
         with terminable(told=self._ending):
-            config = fitted(config, partial(self._place, config))
+            config = self.fitted(config)
             made = makers(run, config, start.chain if start else None)
             self._drive_all(run, config, made, start.store if start else None)
 
@@ -257,17 +269,15 @@ class Site:
     def _drive_all(
         self, run: Run, config: RunConfig, starts: Mapping[str, MakeWorker], begin: Begin | None
     ) -> None:
-        roles = tuple(config.engines)
+        roles = config.worker_roles
         bundles = asked_nodes(config)
         self._join()
         with nodes_asked(bundles):
             if self.remote:
                 wait_for_nodes(bundles, config.cluster.place_patience_s, self.listener.say)
-            on_gpus = self._on_gpus or self.gpus() > 0
-            kept = kept_roles(config, slots_of_cluster(roles))
+            on_gpus, places = self.placed(config)
             # What the specification names is what runs, on every node.
             sandbox = replace(config.sandbox, image=run.spec.image_digest or config.sandbox.image)
-            places = placements(config, on_gpus, kept)
             state = standing(run)
             before = {stage: len(shards) for stage, shards in state.done.items()}
             road = run.spec.stages[1:]
@@ -284,12 +294,11 @@ class Site:
                     progress.note(turns)
                 attended = Attended(run, progress, begin)
                 work = continue_run(
-                    run, config, cluster, slots, progress.happened, later, on_gpus,
-                    attended.begin, state,
+                    run, config, cluster, slots, attended.happened, later, on_gpus,
+                    attended.begin, state, progress.earlier,
                 )  # fmt: skip
                 try:
-                    with telling_earlier(run, state.done, progress.earlier):
-                        asyncio.run(attended.drive(work, cluster))
+                    asyncio.run(attended.drive(work, cluster))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from actors.engines.contract import Engine
 from actors.engines.opening import open_engine
@@ -27,10 +28,12 @@ from storage.runs.specs import Spec
 from workflows.answers.grading import grader
 from workflows.estimation.pilot import chain_of, stored_chain
 from workflows.estimation.posterior import Chain
-from workflows.road import reads_by_stage
+from workflows.road import opened_by, reads_by_stage
 from workflows.runs.configuration import RunConfig, needs_of
-from workflows.settings import StageSettings
+from workflows.settings import AnswerSettings, StageSettings
 from workflows.stages.kit import Kit
+
+NOTHING_BESIDE: Mapping[str, Engine] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +52,48 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
+        opened: dict[str, Engine] = {}
+        try:
+            for each in opened_by(self.config.road, role):
+                opened[each] = await self._opened(each, heal=self.config.heal and each == role)
+        except BaseException:
+            for engine in opened.values():
+                await engine.close()
+            raise
+        return self.around(role, opened.pop(role), sandbox, opened)
+
+    async def _opened(self, role: str, heal: bool) -> Engine:
         needs = needs_of(self.config, role)
         try:
-            engine = await open_engine(self.config.engine(role), self.config.heal, needs)
+            return await open_engine(self.config.engine(role), heal, needs)
         except ConfigurationError as error:
             raise ConfigurationError(f"models.{role}: {error}") from error
-        return self.around(role, engine, sandbox)
 
     def pure(self, sandbox: Sandbox | None = None) -> Mapping[str, Processor]:
         """Make the stages that need no model; without a sandbox, those that run no code."""
         return self.around("cpu", None, sandbox)
 
     def around(
-        self, role: str, engine: Engine | None, sandbox: Sandbox | None
+        self,
+        role: str,
+        engine: Engine | None,
+        sandbox: Sandbox | None,
+        beside: Mapping[str, Engine] = NOTHING_BESIDE,
     ) -> Mapping[str, Processor]:
-        """Make the stages of a role with an engine that is open already."""
+        """Make the stages of a role with an engine that is open already.
+
+        `beside`: role -> engine, for the other models that its stages ask.
+        """
         config = self.config
         settings = config.settings
         models = {role: model_identity(of) for role, of in config.engines.items()}
-        graded_by = grader(settings.answers) if isinstance(settings, StageSettings) else None
+        answers: AnswerSettings | None = getattr(settings, "answers", None)
+        graded_by = grader(answers) if answers is not None else None
         return {
             spec.name: stage.make(
                 Kit(
                     self.run_name, settings, spec, models, config.sandbox.limits, self.chain,
-                    engine, sandbox, graded_by, config.texts,
+                    engine, sandbox, graded_by, config.texts, beside,
                 )
             )
             for spec, stage in zip(config.road, config.makes, strict=True)
@@ -85,7 +106,8 @@ def make_worker(
 ) -> ShardWorker:
     """Make a worker of one role; called inside its Ray actor. The run may not be stored yet."""
     if sandbox is not None and role in maker.config.engines:
-        sandbox = PacedSandbox(sandbox, maker.config.engine(role).in_flight)
+        asking = next(spec.coder for spec in maker.config.road if spec.role == role)
+        sandbox = PacedSandbox(sandbox, maker.config.engine(asking).in_flight)
     reads = reads_by_stage(maker.config.road)
     opened = Run(open_store(store), maker.run_name, spec)
     stages = partial(maker.stages, role, sandbox)
@@ -109,5 +131,5 @@ def makers(run: Run, config: RunConfig, record: PilotRecord | None = None) -> di
     if isinstance(settings, StageSettings) and settings.needs_chain:
         chain = stored_chain(run) if record is None else chain_of(record)
     maker = StageMaker(config, run.name, chain)
-    roles = (*config.engines, "cpu")
+    roles = (*config.worker_roles, "cpu")
     return {role: partial(make_worker, run.store.url, run.spec, maker, role) for role in roles}

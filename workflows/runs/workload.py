@@ -11,6 +11,7 @@ from actors.machines.looking import Look
 from actors.machines.machine import GIB
 from actors.workers.placement import Placement
 from storage.errors import ConfigurationError
+from workflows.road import opened_by
 from workflows.runs.configuration import RunConfig
 
 
@@ -20,7 +21,7 @@ def kept_roles(config: RunConfig, there: Collection[str]) -> list[str]:
     Raises ConfigurationError where it keeps nodes for one local model and none for another: they
     would wait for each other's GPUs for ever.
     """
-    local = [role for role, engine in config.engines.items() if engine.kind == "vllm"]
+    local = [role for role in config.worker_roles if config.place_of(role).kind == "vllm"]
     kept = [role for role in local if role in there]
     if kept and len(kept) < len(local):
         lacking = ", ".join(role for role in local if role not in there)
@@ -40,7 +41,7 @@ def placements(
     """
 
     def place(role: str) -> Placement:
-        settings = config.engine(role)
+        settings = config.place_of(role)
         size: float = settings.tensor_parallel if settings.kind == "vllm" else 0
         if on_gpus:
             size *= settings.hundredths / 100
@@ -48,9 +49,10 @@ def placements(
             gpus=size if on_gpus else 0,
             resources={role: size} if role in kept and size else {},
             needs_sandbox=any(stage.runs_code for stage in config.road if stage.role == role),
+            models=opened_by(config.road, role),
         )
 
-    placed: dict[str, Placement] = {role: place(role) for role in config.engines}
+    placed: dict[str, Placement] = {role: place(role) for role in config.worker_roles}
     runs_code = any(stage.runs_code for stage in config.road if stage.role == "cpu")
     return placed | {"cpu": Placement(needs_sandbox=runs_code)}
 

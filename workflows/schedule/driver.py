@@ -32,7 +32,7 @@ from workflows.schedule.beginning import WAIT_FOR_SLOTS_S, Begin, UnbegunSchedul
 from workflows.schedule.cluster import Cluster, FindsDead, HasNodes, SlotsNow, TellsHunger
 from workflows.schedule.events import Happened, Hungry, Watch, spell
 from workflows.schedule.nodes import Slots
-from workflows.schedule.queue_metrics import tell_metrics
+from workflows.schedule.queue_metrics import tell_commit, tell_metrics
 from workflows.schedule.schedule import Action, Close, Open, Run, Schedule, ShardExhausted, Task
 from workflows.schedule.tolerance import Tolerance
 
@@ -285,6 +285,7 @@ class Driver:
 
     def _run_ended(self, worker: int, task: Task, receipt: Receipt) -> None:
         if self._schedule.committed(worker, task):
+            tell_commit(self._run, receipt)
             self._watch(Happened("committed", self._roles.get(worker, ""), task, receipt))
             self._tolerance.note(receipt)
 

@@ -1,4 +1,7 @@
-"""Reports a schedule's queues, workers and slots to the metrics."""
+"""Reports a schedule's commits, queues, workers and slots to the metrics.
+
+Commits are counted from their receipts, in the driver: a node that is lost takes no figure with it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 from collections import Counter
 
 from actors.metrics import count, show
+from storage.runs.commits import Receipt
 from workflows.schedule.schedule import Schedule
 
 METRICS_EVERY_S = 5.0
@@ -30,3 +34,13 @@ async def tell_metrics(schedule: Schedule, run: str) -> None:
         ):
             count(name, {"run": run}, total - counted[name])
             counted[name] = total
+
+
+def tell_commit(run: str, receipt: Receipt) -> None:
+    """Count a committed shard."""
+    of = {"run": run, "stage": receipt.stage}
+    count("stepmill_shards", of)
+    count("stepmill_rows", of, receipt.rows)
+    count("stepmill_tokens", of, receipt.counts.get("tokens", 0))
+    for reason, number in receipt.drops.items():
+        count("stepmill_drops", of | {"reason": reason}, number)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter
@@ -17,6 +17,7 @@ from workflows.runs.reading import read, store_url, usual_store, validated
 from workflows.scoring.settings import ScoreConfig
 
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
+Config = TypeVar("Config", bound=ScoreConfig)
 
 
 def config_of(
@@ -28,24 +29,36 @@ def config_of(
     in a folder; with `models.verifier.url`, `model` is the name that the server knows. Raises
     ConfigurationError.
     """
+    config, given = read_config(
+        _ADAPTER, model, settings, {**(asked or {}), "responses": str(file.resolve())}, "score"
+    )
+    return config if given else replace(config, run=_usual_name(config))
+
+
+def read_config(
+    adapter: TypeAdapter[Config],
+    model: str,
+    settings: Path | None,
+    asked: dict[str, Any],
+    run: str,
+) -> tuple[Config, bool]:
+    """The configuration that asks `model`, and whether it was given a name; else it is `run`.
+
+    Raises ConfigurationError.
+    """
     raw = read(settings) if settings else {"store": usual_store()}
-    chosen = {key: value for key, value in (asked or {}).items() if value is not None}
+    chosen = {key: value for key, value in asked.items() if value is not None}
     if "models.verifier.url" in chosen:
         chosen.setdefault("models.verifier.kind", "endpoint")
     known_there = "models.verifier.url" in chosen and not Path(model).is_dir()
     named = {"model": model} if known_there else named_model(model)
     chosen |= {f"models.verifier.{key}": value for key, value in named.items()}
-    chosen["responses"] = str(file.resolve())
     for key, value in chosen.items():
-        _set(raw, key.split("."), value)
+        set_at(raw, key.split("."), value)
     given = "run" in raw
-    raw.setdefault("run", "score")
-    config = validated(_ADAPTER, raw, str(settings or "score"))
-    return replace(
-        config,
-        run=config.run if given else _usual_name(config),
-        store=store_url(config.store),
-    )
+    raw.setdefault("run", run)
+    config = validated(adapter, raw, str(settings or run))
+    return replace(config, store=store_url(config.store)), given
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, Any]:
@@ -86,7 +99,8 @@ def _usual_name(config: ScoreConfig) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
 
 
-def _set(raw: dict[str, Any], path: list[str], value: Any) -> None:
+def set_at(raw: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a value of nested mappings, which are made where they are missing."""
     for part in path[:-1]:
         inner = raw.get(part)
         raw[part] = inner if isinstance(inner, dict) else {}

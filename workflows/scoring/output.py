@@ -20,6 +20,7 @@ from typing import IO
 import pyarrow.parquet as pq
 
 from storage.rows import schemas
+from storage.rows.kinds import VERIFICATIONS
 from storage.rows.records import Score
 from storage.runs.run import Run
 from workflows.scoring.run import scores_of
@@ -48,6 +49,10 @@ class ScoreSummary:
     dropped: dict[str, int]
     first_error_right: float | None
     """Share of labelled responses whose first error is the label; dropped ones count as wrong."""
+    spared_steps: int = 0
+    """Judgements of steps that `verify.prune` left out."""
+    spared_tokens: int = 0
+    """What they would have cost, at the mean of their responses."""
 
 
 def write_scores(run: Run, folder: Path) -> ScoreSummary:
@@ -56,8 +61,8 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
     counted = _Counted()
     schema = schemas.schema_of(Score)
     with (
-        _replaced(folder / "scores.jsonl") as lines,
-        _replaced(folder / "scores.parquet") as table,
+        replaced(folder / "scores.jsonl") as lines,
+        replaced(folder / "scores.parquet") as table,
         pq.ParquetWriter(table, schema, compression="zstd") as parquet,
     ):
         for scores in _batches(scores_of(run)):
@@ -65,7 +70,7 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
             for score in scores:
                 counted.add(score)
                 lines.write(json.dumps(asdict(score), ensure_ascii=False).encode() + b"\n")
-    totals = run.totals("score")
+    totals = run.totals(VERIFICATIONS.stage)
     return counted.summary(run.name, run.spec.plan.items, totals.counts, totals.drops)
 
 
@@ -105,6 +110,8 @@ class _Counted:
             tokens=counts.get("tokens", 0),
             dropped=drops,
             first_error_right=self.matching / labelled if labelled else None,
+            spared_steps=counts.get("spared_steps", 0),
+            spared_tokens=counts.get("spared_tokens", 0),
         )
 
 
@@ -120,7 +127,7 @@ def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
 
 
 @contextmanager
-def _replaced(file: Path) -> Iterator[IO[bytes]]:
+def replaced(file: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name only once it is complete."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:

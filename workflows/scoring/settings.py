@@ -17,7 +17,12 @@ from storage.bounds import STRICT, Positive
 from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
 from storage.rows.records import Response
-from workflows.formats.verification import EXECUTING, VerifySettings, check_verdicts
+from workflows.formats.verification import (
+    EXECUTING,
+    VerifySettings,
+    bound_verification,
+    check_verdicts,
+)
 from workflows.inputs.responses import Unheaded, read_responses
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
@@ -74,7 +79,7 @@ class ScoreConfig(RunConfig):
         """The settings that the rewards depend on, as plain values."""
         return {
             "limit": self.limit,
-            "verify": asdict(self.verify),
+            "verify": bound_verification(self.verify),
             "sandbox_limits": asdict(self.sandbox.limits),
             "engines": {"verifier": bound(self.models.verifier)},
         }
@@ -88,17 +93,21 @@ class ScoreConfig(RunConfig):
         return Given(rows, said=[summary + (f"; {single:,} have a single step" if single else "")])
 
     def check_models(self) -> None:
-        """Check that the verifier's tokenizer, if it has one, can tell verdicts apart.
+        """See `check_verifier`."""
+        check_verifier(self.models.verifier)
 
-        Raises InputError if it can't be loaded, or if Yes or No is no single token in a verdict.
-        """
-        verifier = self.models.verifier
-        if verifier.kind == "chat" and verifier.tokenizer is None:
-            raise InputError(
-                "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes "
-                "and No are single tokens: name the model's"
-            )
-        if verifier.kind != "scripted":
-            renderer = ChatRenderer.load(verifier)
-            renderer.close()  # only its tokenizer is needed
-            check_verdicts(renderer.spell, verifier.tokenizer or verifier.model)
+
+def check_verifier(verifier: EngineSettings) -> None:
+    """Check that a verifier's tokenizer, if it has one, can tell verdicts apart.
+
+    Raises InputError if it can't be loaded, or if Yes or No is no single token in a verdict.
+    """
+    if verifier.kind == "chat" and verifier.tokenizer is None:
+        raise InputError(
+            "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes "
+            "and No are single tokens: name the model's"
+        )
+    if verifier.kind != "scripted":
+        renderer = ChatRenderer.load(verifier)
+        renderer.close()  # only its tokenizer is needed
+        check_verdicts(renderer.spell, verifier.tokenizer or verifier.model)

@@ -24,6 +24,7 @@ from workflows.stages.repair import REPAIR, RETRY
 from workflows.stages.sample import SAMPLE
 from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
+from workflows.stages.solve import SOLVE
 
 OURS: Mapping[str, Stage] = {
     stage.name: stage
@@ -33,8 +34,8 @@ OURS: Mapping[str, Stage] = {
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""
-OF_RUNS: Mapping[str, Stage] = {**OURS, SCORE.name: SCORE, REFINE.name: REFINE}
-"""The same, with the stages of runs that score and refine."""
+OF_RUNS: Mapping[str, Stage] = {**OURS, **{each.name: each for each in (SCORE, REFINE, SOLVE)}}
+"""The same, with the stages of runs that score, refine and solve."""
 
 
 GROUPS = frozenset(field.name for field in fields(StageSettings))

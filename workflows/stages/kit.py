@@ -84,6 +84,8 @@ class Kit(Generic[Settings]):
     graded_by: Grader | None = None
     texts: Texts = field(default_factory=dict)
     """Name -> prompt that the user wrote to replace the project's."""
+    beside: Mapping[str, Engine] = field(default_factory=dict)
+    """Role -> engine, of the roles beside the stage's own."""
 
     @property
     def engine(self) -> Engine:
@@ -138,7 +140,7 @@ class Kit(Generic[Settings]):
     async def close(self) -> None:
         """Stop the engine, the sandbox and the grader. Idempotent."""
         async with AsyncExitStack() as last_first:
-            for part in (self.graded_by, self.box, self.opened):
+            for part in (self.graded_by, self.box, *self.beside.values(), self.opened):
                 if part is not None:
                     last_first.push_async_callback(part.close)
 
@@ -199,6 +201,8 @@ class Stage:
     """Names of its prompts (`workflows.formats.prompt_files.PROMPTS`)."""
     needs: tuple[Need, ...] = ()
     """What it needs a chat server to be able to do."""
+    beside: Mapping[Role, tuple[Need, ...]] = field(default_factory=dict)
+    """Roles whose models its workers open too -> what it needs of each."""
     verifies: bool = False
     """Whether it writes verifications; a road has at most one such stage."""
     check: Callable[[StageSettings], None] = lambda settings: None
@@ -243,6 +247,7 @@ class Stage:
             _names(self.without),
             _names(self.one_of),
             self.runs_code,
+            beside=tuple(self.beside),
         )
 
 

@@ -1,36 +1,32 @@
-"""From the committed export shards of runs, or a file, to what is trained on, read by each worker.
+"""From the committed export shards of runs, or a file, to what is trained on.
 
-Shards come straight from the store, one at a time, their digests checked; nothing passes through
-the driver. The held-out problems are those whose name has the smallest digests: the split depends
-on the set of problems alone, not on shards, order or seed. Of several
-runs: `workflows.training.mixture`.
+Conversations are tokenised once and stored (`workflows.training.tokenised`), divided once
+(`workflows.training.split`), and read by each worker when an update asks for them. Nothing passes
+through the driver.
 
-Invariant: no problem has conversations on both sides; every conversation of a run is trained on,
-held out, or counted as dropped with its reason.
+Invariant: what is trained on, in which order, follows from rows and settings alone, whoever made
+the tokens and whenever.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from actors.training.batches import Conversation, Corpus
-from storage.errors import InputError, ItemError
+from actors.training.batches import Corpus
+from actors.training.conversations import Shards, Stored
+from actors.training.events import Place, Say, quiet
+from actors.training.together import together
+from storage.errors import InputError
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES
-from storage.rows.records import Example
-from storage.runs.run import Run
-from workflows.formats.conversation import ended
-from workflows.runs.several import Key, example_key, texts_of
-from workflows.training.mask import Masker, masker_for, with_trainable_template
-from workflows.training.mixture import Part, mixed
-from workflows.training.released import example_from, stored_rows
+from storage.trainings.checkpoints import fetch_files
+from workflows.training.mask import masker_for, with_trainable_template
 from workflows.training.settings import BetweenRuns, DataSettings
-from workflows.views.catalogue import VIEWS
+from workflows.training.sources import FileSource, RunSource, Source
+from workflows.training.split import HELD_OUT, SHARDS, TRAIN, Splitting
+from workflows.training.tokenised import COUNTS, Making, make_missing
 
 MOST_TOKENS = 8192
 """Longest conversation where neither the settings nor the model say otherwise."""
@@ -51,6 +47,8 @@ class CorpusSource:
     runs: tuple[str, ...] = ()
     """Names of several runs, in place of one."""
     between: BetweenRuns = field(default_factory=BetweenRuns)
+    digests: tuple[str, ...] = ()
+    """Of the run's export shards, or of those of each; not of a file, whose key has it."""
 
     def tokenizer(self, tokenizer: Any) -> Any:
         """The tokenizer with the template that is trained and saved."""
@@ -65,97 +63,42 @@ class CorpusSource:
             )
         return wanted or min(context, MOST_TOKENS)
 
-    def load(self, tokenizer: Any, most_tokens: int) -> Corpus:
-        """Read, render, cut and split. Raises InputError where nothing is left to train on."""
+    def load(
+        self, tokenizer: Any, most_tokens: int, folder: Path, place: Place, say: Say = quiet
+    ) -> Corpus:
+        """Everything to train on; tokens that nobody stored yet are made, by all workers together.
+
+        folder: shared by the workers of a machine, for what is fetched. Raises InputError where
+        nothing is left to train on.
+        """
         masker = masker_for(tokenizer, self.data.train_on_code_output)
-        counts: Counter[str] = Counter()
         store = open_store(self.store)
-        if self.runs:
-            parts = [self._part(store, name, masker, most_tokens, counts) for name in self.runs]
-            train, held_out = mixed(parts, self.between, counts)
-        else:
-            made = _of_run(store, self.run) if self.file is None else _of_file(store, self.file)
-            rows = list(self._conversations(made, masker, most_tokens, counts))
-            held = self._held_out(rows)
-            train = [row for row in rows if row.problem_id not in held]
-            held_out = [row for row in rows if row.problem_id in held]
-            counts["problems_held_out"] = len(held)
-        if not counts["read"]:
-            raise InputError(f"{self.run!r} has no rows in view {self.view!r} to train on")
-        if not train:
-            dropped = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise InputError(
-                f"nothing of {self.run!r} is left to train on ({dropped}): raise "
-                "data.max_length, or lower data.held_out"
-            )
-        return Corpus(tuple(train), tuple(held_out), dict(counts), masker.yes, masker.no)
+        making = Making(masker, self.view, self.data, most_tokens)
+        sources = self._sources(store)
+        sets = [making.tokens(store, source) for source in sources]
+        splitting = Splitting(sources, sets, self.data.held_out, self.between)
+        first = place.rank == 0
+        split = together(place, lambda moved: splitting.stored() if first else None)[0]
+        if split is None:
+            for source, tokens in zip(sources, sets, strict=True):
+                make_missing(making, tokens, source, place, say)
+            split = together(place, lambda moved: splitting.made() if first else None)[0]
+        assert split is not None
+        there, found = folder / "split", split
 
-    def _part(
-        self, store: ObjectStore, name: str, masker: Masker, most_tokens: int, counts: Counter[str]
-    ) -> Part:
-        """The conversations of one run of several."""
-        texts = texts_of(Run.open(store, name))
-        keys: dict[str, Key] = {}
+        def fetch(moved: Any) -> None:
+            if place.local_rank == 0:
+                fetch_files(store, sets[0].prefix, found.files, there)
 
-        def keyed() -> Iterator[Example]:
-            for example in _of_run(store, name):
-                keys[example.path_id] = example_key(example, texts)
-                yield example
+        together(place, fetch)
+        prefixes = [tokens.prefix for tokens in sets]
+        shards = Shards(store, prefixes, there / SHARDS, folder / "tokens")
+        train, held_out = (Stored(there / side, shards) for side in (TRAIN, HELD_OUT))
+        return Corpus(train, held_out, dict(split.notes[COUNTS]), masker.yes, masker.no)
 
-        rows = list(self._conversations(keyed(), masker, most_tokens, counts))
-        return Part(name, [(keys[row.name], row) for row in rows], texts, self._held_out(rows))
-
-    def _held_out(self, rows: Iterable[Conversation]) -> frozenset[str]:
-        return held_out_problems({row.problem_id for row in rows}, self.data.held_out)
-
-    def _conversations(
-        self,
-        examples: Iterable[Example | ItemError],
-        masker: Masker,
-        most_tokens: int,
-        counts: Counter[str],
-    ) -> Iterator[Conversation]:
-        """Conversations that fit; what does not is counted."""
-        for example in self._shown(examples, counts):
-            try:
-                made = masker.conversation(example, most_tokens)
-            except ItemError as error:
-                counts[f"dropped_{error.reason}"] += 1
-                continue
-            lost = len(example.labels) - len(made.labels)
-            counts["cut"] += lost > 0
-            counts["turns_cut_off"] += lost
-            yield made
-
-    def _shown(
-        self, examples: Iterable[Example | ItemError], counts: Counter[str]
-    ) -> Iterator[Example]:
-        """The examples in the view; what is none is counted."""
-        view = VIEWS[self.view]
-        for made in examples:
-            counts["read"] += 1
-            if isinstance(made, ItemError):
-                counts[f"dropped_{made.reason}"] += 1
-            else:
-                yield from map(ended, view.rows([made]))
-
-
-def held_out_problems(problems: Iterable[str], share: float) -> frozenset[str]:
-    """The problems that are never trained on: `share` of them, at least one unless it is 0."""
-    names = sorted(set(problems), key=lambda name: hashlib.sha256(name.encode()).digest())
-    wanted = max(1, round(share * len(names))) if share else 0
-    return frozenset(names[:wanted])
-
-
-def _of_run(store: ObjectStore, name: str) -> Iterator[Example]:
-    run = Run.open(store, name)
-    for shard in range(run.spec.plan.shards):
-        yield from run.read_rows(EXAMPLES, shard)
-
-
-def _of_file(store: ObjectStore, key: str) -> Iterator[Example | ItemError]:
-    for number, row in enumerate(stored_rows(store, key)):
-        try:
-            yield example_from(row, number)
-        except ItemError as error:
-            yield error
+    def _sources(self, store: ObjectStore) -> list[Source]:
+        if self.file is not None:
+            return [FileSource(store, self.run, self.file)]
+        names = self.runs or (self.run,)
+        digests = self.digests or (None,) * len(names)
+        return [RunSource(store, *pair) for pair in zip(names, digests, strict=True)]

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
-from actors.training.batches import Conversation
 from workflows.inputs.overlap import Benchmarks, key_of
 from workflows.runs.several import Key
 from workflows.training.settings import BetweenRuns
@@ -29,7 +29,8 @@ class Part:
     """The conversations of one run."""
 
     run: str
-    rows: Sequence[tuple[Key, Conversation]]
+    rows: Sequence[tuple[Key, str]]
+    """(solution, problem_id) of each."""
     texts: Mapping[str, str]
     """problem_id -> text."""
     held: frozenset[str]
@@ -42,10 +43,13 @@ class Part:
 
 def mixed(
     parts: Sequence[Part], between: BetweenRuns, counts: Counter[str]
-) -> tuple[list[Conversation], list[Conversation]]:
-    """(trained on, held out) of all runs together; `counts` gets what they have in common."""
-    train: list[Conversation] = []
-    held_out: list[Conversation] = []
+) -> tuple[list[int], list[int]]:
+    """(trained on, held out) of all runs together, as numbers of rows over all of them; `counts`
+    gets what they have in common.
+    """
+    train: list[int] = []
+    held_out: list[int] = []
+    rows = count()
     seen: dict[Key, int] = {}
     texts = [sorted(part.text(name) for name in part.held) for part in parts]
     held = {key_of(text) for of_run in texts for text in of_run}
@@ -58,12 +62,11 @@ def mixed(
             }
         )
         tainted: dict[str, bool] = {}
-        for key, row in part.rows:
+        for (key, name), row in zip(part.rows, rows, strict=False):
             if seen.setdefault(key, number) != number and _left_out(
                 REPEATED, between.repeated, counts
             ):
                 continue
-            name = row.problem_id
             if key_of(part.text(name)) in held:
                 counts[HELD_OUT_TOO] += name not in part.held
                 held_out.append(row)

@@ -18,7 +18,8 @@ from actors.stopping import anywhere, awaitable, terminable
 from storage.errors import ConfigurationError, RunStopped
 from storage.objects.opening import open_store
 from storage.objects.probe import probe_store
-from storage.trainings.training import StoredFolder, Training
+from storage.trainings.folders import StoredFolder
+from storage.trainings.training import Training
 from workflows.runs.configuration import ClusterSettings
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.site import Site

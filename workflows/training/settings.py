@@ -28,8 +28,12 @@ class DataSettings:
     __pydantic_config__ = STRICT
 
     max_length: Positive | None = None
-    """Most tokens of a conversation (and of a packed row); longer ones are cut after the last step
-    that fits, and counted. None: the base model's context, at most 8192."""
+    """Most tokens of a conversation (and of a packed row); longer ones lose steps, and are counted.
+    None: the base model's context, at most 8192."""
+    too_long: Literal["last", "first_error_kept"] = "last"
+    """What is learnt of a longer one. `last`: its steps up to the last one that fits.
+    `first_error_kept`: where that loses the first wrong step, turns before it are shortened to
+    their verdict, which is not learnt, until it fits."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the problems whose conversations are never trained on."""
     train_on_code_output: bool = False
@@ -127,9 +131,12 @@ def binding(config: TrainConfig, template: str | None) -> dict[str, Any]:
     `template` is the text of another chat template.
     """
     mixed = {"between_runs": asdict(config.between_runs)} if config.is_mixed else {}
+    data = asdict(config.data)
+    if config.data.too_long == "last":  # as specs were before there was another way
+        del data["too_long"]
     return mixed | {
         "view": config.view,
         "chat_template": template,
-        "data": asdict(config.data),
+        "data": data,
         "learning": asdict(config.learning),
     }

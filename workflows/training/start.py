@@ -6,7 +6,6 @@ same call starts, continues and repeats.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,19 +18,20 @@ from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
 from actors.training.memory import ModelShape, memory_plan
 from actors.training.settings import TrainingSettings
-from storage.errors import InputError, NothingFound, first_line
+from storage.errors import InputError, first_line
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.parquet import sha256_of
 from storage.runs.commits import put_content
-from storage.runs.run import Run, Success
 from storage.trainings.checkpoints import fetch_files, holds
-from storage.trainings.training import StoredFolder, Training, TrainingSpec
+from storage.trainings.folders import StoredFolder
+from storage.trainings.training import Training, TrainingSpec
 from workflows.training.corpus import CorpusSource
 from workflows.training.mask import masker_for
 from workflows.training.record import Dressing
 from workflows.training.released import file_of, stored_key
 from workflows.training.settings import TrainConfig, binding
+from workflows.training.sources import RunSource
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
@@ -57,12 +57,10 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
 
 
 def _run_digest(name: str, store: ObjectStore) -> str:
-    success = Run.open(store, name).success()
-    if success is None:
-        raise NothingFound(f"run {name!r} is not finished: `stepmill resume {name}` finishes it")
-    if not success.totals[EXAMPLES.stage].rows:
+    source = RunSource(store, name)
+    if not source.success.totals[EXAMPLES.stage].rows:
         raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
-    return dataset_digest(success)
+    return source.digest
 
 
 def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
@@ -106,12 +104,6 @@ def start_training(config: TrainConfig, store: ObjectStore) -> Training:
     return training
 
 
-def dataset_digest(success: Success) -> str:
-    """One digest over the committed export shards in their order."""
-    shards = "".join(entry["sha256"] for entry in success.commits[EXAMPLES.stage])
-    return hashlib.sha256(shards.encode()).hexdigest()
-
-
 def template_text(config: TrainConfig) -> str | None:
     """The other chat template, if one is named. Raises InputError where it can't be read."""
     if config.chat_template is None:
@@ -122,9 +114,11 @@ def template_text(config: TrainConfig) -> str | None:
         raise InputError(f"chat_template {config.chat_template} can't be read: {error}") from None
 
 
-def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
-    """Where the conversations come from; `dataset`: the digest in the training's spec."""
+def source_of(config: TrainConfig, spec: TrainingSpec | None = None) -> CorpusSource:
+    """Where the conversations come from; `spec`: the training's, whose digests are then known."""
+    dataset = spec.dataset if spec else ""
     file = config.conversations and stored_key(config.training, config.conversations, dataset)
+    digests = tuple(digest for _, digest in spec.runs) or (dataset,) if spec else ()
     template = template_text(config)
     return CorpusSource(
         store=config.store,
@@ -135,6 +129,7 @@ def source_of(config: TrainConfig, dataset: str = "") -> CorpusSource:
         file=file,
         runs=config.names if config.is_mixed else (),
         between=config.between_runs,
+        digests=digests,
     )
 
 
@@ -175,7 +170,7 @@ def job_of(config: TrainConfig, training: Training) -> TrainingJob:
         name=training.name,
         spec=training.spec,
         base=config.base_model,
-        source=source_of(config, training.spec.dataset),
+        source=source_of(config, training.spec),
         settings=job_settings(config),
         dress=Dressing(config, training.spec),
     )

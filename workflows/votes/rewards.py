@@ -49,13 +49,17 @@ def reward_at(top: Sequence[tuple[str, float]], yes: str = "Yes", no: str = "No"
 
 
 def averaged(histories: Sequence[Sequence[float]]) -> list[float]:
-    """Maj@N: the mean reward of each step over histories (equation 5).
+    """Maj@N: the mean reward of each step over the histories that judged it (equation 5).
 
-    Raises ValueError if there is no history, or if their lengths differ.
+    Pruned histories end early (`workflows.votes.pruning`). Raises ValueError for no history.
     """
     if not histories:
         raise ValueError("no history to average over")
-    return [sum(rewards) / len(rewards) for rewards in zip(*histories, strict=True)]
+    judged = [
+        [rewards[step] for rewards in histories if len(rewards) > step]
+        for step in range(max(map(len, histories)))
+    ]
+    return [sum(rewards) / len(rewards) for rewards in judged]
 
 
 def first_error_index(rewards: Sequence[float], threshold: float = THRESHOLD) -> int:

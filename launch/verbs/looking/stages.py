@@ -119,9 +119,9 @@ PAGE = """\
 
 What a road (`stages.road`) may be made of, in the order of a usual one. `stepmill stages` prints
 this of what is installed, `--json` for scripts. A stage reads rows of stages that stand before it;
-those in brackets a road may leave out. Its model is `models.ROLE`, `cpu` asks none. `score`
-and `refine` are stages of runs of their own. Written by
-`python -m launch.verbs.looking.stages > docs/stages.md`.
+those in brackets a road may leave out. Its model is `models.ROLE`, `cpu` asks none. `score`,
+`refine` and `solve` are stages of runs of their own; `solve` also asks `models.verifier`.
+Written by `python -m launch.verbs.looking.stages > docs/stages.md`.
 
 A package brings another stage as an entry point of group `stepmill.stages`, whose object is a
 `workflows.stages.kit.Stage`: its rows (one frozen dataclass), role, what it reads, its settings and

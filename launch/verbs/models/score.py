@@ -41,6 +41,12 @@ def show(summary: ScoreSummary, folder: Path) -> None:
         f"code blocks run: {ran or 'none'}; steps judged without their code: "
         f"{summary.degraded_share:.1%}",
     ]
+    if summary.spared_steps:
+        share = summary.spared_tokens / max(1, summary.tokens + summary.spared_tokens)
+        lines.append(
+            f"pruned: {summary.spared_steps:,} steps of histories were not judged, some "
+            f"{summary.spared_tokens:,} tokens ({share:.0%})"
+        )
     if summary.first_error_right is not None:
         lines.append(f"first error is the label: {summary.first_error_right:.1%}")
     if summary.dropped:

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from launch.shown.terminal import TERMINAL
-from storage.trainings.training import StoredFolder, Training
+from storage.trainings.folders import StoredFolder
+from storage.trainings.training import Training
 from workflows.training.record import in_common, last_held_out
 from workflows.training.run import train
 from workflows.training.settings import TrainConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from launch.shown.terminal import TERMINAL
 from launch.verbs.looking.emptiness import why_empty
 from launch.verbs.runs.status import show_status
-from storage.rows.kinds import REFINING, SCORING
+from storage.rows.kinds import REFINING, SCORING, SOLVING
 from storage.runs.run import Run
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.resume import resume
@@ -30,7 +30,7 @@ def resume_run(
     run = resume(name, store, own=own, models=models, address=address, listener=TERMINAL)
     if run.spec.stages == REFINING:
         TERMINAL.say(f"run {name} is finished: repeat `stepmill refine` for the next turn")
-    elif run.spec.stages == SCORING:
+    elif run.spec.stages in (SCORING, SOLVING):
         show_status(run_status(run))
     else:
         _show(run, store)

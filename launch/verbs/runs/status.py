@@ -42,6 +42,8 @@ def status_tables(status: RunStatus) -> Group:
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
     if status.planned:
         tables.append(planned_table(status.planned, status.currency))
+    if status.work_said:
+        tables.append(Text(status.work_said))
     if status.stopped:
         tables.append(Text(status.stopped))
     if status.at_work:

@@ -29,6 +29,7 @@ from storage.rows.records.labels import (
     Problem,
     StateRollouts,
 )
+from storage.rows.records.searched import Candidate, SearchedStep, Solved
 from storage.rows.records.verdicts import (
     FORGIVING,
     STRICT,
@@ -45,6 +46,7 @@ __all__ = [
     "STRICT",
     "Agreement",
     "AnswerCount",
+    "Candidate",
     "CodeRun",
     "Critique",
     "Drop",
@@ -59,6 +61,8 @@ __all__ = [
     "Rationale",
     "Response",
     "Score",
+    "SearchedStep",
+    "Solved",
     "StateRollouts",
     "Verification",
     "standing",

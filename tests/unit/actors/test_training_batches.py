@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import numpy as np
@@ -16,7 +17,7 @@ ROW = 40
 
 
 def plan(lengths: tuple[int, ...], micro: int = 60, **learning: object) -> StepPlan:
-    return StepPlan(lengths, LearningSettings(**learning), micro)  # type: ignore[arg-type]
+    return StepPlan(np.array(lengths), LearningSettings(**learning), micro)  # type: ignore[arg-type]
 
 
 some_lengths = st.lists(st.integers(1, ROW), min_size=1, max_size=30).map(tuple)
@@ -97,3 +98,11 @@ def test_epochs_differ(seed: int) -> None:
     made = plan(tuple(range(1, 30)), batch=29, epochs=2, seed=seed)
     assert made.members(0) != made.members(1)
     assert sorted(made.members(0)) == sorted(made.members(1))
+
+
+def test_the_order_is_the_one_that_trainings_began_in() -> None:
+    order = list(range(1000))
+    random.Random("stepmill training/7/2").shuffle(order)
+    made = plan((5,) * 1000, batch=64, epochs=3, seed=7)
+    seen = [member for step in range(made.steps) for member in made.members(step)]
+    assert seen[2000:] == order

@@ -23,7 +23,7 @@ def test_places_work_until_the_queue_runs_dry_however_lengths_spread(sigma: floa
     assert all(0 < of.tail < 0.5 for of in found.values()), "reported apart"
 
 
-@pytest.mark.parametrize("block_s", [0.1, 5.0])
+@pytest.mark.parametrize("block_s", [pytest.param(0.1, marks=pytest.mark.slow), 5.0])
 def test_places_work_however_long_code_runs(block_s: float) -> None:
     found = measured(16 * 24, Shape(0.5, block_s), SMALL)["rationalize"]
     assert found.at_work >= ENOUGH

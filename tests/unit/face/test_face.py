@@ -22,22 +22,31 @@ from tests.support.scripted_build import configure
 
 WORK = (
     "build", "derive", "download", "evaluate", "preview", "push", "push_model", "refine", "score",
-    "train",
+    "solve", "train",
 )  # fmt: skip
 KEEP = ("copy_run", "list_runs", "remove_run")
-READ = ("load", "load_training", "open_run", "plan", "score_config", "scores_of")
+READ = (
+    "load",
+    "load_training",
+    "open_run",
+    "plan",
+    "score_config",
+    "scores_of",
+    "solve_config",
+    "solved",
+)
 PURE = ("agree", "grade", "label", "read_rationale", "split_steps")
 VALUES = (
     "BuildConfig", "Copied", "Download", "Evaluated", "Evaluation", "Listed", "Listener",
     "OpenRun", "Plan", "Pushed",
-    "Refinement", "Run", "RunStatus", "ScoreConfig", "StageStatus", "TrainConfig", "Trained",
-    "Turn", "Verifier", "Watching", "Why",
+    "Refinement", "Run", "RunStatus", "ScoreConfig", "SolveConfig", "StageStatus", "TrainConfig",
+    "Trained", "Turn", "Verifier", "Watching", "Why",
 )  # fmt: skip
 ERRORS = (
     "ConfigurationError", "InfrastructureError", "InputError", "ItemError", "NothingFound",
     "Removed", "SpecMismatch", "StepmillError", "UserError",
 )  # fmt: skip
-MODULES = ("errors", "records")
+MODULES = ("errors", "records", "rewards")
 
 
 def test_it_exports_exactly_this() -> None:

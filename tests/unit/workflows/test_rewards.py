@@ -47,10 +47,13 @@ def test_histories_are_averaged_step_by_step_and_not_voted() -> None:
     assert first_error_index(rewards) == -1, "two of three votes against the second step do not win"
 
 
-@pytest.mark.parametrize("histories", [[], [[0.1], [0.1, 0.2]]])
-def test_histories_that_do_not_fit_are_refused(histories: list[list[float]]) -> None:
-    with pytest.raises(ValueError):
-        averaged(histories)
+def test_a_step_is_averaged_over_the_histories_that_judged_it() -> None:
+    assert averaged([[0.1], [0.3, 0.2]]) == pytest.approx([0.2, 0.2])
+
+
+def test_no_history_has_no_mean() -> None:
+    with pytest.raises(ValueError, match="no history"):
+        averaged([])
 
 
 @pytest.mark.parametrize(

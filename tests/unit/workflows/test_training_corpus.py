@@ -13,10 +13,11 @@ from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
 from storage.runs.run import Run
 from tests.support import training_world
-from tests.support.training_world import demo_tokenizer, examples, taught_run
+from tests.support.training_world import demo_tokenizer, examples, loaded, taught_run
 from workflows.formats.conversation import check_example
-from workflows.training.corpus import CorpusSource, held_out_problems
+from workflows.training.corpus import CorpusSource
 from workflows.training.settings import DataSettings
+from workflows.training.split import held_out_problems
 
 
 def source(run: Run, **data: object) -> CorpusSource:
@@ -32,7 +33,7 @@ def run(tmp_path: Path) -> Run:
 def test_every_conversation_is_trained_on_or_held_out_and_no_problem_is_on_both_sides(
     run: Run,
 ) -> None:
-    corpus = source(run, held_out=0.25).load(demo_tokenizer(), 2048)
+    corpus = loaded(source(run, held_out=0.25), 2048)
     names = [one.name for one in (*corpus.train, *corpus.held_out)]
     assert sorted(names) == sorted(one.path_id for one in examples(24))
     sides = [{one.problem_id for one in side} for side in (corpus.train, corpus.held_out)]
@@ -45,17 +46,17 @@ def test_every_conversation_is_trained_on_or_held_out_and_no_problem_is_on_both_
 def test_long_conversations_are_cut_at_a_step_and_what_has_no_whole_step_is_dropped(
     run: Run,
 ) -> None:
-    whole = source(run).load(demo_tokenizer(), 2048)
+    whole = loaded(source(run), 2048)
     lengths = sorted(len(one.ids) for one in (*whole.train, *whole.held_out))
     middle = lengths[len(lengths) // 2]
-    cut = source(run).load(demo_tokenizer(), middle)
+    cut = loaded(source(run), middle)
     rows = {one.name: one for one in (*cut.train, *cut.held_out)}
     steps = {one.path_id: len(one.labels) for one in examples(24)}
     lost = {name: steps[name] - len(row.labels) for name, row in rows.items()}
     assert all(len(row.ids) <= middle for row in rows.values())
     assert cut.counts["cut"] == sum(count > 0 for count in lost.values()) > 0
     assert cut.counts["turns_cut_off"] == sum(lost.values())
-    small = source(run).load(demo_tokenizer(), lengths[0])
+    small = loaded(source(run), lengths[0])
     assert small.counts["dropped_too_long"] + len(small.train) + len(small.held_out) == 24
 
 
@@ -70,19 +71,19 @@ def test_a_run_that_an_earlier_version_exported_is_learnt_like_any_other(
     earlier = [without_last_newline(one) for one in examples(24)]
     monkeypatch.setattr(training_world, "examples", lambda count: earlier[:count])
     old = taught_run(LocalStore.at(tmp_path / "old"))
-    made, wanted = (source(of).load(demo_tokenizer(), 2048) for of in (old, run))
+    made, wanted = (loaded(source(of), 2048) for of in (old, run))
     assert [one.ids.tolist() for one in made.train] == [one.ids.tolist() for one in wanted.train]
 
 
 def test_nothing_that_fits_is_one_line(run: Run) -> None:
     with pytest.raises(InputError, match=r"dropped_too_long 24.*raise data.max_length"):
-        source(run).load(demo_tokenizer(), 10)
+        loaded(source(run), 10)
 
 
 def test_a_run_without_rows_is_one_line(tmp_path: Path) -> None:
     empty = taught_run(LocalStore.at(tmp_path / "empty"), count=0)
-    with pytest.raises(InputError, match="no rows in view 'genprm'"):
-        source(empty).load(demo_tokenizer(), 2048)
+    with pytest.raises(InputError, match="'taught' has no rows to train on"):
+        loaded(source(empty), 2048)
 
 
 def test_a_shard_that_was_altered_is_refused(run: Run, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_a_shard_that_was_altered_is_refused(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "store" / key
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(ObjectCorrupt, match=key):
-        source(run).load(demo_tokenizer(), 2048)
+        loaded(source(run), 2048)
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(run: Run) -> None:
@@ -113,7 +114,7 @@ def test_the_split_follows_from_the_problems_alone() -> None:
 
 def test_a_view_is_what_is_read(run: Run) -> None:
     made = CorpusSource(run.store.url, run.name, "direct", DataSettings(), None)
-    corpus = made.load(demo_tokenizer(), 2048)
+    corpus = loaded(made)
     own = demo_tokenizer().decode(corpus.train[0].ids[corpus.train[0].own])
     assert own.startswith("<output>")
     assert isinstance(run.read_rows(EXAMPLES, 0)[0], Example)

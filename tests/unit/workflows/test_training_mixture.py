@@ -16,9 +16,10 @@ from storage.objects.store import ObjectStore
 from storage.rows.records import Example, Message, Problem
 from storage.runs.run import Run
 from storage.trainings.training import Training
-from tests.support.training_world import demo_tokenizer, example, exported, tiny_base
-from workflows.training.corpus import CorpusSource, held_out_problems
+from tests.support.training_world import demo_tokenizer, example, exported, loaded, tiny_base
+from workflows.training.corpus import CorpusSource
 from workflows.training.settings import BetweenRuns, DataSettings, TrainConfig
+from workflows.training.split import held_out_problems
 from workflows.training.start import source_of, training_of
 
 HELD = 0.25
@@ -50,12 +51,12 @@ def mixed(store: LocalStore, *runs: str, **between: str) -> Corpus:
         store.url, "-".join(runs), "genprm", DataSettings(held_out=HELD), None, runs=runs,
         between=BetweenRuns(**between),  # type: ignore[arg-type]
     )  # fmt: skip
-    return source.load(demo_tokenizer(), 2048)
+    return loaded(source)
 
 
 def alone(store: LocalStore, run: str) -> Corpus:
     source = CorpusSource(store.url, run, "genprm", DataSettings(held_out=HELD), None)
-    return source.load(demo_tokenizer(), 2048)
+    return loaded(source)
 
 
 def asked(corpus: Corpus, *sides: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Searches for a solution, guided by rewards of steps."""

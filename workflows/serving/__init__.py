@@ -1,0 +1,1 @@
+"""A verifier that is asked over HTTP: what may be asked, what is answered, what is refused."""

@@ -1,0 +1,1 @@
+"""Solves problems: a policy searched with a verifier."""

@@ -1,0 +1,1 @@
+"""What stage `solve` asks of its two models."""

@@ -1,0 +1,135 @@
+"""From rows to stored shards of tokens, made once for all trainings that need the same.
+
+A shard is a pure function of its rows, the view, the settings of the data and the tokenizer with
+its template; the key of the set is a digest of all these. The workers of a training share what is
+missing; what was made before a crash stays.
+
+Invariant: every row of a run is a conversation of some shard, or counted there with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from actors.training.conversations import TOKENS, Conversation, table_of, write_arrow
+from actors.training.events import Event, Place, Say
+from actors.training.together import together
+from storage.errors import ItemError
+from storage.objects.store import ObjectStore
+from storage.rows.parquet import write_parquet
+from storage.runs.commits import canonical_json
+from storage.trainings.tokens import TokenSet
+from workflows.formats.conversation import ended
+from workflows.training.cutting import LOST, fitted
+from workflows.training.mask import Masker
+from workflows.training.settings import DataSettings
+from workflows.training.sources import Row, Source
+from workflows.views.catalogue import VIEWS
+
+ROWS = "rows.parquet"
+"""Name of the file of a shard that a split is made from: problem, solution and sizes of each."""
+FORM = 1
+"""To be raised when the same rows become other tokens, or their files change."""
+COUNTS = "counts"
+"""Note of a shard, and of a split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How rows become tokens."""
+
+    masker: Masker
+    view: str
+    data: DataSettings
+    most_tokens: int
+
+    def key(self, source: Source) -> str:
+        """Digest of all that a source's tokens follow from."""
+        tokenizer = self.masker.tokenizer
+        data = asdict(self.data)
+        del data["held_out"], data["max_length"]
+        said = {
+            "form": FORM,
+            "rows": source.digest,
+            "view": self.view,
+            "data": data,
+            "most_tokens": self.most_tokens,
+            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+            "template": tokenizer.chat_template,
+        }
+        return hashlib.sha256(canonical_json(said)).hexdigest()[:32]
+
+    def tokens(self, store: ObjectStore, source: Source) -> TokenSet:
+        """Where a source's tokens are stored."""
+        return TokenSet(store, source.owner, self.key(source))
+
+    def conversations(
+        self, rows: Iterable[Row], counts: Counter[str]
+    ) -> Iterable[tuple[bytes, Conversation]]:
+        """(key of the solution, conversation) of what fits; what does not is counted."""
+        counts.update(dict.fromkeys(("read", *LOST), 0))
+        for row in rows:
+            counts["read"] += 1
+            if isinstance(row.example, ItemError):
+                counts[f"dropped_{row.example.reason}"] += 1
+                continue
+            for shown in map(ended, VIEWS[self.view].rows([row.example])):
+                try:
+                    made = fitted(shown, self.masker, self.most_tokens, self.data.too_long, counts)
+                except ItemError as error:
+                    counts[f"dropped_{error.reason}"] += 1
+                    continue
+                yield row.key, made
+
+
+def make_missing(making: Making, tokens: TokenSet, source: Source, place: Place, say: Say) -> None:
+    """Make the shards that are not stored, each worker its share. Raises UserError and more."""
+    missing = together(place, lambda moved: _missing(tokens, source) if place.rank == 0 else [])[0]
+    if not missing:
+        return
+    there = source.shards - len(missing)
+
+    def tell(made: int) -> None:
+        values = {"shards": there + made, "of": source.shards, "name": source.name}
+        say(Event("tokenised", values=values))
+
+    mine = missing[place.rank :: place.workers]
+    together(place, partial(_make, making, tokens, source, mine), tell)
+
+
+def _missing(tokens: TokenSet, source: Source) -> list[int]:
+    return sorted(set(range(source.shards)) - tokens.shards())
+
+
+def _make(
+    making: Making, tokens: TokenSet, source: Source, wanted: Sequence[int],
+    moved: Callable[[int], None],
+) -> None:  # fmt: skip
+    for number, rows in source.read(wanted):
+        counts: Counter[str] = Counter()
+        made = list(making.conversations(rows, counts))
+        with tempfile.TemporaryDirectory(prefix="stepmill-tokens-") as folder:
+            write_arrow(table_of([one for _, one in made]), Path(folder, TOKENS))
+            Path(folder, ROWS).write_bytes(write_parquet(rows_table(made)))
+            tokens.put_shard(number, Path(folder), {COUNTS: dict(counts), "rows": len(made)})
+        moved(1)
+
+
+def rows_table(made: Sequence[tuple[bytes, Conversation]]) -> Any:
+    """What a split is made from."""
+    columns = {
+        "problem_id": pa.array([one.problem_id for _, one in made], type=pa.string()),
+        "key": pa.array([key for key, _ in made], type=pa.binary()),
+        "tokens": pa.array([len(one.ids) for _, one in made], type=pa.uint32()),
+        "own": pa.array([one.own_tokens for _, one in made], type=pa.uint32()),
+    }
+    return pa.table(columns)
