@@ -127,8 +127,14 @@ class ChatRenderer:
 
         Raises ItemError `control_token` for a text that this tokenizer can't spell as text.
         """
-        parts = self.text(self._marked(chat)).split(MARK)
-        return tuple(chain.from_iterable(map(self.spell, parts)))
+        return tuple(self._unmarked_ids(self.text(self._marked(chat))))
+
+    def text_tokens(self, text: str) -> list[int]:
+        """Somebody's text as token ids, none of them a control token. Raises as `tokens`."""
+        return self._unmarked_ids(self._control.marked(text))
+
+    def _unmarked_ids(self, marked: str) -> list[int]:
+        return list(chain.from_iterable(map(self.spell, marked.split(MARK))))
 
     async def prompt(self, chat: Chat) -> tuple[int, ...]:
         """The prompt as token ids, remembered for a while; long ones are rendered in a thread."""

@@ -163,6 +163,16 @@ class RunConfig:
         """Whether the model writes the last token of a forced beginning anew."""
         return False
 
+    @property
+    def reads(self) -> str | None:
+        """The role whose model reads and writes nothing (`actors.engines.reading`)."""
+        return None
+
+    @property
+    def reference(self) -> EngineSettings | None:
+        """The reference of a model that reads, where it is not the one that its folder names."""
+        return None
+
     def read_input(self) -> Given:
         """Read and check the input. Runs whose caller passes the rows don't have this.
 
