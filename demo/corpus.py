@@ -6,14 +6,15 @@ step that a completer must continue from stands in the prompt.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.engines.contract import Chat
-from demo import check, judgements, rationales, world
+from demo import check, judgements, rationales, refinements, world
 from demo.families import FAMILIES, LEVELS
 from demo.problem import Problem
 from demo.solutions import Habits, write
 from demo.tokenizer import END, START
+from storage.rows.records import Critique
 from workflows.formats import judge_prompts, prompts, steps
 
 POLICY = Habits(slip=0.25, check=0.02, swap=0.1, boxless=0.01, blurt=0.01)
@@ -174,6 +175,47 @@ def _judged(
             chat = judge_prompts.merge_chat(text, solution, seen, critique, sight)
             reply = judgements.critique(judged)
     return Document(render(chat), reply + END)
+
+
+def refiner_documents(
+    rng: random.Random, sampled: Sequence[Path] = (), share: float = 0.5
+) -> Iterator[Document]:
+    """Wrong solutions, and what comes of them after their critique, another path's, or none.
+
+    ``sampled`` and ``share`` as in ``rationale_documents``.
+    """
+    last: Critique | None = None
+    for problem in training_problems(rng):
+        shown = rng.choices(("own", "other", "none"), (6, 2, 2))[0]
+        for _ in range(20):
+            problem, solution = _solved(problem, True, rng, sampled, share)
+            own = refinements.critique(problem, solution)
+            if own is None:
+                continue
+            document = _refined(shown, problem, own, last, rng)
+            last = own
+            if document is not None:
+                yield document
+                break
+
+
+def _refined(
+    shown: str, problem: Problem, own: Critique, last: Critique | None, rng: random.Random
+) -> Document | None:
+    told, written = None, None
+    if shown == "own":
+        told, written = own, refinements.mended(problem, own, POLICY, rng)
+    elif shown == "none":
+        written = write(problem, replace(POLICY, blurt=0.0), rng).steps
+    else:  # of the problem that came before, or another path to this one
+        near = refinements.critique(problem, write(problem, AUTHOR, rng).steps)
+        told = near if near is not None and rng.random() < 0.5 else last
+        if told is not None and not refinements.applies(own, told):
+            written = tuple(own.steps)
+    if written is None:
+        return None
+    chat = refinements.chat(own, told)
+    return Document(render(chat), steps.join(written)[len(chat.prefill) :] + END)
 
 
 def _document(problem: Problem, solution: tuple[str, ...], given: int) -> Document:

@@ -1,11 +1,11 @@
-"""Train the demo's four models from nothing: ``python -m demo.pretrain``.
+"""Train the demo's five models from nothing: ``python -m demo.pretrain``.
 
 Invariant: everything follows from the seed and the schedule; nothing is downloaded, and no text of
 the held-out split is ever read. A trunk learns to solve; policy and completer grow out of it, the
 policy towards slips, the completer towards carrying on and repairing. The rationale writer learns
 from noisy writers first, then also from what the trained policy itself wrote; the exact checker
 tells it the truth. The judge is
-that writer, taught further forms of judging.
+that writer, taught further forms of judging; the refiner is the policy, taught to read a critique.
 """
 
 import argparse
@@ -33,7 +33,7 @@ LARGE = Shape(hidden=128, layers=5, heads=4, feed_forward=384)
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training: its minutes are those of a command of two hours."""
+    """One training: its minutes are those of the whole command."""
 
     shape: Shape
     schedule: Schedule
@@ -55,10 +55,16 @@ RECIPES = {
     "judge": Recipe(
         LARGE, Schedule(steps=1200, minutes=20, rate=2.5e-3, batch_tokens=5000), "rationale"
     ),
+    "refiner": Recipe(
+        SMALL, Schedule(steps=1500, minutes=15, rate=2e-3, batch_tokens=4000), "policy"
+    ),
 }
 """Draft and rationale are the same writer, before and after it sees what the policy wrote."""
 
-ORDER = ("policy", "completer", "rationale", "judge")
+ORDER = ("policy", "completer", "rationale", "judge", "refiner")
+FROM_THE_POLICY = {"rationale", "judge", "refiner"}
+"""Whose documents are partly about what the trained policy wrote."""
+MINUTES = sum(recipe.schedule.minutes for recipe in RECIPES.values())
 
 
 def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iterator[Document]:
@@ -68,6 +74,8 @@ def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iter
         return corpus.policy_documents(rng)
     if name == "judge":
         return corpus.judge_documents(rng, sampled)
+    if name == "refiner":
+        return corpus.refiner_documents(rng, sampled)
     if name in {"draft", "rationale"}:
         return corpus.rationale_documents(rng, sampled)
     return corpus.completer_documents(rng, wrong_share=0.6 if name == "completer" else 0.35)
@@ -108,7 +116,7 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
     home = out if recipe.parent in ORDER else work
     if recipe.parent is not None and not (home / recipe.parent / "config.json").exists():
         pretrain(recipe.parent, seed, scale, home, work)
-    if name in {"rationale", "judge"}:
+    if name in FROM_THE_POLICY:
         if not (out / "policy" / "config.json").exists():
             pretrain("policy", seed, scale, out, work)
         sampled = sampling.policy_paths(*load(out / "policy"), seed)
@@ -139,17 +147,17 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train all four models, or those of ``--only``."""
+    """Train all models, or those of ``--only``."""
     parser = argparse.ArgumentParser(prog="python -m demo.pretrain", description=__doc__)
     parser.add_argument("--only", choices=ORDER, nargs="+", default=list(ORDER))
-    parser.add_argument("--minutes", type=float, default=120, help="for all four together")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--work", type=Path, default=Path(".stepmill/pretrain"))
     chosen = parser.parse_args(arguments)
     for name in chosen.only:
         work = chosen.work / f"seed-{chosen.seed}-minutes-{chosen.minutes:g}"
-        pretrain(name, chosen.seed, chosen.minutes / 120, chosen.out, work)
+        pretrain(name, chosen.seed, chosen.minutes / MINUTES, chosen.out, work)
     return 0
 
 

@@ -7,6 +7,7 @@ follow from what its code printed. ``verify`` returns None where that verdict is
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from demo.solutions import CHECK_LEAD, REPAIR_LEAD
 from workflows.formats import prompts
 
 _NAMES = "abcdefgh"
+_WHOLE = re.compile(r"\s*-?\d+\s*", re.ASCII)
 LEAD_IN = "Recompute it in Python:"
 RIGHT = "This paragraph is correct."
 WRONG = "This paragraph is wrong."
@@ -139,7 +141,7 @@ def _examine_answer(problem: Problem, step: str, progress: Progress) -> _Finding
     ]
     names = [_NAMES[node] for node in problem.answer_nodes]
     claimed = text.split("/")
-    if len(claimed) != len(names):
+    if len(claimed) != len(names) or not all(map(_WHOLE.fullmatch, claimed)):
         return _Finding(f"It gives {text} as the answer.", "print(False)", True)
     tests = " and ".join(
         f"{name} == {int(number)}" for name, number in zip(names, claimed, strict=True)

@@ -59,9 +59,9 @@ class Solution:
     slips: tuple[bool, ...]
 
 
-def write(problem: Problem, habits: Habits, rng: random.Random) -> Solution:
-    """One solution by a writer of these habits."""
-    believed: list[int] = []
+def write(problem: Problem, habits: Habits, rng: random.Random, done: int = 0) -> Solution:
+    """One solution by a writer of these habits; its rest where so many operations are done."""
+    believed = list(problem.values[:done])
     steps: list[str] = []
     slips: list[bool] = []
 
@@ -72,7 +72,7 @@ def write(problem: Problem, habits: Habits, rng: random.Random) -> Solution:
     def believes(operand: Operand) -> int:
         return believed[operand.node] if isinstance(operand, Ref) else operand
 
-    for index, node in enumerate(problem.nodes):
+    for index, node in enumerate(problem.nodes[done:], start=done):
         left, right = believes(node.left), believes(node.right)
         honest = OPERATIONS[node.op](left, right)
         slipped = rng.random() < habits.slip

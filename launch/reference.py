@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from actors.sandbox.contract import MOST_SESSIONS
+from actors.engines.contract import IN_FLIGHT
 from launch.docstrings import default_of, field_docs
 from workflows.builds.configuration import BuildConfig
 from workflows.formats.verification import VerifySettings
@@ -21,6 +21,7 @@ from workflows.runs.settling import (
     IN_FLIGHT_ON_GPU,
     LONGEST_CONTEXT,
     SESSIONS_ON_CPU,
+    USUAL_TOKENS,
 )
 from workflows.serving.settings import ServeSettings
 from workflows.settings.solving import SolveSettings
@@ -46,9 +47,10 @@ SCORING = """
 
 `stepmill score MODEL FILE` takes these from its options and from `--config FILE.yaml`, which also
 has `floor` and the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the
-engine runs decides what is left open: `models.verifier.max_in_flight` and `sandbox.sessions` are
-{gpu[0]} and {gpu[1]} on GPUs, {cpu[0]} and {cpu[1]} elsewhere; `models.verifier.max_model_len` is
-the model's own context, at most {context}.
+engine runs decides what is left open: `models.verifier.max_in_flight` is what the GPU's KV cache
+holds of verifications of {usual:,} tokens, at most {most} ({gpu} where that can't be told), and
+`sandbox.sessions` twice as much; {cpu[0]} and {cpu[1]} without a GPU. `models.verifier.max_model_len`
+is the model's own context, at most {context}.
 """
 
 SOLVING = """
@@ -76,7 +78,9 @@ def page() -> str:
         )
     )  # fmt: skip
     scoring = SCORING.format(
-        gpu=(IN_FLIGHT_ON_GPU["verifier"], min(2 * IN_FLIGHT_ON_GPU["verifier"], MOST_SESSIONS)),
+        usual=USUAL_TOKENS["verifier"],
+        most=IN_FLIGHT,
+        gpu=IN_FLIGHT_ON_GPU["verifier"],
         cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
         context=LONGEST_CONTEXT,
     )

@@ -5,48 +5,38 @@ accounts for every item (`storage.rows.accounting`) and checks what exported row
 it compares `_SUCCESS.json` with the commits, and the dataset with its checksums.
 
 Invariant: an audit only reads, and relies on no earlier result. In memory it holds one shard per
-reader, plus eight bytes per problem.
+reader and one block's summaries, plus eight bytes per problem.
 """
 
 from __future__ import annotations
 
 import hashlib
+from array import array
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
+
+import numpy as np
 
 from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
 from storage.rows.accounting import account_of, unaccounted
-from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.kinds import EXAMPLES, Rows, stage_rows
+from storage.rows.parquet import decode_shard
 from storage.rows.records import Example
 from storage.runs import layout
-from storage.runs.commits import Commit, Receipt, read_commit, receipt_of
-from storage.runs.run import NAMED, Run, Success, sum_receipts
+from storage.runs.commits import Commit, needed_of, read_commit, receipt_of
+from storage.runs.run import Run
+from storage.runs.success import Success
+from storage.runs.totals import StageTotals, Sums, same_totals
+from storage.stated import Finding, Stated
+from storage.summaries.shards import ShardSet
 
 READERS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong."""
-
-    kind: str
-    """`commit_unreadable`, `data_damaged` (or gone), `wrong_rows`, `foreign_commit`,
-    `commit_without_source`, `plan`, `row_twice`, `problem_twice`, `dropped_twice`,
-    `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `success`, `dataset`.
-    `not_executed`: an exported row shows output of code that was not run. `runs_otherwise`: code
-    that was run again prints something else."""
-    detail: str
-    stage: str = ""
-    shard: int | None = None
-
-    def __str__(self) -> str:
-        """`estimate/3: data_damaged: ...`."""
-        place = f"{self.stage}/{self.shard}: " if self.stage else ""
-        return f"{place}{self.kind}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +78,27 @@ def audit(run: Run, unrun: Unrun | None = None) -> Audit:
     """
     findings: list[Finding] = []
     objects = rows = size = exported = 0
-    problems: set[int] = set()
+    problems = _Problems()
     success = _success(run, findings)
-    receipts: dict[str, list[Receipt]] = {stage: [] for stage in run.spec.stages}
+    stated = Stated(run, success)
+    sums: dict[str, Sums] = {stage: Sums() for stage in run.spec.stages}
     for audited in _shards(run, unrun, success):
         findings += audited.findings
         objects += audited.objects
         exported += audited.exported
         rows += sum(commit.rows for commit in audited.commits.values())
         size += sum(commit.bytes for commit in audited.commits.values())
-        if problems & audited.problems:
-            findings.append(
-                Finding(
-                    "problem_twice", "it stands in another shard", run.input_stage, audited.shard
-                )
-            )
-        problems |= audited.problems
+        problems.add(audited)
         for stage, commit in audited.commits.items():
-            receipts[stage].append(receipt_of(commit))
-        if success is not None:
-            findings += _against_success(run, success, audited)
+            sums[stage].add(receipt_of(commit))
+        findings += stated.against(audited.shard, audited.commits)
+    for shard in problems.twice():
+        findings.append(
+            Finding("problem_twice", "it stands in another shard", run.input_stage, shard)
+        )
     if success is not None:
         for stage in run.spec.stages:
-            if success.totals.get(stage) != sum_receipts(receipts[stage]):
+            if not same_totals(success.totals.get(stage, StageTotals()), sums[stage].totals):
                 findings.append(Finding("success", f"the totals of {stage} differ from commits"))
         findings += [Finding("dataset", detail) for detail in check_dataset(run)]
     shown = sum(finding.kind == "not_executed" for finding in findings)
@@ -130,10 +118,12 @@ def _success(run: Run, findings: list[Finding]) -> Success | None:
 
 def _shards(run: Run, unrun: Unrun | None, success: Success | None) -> Iterator[_ShardAudit]:
     """Audit every shard that has a commit, or should; `READERS` at once, yielded in order."""
-    known = set[int]().union(*map(run.shards_of, run.spec.stages))
+    known = ShardSet()
+    for stage in run.spec.stages:
+        known |= run.shards_of(stage)
     if success is not None:
-        known |= set(range(max(map(len, success.commits.values()), default=0)))
-    shards = iter(sorted(shard for shard in known if shard < run.spec.plan.shards))
+        known |= ShardSet(range(run.spec.plan.shards))
+    shards = iter(known)
     with ThreadPoolExecutor(READERS) as readers:
         reading: deque[Future[_ShardAudit]] = deque(
             readers.submit(_audit_shard, run, shard, unrun) for shard in islice(shards, READERS)
@@ -195,6 +185,10 @@ def _audit_rows(
         note("data_damaged", str(error))
         return None
     audited.objects += 1
+    if commit.needed:
+        audited.objects += 1
+        if not _is_needed(run, kind, commit, rows):
+            note("needed_damaged", f"{needed_of(run.name, commit)} is not what its commit names")
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
     if audited.unrun is not None and commit.stage == EXAMPLES.stage:
@@ -214,15 +208,37 @@ def _audit_rows(
     return account.through
 
 
+def _is_needed(run: Run, kind: Rows[Any], commit: Commit, rows: Sequence[Any]) -> bool:
+    """Whether the object beside the rows of a commit is there, and follows from them."""
+    data = run.needed_bytes(commit)
+    if not data or kind.needed is None:
+        return False
+    key = needed_of(run.name, commit)
+    return decode_shard(kind.record, data, key=key, sha256=commit.needed) == kind.needed(rows)
+
+
 def _short_digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "big")
 
 
-def _against_success(run: Run, success: Success, audited: _ShardAudit) -> Iterator[Finding]:
-    for stage in run.spec.stages:
-        named = success.commits.get(stage, [])
-        entry = named[audited.shard] if audited.shard < len(named) else None
-        commit = audited.commits.get(stage)
-        stands = None if commit is None else {name: getattr(commit, name) for name in NAMED}
-        if entry != stands:
-            yield Finding("success", "it names another commit than is stored", stage, audited.shard)
+@dataclass
+class _Problems:
+    """Problems of all shards: eight bytes each."""
+
+    digests: array[int] = field(default_factory=lambda: array("Q"))
+    ends: list[int] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
+
+    def add(self, audited: _ShardAudit) -> None:
+        """Note the problems of a shard; no later one has a lower number."""
+        self.digests.extend(audited.problems)
+        self.ends.append(len(self.digests))
+        self.shards.append(audited.shard)
+
+    def twice(self) -> list[int]:
+        """The shards with a problem that an earlier one has, in order."""
+        digests = np.array(self.digests, np.uint64)
+        order = np.argsort(digests, kind="stable")
+        same = digests[order][1:] == digests[order][:-1]
+        places = sorted(order[1:][same].tolist())
+        return sorted({self.shards[bisect_right(self.ends, place)] for place in places})

@@ -172,7 +172,7 @@ class EngineSettings:
     """Context length in tokens; None: the model's own."""
     max_in_flight: Positive | None = None
     """Sequences that one engine works on at once; a few more wait inside it. None: 512; for a
-    verifier, 128 beside a GPU and 48 without."""
+    verifier as many of 4,096 tokens as a GPU's KV cache holds, at most 512, and 48 without one."""
     part: Positive = 1
     """Most samples of one request inside the engine; larger requests are cut into parts. A part
     gives its places back when its last sample has ended: with more than one, places of shorter

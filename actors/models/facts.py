@@ -32,6 +32,8 @@ class ModelFacts:
     """Number of its tokens."""
     width: int | None = None
     """Width of its widest layer, in numbers per token."""
+    cached: int | None = None
+    """Numbers that attention keeps of a token (keys and values of all layers); None: not known."""
 
 
 def facts_of(settings: EngineSettings) -> ModelFacts:
@@ -52,7 +54,17 @@ def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
         vocabulary=own.get("vocab_size"),
         width=max((own.get(name) or 0 for name in ("hidden_size", "intermediate_size")), default=0)
         or None,
+        cached=_cached(own),
     )
+
+
+def _cached(own: dict[str, Any]) -> int | None:
+    """Keys and values of every layer; None for attention of another kind (a latent cache)."""
+    layers, heads = own.get("num_hidden_layers"), own.get("num_attention_heads")
+    if not layers or not heads or own.get("kv_lora_rank"):
+        return None
+    size = own.get("head_dim") or (own.get("hidden_size") or 0) // heads
+    return 2 * layers * (own.get("num_key_value_heads") or heads) * size or None
 
 
 def _weights_bytes(source: ModelSource, folder: Path) -> int | None:

@@ -21,8 +21,9 @@ from storage.bounds import Count, Positive, Seconds
 from storage.errors import ItemError
 
 LEAST_SLOTS = 4
-MOST_SESSIONS = 256
-"""Most sessions of one sandbox by default: at some 60 MB each they take 15 GB."""
+MOST_SESSIONS = 1024
+"""Most sessions of one sandbox by default: twice as many as an engine has places. `parked_mb` keeps
+them from taking more than half of the memory, at some 60 MB each."""
 MOST_OUTPUT_BYTES = 16 << 20
 
 
@@ -182,7 +183,7 @@ class SandboxSettings:
     holds a slot only while a block of it runs."""
     sessions: Count = 0
     """Most sessions open at once, parked ones included, and never fewer than `slots`. 0: twice as
-    many as the model that asks for them has sequences in flight, at most 256. A solution
+    many as the model that asks for them has sequences in flight, at most 1,024. A solution
     keeps its session while the model writes on, so this bounds how many are written at once. More
     than are in flight are opened only while code runs for so long that the engine waits for it. A
     parked session takes no slot but the memory of its box: some 60 MB and what it made."""

@@ -1,12 +1,14 @@
 """Opens the sandbox that the settings ask for.
 
-Invariant: opening does no I/O, so a configuration can be checked anywhere. The first run decides
-which backend `auto` means, once; `source.name` says it.
+Invariant: opening does no I/O, so a configuration can be checked anywhere; it only lets this
+process open as many files as its boxes need. The first run decides which backend `auto` means,
+once; `source.name` says it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from actors.sandbox.docker.engine import is_named
 from actors.sandbox.pool import BoxSource, Pool
 from storage.errors import ConfigurationError, InputError, SandboxUnavailable
 
+FILES_OF_A_BOX = 8
+FILES_BESIDE = 512
+"""Open files that a box's sockets and pipes may take, and those of everything else."""
 REMEDY = (
     "sandbox.docker_host or DOCKER_HOST names that engine: start it or unset them, or let the "
     "weaker bubblewrap run code with sandbox.fallback: true"
@@ -77,7 +82,16 @@ def open_sandbox(settings: SandboxSettings) -> Pool:
         Backend.BUBBLEWRAP: BubblewrapBoxes,
         Backend.AUTO: AutomaticBoxes,
     }
+    _allow_files(FILES_OF_A_BOX * settings.most_sessions + FILES_BESIDE)
     return Pool(settings, sources[Backend(settings.backend)](settings))
+
+
+def _allow_files(most: int) -> None:
+    """Raise this process's own limit of open files, as far as it may: the usual 1,024 are few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 async def run_file(path: Path, settings: SandboxSettings, stdin: bytes = b"") -> Execution:

@@ -26,8 +26,8 @@ class Event:
     """Something that a person wants to see."""
 
     kind: str
-    """`tokenised`, `prepared`, `continued`, `skipped`, `update`, `held_out`, `checkpoint`,
-    `finished`; of the wrapper around it `refused`."""
+    """`tokenised`, `prepared`, `fetching`, `fetched`, `continued`, `skipped`, `update`, `held_out`,
+    `storing`, `checkpoint`, `finished`; of the wrapper around it `refused`."""
     step: int = 0
     """Updates made."""
     steps: int = 0

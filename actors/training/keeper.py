@@ -1,9 +1,6 @@
-"""What a training keeps: checkpoints and the finished model, from local files into the store.
+"""What a training notes and keeps: its curve, checkpoints, and the finished model's folder.
 
-Every worker stores its share of the files that lie on its machine; the first one names them all in
-one commit. A worker that is killed before that commit leaves parts that nobody names.
-
-Invariant: a commit is made only after every worker has said that its files are stored.
+Invariant: what is noted of an update is noted once, and goes into every later checkpoint.
 """
 
 from __future__ import annotations
@@ -12,48 +9,32 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from actors import metrics
 from actors.models.folder import TOKENIZER_FILES
+from actors.models.rewards import KEY, RewardModel
 from actors.training.batches import StepPlan
 from actors.training.events import Event, Place, Say
-from actors.training.together import gathered
+from actors.training.moving import LAYOUT, PARTED, PROGRESS, Curve, check_room, keep_folder
 from actors.training.trainer import HeldOut, StepTrainer, Update
-from storage.errors import ConfigurationError, ObjectCorrupt
+from storage.errors import ConfigurationError
 from storage.fault_points import fault
-from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, store_files
-from storage.trainings.folders import StoredFolder
 from storage.trainings.training import Training
-
-Curve = list[dict[str, float]]
-"""What is noted of each update, and of each look at the held-out conversations, in order."""
-LAYOUT = "layout"
-"""Note of a checkpoint: how it is laid out."""
-PARTED = "torch.distributed.checkpoint/1"
-"""Parts that any number of workers, spread in any way, can read."""
-PROGRESS = "progress.json"
-
-
-class Found(NamedTuple):
-    """A checkpoint that was fetched."""
-
-    step: int
-    folder: Path
-    curve: Curve
 
 
 class Keeper:
     """Says what happens, and keeps what there is."""
 
     def __init__(
-        self, training: Training, plan: StepPlan, place: Place, say: Say, curve: Curve
-    ) -> None:
-        """`curve`: what was noted before; grows."""
+        self, training: Training, plan: StepPlan, place: Place, say: Say, curve: Curve,
+        keeps_all: bool = False,
+    ) -> None:  # fmt: skip
+        """`curve`: what was noted before; grows. `keeps_all`: no checkpoint is removed."""
         self._training = training
         self._plan = plan
         self._place = place
@@ -61,6 +42,7 @@ class Keeper:
         self.curve = curve
         self._tags = {"training": training.name}
         self._last = time.monotonic()
+        self._keeps_all = keeps_all
 
     def updated(self, step: int, update: Update) -> None:
         """After update number `step`, counted from 1. Raises ConfigurationError for a loss that
@@ -104,71 +86,29 @@ class Keeper:
         self._last = time.monotonic()
 
     def keep(self, step: int, trainer: StepTrainer, folder: Path) -> None:
-        """Write a checkpoint into the store, by way of a folder of each machine."""
+        """Write a checkpoint into the store, by way of a folder of each machine.
+
+        Raises ConfigurationError where a machine's disk has no room for it.
+        """
+        check_room(self._place, folder.parent, trainer.saved_bytes, f"checkpoint {step}")
+        began = time.monotonic()
         trainer.save(folder)
         if self._place.rank == 0:
             (folder / PROGRESS).write_text(json.dumps(self.curve))
-        keep_folder(self._training, folder, step, {LAYOUT: PARTED}, self._place, final=False)
+        event = Event("storing", step, self._plan.steps)
+        notes = {LAYOUT: PARTED}
+        kept = keep_folder(self._training, folder, notes, self._place, event, self._say)
         if self._place.local_rank == 0:
             shutil.rmtree(folder)
-        self._say(Event("checkpoint", step, self._plan.steps))
+        if self._place.rank == 0 and not self._keeps_all:
+            self._training.drop_older()
+        values = {"bytes": kept.bytes if kept else 0, "seconds": time.monotonic() - began}
+        self._say(Event("checkpoint", step, self._plan.steps, values))
         self._last = time.monotonic()
 
     def _show(self, name: str, value: float) -> None:
         if self._place.rank == 0:
             metrics.show(name, self._tags, value)
-
-
-def keep_folder(
-    training: Training,
-    folder: Path,
-    step: int,
-    notes: Mapping[str, Any],
-    place: Place,
-    *,
-    final: bool,
-) -> StoredFolder | None:
-    """Store a folder that lies on every machine, and name it; what stands, on the first worker."""
-    gathered(place, None)  # everybody has written
-    mine = files_in(folder)[place.local_rank :: place.local_workers]
-    stored = store_files(training.store, training.prefix, folder, mine, training.patience)
-    everything: dict[str, StoredFile] = {
-        file.path: file for files in gathered(place, stored) for file in files
-    }
-    standing = None
-    if place.rank == 0:
-        standing = training.commit(list(everything.values()), step, notes, final=final)
-    gathered(place, None)  # nobody goes on, or cleans up, before it is named
-    return standing
-
-
-def newest_checkpoint(training: Training, place: Place, folder: Path, say: Say) -> Found | None:
-    """The newest checkpoint that is whole, fetched to this machine; None where there is none.
-
-    One whose parts are gone or damaged, or that an earlier version wrote, is skipped and said, and
-    the one before it taken.
-    """
-    steps = _agreed(place, training.checkpoints() if place.rank == 0 else [])
-    for step in reversed(steps):
-        target = folder / f"checkpoint-{step}"
-        trouble = None
-        if place.local_rank == 0:
-            try:
-                shutil.rmtree(target, ignore_errors=True)
-                found = training.checkpoint(step)
-                if found.notes.get(LAYOUT) == PARTED:
-                    fetch_files(training.store, training.prefix, found.files, target)
-                else:
-                    trouble = "an earlier version of Stepmill wrote it"
-            except ObjectCorrupt as error:
-                trouble = str(error)
-        troubles = [one for one in gathered(place, trouble) if one]
-        if troubles:
-            say(Event("skipped", step, values={"why": troubles[0]}))
-            continue
-        say(Event("continued", step))
-        return Found(step, target, json.loads((target / PROGRESS).read_text()))
-    return None
 
 
 def write_model(
@@ -177,21 +117,24 @@ def write_model(
     end: int,
     dtype_name: str,
     folder: Path,
+    reward: RewardModel,
 ) -> None:
     """Write weights and configuration of the plain folder that vLLM and transformers load.
 
     `state`: the weights, saved as `dtype_name`, the base model's own precision; `end`: the token
-    that ends an assistant's turn, at which generation must stop.
+    that ends an assistant's turn, at which generation must stop. `reward`: what the model says.
     """
     dtype = getattr(torch, dtype_name)
-    known = model.generation_config.eos_token_id
-    ends = known if isinstance(known, list) else [] if known is None else [known]
-    if end not in ends:
-        model.generation_config.eos_token_id = [*ends, end]
+    if not reward.reads:
+        known = model.generation_config.eos_token_id
+        ends = known if isinstance(known, list) else [] if known is None else [known]
+        if end not in ends:
+            model.generation_config.eos_token_id = [*ends, end]
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=stored_weights(model, state, dtype))
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = str(dtype).removeprefix("torch.")
+    config[KEY] = reward.noted()
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -213,8 +156,3 @@ def write_tokenizer(base: Path, template: str, folder: Path) -> None:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-
-
-def _agreed(place: Place, mine: Sequence[int]) -> list[int]:
-    """The first worker's answer, on all of them: listings may differ by a moment."""
-    return list(gathered(place, list(mine))[0])

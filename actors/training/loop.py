@@ -25,10 +25,7 @@ from actors.training.batches import Corpus, StepPlan
 from actors.training.events import Event, Place, Say, quiet
 from actors.training.job import TrainingJob
 from actors.training.keeper import (
-    Found,
     Keeper,
-    keep_folder,
-    newest_checkpoint,
     write_model,
     write_tokenizer,
 )
@@ -41,6 +38,7 @@ from actors.training.memory import (
     host_memory,
     memory_plan,
 )
+from actors.training.moving import Found, keep_folder, newest_checkpoint
 from actors.training.settings import RhythmSettings
 from actors.training.together import gathered
 from actors.training.trainer import StepTrainer
@@ -68,28 +66,33 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         learner = build(
             config, read_weights(base), attention=attention_name(spread.attention),
             learning=learning, sharded=sharded, device=device, place=place,
-            recomputed=memory.recomputed, offload=spread.offload,
+            recomputed=memory.recomputed, offload=spread.offload, reward=job.settings.reward,
         )  # fmt: skip
         expected = estimate(shape, memory).total if place.gpu else 0
         values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}
         tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | values))
-        found = newest_checkpoint(training, place, folder, tell)
         pad = tokenizer.pad_token_id or 0
         trainer = StepTrainer(learner, learning, plan, corpus, place, device, pad, sharded)
-        keeper = Keeper(training, plan, place, tell, found.curve if found else [])
+        trainer.refer()
+        found = newest_checkpoint(training, place, folder, trainer.needed, tell)
         if found:
             trainer.load(found.folder)
-        _work(trainer, keeper, job.settings.rhythm, plan, corpus, folder, found)
+        rhythm = job.settings.rhythm
+        curve = found.curve if found else []
+        keeper = Keeper(training, plan, place, tell, curve, rhythm.keep)
+        _work(trainer, keeper, rhythm, plan, corpus, folder, found)
         notes = {"updates": plan.steps, "counts": corpus.counts, "curve": keeper.curve}
         target = folder / "model"
         dtype = str(config.dtype or torch.float32).removeprefix("torch.")
         weights = gathered_weights(learner.model, getattr(torch, dtype), place)
         if place.rank == 0:
-            write_model(learner.model, weights, int(corpus.train[0].ids[-1]), dtype, target)
+            end = int(corpus.train[0].ids[-1])
+            write_model(learner.model, weights, end, dtype, target, job.settings.reward)
             write_tokenizer(base, tokenizer.chat_template, target)
             job.dress(target, notes)
-        keep_folder(training, target, plan.steps, notes, place, final=True)
-        if place.rank == 0 and not job.settings.rhythm.keep:
+        event = Event("storing", plan.steps, plan.steps)
+        keep_folder(training, target, notes, place, event, tell, final=True)
+        if place.rank == 0 and not rhythm.keep:
             training.drop_checkpoints()
         peak = torch.cuda.max_memory_allocated() if place.gpu else 0
         values = {"peak_bytes": peak, "expected_bytes": expected}

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from actors.models.rewards import RewardModel
 from storage.bounds import STRICT, Positive, Share
 
 
@@ -114,7 +115,7 @@ class RhythmSettings:
     checkpoint: Positive = 50
     """Updates between two checkpoints: what a crash can cost."""
     keep: bool = False
-    """Keep the checkpoints when the training is finished."""
+    """Keep all checkpoints, also when the training is finished; else the newest two, until then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +125,5 @@ class TrainingSettings:
     learning: LearningSettings = field(default_factory=LearningSettings)
     spread: SpreadSettings = field(default_factory=SpreadSettings)
     rhythm: RhythmSettings = field(default_factory=RhythmSettings)
+    reward: RewardModel = field(default_factory=RewardModel)
+    """What the model learns to say."""

@@ -63,14 +63,15 @@ def completer(chat: Chat, seed: int) -> str:
 
 def rationale(chat: Chat, seed: int) -> str:
     """The rest of a verification, or the index of the slip."""
-    whole, index = _verification(chat.messages[1].content)
+    whole, index = verification(chat.messages[1].content)
     if chat.prefill.endswith(prompts.CONCLUSION):
         return f"{index}" + "}"
     return whole.removeprefix(chat.prefill)
 
 
 @lru_cache(4096)
-def _verification(asked: str) -> tuple[str, int]:
+def verification(asked: str) -> tuple[str, int]:
+    """The whole verification of a solution, with its code outputs, and the slip's index."""
     shown = _PARAGRAPH.findall(asked)
     wrong = [number for number, text in enumerate(shown, start=1) if "slip" in text]
     parts = [_paragraph(number, number not in wrong) for number in range(1, len(shown) + 1)]

@@ -31,12 +31,16 @@ from storage.runs.layout import DEFAULT_STORE
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "demo" / "models" / "rationale"
 POLICY = ROOT / "demo" / "models" / "policy"
+REFINER = ROOT / "demo" / "models" / "refiner"
 N = 8
 DATASET = "demo"
 """Run of `make demo`."""
 
 
-PARTS = ("processbench/measures.json", "bon/measures.json", "refinement/turns.json")
+PARTS = (
+    "processbench/measures.json", "bon/measures.json", "refinement/turns.json",
+    "critique/turns.json",
+)  # fmt: skip
 """What the table is made of."""
 
 
@@ -72,6 +76,10 @@ def commands(work: Path, store: str, problems: Path) -> list[Command]:
         *keep,
     )
     evaluate = ("stepmill", "evaluate", str(genprm))
+    refine = (
+        "stepmill", "refine", str(genprm), str(bench / "refine.jsonl"),
+        "--problems", str(bench / "problems.jsonl"), "--max-tokens", "256", "--turns", "2", *keep,
+    )  # fmt: skip
     return [
         Command(
             "problems",
@@ -107,10 +115,12 @@ def commands(work: Path, store: str, problems: Path) -> list[Command]:
         ),
         Command(
             "refinement",
-            ("stepmill", "refine", str(genprm), str(bench / "refine.jsonl"),
-             "--generator", str(POLICY), "--problems", str(bench / "problems.jsonl"),
-             "--form", "prefix", "--max-tokens", "256", "--turns", "2", *keep,
+            (*refine, "--generator", str(POLICY), "--form", "prefix",
              "--out", str(work / "refinement")),
+        ),
+        Command(
+            "refinement by critique",
+            (*refine, "--generator", str(REFINER), "--out", str(work / "critique")),
         ),
     ]  # fmt: skip
 
@@ -163,8 +173,12 @@ def claims(work: Path) -> list[Claim]:
         text = f"{better[0]} {better[1]:.1f}, {worse[0]} {worse[1]:.1f}"
         return Claim(what, text, better[1] > worse[1])
 
-    turns = json.loads((work / "refinement" / "turns.json").read_text())
-    rights = [100 * turn["accuracy"] for turn in turns]
+    def rises(what: str, part: str) -> Claim:
+        turns = json.loads((work / part / "turns.json").read_text())
+        rights = [100 * turn["accuracy"] for turn in turns]
+        text = ", ".join(f"turn {at}: {right:.1f}" for at, right in enumerate(rights))
+        return Claim(what, text, len(rights) > 1 and all(b > a for a, b in pairwise(rights)))
+
     first = (f"GenPRM Pass@1 (±{spread:.1f})", f1("verifier", 1))
     return [
         above("F1 above the direct verifier's, same labels", first, ("direct", f1("direct", 1))),
@@ -177,9 +191,8 @@ def claims(work: Path) -> list[Claim]:
               ("not executed", f1("not-run", 1))),
         above(f"best of {N} by lowest step above majority of {N}",
               ("chosen", bon("argmax_min")), ("majority", bon("majority"))),
-        Claim("refinement raises accuracy over two turns",
-              ", ".join(f"turn {at}: {right:.1f}" for at, right in enumerate(rights)),
-              len(rights) > 1 and all(b > a for a, b in pairwise(rights))),
+        rises("refinement raises accuracy over two turns", "refinement"),
+        rises("so does a generator that reads the critique", "critique"),
     ]  # fmt: skip
 
 

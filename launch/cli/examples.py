@@ -35,6 +35,7 @@ EXAMPLES = {
         "stepmill init",
         "stepmill init own.yaml --problems math.jsonl --url http://HOST:8000/v1 --yes",
     ),
+    "noise": ("stepmill noise demo", "stepmill noise demo --json"),
     "plan": (
         "stepmill plan own.yaml --gpu H100",
         "stepmill plan own.yaml --from preview-own-1a2b3c4d --json",

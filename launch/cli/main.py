@@ -211,7 +211,7 @@ def download(
 for verb in (
     *(starting.init, checking.problems, starting.preview, checking.plan, checking.doctor),
     *(build, resume, submit, status, keeping.stop),
-    *(looking.browse, looking.show, looking.why, texts, compare, audit),
+    *(looking.browse, looking.show, looking.why, texts, compare, looking.noise, audit),
     *(download, publishing.push, keeping.runs, keeping.copy, keeping.remove, sweep),
     *(verifier.train, verifier.score, verifier.evaluate, verifier.refine, solving.solve),
     serving.serve,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
@@ -19,6 +20,7 @@ from actors.training.events import Event
 from launch.shown.bars import BarColumn
 from launch.shown.log_pace import LogPace
 from launch.verbs.runs.status import duration
+from workflows.training.record import lost_steps
 
 RECENT = 20
 """Updates that speed and time left are taken from."""
@@ -82,7 +84,7 @@ class TrainingProgress:
                 self._line(
                     f"{values['parameters']:,} parameters; {values['train']:,} conversations of "
                     f"{values['median']:,} tokens (median; longest {values['longest']:,}), "
-                    f"{values['held_out']:,} held out, {values.get('cut', 0):,} cut at a step, "
+                    f"{values['held_out']:,} held out, {lost_steps(values)}, "
                     f"{dropped:,} dropped; {event.steps:,} updates"
                     + _gib("; {} of a GPU expected", values.get("expected_bytes"))
                 )
@@ -103,8 +105,12 @@ class TrainingProgress:
                     f"{values['eval_step_accuracy']:.3f}"
                 )
                 self._line(f"update {event.step}: {self._held_out}")
+            case "fetching" | "storing":
+                self._line(f"{event.kind} what update {event.step} left: {_moved(values)}")
+            case "fetched":
+                self._line(f"fetched checkpoint {event.step}: {_moved(values)}")
             case "checkpoint":
-                self._line(f"checkpoint after update {event.step}")
+                self._line(f"checkpoint after update {event.step}: {_moved(values)}")
             case _:
                 pass
 
@@ -142,3 +148,11 @@ class TrainingProgress:
 def _gib(text: str, size: int | None) -> str:
     """A text with a size in it; nothing where there is none."""
     return text.format(f"{size / (1 << 30):.1f} GiB") if size else ""
+
+
+def _moved(values: Mapping[str, Any]) -> str:
+    """Bytes, and how fast they went where their seconds are known."""
+    said = f"{values['bytes'] / 1e6:,.1f} MB"
+    if seconds := values.get("seconds"):
+        said += f" in {seconds:,.1f} s ({values['bytes'] / 1e6 / seconds:,.1f} MB/s)"
+    return said

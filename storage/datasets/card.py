@@ -21,8 +21,8 @@ from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
 from storage.rows.kinds import EXAMPLES, RATIONALES, Rows
 from storage.rows.readings import NOT_RECORDED, is_reading_count, kept_by_reading
 from storage.runs.pilot_record import PilotRecord
-from storage.runs.run import Success
 from storage.runs.specs import Spec
+from storage.runs.success import Success
 
 SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),

@@ -27,9 +27,11 @@ from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.parquet import check_digest, sha256_of
 from storage.runs import layout
 from storage.runs.commits import put_content
+from storage.runs.documents import put_settled
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
-from storage.runs.run import Run, Success, put_settled
+from storage.runs.run import Run
+from storage.runs.success import Success
 
 FILE_BYTES = 64 * 1024 * 1024
 """Most committed bytes that go into one file, unless one shard is larger."""
@@ -64,7 +66,7 @@ def assemble(
     prefix = f"{layout.dataset_prefix(run.name)}{view.name}/"
     files: list[DatasetFile] = []
     total = 0
-    parts = list(_packed(success, view))
+    parts = list(packed(run, success, view))
     for number, shards in enumerate(parts):
         data, rows = _encode_part(run, view, shards)
         total += rows
@@ -103,7 +105,7 @@ def dataset_files(run: Run, view: str) -> tuple[DatasetFile, ...]:
 def dataset_views(run: Run) -> set[str]:
     """Names of the views whose assembly was begun, finished or not."""
     prefix = layout.dataset_prefix(run.name)
-    return {key.removeprefix(prefix).split("/")[0] for key, _ in run.store.list(prefix)}
+    return set(run.store.folders(prefix))
 
 
 def read_file(run: Run, view: str, file: DatasetFile) -> bytes:
@@ -131,8 +133,8 @@ def check_dataset(run: Run) -> Iterator[str]:
         except ObjectCorrupt as error:
             yield str(error)
             continue
-        if view == GENPRM.name and rows != run.totals(EXAMPLES.stage).rows:
-            yield f"{view} has {rows} rows, the export {run.totals(EXAMPLES.stage).rows}"
+        if view == GENPRM.name and rows != (exported := run.totals(EXAMPLES.stage).rows):
+            yield f"{view} has {rows} rows, the export {exported}"
 
 
 def sums_of(files: list[DatasetFile]) -> bytes:
@@ -151,13 +153,13 @@ def files_from(key: str, data: bytes) -> tuple[DatasetFile, ...]:
     return tuple(files)
 
 
-def _packed(success: Success, view: View) -> Iterator[list[int]]:
+def packed(run: Run, success: Success, view: View) -> Iterator[list[int]]:
     """The shards of each file: as many as stay below `FILE_BYTES` of committed data."""
     part: list[int] = []
     size = 0
-    stages = [success.commits[stage] for stage in view.reads if stage in success.commits]
+    stages = [run.named(stage, success) for stage in view.reads if stage in run.spec.stages]
     for shard, entries in enumerate(zip(*stages, strict=True)):
-        more = sum(entry["bytes"] for entry in entries)
+        more = sum(entry.bytes for entry in entries)
         if part and size + more > FILE_BYTES:
             yield part
             part, size = [], 0

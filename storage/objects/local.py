@@ -13,7 +13,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,14 +86,17 @@ class LocalStore:
         except OSError as error:
             raise self._classified(error, key) from error
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """List files by walking the deepest folder that the prefix names."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_key(folder)
-        for key, size in self._walk(folder):
-            if key.startswith(prefix):
-                yield Entry(key, size)
+        yield from self._walk(folder, lambda key: key.startswith(prefix) and key > after)
+
+    def files(self, prefix: str) -> Iterator[Entry]:
+        """The files of the folder."""
+        folder = check_key(prefix.rstrip("/"))
+        return self._walk(folder, deep=False)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Folders in which at least one file lies, at any depth; an emptied one has no name."""
@@ -132,15 +135,18 @@ class LocalStore:
                 removed += 1
         return removed
 
-    def _walk(self, folder: str) -> Iterator[Entry]:
+    def _walk(
+        self, folder: str, wanted: Callable[[str], bool] = lambda key: True, deep: bool = True
+    ) -> Iterator[Entry]:
+        """The files of a folder, and of those in it if `deep`, whose key is `wanted`."""
         try:
             with os.scandir(self.root / folder) as entries:
                 for entry in entries:
                     key = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if key != PARTIAL:
-                            yield from self._walk(key)
-                    elif entry.is_file(follow_symlinks=False):
+                        if deep and key != PARTIAL:
+                            yield from self._walk(key, wanted)
+                    elif wanted(key) and entry.is_file(follow_symlinks=False):
                         yield Entry(key, entry.stat().st_size)
         except (FileNotFoundError, NotADirectoryError):
             return

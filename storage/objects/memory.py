@@ -42,11 +42,15 @@ class MemoryStore:
         except KeyError:
             raise NothingFound(f"{self.url}: no object {key}") from None
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """A snapshot of the matching keys."""
         for key, data in tuple(self.objects.items()):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key > after:
                 yield Entry(key, len(data))
+
+    def files(self, prefix: str) -> Iterator[Entry]:
+        """A snapshot of the keys without a further slash."""
+        yield from (entry for entry in self.list(prefix) if "/" not in entry.key[len(prefix) :])
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names below the prefix."""

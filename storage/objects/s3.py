@@ -182,11 +182,13 @@ class S3Store:
 
         return self._repeated("GET", key, fetch)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """List page by page; each page is retried on its own."""
-        for page in self._pages(prefix, {}):
-            for item in page.get("Contents", []):
-                yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
+        return self._entries(prefix, {"StartAfter": self.prefix + after} if after else {})
+
+    def files(self, prefix: str) -> Iterator[Entry]:
+        """The keys without a further slash: the server skips the others."""
+        return self._entries(prefix, {"Delimiter": "/"})
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names below the prefix: the server skips what lies deeper."""
@@ -209,6 +211,11 @@ class S3Store:
         self._repeated(
             "DELETE", key, lambda: self.client.delete_object(Bucket=self.bucket, Key=name)
         )
+
+    def _entries(self, prefix: str, more: dict[str, str]) -> Iterator[Entry]:
+        for page in self._pages(prefix, more):
+            for item in page.get("Contents", []):
+                yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
 
     def _pages(self, prefix: str, more: dict[str, str]) -> Iterator[dict[str, Any]]:
         token: dict[str, str] = {}

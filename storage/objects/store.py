@@ -55,8 +55,18 @@ class ObjectStore(Protocol):
         """The whole object. Raises NothingFound, StoreUnavailable, StoreRefused."""
         ...
 
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Every object whose key starts with `prefix`, in any order."""
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        """Every object whose key starts with `prefix`, in any order.
+
+        `after`: only keys that sort behind this one; a server does not list the others.
+        """
+        ...
+
+    def files(self, prefix: str) -> Iterator[Entry]:
+        """The objects directly below `prefix`, which ends with a slash, in any order.
+
+        What lies deeper is not listed.
+        """
         ...
 
     def folders(self, prefix: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Reads stored JSON documents as records.
+"""Reads stored JSON documents as records, and stores small ones.
 
 Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt.
 JSON of any depth of nesting is safe.
@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from storage.errors import ConfigurationError, ObjectCorrupt
+from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore, Put
+from storage.rows.parquet import sha256_of
 
 Document = TypeVar("Document")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -63,3 +66,29 @@ def _same(value: Any, raw: Any) -> bool:
     if isinstance(value, dict):
         return value.keys() == raw.keys() and all(_same(value[k], raw[k]) for k in value)
     return bool(value == raw)
+
+
+def copy_settled(
+    source: ObjectStore, keys: Mapping[str, str], store: ObjectStore, patience: Patience
+) -> None:
+    """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
+    for key, ours in keys.items():
+        put_settled(store, ours, source.get(key), patience)
+
+
+def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
+    """Create a small object; return what its key holds, these bytes or earlier ones."""
+    trouble = "no answer"
+    for _ in patience.attempts():
+        try:
+            if store.put_new(key, data) is Put.CREATED:
+                return data
+            return store.get(key)
+        except NothingFound:
+            trouble = "not stored"
+        except StoreUnavailable as error:
+            trouble = str(error)
+    raise StoreUnavailable(
+        f"{key} could not be stored, digest {sha256_of(data)[:12]}, in {patience.tries} tries: "
+        f"{trouble}"
+    )

@@ -2,7 +2,9 @@
 
     runs/{run}/spec.json
     runs/{run}/{stage}/data/{shard}-{digest}.parquet
+    runs/{run}/{stage}/needed/{shard}-{digest}.parquet
     runs/{run}/{stage}/commits/{shard}.json
+    runs/{run}/{stage}/summaries/{block}.json
     runs/{run}/_SUCCESS.json
     runs/{run}/dataset/...
 
@@ -71,6 +73,16 @@ def data_key(run: str, stage: str, shard: int, sha256: str) -> str:
     return f"{data_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
 
 
+def needed_prefix(run: str, stage: str) -> str:
+    """The prefix of what later stages read of a stage's rows, committed or not."""
+    return f"runs/{run}/{stage}/needed/"
+
+
+def needed_key(run: str, stage: str, shard: int, sha256: str) -> str:
+    """Key of what later stages read of a shard's rows."""
+    return f"{needed_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
+
+
 def commit_prefix(run: str, stage: str) -> str:
     """The prefix of a stage's commits."""
     return f"runs/{run}/{stage}/commits/"
@@ -79,6 +91,16 @@ def commit_prefix(run: str, stage: str) -> str:
 def commit_key(run: str, stage: str, shard: int) -> str:
     """Key of a shard's commit."""
     return f"{commit_prefix(run, stage)}{shard:06d}.json"
+
+
+def summary_prefix(run: str, stage: str) -> str:
+    """The prefix of a stage's summaries."""
+    return f"runs/{run}/{stage}/summaries/"
+
+
+def summary_key(run: str, stage: str, block: int) -> str:
+    """Key of the summary of a block of shards."""
+    return f"{summary_prefix(run, stage)}{block:06d}.json"
 
 
 def dataset_prefix(run: str) -> str:

@@ -1,7 +1,8 @@
 """The runs and trainings of a store, one by one: what each is, how far it is, and how large.
 
 Names come from a listing that skips what lies below them. Of each run the spec, `_SUCCESS.json` and
-small notes are read, and its keys are listed; no rows and no commits are read.
+small notes are read; no rows and no commits are. Its keys are listed, but those of the stages of a
+finished run of many blocks: its end says how many commits there are, and how large their rows.
 
 Invariant: only reads. Something unreadable is listed with the reason, and never ends the list.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from storage.errors import NothingFound, ObjectCorrupt, UserError
@@ -28,6 +30,7 @@ from storage.runs.removal import tombstone_of
 from storage.runs.run import READERS, Run
 from storage.runs.specs import Spec
 from storage.runs.stops import stop_reason
+from storage.runs.success import Success
 from storage.trainings.training import Training
 
 PLANS = "plans"
@@ -60,6 +63,7 @@ class Listed:
     """Exported examples of a finished build."""
     objects: int = 0
     bytes: int = 0
+    """Of `objects`; of a finished run of many blocks those of rows, without their commits."""
     age_s: float | None = None
     """Seconds since its start, by the clocks of this machine and the store; None: not known."""
     refers_to: list[str] = field(default_factory=list)
@@ -113,8 +117,7 @@ def _each(store: ObjectStore, prefix: str, look: Callable[[str], Listed]) -> Ite
 
 def _run(store: ObjectStore, name: str) -> Listed:
     prefix = layout.run_prefix(name)
-    sizes = _sizes(store, prefix)
-    if removed := _removed(store, prefix, name, sizes):
+    if removed := _removed(store, prefix, name):
         return removed
     try:
         spec = Spec.from_json(layout.spec_key(name), store.get(layout.spec_key(name)))
@@ -123,11 +126,14 @@ def _run(store: ObjectStore, name: str) -> Listed:
         started = store.modified(layout.spec_key(name))
         sources = _sources(store, name)
     except NothingFound:
+        sizes = _sizes(store, prefix)
         planned = sizes.folders.keys() == {PLANS}
         state: State = "planned" if planned else "no run"
         return Listed(name, "", state, objects=sizes.objects, bytes=sizes.bytes)
     except (ObjectCorrupt, UserError) as error:
+        sizes = _sizes(store, prefix)
         return Listed(name, "", "unreadable", str(error), objects=sizes.objects, bytes=sizes.bytes)
+    sizes = _sizes(store, prefix, success)
     found, said = _state(run, success is not None)
     examples = success.totals.get(EXAMPLES.stage) if success else None
     return Listed(
@@ -159,9 +165,9 @@ def _state(run: Run, finished: bool) -> tuple[State, str]:
 
 def _training(store: ObjectStore, name: str) -> Listed:
     prefix = f"{TRAININGS}{name}/"
-    sizes = _sizes(store, prefix)
-    if removed := _removed(store, prefix, name, sizes):
+    if removed := _removed(store, prefix, name):
         return removed
+    sizes = _sizes(store, prefix)
     try:
         training = Training.find(store, name)
         if training is None:
@@ -192,18 +198,27 @@ class _Sizes:
     """Folder -> number of objects directly in it."""
 
 
-def _sizes(store: ObjectStore, prefix: str) -> _Sizes:
-    sizes = _Sizes()
-    for key, size in store.list(prefix):
+def _sizes(store: ObjectStore, prefix: str, success: Success | None = None) -> _Sizes:
+    """List what lies below a prefix; of the stages of a run of many blocks its end is asked."""
+    sizes, listed = _Sizes(), store.list(prefix)
+    if success is not None and success.parts:
+        others = [name for name in store.folders(prefix) if name not in success.parts]
+        listed = chain(store.files(prefix), *(store.list(f"{prefix}{name}/") for name in others))
+        for stage, totals in success.totals.items():
+            sizes.objects += 2 * totals.shards + len(success.parts[stage])
+            sizes.bytes += totals.bytes
+            sizes.folders[f"{stage}/commits"] = totals.shards
+    for key, size in listed:
         sizes.objects, sizes.bytes = sizes.objects + 1, sizes.bytes + size
         sizes.folders[key.removeprefix(prefix).rpartition("/")[0]] += 1
     return sizes
 
 
-def _removed(store: ObjectStore, prefix: str, name: str, sizes: _Sizes) -> Listed | None:
+def _removed(store: ObjectStore, prefix: str, name: str) -> Listed | None:
     stone = tombstone_of(store, prefix)
     if stone is None:
         return None
+    sizes = _sizes(store, prefix)
     said = f"by {stone.by}" + (f" on {stone.at}" if stone.at else "")
     return Listed(name, "", "removed", said, objects=sizes.objects - 1, bytes=sizes.bytes)
 

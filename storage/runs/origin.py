@@ -20,8 +20,8 @@ from storage.objects.store import ObjectStore
 from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.commits import Commit, canonical_json, put_shard
-from storage.runs.documents import parsed, read_as
-from storage.runs.run import Run, put_settled
+from storage.runs.documents import parsed, put_settled, read_as
+from storage.runs.run import Run
 from storage.runs.specs import Difference
 
 SHARED = ("format", "plan.items_per_shard")
@@ -100,7 +100,9 @@ def adopt(
         data = source.data_of(commit)
         key = layout.data_key(run.name, stage, shard, commit.sha256)
         ours = replace(commit, data_key=key, spec=run.spec.fingerprint, taken_over=True)
-        standing = put_shard(run.store, run.name, data, ours, run.patience)
+        needed = source.needed_bytes(commit)
+        ours = ours if needed else replace(ours, needed="")
+        standing = put_shard(run.store, run.name, data, ours, run.patience, needed)
     return same_shard(standing, commit)
 
 

@@ -14,9 +14,8 @@ from storage.errors import NothingFound
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import parsed, put_settled, read_as
 from storage.runs.layout import chain_key
-from storage.runs.run import put_settled
 
 TOLERANCE = 0.01
 """Most by which `differs` may exceed `floor`: one percentage point."""

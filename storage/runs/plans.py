@@ -17,10 +17,9 @@ from storage.errors import StoreUnavailable
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import parsed, put_settled, read_as
 from storage.runs.layout import check_run_name, run_prefix
 from storage.runs.removal import obeyed
-from storage.runs.run import put_settled
 
 _NAME = re.compile(r"(\d{6})\.json")
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 from storage.errors import (
     CommitUnknown,
@@ -106,7 +107,8 @@ def obeyed(
         raise
     except StepmillError:
         if tombstone_of(store, prefix) is not None:
-            _delete(store, _rest(store, prefix) if keys is None else keys())
+            for part in _rest(store, prefix) if keys is None else [keys()]:
+                _delete(store, part)
             refuse_removed(store, prefix)
         raise
 
@@ -133,20 +135,21 @@ def remove(
     """
     _bury(store, prefix, stone, patience)
     fault("after_tombstone")
-    count = 0
-    while left := _rest(store, prefix):  # until a listing finds nothing: a writer may be alive
-        for start in range(0, len(left), 64 * DELETERS):
-            part = left[start : start + 64 * DELETERS]
+    count, found = 0, -1
+    while found:  # until a listing finds nothing: a writer may be alive
+        found = 0
+        for part in _rest(store, prefix):
             _delete(store, part)
-            count += len(part)
-            deleted(count)
+            found += len(part)
+            deleted(count + found)
+        count += found
     return count
 
 
 def free(store: ObjectStore, prefix: str) -> None:
     """Delete the tombstone of what was removed. Only a person can know that no writer is left."""
-    while left := _rest(store, prefix):
-        _delete(store, left)
+    while any([_delete(store, part) for part in _rest(store, prefix)]):
+        continue
     store.delete(tombstone_key(prefix))
 
 
@@ -166,12 +169,15 @@ def _bury(store: ObjectStore, prefix: str, stone: Tombstone, patience: Patience)
     raise StoreUnavailable(f"{key} could not be stored in {patience.tries} tries: {trouble}")
 
 
-def _rest(store: ObjectStore, prefix: str) -> list[str]:
-    """The keys below a prefix but the tombstone's."""
+def _rest(store: ObjectStore, prefix: str) -> Iterator[list[str]]:
+    """The keys below a prefix but the tombstone's, a thousand at a time."""
     stone = tombstone_key(prefix)
-    return [entry.key for entry in store.list(prefix) if entry.key != stone]
+    keys = (entry.key for entry in store.list(prefix) if entry.key != stone)
+    while part := list(islice(keys, 64 * DELETERS)):
+        yield part
 
 
-def _delete(store: ObjectStore, keys: Sequence[str]) -> None:
+def _delete(store: ObjectStore, keys: Sequence[str]) -> int:
+    """Delete some objects; return how many."""
     with ThreadPoolExecutor(DELETERS) as deleters:
-        list(deleters.map(store.delete, keys))
+        return len(list(deleters.map(store.delete, keys)))

@@ -9,10 +9,12 @@ name. `_SUCCESS.json` exists only if every shard of every stage is committed.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import reduce
+from itertools import islice, zip_longest
+from operator import and_
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -22,58 +24,29 @@ from storage.errors import (
     InputError,
     NothingFound,
     ObjectCorrupt,
-    StoreUnavailable,
 )
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import ObjectStore, Put
+from storage.objects.store import ObjectStore
 from storage.rows.kinds import Rows, stage_rows
-from storage.rows.parquet import check_digest, decode_shard, read_parquet, sha256_of
+from storage.rows.parquet import check_digest, decode_shard, read_parquet
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.commits import (
-    Commit,
-    Receipt,
-    canonical_json,
-    publish,
-    read_commit,
-    receipt_of,
-)
-from storage.runs.documents import parsed, read_as
+from storage.runs.commits import Commit, Receipt, needed_of, publish, read_commit, receipt_of
+from storage.runs.documents import put_settled
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import Spec, check_same
+from storage.runs.success import Success, success_bytes, success_from
+from storage.runs.totals import StageTotals, Sums, same_totals, sum_receipts
+from storage.summaries.blocks import Blocks
+from storage.summaries.shards import ShardSet, block_of, blocks_among
+from storage.summaries.summary import Named, named_by
 
 Record = TypeVar("Record")
 
 READERS = 16
-"""Commits read at once, so that reading thousands over a network takes seconds."""
-
-NAMED = ("data_key", "sha256", "rows", "bytes", "attempt")
-"""Fields of each commit that `_SUCCESS.json` repeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageTotals:
-    """Sums over the commits of a stage."""
-
-    shards: int = 0
-    rows: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    drops: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Success:
-    """The content of `_SUCCESS.json`: every commit of a finished run, and each stage's totals."""
-
-    run: str
-    spec: str
-    totals: dict[str, StageTotals]
-    commits: dict[str, list[dict[str, Any]]]
-    """Stage -> one entry per shard, in order, with the fields `NAMED` of its commit."""
+"""Commits read or written at once, so that thousands over a network take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +92,29 @@ class Run:
         """The stage that holds the run's input: `problems` or `responses`."""
         return self.spec.stages[0]
 
-    def store_input(self, items: Iterable[Any], drops: Sequence[Drop] = ()) -> None:
+    def store_input(
+        self,
+        items: Iterable[Any],
+        drops: Sequence[Drop] = (),
+        tell: Callable[[Receipt], None] = lambda receipt: None,
+    ) -> None:
         """Commit the input as the first stage, so that the run needs no input file again.
 
-        `drops`: the items left out of it; the first shard's commit holds them.
+        `drops`: the items left out of it; the first shard's commit holds them. `tell`: told of
+        every commit.
         """
         kind = stage_rows(self.input_stage)
         done = self.shards_of(kind.stage)
         fault("before_input")
-        for shard, rows in self.spec.plan.cut(items):
-            if shard not in done:
-                left_out = drops if shard == 0 else ()
-                self.publish(kind, shard, rows, left_out)
+        lacking = ((n, rows) for n, rows in self.spec.plan.cut(items) if n not in done)
+
+        def store(shard: int, rows: list[Any]) -> Receipt:
+            return self.publish(kind, shard, rows, drops if shard == 0 else ())
+
+        with ThreadPoolExecutor(READERS) as writers:
+            while part := list(islice(lacking, READERS)):
+                for receipt in writers.map(store, *zip(*part, strict=True)):
+                    tell(receipt)
         fault("after_input")
         self.check_input()
 
@@ -172,39 +156,92 @@ class Run:
             patience=self.patience,
         )
 
-    def shards_of(self, stage: str) -> set[int]:
-        """The committed shards of a stage that are in its plan; one listing of the store."""
-        prefix = layout.commit_prefix(self.name, self.check_stage(stage))
-        shards = (layout.shard_of(entry.key) for entry in self.store.list(prefix))
-        return {shard for shard in shards if shard is not None and shard < self.spec.plan.shards}
+    @property
+    def blocks(self) -> Blocks:
+        """The summaries of the run's commits."""
+        plan = self.spec.plan
+        return Blocks(self.store, self.name, self.spec.fingerprint, plan.shards, self.patience)
+
+    def shards_of(self, *stages: str) -> ShardSet:
+        """The shards that are committed in each of the stages; two listings of the store a stage.
+
+        Commits of shards beyond the plan do not count.
+        """
+        return reduce(and_, (self.blocks.committed(self.check_stage(stage)) for stage in stages))
 
     def commit(self, stage: str, shard: int) -> Commit:
         """The commit of a shard. Raises NothingFound if it is not committed."""
         return read_commit(self.store, layout.commit_key(self.name, stage, shard))
 
-    def commits(self, stage: str) -> Iterator[Commit]:
-        """The commits of a stage by shard, read a few at a time."""
-        shards = sorted(self.shards_of(stage))
+    def commits(self, stage: str, shards: Iterable[int] | None = None) -> Iterator[Commit]:
+        """The commits of a stage by shard, read a few at a time; `shards`: only these."""
+        wanted = iter(sorted(self.shards_of(stage)) if shards is None else shards)
         with ThreadPoolExecutor(READERS) as readers:
-            for start in range(0, len(shards), 4 * READERS):
-                part = shards[start : start + 4 * READERS]
+            while part := list(islice(wanted, 4 * READERS)):
                 yield from readers.map(lambda shard: self.commit(stage, shard), part)
 
     def committed(self, stage: str) -> dict[int, Commit]:
         """Shard -> commit."""
         return {commit.shard: commit for commit in self.commits(stage)}
 
-    def receipts(self, stage: str) -> dict[int, Receipt]:
-        """Shard -> receipt of its commit."""
-        return {commit.shard: receipt_of(commit) for commit in self.commits(stage)}
+    def receipts(self, stage: str, shards: Iterable[int] | None = None) -> Iterator[Receipt]:
+        """The receipts of a stage's commits by shard, of summaries where there are some.
+
+        `shards`: only these, which are committed.
+        """
+        wanted, blocks = ShardSet(self.shards_of(stage) if shards is None else shards), self.blocks
+        for part in blocks_among(wanted):
+            block = block_of(part[0])
+            whole = len(part) == len(blocks.shards_in(block))
+            summary = blocks.find(stage, block) if whole else None
+            if summary is None:
+                yield from map(receipt_of, self.commits(stage, part))
+            else:
+                yield from (each for each in summary.receipts() if each.shard in wanted)
 
     def totals(self, stage: str) -> StageTotals:
         """Sums over the commits of a stage."""
-        return sum_receipts(receipt_of(commit) for commit in self.commits(stage))
+        return sum_receipts(self.receipts(stage))
+
+    def named(self, stage: str, success: Success) -> Iterator[Named]:
+        """What a finished run's commits of a stage name, by shard. Raises ObjectCorrupt."""
+        if stage in success.commits or not success.parts:
+            for entry in success.commits.get(stage, []):
+                try:
+                    yield Named(**entry)
+                except TypeError as error:
+                    key = layout.success_key(self.name)
+                    raise ObjectCorrupt(f"{key}: commits.{stage}: {error}") from None
+            return
+        for block, digest in enumerate(success.parts.get(stage, [])):
+            yield from self.blocks.part(stage, block, digest).named(self.name)
 
     def read_rows(self, kind: Rows[Record], shard: int) -> list[Record]:
         """The committed rows of a shard. Raises NothingFound, ObjectCorrupt."""
         return self.rows_of(self.commit(kind.stage, shard), kind)
+
+    def read_needed(self, kind: Rows[Record], shard: int) -> list[Record]:
+        """What later stages read of a shard (`Rows.needed`), of a second object if there is one.
+
+        Raises NothingFound, ObjectCorrupt.
+        """
+        commit = self.commit(kind.stage, shard)
+        if data := self.needed_bytes(commit):
+            return decode_shard(kind.record, data, key=commit.needed, sha256=commit.needed)
+        rows = self.rows_of(commit, kind)
+        return rows if kind.needed is None else kind.needed(rows)
+
+    def needed_bytes(self, commit: Commit) -> bytes:
+        """The object beside the rows that a commit names; empty where there is none, or damaged."""
+        if not commit.needed:
+            return b""
+        key = needed_of(self.name, commit)
+        try:
+            data = self.store.get(key)
+            check_digest(key, data, commit.needed)
+        except (NothingFound, ObjectCorrupt):
+            return b""
+        return data
 
     def rows_of(self, commit: Commit, kind: Rows[Record]) -> list[Record]:
         """The rows that a commit names. Raises ObjectCorrupt, InputError."""
@@ -236,13 +273,12 @@ class Run:
 
     def finish(self) -> Success:
         """Write `_SUCCESS.json` if every shard of every stage is committed."""
-        success = self._all_commits()
+        success = self._sealed()
         fault("before_success")
         key = layout.success_key(self.name)
-        stored = put_settled(self.store, key, canonical_json(asdict(success)), self.patience)
+        stored = put_settled(self.store, key, success_bytes(success), self.patience)
         fault("after_success")
-        standing = success_from(key, stored)
-        if standing != success:
+        if not self._same_end(success_from(key, stored), success):
             raise ObjectCorrupt(f"{key} names other commits than are stored; run `audit`")
         return success
 
@@ -265,66 +301,48 @@ class Run:
             raise ValueError(f"shard {shard} is not in the plan of {self.spec.plan.shards}")
         return shard
 
-    def _all_commits(self) -> Success:
+    def _sealed(self) -> Success:
+        """The end of a run whose shards are all committed. Raises NothingFound for another run."""
         totals: dict[str, StageTotals] = {}
         commits: dict[str, list[dict[str, Any]]] = {}
+        parts: dict[str, list[str]] = {}
         for stage in self.spec.stages:
-            receipts: list[Receipt] = []
-            commits[stage] = []
-            for commit in self.commits(stage):
-                receipts.append(receipt_of(commit))
-                commits[stage].append({name: getattr(commit, name) for name in NAMED})
-            if len(receipts) != self.spec.plan.shards:
+            shards = self.shards_of(stage)
+            if len(shards) != self.spec.plan.shards:
                 raise NothingFound(
-                    f"run {self.name!r} is not finished: {stage} has {len(receipts)} of "
+                    f"run {self.name!r} is not finished: {stage} has {len(shards)} of "
                     f"{self.spec.plan.shards} shards"
                 )
-            totals[stage] = sum_receipts(receipts)
-        return Success(self.name, self.spec.fingerprint, totals, commits)
+            sums = Sums()
+            if self.blocks.summed_up:
+                parts[stage] = []
+                for block in self.blocks.all:
+                    summary, digest = self.blocks.ensure(stage, block, self._receipts_in)
+                    parts[stage].append(digest)
+                    for receipt in summary.receipts():
+                        sums.add(receipt)
+            else:
+                commits[stage] = []
+                for commit in self.commits(stage, shards):
+                    sums.add(receipt_of(commit))
+                    commits[stage].append(named_by(commit)._asdict())
+            totals[stage] = sums.totals
+        return Success(self.name, self.spec.fingerprint, totals, commits, parts)
 
+    def _receipts_in(self, stage: str, block: int) -> list[Receipt]:
+        return [receipt_of(each) for each in self.commits(stage, self.blocks.shards_in(block))]
 
-def sum_receipts(receipts: Iterable[Receipt]) -> StageTotals:
-    """The sums of some receipts."""
-    shards = rows = size = 0
-    seconds = 0.0
-    drops: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    for receipt in receipts:
-        shards += 1
-        rows += receipt.rows
-        size += receipt.bytes
-        seconds += receipt.seconds
-        drops.update(receipt.drops)
-        counts.update(receipt.counts)
-    return StageTotals(shards, rows, size, round(seconds, 3), dict(drops), dict(counts))
-
-
-def success_from(key: str, data: bytes) -> Success:
-    """Read what `finish` wrote. Raises ObjectCorrupt for anything else."""
-    return read_as(Success, key, parsed(key, data))
-
-
-def copy_settled(
-    source: ObjectStore, keys: Mapping[str, str], store: ObjectStore, patience: Patience
-) -> None:
-    """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
-    for key, ours in keys.items():
-        put_settled(store, ours, source.get(key), patience)
-
-
-def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
-    """Create a small object; return what its key holds, these bytes or earlier ones."""
-    trouble = "no answer"
-    for _ in patience.attempts():
-        try:
-            if store.put_new(key, data) is Put.CREATED:
-                return data
-            return store.get(key)
-        except NothingFound:
-            trouble = "not stored"
-        except StoreUnavailable as error:
-            trouble = str(error)
-    raise StoreUnavailable(
-        f"{key} could not be stored, digest {sha256_of(data)[:12]}, in {patience.tries} tries: "
-        f"{trouble}"
-    )
+    def _same_end(self, stored: Success, ours: Success) -> bool:
+        """Whether a stored end says what ours does, if perhaps in the form of before."""
+        if stored == ours:
+            return True
+        return (
+            (stored.run, stored.spec) == (ours.run, ours.spec)
+            and stored.totals.keys() == ours.totals.keys()
+            and all(same_totals(stored.totals[stage], ours.totals[stage]) for stage in ours.totals)
+            and all(
+                one == other
+                for stage in ours.totals
+                for one, other in zip_longest(self.named(stage, stored), self.named(stage, ours))
+            )
+        )

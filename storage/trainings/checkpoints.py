@@ -13,9 +13,11 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from storage.errors import InputError, NothingFound, ObjectCorrupt
@@ -32,7 +34,7 @@ Moved = Callable[[int], None]
 """Called with the bytes of each part that was moved."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Part:
     """A piece of a file."""
 
@@ -103,20 +105,17 @@ def fetch_files(
     folder: Path,
     moved: Moved = lambda size: None,
 ) -> None:
-    """Write a stored folder to disk; it gets its name when it is complete.
+    """Write a stored folder to disk, several parts at a time; it gets its name when it is complete.
 
     Raises ObjectCorrupt if a part is gone or damaged, InputError if another folder has the name.
     """
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
+        fetch_pieces(store, prefix, pieces_of(files), aside, moved)
         for file in files:
             target = aside / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target, "xb") as out:
-                for part in file.parts:
-                    out.write(_part(store, prefix, file, part))
-                    moved(part.bytes)
-                out.flush()
+            with open(target, "ab") as out:  # an empty file has no parts
                 os.fsync(out.fileno())
         os.replace(aside, folder)
     except OSError as error:
@@ -125,9 +124,52 @@ def fetch_files(
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Piece:
+    """A part of a file, by its place there."""
+
+    path: str
+    start: int
+    """Its first byte in the file."""
+    part: Part
+
+
+def pieces_of(files: Iterable[StoredFile]) -> list[Piece]:
+    """All parts of some files, in order."""
+    found = []
+    for file in files:
+        starts = accumulate((part.bytes for part in file.parts), initial=0)
+        found += [Piece(file.path, at, part) for at, part in zip(starts, file.parts, strict=False)]
+    return found
+
+
+def fetch_pieces(
+    store: ObjectStore,
+    prefix: str,
+    pieces: Sequence[Piece],
+    folder: Path,
+    moved: Moved = lambda size: None,
+) -> None:
+    """Write parts of files to their places in a folder, where other parts may be missing or be
+    written by somebody else. Raises ObjectCorrupt, OSError, InfrastructureError.
+    """
+
+    def fetch(piece: Piece) -> None:
+        data = _part(store, prefix, piece)
+        with open(os.open(folder / piece.path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as out:
+            out.seek(piece.start)
+            out.write(data)
+        moved(piece.part.bytes)
+
+    for parent in {(folder / piece.path).parent for piece in pieces}:
+        parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(WRITERS) as readers:
+        deque(readers.map(fetch, pieces), maxlen=0)
+
+
 def read_file(store: ObjectStore, prefix: str, file: StoredFile) -> bytes:
     """A small stored file. Raises ObjectCorrupt if a part is gone or damaged."""
-    return b"".join(_part(store, prefix, file, part) for part in file.parts)
+    return b"".join(_part(store, prefix, piece) for piece in pieces_of([file]))
 
 
 def holds(folder: Path, files: Sequence[StoredFile]) -> bool:
@@ -144,16 +186,16 @@ def _pieces(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, int, int]
             yield path, start, PART_BYTES
 
 
-def _part(store: ObjectStore, prefix: str, file: StoredFile, part: Part) -> bytes:
+def _part(store: ObjectStore, prefix: str, piece: Piece) -> bytes:
     """The bytes of a part, read twice if the digest differs. Raises ObjectCorrupt."""
-    key = part_key(prefix, part)
+    key, sha256 = part_key(prefix, piece.part), piece.part.sha256
     try:
         data = store.get(key)
-        if sha256_of(data) != part.sha256:
+        if sha256_of(data) != sha256:
             data = store.get(key)
-            check_digest(key, data, part.sha256)
+            check_digest(key, data, sha256)
     except NothingFound:
-        raise ObjectCorrupt(f"{key} is gone: it is a part of {file.path}") from None
+        raise ObjectCorrupt(f"{key} is gone: it is a part of {piece.path}") from None
     return data
 
 

@@ -16,9 +16,9 @@ from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.objects.store import ObjectStore
 from storage.rows.parquet import check_digest
 from storage.runs.commits import put_content
+from storage.runs.documents import copy_settled
 from storage.runs.layout import check_run_name
 from storage.runs.removal import obeyed
-from storage.runs.run import copy_settled
 from storage.trainings.checkpoints import WRITERS, Part, part_key
 from storage.trainings.folders import StoredFolder
 from storage.trainings.training import Training

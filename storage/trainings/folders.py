@@ -5,15 +5,12 @@ Invariant: a name that was altered is never read as another folder.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from storage.errors import ObjectCorrupt
-from storage.runs.commits import Writer, canonical_json
-from storage.runs.documents import parsed, read_as
+from storage.runs.commits import Writer, signed, unsigned
 from storage.trainings.checkpoints import StoredFile
 
 
@@ -53,18 +50,9 @@ def new_folder(
 
 def folder_bytes(folder: StoredFolder) -> bytes:
     """Canonical JSON that carries its own digest."""
-    body = asdict(folder)
-    return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+    return signed(asdict(folder))
 
 
 def folder_from(key: str, data: bytes) -> StoredFolder:
     """Read what `folder_bytes` wrote. Raises ObjectCorrupt for anything else."""
-    body = parsed(key, data)
-    claimed = body.pop("digest", None)
-    try:
-        digest = hashlib.sha256(canonical_json(body)).hexdigest()
-    except ValueError as error:
-        raise ObjectCorrupt(f"{key} names no folder: {error}") from None
-    if digest != claimed:
-        raise ObjectCorrupt(f"{key} is damaged: its digest is not that of its content")
-    return read_as(StoredFolder, key, body)
+    return unsigned(StoredFolder, key, data)

@@ -23,8 +23,8 @@ from storage.errors import NothingFound
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
+from storage.runs.documents import put_settled
 from storage.runs.removal import obeyed
-from storage.runs.run import put_settled
 from storage.trainings.checkpoints import files_in, part_key, store_files
 from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
 

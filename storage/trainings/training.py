@@ -19,20 +19,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from storage.errors import NothingFound
+from storage.errors import NothingFound, ObjectCorrupt
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, read_as, refuse_newer
+from storage.runs.documents import parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.run import put_settled
 from storage.runs.specs import differences, refuse
-from storage.trainings.checkpoints import StoredFile, part_key
+from storage.trainings.checkpoints import Part, StoredFile, part_key
 from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
 
 FORMAT = 1
+KEPT = 2
+"""Checkpoints that are kept while a training goes on: the newest, and one should it be damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,27 @@ class Training:
             for entry in list(self.store.list(f"{self.prefix}{folder}")):
                 if entry.key not in kept:
                     self.store.delete(entry.key)
+
+    def drop_older(self, kept: int = KEPT) -> None:
+        """Remove all checkpoints but the newest ones, and the parts that only they name.
+
+        What nobody names stays: it may be another trainer's, which has not named it yet.
+        """
+        steps = self.checkpoints()
+        old, new = steps[:-kept], steps[-kept:]
+        needed = {part for step in new for part in self._parts(step)}
+        for step in old:
+            parts = self._parts(step)
+            self.store.delete(self._checkpoint_key(step))
+            for part in parts - needed:
+                self.store.delete(part_key(self.prefix, part))
+
+    def _parts(self, step: int) -> set[Part]:
+        """The parts of a checkpoint; none of one that can't be read."""
+        try:
+            return {part for file in self.checkpoint(step).files for part in file.parts}
+        except (ObjectCorrupt, NothingFound):
+            return set()
 
     @property
     def _model_key(self) -> str:

@@ -116,6 +116,26 @@ def test_a_listing_gives_every_key_under_its_prefix_and_no_other(store: ObjectSt
         assert dict(store.list(prefix)) == expected, prefix
 
 
+def test_a_listing_that_begins_behind_a_key_gives_the_keys_that_sort_behind_it(
+    store: ObjectStore,
+) -> None:
+    keys = [f"runs/a/commits/{number:06d}.json" for number in (0, 9, 10, 999, 1_000, 46_874)]
+    for key in keys:
+        store.put_new(key, b"x")
+    listed = store.list("runs/a/commits/", "runs/a/commits/000010.json")
+    assert sorted(entry.key for entry in listed) == keys[3:]
+    assert list(store.list("runs/a/commits/", keys[-1])) == []
+
+
+def test_the_objects_directly_below_a_prefix_come_without_what_lies_deeper(
+    store: ObjectStore,
+) -> None:
+    for key in ("runs/a/spec.json", "runs/a/b/2", "runs/a/c.json", "runs/file"):
+        store.put_new(key, b"xy")
+    assert dict(store.files("runs/a/")) == {"runs/a/spec.json": 2, "runs/a/c.json": 2}
+    assert list(store.files("nothing/")) == []
+
+
 def test_the_names_below_a_prefix_come_once_without_what_lies_deeper(store: ObjectStore) -> None:
     for key in ("runs/a/1", "runs/a/b/2", "runs/c/3", "runs/file", "other/d/4"):
         store.put_new(key, b"x")

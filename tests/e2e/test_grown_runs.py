@@ -235,9 +235,9 @@ class Watched:
         self._before()
         return self._store.get(key)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         self._before()
-        return self._store.list(prefix)
+        return self._store.list(prefix, after)
 
     def delete(self, key: str) -> None:
         self._before()

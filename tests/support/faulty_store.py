@@ -108,11 +108,15 @@ class FaultyStore:
             return data[:where] + self.world.chance.choice([b"", b"?" + data[where + 1 :]])
         return data
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         self._step()
-        for entry in self.world.truth.list(prefix):
+        for entry in self.world.truth.list(prefix, after):
             if not self.world.happens("stale_listing"):
                 yield entry
+
+    def files(self, prefix: str) -> Iterator[Entry]:
+        self._step()
+        yield from self.world.truth.files(prefix)
 
     def folders(self, prefix: str) -> Iterator[str]:
         self._step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from actors.workers.contract import Processor
 from actors.workers.worker import ShardWorker
@@ -10,7 +10,7 @@ from actors.workers.yields import Floor
 from storage.errors import WorkerLost
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from workflows.road import reads_by_stage
+from workflows.road import StageSpec, reads_by_stage
 from workflows.stages import road_of
 
 MakeStages = Callable[[str], Mapping[str, Processor]]
@@ -19,8 +19,16 @@ MakeStages = Callable[[str], Mapping[str, Processor]]
 class LocalCluster:
     """Workers as plain objects."""
 
-    def __init__(self, run: Run, make_stages: MakeStages, floor: Floor | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        make_stages: MakeStages,
+        floor: Floor | None = None,
+        road: Sequence[StageSpec] | None = None,
+    ) -> None:
+        """`road`: of a run that is no build."""
         self._run = run
+        self._reads = reads_by_stage(road or road_of(run.spec.stages[1:]))
         self._floor = floor
         self._make_stages = make_stages
         self._workers: dict[int, ShardWorker] = {}
@@ -33,8 +41,7 @@ class LocalCluster:
         async def stages() -> Mapping[str, Processor]:
             return self._make_stages(role)
 
-        reads = reads_by_stage(road_of(self._run.spec.stages[1:]))
-        made = ShardWorker(self._run, reads, stages, f"{role}-{worker}", self._floor)
+        made = ShardWorker(self._run, self._reads, stages, f"{role}-{worker}", self._floor)
         await made.open()
         self._workers[worker] = made
 

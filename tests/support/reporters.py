@@ -104,7 +104,7 @@ def report(tracker: Any, store: str) -> None:
     run = Run.open(open_store(store), "whole")
     listener = Reporting(SILENT, (tracker,), store, {"seed": 1})
     stages = run.spec.stages[1:]
-    receipts = [receipt for stage in stages for receipt in run.receipts(stage).values()]
+    receipts = [receipt for stage in stages for receipt in run.receipts(stage)]
     half = len(receipts) // 2
     for there, new in ((0, half), (half, len(receipts))):
         before = Counter(receipt.stage for receipt in receipts[:there])

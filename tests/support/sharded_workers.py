@@ -4,12 +4,48 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
 
 from actors.training.events import Event, Place
 from actors.training.job import TrainingJob
 
 
-def work(rank: int, workers: int, port: int, job: TrainingJob, said: str) -> None:
+@dataclass(frozen=True)
+class Slowness:
+    """A store that is slow for one worker, and how soon exchanges give up."""
+
+    rank: int
+    part_s: float
+    """Seconds that each part of a file takes."""
+    timeout_s: float
+    beat_s: float
+    """Seconds between two meetings."""
+
+    def begin(self, rank: int) -> None:
+        """Make this worker's store as slow; parts are small."""
+        from actors.training import together
+        from storage.objects.local import LocalStore
+        from storage.trainings import checkpoints
+
+        together.BEAT_S = self.beat_s
+        checkpoints.PART_BYTES = 16 * 1024
+        if rank != self.rank:
+            return
+        get, never = LocalStore.get, threading.Event()
+
+        def slow(store: LocalStore, key: str) -> bytes:
+            if key.startswith("trainings/") and "/parts/" in key:
+                never.wait(self.part_s)
+            return get(store, key)
+
+        LocalStore.get = slow  # type: ignore[method-assign]
+
+
+def work(
+    rank: int, workers: int, port: int, job: TrainingJob, said: str, slow: Slowness | None
+) -> None:
     """One worker, to the end; the first one writes what it says into a file."""
     import torch
 
@@ -17,7 +53,11 @@ def work(rank: int, workers: int, port: int, job: TrainingJob, said: str) -> Non
 
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=workers)
+    patience = timedelta(seconds=1800)
+    if slow is not None:
+        slow.begin(rank)
+        patience = timedelta(seconds=slow.timeout_s)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=workers, timeout=patience)
 
     def say(event: Event) -> None:
         with open(said, "a") as file:
@@ -27,7 +67,7 @@ def work(rank: int, workers: int, port: int, job: TrainingJob, said: str) -> Non
     torch.distributed.destroy_process_group()
 
 
-def train_together(job: TrainingJob, workers: int, said: str) -> None:
+def train_together(job: TrainingJob, workers: int, said: str, slow: Slowness | None = None) -> None:
     """Train with so many processes. Raises ProcessException where one of them dies."""
     import torch.multiprocessing
 
@@ -35,5 +75,5 @@ def train_together(job: TrainingJob, workers: int, said: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.start_processes(
-        work, (workers, port, job, said), nprocs=workers, start_method="spawn"
+        work, (workers, port, job, said, slow), nprocs=workers, start_method="spawn"
     )

@@ -16,10 +16,10 @@ from actors.engines.admission import together
 from actors.sandbox.contract import Limits, Sandbox, SandboxSettings
 from actors.sandbox.opening import open_sandbox
 from actors.sandbox.session import Interpreter, retried
-from storage.audit import Finding
 from storage.rows.kinds import EXAMPLES, RATIONALES
 from storage.rows.records import Example
 from storage.runs.run import Run
+from storage.stated import Finding
 from workflows.formats.executed import shown_code
 from workflows.formats.fences import unix
 from workflows.formats.rationale import printed

@@ -69,8 +69,8 @@ class OpenRun:
 
         shape = view_of(view, self.run)
         check_view(self.run, shape)
-        committed = (self.run.shards_of(stage) for stage in shape.reads if stage in self.stages)
-        shards = sorted(set.intersection(*committed))
+        read = [stage for stage in shape.reads if stage in self.stages]
+        shards = self.run.shards_of(*read)
         return (row for shard in shards for row in rows_in(self.run, shape, shard))
 
     def why(self, path_id: str, shard: int | None = None) -> Why:

@@ -72,14 +72,14 @@ def measured(run: Run, parallel: int, stages: Sequence[str] | None = None) -> Me
     `stages`: only these of its road. Raises NothingFound where no shard has passed them yet.
     """
     road = [s for s in road_of(run.spec.stages[1:]) if stages is None or s.name in stages]
-    done = run.shards_of(run.input_stage).intersection(*(run.shards_of(s.name) for s in road))
+    done = sorted(run.shards_of(run.input_stage, *(spec.name for spec in road)))
     if not done:
         raise NothingFound(
             f"run {run.name!r} has no shard that passed every stage: let it work on, or name "
             f"another"
         )
     at = np.linspace(0, len(done) - 1, min(len(done), MOST_SHARDS)).astype(int)
-    shards = [sorted(done)[position] for position in at]
+    shards = [done[position] for position in at]
     with ThreadPoolExecutor(READERS) as readers:
         parts = list(readers.map(lambda shard: _of_shard(run, road, shard), shards))
     figures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -14,8 +14,9 @@ import polars as pl
 from storage.datasets.card import Described, passed_filters
 from storage.datasets.hub_card import Plot
 from storage.rows.kinds import LABELS
-from storage.runs.run import Run, Success
+from storage.runs.run import Run
 from storage.runs.scan import scan
+from storage.runs.success import Success
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

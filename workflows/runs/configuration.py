@@ -45,6 +45,10 @@ class ClusterSettings:
     workers_per_server: Positive = 1
     """Most workers of a role whose model is a server elsewhere (`kind: endpoint` or `chat`); each
     keeps up to `max_in_flight` requests there."""
+    cpu_workers: Positive | None = None
+    """Most workers of the stages without a model (labels, consensus, export), each a process; None:
+    one for every 500 shards of the run, and `workers_per_role` at most. Another one is opened only
+    while shards wait for them."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
     most_parallel_shards: Positive = 16
@@ -158,6 +162,16 @@ class RunConfig:
     def heal(self) -> bool:
         """Whether the model writes the last token of a forced beginning anew."""
         return False
+
+    @property
+    def reads(self) -> str | None:
+        """The role whose model reads and writes nothing (`actors.engines.reading`)."""
+        return None
+
+    @property
+    def reference(self) -> EngineSettings | None:
+        """The reference of a model that reads, where it is not the one that its folder names."""
+        return None
 
     def read_input(self) -> Given:
         """Read and check the input. Runs whose caller passes the rows don't have this.

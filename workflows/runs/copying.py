@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 from storage.datasets.dataset import (
     SUMS,
@@ -33,13 +32,14 @@ from storage.datasets.dataset import (
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
 from storage.runs import layout
-from storage.runs.commits import Commit, put_content, settle
+from storage.runs.commits import Commit, needed_of, put_content, receipt_of, settle
+from storage.runs.documents import copy_settled, put_settled
 from storage.runs.origin import origin_run, same_shard
 from storage.runs.removal import obeyed
-from storage.runs.run import Run, copy_settled, put_settled
+from storage.runs.run import Run
+from storage.summaries.folding import Folding
+from storage.summaries.shards import begins_with, block_of, blocks_among
 from workflows.runs.run import finish
-
-Item = TypeVar("Item")
 
 COPIERS = 8
 """Objects copied at once; each is in memory as a whole."""
@@ -100,28 +100,28 @@ class _Object:
 
     key: str
     size: int
+    """0 for what follows from other objects."""
     sha256: str
     read: Callable[[], bytes]
 
 
 def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
     """Copy rows, datasets and marks; return (objects, bytes, objects that were not there)."""
-    prefixes = [layout.data_prefix(source.name, stage) for stage in source.spec.stages]
-    if run.name == source.name:
-        prefixes.append(layout.dataset_prefix(source.name))
-    total = sum(entry.size for prefix in prefixes for entry in source.store.list(prefix))
-    ours = layout.run_prefix(run.name)
-    there = {entry.key for entry in run.store.list(ours)}
+    total = _bytes_of(source, run)
+    there: set[str] = set()
     objects = done = fetched = 0
 
     def copy(one: _Object) -> bool:
         if one.key in there:
             return False
-        put_content(run.store, one.key, one.read(), one.sha256, patience=run.patience)
+        if not (data := one.read()):  # what was needed of rows is gone: readers take the rows
+            return False
+        put_content(run.store, one.key, data, one.sha256, patience=run.patience)
         return True
 
     with ThreadPoolExecutor(COPIERS) as copiers:
-        for part in _batches(_contents(source, run)):
+        for prefix, part in _contents(source, run):
+            there = {entry.key for entry in run.store.list(prefix)}
             for one, new in zip(part, copiers.map(copy, part), strict=True):
                 objects, done, fetched = objects + 1, done + one.size, fetched + new
                 moved(done, max(total, done))
@@ -129,16 +129,33 @@ def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
         sums = f"{layout.dataset_prefix(run.name)}{view}/{SUMS}"
         put_settled(run.store, sums, sums_of(list(files)), run.patience)
     for folder in ("marks/", "plans/"):
-        _copy_named(source, run, _names(source, folder) - {key.removeprefix(ours) for key in there})
+        _copy_named(source, run, _names(source, folder) - _names(run, folder))
     return objects, done, fetched
+
+
+def _bytes_of(source: Run, run: Run) -> int:
+    """Bytes of the objects that are copied, about."""
+    success = source.success()
+    if success is not None:
+        size = sum(totals.bytes for totals in success.totals.values())
+    else:
+        stages = source.spec.stages
+        prefixes = [layout.data_prefix(source.name, stage) for stage in stages]
+        size = sum(entry.size for prefix in prefixes for entry in source.store.list(prefix))
+    if run.name == source.name:
+        listed = source.store.list(layout.dataset_prefix(source.name))
+        size += sum(entry.size for entry in listed)
+    return size
 
 
 def _copy_documents(source: Run, run: Run) -> None:
     """Copy what lies beside the stages: the configuration, the origin, the chain, plans."""
-    _copy_named(source, run, {name for name in _names(source) if "/" not in name} - set(LEFT))
+    prefix = layout.run_prefix(source.name)
+    names = {entry.key.removeprefix(prefix) for entry in source.store.files(prefix)}
+    _copy_named(source, run, names - set(LEFT))
 
 
-def _names(run: Run, folder: str = "") -> set[str]:
+def _names(run: Run, folder: str) -> set[str]:
     """Keys of a run below one of its folders, without the run's prefix."""
     prefix = layout.run_prefix(run.name)
     return {entry.key.removeprefix(prefix) for entry in run.store.list(prefix + folder)}
@@ -151,18 +168,42 @@ def _copy_named(source: Run, run: Run, names: Iterable[str]) -> None:
     copy_settled(source.store, keys, run.store, run.patience)
 
 
-def _contents(source: Run, run: Run) -> Iterator[_Object]:
-    """The rows of every commit; under the same name also the datasets, whose cards hold it."""
+def _contents(source: Run, run: Run) -> Iterator[tuple[str, list[_Object]]]:
+    """The rows of every commit, a block at a time, and the prefix of their keys.
+
+    Under the same name also the datasets, whose cards hold it.
+    """
+
+    def rows_of(commit: Commit) -> _Object:
+        key = layout.data_key(run.name, commit.stage, commit.shard, commit.sha256)
+        return _Object(key, commit.bytes, commit.sha256, partial(source.data_of, commit))
+
+    def needed(commit: Commit) -> _Object:
+        key = needed_of(run.name, commit)
+        return _Object(key, 0, commit.needed, partial(source.needed_bytes, commit))
+
     for stage in source.spec.stages:
-        for commit in source.commits(stage):
-            key = layout.data_key(run.name, stage, commit.shard, commit.sha256)
-            yield _Object(key, commit.bytes, commit.sha256, partial(source.data_of, commit))
+        for shards in blocks_among(source.shards_of(stage)):
+            names = begins_with(block_of(shards[0]))
+            commits = list(source.commits(stage, shards))
+            yield f"{layout.data_prefix(run.name, stage)}{names}", list(map(rows_of, commits))
+            if beside := [needed(commit) for commit in commits if commit.needed]:
+                yield f"{layout.needed_prefix(run.name, stage)}{names}", beside
     for view, files in _datasets(source, run):
         prefix = f"{layout.dataset_prefix(run.name)}{view}/"
         sizes = dict(source.store.list(prefix))
-        for file in files:
-            key, read = prefix + file.path, partial(read_file, source, view, file)
-            yield _Object(key, sizes.get(key, 0), file.sha256, read)
+        yield (
+            prefix,
+            [
+                _Object(
+                    prefix + file.path,
+                    sizes.get(prefix + file.path, 0),
+                    file.sha256,
+                    partial(read_file, source, view, file),
+                )
+                for file in files
+            ],
+        )
 
 
 def _datasets(source: Run, run: Run) -> Iterator[tuple[str, tuple[DatasetFile, ...]]]:
@@ -175,7 +216,7 @@ def _datasets(source: Run, run: Run) -> Iterator[tuple[str, tuple[DatasetFile, .
 def _commit(source: Run, run: Run) -> None:
     """Commit the copied shards. Raises SpecMismatch where another commit stands."""
 
-    def settled(commit: Commit) -> None:
+    def settled(commit: Commit) -> Commit:
         key = layout.data_key(run.name, commit.stage, commit.shard, commit.sha256)
         place = layout.commit_key(run.name, commit.stage, commit.shard)
         standing = settle(run.store, place, replace(commit, data_key=key), run.patience)
@@ -184,15 +225,11 @@ def _commit(source: Run, run: Run) -> None:
                 f"run {run.name!r} in {run.store.url} has made its own shard {commit.shard} of "
                 f"{commit.stage}: copy it `--as` another name"
             )
+        return standing
 
-    with ThreadPoolExecutor(COPIERS) as copiers:
+    with ThreadPoolExecutor(COPIERS) as copiers, Folding(run) as folding:
         for stage in source.spec.stages:
-            for part in _batches(source.commits(stage)):
-                list(copiers.map(settled, part))
-
-
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Cut a stream, so that a batch is in memory at a time."""
-    stream = iter(items)
-    while part := list(islice(stream, 8 * COPIERS)):
-        yield part
+            commits = source.commits(stage)
+            while part := list(islice(commits, 8 * COPIERS)):
+                for standing in copiers.map(settled, part):
+                    folding.note(receipt_of(standing))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.errors import BelowFloor, LimitReached, RunStopped, StepmillError
-from storage.runs.commits import Receipt, receipt_of
+from storage.runs.commits import Receipt
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
+from storage.summaries.folding import Folding
+from storage.summaries.shards import ShardSet
 from workflows.planning.costs import cost_of, rates_of
 from workflows.runs.configuration import ClusterSettings, RunConfig
 from workflows.schedule.beginning import Begin, UnbegunSchedule
@@ -28,13 +30,16 @@ from workflows.schedule.nodes import ENGINES, WHOLE, Slots, by_node
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.schedule.tolerance import Tolerance
 
+Tell = Callable[[Receipt], None]
+"""What is told of a commit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a run is: the committed shards of each stage, of how many shards."""
 
     shards: int
-    done: Mapping[str, frozenset[int]]
+    done: Mapping[str, ShardSet]
 
     @property
     def finished(self) -> bool:
@@ -43,21 +48,17 @@ class Standing:
 
 
 def standing(run: Run) -> Standing:
-    """List the committed shards of every stage after the input, with one request a stage."""
-    done = {stage: frozenset(run.shards_of(stage)) for stage in run.spec.stages[1:]}
+    """List the committed shards of every stage after the input."""
+    done = {stage: run.shards_of(stage) for stage in run.spec.stages[1:]}
     return Standing(run.spec.plan.shards, done)
 
 
-def ceiling_of(run: Run, config: RunConfig) -> Ceiling | None:
-    """The ceiling of a run with what its commits cost so far; None where it has no limits."""
+def ceiling_for(config: RunConfig) -> Ceiling | None:
+    """The ceiling of a run before its first commit; None where it has no limits."""
     if not config.limits.by_name:
         return None
     cost = cost_of(config.road, rates_of(config.engines, config.prices))
-    ceiling = Ceiling(config.limits.by_name, cost, config.road)
-    for stage in run.spec.stages[1:]:
-        for receipt in run.receipts(stage).values():
-            ceiling.note(receipt)
-    return ceiling
+    return Ceiling(config.limits.by_name, cost, config.road)
 
 
 def bought(run: Run, reason: str) -> str:
@@ -97,7 +98,8 @@ def schedule_for(
         )
         for role in config.worker_roles
     }
-    roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
+    most = cluster.cpu_workers or min(cluster.workers_per_role, 1 + state.shards // 500)
+    roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=most)
     return kind(
         config.road,
         state.shards,
@@ -134,16 +136,18 @@ async def continue_run(
     on_gpus: bool = False,
     begin: Begin | None = None,
     state: Standing | None = None,
+    earlier: Tell | None = None,
 ) -> None:
     """Work until everything is committed.
 
     `slots_now` returns the slots that the cluster has later; `on_gpus`: slots are GPUs. `begin`
     stores a run that is not stored yet, once its first engines are open. `state`: what of a stored
-    run is committed, where the caller listed it. Raises UserError, StoreRefused, RunStopped,
-    BelowFloor and LimitReached. The reason of the last three is stored until the run goes on.
+    run is committed, where the caller listed it. `earlier`: told these commits, from a thread.
+    Raises UserError, StoreRefused, RunStopped, BelowFloor and LimitReached. The reason of the last
+    three is stored until the run goes on.
     """
     await asyncio.to_thread(forget_stop, run)
-    ceiling = await asyncio.to_thread(ceiling_of, run, config)
+    ceiling = ceiling_for(config)
     stored, kind = begin is None, Schedule if begin is None else UnbegunSchedule
     # Before it is stored nothing of it counts: another run may take the name first.
     if not stored:
@@ -157,13 +161,22 @@ async def continue_run(
         begin()
         stored = True
 
+    folding = Folding(run)
+
     def happened(event: Happened) -> None:
-        if ceiling is not None and event.what == "committed" and event.receipt is not None:
-            ceiling.note(event.receipt)
+        if event.what == "committed" and event.receipt is not None:
+            folding.note(event.receipt)
+            if ceiling is not None:
+                ceiling.note(event.receipt)
         watch(event)
 
-    if ceiling is not None:
+    told = [folding.note] if earlier is None else [folding.note, earlier]
+    reading: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if ceiling is not None:  # which has to know what is spent before anything begins
+        await asyncio.to_thread(tell_earlier, run, state.done, [ceiling.note, *told])
         happened(Happened("limited", cause=ceiling.said))
+    elif earlier is not None:
+        reading = telling_earlier(run, state.done, told)
     driver = Driver(
         schedule_for(config, state, slots, on_gpus, kind, ceiling),
         cluster,
@@ -176,7 +189,8 @@ async def continue_run(
         begin=None if stored else begin_now,
     )
     try:
-        await driver.drive()
+        with folding, reading:
+            await driver.drive()
     except (BelowFloor, RunStopped) as error:
         if stored:
             await asyncio.to_thread(note_stop, run, str(error))
@@ -188,11 +202,26 @@ async def continue_run(
         raise LimitReached(line) from None
 
 
+def tell_earlier(
+    run: Run,
+    done: Mapping[str, Collection[int]],
+    told: Sequence[Tell],
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Read the commits of `done` (stage -> shards) once, and tell each to all who want to know."""
+    for stage, shards in done.items():
+        for receipt in run.receipts(stage, shards) if shards else ():
+            if stopped():
+                return
+            for tell in told:
+                tell(receipt)
+
+
 @contextlib.contextmanager
 def telling_earlier(
-    run: Run, done: Mapping[str, Collection[int]], tell: Callable[[Receipt], None]
+    run: Run, done: Mapping[str, Collection[int]], told: Sequence[Tell]
 ) -> Iterator[None]:
-    """Within this block, read the commits of `done` (stage -> shards) in a thread and tell them.
+    """Within this block, `tell_earlier` in a thread.
 
     A store that fails ends the reading: the work itself says so.
     """
@@ -200,12 +229,7 @@ def telling_earlier(
 
     def read() -> None:
         with contextlib.suppress(StepmillError):
-            for stage, shards in done.items():
-                for commit in run.commits(stage) if shards else ():
-                    if stopped.is_set():
-                        return
-                    if commit.shard in shards:
-                        tell(receipt_of(commit))
+            tell_earlier(run, done, told, stopped.is_set)
 
     threading.Thread(target=read, name="earlier", daemon=True).start()
     try:

@@ -17,7 +17,8 @@ from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.runs.layout import run_prefix
 from storage.runs.removal import obeyed
-from storage.runs.run import Run, Success
+from storage.runs.run import Run
+from storage.runs.success import Success
 from workflows.runs.checks import Finding, check_image, require, run_there
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing

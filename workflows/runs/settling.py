@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from actors.engines.contract import IN_FLIGHT, EngineSettings
+from actors.machines.filling import filling
 from actors.machines.fitness import dtype_for
 from actors.machines.machine import Machine
 from actors.models.facts import ModelFacts
@@ -30,7 +31,11 @@ LONGEST_CONTEXT = 32768
 for which a GPU may have no room, and no verification is so long."""
 IN_FLIGHT_ON_GPU = {"verifier": 128, "generator": 256}
 IN_FLIGHT_ON_CPU = {"verifier": 48, "generator": 48}
-"""Role -> sequences at once on one engine; other roles have `actors.engines.contract.IN_FLIGHT`."""
+"""Role -> sequences at once on one engine; other roles have `actors.engines.contract.IN_FLIGHT`. On
+GPUs only where it can't be told how many its KV cache holds."""
+USUAL_TOKENS = {"verifier": 4096, "generator": 2048}
+"""Role -> tokens of a usual sequence, as its KV cache is counted. A verification of GenPRM's has
+2,771 tokens on MATH and 4,877 on Minerva (its Table 9) when it ends, half of them in the middle."""
 SESSIONS_ON_CPU = 24
 """Most histories of a verifier at once that have run code. Each keeps an interpreter open (some
 80 MB, and a second of a processor to start); `sandbox.slots` of them run."""
@@ -147,10 +152,17 @@ def fitted(config: Config, place_of: PlaceOf) -> Config:
     for role, engine in config.engines.items():
         if engine.kind != "scripted" and engine.max_in_flight is None:
             place = place_of(role) if engine.kind == "vllm" and role in IN_FLIGHT_ON_GPU else None
-            known = IN_FLIGHT_ON_CPU if place and not place.has_gpus else IN_FLIGHT_ON_GPU
-            engine = replace(engine, max_in_flight=known.get(role, IN_FLIGHT))
+            engine = replace(engine, max_in_flight=_in_flight(engine, role, place))
         engines[role] = engine
     return _with_sessions(with_engines(config, engines), place_of)
+
+
+def _in_flight(engine: EngineSettings, role: str, place: Place | None) -> int:
+    """Sequences in flight on an engine of this role, where nothing is said."""
+    if place and not place.has_gpus:
+        return IN_FLIGHT_ON_CPU[role]
+    held = filling(place.machines, engine, place.facts, USUAL_TOKENS[role]) if place else None
+    return held or IN_FLIGHT_ON_GPU.get(role, IN_FLIGHT)
 
 
 def _bound(

@@ -43,7 +43,7 @@ from storage.rows.records import Message
 from storage.runs.run import Run
 from workflows.runs.attending import Attended
 from workflows.runs.configuration import ClusterSettings, RunConfig, needs_of
-from workflows.runs.driving import continue_run, standing, telling_earlier
+from workflows.runs.driving import continue_run, standing
 from workflows.runs.listening import ENDING, SILENT, Listener, Watching
 from workflows.runs.reporting import Reports, reported
 from workflows.runs.settling import Place, fitted, settled
@@ -295,11 +295,10 @@ class Site:
                 attended = Attended(run, progress, begin)
                 work = continue_run(
                     run, config, cluster, slots, attended.happened, later, on_gpus,
-                    attended.begin, state,
+                    attended.begin, state, progress.earlier,
                 )  # fmt: skip
                 try:
-                    with telling_earlier(run, state.done, progress.earlier):
-                        asyncio.run(attended.drive(work, cluster))
+                    asyncio.run(attended.drive(work, cluster))
                 except asyncio.CancelledError:
                     raise KeyboardInterrupt from None
 

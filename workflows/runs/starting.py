@@ -25,6 +25,7 @@ from storage.runs.pilot_record import PilotRecord
 from storage.runs.removal import obeyed
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, input_digest
+from storage.summaries.folding import Folding
 from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.runs.configuration import Given, RunConfig
 from workflows.settings import StageSettings
@@ -114,7 +115,8 @@ class Start:
             self.before_input(run)
             if self.given.solutions:  # before the input, whose end says that the run can go on
                 _store_solutions(run, self.given)
-            run.store_input(self.given.rows, self.given.drops)
+            with Folding(run) as folding:
+                run.store_input(self.given.rows, self.given.drops, folding.note)
 
 
 def start_of(

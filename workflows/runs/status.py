@@ -6,21 +6,21 @@ while a build runs, after a crash and after the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from actors.models.identity import BOUND
 from storage.rows.kinds import EXAMPLES, RATIONALES
 from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
-from storage.runs.commits import Receipt
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.plans import Plan, latest_plan
 from storage.runs.presence import at_work, work_on
-from storage.runs.run import Run, sum_receipts
+from storage.runs.run import Run
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
+from storage.runs.totals import StageTotals, sum_receipts
 from storage.runs.work import Work
 from workflows.planning.against import Compared, Done, compared
 from workflows.schedule.events import spell
@@ -39,8 +39,8 @@ class StageStatus:
     counts: dict[str, int]
     seconds: float
     """Work on the committed shards, summed."""
-    committed: list[int]
-    """Numbers of the committed shards."""
+    committed: list[tuple[int, int]]
+    """Numbers of the committed shards: the first and the last of each run without a gap."""
     bytes: int = 0
     engine_s: float = 0.0
     """Seconds in which workers had its shards, each split among the shards at once."""
@@ -82,13 +82,24 @@ class RunStatus:
 
 
 def run_status(run: Run) -> RunStatus:
-    """Read the commits of every stage."""
-    return status_of(run, [stage_status(run, name, run.receipts(name)) for name in run.spec.stages])
+    """Read the end of a finished run; of another one the commits of every stage, and summaries."""
+    success = run.success()
+    stages = []
+    for name in run.spec.stages:
+        totals = None if success is None else success.totals.get(name)
+        if totals is not None and totals.busy_s is not None:
+            stages.append(stage_status(run, name, totals, [(0, run.spec.plan.shards - 1)]))
+        else:
+            shards = run.shards_of(name)
+            totals = sum_receipts(run.receipts(name, shards))
+            stages.append(stage_status(run, name, totals, shards.ranges()))
+    return status_of(run, stages, success is not None)
 
 
-def stage_status(run: Run, stage: str, receipts: Mapping[int, Receipt]) -> StageStatus:
-    """The status of one stage; `receipts`: shard -> receipt of its commit."""
-    totals = sum_receipts(receipts.values())
+def stage_status(
+    run: Run, stage: str, totals: StageTotals, committed: list[tuple[int, int]]
+) -> StageStatus:
+    """The status of one stage; `committed`: its committed shards, as `ShardSet.ranges` says."""
     return StageStatus(
         stage=stage,
         shards_done=totals.shards,
@@ -97,22 +108,21 @@ def stage_status(run: Run, stage: str, receipts: Mapping[int, Receipt]) -> Stage
         drops=totals.drops,
         counts=totals.counts,
         seconds=totals.seconds,
-        committed=sorted(receipts),
+        committed=committed,
         bytes=totals.bytes,
-        engine_s=round(sum(receipt.busy_s for receipt in receipts.values()), 3),
+        engine_s=totals.busy_s or 0.0,
     )
 
 
-def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
+def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
     """The status of a run, from those of its stages."""
     pilot = pilot_record(run.store, run.name)
-    success = run.success()
     plan = latest_plan(run.store, run.name)
     work = work_on(run.store, run.name)
     return RunStatus(
         run=run.name,
         store=run.store.url,
-        finished=success is not None,
+        finished=finished,
         problems=run.spec.plan.items,
         shards=run.spec.plan.shards,
         models=run.spec.models,
@@ -127,11 +137,11 @@ def status_of(run: Run, stages: list[StageStatus]) -> RunStatus:
             if stage.stage == EXAMPLES.stage and RATIONALES.stage in run.spec.stages
             for group in kept_by_reading(stage.counts)
         ],
-        stopped=None if success else stop_reason(run),
-        at_work=[] if success else at_work(run.store, run.name),
+        stopped=None if finished else stop_reason(run),
+        at_work=[] if finished else at_work(run.store, run.name),
         work=work,
         work_said=lost_work(work, stages),
-        planned=[] if plan is None else against_plan(run, plan, stages, success is not None),
+        planned=[] if plan is None else against_plan(run, plan, stages, finished),
         currency=plan.currency if plan else "",
     )
 

@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter
 
+from actors.models.rewards import reward_model_of
 from actors.models.source import ModelSource
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InputError, NothingFound
+from workflows.formats.verification import READ, Mode
 from workflows.runs.reading import read, store_url, usual_store, validated
 from workflows.scoring.settings import ScoreConfig
 
+MODES: dict[str, Mode] = {"genprm": "full", "cot": "cot", "code": "code", "direct": "direct"}
+"""View that a generative verifier was trained on -> mode in which it is asked."""
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
 Config = TypeVar("Config", bound=ScoreConfig)
 
@@ -57,8 +61,35 @@ def read_config(
         set_at(raw, key.split("."), value)
     given = "run" in raw
     raw.setdefault("run", run)
+    verify = raw.get("verify")
+    mode = verify.get("mode") if isinstance(verify, dict) else None
     config = validated(adapter, raw, str(settings or run))
-    return replace(config, store=store_url(config.store)), given
+    config = replace(config, store=store_url(config.store))
+    return _as_its_model_is_asked(config, mode), given
+
+
+def _as_its_model_is_asked(config: Config, mode: str | None) -> Config:
+    """The configuration with the mode, of `mode` if one was given, that the verifier's folder says.
+
+    A model that reads is asked once: its histories would be equal. Raises ConfigurationError for
+    mode `read` with a model that writes.
+    """
+    verifier = config.models.verifier
+    try:
+        source = ModelSource(verifier.model, verifier.revision).within(config.store)
+        model = reward_model_of(replace(verifier, model=source.name))
+    except (InputError, NothingFound):
+        return config  # the checks before any work say what is wrong
+    if model.reads:
+        return replace(config, verify=replace(config.verify, mode=READ, histories=1))
+    if mode is None:
+        usual = MODES.get(model.view or "", config.verify.mode)
+        return replace(config, verify=replace(config.verify, mode=usual))
+    if config.reads and verifier.kind != "scripted":
+        raise ConfigurationError(
+            f"{verifier.model} writes its verdicts: mode {READ} is for models with a head"
+        )
+    return config
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, Any]:

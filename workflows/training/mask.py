@@ -84,8 +84,10 @@ class Masker:
     control: ControlTokens
     train_on_code_output: bool = False
 
-    def conversation(self, example: Example, most_tokens: int) -> Conversation:
+    def conversation(self, example: Example, most_tokens: int, context: int = 0) -> Conversation:
         """Tokens of an example, cut after the last turn that ends within `most_tokens`.
+
+        context: its first turns that stand there and are not learnt.
 
         Raises ItemError: `changed_by_template`, `code_output_not_found`, `control_token`,
         `too_long`, `verdict_not_found`.
@@ -95,18 +97,18 @@ class Masker:
         tokens, starts, stops = self._tokens(marked)
         ends = [int(np.searchsorted(starts, turn.end, side="left")) for turn in turns]
         kept = sum(end <= most_tokens for end in ends)
-        if not kept:
-            raise ItemError(Unlearnt.TOO_LONG, f"the first turn ends after {ends[0]} tokens")
+        if kept <= context:
+            raise ItemError(Unlearnt.TOO_LONG, f"a first turn ends after {ends[context]} tokens")
         size = ends[kept - 1]
         own = np.zeros(size, dtype=np.bool_)
-        for turn in turns[:kept]:
+        for turn in turns[context:kept]:
             for start, end in turn.own:
                 own |= (starts[:size] >= start) & (starts[:size] < end)
         ids = tokens[:size]
         verdicts = [
-            int(np.searchsorted(stops, turn.verdict, side="right")) for turn in turns[:kept]
+            int(np.searchsorted(stops, turn.verdict, side="right")) for turn in turns[context:kept]
         ]
-        labels = np.array(example.labels[:kept], dtype=np.bool_)
+        labels = np.array(example.labels[context:kept], dtype=np.bool_)
         if not np.array_equal(ids[verdicts], np.where(labels, self.yes, self.no)):
             raise ItemError(Unlearnt.VERDICT_NOT_FOUND, example.path_id)
         return Conversation(

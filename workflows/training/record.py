@@ -93,6 +93,19 @@ def last_held_out(curve: Sequence[Point]) -> Point:
     return found[-1] if found else {}
 
 
+def lost_steps(counts: Mapping[str, int]) -> str:
+    """What conversations that were too long lost, for people; of earlier versions less is known."""
+    said = f"{counts.get('cut', 0):,} cut at a step ({counts.get('turns_cut_off', 0):,} steps lost"
+    if "wrong_steps_cut_off" in counts:
+        said += (
+            f", {counts['wrong_steps_cut_off']:,} wrong ones; "
+            f"{counts['first_errors_cut_off']:,} without their first wrong step"
+        )
+    if shortened := counts.get("turns_shortened", 0):
+        said += f"; {shortened:,} shortened to a verdict for it"
+    return said + ")"
+
+
 def in_common(counts: Mapping[str, int]) -> str:
     """What several runs had in common, for people."""
 
@@ -139,8 +152,8 @@ trained with Stepmill.
 |---|---|
 | base model | {spec.base} |
 | dataset | {source}, view `{config.view}`, digest {spec.dataset[:16]} |
-| conversations | {counts["read"]:,} read, {counts.get("cut", 0):,} cut at a step \
-({counts.get("turns_cut_off", 0):,} steps lost), {sum(dropped.values()):,} dropped |
+| conversations | {counts["read"]:,} read, {lost_steps(counts)}, \
+{sum(dropped.values()):,} dropped |
 {common}| held out | {counts["problems_held_out"]:,} problems |
 | learnt | the assistant's turns; `[Code Output]` {output} |
 | updates | {notes["updates"]:,} of {learning.batch} conversations, {learning.epochs:g} epochs |

@@ -31,7 +31,7 @@ from workflows.training.mask import masker_for
 from workflows.training.record import Dressing
 from workflows.training.released import file_of, stored_key
 from workflows.training.settings import TrainConfig, binding
-from workflows.training.sources import RunSource, dataset_digest
+from workflows.training.sources import RunSource
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
@@ -57,10 +57,10 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
 
 
 def _run_digest(name: str, store: ObjectStore) -> str:
-    success = RunSource(store, name).success
-    if not success.totals[EXAMPLES.stage].rows:
+    source = RunSource(store, name)
+    if not source.success.totals[EXAMPLES.stage].rows:
         raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
-    return dataset_digest(success)
+    return source.digest
 
 
 def recalled(config: TrainConfig, begun: Training | None) -> TrainConfig:
@@ -123,13 +123,15 @@ def source_of(config: TrainConfig, spec: TrainingSpec | None = None) -> CorpusSo
     return CorpusSource(
         store=config.store,
         run=config.dataset,
-        view=config.view,
+        view=config.shape,
         data=config.data,
         template=template,
         file=file,
         runs=config.names if config.is_mixed else (),
         between=config.between_runs,
         digests=digests,
+        reward=config.reward,
+        head=config.head,
     )
 
 
@@ -150,7 +152,9 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
         raise InputError(
             f"base model {config.base} can't be loaded: {first_line(error)}"
         ) from error
-    masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
+    tokenizer = source.tokenizer(tokenizer)
+    if not config.reward.reads:
+        masker_for(tokenizer, config.data.train_on_code_output)
     context = int(getattr(model, "max_position_embeddings", 0))
     most_tokens = source.most_tokens(context or 1 << 30)
     if memory := [gpu.memory_bytes for machine in machines for gpu in machine.gpus]:
@@ -160,7 +164,9 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
 
 def job_settings(config: TrainConfig) -> TrainingSettings:
     """The part of the configuration that the training loop needs."""
-    return TrainingSettings(learning=config.learning, spread=config.spread, rhythm=config.rhythm)
+    return TrainingSettings(
+        learning=config.learning, spread=config.spread, rhythm=config.rhythm, reward=config.reward
+    )
 
 
 def job_of(config: TrainConfig, training: Training) -> TrainingJob:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,16 @@ from actors.training.together import together
 from storage.errors import ItemError
 from storage.objects.store import ObjectStore
 from storage.rows.parquet import write_parquet
+from storage.rows.records import Example
 from storage.runs.commits import canonical_json
 from storage.trainings.tokens import TokenSet
 from workflows.formats.conversation import ended
+from workflows.training.cutting import CUT, LOST, TURNS, fitted
 from workflows.training.mask import Masker
-from workflows.training.settings import DataSettings
+from workflows.training.passages import Passages
+from workflows.training.settings import DataSettings, HeadSettings
 from workflows.training.sources import Row, Source
+from workflows.training.taught import Taught
 from workflows.views.catalogue import VIEWS
 
 ROWS = "rows.parquet"
@@ -46,10 +50,12 @@ COUNTS = "counts"
 class Making:
     """How rows become tokens."""
 
-    masker: Masker
+    masker: Masker | Passages
     view: str
     data: DataSettings
     most_tokens: int
+    head: HeadSettings | None = None
+    """Of a model that reads."""
 
     def key(self, source: Source) -> str:
         """Digest of all that a source's tokens follow from."""
@@ -65,6 +71,8 @@ class Making:
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
             "template": tokenizer.chat_template,
         }
+        if isinstance(self.masker, Passages) and self.head is not None:
+            said |= {"targets": self.head.targets, "separator": self.head.separator}
         return hashlib.sha256(canonical_json(said)).hexdigest()[:32]
 
     def tokens(self, store: ObjectStore, source: Source) -> TokenSet:
@@ -75,22 +83,36 @@ class Making:
         self, rows: Iterable[Row], counts: Counter[str]
     ) -> Iterable[tuple[bytes, Conversation]]:
         """(key of the solution, conversation) of what fits; what does not is counted."""
-        counts.update(read=0, cut=0, turns_cut_off=0)
+        counts.update(dict.fromkeys(("read", *LOST), 0))
         for row in rows:
             counts["read"] += 1
             if isinstance(row.example, ItemError):
                 counts[f"dropped_{row.example.reason}"] += 1
                 continue
-            for shown in map(ended, VIEWS[self.view].rows([row.example])):
+            for shown in self._shown(row.example):
                 try:
-                    made = self.masker.conversation(shown, self.most_tokens)
+                    made = self._tokens(shown, counts)
                 except ItemError as error:
                     counts[f"dropped_{error.reason}"] += 1
                     continue
-                lost = len(shown.labels) - len(made.labels)
-                counts["cut"] += lost > 0
-                counts["turns_cut_off"] += lost
                 yield row.key, made
+
+    def _shown(self, row: Example | Taught) -> Iterator[Example | Taught]:
+        """A row as it is learnt: conversations in the view."""
+        if isinstance(row, Taught):
+            yield row
+        else:
+            yield from map(ended, VIEWS[self.view].rows([row]))
+
+    def _tokens(self, row: Example | Taught, counts: Counter[str]) -> Conversation:
+        if isinstance(self.masker, Passages):
+            assert isinstance(row, Taught)
+            made = self.masker.conversation(row, self.most_tokens)
+            counts[CUT] += len(made.labels) < len(row.labels)
+            counts[TURNS] += len(row.labels) - len(made.labels)
+            return made
+        assert isinstance(row, Example)
+        return fitted(row, self.masker, self.most_tokens, self.data.too_long, counts)
 
 
 def make_missing(making: Making, tokens: TokenSet, source: Source, place: Place, say: Say) -> None:
@@ -121,12 +143,12 @@ def _make(
         made = list(making.conversations(rows, counts))
         with tempfile.TemporaryDirectory(prefix="stepmill-tokens-") as folder:
             write_arrow(table_of([one for _, one in made]), Path(folder, TOKENS))
-            Path(folder, ROWS).write_bytes(write_parquet(_rows(made)))
+            Path(folder, ROWS).write_bytes(write_parquet(rows_table(made)))
             tokens.put_shard(number, Path(folder), {COUNTS: dict(counts), "rows": len(made)})
         moved(1)
 
 
-def _rows(made: Sequence[tuple[bytes, Conversation]]) -> Any:
+def rows_table(made: Sequence[tuple[bytes, Conversation]]) -> Any:
     """What a split is made from."""
     columns = {
         "problem_id": pa.array([one.problem_id for _, one in made], type=pa.string()),

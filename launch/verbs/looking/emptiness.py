@@ -14,12 +14,13 @@ from storage.runs.run import Run
 
 def why_empty(run: Run) -> str | None:
     """The commonest reason, with its count and stage; None where the run made a row."""
+    success = run.success()
     last = run.spec.stages[-1]
-    if run.totals(last).rows:
+    if (success.totals[last] if success else run.totals(last)).rows:
         return None
     lost: Counter[tuple[str, str]] = Counter()
     for stage in run.spec.stages:
-        totals = run.totals(stage)
+        totals = success.totals[stage] if success else run.totals(stage)
         lost.update({(stage, reason): count for reason, count in totals.drops.items()})
         if stage == PATHS.stage and not totals.counts.get("selected"):
             for shard in range(run.spec.plan.shards):

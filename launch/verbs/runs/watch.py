@@ -22,8 +22,9 @@ from launch.shown.build_table import time_said
 from launch.shown.log_pace import LogPace
 from launch.shown.stage_numbers import StageNumbers, left_of
 from launch.verbs.runs.status import status_tables
-from storage.runs.commits import Receipt, receipt_of
 from storage.runs.run import Run
+from storage.runs.totals import Sums
+from storage.summaries.shards import ShardSet
 from workflows.runs.status import RunStatus, StageStatus, stage_status, status_of
 
 EVERY_SECONDS = 5.0
@@ -35,7 +36,8 @@ class RunWatch:
 
     run: Run
     clock: Callable[[], float] = time.monotonic
-    _receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
+    _known: dict[str, tuple[ShardSet, Sums]] = field(default_factory=dict)
+    """Stage -> the commits that were read, and their sums."""
     _numbers: dict[str, StageNumbers] = field(default_factory=dict)
     _since: float | None = None
     """When watching began."""
@@ -43,21 +45,24 @@ class RunWatch:
     def look(self) -> RunStatus:
         """Read the new commits, and return the status."""
         self._since = self.clock() if self._since is None else self._since
-        return status_of(self.run, [self._stage(name) for name in self.run.spec.stages])
+        finished = self.run.success() is not None  # first: what is committed then is all
+        stages = [self._stage(name) for name in self.run.spec.stages]
+        return status_of(self.run, stages, finished)
 
     def _stage(self, name: str) -> StageStatus:
-        known = self._receipts.get(name)
-        if known is None:
-            known = self._receipts[name] = self.run.receipts(name)
-            numbers = StageNumbers(name, self.run.spec.plan.shards, before=len(known))
-            for receipt in known.values():
-                numbers.earlier(receipt)
-            self._numbers[name] = numbers
-        else:
-            for shard in self.run.shards_of(name) - known.keys():
-                known[shard] = receipt_of(self.run.commit(name, shard))
-                self._numbers[name].committed(known[shard], self.clock())
-        return stage_status(self.run, name, known)
+        first = name not in self._known
+        shards, sums = self._known.setdefault(name, (ShardSet(), Sums()))
+        new = self.run.shards_of(name) - shards
+        if first:
+            self._numbers[name] = StageNumbers(name, self.run.spec.plan.shards, before=len(new))
+        for receipt in self.run.receipts(name, new):
+            shards.add(receipt.shard)
+            sums.add(receipt)
+            if first:
+                self._numbers[name].earlier(receipt)
+            else:
+                self._numbers[name].committed(receipt, self.clock())
+        return stage_status(self.run, name, sums.totals, shards.ranges())
 
     def said(self) -> str:
         """How long it was watched, and how long it will take at the rate since watching began."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from actors.engines.contract import EngineSettings
+from actors.machines.filling import filling
 from actors.machines.fitness import (
     cache_bytes,
     dtype_for,
@@ -264,3 +265,33 @@ def test_compiling_is_for_models_that_it_pays_for() -> None:
     assert not runs_eager(GPU_NODE, MODEL, SEVEN_B)
     assert not runs_eager(CPU_NODE, with_(eager=False), TINY)
     assert runs_eager(GPU_NODE, with_(eager=True), SEVEN_B)
+
+
+LAYERS_7B = 2 * 28 * 4 * 128
+"""Keys and values of Qwen2.5-7B's layers."""
+
+
+@pytest.mark.parametrize(
+    ("engine", "facts", "tokens", "sequences"),
+    [
+        # (80 GiB * 0.9 - 15 - what is beside) / (4096 * 57,344 bytes), in eights
+        pytest.param({}, replace(SEVEN_B, cached=LAYERS_7B), 4096, 232, id="what the cache holds"),
+        pytest.param({}, replace(SEVEN_B, cached=LAYERS_7B), 2048, 472, id="twice as many halves"),
+        pytest.param({}, replace(TINY, cached=2048), 4096, 512, id="no more than an engine takes"),
+        pytest.param(
+            {"options": {"kv_cache_dtype": "fp8"}}, replace(SEVEN_B, cached=LAYERS_7B), 4096, 472,
+            id="of 8 bits each",
+        ),
+        pytest.param({"gpu_memory": 0.25}, replace(SEVEN_B, cached=LAYERS_7B), 4096, 8, id="few"),
+        pytest.param({}, SEVEN_B, 4096, None, id="cache not known"),
+        pytest.param({}, replace(SEVEN_B, weights_bytes=None, cached=1), 4096, None, id="no size"),
+    ],
+)  # fmt: skip
+def test_as_many_sequences_are_in_flight_as_the_cache_holds(
+    engine: dict[str, object], facts: ModelFacts, tokens: int, sequences: int | None
+) -> None:
+    assert filling([GPU_NODE], with_(**engine), facts, tokens) == sequences
+
+
+def test_no_cache_is_counted_where_there_is_no_gpu() -> None:
+    assert filling([CPU_NODE], MODEL, replace(SEVEN_B, cached=LAYERS_7B), 4096) is None

@@ -139,6 +139,22 @@ def test_a_damaged_checkpoint_is_skipped_and_the_one_before_it_is_taken(
     assert losses(notes_of(training)) == losses(whole)
 
 
+@pytest.mark.parametrize(("keep", "left"), [(False, [2, 3]), (True, [1, 2, 3])])
+def test_the_newest_two_checkpoints_are_kept_while_it_goes_on_unless_all_are(
+    taught: Taught, keep: bool, left: list[int]
+) -> None:
+    rhythm = RhythmSettings(evaluate=9, checkpoint=1, keep=keep)
+    config = taught.config(f"rotated-{keep}", rhythm=rhythm)
+    with pytest.raises(Stopped):
+        taught.train(config, stop_at=4)
+    training = start_training(config, taught.store)
+    assert training.checkpoints() == left
+    _, events = taught.train(config)
+    (fetched,) = [event for event in events if event.kind == "fetched"]
+    (stored,) = [event for event in events if event.kind == "checkpoint"]
+    assert 0 < fetched.values["bytes"] <= stored.values["bytes"]
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "packed": {"learning": replace(LEARNING, packing=True)},
     "one row at a time": {"spread": SpreadSettings(micro_tokens=1)},

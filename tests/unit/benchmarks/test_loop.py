@@ -14,6 +14,9 @@ def measure(verifier: str, name: str, k: int, value: float) -> dict[str, object]
     return {"verifier": verifier, "subset": "", "measure": name, "k": k, "value": value}
 
 
+RISING = [{"turn": at, "accuracy": one} for at, one in enumerate((0.5, 0.7, 0.8))]
+
+
 def write(work: Path, maj: float = 0.9, chosen: float = 0.8, turns: tuple[float, ...] = ()) -> None:
     rows = [
         measure("verifier", "f1", 1, 0.85), measure("verifier", "f1", 8, maj),
@@ -29,7 +32,7 @@ def write(work: Path, maj: float = 0.9, chosen: float = 0.8, turns: tuple[float,
     ]  # fmt: skip
     standing = [{"turn": at, "accuracy": one} for at, one in enumerate(turns or (0.5, 0.6, 0.7))]
     for part, content in zip(
-        loop.PARTS, ({"measures": rows}, {"measures": choices}, standing), strict=True
+        loop.PARTS, ({"measures": rows}, {"measures": choices}, standing, RISING), strict=True
     ):
         (work / part).parent.mkdir(parents=True, exist_ok=True)
         (work / part).write_text(json.dumps(content))
@@ -42,7 +45,7 @@ def said(work: Path) -> dict[str, bool]:
 def test_every_claim_is_shown_where_its_figures_show_it(tmp_path: Path) -> None:
     write(tmp_path)
     assert all(said(tmp_path).values())
-    assert len(said(tmp_path)) == 7
+    assert len(said(tmp_path)) == 8
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,14 @@ def test_an_answer_with_a_leading_zero_is_still_checked() -> None:
     verified = rationales.verify(problem, steps)
     assert verified is not None
     assert verified.index == -1
+
+
+def test_an_answer_that_is_no_number_is_wrong() -> None:
+    problem = next(world.sample(1, 6, "train", families=("mean",)))
+    for box in ("1}2", "1 2", "x", ""):
+        steps = (
+            *problem.reference_solution[:-1],
+            f"It is \\boxed{{{problem.answer}}} \\boxed{{{box}}}.",
+        )
+        verified = rationales.verify(problem, steps)
+        assert verified is None or verified.index == len(steps), box

@@ -14,5 +14,6 @@ def test_the_page_of_settings_is_current() -> None:
 
 def test_every_figure_of_the_page_is_filled_in() -> None:
     said = " ".join(page().split())
-    assert "`sandbox.sessions` are 128 and 256 on GPUs, 48 and 24 elsewhere" in said
+    assert "4,096 tokens, at most 512 (128 where that can't be told)" in said
+    assert "`sandbox.sessions` twice as much; 48 and 24 without a GPU" in said
     assert "{gpu" not in said

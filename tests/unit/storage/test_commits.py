@@ -44,8 +44,8 @@ class Scripted:
             return self.gets.pop(0)(key)
         return self.truth.get(key)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
-        return self.truth.list(prefix)
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        return self.truth.list(prefix, after)
 
     def delete(self, key: str) -> None:
         self.deleted.append(key)

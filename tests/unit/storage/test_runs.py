@@ -214,7 +214,7 @@ def test_what_is_committed_is_found_by_listing_in_the_order_of_shards() -> None:
     store = MemoryStore()
     run = started(store, count=150, per_shard=1)
     assert list(run.committed("problems")) == list(range(150))
-    assert run.receipts("problems")[149].rows == 1
+    assert list(run.receipts("problems"))[149].rows == 1
     assert run.totals("problems").rows == 150
     assert run.committed("export") == {}
     store.objects["runs/whole/problems/commits/notes.txt"] = b"a foreign object"

@@ -125,6 +125,27 @@ def test_a_folder_that_is_not_empty_is_not_overwritten(tmp_path: Path) -> None:
     assert files_in(tmp_path / "out") == ["mine"]
 
 
+def test_older_checkpoints_go_with_what_only_they_name_and_nothing_else(tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    for step in (5, 10, 15, 20):
+        kept(training, written(tmp_path / f"{step}", FILES | {"state": b"%d" % step}), step)
+    other = store_files(
+        training.store, training.prefix, written(tmp_path / "x", {"x": b"not named yet"}), ["x"]
+    )
+    training.drop_older()
+    assert training.checkpoints() == [15, 20]
+    for step in (15, 20):
+        found = training.checkpoint(step)
+        fetch_files(training.store, training.prefix, found.files, tmp_path / f"out-{step}")
+    there = {entry.key for entry in training.store.list(training.prefix + "parts/")}
+    named = {part for step in (15, 20) for file in training.checkpoint(step).files
+             for part in file.parts}  # fmt: skip
+    named |= set(other[0].parts)
+    assert there == {checkpoints.part_key(training.prefix, part) for part in named}
+    training.drop_older()
+    assert training.checkpoints() == [15, 20]
+
+
 def test_a_finished_training_keeps_its_model_only(tmp_path: Path) -> None:
     training = Training.start(MemoryStore(), "t", SPEC)
     assert training.model() is None

@@ -82,7 +82,7 @@ def told_by(patch: pytest.MonkeyPatch, trackers: Mapping[str, Kept]) -> tuple[Li
 
 
 def committed(run: Run) -> list[Receipt]:
-    return [receipt for stage in run.spec.stages[1:] for receipt in run.receipts(stage).values()]
+    return [receipt for stage in run.spec.stages[1:] for receipt in run.receipts(stage)]
 
 
 def test_what_was_there_and_what_came_is_summed_once_all_is_known() -> None:

@@ -109,6 +109,14 @@ def test_a_verifiers_numbers_suit_the_machine_on_which_it_runs(
     assert config.sandbox.sessions == sessions
 
 
+def test_a_verifier_has_as_many_in_flight_as_its_gpus_cache_holds() -> None:
+    known = replace(GPUS, facts=replace(GPUS.facts, cached=2 * 28 * 4 * 128))
+    config = fitted(score(), lambda role: known)
+    assert config.engine("verifier").in_flight == 232
+    assert config.sandbox.sessions == 464, "one for each, and as many whose code runs"
+    assert fitted(build(), lambda role: known).engine("policy").in_flight == 512
+
+
 def test_numbers_that_are_given_stay() -> None:
     engine = replace(MODEL, max_in_flight=7)
     config = fitted(score(engine, sandbox=SandboxSettings(sessions=3)), nowhere)
@@ -119,7 +127,7 @@ def test_numbers_that_are_given_stay() -> None:
     ("kind", "in_flight", "sandbox", "most"),
     [
         pytest.param("vllm", 96, {}, 192, id="twice as many as the writer has in flight"),
-        pytest.param("vllm", None, {}, 256, id="but no more than memory is likely to hold"),
+        pytest.param("vllm", None, {}, 1024, id="but no more than memory is likely to hold"),
         pytest.param("vllm", 96, {"sessions": 7}, 7, id="a number that is given stays"),
         pytest.param("vllm", 2, {"slots": 5}, 5, id="never fewer than slots"),
         pytest.param("scripted", 96, {"slots": 4}, 4, id="no real model, as many as slots"),

@@ -14,14 +14,14 @@ def test_commits_of_before_are_told_and_later_ones_are_not() -> None:
     run = finished(MemoryStore())
     told: list[Receipt] = []
     done = {"sample": frozenset({0, 2}), "estimate": frozenset({1}), "label": frozenset[int]()}
-    with telling_earlier(run, done, told.append):
+    with telling_earlier(run, done, [told.append]):
         for thread in threading.enumerate():
             if thread.name == "earlier":
                 thread.join(30)
     assert {(receipt.stage, receipt.shard) for receipt in told} == {
         ("sample", 0), ("sample", 2), ("estimate", 1),
     }  # fmt: skip
-    whole = run.receipts("sample")
+    whole = list(run.receipts("sample"))
     assert [whole[receipt.shard] for receipt in told if receipt.stage == "sample"] == told[:2]
 
 
@@ -35,7 +35,7 @@ def test_reading_ends_with_the_work() -> None:
 
     told: list[Receipt] = []
     every = {stage: frozenset(range(3)) for stage in run.spec.stages[1:]}
-    with telling_earlier(run, every, tell):
+    with telling_earlier(run, every, [tell]):
         (reading,) = (thread for thread in threading.enumerate() if thread.name == "earlier")
     ended.set()
     reading.join(30)
