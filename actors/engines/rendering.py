@@ -21,6 +21,7 @@ from actors.engines.recent import RecentIds
 from actors.engines.token_ids import Spelling
 from actors.machines.fitness import Misfit
 from actors.models.fetching import small_files, tokenizer_of
+from actors.models.identity import CODE
 from storage.errors import InputError, first_line
 
 MOST_BYTES = 32 << 20
@@ -49,7 +50,9 @@ class ChatRenderer:
         source = tokenizer_of(settings)
         name = source.identity
         try:
-            tokenizer = AutoTokenizer.from_pretrained(small_files(source))
+            tokenizer = AutoTokenizer.from_pretrained(
+                small_files(source), trust_remote_code=bool(settings.options.get(CODE))
+            )
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no tokenizer can be loaded from {name!r}: {first_line(error)}"

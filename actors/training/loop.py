@@ -119,8 +119,8 @@ def _base(job: TrainingJob, folder: Path) -> tuple[Any, Any, int]:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"base model {job.base.model} can't be loaded: {first_line(error)}"

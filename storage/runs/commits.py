@@ -28,7 +28,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.errors import (
+    CommitUnknown,
+    ConfigurationError,
+    NothingFound,
+    ObjectCorrupt,
+    StoreUnavailable,
+)
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore, Put, is_key
@@ -36,12 +42,17 @@ from storage.rows.needed import encode_needed
 from storage.rows.parquet import EncodedShard, check_digest, encode_shard, sha256_of
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_COMMIT_BYTES, parsed, read_as
 from storage.runs.removal import obeyed
 
 Record = TypeVar("Record")
 Document = TypeVar("Document")
 DIGEST = re.compile("[0-9a-f]{64}")
+
+
+NEEDS = "needs"
+"""Field of a commit that this version can't read: a later version sets it where the commit means
+something else without what is new. Other fields that are not known are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +237,7 @@ def put_content(
             if outcome is Put.CREATED:
                 return
             if outcome is Put.EXISTS:
-                check_digest(key, store.get(key), sha256)
+                check_digest(key, store.get(key, len(data)), sha256)
                 return
         except NothingFound:  # "exists", but nothing is there: another PUT is under way
             trouble = "reported as existing, but absent"
@@ -238,6 +249,11 @@ def put_content(
 def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> Commit:
     """PUT the commit; return the one that stands, ours or an earlier one. Raises CommitUnknown."""
     data = commit_bytes(commit)
+    if len(data) > MOST_COMMIT_BYTES:  # nobody could read it
+        raise ConfigurationError(
+            f"{key} would have {len(data):,} bytes, since the shard drops {len(commit.drops):,} "
+            "items: lower `shard_size`"
+        )
     trouble = "no answer"
     for _ in patience.attempts():
         try:
@@ -256,7 +272,7 @@ def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> 
 
 def read_commit(store: ObjectStore, key: str) -> Commit:
     """The commit under a key. Raises NothingFound, ObjectCorrupt, StoreUnavailable."""
-    return commit_from(key, store.get(key))
+    return commit_from(key, store.get(key, MOST_COMMIT_BYTES))
 
 
 def needed_of(run: str, commit: Commit) -> str:
@@ -291,8 +307,12 @@ def unsigned(kind: type[Document], key: str, data: bytes) -> Document:
     claimed = body.pop("digest", None)
     try:
         digest = hashlib.sha256(canonical_json(body)).hexdigest()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ObjectCorrupt(f"{key} is no document: {error}") from None
+    if body.get(NEEDS):
+        raise ConfigurationError(
+            f"{key} was written by a newer version, which is needed to read it: {NEEDS!r} is set"
+        )
     document = read_as(kind, key, body)
     if digest != claimed:
         raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {digest}")

@@ -14,7 +14,6 @@ import pytest
 
 from actors.engines.scripted import ScriptedEngine
 from actors.workers.contract import Processor
-from actors.workers.worker import ShardWorker
 from demo import check
 from storage.audit import audit
 from storage.errors import ConfigurationError, InputError, SpecMismatch
@@ -65,7 +64,7 @@ class SolvingCluster(LocalCluster):
     """Workers of the one stage, with both models and an interpreter in process."""
 
     def __init__(self, run: Run, config: SolveConfig) -> None:
-        super().__init__(run, self._stages)
+        super().__init__(run, self._stages, road=config.road)
         self._config = config
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
@@ -75,14 +74,6 @@ class SolvingCluster(LocalCluster):
         engine = ScriptedEngine(policy, models.policy)
         asked = beside if self._config.judges else {}
         return maker.around("policy", engine, InProcessSandbox(), asked)
-
-    async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Processor]:
-            return self._stages(role)
-
-        reads = {stage.name: stage.reads for stage in self._config.road}
-        self._workers[worker] = ShardWorker(self._run, reads, stages, f"{role}-{worker}")
-        await self._workers[worker].open()
 
 
 class Solving:

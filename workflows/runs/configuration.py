@@ -17,7 +17,7 @@ from actors.engines.served.capabilities import Need
 from actors.reporters import Tracker
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
-from storage.bounds import STRICT, Name, Positive, Seconds, Share
+from storage.bounds import STRICT, Name, Plain, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
 from storage.rows.records import Drop, GivenSolutions
@@ -85,7 +85,7 @@ class ClusterSettings:
     cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
     """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
     without GPUs: the run waits for some."""
-    ray_address: str | None = None
+    ray_address: Plain | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 
 
@@ -112,7 +112,7 @@ class RunConfig:
 
     run: Name
     """Name of the run: letters, digits, dot, dash, underscore."""
-    store: str = DEFAULT_STORE
+    store: Plain = DEFAULT_STORE
     """Object store: file:FOLDER (relative to the working folder), s3://BUCKET/PREFIX, with
     ?endpoint=http://HOST:PORT&region=NAME&style=path for a server that is not Amazon's. Left out:
     $STEPMILL_STORE, else the default; --store wins over all."""

@@ -16,7 +16,7 @@ from actors.engines.contract import EngineSettings
 from actors.models.rewards import SEPARATOR, RewardModel
 from actors.reporters import Tracker
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
-from storage.bounds import STRICT, Name, Positive
+from storage.bounds import STRICT, Name, Plain, Positive
 from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.several import check_names
@@ -81,7 +81,7 @@ class TrainConfig:
     runs: tuple[Name, ...] = ()
     """In place of one run: several finished runs of the store, trained on together."""
     between_runs: BetweenRuns = field(default_factory=BetweenRuns)
-    conversations: str | None = None
+    conversations: Plain | None = None
     """In place of runs: a file of conversations in GenPRM's form, as GenPRM-MATH-Data's: Parquet
     or JSON lines with a column `conversations`; relative to this file, copied into the store."""
     kind: Literal["generative", "direct", "discriminative", "value", "orm", "implicit"] = (
@@ -94,7 +94,7 @@ class TrainConfig:
     head: HeadSettings = field(default_factory=HeadSettings)
     view: Literal["genprm", "cot", "code", "direct"] = "genprm"
     """Shape of the conversations: analysis and code, one of them, or nothing but the verdict."""
-    base: str
+    base: Plain
     """Base model: a folder, relative to this file where it begins with a dot, a hub's name, or
     training:NAME for what was trained before."""
     revision: str | None = None
@@ -102,7 +102,7 @@ class TrainConfig:
     the training is created."""
     name: Name | None = None
     """Name of the training in the store; None: RUN-VIEW or RUN-KIND, or RUN-RUN-VIEW."""
-    store: str = DEFAULT_STORE
+    store: Plain = DEFAULT_STORE
     """Object store of the run and of the training: file:FOLDER (relative to the working folder),
     s3://BUCKET/PREFIX. Left out: $STEPMILL_STORE, else the default; --store wins over all."""
     chat_template: str | None = None

@@ -146,8 +146,8 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
     source = source_of(config)
     try:
         folder = small_files(ModelSource(config.base, config.revision))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"base model {config.base} can't be loaded: {first_line(error)}"
