@@ -32,7 +32,7 @@ BYTES_A_WEIGHT = 16
 BYTES_IN_FOUR_BITS = 4.5 / 8
 """A weight in NF4 and its share of a float32 scale of 64 weights."""
 WORKER_BYTES = 4 * GIB
-"""torch, CUDA's libraries, pinned batches, and the conversations of a run."""
+"""torch, CUDA's libraries, pinned batches, and what is mapped of the conversations."""
 
 
 @dataclass(frozen=True, slots=True)
