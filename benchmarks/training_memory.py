@@ -1,6 +1,6 @@
 """Peak memory of a training worker on a processor, beside what is computed before it starts.
 
-    python -m benchmarks.training_memory                     # 210 million random weights, some 5 GiB
+    python -m benchmarks.training_memory                  # 202 million random weights, 5 GiB
     python -m benchmarks.training_memory --layers 6 --micro-tokens 4096
 
 A worker in a process of its own imports what it needs, joins a process group and makes its batches:
@@ -8,7 +8,7 @@ that is the idle worker. Then it builds a model of random weights and makes two 
 several micro-batches. The growth of its peak (VmHWM) over the idle worker's memory (VmRSS) is held
 against `actors.training.memory.estimate`, without the part that only a GPU has.
 
-What it does not show: several workers, and GPUs, whose peaks the trainer prints beside the estimate.
+What it does not show: several workers; GPUs, whose peaks the trainer prints beside the estimate.
 """
 
 from __future__ import annotations
