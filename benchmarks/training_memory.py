@@ -41,7 +41,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     sizes = ModelShape.of(config)
     learning = LearningSettings(batch=given.batch, precision="float32")
     corpus = conversations(2 * given.batch, 200, given.micro_tokens // 2, given.vocabulary)
-    plan = Plan(1, given.micro_tokens, 4)
+    plan = Plan(1, given.micro_tokens, 4, fused=False)
     expected = replace(estimate(sizes, plan), fixed=0).total
     with contextlib.ExitStack() as stack:
         with trainer_of(configuration(replace(shape, **TINY)), corpus, learning, 64) as warm:

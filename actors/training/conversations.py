@@ -30,8 +30,8 @@ from storage.trainings.checkpoints import Part, StoredFile, fetch_files
 
 TOKENS = "tokens.arrow"
 """Name of the file of a shard's conversations."""
-OPEN = 64
-"""Mapped files that a worker keeps open."""
+OPEN = 16
+"""Mapped files that a worker keeps open: what was read of them counts as its memory."""
 READERS = 8
 """Files fetched at once."""
 DISK_SHARE = 0.5
