@@ -14,20 +14,22 @@ import hashlib
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
 from storage.rows.accounting import account_of, unaccounted
-from storage.rows.kinds import EXAMPLES, stage_rows
+from storage.rows.kinds import EXAMPLES, Rows, stage_rows
+from storage.rows.parquet import decode_shard
 from storage.rows.records import Example
 from storage.runs import layout
-from storage.runs.commits import Commit, read_commit, receipt_of
+from storage.runs.commits import Commit, needed_of, read_commit, receipt_of
 from storage.runs.run import Run
 from storage.runs.success import Success
 from storage.runs.totals import StageTotals, Sums, same_totals
@@ -183,6 +185,10 @@ def _audit_rows(
         note("data_damaged", str(error))
         return None
     audited.objects += 1
+    if commit.needed:
+        audited.objects += 1
+        if not _is_needed(run, kind, commit, rows):
+            note("needed_damaged", f"{needed_of(run.name, commit)} is not what its commit names")
     if len(rows) != commit.rows:
         note("wrong_rows", f"{commit.data_key}: {len(rows)} rows, committed as {commit.rows}")
     if audited.unrun is not None and commit.stage == EXAMPLES.stage:
@@ -200,6 +206,15 @@ def _audit_rows(
         for trouble, item in unaccounted(entered, account, commit.drops):
             note(trouble, item)
     return account.through
+
+
+def _is_needed(run: Run, kind: Rows[Any], commit: Commit, rows: Sequence[Any]) -> bool:
+    """Whether the object beside the rows of a commit is there, and follows from them."""
+    data = run.needed_bytes(commit)
+    if not data or kind.needed is None:
+        return False
+    key = needed_of(run.name, commit)
+    return decode_shard(kind.record, data, key=key, sha256=commit.needed) == kind.needed(rows)
 
 
 def _short_digest(text: str) -> int:

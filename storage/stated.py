@@ -21,7 +21,8 @@ class Finding:
     """One thing that is wrong."""
 
     kind: str
-    """`commit_unreadable`, `data_damaged` (or gone), `wrong_rows`, `foreign_commit`,
+    """`commit_unreadable`, `data_damaged` (or gone), `needed_damaged`, `wrong_rows`,
+    `foreign_commit`,
     `commit_without_source`, `plan`, `row_twice`, `problem_twice`, `dropped_twice`,
     `drop_of_unknown`, `row_of_unknown`, `lost`, `dropped_yet_selected`, `summary`, `success`,
     `dataset`.

@@ -18,7 +18,9 @@ from storage.datasets.dataset import dataset_files, dataset_views
 from storage.errors import NothingFound, ObjectCorrupt
 from storage.objects.local import LocalStore
 from storage.objects.store import Entry
+from storage.rows.kinds import stage_rows
 from storage.runs import layout
+from storage.runs.commits import needed_of
 from storage.runs.run import Run
 
 
@@ -51,10 +53,13 @@ def sweep(run: Run, *, dry_run: bool = False) -> Swept:
 def _data(run: Run, stage: str) -> Iterator[tuple[Entry, bool | None]]:
     """Every data object of a stage, and whether it is garbage; None: no readable commit says."""
     named = _named_keys(run, stage)
-    for entry in run.store.list(layout.data_prefix(run.name, stage)):
+    prefixes = [layout.data_prefix(run.name, stage)]
+    if stage_rows(stage).needed is not None:
+        prefixes.append(layout.needed_prefix(run.name, stage))
+    for entry in chain(*map(run.store.list, prefixes)):
         shard = layout.shard_of(entry.key)
-        key = None if shard is None else named(shard)
-        yield entry, None if key is None else entry.key != key
+        keys = None if shard is None else named(shard)
+        yield entry, None if keys is None else entry.key not in keys
 
 
 def _dataset(run: Run) -> Iterator[tuple[Entry, bool | None]]:
@@ -69,14 +74,15 @@ def _dataset(run: Run) -> Iterator[tuple[Entry, bool | None]]:
             yield entry, None if named is None else entry.key not in named
 
 
-def _named_keys(run: Run, stage: str) -> Callable[[int], str | None]:
-    """Return a function: shard -> the data key that its commit names; recent answers are cached."""
+def _named_keys(run: Run, stage: str) -> Callable[[int], tuple[str, str] | None]:
+    """Return a function: shard -> the keys that its commit names; recent answers are cached."""
 
     @lru_cache(maxsize=1024)
-    def named(shard: int) -> str | None:
+    def named(shard: int) -> tuple[str, str] | None:
         try:
-            return run.commit(stage, shard).data_key
+            commit = run.commit(stage, shard)
         except (NothingFound, ObjectCorrupt):
             return None
+        return commit.data_key, needed_of(run.name, commit)
 
     return named

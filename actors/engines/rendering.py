@@ -8,7 +8,6 @@ Control tokens are the template's own, and those that the prefill opens and ends
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -18,13 +17,15 @@ from jinja2 import TemplateError
 
 from actors.engines.contract import Chat, EngineSettings
 from actors.engines.control_tokens import MARK, ControlTokens
+from actors.engines.recent import RecentIds
 from actors.engines.token_ids import Spelling
 from actors.machines.fitness import Misfit
 from actors.models.fetching import small_files, tokenizer_of
+from actors.models.identity import CODE
 from storage.errors import InputError, first_line
 
-REMEMBERED = 512
-"""Rendered prompts kept: parts and rounds of a request render once."""
+MOST_BYTES = 32 << 20
+"""Of the rendered prompts that are kept: parts and rounds of a request render once."""
 AT_ONCE = 4_000
 """Characters that are rendered on the event loop: a thread's turn costs more than they do."""
 THINK, THOUGHT_END = ("<think>\n", "<think>"), "</think>"
@@ -38,7 +39,7 @@ class ChatRenderer:
         self._tokenizer = tokenizer
         self._spelling = Spelling(tokenizer)
         self._control = ControlTokens(tokenizer)
-        self._remembered: OrderedDict[Chat, tuple[int, ...]] = OrderedDict()
+        self._remembered: RecentIds[Chat] = RecentIds(MOST_BYTES)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
 
     @classmethod
@@ -49,7 +50,9 @@ class ChatRenderer:
         source = tokenizer_of(settings)
         name = source.identity
         try:
-            tokenizer = AutoTokenizer.from_pretrained(small_files(source))
+            tokenizer = AutoTokenizer.from_pretrained(
+                small_files(source), trust_remote_code=bool(settings.options.get(CODE))
+            )
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no tokenizer can be loaded from {name!r}: {first_line(error)}"
@@ -124,24 +127,27 @@ class ChatRenderer:
 
         Raises ItemError `control_token` for a text that this tokenizer can't spell as text.
         """
-        parts = self.text(self._marked(chat)).split(MARK)
-        return tuple(chain.from_iterable(map(self.spell, parts)))
+        return tuple(self._unmarked_ids(self.text(self._marked(chat))))
+
+    def text_tokens(self, text: str) -> list[int]:
+        """Somebody's text as token ids, none of them a control token. Raises as `tokens`."""
+        return self._unmarked_ids(self._control.marked(text))
+
+    def _unmarked_ids(self, marked: str) -> list[int]:
+        return list(chain.from_iterable(map(self.spell, marked.split(MARK))))
 
     async def prompt(self, chat: Chat) -> tuple[int, ...]:
         """The prompt as token ids, remembered for a while; long ones are rendered in a thread."""
-        tokens = self._remembered.get(chat)
-        if tokens is not None:
-            self._remembered.move_to_end(chat)
-            return tokens
+        known = self._remembered.get(chat)
+        if known is not None:
+            return tuple(known)
         size = len(chat.prefill) + sum(len(turn.content) for turn in chat.messages)
         if size <= AT_ONCE:
             tokens = self.tokens(chat)
         else:
             loop = asyncio.get_running_loop()
             tokens = await loop.run_in_executor(self._thread, self.tokens, chat)
-        self._remembered[chat] = tokens
-        if len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._remembered.keep(chat, tokens, size)
         return tokens
 
     def close(self) -> None:

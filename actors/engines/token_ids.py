@@ -14,16 +14,19 @@ are found by comparing the first texts, and get every text whole.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import chain
+from sys import getsizeof
 from threading import Lock
 from typing import Any
+
+from actors.engines.recent import RecentIds
 
 COMPARED = 3
 """Texts (of several parts, where there are any) that are tokenized both ways before that is
 trusted."""
-REMEMBERED = 8192
-"""Parts kept; a conversation of T turns has some 2 T."""
+MOST_BYTES = 64 << 20
+"""Of the parts that are kept: some 15,000 paragraphs."""
 
 
 class Spelling:
@@ -37,7 +40,7 @@ class Spelling:
             self._fast.no_padding()
         self._cut = _before_specials(tokenizer)
         self._to_compare = COMPARED
-        self._known: OrderedDict[str, list[int]] = OrderedDict()
+        self._known: RecentIds[str] = RecentIds(MOST_BYTES)
         self._lock = Lock()
         """Held for a look-up, never while a text is tokenized."""
 
@@ -58,18 +61,14 @@ class Spelling:
             self._to_compare -= several or cut is None
         return ids
 
-    def _part(self, part: str) -> list[int]:
+    def _part(self, part: str) -> Sequence[int]:
         with self._lock:
-            ids = self._known.get(part)
-            if ids is not None:
-                self._known.move_to_end(part)
-                return ids
+            known = self._known.get(part)
+        if known is not None:
+            return known
         ids = self._whole(part)
         with self._lock:
-            self._known[part] = ids
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return ids
+            return self._known.keep(part, ids, getsizeof(part))
 
     def _whole(self, text: str) -> list[int]:
         if self._fast is None:

@@ -22,7 +22,7 @@ from actors.workers.poison import Notes, entered, parts_of, run_apart
 from actors.workers.yields import Floor, Yield, YieldWatch
 from storage.errors import InfrastructureError
 from storage.rows.accounting import account_of, unread_by
-from storage.rows.kinds import ShardRows, stage_rows
+from storage.rows.kinds import Rows, ShardRows, stage_rows
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
 
@@ -32,7 +32,7 @@ it empty too."""
 
 OpenStages = Callable[[], Awaitable[Mapping[str, Processor]]]
 Held = dict[str, tuple[Any, ...]]
-"""Stage -> rows of one shard."""
+"""Stage -> rows of one shard; `STAGE, needed`: of these what later stages need."""
 MakeRows = Callable[[ShardRows], Awaitable[ShardResult[Any]]]
 
 
@@ -193,12 +193,17 @@ class ShardWorker:
     async def _rows(self, stage: str, shard: int, held: Held | None = None) -> ShardRows:
         needed, held = self._reads[stage], {} if held is None else held
         kinds = [stage_rows(name) for name in needed]
-        missing = [kind for kind in kinds if kind.stage not in held]
-        parts = await asyncio.gather(
-            *(asyncio.to_thread(self._run.read_rows, kind, shard) for kind in missing)
-        )
-        held.update((kind.stage, tuple(rows)) for kind, rows in zip(missing, parts, strict=True))
-        rows = ShardRows({kind: filter(kind.shown, held[kind.stage]) for kind in kinds})
+        part = stage_rows(stage).only_needed
+        read = self._run.read_needed if part else self._run.read_rows
+
+        def place(kind: Rows[Any]) -> str:
+            whole = kind.needed is None or not part or kind.stage in held
+            return kind.stage if whole else f"{kind.stage}, needed"
+
+        missing = [kind for kind in kinds if place(kind) not in held]
+        parts = await asyncio.gather(*(asyncio.to_thread(read, kind, shard) for kind in missing))
+        held.update((place(kind), tuple(rows)) for kind, rows in zip(missing, parts, strict=True))
+        rows = ShardRows({kind: filter(kind.shown, held[place(kind)]) for kind in kinds})
         for kind in kinds:
             rows = rows if kind.unfold is None else kind.unfold(rows)
         before = self._run.spec.stages[: self._run.spec.stages.index(stage)]

@@ -35,6 +35,7 @@ EXAMPLES = {
         "stepmill init",
         "stepmill init own.yaml --problems math.jsonl --url http://HOST:8000/v1 --yes",
     ),
+    "noise": ("stepmill noise demo", "stepmill noise demo --json"),
     "plan": (
         "stepmill plan own.yaml --gpu H100",
         "stepmill plan own.yaml --from preview-own-1a2b3c4d --json",
@@ -61,7 +62,10 @@ EXAMPLES = {
         "stepmill remove first-try",
         "stepmill remove training:first-try --store s3://mill/runs --yes",
     ),
-    "resume": ("stepmill resume demo", "stepmill resume math --store s3://bucket/runs"),
+    "resume": (
+        "stepmill resume demo",
+        "stepmill resume math --store s3://bucket/runs --config own.yaml --models models",
+    ),
     "runs": (
         "stepmill runs --store s3://mill/runs",
         "stepmill runs --json | jq -r 'select(.state == \"finished\").name'",

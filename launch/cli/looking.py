@@ -1,4 +1,4 @@
-"""The verbs that look at runs path by path: `why`, `show` and `browse`."""
+"""The verbs that look into runs: `why`, `show`, `noise` and `browse`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def show(
 
     filters = asked_for(where or (), reason=reason or (), stage=stage or ())
     show_paths(options.opened(run, store), filters, text, limit, as_json)
+
+
+def noise(
+    run: options.Run, store: options.Store = DEFAULT_STORE, as_json: options.Json = False
+) -> None:
+    """How noisy a run's labels are, and which problems its filters lost."""
+    from launch.verbs.looking.noise import show_noise
+
+    show_noise(options.opened(run, store), as_json)
 
 
 def browse(

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -43,13 +44,15 @@ from storage.errors import (
     ConfigurationError,
     NothingFound,
     ObjectCorrupt,
+    ObjectTooLarge,
     StepmillError,
     StoreRefused,
     StoreUnavailable,
 )
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import Entry, Put, check_key
+from storage.objects.store import Entry, Put, check_key, check_size
 from storage.rows.parquet import check_digest, sha256_of
+from storage.secrecy import no_credentials, plain_url, shown_url
 
 Answer = TypeVar("Answer")
 
@@ -113,21 +116,30 @@ class S3Store:
     def at(cls, url: str, patience: Patience = PATIENT) -> S3Store:
         """Open `s3://bucket/prefix?endpoint=…`; asks the server nothing."""
         parts = urlsplit(url)
-        if parts.username or parts.password:
-            raise ConfigurationError("store: no credentials in the URL; use AWS_* or ~/.aws")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(options.keys() - set(OPTIONS))
-        if unknown:
+        try:
+            no_credentials(url)
+            plain_url(options.get("endpoint", ""))
+        except ValueError as error:
+            raise ConfigurationError(f"store: the URL {error} (AWS_* or ~/.aws)") from None
+        if parts.fragment:
+            raise ConfigurationError("store: write %23 for # in the URL")
+        for name in options.keys() - set(OPTIONS):
+            meant = "".join(f": did you mean {of}?" for of in get_close_matches(name, OPTIONS, 1))
             known = ", ".join(OPTIONS)
-            raise ConfigurationError(f"store: option {unknown[0]!r} is none of {known}")
+            raise ConfigurationError(f"store: an option of the URL is none of {known}{meant}")
         if not BUCKET.fullmatch(parts.netloc):
-            raise ConfigurationError(f"store {url!r} names no bucket: s3://bucket/prefix")
+            raise ConfigurationError(
+                f"store {shown_url(url)!r} names no bucket: s3://bucket/prefix"
+            )
         prefix = parts.path.strip("/")
         if prefix:
             try:
                 prefix = check_key(prefix) + "/"
             except ValueError:
-                raise ConfigurationError(f"store {url!r}: the prefix is not a plain path") from None
+                raise ConfigurationError(
+                    f"store {shown_url(url)!r}: the prefix is not a plain path"
+                ) from None
         return cls(parts.netloc, prefix, tuple(sorted(options.items())), patience, _client(options))
 
     def __reduce__(self) -> tuple[Callable[[str, Patience], S3Store], tuple[str, Patience]]:
@@ -165,13 +177,14 @@ class S3Store:
             raise self._unusable(error) from None
         return Put.CREATED
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         """The whole object, checked against the digest it was stored with."""
         name = self._name(key)
 
         def fetch() -> bytes:
             reply = self.client.get_object(Bucket=self.bucket, Key=name)
             with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
+                check_size(key, reply["ContentLength"], most)
                 data: bytes = body.read()
             if len(data) != reply["ContentLength"]:
                 raise ObjectCorrupt(f"{key}: {len(data)} of {reply['ContentLength']} bytes came")
@@ -249,6 +262,8 @@ class S3Store:
                 trouble = StoreUnavailable(
                     f"{self.url}: {verb} {key}: {type(error).__name__} ({server})"
                 )
+            except ObjectTooLarge:
+                raise
             except ObjectCorrupt as error:
                 trouble = error
             except ClientError as error:
@@ -284,7 +299,7 @@ def _client(options: dict[str, str]) -> Any:
     own = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     style = options.get("style") or ("path" if own else "auto")
     if style not in STYLES:
-        raise ConfigurationError(f"store: style {style!r} is not path or virtual")
+        raise ConfigurationError("store: the URL's style is not path or virtual")
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=CONNECT_S,

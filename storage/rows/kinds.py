@@ -9,8 +9,8 @@ readers ask the kind; they never compare stage names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar
@@ -48,6 +48,11 @@ class Rows(Generic[Record]):
     `paths`: all paths of a problem. `item`: one path or response."""
     unfold: Callable[[ShardRows], ShardRows] | None = None
     """Rows of a shard -> rows that later stages read instead, e.g. a tree's paths."""
+    needed: Callable[[Sequence[Record]], list[Record]] | None = None
+    """Rows of a shard -> what stages that read `only_needed` get of them, which may be stored
+    beside the rows (`storage.runs.needed`). Unset: all."""
+    only_needed: bool = False
+    """Whether its stage reads only what is `needed` of the rows of others."""
 
     def key_of(self, row: Record) -> Hashable:
         """The row's key, unique within its stage."""
@@ -98,6 +103,15 @@ def _sampled_leaf(node: TreeNode) -> str | None:
     return None if "r" in node.node_id.rpartition("#")[2] else _leaf(node)
 
 
+def _selected(paths: Sequence[records.Path]) -> list[records.Path]:
+    """The selected paths whole; of the first round the others too, without their texts."""
+    return [
+        path if path.selected else replace(path, text="", steps=[])
+        for path in paths
+        if path.selected or path.round == 0
+    ]
+
+
 def _tree_paths(rows: ShardRows) -> ShardRows:
     if not rows[TREE]:
         return rows
@@ -113,9 +127,12 @@ PATHS = Rows(
     made_of=lambda row: row.problem_id,
     on=lambda row: row.path_id if row.selected else None,
     part="problem",
+    needed=_selected,
 )
-ROLLOUTS = Rows("estimate", records.StateRollouts, key=("path_id", "state", "round"))
-PROVED = Rows("prover", records.StateRollouts, key=("path_id", "state", "round"))
+ROLLOUTS = Rows(
+    "estimate", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True
+)
+PROVED = Rows("prover", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True)
 TREE = Rows(
     "search",
     TreeNode,
@@ -124,8 +141,9 @@ TREE = Rows(
     made_of=_sampled_leaf,
     on=_leaf,
     unfold=_tree_paths,
+    only_needed=True,
 )
-LABELS = Rows("label", records.PathLabels)
+LABELS = Rows("label", records.PathLabels, only_needed=True)
 RATIONALES = Rows(
     "rationalize",
     records.Rationale,
@@ -133,18 +151,30 @@ RATIONALES = Rows(
     on=lambda row: row.path_id if row.dropped is None else None,
     shown=lambda row: row.dropped is None,
     part="item",
+    only_needed=True,
 )
-FORMALIZED = Rows("formalize", records.Rationale, part="item")
+FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
     records.Judgement,
     key=("path_id", "prompt", "sees", "number", "round"),
     part="item",
+    only_needed=True,
 )
-AGREEMENTS = Rows("consensus", records.Agreement, on=lambda row: row.path_id if row.kept else None)
-REPAIRED = Rows("repair", records.Intervention, part="item")
-RETRIED = Rows("retry", records.Intervention, on=lambda row: row.path_id if row.kept else None)
-EXAMPLES = Rows("export", records.Example)
+AGREEMENTS = Rows(
+    "consensus",
+    records.Agreement,
+    on=lambda row: row.path_id if row.kept else None,
+    only_needed=True,
+)
+REPAIRED = Rows("repair", records.Intervention, part="item", only_needed=True)
+RETRIED = Rows(
+    "retry",
+    records.Intervention,
+    on=lambda row: row.path_id if row.kept else None,
+    only_needed=True,
+)
+EXAMPLES = Rows("export", records.Example, only_needed=True)
 RESPONSES = Rows("responses", records.Response, of="response_id")
 VERIFICATIONS = Rows(
     "score",

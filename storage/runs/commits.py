@@ -1,7 +1,7 @@
 """The commit of a shard: the one create-only object that makes its rows true.
 
     1. encode the rows, read them back, take their digest
-    2. PUT the data create-only under its digest
+    2. PUT the data create-only under its digest, and what is needed of it, if that is stored apart
     3. PUT the commit create-only under the shard's number
     4. any answer but a plain success: read the commit back. Ours: we won. Another's: adopt it.
        None: try again. Unreadable to the end: CommitUnknown, and nothing is deleted.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import threading
 import uuid
@@ -27,18 +28,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.errors import (
+    CommitUnknown,
+    ConfigurationError,
+    NothingFound,
+    ObjectCorrupt,
+    StoreUnavailable,
+)
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore, Put, is_key
-from storage.rows.parquet import EncodedShard, check_digest, encode_shard
+from storage.rows.needed import encode_needed
+from storage.rows.parquet import EncodedShard, check_digest, encode_shard, sha256_of
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_COMMIT_BYTES, parsed, read_as
 from storage.runs.removal import obeyed
 
 Record = TypeVar("Record")
 Document = TypeVar("Document")
+DIGEST = re.compile("[0-9a-f]{64}")
+
+
+NEEDS = "needs"
+"""Field of a commit that this version can't read: a later version sets it where the commit means
+something else without what is new. Other fields that are not known are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,8 @@ class Commit:
     recorded."""
     taken_over: bool = False
     """Whether the shard was copied from another run, which paid for it."""
+    needed: str = ""
+    """sha256 of the object with what later stages read of the rows; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,7 @@ def publish(
 ) -> Receipt:
     """Commit a shard, or adopt its commit. Raises StoreUnavailable, StoreRefused, CommitUnknown."""
     encoded = encode_shard(row_type, rows)
+    needed = encode_needed(stage, rows, encoded)
     commit = Commit(
         stage=stage,
         shard=shard,
@@ -162,8 +179,9 @@ def publish(
         writer=Writer.here(role),
         spec=spec,
         share_s=round(share_s, 3),
+        needed=sha256_of(needed) if needed else "",
     )
-    return publish_encoded(store, run, encoded, commit, patience=patience)
+    return publish_encoded(store, run, encoded, commit, needed, patience=patience)
 
 
 def publish_encoded(
@@ -171,24 +189,36 @@ def publish_encoded(
     run: str,
     encoded: EncodedShard,
     commit: Commit,
+    needed: bytes = b"",
     *,
     patience: Patience = PATIENT,
 ) -> Receipt:
     """Steps 2 to 4 of the protocol. Raises Removed beside what `publish` raises."""
-    standing = put_shard(store, run, encoded.data, commit, patience)
+    standing = put_shard(store, run, encoded.data, commit, patience, needed)
     return receipt_of(standing, won=standing.attempt == commit.attempt)
 
 
 def put_shard(
-    store: ObjectStore, run: str, data: bytes, commit: Commit, patience: Patience
+    store: ObjectStore,
+    run: str,
+    data: bytes,
+    commit: Commit,
+    patience: Patience,
+    needed: bytes = b"",
 ) -> Commit:
-    """Store a shard's data, then its commit, unless the run was removed. Return what stands."""
+    """Store a shard's data, then its commit, unless the run was removed. Return what stands.
+
+    `needed`: what `commit.needed` is the digest of.
+    """
     place, key = (
         f"{commit.stage}/{commit.shard}",
         layout.commit_key(run, commit.stage, commit.shard),
     )
-    with obeyed(store, layout.run_prefix(run), lambda: (key, commit.data_key)):
+    beside = [needed_of(run, commit)] if commit.needed else []
+    with obeyed(store, layout.run_prefix(run), lambda: (key, commit.data_key, *beside)):
         fault("before_data", place)
+        for other in beside:
+            put_content(store, other, needed, commit.needed, patience=patience)
         put_content(store, commit.data_key, data, commit.sha256, patience=patience)
         fault("after_data", place)
         standing = settle(store, key, commit, patience)
@@ -207,7 +237,7 @@ def put_content(
             if outcome is Put.CREATED:
                 return
             if outcome is Put.EXISTS:
-                check_digest(key, store.get(key), sha256)
+                check_digest(key, store.get(key, len(data)), sha256)
                 return
         except NothingFound:  # "exists", but nothing is there: another PUT is under way
             trouble = "reported as existing, but absent"
@@ -219,6 +249,11 @@ def put_content(
 def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> Commit:
     """PUT the commit; return the one that stands, ours or an earlier one. Raises CommitUnknown."""
     data = commit_bytes(commit)
+    if len(data) > MOST_COMMIT_BYTES:  # nobody could read it
+        raise ConfigurationError(
+            f"{key} would have {len(data):,} bytes, since the shard drops {len(commit.drops):,} "
+            "items: lower `shard_size`"
+        )
     trouble = "no answer"
     for _ in patience.attempts():
         try:
@@ -237,12 +272,18 @@ def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> 
 
 def read_commit(store: ObjectStore, key: str) -> Commit:
     """The commit under a key. Raises NothingFound, ObjectCorrupt, StoreUnavailable."""
-    return commit_from(key, store.get(key))
+    return commit_from(key, store.get(key, MOST_COMMIT_BYTES))
+
+
+def needed_of(run: str, commit: Commit) -> str:
+    """Key of the object that `commit.needed` is the digest of."""
+    return layout.needed_key(run, commit.stage, commit.shard, commit.needed)
 
 
 def commit_bytes(commit: Commit) -> bytes:
     """Canonical JSON of a commit, with its own digest."""
-    return signed(asdict(commit))
+    body = asdict(commit)
+    return signed(body if commit.needed else {k: v for k, v in body.items() if k != "needed"})
 
 
 def commit_from(key: str, data: bytes) -> Commit:
@@ -250,6 +291,8 @@ def commit_from(key: str, data: bytes) -> Commit:
     commit = unsigned(Commit, key, data)
     if not is_key(commit.data_key) or not commit.data_key.endswith(f"-{commit.sha256}.parquet"):
         raise ObjectCorrupt(f"{key} names no data: {commit.data_key!r:.90}")
+    if commit.needed and not DIGEST.fullmatch(commit.needed):
+        raise ObjectCorrupt(f"{key} names no object of what is needed: {commit.needed!r:.90}")
     return commit
 
 
@@ -264,8 +307,12 @@ def unsigned(kind: type[Document], key: str, data: bytes) -> Document:
     claimed = body.pop("digest", None)
     try:
         digest = hashlib.sha256(canonical_json(body)).hexdigest()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ObjectCorrupt(f"{key} is no document: {error}") from None
+    if body.get(NEEDS):
+        raise ConfigurationError(
+            f"{key} was written by a newer version, which is needed to read it: {NEEDS!r} is set"
+        )
     document = read_as(kind, key, body)
     if digest != claimed:
         raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {digest}")

@@ -2,6 +2,7 @@
 
     runs/{run}/spec.json
     runs/{run}/{stage}/data/{shard}-{digest}.parquet
+    runs/{run}/{stage}/needed/{shard}-{digest}.parquet
     runs/{run}/{stage}/commits/{shard}.json
     runs/{run}/{stage}/summaries/{block}.json
     runs/{run}/_SUCCESS.json
@@ -70,6 +71,16 @@ def data_prefix(run: str, stage: str) -> str:
 def data_key(run: str, stage: str, shard: int, sha256: str) -> str:
     """Key of the rows of one attempt at a shard."""
     return f"{data_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
+
+
+def needed_prefix(run: str, stage: str) -> str:
+    """The prefix of what later stages read of a stage's rows, committed or not."""
+    return f"runs/{run}/{stage}/needed/"
+
+
+def needed_key(run: str, stage: str, shard: int, sha256: str) -> str:
+    """Key of what later stages read of a shard's rows."""
+    return f"{needed_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
 
 
 def commit_prefix(run: str, stage: str) -> str:

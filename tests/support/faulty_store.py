@@ -98,11 +98,11 @@ class FaultyStore:
         self._step()
         return self._no_answer(key) if world.happens("lost_reply") else outcome
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         self._step()
         if self.world.happens("failed_get"):
             raise StoreUnavailable(f"GET {key}: no answer")
-        data = self.world.truth.get(key)
+        data = self.world.truth.get(key, most)
         if self.world.happens("altered_get"):
             where = self.world.chance.randrange(len(data)) if data else 0
             return data[:where] + self.world.chance.choice([b"", b"?" + data[where + 1 :]])

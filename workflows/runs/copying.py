@@ -32,7 +32,7 @@ from storage.datasets.dataset import (
 from storage.errors import ConfigurationError, NothingFound, SpecMismatch
 from storage.objects.store import ObjectStore
 from storage.runs import layout
-from storage.runs.commits import Commit, put_content, receipt_of, settle
+from storage.runs.commits import Commit, needed_of, put_content, receipt_of, settle
 from storage.runs.documents import copy_settled, put_settled
 from storage.runs.origin import origin_run, same_shard
 from storage.runs.removal import obeyed
@@ -100,6 +100,7 @@ class _Object:
 
     key: str
     size: int
+    """0 for what follows from other objects."""
     sha256: str
     read: Callable[[], bytes]
 
@@ -113,7 +114,9 @@ def _copy_contents(source: Run, run: Run, moved: Moved) -> tuple[int, int, int]:
     def copy(one: _Object) -> bool:
         if one.key in there:
             return False
-        put_content(run.store, one.key, one.read(), one.sha256, patience=run.patience)
+        if not (data := one.read()):  # what was needed of rows is gone: readers take the rows
+            return False
+        put_content(run.store, one.key, data, one.sha256, patience=run.patience)
         return True
 
     with ThreadPoolExecutor(COPIERS) as copiers:
@@ -175,10 +178,17 @@ def _contents(source: Run, run: Run) -> Iterator[tuple[str, list[_Object]]]:
         key = layout.data_key(run.name, commit.stage, commit.shard, commit.sha256)
         return _Object(key, commit.bytes, commit.sha256, partial(source.data_of, commit))
 
+    def needed(commit: Commit) -> _Object:
+        key = needed_of(run.name, commit)
+        return _Object(key, 0, commit.needed, partial(source.needed_bytes, commit))
+
     for stage in source.spec.stages:
         for shards in blocks_among(source.shards_of(stage)):
-            prefix = f"{layout.data_prefix(run.name, stage)}{begins_with(block_of(shards[0]))}"
-            yield prefix, [rows_of(commit) for commit in source.commits(stage, shards)]
+            names = begins_with(block_of(shards[0]))
+            commits = list(source.commits(stage, shards))
+            yield f"{layout.data_prefix(run.name, stage)}{names}", list(map(rows_of, commits))
+            if beside := [needed(commit) for commit in commits if commit.needed]:
+                yield f"{layout.needed_prefix(run.name, stage)}{names}", beside
     for view, files in _datasets(source, run):
         prefix = f"{layout.dataset_prefix(run.name)}{view}/"
         sizes = dict(source.store.list(prefix))

@@ -98,7 +98,8 @@ def schedule_for(
         )
         for role in config.worker_roles
     }
-    roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=1)
+    most = cluster.cpu_workers or min(cluster.workers_per_role, 1 + state.shards // 500)
+    roles["cpu"] = RolePlan(slots=0, parallel=cluster.parallel_shards, most=most)
     return kind(
         config.road,
         state.shards,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from actors.engines.token_ids import REMEMBERED, Spelling
+from actors.engines.token_ids import Spelling
 
 MODELS = Path(__file__).parents[3] / "demo" / "models"
 
@@ -84,12 +84,14 @@ def test_a_tokenizer_whose_parts_differ_gets_every_text_whole() -> None:
         assert spelling.ids(text) == [1, *map(ord, text)]
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.engines.token_ids.MOST_BYTES", 20_000)
     spelling = Spelling(Marked())
     spelling._to_compare = 0
-    for number in range(REMEMBERED + 10):
+    for number in range(100):
         spelling.ids(f"<s>{number}<s>end")
-    assert len(spelling._known) <= REMEMBERED
+    assert 10 < len(spelling._known) < 60
+    assert spelling._known.bytes <= 20_000
 
 
 class Lying:
