@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter
 
+from actors.engines.contract import EngineSettings
 from actors.models.rewards import reward_model_of
 from actors.models.source import ModelSource
 from storage.errors import ConfigurationError, InputError, NothingFound
-from workflows.formats.verification import READ, Mode
+from workflows.formats.verification import READ, Mode, VerifySettings
 from workflows.runs.reading import read, store_url, usual_store, validated
 from workflows.scoring.settings import ScoreConfig
 
@@ -61,35 +62,40 @@ def read_config(
         set_at(raw, key.split("."), value)
     given = "run" in raw
     raw.setdefault("run", run)
-    verify = raw.get("verify")
-    mode = verify.get("mode") if isinstance(verify, dict) else None
     config = validated(adapter, raw, str(settings or run))
-    config = replace(config, store=store_url(config.store))
-    return _as_its_model_is_asked(config, mode), given
+    store = store_url(config.store)
+    verify = asked_as(config.models.verifier, config.verify, store, mode_in(raw))
+    return replace(config, store=store, verify=verify), given
 
 
-def _as_its_model_is_asked(config: Config, mode: str | None) -> Config:
-    """The configuration with the mode, of `mode` if one was given, that the verifier's folder says.
+def mode_in(raw: Mapping[str, Any]) -> str | None:
+    """The mode that unvalidated settings name."""
+    verify = raw.get("verify")
+    return verify.get("mode") if isinstance(verify, dict) else None
+
+
+def asked_as(
+    verifier: EngineSettings, verify: VerifySettings, store: str, mode: str | None
+) -> VerifySettings:
+    """The settings with the mode, of `mode` if one was given, that the verifier's folder says.
 
     A model that reads is asked once: its histories would be equal. Raises ConfigurationError for
     mode `read` with a model that writes.
     """
-    verifier = config.models.verifier
     try:
-        source = ModelSource(verifier.model, verifier.revision).within(config.store)
+        source = ModelSource(verifier.model, verifier.revision).within(store)
         model = reward_model_of(replace(verifier, model=source.name))
     except (InputError, NothingFound):
-        return config  # the checks before any work say what is wrong
+        return verify  # the checks before any work say what is wrong
     if model.reads:
-        return replace(config, verify=replace(config.verify, mode=READ, histories=1))
+        return replace(verify, mode=READ, histories=1)
     if mode is None:
-        usual = MODES.get(model.view or "", config.verify.mode)
-        return replace(config, verify=replace(config.verify, mode=usual))
-    if config.reads and verifier.kind != "scripted":
+        return replace(verify, mode=MODES.get(model.view or "", verify.mode))
+    if verify.mode == READ and verifier.kind != "scripted":
         raise ConfigurationError(
             f"{verifier.model} writes its verdicts: mode {READ} is for models with a head"
         )
-    return config
+    return verify
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, Any]:
