@@ -19,7 +19,12 @@ from actors.engines.rendering import ChatRenderer
 from actors.models.rewards import KEY, SEPARATOR, RewardModel, reward_model_in
 from actors.training.events import Event, Place
 from actors.training.loop import train
-from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
+from actors.training.settings import (
+    AdapterSettings,
+    LearningSettings,
+    RhythmSettings,
+    SpreadSettings,
+)
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
 from tests.support.taught_solutions import PROBLEM, STEPS, solved_run
@@ -140,6 +145,12 @@ def test_an_implicit_model_learns_outcomes_by_its_log_ratio_to_the_base(world: W
     written = json.loads((folder / "config.json").read_text())
     noted = reward_model_in(written, "implicit")
     assert noted == RewardModel("implicit", beta=BETA, reference=str(world.base))
+
+
+def test_a_head_is_learnt_beside_adapters_of_a_frozen_base(world: World) -> None:
+    learning = replace(LEARNING, adapter=AdapterSettings(rank=4, alpha=8))
+    world.train(world.config("adapted", "orm", learning=learning))
+    assert said_by_head(world.out / "adapted")[-1] == pytest.approx(1 / 3, abs=0.06)
 
 
 @pytest.mark.parametrize("kind", ["orm", "implicit"])
