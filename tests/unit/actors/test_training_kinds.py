@@ -25,6 +25,7 @@ from actors.training.settings import (
     RhythmSettings,
     SpreadSettings,
 )
+from storage.errors import InputError
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
 from tests.support.taught_solutions import PROBLEM, STEPS, solved_run
@@ -168,5 +169,11 @@ def test_what_a_generative_verifier_was_trained_to_write_stands_in_its_folder() 
         "kind": "generative", "view": "direct",
     }  # fmt: skip
     assert reward_model_in({KEY: {"kind": "generative", "view": "cot"}}, "m").view == "cot"
-    assert reward_model_in({"architectures": ["Qwen2ForProcessRewardModel"]}, "m").reads
+    assert reward_model_in({"architectures": ["Qwen2ForTokenClassification"]}, "m").reads
     assert not reward_model_in({"architectures": ["Qwen2ForCausalLM"]}, "m").reads
+    many = {
+        "architectures": ["Qwen2ForTokenClassification"],
+        "id2label": {"0": "a", "1": "b", "2": "c"},
+    }
+    with pytest.raises(InputError, match="3 labels"):
+        reward_model_in(many, "m")
