@@ -66,9 +66,8 @@ def _question(
         if column is None:
             raise InputError("has no `problem` (or `question`): add it")
         text = required_text(row, column)
-        named = next(
-            (name for name in ALIASES["problem_id"] if row.get(name) not in (None, "")), None
-        )
+        names = (name for name in ALIASES["problem_id"] if row.get(name) not in (None, ""))
+        named = next(names, None)
         problem = Problem(made_id(text) if named is None else str(row[named]), text, "")
         made = named is None
     else:
