@@ -8,7 +8,7 @@
 A target may be a share: cross entropy is then least where the model says that share. A weight says
 what a step counts for: c right rollouts of n are the target c / n with a weight in proportion to n,
 the negative log-likelihood of the counts but for a constant. The implicit one is ImplicitPRM's
-(arXiv 2412.01981, equation 5), whose step rewards are differences of the summed log-ratios.
+(arXiv 2412.01981), whose step rewards are differences of the summed log-ratios.
 
 Invariant: a loss is a sum over terms (`terms`); who divides it by their number divides once.
 """

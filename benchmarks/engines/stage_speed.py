@@ -151,7 +151,7 @@ class Bench:
         roles = {
             role: RolePlan(1, least, 1, most_parallel=most) for role in self.config.engines
         } | {"cpu": RolePlan(0, 8, 1)}
-        done = {spec.name: set(run.receipts(spec.name)) for spec in road}
+        done = {spec.name: run.shards_of(spec.name) for spec in road}
         schedule = Schedule(
             road, run.spec.plan.shards, done, roles, 1, run.spec.plan.shards,
             clock=asyncio.get_running_loop().time,

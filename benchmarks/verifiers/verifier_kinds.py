@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from actors.engines.admission import together
+from actors.machines.machine import look
 from actors.training.events import Event, Place
 from actors.training.loop import train
 from benchmarks.loop import ROOT
@@ -30,7 +31,7 @@ from workflows.scoring.asking import config_of
 from workflows.scoring.scorer import open_scorer
 from workflows.stages.scorers.contract import score
 from workflows.training.settings import TrainConfig
-from workflows.training.start import job_of, source_of, start_training, write_out
+from workflows.training.start import job_of, settled, source_of, start_training, write_out
 
 TRAINING = ROOT / "configs" / "train_demo.yaml"
 ROWS = "verifications.parquet"
@@ -94,9 +95,9 @@ def configured(part: Part) -> TrainConfig:
         head=dict(part.variant.head),
     )  # fmt: skip
     rate = part.variant.rate or config.learning.rate
-    learning = replace(config.learning, seed=part.seed, rate=rate, precision="float32")
+    learning = replace(config.learning, seed=part.seed, rate=rate)
     rhythm = replace(config.rhythm, evaluate=100, checkpoint=50)
-    return replace(config, learning=learning, rhythm=rhythm)
+    return settled(replace(config, learning=learning, rhythm=rhythm), [look()], None)
 
 
 def rows_of(config: TrainConfig) -> int:

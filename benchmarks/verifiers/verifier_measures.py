@@ -102,7 +102,7 @@ def calibration_error(
     chances: npt.NDArray[np.float64], right: npt.NDArray[np.float64], bins: int = BINS
 ) -> float:
     """Expected calibration error: the mean distance of a bin's mean chance from its share of right
-    steps, weighed by its steps (Naeini et al. 2015, Guo et al. 2017, equation 3).
+    steps, weighed by its steps (Naeini et al. 2015).
     """
     which = np.minimum((chances * bins).astype(int), bins - 1)
     distances = [

@@ -88,11 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def solutions(work: Path, reduced: bool) -> tuple[list[Response], list[Response]]:
-    """(ProcessBench's part, best-of-8's) of the demo's benchmark; reduced: half of the latter."""
+    """(ProcessBench's part, best-of-8's) of the demo's benchmark; reduced: a quarter of the
+    latter's problems.
+    """
     bench = list(read_responses(work / "benchmark" / "processbench"))
     choice = list(read_responses(work / "benchmark" / "bon.jsonl"))
     problems = list(dict.fromkeys(row.problem_id for row in choice))
-    kept = set(problems[: len(problems) // 2] if reduced else problems)
+    kept = set(problems[: len(problems) // 4] if reduced else problems)
     return bench, [row for row in choice if row.problem_id in kept]
 
 
