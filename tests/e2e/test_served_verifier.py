@@ -22,10 +22,11 @@ from storage.errors import SandboxUnavailable
 from storage.rows.kinds import RESPONSES
 from tests.scripted_verifier import verifier, world_responses
 from tests.support.boxes import boxes_of, kill_boxes
+from tests.support.crashing_verifier import FILE
 from tests.support.engine_proxy import EngineProxy, engine_proxy
 from tests.support.kits import kit_of
 from tests.support.scripted_world import InProcessSandbox
-from tests.support.served_process import SCRIPTED, TOKEN, Served, served
+from tests.support.served_process import CRASHING, TOKEN, Served, served
 from tests.support.serving_load import GONE, INSIDE, Became, ask_at_once, asked_while, until
 from workflows.formats.verification import VerifySettings
 from workflows.stages.score import SCORE, Verifier
@@ -56,7 +57,8 @@ def server(
 ) -> Iterator[Served]:
     where = ("--set", f"sandbox.docker_host={engine.address}") if engine else ()
     folder = tmp_path_factory.mktemp("served")
-    with served(folder, *SCRIPTED, "--replicas", "2", *where) as server:
+    crash = {FILE: str(folder / "crash")}
+    with served(folder, *CRASHING, "--replicas", "2", *where, **crash) as server:
         yield server
 
 
@@ -91,6 +93,15 @@ def test_a_killed_replica_costs_nobody_an_answer(
     assert len(before) == 2
     assert all_right(while_asked(server, lambda: os.kill(before[0], signal.SIGKILL)), expected)
     assert not psutil.pid_exists(before[0])
+
+
+def test_a_failed_engine_ends_its_replica_and_costs_nobody_an_answer(
+    server: Served, expected: dict[int, list[float]]
+) -> None:
+    before, crash = set(server.pids(":Replica")), server.log.with_name("crash")
+    assert all_right(while_asked(server, crash.touch), expected)
+    assert not crash.exists()
+    assert len([pid for pid in before if not psutil.pid_exists(pid)]) == 1
 
 
 def test_killed_boxes_cost_nobody_an_answer(
@@ -162,3 +173,4 @@ def test_told_to_stop_it_answers_what_is_in_and_leaves_nothing(
     psutil.wait_procs(family, timeout=30)
     assert [each for each in family if each.is_running()] == []
     assert asyncio.run(boxes_of(executor)) == []
+    assert server.log.read_text().count("is gone; Ray Serve opens another one") == 2

@@ -105,7 +105,8 @@ class CorpusSource:
 
         together(place, fetch)
         prefixes = [tokens.prefix for tokens in sets]
-        shards = Shards(store, prefixes, there / SHARDS, folder / "tokens")
+        sharers = place.local_workers
+        shards = Shards(store, prefixes, there / SHARDS, folder / "tokens", sharers)
         train, held_out = (Stored(there / side, shards) for side in (TRAIN, HELD_OUT))
         return Corpus(train, held_out, dict(split.notes[COUNTS]), yes, no)
 
