@@ -108,7 +108,6 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace, stage: str, folder: Path) -> None:
         self.arguments, self.stage, self.role = arguments, stage, ROLES[stage]
-        self._folder = folder
         self._model = model_folder(folder)
         self._script = long_texts.SCRIPTS[self.role]
         sandbox = {
