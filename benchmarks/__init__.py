@@ -5,6 +5,7 @@
     engines/    tokens a second, ours over the engine's own
     cluster/    schedule and places in virtual time, and what is killed
     demo/       the demo world: its models, its loop, its strategies
+    verifiers/  every kind of process reward model from the same rows
     here        one part of the product each, real models, GPUs, the code itself
 
 A folder has no `__init__`, so that `benchmarks.labels` is the script and not the folder.
@@ -12,5 +13,5 @@ A folder has no `__init__`, so that `benchmarks.labels` is the script and not th
 
 from pathlib import Path
 
-FOLDERS = ("peers", "labels", "engines", "cluster", "demo")
+FOLDERS = ("peers", "labels", "engines", "cluster", "demo", "verifiers")
 __path__ += [str(Path(__file__).parent / folder) for folder in FOLDERS]

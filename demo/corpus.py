@@ -52,11 +52,16 @@ def render(chat: Chat) -> str:
     return f"{turns}{START}assistant\n{chat.prefill}"
 
 
-def training_problems(rng: random.Random) -> Iterator[Problem]:
-    """Endless problems of the training split; what is harder to learn comes more often."""
+def training_problems(
+    rng: random.Random, levels: Sequence[int] = (3, 4, 5, 6, 6)
+) -> Iterator[Problem]:
+    """Endless problems of the training split; what is harder to learn comes more often.
+
+    ``levels``: how often each of the five comes.
+    """
     families, weights = zip(*_FAMILY_WEIGHTS.items(), strict=True)
     while True:
-        level = rng.choices(LEVELS, (3, 4, 5, 6, 6))[0]
+        level = rng.choices(LEVELS, levels)[0]
         family = rng.choices(families, weights)[0]
         found = world.problem(f"{family}/{level}/{rng.randrange(10**6):06d}")
         if world.split_of(found.text) == "train":
@@ -185,8 +190,8 @@ def refiner_documents(
     ``sampled`` and ``share`` as in ``rationale_documents``.
     """
     last: Critique | None = None
-    for problem in training_problems(rng):
-        shown = rng.choices(("own", "other", "none"), (6, 2, 2))[0]
+    for problem in training_problems(rng, (6, 6, 5, 4, 3)):  # short ones teach to read as well
+        shown = rng.choices(("own", "other", "none"), (5, 3, 2))[0]
         for _ in range(20):
             problem, solution = _solved(problem, True, rng, sampled, share)
             own = refinements.critique(problem, solution)

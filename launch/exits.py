@@ -14,6 +14,7 @@ from rich.console import Console
 from actors.stopping import was_told_to_stop
 from launch.streams import flushed, give_up_output
 from storage.errors import ConfigurationError, RunStopped, StepmillError
+from storage.secrecy import hidden
 
 INFRASTRUCTURE, INTERRUPTED = 3, 130
 
@@ -22,7 +23,7 @@ def failed(error: StepmillError, code: int) -> int:
     """Print the error, and return the exit code."""
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
     with contextlib.suppress(OSError):  # standard error may be closed
-        typer.echo(f"stepmill: {error}{again}", err=True)
+        typer.echo(f"stepmill: {hidden(str(error))}{again}", err=True)
     return code
 
 

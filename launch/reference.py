@@ -49,8 +49,8 @@ SCORING = """
 has `floor` and the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the
 engine runs decides what is left open: `models.verifier.max_in_flight` is what the GPU's KV cache
 holds of verifications of {usual:,} tokens, at most {most} ({gpu} where that can't be told), and
-`sandbox.sessions` twice as much; {cpu[0]} and {cpu[1]} without a GPU. `models.verifier.max_model_len`
-is the model's own context, at most {context}.
+`sandbox.sessions` twice as much; {cpu[0]} and {cpu[1]} without a GPU.
+`models.verifier.max_model_len` is the model's own context, at most {context}.
 """
 
 SOLVING = """

@@ -1,7 +1,7 @@
 """Rewards of a verifier that `stepmill serve` serves, for trainers of policies.
 
     TRL       GRPOTrainer(reward_funcs=stepmill.rewards.trl_reward("http://HOST:8000"), ...)
-    verl      custom_reward_function.path=.../stepmill/rewards.py   (it reads `compute_score`)
+    verl      reward.custom_reward_function.path=.../stepmill/rewards.py   (`compute_score`)
     OpenRLHF  --reward.remote_url http://HOST:8000/v1/openrlhf      (needs nothing of this file)
 
 This file needs Python alone, so that it works by its path in an environment that lacks Stepmill,
@@ -174,8 +174,8 @@ def compute_score(
     """verl's custom reward function: the reward as `score`, and what else is worth a curve.
 
     The problem is `extra_info[problem_key]`, of the dataset. The keywords are set by
-    `custom_reward_function.reward_kwargs`; the ground truth is not looked at. Raises KeyError where
-    `extra_info` lacks the problem, and ServerError.
+    `reward.custom_reward_function.reward_kwargs`; the ground truth is not looked at. Raises
+    KeyError where `extra_info` lacks the problem, and ServerError.
     """
     info = extra_info or {}
     if problem_key not in info:

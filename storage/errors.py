@@ -17,6 +17,7 @@
         ├── StoreRefused             the object store says no (credentials, permissions): no retry
         ├── CommitUnknown            a commit could neither be confirmed nor excluded
         ├── ObjectCorrupt            bytes differ from the digest that was committed
+        │   └── ObjectTooLarge           an object has more bytes than any of its kind
         ├── EngineFailed             a model engine crashed or answered with something else
         ├── WorkerLost               the process of a worker died, with everything that ran in it
         ├── RunStopped               a run can't go on here and now; resuming continues it
@@ -119,6 +120,10 @@ class CommitUnknown(InfrastructureError):
 
 class ObjectCorrupt(InfrastructureError):
     """Stored bytes differ from the digest under which they were committed."""
+
+
+class ObjectTooLarge(ObjectCorrupt):
+    """A stored object has more bytes than any of its kind. It is not read; no retry helps."""
 
 
 class EngineFailed(InfrastructureError):

@@ -11,29 +11,30 @@ from functools import cache
 
 from actors.engines.contract import Chat
 from demo import solutions
-from demo.problem import Problem
 from tests.scripted_verifier import PROBLEMS
 from tests.support.scripted_world import world_problems
 from workflows.formats import steps
 
 SLOPPY = solutions.Habits(slip=0.25)
-TRIES = 400
-"""Solutions that are drawn to find one with the beginning that is to be continued."""
+DRAWN = 500
+"""Solutions of a problem among which one is chosen that has the beginning to be continued."""
 
 
 @cache
-def _problems() -> dict[str, Problem]:
-    return {problem.text: problem for problem in world_problems(PROBLEMS)}
+def _drawn() -> dict[str, list[tuple[str, ...]]]:
+    return {
+        problem.text: [
+            solutions.write(problem, SLOPPY, random.Random(number)).steps for number in range(DRAWN)
+        ]
+        for problem in world_problems(PROBLEMS)
+    }
 
 
 def policy(chat: Chat, seed: int) -> str:
     """What comes behind the prefill, which ends with the header of the next step."""
-    problem = _problems()[chat.messages[-1].content]
     done = steps.split(chat.prefill)[:-1]
-    for number in range(TRIES):
-        rng = random.Random(f"{seed}/{number}")
-        written = solutions.write(problem, SLOPPY, rng).steps
-        if written[: len(done)] == done:
-            whole = steps.join(written)
-            return whole.removeprefix(steps.opening(done))
-    return "I am lost."
+    fitting = [one for one in _drawn()[chat.messages[-1].content] if one[: len(done)] == done]
+    if not fitting:
+        return "I am lost."
+    whole = random.Random(seed).choice(fitting)
+    return steps.join(whole).removeprefix(steps.opening(done))

@@ -21,7 +21,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import AfterValidator
 
 from actors.engines.served.keys import named
-from storage.bounds import Count, Part, Positive, Seconds, Share
+from storage.bounds import Count, Part, Plain, Positive, Seconds, ServerUrl, Share
 from storage.rows.records import Message
 
 IN_FLIGHT = 512
@@ -149,15 +149,15 @@ class EngineSettings:
     kind: Literal["vllm", "endpoint", "chat", "scripted"] = "vllm"
     """`vllm`, `endpoint` (a server's completions route), `chat` (its chat route) or `scripted`; see
     docs/models.md."""
-    model: str = ""
+    model: Plain = ""
     """Model folder, hub name (org/name), or training:NAME for what `train` left in the store; for
     `endpoint` and `chat`, the name that the server knows."""
     revision: str | None = None
     """Branch, tag or commit of a hub's model; None: its main branch. Resolved to a commit once,
     when a run is created."""
-    url: str | None = None
+    url: ServerUrl | None = None
     """Base URL of an OpenAI-compatible server (`endpoint` and `chat`), e.g. http://host:8000/v1."""
-    tokenizer: str | None = None
+    tokenizer: Plain | None = None
     """Folder or name of the tokenizer, where it is not the model's own."""
     tokenizer_revision: str | None = None
     """Branch, tag or commit of a hub's tokenizer."""
@@ -200,7 +200,7 @@ class EngineSettings:
     batch_invariant: bool = False
     """vLLM's kernels whose results do not depend on what else is in the batch: slower, on NVIDIA
     GPUs of compute capability 8.0 and later (`vllm` only)."""
-    options: dict[str, str | int | float | bool] = field(default_factory=dict)
+    options: dict[str, Plain | int | float | bool] = field(default_factory=dict)
     """Further engine arguments, handed through to vLLM; for `chat`, further fields of each request
     (`reasoning_effort: low`, `chat_template_kwargs.enable_thinking: false`)."""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import cast
+from typing import Any
 
 from actors.engines.contract import Engine, EngineSettings
 from actors.engines.healing import Healed, uncut_by
-from actors.engines.scripted import Script, ScriptedEngine
+from actors.engines.reading import Reader, ScriptedReader
+from actors.engines.scripted import ScriptedEngine
 from actors.engines.served.capabilities import Need, lacking
 from storage.errors import ConfigurationError
 
@@ -55,7 +56,24 @@ async def open_engine(
     raise ConfigurationError(f"engine kind {settings.kind!r}: choose one of {', '.join(KINDS)}")
 
 
-def _script(name: str) -> Script:
+async def open_reader(settings: EngineSettings, reference: EngineSettings | None = None) -> Reader:
+    """Open a model that reads; `reference`: in the place of the one that its folder names.
+
+    `scripted` takes its script as `open_engine` does. Raises ConfigurationError for a model that
+    can't be read, InputError and EngineFailed.
+    """
+    if settings.kind == "vllm":
+        from actors.engines.vllm_reader import open_vllm_reader
+
+        return await open_vllm_reader(settings, reference)
+    if settings.kind == "scripted":
+        return ScriptedReader(_script(settings.model))
+    raise ConfigurationError(
+        f"a model that reads can't be asked as `kind: {settings.kind}`: take `kind: vllm`"
+    )
+
+
+def _script(name: str) -> Any:
     module, _, function = name.partition(":")
     try:
         script = getattr(importlib.import_module(module), function)
@@ -65,4 +83,4 @@ def _script(name: str) -> Script:
         ) from error
     if not callable(script):
         raise ConfigurationError(f"{name} is no function")
-    return cast(Script, script)
+    return script

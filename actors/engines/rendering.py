@@ -10,23 +10,28 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from jinja2 import TemplateError
 
+from actors.bounded import TooLong, bounded
 from actors.engines.contract import Chat, EngineSettings
 from actors.engines.control_tokens import MARK, ControlTokens
 from actors.engines.recent import RecentIds
 from actors.engines.token_ids import Spelling
 from actors.machines.fitness import Misfit
 from actors.models.fetching import small_files, tokenizer_of
+from actors.models.identity import CODE
 from storage.errors import InputError, first_line
 
 MOST_BYTES = 32 << 20
 """Of the rendered prompts that are kept: parts and rounds of a request render once."""
 AT_ONCE = 4_000
 """Characters that are rendered on the event loop: a thread's turn costs more than they do."""
+LONGEST_S = 5.0
+"""Most seconds of a processor that a chat template may take for one chat."""
 THINK, THOUGHT_END = ("<think>\n", "<think>"), "</think>"
 REMEDY = "name a tokenizer with another chat template (`tokenizer`)"
 
@@ -49,7 +54,9 @@ class ChatRenderer:
         source = tokenizer_of(settings)
         name = source.identity
         try:
-            tokenizer = AutoTokenizer.from_pretrained(small_files(source))
+            tokenizer = AutoTokenizer.from_pretrained(
+                small_files(source), trust_remote_code=bool(settings.options.get(CODE))
+            )
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no tokenizer can be loaded from {name!r}: {first_line(error)}"
@@ -67,7 +74,10 @@ class ChatRenderer:
         Where the template opens the model's thinking by itself, a prefill that opens it too does
         not open it twice.
         """
-        opened = self._opened(chat)
+        try:
+            opened = self._opened(chat)
+        except TooLong as error:
+            raise InputError(f"the model's chat template does not end: {error}") from None
         for think in THINK:
             if opened.endswith(think) and chat.prefill.startswith(think):
                 return opened + chat.prefill.removeprefix(think)
@@ -75,16 +85,15 @@ class ChatRenderer:
 
     def _opened(self, chat: Chat) -> str:
         """The turns, and the opened turn of the assistant."""
-        opened: str = self._tokenizer.apply_chat_template(
-            chat.turns(), tokenize=False, add_generation_prompt=True
-        )
+        render = partial(self._tokenizer.apply_chat_template, chat.turns(), tokenize=False)
+        opened: str = bounded(partial(render, add_generation_prompt=True), LONGEST_S)
         return opened
 
     def misfit(self, chat: Chat) -> Misfit | None:
         """Why the template can't show what a chat says; None where it can."""
         try:
             opened = self._opened(chat)
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TooLong, TemplateError, TypeError, ValueError) as error:
             return Misfit(
                 f"its chat template refuses a system and a user turn ({first_line(error)})", REMEDY
             )
@@ -124,8 +133,14 @@ class ChatRenderer:
 
         Raises ItemError `control_token` for a text that this tokenizer can't spell as text.
         """
-        parts = self.text(self._marked(chat)).split(MARK)
-        return tuple(chain.from_iterable(map(self.spell, parts)))
+        return tuple(self._unmarked_ids(self.text(self._marked(chat))))
+
+    def text_tokens(self, text: str) -> list[int]:
+        """Somebody's text as token ids, none of them a control token. Raises as `tokens`."""
+        return self._unmarked_ids(self._control.marked(text))
+
+    def _unmarked_ids(self, marked: str) -> list[int]:
+        return list(chain.from_iterable(map(self.spell, marked.split(MARK))))
 
     async def prompt(self, chat: Chat) -> tuple[int, ...]:
         """The prompt as token ids, remembered for a while; long ones are rendered in a thread."""

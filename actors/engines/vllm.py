@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
 from itertools import count
 from typing import Any
 
-from actors.engines.admission import Admission, admitted
+from actors.engines.admission import Admission, Leave, admitted
 from actors.engines.contract import (
     Chat,
     Completion,
@@ -41,6 +42,8 @@ AHEAD = 0.25
 """Share of sequences beyond `max_in_flight` that wait inside the engine, so that a finished one
 is replaced in the next step and not a trip through the event loop later."""
 
+Route = Callable[[Any, Any, str], AsyncIterator[Any]]
+"""(prompt, parameters, number of the request) -> vLLM's outputs."""
 SOCKET_BYTES = 36
 """Names of vLLM's sockets: UUIDs."""
 
@@ -123,6 +126,30 @@ class VllmEngine:
 
         return await admitted(part, sampling, self._settings.part, self._admission)
 
+    async def ask(self, prompt: list[int], parameters: Any, pooled: bool) -> Any:
+        """What vLLM says of a text that is there already: its own output.
+
+        `parameters` are `PoolingParams` where it is `pooled`, else `SamplingParams` for one token.
+        Raises EngineFailed, and ItemError `too_long`.
+        """
+        if self._closed:
+            raise EngineFailed("the engine is closed")
+        if len(prompt) + (not pooled) > self._context:
+            raise ItemError(
+                Refusal.TOO_LONG, f"{len(prompt)} tokens in a context of {self._context}"
+            )
+
+        def start(wanted: Sampling, leave: Leave) -> list[Coroutine[Any, Any, Any]]:
+            return [self._final(_encode if pooled else _generate, prompt, parameters)]
+
+        (output,) = await self._admission.each(Sampling(), 1, start)
+        return output
+
+    @property
+    def renderer(self) -> ChatRenderer:
+        """The model's tokenizer and chat template."""
+        return self._renderer
+
     def spell(self, text: str) -> list[int]:
         """A text as the model's token ids, without special ones around it."""
         return self._renderer.spell(text)
@@ -144,27 +171,43 @@ class VllmEngine:
             self._thread.shutdown(wait=False)
 
     async def _part(self, prompt: list[int], sampling: Sampling, parameters: Any) -> Reply:
-        from vllm.exceptions import VLLMClientError
-        from vllm.inputs.engine import tokens_input
-
-        if self._closed:  # while it waited for a place
-            raise EngineFailed("the engine was closed")
-        outputs = self._llm.generate(tokens_input(prompt), parameters, f"{next(self._numbers)}")
-        try:
-            received = [output async for output in outputs]  # FINAL_ONLY: exactly one
-        except VLLMClientError as error:
-            raise ConfigurationError(f"vLLM refuses the sampling: {one_line(error)}") from error
-        except Exception as error:
-            cause = cause_of(self._log.text(), error)
-            raise EngineFailed(f"{self._settings.model} died at work: {cause.said}") from error
-        if len(received) != 1:
-            raise EngineFailed(f"vLLM sent {len(received)} outputs where one was asked for")
-        final = received[0]
+        final = await self._final(_generate, prompt, parameters)
         return Reply(
             completions=tuple(_completion(output, sampling) for output in final.outputs),
             prompt_tokens=len(prompt),
             cached_tokens=final.num_cached_tokens or 0,
         )
+
+    async def _final(
+        self, route: Callable[[Any], Route], prompt: list[int], parameters: Any
+    ) -> Any:
+        """The one output that vLLM sends for a prompt on one of its routes."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs.engine import tokens_input
+
+        if self._closed:  # while it waited for a place
+            raise EngineFailed("the engine was closed")
+        outputs = route(self._llm)(tokens_input(prompt), parameters, f"{next(self._numbers)}")
+        try:
+            received = [output async for output in outputs]  # FINAL_ONLY: exactly one
+        except VLLMClientError as error:
+            raise ConfigurationError(f"vLLM refuses the request: {one_line(error)}") from error
+        except Exception as error:
+            cause = cause_of(self._log.text(), error)
+            raise EngineFailed(f"{self._settings.model} died at work: {cause.said}") from error
+        if len(received) != 1:
+            raise EngineFailed(f"vLLM sent {len(received)} outputs where one was asked for")
+        return received[0]
+
+
+def _generate(llm: Any) -> Route:
+    route: Route = llm.generate
+    return route
+
+
+def _encode(llm: Any) -> Route:
+    route: Route = llm.encode
+    return route
 
 
 def _parameters(sampling: Sampling, max_tokens: int) -> Any:

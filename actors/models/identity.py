@@ -13,13 +13,15 @@ from typing import Any
 
 from actors.engines.contract import EngineSettings
 from actors.models.fetching import tokenizer_of
-from actors.models.folder import TOKENIZER_FILES, chat_template
+from actors.models.folder import TOKENIZER_FILES, WEIGHTS, chat_template
 from actors.models.source import ModelSource
 
 WHOLE_BELOW = 64 * 1024 * 1024
 """Files smaller than this are hashed whole; of larger ones size and both ends are hashed."""
 SAMPLE = 1024 * 1024
 FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model")
+CODE = "trust_remote_code"
+"""Option of an engine that lets a model bring code of its own."""
 DIGITS = 16
 
 ONLY_SPEED = {
@@ -57,7 +59,10 @@ def model_identity(settings: EngineSettings) -> str:
     source = ModelSource(settings.model, settings.revision)
     if source.folder is None:
         return source.identity
-    files = {file for pattern in FILES for file in source.folder.glob(pattern)}
+    weights = (set(source.folder.glob(pattern)) for pattern in WEIGHTS)
+    files = next(filter(None, weights), set())  # of several forms, the first one is loaded
+    patterns = (*FILES, "*.py") if settings.options.get(CODE) else FILES
+    files |= {file for pattern in patterns for file in source.folder.glob(pattern)}
     return f"{source.folder.name}@{_digest(files)}"
 
 

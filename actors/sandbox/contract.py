@@ -17,7 +17,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from storage.bounds import Count, Positive, Seconds
+from storage.bounds import Count, Plain, Positive, Seconds
 from storage.errors import ItemError
 
 LEAST_SLOTS = 4
@@ -204,7 +204,7 @@ class SandboxSettings:
     parts (69 MB) are left to the few scripts that use them. Add `scipy.optimize` if many do."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
     """CPU share of one box (docker; bubblewrap has none)."""
-    docker_host: str = ""
+    docker_host: Plain = ""
     """`unix:///…` or `tcp://…`; empty: DOCKER_HOST, the default socket, then a private engine."""
     reaper_period_s: Seconds = 30.0
     """What a dead owner leaves behind is gone within this time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
@@ -19,6 +19,16 @@ from storage.errors import UserError
 
 ANSWER_S = 10.0
 """Longest wait for a replica that is asked whether it lives; a silent one counts as alive."""
+
+
+class Heard(NamedTuple):
+    """What a herald has to tell."""
+
+    lines: list[str]
+    refused: UserError | None
+    """Why no replica can be opened, if so."""
+    placed: int
+    """Replicas that have found their place on a node, and live."""
 
 
 class Herald:
@@ -38,10 +48,10 @@ class Herald:
         """Note that a replica can't be opened as configured."""
         self._refused = error
 
-    async def heard(self) -> tuple[list[str], UserError | None]:
-        """The lines since the last call, and why no replica can be opened, if so."""
+    async def heard(self) -> Heard:
+        """What came since the last call."""
         lines, self._lines = self._lines, []
-        return lines, self._refused
+        return Heard(lines, self._refused, len(self._replicas))
 
     async def enter(self, name: str, replica: ActorHandle[Any]) -> None:
         """A replica begins; `name`: what it calls itself before the executors."""

@@ -11,6 +11,7 @@ import logging
 import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,17 +27,19 @@ from actors.ray_errors import classified
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.executor import start_executor
 from actors.serving.contract import MakeAnswerer, MakeDoor
-from actors.serving.herald import Herald
+from actors.serving.herald import Heard, Herald
 from actors.serving.replicas import DOOR, REPLICAS, DoorDeployment, Replica
 from actors.workers.placement import Placement
-from actors.workers.ray_nodes import kept_nodes
-from storage.errors import ConfigurationError, InfrastructureError, first_line
+from actors.workers.ray_nodes import kept_nodes, shortage
+from storage.errors import ConfigurationError, InfrastructureError, RunStopped, first_line
 
 CLOSE_S = 30.0
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 LOOKS_EVERY_S = 1.0
 MANY = 100_000
 """Concurrent requests of a door, which bounds them itself; and of a replica, whose engine does."""
+ROOM_SAID_S = 60.0
+"""Seconds without a place for a replica before that is said."""
 OPENING_TRIES = 3
 """Times that the first start of a replica is tried."""
 
@@ -56,6 +59,8 @@ class ServicePlan:
     """Actors that run code; None: as many as the cluster's `sandbox` resource counts, or one."""
     patience_s: float
     """Longest start of an engine in which nothing moves."""
+    room_s: float
+    """Longest wait for nodes with room for all replicas."""
     closing_s: float
     """Longest end of a replica."""
 
@@ -68,10 +73,11 @@ class Service:
         self._herald = herald
 
     def heard(self) -> list[str]:
-        """What replicas said since the last call. Raises InfrastructureError."""
-        with classified("the service"):
-            lines: list[str] = ray.get(self._herald.heard.remote(), timeout=CLOSE_S)[0]
-        return lines
+        """What replicas said since the last call; a herald that does not answer has no news."""
+        with contextlib.suppress(RayError):
+            lines: list[str] = ray.get(self._herald.heard.remote(), timeout=CLOSE_S).lines
+            return lines
+        return []
 
     def drain(self, most_s: float) -> bool:
         """Let no further request in, and wait for those that are at work; whether all ended."""
@@ -89,8 +95,8 @@ def serving(
     """Open a service in the cluster that this process has joined, and end it.
 
     Returns once all replicas are open; `say` gets a line for each thing that happens meanwhile.
-    Raises UserError for a model that can't run so, ConfigurationError for a port that is taken, and
-    InfrastructureError.
+    Raises UserError for a model that can't run so, ConfigurationError where Ray Serve runs in the
+    cluster already, and InfrastructureError.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     with contextlib.ExitStack() as held:
@@ -153,22 +159,39 @@ def _opened(
             ended.set()
 
     threading.Thread(target=run, name="opening", daemon=True).start()
+    placed, moved_at, told = 0, time.monotonic(), False
     while not ended.wait(LOOKS_EVERY_S):
-        _tell(herald, say)
+        now, before = time.monotonic(), placed
+        placed = _tell(herald, say)
+        moved_at = now if placed > before else moved_at
+        if placed >= plan.replicas or now - moved_at < ROOM_SAID_S:
+            continue
+        lacking = f"{plan.replicas - placed} replicas find no room: {_shortage(plan)}"
+        if now - moved_at > plan.room_s:
+            raise RunStopped(f"{lacking}; ask for fewer with --replicas")
+        if not told:
+            say(f"{lacking}; it is waited for")
+            told = True
     _tell(herald, say)
     if failed:
         raise InfrastructureError(f"no replica opened: {first_line(failed[0])}") from failed[0]
     return handles[0]
 
 
-def _tell(herald: ActorHandle[Any], say: Callable[[str], None]) -> None:
-    """Say what replicas said. Raises the UserError that one of them has met."""
+def _tell(herald: ActorHandle[Any], say: Callable[[str], None]) -> int:
+    """Say what replicas said; how many have a place. Raises the UserError that one has met."""
     with classified("the service"):
-        lines, refused = ray.get(herald.heard.remote())
-    for line in lines:
+        heard: Heard = ray.get(herald.heard.remote())
+    for line in heard.lines:
         say(line)
-    if refused is not None:
-        raise refused
+    if heard.refused is not None:
+        raise heard.refused
+    return heard.placed
+
+
+def _shortage(plan: ServicePlan) -> str:
+    place = plan.placement
+    return shortage({"verifier": place.bundle or {"CPU": place.cpus}})
 
 
 @contextlib.contextmanager

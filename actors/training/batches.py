@@ -63,6 +63,14 @@ class Tensors:
     """[L]: these successors."""
     longest: int
     """Tokens of the longest conversation."""
+    marks: npt.NDArray[np.int64]
+    """[V]: tokens of the verdicts; one that counts for nothing where there is none."""
+    wanted: npt.NDArray[np.float32]
+    """[V]: what is to be said there, 1 for right."""
+    weights: npt.NDArray[np.float32]
+    """[V]"""
+    members: npt.NDArray[np.int64]
+    """[N]: which conversations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +167,27 @@ def tensors(batch: MicroBatch, conversations: Sequence[Conversation], pad: int) 
     else:
         places, targets = learnt - 1, ids[learnt]
     positions = np.concatenate([np.arange(length) for length in lengths])
-    return Tensors(ids, positions, starts, places, targets, max(lengths))
+    said = _verdicts(members, starts)
+    who = np.array(batch or [0], dtype=np.int64)
+    return Tensors(ids, positions, starts, places, targets, max(lengths), *said, who)
+
+
+def _verdicts(
+    members: Sequence[Conversation], starts: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Marks, what is wanted there, and weights, of conversations that begin at `starts`."""
+    rows = [
+        (
+            one.verdicts + start,
+            one.labels if one.targets is None else one.targets,
+            np.ones(len(one.verdicts)) if one.weights is None else one.weights,
+        )
+        for one, start in zip(members, starts, strict=False)
+        if len(one.verdicts)
+    ]
+    nothing = [([0], [0], [0])]
+    marks, wanted, weights = (np.concatenate(side) for side in zip(*rows or nothing, strict=True))
+    return marks.astype(np.int64), wanted.astype(np.float32), weights.astype(np.float32)
 
 
 @lru_cache(maxsize=2)

@@ -30,8 +30,8 @@ from storage.trainings.checkpoints import Part, StoredFile, fetch_files
 
 TOKENS = "tokens.arrow"
 """Name of the file of a shard's conversations."""
-OPEN = 64
-"""Mapped files that a worker keeps open."""
+OPEN = 16
+"""Mapped files that a worker keeps open: what was read of them counts as its memory."""
 READERS = 8
 """Files fetched at once."""
 DISK_SHARE = 0.5
@@ -139,10 +139,15 @@ class Shards:
     """The shards of tokens of a training, on this machine as they are asked for."""
 
     def __init__(
-        self, store: ObjectStore, prefixes: Sequence[str], table: Path, folder: Path
+        self,
+        store: ObjectStore,
+        prefixes: Sequence[str],
+        table: Path,
+        folder: Path,
+        sharers: int = 1,
     ) -> None:
         """`prefixes`: of the sets that the shards are of. `table`: a file with a row for each shard
-        (set, first row, parts). `folder`: shared by the workers of a machine.
+        (set, first row, parts). `folder`: shared by so many workers of a machine.
         """
         self._store = store
         self._prefixes = prefixes
@@ -150,7 +155,7 @@ class Shards:
         self._first = self._table["first"].to_numpy()
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._room = int(shutil.disk_usage(folder).free * DISK_SHARE)
+        self._room = int(shutil.disk_usage(folder).free * DISK_SHARE / sharers)
         self._held: OrderedDict[int, int] = OrderedDict()
         """Shard -> bytes of its file, the one asked for last at the end."""
         self._used = 0

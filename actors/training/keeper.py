@@ -17,6 +17,7 @@ import torch
 
 from actors import metrics
 from actors.models.folder import TOKENIZER_FILES
+from actors.models.rewards import KEY, RewardModel
 from actors.training.batches import StepPlan
 from actors.training.events import Event, Place, Say
 from actors.training.moving import LAYOUT, PARTED, PROGRESS, Curve, check_room, keep_folder
@@ -116,21 +117,24 @@ def write_model(
     end: int,
     dtype_name: str,
     folder: Path,
+    reward: RewardModel,
 ) -> None:
     """Write weights and configuration of the plain folder that vLLM and transformers load.
 
     `state`: the weights, saved as `dtype_name`, the base model's own precision; `end`: the token
-    that ends an assistant's turn, at which generation must stop.
+    that ends an assistant's turn, at which generation must stop. `reward`: what the model says.
     """
     dtype = getattr(torch, dtype_name)
-    known = model.generation_config.eos_token_id
-    ends = known if isinstance(known, list) else [] if known is None else [known]
-    if end not in ends:
-        model.generation_config.eos_token_id = [*ends, end]
+    if not reward.reads:
+        known = model.generation_config.eos_token_id
+        ends = known if isinstance(known, list) else [] if known is None else [known]
+        if end not in ends:
+            model.generation_config.eos_token_id = [*ends, end]
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=stored_weights(model, state, dtype))
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = str(dtype).removeprefix("torch.")
+    config[KEY] = reward.noted()
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

@@ -32,72 +32,24 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from actors.models.rewards import HEADED, RewardModel, reward_model_in
 from actors.training import adapters
-from actors.training.batches import Tensors
 from actors.training.events import Place
-from actors.training.losses import fused_kernels, summed_cross_entropy
+from actors.training.losses import fused_kernels
+from actors.training.objectives import (
+    HEAD,
+    Learner,
+    begin_head,
+    configured,
+    learner_of,
+    model_class,
+)
 from actors.training.settings import LearningSettings
 from storage.errors import InputError
 
+GENERATIVE = RewardModel()
 Fill = Callable[[dict[str, Any]], None]
 """Writes the weights: parameter name -> this worker's part, in float32."""
-SCALED_LOGITS = ("logit_scale", "logits_scaling", "final_logit_softcapping", "lm_head_multiplier")
-"""Settings of models that do more than multiply by the head: they make whole logits themselves."""
-
-
-class Learner(torch.nn.Module):  # type: ignore[misc]
-    """A causal language model, from a micro-batch to its loss."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        head = model.get_output_embeddings()
-        scaled = any(getattr(model.config, name, None) for name in SCALED_LOGITS)
-        self._plain = not scaled and getattr(head, "bias", None) is None
-
-    def forward(
-        self, batch: Passed, asked: torch.Tensor | None = None, sides: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Summed nats of the learnt tokens, and the logits [asked, sides] of some of their places.
-
-        asked: indices into `batch.places`; sides: ids of tokens.
-        """
-        given = {
-            "input_ids": batch.ids[None],
-            "position_ids": batch.positions[None],
-            "use_cache": False,
-            **{f"cu_seq_lens_{side}": batch.starts for side in "qk"},
-            **{f"max_length_{side}": batch.longest for side in "qk"},
-        }
-        if not self._plain:
-            logits = self.model(**given, logits_to_keep=batch.places).logits[0].float()
-            loss = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="sum")
-            return loss, None if asked is None else logits[asked][:, sides]
-        decoder = self.model.base_model
-        hidden = decoder(**given).last_hidden_state[0, batch.places]
-        head = self.model.get_output_embeddings().weight
-        loss = summed_cross_entropy(hidden, head, batch.targets)
-        if asked is None:
-            return loss, None
-        return loss, torch.nn.functional.linear(hidden[asked], head[sides]).float()
-
-
-class Passed:
-    """A micro-batch on the device of the arithmetic."""
-
-    def __init__(self, made: Tensors, device: torch.device) -> None:
-        self.longest = made.longest
-        for name in ("ids", "positions", "starts", "places", "targets"):
-            held = torch.from_numpy(getattr(made, name))
-            if device.type == "cuda":
-                held = held.pin_memory().to(device, non_blocking=True)
-            setattr(self, name, held)
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    starts: torch.Tensor
-    places: torch.Tensor
-    targets: torch.Tensor
 
 
 @contextmanager
@@ -125,20 +77,23 @@ def process_group(place: Place) -> Iterator[torch.device]:
 def build(
     config: Any, fill: Fill, *, attention: str, learning: LearningSettings, sharded: bool,
     device: torch.device, place: Place, recomputed: int = 0, offload: bool = False,
+    reward: RewardModel = GENERATIVE,
 ) -> Learner:  # fmt: skip
     """A learner of a model's configuration; `fill` writes its weights.
 
     `recomputed`: layers whose activations are computed twice. `offload`: weights, gradients and the
-    optimizer's state stay in the machine's memory.
+    optimizer's state stay in the machine's memory. `reward`: what it learns to say.
     """
     from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if learning.precision == "bfloat16" else torch.float32
     adapter = learning.adapter
+    has_head = reward.kind in HEADED and reward_model_in(config.to_dict(), "").kind in HEADED
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=dtype if adapter else torch.float32, attn_implementation=attention
+        model = model_class(reward).from_config(
+            configured(config, reward),
+            dtype=dtype if adapter else torch.float32,
+            attn_implementation=attention,
         )
     if device.type == "cuda" and fused_kernels():
         logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # names every backend it lacks
@@ -156,7 +111,11 @@ def build(
         if adapter.quantised:
             adapters.quantise(model, layers, adapter, fill, dtype, device)
         adapters.attach(model, layers, adapter)
-    learner = Learner(model)
+        for name, held in model.named_parameters():
+            if reward.kind in HEADED and name.startswith(HEAD):
+                held.data = held.data.to(torch.float32)
+                held.requires_grad_(True)
+    learner = learner_of(model, reward)
     frozen = {held for held in model.parameters() if not held.requires_grad}
     # What never changes needs no gathering where each worker has all of it; four bits can't be cut.
     alone = {held for held in frozen if not sharded or not held.is_floating_point()}
@@ -169,7 +128,7 @@ def build(
         )  # fmt: skip
     _materialise(learner, device, offload)
     model.tie_weights()
-    fill(adapters.base_parts(model))
+    fill(begin_head(adapters.base_parts(model), has_head))
     adapters.begin(model, learning.seed)
     return learner
 

@@ -66,13 +66,14 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         learner = build(
             config, read_weights(base), attention=attention_name(spread.attention),
             learning=learning, sharded=sharded, device=device, place=place,
-            recomputed=memory.recomputed, offload=spread.offload,
+            recomputed=memory.recomputed, offload=spread.offload, reward=job.settings.reward,
         )  # fmt: skip
         expected = estimate(shape, memory).total if place.gpu else 0
         values = {"parameters": learner.model.num_parameters(), "expected_bytes": expected}
         tell(Event("prepared", 0, plan.steps, _sizes(corpus, plan) | values))
         pad = tokenizer.pad_token_id or 0
         trainer = StepTrainer(learner, learning, plan, corpus, place, device, pad, sharded)
+        trainer.refer()
         found = newest_checkpoint(training, place, folder, trainer.needed, tell)
         if found:
             trainer.load(found.folder)
@@ -85,7 +86,8 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         dtype = str(config.dtype or torch.float32).removeprefix("torch.")
         weights = gathered_weights(learner.model, getattr(torch, dtype), place)
         if place.rank == 0:
-            write_model(learner.model, weights, int(corpus.train[0].ids[-1]), dtype, target)
+            end = int(corpus.train[0].ids[-1])
+            write_model(learner.model, weights, end, dtype, target, job.settings.reward)
             write_tokenizer(base, tokenizer.chat_template, target)
             job.dress(target, notes)
         event = Event("storing", plan.steps, plan.steps)
@@ -117,8 +119,8 @@ def _base(job: TrainingJob, folder: Path) -> tuple[Any, Any, int]:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"base model {job.base.model} can't be loaded: {first_line(error)}"

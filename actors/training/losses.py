@@ -15,6 +15,7 @@ from math import ceil
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from actors.training.batches import IGNORED
 from actors.training.memory import PIECE_BYTES
@@ -45,6 +46,25 @@ def summed_cross_entropy(
     return functional.linear_cross_entropy(
         hidden, head, targets, reduction="sum", ignore_index=IGNORED, options=options
     )
+
+
+def token_nats(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """[tokens]: nats of each target, 0 where it is IGNORED; sizes as of `summed_cross_entropy`.
+
+    Logits are made piece by piece, and once more on the way back.
+    """
+    pieces = ceil(len(targets) * len(head) * hidden.element_size() / PIECE_BYTES)
+    size = ceil(len(targets) / pieces)
+    made = [
+        checkpoint(_nats, part, head, wanted, use_reentrant=False)
+        for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)
+    ]
+    return torch.cat(made)
+
+
+def _nats(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    logits = functional.linear(hidden, head).float()
+    return functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
 
 
 def _by_liger(

@@ -32,7 +32,7 @@ BYTES_A_WEIGHT = 16
 BYTES_IN_FOUR_BITS = 4.5 / 8
 """A weight in NF4 and its share of a float32 scale of 64 weights."""
 WORKER_BYTES = 4 * GIB
-"""torch, CUDA's libraries, pinned batches, and the conversations of a run."""
+"""torch, CUDA's libraries, pinned batches, and what is mapped of the conversations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ class Plan:
     """Learnt in place of the weights."""
     offload: bool = False
     """Whether what is sharded stands in the machine's memory."""
+    fused: bool = True
+    """Whether norms, activation and cross entropy are one kernel each, as on GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def estimate(shape: ModelShape, plan: Plan) -> Estimate:
     # The head's gradient is summed in float32, then held in the arithmetic's precision.
     head = shape.vocabulary * shape.width
     piece = min(PIECE_BYTES, plan.micro_tokens * shape.vocabulary * unit)
+    piece *= 1 if plan.fused else 3  # logits, their softmax and its gradient
     moving = unit + 8  # a gradient as it comes, in float32, and reduced
     return Estimate(
         weights=0 if plan.offload else BYTES_A_WEIGHT * whole // plan.parts,
@@ -190,10 +193,11 @@ def _with_adapters(shape: ModelShape, plan: Plan, adapter: AdapterSettings) -> E
 def _activations(shape: ModelShape, plan: Plan) -> int:
     """Bytes that a pass keeps for its way back."""
     unit = plan.element
-    token = (shape.layers - plan.recomputed) * _kept_by_a_layer(shape, unit)
+    kept = _kept_by_a_layer(shape, plan.fused)
+    token = (shape.layers - plan.recomputed) * kept
     if plan.recomputed:  # their inputs, and all of the one that is at work
-        token += plan.recomputed * shape.width * unit + _kept_by_a_layer(shape, unit)
-    return token * plan.micro_tokens
+        token += plan.recomputed * shape.width + kept
+    return token * plan.micro_tokens * unit
 
 
 def recomputed_layers(shape: ModelShape, plan: Plan, memory: int) -> int | None:
@@ -278,11 +282,15 @@ def host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _kept_by_a_layer(shape: ModelShape, element: int) -> int:
-    """Bytes per token that a layer keeps for its way back; norms and activations are fused."""
+def _kept_by_a_layer(shape: ModelShape, fused: bool) -> int:
+    """Numbers per token that a layer keeps for its way back."""
     width, wide = shape.width, shape.feed_forward
     # Input of each norm, of the three products behind the first one, of the two behind the second,
     # of the output product; queries, keys, values and the result of attention are inputs too.
     attention = 2 * width + shape.queries + shape.queries + 2 * shape.keys
     rest = 2 * width + 3 * wide  # gate, up, and their product, which goes into the last product
-    return (attention + rest) * element
+    if fused:
+        return attention + rest
+    # What each norm scales; the activated gate; keys and values as wide as queries; the results of
+    # conversations, before they stand in one row.
+    return attention + rest + 2 * width + wide + 2 * (shape.queries - shape.keys) + shape.queries

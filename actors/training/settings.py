@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from actors.models.rewards import RewardModel
 from storage.bounds import STRICT, Positive, Share
 
 
@@ -124,3 +125,5 @@ class TrainingSettings:
     learning: LearningSettings = field(default_factory=LearningSettings)
     spread: SpreadSettings = field(default_factory=SpreadSettings)
     rhythm: RhythmSettings = field(default_factory=RhythmSettings)
+    reward: RewardModel = field(default_factory=RewardModel)
+    """What the model learns to say."""

@@ -5,7 +5,7 @@ its distributed checkpoints keep them. The batches of the next update are prepar
 is computed. (transformers' Trainer and accelerate would add autocast, which casts every weight for
 every pass, gradients reduced in bfloat16, and whole gradients kept between micro-batches.)
 
-Invariant: the loss of an update is the mean over the own tokens of its conversations, whatever the
+Invariant: the loss of an update is the mean over the terms of its conversations, whatever the
 workers and micro-batches; held-out figures are sums over all workers, divided once. An update
 depends on the weights, the optimizer's state and its own number, on nothing else.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import distributed
 from torch.distributed import checkpoint
@@ -29,12 +30,15 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from actors.training.adapters import learnt
-from actors.training.batches import IGNORED, Corpus, MicroBatch, StepPlan, Tensors, tensors
+from actors.training.batches import Corpus, MicroBatch, StepPlan, Tensors, tensors
+from actors.training.conversations import Conversations
 from actors.training.events import Place
-from actors.training.learner import Learner, Passed, reshard
+from actors.training.learner import reshard
 from actors.training.moving import Ranges
+from actors.training.objectives import Learner, Passed, RatioLearner
 from actors.training.settings import LearningSettings
 
+TRAIN, HELD_OUT = "train", "held_out"
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -43,7 +47,7 @@ class Update:
     """What an update says of itself."""
 
     loss: float
-    """Nats per own token, before the update."""
+    """Nats per term (`actors.training.objectives`), before the update."""
     norm: float
     """Of the gradient, before it is clipped."""
     rate: float
@@ -54,7 +58,7 @@ class HeldOut:
     """What the held-out conversations say, each verdict judged after the true text before it."""
 
     loss: float
-    """Nats per own token."""
+    """Nats per term."""
     step_accuracy: float
     """Share of the steps whose likelier verdict (Yes or No) is the label."""
     wrong_step_accuracy: float
@@ -89,20 +93,21 @@ class StepTrainer:
         self._factor = schedule(learning, plan.steps)
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: tuple[int, Future[list[Tensors]]] | None = None
+        self._reference: dict[str, npt.NDArray[np.float64]] = {}
+        """Side -> log-probability of each conversation's learnt tokens under the base."""
 
     def update(self, step: int) -> Update:
         """Make update `step`, counted from 0."""
         torch.manual_seed(self._learning.seed * 1_000_003 + step)  # dropout, where there is any
         learner = self.learner
         learner.train()
-        own_tokens = self._corpus.train.own_tokens(self.plan.members(step))
         # Workers' gradients are averaged, so each one's part is multiplied by their number.
-        scale = self._place.workers / own_tokens
+        scale = self._place.workers / self._terms(self._corpus.train, self.plan.members(step))
         total = torch.zeros((), device=self._device)
         batches = self._prepared(step)
         for number, batch in enumerate(batches):
             self._spread(last=number == len(batches) - 1)
-            loss = learner(Passed(batch, self._device))[0] * scale
+            loss = learner(self._passed(batch, TRAIN))[0] * scale
             loss.backward()
             total += loss.detach()
         limit = self._learning.clip or float("inf")
@@ -115,6 +120,27 @@ class StepTrainer:
         if self._place.workers > 1:
             distributed.all_reduce(total)
         return Update(total.item() / self._place.workers, norm.item(), rate)
+
+    def refer(self) -> None:
+        """Note what the weights of now, the base's, say of every conversation; what an implicit
+        model is compared with. Before anything is learnt or loaded.
+        """
+        if not isinstance(self.learner, RatioLearner):
+            return
+        self.learner.eval()
+        sides = {TRAIN: self._corpus.train, HELD_OUT: self._corpus.held_out}
+        for side, conversations in sides.items():
+            sums = torch.zeros(len(conversations), dtype=torch.float64)
+            with torch.no_grad():
+                for batch in self._shares(conversations):
+                    made = tensors(batch, conversations, self._pad)
+                    said = self.learner(Passed(made, self._device))[1][:, 0].double().cpu()
+                    sums[list(batch)] = said[: len(batch)] / self.learner.beta
+            if self._place.workers > 1:
+                sums = sums.to(self._device)
+                distributed.all_reduce(sums)
+            self._reference[side] = sums.cpu().numpy()
+        reshard(self.learner)
 
     def held_out(self) -> HeldOut:
         """Loss and step accuracy over all held-out conversations."""
@@ -194,29 +220,42 @@ class StepTrainer:
     @cached_property
     def _held_out_share(self) -> tuple[MicroBatch, ...]:
         """This worker's micro-batches of all held-out conversations."""
-        held_out = self._corpus.held_out
-        plan = StepPlan(held_out.lengths, self._learning, self.plan.micro_tokens)
-        share = plan.shares(range(len(held_out)), self._place.rank, self._place.workers)
-        held_out.bring(member for batch in share for member in batch)
+        return self._shares(self._corpus.held_out)
+
+    def _shares(self, conversations: Conversations) -> tuple[MicroBatch, ...]:
+        """This worker's micro-batches of all conversations of a side, brought to this machine."""
+        if not len(conversations):
+            return ()
+        plan = StepPlan(conversations.lengths, self._learning, self.plan.micro_tokens)
+        everything = range(len(conversations))
+        share = plan.shares(everything, self._place.rank, self._place.workers)
+        conversations.bring(member for batch in share for member in batch)
         return share
 
+    def _terms(self, conversations: Conversations, members: Sequence[int]) -> int:
+        """Number of terms of the loss: of learnt tokens or steps, or of whole solutions."""
+        if isinstance(self.learner, RatioLearner):
+            return len(members)
+        return conversations.own_tokens(members)
+
+    def _passed(self, made: Tensors, side: str) -> Passed:
+        reference = self._reference.get(side)
+        of_these = None if reference is None else reference[made.members].tolist()
+        return Passed(made, self._device, of_these)
+
     def _held_out_part(self, batch: MicroBatch) -> torch.Tensor:
-        """[loss, own tokens, steps right, steps, wrong-labelled steps right, of those all]."""
+        """[loss, terms, steps right, steps, wrong-labelled steps right, of those all]."""
         held = [self._corpus.held_out[member] for member in batch]
         made = tensors(batch, self._corpus.held_out, self._pad)
         if not held:  # the others wait for this one's part of their weights
-            self.learner(Passed(made, self._device))
+            self.learner(self._passed(made, HELD_OUT))
             return torch.zeros(6, dtype=torch.float64)
-        verdicts = np.concatenate(
-            [one.verdicts + start for one, start in zip(held, made.starts, strict=False)]
-        )
         labels = np.concatenate([one.labels for one in held])
-        asked = torch.from_numpy(np.searchsorted(made.places, verdicts - 1)).to(self._device)
         sides = torch.tensor([self._corpus.yes, self._corpus.no], device=self._device)
-        loss, said = self.learner(Passed(made, self._device), asked, sides)
+        loss, said = self.learner(self._passed(made, HELD_OUT), sides)
         right = (said[:, 0] > said[:, 1]).cpu().numpy() == labels
         sums = [
-            loss.item(), (made.targets != IGNORED).sum(), right.sum(), len(right),
+            loss.item(), self._terms(self._corpus.held_out, batch), right.sum(), len(right),
             right[~labels].sum(), (~labels).sum(),
         ]  # fmt: skip
         return torch.tensor([float(one) for one in sums], dtype=torch.float64)

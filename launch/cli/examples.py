@@ -62,7 +62,10 @@ EXAMPLES = {
         "stepmill remove first-try",
         "stepmill remove training:first-try --store s3://mill/runs --yes",
     ),
-    "resume": ("stepmill resume demo", "stepmill resume math --store s3://bucket/runs"),
+    "resume": (
+        "stepmill resume demo",
+        "stepmill resume math --store s3://bucket/runs --config own.yaml --models models",
+    ),
     "runs": (
         "stepmill runs --store s3://mill/runs",
         "stepmill runs --json | jq -r 'select(.state == \"finished\").name'",

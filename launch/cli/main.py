@@ -35,6 +35,7 @@ from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
+from storage.secrecy import hidden
 from workflows.runs.reading import store_url
 
 app = typer.Typer(
@@ -74,11 +75,19 @@ def resume(
     run: options.Run,
     store: options.Store = DEFAULT_STORE,
     address: options.Address = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="File with `models`, where they run code or are servers."),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option("--models", help="Folder that holds its local models, found by content."),
+    ] = None,
 ) -> None:
-    """Continue a run from what its store holds; no configuration file is needed."""
+    """Continue a run from what its store holds; its input is not needed again."""
     from launch.verbs.runs.build import resume_run
 
-    resume_run(run, store_url(store), address)
+    resume_run(run, store_url(store), address, config, models)
 
 
 def submit(
@@ -242,7 +251,9 @@ def run_command(arguments: list[str]) -> int:
         flushed()
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
-            typer.echo(f"stepmill: interrupted; the same command continues: {again}", err=True)
+            typer.echo(
+                f"stepmill: interrupted; the same command continues: {hidden(again)}", err=True
+            )
         return outcome if isinstance(outcome, int) else 0
     except typer.TyperException as error:
         typer.echo(f"stepmill: {error.format_message()}", err=True)
@@ -251,7 +262,8 @@ def run_command(arguments: list[str]) -> int:
         return failed(error, 2)
     except StopAsked as error:
         again = shlex.join(["stepmill", *arguments])
-        typer.echo(f"stepmill: {error}; the same command continues: {again}", err=True)
+        said = hidden(f"{error}; the same command continues: {again}")
+        typer.echo(f"stepmill: {said}", err=True)
         return INTERRUPTED
     except InfrastructureError as error:
         return failed(error, INFRASTRUCTURE)

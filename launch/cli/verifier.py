@@ -33,6 +33,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the model; default .stepmill/models/.")
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="generative, direct, discriminative, value, orm or implicit."),
+    ] = None,
     view: Annotated[str | None, typer.Option("--view", help="genprm, cot, code or direct.")] = None,
     runs: Annotated[
         list[str] | None, typer.Option("--run", help="Run to train on; may be repeated.")
@@ -50,6 +54,7 @@ def train(
     from launch.verbs.models.train import train_model
 
     overrides = {
+        "kind": kind,
         "view": view,
         "runs": runs or None,
         "base": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
@@ -71,7 +76,8 @@ def score(
         Path | None, typer.Option("--out", help="Folder for the scores; default .stepmill/scores/.")
     ] = None,
     mode: Annotated[
-        str | None, typer.Option("--mode", help="full, cot, code, code_not_run or direct.")
+        str | None,
+        typer.Option("--mode", help="full, cot, code, code_not_run or direct; default by model."),
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Histories per response (Maj@N).")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.")] = None,

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 from storage.datasets.card import Described, dataset_card
 from storage.datasets.view import CHAT_TEMPLATE, GENPRM, View
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
+from storage.objects.store import is_key
 from storage.rows import schemas
 from storage.rows.kinds import EXAMPLES, stage_rows
 from storage.rows.parquet import check_digest, sha256_of
 from storage.runs import layout
 from storage.runs.commits import put_content
-from storage.runs.documents import put_settled
+from storage.runs.documents import MOST_BYTES, MOST_DATA_BYTES, put_settled
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.run import Run
@@ -99,7 +100,7 @@ def check_view(run: Run, view: View) -> None:
 def dataset_files(run: Run, view: str) -> tuple[DatasetFile, ...]:
     """The files of an assembled dataset. Raises NothingFound if it is not assembled."""
     key = f"{layout.dataset_prefix(run.name)}{view}/{SUMS}"
-    return files_from(key, run.store.get(key))
+    return files_from(key, run.store.get(key, MOST_BYTES))
 
 
 def dataset_views(run: Run) -> set[str]:
@@ -111,9 +112,9 @@ def dataset_views(run: Run) -> set[str]:
 def read_file(run: Run, view: str, file: DatasetFile) -> bytes:
     """A file's bytes, read twice if the digest differs. Raises ObjectCorrupt."""
     key = f"{layout.dataset_prefix(run.name)}{view}/{file.path}"
-    data = run.store.get(key)
+    data = run.store.get(key, MOST_DATA_BYTES)
     if sha256_of(data) != file.sha256:
-        data = run.store.get(key)
+        data = run.store.get(key, MOST_DATA_BYTES)
         check_digest(key, data, file.sha256)
     return data
 
@@ -147,7 +148,7 @@ def files_from(key: str, data: bytes) -> tuple[DatasetFile, ...]:
     files = []
     for line in data.decode("utf-8", "replace").splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_-]+/)?[A-Za-z0-9._-]+)", line)
-        if match is None:
+        if match is None or not is_key(match.group(2)):
             raise ObjectCorrupt(f"{key} is no list of checksums: {line[:80]!r}")
         files.append(DatasetFile(match.group(2), match.group(1)))
     return tuple(files)

@@ -9,6 +9,7 @@ Invariant: a visible file is complete and on disk, and no key reaches outside th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -24,7 +25,7 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.objects.store import Entry, Put, check_key
+from storage.objects.store import Entry, Put, check_key, check_size
 
 PARTIAL = ".partial"
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -52,10 +53,10 @@ class LocalStore:
     def put_new(self, key: str, data: bytes) -> Put:
         """Write to `.partial`, flush, link to the final name."""
         target = self.root / check_key(key)
-        if target.exists():
-            return Put.EXISTS
         partial = self.root / PARTIAL / uuid.uuid4().hex
         try:
+            if target.exists():
+                return Put.EXISTS
             self._make_folders(partial.parent)
             self._make_folders(target.parent)
             try:
@@ -77,10 +78,13 @@ class LocalStore:
             return Put.UNKNOWN
         return Put.CREATED
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         """The file's bytes."""
         try:
-            return (self.root / check_key(key)).read_bytes()
+            path = self.root / check_key(key)
+            if most is not None:
+                check_size(key, path.stat().st_size, most)
+            return path.read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NothingFound(f"{self.url}: no object {key}") from None
         except OSError as error:
@@ -103,7 +107,7 @@ class LocalStore:
         folder = check_key(prefix.rstrip("/"))
         try:
             with os.scandir(self.root / folder) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+                names = [entry.name for entry in entries if entry.is_dir()]  # or a link to one
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -129,10 +133,14 @@ class LocalStore:
     def sweep_partial(self, older_than_s: float = 86_400) -> int:
         """Remove old files of killed writers. A live writer that loses its file tries again."""
         removed = 0
-        for partial in (self.root / PARTIAL).glob("*"):
-            if time.time() - partial.stat().st_mtime > older_than_s:
-                partial.unlink(missing_ok=True)
-                removed += 1
+        try:
+            for partial in (self.root / PARTIAL).glob("*"):
+                with contextlib.suppress(FileNotFoundError):  # its writer linked it just now
+                    if time.time() - partial.stat().st_mtime > older_than_s:
+                        partial.unlink()
+                        removed += 1
+        except OSError as error:
+            raise self._classified(error, PARTIAL) from error
         return removed
 
     def _walk(
@@ -147,7 +155,8 @@ class LocalStore:
                         if deep and key != PARTIAL:
                             yield from self._walk(key, wanted)
                     elif wanted(key) and entry.is_file(follow_symlinks=False):
-                        yield Entry(key, entry.stat().st_size)
+                        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                            yield Entry(key, entry.stat().st_size)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from storage.errors import NothingFound
-from storage.objects.store import Entry, Put, check_key
+from storage.objects.store import Entry, Put, check_key, check_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +35,14 @@ class MemoryStore:
             self.objects[key] = bytes(data)
             return Put.CREATED
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         """The object's bytes."""
         try:
-            return self.objects[check_key(key)]
+            data = self.objects[check_key(key)]
         except KeyError:
             raise NothingFound(f"{self.url}: no object {key}") from None
+        check_size(key, len(data), most)
+        return data
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """A snapshot of the matching keys."""

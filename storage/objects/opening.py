@@ -12,6 +12,7 @@ from storage.errors import ConfigurationError
 from storage.objects.local import LocalStore
 from storage.objects.memory import memory_store
 from storage.objects.store import ObjectStore
+from storage.secrecy import shown_url
 
 
 def open_store(url: str) -> ObjectStore:
@@ -25,15 +26,19 @@ def open_store(url: str) -> ObjectStore:
         return S3Store.at(url)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise ConfigurationError(f"store {url!r}: write file:/// and an absolute folder")
+            raise ConfigurationError(
+                f"store {shown_url(url)!r}: write file:/// and an absolute folder"
+            )
         if parts.query or parts.fragment:
             raise ConfigurationError(
-                f"store {url!r}: name the folder itself, or write %23 for # and %3F for ?"
+                f"store {shown_url(url)!r}: name the folder itself, or write %23 for # and %3F "
+                "for ?"
             )
         return LocalStore.at(Path(unquote(parts.path)))
     if "://" in url:
         raise ConfigurationError(
-            f"store {url!r}: {parts.scheme}:// is not known; use file:///folder or s3://bucket/prefix"
+            f"store {shown_url(url)!r}: {parts.scheme}:// is not known; use file:///folder or "
+            "s3://bucket/prefix"
         )
     if not url:
         raise ConfigurationError("store: empty; use file:///folder or s3://bucket/prefix")

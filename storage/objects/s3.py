@@ -5,8 +5,8 @@ credentials. A client that itself repeats a lost create-only PUT would report "e
 object. So one request is one try, and this module repeats reads, listings and deletes within its
 patience. Every object carries its own digest.
 
-Invariant: `put_new` returns CREATED only if the server said so. A refusal is never retried. Error
-messages hold no credentials and no text of the server.
+Invariant: `put_new` returns CREATED only if the server said so, with the digest of what was sent. A
+refusal is never retried. Error messages hold no credentials and no text of the server.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -43,13 +44,15 @@ from storage.errors import (
     ConfigurationError,
     NothingFound,
     ObjectCorrupt,
+    ObjectTooLarge,
     StepmillError,
     StoreRefused,
     StoreUnavailable,
 )
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import Entry, Put, check_key
+from storage.objects.store import Entry, Put, check_key, check_size, confirmed
 from storage.rows.parquet import check_digest, sha256_of
+from storage.secrecy import no_credentials, plain_url, shown_url
 
 Answer = TypeVar("Answer")
 
@@ -113,21 +116,30 @@ class S3Store:
     def at(cls, url: str, patience: Patience = PATIENT) -> S3Store:
         """Open `s3://bucket/prefix?endpoint=…`; asks the server nothing."""
         parts = urlsplit(url)
-        if parts.username or parts.password:
-            raise ConfigurationError("store: no credentials in the URL; use AWS_* or ~/.aws")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(options.keys() - set(OPTIONS))
-        if unknown:
+        try:
+            no_credentials(url)
+            plain_url(options.get("endpoint", ""))
+        except ValueError as error:
+            raise ConfigurationError(f"store: the URL {error} (AWS_* or ~/.aws)") from None
+        if parts.fragment:
+            raise ConfigurationError("store: write %23 for # in the URL")
+        for name in options.keys() - set(OPTIONS):
+            meant = "".join(f": did you mean {of}?" for of in get_close_matches(name, OPTIONS, 1))
             known = ", ".join(OPTIONS)
-            raise ConfigurationError(f"store: option {unknown[0]!r} is none of {known}")
+            raise ConfigurationError(f"store: an option of the URL is none of {known}{meant}")
         if not BUCKET.fullmatch(parts.netloc):
-            raise ConfigurationError(f"store {url!r} names no bucket: s3://bucket/prefix")
+            raise ConfigurationError(
+                f"store {shown_url(url)!r} names no bucket: s3://bucket/prefix"
+            )
         prefix = parts.path.strip("/")
         if prefix:
             try:
                 prefix = check_key(prefix) + "/"
             except ValueError:
-                raise ConfigurationError(f"store {url!r}: the prefix is not a plain path") from None
+                raise ConfigurationError(
+                    f"store {shown_url(url)!r}: the prefix is not a plain path"
+                ) from None
         return cls(parts.netloc, prefix, tuple(sorted(options.items())), patience, _client(options))
 
     def __reduce__(self) -> tuple[Callable[[str, Patience], S3Store], tuple[str, Patience]]:
@@ -142,14 +154,14 @@ class S3Store:
 
     def put_new(self, key: str, data: bytes) -> Put:
         """Send one conditional PUT and translate the server's answer."""
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        md5 = hashlib.md5(data, usedforsecurity=False)
         try:
-            self.client.put_object(
+            reply = self.client.put_object(
                 Bucket=self.bucket,
                 Key=self._name(key),
                 Body=data,
                 IfNoneMatch="*",
-                ContentMD5=base64.b64encode(md5).decode(),
+                ContentMD5=base64.b64encode(md5.digest()).decode(),
                 Metadata={"sha256": sha256_of(data)},
             )
         except TRANSPORT:
@@ -163,15 +175,16 @@ class S3Store:
             raise self._refused("PUT", key, code, status) from None
         except BotoCoreError as error:
             raise self._unusable(error) from None
-        return Put.CREATED
+        return confirmed(reply.get("ETag"), md5.hexdigest())
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         """The whole object, checked against the digest it was stored with."""
         name = self._name(key)
 
         def fetch() -> bytes:
             reply = self.client.get_object(Bucket=self.bucket, Key=name)
             with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
+                check_size(key, reply["ContentLength"], most)
                 data: bytes = body.read()
             if len(data) != reply["ContentLength"]:
                 raise ObjectCorrupt(f"{key}: {len(data)} of {reply['ContentLength']} bytes came")
@@ -224,7 +237,9 @@ class S3Store:
             yield page
             if not page.get("IsTruncated"):
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            token, before = {"ContinuationToken": page.get("NextContinuationToken", "")}, token
+            if token == before or not token["ContinuationToken"]:
+                raise StoreUnavailable(f"{self.url}: LIST {prefix}: it has no end")
 
     def _page(self, prefix: str, more: dict[str, str]) -> dict[str, Any]:
         page: dict[str, Any] = self.client.list_objects_v2(
@@ -249,6 +264,8 @@ class S3Store:
                 trouble = StoreUnavailable(
                     f"{self.url}: {verb} {key}: {type(error).__name__} ({server})"
                 )
+            except ObjectTooLarge:
+                raise
             except ObjectCorrupt as error:
                 trouble = error
             except ClientError as error:
@@ -284,7 +301,7 @@ def _client(options: dict[str, str]) -> Any:
     own = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     style = options.get("style") or ("path" if own else "auto")
     if style not in STYLES:
-        raise ConfigurationError(f"store: style {style!r} is not path or virtual")
+        raise ConfigurationError("store: the URL's style is not path or virtual")
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=CONNECT_S,

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from storage.errors import ObjectTooLarge
+
 KEY = re.compile(r"[A-Za-z0-9._=#-]+(/[A-Za-z0-9._=#-]+)*")
 
 
@@ -51,8 +53,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def get(self, key: str) -> bytes:
-        """The whole object. Raises NothingFound, StoreUnavailable, StoreRefused."""
+    def get(self, key: str, most: int | None = None) -> bytes:
+        """The whole object.
+
+        Raises NothingFound, StoreUnavailable, StoreRefused, and ObjectTooLarge, before it is read,
+        where it has more than `most` bytes.
+        """
         ...
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
@@ -93,6 +99,22 @@ def check_key(key: str) -> str:
     if not is_key(key):
         raise ValueError(f"not an object key: {key!r}")
     return key
+
+
+def confirmed(digest: str | None, md5: str) -> Put:
+    """What a reply to a PUT says: CREATED where it has the digest of what was sent.
+
+    `digest`: the reply's ETag, the MD5 of what the server stored. Without it somebody else may have
+    answered; with another one, the server encrypts with a key of its own, or stored other bytes.
+    Whoever asked then reads the object.
+    """
+    return Put.CREATED if (digest or "").strip('"').lower() == md5 else Put.UNKNOWN
+
+
+def check_size(key: str, size: int, most: int | None) -> None:
+    """Raise ObjectTooLarge if an object has more than `most` bytes."""
+    if most is not None and size > most:
+        raise ObjectTooLarge(f"{key} has {size:,} bytes, more than the {most:,} that it may have")
 
 
 def is_key(key: str) -> bool:

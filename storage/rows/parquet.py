@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import InputError, ObjectCorrupt
+from storage.errors import InputError, ObjectCorrupt, first_line
 from storage.rows import schemas
 from storage.rows.versions import kind_of, version_of
 
 Record = TypeVar("Record")
 
+MOST_ROWS = 10_000_000
+"""More rows than any shard has."""
 KIND = b"stepmill.kind"
 VERSION = b"stepmill.version"
 
@@ -84,21 +86,34 @@ def read_parquet(
     row_type: type[Any], data: bytes, *, key: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """A shard file as a table, or some columns of it. Raises InputError by kind or version."""
-    table = _table_of(data, columns)
-    metadata = table.schema.metadata or {}
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        metadata = file.schema_arrow.metadata or {}
+        stored_kind = metadata.get(KIND, b"?").decode()
+        version = int(metadata.get(VERSION, b"0"))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise ObjectCorrupt(f"{key} is no Parquet file of ours: {first_line(error)}") from None
     kind, known = kind_of(row_type), version_of(row_type)
-    stored_kind = metadata.get(KIND, b"?").decode()
     if stored_kind != kind:
-        raise InputError(f"{key} holds rows of kind {stored_kind}, not {kind}")
-    version = int(metadata.get(VERSION, b"0"))
+        raise InputError(f"{key} holds rows of kind {stored_kind!r:.60}, not {kind}")
     if not 1 <= version <= known:
         raise InputError(
             f"{key} has version {version} of {kind}, this program knows 1 to {known}: "
             "use the program that wrote it, or a newer one"
         )
+    if file.metadata.num_rows > MOST_ROWS:
+        raise ObjectCorrupt(f"{key} has {file.metadata.num_rows:,} rows, more than any shard")
+    if wrong := schemas.other_types(row_type, file.schema_arrow):
+        raise ObjectCorrupt(f"{key} is damaged: its column {wrong[0]!r} is of another type")
+    try:
+        table = file.read(columns, use_threads=False)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise ObjectCorrupt(f"{key} is damaged: {first_line(error)}") from None
+    if empty := schemas.without_values(row_type, table):
+        raise ObjectCorrupt(f"{key} is damaged: its column {empty[0]!r} lacks values")
     return table
 
 
-def _table_of(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+def _table_of(data: bytes) -> pa.Table:
     """Read in this thread: starting others costs more than decoding a shard."""
-    return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+    return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)

@@ -77,6 +77,27 @@ def completed(row_type: type[Any], table: pa.Table, names: Sequence[str]) -> pa.
     return table.select(names)
 
 
+def other_types(row_type: type[Any], schema: pa.Schema) -> list[str]:
+    """The columns of a stored schema whose types are not those of the record's fields."""
+    known = schema_of(row_type)
+    return [
+        field.name
+        for field in known
+        if (at := schema.get_field_index(field.name)) >= 0 and schema.field(at).type != field.type
+    ]
+
+
+def without_values(row_type: type[Any], table: pa.Table) -> list[str]:
+    """The columns of a table that lack values which the record's fields must have."""
+    return [
+        field.name
+        for field in schema_of(row_type)
+        if not field.nullable
+        and field.name in table.column_names
+        and table.column(field.name).null_count
+    ]
+
+
 _known_hints: dict[type[Any], dict[str, Any]] = {}
 
 

@@ -25,10 +25,17 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from storage.errors import CommitUnknown, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.errors import (
+    CommitUnknown,
+    ConfigurationError,
+    NothingFound,
+    ObjectCorrupt,
+    StoreUnavailable,
+)
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore, Put, is_key
@@ -36,12 +43,19 @@ from storage.rows.needed import encode_needed
 from storage.rows.parquet import EncodedShard, check_digest, encode_shard, sha256_of
 from storage.rows.records import Drop
 from storage.runs import layout
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_COMMIT_BYTES, parsed, read_as
 from storage.runs.removal import obeyed
 
 Record = TypeVar("Record")
 Document = TypeVar("Document")
 DIGEST = re.compile("[0-9a-f]{64}")
+
+
+SPARE_KEYS = 3
+"""Keys that are tried for a shard's data: one that holds other bytes can't be used any more."""
+NEEDS = "needs"
+"""Field of a commit that this version can't read: a later version sets it where the commit means
+something else without what is new. Other fields that are not known are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +218,21 @@ def put_shard(
         layout.commit_key(run, commit.stage, commit.shard),
     )
     beside = [needed_of(run, commit)] if commit.needed else []
-    with obeyed(store, layout.run_prefix(run), lambda: (key, commit.data_key, *beside)):
+    keys = [layout.spare_key(commit.data_key, number) for number in range(SPARE_KEYS)]
+    with obeyed(store, layout.run_prefix(run), lambda: (key, *keys, *beside)):
         fault("before_data", place)
         for other in beside:
-            put_content(store, other, needed, commit.needed, patience=patience)
-        put_content(store, commit.data_key, data, commit.sha256, patience=patience)
+            with suppress(ObjectCorrupt):  # who needs it reads the rows instead
+                put_content(store, other, needed, commit.needed, patience=patience)
+        for number, spare in enumerate(keys):
+            try:
+                put_content(store, spare, data, commit.sha256, patience=patience)
+            except ObjectCorrupt:  # the store took other bytes than were sent, for good
+                if number + 1 == SPARE_KEYS:
+                    raise
+            else:
+                commit = replace(commit, data_key=spare)
+                break
         fault("after_data", place)
         standing = settle(store, key, commit, patience)
         fault("after_commit", place)
@@ -218,18 +242,18 @@ def put_shard(
 def put_content(
     store: ObjectStore, key: str, data: bytes, sha256: str, *, patience: Patience = PATIENT
 ) -> None:
-    """PUT under a key made of the content's digest; an equal object may be there already."""
+    """PUT under a key made of the content's digest; an equal object may be there already.
+
+    Raises ObjectCorrupt where the key holds other bytes, and StoreUnavailable.
+    """
     trouble = "no answer"
     for _ in patience.attempts():
         try:
-            outcome = store.put_new(key, data)
-            if outcome is Put.CREATED:
-                return
-            if outcome is Put.EXISTS:
-                check_digest(key, store.get(key), sha256)
-                return
-        except NothingFound:  # "exists", but nothing is there: another PUT is under way
-            trouble = "reported as existing, but absent"
+            if store.put_new(key, data) is not Put.CREATED:  # there already, or no clear answer
+                check_digest(key, store.get(key, len(data)), sha256)
+            return
+        except NothingFound:  # or another PUT is under way
+            trouble = "not stored"
         except StoreUnavailable as error:
             trouble = str(error)
     raise StoreUnavailable(f"{key} could not be stored in {patience.tries} tries: {trouble}")
@@ -238,6 +262,11 @@ def put_content(
 def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> Commit:
     """PUT the commit; return the one that stands, ours or an earlier one. Raises CommitUnknown."""
     data = commit_bytes(commit)
+    if len(data) > MOST_COMMIT_BYTES:  # nobody could read it
+        raise ConfigurationError(
+            f"{key} would have {len(data):,} bytes, since the shard drops {len(commit.drops):,} "
+            "items: lower `shard_size`"
+        )
     trouble = "no answer"
     for _ in patience.attempts():
         try:
@@ -256,7 +285,7 @@ def settle(store: ObjectStore, key: str, commit: Commit, patience: Patience) -> 
 
 def read_commit(store: ObjectStore, key: str) -> Commit:
     """The commit under a key. Raises NothingFound, ObjectCorrupt, StoreUnavailable."""
-    return commit_from(key, store.get(key))
+    return commit_from(key, store.get(key, MOST_COMMIT_BYTES))
 
 
 def needed_of(run: str, commit: Commit) -> str:
@@ -291,8 +320,12 @@ def unsigned(kind: type[Document], key: str, data: bytes) -> Document:
     claimed = body.pop("digest", None)
     try:
         digest = hashlib.sha256(canonical_json(body)).hexdigest()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ObjectCorrupt(f"{key} is no document: {error}") from None
+    if body.get(NEEDS):
+        raise ConfigurationError(
+            f"{key} was written by a newer version, which is needed to read it: {NEEDS!r} is set"
+        )
     document = read_as(kind, key, body)
     if digest != claimed:
         raise ObjectCorrupt(f"{key} is damaged: written with sha256 {claimed}, read as {digest}")

@@ -1,7 +1,7 @@
 """Reads stored JSON documents as records, and stores small ones.
 
-Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt.
-JSON of any depth of nesting is safe.
+Invariant: any bytes give a record whose fields have their declared types, or raise ObjectCorrupt,
+in bounded time and memory. JSON of any depth of nesting is safe.
 """
 
 from __future__ import annotations
@@ -19,6 +19,16 @@ from storage.objects.store import ObjectStore, Put
 from storage.rows.parquet import sha256_of
 
 Document = TypeVar("Document")
+MOST_BYTES = 16 << 20
+"""Most bytes of a document: what is larger is not read."""
+MOST_COMMIT_BYTES = 64 << 20
+"""Most bytes of a commit, which names each item that it drops."""
+MOST_ENTRY_BYTES = 1_000
+"""Most bytes of a commit's entry in a `_SUCCESS.json` that names all of them."""
+MOST_DATA_BYTES = 4 << 30
+"""Most bytes of an object of rows: far more than a shard should have."""
+MOST_DEPTH = 64
+"""Most objects and lists within each other."""
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
@@ -30,7 +40,18 @@ def parsed(key: str, data: bytes) -> dict[str, Any]:
         raise ObjectCorrupt(f"{key} is no JSON: {error}") from None
     if not isinstance(body, dict):
         raise ObjectCorrupt(f"{key} is no JSON object")
+    _check_depth(key, body)
     return body
+
+
+def _check_depth(key: str, body: dict[str, Any]) -> None:
+    level: list[Any] = [body]
+    for _ in range(MOST_DEPTH):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [one for part in parts for one in part if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise ObjectCorrupt(f"{key} is nested more than {MOST_DEPTH} levels deep")
 
 
 def read_as(kind: type[Document], key: str, body: Mapping[str, Any]) -> Document:
@@ -73,7 +94,7 @@ def copy_settled(
 ) -> None:
     """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
     for key, ours in keys.items():
-        put_settled(store, ours, source.get(key), patience)
+        put_settled(store, ours, source.get(key, MOST_BYTES), patience)
 
 
 def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -> bytes:
@@ -83,7 +104,7 @@ def put_settled(store: ObjectStore, key: str, data: bytes, patience: Patience) -
         try:
             if store.put_new(key, data) is Put.CREATED:
                 return data
-            return store.get(key)
+            return store.get(key, max(MOST_BYTES, 2 * len(data)))
         except NothingFound:
             trouble = "not stored"
         except StoreUnavailable as error:

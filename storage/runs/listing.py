@@ -22,6 +22,7 @@ from storage.errors import NothingFound, ObjectCorrupt, UserError
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, REFINING, SCORING, SOLVING
 from storage.runs import layout
+from storage.runs.documents import MOST_BYTES
 from storage.runs.names import RUNS, TRAININGS
 from storage.runs.origin import origin_in
 from storage.runs.pilot_record import pilot_record
@@ -120,7 +121,7 @@ def _run(store: ObjectStore, name: str) -> Listed:
     if removed := _removed(store, prefix, name):
         return removed
     try:
-        spec = Spec.from_json(layout.spec_key(name), store.get(layout.spec_key(name)))
+        spec = Spec.from_json(layout.spec_key(name), store.get(layout.spec_key(name), MOST_BYTES))
         run = Run(store, name, spec)
         success = run.success()
         started = store.modified(layout.spec_key(name))

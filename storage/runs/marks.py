@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 
 from storage.errors import InputError, NothingFound, StoreUnavailable
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_BYTES, parsed, read_as
 from storage.runs.layout import run_prefix
 from storage.runs.removal import obeyed
 from storage.runs.run import READERS, Run
@@ -125,4 +125,4 @@ def _names(run: Run, prefix: str) -> list[tuple[str, int]]:
 
 
 def _read(run: Run, key: str) -> Mark:
-    return read_as(Mark, key, parsed(key, run.store.get(key)))
+    return read_as(Mark, key, parsed(key, run.store.get(key, MOST_BYTES)))

@@ -20,7 +20,7 @@ from storage.objects.store import ObjectStore
 from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.commits import Commit, canonical_json, put_shard
-from storage.runs.documents import parsed, put_settled, read_as
+from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as
 from storage.runs.run import Run
 from storage.runs.specs import Difference
 
@@ -71,7 +71,7 @@ def origin_of(run: Run) -> Origin | None:
 def origin_in(store: ObjectStore, run: str) -> Origin | None:
     """`origin_of` the run of this name. Raises ObjectCorrupt."""
     try:
-        return _origin_from(_key(run), store.get(_key(run)))
+        return _origin_from(_key(run), store.get(_key(run), MOST_BYTES))
     except NothingFound:
         return None
 

@@ -14,7 +14,7 @@ from storage.errors import NothingFound
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, put_settled, read_as
+from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as
 from storage.runs.layout import chain_key
 
 TOLERANCE = 0.01
@@ -82,7 +82,7 @@ def pilot_record(store: ObjectStore, run: str) -> PilotRecord | None:
     """The record stored in a run; None if there is none. Raises ObjectCorrupt."""
     key = chain_key(run)
     try:
-        data = store.get(key)
+        data = store.get(key, MOST_BYTES)
     except NothingFound:
         return None
     return read_as(PilotRecord, key, parsed(key, data))

@@ -17,7 +17,7 @@ from storage.errors import StoreUnavailable
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, put_settled, read_as
+from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as
 from storage.runs.layout import check_run_name, run_prefix
 from storage.runs.removal import obeyed
 
@@ -93,7 +93,7 @@ def latest_plan(store: ObjectStore, run: str) -> Plan | None:
     if not numbers:
         return None
     key = _key(run, max(numbers))
-    return read_as(Plan, key, parsed(key, store.get(key)))
+    return read_as(Plan, key, parsed(key, store.get(key, MOST_BYTES)))
 
 
 def _key(run: str, number: int) -> str:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt, Removed, StoreRefused
 from storage.objects.store import ObjectStore
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_BYTES, parsed, read_as
 from storage.runs.layout import run_prefix
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.run import Run
@@ -225,7 +225,7 @@ def _notes(store: ObjectStore, run: str) -> tuple[dict[str, int], set[str]]:
 def _who(store: ObjectStore, run: str, token: str, beats: Mapping[str, int]) -> Who | None:
     key = _key(run, token, f"{beats[token]:06d}")
     try:
-        return read_as(Who, key, parsed(key, store.get(key)))
+        return read_as(Who, key, parsed(key, store.get(key, MOST_BYTES)))
     except (NothingFound, ObjectCorrupt):
         return None
 
@@ -234,7 +234,7 @@ def _work(store: ObjectStore, run: str, token: str, beat: int) -> Work | None:
     """What a beat says of the work; None where it says nothing, as an older version's."""
     key = _key(run, token, f"{beat:06d}")
     try:
-        body = parsed(key, store.get(key)).get("work")
+        body = parsed(key, store.get(key, MOST_BYTES)).get("work")
         return read_as(Work, key, body) if isinstance(body, dict) else None
     except (NothingFound, ObjectCorrupt):
         return None
@@ -243,7 +243,7 @@ def _work(store: ObjectStore, run: str, token: str, beat: int) -> Work | None:
 def _asked_by(run: Run, token: str) -> str:
     key = _key(run.name, token, "stop")
     try:
-        return str(parsed(key, run.store.get(key)).get("by", "somebody"))
+        return str(parsed(key, run.store.get(key, MOST_BYTES)).get("by", "somebody"))
     except (NothingFound, ObjectCorrupt):
         return "somebody"
 

@@ -32,7 +32,7 @@ from storage.errors import (
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_BYTES, parsed, read_as
 
 DELETERS = 16
 """Objects deleted at once."""
@@ -66,11 +66,9 @@ def tombstone_of(store: ObjectStore, prefix: str) -> Tombstone | None:
     """The tombstone below a prefix; None if nothing was removed there."""
     key = tombstone_key(prefix)
     try:
-        data = store.get(key)
+        return read_as(Tombstone, key, parsed(key, store.get(key, MOST_BYTES)))
     except NothingFound:
         return None
-    try:
-        return read_as(Tombstone, key, parsed(key, data))
     except ObjectCorrupt:
         return Tombstone("somebody", "")
 

@@ -33,7 +33,7 @@ from storage.rows.parquet import check_digest, decode_shard, read_parquet
 from storage.rows.records import Drop
 from storage.runs import layout
 from storage.runs.commits import Commit, Receipt, needed_of, publish, read_commit, receipt_of
-from storage.runs.documents import put_settled
+from storage.runs.documents import MOST_BYTES, MOST_DATA_BYTES, MOST_ENTRY_BYTES, put_settled
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import Spec, check_same
@@ -83,7 +83,7 @@ class Run:
         key = layout.spec_key(layout.check_run_name(name))
         refuse_removed(store, layout.run_prefix(name))
         try:
-            return cls(store, name, Spec.from_json(key, store.get(key)), patience)
+            return cls(store, name, Spec.from_json(key, store.get(key, MOST_BYTES)), patience)
         except NothingFound:
             return None
 
@@ -237,7 +237,7 @@ class Run:
             return b""
         key = needed_of(self.name, commit)
         try:
-            data = self.store.get(key)
+            data = self.store.get(key, MOST_DATA_BYTES)
             check_digest(key, data, commit.needed)
         except (NothingFound, ObjectCorrupt):
             return b""
@@ -259,7 +259,7 @@ class Run:
         """The bytes that a commit names, read twice if the digest differs. Raises ObjectCorrupt."""
         for last in (False, True):
             try:
-                data = self.store.get(commit.data_key)
+                data = self.store.get(commit.data_key, min(commit.bytes, MOST_DATA_BYTES))
                 check_digest(commit.data_key, data, commit.sha256)
                 return data
             except NothingFound:
@@ -285,8 +285,10 @@ class Run:
     def success(self) -> Success | None:
         """The content of `_SUCCESS.json`; None while the run is unfinished."""
         key = layout.success_key(self.name)
+        entries = self.spec.plan.shards * len(self.spec.stages)
+        most = min(MOST_BYTES + MOST_ENTRY_BYTES * entries, MOST_DATA_BYTES)
         try:
-            return success_from(key, self.store.get(key))
+            return success_from(key, self.store.get(key, most))
         except NothingFound:
             return None
 

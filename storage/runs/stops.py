@@ -11,22 +11,24 @@ from __future__ import annotations
 import contextlib
 import json
 
-from storage.errors import InfrastructureError, NothingFound
+from storage.errors import InfrastructureError, NothingFound, ObjectTooLarge
+from storage.runs.documents import MOST_BYTES
 from storage.runs.layout import stopped_key
 from storage.runs.run import Run
+from storage.secrecy import hidden
 
 
 def note_stop(run: Run, reason: str) -> None:
     """Store the reason, if the store takes it."""
     with contextlib.suppress(InfrastructureError):
-        run.store.put_new(stopped_key(run.name), json.dumps({"reason": reason}).encode())
+        run.store.put_new(stopped_key(run.name), json.dumps({"reason": hidden(reason)}).encode())
 
 
 def stop_reason(run: Run) -> str | None:
     """Why the run stopped; None if it did not stop or went on since."""
     try:
-        return str(json.loads(run.store.get(stopped_key(run.name)))["reason"])
-    except (NothingFound, ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads(run.store.get(stopped_key(run.name), MOST_BYTES))["reason"])
+    except (NothingFound, ObjectTooLarge, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 
 from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt
 from storage.objects.store import ObjectStore
-from storage.runs.documents import parsed, read_as
+from storage.runs.documents import MOST_BYTES, parsed, read_as
 from storage.runs.layout import run_prefix
 
 _NAME = re.compile(r"([0-9a-f]{32})\.json")
@@ -89,7 +89,8 @@ def noted_work(store: ObjectStore, run: str) -> dict[str, Work]:
         name = _NAME.fullmatch(entry.key.rpartition("/")[2])
         if name is not None:
             with contextlib.suppress(NothingFound, ObjectCorrupt):
-                found[name[1]] = read_as(Work, entry.key, parsed(entry.key, store.get(entry.key)))
+                data = store.get(entry.key, MOST_BYTES)
+                found[name[1]] = read_as(Work, entry.key, parsed(entry.key, data))
     return found
 
 

@@ -15,7 +15,7 @@ from storage.objects.store import ObjectStore
 from storage.rows.parquet import sha256_of
 from storage.runs import layout
 from storage.runs.commits import Receipt
-from storage.runs.documents import put_settled
+from storage.runs.documents import MOST_COMMIT_BYTES, put_settled
 from storage.runs.removal import obeyed
 from storage.summaries.shards import ShardSet, blocks_of, shards_in
 from storage.summaries.summary import Summary, summary_bytes, summary_from, summary_of
@@ -75,7 +75,7 @@ class Blocks:
     def read(self, stage: str, block: int) -> tuple[Summary, str]:
         """A block's summary, and the digest of its bytes. Raises NothingFound, ObjectCorrupt."""
         key = layout.summary_key(self.run, stage, block)
-        data = self.store.get(key)
+        data = self.store.get(key, MOST_COMMIT_BYTES)
         summary = summary_from(key, data, stage, block, len(self.shards_in(block)))
         if summary.spec != self.spec:
             raise ObjectCorrupt(f"{key} was written for another spec")

@@ -190,9 +190,9 @@ def _part(store: ObjectStore, prefix: str, piece: Piece) -> bytes:
     """The bytes of a part, read twice if the digest differs. Raises ObjectCorrupt."""
     key, sha256 = part_key(prefix, piece.part), piece.part.sha256
     try:
-        data = store.get(key)
+        data = store.get(key, piece.part.bytes)
         if sha256_of(data) != sha256:
-            data = store.get(key)
+            data = store.get(key, piece.part.bytes)
             check_digest(key, data, sha256)
     except NothingFound:
         raise ObjectCorrupt(f"{key} is gone: it is a part of {piece.path}") from None

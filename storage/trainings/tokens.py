@@ -23,7 +23,7 @@ from storage.errors import NothingFound
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
-from storage.runs.documents import put_settled
+from storage.runs.documents import MOST_BYTES, put_settled
 from storage.runs.removal import obeyed
 from storage.trainings.checkpoints import files_in, part_key, store_files
 from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
@@ -73,7 +73,7 @@ class TokenSet:
 
     def _read(self, name: str) -> StoredFolder:
         key = f"{self.prefix}{name}.json"
-        return folder_from(key, self.store.get(key))
+        return folder_from(key, self.store.get(key, MOST_BYTES))
 
     def _put(self, name: str, folder: Path, notes: Mapping[str, Any]) -> StoredFolder:
         """Raises Removed, after what was stored is taken back, and InfrastructureError."""

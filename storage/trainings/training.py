@@ -25,7 +25,7 @@ from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs import layout
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed, put_settled, read_as, refuse_newer
+from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import differences, refuse
 from storage.trainings.checkpoints import Part, StoredFile, part_key
@@ -99,7 +99,7 @@ class Training:
         key = f"trainings/{layout.check_run_name(name)}/spec.json"
         refuse_removed(store, f"trainings/{name}/")
         try:
-            return cls(store, name, _spec_from(key, store.get(key)), patience)
+            return cls(store, name, _spec_from(key, store.get(key, MOST_BYTES)), patience)
         except NothingFound:
             return None
 
@@ -129,12 +129,12 @@ class Training:
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
         key = self._checkpoint_key(step)
-        return folder_from(key, self.store.get(key))
+        return folder_from(key, self.store.get(key, MOST_BYTES))
 
     def model(self) -> StoredFolder | None:
         """The finished model; None while the training is not finished."""
         try:
-            return folder_from(self._model_key, self.store.get(self._model_key))
+            return folder_from(self._model_key, self.store.get(self._model_key, MOST_BYTES))
         except NothingFound:
             return None
 

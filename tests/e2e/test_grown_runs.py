@@ -231,7 +231,7 @@ class Watched:
         self._before()
         return self._store.put_new(key, data)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         self._before()
         return self._store.get(key)
 

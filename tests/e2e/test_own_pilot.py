@@ -169,13 +169,14 @@ def test_an_interrupted_pilot_and_an_interrupted_build_go_on_to_the_same_bytes(
     place.most = 1
     ended = place.build("two", pilot_paths=60)
     (pilot,) = place.runs()
-    assert run_command(["resume", pilot, "--store", place.store.url]) == 130
+    own = ["--store", place.store.url, "--config", str(place.folder / "two.yaml")]
+    assert run_command(["resume", pilot, *own]) == 130
     place.most = 2
     while ended == 130:
         interrupted += 1
         assert interrupted < 30
         if interrupted % 2 and "two" in place.runs():
-            ended = run_command(["resume", "two", "--store", place.store.url])
+            ended = run_command(["resume", "two", *own])
             resumed += 1
         else:
             ended = place.build("two", pilot_paths=60)

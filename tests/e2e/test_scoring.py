@@ -15,7 +15,6 @@ import pytest
 from actors.engines.scripted import ScriptedEngine
 from actors.workers.contract import Processor
 from actors.workers.poison import entered, parts_of
-from actors.workers.worker import ShardWorker
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.errors import SpecMismatch, UserError
@@ -57,21 +56,13 @@ class ScoringCluster(LocalCluster):
     """Workers of the one stage, with an interpreter in process."""
 
     def __init__(self, run: Run, config: ScoreConfig) -> None:
-        super().__init__(run, self._stages)
+        super().__init__(run, self._stages, road=config.road)
         self._config = config
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
         engine = ScriptedEngine(verifier, self._config.models.verifier)
         maker = StageMaker(self._config, self._run.name)
         return maker.around("verifier", engine, InProcessSandbox())
-
-    async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Processor]:
-            return self._stages(role)
-
-        reads = {stage.name: stage.reads for stage in self._config.road}
-        self._workers[worker] = ShardWorker(self._run, reads, stages, f"{role}-{worker}")
-        await self._workers[worker].open()
 
 
 class Scoring:

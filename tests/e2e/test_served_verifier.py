@@ -6,6 +6,7 @@ One server with two replicas and real code for all tests; the last one tells it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -17,19 +18,20 @@ import pytest
 
 from actors.engines.scripted import ScriptedEngine
 from stepmill.rewards import Client, ServerError
+from storage.errors import SandboxUnavailable
 from storage.rows.kinds import RESPONSES
 from tests.scripted_verifier import verifier, world_responses
 from tests.support.boxes import boxes_of, kill_boxes
+from tests.support.crashing_verifier import FILE
+from tests.support.engine_proxy import EngineProxy, engine_proxy
 from tests.support.kits import kit_of
 from tests.support.scripted_world import InProcessSandbox
-from tests.support.served_process import SCRIPTED, TOKEN, Served, served
-from tests.support.serving_load import Became, ask_at_once, until
+from tests.support.served_process import CRASHING, TOKEN, Served, served
+from tests.support.serving_load import GONE, INSIDE, Became, ask_at_once, asked_while, until
 from workflows.formats.verification import VerifySettings
 from workflows.stages.score import SCORE, Verifier
-from workflows.votes.rewards import averaged
 
 pytestmark = [pytest.mark.container, pytest.mark.fault]
-INSIDE, GONE = "stepmill_serve_solutions", "stepmill_serve_gone_total"
 GIVEN = world_responses()
 MANY = 72
 BODIES = [
@@ -39,55 +41,104 @@ BODIES = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("served"), *SCRIPTED, "--replicas", "2") as server:
+def engine() -> Iterator[EngineProxy | None]:
+    """What stands before the container engine; None: there is none."""
+    with contextlib.ExitStack() as held:
+        try:
+            proxy = held.enter_context(engine_proxy())
+        except SandboxUnavailable:
+            proxy = None
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, engine: EngineProxy | None
+) -> Iterator[Served]:
+    where = ("--set", f"sandbox.docker_host={engine.address}") if engine else ()
+    folder = tmp_path_factory.mktemp("served")
+    crash = {FILE: str(folder / "crash")}
+    with served(folder, *CRASHING, "--replicas", "2", *where, **crash) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def expected() -> list[list[float]]:
+def expected() -> dict[int, list[float]]:
     """The rewards that a score run gives."""
-    engine = ScriptedEngine(verifier)
-    kit = kit_of(SCORE, engine, InProcessSandbox(), settings=VerifySettings())
+    kit = kit_of(SCORE, ScriptedEngine(verifier), InProcessSandbox(), settings=VerifySettings())
     rows = asyncio.run(Verifier(kit).run({RESPONSES: tuple(GIVEN)})).rows
-    return [averaged([row.rewards]) for row in rows] * (MANY // len(GIVEN))
+    return {at: rows[at % len(GIVEN)].rewards for at in range(MANY)}
 
 
-def asked_while(server: Served, expected: Any, act: Any) -> Became:
+def while_asked(server: Served, act: Any) -> Became:
     """Ask all at once, and act once some are in."""
+    return asyncio.run(asked_while(server.url, TOKEN, BODIES, act))
 
-    async def both() -> Became:
-        asking = asyncio.create_task(ask_at_once(server.url, TOKEN, BODIES, expected))
-        await until(server.url, TOKEN, INSIDE, 1)
-        await asyncio.to_thread(act)
-        return await asking
 
-    return asyncio.run(both())
+def all_right(became: Became, expected: dict[int, list[float]]) -> bool:
+    assert became.wrong == [] and became.other_than(expected) == []
+    return len(became.answers) == MANY and not became.refused
 
 
 def test_all_who_ask_at_once_get_the_rewards_of_a_score_run(
-    server: Served, expected: list[list[float]]
+    server: Served, expected: dict[int, list[float]]
 ) -> None:
-    became = asyncio.run(ask_at_once(server.url, TOKEN, BODIES, expected))
-    assert (became.right, became.refused, became.wrong) == (MANY, {}, [])
+    assert all_right(asyncio.run(ask_at_once(server.url, TOKEN, BODIES)), expected)
 
 
 def test_a_killed_replica_costs_nobody_an_answer(
-    server: Served, expected: list[list[float]]
+    server: Served, expected: dict[int, list[float]]
 ) -> None:
     before = server.pids(":Replica")
     assert len(before) == 2
-    became = asked_while(server, expected, lambda: os.kill(before[0], signal.SIGKILL))
-    assert (became.right, became.refused, became.wrong) == (MANY, {}, [])
+    assert all_right(while_asked(server, lambda: os.kill(before[0], signal.SIGKILL)), expected)
     assert not psutil.pid_exists(before[0])
 
 
-def test_killed_boxes_cost_nobody_an_answer(server: Served, expected: list[list[float]]) -> None:
+def test_a_failed_engine_ends_its_replica_and_costs_nobody_an_answer(
+    server: Served, expected: dict[int, list[float]]
+) -> None:
+    before, crash = set(server.pids(":Replica")), server.log.with_name("crash")
+    assert all_right(while_asked(server, crash.touch), expected)
+    assert not crash.exists()
+    assert len([pid for pid in before if not psutil.pid_exists(pid)]) == 1
+
+
+def test_killed_boxes_cost_nobody_an_answer(
+    server: Served, expected: dict[int, list[float]]
+) -> None:
     (executor,) = server.pids("CodeExecutor")
     killed: list[int] = []
-    became = asked_while(server, expected, lambda: killed.append(kill_boxes(executor)))
-    assert (became.right, became.refused, became.wrong) == (MANY, {}, [])
-    assert killed[0] > 0
+    became = while_asked(server, lambda: killed.append(kill_boxes(executor)))
+    assert all_right(became, expected) and killed[0] > 0
+
+
+def test_without_the_container_engine_what_needs_code_is_refused_until_it_is_back(
+    server: Served, engine: EngineProxy | None, expected: dict[int, list[float]]
+) -> None:
+    if engine is None:
+        pytest.skip("no container engine is here")
+    became = while_asked(server, engine.cut)
+    assert became.wrong == [] and became.other_than(expected) == []
+    assert set(became.refused) <= {"sandbox_unavailable", "sandbox_lost"}
+    assert len(became.answers) + sum(became.refused.values()) == MANY
+    refused = asyncio.run(ask_at_once(server.url, TOKEN, BODIES[:1]))
+    assert sum(refused.refused.values()) == 1
+    without = asyncio.run(ask_at_once(server.url, TOKEN, [{**BODIES[0], "mode": "cot"}]))
+    assert len(without.answers) == 1
+    engine.join()
+    assert all_right(asyncio.run(ask_at_once(server.url, TOKEN, BODIES)), expected)
+
+
+def test_a_killed_door_costs_what_it_had_in_hand_and_is_opened_again(
+    server: Served, expected: dict[int, list[float]]
+) -> None:
+    (door,) = server.pids(":Door")
+    became = while_asked(server, lambda: os.kill(door, signal.SIGKILL))
+    assert became.other_than(expected) == [] and not became.refused
+    assert len(became.answers) + len(became.wrong) == MANY
+    assert {line.split()[0] for line in became.wrong} <= {"500", "503"}
+    assert all_right(asyncio.run(ask_at_once(server.url, TOKEN, BODIES)), expected)
 
 
 def test_whoever_goes_away_leaves_nothing_at_work(server: Served) -> None:
@@ -110,14 +161,16 @@ def test_the_log_never_holds_the_token(server: Served) -> None:
 
 
 def test_told_to_stop_it_answers_what_is_in_and_leaves_nothing(
-    server: Served, expected: list[list[float]]
+    server: Served, expected: dict[int, list[float]]
 ) -> None:
     (executor,) = server.pids("CodeExecutor")
     family = server.family()
-    became = asked_while(server, expected, lambda: server.process.send_signal(signal.SIGTERM))
+    became = while_asked(server, lambda: server.process.send_signal(signal.SIGTERM))
     assert server.process.wait(90) == 0
-    assert became.wrong == [] and set(became.refused) <= {"stopping"} and became.right > 0
-    assert became.right + sum(became.refused.values()) == MANY
+    assert became.wrong == [] and became.other_than(expected) == []
+    assert became.answers and set(became.refused) <= {"stopping"}
+    assert len(became.answers) + sum(became.refused.values()) == MANY
     psutil.wait_procs(family, timeout=30)
     assert [each for each in family if each.is_running()] == []
     assert asyncio.run(boxes_of(executor)) == []
+    assert server.log.read_text().count("is gone; Ray Serve opens another one") == 2

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from actors.engines.passages import Passage
+from actors.engines.reading import ScriptedReader
 from actors.engines.scripted import ScriptedEngine
 from actors.workers.contract import Processor
-from actors.workers.worker import ShardWorker
 from demo import check
 from storage.audit import audit
 from storage.errors import ConfigurationError, InputError, SpecMismatch
@@ -61,28 +62,27 @@ def configure(folder: Path, **asked: Any) -> SolveConfig:
     return config_of(models[0], file, models[1], None, wanted | asked)
 
 
+def read(passage: Passage) -> list[float]:
+    """Log-odds of a model with a head that finds the first error of every beginning."""
+    problem = next(each for each in WORLD.values() if each.text == passage.problem)
+    wrong = check.first_error(problem, passage.steps)
+    return [2.0 if wrong is None or step < wrong else -2.0 for step in range(len(passage.steps))]
+
+
 class SolvingCluster(LocalCluster):
     """Workers of the one stage, with both models and an interpreter in process."""
 
     def __init__(self, run: Run, config: SolveConfig) -> None:
-        super().__init__(run, self._stages)
+        super().__init__(run, self._stages, road=config.road)
         self._config = config
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
         models = self._config.models
         maker = StageMaker(self._config, self._run.name)
-        beside = {"verifier": ScriptedEngine(verifier, models.verifier)}
+        guide = ScriptedReader(read) if self._config.reads else ScriptedEngine(verifier)
         engine = ScriptedEngine(policy, models.policy)
-        asked = beside if self._config.judges else {}
+        asked = {"verifier": guide} if self._config.judges else {}
         return maker.around("policy", engine, InProcessSandbox(), asked)
-
-    async def open(self, worker: int, role: str) -> None:
-        async def stages() -> Mapping[str, Processor]:
-            return self._stages(role)
-
-        reads = {stage.name: stage.reads for stage in self._config.road}
-        self._workers[worker] = ShardWorker(self._run, reads, stages, f"{role}-{worker}")
-        await self._workers[worker].open()
 
 
 class Solving:
@@ -172,6 +172,15 @@ def test_every_method_makes_a_whole_run(tmp_path: Path, method: str) -> None:
         assert sum(step.copies for step in row.steps if step.end is not None) <= row.samples
         assert row.judged == 0 or method != "majority"
         assert row.solution == (row.steps_of(row.candidates[row.chosen]) if row.answer else [])
+
+
+def test_a_verifier_that_only_reads_guides_a_search_too(tmp_path: Path) -> None:
+    made = Solving(configure(tmp_path, **{"verify.mode": "read", "verify.histories": 1})).finish()
+    assert made.run.spec.configuration["verify"]["mode"] == "read"
+    assert made.right() == 1.0, "it knows the truth of every step"
+    for row in made.rows:
+        assert check.first_error(WORLD[row.problem_id], row.solution) is None
+        assert row.verifier_tokens > 0
 
 
 def test_early_best_of_n_gives_the_answers_of_all_n_for_fewer_tokens(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Packaged]:
     config = packaged.configured("build.yaml", toy={"least": 4})
     code, _, said = packaged.process("build", config, fault="after_data@label/1=fail")
     assert code == 3, said
-    code, _, said = packaged.process("resume", "toyed")
+    code, _, said = packaged.process("resume", "toyed", "--config", config)
     assert code == 0, said
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(packaged.package)

@@ -19,7 +19,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.autoscaler._private.util import prepare_config
 
 from storage.fault_points import VARIABLE
-from tests.support.ray_nodes import RayNodes, ended_well, ray_nodes, started
+from tests.support.ray_nodes import RayNodes, ended_well, ray_nodes, started, training
 from tests.support.submitted import BIN, project
 
 ROOT = Path(__file__).parents[2]
@@ -83,4 +83,23 @@ def test_a_build_asks_for_the_nodes_that_it_was_told_to_and_gives_the_wish_back(
         with held.open("wb"):  # opens when the last shard is committed, and holds it there
             seen(ray, "{'completer': 1.0}: 8 from request_resources()", "00002: completer")
         ended_well(building)
+        seen(ray, NO_WISH)
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(600)
+def test_a_training_has_the_autoscaler_bring_the_gpu_nodes_that_are_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with ray_nodes(autoscaled=on_this_machine) as ray:
+        seen(ray, "00001: completer", NO_WISH)  # one core, so that a node has room for one worker
+        assert "00002: completer" not in status(ray)
+        train = training(ray, 2, 1, patience=400)
+        seen(ray, "2 from request_resources()", "00002: completer")
+        out, error = train.communicate(timeout=300)
+        assert train.returncode == 0, error
+        placed = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        assert len({worker["node"] for worker in placed}) == 2
         seen(ray, NO_WISH)

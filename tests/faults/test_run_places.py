@@ -16,7 +16,7 @@ import pytest
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.runs.run import Run
-from tests.support.ray_nodes import RayNodes, ray_nodes
+from tests.support.ray_nodes import RayNodes, ray_nodes, training
 from tests.support.submitted import BIN, project
 from tests.support.tiny_model import make_tiny_model
 
@@ -188,14 +188,6 @@ def test_a_model_is_not_opened_on_processors_of_a_cluster_whose_gpus_are_still_t
         out, error = run.communicate(timeout=100)
         assert run.returncode == 0, error
         assert sum(said(line)["what"] == "committed" for line in out.splitlines()) == 8
-
-
-def training(ray: RayNodes, workers: int, cores: int, patience: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.training_driver", ray.address, str(workers),
-         str(cores), "--patience", str(patience)],
-        cwd=ROOT, env=ray.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
 
 
 def test_a_training_waits_for_its_gpus_and_its_workers_stand_where_they_came_up(

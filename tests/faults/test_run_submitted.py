@@ -8,10 +8,12 @@ import secrets
 import signal
 import socket
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray._private.runtime_env.packaging import create_package
 
 from actors.owned_folder import ray_folder
 from launch.config import load
@@ -41,7 +43,36 @@ def test_what_lies_in_a_bucket_does_not_go_along_and_given_solutions_do(tmp_path
     config = load(folder / "build.yaml", problems="s3://b/p.jsonl", solutions="given.jsonl")
     job = submission_of(folder / "build.yaml", config, [], folder)
     assert job.entrypoint.endswith("--problems s3://b/p.jsonl")
-    assert [name for name in job.excludes if name.startswith("!")] == ["!given.jsonl"]
+    assert [name for name in job.excludes if name.startswith("!")] == ["!/given.jsonl"]
+
+
+def test_secrets_do_not_go_along_and_what_goes_is_said(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    secrets = [
+        ".env", ".env.local", "prod.env", "tls/server.pem", "deploy.key", "id_ed25519", ".netrc",
+        ".aws/credentials", ".ssh/known_hosts", ".kube/config", "token", "credentials.json",
+        "my-credentials-2.json", "client_secret_1.json", "service-account.json", "a b/secrets.yaml",
+    ]  # fmt: skip
+    for name in secrets:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("hunter2")
+    (folder / "plain.txt").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2")
+    (tmp_path / "elsewhere").write_text("hunter2")
+    (folder / "link [1]!").symlink_to(tmp_path / "elsewhere")
+    (folder / "inner").symlink_to(folder / "build.yaml")
+    (folder / "tokens.txt").write_text("goes: words about tokens")
+    config = load(folder / "build.yaml", solutions=str(folder / "deploy.key"))
+    job = submission_of(folder / "build.yaml", config, [], folder)
+    package = tmp_path / "package.zip"
+    create_package(str(folder), package, False, excludes=list(job.excludes))
+    with zipfile.ZipFile(package) as packed:
+        names = {name for name in packed.namelist() if not name.endswith("/")}
+        holds = {name for name in names if b"hunter2" in packed.read(name)}
+    assert holds == {"deploy.key"}  # which the configuration names
+    assert {"build.yaml", "problems.jsonl", "tokens.txt", "inner"} <= names
+    assert job.said.startswith(f"{len(names)} files, 0.")
+    assert f"of {folder} are sent; kept back as secret: .aws, .env, " in job.said
+    assert job.said.endswith("more")
 
 
 @pytest.mark.parametrize(

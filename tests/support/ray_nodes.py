@@ -24,6 +24,7 @@ from actors.owned_folder import ray_folder
 from tests.faults.chaos_victims import processes
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 Autoscaled = Callable[[str], dict[str, Any]]
 """The head's address -> the configuration of Ray's autoscaler, with Ray's fake cloud."""
 STARTS = 3
@@ -200,3 +201,12 @@ def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def training(ray: RayNodes, workers: int, cores: int, patience: float) -> subprocess.Popen[str]:
+    """A training on counted GPUs, which waits for them: `tests.faults.training_driver`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.training_driver", ray.address, str(workers),
+         str(cores), "--patience", str(patience)],
+        cwd=ROOT, env=ray.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ import psutil
 
 from stepmill.rewards import Client
 from tests.support.commands import environment
+from tests.support.ray_nodes import free_port
 
 TOKEN = "a-token-for-tests-alone"
-SCRIPT = "tests.scripted_verifier:verifier"
-SCRIPTED = (SCRIPT, "--set", "models.verifier.kind=scripted")
+SCRIPTED = ("tests.scripted_verifier:verifier", "--set", "models.verifier.kind=scripted")
+CRASHING = ("tests.support.crashing_verifier:verifier", *SCRIPTED[1:])
 
 
 @dataclass
@@ -38,14 +38,8 @@ class Served:
         return Client(self.url, TOKEN, **how)
 
     def pids(self, name: str) -> list[int]:
-        """Processes of its cluster, by the end of an actor's name (`:Replica`, `CodeExecutor`)."""
-        found = []
-        for each in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                title = (each.cmdline() or [""])[0].split(".")[0].strip()
-                if title.startswith("ray::") and title.endswith(name):
-                    found.append(each.pid)
-        return found
+        """See `actors_below`."""
+        return actors_below(self.process.pid, name)
 
     def family(self) -> list[psutil.Process]:
         """Itself and all that it started."""
@@ -58,11 +52,15 @@ class Served:
         return self.process.wait(90)
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+def actors_below(pid: int, name: str) -> list[int]:
+    """Actors that a process has started, by the end of their names (`:Replica`, `CodeExecutor`)."""
+    found = []
+    for each in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            title = (each.cmdline() or [""])[0].split(".")[0].strip()
+            if title.startswith("ray::") and title.endswith(name):
+                found.append(each.pid)
+    return found
 
 
 @contextlib.contextmanager

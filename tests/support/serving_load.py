@@ -1,4 +1,4 @@
-"""Many clients of a server at once, and what became of each: right, refused in the form, or wrong.
+"""Many clients of a server at once, and what became of each: answered, typed refusal, or wrong.
 
 Shared by the test of the served verifier and by `benchmarks.serving`.
 """
@@ -22,60 +22,69 @@ FORM = {"error", "reason", "change", "retry"}
 class Became:
     """What became of requests."""
 
-    right: int = 0
+    answers: dict[int, list[float]] = field(default_factory=dict)
+    """Number of a request -> its rewards."""
     refused: Counter[str] = field(default_factory=Counter)
     """`error` of a typed refusal -> how many."""
     wrong: list[str] = field(default_factory=list)
-    """Anything else: another score, another form, a broken connection."""
+    """Anything else: another form, a broken connection."""
     seconds: list[float] = field(default_factory=list)
-    """Of those that were right."""
+    """From the sending of all to each answer."""
     tokens: int = 0
+
+    def other_than(
+        self, expected: Mapping[int, Sequence[float]], tolerance: float = 0.0
+    ) -> list[str]:
+        """The answers whose rewards are not those expected."""
+        return [
+            f"{number}: {rewards} instead of {list(expected[number])}"
+            for number, rewards in self.answers.items()
+            if len(rewards) != len(expected[number])
+            or any(abs(a - b) > tolerance for a, b in zip(rewards, expected[number], strict=True))
+        ]
 
 
 async def ask_at_once(
-    url: str,
-    token: str,
-    bodies: Sequence[Mapping[str, Any]],
-    expected: Sequence[Sequence[float] | None],
-    begun: asyncio.Event | None = None,
+    url: str, token: str, bodies: Sequence[Mapping[str, Any]], leave: frozenset[int] = frozenset()
 ) -> Became:
-    """Send all bodies at the same time and compare the rewards; None: any are right."""
-    became = Became()
-    connector = aiohttp.TCPConnector(limit=0)
-    headers = {"Authorization": f"Bearer {token}"}
-    timeout = aiohttp.ClientTimeout(total=600)
+    """Send all bodies at the same time; those numbered in `leave` go away once all are in."""
+    became, began = Became(), time.monotonic()
 
     async def one(session: aiohttp.ClientSession, number: int) -> None:
-        began = time.monotonic()
         try:
             async with session.post(f"{url}/v1/score", json=bodies[number]) as answer:
                 text = await answer.text()
-            found = json.loads(text)
-        except (aiohttp.ClientError, ValueError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             became.wrong.append(f"{type(error).__name__}: {error}")
             return
-        if answer.status != 200:
-            if set(found) == FORM:
-                became.refused[found["error"]] += 1
-            else:
-                became.wrong.append(f"{answer.status} {text[:200]}")
-            return
-        wanted = expected[number]
-        if wanted is not None and found["rewards"] != list(wanted):
-            became.wrong.append(f"{found['id']}: {found['rewards']} instead of {wanted}")
-            return
-        became.right += 1
-        became.tokens += found["tokens"]
-        became.seconds.append(time.monotonic() - began)
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = {}
+        if answer.status == 200:
+            became.answers[number] = found["rewards"]
+            became.tokens += found["tokens"]
+            became.seconds.append(time.monotonic() - began)
+        elif set(found) == FORM:
+            became.refused[found["error"]] += 1
+        else:
+            became.wrong.append(f"{answer.status} {text[:200]}")
 
+    headers = {"Authorization": f"Bearer {token}"}
+    timeout = aiohttp.ClientTimeout(total=1800)
     async with aiohttp.ClientSession(
-        connector=connector, headers=headers, timeout=timeout
+        connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=timeout
     ) as session:
         asking = [asyncio.create_task(one(session, number)) for number in range(len(bodies))]
-        if begun is not None:
-            begun.set()
-        await asyncio.gather(*asking)
+        if leave:
+            await until(url, token, INSIDE, len(bodies) / 2)
+            for number in leave:
+                asking[number].cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
     return became
+
+
+INSIDE, GONE = "stepmill_serve_solutions", "stepmill_serve_gone_total"
 
 
 async def metrics(url: str, token: str) -> dict[str, float]:
@@ -95,3 +104,13 @@ async def until(url: str, token: str, name: str, least: float, most: float = 1e1
         if least <= value <= most:
             return value
         await asyncio.sleep(0.05)
+
+
+async def asked_while(
+    url: str, token: str, bodies: Sequence[Mapping[str, Any]], act: Any, inside: float = 1
+) -> Became:
+    """Ask all at once, and call `act` in a thread once `inside` solutions are in."""
+    asking = asyncio.create_task(ask_at_once(url, token, bodies))
+    await until(url, token, INSIDE, inside)
+    await asyncio.to_thread(act)
+    return await asking

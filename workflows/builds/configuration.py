@@ -21,7 +21,7 @@ from pydantic import WrapValidator
 from actors.engines.contract import EngineSettings
 from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
-from storage.bounds import STRICT, Positive
+from storage.bounds import STRICT, Plain, Positive
 from storage.errors import ConfigurationError, Removed
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
@@ -76,7 +76,7 @@ class BuildConfig(RunConfig):
     __pydantic_config__ = STRICT
     takes: ClassVar[Rows[Problem]] = PROBLEMS
 
-    problems: str
+    problems: Plain
     """File of problems, relative to this file: JSON lines, JSON, CSV, TSV or Parquet, also .gz or
     .zst; a folder or pattern of such files; s3://BUCKET/KEY; hf://datasets/NAME (docs/problems.md).
     """
@@ -84,7 +84,7 @@ class BuildConfig(RunConfig):
     """What the columns are called where they have none of the known names: `{problem: question,
     answer: gold}`. Without an answer it is the last box of `reference_solution`."""
     leave_out: LeaveOutSettings = field(default_factory=LeaveOutSettings)
-    solutions: str | None = None
+    solutions: Plain | None = None
     """File of solutions that exist already, in the forms that `problems` may have: ProcessBench,
     PRM800K, or `problem` (or problem_id) with `steps` or `solution`. They take the place of what
     `sample` would ask the policy for, which then needs no model (docs/problems.md)."""

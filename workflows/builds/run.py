@@ -9,16 +9,13 @@ Invariant: the driver writes nothing of a run that can't be derived.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
-
-from pydantic import TypeAdapter
 
 from actors.stopping import anywhere, awaitable
 from storage.errors import Removed
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import PROBLEMS, REFINING, SCORING, SOLVING
+from storage.rows.kinds import PROBLEMS
 from storage.runs.names import nothing_named
 from storage.runs.origin import origin_of
 from storage.runs.run import Run
@@ -31,24 +28,15 @@ from workflows.builds.derive import (
     take_over,
 )
 from workflows.builds.growth import OF_THE_INPUT, refuse_growth, same_input
-from workflows.refinement.run import RefineConfig
 from workflows.runs.checks import Finding, attempt, probed_at, require, run_there
 from workflows.runs.configuration import Given, RunConfig
 from workflows.runs.driving import standing
 from workflows.runs.listening import SILENT, Listener
-from workflows.runs.reading import validated
 from workflows.runs.run import continue_at, finished, prepare, run_at
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
-from workflows.runs.starting import create_run, planned, stored_configuration
+from workflows.runs.starting import create_run, planned
 from workflows.runs.workers import makers
-from workflows.scoring.settings import ScoreConfig
-from workflows.solving.settings import SolveConfig
-
-KINDS: Mapping[tuple[str, ...], type[RunConfig]] = {
-    SCORING: ScoreConfig, REFINING: RefineConfig, SOLVING: SolveConfig,
-}  # fmt: skip
-"""Road of a run -> the class of its configuration; runs with another road are builds."""
 
 
 @anywhere
@@ -90,22 +78,6 @@ def derive(
 
 build_async = awaitable(build)
 derive_async = awaitable(derive)
-
-
-@anywhere
-def resume(
-    name: str, store: str, *, address: str | None = None, listener: Listener = SILENT
-) -> Run:
-    """Continue a run of any kind from what its store holds, to its end. Raises as `build`."""
-    opened = open_store(store)
-    run = Run.open(opened, name)
-    raw = {**stored_configuration(opened, name), "store": store, "run": name}
-    kind = KINDS.get(run.spec.stages, BuildConfig)
-    config: RunConfig = recalled(validated(TypeAdapter(kind), raw, f"run {name}"), run)
-    run.check_input()
-    with Site(config.cluster, address, listener, config) as site:
-        _take_over(run, config, site)
-        return continue_at(site, run, config)
 
 
 def check_input(config: BuildConfig, read: list[Given] | None = None) -> list[Finding]:
@@ -171,11 +143,11 @@ def _derived(
         run = create_run(config, store, plan)
     else:
         run = start_derived(config, store, plan, source)
-    _take_over(run, config, site)
+    inherit(run, config, site)
     return finished(run, config, site) if begun is None else continue_at(site, run, config)
 
 
-def _take_over(run: Run, config: RunConfig, site: Site) -> None:
+def inherit(run: Run, config: RunConfig, site: Site) -> None:
     """Copy the shards that a derived run lacks and may copy; nothing to do for other runs."""
     origin = origin_of(run)
     if origin is None or standing(run).finished:

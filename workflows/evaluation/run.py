@@ -171,7 +171,7 @@ def _measured(
     responses: Sequence[Response],
     site: Site,
 ) -> list[Measure]:
-    n, subset = evaluation.per_response, evaluation.threshold_from
+    n, subset = config.verify.histories, evaluation.threshold_from
     histories = _asked(config, responses, site)
     if evaluation.suite == "bon":
         counted = alike_now(responses, AnswerSettings())

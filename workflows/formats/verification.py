@@ -34,7 +34,9 @@ from workflows.formats.rationale import printed
 from workflows.votes.pruning import Prune
 from workflows.votes.rewards import reward_at
 
-Mode = Literal["full", "cot", "code", "code_not_run", "direct"]
+Mode = Literal["full", "cot", "code", "code_not_run", "direct", "read"]
+READ: Mode = "read"
+"""The mode of models that read the steps and write nothing."""
 EXECUTING: tuple[Mode, ...] = ("full", "code")
 """Modes in which code is run."""
 YES, NO = "Yes", "No"
@@ -50,7 +52,8 @@ class VerifySettings:
 
     mode: Mode = "full"
     """`full`: analysis, then code that is run; `cot`: analysis alone; `code`: code alone;
-    `code_not_run`: both, but the code is only written; `direct`: the verdict at once."""
+    `code_not_run`: both, but the code is only written; `direct`: the verdict at once; `read`:
+    nothing is written, as by a model with a head (its folder says so, and the mode follows)."""
     histories: Positive = 1
     """N of Maj@N: independent verifications, each with its own history; rewards are averaged."""
     prune: Prune = "off"

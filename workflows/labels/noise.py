@@ -103,7 +103,8 @@ def mended(counts: Counts, settings: LabelSettings, of: np.random.Generator) -> 
 def _chances(n: int, p: float) -> npt.NDArray[np.float64]:
     """(n + 1,): the binomial chances of 0..n right rollouts, for 0 < p <= 1."""
     if p == 1:
-        return np.eye(n + 1)[n]
+        certain: npt.NDArray[np.float64] = np.eye(n + 1)[n]
+        return certain
     k = np.arange(n + 1)
     factorials = np.array([lgamma(i + 1) for i in range(n + 1)])
     ways = factorials[n] - factorials - factorials[::-1]

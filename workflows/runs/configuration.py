@@ -17,7 +17,7 @@ from actors.engines.served.capabilities import Need
 from actors.reporters import Tracker
 from actors.sandbox.contract import SandboxSettings
 from actors.workers.yields import FloorSetting
-from storage.bounds import STRICT, Name, Positive, Seconds, Share
+from storage.bounds import STRICT, Name, Plain, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
 from storage.rows.records import Drop, GivenSolutions
@@ -51,10 +51,11 @@ class ClusterSettings:
     while shards wait for them."""
     parallel_shards: Positive = 4
     """Shards in flight on one worker, so that its engine never drains between shards."""
-    most_parallel_shards: Positive = 16
+    most_parallel_shards: Positive = 64
     """Most shards in flight on one worker whose engine's queue runs empty all the same, as it does
     where rounds wait for their longest sample; what ends above `parallel_shards` is replaced only
-    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103."""
+    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103. A shard of
+    32 responses with a history each fills 32 places of an engine at first, and one at last."""
     window: Positive = 32
     """Most shards that wait before a stage; a slow stage stops the one before it."""
     attempts: Positive = 3
@@ -85,7 +86,7 @@ class ClusterSettings:
     cpu_model_gib: Annotated[float, Field(ge=0)] = 1.0
     """On a cluster that is joined, a model with more weights (in GiB) is never opened on a node
     without GPUs: the run waits for some."""
-    ray_address: str | None = None
+    ray_address: Plain | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 
 
@@ -112,7 +113,7 @@ class RunConfig:
 
     run: Name
     """Name of the run: letters, digits, dot, dash, underscore."""
-    store: str = DEFAULT_STORE
+    store: Plain = DEFAULT_STORE
     """Object store: file:FOLDER (relative to the working folder), s3://BUCKET/PREFIX, with
     ?endpoint=http://HOST:PORT&region=NAME&style=path for a server that is not Amazon's. Left out:
     $STEPMILL_STORE, else the default; --store wins over all."""
@@ -162,6 +163,16 @@ class RunConfig:
     def heal(self) -> bool:
         """Whether the model writes the last token of a forced beginning anew."""
         return False
+
+    @property
+    def reads(self) -> str | None:
+        """The role whose model reads and writes nothing (`actors.engines.reading`)."""
+        return None
+
+    @property
+    def reference(self) -> EngineSettings | None:
+        """The reference of a model that reads, where it is not the one that its folder names."""
+        return None
 
     def read_input(self) -> Given:
         """Read and check the input. Runs whose caller passes the rows don't have this.

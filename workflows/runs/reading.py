@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import ConfigurationError, first_line
 from storage.runs.layout import DEFAULT_STORE
+from storage.secrecy import shown_url
 
 Config = TypeVar("Config")
 
@@ -136,7 +137,7 @@ def store_url(text: str) -> str:
     if colon and scheme in ("s3", "http", "https", "gs", "memory"):
         meant = f"{scheme}://{rest.lstrip('/')}"
         raise ConfigurationError(
-            f"store {text!r}: did you mean {meant}? (a folder of that name: ./{text})"
+            f"store: did you mean {shown_url(meant)}? (a folder of that name: ./{scheme}:…)"
         )
     if not text.strip():
         raise ConfigurationError("store: empty; name a folder, file:FOLDER or s3://BUCKET/PREFIX")

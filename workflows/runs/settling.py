@@ -20,7 +20,9 @@ from actors.machines.fitness import dtype_for
 from actors.machines.machine import Machine
 from actors.models.facts import ModelFacts
 from actors.models.fetching import resolved, tokenizer_of
-from actors.models.source import ModelSource
+from actors.models.identity import CODE
+from actors.models.source import MAIN, ModelSource
+from storage.errors import ConfigurationError
 from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES, Spec
@@ -66,7 +68,8 @@ def recalled(config: Config, *begun: Run | None) -> Config:
 
     A trained model is named by its store. `heal` and `attempts` keep their old values where the run
     began before today's defaults. `begun`: this run, then the one that it derives from, if any.
-    Neither the hub nor a machine is asked.
+    Neither the hub nor a machine is asked. Raises ConfigurationError where a model would bring code
+    of which no commit is named.
     """
     specs = [run.spec for run in begun if run is not None]
     engines = {}
@@ -92,6 +95,11 @@ def _recalled(engine: EngineSettings, store: str, role: str, spec: Spec | None) 
     revision = engine.revision or _text(options.pop("revision", None))
     model = ModelSource(engine.model, revision)
     if engine.kind == "vllm":
+        if model.on_hub and options.get(CODE) and model.revision in (None, MAIN):
+            raise ConfigurationError(
+                f"models.{role} runs code that comes with the model (`{CODE}`): name its "
+                "`revision`, a commit that you have read; the hub's of today may be another"
+            )
         model = model.within(store).as_in(spec.models[role] if spec else None)
     revision = engine.tokenizer_revision or _text(options.pop("tokenizer_revision", None))
     tokenizer = ModelSource(engine.tokenizer or engine.model, revision)

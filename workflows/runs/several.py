@@ -62,7 +62,7 @@ def texts_in(run: Run, shard: int) -> dict[str, str]:
 def example_key(example: Example, texts: Mapping[str, str]) -> Key:
     """The key of an example's solution. `texts`: problem_id -> text, of its run."""
     problem = texts.get(example.problem_id, "")
-    return _key(problem, steps_of(example, problem))
+    return solution_key(problem, steps_of(example, problem))
 
 
 def shared(runs: Sequence[Run], stage: str, but: Sequence[Set[str]]) -> list[Shared]:
@@ -100,9 +100,14 @@ def _solutions(run: Run, stage: str, texts: Mapping[str, str]) -> Iterator[tuple
         else:
             path: Path
             for path in run.read_rows(PATHS, shard):
-                yield path.path_id, path.problem_id, _key(texts[path.problem_id], path.steps)
+                yield (
+                    path.path_id,
+                    path.problem_id,
+                    solution_key(texts[path.problem_id], path.steps),
+                )
 
 
-def _key(problem: str, steps: Sequence[str]) -> Key:
+def solution_key(problem: str, steps: Sequence[str]) -> Key:
+    """The key of a solution."""
     parts = [key_of(problem), *(" ".join(step.split()) for step in steps)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).digest()[:16]

@@ -19,7 +19,7 @@ from storage.rows.kinds import GIVEN, stage_rows
 from storage.rows.records import Drop, GivenSolutions, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
-from storage.runs.documents import parsed
+from storage.runs.documents import MOST_BYTES, parsed
 from storage.runs.layout import check_run_name, launch_key, run_prefix
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.removal import obeyed
@@ -32,6 +32,9 @@ from workflows.settings import StageSettings
 from workflows.stages.given import Ungiven
 
 Config = TypeVar("Config", bound=RunConfig)
+
+_UNPACKED = re.compile(r"^/[^\n]*/working_dir_files/_ray_pkg_[^/\n]+(/|$)")
+"""Where Ray unpacks the working folder of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Start:
         store, name = self.run.store, self.run.name
         with obeyed(store, run_prefix(name)):
             run = Run.start(store, name, self.run.spec)
-            store.put_new(launch_key(name), canonical_json(asdict(self.config)))
+            store.put_new(launch_key(name), canonical_json(_portable(asdict(self.config))))
             if self.chain is not None:
                 store_chain(run, self.chain)
             self.before_input(run)
@@ -117,6 +120,18 @@ class Start:
                 _store_solutions(run, self.given)
             with Folding(run) as folding:
                 run.store_input(self.given.rows, self.given.drops, folding.note)
+
+
+def _portable(value: Any) -> Any:
+    """The value without the folder into which a job was unpacked, which is gone with its cluster.
+
+    Paths in it become relative to it.
+    """
+    if isinstance(value, str):
+        return _UNPACKED.sub("./", value)
+    if isinstance(value, dict):
+        return {name: _portable(part) for name, part in value.items()}
+    return [_portable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def start_of(
@@ -179,7 +194,7 @@ def named_for(config: Config, what: str, rows: Sequence[Any]) -> Config:
 def stored_configuration(store: ObjectStore, run: str) -> dict[str, Any]:
     """The configuration that the run was first started with, as plain values."""
     try:
-        data = store.get(launch_key(run))
+        data = store.get(launch_key(run), MOST_BYTES)
     except NothingFound:
         raise NothingFound(f"no run {run!r} in {store.url} that could be continued") from None
     return parsed(launch_key(run), data)

@@ -12,7 +12,8 @@ from functools import partial
 from types import MappingProxyType
 
 from actors.engines.contract import Engine
-from actors.engines.opening import open_engine
+from actors.engines.opening import open_engine, open_reader
+from actors.engines.reading import Reader
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.sandbox.paced import PacedSandbox
@@ -33,7 +34,7 @@ from workflows.runs.configuration import RunConfig, needs_of
 from workflows.settings import AnswerSettings, StageSettings
 from workflows.stages.kit import Kit
 
-NOTHING_BESIDE: Mapping[str, Engine] = MappingProxyType({})
+NOTHING_BESIDE: Mapping[str, Engine | Reader] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class StageMaker:
         """
         if role == "cpu":
             return self.pure(sandbox)
-        opened: dict[str, Engine] = {}
+        opened: dict[str, Engine | Reader] = {}
         try:
             for each in opened_by(self.config.road, role):
                 opened[each] = await self._opened(each, heal=self.config.heal and each == role)
@@ -62,10 +63,9 @@ class StageMaker:
             raise
         return self.around(role, opened.pop(role), sandbox, opened)
 
-    async def _opened(self, role: str, heal: bool) -> Engine:
-        needs = needs_of(self.config, role)
+    async def _opened(self, role: str, heal: bool) -> Engine | Reader:
         try:
-            return await open_engine(self.config.engine(role), heal, needs)
+            return await opened_for(self.config, role, heal)
         except ConfigurationError as error:
             raise ConfigurationError(f"models.{role}: {error}") from error
 
@@ -76,9 +76,9 @@ class StageMaker:
     def around(
         self,
         role: str,
-        engine: Engine | None,
+        engine: Engine | Reader | None,
         sandbox: Sandbox | None,
-        beside: Mapping[str, Engine] = NOTHING_BESIDE,
+        beside: Mapping[str, Engine | Reader] = NOTHING_BESIDE,
     ) -> Mapping[str, Processor]:
         """Make the stages of a role with an engine that is open already.
 
@@ -99,6 +99,13 @@ class StageMaker:
             for spec, stage in zip(config.road, config.makes, strict=True)
             if spec.role == role and (engine or sandbox or not spec.runs_code)
         }  # fmt: skip
+
+
+async def opened_for(config: RunConfig, role: str, heal: bool = False) -> Engine | Reader:
+    """Open the model of a role, as the run asks it. Raises UserError and InfrastructureError."""
+    if config.reads == role:
+        return await open_reader(config.engine(role), config.reference)
+    return await open_engine(config.engine(role), heal, needs_of(config, role))
 
 
 def make_worker(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter
 
+from actors.engines.contract import EngineSettings
+from actors.models.rewards import reward_model_of
 from actors.models.source import ModelSource
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InputError, NothingFound
+from workflows.formats.verification import READ, Mode, VerifySettings
 from workflows.runs.reading import read, store_url, usual_store, validated
 from workflows.scoring.settings import ScoreConfig
 
+MODES: dict[str, Mode] = {"genprm": "full", "cot": "cot", "code": "code", "direct": "direct"}
+"""View that a generative verifier was trained on -> mode in which it is asked."""
 _ADAPTER: TypeAdapter[ScoreConfig] = TypeAdapter(ScoreConfig)
 Config = TypeVar("Config", bound=ScoreConfig)
 
@@ -58,7 +63,39 @@ def read_config(
     given = "run" in raw
     raw.setdefault("run", run)
     config = validated(adapter, raw, str(settings or run))
-    return replace(config, store=store_url(config.store)), given
+    store = store_url(config.store)
+    verify = asked_as(config.models.verifier, config.verify, store, mode_in(raw))
+    return replace(config, store=store, verify=verify), given
+
+
+def mode_in(raw: Mapping[str, Any]) -> str | None:
+    """The mode that unvalidated settings name."""
+    verify = raw.get("verify")
+    return verify.get("mode") if isinstance(verify, dict) else None
+
+
+def asked_as(
+    verifier: EngineSettings, verify: VerifySettings, store: str, mode: str | None
+) -> VerifySettings:
+    """The settings with the mode, of `mode` if one was given, that the verifier's folder says.
+
+    A model that reads is asked once: its histories would be equal. Raises ConfigurationError for
+    mode `read` with a model that writes.
+    """
+    try:
+        source = ModelSource(verifier.model, verifier.revision).within(store)
+        model = reward_model_of(replace(verifier, model=source.name))
+    except (InputError, NothingFound):
+        return verify  # the checks before any work say what is wrong
+    if model.reads:
+        return replace(verify, mode=READ, histories=1)
+    if mode is None:
+        return replace(verify, mode=MODES.get(model.view or "", verify.mode))
+    if verify.mode == READ and verifier.kind != "scripted":
+        raise ConfigurationError(
+            f"{verifier.model} writes its verdicts: mode {READ} is for models with a head"
+        )
+    return verify
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from actors.engines.opening import open_engine
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Sandbox
 from actors.sandbox.opening import open_sandbox
 from workflows.formats.verification import VerifySettings
-from workflows.runs.configuration import needs_of
+from workflows.runs.workers import opened_for
 from workflows.scoring.settings import ScoreConfig
 from workflows.stages.kit import Kit
 from workflows.stages.scorers.contract import Scorer
@@ -30,15 +29,14 @@ async def open_kit(
     `sandbox`: where its code runs, which stays open; None: one of its own, in modes that run code.
     Raises UserError and InfrastructureError.
     """
-    verifier = config.engine("verifier")
     async with AsyncExitStack() as held:
-        engine = await open_engine(verifier, config.heal, needs_of(config, "verifier"))
+        engine = await opened_for(config, "verifier", config.heal)
         held.push_async_callback(engine.close)
         if sandbox is None and config.runs_code:
             sandbox = open_sandbox(config.sandbox)
             held.push_async_callback(sandbox.close)
         (spec,) = config.road
-        models = {"verifier": model_identity(verifier)}
+        models = {"verifier": model_identity(config.engine("verifier"))}
         yield Kit(
             config.run, config.settings, spec, models, config.sandbox.limits,
             opened=engine, box=sandbox,

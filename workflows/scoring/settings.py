@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Literal
 
 from actors.engines.contract import EngineSettings
 from actors.engines.rendering import ChatRenderer
-from actors.models.identity import bound
+from actors.models.identity import bound, model_identity
 from storage.bounds import STRICT, Positive
 from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
 from storage.rows.records import Response
 from workflows.formats.verification import (
     EXECUTING,
+    READ,
     VerifySettings,
     bound_verification,
     check_verdicts,
@@ -38,6 +39,8 @@ class ScoreModels:
 
     verifier: EngineSettings
     """Judges every step."""
+    reference: EngineSettings | None = None
+    """What an implicit PRM is compared with; None: the base that its folder names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,23 @@ class ScoreConfig(RunConfig):
     @property
     def binding(self) -> dict[str, Any]:
         """The settings that the rewards depend on, as plain values."""
+        compared = self.reference and {"reference": model_identity(self.reference)}
         return {
             "limit": self.limit,
             "verify": bound_verification(self.verify),
             "sandbox_limits": asdict(self.sandbox.limits),
             "engines": {"verifier": bound(self.models.verifier)},
-        }
+        } | (compared or {})
+
+    @property
+    def reads(self) -> str | None:
+        """The verifier, where it writes nothing."""
+        return "verifier" if self.verify.mode == READ else None
+
+    @property
+    def reference(self) -> EngineSettings | None:
+        """See `ScoreModels.reference`."""
+        return self.models.reference
 
     def read_input(self) -> Given:
         """The responses of the file. Raises InputError."""
@@ -93,8 +107,9 @@ class ScoreConfig(RunConfig):
         return Given(rows, said=[summary + (f"; {single:,} have a single step" if single else "")])
 
     def check_models(self) -> None:
-        """See `check_verifier`."""
-        check_verifier(self.models.verifier)
+        """See `check_verifier`; a model that reads has no verdicts."""
+        if not self.reads:
+            check_verifier(self.models.verifier)
 
 
 def check_verifier(verifier: EngineSettings) -> None:

@@ -55,6 +55,10 @@ def serve(
     `ready` gets the URL once all replicas are open. Raises UserError before anything listens, and
     InfrastructureError.
     """
+    if config.verify.prune != "off":
+        raise ConfigurationError(
+            "verify.prune is for score runs: a server's rewards are means over all histories"
+        )
     token, told = token_of(config), stop or threading.Event()
     with Site(config.cluster, address, listener) as site, contextlib.ExitStack() as held:
         if not site.remote:
@@ -72,7 +76,8 @@ def serve(
         )  # fmt: skip
         door = partial(ScoreDoor, usual, token and digest_of(token))
         with serving(plan, partial(open_answerer, config), door, listener.say) as service:
-            ready(f"http://{config.serve.host}:{config.serve.port}")
+            host = site.head().rpartition(":")[0] if site.remote else config.serve.host
+            ready(f"http://{host}:{config.serve.port}")
             with contextlib.suppress(KeyboardInterrupt):
                 while not told.wait(TELLS_EVERY_S):
                     for line in service.heard():
@@ -132,6 +137,7 @@ def plan_of(config: ServeConfig, site: Site) -> ServicePlan:
         sandbox=config.sandbox,
         executors=config.cluster.sandbox_actors,
         patience_s=max(START_S, config.cluster.place_patience_s),
+        room_s=config.cluster.place_patience_s,
         closing_s=30.0,
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from storage.bounds import STRICT, Positive, Seconds
-from workflows.formats.verification import EXECUTING, Mode
+from workflows.formats.verification import EXECUTING, READ, Mode
 from workflows.scoring.settings import ScoreConfig
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -62,5 +62,10 @@ class ServeConfig(ScoreConfig):
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes that may be asked for: without a sandbox, those that run no code."""
-        return MODES if self.runs_code else tuple(mode for mode in MODES if mode not in EXECUTING)
+        """The modes that may be asked for: without a sandbox, those that run no code; of a model
+        that reads, its one.
+        """
+        if self.reads:
+            return (READ,)
+        written = (mode for mode in MODES if mode != READ)
+        return tuple(mode for mode in written if self.runs_code or mode not in EXECUTING)

@@ -30,12 +30,12 @@ from storage.errors import (
 from workflows.votes.rewards import Unscored
 
 AGAIN = "ask again in a while"
-TEMPERATE = "give the whole solution in the form that the verifier was trained on, or leave it out"
+IN_FORM = "give the whole solution in the form that the verifier was trained on, or leave it out"
 CHANGES: dict[str, str] = {
     Refusal.TOO_LONG: "shorten the problem or the steps, or serve with a larger max_model_len",
     Refusal.CONTROL_TOKEN: "take the model's control tokens out of the problem and the steps",
     Refusal.FILTERED: "the model's server withholds this text: leave it out",
-    Unscored.NO_VERDICT: TEMPERATE,
+    Unscored.NO_VERDICT: IN_FORM,
     Rejected.REQUEST_REJECTED: "the code that the model wrote can't be run: ask with another seed",
     Broken.SANDBOX_LOST: AGAIN,
 }
@@ -99,7 +99,7 @@ def trouble_of(error: BaseException) -> Trouble:
             return Trouble(503, "sandbox_lost", error.detail, AGAIN, LATER_S)
         case ItemError():
             return invalid(
-                error.detail or error.reason, CHANGES.get(error.reason, TEMPERATE), error.reason
+                error.detail or error.reason, CHANGES.get(error.reason, IN_FORM), error.reason
             )
         case TimeoutError():
             change = "ask for fewer solutions at once, or serve with more replicas or answer_s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from storage.bounds import STRICT
+from storage.bounds import STRICT, Plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,6 @@ class LeaveOutSettings:
     sentences: Literal["keep", "drop"] = "keep"
     """`drop`: a problem whose answer is a sentence is dropped as `sentence`, since it is compared
     letter by letter; `keep`: how many there are is said."""
-    against: tuple[str, ...] = ()
+    against: tuple[Plain, ...] = ()
     """Benchmarks, each read as `problems` is: a problem that stands in one, or shares 13 words in
     a row with one of its problems, is dropped as `contaminated`."""

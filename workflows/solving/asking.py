@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from workflows.runs.reading import read, store_url, usual_store, validated
-from workflows.scoring.asking import named_model, set_at
+from workflows.scoring.asking import asked_as, mode_in, named_model, set_at
 from workflows.solving.settings import SolveConfig
 
 _ADAPTER: TypeAdapter[SolveConfig] = TypeAdapter(SolveConfig)
@@ -46,8 +46,11 @@ def config_of(
     given = "run" in raw
     raw.setdefault("run", "solve")
     config = validated(_ADAPTER, raw, str(settings or "solve"))
-    run = config.run if given else _usual_name(config)
-    return replace(config, run=run, store=store_url(config.store))
+    config = replace(config, store=store_url(config.store))
+    if config.models.verifier is not None:
+        verify = asked_as(config.models.verifier, config.verify, config.store, mode_in(raw))
+        config = replace(config, verify=verify)
+    return config if given else replace(config, run=_usual_name(config))
 
 
 def _usual_name(config: SolveConfig) -> str:

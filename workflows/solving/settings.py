@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from actors.engines.contract import EngineSettings
-from actors.models.identity import bound
+from actors.models.identity import bound, model_identity
 from storage.bounds import STRICT, Positive
 from storage.errors import ConfigurationError
 from storage.rows.kinds import PROBLEMS, Rows
 from storage.rows.records import Problem
 from workflows.answers import check_reference
-from workflows.formats.verification import EXECUTING, VerifySettings, bound_verification
+from workflows.formats.verification import EXECUTING, READ, VerifySettings, bound_verification
 from workflows.inputs.questions import read_questions
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
@@ -37,6 +37,8 @@ class SolveModels:
     """Writes the solutions."""
     verifier: EngineSettings | None = None
     """Judges their steps; `majority` needs none."""
+    reference: EngineSettings | None = None
+    """What an implicit PRM is compared with; None: the base that its folder names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,18 @@ class SolveConfig(RunConfig):
             "answers": answers,
             "sandbox_limits": asdict(self.sandbox.limits),
             "engines": {role: bound(engine) for role, engine in self.engines.items()},
+            **({"reference": model_identity(self.reference)} if self.reference else {}),
         }
+
+    @property
+    def reads(self) -> str | None:
+        """The verifier, where it writes nothing."""
+        return "verifier" if self.judges and self.verify.mode == READ else None
+
+    @property
+    def reference(self) -> EngineSettings | None:
+        """See `SolveModels.reference`."""
+        return self.models.reference
 
     def engine(self, role: str) -> EngineSettings:
         """The engine of a role; of two local ones each has half a GPU, unless it is said.
@@ -140,6 +153,6 @@ class SolveConfig(RunConfig):
             )
 
     def check_models(self) -> None:
-        """See `workflows.scoring.settings.check_verifier`."""
-        if self.judges:
+        """See `workflows.scoring.settings.check_verifier`; one that reads has no verdicts."""
+        if self.judges and not self.reads:
             check_verifier(self.engine("verifier"))

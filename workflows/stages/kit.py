@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from actors.engines.contract import Engine
 from actors.engines.healing import Spell
+from actors.engines.reading import Reader
 from actors.engines.served.capabilities import Need
 from actors.grading.pool import Grader
 from actors.sandbox.contract import Limits, Sandbox
@@ -79,19 +80,26 @@ class Kit(Generic[Settings]):
     limits: Limits
     chain: Chain | None = None
     """The chain of the run's pilot, for budget and labels."""
-    opened: Engine | None = None
+    opened: Engine | Reader | None = None
     box: Sandbox | None = None
     graded_by: Grader | None = None
     texts: Texts = field(default_factory=dict)
     """Name -> prompt that the user wrote to replace the project's."""
-    beside: Mapping[str, Engine] = field(default_factory=dict)
+    beside: Mapping[str, Engine | Reader] = field(default_factory=dict)
     """Role -> engine, of the roles beside the stage's own."""
 
     @property
     def engine(self) -> Engine:
         """The engine of the stage's role. Raises ValueError where none was opened."""
-        if self.opened is None:
+        if self.opened is None or isinstance(self.opened, Reader):
             raise ValueError(f"stage {self.spec.name} needs an engine")
+        return self.opened
+
+    @property
+    def reader(self) -> Reader:
+        """The model of the stage's role that reads. Raises ValueError where none was opened."""
+        if not isinstance(self.opened, Reader):
+            raise ValueError(f"stage {self.spec.name} needs a model that reads")
         return self.opened
 
     @property

@@ -11,9 +11,11 @@ the tokens and whenever.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from actors.models.rewards import RewardModel
 from actors.training.batches import Corpus
 from actors.training.conversations import Shards, Stored
 from actors.training.events import Place, Say, quiet
@@ -22,10 +24,12 @@ from storage.errors import InputError
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.trainings.checkpoints import fetch_files
-from workflows.training.mask import masker_for, with_trainable_template
-from workflows.training.settings import BetweenRuns, DataSettings
+from workflows.training.mask import Masker, masker_for, with_trainable_template
+from workflows.training.passages import Passages
+from workflows.training.settings import BetweenRuns, DataSettings, HeadSettings
 from workflows.training.sources import FileSource, RunSource, Source
 from workflows.training.split import HELD_OUT, SHARDS, TRAIN, Splitting
+from workflows.training.taught import Lessons
 from workflows.training.tokenised import COUNTS, Making, make_missing
 
 MOST_TOKENS = 8192
@@ -49,6 +53,9 @@ class CorpusSource:
     between: BetweenRuns = field(default_factory=BetweenRuns)
     digests: tuple[str, ...] = ()
     """Of the run's export shards, or of those of each; not of a file, whose key has it."""
+    reward: RewardModel = field(default_factory=RewardModel)
+    """What the trained model says; one that reads is taught solutions and no conversations."""
+    head: HeadSettings = field(default_factory=HeadSettings)
 
     def tokenizer(self, tokenizer: Any) -> Any:
         """The tokenizer with the template that is trained and saved."""
@@ -71,9 +78,15 @@ class CorpusSource:
         folder: shared by the workers of a machine, for what is fetched. Raises InputError where
         nothing is left to train on.
         """
-        masker = masker_for(tokenizer, self.data.train_on_code_output)
         store = open_store(self.store)
-        making = Making(masker, self.view, self.data, most_tokens)
+        masker: Masker | Passages
+        yes = no = 0
+        if self.reward.reads:
+            masker = Passages(tokenizer, self.reward)
+        else:
+            masker = masker_for(tokenizer, self.data.train_on_code_output)
+            yes, no = masker.yes, masker.no
+        making = Making(masker, self.view, self.data, most_tokens, self.head)
         sources = self._sources(store)
         sets = [making.tokens(store, source) for source in sources]
         splitting = Splitting(sources, sets, self.data.held_out, self.between)
@@ -92,13 +105,16 @@ class CorpusSource:
 
         together(place, fetch)
         prefixes = [tokens.prefix for tokens in sets]
-        shards = Shards(store, prefixes, there / SHARDS, folder / "tokens")
+        sharers = place.local_workers
+        shards = Shards(store, prefixes, there / SHARDS, folder / "tokens", sharers)
         train, held_out = (Stored(there / side, shards) for side in (TRAIN, HELD_OUT))
-        return Corpus(train, held_out, dict(split.notes[COUNTS]), masker.yes, masker.no)
+        return Corpus(train, held_out, dict(split.notes[COUNTS]), yes, no)
 
     def _sources(self, store: ObjectStore) -> list[Source]:
         if self.file is not None:
             return [FileSource(store, self.run, self.file)]
         names = self.runs or (self.run,)
         digests = self.digests or (None,) * len(names)
-        return [RunSource(store, *pair) for pair in zip(names, digests, strict=True)]
+        kind = self.reward.kind if self.reward.reads else None
+        teach = kind and partial(Lessons, kind=kind, head=self.head)
+        return [RunSource(store, *pair, teach) for pair in zip(names, digests, strict=True)]

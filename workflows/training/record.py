@@ -72,7 +72,9 @@ def draw(curve: Sequence[Point], title: str, path: Path) -> None:
         points = [(entry["step"], entry[name]) for entry in curve if name in entry]
         if points:
             left.plot(*zip(*points, strict=True), label=label)
-    left.set(xlabel="update", ylabel="nats per learnt token", title=title, yscale="log")
+    left.set(
+        xlabel="update", ylabel="nats per learnt token, step or solution", title=title, yscale="log"
+    )
     left.legend()
     for name, label in (
         ("eval_step_accuracy", "all steps"),
@@ -138,31 +140,59 @@ def card(config: TrainConfig, spec: TrainingSpec, notes: Mapping[str, Any]) -> s
     if spec.runs:
         source = "runs " + ", ".join(f"`{run}` ({digest[:16]})" for run, digest in spec.runs)
         common = f"| between runs | {in_common(counts)} |\n"
-    output = "learnt too" if config.data.train_on_code_output else "not learnt"
+    form, learnt, told = _of_its_kind(config)
     return f"""\
 ---
-tags: [process-reward-model, genprm, stepmill]
+tags: [process-reward-model, {"genprm, " if not config.reward.reads else ""}stepmill]
 ---
 # {config.training}
 
-A verifier of mathematical solutions, step by step, in the format of GenPRM (arXiv 2504.00891),
+A verifier of mathematical solutions, step by step, {form},
 trained with Stepmill.
 
 | what | value |
 |---|---|
 | base model | {spec.base} |
-| dataset | {source}, view `{config.view}`, digest {spec.dataset[:16]} |
+| dataset | {source}, view `{config.shape}`, digest {spec.dataset[:16]} |
 | conversations | {counts["read"]:,} read, {lost_steps(counts)}, \
 {sum(dropped.values()):,} dropped |
 {common}| held out | {counts["problems_held_out"]:,} problems |
-| learnt | the assistant's turns; `[Code Output]` {output} |
+| learnt | {learnt} |
 | updates | {notes["updates"]:,} of {learning.batch} conversations, {learning.epochs:g} epochs |
 | rate | {learning.rate:g}, {learning.schedule}, warm-up {learning.warm_up:g} |
 | precision | {learning.precision} over float32 weights; seed {learning.seed} |
 {figures}
-Step accuracy is teacher-forced: each verdict is judged after the true text before it, so it says
-that the verdict follows from the analysis, not that the analysis is right.
+{told}
 
 `training/curve.parquet` and `training/curve.png` hold the learning curve. To score solutions:
 `stepmill score FOLDER FILE`.
 """
+
+
+def _of_its_kind(config: TrainConfig) -> tuple[str, str, str]:
+    """What a card says of the model's form, of what it learnt, and of its step accuracy."""
+    if not config.reward.reads:
+        output = "learnt too" if config.data.train_on_code_output else "not learnt"
+        return (
+            "in the format of GenPRM (arXiv 2504.00891)",
+            f"the assistant's turns; `[Code Output]` {output}",
+            "Step accuracy is teacher-forced: each verdict is judged after the true text before "
+            "it, so it says\nthat the verdict follows from the analysis, not that the analysis is "
+            "right.",
+        )
+    separator = repr(config.head.separator)
+    where = f"at the last token of each step, which is followed by {separator}"
+    if config.kind == "implicit":
+        return (
+            "by its log-ratio to the base (ImplicitPRM, arXiv 2412.01981)",
+            f"the solution's outcome, by {config.head.beta:g} times the summed log-ratio",
+            "A step's log-odds are that factor times the log-ratio of its tokens.",
+        )
+    targets = f"{config.head.targets} labels" if config.kind == "discriminative" else "a number"
+    if config.kind == "orm":
+        targets, where = "the solution's outcome", "at its last token"
+    return (
+        f"which reads P(right) {where}",
+        f"{targets} {where} (kind `{config.kind}`)",
+        "Step accuracy is over the steps that are learnt, against their labels.",
+    )

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from actors.engines.contract import EngineSettings
+from actors.models.rewards import SEPARATOR, RewardModel
 from actors.reporters import Tracker
 from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
-from storage.bounds import STRICT, Name, Positive
+from storage.bounds import STRICT, Name, Plain, Positive
 from storage.errors import ConfigurationError
 from storage.runs.layout import DEFAULT_STORE
 from workflows.runs.several import check_names
@@ -55,6 +56,21 @@ class BetweenRuns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSettings:
+    """How a model that reads is taught; generative verifiers have none."""
+
+    __pydantic_config__ = STRICT
+
+    targets: Literal["hard", "soft", "binomial"] = "hard"
+    """Of kind `discriminative`: `hard`: each step's label; `soft`: MC behind the step; `binomial`:
+    the same, weighed by the number of its rollouts, which is the likelihood of their counts."""
+    beta: Annotated[float, Field(gt=0)] = 0.05
+    """Of kind `implicit`: log-odds are beta times the log-ratio to the base."""
+    separator: str = SEPARATOR
+    """Stands behind each step; its last token is where a head is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Everything a training needs."""
 
@@ -65,20 +81,28 @@ class TrainConfig:
     runs: tuple[Name, ...] = ()
     """In place of one run: several finished runs of the store, trained on together."""
     between_runs: BetweenRuns = field(default_factory=BetweenRuns)
-    conversations: str | None = None
+    conversations: Plain | None = None
     """In place of runs: a file of conversations in GenPRM's form, as GenPRM-MATH-Data's: Parquet
     or JSON lines with a column `conversations`; relative to this file, copied into the store."""
+    kind: Literal["generative", "direct", "discriminative", "value", "orm", "implicit"] = (
+        "generative"
+    )
+    """What is trained: `generative` writes as `view` shows, `direct` writes its verdict alone;
+    `discriminative` has a head that says of each step whether it is right, `value` one for the
+    values that the label rule compared, `orm` one for a solution's outcome; `implicit` learns
+    outcomes by its log-ratio to the base. See docs/training.md."""
+    head: HeadSettings = field(default_factory=HeadSettings)
     view: Literal["genprm", "cot", "code", "direct"] = "genprm"
     """Shape of the conversations: analysis and code, one of them, or nothing but the verdict."""
-    base: str
+    base: Plain
     """Base model: a folder, relative to this file where it begins with a dot, a hub's name, or
     training:NAME for what was trained before."""
     revision: str | None = None
     """Branch, tag or commit of a hub's base; None: its main branch. Resolved to a commit once, when
     the training is created."""
     name: Name | None = None
-    """Name of the training in the store; None: RUN-VIEW, or RUN-RUN-VIEW."""
-    store: str = DEFAULT_STORE
+    """Name of the training in the store; None: RUN-VIEW or RUN-KIND, or RUN-RUN-VIEW."""
+    store: Plain = DEFAULT_STORE
     """Object store of the run and of the training: file:FOLDER (relative to the working folder),
     s3://BUCKET/PREFIX. Left out: $STEPMILL_STORE, else the default; --store wins over all."""
     chat_template: str | None = None
@@ -99,9 +123,31 @@ class TrainConfig:
         return EngineSettings(model=self.base, revision=self.revision)
 
     @property
+    def shape(self) -> str:
+        """What is made of the rows: a view of conversations, or the kind of a model that reads."""
+        if self.kind == "generative":
+            return self.view
+        return self.kind
+
+    @property
+    def reward(self) -> RewardModel:
+        """What the trained folder is to say of itself."""
+        if self.kind in ("generative", "direct"):
+            return RewardModel(view=self.shape)
+        kind: Any = self.kind
+        implicit = kind == "implicit"
+        return RewardModel(
+            kind,
+            separator=self.head.separator,
+            beta=self.head.beta if implicit else 1.0,
+            reference=self.base if implicit else None,
+            reference_revision=self.revision if implicit else None,
+        )
+
+    @property
     def training(self) -> str:
         """The training's name."""
-        return self.name or f"{self.dataset}-{self.view}"
+        return self.name or f"{self.dataset}-{self.shape}"
 
     @property
     def dataset(self) -> str:
@@ -118,6 +164,12 @@ class TrainConfig:
         if sum(map(bool, (self.run, self.runs, self.conversations))) != 1:
             raise ConfigurationError("name one of `run`, `runs` and `conversations`")
         check_names(self.names)
+        if self.kind != "generative" and self.view not in ("genprm", self.shape):
+            raise ConfigurationError(f"kind {self.kind} has no view {self.view}: leave `view` out")
+        if self.reward.reads and self.conversations:
+            raise ConfigurationError(
+                f"kind {self.kind} learns from a run's rows: name `run` in place of `conversations`"
+            )
 
     @property
     def is_mixed(self) -> bool:
@@ -131,11 +183,13 @@ def binding(config: TrainConfig, template: str | None) -> dict[str, Any]:
     `template` is the text of another chat template.
     """
     mixed = {"between_runs": asdict(config.between_runs)} if config.is_mixed else {}
+    if config.reward.reads:
+        mixed["head"] = asdict(config.head)
     data = asdict(config.data)
     if config.data.too_long == "last":  # as specs were before there was another way
         del data["too_long"]
     return mixed | {
-        "view": config.view,
+        "view": config.shape,
         "chat_template": template,
         "data": data,
         "learning": asdict(config.learning),

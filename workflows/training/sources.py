@@ -9,7 +9,7 @@ Invariant: shards hold every row once, in the order of the run or file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -23,6 +23,7 @@ from storage.runs.run import Run
 from storage.runs.success import Success
 from workflows.runs.several import Key, example_key, texts_in, texts_of
 from workflows.training.released import example_from, stored_rows
+from workflows.training.taught import Lessons, Taught
 
 SHARD_ROWS = 256
 """Rows of a shard of tokens; a run's export shards are not cut, so that it may have more."""
@@ -36,10 +37,13 @@ def dataset_digest(run: Run, success: Success) -> str:
     return digest.hexdigest()
 
 
+Teach = Callable[[Run], Lessons]
+
+
 class Row(NamedTuple):
     """A conversation, or why there is none."""
 
-    example: Example | ItemError
+    example: Example | Taught | ItemError
     key: Key = b""
     """Equal for equal solutions; of a file's rows empty."""
 
@@ -76,8 +80,13 @@ class Source(Protocol):
 class RunSource:
     """The conversations of a finished run."""
 
-    def __init__(self, store: ObjectStore, name: str, digest: str | None = None) -> None:
-        """`digest`: of its export shards; None: to be read."""
+    def __init__(
+        self, store: ObjectStore, name: str, digest: str | None = None, teach: Teach | None = None
+    ) -> None:
+        """`digest`: of its export shards; None: to be read. `teach`: what is taught of the run in
+        place of its conversations.
+        """
+        self._teach = teach
         self.name = name
         self._store = store
         self._digest = digest
@@ -108,7 +117,12 @@ class RunSource:
 
     def _rows(self, shards: Iterable[int]) -> Iterator[Row]:
         known = PROBLEMS.stage in self._run.spec.stages
+        lessons = self._teach and self._teach(self._run)
         for shard in shards:
+            if lessons is not None:
+                for taught in lessons.of_shard(shard):
+                    yield Row(taught, taught.key)
+                continue
             texts = texts_in(self._run, shard) if known else {}
             for example in self._run.read_rows(EXAMPLES, shard):
                 yield Row(example, example_key(example, texts))

@@ -123,13 +123,15 @@ def source_of(config: TrainConfig, spec: TrainingSpec | None = None) -> CorpusSo
     return CorpusSource(
         store=config.store,
         run=config.dataset,
-        view=config.view,
+        view=config.shape,
         data=config.data,
         template=template,
         file=file,
         runs=config.names if config.is_mixed else (),
         between=config.between_runs,
         digests=digests,
+        reward=config.reward,
+        head=config.head,
     )
 
 
@@ -144,13 +146,15 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
     source = source_of(config)
     try:
         folder = small_files(ModelSource(config.base, config.revision))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"base model {config.base} can't be loaded: {first_line(error)}"
         ) from error
-    masker_for(source.tokenizer(tokenizer), config.data.train_on_code_output)
+    tokenizer = source.tokenizer(tokenizer)
+    if not config.reward.reads:
+        masker_for(tokenizer, config.data.train_on_code_output)
     context = int(getattr(model, "max_position_embeddings", 0))
     most_tokens = source.most_tokens(context or 1 << 30)
     if memory := [gpu.memory_bytes for machine in machines for gpu in machine.gpus]:
@@ -160,7 +164,9 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
 
 def job_settings(config: TrainConfig) -> TrainingSettings:
     """The part of the configuration that the training loop needs."""
-    return TrainingSettings(learning=config.learning, spread=config.spread, rhythm=config.rhythm)
+    return TrainingSettings(
+        learning=config.learning, spread=config.spread, rhythm=config.rhythm, reward=config.reward
+    )
 
 
 def job_of(config: TrainConfig, training: Training) -> TrainingJob:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,16 @@ from actors.training.together import together
 from storage.errors import ItemError
 from storage.objects.store import ObjectStore
 from storage.rows.parquet import write_parquet
+from storage.rows.records import Example
 from storage.runs.commits import canonical_json
 from storage.trainings.tokens import TokenSet
 from workflows.formats.conversation import ended
-from workflows.training.cutting import LOST, fitted
+from workflows.training.cutting import CUT, LOST, TURNS, fitted
 from workflows.training.mask import Masker
-from workflows.training.settings import DataSettings
+from workflows.training.passages import Passages
+from workflows.training.settings import DataSettings, HeadSettings
 from workflows.training.sources import Row, Source
+from workflows.training.taught import Taught
 from workflows.views.catalogue import VIEWS
 
 ROWS = "rows.parquet"
@@ -47,10 +50,12 @@ COUNTS = "counts"
 class Making:
     """How rows become tokens."""
 
-    masker: Masker
+    masker: Masker | Passages
     view: str
     data: DataSettings
     most_tokens: int
+    head: HeadSettings | None = None
+    """Of a model that reads."""
 
     def key(self, source: Source) -> str:
         """Digest of all that a source's tokens follow from."""
@@ -66,6 +71,8 @@ class Making:
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
             "template": tokenizer.chat_template,
         }
+        if isinstance(self.masker, Passages) and self.head is not None:
+            said |= {"targets": self.head.targets, "separator": self.head.separator}
         return hashlib.sha256(canonical_json(said)).hexdigest()[:32]
 
     def tokens(self, store: ObjectStore, source: Source) -> TokenSet:
@@ -82,13 +89,30 @@ class Making:
             if isinstance(row.example, ItemError):
                 counts[f"dropped_{row.example.reason}"] += 1
                 continue
-            for shown in map(ended, VIEWS[self.view].rows([row.example])):
+            for shown in self._shown(row.example):
                 try:
-                    made = fitted(shown, self.masker, self.most_tokens, self.data.too_long, counts)
+                    made = self._tokens(shown, counts)
                 except ItemError as error:
                     counts[f"dropped_{error.reason}"] += 1
                     continue
                 yield row.key, made
+
+    def _shown(self, row: Example | Taught) -> Iterator[Example | Taught]:
+        """A row as it is learnt: conversations in the view."""
+        if isinstance(row, Taught):
+            yield row
+        else:
+            yield from map(ended, VIEWS[self.view].rows([row]))
+
+    def _tokens(self, row: Example | Taught, counts: Counter[str]) -> Conversation:
+        if isinstance(self.masker, Passages):
+            assert isinstance(row, Taught)
+            made = self.masker.conversation(row, self.most_tokens)
+            counts[CUT] += len(made.labels) < len(row.labels)
+            counts[TURNS] += len(row.labels) - len(made.labels)
+            return made
+        assert isinstance(row, Example)
+        return fitted(row, self.masker, self.most_tokens, self.data.too_long, counts)
 
 
 def make_missing(making: Making, tokens: TokenSet, source: Source, place: Place, say: Say) -> None:

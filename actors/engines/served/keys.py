@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.errors import ConfigurationError
+from storage.secrecy import looks_like_key
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 WRONG_NAME = (
@@ -22,9 +23,15 @@ WRONG_NAME = (
 
 def named(value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
     """`api_key_env` as it is. Raises ValueError, without the value, where it may be a key."""
-    if not all(_NAME.fullmatch(name) for name in names_of(value)):
+    if not all(_NAME.fullmatch(name) and not _is_key(name) for name in names_of(value)):
         raise ValueError(WRONG_NAME)
     return value
+
+
+def _is_key(name: str) -> bool:
+    """Whether a name of capitals and digits is a key: by its form, or a long word with digits."""
+    digits = sum(letter.isdigit() for letter in name)
+    return looks_like_key(name) or (len(name) >= 16 and "_" not in name and digits >= 3)
 
 
 def names_of(value: str | tuple[str, ...] | None) -> tuple[str, ...]:

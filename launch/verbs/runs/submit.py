@@ -1,7 +1,8 @@
 """The verb `submit`: starts a build as a job of a Ray cluster, and follows its log.
 
-Ray uploads the working folder, without `EXCLUDES`. The cluster's nodes have the package itself
-(ray_cluster.yaml installs it). `ray job submit -- stepmill build …` does the same in short.
+Ray uploads the working folder, but for secrets (`launch.verbs.runs.sending`). The cluster's nodes
+have the package itself (ray_cluster.yaml installs it). `ray job submit -- stepmill build …` does
+the same in short, but sends secrets too.
 
 Invariant: the job does not depend on this process. Ctrl-C and a lost connection end only the
 following; the message says how to stop the job and how to continue the run.
@@ -21,16 +22,13 @@ import typer
 from aiohttp import ClientError
 
 from launch.config import load
+from launch.verbs.runs.sending import sent
 from storage.errors import ConfigurationError, InfrastructureError, first_line
+from storage.secrecy import hidden, shown_url
 from workflows.builds.configuration import BuildConfig
 from workflows.inputs.places import is_url
 from workflows.runs.reading import read
 
-EXCLUDES = (
-    ".venv", ".git", ".stepmill/*", "__pycache__", "*.pyc", "*.egg-info", ".mypy_cache",
-    ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache",
-)  # fmt: skip
-"""Files that are not uploaded, since the cluster doesn't need them."""
 INTERRUPTED = 130
 RETRY_SECONDS = 2.0
 RETRIES = 30
@@ -44,6 +42,8 @@ class Submission:
     entrypoint: str
     working_dir: str
     excludes: tuple[str, ...]
+    said: str = ""
+    """What is sent, and what is not."""
 
     @property
     def runtime_env(self) -> dict[str, Any]:
@@ -67,11 +67,9 @@ def submission_of(
             _inside(folder, Path(engine.model), f"models.{role}")
     command = ["stepmill", "build", inside, "--address", "auto", "--store", config.store]
     # The data's own folder stays here, but for the files that the build reads.
-    return Submission(
-        shlex.join([*command, "--problems", problems, *overrides]),
-        str(folder),
-        (*EXCLUDES, *(f"!{name}" for name in ([] if away else [problems]) + beside)),
-    )
+    excludes, goes = sent(folder, ([] if away else [problems]) + beside)
+    entrypoint = shlex.join([*command, "--problems", problems, *overrides])
+    return Submission(entrypoint, str(folder), excludes, goes.said(folder))
 
 
 def _inside(folder: Path, file: Path, what: str) -> str:
@@ -98,7 +96,8 @@ def submit(
     job = submission_of(config_file, config, named, Path.cwd().resolve())
     # The excludes say it all; .gitignore would leave out files that the configuration names.
     os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
-    client = _client(address)
+    client, head = _client(address), shown_url(address)
+    typer.echo(f"stepmill: {job.said}", err=True)
     try:
         identity = client.submit_job(
             entrypoint=job.entrypoint,
@@ -106,18 +105,18 @@ def submit(
             metadata={"stepmill_run": config.run},
         )
     except (RuntimeError, OSError) as error:
-        raise InfrastructureError(f"{address} did not take the job: {first_line(error)}") from None
-    typer.echo(f"stepmill: job {identity} builds run {config.run} at {address}", err=True)
+        raise InfrastructureError(f"{head} did not take the job: {_said(error, address)}") from None
+    typer.echo(f"stepmill: job {identity} builds run {config.run} at {head}", err=True)
     try:
         return asyncio.run(_follow(client, identity))
     except KeyboardInterrupt:
-        options = {"--address": address, "--run": run, "--store": store, "--from": source}
+        options = {"--address": head, "--run": run, "--store": store, "--from": source}
         given = [word for name, value in options.items() if value for word in (name, value)]
         again = shlex.join(["stepmill", "submit", str(config_file), *given])
         typer.echo(
             f"\nstepmill: no longer following; the job goes on\n"
-            f"  follow it:  ray job logs --address {address} --follow {identity}\n"
-            f"  stop it:    ray job stop --address {address} {identity}\n"
+            f"  follow it:  ray job logs --address {head} --follow {identity}\n"
+            f"  stop it:    ray job stop --address {head} {identity}\n"
             f"  continue the run after it was stopped: {again}",
             err=True,
         )
@@ -126,9 +125,10 @@ def submit(
 
 def _client(address: str) -> Any:
     """What sends jobs to a head. Raises ConfigurationError where none takes them."""
+    head = shown_url(address)
     if not address.startswith(("http://", "https://")):
         raise ConfigurationError(
-            f"--address {address!r}: jobs go to http://HOST:8265, the address of the dashboard"
+            f"--address {head!r}: jobs go to http://HOST:8265, the address of the dashboard"
         )
     try:
         from ray.job_submission import JobSubmissionClient
@@ -136,9 +136,14 @@ def _client(address: str) -> Any:
         return JobSubmissionClient(address)
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(
-            f"no Ray head takes jobs at {address}: {first_line(error)}; correct --address, or see "
+            f"no Ray head takes jobs at {head}: {_said(error, address)}; correct --address, or see "
             "whether its dashboard runs"
         ) from None
+
+
+def _said(error: BaseException, address: str) -> str:
+    """What Ray says, which may repeat the address."""
+    return hidden(first_line(error).replace(address, shown_url(address)))
 
 
 async def _follow(client: Any, identity: str) -> int:
@@ -160,7 +165,7 @@ async def _follow(client: Any, identity: str) -> int:
                 return exit_code(str(info.status), info.driver_exit_code)
         except (RuntimeError, OSError, ClientError) as error:
             failures += 1
-            typer.echo(f"stepmill: following again: {first_line(error)}", err=True)
+            typer.echo(f"stepmill: following again: {hidden(first_line(error))}", err=True)
         await asyncio.sleep(RETRY_SECONDS)
     raise InfrastructureError(f"lost sight of job {identity}; it may still run")
 

@@ -73,7 +73,7 @@ def talks(seed: int = 0, lengths: Sequence[int] = (17, 1, 40, 9)) -> list[Conver
 def loss_of(learner: Any, members: Sequence[int], all_of_them: Sequence[Conversation]) -> Any:
     import torch
 
-    from actors.training.learner import Passed
+    from actors.training.objectives import Passed
 
     batch = Passed(tensors(tuple(members), all_of_them, 0), torch.device("cpu"))
     return learner(batch)[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from actors.models.rewards import RewardModel
 from actors.training.keeper import write_model
 
 HEAD = "lm_head.weight"
@@ -26,7 +27,7 @@ def test_a_tied_head_is_stored_once_and_another_one_as_it_is(
         num_attention_heads=2, tie_word_embeddings=tied,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    write_model(model, model.state_dict(), 2, dtype, tmp_path / "model")
+    write_model(model, model.state_dict(), 2, dtype, tmp_path / "model", RewardModel())
     with safe_open(tmp_path / "model" / "model.safetensors", "pt") as stored:
         names = list(stored.keys())
     assert (HEAD not in names) == tied

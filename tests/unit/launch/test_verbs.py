@@ -119,7 +119,9 @@ def test_a_run_that_was_only_begun_is_resumed_to_its_end(
         assert run_command([*words, "--store", f"file:{place}/store"]) == 130
     run = Run.open(open_store(f"file://{place}/store"), "begun")
     assert run.success() is None
-    said("resume", "begun")
+    verifier = {"kind": "scripted", "model": VERIFIER}
+    (place / "own.yaml").write_text(json.dumps({"models": {"verifier": verifier}}))
+    said("resume", "begun", "--config", "own.yaml")
     assert run.success() is not None
 
 

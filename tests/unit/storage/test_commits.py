@@ -39,7 +39,7 @@ class Scripted:
             return self.puts.pop(0)(key, data)
         return self.truth.put_new(key, data)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         if "/commits/" in key and self.gets:
             return self.gets.pop(0)(key)
         return self.truth.get(key)

@@ -17,6 +17,9 @@ from storage.objects.store import Put
 
 CALLS: dict[str, tuple[str, Callable[[LocalStore], object]]] = {
     "put": ("os.link", lambda store: store.put_new("a/b", b"x")),
+    "look": ("pathlib.Path.exists", lambda store: store.put_new("a/b", b"x")),
+    "measure": ("pathlib.Path.stat", lambda store: store.get("a/old", 10)),
+    "sweep": ("pathlib.Path.glob", lambda store: store.sweep_partial()),
     "list": ("os.scandir", lambda store: list(store.list("a/"))),
     "delete": ("pathlib.Path.unlink", lambda store: store.delete("a/old")),
     "get": ("pathlib.Path.read_bytes", lambda store: store.get("a/old")),
@@ -66,6 +69,15 @@ def test_an_object_that_may_not_be_on_disk_yet_is_neither_created_nor_absent(
     monkeypatch.setattr(local, "_flush_folder", refuse)
     assert store.put_new("a/new", b"new") is Put.UNKNOWN
     assert store.put_new("a/new", b"new") is Put.EXISTS
+
+
+def test_a_run_that_was_moved_to_another_disk_is_listed_and_read(tmp_path: Path) -> None:
+    store = LocalStore.at(tmp_path / "store")
+    store.put_new("runs/r/spec.json", b"{}")
+    (tmp_path / "store/runs/r").rename(tmp_path / "elsewhere")
+    (tmp_path / "store/runs/r").symlink_to(tmp_path / "elsewhere")
+    assert list(store.folders("runs/")) == ["r"]
+    assert [entry.key for entry in store.list("runs/r/")] == ["runs/r/spec.json"]
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ class NeverNew(MemoryStore):
 
 
 class Shortening(MemoryStore):
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         return super().get(key)[:-1]
 
 
 class Hiding(MemoryStore):
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         raise NothingFound(key)
 
 

@@ -237,7 +237,7 @@ def test_bytes_that_differ_are_read_once_more_then_refused() -> None:
         def __init__(self, bad: int) -> None:
             self.bad = bad
 
-        def get(self, key: str) -> bytes:
+        def get(self, key: str, most: int | None = None) -> bytes:
             data = run.store.get(key)
             if key == commit.data_key and self.bad > 0:
                 self.bad -= 1

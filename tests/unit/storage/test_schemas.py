@@ -126,8 +126,8 @@ def encoded_problem(**metadata: str) -> tuple[bytes, str]:
         ({"kind": "problem", "version": "2"}, "version 2 of problem, this program knows 1 to 1"),
         ({"kind": "problem", "version": "0"}, "version 0"),
         ({"kind": "problem"}, "version 0"),
-        ({"kind": "path", "version": "1"}, "kind path, not problem"),
-        ({}, "kind \\?, not problem"),
+        ({"kind": "path", "version": "1"}, "kind 'path', not problem"),
+        ({}, "kind '\\?', not problem"),
     ],
 )
 def test_a_shard_of_another_kind_or_a_newer_version_is_refused(

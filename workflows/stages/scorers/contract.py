@@ -111,9 +111,12 @@ async def score(
     async def once(number: int) -> Verification:
         judging = scorer.begin(problem, name, number)
         try:
-            for step in steps:
-                await judging.judge(step)
-                judged(judging)
+            if judged is nobody:
+                await judging.judge(*steps)
+            else:
+                for step in steps:
+                    await judging.judge(step)
+                    judged(judging)
         except BaseException as error:
             ended(judging, error)
             raise

@@ -18,6 +18,7 @@ from actors.sandbox.session import retried_item
 from storage.errors import ItemError
 from storage.rows.records import Verification
 from workflows.stages.scorers.contract import Ended, Scored, Scorer, nobody
+from workflows.stages.scorers.holding import told
 from workflows.votes.pruning import Tally
 
 
@@ -29,13 +30,13 @@ class _Wave:
         self._goes_on: dict[int, asyncio.Future[bool]] = {}
         """Step -> whether the wave judges the next one; a history that is begun anew reads it."""
 
-    async def judged(self, history: int, step: int, reward: float) -> bool:
-        """A history has judged a step; wait for the others, and return whether it goes on."""
+    def judged(self, history: int, step: int, reward: float) -> asyncio.Future[bool]:
+        """A history has judged a step; return what will say, after the others, if it goes on."""
         self._tally.note(history, step, reward)
         if step not in self._goes_on:
             self._goes_on[step] = asyncio.get_running_loop().create_future()
         self._decide(step)
-        return await self._goes_on[step]
+        return self._goes_on[step]
 
     def lose(self, history: int) -> None:
         """A history ended with an error; the others do not wait for it."""
@@ -66,7 +67,8 @@ async def score_pruned(
         try:
             for at, step in enumerate(steps):
                 (reward,) = await judging.judge(step)
-                if not await wave.judged(number, at, reward):
+                goes_on, judging = await told(wave.judged(number, at, reward), judging)
+                if not goes_on:
                     break
         except BaseException as error:
             ended(judging, error)

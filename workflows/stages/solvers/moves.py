@@ -2,11 +2,13 @@
 
 Invariant: what is sampled from a beginning follows from (seed, problem, beginning, how many were
 sampled from it before), and a beginning's rewards from (seed, problem, beginning). Each beginning
-is judged once; its histories go on from those of its parent, in every continuation anew.
+is judged once; its histories go on from those of its parent, in every continuation by themselves.
+Whoever waits for another's judgement holds no code session.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -32,18 +34,10 @@ from workflows.stages.scorers.contract import Judging, Scorer
 from workflows.votes.rewards import Aggregate, solution_score
 
 Prefix = tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Judged:
-    """What the verifier said of a beginning."""
-
-    reward: float | None
-    """Of its last step; None: no history could judge it."""
-    histories: Mapping[int, Judging]
-    """Those that can go on."""
-    reason: str = ""
-    """Why there is no reward."""
+Said = Judging | ItemError
+"""A history right behind a step, to be forked, or why it ended there."""
+Low = Callable[[Sequence[float]], bool]
+"""Rewards of the first steps -> whether later ones need not be judged."""
 
 
 @dataclass(slots=True)
@@ -56,7 +50,9 @@ class Cost:
     verifier_tokens: int = 0
     code_runs: int = 0
     duplicates: int = 0
+    """Samples that came out as an earlier one."""
     dead_ends: int = 0
+    """Samples that can't be used, and beginnings that can't go on."""
 
     @property
     def tokens(self) -> int:
@@ -96,7 +92,8 @@ class ModelMoves:
     _known: dict[Prefix, Node] = field(default_factory=dict)
     """Steps of a solution that was sampled whole -> its node."""
     _drawn: dict[Prefix, int] = field(default_factory=dict)
-    _judged: dict[Prefix, Judged] = field(default_factory=dict)
+    _begins: dict[int, Judging] = field(default_factory=dict)
+    _said: dict[tuple[Prefix, int], asyncio.Future[Said]] = field(default_factory=dict)
 
     async def next_steps(self, node: Node, n: int) -> list[Node]:
         """See `Moves.next_steps`. Raises ItemError where the bare problem can't be asked about."""
@@ -125,6 +122,7 @@ class ModelMoves:
             end = written.flaw or (ANSWERED if written.ends else None)
             prefix = (*node.steps, written.step)
             self.cost.policy_tokens += done.tokens
+            self.cost.dead_ends += written.flaw is not None
             texts.append(Text(self.problem.problem_id, done.after(chat.prefill), written.flaw))
             if twin := fresh.get((prefix, end)):
                 self.cost.duplicates += 1
@@ -149,6 +147,7 @@ class ModelMoves:
             wrong = flaw(done.finish_reason, text, answer)
             wrong = None if wrong == Flaw.ONE_STEP else wrong
             self.cost.policy_tokens += done.tokens
+            self.cost.dead_ends += wrong is not None
             texts.append(Text(self.problem.problem_id, text, wrong))
             prefix = steps.split(text)
             if wrong is None and (twin := self._known.get(prefix)):
@@ -167,28 +166,112 @@ class ModelMoves:
         self, nodes: Sequence[Node], aggregate: Aggregate, bound: float | None = None
     ) -> None:
         """See `Moves.judge`."""
-        going, size = list(nodes), 0
-        while going:
-            size += 1
-            going = [node for node in going if len(node.steps) >= size]
-            wanted = dict.fromkeys(node.steps[:size] for node in going)
-            await together(*(self._ensure(prefix) for prefix in wanted))
-            ahead = []
-            for node in going:
-                judged = self._judged[node.steps[:size]]
-                if judged.reward is None:
-                    self._dead(node, judged.reason)
-                    continue
-                node.rewards = (*node.rewards[: size - 1], judged.reward)
-                low = bound is not None and solution_score(node.rewards, aggregate) <= bound
-                if not (low and aggregate in FALLING):
-                    ahead.append(node)
-            going = ahead
+
+        def low(rewards: Sequence[float]) -> bool:
+            assert bound is not None
+            return aggregate in FALLING and solution_score(rewards, aggregate) <= bound
+
+        await together(*(self._judge(node, None if bound is None else low) for node in nodes))
+
+    async def _judge(self, node: Node, low: Low | None) -> None:
+        """Judge a node's steps, until `low` says of their rewards that it is far enough."""
+        numbers, end = range(self.histories), len(node.steps)
+        if low is None or self.histories == 1:
+            await together(*(self._history(node, number, end, low) for number in numbers))
+            self._read(node)
+            return
+        for size in range(1, end + 1):
+            await together(*(self._history(node, number, size, None) for number in numbers))
+            self._read(node)
+            if not node.alive or low(node.rewards):
+                return
+
+    async def _history(self, node: Node, number: int, end: int, low: Low | None) -> None:
+        """One history over the first `end` steps of a node, where nobody has judged them yet."""
+        at, live = self._begun(number), None
+        try:
+            for size in range(1, end + 1):
+                key = node.steps[:size], number
+                if (said := self._said.get(key)) is None:
+                    said = self._said[key] = asyncio.get_running_loop().create_future()
+                    live = await self._say(said, live, at, node.steps[size - 1])
+                elif live is not None:  # another is ahead; nobody waits with a session open
+                    await live.close()
+                    live = None
+                found = await asyncio.shield(said)
+                if isinstance(found, ItemError):
+                    return
+                at = found
+                if low is not None and low(at.rewards):
+                    return
+        finally:
+            if live is not None:
+                await live.close()
+
+    async def _say(
+        self, said: asyncio.Future[Said], live: Judging | None, at: Judging, step: str
+    ) -> Judging | None:
+        """Judge a step and tell others; return the history that goes on, if it does."""
+        try:
+            live = await retried_item(partial(self._step, [live], at, step))
+            said.set_result(live.fork())
+        except ItemError as error:
+            live = None
+            said.set_result(error)
+        except BaseException:
+            said.cancel()
+            raise
+        return live
+
+    async def _step(self, live: list[Judging | None], at: Judging, step: str) -> Judging:
+        """Judge a step with the history in `live`, once, or with a fork of `at`."""
+        judging = (live.pop() if live else None) or at.fork()
+        name, tokens, runs = self.problem.problem_id, judging.tokens, len(judging.executions)
+        try:
+            await judging.judge(step)
+            note_reply([Text(name, judging.text, None)])
+        except BaseException as error:
+            if isinstance(error, ItemError):
+                note_reply([Text(name, judging.text, error.reason)])
+            await judging.close()
+            raise
+        finally:
+            self.cost.judged += 1
+            self.cost.verifier_tokens += judging.tokens - tokens
+            self.cost.code_runs += len(judging.executions) - runs
+        return judging
+
+    def _begun(self, number: int) -> Judging:
+        """A history before its first step; all others are forks of it."""
+        if number not in self._begins:
+            if self.scorer is None:
+                raise ValueError("a search that judges needs a scorer")
+            name = self.problem.problem_id
+            self._begins[number] = self.scorer.begin(self.problem.problem, name, number)
+        return self._begins[number]
+
+    def _read(self, node: Node) -> None:
+        """Give a node the rewards of its steps as far as they were judged, or its end."""
+        rewards = []
+        for size in range(1, len(node.steps) + 1):
+            prefix = node.steps[:size]
+            reward = self.reward(prefix)
+            if reward is None:
+                if lost := [each for each in self._told(prefix) if isinstance(each, ItemError)]:
+                    self._dead(node, lost[0].reason)
+                break
+            rewards.append(reward)
+        node.rewards = tuple(rewards)
+
+    def _told(self, prefix: Prefix) -> list[Said]:
+        """What the histories say of a beginning so far."""
+        said = (self._said.get((prefix, number)) for number in range(self.histories))
+        return [each.result() for each in said if each is not None and each.done()]
 
     def reward(self, prefix: Prefix) -> float | None:
-        """The reward of the last step of a beginning; None: not judged."""
-        judged = self._judged.get(prefix)
-        return judged.reward if judged else None
+        """The reward of the last step of a beginning; None: no history judged it."""
+        judged = [each for each in self._told(prefix) if isinstance(each, Judging)]
+        return fmean(each.rewards[-1] for each in judged) if judged else None
 
     async def spelled(self, answers: Sequence[str]) -> Mapping[str, str]:
         """See `Moves.spelled`."""
@@ -211,57 +294,6 @@ class ModelMoves:
         node.end = reason
         self.cost.dead_ends += 1
         return []
-
-    async def _ensure(self, prefix: Prefix) -> None:
-        """Judge the last step of a beginning, if it is not judged yet."""
-        if prefix in self._judged:
-            return
-        if self.scorer is None:
-            raise ValueError("a search that judges needs a scorer")
-        before = self._before(prefix[:-1])
-        made = await together(
-            *(self._settled(number, judging, prefix[-1]) for number, judging in before.items())
-        )
-        alive = {
-            number: judging
-            for number, judging in zip(before, made, strict=True)
-            if isinstance(judging, Judging)
-        }
-        lost = [error for error in made if isinstance(error, ItemError)]
-        reward = fmean(judging.rewards[-1] for judging in alive.values()) if alive else None
-        self._judged[prefix] = Judged(reward, alive, lost[0].reason if lost else "")
-
-    def _before(self, prefix: Prefix) -> Mapping[int, Judging]:
-        if not prefix and prefix not in self._judged:
-            assert self.scorer is not None
-            name = self.problem.problem_id
-            begun = {
-                number: self.scorer.begin(self.problem.problem, name, number)
-                for number in range(self.histories)
-            }
-            self._judged[prefix] = Judged(None, begun)
-        return self._judged[prefix].histories
-
-    async def _settled(self, number: int, judging: Judging, step: str) -> Judging | ItemError:
-        try:
-            return await retried_item(partial(self._judge, judging, step))
-        except ItemError as error:
-            return error
-
-    async def _judge(self, before: Judging, step: str) -> Judging:
-        judging, name = before.fork(), self.problem.problem_id
-        try:
-            await judging.judge(step)
-            note_reply([Text(name, judging.text, None)])
-        except ItemError as error:
-            note_reply([Text(name, judging.text, error.reason)])
-            raise
-        finally:
-            self.cost.judged += 1
-            self.cost.verifier_tokens += judging.tokens - before.tokens
-            self.cost.code_runs += len(judging.executions) - len(before.executions)
-            await judging.close()
-        return judging
 
 
 def _name(problem: Problem, prefix: Prefix) -> str:
