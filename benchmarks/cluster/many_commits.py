@@ -7,7 +7,7 @@ shard, dropped at sampling. Counts have the sizes of a build's with sixteen prob
 shards of seven stages are a build of 750,000 problems in shards of sixteen: a hundred times the
 paper's. Files are written without flushing them, so that making the run takes a minute.
 
-Each reader then works in a process of its own, over the store in a folder (`--s3`: over an S3
+Each reader then works in a process of its own, over the store in a folder (`--server`: over an S3
 server of the tests, by HTTP, which is for fewer shards). A line each: requests by kind (a LIST is a
 page of 1,000 keys), wall and CPU seconds, and the peak of resident memory, beside that of a process
 that only imports the same modules (`nothing`).
@@ -237,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--folder", type=Path, default=None, help="where the store lies meanwhile")
-    parser.add_argument("--s3", action="store_true", help="an S3 server of the tests")
+    parser.add_argument("--server", action="store_true", help="an S3 server of the tests")
     parser.add_argument("--only", nargs="*", choices=READERS, default=list(READERS))
     parser.add_argument("--measure", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
@@ -247,7 +247,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         url = (Path(folder) / "store").as_uri()
-        if arguments.s3:
+        if arguments.server:
             url = shared_ministack().url(f"many-{os.getpid()}")
         started = time.perf_counter()
         make(open_store(url), arguments.shards)
