@@ -117,7 +117,7 @@ def test_a_model_that_no_replica_can_open_is_one_line_and_exit_code_2(tmp_path: 
          "--port", str(free_port())],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr == (
         "stepmill: a scripted engine's model is written as package.module:function, "
         "not 'nomodule:x'\n"
