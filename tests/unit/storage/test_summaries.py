@@ -44,9 +44,9 @@ class Counting(MemoryStore):
 
     asked: Counter[str] = None  # type: ignore[assignment]
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         self.asked[key.split("/")[-2]] += 1
-        return super().get(key)
+        return super().get(key, most)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         for entry in super().list(prefix, after):
