@@ -174,13 +174,13 @@ async def test_stages_made_one_after_the_other_read_each_row_once(
 ) -> None:
     await through(build, 0, "sample", "estimate", "label", "rationalize")
     read: list[str] = []
-    real = Run.read_rows
+    real = Run.read_needed
 
     def counted(run: Run, kind: Rows[Any], shard: int) -> list[Any]:
         read.append(kind.stage)
         return real(run, kind, shard)
 
-    monkeypatch.setattr(Run, "read_rows", counted)
+    monkeypatch.setattr(Run, "read_needed", counted)
     worker, held = await worker_of(build, "cpu"), Held()
     for stage in ("consensus", "export"):
         await worker.work(stage, 0, held)
