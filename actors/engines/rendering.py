@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from jinja2 import TemplateError
 
+from actors.bounded import TooLong, bounded
 from actors.engines.contract import Chat, EngineSettings
 from actors.engines.control_tokens import MARK, ControlTokens
 from actors.engines.recent import RecentIds
@@ -28,6 +30,8 @@ MOST_BYTES = 32 << 20
 """Of the rendered prompts that are kept: parts and rounds of a request render once."""
 AT_ONCE = 4_000
 """Characters that are rendered on the event loop: a thread's turn costs more than they do."""
+LONGEST_S = 5.0
+"""Most seconds of a processor that a chat template may take for one chat."""
 THINK, THOUGHT_END = ("<think>\n", "<think>"), "</think>"
 REMEDY = "name a tokenizer with another chat template (`tokenizer`)"
 
@@ -70,7 +74,10 @@ class ChatRenderer:
         Where the template opens the model's thinking by itself, a prefill that opens it too does
         not open it twice.
         """
-        opened = self._opened(chat)
+        try:
+            opened = self._opened(chat)
+        except TooLong as error:
+            raise InputError(f"the model's chat template does not end: {error}") from None
         for think in THINK:
             if opened.endswith(think) and chat.prefill.startswith(think):
                 return opened + chat.prefill.removeprefix(think)
@@ -78,16 +85,15 @@ class ChatRenderer:
 
     def _opened(self, chat: Chat) -> str:
         """The turns, and the opened turn of the assistant."""
-        opened: str = self._tokenizer.apply_chat_template(
-            chat.turns(), tokenize=False, add_generation_prompt=True
-        )
+        render = partial(self._tokenizer.apply_chat_template, chat.turns(), tokenize=False)
+        opened: str = bounded(partial(render, add_generation_prompt=True), LONGEST_S)
         return opened
 
     def misfit(self, chat: Chat) -> Misfit | None:
         """Why the template can't show what a chat says; None where it can."""
         try:
             opened = self._opened(chat)
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TooLong, TemplateError, TypeError, ValueError) as error:
             return Misfit(
                 f"its chat template refuses a system and a user turn ({first_line(error)})", REMEDY
             )
@@ -116,6 +122,10 @@ class ChatRenderer:
 
     def spell(self, text: str) -> list[int]:
         """A text as token ids, without special ones around it."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half a character, as JSON may hold it, becomes U+FFFD
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self._spelling.ids(text)
 
     def count(self, text: str) -> int:

@@ -28,8 +28,9 @@ HEADED: tuple[Kind, ...] = ("discriminative", "value", "orm")
 """Kinds with a head: two logits for each token, wrong and right."""
 KEY = "stepmill"
 """Of config.json."""
-HEAD_CLASSES = ("ForTokenClassification", "ForProcessRewardModel")
-"""Ends of the names of classes with such a head."""
+HEAD_CLASS = "ForTokenClassification"
+"""End of the names of classes with such a head."""
+LABELS = 2
 SEPARATOR = "\n\n"
 
 
@@ -78,8 +79,12 @@ def reward_model_in(config: Mapping[str, Any], name: str) -> RewardModel:
     """What the configuration of the model `name` says. Raises InputError."""
     said = config.get(KEY)
     if said is None:
-        headed = any(one.endswith(HEAD_CLASSES) for one in config.get("architectures") or ())
-        return RewardModel("discriminative" if headed else "generative")
+        if not any(one.endswith(HEAD_CLASS) for one in config.get("architectures") or ()):
+            return RewardModel()
+        labels = len(config.get("id2label") or range(LABELS))  # not written where there are two
+        if labels != LABELS:
+            raise InputError(f"{name} has {labels} labels, and a head over steps two: wrong, right")
+        return RewardModel("discriminative")
     try:
         made = RewardModel(**said)
     except TypeError as error:

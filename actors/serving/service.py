@@ -95,8 +95,8 @@ def serving(
     """Open a service in the cluster that this process has joined, and end it.
 
     Returns once all replicas are open; `say` gets a line for each thing that happens meanwhile.
-    Raises UserError for a model that can't run so, ConfigurationError for a port that is taken, and
-    InfrastructureError.
+    Raises UserError for a model that can't run so, ConfigurationError where Ray Serve runs in the
+    cluster already, and InfrastructureError.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     with contextlib.ExitStack() as held:

@@ -260,9 +260,9 @@ async def make(making: Making, chosen: argparse.Namespace) -> None:
     problems, responses = problems_of(bench), read_responses(bench / "processbench")
     async with making.held:
         for seed in range(chosen.seeds):
-            for point in prunings(chosen.histories):
+            for point in prunings(chosen.histories) if chosen.only != "search" else ():
                 await making.prune(point, seed, responses)
-            for point in searches(chosen.most):
+            for point in searches(chosen.most) if chosen.only != "pruning" else ():
                 await making.search(point, seed, problems)
 
 
@@ -293,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=32, help="greatest N of the searches")
     parser.add_argument("--histories", type=int, default=8, help="N of Maj@N")
+    parser.add_argument("--only", choices=("search", "pruning"), help="make one panel's points")
     parser.add_argument("--only-table", action="store_true", help="from what is there")
     chosen = parser.parse_args(arguments)
     out, console = chosen.out.resolve(), Console()

@@ -29,7 +29,7 @@ ITEMS = {"sample": 192, "estimate": 32, "rationalize": 192, "score": 1536}
 
 
 def model_folder(folder: Path) -> Path:
-    """A folder of the 7B shape with the demo's tokenizer, whose core nobody loads."""
+    """A folder with the demo's tokenizer and a long context; nobody loads its weights."""
     made = folder / "model"
     if not made.exists():
         shape = replace(SHAPES["tiny"], vocab_size=1024)

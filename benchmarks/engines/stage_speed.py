@@ -108,7 +108,6 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace, stage: str, folder: Path) -> None:
         self.arguments, self.stage, self.role = arguments, stage, ROLES[stage]
-        self._folder = folder
         self._model = model_folder(folder)
         self._script = long_texts.SCRIPTS[self.role]
         sandbox = {
@@ -151,7 +150,7 @@ class Bench:
         roles = {
             role: RolePlan(1, least, 1, most_parallel=most) for role in self.config.engines
         } | {"cpu": RolePlan(0, 8, 1)}
-        done = {spec.name: set(run.receipts(spec.name)) for spec in road}
+        done = {spec.name: run.shards_of(spec.name) for spec in road}
         schedule = Schedule(
             road, run.spec.plan.shards, done, roles, 1, run.spec.plan.shards,
             clock=asyncio.get_running_loop().time,

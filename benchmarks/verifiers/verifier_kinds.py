@@ -37,7 +37,7 @@ TRAINING = ROOT / "configs" / "train_demo.yaml"
 ROWS = "verifications.parquet"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variant:
     """A kind with its settings."""
 

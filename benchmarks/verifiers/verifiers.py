@@ -38,6 +38,8 @@ from storage.runs.layout import DEFAULT_STORE
 from workflows.inputs.responses import read_responses
 
 N = 8
+WIDTH = 130
+"""Columns of the table where nobody looks."""
 BEFORE = ("problems", "dataset", "benchmark")
 """Parts of `benchmarks.loop` that this starts from."""
 ORDER = ("genprm", "hard", "direct", "orm")
@@ -136,18 +138,18 @@ def show(found: Sequence[Worth], variants: Sequence[Variant], work: Path, consol
     table = Table(title="each kind from the same rows: mean ± standard deviation over seeds")
     columns = ("f1", "best_min", "best_last", "calibration_error", "brier")
     titles = ("F1", "best of 8, min", "best of 8, last", "ECE", "Brier", "tokens per verdict")
-    table.add_column("kind")
+    table.add_column("kind", no_wrap=True)
     for title in titles:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for variant, rows in of_kind.items():
         cells = []
         for column in columns:
             mean, wide = spread([100 * getattr(row, column) for row in rows])
-            cells.append(f"{mean:.1f} ± {wide:.1f}")
+            cells.append(f"{mean:.1f} ± {wide:.1f}" if len(rows) > 1 else f"{mean:.1f}")
         mean, _ = spread([row.tokens for row in rows])
         written = "written" if variant.kind in ("generative", "direct") else "read"
         table.add_row(variant.title, *cells, f"{mean:.1f} {written}")
-    console.print(table)
+    console.print(table, width=max(console.width, WIDTH))
     if found:
         one = found[0]
         console.print(

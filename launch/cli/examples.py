@@ -99,7 +99,7 @@ EXAMPLES = {
     "texts": ("stepmill texts demo", "stepmill texts demo --reason no_code --limit 3"),
     "train": (
         "stepmill train configs/train_demo.yaml",
-        "stepmill train own.yaml --run math --view cot --out models/mine",
+        "stepmill train own.yaml --run math --kind discriminative --out models/mine",
     ),
     "why": ("stepmill why demo p17#4", "stepmill why demo p17#4 --json"),
 }

@@ -5,8 +5,8 @@ credentials. A client that itself repeats a lost create-only PUT would report "e
 object. So one request is one try, and this module repeats reads, listings and deletes within its
 patience. Every object carries its own digest.
 
-Invariant: `put_new` returns CREATED only if the server said so. A refusal is never retried. Error
-messages hold no credentials and no text of the server.
+Invariant: `put_new` returns CREATED only if the server said so, with the digest of what was sent. A
+refusal is never retried. Error messages hold no credentials and no text of the server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import Entry, Put, check_key, check_size
+from storage.objects.store import Entry, Put, check_key, check_size, confirmed
 from storage.rows.parquet import check_digest, sha256_of
 from storage.secrecy import no_credentials, plain_url, shown_url
 
@@ -154,14 +154,14 @@ class S3Store:
 
     def put_new(self, key: str, data: bytes) -> Put:
         """Send one conditional PUT and translate the server's answer."""
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        md5 = hashlib.md5(data, usedforsecurity=False)
         try:
-            self.client.put_object(
+            reply = self.client.put_object(
                 Bucket=self.bucket,
                 Key=self._name(key),
                 Body=data,
                 IfNoneMatch="*",
-                ContentMD5=base64.b64encode(md5).decode(),
+                ContentMD5=base64.b64encode(md5.digest()).decode(),
                 Metadata={"sha256": sha256_of(data)},
             )
         except TRANSPORT:
@@ -175,7 +175,7 @@ class S3Store:
             raise self._refused("PUT", key, code, status) from None
         except BotoCoreError as error:
             raise self._unusable(error) from None
-        return Put.CREATED
+        return confirmed(reply.get("ETag"), md5.hexdigest())
 
     def get(self, key: str, most: int | None = None) -> bytes:
         """The whole object, checked against the digest it was stored with."""
@@ -237,7 +237,9 @@ class S3Store:
             yield page
             if not page.get("IsTruncated"):
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            token, before = {"ContinuationToken": page.get("NextContinuationToken", "")}, token
+            if token == before or not token["ContinuationToken"]:
+                raise StoreUnavailable(f"{self.url}: LIST {prefix}: it has no end")
 
     def _page(self, prefix: str, more: dict[str, str]) -> dict[str, Any]:
         page: dict[str, Any] = self.client.list_objects_v2(

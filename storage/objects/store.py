@@ -101,6 +101,16 @@ def check_key(key: str) -> str:
     return key
 
 
+def confirmed(digest: str | None, md5: str) -> Put:
+    """What a reply to a PUT says: CREATED where it has the digest of what was sent.
+
+    `digest`: the reply's ETag, the MD5 of what the server stored. Without it somebody else may have
+    answered; with another one, the server encrypts with a key of its own, or stored other bytes.
+    Whoever asked then reads the object.
+    """
+    return Put.CREATED if (digest or "").strip('"').lower() == md5 else Put.UNKNOWN
+
+
 def check_size(key: str, size: int, most: int | None) -> None:
     """Raise ObjectTooLarge if an object has more than `most` bytes."""
     if most is not None and size > most:

@@ -25,7 +25,8 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from storage.errors import (
@@ -50,6 +51,8 @@ Document = TypeVar("Document")
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
+SPARE_KEYS = 3
+"""Keys that are tried for a shard's data: one that holds other bytes can't be used any more."""
 NEEDS = "needs"
 """Field of a commit that this version can't read: a later version sets it where the commit means
 something else without what is new. Other fields that are not known are ignored."""
@@ -215,11 +218,21 @@ def put_shard(
         layout.commit_key(run, commit.stage, commit.shard),
     )
     beside = [needed_of(run, commit)] if commit.needed else []
-    with obeyed(store, layout.run_prefix(run), lambda: (key, commit.data_key, *beside)):
+    keys = [layout.spare_key(commit.data_key, number) for number in range(SPARE_KEYS)]
+    with obeyed(store, layout.run_prefix(run), lambda: (key, *keys, *beside)):
         fault("before_data", place)
         for other in beside:
-            put_content(store, other, needed, commit.needed, patience=patience)
-        put_content(store, commit.data_key, data, commit.sha256, patience=patience)
+            with suppress(ObjectCorrupt):  # who needs it reads the rows instead
+                put_content(store, other, needed, commit.needed, patience=patience)
+        for number, spare in enumerate(keys):
+            try:
+                put_content(store, spare, data, commit.sha256, patience=patience)
+            except ObjectCorrupt:  # the store took other bytes than were sent, for good
+                if number + 1 == SPARE_KEYS:
+                    raise
+            else:
+                commit = replace(commit, data_key=spare)
+                break
         fault("after_data", place)
         standing = settle(store, key, commit, patience)
         fault("after_commit", place)
@@ -229,18 +242,18 @@ def put_shard(
 def put_content(
     store: ObjectStore, key: str, data: bytes, sha256: str, *, patience: Patience = PATIENT
 ) -> None:
-    """PUT under a key made of the content's digest; an equal object may be there already."""
+    """PUT under a key made of the content's digest; an equal object may be there already.
+
+    Raises ObjectCorrupt where the key holds other bytes, and StoreUnavailable.
+    """
     trouble = "no answer"
     for _ in patience.attempts():
         try:
-            outcome = store.put_new(key, data)
-            if outcome is Put.CREATED:
-                return
-            if outcome is Put.EXISTS:
+            if store.put_new(key, data) is not Put.CREATED:  # there already, or no clear answer
                 check_digest(key, store.get(key, len(data)), sha256)
-                return
-        except NothingFound:  # "exists", but nothing is there: another PUT is under way
-            trouble = "reported as existing, but absent"
+            return
+        except NothingFound:  # or another PUT is under way
+            trouble = "not stored"
         except StoreUnavailable as error:
             trouble = str(error)
     raise StoreUnavailable(f"{key} could not be stored in {patience.tries} tries: {trouble}")

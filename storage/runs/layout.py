@@ -83,6 +83,13 @@ def needed_key(run: str, stage: str, shard: int, sha256: str) -> str:
     return f"{needed_prefix(run, stage)}{shard:06d}-{sha256}.parquet"
 
 
+def spare_key(key: str, number: int) -> str:
+    """The key of the same rows where `number` earlier keys can't be used."""
+    folder, slash, name = key.rpartition("/")
+    shard, dash, rest = name.partition("-")
+    return f"{folder}{slash}{shard}{dash}{number}-{rest}" if number else key
+
+
 def commit_prefix(run: str, stage: str) -> str:
     """The prefix of a stage's commits."""
     return f"runs/{run}/{stage}/commits/"
@@ -110,5 +117,5 @@ def dataset_prefix(run: str) -> str:
 
 def shard_of(key: str) -> int | None:
     """The shard that a data or commit key belongs to; None for a foreign object."""
-    match = re.match(r"(\d{6,})(-[0-9a-f]{64}\.parquet|\.json)$", key.rpartition("/")[2])
+    match = re.match(r"(\d{6,})((?:-\d)?-[0-9a-f]{64}\.parquet|\.json)$", key.rpartition("/")[2])
     return int(match.group(1)) if match else None

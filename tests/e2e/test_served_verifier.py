@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,10 +24,11 @@ from storage.errors import SandboxUnavailable
 from storage.rows.kinds import RESPONSES
 from tests.scripted_verifier import verifier, world_responses
 from tests.support.boxes import boxes_of, kill_boxes
+from tests.support.crashing_verifier import FILE
 from tests.support.engine_proxy import EngineProxy, engine_proxy
 from tests.support.kits import kit_of
 from tests.support.scripted_world import InProcessSandbox
-from tests.support.served_process import SCRIPTED, TOKEN, Served, served
+from tests.support.served_process import CRASHING, TOKEN, Served, served
 from tests.support.serving_load import GONE, INSIDE, Became, ask_at_once, asked_while, until
 from workflows.formats.verification import VerifySettings
 from workflows.stages.score import SCORE, Verifier
@@ -56,7 +59,8 @@ def server(
 ) -> Iterator[Served]:
     where = ("--set", f"sandbox.docker_host={engine.address}") if engine else ()
     folder = tmp_path_factory.mktemp("served")
-    with served(folder, *SCRIPTED, "--replicas", "2", *where) as server:
+    crash = {FILE: str(folder / "crash")}
+    with served(folder, *CRASHING, "--replicas", "2", *where, **crash) as server:
         yield server
 
 
@@ -91,6 +95,17 @@ def test_a_killed_replica_costs_nobody_an_answer(
     assert len(before) == 2
     assert all_right(while_asked(server, lambda: os.kill(before[0], signal.SIGKILL)), expected)
     assert not psutil.pid_exists(before[0])
+    while "is gone; Ray Serve opens another one" not in server.log.read_text():
+        time.sleep(0.05)
+
+
+def test_a_failed_engine_ends_its_replica_and_costs_nobody_an_answer(
+    server: Served, expected: dict[int, list[float]]
+) -> None:
+    before, crash = set(server.pids(":Replica")), server.log.with_name("crash")
+    assert all_right(while_asked(server, crash.touch), expected)
+    assert not crash.exists()
+    assert len([pid for pid in before if not psutil.pid_exists(pid)]) == 1
 
 
 def test_killed_boxes_cost_nobody_an_answer(
@@ -143,10 +158,17 @@ def test_whoever_goes_away_leaves_nothing_at_work(server: Served) -> None:
     asyncio.run(go_away())
 
 
-def test_the_log_never_holds_the_token(server: Served) -> None:
+def test_no_log_holds_the_token(server: Served) -> None:
+    """Neither its own nor those of Ray, which has carried the header of every request."""
     with pytest.raises(ServerError, match="token_wrong"):
         Client(server.url, "another-token-altogether").score("p", ["a"])
-    assert TOKEN not in server.log.read_text()
+    words = [word for each in server.family() for word in each.cmdline()]
+    (logs,) = {word.partition("=")[2] for word in words if word.startswith("--log_dir=")}
+    files = [file for file in Path(logs).rglob("*") if file.is_file()]
+    assert len(files) > 5
+    for file in (*files, server.log):
+        said = file.read_bytes()
+        assert TOKEN.encode() not in said and b"another-token" not in said, file
 
 
 def test_told_to_stop_it_answers_what_is_in_and_leaves_nothing(

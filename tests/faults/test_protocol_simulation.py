@@ -19,6 +19,7 @@ from storage.runs.commits import Commit
 from storage.runs.run import Run
 from tests.faults import protocol_simulation
 from tests.faults.protocol_simulation import Simulation, Violation
+from tests.support import faulty_store
 
 SEEDS = int(os.environ.get("STEPMILL_SEEDS", "5000"))
 
@@ -87,6 +88,13 @@ def test_a_protocol_without_the_read_back_is_caught(
     settle: Callable[..., Commit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commits, "settle", settle)
+    assert violations(range(300)) >= 10
+
+
+def test_a_put_that_is_believed_without_its_digest_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(faulty_store, "confirmed", lambda digest, md5: Put.CREATED)
     assert violations(range(300)) >= 10
 
 

@@ -6,6 +6,7 @@ One weather again: `STEPMILL_SEED=3 python -m pytest tests/faults/test_s3_faults
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from storage.objects.probe import probe_store
 from storage.objects.s3 import S3Store
 from storage.objects.store import Put
 from storage.rows.kinds import PATHS, PROBLEMS
+from storage.rows.parquet import sha256_of
 from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.support import swift_server
@@ -64,7 +66,7 @@ def truth(prefix: str) -> S3Store:
     return S3Store.at(shared_ministack().url(prefix), QUICK)
 
 
-PUT_FAULTS = ["lost request", "lost reply", "500 after apply", "503", "409", "twice"]
+PUT_FAULTS = ["lost request", "lost reply", "500 after apply", "503", "409", "twice", "portal"]
 
 
 @pytest.mark.parametrize("where", ["/data/", "/commits/"])
@@ -81,6 +83,38 @@ def test_a_fault_of_one_put_costs_a_request_and_nothing_else(
     assert proxy.count("PUT", where) <= 2
     assert Run.open(truth, "whole").commit("sample", 1).attempt == receipt.attempt
     assert len(list(truth.list("runs/whole/sample/"))) == 2
+
+
+def test_a_put_whose_stored_bytes_differ_is_noticed_before_the_commit(
+    store: S3Store, truth: S3Store, proxy: FaultProxy
+) -> None:
+    run = started(store)
+    proxy.faults = [Fault("lying put", "PUT", "/data/")]
+    receipt = run.publish(PATHS, 1, [path("train/3", 0)])
+    commit = Run.open(truth, "whole").commit("sample", 1)
+    assert receipt.won and commit.attempt == receipt.attempt
+    assert re.search(r"/000001-1-[0-9a-f]{64}\.parquet$", commit.data_key)
+    assert sha256_of(truth.get(commit.data_key)) == commit.sha256
+    assert run.read_rows(PATHS, 1) == [path("train/3", 0)]
+    assert sweep(run).objects == 1
+
+
+def test_a_commit_that_the_store_altered_is_noticed_and_named(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    run = started(store)
+    proxy.faults = [Fault("lying put", "PUT", "/commits/")]
+    with pytest.raises(CommitUnknown, match=r"commits/000001.json could not be settled"):
+        run.publish(PATHS, 1, [path("train/3", 0)])
+
+
+@pytest.mark.parametrize("kind", ["endless", "nameless"])
+def test_a_listing_without_an_end_is_given_up(store: S3Store, proxy: FaultProxy, kind: str) -> None:
+    store.put_new("a/b", b"x")
+    proxy.faults = [Fault(kind, "GET", "list-type", times=1_000)]
+    with pytest.raises(StoreUnavailable, match="it has no end"):
+        list(store.list("a/"))
+    assert proxy.count("GET", "list-type") <= 3
 
 
 def test_a_put_that_was_thought_lost_and_arrives_late_changes_nothing(

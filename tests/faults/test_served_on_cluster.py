@@ -67,7 +67,8 @@ def test_it_leaves_a_joined_cluster_as_it_was_and_a_second_one_is_refused_meanwh
             check=False,
         )  # fmt: skip
         assert second.returncode == 2 and "Ray Serve runs in this cluster" in second.stderr
-        assert server.client().score(GIVEN.problem, GIVEN.steps) == score
+        again = server.client().score(GIVEN.problem, GIVEN.steps)
+        assert again["rewards"] == score["rewards"]
         assert server.stop() == 0
     given_up = time.monotonic() + 30
     while actors(cluster):

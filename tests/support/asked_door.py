@@ -12,11 +12,12 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from actors.engines.reading import ScriptedReader
 from actors.engines.scripted import Latency, ScriptedEngine
 from tests.scripted_verifier import verifier, world_responses
 from tests.support.kits import kit_of
 from tests.support.scripted_world import InProcessSandbox
-from workflows.formats.verification import VerifySettings
+from workflows.formats.verification import READ, VerifySettings
 from workflows.serving.answering import Answerer
 from workflows.serving.door import ScoreDoor
 from workflows.serving.gate import digest_of
@@ -53,11 +54,20 @@ class OneReplica:
 class Asked:
     """The open door."""
 
-    def __init__(self, token: str | None, latency: Latency | None, **limits: Any) -> None:
+    def __init__(
+        self,
+        token: str | None,
+        latency: Latency | None,
+        reader: ScriptedReader | None = None,
+        **limits: Any,
+    ) -> None:
         self.engine = ScriptedEngine(verifier, latency=latency)
-        kit = kit_of(SCORE, self.engine, InProcessSandbox(), settings=VerifySettings(histories=2))
+        settings = VerifySettings(histories=2) if reader is None else VerifySettings(mode=READ)
+        opened: Any = reader or self.engine
+        kit = kit_of(SCORE, opened, InProcessSandbox(), settings=settings)
         self.replica = OneReplica(Answerer(kit, AsyncExitStack(), mortal=True))
-        usual = Usual("full", 2, 0, MODES, ServeSettings(**limits))
+        modes = tuple(mode for mode in MODES if (mode == READ) == (reader is not None))
+        usual = Usual(settings.mode, 2, 0, modes, ServeSettings(**limits))
         self.door = ScoreDoor(usual, token and digest_of(token), self.replica)
         self.client = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=self.door), base_url="http://door"
@@ -73,9 +83,12 @@ class Asked:
 
 @asynccontextmanager
 async def asked_door(
-    token: str | None = None, latency: Latency | None = None, **limits: Any
+    token: str | None = None,
+    latency: Latency | None = None,
+    reader: ScriptedReader | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Asked]:
-    asked = Asked(token, latency, **limits)
+    asked = Asked(token, latency, reader, **limits)
     async with asked.client:
         yield asked
 

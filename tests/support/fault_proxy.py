@@ -9,11 +9,14 @@ Invariant: what a fault does to a request is exactly its row in `FAULTS`; all el
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import md5
 
 import aiohttp
 from aiohttp import web
@@ -31,6 +34,10 @@ FAULTS = {
     "cut": "half of the reply, then the connection breaks",
     "short": "half of the reply, passed off as all of it",
     "altered": "one byte of the object differs (a listing has no digest to tell)",
+    "portal": "200 with a page and no ETag, without forwarding",
+    "lying put": "the server stores other bytes, and answers as it does",
+    "endless": "each page of a listing names itself as the next",
+    "nameless": "a page of a listing says that there are more, and not where",
     "stalled": "no answer at all, until the client gives up",
     "stripped": "the condition If-None-Match is taken away",
 }
@@ -107,6 +114,10 @@ class FaultProxy:
         if kind == "stripped":
             headers.pop("If-None-Match", None)
 
+        if kind == "lying put":
+            body = b"?" + body[1:]
+            headers["Content-MD5"] = base64.b64encode(md5(body).digest()).decode()
+
         async def forward() -> tuple[int, dict[str, str], bytes]:
             assert self._session is not None
             url = URL(self.upstream + request.raw_path, encoded=True)
@@ -125,6 +136,9 @@ class FaultProxy:
             return _error(int(kind or 0), refusals[kind or ""])
         if kind == "stalled":
             await asyncio.Event().wait()
+        if kind == "portal":
+            page = "<html>Please sign in</html>"
+            return web.Response(text=page, content_type="text/html")
         if kind == "late request":
             with self._lock:
                 self._late.append(forward)
@@ -141,6 +155,13 @@ class FaultProxy:
         if kind == "altered" and data and object_read and status == 200:
             middle = len(data) // 2
             data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        if kind in ("endless", "nameless") and status == 200:
+            more = "<NextContinuationToken>again</NextContinuationToken>"
+            said = data.replace(b"<IsTruncated>false", b"<IsTruncated>true")
+            said = re.sub(b"<NextContinuationToken>.*?</NextContinuationToken>", b"", said)
+            at = said.index(b"<IsTruncated>")
+            data = said[:at] + (more.encode() if kind == "endless" else b"") + said[at:]
+            kept["Content-Length"] = str(len(data))
         if kind == "short" and request.method == "GET" and status == 200:
             data = data[: len(data) // 2]
             kept["Content-Length"] = str(len(data))

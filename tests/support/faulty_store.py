@@ -10,6 +10,7 @@ Invariant: the same seed gives the same faults in the same order, on every machi
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 from storage.errors import StoreUnavailable
 from storage.objects.memory import MemoryStore
-from storage.objects.store import Entry, Put
+from storage.objects.store import Entry, Put, confirmed
 
 
 class Crash(BaseException):
@@ -35,6 +36,7 @@ class Odds:
     failed_get: float = 0.0
     altered_get: float = 0.0
     stale_listing: float = 0.0
+    lying_put: float = 0.0
     crash: float = 0.0
 
     @classmethod
@@ -94,9 +96,23 @@ class FaultyStore:
         if world.happens("late_request"):
             world.late.append((key, data))
             return self._no_answer(key)
+        if world.happens("lying_put"):
+            return self._lie(key, data)
         outcome = world.truth.put_new(key, data)
         self._step()
         return self._no_answer(key) if world.happens("lost_reply") else outcome
+
+    def _lie(self, key: str, data: bytes) -> Put:
+        """Answer 200: a portal that stored nothing, or a server that stored other bytes."""
+        stored = None
+        # A commit that holds other bytes for good stops its run: people must remove it.
+        if self.world.chance.random() < 0.5 and "/data/" in key:
+            stored = b"?" + data[1:]
+            if self.world.truth.put_new(key, stored) is Put.EXISTS:
+                return Put.EXISTS
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        digest = None if stored is None else hashlib.md5(stored, usedforsecurity=False).hexdigest()
+        return confirmed(digest, md5)
 
     def get(self, key: str, most: int | None = None) -> bytes:
         self._step()

@@ -21,8 +21,8 @@ from tests.support.commands import environment
 from tests.support.ray_nodes import free_port
 
 TOKEN = "a-token-for-tests-alone"
-SCRIPT = "tests.scripted_verifier:verifier"
-SCRIPTED = (SCRIPT, "--set", "models.verifier.kind=scripted")
+SCRIPTED = ("tests.scripted_verifier:verifier", "--set", "models.verifier.kind=scripted")
+CRASHING = ("tests.support.crashing_verifier:verifier", *SCRIPTED[1:])
 
 
 @dataclass

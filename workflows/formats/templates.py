@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from actors.bounded import TooLong, bounded
 from storage.errors import ConfigurationError, first_line
 
 Texts = Mapping[str, str]
@@ -24,6 +25,8 @@ AS_THEY_ARE: Texts = MappingProxyType({})
 _SANDBOX = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 LONGEST = 100_000
 """Most characters of a prompt's text."""
+LONGEST_S = 2.0
+"""Most seconds of a processor that a user's text may take; ours need a thousandth of it."""
 
 
 @lru_cache(maxsize=256)
@@ -51,7 +54,13 @@ class Prompt:
 
     def of(self, texts: Texts, **variables: Any) -> str:
         """Render the prompt, or the text that the user wrote to replace it."""
-        return _compiled(texts.get(self.name, self.text)).render(variables)
+        text = texts.get(self.name, self.text)
+        if text == self.text:
+            return _compiled(text).render(variables)
+        try:
+            return bounded(partial(_compiled(text).render, variables), LONGEST_S)
+        except TooLong as error:
+            raise ConfigurationError(f"`prompts`: {self.name}.jinja: {error}") from None
 
     def check(self, text: str, examples: Sequence[Mapping[str, Any]]) -> None:
         """Refuse a text that can't replace this prompt; `examples`: values to render it with.
@@ -77,7 +86,9 @@ class Prompt:
         for variables in examples:
             try:
                 given = {name: value for name, value in variables.items() if name in known}
-                _compiled(text).render(given)
-            except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError,
-                    AttributeError, OverflowError, MemoryError) as error:  # fmt: skip
+                bounded(partial(_compiled(text).render, given), LONGEST_S)
+            except (
+                TooLong, RecursionError, TemplateError, TypeError, ValueError, ArithmeticError,
+                LookupError, AttributeError, OverflowError, MemoryError,
+            ) as error:  # fmt: skip
                 raise ConfigurationError(f"it can't be rendered: {first_line(error)}") from None

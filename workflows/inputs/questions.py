@@ -12,10 +12,8 @@ from dataclasses import replace
 from storage.errors import InputError
 from storage.rows.records import Problem
 from workflows.inputs.problems import Ids, tables_of
-from workflows.inputs.shapes import Shape, made_id, problem_column, required_text, shape_of
+from workflows.inputs.shapes import ALIASES, Shape, made_id, problem_column, required_text, shape_of
 from workflows.inputs.tables import NotARow
-
-_NAMES = ("problem_id", "unique_id", "id")
 
 
 def read_questions(
@@ -68,7 +66,8 @@ def _question(
         if column is None:
             raise InputError("has no `problem` (or `question`): add it")
         text = required_text(row, column)
-        named = next((name for name in _NAMES if row.get(name) not in (None, "")), None)
+        names = (name for name in ALIASES["problem_id"] if row.get(name) not in (None, ""))
+        named = next(names, None)
         problem = Problem(made_id(text) if named is None else str(row[named]), text, "")
         made = named is None
     else:

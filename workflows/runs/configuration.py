@@ -54,8 +54,8 @@ class ClusterSettings:
     most_parallel_shards: Positive = 64
     """Most shards in flight on one worker whose engine's queue runs empty all the same, as it does
     where rounds wait for their longest sample; what ends above `parallel_shards` is replaced only
-    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103. A shard of 32
-    responses with one history each fills 32 places of an engine at first, and one at last."""
+    while it is empty. A shard of 16 problems takes some 15 MB of a worker, at most 103. A shard of
+    32 responses with a history each fills 32 places of an engine at first, and one at last."""
     window: Positive = 32
     """Most shards that wait before a stage; a slow stage stops the one before it."""
     attempts: Positive = 3

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from actors.engines.contract import EngineSettings
 from actors.engines.rendering import ChatRenderer
 from actors.models.identity import bound, model_identity
+from actors.models.rewards import reward_model_of
 from storage.bounds import STRICT, Positive
 from storage.errors import InputError
 from storage.rows.kinds import RESPONSES, Rows
@@ -107,7 +108,11 @@ class ScoreConfig(RunConfig):
         return Given(rows, said=[summary + (f"; {single:,} have a single step" if single else "")])
 
     def check_models(self) -> None:
-        """See `check_verifier`; a model that reads has no verdicts."""
+        """See `check_verifier`; a model that reads has no verdicts.
+
+        Raises InputError for a folder whose word on itself is not understood.
+        """
+        reward_model_of(self.models.verifier)
         if not self.reads:
             check_verifier(self.models.verifier)
 

@@ -8,8 +8,8 @@
     majority    whole solutions, whose commonest answer is taken
 
 Under `beam` a whole solution keeps the place of a beginning while its score is among the best, and
-stays a candidate when it is not. The code that was published with DVTS lets
-finished beams leave and fills their places: n samples in every round until the last beam ends.
+stays a candidate when it is not. The code that was published with DVTS lets finished beams leave
+and fills their places: n samples in every round until the last beam ends.
 
 Invariant: a search is a pure function of what its moves return. Ties go to the first in order.
 """

@@ -23,7 +23,7 @@ from workflows.scoring.scorer import open_kit
 from workflows.serving.questions import Question
 from workflows.serving.settings import ServeConfig
 from workflows.stages.kit import Kit
-from workflows.stages.scorers.contract import Judging, Scored, Scorer, score
+from workflows.stages.scorers.contract import Judging, Scored, Scorer, nobody, score
 from workflows.stages.scorers.opening import scorer_of
 
 SETTINGS_AT_ONCE = 1024
@@ -84,12 +84,12 @@ class Answerer:
         work.set(Work(next(self._begun), self._queue))  # the oldest question goes first
 
         def judged(judging: Judging) -> None:
-            if parts is not None:
-                parts.put_nowait(_last_step(judging.row()))
+            assert parts is not None
+            parts.put_nowait(_last_step(judging.row()))
 
         return await score(
             self._scorer(question.mode, question.seed), question.problem, question.steps,
-            question.name, question.n, judged=judged,
+            question.name, question.n, judged=nobody if parts is None else judged,
         )  # fmt: skip
 
 

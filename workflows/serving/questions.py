@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from storage.errors import InputError
-from workflows.formats.verification import Mode
+from workflows.formats.verification import READ, Mode
 from workflows.inputs.responses import steps_of
 from workflows.inputs.shapes import required_text
 from workflows.serving.settings import ServeSettings
@@ -125,6 +125,8 @@ def asked(body: bytes, usual: Usual) -> Asked:
     if n > usual.limits.most_histories:
         change = f"ask for n up to {usual.limits.most_histories} (serve.most_histories)"
         raise invalid(f"n is {n}", change, "too_many")
+    if mode == READ:
+        n = 1  # all histories would be equal
     questions = (
         question(item, f"items.{at}" if many else "the body", mode, n, seed)
         for at, item in enumerate(items)

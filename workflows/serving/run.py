@@ -55,6 +55,10 @@ def serve(
     `ready` gets the URL once all replicas are open. Raises UserError before anything listens, and
     InfrastructureError.
     """
+    if config.verify.prune != "off":
+        raise ConfigurationError(
+            "verify.prune is for score runs: a server's rewards are means over all histories"
+        )
     token, told = token_of(config), stop or threading.Event()
     with Site(config.cluster, address, listener) as site, contextlib.ExitStack() as held:
         if not site.remote:

@@ -62,8 +62,10 @@ class ServeConfig(ScoreConfig):
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes that may be asked for: without a sandbox, those that run no code."""
+        """The modes that may be asked for: without a sandbox, those that run no code; of a model
+        that reads, its one.
+        """
         if self.reads:
             return (READ,)
-        without = (READ,) if self.runs_code else (READ, *EXECUTING)
-        return tuple(mode for mode in MODES if mode not in without)
+        written = (mode for mode in MODES if mode != READ)
+        return tuple(mode for mode in written if self.runs_code or mode not in EXECUTING)

@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.bounded import bounded
 from actors.engines.control_tokens import MARK, ControlTokens, unmarked
+from actors.engines.rendering import LONGEST_S
 from actors.training.conversations import Conversation
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.records import Example, Message
@@ -234,7 +237,8 @@ def render(tokenizer: Any, messages: Sequence[Message], ask: bool = False) -> st
     """The conversation as the chat template shows it. Raises ConfigurationError where it can't."""
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
     try:
-        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
+        shown = partial(tokenizer.apply_chat_template, turns, tokenize=False)
+        text: str = bounded(partial(shown, add_generation_prompt=ask), LONGEST_S)
     except Exception as error:  # a template is a program: it raises what it likes
         raise ConfigurationError(
             f"the chat template of {tokenizer.name_or_path} fails on a conversation: {error}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,7 @@ from actors.machines.fitness import (
     torch_misfits,
 )
 from actors.machines.machine import GIB, Gpu, Machine
-from actors.models.facts import ModelFacts
+from actors.models.facts import ModelFacts, facts_of
 
 FREE = Gpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB, (9, 0))
 HALF_FULL = replace(FREE, free_bytes=35 * GIB)
@@ -295,3 +297,32 @@ def test_as_many_sequences_are_in_flight_as_the_cache_holds(
 
 def test_no_cache_is_counted_where_there_is_no_gpu() -> None:
     assert filling([CPU_NODE], MODEL, replace(SEVEN_B, cached=LAYERS_7B), 4096) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "cached"),
+    [
+        pytest.param(
+            {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+             "hidden_size": 3584}, LAYERS_7B, id="heads that share keys and values",
+        ),
+        pytest.param(
+            {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}, 2 * 2 * 64,
+            id="heads that have their own",
+        ),
+        pytest.param(
+            {"num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 128, "hidden_size": 64},
+            2 * 2 * 4 * 128, id="heads wider than their part of the layer",
+        ),
+        pytest.param(
+            {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64,
+             "kv_lora_rank": 8}, None, id="a latent cache",
+        ),
+        pytest.param({}, None, id="nothing said"),
+    ],
+)  # fmt: skip
+def test_what_attention_keeps_of_a_token_is_read_from_the_models_file(
+    config: dict[str, int], cached: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert facts_of(EngineSettings(model=str(tmp_path))).cached == cached

@@ -19,7 +19,13 @@ from actors.engines.rendering import ChatRenderer
 from actors.models.rewards import KEY, SEPARATOR, RewardModel, reward_model_in
 from actors.training.events import Event, Place
 from actors.training.loop import train
-from actors.training.settings import LearningSettings, RhythmSettings, SpreadSettings
+from actors.training.settings import (
+    AdapterSettings,
+    LearningSettings,
+    RhythmSettings,
+    SpreadSettings,
+)
+from storage.errors import InputError
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
 from tests.support.taught_solutions import PROBLEM, STEPS, solved_run
@@ -142,6 +148,12 @@ def test_an_implicit_model_learns_outcomes_by_its_log_ratio_to_the_base(world: W
     assert noted == RewardModel("implicit", beta=BETA, reference=str(world.base))
 
 
+def test_a_head_is_learnt_beside_adapters_of_a_frozen_base(world: World) -> None:
+    learning = replace(LEARNING, adapter=AdapterSettings(rank=4, alpha=8))
+    world.train(world.config("adapted", "orm", learning=learning))
+    assert said_by_head(world.out / "adapted")[-1] == pytest.approx(1 / 3, abs=0.06)
+
+
 @pytest.mark.parametrize("kind", ["orm", "implicit"])
 def test_a_training_that_was_cut_off_goes_on_to_the_same_losses(world: World, kind: str) -> None:
     learning = replace(LEARNING, epochs=70)
@@ -157,5 +169,11 @@ def test_what_a_generative_verifier_was_trained_to_write_stands_in_its_folder() 
         "kind": "generative", "view": "direct",
     }  # fmt: skip
     assert reward_model_in({KEY: {"kind": "generative", "view": "cot"}}, "m").view == "cot"
-    assert reward_model_in({"architectures": ["Qwen2ForProcessRewardModel"]}, "m").reads
+    assert reward_model_in({"architectures": ["Qwen2ForTokenClassification"]}, "m").reads
     assert not reward_model_in({"architectures": ["Qwen2ForCausalLM"]}, "m").reads
+    many = {
+        "architectures": ["Qwen2ForTokenClassification"],
+        "id2label": {"0": "a", "1": "b", "2": "c"},
+    }
+    with pytest.raises(InputError, match="3 labels"):
+        reward_model_in(many, "m")

@@ -22,7 +22,7 @@ from tests.scripted_solver import policy
 from tests.scripted_verifier import PROBLEMS, verifier, world_responses
 from tests.support.scripted_world import InProcessSandbox, world_problems, write_problems
 
-WANTED = Namespace(seeds=1, most=8, histories=5)
+WANTED = Namespace(seeds=1, most=8, histories=5, only=None)
 
 
 class Counted(ScriptedEngine):

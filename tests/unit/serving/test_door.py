@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from actors.engines.reading import ScriptedReader
 from actors.engines.scripted import Latency, ScriptedEngine
 from storage.errors import EngineFailed, ItemError, SandboxUnavailable, WorkerLost
 from storage.rows.kinds import RESPONSES
@@ -290,6 +291,24 @@ def _question() -> Any:
 
     given = GIVEN[1]
     return Question(given.response_id, given.problem, tuple(given.steps), "full", 1, 0)
+
+
+async def test_a_model_that_reads_is_asked_once_and_says_rewards_alone() -> None:
+    passages: list[Any] = []
+
+    def odds(passage: Any) -> list[float]:
+        passages.append(passage)
+        return [2.0, 0.0, -2.0, *[0.0] * len(passage.steps)][: len(passage.steps)]
+
+    async with asked_door(reader=ScriptedReader(odds)) as asked:
+        score = (await asked.one(0, n=8)).json()
+        read = len(passages)
+        events = _events((await asked.one(0, stream=True)).text)
+        refused = await asked.one(0, mode="full")
+    assert (score["mode"], score["n"], read) == ("read", 1, 1)
+    assert score["rewards"] == pytest.approx([0.8808, 0.5, 0.1192], abs=1e-4)
+    assert [event["reward"] for event in events[:3]] == score["rewards"]
+    assert refused.status_code == 422 and "read" in refused.json()["change"]
 
 
 async def test_a_client_that_accepts_server_sent_events_gets_them() -> None:

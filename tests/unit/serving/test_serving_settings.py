@@ -11,7 +11,7 @@ import pytest
 
 from launch.cli.main import run_command
 from storage.errors import ConfigurationError
-from workflows.serving.run import check_port, config_of, token_of
+from workflows.serving.run import check_port, config_of, serve, token_of
 
 GOOD = "0123456789abcdef"
 
@@ -80,6 +80,16 @@ def test_a_setting_out_of_bounds_is_refused_by_its_name(key: str, value: int) ->
 def test_without_a_sandbox_no_mode_that_runs_code_is_served() -> None:
     assert "full" in configured().modes
     assert set(configured(**{"verify.mode": "cot"}).modes) == {"cot", "code_not_run", "direct"}
+
+
+def test_a_model_that_reads_is_served_in_its_one_mode() -> None:
+    assert configured(**{"verify.mode": "read"}).modes == ("read",)
+    assert "read" not in configured().modes
+
+
+def test_pruning_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="prune"):
+        serve(configured(**{"verify.prune": "steps"}))
 
 
 def test_serving_changes_nothing_that_a_score_run_depends_on() -> None:

@@ -111,7 +111,7 @@ async def test_what_can_t_go_on_is_a_dead_end_with_its_reason(
     moves.policy = ScriptedEngine(lambda chat, seed: text)
     (node,) = await moves.next_steps(moves.root, 2)
     assert node.end == (end or "no_box")
-    assert node.copies == 2
+    assert node.copies == moves.cost.dead_ends == 2
 
 
 async def test_a_solution_that_uses_up_its_tokens_goes_no_further(made: Any) -> None:

@@ -55,7 +55,7 @@ def test_a_model_that_reads_is_read_once_whatever_was_asked_for(
 
 
 def test_a_class_with_a_head_is_read_without_a_word(tmp_path: Path) -> None:
-    model = folder(tmp_path / "m", None, "Qwen2ForProcessRewardModel")
+    model = folder(tmp_path / "m", None, "Qwen2ForTokenClassification")
     assert asked(model).verify.mode == "read"
 
 

@@ -50,7 +50,9 @@ class Cost:
     verifier_tokens: int = 0
     code_runs: int = 0
     duplicates: int = 0
+    """Samples that came out as an earlier one."""
     dead_ends: int = 0
+    """Samples that can't be used, and beginnings that can't go on."""
 
     @property
     def tokens(self) -> int:
@@ -120,6 +122,7 @@ class ModelMoves:
             end = written.flaw or (ANSWERED if written.ends else None)
             prefix = (*node.steps, written.step)
             self.cost.policy_tokens += done.tokens
+            self.cost.dead_ends += written.flaw is not None
             texts.append(Text(self.problem.problem_id, done.after(chat.prefill), written.flaw))
             if twin := fresh.get((prefix, end)):
                 self.cost.duplicates += 1
@@ -144,6 +147,7 @@ class ModelMoves:
             wrong = flaw(done.finish_reason, text, answer)
             wrong = None if wrong == Flaw.ONE_STEP else wrong
             self.cost.policy_tokens += done.tokens
+            self.cost.dead_ends += wrong is not None
             texts.append(Text(self.problem.problem_id, text, wrong))
             prefix = steps.split(text)
             if wrong is None and (twin := self._known.get(prefix)):

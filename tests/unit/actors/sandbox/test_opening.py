@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from dataclasses import replace
 
 import pytest
@@ -73,3 +74,22 @@ def test_where_no_engine_is_named_auto_takes_bubblewrap_and_docker_is_docker() -
     settings = SandboxSettings()
     assert _opens(settings) == "bubblewrap"
     assert "no Docker Engine answers" in _opens(replace(settings, backend=Backend.DOCKER))
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised"),
+    [
+        pytest.param((1024, 1 << 20), (8 * 600 + 512, 1 << 20), id="as many as boxes need"),
+        pytest.param((1024, 4096), (4096, 4096), id="no more than it may"),
+        pytest.param((1 << 20, 1 << 20), None, id="never lowered"),
+        pytest.param((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None, id="no limit at all"),
+    ],
+)
+def test_a_process_may_open_the_files_of_all_its_boxes(
+    limits: tuple[int, int], raised: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda what: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda what, to: said.append(to))
+    opening.open_sandbox(SandboxSettings(slots=4, sessions=600))
+    assert said == ([] if raised is None else [raised])

@@ -1,0 +1,36 @@
+"""A search with both of the demo's models in one worker, on Ray: killed, continued, audited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import stepmill
+from tests.support.scripted_world import world_problems, write_problems
+
+pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]
+
+MODELS = Path(__file__).parents[2] / "demo" / "models"
+
+
+def test_two_real_models_of_one_worker_solve_problems(tmp_path: Path) -> None:
+    file = write_problems(world_problems(6), tmp_path / "world.jsonl")
+    command = (
+        "solve", str(MODELS / "policy"), str(file), "--verifier", str(MODELS / "rationale"),
+        "--n", "8", "--width", "4", "--mode", "direct", "--name", "world", "--json",
+        "--set", "solve.max_tokens=256", "--set", "solve.step_tokens=96", "--set", "shard_size=3",
+    )  # fmt: skip
+    made = stepmill(tmp_path, *command)
+    assert made.returncode == 0, made.stderr[-3000:]
+    seen = json.loads(made.stdout)
+    assert seen["problems"] == 6
+    assert seen["answered"] + sum(seen["dropped"].values()) == 6
+    assert seen["answered"] >= 4, seen
+    assert seen["policy_tokens"] > 0 < seen["verifier_tokens"]
+    audited = stepmill(tmp_path, "audit", "world")
+    assert "clean" in audited.stdout, audited.stdout
+    again = stepmill(tmp_path, *command)
+    assert json.loads(again.stdout) == seen
+    assert "loading" not in again.stderr
