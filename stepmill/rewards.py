@@ -97,13 +97,24 @@ class Client:
         """
         rewards = [unscored] * len(items)
         asked = [at for at, (_, steps) in enumerate(items) if _says_something(steps)]
-        if asked:
-            scores = self.scores([items[at] for at in asked], details=False, **how)
-            for at, score in zip(asked, scores, strict=True):
-                if score.get("retry"):
-                    raise ServerError(_said(score), 503, score["error"])
-                rewards[at] = score.get("score", unscored)
+        found = self._found([items[at] for at in asked], how)
+        for at, score in zip(asked, found, strict=True):
+            if score.get("retry"):
+                raise ServerError(_said(score), 503, score["error"])
+            rewards[at] = score.get("score", unscored)
         return rewards
+
+    def _found(self, items: Sequence[Any], how: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """As `scores`; where one item makes the server refuse a request, the others are scored."""
+        try:
+            return self.scores(items, details=False, **how) if items else []
+        except ServerError as refusal:
+            if refusal.status != 422:
+                raise
+        if len(items) == 1:
+            return [{}]
+        half = len(items) // 2
+        return [*self._found(items[:half], how), *self._found(items[half:], how)]
 
     def stream(
         self, problem: str, steps: Sequence[str] | str, **how: Any

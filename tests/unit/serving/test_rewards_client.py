@@ -45,6 +45,15 @@ def test_an_empty_solution_gets_what_the_caller_says(url: str) -> None:
     assert with_empty == [-1.0, Client(url).score(problem, steps)["score"], -1.0]
 
 
+def test_a_solution_that_can_not_be_cut_into_steps_costs_its_neighbours_nothing(url: str) -> None:
+    gap = ("p", "Step 1: a\n\nStep 3: b")
+    client = Client(url)
+    expected = client.rewards(ITEMS[:3])
+    assert client.rewards([ITEMS[0], gap, *ITEMS[1:3]], -1.0) == [
+        expected[0], -1.0, *expected[1:]
+    ]  # fmt: skip
+
+
 def test_a_wrong_token_is_said_and_not_shown(url: str) -> None:
     client = Client(url, "another-token-altogether")
     with pytest.raises(ServerError, match="token_wrong") as refused:
