@@ -83,7 +83,7 @@ def bodies(model: str, count: int) -> list[dict[str, Any]]:
         pairs = [(given[at % len(given)].problem, given[at % len(given)].steps)
                  for at in range(count)]  # fmt: skip
     else:
-        problems = list(world.sample(count, 7, "test"))
+        problems = list(world.sample(count, 7, "heldout"))
         rng = random.Random(0)
         pairs = [(each.text, list(solutions.write(each, HABITS, rng).steps)) for each in problems]
     return [

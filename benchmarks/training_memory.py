@@ -71,7 +71,7 @@ def main(given: Sequence[str] | None = None) -> int:
     made.add_argument("--layers", type=int, default=9)
     made.add_argument("--vocabulary", type=int, default=32_000)
     made.add_argument("--micro-tokens", type=int, default=1024)
-    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--batch", type=int, default=3, help="conversations of an update")
     torch.set_num_threads(1)
     print(json.dumps(measure(made.parse_args(given))))
     return 0

@@ -55,15 +55,15 @@ class Repeated:
     shards: int
 
 
-def shard(number: int) -> list[tuple[bytes, Conversation]]:
-    """Conversations of random tokens, two to a problem; `number` names the problems."""
-    draw = np.random.default_rng(number)
+def shard(rows: int) -> list[tuple[bytes, Conversation]]:
+    """Conversations of random tokens, two to a problem."""
+    draw = np.random.default_rng(0)
     made = []
-    for place in range(SHARD_ROWS):
+    for place in range(rows):
         size = int(draw.integers(400, MOST_TOKENS))
         ids = draw.integers(4, 1000, size, dtype=np.int32)
         verdicts = np.arange(40, size, 200, dtype=np.int32)
-        problem = f"problem-{number}-{place // 2}"
+        problem = f"problem-{place // 2}"
         made.append(
             (
                 place.to_bytes(16, "big"),
@@ -89,29 +89,28 @@ def tokenizer_of(source: CorpusSource) -> Any:
     return source.tokenizer(AutoTokenizer.from_pretrained(DEMO))
 
 
-def stored(store: LocalStore, count: int) -> tuple[int, float]:
-    """Store tokens and a split of at least `count` conversations; (conversations, seconds of the
-    split).
-    """
+def stored(store: LocalStore, count: int, rows: int) -> float:
+    """Store tokens and a split of at least `count` conversations; seconds of the split."""
     source = source_in(store)
     making = Making(masker_for(tokenizer_of(source), False), "genprm", source.data, MOST_TOKENS)
     tokens: TokenSet = making.tokens(store, RunSource(store, RUN, DIGEST))
-    shards = -(-count // SHARD_ROWS)
+    shards = -(-count // rows)
+    made = shard(rows)
     with tempfile.TemporaryDirectory() as folder:
-        write_arrow(table_of([one for _, one in shard(0)]), Path(folder, TOKENS))
-        table = rows_table(shard(0))
+        write_arrow(table_of([one for _, one in made]), Path(folder, TOKENS))
+        table = rows_table(made)
         for number in range(shards):
-            names = [f"problem-{number}-{place // 2}" for place in range(SHARD_ROWS)]
+            names = [f"problem-{number}-{place // 2}" for place in range(rows)]
             held = table.set_column(0, "problem_id", [names])
             Path(folder, ROWS).write_bytes(write_parquet(held))
-            notes = {COUNTS: {"read": SHARD_ROWS, "cut": 0}, "rows": SHARD_ROWS}
+            notes = {COUNTS: {"read": rows, "cut": 0}, "rows": rows}
             tokens.put_shard(number, Path(folder), notes)
     began = time.perf_counter()
     splitting = Splitting(
         [Repeated(RUN, shards)], [tokens], source.data.held_out, BetweenRuns()  # type: ignore[list-item]
     )  # fmt: skip
     splitting.made()
-    return shards * SHARD_ROWS, time.perf_counter() - began
+    return time.perf_counter() - began
 
 
 def memory() -> dict[str, int]:
@@ -155,6 +154,7 @@ def main(given: Sequence[str] | None = None) -> int:
     made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     made.add_argument("--counts", default="23000,2300000")
     made.add_argument("--repeat", type=int, default=3, help="starts of each; the fastest counts")
+    made.add_argument("--shard-rows", type=int, default=SHARD_ROWS)
     made.add_argument("--worker", help=argparse.SUPPRESS)
     asked = made.parse_args(given)
     if asked.worker:
@@ -164,7 +164,7 @@ def main(given: Sequence[str] | None = None) -> int:
     for count in map(int, asked.counts.split(",")):
         with tempfile.TemporaryDirectory(prefix="stepmill-start-") as folder:
             store = LocalStore.at(Path(folder, "store"))
-            _, split_s = stored(store, count)
+            split_s = stored(store, count, asked.shard_rows)
             command = [sys.executable, "-m", "benchmarks.training_start", "--worker", store.url]
             starts = [
                 json.loads(subprocess.run(command, check=True, capture_output=True).stdout)

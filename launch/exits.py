@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from actors.stopping import was_told_to_stop
+from launch.shown.text import printable
 from launch.streams import flushed, give_up_output
 from storage.errors import ConfigurationError, RunStopped, StepmillError
 from storage.secrecy import hidden
@@ -23,7 +24,7 @@ def failed(error: StepmillError, code: int) -> int:
     """Print the error, and return the exit code."""
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
     with contextlib.suppress(OSError):  # standard error may be closed
-        typer.echo(f"stepmill: {hidden(str(error))}{again}", err=True)
+        typer.echo(f"stepmill: {printable(hidden(str(error)))}{again}", err=True)
     return code
 
 

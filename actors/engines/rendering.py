@@ -122,6 +122,10 @@ class ChatRenderer:
 
     def spell(self, text: str) -> list[int]:
         """A text as token ids, without special ones around it."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half a character, as JSON may hold it, becomes U+FFFD
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self._spelling.ids(text)
 
     def count(self, text: str) -> int:

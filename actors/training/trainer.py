@@ -36,6 +36,7 @@ from actors.training.events import Place
 from actors.training.learner import reshard
 from actors.training.moving import Ranges
 from actors.training.objectives import Learner, Passed, RatioLearner
+from actors.training.parts import DataPlanner, DataReader, loaded
 from actors.training.settings import LearningSettings
 
 TRAIN, HELD_OUT = "train", "held_out"
@@ -161,15 +162,18 @@ class StepTrainer:
         checkpoint.save(self._state(), checkpoint_id=folder)
 
     def load(self, folder: Path) -> None:
-        """Take weights and optimizer from a folder that any number of workers wrote."""
+        """Take weights and optimizer from a folder that any number of workers wrote.
+
+        Raises ObjectCorrupt for a folder that holds something else.
+        """
         state = self._state()
-        checkpoint.load(state, checkpoint_id=folder)
+        loaded(state, folder)
         set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
 
     def needed(self, folder: Path) -> Ranges:
         """What of the files of a saved state this worker would load; `folder` has its contents."""
-        metadata = checkpoint.FileSystemReader(folder).read_metadata()
-        planner = checkpoint.DefaultLoadPlanner()
+        metadata = DataReader(folder).read_metadata()
+        planner = DataPlanner()
         planner.set_up_planner(self._state(), metadata, False)
         found: dict[str, list[tuple[int, int]]] = {}
         for item in planner.create_local_plan().items:

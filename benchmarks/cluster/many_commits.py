@@ -7,7 +7,7 @@ shard, dropped at sampling. Counts have the sizes of a build's with sixteen prob
 shards of seven stages are a build of 750,000 problems in shards of sixteen: a hundred times the
 paper's. Files are written without flushing them, so that making the run takes a minute.
 
-Each reader then works in a process of its own, over the store in a folder (`--s3`: over an S3
+Each reader then works in a process of its own, over the store in a folder (`--server`: over an S3
 server of the tests, by HTTP, which is for fewer shards). A line each: requests by kind (a LIST is a
 page of 1,000 keys), wall and CPU seconds, and the peak of resident memory, beside that of a process
 that only imports the same modules (`nothing`).
@@ -34,19 +34,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.counting_store import CountingStore
 from launch.shown.progress import BuildProgress
 from storage.audit import audit
 from storage.datasets.dataset import packed
 from storage.datasets.view import GENPRM
 from storage.objects.local import LocalStore
 from storage.objects.opening import open_store
-from storage.objects.store import Entry, ObjectStore, Put
+from storage.objects.store import ObjectStore
 from storage.rows.kinds import PATHS, ROAD, stage_rows
 from storage.rows.parquet import EncodedShard, encode_shard
 from storage.rows.records import Drop, Problem
@@ -56,12 +55,12 @@ from storage.runs.listing import listed_runs
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec
 from storage.summaries.folding import Folding
+from tests.support.s3_servers import shared_ministack
 from workflows.runs.driving import ceiling_for, schedule_for, standing, tell_earlier
 from workflows.runs.status import run_status
 
 SHARDS = 46_875
 NAME = "many"
-PAGE = 1_000
 COUNTS = {
     "sample": {
         "tokens": 2_812_345, "prompt_tokens": 91_234, "sampled": 4_681, "selected": 118,
@@ -79,58 +78,6 @@ COUNTS = {
     "export": {"kept of attempt 1, strict": 68, "kept of attempt 2, strict": 3, "items": 71},
 }  # fmt: skip
 """Stage -> counts of one of its commits, of the size that a shard of sixteen problems has."""
-
-
-@dataclass(frozen=True)
-class CountingStore:
-    """A store that counts what is asked of it."""
-
-    inner: ObjectStore
-    asked: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def url(self) -> str:
-        """The inner store's."""
-        return self.inner.url
-
-    def put_new(self, key: str, data: bytes) -> Put:
-        """Count a PUT."""
-        self.asked["PUT"] += 1
-        return self.inner.put_new(key, data)
-
-    def get(self, key: str) -> bytes:
-        """Count a GET, of rows or of something else."""
-        self.asked["GET rows" if "/data/" in key else "GET"] += 1
-        return self.inner.get(key)
-
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """Count the pages."""
-        return self._paged(self.inner.list(prefix, after))
-
-    def files(self, prefix: str) -> Iterator[Entry]:
-        """Count the pages."""
-        return self._paged(self.inner.files(prefix))
-
-    def _paged(self, entries: Iterator[Entry]) -> Iterator[Entry]:
-        self.asked["LIST"] += 1
-        for number, entry in enumerate(entries):
-            self.asked["LIST"] += bool(number) and number % PAGE == 0
-            yield entry
-
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Count the pages."""
-        self.asked["LIST"] += 1
-        return self.inner.folders(prefix)
-
-    def modified(self, key: str) -> float | None:
-        """Count a HEAD."""
-        self.asked["HEAD"] += 1
-        return self.inner.modified(key)
-
-    def delete(self, key: str) -> None:
-        """Count a DELETE."""
-        self.asked["DELETE"] += 1
-        self.inner.delete(key)
 
 
 def spec_of(shards: int) -> Spec:
@@ -290,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--folder", type=Path, default=None, help="where the store lies meanwhile")
-    parser.add_argument("--s3", action="store_true", help="an S3 server of the tests")
+    parser.add_argument("--server", action="store_true", help="an S3 server of the tests")
     parser.add_argument("--only", nargs="*", choices=READERS, default=list(READERS))
     parser.add_argument("--measure", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
@@ -300,10 +247,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         url = (Path(folder) / "store").as_uri()
-        if arguments.s3:
-            from tests.support.s3_servers import ministack
-
-            url = ministack().url(f"many-{os.getpid()}")
+        if arguments.server:
+            url = shared_ministack().url(f"many-{os.getpid()}")
         started = time.perf_counter()
         make(open_store(url), arguments.shards)
         commits = arguments.shards * len(ROAD)

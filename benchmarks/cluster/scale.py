@@ -1,6 +1,6 @@
 """The paper's whole build with scripted engines, in virtual time; and its receipts in real time.
 
-    python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 32] [--folder DIR]
+    python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 32] [--costs FILE]
 
 Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
 
@@ -11,6 +11,7 @@ Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
              second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
              executor for each engine that writes it, as in `ray_cluster.yaml`, for half a second a
              block; as many sessions and slots as `configs/genprm.yaml` has.
+             `--costs` keeps what every shard took, for `benchmarks.scale_by_shard`.
              `at work`: the share of the engines' places that hold a sequence, over the GPU seconds
              of loaded engines, outside start and drain.
   receipts   the driver and its schedule in real time over a store in a local folder; the workers
@@ -38,37 +39,26 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from actors.engines.contract import EngineSettings
-from actors.engines.scripted import Latency, ScriptedEngine
-from actors.workers.contract import Processor
 from benchmarks import paper_world
-from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
-from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
+from benchmarks.counting_store import CountingStore
+from benchmarks.engine_cluster import GPUS, RATE, EngineCluster
+from benchmarks.paper_world import IN_FLIGHT, WORD
+from benchmarks.virtual_time import Seconds
 from launch.config import validate
 from storage.objects.opening import open_store
 from storage.rows.kinds import stage_rows
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from tests.support.local_cluster import LocalCluster
 from tests.support.virtual_time import run_virtually
 from workflows.builds.configuration import BuildConfig
 from workflows.runs.run import finish
 from workflows.runs.starting import start_run
-from workflows.runs.workers import StageMaker
 from workflows.schedule.driver import Driver
 from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.stages import ROAD, STAGE_NAMES
 
 PROBLEMS = 7_500
-LOAD_S = 90.0
-"""Until a model is loaded."""
-GPUS = {"policy": 1, "completer": 1, "rationale": 4}
-RATE = {"policy": 6_443.0, "completer": 6_443.0, "rationale": 4 * 2_078.0}
-"""Tokens a second of one engine that is full."""
-SESSIONS, SLOTS = 128, 16
-BLOCK_S = 0.5
-"""A sympy check with its import."""
 WRITERS = 64
 
 
@@ -98,46 +88,6 @@ def configuration(folder: Path, texts: list[str], shard_size: int, parallel: int
         "cluster": {"parallel_shards": parallel, "window": 64},
     }
     return validate(raw, "scale")
-
-
-class EngineCluster(LocalCluster):
-    """Workers around metered engines, which take their time to load."""
-
-    def __init__(self, run: Run, config: BuildConfig) -> None:
-        super().__init__(run, self._stages)
-        self._config = config
-        self._maker = StageMaker(config, run.name)
-        self._clocks: dict[int, MeteredClock] = {}
-        self._made: MeteredClock | None = None
-        self._gone = Seconds()
-        """Of engines that were closed."""
-
-    def _stages(self, role: str) -> Mapping[str, Processor]:
-        if role == "cpu":
-            return self._maker.pure()
-        self._made = clock = MeteredClock(GPUS[role], IN_FLIGHT[role])
-        latency = Latency(0.02, 2e-5, WORD * IN_FLIGHT[role] / RATE[role])
-        settings: EngineSettings = self._config.engine(role)
-        engine = ScriptedEngine(SCRIPTS[role], settings, latency=latency, clock=clock)
-        return self._maker.around(role, engine, TimedSandbox(SESSIONS, SLOTS, BLOCK_S))
-
-    async def open(self, worker: int, role: str) -> None:
-        """Load a model."""
-        if role in GPUS:
-            await asyncio.sleep(LOAD_S)
-        await super().open(worker, role)
-        if self._made is not None:
-            self._clocks[worker], self._made = self._made, None
-
-    async def close(self, worker: int) -> None:
-        """Release a model."""
-        await super().close(worker)
-        if clock := self._clocks.pop(worker, None):
-            self._gone += clock.seconds()
-
-    def seconds(self) -> Seconds:
-        """Of all engines so far."""
-        return sum((clock.seconds() for clock in self._clocks.values()), self._gone)
 
 
 @dataclass
@@ -185,12 +135,14 @@ def memory_mb() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def virtual(config: BuildConfig, gpus: int) -> None:
+def virtual(config: BuildConfig, gpus: int, costs: Path | None = None) -> None:
     """Build everything in virtual time, and say how the engines did."""
-    run = start_run(config, open_store(config.store), None)
+    store = CountingStore(open_store(config.store))
+    run = start_run(config, store, None)
+    store.asked.clear()
     started = time.perf_counter()
 
-    async def build() -> tuple[Watched, float, Seconds, int]:
+    async def build() -> tuple[Watched, float, Seconds, int, EngineCluster]:
         clock = asyncio.get_running_loop().time
         cluster = EngineCluster(run, config)
         seen = Watched(cluster, run.spec.plan.shards)
@@ -207,10 +159,13 @@ def virtual(config: BuildConfig, gpus: int) -> None:
             config.road, run.spec.plan.shards, {}, roles, gpus, config.cluster.window, clock=clock
         )
         await Driver(schedule, cluster, seen.happened, run=run.name).drive()
-        return seen, clock(), cluster.seconds(), schedule.switches
+        return seen, clock(), cluster.seconds(), schedule.switches, cluster
 
-    seen, end, whole, switches = run_virtually(build())
+    seen, end, whole, switches, cluster = run_virtually(build())
     seconds = time.perf_counter() - started
+    shards = run.spec.plan.shards
+    asked = {kind: count / shards for kind, count in sorted(store.asked.items())}
+    read = {stage: store.read[stage] / shards for stage in STAGE_NAMES if store.read[stage]}
     finish(run)
     assert seen.begin is not None
     assert seen.drain is not None
@@ -236,6 +191,11 @@ def virtual(config: BuildConfig, gpus: int) -> None:
         f"of what full engines would have made in all of those hours"
     )
     print(f"memory of driver, engines and workers together, MB: {said(seen.memory)}")
+    print("requests per shard: " + ", ".join(f"{kind} {n:.1f}" for kind, n in asked.items()))
+    print("kB of rows read per shard: " + ", ".join(f"{s} {n / 1e3:.1f}" for s, n in read.items()))
+    if costs is not None:
+        kept = {"shards": shards, "asked": asked, "read": read, "took": cluster.took}
+        costs.write_text(json.dumps(kept))
 
 
 def said(memory: list[float]) -> str:
@@ -298,6 +258,7 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
     parser.add_argument("--only", choices=["virtual", "receipts"])
+    parser.add_argument("--costs", type=Path, default=None, help="file for what shards took")
     arguments = parser.parse_args()
     texts = texts_of(arguments.problems, arguments.limit)
     for name in ("receipts", "virtual"):
@@ -309,7 +270,7 @@ def main() -> None:
                 if name == "receipts":
                     receipts(config)
                 else:
-                    virtual(config, arguments.gpus)
+                    virtual(config, arguments.gpus, arguments.costs)
 
 
 if __name__ == "__main__":

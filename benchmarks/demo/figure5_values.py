@@ -24,6 +24,11 @@ from storage.rows.parquet import write_parquet
 from workflows.evaluation.processbench import Judgement, harmonic_mean, score
 
 DRAWS = 400
+PANELS = {
+    "search": ("problems solved", "right answers", "problem"),
+    "pruning": ("Maj@N, all histories and pruned", "ProcessBench F1", "solution"),
+}
+"""Panel -> title, what is measured, of what."""
 Row = TypeVar("Row")
 
 
@@ -198,15 +203,10 @@ def draw(values: Sequence[Value], out: Path) -> None:
     store(out / "figure5.parquet", Value, values)
     rows = [asdict(value) for value in values]
     (out / "figure5.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, panel, title, what in zip(
-        panels,
-        ("search", "pruning"),
-        ("problems solved", "Maj@N, all histories and pruned"),
-        ("right answers, percent", "ProcessBench F1, percent"),
-        strict=True,
-    ):
+    there = [panel for panel in PANELS if any(value.panel == panel for value in values)]
+    figure = Figure(figsize=(5.5 * len(there), 4.5), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(there), squeeze=False)[0], there, strict=True):
+        title, what, item = PANELS[panel]
         of_panel = [value for value in values if value.panel == panel]
         for family in dict.fromkeys(value.family for value in of_panel):
             points = [value for value in of_panel if value.family == family]
@@ -216,13 +216,10 @@ def draw(values: Sequence[Value], out: Path) -> None:
                 [100 * point.spread for point in points],
                 marker="o", markersize=4, capsize=2, elinewidth=0.6, linewidth=1.2, label=family,
             )  # fmt: skip
-        if of_panel:
-            axes.set_xscale("log")
-            axes.legend(fontsize=8)
+        axes.set_xscale("log")
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel(
-            "generated tokens, both models, " + ("a problem" if panel == "search" else "a solution")
-        )
-        axes.set_ylabel(what)
+        axes.set_xlabel(f"generated tokens of both models, a {item}")
+        axes.set_ylabel(f"{what}, percent")
         axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
     figure.savefig(out / "figure5.png", dpi=110)

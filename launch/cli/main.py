@@ -9,7 +9,6 @@ one message and one exit code here; the user sees no traceback.
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sys
@@ -32,6 +31,7 @@ from launch.cli import (
 )
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
+from launch.shown.text import json_line, printable
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
@@ -232,7 +232,7 @@ show_examples(app)
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    typer.echo(json_line(value))
 
 
 def main() -> None:
@@ -256,7 +256,7 @@ def run_command(arguments: list[str]) -> int:
             )
         return outcome if isinstance(outcome, int) else 0
     except typer.TyperException as error:
-        typer.echo(f"stepmill: {error.format_message()}", err=True)
+        typer.echo(f"stepmill: {printable(hidden(error.format_message()))}", err=True)
         return 2
     except (UserError, ItemError) as error:
         return failed(error, 2)

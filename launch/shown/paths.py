@@ -15,6 +15,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from launch.shown.text import plain
+
 _MOST = 2_000
 """Most characters of a text in the short form."""
 
@@ -30,24 +32,24 @@ def short(page: Mapping[str, Any], meaning: str = "") -> RenderableType:
 
 
 def _parts(page: Mapping[str, Any], meaning: str, short: bool) -> Iterator[RenderableType]:
-    yield _line(page["said"], style="bold")
+    yield plain(page["said"], style="bold")
     if meaning:
-        yield _line(meaning, style="dim")
+        yield plain(meaning, style="dim")
     if problem := page["problem"]:
         yield _text(problem["problem"], short)
-        yield _line(f"answer {problem['answer']}", style="dim")
+        yield plain(f"answer {problem['answer']}", style="dim")
     if page["path"]:
         yield from _steps(page, short)
     if agreement := page["agreement"]:
         label = _named(agreement["label_first_error"])
         judge = _named(agreement["judge_first_error"])
         rule = f"{agreement['rule']}: {'kept' if agreement['kept'] else agreement['reason']}"
-        yield _line(f"first error by labels {label}, by the judge {judge}; {rule}")
+        yield plain(f"first error by labels {label}, by the judge {judge}; {rule}")
     for mark in page.get("marks", ()):
         verdict = "right" if mark["right"] else "wrong"
         note = f": {mark['note']}" if mark["note"] else ""
         first = _named(mark["first_error"])
-        yield _line(f"{mark['person']} calls it {verdict}, first error {first}{note}")
+        yield plain(f"{mark['person']} calls it {verdict}, first error {first}{note}")
     if not short:
         yield from _written(page)
 
@@ -55,7 +57,7 @@ def _parts(page: Mapping[str, Any], meaning: str, short: bool) -> Iterator[Rende
 def _steps(page: Mapping[str, Any], short: bool) -> Iterator[RenderableType]:
     path, labels = page["path"], page["labels"]
     right = "right" if path["correct"] else "wrong"
-    yield _line(f"{len(path['steps'])} steps, answer {path['answer']} ({right})")
+    yield plain(f"{len(path['steps'])} steps, answer {path['answer']} ({right})")
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right")
     table.add_column()
@@ -64,7 +66,7 @@ def _steps(page: Mapping[str, Any], short: bool) -> Iterator[RenderableType]:
         label = labels["labels"][step] if labels and step < len(labels["labels"]) else None
         body = _text(text, short)
         if step < len(page["reasons"]):
-            body.append_text(_line(f"\n{page['reasons'][step]}", style="dim"))
+            body.append_text(plain(f"\n{page['reasons'][step]}", style="dim"))
         table.add_row(str(step + 1), _labelled(label), body)
     yield Padding(table, (0, 0, 0, 2))
 
@@ -72,31 +74,31 @@ def _steps(page: Mapping[str, Any], short: bool) -> Iterator[RenderableType]:
 def _written(page: Mapping[str, Any]) -> Iterator[RenderableType]:
     for row in page["rationales"]:
         dropped = f", dropped: {row['dropped']}" if row["dropped"] else ""
-        yield Rule(_line(f"rationale, try {row['attempt'] + 1}{dropped}"), align="left")
+        yield Rule(plain(f"rationale, try {row['attempt'] + 1}{dropped}"), align="left")
         counted = f"seed {row['seed']}, {row['tokens']:,} tokens, votes {row['votes']}"
-        yield _line(counted, style="dim")
+        yield plain(counted, style="dim")
         yield _text(row["text"], False)
         for run in row["executions"]:
-            yield _line(f"step {run['step'] + 1}: code {run['verdict']}, {run['wall_s']:.2f} s")
+            yield plain(f"step {run['step'] + 1}: code {run['verdict']}, {run['wall_s']:.2f} s")
     for row in page["judgements"]:
         about = f"{row['prompt']}, sees {row['sees']}, {row['round']} {row['number'] + 1}"
-        yield Rule(_line(f"judge: {about}"), align="left")
+        yield Rule(plain(f"judge: {about}"), align="left")
         yield _text(row["text"], False)
     for row in page["repairs"]:
         worth = f"{row['c']} of {row['n']} continuations right"
-        yield Rule(_line(f"repair of step {row['step'] + 1}: {worth}"), align="left")
+        yield Rule(plain(f"repair of step {row['step'] + 1}: {worth}"), align="left")
         yield _text(row["replacement"], False)
     if page["example"]:
         yield Rule("training conversation", align="left")
         for turn in page["example"]["conversations"]:
-            yield _line(f"{turn['role']}:", style="bold")
+            yield plain(f"{turn['role']}:", style="bold")
             yield _text(turn["content"], False)
 
 
 def _labelled(label: bool | None) -> Text:
     if label is None:
-        return _line("")
-    return _line("right", "green") if label else _line("wrong", "red")
+        return plain("")
+    return plain("right", "green") if label else plain("wrong", "red")
 
 
 def _named(index: int | None) -> str:
@@ -105,9 +107,4 @@ def _named(index: int | None) -> str:
 
 def _text(text: str, short: bool) -> Text:
     cut = len(text) > _MOST and short
-    return _line(text[:_MOST] + " …" if cut else text)
-
-
-def _line(text: str, style: str = "") -> Text:
-    """A text without control characters, which is not read as markup."""
-    return Text("".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text), style)
+    return plain(text[:_MOST] + " …" if cut else text)

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from launch.shown.text import plain, printable
 
 LONGEST_WORD = 24
 """Columns of a word that is not broken, such as a reason; longer ones are paths and URLs."""
@@ -28,12 +31,20 @@ class Sheet(Table):
 
     def __init__(self, title: str | None = None, *, headings: int = 1, **settings: Any) -> None:
         """`headings`: the first columns, which name a row."""
-        super().__init__(title=title, title_justify="left", caption_justify="left", **settings)
+        shown = None if title is None else escape(printable(title))
+        if isinstance(settings.get("caption"), str):
+            settings["caption"] = plain(settings["caption"])
+        super().__init__(title=shown, title_justify="left", caption_justify="left", **settings)
         self._headings = headings
 
     def add_column(self, *header: Any, **settings: Any) -> None:
         """As `Table.add_column`; a cell that is too long goes on in the next line."""
         super().add_column(*header, **{"overflow": "fold", **settings})
+
+    def add_row(self, *cells: Any, **settings: Any) -> None:
+        """As `Table.add_row`; a string is text, never markup."""
+        texts = (plain(cell) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*texts, **settings)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """A table, or lines."""
@@ -74,4 +85,4 @@ class Sheet(Table):
                 if line.plain:
                     yield Padding(line, (0, 0, 0, 2))
         if self.caption:
-            yield Text(str(self.caption))
+            yield plain(str(self.caption))

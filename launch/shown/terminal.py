@@ -16,6 +16,7 @@ from actors.training.events import Event
 from launch.exits import head_lost
 from launch.shown.bars import BarColumn
 from launch.shown.progress import BuildProgress
+from launch.shown.text import printable
 from launch.shown.training_progress import TrainingProgress
 from workflows.runs.listening import Listener
 
@@ -30,7 +31,7 @@ class Terminal(Listener):
 
     def say(self, line: str) -> None:
         """Print a line without wrapping it."""
-        Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
+        Console(stderr=True, soft_wrap=True).print(printable(line), highlight=False, markup=False)
 
     def working(
         self, run: str, stages: Sequence[str], shards: int, before: Mapping[str, int]

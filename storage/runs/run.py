@@ -237,7 +237,7 @@ class Run:
             return b""
         key = needed_of(self.name, commit)
         try:
-            data = self.store.get(key, MOST_DATA_BYTES)
+            data = self.store.get(key, min(commit.bytes, MOST_DATA_BYTES))
             check_digest(key, data, commit.needed)
         except (NothingFound, ObjectCorrupt):
             return b""

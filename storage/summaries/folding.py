@@ -73,9 +73,13 @@ class Folding:
         return list(receipts.values())
 
     def _store(self) -> None:
+        there: dict[str, list[int]] = {}
         while (whole := self._whole.get()) is not None:
             (stage, block), receipts = whole
             try:
-                self._blocks.write(stage, block, receipts)
+                if stage not in there:
+                    there[stage] = self._blocks.there(stage)
+                if block not in there[stage]:
+                    self._blocks.write(stage, block, receipts)
             except StepmillError:  # the work says so itself, and the run's end stores it
                 continue

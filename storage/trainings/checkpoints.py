@@ -78,8 +78,12 @@ def store_files(
     paths: Sequence[str],
     patience: Patience = PATIENT,
     moved: Moved = lambda size: None,
+    part_bytes: int | None = None,
 ) -> list[StoredFile]:
-    """Store the files `paths` of a folder. Raises StoreUnavailable, StoreRefused."""
+    """Store the files `paths` of a folder. Raises StoreUnavailable, StoreRefused.
+
+    part_bytes: largest part; WRITERS of them are in memory, here and where they are fetched.
+    """
 
     def put(piece: tuple[str, int, int]) -> tuple[str, Part]:
         path, start, size = piece
@@ -93,7 +97,7 @@ def store_files(
 
     stored: dict[str, list[Part]] = {path: [] for path in paths}
     with ThreadPoolExecutor(WRITERS) as writers:
-        for path, part in writers.map(put, _pieces(folder, paths)):
+        for path, part in writers.map(put, _pieces(folder, paths, part_bytes or PART_BYTES)):
             stored[path].append(part)
     return [StoredFile(path, tuple(parts)) for path, parts in stored.items()]
 
@@ -179,11 +183,11 @@ def holds(folder: Path, files: Sequence[StoredFile]) -> bool:
     return all(_same(folder / file.path, file) for file in files)
 
 
-def _pieces(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+def _pieces(folder: Path, paths: Sequence[str], part_bytes: int) -> Iterator[tuple[str, int, int]]:
     for path in paths:
         size = (folder / path).stat().st_size
-        for start in range(0, size, PART_BYTES):
-            yield path, start, PART_BYTES
+        for start in range(0, size, part_bytes):
+            yield path, start, part_bytes
 
 
 def _part(store: ObjectStore, prefix: str, piece: Piece) -> bytes:

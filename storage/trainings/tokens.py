@@ -28,6 +28,9 @@ from storage.runs.removal import obeyed
 from storage.trainings.checkpoints import files_in, part_key, store_files
 from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
 
+PART_BYTES = 1 << 20
+"""An index of millions of conversations is fetched in pieces, so that it never stands in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
@@ -80,7 +83,10 @@ class TokenSet:
         key = f"{self.prefix}{name}.json"
         ours = [key]
         with obeyed(self.store, self.owner, lambda: ours):
-            files = store_files(self.store, self.prefix, folder, files_in(folder), self.patience)
+            files = store_files(
+                self.store, self.prefix, folder, files_in(folder), self.patience,
+                part_bytes=PART_BYTES,
+            )  # fmt: skip
             ours += [part_key(self.prefix, part) for file in files for part in file.parts]
             made = folder_bytes(new_folder(files, 0, notes, self.key, "tokens"))
             return folder_from(key, put_settled(self.store, key, made, self.patience))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from tests.scripted_verifier import world_responses
+from tests.support.boxes import boxes_of
 from tests.support.commands import ROOT, environment
 from tests.support.ray_nodes import RayNodes, free_port, ray_nodes
 from tests.support.served_process import SCRIPTED, TOKEN, actors_below, served
@@ -93,3 +95,30 @@ def test_told_to_stop_while_it_opens_it_ends_and_leaves_nothing(tmp_path: Path) 
     assert process.returncode == 130 and out == "", said
     psutil.wait_procs(family, timeout=30)
     assert [each for each in family if each.is_running()] == []
+
+
+def test_killed_it_takes_its_private_cluster_and_its_boxes_along(tmp_path: Path) -> None:
+    with served(tmp_path, *SCRIPTED, "--set", "sandbox.reaper_period_s=2") as server:
+        server.client().score(GIVEN.problem, GIVEN.steps)
+        family, (executor,) = server.family(), server.pids("CodeExecutor")
+        assert asyncio.run(boxes_of(executor))
+        server.process.kill()
+        server.process.wait()
+        psutil.wait_procs(family, timeout=180)  # the agents of a node notice it last
+        assert [each for each in family if each.is_running()] == []
+    given_up = time.monotonic() + 60
+    while asyncio.run(boxes_of(executor)):
+        assert time.monotonic() < given_up
+
+
+def test_a_model_that_no_replica_can_open_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "launch", "serve", "nomodule:x", *SCRIPTED[1:],
+         "--port", str(free_port())],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr == (
+        "stepmill: a scripted engine's model is written as package.module:function, "
+        "not 'nomodule:x'\n"
+    )

@@ -22,7 +22,7 @@ class Here(LocalCluster):
     """Workers of a run as its configuration makes them."""
 
     def __init__(self, run: Run, config: RunConfig, start: Start | None = None) -> None:
-        super().__init__(run, lambda role: {})
+        super().__init__(run, lambda role: {}, road=config.road)
         self._makers = makers(run, config, start.chain if start else None)
 
     async def open(self, worker: int, role: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -52,27 +53,27 @@ ROAD = (
 )  # fmt: skip
 
 
-def hostile_run(folder: File) -> Run:
+def hostile_run(folder: File, payloads: Sequence[str] = PAYLOADS) -> Run:
     """One problem and one path for every payload, which stands in all of their text fields."""
     kinds = [stage_rows(stage) for stage in ROAD]
     spec = Spec(
         configuration={"stages": {"seed": 0}},
         input_digest="hostile",
-        plan=ShardPlan(len(PAYLOADS), len(PAYLOADS)),
-        models={f"policy{PAYLOADS[0]}": PAYLOADS[1], "completer": PAYLOADS[6]},
+        plan=ShardPlan(len(payloads), len(payloads)),
+        models={f"policy{payloads[0]}": payloads[1], "completer": payloads[6]},
         stages=ROAD,
         schemas=schema_versions(kind.record for kind in kinds),
     )
     run = Run.start(open_store(f"file://{folder}"), "hostile", spec)
     for kind in kinds:
-        rows = [_row(kind, payload) for payload in PAYLOADS]
+        rows = [_row(kind, payload) for payload in payloads]
         # Half of the paths are dropped at the end, as hostile as they came.
-        dropped = PAYLOADS[::2] if kind.stage == ROAD[-1] else ()
+        dropped = payloads[::2] if kind.stage == ROAD[-1] else ()
         drops = [Drop(f"{payload}#0", payload, payload) for payload in dropped]
         kept = [row for row in rows if kind.came(row) not in {drop.item for drop in drops}]
-        run.publish(kind, 0, kept, drops, {payload: 1 for payload in PAYLOADS})
+        run.publish(kind, 0, kept, drops, {payload: 1 for payload in payloads})
     run.finish()
-    for payload in PAYLOADS:
+    for payload in payloads:
         put_mark(run, Mark(f"{payload}#0", payload[:90], False, 0, payload, "2026-01-01"))
     return run
 

@@ -128,6 +128,7 @@ def clean(answer: str, grouping: bool = True) -> str:
     for sign, pattern, replacement in _RULES:
         if sign in text:
             text = pattern.sub(replacement, text)
+    text = _TRAILING.sub("", text)  # a full stop is no decimal point of what stands before it
     text = _SPACES.sub(" ", from_program(text))
     text = _TRAILING.sub("", text).strip()
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)

@@ -218,4 +218,5 @@ def read_truth(file: File) -> dict[tuple[str, str], First]:
 
 
 def _lines(file: File) -> list[object]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line.strip()]

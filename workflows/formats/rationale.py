@@ -265,8 +265,8 @@ def _ending(execution: Execution, limits: Limits) -> str | None:
         case Verdict.OK:
             return None
         case Verdict.ERROR:
-            lines = execution.stderr.rstrip().splitlines()
-            return lines[-1] if lines else f"The code exited with status {execution.exit_code}."
+            last = execution.stderr.rstrip().rpartition("\n")[2]
+            return last or f"The code exited with status {execution.exit_code}."
         case Verdict.TIMEOUT:
             return f"The code was stopped: it ran longer than {limits.wall_s:g} seconds."
         case Verdict.CPU_TIME:

@@ -95,7 +95,7 @@ def refine_chat(critique: Critique, settings: RefineSettings) -> Chat:
 
 
 def _request(critique: Critique) -> str:
-    quoted = "\n".join(f"> {line}" for line in critique.steps[critique.step].splitlines())
+    quoted = "\n".join(f"> {line}" for line in critique.steps[critique.step].split("\n"))
     return "\n\n".join(part for part in (REQUEST, quoted, critique.text.strip()) if part)
 
 

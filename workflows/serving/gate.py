@@ -24,6 +24,8 @@ from workflows.serving.troubles import Trouble
 
 RATE_S = 60.0
 """Seconds over which the rate is counted that Retry-After follows."""
+LAST = 10_000
+"""Most solutions that the rate is counted over."""
 LONGEST_AGAIN_S = 60
 
 
@@ -86,7 +88,7 @@ class Room:
         self.most = most
         self.taken = 0
         self.closing = False
-        self._ended: deque[float] = deque()
+        self._ended: deque[float] = deque(maxlen=LAST)
         self._empty = asyncio.Event()
         self._empty.set()
 

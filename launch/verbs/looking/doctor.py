@@ -7,7 +7,6 @@ the sandbox's engine and image are prepared as `build` would.
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from actors.machines.fitness import package_misfits
 from actors.machines.machine import GIB, Machine, look
@@ -27,6 +26,7 @@ from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load
 from launch.shown.tables import Sheet
+from launch.shown.text import json_line
 from launch.verbs.looking.installed import known, unmet_requirements
 from storage.errors import ConfigurationError
 from workflows.builds.checks import every_finding
@@ -72,7 +72,7 @@ def examine(
     if sandbox_contract:
         found += asyncio.run(_contract(settings))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
+        typer.echo(json_line([asdict(finding) for finding in found]))
     else:
         Console().print(table_of(found))
     return all(finding.ok for finding in found)
@@ -160,6 +160,6 @@ def table_of(findings: Sequence[Finding]) -> Sheet:
     for name in ("", "what", "found", "what to do"):
         table.add_column(name)
     for finding in findings:
-        mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
-        table.add_row(mark, *map(escape, (finding.what, finding.said, finding.remedy)))
+        mark = Text("ok", "green") if finding.ok else Text("missing", "red")
+        table.add_row(mark, finding.what, finding.said, finding.remedy)
     return table

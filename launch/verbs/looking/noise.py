@@ -5,7 +5,6 @@ Invariant: it shows what `workflows.looking.noise` computes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from launch.shown.tables import Sheet
+from launch.shown.text import json_line
 from storage.runs.run import Run
 from workflows.looking.noise import Group, Kept, Noise, noise
 
@@ -27,7 +27,7 @@ def show_noise(run: Run, as_json: bool) -> None:
         task = bar.add_task("reading labels", total=None)
         found = noise(run, lambda done, total: bar.update(task, completed=done, total=total))
     if as_json:
-        typer.echo(json.dumps(as_plain(found), ensure_ascii=False))
+        typer.echo(json_line(as_plain(found)))
         return
     console = Console()
     for table in (noise_table(found), *kept_tables(found)):

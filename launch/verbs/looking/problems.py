@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 
+from launch.shown.text import json_line
 from storage.errors import ConfigurationError, InputError
 from storage.rows.records import Problem
 from storage.rows.schemas import to_table
@@ -66,7 +67,7 @@ def look_at_problems(
         _write(clean, out)
     if as_json:
         report = _report(looked) | {"clean": len(clean), "out": None if out is None else str(out)}
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json_line(report))
     else:
         _show(looked)
         written = f", written to {out}" if out is not None else ""

@@ -6,16 +6,15 @@ Invariant: no engine or store is opened. Stages of installed packages are listed
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from launch.docstrings import default_of, field_docs
 from launch.shown.tables import Sheet
+from launch.shown.text import json_line
 from workflows.stages import OF_RUNS, all_stages
 from workflows.stages.kit import Stage
 
@@ -86,7 +85,7 @@ def show_stages(as_json: bool) -> None:
     """Print all stages. Raises ConfigurationError for an installed one that is broken."""
     stages = listed(all_stages())
     if as_json:
-        typer.echo(json.dumps([asdict(stage) for stage in stages], ensure_ascii=False))
+        typer.echo(json_line([asdict(stage) for stage in stages]))
     else:
         Console().print(stages_table(stages))
 
@@ -97,7 +96,7 @@ def stages_table(stages: Sequence[Listed]) -> Sheet:
     for name in ("stage", "role", "reads", "settings", "what it does"):
         table.add_column(name, overflow="fold")
     for stage in stages:
-        reads, settings = escape(reads_said(stage)), settings_said(stage)
+        reads, settings = reads_said(stage), settings_said(stage)
         table.add_row(stage.stage, stage.role, reads, settings, stage.says)
     return table
 

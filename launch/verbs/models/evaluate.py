@@ -7,7 +7,6 @@ Invariant: OUT is checked before any model is called.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from launch.shown.figures import draw, table_of
 from launch.shown.terminal import TERMINAL
+from launch.shown.text import json_line
 from launch.verbs.models.out import out_folder
 from workflows.evaluation.run import Evaluated, Evaluation, evaluate, write
 
@@ -29,7 +29,7 @@ def evaluate_file(
     write(evaluated, folder)
     draw(evaluated.measures, evaluation.suite, folder)
     if as_json:
-        typer.echo(json.dumps({**asdict(evaluated), "out": str(folder)}, ensure_ascii=False))
+        typer.echo(json_line({**asdict(evaluated), "out": str(folder)}))
     else:
         console = Console()
         console.print(table_of(evaluated.measures, evaluation.suite, evaluation.n))

@@ -8,7 +8,6 @@ Invariant: OUT is checked before any model is called.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from launch.shown.tables import Sheet
 from launch.shown.terminal import TERMINAL
+from launch.shown.text import json_line
 from launch.verbs.models.out import out_folder
 from workflows.refinement.turns import Refinement, Turn, refine, write
 
@@ -32,7 +32,7 @@ def refine_file(
     draw(turns, folder / "refinement.png")
     if as_json:
         rows = [asdict(turn) for turn in turns]
-        typer.echo(json.dumps({"turns": rows, "out": str(folder)}, ensure_ascii=False))
+        typer.echo(json_line({"turns": rows, "out": str(folder)}))
     else:
         Console().print(table_of(turns))
         Console().print(f"written: {folder}/responses.jsonl, turns.parquet", highlight=False)

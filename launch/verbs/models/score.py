@@ -7,7 +7,6 @@ Invariant: the printed summary is counted from the files that were written.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 
 from launch.shown.terminal import TERMINAL
+from launch.shown.text import json_line
 from launch.verbs.models.out import out_folder
 from workflows.scoring.output import ScoreSummary, write_scores
 from workflows.scoring.run import score
@@ -26,7 +26,7 @@ def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_js
     folder = out_folder(out, "scores", config.run)
     summary = write_scores(score(config, address=address, listener=TERMINAL), folder)
     if as_json:
-        typer.echo(json.dumps(asdict(summary) | {"out": str(folder)}, ensure_ascii=False))
+        typer.echo(json_line(asdict(summary) | {"out": str(folder)}))
     else:
         show(summary, folder)
 

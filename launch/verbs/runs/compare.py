@@ -5,7 +5,6 @@ Invariant: it reads runs and a file of truth; it writes only the file of `--plot
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from launch.shown.tables import Sheet
+from launch.shown.text import json_line, plain
 from storage.errors import ConfigurationError, InputError
 from storage.runs.marks import marks_of, truth_of
 from storage.runs.run import Run
@@ -43,14 +43,14 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
     if truth and all(row.f1 is None for row in compared):
         raise InputError(f"{truth}: no path of these runs is in it")
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in compared], ensure_ascii=False))
+        typer.echo(json_line([asdict(row) for row in compared]))
     else:
         Console().print(comparison_table(compared, known is not None))
         if known and not truth:
             Console().print("the truth is what people said of the given solutions")
         for row in compared:
             drops = ", ".join(f"{why} {n:,}" for why, n in row.drops.items())
-            Console().print(f"{row.run} dropped {drops or 'nothing'}", highlight=False)
+            Console(highlight=False).print(plain(f"{row.run} dropped {drops or 'nothing'}"))
     if plot is not None:
         draw(compared, plot)
         shown.print(f"wrote {plot}", highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from launch.shown.tables import Sheet
+from launch.shown.text import json_line
 from launch.verbs.runs.status import duration
 from storage.objects.store import ObjectStore
 from storage.runs.listing import Listed, listed_runs
@@ -26,7 +26,7 @@ def list_runs(store: ObjectStore, as_json: bool) -> None:
     for one in listed_runs(store):
         shown += 1
         if as_json:
-            typer.echo(json.dumps(asdict(one), ensure_ascii=False))
+            typer.echo(json_line(asdict(one)))
         else:
             page.append(one)
             if len(page) == PAGE:

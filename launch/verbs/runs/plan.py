@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import typer
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from launch.shown.plans import plan_table
+from launch.shown.text import json_line
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.plan import plan
 
@@ -20,7 +20,7 @@ def show_plan(
     """Plan a build and print it."""
     made = plan(config, source, gpu=gpu, keep=keep)
     if as_json:
-        typer.echo(json.dumps(asdict(made), ensure_ascii=False))
+        typer.echo(json_line(asdict(made)))
         return
     console = Console(highlight=False)
     console.print(plan_table(made))

@@ -5,7 +5,6 @@ Invariant: a dry run sends nothing, and needs neither token nor hub.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actors.models.source import TRAINING
+from launch.shown.text import json_line
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.runs.run import Run
@@ -58,7 +58,7 @@ def push_named(
                 public=public, reviewed=reviewed, dry_run=dry_run, progress=show,
             )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(asdict(pushed), ensure_ascii=False))
+        typer.echo(json_line(asdict(pushed)))
     else:
         _say(pushed, typer.echo, public)
 

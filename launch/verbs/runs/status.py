@@ -6,7 +6,6 @@ Invariant: they show what `workflows.runs.status`, audit and sweep return.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from launch.shown.plans import planned_table
 from launch.shown.tables import Sheet
+from launch.shown.text import json_line, printable
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, RATIONALES
@@ -116,10 +116,10 @@ def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
     if as_json:
         body = {**asdict(audited), "findings": [asdict(finding) for finding in findings]}
         rerun = {"rows": again.rows, "blocks": again.blocks, "otherwise": len(again.findings)}
-        typer.echo(json.dumps({**body, "replayed": rerun}, ensure_ascii=False))
+        typer.echo(json_line({**body, "replayed": rerun}))
         return not findings
     for finding in findings:
-        typer.echo(str(finding))
+        typer.echo(printable(str(finding)))
     state = "clean" if not findings else f"{len(findings)} findings"
     typer.echo(f"audit of {run.name}: {audited.objects:,} objects, {audited.rows:,} rows: {state}")
     if audited.exported:
@@ -139,7 +139,7 @@ def sweep_run(run: Run, as_json: bool) -> None:
     """Remove the objects that no commit names, and print how many."""
     removed = sweep(run)
     if as_json:
-        typer.echo(json.dumps(asdict(removed), ensure_ascii=False))
+        typer.echo(json_line(asdict(removed)))
     else:
         size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
         typer.echo(f"sweep of {run.name}: removed {size}")

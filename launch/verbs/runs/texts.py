@@ -5,11 +5,10 @@ Invariant: it only reads the store. Texts come in the order of the run's shards.
 
 from __future__ import annotations
 
-import json
-
 import polars as pl
 import typer
 
+from launch.shown.text import json_line
 from storage.errors import ConfigurationError
 from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
@@ -25,7 +24,7 @@ def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> Non
     dropped = dropped_texts(run, reason).head(limit).collect()
     for row in dropped.iter_rows(named=True):
         if as_json:
-            typer.echo(json.dumps(row, ensure_ascii=False))
+            typer.echo(json_line(row))
         else:
             about = f"{row['path_id']}, attempt {row['attempt'] + 1}: {row['dropped']}"
             typer.echo(f"=== {about}\n{row['text']}\n")

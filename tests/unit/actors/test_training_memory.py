@@ -47,6 +47,16 @@ def test_the_estimate_is_near_what_was_measured(name: str) -> None:
     assert estimate(shape, plan).total / GIB == pytest.approx(measured, rel=0.15)
 
 
+def test_the_estimate_for_a_processor_is_near_what_a_worker_grew_by() -> None:
+    """5.15 GiB over an idle worker by `python -m benchmarks.training_memory`."""
+    shape = ModelShape(1024, 4096, 9, 1024, 256, 32_000, tied=False)
+    found = estimate(shape, Plan(parts=1, micro_tokens=1024, element=4, fused=False))
+    assert (found.total - found.fixed) / GIB == pytest.approx(5.15, rel=0.15)
+    assert shape.parameters > 200e6
+    fused = estimate(shape, Plan(parts=1, micro_tokens=1024, element=4))
+    assert found.activations > fused.activations
+
+
 def test_weights_are_counted_as_transformers_counts_them() -> None:
     shape = shape_of("7b")
     assert shape.parameters == SHAPES["7b"].parameters

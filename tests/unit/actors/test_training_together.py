@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import namedtuple
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +18,9 @@ from storage.objects.memory import MemoryStore
 from storage.trainings import checkpoints
 from storage.trainings.checkpoints import files_in, store_files
 from storage.trainings.training import Training, TrainingSpec
+from tests.support.meeting import PATIENCE_S, Group, two
 
-PATIENCE_S = 5.0
-"""How long an exchange lasts before its process group gives up."""
 Disk = namedtuple("Disk", "free")
-
-
-class Group:
-    """Exchanges between threads, as a process group's: whoever is not met in time ends all."""
-
-    def __init__(self, workers: int) -> None:
-        self._barrier = threading.Barrier(workers, timeout=PATIENCE_S)
-        self._said: list[Any] = [None] * workers
-        self.met = 0
-        self.often = threading.Event()
-
-    def gathered(self, place: Place, mine: Any) -> list[Any]:
-        self._said[place.rank] = mine
-        self._barrier.wait()
-        found = list(self._said)
-        if self._barrier.wait() == 0:
-            self.met += 1
-            if self.met >= 5:
-                self.often.set()
-        return found
 
 
 @pytest.fixture
@@ -52,12 +29,6 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     monkeypatch.setattr(together, "gathered", made.gathered)
     monkeypatch.setattr(together, "BEAT_S", 0.01)
     return made
-
-
-def two(work: Callable[[Place], Any]) -> list[Any]:
-    places = [Place(rank, 2, rank, 2) for rank in range(2)]
-    with ThreadPoolExecutor(2) as threads:
-        return list(threads.map(work, places))
 
 
 def test_workers_meet_while_one_of_them_is_at_work(group: Group) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +175,16 @@ async def test_stages_made_one_after_the_other_read_each_row_once(
 ) -> None:
     await through(build, 0, "sample", "estimate", "label", "rationalize")
     read: list[str] = []
-    real = Run.read_rows
 
-    def counted(run: Run, kind: Rows[Any], shard: int) -> list[Any]:
-        read.append(kind.stage)
-        return real(run, kind, shard)
+    def counted(real: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        def reading(run: Run, kind: Rows[Any], shard: int) -> list[Any]:
+            read.append(kind.stage)
+            return real(run, kind, shard)
 
-    monkeypatch.setattr(Run, "read_rows", counted)
+        return reading
+
+    for way in ("read_rows", "read_needed"):
+        monkeypatch.setattr(Run, way, counted(getattr(Run, way)))
     worker, held = await worker_of(build, "cpu"), Held()
     for stage in ("consensus", "export"):
         await worker.work(stage, 0, held)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
 import pytest
 
 from actors.engines.contract import Chat
-from benchmarks import paper_world, scale
+from benchmarks import paper_world, scale, scale_by_shard
+from benchmarks.counting_store import CountingStore
 from benchmarks.virtual_time import MeteredClock, Seconds
+from storage.objects.memory import MemoryStore
 from storage.rows.records import Message
 from tests.support.virtual_time import run_virtually
 from workflows.answers import read_answer
@@ -77,7 +80,29 @@ def test_a_small_build_in_virtual_time_is_whole_and_keeps_its_engines_busy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = scale.texts_of(None, 24)
-    scale.virtual(scale.configuration(tmp_path, texts, shard_size=4, parallel=4), gpus=4)
+    costs = tmp_path / "costs.json"
+    scale.virtual(scale.configuration(tmp_path, texts, shard_size=4, parallel=4), 4, costs)
     said = capsys.readouterr().out
     assert "of 24 problems in 6 shards" in said
     assert "0 twins" in said
+    kept = json.loads(costs.read_text())
+    assert {len(shards) for shards in kept["took"].values()} == {6}
+    assert kept["asked"]["PUT"] >= 12, "rows and commit of each stage behind the input"
+    assert kept["read"]["estimate"] < kept["read"]["export"]
+
+    drawn = scale_by_shard.Drawn(kept["took"], latency_s=0.01)
+    assert drawn.of("sample", 3) == drawn.of("sample", 3)
+    line = scale_by_shard.by_shard(drawn, times=1, gpus=8, asked=57.0, problems=48)
+    columns = [column.strip() for column in line.split("|")]
+    assert columns[2:6] == ["48", "3", "18", "8"]
+    assert float(columns[6]) > 0
+
+
+def test_a_listing_counts_once_for_each_thousand_keys() -> None:
+    store = CountingStore(MemoryStore())
+    for number in range(2_001):
+        store.inner.put_new(f"a/{number:06d}", b"")
+    for wanted, after in ((3, ""), (2, "a/000000"), (1, "a/001000"), (1, "a/002000")):
+        store.asked.clear()
+        assert len(list(store.list("a/", after))) == 2_001 - (int(after[2:]) + 1 if after else 0)
+        assert store.asked["LIST"] == wanted

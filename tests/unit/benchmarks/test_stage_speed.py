@@ -114,10 +114,14 @@ def share(*arguments: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stage", "items"), [("score", "96"), ("rationalize", "48"), ("sample", "16")]
+    ("stage", "items", "size"),
+    [("score", "96", "2"), ("rationalize", "48", "2"), ("sample", "16", "1")],
 )
-def test_a_stage_keeps_an_engine_full_until_its_queue_is_dry(stage: str, items: str) -> None:
-    assert share("--stages", stage, "--items", items) >= stage_speed.TARGET
+def test_a_stage_keeps_an_engine_full_until_its_queue_is_dry(
+    stage: str, items: str, size: str
+) -> None:
+    given = ("--stages", stage, "--items", items, "--shard-size", size)
+    assert share(*given) >= stage_speed.TARGET
 
 
 @pytest.mark.slow

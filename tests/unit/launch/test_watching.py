@@ -40,7 +40,9 @@ async def test_a_watched_run_says_what_status_says_and_reads_each_commit_once(
     read: list[str] = []
     get = type(build.run.store).get
     monkeypatch.setattr(
-        type(build.run.store), "get", lambda self, key: (read.append(key), get(self, key))[1]
+        type(build.run.store),
+        "get",
+        lambda self, key, most=None: (read.append(key), get(self, key, most))[1],
     )
     watch.look()
     assert [key for key in read if "/commits/" in key] == []

@@ -142,13 +142,20 @@ def test_data_that_exists_with_the_same_digest_is_as_good_as_ours() -> None:
     assert publish(store).won
 
 
-def test_data_that_exists_with_other_bytes_is_reported_before_any_commit() -> None:
+def test_data_whose_key_holds_other_bytes_goes_under_the_next_and_is_reported_at_last() -> None:
     store = MemoryStore()
     publish(store)
     store.delete(KEY)
     (key,) = store.objects
-    store.objects[key] = b"damaged"
-    with pytest.raises(ObjectCorrupt, match=key):
+    for number in range(commits.SPARE_KEYS - 1):
+        store.objects[layout.spare_key(key, number)] = b"damaged"
+        publish(store)
+        spare = layout.spare_key(key, number + 1)
+        assert commits.read_commit(store, KEY).data_key == spare
+        assert layout.shard_of(spare) == 3
+        store.delete(KEY)
+    store.objects[spare] = b"damaged"
+    with pytest.raises(ObjectCorrupt, match=spare):
         publish(store)
     assert KEY not in store.objects
 

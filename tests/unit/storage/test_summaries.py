@@ -44,9 +44,9 @@ class Counting(MemoryStore):
 
     asked: Counter[str] = None  # type: ignore[assignment]
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most: int | None = None) -> bytes:
         self.asked[key.split("/")[-2]] += 1
-        return super().get(key)
+        return super().get(key, most)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         for entry in super().list(prefix, after):
@@ -105,6 +105,17 @@ def test_receipts_of_summaries_are_those_of_the_commits_and_no_commit_is_read_fo
     assert run.blocks.there("sample") == [0, 2]
     wanted = [3, BLOCK - 1, BLOCK, SHARDS - 1]
     assert list(run.receipts("sample", wanted)) == [true[shard] for shard in wanted]
+
+
+def test_a_summary_that_is_there_is_not_stored_again() -> None:
+    run, store = big()
+    true = of_commits(run, "sample")
+    folded(run, true[:BLOCK])
+    store.objects[layout.summary_key("big", "sample", 0)] += b" "
+    store.asked.clear()
+    folded(run, true)
+    assert store.asked["summaries"] == 0, "neither read nor written, which would read what stands"
+    assert run.blocks.there("sample") == [0, 1, 2]
 
 
 def test_a_summary_is_the_same_to_the_byte_whoever_writes_it_in_whatever_order() -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors.training import conversations
+from actors.training import conversations, together
 from actors.training.batches import Corpus
 from actors.training.conversations import Conversation, conversation_of, mapped, table_of
+from actors.training.events import quiet
 from storage.audit import audit
 from storage.errors import ObjectCorrupt, Removed
 from storage.objects.local import LocalStore
 from storage.runs.removal import Tombstone, remove
 from storage.runs.run import Run
+from tests.support.meeting import Group, two
 from tests.support.training_world import demo_tokenizer, examples, loaded, taught_run
 from workflows.training import sources, tokenised
 from workflows.training.corpus import CorpusSource
@@ -118,6 +121,25 @@ def test_a_killed_tokenisation_goes_on_with_the_shard_that_was_missing(
     assert asked == [8]
     assert last in stored(run, "shards")
     assert [one.name for one in both(again)] == [one.name for one in both(whole)]
+
+
+def test_workers_share_what_is_missing_and_read_the_same(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, make = Group(2), tokenised._make
+    asked: dict[str, list[int]] = {}
+    monkeypatch.setattr(together, "gathered", group.gathered)
+    monkeypatch.setattr(together, "BEAT_S", 0.05)
+
+    def noted(making: Any, tokens: Any, source: Any, wanted: list[int], moved: Any) -> None:
+        asked[str(wanted)] = wanted
+        make(making, tokens, source, wanted, moved)
+
+    monkeypatch.setattr(tokenised, "_make", noted)
+    one, other = two(lambda place: source(run).load(demo_tokenizer(), 2048, tmp_path, place, quiet))
+    assert sorted(asked.values()) == [[0, 2], [1]]
+    assert [row.ids.tolist() for row in both(one)] == [row.ids.tolist() for row in both(other)]
+    assert len(list(both(one))) == COUNT
 
 
 def test_tokens_that_were_altered_are_refused(run: Run) -> None:

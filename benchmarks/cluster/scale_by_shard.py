@@ -1,0 +1,226 @@
+"""The paper's build 1, 10 and 100 times as large, shard by shard, with costs drawn from a smaller.
+
+    python -m benchmarks.scale --only virtual --costs FILE
+    python -m benchmarks.scale_by_shard FILE [--times 1 10 100] [--gpus 32] [--store URL]
+
+Real are the driver, its schedule, its display and its folding of receipts into summaries, which lie
+in memory; requests of the store are counted there. A worker is a model. Of each shard it draws what
+one shard took in `FILE` at every stage, and charges, in virtual time:
+
+  store      its reads and its commit, each request at the latency that `--store` has here (by
+             default what an S3 server of the tests had), rows at 100 MB/s
+  processor  what a worker's one interpreter does, one shard at a time: Parquet and records by rows,
+             0.52 ms a request (prompt, tokens, event loop) and 0.08 ms an answer, as measured
+             (docs/measured.md)
+  engine     the shard's share of its worker's seconds in `FILE`, one shard after the other; a model
+             is loaded in 90 s
+
+The cluster grows with the build: `--gpus` for 7,500 problems, as many times more for more. A row
+each: virtual hours, the share of engine seconds at work, the driver's CPU for a commit and a shard
+(with the simulation's own, so that it is a bound), the share of one core that it is at those
+hours, requests of the store for each shard, by workers (counted in `FILE`) and by the driver
+(counted here, its notes added), and the peak of memory.
+
+Invariant: all figures but CPU and memory follow from FILE, the latency and the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import random
+import resource
+import statistics
+import time
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.counting_store import CountingStore
+from benchmarks.engine_cluster import GPUS, LOAD_S
+from launch.shown.progress import BuildProgress
+from storage.objects.memory import MemoryStore
+from storage.objects.opening import open_store
+from storage.rows.kinds import ROAD, stage_rows
+from storage.runs.commits import Receipt
+from storage.runs.presence import LOOK_EVERY_S, LOOKS_PER_BEAT
+from storage.runs.run import Run
+from storage.runs.specs import ShardPlan, Spec
+from storage.summaries.folding import Folding
+from tests.support.virtual_time import run_virtually
+from workflows.schedule.driver import Driver
+from workflows.schedule.events import Happened
+from workflows.schedule.schedule import RolePlan, Schedule
+from workflows.stages import ROAD as STAGES
+
+PROBLEMS, SHARD = 7_500, 16
+STORE_S = 0.008
+"""A request of a small object at an S3 server of the tests, on this project's small machine."""
+BYTES_S = 100e6
+REQUEST_S, ANSWER_S, ROW_S = 0.52e-3, 0.08e-3, 0.05e-3
+"""CPU seconds of a request beside its tokens, of grading an answer, of a row written and read."""
+SEQUENTIAL = {"reads": 2, "commit": 4}
+"""Requests that wait for each other: a commit and its rows; two looks, the rows, the commit."""
+
+
+def latency_of(url: str) -> float:
+    """Median seconds of a small PUT and of a GET, at a store."""
+    store, took = open_store(url), []
+    for number in range(100):
+        key = f"scale-by-shard/{uuid.uuid4().hex}"
+        started = time.perf_counter()
+        store.put_new(key, b"x" * 1_000)
+        if number % 2:
+            store.get(key)
+        took.append((time.perf_counter() - started) / (1 + number % 2))
+        store.delete(key)
+    return statistics.median(took)
+
+
+@dataclass
+class Drawn:
+    """What shards take, drawn from what they took in a smaller build."""
+
+    took: dict[str, list[Any]]
+    latency_s: float
+
+    def of(self, stage: str, shard: int) -> tuple[float, int, int, dict[str, int]]:
+        """Share of engine seconds, rows, bytes and counts; alike at all stages of a shard."""
+        known = self.took[stage]
+        share, rows, size, counts = known[random.Random(shard).randrange(len(known))]
+        return share, rows, size, counts
+
+
+@dataclass
+class ShardCluster:
+    """Workers as models of what they charge."""
+
+    drawn: Drawn
+    engines: defaultdict[int, asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
+    cores: defaultdict[int, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    opened: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Worker -> GPUs, and since when its model is loaded."""
+    loaded_s: float = 0.0
+    engine_s: float = 0.0
+    cpu_s: float = 0.0
+
+    async def open(self, worker: int, role: str) -> None:
+        """Load a model."""
+        await asyncio.sleep(LOAD_S if role in GPUS else 5.0)
+        self.opened[worker] = GPUS.get(role, 0), asyncio.get_running_loop().time()
+
+    async def run(self, worker: int, stage: str, shard: int) -> Receipt:
+        """Charge a shard."""
+        share, rows, size, counts = self.drawn.of(stage, shard)
+        model = bool(self.opened[worker][0])
+        asked = counts.get("replies", 0) if model else 0
+        cpu = REQUEST_S * asked + ANSWER_S * counts.get("texts", 0) + 2 * ROW_S * rows
+        await asyncio.sleep(SEQUENTIAL["reads"] * self.drawn.latency_s + size / BYTES_S)
+        async with self.cores[worker]:
+            await asyncio.sleep(cpu)
+        if model:
+            async with self.engines[worker]:
+                await asyncio.sleep(share)
+        await asyncio.sleep(SEQUENTIAL["commit"] * self.drawn.latency_s + size / BYTES_S)
+        self.cpu_s += cpu
+        self.engine_s += share * self.opened[worker][0]
+        return receipt(stage, shard, rows, size, counts, share)
+
+    isolate = run
+
+    async def close(self, worker: int) -> None:
+        """Release a model."""
+        if (opened := self.opened.pop(worker, None)) is not None:
+            self.loaded_s += opened[0] * (asyncio.get_running_loop().time() - opened[1])
+
+
+def receipt(
+    stage: str, shard: int, rows: int, size: int, counts: dict[str, int], share: float
+) -> Receipt:
+    """A receipt as a worker returns it."""
+    number = ROAD.index(stage) << 40 | shard
+    digest, attempt = f"{number:064x}", f"{number:032x}"
+    return Receipt(stage, shard, rows, size, digest, attempt, True, {}, counts, share, share)
+
+
+def by_shard(drawn: Drawn, times: int, gpus: int, asked: float, problems: int = PROBLEMS) -> str:
+    """Build so many times the problems on so many times the GPUs, and say how it went."""
+    shards, gpus = -(-problems * times // SHARD), gpus * times
+    store = CountingStore(MemoryStore())
+    spec = Spec({}, "0" * 64, ShardPlan(problems * times, SHARD))
+    run = Run(store, "scale", spec)
+    cluster = ShardCluster(drawn)
+    roles = {role: RolePlan(GPUS[role], 4, gpus) for role in GPUS}
+    roles["cpu"] = RolePlan(0, 4, min(64, 1 + shards // 500))
+    quiet = Console(file=io.StringIO())
+
+    async def build() -> float:
+        clock = asyncio.get_running_loop().time
+        shown = BuildProgress("scale", ROAD[1:], shards, {}, clock, quiet)
+        schedule = Schedule(STAGES, shards, {}, roles, gpus, 64, clock=clock)
+        with Folding(run) as folding:
+            for shard in range(shards):  # as they were when the run began
+                folding.note(receipt(stage_rows(ROAD[0]).stage, shard, SHARD, 9_000, {}, 0.0))
+
+            def happened(event: Happened) -> None:
+                if event.what == "committed" and event.receipt is not None:
+                    folding.note(event.receipt)
+                shown.happened(event)
+
+            await Driver(schedule, cluster, happened, run="scale").drive()
+        return clock()
+
+    cpu, wall = time.process_time(), time.perf_counter()
+    seconds = run_virtually(build())
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    if run.blocks.summed_up:
+        run.finish()
+    commits = shards * len(STAGES)
+    notes = seconds * (2 / LOOK_EVERY_S + 2 / LOOK_EVERY_S / LOOKS_PER_BEAT)
+    mine = store.asked.total() / shards
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        f"| {times} | {problems * times:,} | {shards:,} | {commits:,} | {gpus:,} | "
+        f"{seconds / 3600:.2f} | {100 * cluster.engine_s / cluster.loaded_s:.0f} % | "
+        f"{commits / seconds:.1f} | {1e3 * cpu / commits:.2f} | {1e3 * cpu / shards:.1f} | "
+        f"{100 * cpu / seconds:.1f} % | {asked:.1f} | {mine + notes / shards:.2f} | {peak:.0f} | "
+        f"{wall:.0f} |"
+    )
+
+
+HEAD = """\
+| times | problems | shards | commits | GPUs | hours | engines at work | commits/s | \
+driver's CPU, ms/commit | ms/shard | of a core | workers' requests/shard | driver's | peak MB | \
+s here |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    """Draw, build and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("costs", type=Path, help="what `benchmarks.scale --costs` wrote")
+    parser.add_argument("--times", type=int, nargs="*", default=[1, 10])
+    parser.add_argument("--gpus", type=int, default=32, help="of 7,500 problems")
+    parser.add_argument("--store", help="measure a store's latency, in place of what one had")
+    arguments = parser.parse_args()
+    kept = json.loads(arguments.costs.read_text())
+    latency = latency_of(arguments.store) if arguments.store else STORE_S
+    drawn = Drawn(kept["took"], latency)
+    print(f"costs of {kept['shards']:,} shards; {1e3 * latency:.1f} ms a request of the store")
+    print(HEAD)
+    line = partial(by_shard, drawn, gpus=arguments.gpus, asked=sum(kept["asked"].values()))
+    for times in arguments.times:
+        print(line(times), flush=True)
+
+
+if __name__ == "__main__":
+    main()
