@@ -38,7 +38,7 @@ from actors.training.memory import (
     host_memory,
     memory_plan,
 )
-from actors.training.moving import Found, keep_folder, newest_checkpoint
+from actors.training.moving import Found, check_room, keep_folder, newest_checkpoint
 from actors.training.settings import RhythmSettings
 from actors.training.together import gathered
 from actors.training.trainer import StepTrainer
@@ -80,10 +80,12 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
         rhythm = job.settings.rhythm
         curve = found.curve if found else []
         keeper = Keeper(training, plan, place, tell, curve, rhythm.keep)
+        dtype = str(config.dtype or torch.float32).removeprefix("torch.")
+        model = shape.parameters * getattr(torch, dtype).itemsize if place.rank == 0 else 0
+        check_room(place, folder, max(model, trainer.saved_bytes), "a checkpoint or the model")
         _work(trainer, keeper, rhythm, plan, corpus, folder, found)
         notes = {"updates": plan.steps, "counts": corpus.counts, "curve": keeper.curve}
         target = folder / "model"
-        dtype = str(config.dtype or torch.float32).removeprefix("torch.")
         weights = gathered_weights(learner.model, getattr(torch, dtype), place)
         if place.rank == 0:
             end = int(corpus.train[0].ids[-1])

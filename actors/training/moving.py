@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from actors.training.events import Event, Place, Say
 from actors.training.memory import GIB
 from actors.training.together import gathered, together
-from storage.errors import ConfigurationError, ObjectCorrupt
+from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.trainings.checkpoints import (
     Piece,
     StoredFile,
@@ -92,7 +92,7 @@ def newest_checkpoint(
     for step in reversed(_first(place, training.checkpoints)):
         try:
             found = _fetch(training, step, place, folder / f"checkpoint-{step}", needed, say)
-        except ObjectCorrupt as error:
+        except (ObjectCorrupt, NothingFound) as error:  # another trainer may remove an older one
             say(Event("skipped", step, values={"why": str(error)}))
         else:
             say(Event("continued", step))
