@@ -10,7 +10,6 @@ import contextlib
 import logging
 import math
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import ray
 from ray import serve
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -40,6 +40,8 @@ MANY = 100_000
 """Concurrent requests of a door, which bounds them itself; and of a replica, whose engine does."""
 ROOM_SAID_S = 60.0
 """Seconds without a place for a replica before that is said."""
+FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
+"""What Ray Serve calls an application that does not come up."""
 OPENING_TRIES = 3
 """Times that the first start of a replica is tried."""
 
@@ -146,23 +148,18 @@ def _opened(
     say: Callable[[str], None],
 ) -> DeploymentHandle[Any]:
     """Run the application, and wait for its replicas; say how far they are."""
-    handles: list[DeploymentHandle[Any]] = []
-    failed: list[Exception] = []
-    ended = threading.Event()
-
-    def run() -> None:
-        try:
-            handles.append(serve.run(application, name=plan.name, route_prefix="/"))
-        except Exception as error:  # noqa: BLE001 - raised again below
-            failed.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=run, name="opening", daemon=True).start()
+    target = serve.RunTarget(target=application, name=plan.name, route_prefix="/")
+    (handle,) = serve.run_many([target], wait_for_applications_running=False)
     placed, moved_at, told = 0, time.monotonic(), False
-    while not ended.wait(LOOKS_EVERY_S):
+    while (state := serve.status().applications[plan.name]).status != "RUNNING":
         now, before = time.monotonic(), placed
         placed = _tell(herald, say)
+        if state.status in FAILED:
+            said = [state.message, *(each.message for each in state.deployments.values())]
+            raise InfrastructureError(
+                f"no replica opened: {next(filter(None, said), state.status)}"
+            )
+        time.sleep(LOOKS_EVERY_S)
         moved_at = now if placed > before else moved_at
         if placed >= plan.replicas or now - moved_at < ROOM_SAID_S:
             continue
@@ -172,10 +169,9 @@ def _opened(
         if not told:
             say(f"{lacking}; it is waited for")
             told = True
+    _get_global_client().wait_for_proxies_serving()  # they hear of the route a moment later
     _tell(herald, say)
-    if failed:
-        raise InfrastructureError(f"no replica opened: {first_line(failed[0])}") from failed[0]
-    return handles[0]
+    return handle
 
 
 def _tell(herald: ActorHandle[Any], say: Callable[[str], None]) -> int:
@@ -209,7 +205,7 @@ def _ray_serve(plan: ServicePlan) -> Iterator[None]:
             logging_config={"log_level": "ERROR", "enable_access_log": False},
         )
         yield
-    except RayServeException as error:
+    except (RayServeException, RayError, TimeoutError) as error:
         raise InfrastructureError(f"Ray Serve: {first_line(error)}") from error
     finally:
         with contextlib.suppress(RayError, RayServeException):

@@ -17,6 +17,7 @@ import pytest
 from actors.engines.contract import Chat
 from actors.engines.control_tokens import ControlTokens
 from actors.engines.rendering import ChatRenderer
+from actors.sandbox.contract import Execution, Limits, Verdict
 from launch.cli.main import run_command
 from storage.errors import ItemError
 from storage.rows.records import CodeRun, Critique, Path, Problem, Rationale
@@ -146,6 +147,13 @@ def test_an_export_is_in_its_form_or_a_counted_drop(named: str, place: str) -> N
 def test_no_text_is_the_answer(named: str) -> None:
     assert grade("4", [TEXTS[named], f"\\boxed{{{TEXTS[named]}}}"]) == [False, False]
     grade(TEXTS[named], ["4"])  # as a reference it may be refused, and hangs or kills nothing
+
+
+def test_an_error_of_a_program_keeps_its_type_whatever_ends_lines_elsewhere() -> None:
+    said = "Traceback ...\nValueError: first\u2028second\x0bthird"
+    failed = Execution(Verdict.ERROR, 1, None, "", said, False, False, 0.1, 0.1, 1, 0.0, "s")
+    fed_back, _ = PaperForm(1000).code_output(failed, Limits())
+    assert "ValueError: first\u2028second" in fed_back
 
 
 @texts

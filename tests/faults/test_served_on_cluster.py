@@ -109,3 +109,16 @@ def test_killed_it_takes_its_private_cluster_and_its_boxes_along(tmp_path: Path)
     given_up = time.monotonic() + 60
     while asyncio.run(boxes_of(executor)):
         assert time.monotonic() < given_up
+
+
+def test_a_model_that_no_replica_can_open_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "launch", "serve", "nomodule:x", *SCRIPTED[1:],
+         "--port", str(free_port())],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr == (
+        "stepmill: a scripted engine's model is written as package.module:function, "
+        "not 'nomodule:x'\n"
+    )

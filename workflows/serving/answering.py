@@ -1,7 +1,7 @@
 """The verifier of one replica: questions in, the parts of an answer out.
 
 Invariant: an answer has the rewards that a score run of the same settings gives to the same problem
-and steps under the same name.
+and steps under the same name, as far as the engine does not depend on what else it works on.
 """
 
 from __future__ import annotations
