@@ -149,7 +149,7 @@ def show(found: Sequence[Worth], variants: Sequence[Variant], work: Path, consol
         mean, _ = spread([row.tokens for row in rows])
         written = "written" if variant.kind in ("generative", "direct") else "read"
         table.add_row(variant.title, *cells, f"{mean:.1f} {written}")
-    console.print(table, width=max(console.width, WIDTH))
+    Console(width=max(console.width, WIDTH)).print(table)
     if found:
         one = found[0]
         console.print(
