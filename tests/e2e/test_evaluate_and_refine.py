@@ -106,7 +106,7 @@ class OneStage(LocalCluster):
     """Workers of a road of one stage."""
 
     def __init__(self, run: Run, stages: Mapping[str, Processor], config: Any) -> None:
-        super().__init__(run, lambda role: stages, floor_of(config))
+        super().__init__(run, lambda role: stages, floor_of(config), config.road)
         self._reads = {stage.name: stage.reads for stage in config.road}
         self._made = stages
 
