@@ -102,7 +102,7 @@ class Keeper:
             shutil.rmtree(folder)
         if self._place.rank == 0 and not self._keeps_all:
             self._training.drop_older()
-        values = {"bytes": kept.bytes if kept else 0, "seconds": time.monotonic() - began}
+        values = {"bytes": kept.bytes, "seconds": time.monotonic() - began}
         self._say(Event("checkpoint", step, self._plan.steps, values))
         self._last = time.monotonic()
 

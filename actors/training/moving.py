@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from actors.training.events import Event, Place, Say
 from actors.training.memory import GIB
-from actors.training.together import gathered, together
+from actors.training.together import by_first, gathered, together
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt
 from storage.trainings.checkpoints import (
     Piece,
@@ -58,8 +58,8 @@ class Found(NamedTuple):
 def keep_folder(
     training: Training, folder: Path, notes: Mapping[str, Any], place: Place, event: Event,
     say: Say, *, final: bool = False,
-) -> StoredFolder | None:  # fmt: skip
-    """Store a folder that lies on every machine, and name it; what stands, on the first worker.
+) -> StoredFolder:  # fmt: skip
+    """Store a folder that lies on every machine, and name it; what stands.
 
     event: said, with the bytes stored so far, while this goes on; its step is the folder's.
     """
@@ -72,13 +72,8 @@ def keep_folder(
     tell = _teller(event, say)
     everything = [file for files in together(place, store, tell) for file in files]
     files = list({file.path: file for file in everything}.values())
-
-    def name(moved: object) -> StoredFolder | None:
-        first = place.rank == 0
-        return training.commit(files, event.step, notes, final=final) if first else None
-
     # Nobody goes on, or cleans up, before it is named.
-    return together(place, name)[place.rank]
+    return by_first(place, lambda: training.commit(files, event.step, notes, final=final))
 
 
 def newest_checkpoint(
@@ -89,7 +84,7 @@ def newest_checkpoint(
     needed: what this worker reads, by the folder with torch's `.metadata`. One whose parts are gone
     or damaged, or that an earlier version wrote, is skipped and said, and the one before it taken.
     """
-    for step in reversed(_first(place, training.checkpoints)):
+    for step in reversed(by_first(place, training.checkpoints)):
         try:
             found = _fetch(training, step, place, folder / f"checkpoint-{step}", needed, say)
         except (ObjectCorrupt, NothingFound) as error:  # another trainer may remove an older one
@@ -121,7 +116,7 @@ def _fetch(
 ) -> Found:  # fmt: skip
     """Raises ObjectCorrupt on every worker, where one finds the checkpoint damaged."""
     began = time.monotonic()
-    files: tuple[StoredFile, ...] = _first(place, lambda: _readable(training.checkpoint(step)))
+    files = by_first(place, lambda: _readable(training.checkpoint(step)))
     small = [file for file in files if file.path in (CONTENTS, PROGRESS)]
 
     def contents(moved: object) -> None:
@@ -163,11 +158,6 @@ def _overlapping(pieces: Sequence[Piece], ranges: Ranges) -> Set[Piece]:
             for first, last in ranges.get(piece.path, ())
         )
     }
-
-
-def _first(place: Place, work: Callable[[], Any]) -> Any:
-    """What the first worker finds, on all of them: listings may differ by a moment."""
-    return together(place, lambda moved: work() if place.rank == 0 else None)[0]
 
 
 def _machine(folder: Path) -> tuple[str, str]:

@@ -56,6 +56,12 @@ def together(
             tell(sum(count for _, count in said))
 
 
+def by_first(place: Place, work: Callable[[], Made]) -> Made:
+    """What the first worker's `work` returns, on all of them: listings may differ by a moment."""
+    made = together(place, lambda moved: work() if place.rank == 0 else None)[0]
+    return cast(Made, made)
+
+
 class _State(NamedTuple):
     done: bool
     error: BaseException | None = None

@@ -19,7 +19,7 @@ from actors.models.rewards import RewardModel
 from actors.training.batches import Corpus
 from actors.training.conversations import Shards, Stored
 from actors.training.events import Place, Say, quiet
-from actors.training.together import together
+from actors.training.together import by_first, together
 from storage.errors import InputError
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
@@ -90,18 +90,16 @@ class CorpusSource:
         sources = self._sources(store)
         sets = [making.tokens(store, source) for source in sources]
         splitting = Splitting(sources, sets, self.data.held_out, self.between)
-        first = place.rank == 0
-        split = together(place, lambda moved: splitting.stored() if first else None)[0]
+        split = by_first(place, splitting.stored)
         if split is None:
             for source, tokens in zip(sources, sets, strict=True):
                 make_missing(making, tokens, source, place, say)
-            split = together(place, lambda moved: splitting.made() if first else None)[0]
-        assert split is not None
-        there, found = folder / "split", split
+            split = by_first(place, splitting.made)
+        there, files = folder / "split", split.files
 
         def fetch(moved: Any) -> None:
             if place.local_rank == 0:
-                fetch_files(store, sets[0].prefix, found.files, there)
+                fetch_files(store, sets[0].prefix, files, there)
 
         together(place, fetch)
         prefixes = [tokens.prefix for tokens in sets]
