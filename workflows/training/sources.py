@@ -179,9 +179,9 @@ class FileSource:
         return -(-sum(1 for _ in stored_rows(self._store, self._key)) // SHARD_ROWS)
 
     def read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Iterable[Row]]]:
-        """Some shards; the file is read once, from its beginning."""
+        """Some shards; the file is read once, from its beginning to the last of them."""
         rows = enumerate(stored_rows(self._store, self._key))
-        for number in range(self.shards):
+        for number in range(max(wanted, default=-1) + 1):
             part = list(islice(rows, SHARD_ROWS))
             if number in wanted:
                 yield number, (_row(row, place) for place, row in part)

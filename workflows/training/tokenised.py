@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from actors.training.conversations import TOKENS, Conversation, table_of, write_arrow
 from actors.training.events import Event, Place, Say
-from actors.training.together import together
+from actors.training.together import by_first, together
 from storage.errors import ItemError
 from storage.objects.store import ObjectStore
 from storage.rows.parquet import write_parquet
@@ -117,21 +117,21 @@ class Making:
 
 def make_missing(making: Making, tokens: TokenSet, source: Source, place: Place, say: Say) -> None:
     """Make the shards that are not stored, each worker its share. Raises UserError and more."""
-    missing = together(place, lambda moved: _missing(tokens, source) if place.rank == 0 else [])[0]
+    missing, of = by_first(place, lambda: _missing(tokens, source))
     if not missing:
         return
-    there = source.shards - len(missing)
 
     def tell(made: int) -> None:
-        values = {"shards": there + made, "of": source.shards, "name": source.name}
+        values = {"shards": of - len(missing) + made, "of": of, "name": source.name}
         say(Event("tokenised", values=values))
 
     mine = missing[place.rank :: place.workers]
     together(place, partial(_make, making, tokens, source, mine), tell)
 
 
-def _missing(tokens: TokenSet, source: Source) -> list[int]:
-    return sorted(set(range(source.shards)) - tokens.shards())
+def _missing(tokens: TokenSet, source: Source) -> tuple[list[int], int]:
+    """(shards that are not stored, number of all)."""
+    return sorted(set(range(source.shards)) - tokens.shards()), source.shards
 
 
 def _make(
