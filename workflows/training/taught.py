@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from actors.models.rewards import Kind
 from storage.errors import ConfigurationError
-from storage.rows.kinds import EXAMPLES, LABELS, PATHS, PROBLEMS
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS
 from storage.rows.records import Example, PathLabels
 from storage.runs.run import Run
 from workflows.formats.conversation import steps_of
-from workflows.runs.several import Key, solution_key
+from workflows.runs.several import Key, solution_key, texts_in
 from workflows.settings import LabelSettings
 from workflows.training.settings import HeadSettings
 
@@ -71,7 +72,7 @@ class Lessons:
 
     def of_shard(self, shard: int) -> Iterator[Taught]:
         """What a shard of the run teaches, in the order of its rows."""
-        texts = {row.problem_id: row.problem for row in self._run.read_rows(PROBLEMS, shard)}
+        texts = texts_in(self._run, shard)
         if self._kind in OF_OUTCOMES:
             for path in self._run.read_rows(PATHS, shard):
                 if path.valid and path.duplicate_of is None:
@@ -114,9 +115,12 @@ class Lessons:
 
     def _scaled(self, value: float) -> float:
         """A value on [0, 1]: a difference is half where nothing changes."""
-        label = LabelSettings(**self._run.spec.configuration["stages"][_LABEL])
-        low, high = value_range(label)
+        low, high = self._range
         return min(1.0, max(0.0, (value - low) / (high - low)))
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        return value_range(LabelSettings(**self._run.spec.configuration["stages"][_LABEL]))
 
 
 def rollouts_behind(labels: PathLabels) -> list[float]:
