@@ -12,6 +12,7 @@ Invariant: a conversation that fits is not changed; what is lost of one is count
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -52,8 +53,7 @@ def fitted(
         shorter = _with_first_error(example, masker, most_tokens, first)
         made, context = shorter or (made, 0)
     kept = range(context, context + len(made.labels) if made else 0)
-    counts[WRONG] += sum(not label for label in labels) - sum(not labels[step] for step in kept)
-    counts[FIRST_ERRORS] += first < len(labels) and first not in kept
+    count_wrong(labels, kept, counts)
     if made is None:
         assert trouble is not None
         raise trouble
@@ -61,6 +61,13 @@ def fitted(
     counts[TURNS] += len(labels) - len(kept)
     counts[SHORTENED] += context
     return made
+
+
+def count_wrong(labels: Sequence[bool], kept: range, counts: Counter[str]) -> None:
+    """Count the wrong steps that are not learnt; `kept`: the steps that are."""
+    lost = [step for step, right in enumerate(labels) if not right and step not in kept]
+    counts[WRONG] += len(lost)
+    counts[FIRST_ERRORS] += bool(lost) and False not in labels[: lost[0]]
 
 
 def _with_first_error(

@@ -30,8 +30,8 @@ from storage.rows.records import Example
 from storage.runs.commits import canonical_json
 from storage.trainings.tokens import TokenSet
 from workflows.formats.conversation import ended
-from workflows.training.cutting import CUT, LOST, TURNS, fitted
-from workflows.training.mask import Masker
+from workflows.training.cutting import CUT, LOST, TURNS, count_wrong, fitted
+from workflows.training.mask import Masker, Unlearnt
 from workflows.training.passages import Passages
 from workflows.training.settings import DataSettings, HeadSettings
 from workflows.training.sources import Row, Source
@@ -107,7 +107,13 @@ class Making:
     def _tokens(self, row: Example | Taught, counts: Counter[str]) -> Conversation:
         if isinstance(self.masker, Passages):
             assert isinstance(row, Taught)
-            made = self.masker.conversation(row, self.most_tokens)
+            try:
+                made = self.masker.conversation(row, self.most_tokens)
+            except ItemError as error:
+                if error.reason == Unlearnt.TOO_LONG:
+                    count_wrong(row.labels, range(0), counts)
+                raise
+            count_wrong(row.labels, range(len(made.labels)), counts)
             counts[CUT] += len(made.labels) < len(row.labels)
             counts[TURNS] += len(row.labels) - len(made.labels)
             return made

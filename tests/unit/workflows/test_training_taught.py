@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,10 @@ from tests.support.taught_solutions import PROBLEM, STEPS, solved_run
 from tests.support.training_world import demo_tokenizer
 from workflows.settings import LabelSettings
 from workflows.training.passages import Passages
-from workflows.training.settings import HeadSettings
+from workflows.training.settings import DataSettings, HeadSettings
+from workflows.training.sources import Row
 from workflows.training.taught import Lessons, Taught, rollouts_behind, value_range
+from workflows.training.tokenised import Making
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +123,20 @@ def test_an_implicit_model_learns_every_token_of_the_solution_and_none_of_the_pr
     assert learnt == "".join(f"{step}\n\n" for step in STEPS)
 
 
-def test_a_solution_too_long_loses_its_last_steps_or_its_outcome(run: Run) -> None:
+def test_a_solution_too_long_loses_its_last_steps_or_its_outcome_and_wrong_ones_are_counted(
+    run: Run,
+) -> None:
     (wrong, _) = taught(run, "discriminative")
     whole = passages("discriminative").conversation(wrong, 1000)
     cut = passages("discriminative").conversation(wrong, int(whole.verdicts[1]) + 1)
     assert np.array_equal(cut.verdicts, whole.verdicts[:2])
     assert len(cut.ids) == cut.verdicts[-1] + 1
+    counts: Counter[str] = Counter()
+    for most in (int(whole.verdicts[1]) + 1, int(whole.verdicts[0]) + 1, int(whole.verdicts[0])):
+        making = Making(passages("discriminative"), "discriminative", DataSettings(), most)
+        list(making.conversations([Row(wrong)], counts))
+    assert (counts["cut"], counts["turns_cut_off"], counts["dropped_too_long"]) == (2, 3, 1)
+    assert counts["wrong_steps_cut_off"] == 1 + 2 + 2
+    assert counts["first_errors_cut_off"] == 0 + 1 + 1
     with pytest.raises(ItemError, match="too_long"):
         passages("orm").conversation(taught(run, "orm")[0], len(whole.ids) - 1)
