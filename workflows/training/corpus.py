@@ -11,7 +11,6 @@ the tokens and whenever.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from workflows.training.passages import Passages
 from workflows.training.settings import BetweenRuns, DataSettings, HeadSettings
 from workflows.training.sources import FileSource, RunSource, Source
 from workflows.training.split import HELD_OUT, SHARDS, TRAIN, Splitting
-from workflows.training.taught import Lessons
+from workflows.training.taught import teaching
 from workflows.training.tokenised import COUNTS, Making, make_missing
 
 MOST_TOKENS = 8192
@@ -113,6 +112,5 @@ class CorpusSource:
             return [FileSource(store, self.run, self.file)]
         names = self.runs or (self.run,)
         digests = self.digests or (None,) * len(names)
-        kind = self.reward.kind if self.reward.reads else None
-        teach = kind and partial(Lessons, kind=kind, head=self.head)
+        teach = teaching(self.reward, self.head)
         return [RunSource(store, *pair, teach) for pair in zip(names, digests, strict=True)]

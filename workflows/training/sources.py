@@ -117,15 +117,21 @@ class RunSource:
 
     def _rows(self, shards: Iterable[int]) -> Iterator[Row]:
         known = PROBLEMS.stage in self._run.spec.stages
-        lessons = self._teach and self._teach(self._run)
         for shard in shards:
-            if lessons is not None:
-                for taught in lessons.of_shard(shard):
+            if self.lessons is not None:
+                for taught in self.lessons.of_shard(shard):
                     yield Row(taught, taught.key)
                 continue
             texts = texts_in(self._run, shard) if known else {}
             for example in self._run.read_rows(EXAMPLES, shard):
                 yield Row(example, example_key(example, texts))
+
+    @cached_property
+    def lessons(self) -> Lessons | None:
+        """What is taught of the run; None: its conversations. Raises ConfigurationError for a run
+        that lacks the rows for it.
+        """
+        return self._teach and self._teach(self._run)
 
     @cached_property
     def _run(self) -> Run:

@@ -32,17 +32,19 @@ from workflows.training.record import Dressing
 from workflows.training.released import file_of, stored_key
 from workflows.training.settings import TrainConfig, binding
 from workflows.training.sources import RunSource
+from workflows.training.taught import teaching
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
     """The training of finished runs, or of a file, as it would be started; nothing is written.
 
     Raises NothingFound for a run that is not there or not finished, InputError for one without
-    rows and for a file that can't be read.
+    rows and for a file that can't be read, ConfigurationError for a run without the rows that a
+    model of this kind is taught.
     """
     config.check_source()
     names = config.names
-    digests = [_run_digest(name, store) for name in names]
+    digests = [_run_digest(config, name, store) for name in names]
     if config.conversations is not None:
         digests = [sha256_of(file_of(config.conversations))]
     several = config.is_mixed
@@ -56,10 +58,11 @@ def training_of(config: TrainConfig, store: ObjectStore) -> Training:
     return Training(store, config.training, spec)
 
 
-def _run_digest(name: str, store: ObjectStore) -> str:
-    source = RunSource(store, name)
+def _run_digest(config: TrainConfig, name: str, store: ObjectStore) -> str:
+    source = RunSource(store, name, teach=teaching(config.reward, config.head))
     if not source.success.totals[EXAMPLES.stage].rows:
         raise InputError(f"run {name!r} kept no example, so there is nothing to train on")
+    _ = source.lessons  # raises where the run lacks the rows for them
     return source.digest
 
 

@@ -14,11 +14,11 @@ whatever the tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-from actors.models.rewards import Kind
+from actors.models.rewards import Kind, RewardModel
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, LABELS, PATHS
 from storage.rows.records import Example, PathLabels
@@ -52,6 +52,11 @@ class Taught:
     def key(self) -> Key:
         """Equal for equal solutions."""
         return solution_key(self.problem, self.steps)
+
+
+def teaching(reward: RewardModel, head: HeadSettings) -> Callable[[Run], Lessons] | None:
+    """What makes the lessons of a run for a model; None: it learns conversations."""
+    return partial(Lessons, kind=reward.kind, head=head) if reward.reads else None
 
 
 class Lessons:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from tests.support.taught_solutions import PROBLEM, STEPS, solved_run
 from tests.support.training_world import demo_tokenizer
 from workflows.settings import LabelSettings
 from workflows.training.passages import Passages
-from workflows.training.settings import DataSettings, HeadSettings
+from workflows.training.settings import DataSettings, HeadSettings, TrainConfig
 from workflows.training.sources import Row
+from workflows.training.start import training_of
 from workflows.training.taught import Lessons, Taught, rollouts_behind, value_range
 from workflows.training.tokenised import Making
 
@@ -80,6 +82,14 @@ def test_a_run_without_labels_can_teach_labels_and_no_counts() -> None:
     assert [row.targets for row in taught(bare, "discriminative")] == [(1, 0, 0), (1, 1, 1)]
     with pytest.raises(ConfigurationError, match="no stage 'label'"):
         Lessons(bare, "value", HeadSettings())
+
+
+def test_a_run_without_the_rows_is_refused_before_anything_starts() -> None:
+    bare = solved_run(MemoryStore(), labelled=False)
+    config = TrainConfig(run=bare.name, base="org/base", revision="0" * 40, kind="value")
+    with pytest.raises(ConfigurationError, match="no stage 'label'"):
+        training_of(config, bare.store)
+    assert training_of(replace(config, kind="orm"), bare.store).spec.run == bare.name
 
 
 @pytest.mark.parametrize(
