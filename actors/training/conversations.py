@@ -164,19 +164,20 @@ class Shards:
 
     def conversation(self, row: int) -> Conversation:
         """The conversation of a row over all shards. Raises ObjectCorrupt, InfrastructureError."""
-        shard = self._shard_of(row)
+        shard = int(self._shards_of(row))
         return conversation_of(self._batch(shard), row - int(self._first[shard]))
 
     def fetch(self, rows: npt.NDArray[np.int32]) -> None:
         """Have the shards of some rows on this machine."""
-        shards = sorted({self._shard_of(int(row)) for row in rows})
+        shards = np.unique(self._shards_of(rows)).tolist()
         wanted = [shard for shard in shards if not self._file(shard).exists()]
         if len(wanted) > 1:
             with ThreadPoolExecutor(READERS) as readers:
                 list(readers.map(self._fetch, wanted))
 
-    def _shard_of(self, row: int) -> int:
-        return int(np.searchsorted(self._first, row, side="right")) - 1
+    def _shards_of(self, rows: Any) -> Any:
+        """The shard of a row, or of each of several."""
+        return np.searchsorted(self._first, rows, side="right") - 1
 
     def _file(self, shard: int) -> Path:
         return self._folder / f"{shard:06d}" / TOKENS
