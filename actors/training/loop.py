@@ -24,11 +24,7 @@ from actors.training.attention import attention_name
 from actors.training.batches import Corpus, StepPlan
 from actors.training.events import Event, Place, Say, quiet
 from actors.training.job import TrainingJob
-from actors.training.keeper import (
-    Keeper,
-    write_model,
-    write_tokenizer,
-)
+from actors.training.keeper import Keeper, write_model, write_tokenizer
 from actors.training.learner import build, gathered_weights, process_group, read_weights
 from actors.training.memory import (
     ModelShape,

@@ -161,12 +161,9 @@ def model_class(reward: RewardModel) -> Any:
     """transformers' class of models of this kind."""
     import transformers
 
-    headed = reward.kind in HEADED
-    return (
-        transformers.AutoModelForTokenClassification
-        if headed
-        else (transformers.AutoModelForCausalLM)
-    )
+    if reward.kind in HEADED:
+        return transformers.AutoModelForTokenClassification
+    return transformers.AutoModelForCausalLM
 
 
 def learner_of(model: Any, reward: RewardModel) -> Learner:

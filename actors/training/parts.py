@@ -18,9 +18,9 @@ from torch.distributed import checkpoint
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.planner import ReadItem
 
+from actors.training.moving import CONTENTS
 from storage.errors import ObjectCorrupt, first_line
 
-METADATA = ".metadata"
 _OF = "torch.distributed.checkpoint"
 _ALLOWED = {
     f"{_OF}.metadata": {
@@ -49,7 +49,7 @@ class DataReader(checkpoint.FileSystemReader):  # type: ignore[misc]  # torch is
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The description of the checkpoint. Raises ObjectCorrupt for another pickle."""
-        data = (Path(str(self.checkpoint_id)) / METADATA).read_bytes()
+        data = (Path(str(self.checkpoint_id)) / CONTENTS).read_bytes()
         try:
             found = _Description(io.BytesIO(data)).load()
         except Exception as error:  # noqa: BLE001 - an altered pickle raises what it likes

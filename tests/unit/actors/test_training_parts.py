@@ -13,7 +13,8 @@ import torch
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-from actors.training.parts import METADATA, DataReader, loaded
+from actors.training.moving import CONTENTS
+from actors.training.parts import DataReader, loaded
 from storage.errors import ObjectCorrupt
 
 
@@ -59,7 +60,7 @@ def test_a_description_that_is_none_of_ours_is_refused(named: str, saved: Path) 
         "no pickle": b"\x80\x04}",
         "nothing": b"",
     }[named]
-    (saved / METADATA).write_bytes(held)
+    (saved / CONTENTS).write_bytes(held)
     with pytest.raises(ObjectCorrupt, match="description is damaged"):
         DataReader(saved).read_metadata()
     with pytest.raises(ObjectCorrupt):
@@ -80,7 +81,7 @@ def test_a_number_of_the_state_is_data_too(saved: Path) -> None:
     (saved / "evil").write_bytes(calls.getvalue())
     places[at].relative_path, places[at].offset = "evil", 0
     places[at].length = len(calls.getvalue())
-    (saved / METADATA).write_bytes(pickle.dumps(description))
+    (saved / CONTENTS).write_bytes(pickle.dumps(description))
     with pytest.raises(ObjectCorrupt, match="can't be read"):
         loaded(state(0.25), saved)
     assert not ran.exists()
