@@ -45,8 +45,6 @@ class Variant:
     title: str
     kind: str
     head: Mapping[str, Any] = field(default_factory=dict)
-    rate: float | None = None
-    """Learning rate; None: the configuration's."""
 
 
 VARIANTS = (
@@ -94,8 +92,7 @@ def configured(part: Part) -> TrainConfig:
         TRAINING, kind=part.variant.kind, name=part.name, store=part.store,
         head=dict(part.variant.head),
     )  # fmt: skip
-    rate = part.variant.rate or config.learning.rate
-    learning = replace(config.learning, seed=part.seed, rate=rate)
+    learning = replace(config.learning, seed=part.seed)
     rhythm = replace(config.rhythm, evaluate=100, checkpoint=50)
     return settled(replace(config, learning=learning, rhythm=rhythm), [look()], None)
 
