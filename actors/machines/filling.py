@@ -1,7 +1,7 @@
-"""How many sequences fill an engine: as many as a GPU's KV cache holds at their usual length.
+"""What room an engine has for its KV cache, and how many sequences of the usual length fill it.
 
-Fewer leave a step of the GPU half empty, which costs nearly as much as a full one. With more, vLLM
-takes sequences out of the cache and computes them again.
+With fewer sequences a step of the GPU is half empty, which costs nearly as much as a full one. With
+more, vLLM takes sequences out of the cache and computes them again.
 
 Invariant: pure. An engine whose cache can't be told is left to the caller.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from actors.engines.contract import IN_FLIGHT, EngineSettings
 from actors.machines.fitness import BYTES, dtype_for, room_beside, weights_per_gpu
-from actors.machines.machine import Machine
+from actors.machines.machine import Gpu, Machine
 from actors.models.facts import ModelFacts
 
 EVEN = 8
@@ -34,6 +34,21 @@ def filling(
     of_8_bits = str(engine.options.get("kv_cache_dtype", "")).startswith("fp8")
     number_bytes = 1 if of_8_bits else BYTES.get(dtype, 2)
     each = tokens * facts.cached * number_bytes / engine.tensor_parallel
-    share = min(gpu.memory_bytes for gpu in gpus) * engine.memory_share
-    held = int((share - weights - room_beside(engine, facts)) / each)
+    held = int(_room(gpus, engine, facts, weights) / each)
     return max(EVEN, min(IN_FLIGHT, held - held % EVEN))
+
+
+def cache_bytes(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> int | None:
+    """Bytes of KV cache of an engine that shares a GPU; None: vLLM takes what is free. On a shared
+    GPU it must not, since another engine may be taking the same memory.
+    """
+    if engine.gpu_share is None or not machine.gpus:
+        return None
+    weights = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts)) or 0.0
+    return int(_room(machine.gpus, engine, facts, weights))
+
+
+def _room(gpus: Sequence[Gpu], engine: EngineSettings, facts: ModelFacts, weights: float) -> float:
+    """Bytes for the cache in an engine's share of the smallest GPU."""
+    share = min(gpu.memory_bytes for gpu in gpus) * engine.memory_share
+    return share - weights - room_beside(engine, facts)

@@ -288,17 +288,6 @@ def room_beside(engine: EngineSettings, facts: ModelFacts) -> float:
     return SHARED_ROOM_BYTES + activations + engine.in_flight * vocabulary * 16
 
 
-def cache_bytes(machine: Machine, engine: EngineSettings, facts: ModelFacts) -> int | None:
-    """Bytes of KV cache of an engine that shares a GPU; None: vLLM takes what is free. On a shared
-    GPU it must not, since another engine may be taking the same memory.
-    """
-    if engine.gpu_share is None or not machine.gpus:
-        return None
-    weights = weights_per_gpu(engine, facts, dtype_for([machine], engine, facts)) or 0.0
-    share = min(gpu.memory_bytes for gpu in machine.gpus) * engine.memory_share
-    return int(share - weights - room_beside(engine, facts))
-
-
 def _free_share(gpu: Gpu) -> float:
     return gpu.free_bytes / gpu.memory_bytes
 

@@ -11,7 +11,8 @@ import time
 from typing import NamedTuple
 
 from actors.engines.contract import EngineSettings
-from actors.machines.fitness import Misfit, cache_bytes, misfits, runs_eager
+from actors.machines.filling import cache_bytes
+from actors.machines.fitness import Misfit, misfits, runs_eager
 from actors.machines.machine import look
 from actors.models.facts import facts_of
 from storage.errors import EngineRefused

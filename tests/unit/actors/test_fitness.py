@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from actors.engines.contract import EngineSettings
-from actors.machines.filling import filling
+from actors.machines.filling import cache_bytes, filling
 from actors.machines.fitness import (
-    cache_bytes,
     dtype_for,
     misfits,
     precision_for,
