@@ -18,6 +18,7 @@ from pathlib import Path
 
 from actors.engines.contract import Engine, EngineSettings, Sampling
 from actors.engines.opening import open_engine
+from benchmarks.model_card import write_figures
 from demo import check, world
 from demo.problem import Problem
 from storage.rows import records
@@ -27,8 +28,6 @@ from workflows.formats.solving import policy_chat
 from workflows.judging.seats import Opinion, Seat, repair_chat
 
 MODELS = Path(__file__).parents[2] / "demo" / "models"
-CARD = Path(__file__).parents[2] / "demo" / "MODEL_CARD.md"
-OPENED, CLOSED = "<!-- judge: measured -->\n", "<!-- judge: end -->\n"
 SEATS = (
     Seat("critique", "none"),
     Seat("critique", "answer"),
@@ -178,9 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = f"Measured on the policy's solutions with `{command}`:\n\n" + "\n".join(lines) + "\n"
     print(table)
     if chosen.write:
-        text = CARD.read_text(encoding="utf-8")
-        before, after = text.split(OPENED)[0], text.split(CLOSED)[1]
-        CARD.write_text(f"{before}{OPENED}\n{table}\n{CLOSED}{after}", encoding="utf-8")
+        write_figures("judge", table)
     return 0
 
 

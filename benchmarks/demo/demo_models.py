@@ -21,12 +21,12 @@ import polars as pl
 
 from actors.engines.contract import Chat
 from benchmarks.demo_judge import Verdict, parses, rationalize
+from benchmarks.model_card import CARD
 from demo import check, world
 from demo.problem import Problem
 from workflows.formats import prompts, steps
 
 MODELS = Path(__file__).parents[2] / "demo" / "models"
-CARD = Path(__file__).parents[2] / "demo" / "MODEL_CARD.md"
 
 
 class Model:

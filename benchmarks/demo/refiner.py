@@ -30,6 +30,7 @@ from pathlib import Path
 
 from actors.engines.contract import Chat, Engine, EngineSettings, Sampling
 from actors.engines.opening import open_engine
+from benchmarks.model_card import write_figures
 from demo import check, refinements, world
 from demo.problem import Problem
 from storage.errors import ItemError
@@ -40,8 +41,6 @@ from workflows.formats.refinement import RefineSettings, refine_chat, refined_st
 from workflows.settings import sampling_of
 
 MODELS = Path(__file__).parents[2] / "demo" / "models"
-CARD = Path(__file__).parents[2] / "demo" / "MODEL_CARD.md"
-OPENED, CLOSED = "<!-- refiner: measured -->\n", "<!-- refiner: end -->\n"
 WAYS = {"true": "refiner", "other": "refiner", "none": "refiner", "policy": "policy",
         "prefix": "policy"}  # fmt: skip
 """Way of asking -> the model that is asked."""
@@ -247,9 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.out:
         chosen.out.write_text(json.dumps([row.__dict__ for row in rows], indent=1) + "\n")
     if chosen.write:
-        text = CARD.read_text(encoding="utf-8")
-        before, after = text.split(OPENED)[0], text.split(CLOSED)[1]
-        CARD.write_text(f"{before}{OPENED}\n{shown}\n{CLOSED}{after}", encoding="utf-8")
+        write_figures("refiner", shown)
     return 0
 
 
