@@ -1,16 +1,20 @@
-"""The name of a stored folder: one small object that lists its files, with its own digest.
+"""The commit of a stored folder: one small object that lists its files, with its own digest.
 
-Invariant: a name that was altered is never read as another folder.
+Invariant: a commit that was altered is never read as another folder.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from storage.objects.patience import Patience
+from storage.objects.store import ObjectStore
 from storage.runs.commits import Writer, signed, unsigned
+from storage.runs.documents import MOST_BYTES, put_settled
 from storage.trainings.checkpoints import StoredFile
 
 
@@ -48,11 +52,20 @@ def new_folder(
     )
 
 
-def folder_bytes(folder: StoredFolder) -> bytes:
-    """Canonical JSON that carries its own digest."""
-    return signed(asdict(folder))
+def put_folder(
+    store: ObjectStore, key: str, folder: StoredFolder, patience: Patience
+) -> StoredFolder:
+    """Store a commit, create-only; what stands, this one or a twin's."""
+    return unsigned(StoredFolder, key, put_settled(store, key, signed(asdict(folder)), patience))
 
 
-def folder_from(key: str, data: bytes) -> StoredFolder:
-    """Read what `folder_bytes` wrote. Raises ObjectCorrupt for anything else."""
-    return unsigned(StoredFolder, key, data)
+def read_folder(store: ObjectStore, key: str) -> StoredFolder:
+    """Read what `put_folder` stored. Raises NothingFound, and ObjectCorrupt for anything else."""
+    return unsigned(StoredFolder, key, store.get(key, MOST_BYTES))
+
+
+def numbers_of(store: ObjectStore, prefix: str, digits: int) -> list[int]:
+    """Numbers of the commits below a prefix, in order, of so many digits or more; one listing."""
+    names = (entry.key.rpartition("/")[2] for entry in store.list(prefix))
+    matches = (re.fullmatch(rf"(\d{{{digits},}})\.json", name) for name in names)
+    return sorted(int(match.group(1)) for match in matches if match)

@@ -13,7 +13,6 @@ makes the same one, so that twins do no harm and whoever continues makes only wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from storage.errors import NothingFound
 from storage.fault_points import fault
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
-from storage.runs.documents import MOST_BYTES, put_settled
 from storage.runs.removal import obeyed
 from storage.trainings.checkpoints import files_in, part_key, store_files
-from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
+from storage.trainings.folders import StoredFolder, new_folder, numbers_of, put_folder, read_folder
 
 PART_BYTES = 1 << 20
 """An index of millions of conversations is fetched in pieces, so that it never stands in memory."""
@@ -49,9 +47,7 @@ class TokenSet:
 
     def shards(self) -> set[int]:
         """Numbers of the shards that are stored; one listing of the store."""
-        names = (entry.key.rpartition("/")[2] for entry in self.store.list(f"{self.prefix}shards/"))
-        found = (re.fullmatch(r"(\d{6,})\.json", name) for name in names)
-        return {int(match.group(1)) for match in found if match}
+        return set(numbers_of(self.store, f"{self.prefix}shards/", 6))
 
     def shard(self, number: int) -> StoredFolder:
         """What is stored of a shard. Raises NothingFound, ObjectCorrupt."""
@@ -75,8 +71,7 @@ class TokenSet:
         return self._put(f"splits/{key}", folder, notes)
 
     def _read(self, name: str) -> StoredFolder:
-        key = f"{self.prefix}{name}.json"
-        return folder_from(key, self.store.get(key, MOST_BYTES))
+        return read_folder(self.store, f"{self.prefix}{name}.json")
 
     def _put(self, name: str, folder: Path, notes: Mapping[str, Any]) -> StoredFolder:
         """Raises Removed, after what was stored is taken back, and InfrastructureError."""
@@ -88,5 +83,5 @@ class TokenSet:
                 part_bytes=PART_BYTES,
             )  # fmt: skip
             ours += [part_key(self.prefix, part) for file in files for part in file.parts]
-            made = folder_bytes(new_folder(files, 0, notes, self.key, "tokens"))
-            return folder_from(key, put_settled(self.store, key, made, self.patience))
+            made = new_folder(files, 0, notes, self.key, "tokens")
+            return put_folder(self.store, key, made, self.patience)

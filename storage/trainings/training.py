@@ -14,7 +14,6 @@ checkpoint, the first stands and both use it.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,7 +28,7 @@ from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as, ref
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import differences, refuse
 from storage.trainings.checkpoints import Part, StoredFile, part_key
-from storage.trainings.folders import StoredFolder, folder_bytes, folder_from, new_folder
+from storage.trainings.folders import StoredFolder, new_folder, numbers_of, put_folder, read_folder
 
 FORMAT = 1
 KEPT = 2
@@ -114,27 +113,22 @@ class Training:
         key = self._model_key if final else self._checkpoint_key(step)
         fault("before_checkpoint", f"{step}")
         with obeyed(self.store, self.prefix):
-            standing = put_settled(self.store, key, folder_bytes(folder), self.patience)
+            standing = put_folder(self.store, key, folder, self.patience)
         fault("after_checkpoint", f"{step}")
-        return folder_from(key, standing)
+        return standing
 
     def checkpoints(self) -> list[int]:
         """Steps of the committed checkpoints, in order; one listing of the store."""
-        matches = (
-            re.fullmatch(r"(\d{8,})\.json", entry.key.rpartition("/")[2])
-            for entry in self.store.list(f"{self.prefix}checkpoints/")
-        )
-        return sorted(int(match.group(1)) for match in matches if match)
+        return numbers_of(self.store, f"{self.prefix}checkpoints/", 8)
 
     def checkpoint(self, step: int) -> StoredFolder:
         """One checkpoint. Raises NothingFound, ObjectCorrupt."""
-        key = self._checkpoint_key(step)
-        return folder_from(key, self.store.get(key, MOST_BYTES))
+        return read_folder(self.store, self._checkpoint_key(step))
 
     def model(self) -> StoredFolder | None:
         """The finished model; None while the training is not finished."""
         try:
-            return folder_from(self._model_key, self.store.get(self._model_key, MOST_BYTES))
+            return read_folder(self.store, self._model_key)
         except NothingFound:
             return None
 
