@@ -20,6 +20,7 @@ from actors.engines.control_tokens import ControlTokens
 from actors.engines.rendering import ChatRenderer
 from actors.sandbox.contract import Execution, Limits, Verdict
 from launch.cli.main import run_command
+from launch.verbs.looking import execute
 from storage.errors import ItemError
 from storage.rows.records import CodeRun, Critique, Path, Problem, Rationale
 from tests.support.built_tokenizers import deepseek, llama, qwen
@@ -197,6 +198,22 @@ def test_a_terminal_is_not_steered_by_any_verb(
         assert printable(said)
         for line in said.splitlines():
             json.loads(line)
+
+
+@texts
+def test_json_of_what_a_program_printed_steers_no_terminal(
+    named: str, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    text = TEXTS[named]
+
+    async def ran(*_: object) -> Execution:
+        return Execution(Verdict.OK, 0, None, text, text, False, False, 0.1, 0.1, 1, 0.0, "s")
+
+    monkeypatch.setattr(execute, "run_file", ran)
+    assert run_command(["exec", str(tmp_path / "x.py"), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert printable(out)
+    assert (json.loads(out)["stdout"], json.loads(out)["stderr"]) == (text, text)
 
 
 @pytest.mark.parametrize("path_id", [f"{TEXTS[name]}#0" for name in ("a terminal", "directions")])
