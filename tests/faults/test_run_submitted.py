@@ -61,6 +61,7 @@ def test_secrets_do_not_go_along_and_what_goes_is_said(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("hunter2")
     (folder / "link [1]!").symlink_to(tmp_path / "elsewhere")
     (folder / "inner").symlink_to(folder / "build.yaml")
+    (folder / "circle").symlink_to("circle")
     (folder / "tokens.txt").write_text("goes: words about tokens")
     config = load(folder / "build.yaml", solutions=str(folder / "deploy.key"))
     job = submission_of(folder / "build.yaml", config, [], folder)

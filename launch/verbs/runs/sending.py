@@ -9,6 +9,7 @@ it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def _walked(folder: Path, excludes: Sequence[str]) -> dict[str, None]:
 
 def _is_secret(folder: Path, path: Path) -> bool:
     """Whether a path leads out of the folder, is a pipe or socket, or begins as a private key."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder):
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder):
         return True
     if not path.is_file():
         return path.exists() and not path.is_dir()
