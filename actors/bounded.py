@@ -32,7 +32,8 @@ class _Watch:
     """The thread that looks, and what it looks at: thread -> processor time at which it ends."""
 
     def __init__(self) -> None:
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
         self._ends: dict[int, float] = {}
         self._idle = True
         self._thread: threading.Thread | None = None
@@ -45,12 +46,12 @@ class _Watch:
                 self._thread = threading.Thread(target=self._look, name="bounded", daemon=True)
                 self._thread.start()
             elif self._idle:
-                self._lock.notify()
+                self._news.notify()
             self._idle = False
         return me
 
     def end(self, me: int) -> None:
-        with self._lock:
+        with self._lock:  # not by way of the condition, whose Python an interrupt leaves locked
             self._ends.pop(me, None)
 
     def _look(self) -> None:
@@ -63,7 +64,7 @@ class _Watch:
                         ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, error)
                 if not self._ends:
                     self._idle = True
-                self._lock.wait(None if self._idle else LOOK_S)
+                self._news.wait(None if self._idle else LOOK_S)
 
 
 _WATCH = _Watch()

@@ -25,6 +25,8 @@ from typing import Any
 URL, TOKEN = "STEPMILL_URL", "STEPMILL_TOKEN"
 LATER = frozenset({429, 502, 503, 504})
 """Statuses that pass."""
+BUG = "exception"
+"""The word for an error of the server itself, which would come again."""
 AGAIN_S = 2.0
 
 
@@ -93,28 +95,28 @@ class Client:
     ) -> list[float]:
         """The reward of each; `unscored` for an empty one and for one that can't be scored.
 
-        Raises ServerError where the server is at fault.
+        Raises ServerError where the server is at fault, or `how` is not what it takes.
         """
         rewards = [unscored] * len(items)
         asked = [at for at, (_, steps) in enumerate(items) if _says_something(steps)]
         found = self._found([items[at] for at in asked], how)
         for at, score in zip(asked, found, strict=True):
-            if score.get("retry"):
-                raise ServerError(_said(score), 503, score["error"])
             rewards[at] = score.get("score", unscored)
         return rewards
 
     def _found(self, items: Sequence[Any], how: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """As `scores`; where one item makes the server refuse a request, the others are scored."""
+        """As `scores`, in requests that the server takes; raises ServerError as `rewards`."""
         try:
-            return self.scores(items, details=False, **how) if items else []
+            found = self.scores(items, details=False, **how)
         except ServerError as refusal:
-            if refusal.status != 422:
+            if refusal.error != "too_many" or len(items) == 1:
                 raise
-        if len(items) == 1:
-            return [{}]
-        half = len(items) // 2
-        return [*self._found(items[:half], how), *self._found(items[half:], how)]
+            half = len(items) // 2
+            return [*self._found(items[:half], how), *self._found(items[half:], how)]
+        for score in found:
+            if score.get("retry") or score.get("error") == BUG:
+                raise ServerError(_said(score), 503 if score["retry"] else 500, score["error"])
+        return found
 
     def stream(
         self, problem: str, steps: Sequence[str] | str, **how: Any
@@ -200,11 +202,8 @@ def compute_score(
     nothing = {"score": unscored, "verifier_steps": 0, "verifier_first_error": -1, "scored": 0.0}
     if not _says_something(solution_str):
         return nothing
-    try:
-        found = client.score(str(info[problem_key]), solution_str, details=False, **given)
-    except ServerError as refusal:
-        if refusal.status != 422:
-            raise
+    (found,) = client._found([(str(info[problem_key]), solution_str)], given)
+    if "score" not in found:
         return nothing
     return {
         "score": found["score"],

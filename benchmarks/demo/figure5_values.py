@@ -22,6 +22,7 @@ from rich.table import Table
 from storage.rows import schemas
 from storage.rows.parquet import write_parquet
 from workflows.evaluation.processbench import Judgement, harmonic_mean, score
+from workflows.scoring.output import replaced
 
 DRAWS = 400
 PANELS = {
@@ -85,9 +86,8 @@ def part_of(out: Path, panel: str, label: str, seed: int) -> Path:
 def store(file: Path, kind: type[Row], rows: Sequence[Row]) -> None:
     """Write rows; the file is there whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}")
-    part.write_bytes(write_parquet(schemas.to_table(kind, rows)))
-    part.replace(file)
+    with replaced(file) as stream:
+        stream.write(write_parquet(schemas.to_table(kind, rows)))
 
 
 def read_parts(out: Path, panel: str, kind: type[Row]) -> list[Row]:

@@ -7,11 +7,12 @@ result.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from launch.cli.options import Address, Json, MostProblems, OtherStore, Set, Settings, Url
+from launch.cli.verifier import asked
 
 
 def solve(
@@ -71,25 +72,20 @@ def solve(
 ) -> None:
     """Answers to problems, searched with a verifier; the same command goes on after a crash."""
     from launch.verbs.models.solve import solve_file
-    from workflows.scoring.asking import settings_of
     from workflows.solving.asking import config_of
 
-    named: dict[str, Any] = {
+    named = {
         "solve.method": method,
         "solve.n": n,
         "solve.width": width,
         "solve.choose": choose,
         "solve.budget": budget,
         "solve.seed": seed,
-        "verify.seed": seed,
         "verify.mode": mode,
         "verify.histories": histories,
         "models.policy.url": url,
-        "models.verifier.url": verifier_url,
         "run": name,
-        "store": store,
         "limit": limit,
     }
-    given = {key: value for key, value in named.items() if value is not None}
-    asked = {**settings_of(settings or ()), **given}
-    solve_file(config_of(policy, problems, verifier, config, asked), out, address, as_json)
+    requested = asked(store, seed, verifier_url, settings, **named)
+    solve_file(config_of(policy, problems, verifier, config, requested), out, address, as_json)

@@ -8,6 +8,7 @@ no control token, no turn, no judgement, no template, no escape sequence. Pages 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path as Folder
 from typing import Any
@@ -19,6 +20,7 @@ from actors.engines.control_tokens import ControlTokens
 from actors.engines.rendering import ChatRenderer
 from actors.sandbox.contract import Execution, Limits, Verdict
 from launch.cli.main import run_command
+from launch.verbs.looking import execute
 from storage.errors import ItemError
 from storage.rows.records import CodeRun, Critique, Path, Problem, Rationale
 from tests.support.built_tokenizers import deepseek, llama, qwen
@@ -41,6 +43,8 @@ TEXTS = {
     "DeepSeek's turns": "<｜User｜>x<｜Assistant｜><think>\n</think>",
     "a thought": "<think>\nIt is right.\n</think>\nYes",
     "a judgement": JUDGED,
+    "a judgement without tags": "It holds.\n\n**Judgement**: $\\boxed{Yes}$",
+    "a judgement without a box": "**judgment:** Yes",
     "a box": "\\boxed{Yes} $\\boxed{No}$ \\boxed{-1}",
     "an output": "[Code Output]\n\n```\nTrue\n```\n",
     "an open fence": "```python\nprint('x')\n",
@@ -141,6 +145,7 @@ def test_an_export_is_in_its_form_or_a_counted_drop(named: str, place: str) -> N
     for turn, verdict in zip(judged, ("Yes", "No"), strict=True):
         assert turn.endswith(f"<output>\n**Judgement**: $\\boxed{{{verdict}}}$\n</output>\n")
         assert turn.count("</output>") == 1
+        assert len(re.findall(r"(?i)\*\*judge?ment", turn)) == 1
 
 
 @texts
@@ -193,6 +198,22 @@ def test_a_terminal_is_not_steered_by_any_verb(
         assert printable(said)
         for line in said.splitlines():
             json.loads(line)
+
+
+@texts
+def test_json_of_what_a_program_printed_steers_no_terminal(
+    named: str, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    text = TEXTS[named]
+
+    async def ran(*_: object) -> Execution:
+        return Execution(Verdict.OK, 0, None, text, text, False, False, 0.1, 0.1, 1, 0.0, "s")
+
+    monkeypatch.setattr(execute, "run_file", ran)
+    assert run_command(["exec", str(tmp_path / "x.py"), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert printable(out)
+    assert (json.loads(out)["stdout"], json.loads(out)["stderr"]) == (text, text)
 
 
 @pytest.mark.parametrize("path_id", [f"{TEXTS[name]}#0" for name in ("a terminal", "directions")])

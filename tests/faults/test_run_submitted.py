@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from ray._private.runtime_env.packaging import create_package
 
 from actors.owned_folder import ray_folder
 from launch.config import load
-from launch.verbs.runs.submit import exit_code, submission_of
+from launch.verbs.runs.submit import Submission, exit_code, submission_of
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.objects.opening import open_store
@@ -60,6 +61,7 @@ def test_secrets_do_not_go_along_and_what_goes_is_said(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("hunter2")
     (folder / "link [1]!").symlink_to(tmp_path / "elsewhere")
     (folder / "inner").symlink_to(folder / "build.yaml")
+    (folder / "circle").symlink_to("circle")
     (folder / "tokens.txt").write_text("goes: words about tokens")
     config = load(folder / "build.yaml", solutions=str(folder / "deploy.key"))
     job = submission_of(folder / "build.yaml", config, [], folder)
@@ -73,6 +75,22 @@ def test_secrets_do_not_go_along_and_what_goes_is_said(tmp_path: Path) -> None:
     assert job.said.startswith(f"{len(names)} files, 0.")
     assert f"of {folder} are sent; kept back as secret: .aws, .env, " in job.said
     assert job.said.endswith("more")
+
+
+def test_a_pipe_in_the_folder_is_neither_sent_nor_waited_for(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    os.mkfifo(folder / "pipe")
+    looked: list[Submission] = []
+    config = load(folder / "build.yaml")
+    looking = threading.Thread(
+        target=lambda: looked.append(submission_of(folder / "build.yaml", config, [], folder)),
+        daemon=True,
+    )
+    looking.start()
+    looking.join(20)
+    (job,) = looked
+    assert "/pipe" in job.excludes
+    assert job.said.endswith("kept back as secret: pipe")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ break that structure:
 
 - A box in prose is opened (`\boxed{5}` becomes `5`): the judgement is the only box of a turn.
   Boxes in code stay, since code must be exactly what was run.
-- A text that quotes a tag, leaves a code block open, or has a boxed Yes or No in code is dropped.
-  Escaping would train on text that no model wrote.
+- A text that quotes a tag or `**Judgement**`, leaves a code block open, or has a boxed Yes or No in
+  code is dropped. Escaping would train on text that no model wrote.
 - A text that shows unrun code or output is dropped (`workflows.formats.executed`).
 
 Invariant: every example passes `check_example`, and every judgement equals its label. All code that
@@ -44,6 +44,8 @@ class Reason(StrEnum):
 
     TAG_IN_TEXT = "tag_in_text"
     """The analysis or verification holds one of the format's tags."""
+    JUDGEMENT_IN_TEXT = "judgement_in_text"
+    """The analysis or verification holds a `**Judgement**` of its own."""
     OPEN_CODE_BLOCK = "open_code_block"
     """A fence is never closed: it would swallow the judgement."""
     JUDGEMENT_IN_CODE = "judgement_in_code"
@@ -55,6 +57,7 @@ class Reason(StrEnum):
 
 
 _TAG = re.compile(r"<(?i:/?\s*(?:analyze|verify|output)\s*>)")  # a plain "<": found at once
+_JUDGEMENT = re.compile(r"\*\*(?i:\s*judge?ment\s*:?\s*)\*\*")  # a plain "**": found at once
 _BOX = re.compile(r"\\boxed\s*\{")
 _VERDICT = re.compile(r"(?:yes|no)\W*\}", re.IGNORECASE)
 # Up to the closing tag, a run of other characters at a time.
@@ -72,6 +75,8 @@ def clean_text(text: str) -> str:
     """Make a part of a rationale safe for a turn. Raises ItemError with a Reason."""
     if "<" in text and _TAG.search(text):
         raise ItemError(Reason.TAG_IN_TEXT)
+    if _JUDGEMENT.search(text):
+        raise ItemError(Reason.JUDGEMENT_IN_TEXT)
     whole = unix(text).strip()
     parts, at = [], 0
     for block in blocks(whole):
@@ -242,8 +247,8 @@ def check_example(example: Example, code: bool = True) -> None:
     """Raise ItemError `bad_format` where a full conversation is not exactly in GenPRM's format.
 
     Checked: turns and their order, `Question: `, lead-ins with the paragraph's number, the three
-    parts in order and nothing else, one boxed Yes or No per turn that equals its label. Without
-    `code` no turn may have a `<verify>`.
+    parts in order and nothing else, one judgement per turn, a boxed Yes or No that equals its
+    label. Without `code` no turn may have a `<verify>`.
     """
     turns, labels = example.conversations, example.labels
     roles = [turn.role for turn in turns]
@@ -265,6 +270,8 @@ def check_example(example: Example, code: bool = True) -> None:
         if code and not match["verification"].startswith(prompts.VERIFY_LEAD_IN + "\n"):
             raise _bad(example, f"turn {number} has another lead-in to its verification")
         written = match["analysis"] + (match["verification"] or "")
+        if _JUDGEMENT.search(written):
+            raise _bad(example, f"turn {number} has another judgement")
         boxed = "\\boxed" in written and _BOX.search(masked(written))
         if boxed or any(not block.closed for block in blocks(written)):
             raise _bad(example, f"turn {number} has another box, or an open code block")

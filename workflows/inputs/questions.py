@@ -28,14 +28,13 @@ def read_questions(
     ids = Ids()
     for _, prefix, rows in tables_of(source):
         shape: Shape | None = None
-        for number, (place, row) in enumerate(rows):
+        for place, row in rows:
             if limit is not None and len(found) == limit:
                 return found
             where = f"{source}, {prefix}{place}"
             if isinstance(row, NotARow) or not isinstance(row, Mapping):
                 raise InputError(f"{where}: must be an object with a `problem`")
-            if number == 0:
-                shape = _shape(row)
+            shape = shape or _shape(row)
             try:
                 found.append(_question(row, shape, ids, place, check_answer))
             except InputError as error:
@@ -46,7 +45,7 @@ def read_questions(
 
 
 def _shape(row: Mapping[str, object]) -> Shape | None:
-    """How a table with answers is read; None for one without."""
+    """How a table is read one of whose rows this is; None where the row has no answer."""
     try:
         return shape_of([row])
     except InputError:

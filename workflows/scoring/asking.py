@@ -51,21 +51,35 @@ def read_config(
 
     Raises ConfigurationError.
     """
-    raw = read(settings) if settings else {"store": usual_store()}
-    chosen = {key: value for key, value in asked.items() if value is not None}
-    if "models.verifier.url" in chosen:
-        chosen.setdefault("models.verifier.kind", "endpoint")
-    known_there = "models.verifier.url" in chosen and not Path(model).is_dir()
-    named = {"model": model} if known_there else named_model(model)
-    chosen |= {f"models.verifier.{key}": value for key, value in named.items()}
-    for key, value in chosen.items():
-        set_at(raw, key.split("."), value)
+    raw = read_raw({"verifier": model}, settings, asked)
     given = "run" in raw
     raw.setdefault("run", run)
     config = validated(adapter, raw, str(settings or run))
     store = store_url(config.store)
     verify = asked_as(config.models.verifier, config.verify, store, mode_in(raw))
     return replace(config, store=store, verify=verify), given
+
+
+def read_raw(
+    models: Mapping[str, str], settings: Path | None, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings, not validated, that ask `models`, by role: a folder, training:NAME or a hub's
+    name; with `models.ROLE.url`, the name that the server knows.
+
+    Values of `asked` (None: not asked) win over the file of settings. Raises ConfigurationError.
+    """
+    raw = read(settings) if settings else {"store": usual_store()}
+    chosen = {key: value for key, value in asked.items() if value is not None}
+    for role, model in models.items():
+        served = f"models.{role}.url" in chosen
+        if served:
+            chosen.setdefault(f"models.{role}.kind", "endpoint")
+        known_there = served and not Path(model).is_dir()
+        named = {"model": model} if known_there else named_model(model)
+        chosen |= {f"models.{role}.{key}": value for key, value in named.items()}
+    for key, value in chosen.items():
+        _set_at(raw, key.split("."), value)
+    return raw
 
 
 def mode_in(raw: Mapping[str, Any]) -> str | None:
@@ -132,11 +146,15 @@ def named_model(text: str) -> dict[str, str]:
 def _usual_name(config: ScoreConfig) -> str:
     """A run name by model, file, mode and N, so that the same command continues its run."""
     model, file = Path(config.models.verifier.model).name, Path(config.responses).stem
-    name = f"score-{model}-{file}-{config.verify.mode}-{config.verify.histories}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
+    return as_run_name(f"score-{model}-{file}-{config.verify.mode}-{config.verify.histories}")
 
 
-def set_at(raw: dict[str, Any], path: list[str], value: Any) -> None:
+def as_run_name(text: str) -> str:
+    """The text without what a run's name can't have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:100]
+
+
+def _set_at(raw: dict[str, Any], path: list[str], value: Any) -> None:
     """Set a value of nested mappings, which are made where they are missing."""
     for part in path[:-1]:
         inner = raw.get(part)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -27,6 +27,7 @@ from workflows.scoring.run import scores_of
 
 _ROWS = 256
 """Scores per row group."""
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,14 @@ def write_scores(run: Run, folder: Path) -> ScoreSummary:
     """Write a finished run's scores to a folder and return their totals."""
     folder.mkdir(parents=True, exist_ok=True)
     counted = _Counted()
-    schema = schemas.schema_of(Score)
     with (
         replaced(folder / "scores.jsonl") as lines,
-        replaced(folder / "scores.parquet") as table,
-        pq.ParquetWriter(table, schema, compression="zstd") as parquet,
+        table_written(folder / "scores.parquet", Score, _ROWS) as add,
     ):
-        for scores in _batches(scores_of(run)):
-            parquet.write_table(schemas.to_table(Score, scores))
-            for score in scores:
-                counted.add(score)
-                lines.write(json.dumps(asdict(score), ensure_ascii=False).encode() + b"\n")
+        for score in scores_of(run):
+            add(score)
+            counted.add(score)
+            lines.write(json.dumps(asdict(score), ensure_ascii=False).encode() + b"\n")
     totals = run.totals(VERIFICATIONS.stage)
     return counted.summary(run.name, run.spec.plan.items, totals.counts, totals.drops)
 
@@ -115,15 +113,30 @@ class _Counted:
         )
 
 
-def _batches(scores: Iterator[Score]) -> Iterator[list[Score]]:
-    held: list[Score] = []
-    for score in scores:
-        held.append(score)
-        if len(held) == _ROWS:
-            yield held
-            held = []
-    if held:
-        yield held
+@contextmanager
+def table_written(file: Path, kind: type[Row], group: int) -> Iterator[Callable[[Row], None]]:
+    """Gives what adds a row to a Parquet file with `group` rows in a row group.
+
+    The file gets its name only once it is complete.
+    """
+    held: list[Row] = []
+    with (
+        replaced(file) as stream,
+        pq.ParquetWriter(stream, schemas.schema_of(kind), compression="zstd") as parquet,
+    ):
+
+        def add(row: Row) -> None:
+            held.append(row)
+            if len(held) == group:
+                write()
+
+        def write() -> None:
+            parquet.write_table(schemas.to_table(kind, held))
+            held.clear()
+
+        yield add
+        if held:
+            write()
 
 
 @contextmanager

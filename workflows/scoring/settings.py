@@ -21,6 +21,7 @@ from storage.rows.records import Response
 from workflows.formats.verification import (
     EXECUTING,
     READ,
+    Mode,
     VerifySettings,
     bound_verification,
     check_verdicts,
@@ -108,20 +109,20 @@ class ScoreConfig(RunConfig):
         return Given(rows, said=[summary + (f"; {single:,} have a single step" if single else "")])
 
     def check_models(self) -> None:
-        """See `check_verifier`; a model that reads has no verdicts.
-
-        Raises InputError for a folder whose word on itself is not understood.
-        """
-        reward_model_of(self.models.verifier)
-        if not self.reads:
-            check_verifier(self.models.verifier)
+        """See `check_verifier`."""
+        check_verifier(self.models.verifier, self.verify.mode)
 
 
-def check_verifier(verifier: EngineSettings) -> None:
-    """Check that a verifier's tokenizer, if it has one, can tell verdicts apart.
+def check_verifier(verifier: EngineSettings, mode: Mode) -> None:
+    """Check that a verifier is one, and that its tokenizer, if it has one, can tell verdicts apart.
 
-    Raises InputError if it can't be loaded, or if Yes or No is no single token in a verdict.
+    One that reads has no verdicts. Raises InputError for a folder whose word on itself is not
+    understood, for a tokenizer that can't be loaded, or if Yes or No is no single token in a
+    verdict.
     """
+    reward_model_of(verifier)
+    if mode == READ:
+        return
     if verifier.kind == "chat" and verifier.tokenizer is None:
         raise InputError(
             "a verifier behind `kind: chat` needs `models.verifier.tokenizer`, to see that Yes "

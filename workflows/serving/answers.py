@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.rows.records import Verification
 from workflows.serving.answering import StepJudged
-from workflows.serving.questions import How, Question
+from workflows.serving.questions import How, Question, Unasked
 from workflows.serving.troubles import Trouble
 from workflows.stages.scorers.contract import Scored
 from workflows.votes.rewards import first_error_index, solution_score
@@ -61,7 +61,7 @@ def step_json(question: Question, part: StepJudged, how: How) -> dict[str, Any]:
     return step
 
 
-def trouble_json(question: Question, trouble: Trouble) -> dict[str, Any]:
+def trouble_json(question: Question | Unasked, trouble: Trouble) -> dict[str, Any]:
     """Why a question has no answer."""
     return {"id": question.name, **trouble.body}
 

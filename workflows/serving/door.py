@@ -29,7 +29,17 @@ from workflows.serving import openrlhf
 from workflows.serving.answers import score_json, trouble_json
 from workflows.serving.gate import Room, body_of, check_token
 from workflows.serving.metrics import Metrics
-from workflows.serving.questions import Asked, How, Question, Usual, asked, check_many, question
+from workflows.serving.questions import (
+    Asked,
+    How,
+    Question,
+    Unasked,
+    Usual,
+    asked,
+    check_many,
+    question,
+    valid,
+)
 from workflows.serving.streaming import Streamed, kind_of
 from workflows.serving.troubles import Trouble, trouble_of
 
@@ -101,7 +111,7 @@ class ScoreDoor:
     async def _answered(self, wanted: Asked) -> list[dict[str, Any]]:
         """The answers to all questions, in order. Raises Trouble where a single one has none."""
 
-        async def settled(each: Question) -> dict[str, Any]:
+        async def settled(each: Question | Unasked) -> dict[str, Any]:
             try:
                 return await self._answer(each, wanted.how)
             except Trouble as trouble:
@@ -112,16 +122,17 @@ class ScoreDoor:
         with self._room.entered(len(wanted.questions)):
             return list(await asyncio.gather(*map(settled, wanted.questions)))
 
-    async def _answer(self, each: Question, how: How) -> dict[str, Any]:
+    async def _answer(self, each: Question | Unasked, how: How) -> dict[str, Any]:
         try:
+            to_ask = valid(each)
             async with asyncio.timeout(self._usual.limits.answer_s):
-                scored = await self._replicas.answer(each)
+                scored = await self._replicas.answer(to_ask)
         except Exception as error:
             trouble = trouble_of(error)
             self._metrics.failed(trouble)
             raise trouble from error
         self._metrics.scored(scored)
-        return score_json(each, scored, how)
+        return score_json(to_ask, scored, how)
 
     async def _openrlhf(self, request: Request) -> Response:
         body = await body_of(request, self._usual.limits.most_body_bytes)

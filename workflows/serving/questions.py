@@ -88,10 +88,18 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A valid request."""
+class Unasked:
+    """One of many solutions that no replica can be asked about."""
 
-    questions: tuple[Question, ...]
+    name: str
+    trouble: Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is answered, at least with why a solution of many has no score."""
+
+    questions: tuple[Question | Unasked, ...]
     how: How
     many: bool
     """Whether the answer is a list."""
@@ -109,7 +117,7 @@ class Usual:
 
 
 def asked(body: bytes, usual: Usual) -> Asked:
-    """Read a request. Raises Trouble."""
+    """Read a request. Raises Trouble, of a solution only where it is the one."""
     raw = parsed(body)
     many = "items" in raw
     try:
@@ -127,11 +135,16 @@ def asked(body: bytes, usual: Usual) -> Asked:
         raise invalid(f"n is {n}", change, "too_many")
     if mode == READ:
         n = 1  # all histories would be equal
-    questions = (
-        question(item, f"items.{at}" if many else "the body", mode, n, seed)
-        for at, item in enumerate(items)
-    )
-    return Asked(tuple(questions), how, many)
+
+    def read(at: int, item: Item) -> Question | Unasked:
+        try:
+            return question(item, f"items.{at}" if many else "the body", mode, n, seed)
+        except Trouble as trouble:
+            if not many:
+                raise
+            return Unasked(_name_of_unasked(item), trouble)
+
+    return Asked(tuple(read(at, item) for at, item in enumerate(items)), how, many)
 
 
 def check_many(items: int, usual: Usual) -> None:
@@ -153,6 +166,19 @@ def question(item: Item, where: str, mode: str, n: int, seed: int) -> Question:
     except InputError as error:
         raise invalid(str(error), "give a problem, and a solution as a list of steps") from None
     return Question(item.id or name_of(problem, steps), problem, tuple(steps), mode, n, seed)
+
+
+def valid(each: Question | Unasked) -> Question:
+    """What a replica is asked. Raises Trouble for what it can't be asked."""
+    if isinstance(each, Unasked):
+        raise each.trouble
+    return each
+
+
+def _name_of_unasked(item: Item) -> str:
+    if item.id is None:
+        return name_of(item.problem, item.steps or [item.solution or ""])
+    return item.id.encode(errors="replace").decode()  # it may be what was no Unicode text
 
 
 def name_of(problem: str, steps: list[str]) -> str:

@@ -23,7 +23,7 @@ from actors.serving.contract import Replicas
 from workflows.serving.answering import StepJudged
 from workflows.serving.answers import SCORE, score_json, step_json, trouble_json
 from workflows.serving.metrics import Metrics
-from workflows.serving.questions import Asked, Question
+from workflows.serving.questions import Asked, Question, Unasked, valid
 from workflows.serving.settings import ServeSettings
 from workflows.serving.troubles import trouble_of
 
@@ -86,17 +86,20 @@ class Streamed(StreamingResponse):
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _ask(self, each: Question, events: asyncio.Queue[dict[str, Any] | None]) -> None:
+    async def _ask(
+        self, each: Question | Unasked, events: asyncio.Queue[dict[str, Any] | None]
+    ) -> None:
         how, told = self._wanted.how, set[tuple[int, int]]()
         try:
+            question = valid(each)
             async with asyncio.timeout(self._limits.answer_s):
-                async for part in self._replicas.stream(each):
+                async for part in self._replicas.stream(question):
                     if not isinstance(part, StepJudged):
                         self._metrics.scored(part)
-                        events.put_nowait({"event": SCORE, **score_json(each, part, how)})
+                        events.put_nowait({"event": SCORE, **score_json(question, part, how)})
                     elif (place := (part.row.history, part.step)) not in told:
                         told.add(place)
-                        events.put_nowait({"event": "step", **step_json(each, part, how)})
+                        events.put_nowait({"event": "step", **step_json(question, part, how)})
         except Exception as error:  # noqa: BLE001 - every error is an answer
             trouble = trouble_of(error)
             self._metrics.failed(trouble)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from workflows.runs.reading import read, store_url, usual_store, validated
-from workflows.scoring.asking import asked_as, mode_in, named_model, set_at
+from workflows.runs.reading import store_url, validated
+from workflows.scoring.asking import as_run_name, asked_as, mode_in, read_raw
 from workflows.solving.settings import SolveConfig
 
 _ADAPTER: TypeAdapter[SolveConfig] = TypeAdapter(SolveConfig)
@@ -30,19 +29,9 @@ def config_of(
     folder, training:NAME or a hub's name; with `models.ROLE.url`, the name that the server knows.
     Raises ConfigurationError.
     """
-    raw = read(settings) if settings else {"store": usual_store()}
-    chosen = {key: value for key, value in (asked or {}).items() if value is not None}
-    for role, model in (("policy", policy), ("verifier", verifier)):
-        if model is None:
-            continue
-        served = f"models.{role}.url" in chosen
-        if served:
-            chosen.setdefault(f"models.{role}.kind", "endpoint")
-        named = {"model": model} if served and not Path(model).is_dir() else named_model(model)
-        chosen |= {f"models.{role}.{key}": value for key, value in named.items()}
-    chosen["problems"] = str(Path(problems).resolve()) if Path(problems).exists() else str(problems)
-    for key, value in chosen.items():
-        set_at(raw, key.split("."), value)
+    models = {"policy": policy} if verifier is None else {"policy": policy, "verifier": verifier}
+    file = str(Path(problems).resolve()) if Path(problems).exists() else str(problems)
+    raw = read_raw(models, settings, {**(asked or {}), "problems": file})
     given = "run" in raw
     raw.setdefault("run", "solve")
     config = validated(_ADAPTER, raw, str(settings or "solve"))
@@ -58,5 +47,5 @@ def _usual_name(config: SolveConfig) -> str:
     models = [config.models.policy, *([config.models.verifier] if config.models.verifier else [])]
     names = "-".join(Path(model.model).name for model in models)
     solve = config.solve
-    name = f"solve-{Path(config.problems).stem[:30]}-{solve.method}-{solve.n}-{names}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
+    file = Path(config.problems).stem[:30]
+    return as_run_name(f"solve-{file}-{solve.method}-{solve.n}-{names}")

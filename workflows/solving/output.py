@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from storage.rows import schemas
 from storage.rows.kinds import SOLVED
 from storage.rows.records import Candidate, Problem, Solved
 from storage.runs.run import Run
-from workflows.scoring.output import replaced
+from workflows.scoring.output import replaced, table_written
 from workflows.solving.run import solved
 
 _ROWS = 64
@@ -60,12 +57,9 @@ def write_solutions(run: Run, folder: Path) -> SolveSummary:
     """Write a finished run's answers to a folder and return their totals."""
     folder.mkdir(parents=True, exist_ok=True)
     totals, ended = Counter[str](), Counter[str]()
-    held: list[Solved] = []
-    schema = schemas.schema_of(Solved)
     with (
         replaced(folder / "solutions.jsonl") as lines,
-        replaced(folder / "searches.parquet") as table,
-        pq.ParquetWriter(table, schema, compression="zstd") as parquet,
+        table_written(folder / "searches.parquet", Solved, _ROWS) as add,
     ):
         for problem, found in solved(run):
             totals["known"] += bool(problem.answer)
@@ -76,12 +70,7 @@ def write_solutions(run: Run, folder: Path) -> SolveSummary:
             ended[found.ended] += 1
             line = json.dumps(told(problem, found), ensure_ascii=False)
             lines.write(line.encode() + b"\n")
-            held.append(found)
-            if len(held) == _ROWS:
-                parquet.write_table(schemas.to_table(Solved, held))
-                held = []
-        if held:
-            parquet.write_table(schemas.to_table(Solved, held))
+            add(found)
     stage = run.totals(SOLVED.stage)
     counts = stage.counts
     return SolveSummary(

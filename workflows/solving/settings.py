@@ -153,6 +153,6 @@ class SolveConfig(RunConfig):
             )
 
     def check_models(self) -> None:
-        """See `workflows.scoring.settings.check_verifier`; one that reads has no verdicts."""
-        if self.judges and not self.reads:
-            check_verifier(self.engine("verifier"))
+        """See `workflows.scoring.settings.check_verifier`."""
+        if self.judges:
+            check_verifier(self.engine("verifier"), self.verify.mode)

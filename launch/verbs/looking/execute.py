@@ -7,13 +7,13 @@ The exit code is 0 if the verdict is `ok`, else 1.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from actors.sandbox.contract import Execution, Limits, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
+from launch.shown.text import json_line
 
 FIELDS = (
     "verdict", "exit_code", "signal", "stdout", "stderr", "stdout_truncated",
@@ -31,7 +31,7 @@ def execute_file(file: Path, as_json: bool, wall: float | None, memory: int | No
     execution = asyncio.run(run_file(file, SandboxSettings(slots=1, limits=limits)))
     if as_json:
         whole = asdict(execution)
-        print(json.dumps({name: whole[name] for name in FIELDS}, ensure_ascii=False))
+        print(json_line({name: whole[name] for name in FIELDS}))
     else:
         sys.stdout.write(execution.stdout)
         sys.stderr.write(execution.stderr)

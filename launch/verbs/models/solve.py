@@ -7,7 +7,6 @@ Invariant: OUT is checked before any model is called, and the summary is counted
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 
 from launch.shown.terminal import TERMINAL
+from launch.shown.text import json_line
 from launch.verbs.models.out import out_folder
 from workflows.solving.output import SolveSummary, write_solutions
 from workflows.solving.run import solve
@@ -27,7 +27,7 @@ def solve_file(config: SolveConfig, out: Path | None, address: str | None, as_js
     summary = write_solutions(solve(config, address=address, listener=TERMINAL), folder)
     if as_json:
         said = asdict(summary) | {"accuracy": summary.accuracy, "out": str(folder)}
-        typer.echo(json.dumps(said))
+        typer.echo(json_line(said))
     else:
         show(summary, folder)
 

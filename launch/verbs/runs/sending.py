@@ -3,11 +3,13 @@
 Every node can read what is sent, and the head keeps it.
 
 Invariant: a link that leads out of the folder, and a file that is a secret by its name or begins as
-a private key, is not sent unless the configuration names it.
+a private key, is not sent unless the configuration names it. A pipe is not sent: Ray would wait for
+it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class Sent:
     files: int
     bytes: int
     kept_back: tuple[str, ...]
-    """Secrets and links that stay here, by their paths in the folder."""
+    """Secrets, links and pipes that stay here, by their paths in the folder."""
 
     def said(self, folder: Path) -> str:
         """One line for the user."""
@@ -64,7 +66,7 @@ def sent(folder: Path, named: Sequence[str]) -> tuple[tuple[str, ...], Sent]:
     excludes = (*EXCLUDES, *SECRETS, *(f"/{_literal(name)}" for name in beginning), *wanted)
     going = _walked(folder, excludes)
     sizes = [(folder / name).stat().st_size for name in going if (folder / name).is_file()]
-    stays = [name for name in everything if name not in going]
+    stays = dict.fromkeys(name for name in everything if name not in going)
     tops = [name for name in stays if str(Path(name).parent) not in stays]
     return excludes, Sent(len(sizes), sum(sizes), tuple(tops))
 
@@ -82,9 +84,11 @@ def _walked(folder: Path, excludes: Sequence[str]) -> dict[str, None]:
 
 
 def _is_secret(folder: Path, path: Path) -> bool:
-    """Whether a path leads out of the folder, or is a private key by its first bytes."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder):
+    """Whether a path leads out of the folder, is a pipe or socket, or begins as a private key."""
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder):
         return True
+    if not path.is_file():
+        return path.exists() and not path.is_dir()
     try:
         with path.open("rb") as file:
             return _PRIVATE.match(file.read(64).lstrip()) is not None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import pytest
 
+import actors.bounded
 from actors.bounded import TooLong, bounded
 from actors.engines.contract import Chat
 from actors.engines.rendering import ChatRenderer
@@ -54,6 +58,46 @@ def test_an_error_of_the_work_is_the_callers() -> None:
 def test_waiting_is_no_work() -> None:
     waited = threading.Event()
     assert not bounded(lambda: waited.wait(0.5), 0.01)
+
+
+def test_an_interrupt_at_the_very_end_leaves_the_watch_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch = actors.bounded._Watch()
+    monkeypatch.setattr(actors.bounded, "_WATCH", watch)
+    begun, computed = threading.Event(), threading.Event()
+    results: list[object] = []
+
+    def work() -> None:
+        begun.set()
+        computed.wait()
+
+    def run() -> None:
+        try:
+            results.append(bounded(work, 60))
+        except TooLong as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    begun.wait()
+    identity = thread.ident
+    assert identity is not None
+    with watch._lock:  # the watch looks at the threads
+        computed.set()
+        while "end" not in called(sys._current_frames()[identity]):
+            pass
+        error = ctypes.py_object(actors.bounded._Interrupt)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(identity), error)
+    thread.join(10)
+    assert isinstance(results[0], TooLong)
+    assert watch._lock.acquire(timeout=1)
+
+
+def called(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
 
 
 def test_nothing_is_interrupted_behind_its_end() -> None:

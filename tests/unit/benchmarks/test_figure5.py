@@ -16,7 +16,7 @@ from actors.engines.contract import Chat, Sampling
 from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Limits
 from benchmarks import figure5
-from benchmarks.figure5_values import Judged, Searched, draw, read_parts, values_of
+from benchmarks.figure5_values import Judged, Searched, draw, part_of, read_parts, store, values_of
 from benchmarks.remembering import RememberingEngine, RememberingSandbox
 from tests.scripted_solver import policy
 from tests.scripted_verifier import PROBLEMS, verifier, world_responses
@@ -114,6 +114,22 @@ def test_the_picture_and_the_table_have_every_point(
     assert {row["label"] for row in stored} == {point.label for point in points}
     assert (tmp_path / "figure5.png").stat().st_size > 10_000
     assert all(0 <= row["value"] <= 1 and row["tokens"] > 0 for row in stored)
+
+
+def test_a_point_whose_writing_was_interrupted_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Searched("beam", "beam 4", 0, "p", True, 1, 2)
+
+    def interrupted(part: Path, file: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", interrupted)
+        store(part_of(tmp_path, "search", "beam 4", 0), Searched, [row])
+    assert read_parts(tmp_path, "search", Searched) == []
+    store(part_of(tmp_path, "search", "beam 4", 0), Searched, [row])
+    assert read_parts(tmp_path, "search", Searched) == [row]
 
 
 async def test_a_remembered_sample_is_the_one_that_the_engine_gave() -> None:

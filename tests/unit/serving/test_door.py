@@ -257,6 +257,39 @@ async def test_a_solution_that_gets_no_score_says_why_and_its_neighbours_are_sco
     assert f'stepmill_serve_failed_total{{error="{error}"}} 3.0' in counted
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"solution": "Step 1: a\n\nStep 3: b"}, "header"),
+        ({"solution": " "}, "solution"),
+        ({"steps": ["a", ""]}, "step 2"),
+        ({"steps": []}, "empty"),
+        ({}, "steps"),
+        ({"problem": " ", "steps": ["a"]}, "problem"),
+        ({"id": "\ud800", "steps": ["a"]}, "Unicode"),
+    ],
+)
+async def test_a_solution_of_many_that_is_none_says_why_and_its_neighbours_are_scored(
+    wrong: dict[str, Any], says: str
+) -> None:
+    items = [item(0), {"id": "wrong", "problem": "p", **wrong}, item(1)]
+    async with asked_door() as asked:
+        body = json.dumps({"items": items, "details": False})
+        among = (await asked.client.post("/v1/score", content=body)).json()["scores"]
+        alone = [(await asked.one(number, details=False)).json() for number in (0, 1)]
+        streamed = json.dumps({"items": items, "stream": True})
+        events = _events((await asked.client.post("/v1/score", content=streamed)).text)
+        counted = (await asked.client.get("/metrics")).text
+    assert [among[0], among[2]] == alone
+    assert among[1].keys() == {"id", "error", "reason", "change", "retry"}
+    assert (among[1]["error"], among[1]["retry"]) == ("invalid", False)
+    assert "items.1" in among[1]["reason"] and says in among[1]["reason"]
+    assert among[1]["id"] == ("?" if "Unicode" in says else "wrong")
+    ended = {event["id"]: event["event"] for event in events if event["event"] != "end"}
+    assert ended == {"r0": "score", among[1]["id"]: "error", "r1": "score"}
+    assert 'stepmill_serve_failed_total{error="invalid"} 2.0' in counted
+
+
 async def test_steps_come_one_by_one_each_once_and_then_the_score() -> None:
     async with asked_door() as asked:
         whole = (await asked.one(0)).json()

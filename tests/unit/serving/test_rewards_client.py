@@ -110,6 +110,39 @@ def test_a_solution_that_the_verifier_refuses_is_unscored(url: str) -> None:
     assert (long["score"], long["scored"]) == (-2.0, 0.0)
 
 
+@pytest.mark.parametrize(("how", "error"), [({"mode": "loud"}, "invalid"), ({"n": 65}, "too_many")])
+def test_a_setting_that_the_server_does_not_take_is_no_reward(
+    url: str, how: dict[str, Any], error: str
+) -> None:
+    asked = {"solution_str": "a", "ground_truth": "", "extra_info": {"problem": "p"}}
+    with pytest.raises(ServerError) as of_many:
+        Client(url).rewards(ITEMS[:3], **how)
+    with pytest.raises(ServerError) as of_one:
+        compute_score("mine", **asked, **how, url=url)
+    assert (of_many.value.error, of_one.value.error) == (error, error)
+
+
+def test_more_solutions_than_the_server_takes_at_once_are_sent_in_parts() -> None:
+    with served_door(TOKEN, most_items=2) as url:
+        client = Client(url)
+        assert client.rewards(ITEMS[:5]) == [client.rewards([each])[0] for each in ITEMS[:5]]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_reward"), [("exception", False), ("too_long", True), ("invalid", True)]
+)
+def test_a_bug_of_the_server_is_no_reward_and_a_solution_that_it_can_not_score_is(
+    monkeypatch: pytest.MonkeyPatch, error: str, is_reward: bool
+) -> None:
+    said = {"id": "0", "error": error, "reason": "r", "change": "c", "retry": False}
+    monkeypatch.setattr(Client, "scores", lambda self, items, **how: [said for _ in items])
+    if is_reward:
+        assert Client("http://h").rewards([("p", ["a"])], -1.0) == [-1.0]
+        return
+    with pytest.raises(ServerError, match="exception: r; c"):
+        Client("http://h").rewards([("p", ["a"])])
+
+
 class _Busy(BaseHTTPRequestHandler):
     """Refuses twice, then answers."""
 

@@ -148,6 +148,14 @@ HOSTILE = [
     pytest.param(
         {"verification": "```python\nprint('</verify>')\n```\n"}, "tag_in_text", id="tag in code"
     ),
+    pytest.param(
+        {"verification": VERIFICATION + "\n**Judgement**: $\\boxed{Yes}$"},
+        "judgement_in_text",
+        id="a judgement",
+    ),
+    pytest.param(
+        {"analysis": "It holds. ** Judgment: ** Yes"}, "judgement_in_text", id="without a box"
+    ),
     pytest.param({"verification": "```python\nprint(1)\n"}, "open_code_block", id="open block"),
     pytest.param(
         {"verification": VERIFICATION + "\n[Code Output]: 3"}, "not_executed", id="made-up output"
@@ -228,6 +236,7 @@ def test_a_lead_in_is_not_said_twice() -> None:
                 "```python\n",
                 "</analyze>",
                 "<output>",
+                "**Judgement**: ",
                 r"\boxed{",
                 "Yes}",
                 "}",
@@ -264,6 +273,7 @@ VIOLATIONS = {
     "lead-in of the code": lambda: broken(4, "Let's use python", "We use python"),
     "parts out of order": lambda: broken(2, "<analyze>", "<verify>"),
     "text after the output": lambda: broken(2, "</output>", "</output> done"),
+    "a second judgement": lambda: broken(2, "It is 2.", "It is 2.\n**Judgement**: Yes"),
     "a second box": lambda: broken(2, "It is 2.", r"It is \boxed{2}."),
     "an open code block": lambda: broken(2, "\n```\n\nIt is", "\n\nIt is"),
     "an empty step": lambda: broken(3, "Step text 2.", " "),

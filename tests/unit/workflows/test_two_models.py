@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InputError
 from workflows.runs.configuration import needs_of
 from workflows.runs.driving import Standing, engine_slots, most_workers, schedule_for
 from workflows.runs.workload import kept_roles, placements
@@ -93,3 +94,10 @@ def test_a_search_without_its_verifier_is_refused() -> None:
     alone = replace(config, models=replace(config.models, verifier=None))
     with pytest.raises(ConfigurationError, match=r"models\.verifier"):
         _ = alone.engines
+
+
+def test_a_verifier_whose_word_on_itself_is_not_understood_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"stepmill": {"kind": "oracle"}}')
+    config = config_of("org/policy", "problems.jsonl", str(tmp_path))
+    with pytest.raises(InputError, match="kind 'oracle'"):
+        config.check_models()
