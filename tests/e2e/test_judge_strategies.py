@@ -30,6 +30,7 @@ from tests.support.judge_strategies import CONFIGS, OURS, SPARK, Build
 from tests.support.label_strategies import NAMES
 from tests.support.solver import decided
 from workflows.formats import judge_prompts, prompts
+from workflows.formats.prompts import SOLVER_SYSTEM as SOLVER
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.driving import standing
 from workflows.stages import described
@@ -87,7 +88,11 @@ def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str)
 @pytest.mark.parametrize(
     ("name", "says", "says_not"),
     [
-        ("qwen_consensus", ["Monte-Carlo", "the code was run", "estimated and labelled"], []),
+        (
+            "qwen_consensus",
+            ["Monte-Carlo", "ran no code", "estimated and labelled"],
+            ["the code was run"],
+        ),
         ("groundedprm", ["the code was run"], ["Monte-Carlo"]),
         ("spark_single", ["ran no code"], ["the code was run", "only right or only wrong"]),
         ("fover", ["theorem prover", "put into formulas"], ["neither analysis nor code"]),
@@ -196,6 +201,19 @@ def test_a_meta_critique_exports_the_revision(built: Any) -> None:
     assert changed > 0
 
 
+def test_qwens_judge_is_a_model_of_its_own_and_no_rationale_is_asked_for(built: Any) -> None:
+    build = built("qwen_consensus")
+    assert not {"rationalize", "formalize"} & set(build.run.spec.stages)
+    assert set(build.run.spec.models) == {"policy", "completer", "judge"}
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    critiques = {
+        judge_prompts.critique_chat(texts[path.problem_id], path.steps).user
+        for path in build.paths.values()
+    }
+    asked = [chat for chat in build.world.prompts if chat.messages[0].content != SOLVER]
+    assert {chat.user for chat in asked} == critiques
+
+
 def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     built: Any,
 ) -> None:
@@ -203,6 +221,8 @@ def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     labels = {row.path_id: row for row in build.rows(LABELS)}
     judged = build.rows(AGREEMENTS)
     for row in judged:
+        said = build.judgements[row.path_id][0].index
+        assert row.judge_first_error == (None if said in (None, -1) else said)
         agrees = row.judge_first_error == labels[row.path_id].first_error
         assert row.kept == (agrees and row.reason is None)
         assert not agrees or row.reason in (None, "judge_unreadable", "judge_split")
