@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from storage.rows.kinds import LABELS, RATIONALES, ShardRows
 from storage.rows.records import CodeRun, PathLabels, Rationale
+from workflows.judging.agreement import REASONS, Disagreement, agreement, is_monotone
 from workflows.judging.ballots import Unread, judge_labels
 from workflows.judging.sources import Evidence, judge_index
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
-from workflows.stages.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
+from workflows.stages.consensus import ConsensusStage
 
 UNREADABLE, SPLIT = Unread.JUDGE_UNREADABLE, Unread.JUDGE_SPLIT
 

@@ -31,9 +31,9 @@ from workflows.formats.conversation import (
     code_only,
     example_of,
 )
+from workflows.judging.agreement import exported_labels
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
-from workflows.stages.consensus import exported_labels
 from workflows.stages.export import ExportStage  # fmt: skip
 
 MODELS = {"policy": "P", "completer": "C", "rationale": "R"}
