@@ -109,6 +109,28 @@ def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list
     return list(labels)
 
 
+def following(
+    labels: Sequence[bool], by: Reading, of: Evidence, settings: ConsensusSettings
+) -> list[bool]:
+    """For each label, whether it is wrong only because an earlier step is.
+
+    `by`: the reading that gave the labels. So it is behind the first error wherever an index alone
+    says where that is, or the rule of the consensus calls all later steps wrong, and in a step that
+    begins in a state with MC 0, of which no rollout can say anything.
+    """
+    start = first_error(labels)
+    monotone = settings.rule == "first_error" and settings.monotone_labels
+    labelled = of.labels if settings.sources[0] == "labels" else None
+    dead = [value == 0 for value in labelled.mc] if labelled else []
+    return [
+        not right
+        and start is not None
+        and step > start
+        and (monotone or by.scope == "index" or dead[step : step + 1] == [True])
+        for step, right in enumerate(labels)
+    ]
+
+
 def agreement(
     of: Evidence, settings: ConsensusSettings, judge: JudgeSettings | None = None
 ) -> Agreement:
@@ -145,6 +167,7 @@ def agreement(
         labels=labels,
         values=list(chosen.values[: len(labels)]) if chosen else [],
         chosen=speaker,
+        follows=following(labels, chosen, of, settings) if chosen else [],
     )
 
 

@@ -132,7 +132,11 @@ class Agreement:
     also: list[int] | None = None
     """The verifications of shorter prefixes of the path that are kept too; None: none."""
 
-    UNSAID: ClassVar[tuple[str, ...]] = ("also",)
+    follows: list[bool] | None = None
+    """For each of `labels`, whether it is wrong only because an earlier step is; None: not
+    recorded."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("also", "follows")
     """See `Rationale.UNSAID`."""
 
 

@@ -338,6 +338,8 @@ async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
     assert [(drop.item, drop.reason) for drop in result.drops] == [("p#2", "tag_in_text")]
     assert result.counts == {
         "steps": 2,
+        "steps wrong": 0,
+        "steps wrong, not judged": 0,
         "rationales (1, not recorded)": 3,
         "kept (1, not recorded)": 1,
         "kept_steps (1, not recorded)": 2,
