@@ -10,23 +10,28 @@ import pytest
 
 from demo import check, world
 from demo.truth import true_first_errors
+from launch.config import load
 from storage.audit import audit
 from storage.datasets.dataset import assemble
+from storage.errors import ConfigurationError
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
     LABELS,
     PATHS,
+    PITS,
     PROVED,
     ROLLOUTS,
     TREE,
     stage_rows,
 )
 from tests.support.golden import check_golden
-from tests.support.label_strategies import NAMES, SCRIPTED, Build, configured
+from tests.support.label_strategies import CONFIGS, NAMES, SCRIPTED, Build, configured
 from workflows.builds.derive import plan_derivation
 from workflows.runs.driving import standing
 from workflows.runs.starting import planned
+from workflows.stages.label import by_path, state_values
+from workflows.stages.pit import around_first_pit
 from workflows.views.reward_models import DISCRIMINATIVE
 
 
@@ -181,6 +186,52 @@ def test_a_tree_is_grown_anew_where_its_rollouts_are_sampled_otherwise(
     found = plan_derivation("hotter", source.run.store.url, asked, source.run)
     assert "search" in found.anew
     assert "sample" not in found.anew
+
+
+def test_pavs_q_is_the_base_policys_own_and_its_value_adds_the_provers_advantage(
+    built: Mapping[str, Build],
+) -> None:
+    shipped = load(CONFIGS / "pav.yaml").models
+    assert shipped.policy and shipped.completer
+    assert shipped.policy.model == shipped.completer.model
+    labels = built["pav"].rows(LABELS)
+    assert labels
+    for row in labels:
+        assert row.q_pi == row.mc
+        assert row.q_mu == pytest.approx([1 - (1 - q) ** 4 for q in row.q_pi])
+        after = zip(row.q_pi[1:], row.adv_mu, strict=True)
+        assert row.value == pytest.approx([q + advantage for q, advantage in after])
+
+
+def test_a_prover_beside_the_q_of_another_model_than_the_policy_is_refused(tmp_path: Path) -> None:
+    config = configured("pav", tmp_path)
+    stronger = dataclasses.replace(SCRIPTED, model="stronger")
+    models = dataclasses.replace(config.models, completer=stronger)
+    with pytest.raises(ConfigurationError, match="the base policy's own Q"):
+        planned(dataclasses.replace(config, models=models), None)
+
+
+def test_stage_pit_lists_the_states_around_each_first_pit_and_labels_read_them(
+    built: Mapping[str, Build],
+) -> None:
+    build = built["pav"]
+    rolled = by_path(build.rows(ROLLOUTS))
+    listed = {row.path_id: row for row in build.rows(PITS)}
+    labels = {row.path_id: row for row in build.rows(LABELS)}
+    paths = {path.path_id: path for path in build.rows(PATHS)}
+    asked = getattr(build.config.stages, PITS.stage)
+    two = 0
+    for name, label in labels.items():
+        n, mc = state_values(paths[name], rolled[name])
+        around = around_first_pit(mc, asked)
+        assert listed[name].states == [row.state for row in listed[name].rollouts] == around
+        assert label.n == [
+            made + (asked.rollouts if state in around else 0) for state, made in enumerate(n)
+        ]
+        two += len(around) == 2
+    assert two > 2
+    seeds = {row.seed for rows in rolled.values() for row in rows}
+    assert seeds.isdisjoint(row.seed for pit in listed.values() for row in pit.rollouts)
 
 
 def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class LabelSettings:
     """`drop`: a wrong path goes (`no_zero`) where no state that was rolled out has MC = 0."""
     prover: Literal["none", "same", "best_of", "model"] = "none"
     """Whose MC values `difference` and `effective` compare: the completion model's (`none`,
-    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`."""
+    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`. With any but
+    `none` the completion model must be the policy, whose own Q stands beside them."""
     prover_k: Positive = 4
     alpha: float = 1.0
     """What the prover's difference weighs in `effective`."""
