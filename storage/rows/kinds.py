@@ -168,6 +168,7 @@ AGREEMENTS = Rows(
     on=lambda row: row.path_id if row.kept else None,
     only_needed=True,
 )
+REWRITTEN = Rows("rewrite", records.Rationale, part="item", only_needed=True)
 REPAIRED = Rows("repair", records.Intervention, part="item", only_needed=True)
 RETRIED = Rows(
     "retry",
@@ -198,8 +199,8 @@ OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
         PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED,
-        JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES,
-        REFINED, SOLVED,
+        JUDGEMENTS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS,
+        CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in

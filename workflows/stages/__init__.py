@@ -22,6 +22,7 @@ from workflows.stages.pit import PIT
 from workflows.stages.rationalize import RATIONALIZE
 from workflows.stages.refine import REFINE
 from workflows.stages.repair import REPAIR, RETRY
+from workflows.stages.rewrite import REWRITE
 from workflows.stages.sample import SAMPLE
 from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
@@ -31,7 +32,7 @@ OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         GIVE, SAMPLE, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE,
-        CONSENSUS, REPAIR, RETRY, EXPORT,
+        CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""
