@@ -53,7 +53,7 @@ class Terminal(Listener):
     @contextlib.contextmanager
     def tokens(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Show one bar with the time that is left."""
-        with TokensProgress(name) as progress:
+        with TokensProgress(name) as progress, contextlib.redirect_stdout(sys.stderr):
             yield progress.stored
 
     @contextlib.contextmanager
