@@ -158,7 +158,7 @@ FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
     records.Judgement,
-    key=("path_id", "prompt", "sees", "number", "round"),
+    key=("path_id", "prompt", "sees", "number", "round", "steps"),
     part="item",
     only_needed=True,
 )

@@ -40,6 +40,8 @@ UNRECORDED = {
     "configuration.stages.search.halve": '"steps"',
     "configuration.stages.rationalize.examples": "[]",
     "configuration.stages.rationalize.system": "null",
+    "configuration.stages.judge.prefixes": "1",
+    "configuration.stages.judge.thinks": "false",
     "settings.learning.adapter": "null",
 }
 """Field -> its value in runs and trainings made before the field was recorded."""
