@@ -133,6 +133,7 @@ ROLLOUTS = Rows(
     "estimate", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True
 )
 PROVED = Rows("prover", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True)
+PITS = Rows("pit", records.FirstPit, only_needed=True)
 TREE = Rows(
     "search",
     TreeNode,
@@ -157,7 +158,7 @@ FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
     records.Judgement,
-    key=("path_id", "prompt", "sees", "number", "round"),
+    key=("path_id", "prompt", "sees", "number", "round", "steps"),
     part="item",
     only_needed=True,
 )
@@ -196,9 +197,9 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
-        AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED,
-        SOLVED,
+        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED,
+        JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES,
+        REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in

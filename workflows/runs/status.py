@@ -16,7 +16,7 @@ from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.plans import Plan, latest_plan
-from storage.runs.presence import at_work, work_on
+from storage.runs.presence import at_work, drivers_of, work_on
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
@@ -118,7 +118,8 @@ def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
     """The status of a run, from those of its stages."""
     pilot = pilot_record(run.store, run.name)
     plan = latest_plan(run.store, run.name)
-    work = work_on(run.store, run.name)
+    drivers = drivers_of(run.store, run.name)
+    work = work_on(run.store, run.name, drivers)
     return RunStatus(
         run=run.name,
         store=run.store.url,
@@ -138,7 +139,7 @@ def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
             for group in kept_by_reading(stage.counts)
         ],
         stopped=None if finished else stop_reason(run),
-        at_work=[] if finished else at_work(run.store, run.name),
+        at_work=[] if finished else at_work(drivers),
         work=work,
         work_said=lost_work(work, stages),
         planned=[] if plan is None else against_plan(run, plan, stages, finished),

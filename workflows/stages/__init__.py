@@ -18,6 +18,7 @@ from workflows.stages.given import GIVE, TAKE
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
+from workflows.stages.pit import PIT
 from workflows.stages.rationalize import RATIONALIZE
 from workflows.stages.refine import REFINE
 from workflows.stages.repair import REPAIR, RETRY
@@ -29,8 +30,8 @@ from workflows.stages.solve import SOLVE
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS,
-        REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE,
+        CONSENSUS, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

@@ -24,6 +24,7 @@ from storage.rows.records.handed_out import (
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
+    FirstPit,
     Path,
     PathLabels,
     Problem,
@@ -51,6 +52,7 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "FirstPit",
     "GivenSolutions",
     "Intervention",
     "Judgement",
