@@ -154,6 +154,15 @@ RATIONALES = Rows(
     part="item",
     only_needed=True,
 )
+TRANSLATIONS = Rows(
+    "translate",
+    records.Translation,
+    key=("path_id", "attempt"),
+    on=lambda row: row.path_id if row.dropped is None else None,
+    shown=lambda row: row.dropped is None,
+    part="item",
+    only_needed=True,
+)
 FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
@@ -198,9 +207,9 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED,
-        JUDGEMENTS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS,
-        CRITIQUES, REFINED, SOLVED,
+        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES, TRANSLATIONS,
+        FORMALIZED, JUDGEMENTS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED, EXAMPLES, RESPONSES,
+        VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in

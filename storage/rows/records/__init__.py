@@ -39,6 +39,7 @@ from storage.rows.records.verdicts import (
     Intervention,
     Judgement,
     Rationale,
+    Translation,
     standing,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "SearchedStep",
     "Solved",
     "StateRollouts",
+    "Translation",
     "Verification",
     "standing",
 ]
