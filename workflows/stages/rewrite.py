@@ -16,9 +16,9 @@ from storage.errors import ItemError
 from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS, RATIONALES, REWRITTEN, ShardRows
 from storage.rows.records import Agreement, Rationale
 from workflows.judging.contradictions import contradictions
-from workflows.stages.draft import Solution, solutions_of
 from workflows.stages.kit import Stage
 from workflows.stages.rationalize import RATIONALIZE, RationaleWriter, Spent
+from workflows.stages.writing.draft import Solution, solutions_of
 
 
 class Rewriter(RationaleWriter):
