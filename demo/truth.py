@@ -25,6 +25,7 @@ from rich.table import Table
 
 from demo import check, world
 from storage.objects.opening import open_store
+from storage.rows.kinds import TREE, unfolding
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
@@ -62,15 +63,15 @@ def measure(run: Run) -> Worth:
 def true_first_errors(run: Run) -> dict[str, int | None]:
     """path_id -> index of its first wrong step, for every path that may have labels.
 
-    A tree's paths go from its root to its leaves; their steps are edges of one or more steps.
+    A tree's paths go from its root to its leaves; their steps are edges of one or more steps. Where
+    errors were put into solutions, the truth is about what was made of them.
     """
-    if "search" not in run.spec.stages:
+    if (kind := unfolding(run.spec.stages)) is not None and kind is not TREE:
+        rows = scan(run, kind.stage).select("path_id", "problem_id", "steps").collect().iter_rows()
+        return _found(rows)
+    if TREE.stage not in run.spec.stages:
         selected = scan(run, "sample").filter("selected")
-        rows = selected.select("path_id", "problem_id", "steps").collect().iter_rows()
-        return {
-            path_id: check.first_error(world.problem(problem_id), steps)
-            for path_id, problem_id, steps in rows
-        }
+        return _found(selected.select("path_id", "problem_id", "steps").collect().iter_rows())
     columns = ("node_id", "parent_id", "problem_id", "steps", "leaf")
     tree = scan(run, "search").select(columns).collect()
     nodes = {node["node_id"]: node for node in tree.iter_rows(named=True)}
@@ -86,6 +87,13 @@ def true_first_errors(run: Run) -> dict[str, int | None]:
         first = check.first_error(world.problem(leaf["problem_id"]), steps)
         found[leaf["node_id"]] = None if first is None else edge_of[first]
     return found
+
+
+def _found(rows: Iterable[Any]) -> dict[str, int | None]:
+    return {
+        path_id: check.first_error(world.problem(problem_id), steps)
+        for path_id, problem_id, steps in rows
+    }
 
 
 def first_errors(run: Run) -> Iterator[dict[str, str | int]]:

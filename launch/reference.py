@@ -25,6 +25,7 @@ from workflows.runs.settling import (
 )
 from workflows.serving.settings import ServeSettings
 from workflows.settings.solving import SolveSettings
+from workflows.stages import GROUPS, OURS
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
@@ -77,6 +78,10 @@ def page() -> str:
             ("solve.", SolveSettings), ("serve.", ServeSettings),
         )
     )  # fmt: skip
+    own = [(name, stage.settings) for name, stage in OURS.items() if name not in GROUPS]
+    build += "".join(
+        part for name, kind in own if kind for part in _section(f"stages.{name}.", kind)
+    )
     scoring = SCORING.format(
         usual=USUAL_TOKENS["verifier"],
         most=IN_FLIGHT,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigurationError
-from workflows.formats import judge_prompts, prompts
+from workflows.formats import error_prompts, judge_prompts, prompts
 from workflows.formats.templates import Prompt, Texts
 
 PROMPTS: Mapping[str, Prompt] = {
@@ -27,6 +27,7 @@ PROMPTS: Mapping[str, Prompt] = {
         prompts.SOLVER, prompts.SOLVE, prompts.RATIONALE_WRITER, prompts.RATIONALE,
         judge_prompts.JUDGE, judge_prompts.CRITIQUE, judge_prompts.RESOLVE, judge_prompts.ALIGN,
         judge_prompts.META, judge_prompts.MERGE, judge_prompts.REPAIR,
+        error_prompts.ERROR_WRITER, error_prompts.ERROR,
     )
 }  # fmt: skip
 """All prompts of a build, by name."""
@@ -95,5 +96,5 @@ def _examples() -> Iterator[Mapping[str, Any]]:
         yield {
             "problem": "How much is 2 + 2?", "steps": steps, "answer": seen,
             "reference_solution": seen, "verification": "v", "critique": "c", "wrong": "w",
-            "require_code": flag, "state_verdict": flag,
+            "right": "r", "kind": "k", "require_code": flag, "state_verdict": flag,
         }  # fmt: skip

@@ -15,6 +15,7 @@ from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
 from workflows.stages.formalize import FORMALIZE
 from workflows.stages.given import GIVE, TAKE
+from workflows.stages.inject import INJECT, MISLEAD
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
@@ -29,8 +30,8 @@ from workflows.stages.solve import SOLVE
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS,
-        REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE,
+        JUDGE, CONSENSUS, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

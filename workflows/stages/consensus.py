@@ -20,6 +20,7 @@ from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import (
     AGREEMENTS,
+    ALTERED,
     FORMALIZED,
     GIVEN,
     JUDGEMENTS,
@@ -265,6 +266,8 @@ class ConsensusStage(PureStage):
             for index, solution in enumerate(given.solutions)
         }
 
+        injected = {row.path_id: row for kind in ALTERED for row in rows[kind]}
+
         def judge(path_id: str) -> list[Agreement]:
             labelled, path = labels.get(path_id), paths.get(path_id)
             rationale, judgements = rationales.get(path_id), tuple(judgements_of[path_id])
@@ -276,7 +279,7 @@ class ConsensusStage(PureStage):
             problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
-                people.get(path_id),
+                people.get(path_id), injected.get(path_id),
             )  # fmt: skip
             return [agreement(of, self._settings, self._judge)]
 
@@ -335,8 +338,8 @@ VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
 CONSENSUS = Stage(
     rows=AGREEMENTS,
     role="cpu",
-    reads=(PATHS, GIVEN, TREE, LABELS, *VERIFIED),
-    without=(GIVEN, TREE, LABELS, *VERIFIED),
+    reads=(PATHS, GIVEN, *ALTERED, TREE, LABELS, *VERIFIED),
+    without=(GIVEN, *ALTERED, TREE, LABELS, *VERIFIED),
     says="keeps a path only where its labels and what was written of it agree",
     settings=ConsensusSettings,
     check=_check,

@@ -20,7 +20,7 @@ from functools import partial
 from actors.engines.contract import Refusal
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
-from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
+from storage.rows.kinds import ALTERED, PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
@@ -170,7 +170,8 @@ ESTIMATE = Stage(
     rows=ROLLOUTS,
     role="completer",
     asks=("solve_system", "solve"),
-    reads=(PROBLEMS, PATHS),
+    reads=(PROBLEMS, PATHS, *ALTERED),
+    without=ALTERED,
     solves=True,
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
     settings=EstimateSettings,
@@ -183,7 +184,8 @@ PROVER = Stage(
     rows=PROVED,
     role="prover",
     asks=("solve_system", "solve"),
-    reads=(PROBLEMS, PATHS, ROLLOUTS),
+    reads=(PROBLEMS, PATHS, *ALTERED, ROLLOUTS),
+    without=ALTERED,
     solves=True,
     longest=ROLLOUT_TOKENS,
     says="rolls out from the same states with another model",

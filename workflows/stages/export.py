@@ -9,6 +9,7 @@ from dataclasses import replace
 from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.rows.kinds import (
     AGREEMENTS,
+    ALTERED,
     EXAMPLES,
     FORMALIZED,
     JUDGEMENTS,
@@ -77,7 +78,7 @@ def _exporter(kit: Kit[StageSettings]) -> ExportStage:
     return ExportStage(kit.run, kit.models, executes=kit.settings.rationalize.execute)
 
 
-BEFORE = (TREE, LABELS, *VERIFIED)
+BEFORE = (*ALTERED, TREE, LABELS, *VERIFIED)
 EXPORT = Stage(
     rows=EXAMPLES,
     role="cpu",

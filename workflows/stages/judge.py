@@ -17,7 +17,7 @@ from actors.engines.contract import Chat, Completion, Refusal
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
-from storage.rows.kinds import JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.kinds import ALTERED, JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Judgement, Path, Problem
 from storage.runs.specs import Difference, Spec
 from workflows.judging.ballots import read
@@ -164,8 +164,8 @@ def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
 JUDGE = Stage(
     rows=JUDGEMENTS,
     role="judge",
-    reads=(PROBLEMS, PATHS, LABELS),
-    without=(LABELS,),
+    reads=(PROBLEMS, PATHS, *ALTERED, LABELS),
+    without=(*ALTERED, LABELS),
     names_only=(LABELS,),
     verifies=True,
     asks=("judge_system", "critique", "resolve", "align", "meta", "merge"),

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
-from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
+from storage.rows.kinds import ALTERED, LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.specs import Difference, Spec
 from workflows.estimation.fixed import monte_carlo
@@ -225,8 +225,8 @@ def _labeller(kit: Kit[StageSettings]) -> LabelStage:
 LABEL = Stage(
     rows=LABELS,
     role="cpu",
-    reads=(PATHS, ROLLOUTS, PROVED, TREE),
-    without=(ROLLOUTS, PROVED, TREE),
+    reads=(PATHS, *ALTERED, ROLLOUTS, PROVED, TREE),
+    without=(*ALTERED, ROLLOUTS, PROVED, TREE),
     one_of=(ROLLOUTS, TREE),
     says="labels every step by what it did to the chance of a right answer",
     settings=LabelSettings,

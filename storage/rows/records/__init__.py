@@ -21,6 +21,7 @@ from storage.rows.records.handed_out import (
     Score,
     Verification,
 )
+from storage.rows.records.injected import Injection
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
@@ -52,6 +53,7 @@ __all__ = [
     "Drop",
     "Example",
     "GivenSolutions",
+    "Injection",
     "Intervention",
     "Judgement",
     "Message",
