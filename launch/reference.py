@@ -78,9 +78,11 @@ def page() -> str:
             ("solve.", SolveSettings), ("serve.", ServeSettings),
         )
     )  # fmt: skip
-    own = [(name, stage.settings) for name, stage in OURS.items() if name not in GROUPS]
     build += "".join(
-        part for name, kind in own if kind for part in _section(f"stages.{name}.", kind)
+        line
+        for name, stage in OURS.items()
+        if stage.settings and name not in GROUPS
+        for line in _section(f"stages.{name}.", stage.settings)
     )
     scoring = SCORING.format(
         usual=USUAL_TOKENS["verifier"],

@@ -153,6 +153,7 @@ ROLLOUTS = Rows(
     "estimate", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True
 )
 PROVED = Rows("prover", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True)
+PITS = Rows("pit", records.FirstPit, only_needed=True)
 TREE = Rows(
     "search",
     TreeNode,
@@ -177,7 +178,7 @@ FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
     records.Judgement,
-    key=("path_id", "prompt", "sees", "number", "round"),
+    key=("path_id", "prompt", "sees", "number", "round", "steps"),
     part="item",
     only_needed=True,
 )
@@ -216,7 +217,7 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES,
+        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES,
         FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS,
         CRITIQUES, REFINED, SOLVED,
     )

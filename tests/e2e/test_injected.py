@@ -218,10 +218,11 @@ async def test_rollouts_from_a_solution_with_an_error_judge_it_beside_its_constr
     ("change", "said"),
     [
         ({"road": ["sample", "inject", "mislead", "consensus"]}, "one of them puts the errors"),
+        ({"road": ["sample", "estimate", "inject"]}, "right behind 'sample'"),
         ({"inject": {"kinds": []}}, "is empty"),
         ({"road": ["sample", "consensus"]}, "needs inject or mislead"),
     ],
-    ids=["both stages", "no kinds", "no stage that puts errors"],
+    ids=["both stages", "after rollouts", "no kinds", "no stage that puts errors"],
 )
 def test_what_contradicts_itself_is_refused_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str

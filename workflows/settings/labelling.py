@@ -32,7 +32,8 @@ class LabelSettings:
     """`drop`: a wrong path goes (`no_zero`) where no state that was rolled out has MC = 0."""
     prover: Literal["none", "same", "best_of", "model"] = "none"
     """Whose MC values `difference` and `effective` compare: the completion model's (`none`,
-    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`."""
+    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`. With any but
+    `none` the completion model must be the policy, whose own Q stands beside them."""
     prover_k: Positive = 4
     alpha: float = 1.0
     """What the prover's difference weighs in `effective`."""
@@ -119,11 +120,18 @@ class JudgeSettings:
     """A step without a verdict: it makes the verification unreadable, or it counts as wrong."""
     paths: Literal["all", "wrong"] = "all"
     """`wrong`: only paths whose own answer is wrong are judged."""
+    prefixes: Positive = 1
+    """Prefixes of each path that are verified: the whole path, and shorter ones drawn by the
+    run's seed, as many as there are."""
+    thinks: bool = False
+    """True: the model thinks before it answers. Its answer isn't begun for it, and what it thought
+    (a text up to `</think>`, or the server's own channel) is kept and is no part of a verdict."""
     temperature: Temperature = 0.6
     top_p: Share = 0.95
     top_k: int = -1
     max_tokens: Positive = 8192
-    """Generated tokens of one verification; one that is cut here is unreadable."""
+    """Generated tokens of one verification, thoughts included; one that is cut here is
+    unreadable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from workflows.stages.inject import INJECT, MISLEAD
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
+from workflows.stages.pit import PIT
 from workflows.stages.rationalize import RATIONALIZE
 from workflows.stages.refine import REFINE
 from workflows.stages.repair import REPAIR, RETRY
@@ -30,7 +31,7 @@ from workflows.stages.solve import SOLVE
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE,
+        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE,
         JUDGE, CONSENSUS, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip

@@ -20,7 +20,7 @@ from functools import partial
 from actors.engines.contract import Refusal
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
-from storage.rows.kinds import ALTERED, PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
+from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
 from storage.seeds import request_seed
@@ -70,7 +70,7 @@ class Completer(KitStage[StageSettings]):
             _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
         finally:
             await shard.close()
-        rolled = [self._row(*entry) for entry in shard.entries(selected)]
+        rolled = [self.row(*entry) for entry in shard.entries(selected)]
         return ShardResult(
             tuple(rolled),
             tuple(drops),
@@ -117,7 +117,7 @@ class Completer(KitStage[StageSettings]):
         """Whether a path gets rollouts of state 0 only."""
         return self._wrong_only and path.correct
 
-    def _row(
+    def row(
         self, path: Path, state: int, number: int, parts: Sequence[Rollouts], shared: bool
     ) -> StateRollouts:
         """The row of one state and round, from one request or several."""
@@ -170,8 +170,7 @@ ESTIMATE = Stage(
     rows=ROLLOUTS,
     role="completer",
     asks=("solve_system", "solve"),
-    reads=(PROBLEMS, PATHS, *ALTERED),
-    without=ALTERED,
+    reads=(PROBLEMS, PATHS),
     solves=True,
     says="rolls out from every state of every selected path: Monte-Carlo estimation",
     settings=EstimateSettings,
@@ -184,8 +183,7 @@ PROVER = Stage(
     rows=PROVED,
     role="prover",
     asks=("solve_system", "solve"),
-    reads=(PROBLEMS, PATHS, *ALTERED, ROLLOUTS),
-    without=ALTERED,
+    reads=(PROBLEMS, PATHS, ROLLOUTS),
     solves=True,
     longest=ROLLOUT_TOKENS,
     says="rolls out from the same states with another model",

@@ -9,7 +9,6 @@ from dataclasses import replace
 from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.rows.kinds import (
     AGREEMENTS,
-    ALTERED,
     EXAMPLES,
     FORMALIZED,
     JUDGEMENTS,
@@ -54,23 +53,26 @@ class ExportStage(PureStage):
         def export(kept: Agreement) -> list[Example]:
             name = kept.path_id
             mc = labels[name].mc if name in labels else []
-            problem = problems[kept.problem_id]
+            of = problems[kept.problem_id], paths[name], kept.labels, mc
+            by = self._models, self._run, kept.follows or ()
             if kept.chosen is None and name not in rationales:
-                judged = kept.labels
-                return [unwritten(problem, paths[name], judged, mc, self._models, self._run)]
+                return [unwritten(*of, *by)]
             written = (
                 replace(rationales[name], executed=self._executes and rationales[name].executed)
                 if kept.chosen is None
                 else spoken(judgements[name][kept.chosen])
             )
-            return [
-                example_of(problem, paths[name], kept.labels, mc, written, self._models, self._run)
-            ]
+            return [example_of(*of, written, *by)]
 
         kept = [row for row in rows[AGREEMENTS] if row.kept]
         examples, drops = process_now(kept, lambda row: row.path_id, export)
         steps = sum(len(example.labels) for example in examples)
-        counts = {"steps": steps, **counts_of(rows[RATIONALES], examples)}
+        counts = {
+            "steps": steps,
+            "steps wrong": sum(example.labels.count(False) for example in examples),
+            "steps wrong, not judged": sum(example.follows.count(True) for example in examples),
+            **counts_of(rows[RATIONALES], examples),
+        }
         return ShardResult(tuple(examples), tuple(drops), counts)
 
 
@@ -78,7 +80,7 @@ def _exporter(kit: Kit[StageSettings]) -> ExportStage:
     return ExportStage(kit.run, kit.models, executes=kit.settings.rationalize.execute)
 
 
-BEFORE = (*ALTERED, TREE, LABELS, *VERIFIED)
+BEFORE = (TREE, LABELS, *VERIFIED)
 EXPORT = Stage(
     rows=EXAMPLES,
     role="cpu",

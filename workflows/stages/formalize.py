@@ -12,7 +12,7 @@ from functools import partial
 from actors.sandbox.contract import Rejected
 from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
-from storage.rows.kinds import ALTERED, FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
+from storage.rows.kinds import FORMALIZED, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import CodeRun, Path, Rationale
 from storage.runs.specs import Difference, Spec
 from workflows.formats.paper_form import PaperForm
@@ -78,8 +78,8 @@ def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
 FORMALIZE = Stage(
     rows=FORMALIZED,
     role="cpu",
-    reads=(PROBLEMS, PATHS, *ALTERED, LABELS),
-    without=(*ALTERED, LABELS),
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
     names_only=(LABELS,),
     runs_code=True,
     verifies=True,

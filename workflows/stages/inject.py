@@ -231,8 +231,11 @@ def _check(settings: StageSettings) -> None:
             f"`stages.road` has {' and '.join(there)}: one of them puts the errors, leave out the "
             "other"
         )
-    if not getattr(settings, there[0]).kinds:
-        raise ConfigurationError(f"`stages.{there[0]}.kinds` is empty: name a kind of error")
+    (name,) = there
+    if settings.road[settings.road.index(name) - 1] != PATHS.stage:
+        raise ConfigurationError(f"`stages.road`: put {name!r} right behind {PATHS.stage!r}")
+    if not getattr(settings, name).kinds:
+        raise ConfigurationError(f"`stages.{name}.kinds` is empty: name a kind of error")
 
 
 PASSED = "with an error put into them, or left as they are"

@@ -24,7 +24,7 @@ from actors.sandbox.session import Interpreter, retried_item
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
-from storage.rows.kinds import ALTERED, LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
+from storage.rows.kinds import LABELS, PATHS, PROBLEMS, RATIONALES, ShardRows
 from storage.rows.records import FORGIVING, STRICT, CodeRun, Rationale
 from workflows.formats.paper_form import PaperForm
 from workflows.formats.rationale import Unreadable
@@ -318,8 +318,8 @@ RATIONALIZE = Stage(
     rows=RATIONALES,
     role="rationale",
     asks=("rationale_system", "rationale"),
-    reads=(PROBLEMS, PATHS, *ALTERED, LABELS),
-    without=(*ALTERED, LABELS),
+    reads=(PROBLEMS, PATHS, LABELS),
+    without=(LABELS,),
     names_only=(LABELS,),
     runs_code=True,
     needs=(Need.CONTINUES, Need.THOUGHTS),

@@ -25,6 +25,7 @@ from storage.rows.records.injected import Injection
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
+    FirstPit,
     Path,
     PathLabels,
     Problem,
@@ -52,6 +53,7 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "FirstPit",
     "GivenSolutions",
     "Injection",
     "Intervention",

@@ -90,11 +90,23 @@ class Judgement:
     index: int | None
     """0-based first error as it was named; -1: no step is wrong, None: unreadable or not named."""
     text: str
-    """The whole assistant text."""
+    """The assistant's whole text, without its `thought`."""
     finish_reason: str
     model: str
     seed: int
     tokens: int
+    thought: str | None = None
+    """What the model thought before it answered, in the text or apart from it; None: nothing."""
+    steps: int | None = None
+    """T of the path's first steps, which it is about; None: the whole path."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("thought", "steps")
+    """See `Rationale.UNSAID`."""
+
+    @property
+    def only_thought(self) -> bool:
+        """Whether it ended before the model answered."""
+        return bool(self.thought) and not self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,15 @@ class Agreement:
     """The value behind each label: a share of votes or a hybrid value; empty: no such value."""
     chosen: int | None = None
     """0-based index of the path's verification that is exported; None: its rationale is."""
+    also: list[int] | None = None
+    """The verifications of shorter prefixes of the path that are kept too; None: none."""
+
+    follows: list[bool] | None = None
+    """For each of `labels`, whether it is wrong only because an earlier step is; None: not
+    recorded."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("also", "follows")
+    """See `Rationale.UNSAID`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,3 +157,20 @@ def test_sources_that_a_road_can_not_give_are_refused(
     )
     with pytest.raises(ConfigurationError, match=says):
         check_settings(stages)
+
+
+PREFIXES: list[tuple[ConsensusSettings, str]] = [
+    (ConsensusSettings(sources=("judge",)), "from another source"),
+    (ConsensusSettings(sources=("labels", "judge", "outcome")), "no outcome"),
+    (ConsensusSettings(outcome_overwrites_last=True), "no outcome"),
+]
+
+
+@pytest.mark.parametrize(("consensus", "says"), PREFIXES)
+def test_prefixes_are_refused_where_a_prefix_has_no_such_label(
+    consensus: ConsensusSettings, says: str
+) -> None:
+    config = load(CONFIGS / "thinkprm.yaml")
+    check_settings(config.stages)
+    with pytest.raises(ConfigurationError, match=says):
+        check_settings(replace(config.stages, consensus=consensus))
