@@ -163,6 +163,25 @@ async def test_the_same_seed_makes_the_same_rows_and_other_kinds_only_make_the_e
     assert {row.kind for row in rows(other, INJECTED)} == {None, "sign_lost"}
 
 
+async def test_what_a_finished_run_kept_as_right_can_be_given_to_another(
+    built: Build, tmp_path: Path
+) -> None:
+    """The lines of docs/strategies.md."""
+    made = [
+        {"problem_id": row.problem_id, "steps": row.completions, "label": -1}
+        for row in OpenRun(built.run).examples("discriminative")
+        if all(row.labels)
+    ]
+    file = tmp_path / "right.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    config = of_references(tmp_path, "inject", {"untouched": 0.0}, solutions=str(file))
+    problems = built.config.problems
+    run = await built_with(dataclasses.replace(config, problems=problems))
+    injected = rows(run, INJECTED)
+    assert len(injected) + run.totals("inject").drops.get("no_place", 0) == len(made) > 0
+    assert all(true_error(row) == row.first_error for row in injected)
+
+
 async def test_only_solutions_that_are_said_to_be_right_get_an_error(tmp_path: Path) -> None:
     run = await built_with(of_references(tmp_path, "inject", {}))
     assert run.totals("inject").drops == {"not_known_right": len(scripted_build.GIVEN)}
