@@ -21,6 +21,7 @@ from actors.engines.admission import together
 from actors.machines.machine import look
 from actors.training.events import Event, Place
 from actors.training.loop import train
+from actors.training.tokens import make_here, tokens_of
 from benchmarks.loop import ROOT
 from launch.config import load_training
 from storage.errors import ItemError
@@ -103,13 +104,9 @@ def configured(part: Part) -> TrainConfig:
 
 def rows_of(config: TrainConfig) -> int:
     """Number of solutions that a configuration trains on."""
-    from transformers import AutoTokenizer
-
-    source = source_of(config)
-    tokenizer = source.tokenizer(AutoTokenizer.from_pretrained(config.base))
+    tokens = make_here(tokens_of(config.base_model, source_of(config)))
     with tempfile.TemporaryDirectory() as folder:
-        made = source.load(tokenizer, source.most_tokens(2048), Path(folder), Place())
-        return len(made.train)
+        return len(tokens.corpus(Path(folder), Place()).train)
 
 
 def trained(part: Part) -> Path:
@@ -127,7 +124,9 @@ def trained(part: Part) -> Path:
     store = open_store(config.store)
     training = start_training(config, store)
     if training.model() is None:
-        train(job_of(config, training), Place(), lambda event: _say(part, event))
+        job = job_of(config, training)
+        make_here(tokens_of(job.base, job.source))
+        train(job, Place(), lambda event: _say(part, event))
     model = part.folder / "model"
     write_out(training, training.model(), model)
     return model

@@ -174,6 +174,15 @@ RATIONALES = Rows(
     part="item",
     only_needed=True,
 )
+TRANSLATIONS = Rows(
+    "translate",
+    records.Translation,
+    key=("path_id", "attempt"),
+    on=lambda row: row.path_id if row.dropped is None else None,
+    shown=lambda row: row.dropped is None,
+    part="item",
+    only_needed=True,
+)
 FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
@@ -218,8 +227,8 @@ OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
         PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES,
-        FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS,
-        CRITIQUES, REFINED, SOLVED,
+        TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES,
+        VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in

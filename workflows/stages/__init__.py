@@ -27,12 +27,13 @@ from workflows.stages.sample import SAMPLE
 from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
 from workflows.stages.solve import SOLVE
+from workflows.stages.translate import TRANSLATE
 
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE,
-        JUDGE, CONSENSUS, REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, TRANSLATE,
+        FORMALIZE, JUDGE, CONSENSUS, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

@@ -30,9 +30,9 @@ from workflows.formats.paper_form import PaperForm
 from workflows.formats.rationale import Unreadable
 from workflows.formats.worked_examples import rationale_turns
 from workflows.settings import RationalizeSettings, StageSettings, sampling_of
-from workflows.stages.code_loop import execute, run_block, write_and_run
-from workflows.stages.draft import Draft, Solution, solutions_of
 from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, Stage
+from workflows.stages.writing.code_loop import execute, run_block, write_and_run
+from workflows.stages.writing.draft import Draft, Solution, solutions_of
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""

@@ -40,6 +40,7 @@ from storage.rows.records.verdicts import (
     Intervention,
     Judgement,
     Rationale,
+    Translation,
     standing,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "SearchedStep",
     "Solved",
     "StateRollouts",
+    "Translation",
     "Verification",
     "standing",
 ]

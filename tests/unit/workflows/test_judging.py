@@ -141,7 +141,7 @@ ROADS = [
     (["sample", "judge", "consensus"], ("tool",), "'tool' needs rationalize or formalize"),
     (["sample", "judge", "consensus"], ("outcome", "judge"), "gives no labels"),
     (["sample", "judge", "consensus"], ("judge", "judge"), "once"),
-    (["sample", "judge", "formalize", "consensus"], ("judge",), "one of them verifies"),
+    (["sample", "judge", "rationalize", "consensus"], ("judge",), "one of them verifies"),
 ]
 
 

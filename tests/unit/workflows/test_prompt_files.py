@@ -21,7 +21,7 @@ from storage.rows.records import Problem
 from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.scripted_world import world_problems, write_problems
 from workflows.builds.derive import plan_derivation
-from workflows.formats import error_prompts, judge_prompts, prompts
+from workflows.formats import error_prompts, judge_prompts, prompts, statements
 from workflows.formats.error_prompts import error_chat
 from workflows.formats.judge_prompts import Sight
 from workflows.formats.paper_form import PaperForm
@@ -52,6 +52,12 @@ def asked(name: str, sight: Sight, texts: dict[str, str]) -> Chat:
             return judge_prompts.align_chat(problem, steps, Sight("4", "It is 4."), texts)
         case "meta":
             return judge_prompts.meta_chat(problem, steps, "{{ v }}", sight, texts)
+        case "state" | "translate_system":
+            return statements.state_chat(problem, steps, texts)
+        case "say_back":
+            return statements.say_chat("x = Int('x')", ["x == {{ 1 }}"], texts)
+        case "same":
+            return statements.same_chat(problem, steps, ["a", *steps], texts)
         case "merge":
             return judge_prompts.merge_chat(problem, steps, "{{ v }}", "{{ c }}", sight, texts)
         case "error" | "error_system":
