@@ -41,7 +41,10 @@ from workflows.runs.workers import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
 SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
-OURS = ("qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int")
+OURS = (
+    "qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int",
+    "injected",
+)  # fmt: skip
 LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
 MIXED = world_problems(8)
 
@@ -113,7 +116,10 @@ def configured(
     written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     written |= {"problems": "problems.jsonl", "shard_size": 4}
     written["models"] = {role: {"kind": "scripted", "model": role} for role in written["models"]}
-    written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
+    if "solutions" in written:
+        written["solutions"] = written["problems"]
+    else:
+        written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for stage, settings in stages.items():
         known = written["stages"].get(stage, {})
         written["stages"][stage] = settings if stage == "road" else {**known, **settings}

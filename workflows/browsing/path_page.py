@@ -60,12 +60,13 @@ def path_pages(
 
 
 def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
-    """What became of a path, ready for JSON; `unfolded`: it, as a search tree holds it."""
+    """What became of a path, ready for JSON; `unfolded`: it, as later stages read it."""
     rows, path_id = why.rows, why.path_id
     sampled = (row for row in rows.get(PATHS.stage, ()) if row.path_id == path_id)
     path = next(sampled, unfolded)
     if path is not None and unfolded is not None:
-        path = replace(path, steps=unfolded.steps)  # labels are of the tree's steps
+        answer = unfolded.answer or path.answer  # a tree's paths have none
+        path = replace(path, steps=unfolded.steps, correct=unfolded.correct, answer=answer)
     labels = _first(rows, LABELS.stage)
     rollouts = list(rows.get(ROLLOUTS.stage, ()))
     return {
