@@ -28,6 +28,7 @@ from storage.rows.kinds import (
 from tests.support.golden import check_golden
 from tests.support.label_strategies import CONFIGS, NAMES, SCRIPTED, Build, configured
 from workflows.builds.derive import plan_derivation
+from workflows.formats import steps
 from workflows.runs.driving import standing
 from workflows.runs.starting import planned
 from workflows.stages.label import by_path, state_values
@@ -144,8 +145,8 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
         while (above := chain[0].parent_id) is not None:
             chain.insert(0, nodes[above])
         assert row.mc == [node.mc for node in chain][: len(row.mc)] or 0 in row.mc
-        dead = next((i for i, node in enumerate(chain) if node.mc == 0), None)
-        assert row.first_error == (None if dead is None else dead - 1)
+        assert row.form == "soft"
+        assert row.value == row.mc[1:]
     for example in build.rows(EXAMPLES):
         assert len(example.labels) == len(example.mc) - 1
 
@@ -172,6 +173,33 @@ def test_the_truth_of_a_trees_path_is_the_edge_that_holds_its_first_wrong_step(
             assert before <= first < before + len(chain[edge + 1].steps)
             wrong += 1
     assert wrong > 3
+
+
+def test_a_search_that_halves_tokens_ends_its_states_inside_of_steps(tmp_path: Path) -> None:
+    build = Build(configured("omegaprm", tmp_path, search={"halve": "tokens", "edge": 2}))
+    assert audit(build.run).findings == ()
+    nodes = {node.node_id: node for node in build.rows(TREE)}
+    inside = dead = 0
+    for node in nodes.values():
+        if node.parent_id is None:
+            continue
+        chain = [node]
+        while (above := chain[0].parent_id) is not None:
+            chain.insert(0, nodes[above])
+        text = steps.header(1).rstrip() + "".join(part for each in chain for part in each.steps)
+        state = steps.read(text).steps
+        if node.leaf:
+            assert "\\boxed" in state[-1]
+        else:
+            inside += not state[-1].endswith(".")
+            whole = state if state[-1].endswith(".") else state[:-1]
+            wrong = check.first_error(world.problem(node.problem_id), list(whole)) is not None
+            dead += wrong and node.mc == 0
+    assert inside > 3
+    assert dead > 3
+    truths = true_first_errors(build.run)
+    assert truths.keys() == {row.path_id for row in build.rows(LABELS)}
+    assert any(edge is not None for edge in truths.values())
 
 
 def test_a_tree_is_grown_anew_where_its_rollouts_are_sampled_otherwise(
