@@ -27,6 +27,8 @@ from rich.table import Table
 from demo import check, world
 from demo.problem import Problem
 from storage.objects.opening import open_store
+from storage.rows.kinds import GROUNDED
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
@@ -68,6 +70,15 @@ def true_first_errors(run: Run) -> dict[str, int | None]:
     A tree's paths go from its root to its leaves; their steps are edges of one or more steps, or
     end inside of a step where tokens were halved.
     """
+    if "ground" in run.spec.stages:
+        shards = range(run.spec.plan.shards)
+        grown = [node for shard in shards for node in run.read_rows(GROUNDED, shard)]
+        return {
+            name: check.first_error(
+                world.problem(chain[0].problem_id), [node.step for node in chain]
+            )
+            for name, chain in grounded_chains(grown).items()
+        }
     if "search" not in run.spec.stages:
         selected = scan(run, "sample").filter("selected")
         rows = selected.select("path_id", "problem_id", "steps").collect().iter_rows()

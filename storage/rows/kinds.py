@@ -17,8 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from storage.errors import ConfigurationError, first_line
 from storage.rows import records
-from storage.rows.tree_chains import unfolded
-from storage.rows.tree_records import TreeNode
+from storage.rows.tree_chains import grounded, unfolded
+from storage.rows.tree_records import GroundedNode, TreeNode
 from storage.rows.versions import kind_of
 
 Record = TypeVar("Record")
@@ -119,6 +119,22 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
     return rows.but({PATHS: paths, ROLLOUTS: rollouts})
 
 
+def _grounded_leaf(node: GroundedNode) -> str | None:
+    return node.node_id if node.leaf else None
+
+
+def _sampled_grounded(node: GroundedNode) -> str | None:
+    """Id of a leaf that is a sampled path, else None."""
+    return _grounded_leaf(node) if node.node_id.rpartition("#")[2].isdigit() else None
+
+
+def _grounded_paths(rows: ShardRows) -> ShardRows:
+    if not rows[GROUNDED]:
+        return rows
+    paths, written = grounded(rows[PATHS], rows[GROUNDED])
+    return rows.but({PATHS: paths, RATIONALES: written})
+
+
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
 GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
 PATHS = Rows(
@@ -142,6 +158,16 @@ TREE = Rows(
     made_of=_sampled_leaf,
     on=_leaf,
     unfold=_tree_paths,
+    only_needed=True,
+)
+GROUNDED = Rows(
+    "ground",
+    GroundedNode,
+    of="problem_id",
+    key=("node_id",),
+    made_of=_sampled_grounded,
+    on=_grounded_leaf,
+    unfold=_grounded_paths,
     only_needed=True,
 )
 LABELS = Rows("label", records.PathLabels, only_needed=True)
@@ -206,9 +232,9 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES, TRANSLATIONS,
-        FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS,
-        CRITIQUES, REFINED, SOLVED,
+        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS, RATIONALES,
+        TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES,
+        VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
@@ -224,6 +250,11 @@ REFINING = (CRITIQUES.stage, REFINED.stage)
 """The stages of a run that asks a generator to refine its responses, once."""
 SOLVING = (PROBLEMS.stage, SOLVED.stage)
 """The stages of a run that searches for solutions."""
+
+
+def tree_among(stages: Sequence[str]) -> Rows[Any] | None:
+    """The kind, of these stages, whose rows unfold to paths; None without one."""
+    return next((OURS[stage] for stage in stages if stage in OURS and OURS[stage].unfold), None)
 
 
 def stage_rows(stage: str) -> Rows[Any]:

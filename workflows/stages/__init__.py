@@ -15,6 +15,7 @@ from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
 from workflows.stages.formalize import FORMALIZE
 from workflows.stages.given import GIVE, TAKE
+from workflows.stages.ground import GROUND
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
@@ -31,8 +32,8 @@ from workflows.stages.translate import TRANSLATE
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, TRANSLATE, FORMALIZE,
-        JUDGE, CONSENSUS, REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL, RATIONALIZE, TRANSLATE,
+        FORMALIZE, JUDGE, CONSENSUS, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

@@ -19,6 +19,7 @@ from storage.rows.kinds import (
     AGREEMENTS,
     FORMALIZED,
     GIVEN,
+    GROUNDED,
     JUDGEMENTS,
     LABELS,
     PATHS,
@@ -27,6 +28,7 @@ from storage.rows.kinds import (
     ShardRows,
 )
 from storage.rows.records import Agreement, Drop, Judgement
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import Unreadable, check_executed
 from workflows.judging.agreement import Disagreement, agreements, of_path
@@ -106,6 +108,7 @@ class ConsensusStage(PureStage):
         judgements_of: dict[str, list[Judgement]] = defaultdict(list)
         for row in rows[JUDGEMENTS]:
             judgements_of[row.path_id].append(row)
+        trees = grounded_chains(rows[GROUNDED])
         people = {
             f"{given.problem_id}#{index}": solution.label
             for given in rows[GIVEN]
@@ -123,7 +126,7 @@ class ConsensusStage(PureStage):
             problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
-                people.get(path_id),
+                tuple(trees.get(path_id, ())), people.get(path_id),
             )  # fmt: skip
             return agreements(of, self._settings, self._judge)
 
@@ -182,7 +185,7 @@ def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
     return True if setting in READ_BY_CONSENSUS else None
 
 
-VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
+VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS, GROUNDED)
 CONSENSUS = Stage(
     rows=AGREEMENTS,
     role="cpu",

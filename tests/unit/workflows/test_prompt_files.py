@@ -21,7 +21,7 @@ from storage.rows.records import Problem
 from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.scripted_world import world_problems, write_problems
 from workflows.builds.derive import plan_derivation
-from workflows.formats import judge_prompts, prompts, statements
+from workflows.formats import judge_prompts, prompts, statements, tool_prompts
 from workflows.formats.judge_prompts import Sight
 from workflows.formats.paper_form import PaperForm
 from workflows.formats.prompt_files import PROMPTS, digest_of, read_prompts, write_prompts
@@ -53,6 +53,10 @@ def asked(name: str, sight: Sight, texts: dict[str, str]) -> Chat:
             return judge_prompts.meta_chat(problem, steps, "{{ v }}", sight, texts)
         case "state" | "translate_system":
             return statements.state_chat(problem, steps, texts)
+        case "tool_query" | "tool_system":
+            return tool_prompts.query_chat(problem, steps[:1], steps[1], texts)
+        case "tool_verdict":
+            return tool_prompts.verdict_chat(problem, steps[:1], steps[1], "{{ 4 }}", texts)
         case "say_back":
             return statements.say_chat("x = Int('x')", ["x == {{ 1 }}"], texts)
         case "same":
@@ -257,7 +261,7 @@ def test_the_verb_lists_and_writes_and_a_wrong_folder_ends_with_2(
     assert all(name in listed for name in ("solve", "repair"))
     folder = tmp_path / "prompts"
     assert run_command(["prompts", "--write", str(folder)]) == 0
-    assert "15 prompts written" in capsys.readouterr().out
+    assert "18 prompts written" in capsys.readouterr().out
     (folder / "solve.jinja").write_text("{{ prblem }}")
     write_problems(world_problems(2), tmp_path / "problems.jsonl")
     (tmp_path / "build.yaml").write_text(json.dumps(CONFIG | {"prompts": "prompts"}))
