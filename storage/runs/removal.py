@@ -30,6 +30,7 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.fault_points import fault
+from storage.objects.local import LocalStore
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.documents import MOST_BYTES, parsed, read_as
@@ -129,8 +130,11 @@ def remove(
 ) -> int:
     """Store the tombstone, then delete all else below the prefix; return the number deleted.
 
-    Repeating it deletes what came later. Raises StoreUnavailable and StoreRefused.
+    Repeating it deletes what came later. Raises StoreUnavailable and StoreRefused, also for a
+    folder that lies elsewhere, behind a link.
     """
+    if isinstance(store, LocalStore):
+        store.refuse_links(prefix)
     _bury(store, prefix, stone, patience)
     fault("after_tombstone")
     count, found = 0, -1
@@ -146,6 +150,8 @@ def remove(
 
 def free(store: ObjectStore, prefix: str) -> None:
     """Delete the tombstone of what was removed. Only a person can know that no writer is left."""
+    if isinstance(store, LocalStore):
+        store.refuse_links(prefix)
     while any([_delete(store, part) for part in _rest(store, prefix)]):
         continue
     store.delete(tombstone_key(prefix))
