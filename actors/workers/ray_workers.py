@@ -35,6 +35,7 @@ from actors.workers.ray_nodes import kept_nodes, shortage
 from actors.workers.ray_places import RayPlaces
 from actors.workers.ray_roles import MakeWorker as MakeWorker
 from actors.workers.ray_roles import actor_of
+from actors.workers.ray_token import have_token
 from actors.workers.worker import ShardProgress
 from storage.errors import InfrastructureError, WorkerLost, first_line
 from storage.runs.commits import Receipt
@@ -43,6 +44,8 @@ CLOSE_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
 """Seconds to wait for the other workers' answers when one died; the dead are known by then."""
 START_TRIES = 3
+LOOPBACK = "127.0.0.1"
+"""Address of a private cluster: its ports, two of which give metrics to all, are this machine's."""
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Small, because rows never pass through Ray's object store."""
 MANY = 1000
@@ -284,6 +287,7 @@ def ray_session(
     (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
+    folder = None
     with contextlib.ExitStack() as session:
         if address:
             head = head_of(address)
@@ -295,7 +299,7 @@ def ray_session(
             _start(folder, sandbox_actors)
         if head_lost is not None:
             head = ray.get_runtime_context().gcs_address
-            session.enter_context(head_watched(head, head_lost))
+            session.enter_context(head_watched(head, head_lost, folder))
         yield
 
 
@@ -303,11 +307,12 @@ def _start(folder: Path, sandbox_actors: int) -> None:
     """Start a cluster on this machine. Ray gives its processes 30 seconds; a busy machine that
     misses them tries again.
     """
-    _have_token()
+    have_token()
     for attempt in range(START_TRIES):
         local: dict[str, Any] = {
             "address": "local",
             "include_dashboard": False,
+            "_node_ip_address": LOOPBACK,
             "object_store_memory": OBJECT_STORE_BYTES,
             "resources": {"sandbox": float(sandbox_actors)},
             "_temp_dir": str(folder / str(attempt)),
@@ -318,17 +323,6 @@ def _start(folder: Path, sandbox_actors: int) -> None:
             ray.shutdown()
             if attempt + 1 == START_TRIES:
                 raise
-
-
-def _have_token() -> None:
-    """Have Ray store a token in the home directory; if it can't, make one for this process."""
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        return
-    folder = Path(os.environ.get("HOME", "/nonexistent"), ".ray")
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not (os.access(folder, os.W_OK) or (folder / "auth_token").exists()):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _join(name: str, where: dict[str, Any]) -> None:
