@@ -190,8 +190,8 @@ class S3Store:
             reply = self.client.get_object(Bucket=self.bucket, Key=name)
             with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
                 size = reply.get("ContentLength")
-                if size is None:
-                    raise ObjectCorrupt(f"{key}: the reply does not say how long it is")
+                if size is None or "ETag" not in reply:
+                    raise self._no_store("GET", key)
                 check_size(key, size, most)
                 pace.expect(size)
                 data: bytes = body.read()
@@ -225,7 +225,7 @@ class S3Store:
         reply = self._repeated(
             "HEAD", key, lambda _: self.client.head_object(Bucket=self.bucket, Key=name)
         )
-        return float(reply["LastModified"].timestamp())
+        return float(reply["LastModified"].timestamp()) if "LastModified" in reply else None
 
     def delete(self, key: str) -> None:
         """Remove the object."""
@@ -252,6 +252,8 @@ class S3Store:
         page: Page = self.client.list_objects_v2(
             Bucket=self.bucket, Prefix=self.prefix + prefix, **more
         )
+        if "IsTruncated" not in page:
+            raise self._no_store("LIST", prefix)
         return page
 
     def _name(self, key: str) -> str:
@@ -275,7 +277,7 @@ class S3Store:
                 )
             except ObjectTooLarge:
                 raise
-            except ObjectCorrupt as error:
+            except (ObjectCorrupt, StoreUnavailable) as error:
                 trouble = error
             except ClientError as error:
                 code, status = _code(error)
@@ -287,6 +289,10 @@ class S3Store:
             except BotoCoreError as error:
                 raise self._unusable(error) from None
         raise trouble
+
+    def _no_store(self, verb: str, key: str) -> StoreUnavailable:
+        """Somebody else answered, such as a network that wants one to sign in."""
+        return StoreUnavailable(f"{self.url}: {verb} {key}: the answer is not an S3 server's")
 
     def _refused(self, verb: str, key: str, code: str, status: int) -> StepmillError:
         """An error without the server's own words, which may hold secrets."""

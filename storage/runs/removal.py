@@ -58,6 +58,10 @@ class Extent:
     bytes: int
 
 
+UNREADABLE = Tombstone("somebody", "")
+"""What stands for a tombstone that is damaged: nothing is deleted on its word."""
+
+
 def tombstone_key(prefix: str) -> str:
     """Key of the tombstone of what lies below a prefix, `runs/NAME/` or `trainings/NAME/`."""
     return f"{prefix}removed.json"
@@ -71,7 +75,7 @@ def tombstone_of(store: ObjectStore, prefix: str) -> Tombstone | None:
     except NothingFound:
         return None
     except ObjectCorrupt:
-        return Tombstone("somebody", "")
+        return UNREADABLE
 
 
 def refuse_removed(store: ObjectStore, prefix: str) -> None:
@@ -105,7 +109,7 @@ def obeyed(
     except (StoreUnavailable, StoreRefused, CommitUnknown):
         raise
     except StepmillError:
-        if tombstone_of(store, prefix) is not None:
+        if tombstone_of(store, prefix) not in (None, UNREADABLE):
             for part in _rest(store, prefix) if keys is None else [keys()]:
                 _delete(store, part)
             refuse_removed(store, prefix)

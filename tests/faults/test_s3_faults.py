@@ -312,6 +312,36 @@ def test_an_answer_without_an_end_is_not_kept_in_memory(
     assert len(proxy.requests) == 1 + 3
 
 
+def test_a_sign_in_page_is_neither_an_object_nor_a_listing(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    store.put_new("a/b", b"x")
+    proxy.faults = [Fault("portal", "GET", times=2)]
+    assert store.get("a/b") == b"x"
+    proxy.faults = [Fault("portal", "GET", "list-type", times=2)]
+    assert [entry.key for entry in store.list("a/")] == ["a/b"]
+    proxy.faults = [Fault("portal", times=1_000)]
+    asked: list[Callable[[], object]] = [lambda: store.get("a/b"), lambda: list(store.list("a/"))]
+    for ask in asked:
+        with pytest.raises(StoreUnavailable, match="the answer is not an S3 server's"):
+            ask()
+    assert store.modified("a/b") is None
+
+
+@pytest.mark.parametrize("known", ["at", "after"])
+def test_a_sign_in_page_in_the_place_of_a_tombstone_removes_nothing(
+    store: S3Store, truth: S3Store, proxy: FaultProxy, known: str
+) -> None:
+    run = finished(truth)
+    before = sorted(entry.key for entry in truth.list(""))
+    proxy.faults = [Fault("portal", "GET", "removed.json", times=1_000)]
+    if known == "after":
+        proxy.faults.insert(0, Fault("twice", "GET", "removed.json"))
+    with pytest.raises(StoreUnavailable, match="the answer is not an S3 server's"):
+        Run.start(store, "whole", run.spec, QUICK)
+    assert sorted(entry.key for entry in truth.list("")) == before
+
+
 def test_an_object_whose_length_is_not_said_is_asked_for_again(
     store: S3Store, proxy: FaultProxy
 ) -> None:

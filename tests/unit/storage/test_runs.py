@@ -14,6 +14,7 @@ from storage.errors import (
     InputError,
     NothingFound,
     ObjectCorrupt,
+    Removed,
     RunStopped,
     SpecMismatch,
     StoreUnavailable,
@@ -171,6 +172,21 @@ def test_starting_again_continues_and_another_spec_is_refused_with_its_fields() 
     with pytest.raises(SpecMismatch, match="input_digest: stored") as caught:
         Run.start(store, "a", dataclasses.replace(SPEC, input_digest="other"))
     assert "another run name" in str(caught.value)
+
+
+def test_nothing_is_deleted_on_the_word_of_a_damaged_tombstone() -> None:
+    store = MemoryStore()
+    run = finished(store)
+    store.objects["runs/whole/removed.json"] = b"<html>Please sign in</html>"
+    before = dict(store.objects)
+    for work in (
+        lambda: Run.start(store, "whole", run.spec, QUICK),
+        lambda: run.publish(PATHS, 0, []),
+        lambda: finish(run),
+    ):
+        with pytest.raises(Removed, match="removed by somebody"):
+            work()
+    assert store.objects == before
 
 
 def test_a_run_that_is_not_there_is_nothing_found() -> None:
