@@ -176,7 +176,7 @@ class LocalStore:
                     if entry.is_dir(follow_symlinks=False):
                         if deep and key != PARTIAL:
                             yield from self._walk(key, wanted)
-                    elif wanted(key) and entry.is_file(follow_symlinks=False):
+                    elif wanted(key) and entry.is_file():  # or a link to one, which is read too
                         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                             yield Entry(key, entry.stat().st_size)
         except (FileNotFoundError, NotADirectoryError):

@@ -82,6 +82,21 @@ def test_a_run_that_was_moved_to_another_disk_is_listed_and_read(tmp_path: Path)
     assert [entry.key for entry in store.list("runs/r/")] == ["runs/r/spec.json"]
 
 
+def test_objects_that_are_links_are_listed_as_they_are_read_and_only_the_links_go(
+    tmp_path: Path,
+) -> None:
+    store = LocalStore.at(tmp_path / "store")
+    store.put_new("runs/r/a", b"12")
+    (store.root / "runs/r/a").rename(tmp_path / "elsewhere")
+    (store.root / "runs/r/a").symlink_to(tmp_path / "elsewhere")
+    (store.root / "runs/r/gone").symlink_to(tmp_path / "nothing")
+    (store.root / "runs/r/self").symlink_to(store.root / "runs/r")
+    assert list(store.list("runs/r/")) == [("runs/r/a", 2)]
+    assert store.get("runs/r/a") == b"12"
+    store.delete("runs/r/a")
+    assert (tmp_path / "elsewhere").read_bytes() == b"12"
+
+
 @pytest.mark.parametrize("linked", ["runs", "runs/r", "runs/r/sample"])
 def test_what_lies_behind_a_link_is_not_removed(linked: str, tmp_path: Path) -> None:
     store = LocalStore.at(tmp_path / "store")
