@@ -44,8 +44,6 @@ CLOSE_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
 """Seconds to wait for the other workers' answers when one died; the dead are known by then."""
 START_TRIES = 3
-LOOPBACK = "127.0.0.1"
-"""Address of a private cluster: its ports, two of which give metrics to all, are this machine's."""
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Small, because rows never pass through Ray's object store."""
 MANY = 1000
@@ -312,7 +310,6 @@ def _start(folder: Path, sandbox_actors: int) -> None:
         local: dict[str, Any] = {
             "address": "local",
             "include_dashboard": False,
-            "_node_ip_address": LOOPBACK,
             "object_store_memory": OBJECT_STORE_BYTES,
             "resources": {"sandbox": float(sandbox_actors)},
             "_temp_dir": str(folder / str(attempt)),
