@@ -21,6 +21,7 @@ from storage.rows.records.handed_out import (
     Score,
     Verification,
 )
+from storage.rows.records.injected import Injection
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
@@ -39,6 +40,7 @@ from storage.rows.records.verdicts import (
     Intervention,
     Judgement,
     Rationale,
+    Translation,
     standing,
 )
 
@@ -54,6 +56,7 @@ __all__ = [
     "Example",
     "FirstPit",
     "GivenSolutions",
+    "Injection",
     "Intervention",
     "Judgement",
     "Message",
@@ -66,6 +69,7 @@ __all__ = [
     "SearchedStep",
     "Solved",
     "StateRollouts",
+    "Translation",
     "Verification",
     "standing",
 ]

@@ -70,6 +70,32 @@ def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """A problem and a path's T steps as formulas, and in words again (stage `translate`)."""
+
+    path_id: str
+    problem_id: str
+    attempt: int
+    """0-based number of the attempt for its path."""
+    premises: str
+    """Python that declares the variables of Z3 and sets the list `premises`."""
+    claims: list[str]
+    """T boolean expressions of Z3, what each step concludes."""
+    said: list[str]
+    """T + 1 texts, what the premises and each claim say, told from the formulas alone."""
+    same: list[bool | None]
+    """T + 1 values: True if that is what the problem, or the step, says; None: unreadable. Both
+    are empty where statements are not translated back."""
+    texts: list[str]
+    """The model's whole texts, in order."""
+    model: str
+    seed: int
+    tokens: int
+    dropped: str | None = None
+    """Reason and detail of a translation that does not stand; later stages do not get it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """One text of a judge about one path (stage `judge`); several form its verdict."""
 
