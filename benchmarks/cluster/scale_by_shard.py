@@ -33,9 +33,7 @@ import io
 import json
 import random
 import resource
-import statistics
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,11 +43,11 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.charges import ANSWER_S, REQUEST_S, ROW_S, STORE_S, Charges, latency_of
 from benchmarks.counting_store import CountingStore
 from benchmarks.engine_cluster import GPUS, LOAD_S
 from launch.shown.progress import BuildProgress
 from storage.objects.memory import MemoryStore
-from storage.objects.opening import open_store
 from storage.objects.store import Entry
 from storage.rows.kinds import ROAD
 from storage.runs import layout
@@ -67,27 +65,6 @@ from workflows.stages import ROAD as STAGES
 
 NAME = "scale"
 PROBLEMS, SHARD = 7_500, 16
-STORE_S = 0.008
-"""A request of a small object at an S3 server of the tests, on this project's small machine."""
-BYTES_S = 100e6
-REQUEST_S, ANSWER_S, ROW_S = 0.52e-3, 0.08e-3, 0.05e-3
-"""CPU seconds of a request beside its tokens, of grading an answer, of a row written and read."""
-SEQUENTIAL = {"reads": 2, "commit": 4}
-"""Requests that wait for each other: a commit and its rows; two looks, the rows, the commit."""
-
-
-def latency_of(url: str) -> float:
-    """Median seconds of a small PUT and of a GET, at a store."""
-    store, took = open_store(url), []
-    for number in range(100):
-        key = f"scale-by-shard/{uuid.uuid4().hex}"
-        started = time.perf_counter()
-        store.put_new(key, b"x" * 1_000)
-        if number % 2:
-            store.get(key)
-        took.append((time.perf_counter() - started) / (1 + number % 2))
-        store.delete(key)
-    return statistics.median(took)
 
 
 @dataclass
@@ -148,33 +125,31 @@ class ShardCluster:
     engines: defaultdict[int, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock)
     )
-    cores: defaultdict[int, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    charges: dict[int, Charges] = field(default_factory=dict)
     opened: dict[int, tuple[int, float]] = field(default_factory=dict)
     """Worker -> GPUs, and since when its model is loaded."""
     loaded_s: float = 0.0
     engine_s: float = 0.0
-    cpu_s: float = 0.0
 
     async def open(self, worker: int, role: str) -> None:
         """Load a model."""
         await asyncio.sleep(LOAD_S if role in GPUS else 5.0)
+        self.charges[worker] = Charges(latency_s=self.store.drawn.latency_s)
         self.opened[worker] = GPUS.get(role, 0), asyncio.get_running_loop().time()
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Charge a shard."""
-        latency_s = self.store.drawn.latency_s
         share, rows, size, counts = self.store.drawn.of(stage, shard)
         model = bool(self.opened[worker][0])
         asked = counts.get("replies", 0) if model else 0
         cpu = REQUEST_S * asked + ANSWER_S * counts.get("texts", 0) + 2 * ROW_S * rows
-        await asyncio.sleep(SEQUENTIAL["reads"] * latency_s + size / BYTES_S)
-        async with self.cores[worker]:
-            await asyncio.sleep(cpu)
+        charges = self.charges[worker]
+        await charges.reads(size)
+        await charges.core(cpu)
         if model:
             async with self.engines[worker]:
                 await asyncio.sleep(share)
-        await asyncio.sleep(SEQUENTIAL["commit"] * latency_s + size / BYTES_S)
-        self.cpu_s += cpu
+        await charges.commits(size)
         self.engine_s += share * self.opened[worker][0]
         self.store.committed[stage].add(shard)
         return receipt_of(self.store.commit(stage, shard))

@@ -18,9 +18,9 @@ class TreeNode:
     """The node whose state this one continues; None for the root, the bare problem."""
     problem_id: str
     steps: list[str]
-    """Steps between the parent's state and this one."""
+    """Steps between the parent's state and this one; where tokens are halved, their text as one."""
     text: str
-    """The steps as one text."""
+    """The steps as one text, without blanks around it."""
     mc: float
     """c / n; for a leaf 1 if its answer is right, else 0."""
     n: int

@@ -19,20 +19,25 @@ from storage.datasets.view import View
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
+    JUDGEMENTS,
     LABELS,
+    PATHS,
     PROBLEMS,
     RATIONALES,
     RETRIED,
 )
+from storage.rows.records import Agreement
 from storage.runs.layout import dataset_prefix
 from tests.support.golden import check_golden
 from tests.support.judge_strategies import CONFIGS, OURS, SPARK, Build
 from tests.support.label_strategies import NAMES
 from tests.support.solver import decided
 from workflows.formats import judge_prompts, prompts
+from workflows.formats.prompts import SOLVER_SYSTEM as SOLVER
 from workflows.judging.tools import tool_verdicts
 from workflows.runs.driving import standing
 from workflows.stages import described
+from workflows.views.chains import chains
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 
@@ -87,7 +92,11 @@ def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str)
 @pytest.mark.parametrize(
     ("name", "says", "says_not"),
     [
-        ("qwen_consensus", ["Monte-Carlo", "the code was run", "estimated and labelled"], []),
+        (
+            "qwen_consensus",
+            ["Monte-Carlo", "ran no code", "estimated and labelled"],
+            ["the code was run"],
+        ),
         ("groundedprm", ["the code was run"], ["Monte-Carlo"]),
         ("spark_single", ["ran no code"], ["the code was run", "only right or only wrong"]),
         ("fover", ["theorem prover", "put into formulas"], ["neither analysis nor code"]),
@@ -196,6 +205,19 @@ def test_a_meta_critique_exports_the_revision(built: Any) -> None:
     assert changed > 0
 
 
+def test_qwens_judge_is_a_model_of_its_own_and_no_rationale_is_asked_for(built: Any) -> None:
+    build = built("qwen_consensus")
+    assert not {"rationalize", "formalize"} & set(build.run.spec.stages)
+    assert set(build.run.spec.models) == {"policy", "completer", "judge"}
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    critiques = {
+        judge_prompts.critique_chat(texts[path.problem_id], path.steps).user
+        for path in build.paths.values()
+    }
+    asked = [chat for chat in build.world.prompts if chat.messages[0].content != SOLVER]
+    assert {chat.user for chat in asked} == critiques
+
+
 def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     built: Any,
 ) -> None:
@@ -203,6 +225,8 @@ def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     labels = {row.path_id: row for row in build.rows(LABELS)}
     judged = build.rows(AGREEMENTS)
     for row in judged:
+        said = build.judgements[row.path_id][0].index
+        assert row.judge_first_error == (None if said in (None, -1) else said)
         agrees = row.judge_first_error == labels[row.path_id].first_error
         assert row.kept == (agrees and row.reason is None)
         assert not agrees or row.reason in (None, "judge_unreadable", "judge_split")
@@ -213,19 +237,57 @@ def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
         assert all(example.labels[:-1])  # nothing after the first error
 
 
+def verified_parts(row: Agreement) -> list[int]:
+    """Positions of a path's verifications that are kept."""
+    assert row.chosen is not None
+    return [row.chosen, *(row.also or ())]
+
+
+def test_thinkprm_verifies_every_path_at_two_prefixes_and_shows_no_step_behind_them(
+    built: Any,
+) -> None:
+    build = built("thinkprm")
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    asked, shorter = Counter(chat.user for chat in build.world.prompts), set()
+    for name, rows in build.judgements.items():
+        path = build.paths[name]
+        lengths = Counter(row.steps or len(path.steps) for row in rows)
+        assert len(lengths) == 2 and set(lengths.values()) == {4}
+        shorter |= {min(lengths) == 1, min(lengths) == len(path.steps) - 1}
+        for steps in lengths:
+            chat = judge_prompts.critique_chat(texts[path.problem_id], path.steps[:steps])
+            assert asked[chat.user] >= 1
+        assert all(len(row.verdicts) == (row.steps or len(path.steps)) for row in rows)
+    assert shorter == {True, False}  # the draw differs from path to path
+
+
 def test_thinkprms_kept_verifications_equal_the_labels_on_every_step(built: Any) -> None:
     build = built("thinkprm")
     labels = {row.path_id: row.labels for row in build.rows(LABELS)}
     classes: dict[int, Counter[bool]] = defaultdict(Counter)
     for shard in range(build.run.spec.plan.shards):
         for row in build.run.read_rows(AGREEMENTS, shard):
-            if row.kept:
-                spoken = build.judgements[row.path_id][row.chosen]
-                assert spoken.verdicts == labels[row.path_id] == row.labels
+            for at in verified_parts(row) if row.kept else ():
+                spoken = build.judgements[row.path_id][at]
+                steps = spoken.steps or len(labels[row.path_id])
+                assert spoken.verdicts == labels[row.path_id][:steps]
                 assert spoken.finish_reason == "stop"
                 assert spoken.tokens <= build.config.stages.judge.max_tokens
-                classes[shard][all(row.labels)] += 1
+                classes[shard][all(spoken.verdicts)] += 1
     assert all(seen[True] == seen[False] for seen in classes.values())
+
+
+def test_thinkprms_view_has_every_kept_verification_whole(built: Any) -> None:
+    build = built("thinkprm")
+    made = chains(*(build.rows(kind) for kind in (PROBLEMS, PATHS, JUDGEMENTS, AGREEMENTS)))
+    kept = [(row, at) for row in build.kept for at in verified_parts(row)]
+    assert len(made) == len(kept) > len(build.kept)
+    for chain, (row, at) in zip(made, kept, strict=True):
+        assert chain.completion[0].content == build.judgements[row.path_id][at].text
+        steps = build.paths[row.path_id].steps
+        shown = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_", chain.prompt[1].content)
+        assert shown == steps[: chain.steps] and chain.of_steps == len(steps)
+        assert len(chain.labels) == chain.steps
 
 
 def test_aurora_votes_over_distinct_prompts_and_sights(built: Any) -> None:

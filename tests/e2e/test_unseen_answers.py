@@ -53,7 +53,7 @@ def test_no_answer_and_no_reference_solution_enters_any_prompt(name: str, tmp_pa
     build = Build(name, tmp_path, rewrite=marked)
     sent = checked(build)
     systems = {chat.messages[0].content for chat in sent}
-    judges = {prompts.CRITIC_SYSTEM} if name in SPARK else {prompts.RATIONALE_SYSTEM}
+    judges = {prompts.RATIONALE_SYSTEM} if name == "genprm" else {prompts.CRITIC_SYSTEM}
     assert systems == {prompts.SOLVER_SYSTEM} | judges  # all models were asked
     assert not [chat for chat in sent if shows_mark(chat)]
 

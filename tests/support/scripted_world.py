@@ -58,7 +58,8 @@ class ScriptedWorld:
         answer = problem.answer
         if random.Random(seed).random() > (0.9 if right else 0.1):
             answer = "1" + answer
-        return f"Thus.\n\n{steps.header(len(done) + 2)}The answer is \\boxed{{{answer}}}."
+        apart = "" if chat.prefill[-1:].isspace() else " "  # after a step's beginning
+        return f"{apart}Thus.\n\n{steps.header(len(done) + 2)}The answer is \\boxed{{{answer}}}."
 
     def rationale(self, chat: Chat, seed: int) -> str:
         """The verification that the world's own writer gives; none where it misses the truth."""

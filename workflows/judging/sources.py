@@ -6,6 +6,7 @@
     hybrid   Tool verdicts and outcome, combined to a value per step.
     outcome  Whether the path's answer is right.
     people   The labels that people gave a given solution.
+    injected Where an error was put into a right solution.
 
 Invariant: an unreadable source gives a reason of `Unread`. No other source takes its place.
 """
@@ -16,8 +17,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.rows.kinds import FORMALIZED, GIVEN, JUDGEMENTS, LABELS, PATHS, RATIONALES
-from storage.rows.records import Judgement, Path, PathLabels, Rationale
+from storage.rows.kinds import (
+    ALTERED,
+    FORMALIZED,
+    GIVEN,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    RATIONALES,
+)
+from storage.rows.records import Injection, Judgement, Path, PathLabels, Rationale
 from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
 from workflows.settings import ConsensusSettings, JudgeSettings
@@ -36,6 +45,7 @@ class Evidence:
     judgements: tuple[Judgement, ...] = ()
     people: int | None = None
     """0-based index of the first step that people call wrong; -1: none; None: no person's label."""
+    injected: Injection | None = None
 
     @property
     def right_answer(self) -> bool:
@@ -142,6 +152,15 @@ def _people(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
     return [Reading(tuple(right), scope="index")]
 
 
+def _injected(
+    of: Evidence, rule: ConsensusSettings, judge: JudgeSettings
+) -> list[Reading] | Unread:
+    if of.injected is None:
+        raise ValueError("the error is asked of a path that has none put into it")
+    right = judge_labels(of.injected.first_error, of.steps)
+    return [Reading(tuple(right), scope="index")]
+
+
 SOURCES: Mapping[str, Source] = {
     "labels": _labels,
     "judge": _judge,
@@ -149,6 +168,7 @@ SOURCES: Mapping[str, Source] = {
     "hybrid": _hybrid,
     "outcome": _outcome,
     "people": _people,
+    "injected": _injected,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "labels": (LABELS.stage,),
@@ -157,5 +177,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "hybrid": (RATIONALES.stage, FORMALIZED.stage),
     "outcome": (PATHS.stage,),
     "people": (GIVEN.stage,),
+    "injected": tuple(kind.stage for kind in ALTERED),
 }
 """Source -> stages; the road must have at least one of them."""

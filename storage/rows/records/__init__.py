@@ -21,9 +21,11 @@ from storage.rows.records.handed_out import (
     Score,
     Verification,
 )
+from storage.rows.records.injected import Injection
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
+    FirstPit,
     Path,
     PathLabels,
     Problem,
@@ -38,6 +40,7 @@ from storage.rows.records.verdicts import (
     Intervention,
     Judgement,
     Rationale,
+    Translation,
     standing,
 )
 
@@ -51,7 +54,9 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "FirstPit",
     "GivenSolutions",
+    "Injection",
     "Intervention",
     "Judgement",
     "Message",
@@ -64,6 +69,7 @@ __all__ = [
     "SearchedStep",
     "Solved",
     "StateRollouts",
+    "Translation",
     "Verification",
     "standing",
 ]

@@ -70,6 +70,32 @@ def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """A problem and a path's T steps as formulas, and in words again (stage `translate`)."""
+
+    path_id: str
+    problem_id: str
+    attempt: int
+    """0-based number of the attempt for its path."""
+    premises: str
+    """Python that declares the variables of Z3 and sets the list `premises`."""
+    claims: list[str]
+    """T boolean expressions of Z3, what each step concludes."""
+    said: list[str]
+    """T + 1 texts, what the premises and each claim say, told from the formulas alone."""
+    same: list[bool | None]
+    """T + 1 values: True if that is what the problem, or the step, says; None: unreadable. Both
+    are empty where statements are not translated back."""
+    texts: list[str]
+    """The model's whole texts, in order."""
+    model: str
+    seed: int
+    tokens: int
+    dropped: str | None = None
+    """Reason and detail of a translation that does not stand; later stages do not get it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """One text of a judge about one path (stage `judge`); several form its verdict."""
 
@@ -90,11 +116,23 @@ class Judgement:
     index: int | None
     """0-based first error as it was named; -1: no step is wrong, None: unreadable or not named."""
     text: str
-    """The whole assistant text."""
+    """The assistant's whole text, without its `thought`."""
     finish_reason: str
     model: str
     seed: int
     tokens: int
+    thought: str | None = None
+    """What the model thought before it answered, in the text or apart from it; None: nothing."""
+    steps: int | None = None
+    """T of the path's first steps, which it is about; None: the whole path."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("thought", "steps")
+    """See `Rationale.UNSAID`."""
+
+    @property
+    def only_thought(self) -> bool:
+        """Whether it ended before the model answered."""
+        return bool(self.thought) and not self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +155,15 @@ class Agreement:
     """The value behind each label: a share of votes or a hybrid value; empty: no such value."""
     chosen: int | None = None
     """0-based index of the path's verification that is exported; None: its rationale is."""
+    also: list[int] | None = None
+    """The verifications of shorter prefixes of the path that are kept too; None: none."""
+
+    follows: list[bool] | None = None
+    """For each of `labels`, whether it is wrong only because an earlier step is; None: not
+    recorded."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("also", "follows")
+    """See `Rationale.UNSAID`."""
 
 
 @dataclass(frozen=True, slots=True)
