@@ -27,7 +27,7 @@ from rich.table import Table
 from demo import check, world
 from demo.problem import Problem
 from storage.objects.opening import open_store
-from storage.rows.kinds import GROUNDED
+from storage.rows.kinds import GROUNDED, TREE, unfolding
 from storage.rows.tree_chains import grounded_chains
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
@@ -68,24 +68,23 @@ def true_first_errors(run: Run) -> dict[str, int | None]:
     """path_id -> index of its first wrong step, for every path that may have labels.
 
     A tree's paths go from its root to its leaves; their steps are edges of one or more steps, or
-    end inside of a step where tokens were halved.
+    end inside of a step where tokens were halved. Where errors were put into solutions, the truth
+    is about what was made of them.
     """
-    if "ground" in run.spec.stages:
+    kind = unfolding(run.spec.stages)
+    if kind is GROUNDED:
         shards = range(run.spec.plan.shards)
         grown = [node for shard in shards for node in run.read_rows(GROUNDED, shard)]
-        return {
-            name: check.first_error(
-                world.problem(chain[0].problem_id), [node.step for node in chain]
-            )
-            for name, chain in grounded_chains(grown).items()
-        }
-    if "search" not in run.spec.stages:
+        chains = grounded_chains(grown).items()
+        return _found(
+            (name, chain[0].problem_id, [node.step for node in chain]) for name, chain in chains
+        )
+    if kind is not None and kind is not TREE:
+        rows = scan(run, kind.stage).select("path_id", "problem_id", "steps").collect().iter_rows()
+        return _found(rows)
+    if TREE.stage not in run.spec.stages:
         selected = scan(run, "sample").filter("selected")
-        rows = selected.select("path_id", "problem_id", "steps").collect().iter_rows()
-        return {
-            path_id: check.first_error(world.problem(problem_id), steps)
-            for path_id, problem_id, steps in rows
-        }
+        return _found(selected.select("path_id", "problem_id", "steps").collect().iter_rows())
     columns = ("node_id", "parent_id", "problem_id", "steps", "leaf")
     tree = scan(run, "search").select(columns).collect()
     by_tokens = run.spec.section("stages")["search"].get("halve") == "tokens"
@@ -106,6 +105,13 @@ def true_first_errors(run: Run) -> dict[str, int | None]:
         first = check.first_error(problem, steps)
         found[leaf["node_id"]] = None if first is None else edge_of[first]
     return found
+
+
+def _found(rows: Iterable[Any]) -> dict[str, int | None]:
+    return {
+        path_id: check.first_error(world.problem(problem_id), steps)
+        for path_id, problem_id, steps in rows
+    }
 
 
 def _edge_by_tokens(problem: Problem, edges: Sequence[str]) -> int | None:

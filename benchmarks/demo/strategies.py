@@ -45,6 +45,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     "genprm": (*SPOKEN, "code", "orm", "counts", "pairs"),
     "qwen_consensus": (*SPOKEN, "counts"),
     "groundedprm": (*SPOKEN, "code"),
+    "injected": (*SPOKEN, "code"),
     "fover": ("genprm", "last_step_balanced"),
     "int": ("intervention",),
     "math_shepherd_hard": ("genprm", "discriminative", "counts"),

@@ -46,6 +46,10 @@ class Variant:
     title: str
     kind: str
     head: Mapping[str, Any] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+    """What it learns from; empty: the run of the configuration."""
+    as_much_as: tuple[str, ...] = ()
+    """The runs whose solutions say how many it sees in all; empty: its own."""
 
 
 VARIANTS = (
@@ -91,7 +95,7 @@ def configured(part: Part) -> TrainConfig:
     """The training's configuration, but for its epochs."""
     config = load_training(
         TRAINING, kind=part.variant.kind, name=part.name, store=part.store,
-        head=dict(part.variant.head),
+        head=dict(part.variant.head), runs=part.variant.runs or None,
     )  # fmt: skip
     learning = replace(config.learning, seed=part.seed)
     rhythm = replace(config.rhythm, evaluate=100, checkpoint=50)
@@ -111,7 +115,10 @@ def trained(part: Part) -> Path:
 
     torch.set_num_threads(1)  # two slow each other down on so small a model
     config = configured(part)
-    seen = part.epochs * rows_of(replace(config, kind="discriminative", name="rows"))
+    counted = replace(config, kind="discriminative", name="rows")
+    if part.variant.as_much_as:
+        counted = replace(counted, run=None, runs=part.variant.as_much_as)
+    seen = part.epochs * rows_of(counted)
     epochs = round(seen / rows_of(config), 6)
     config = replace(config, learning=replace(config.learning, epochs=epochs))
     store = open_store(config.store)

@@ -135,6 +135,22 @@ def _grounded_paths(rows: ShardRows) -> ShardRows:
     return rows.but({PATHS: paths, RATIONALES: written})
 
 
+def _injected_paths(rows: ShardRows) -> ShardRows:
+    """Right solutions with what was made of them; those of which nothing was are not selected."""
+    made = {row.path_id: row for row in (*rows[INJECTED], *rows[MISLED])}
+
+    def path(of: records.Path) -> records.Path:
+        now = made.get(of.path_id)
+        if now is None:
+            return replace(of, selected=False)
+        return replace(
+            of, steps=now.steps, text="\n\n".join(now.steps), answer=now.answer,
+            correct=now.correct,
+        )  # fmt: skip
+
+    return rows.but({PATHS: map(path, rows[PATHS])})
+
+
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
 GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
 PATHS = Rows(
@@ -145,6 +161,10 @@ PATHS = Rows(
     part="problem",
     needed=_selected,
 )
+INJECTED = Rows("inject", records.Injection, part="item", unfold=_injected_paths, only_needed=True)
+MISLED = Rows("mislead", records.Injection, part="item", unfold=_injected_paths, only_needed=True)
+ALTERED = (INJECTED, MISLED)
+"""Rows whose paths later stages read in the place of those of `sample`."""
 ROLLOUTS = Rows(
     "estimate", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True
 )
@@ -203,6 +223,7 @@ AGREEMENTS = Rows(
     on=lambda row: row.path_id if row.kept else None,
     only_needed=True,
 )
+REWRITTEN = Rows("rewrite", records.Rationale, part="item", only_needed=True)
 REPAIRED = Rows("repair", records.Intervention, part="item", only_needed=True)
 RETRIED = Rows(
     "retry",
@@ -232,9 +253,9 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS, RATIONALES,
-        TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES,
-        VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
+        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS,
+        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED,
+        EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
@@ -252,11 +273,6 @@ SOLVING = (PROBLEMS.stage, SOLVED.stage)
 """The stages of a run that searches for solutions."""
 
 
-def tree_among(stages: Sequence[str]) -> Rows[Any] | None:
-    """The kind, of these stages, whose rows unfold to paths; None without one."""
-    return next((OURS[stage] for stage in stages if stage in OURS and OURS[stage].unfold), None)
-
-
 def stage_rows(stage: str) -> Rows[Any]:
     """The rows of a stage, of Stepmill or of an installed package.
 
@@ -266,6 +282,12 @@ def stage_rows(stage: str) -> Rows[Any]:
         return OURS[stage]
     rows: Rows[Any] = stage_elsewhere(stage).rows
     return rows
+
+
+def unfolding(stages: Iterable[str]) -> Rows[Any] | None:
+    """The rows of a road whose paths stand in the place of the sampled ones; None: it has none."""
+    ours = (OURS[stage] for stage in stages if stage in OURS)
+    return next((kind for kind in ours if kind.unfold is not None), None)
 
 
 def names_elsewhere() -> list[str]:

@@ -44,7 +44,10 @@ from workflows.runs.workers import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
 SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
-OURS = ("qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int")
+OURS = (
+    "qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int",
+    "injected",
+)  # fmt: skip
 LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
 MIXED = world_problems(8)
 
@@ -62,7 +65,7 @@ class Build:
         folder: Path,
         *,
         rewrite: Rewrite = lambda row: row,
-        stages: Mapping[str, Mapping[str, Any]] | None = None,
+        stages: Mapping[str, Any] | None = None,
         world: type[ScriptedWorld] = ScriptedWorld,
     ) -> None:
         """`stages`: settings in the place of the file's."""
@@ -113,7 +116,7 @@ def configured(
     folder: Path,
     problems: list[WorldProblem],
     rewrite: Rewrite,
-    stages: Mapping[str, Mapping[str, Any]],
+    stages: Mapping[str, Any],
 ) -> BuildConfig:
     file = write_problems(problems, folder / "problems.jsonl")
     problems_read = [rewrite(json.loads(line)) for line in file.read_text().splitlines()]
@@ -121,8 +124,12 @@ def configured(
     written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     written |= {"problems": "problems.jsonl", "shard_size": 4}
     written["models"] = {role: {"kind": "scripted", "model": role} for role in written["models"]}
-    written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
+    if "solutions" in written:
+        written["solutions"] = written["problems"]
+    else:
+        written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for stage, settings in stages.items():
-        written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
+        known = written["stages"].get(stage, {})
+        written["stages"][stage] = settings if stage == "road" else {**known, **settings}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
     return load(folder / f"{name}.yaml", store=f"file:{folder}/store")

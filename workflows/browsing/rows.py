@@ -24,9 +24,10 @@ from storage.rows.kinds import (
     PATHS,
     PROBLEMS,
     RATIONALES,
+    ROLLOUTS,
     Rows,
     ShardRows,
-    tree_among,
+    unfolding,
 )
 from storage.rows.parquet import read_parquet
 from storage.runs.commits import Commit, receipt_of
@@ -111,8 +112,8 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
 def _rows(run: Run, commits: dict[str, list[Commit]], whole: set[int]) -> pl.DataFrame:
     stages = run.spec.stages
     problems = _table(run, PROBLEMS, commits, _PROBLEMS).unique("problem_id", keep="first")
-    kind = tree_among(stages)
-    paths = _tree(run, kind, commits) if kind else _table(run, PATHS, commits, _PATHS)
+    kind = unfolding(stages)
+    paths = _unfolded(run, commits, kind) if kind else _table(run, PATHS, commits, _PATHS)
     frame = (
         paths.lazy()
         .with_columns(
@@ -248,19 +249,20 @@ def _leaf_field(kind: Rows[Any], name: str) -> pa.Field:
     return pa.field(name, pa.list_(pa.field("element", leaf, nullable=False)), nullable=False)
 
 
-def _tree(run: Run, kind: Rows[Any], commits: dict[str, list[Commit]]) -> pl.DataFrame:
-    """The paths of search trees in the place of sampled ones."""
+def _unfolded(run: Run, commits: dict[str, list[Commit]], kind: Rows[Any]) -> pl.DataFrame:
+    """The paths that later stages read in the place of sampled ones."""
     sampled = {commit.shard: commit for commit in commits[PATHS.stage]}
-    trees = {commit.shard: commit for commit in commits[kind.stage]}
+    made = {commit.shard: commit for commit in commits[kind.stage]}
     frames = []
     for shard, commit in sampled.items():
         paths = {path.path_id: path for path in run.rows_of(commit, PATHS)}
-        if shard in trees and kind.unfold:
-            tree = run.rows_of(trees[shard], kind)
-            rows = kind.unfold(ShardRows({PATHS: paths.values(), kind: tree}))
-            for leaf in (path for path in rows[PATHS] if path.selected):
-                known = paths.get(leaf.path_id, leaf)
-                paths[leaf.path_id] = replace(known, steps=leaf.steps, selected=True)
+        if shard in made and kind.unfold:
+            rows = {PATHS: paths.values(), kind: run.rows_of(made[shard], kind), ROLLOUTS: ()}
+            for path in (each for each in kind.unfold(ShardRows(rows))[PATHS] if each.selected):
+                known = paths.get(path.path_id, path)
+                paths[path.path_id] = replace(
+                    known, steps=path.steps, correct=path.correct, selected=True
+                )
         found = pl.from_arrow(schemas.to_table(PATHS.record, list(paths.values())))
         assert isinstance(found, pl.DataFrame)
         frames.append(found.select(_PATHS).with_columns(shard=pl.lit(shard, pl.Int32)))

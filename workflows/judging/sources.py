@@ -6,6 +6,7 @@
     hybrid   Tool verdicts and outcome, combined to a value per step; in a tree, the step's own.
     outcome  Whether the path's answer is right.
     people   The labels that people gave a given solution.
+    injected Where an error was put into a right solution.
 
 Invariant: an unreadable source gives a reason of `Unread`. No other source takes its place.
 """
@@ -16,8 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.rows.kinds import FORMALIZED, GIVEN, GROUNDED, JUDGEMENTS, LABELS, PATHS, RATIONALES
-from storage.rows.records import Judgement, Path, PathLabels, Rationale
+from storage.rows.kinds import (
+    ALTERED,
+    FORMALIZED,
+    GIVEN,
+    GROUNDED,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    RATIONALES,
+)
+from storage.rows.records import Injection, Judgement, Path, PathLabels, Rationale
 from storage.rows.tree_records import GroundedNode
 from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
@@ -39,6 +49,7 @@ class Evidence:
     """The path's steps in a tree of checked steps (stage `ground`)."""
     people: int | None = None
     """0-based index of the first step that people call wrong; -1: none; None: no person's label."""
+    injected: Injection | None = None
 
     @property
     def right_answer(self) -> bool:
@@ -149,6 +160,15 @@ def _people(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
     return [Reading(tuple(right), scope="index")]
 
 
+def _injected(
+    of: Evidence, rule: ConsensusSettings, judge: JudgeSettings
+) -> list[Reading] | Unread:
+    if of.injected is None:
+        raise ValueError("the error is asked of a path that has none put into it")
+    right = judge_labels(of.injected.first_error, of.steps)
+    return [Reading(tuple(right), scope="index")]
+
+
 SOURCES: Mapping[str, Source] = {
     "labels": _labels,
     "judge": _judge,
@@ -156,6 +176,7 @@ SOURCES: Mapping[str, Source] = {
     "hybrid": _hybrid,
     "outcome": _outcome,
     "people": _people,
+    "injected": _injected,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "labels": (LABELS.stage,),
@@ -164,5 +185,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "hybrid": (RATIONALES.stage, FORMALIZED.stage, GROUNDED.stage),
     "outcome": (PATHS.stage,),
     "people": (GIVEN.stage,),
+    "injected": tuple(kind.stage for kind in ALTERED),
 }
 """Source -> stages; the road must have at least one of them."""

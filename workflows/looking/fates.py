@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from storage.errors import NothingFound
 from storage.rows import schemas
 from storage.rows.accounting import problem_of
-from storage.rows.kinds import GROUNDED, OURS, PATHS, TREE, Rows, ShardRows, stage_rows, tree_among
+from storage.rows.kinds import GROUNDED, OURS, PATHS, TREE, Rows, ShardRows, stage_rows, unfolding
 from storage.rows.parquet import read_parquet
 from storage.rows.records import Drop, Path
 from storage.runs.commits import Commit
@@ -116,15 +116,17 @@ def rows_about(run: Run, commit: Commit, kind: Rows[Any], items: Collection[str]
 
 
 def unfolded_paths(run: Run, shard: int) -> dict[str, Path]:
-    """Id -> the solution as its search tree holds it, from the root to a leaf; {} without trees."""
-    tree = tree_among(run.spec.stages)
-    if tree is None or tree.unfold is None:
+    """Id -> the solution as later stages read it, from the root of a search tree to a leaf, or with
+    an error put into it; {} where they read the sampled ones.
+    """
+    kind = unfolding(run.spec.stages)
+    if kind is None or kind.unfold is None:
         return {}
     try:
-        rows = ShardRows({PATHS: run.read_rows(PATHS, shard), tree: run.read_rows(tree, shard)})
+        rows = ShardRows({PATHS: run.read_rows(PATHS, shard), kind: run.read_rows(kind, shard)})
     except NothingFound:  # not committed yet
         return {}
-    return {path.path_id: path for path in tree.unfold(rows)[PATHS] if path.selected}
+    return {path.path_id: path for path in kind.unfold(rows)[PATHS] if path.selected}
 
 
 def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:

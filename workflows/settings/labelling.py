@@ -143,13 +143,14 @@ class ConsensusSettings:
     rule: Literal["all_steps", "first_error", "none"] = "all_steps"
     """`all_steps`: every label agrees (the paper; a non-monotone path never does);
     `first_error`: only the index of the first wrong step has to agree; `none`: keep all."""
-    sources: tuple[Literal["labels", "judge", "tool", "hybrid", "outcome", "people"], ...] = (
-        "labels", "judge",
-    )  # fmt: skip
+    sources: tuple[
+        Literal["labels", "judge", "tool", "hybrid", "outcome", "people", "injected"], ...
+    ] = ("labels", "judge")
     """What has to agree; the first gives the labels. `labels`: stage `label`; `judge`: the
     rationale's votes, or stage `judge`; `tool`: what the code of each step found; `hybrid`: sign
     of tool verdicts and outcome together; `outcome`: whether any step is wrong against the path's
-    answer; `people`: the labels that given solutions came with (`solutions`)."""
+    answer; `people`: the labels that given solutions came with (`solutions`); `injected`: where
+    stage `inject` or `mislead` put an error."""
     aggregate: Literal["majority", "unanimous"] = "majority"
     """How a rationale's votes become one index."""
     outcome_overwrites_last: bool = False
@@ -164,3 +165,16 @@ class ConsensusSettings:
     with a wrong answer (`outcome`), shard by shard; the others are `surplus`."""
     discount: Share = 0.9
     """`hybrid`: what a later step's value is worth one step earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """Stage `export`: the kept paths as conversations."""
+
+    __pydantic_config__ = STRICT
+
+    contradictions: Literal["keep", "drop", "rewrite"] = "keep"
+    """A step whose analysis, or code, says the opposite of its label, as far as a detector sees:
+    it stays (the paper names no check); `drop`: the conversation ends before it; `rewrite`: stage
+    `rewrite` tries to write the verification again without knowing the label, and what still
+    contradicts is dropped."""

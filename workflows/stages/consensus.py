@@ -17,6 +17,7 @@ from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import (
     AGREEMENTS,
+    ALTERED,
     FORMALIZED,
     GIVEN,
     GROUNDED,
@@ -60,7 +61,7 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str], judge: Judge
                 "`stages.road`"
             )
     by_outcome = settings.outcome_overwrites_last or "outcome" in settings.sources
-    if judge.prefixes > 1 and "judge" in settings.sources[:1]:
+    if judge.prefixes > 1 and settings.sources[0] not in ("labels", "people"):
         raise ConfigurationError(
             "`judge.prefixes`: labels of the whole path must come from another source: put that "
             "first in `consensus.sources`, or set it to 1"
@@ -114,6 +115,7 @@ class ConsensusStage(PureStage):
             for given in rows[GIVEN]
             for index, solution in enumerate(given.solutions)
         }
+        injected = {row.path_id: row for kind in ALTERED for row in rows[kind]}
 
         def judge(path_id: str) -> list[Agreement]:
             labelled, path = labels.get(path_id), paths.get(path_id)
@@ -126,7 +128,7 @@ class ConsensusStage(PureStage):
             problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
-                tuple(trees.get(path_id, ())), people.get(path_id),
+                tuple(trees.get(path_id, ())), people.get(path_id), injected.get(path_id),
             )  # fmt: skip
             return agreements(of, self._settings, self._judge)
 

@@ -21,6 +21,7 @@ from storage.rows.records.handed_out import (
     Score,
     Verification,
 )
+from storage.rows.records.injected import Injection
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
@@ -55,6 +56,7 @@ __all__ = [
     "Example",
     "FirstPit",
     "GivenSolutions",
+    "Injection",
     "Intervention",
     "Judgement",
     "Message",
