@@ -191,6 +191,7 @@ JUDGEMENTS = Rows(
     part="item",
     only_needed=True,
 )
+REASONS = Rows("metaverify", records.Metaverified, part="item", only_needed=True)
 AGREEMENTS = Rows(
     "consensus",
     records.Agreement,
@@ -227,8 +228,8 @@ OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
         PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES,
-        TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES,
-        VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
+        TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES,
+        RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
