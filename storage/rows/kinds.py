@@ -198,6 +198,7 @@ AGREEMENTS = Rows(
     on=lambda row: row.path_id if row.kept else None,
     only_needed=True,
 )
+REWRITTEN = Rows("rewrite", records.Rationale, part="item", only_needed=True)
 REPAIRED = Rows("repair", records.Intervention, part="item", only_needed=True)
 RETRIED = Rows(
     "retry",
@@ -228,8 +229,8 @@ OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
         PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES,
-        TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REPAIRED, RETRIED, EXAMPLES,
-        RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
+        TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED,
+        EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in

@@ -42,6 +42,7 @@ UNRECORDED = {
     "configuration.stages.rationalize.system": "null",
     "configuration.stages.judge.prefixes": "1",
     "configuration.stages.judge.thinks": "false",
+    "configuration.stages.export.contradictions": '"keep"',
     "settings.learning.adapter": "null",
 }
 """Field -> its value in runs and trainings made before the field was recorded."""

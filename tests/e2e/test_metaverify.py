@@ -1,4 +1,4 @@
-"""A second model scores the reasons of the judge: what counts at the consensus, and what is kept."""
+"""A second model scores the reasons of the judge: what counts, and what is kept."""
 
 from __future__ import annotations
 

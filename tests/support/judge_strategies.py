@@ -62,7 +62,7 @@ class Build:
         folder: Path,
         *,
         rewrite: Rewrite = lambda row: row,
-        stages: Mapping[str, Mapping[str, Any]] | None = None,
+        stages: Mapping[str, Any] | None = None,
         world: type[ScriptedWorld] = ScriptedWorld,
     ) -> None:
         """`stages`: settings in the place of the file's."""
@@ -108,7 +108,7 @@ def configured(
     folder: Path,
     problems: list[WorldProblem],
     rewrite: Rewrite,
-    stages: Mapping[str, Mapping[str, Any]],
+    stages: Mapping[str, Any],
 ) -> BuildConfig:
     file = write_problems(problems, folder / "problems.jsonl")
     problems_read = [rewrite(json.loads(line)) for line in file.read_text().splitlines()]
@@ -121,6 +121,7 @@ def configured(
     else:
         written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for stage, settings in stages.items():
-        written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
+        known = written["stages"].get(stage, {})
+        written["stages"][stage] = settings if stage == "road" else {**known, **settings}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
     return load(folder / f"{name}.yaml", store=f"file:{folder}/store")

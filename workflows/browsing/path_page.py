@@ -24,6 +24,7 @@ from storage.rows.kinds import (
     RATIONALES,
     REPAIRED,
     RETRIED,
+    REWRITTEN,
     ROLLOUTS,
     TREE,
 )
@@ -35,9 +36,11 @@ from workflows.looking.run import OpenRun
 Z95 = 1.959964
 KNOWN = {kind.stage for kind in (
     PROBLEMS, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS, AGREEMENTS,
-    REPAIRED, RETRIED, EXAMPLES,
+    REWRITTEN, REPAIRED, RETRIED, EXAMPLES,
 )}  # fmt: skip
 """Stages whose rows have a place of their own; those of others are shown as they are."""
+WRITTEN = (REWRITTEN, RATIONALES, FORMALIZED)
+"""Rationales, those that are exported first."""
 
 
 def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
         "labels": _plain(labels),
         "reasons": _reasons(labels),
         "rationales": [
-            asdict(row) for stage in (RATIONALES, FORMALIZED) for row in rows.get(stage.stage, ())
+            asdict(row) for kind in WRITTEN for row in rows.get(kind.stage, ())
         ],
         "judgements": [asdict(row) for row in rows.get(JUDGEMENTS.stage, ())],
         "agreement": _plain(_first(rows, AGREEMENTS.stage)),

@@ -52,6 +52,9 @@ class Reason(StrEnum):
     """Code or its output holds a boxed Yes or No."""
     NOT_EXECUTED = "not_executed"
     """Code or an output is shown that was not run."""
+    CONTRADICTED = "contradicted"
+    """Its first step's own analysis or code contradicts the label
+    (`stages.export.contradictions`)."""
     BAD_FORMAT = "bad_format"
     """The finished example fails its check."""
 
@@ -171,13 +174,12 @@ def example_of(
     rationale: Rationale,
     models: Mapping[str, str],
     run: str,
-    follows: Sequence[bool] = (),
 ) -> Example:
     """Make the training conversation of a kept path, over the steps that have labels.
 
     `judged`: the labels of its first steps. `mc`: the values of states 0..T, or empty. `models`:
     role (policy, completer, rationale or judge) -> model. A rationale without code gives turns
-    without `<verify>`. `follows`: see `Example.follows`. Raises ItemError with one of `Reason`.
+    without `<verify>`. Raises ItemError with one of `Reason`.
     """
     known = len(judged)
     code = any(rationale.verifications)
@@ -203,7 +205,6 @@ def example_of(
         rationale_writer=models.get("rationale", "") or models.get("judge", ""),
         run=run,
         executed=rationale.executed,
-        follows=list(follows),
     )
     if trouble := shown_unrun(example):
         raise ItemError(Reason.NOT_EXECUTED, trouble)
@@ -224,7 +225,6 @@ def unwritten(
     mc: Sequence[float],
     models: Mapping[str, str],
     run: str,
-    follows: Sequence[bool] = (),
 ) -> Example:
     """Make the conversation of a kept path without a verification: judgements alone."""
     turns = [Message("system", prompts.DIRECT_SYSTEM)]
@@ -243,7 +243,6 @@ def unwritten(
         completer=models.get("completer", ""),
         rationale_writer="",
         run=run,
-        follows=list(follows),
     )
 
 

@@ -168,3 +168,16 @@ class ConsensusSettings:
     with a wrong answer (`outcome`), shard by shard; the others are `surplus`."""
     discount: Share = 0.9
     """`hybrid`: what a later step's value is worth one step earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """Stage `export`: the kept paths as conversations."""
+
+    __pydantic_config__ = STRICT
+
+    contradictions: Literal["keep", "drop", "rewrite"] = "keep"
+    """A step whose analysis, or code, says the opposite of its label, as far as a detector sees:
+    it stays (the paper names no check); `drop`: the conversation ends before it; `rewrite`: stage
+    `rewrite` tries to write the verification again without knowing the label, and what still
+    contradicts is dropped."""

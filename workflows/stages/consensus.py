@@ -62,7 +62,7 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str], judge: Judge
                 "`stages.road`"
             )
     by_outcome = settings.outcome_overwrites_last or "outcome" in settings.sources
-    if judge.prefixes > 1 and "judge" in settings.sources[:1]:
+    if judge.prefixes > 1 and settings.sources[0] not in ("labels", "people"):
         raise ConfigurationError(
             "`judge.prefixes`: labels of the whole path must come from another source: put that "
             "first in `consensus.sources`, or set it to 1"

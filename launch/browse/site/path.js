@@ -129,6 +129,7 @@ function Steps({ page }) {
           <span class="number">${step + 1}</span>
           ${right !== undefined && html`<span class="label">${right ? "✓ right" : "✗ wrong"}</span>`}
           ${example?.follows?.[step] && html`<span class="quiet">follows from the first error, not judged itself</span>`}
+          ${example?.contradicts?.[step] && html`<span class="judge">its ${example.contradicts[step].replace(",", " and")} contradicts the label</span>`}
           ${reasons[step] && html`<span class="quiet">${reasons[step]}</span>`}
           ${agreement?.judge_first_error === step && html`<span class="judge">the judge's first error</span>`}
         </div>
