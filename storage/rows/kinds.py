@@ -217,6 +217,7 @@ JUDGEMENTS = Rows(
     part="item",
     only_needed=True,
 )
+REASONS = Rows("metaverify", records.Metaverified, part="item", only_needed=True)
 AGREEMENTS = Rows(
     "consensus",
     records.Agreement,
@@ -254,7 +255,8 @@ OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
         PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS,
-        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED,
+        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED,
+        RETRIED,
         EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip

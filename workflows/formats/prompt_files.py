@@ -28,7 +28,8 @@ PROMPTS: Mapping[str, Prompt] = {
         judge_prompts.JUDGE, judge_prompts.CRITIQUE, judge_prompts.RESOLVE, judge_prompts.ALIGN,
         judge_prompts.META, judge_prompts.MERGE, judge_prompts.REPAIR, statements.TRANSLATOR,
         statements.STATE, statements.SAY_BACK, statements.SAME, tool_prompts.TOOL_USER,
-        tool_prompts.QUERY, tool_prompts.VERDICT, error_prompts.ERROR_WRITER, error_prompts.ERROR,
+        tool_prompts.QUERY, tool_prompts.VERDICT, judge_prompts.REASONS_READER,
+        judge_prompts.REASONS, error_prompts.ERROR_WRITER, error_prompts.ERROR,
     )
 }  # fmt: skip
 """All prompts of a build, by name."""

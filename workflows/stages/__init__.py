@@ -19,6 +19,7 @@ from workflows.stages.inject import INJECT, MISLEAD
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
+from workflows.stages.metaverify import METAVERIFY
 from workflows.stages.pit import PIT
 from workflows.stages.rationalize import RATIONALIZE
 from workflows.stages.refine import REFINE
@@ -35,7 +36,7 @@ OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL, RATIONALIZE,
-        TRANSLATE, FORMALIZE, JUDGE, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
+        TRANSLATE, FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

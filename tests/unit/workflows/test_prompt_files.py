@@ -64,6 +64,8 @@ def asked(name: str, sight: Sight, texts: dict[str, str]) -> Chat:
             return statements.same_chat(problem, steps, ["a", *steps], texts)
         case "merge":
             return judge_prompts.merge_chat(problem, steps, "{{ v }}", "{{ c }}", sight, texts)
+        case "reasons" | "reasons_system":
+            return judge_prompts.reasons_chat(problem, steps, "{{ v }}", texts)
         case "error" | "error_system":
             return error_chat(problem, steps[:1], "So {{ r }}.", "sign lost", texts)
     return judge_prompts.repair_chat(problem, steps[:1], "Wrong {{ w }}.", sight, texts)
