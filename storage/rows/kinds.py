@@ -17,8 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from storage.errors import ConfigurationError, first_line
 from storage.rows import records
-from storage.rows.tree_chains import unfolded
-from storage.rows.tree_records import TreeNode
+from storage.rows.tree_chains import grounded, unfolded
+from storage.rows.tree_records import GroundedNode, TreeNode
 from storage.rows.versions import kind_of
 
 Record = TypeVar("Record")
@@ -119,6 +119,22 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
     return rows.but({PATHS: paths, ROLLOUTS: rollouts})
 
 
+def _grounded_leaf(node: GroundedNode) -> str | None:
+    return node.node_id if node.leaf else None
+
+
+def _sampled_grounded(node: GroundedNode) -> str | None:
+    """Id of a leaf that is a sampled path, else None."""
+    return _grounded_leaf(node) if node.node_id.rpartition("#")[2].isdigit() else None
+
+
+def _grounded_paths(rows: ShardRows) -> ShardRows:
+    if not rows[GROUNDED]:
+        return rows
+    paths, written = grounded(rows[PATHS], rows[GROUNDED])
+    return rows.but({PATHS: paths, RATIONALES: written})
+
+
 def _injected_paths(rows: ShardRows) -> ShardRows:
     """Right solutions with what was made of them; those of which nothing was are not selected."""
     made = {row.path_id: row for row in (*rows[INJECTED], *rows[MISLED])}
@@ -162,6 +178,16 @@ TREE = Rows(
     made_of=_sampled_leaf,
     on=_leaf,
     unfold=_tree_paths,
+    only_needed=True,
+)
+GROUNDED = Rows(
+    "ground",
+    GroundedNode,
+    of="problem_id",
+    key=("node_id",),
+    made_of=_sampled_grounded,
+    on=_grounded_leaf,
+    unfold=_grounded_paths,
     only_needed=True,
 )
 LABELS = Rows("label", records.PathLabels, only_needed=True)
@@ -228,8 +254,9 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES,
-        TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED,
+        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS,
+        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED,
+        RETRIED,
         EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip

@@ -29,13 +29,14 @@ from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
 from workflows.stages.solve import SOLVE
 from workflows.stages.translate import TRANSLATE
+from workflows.stages.trees.ground import GROUND
 from workflows.stages.writing.rewrite import REWRITE
 
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, TRANSLATE,
-        FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL, RATIONALIZE,
+        TRANSLATE, FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

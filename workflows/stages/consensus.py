@@ -20,6 +20,7 @@ from storage.rows.kinds import (
     ALTERED,
     FORMALIZED,
     GIVEN,
+    GROUNDED,
     JUDGEMENTS,
     LABELS,
     PATHS,
@@ -29,6 +30,7 @@ from storage.rows.kinds import (
     ShardRows,
 )
 from storage.rows.records import Agreement, Drop, Judgement
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import Unreadable, check_executed
 from workflows.judging.agreement import Disagreement, agreements, of_path
@@ -113,6 +115,7 @@ class ConsensusStage(PureStage):
         judgements_of: dict[str, list[Judgement]] = defaultdict(list)
         for row in scored(rows[JUDGEMENTS], rows[REASONS], self._least):
             judgements_of[row.path_id].append(row)
+        trees = grounded_chains(rows[GROUNDED])
         people = {
             f"{given.problem_id}#{index}": solution.label
             for given in rows[GIVEN]
@@ -131,7 +134,7 @@ class ConsensusStage(PureStage):
             problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
-                people.get(path_id), injected.get(path_id),
+                tuple(trees.get(path_id, ())), people.get(path_id), injected.get(path_id),
             )  # fmt: skip
             return agreements(of, self._settings, self._judge)
 
@@ -191,7 +194,7 @@ def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
     return True if setting in (*READ_BY_CONSENSUS, LEAST) else None
 
 
-VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
+VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS, GROUNDED)
 CONSENSUS = Stage(
     rows=AGREEMENTS,
     role="cpu",
