@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actors.models.source import TRAINING
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.runs.run import Run
@@ -58,7 +58,7 @@ def push_named(
                 public=public, reviewed=reviewed, dry_run=dry_run, progress=show,
             )  # fmt: skip
     if as_json:
-        typer.echo(json_line(asdict(pushed)))
+        say(json_line(asdict(pushed)))
     else:
         _say(pushed, typer.echo, public)
 
