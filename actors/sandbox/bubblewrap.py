@@ -28,12 +28,9 @@ from storage.errors import SandboxUnavailable
 MARK = "stepmill-sandbox-of:"
 FIRST_UID, UIDS = 1 << 20, 1 << 28
 DEVICES = ("null", "full", "random", "urandom")
-"""No /dev/ptmx: pseudo-terminals are the whole machine's, and few. No /dev/zero: mapped, it is shared
-memory that no process's size tells (see seccomp.KEEP_MEMORY)."""
-LINKS = {
-    "/dev/fd": "/proc/self/fd",
-    **{f"/dev/{name}": f"/proc/self/fd/{n}" for n, name in enumerate(("stdin", "stdout", "stderr"))},
-}
+"""No /dev/ptmx: pseudo-terminals are the whole machine's, and few. No /dev/zero: mapped, it is
+shared memory that no process's size tells (see seccomp.KEEP_MEMORY)."""
+LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 Reading = tuple[asyncio.StreamReader, asyncio.ReadTransport]
 
 
@@ -157,7 +154,11 @@ def command(root: Path, settings: SandboxSettings) -> list[str]:
         "--tmpfs",
         "/dev",
         *(part for name in DEVICES for part in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
-        *(part for link in LINKS.items() for part in ("--symlink", *reversed(link))),
+        *(
+            part
+            for name, end in LINKS.items()
+            for part in ("--symlink", f"/proc/self/fd{end}", f"/dev/{name}")
+        ),
         "--tmpfs",
         "/dev/shm",
         "--remount-ro",

@@ -2,7 +2,8 @@
 
 The list holds the calls seen from CPython, numpy, sympy, scipy, threads, multiprocessing and
 subprocess (docs/sandbox.md says how they were traced). It leaves out locks that a neighbour could
-see, System V and POSIX message IPC, memfd, huge pages and namespaces. Sockets are of family AF_UNIX only.
+see, System V and POSIX message IPC, memfd, huge pages and namespaces. Sockets are of family
+AF_UNIX only.
 
 Invariant: a call that is not listed fails with EPERM, one that is no call, or another
 architecture's, with ENOSYS. None ends the process. The host makes the program; the sandbox only
@@ -170,8 +171,8 @@ KEEP_CHILDREN = (
 """For rt_sigaction: what is to happen at a child's end may be asked (no new action is given), not
 changed. Of a child whose end is ignored the kernel would forget what it used."""
 KEEP_MEMORY = (Rule(3, MAP_SHARED_ANONYMOUS, EPERM, None, mask=MAP_KIND), *RULES["mmap"])
-"""For mmap: no shared memory without a file. All of it stays while one page is mapped, and only that
-page counts as the process's."""
+"""For mmap: no shared memory without a file. All of it stays while one page is mapped, and only
+that page counts as the process's."""
 ABSENT = ("clone3", "openat2", "futex_waitv", "epoll_pwait2")
 """Calls that get ENOSYS. Their arguments are in memory, where a filter can't look, or no library
 needs them."""

@@ -28,6 +28,8 @@ CPU_COUNTERS = (
 """Files of a container's own cgroup, the name before their number, and units a second."""
 SOCKET_BYTES, PIPE_BYTES = 256 << 10, 64 << 10
 """What a full one holds: the kernel's default send buffer and one packet more; sixteen pages."""
+MAPPING_BYTES = 256
+"""What the kernel holds for each mapping of a process."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Usage:
 
     cpu_s: float
     resident: int
+    mappings: int
+    """Most bytes that the kernel may hold for mappings: as if each page were one."""
     pids: tuple[int, ...]
     """A living thread of each."""
 
@@ -46,7 +50,7 @@ def usage(until: float = math.inf) -> Usage:
     Ends at `until` (monotonic) with what it has: among processes that fight for the processor a
     look can take longer than the run has left, and a deadline must not wait for it.
     """
-    ticks, pages, pids = 0, 0, []
+    ticks, pages, space, pids = 0, 0, 0, []
     for name in os.listdir("/proc"):
         if time.monotonic() > until:
             break
@@ -60,8 +64,9 @@ def usage(until: float = math.inf) -> Usage:
         except OSError:
             continue
         pages += int(fields[21])
+        space += int(fields[20])
         pids.append(tid)
-    return Usage(ticks / TICK, pages * PAGE, tuple(pids))
+    return Usage(ticks / TICK, pages * PAGE, space // PAGE * MAPPING_BYTES, tuple(pids))
 
 
 def _other_thread(pid: int, fields: list[bytes]) -> tuple[int, list[bytes]]:
@@ -98,6 +103,19 @@ def kernel_bytes(pids: tuple[int, ...]) -> int:
                 pipes |= _pipes_of(f"/proc/{pid}/task/{tid}/fd")
     sockets = arena.value_in("/proc/net/sockstat", b"sockets: used ")
     return len(pipes) * PIPE_BYTES + sockets * SOCKET_BYTES
+
+
+def mapping_bytes(pids: tuple[int, ...], most: int) -> int:
+    """Bytes that the kernel holds for the mappings of these processes; at most little more than
+    `most`.
+    """
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            total += MAPPING_BYTES * arena.lines_in(f"/proc/{pid}/maps", most // MAPPING_BYTES)
+        if total > most:
+            break
+    return total
 
 
 def _pipes_of(folder: str) -> set[int]:
